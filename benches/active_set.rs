@@ -26,12 +26,12 @@ const ROUNDS: usize = 1_001;
 /// What gRPC puts before a message.
 const MESSAGE_PREFIX_BYTES: usize = 5;
 
-struct Policies {
+struct BenchPolicies {
     ids: Vec<PolicyId>,
     digests: [Digest; 2],
 }
 
-impl Policies {
+impl BenchPolicies {
     fn leaf(&self, at: usize, version: i64) -> Option<ActiveLeaf<'_>> {
         let digest = if version % 2 == 0 { &self.digests[0] } else { &self.digests[1] };
         let activated_at = Cursor { epoch: 1, revision: version };
@@ -109,12 +109,12 @@ fn checkpoint() -> String {
     found.and_then(|token| token["token"].as_str()).unwrap_or_default().to_owned()
 }
 
-fn policies(size: usize) -> Policies {
+fn policies(size: usize) -> BenchPolicies {
     let ids = (0..size).filter_map(|number| PolicyId::parse("policy", &format!("policy-{number}")).ok()).collect();
-    Policies { ids, digests: [digest_of(b"even"), digest_of(b"odd")] }
+    BenchPolicies { ids, digests: [digest_of(b"even"), digest_of(b"odd")] }
 }
 
-fn proofs(policies: &Policies, tree: &ActiveSetTree, count: usize) {
+fn proofs(policies: &BenchPolicies, tree: &ActiveSetTree, count: usize) {
     let filters: Vec<BTreeSet<PolicyId>> = (0..ROUNDS)
         .map(|round| {
             (0..count).map(|at| policies.ids[(round * 7_919 + at * 104_729) % policies.ids.len()].clone()).collect()

@@ -19,13 +19,13 @@ const CHECKS: usize = 201;
 /// Rules in a content: of 100 bytes or so, and of 1 MiB.
 const RULES: [usize; 3] = [1, 100, 10_000];
 
-struct Worker {
+struct CheckWorker {
     child: Child,
     questions: ChildStdin,
     answers: ChildStdout,
 }
 
-impl Worker {
+impl CheckWorker {
     /// As a server starts it.
     fn start() -> Result<(Self, Greeting)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_policyhub"));
@@ -93,12 +93,12 @@ fn check(rules: usize) -> SchemaCheck {
 
 fn main() -> Result<()> {
     let start = || {
-        let (worker, greeting) = Worker::start()?;
+        let (worker, greeting) = CheckWorker::start()?;
         black_box(greeting);
         worker.end()
     };
     println!("start and end of a worker: {:.2} ms", median_us(start, STARTS)? / 1e3);
-    let (mut worker, greeting) = Worker::start()?;
+    let (mut worker, greeting) = CheckWorker::start()?;
     println!("isolation: {:?}", greeting.isolation);
     println!("memory of one that waits: {} MiB", resident_mib(worker.child.id())?);
     worker.ask(&check(1))?;

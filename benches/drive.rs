@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::task::LocalSet;
 
-use super::load::{Caller, Load};
+use super::load::{BenchCaller, Load};
 use super::noisy;
-use super::plan::{Call, Plan, Sample, Work};
+use super::plan::{BenchCall, LatencySample, LoadPlan, LoadWork};
 use super::process::{cpu, memory_kib};
 use super::subscriptions::{OPENING_MAX, RETURNING_MAX, Subscriptions};
 
@@ -22,17 +22,17 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Does the plan.
 pub fn run() -> Result<()> {
-    let plan: Plan = serde_json::from_reader(std::io::stdin()).context("failed to read the plan")?;
+    let plan: LoadPlan = serde_json::from_reader(std::io::stdin()).context("failed to read the plan")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let samples = LocalSet::new().block_on(&runtime, async {
         match &plan.work {
-            Work::Fanout { watch, publish, publishes } => fan_out(&plan, watch, publish, *publishes).await,
-            Work::Load { calls, seconds } => load(&plan, calls, *seconds).await,
-            Work::Neighbour { read, write, noise, noise_per_second } => {
+            LoadWork::Fanout { watch, publish, publishes } => fan_out(&plan, watch, publish, *publishes).await,
+            LoadWork::Load { calls, seconds } => load(&plan, calls, *seconds).await,
+            LoadWork::Neighbour { read, write, noise, noise_per_second } => {
                 noisy::measure(&plan, read, write, noise, *noise_per_second).await
             }
-            Work::Resync { watch, publish, again } => resync(&plan, watch, publish, again).await,
-            Work::Idle { watch, seconds } => idle(&plan, watch, *seconds).await,
+            LoadWork::Resync { watch, publish, again } => resync(&plan, watch, publish, again).await,
+            LoadWork::Idle { watch, seconds } => idle(&plan, watch, *seconds).await,
         }
     })?;
     println!("{}", serde_json::to_string(&samples)?);
@@ -54,7 +54,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Opens all; what that cost is among the samples.
-async fn open(plan: &Plan, watch: &Call, samples: &mut Vec<Sample>) -> Result<Subscriptions> {
+async fn open(plan: &LoadPlan, watch: &BenchCall, samples: &mut Vec<LatencySample>) -> Result<Subscriptions> {
     let subscribers = plan.connections * plan.streams;
     let (cpu_before, memory_before, began) = (cpu(plan.server)?, memory_kib(plan.server)?, Instant::now());
     let subscriptions = Subscriptions::open(plan, watch, OPENING_MAX).await?;
@@ -62,15 +62,20 @@ async fn open(plan: &Plan, watch: &Call, samples: &mut Vec<Sample>) -> Result<Su
     tokio::time::sleep(SETTLE).await;
     let used = cpu(plan.server)?.saturating_sub(cpu_before);
     let memory = memory_kib(plan.server)? - memory_before;
-    samples.push(Sample::new("all subscribed", "ms", millis(elapsed)));
-    samples.push(Sample::new("server CPU per subscription", "µs", micros_each(used, subscribers)));
-    samples.push(Sample::new("memory per idle subscriber", "KiB", memory / subscribers as f64));
+    samples.push(LatencySample::new("all subscribed", "ms", millis(elapsed)));
+    samples.push(LatencySample::new("server CPU per subscription", "µs", micros_each(used, subscribers)));
+    samples.push(LatencySample::new("memory per idle subscriber", "KiB", memory / subscribers as f64));
     Ok(subscriptions)
 }
 
-async fn fan_out(plan: &Plan, watch: &Call, publish: &[Call], publishes: usize) -> Result<Vec<Sample>> {
+async fn fan_out(
+    plan: &LoadPlan,
+    watch: &BenchCall,
+    publish: &[BenchCall],
+    publishes: usize,
+) -> Result<Vec<LatencySample>> {
     let mut samples = Vec::new();
-    let mut publisher = Caller::connect(plan.address, plan.wire, &plan.token).await?;
+    let mut publisher = BenchCaller::connect(plan.address, plan.wire, &plan.token).await?;
     let subscriptions = open(plan, watch, &mut samples).await?;
     let mut calls = publish.iter().cycle();
     let mut lasts = Vec::new();
@@ -94,12 +99,12 @@ async fn fan_out(plan: &Plan, watch: &Call, publish: &[Call], publishes: usize) 
     tokio::time::sleep(TRAIL).await;
     let used = cpu(plan.server)?.saturating_sub(cpu_before);
     let deliveries = plan.connections * plan.streams * publishes;
-    samples.push(Sample::new("server CPU per delivery", "µs", micros_each(used, deliveries)));
-    samples.push(Sample::new("publish to last subscriber", "ms", median(lasts)));
+    samples.push(LatencySample::new("server CPU per delivery", "µs", micros_each(used, deliveries)));
+    samples.push(LatencySample::new("publish to last subscriber", "ms", median(lasts)));
     Ok(samples)
 }
 
-async fn load(plan: &Plan, calls: &[Vec<Call>], seconds: f64) -> Result<Vec<Sample>> {
+async fn load(plan: &LoadPlan, calls: &[Vec<BenchCall>], seconds: f64) -> Result<Vec<LatencySample>> {
     let load = Load::begin(plan, calls)?;
     tokio::time::sleep(WARM_UP).await;
     let (cpu_before, calls_before, began) = (cpu(plan.server)?, load.answered.calls.get(), Instant::now());
@@ -109,14 +114,19 @@ async fn load(plan: &Plan, calls: &[Vec<Call>], seconds: f64) -> Result<Vec<Samp
     load.end().await?;
     let rate = count as f64 / elapsed.as_secs_f64();
     Ok(vec![
-        Sample::new("rate", "/s", rate),
-        Sample::new("server CPU per call", "µs", micros_each(used, count as usize)),
+        LatencySample::new("rate", "/s", rate),
+        LatencySample::new("server CPU per call", "µs", micros_each(used, count as usize)),
     ])
 }
 
-async fn resync(plan: &Plan, watch: &Call, publish: &Call, again: &Call) -> Result<Vec<Sample>> {
+async fn resync(
+    plan: &LoadPlan,
+    watch: &BenchCall,
+    publish: &BenchCall,
+    again: &BenchCall,
+) -> Result<Vec<LatencySample>> {
     let mut samples = Vec::new();
-    let mut publisher = Caller::connect(plan.address, plan.wire, &plan.token).await?;
+    let mut publisher = BenchCaller::connect(plan.address, plan.wire, &plan.token).await?;
     let memory_empty = memory_kib(plan.server)?;
     let subscriptions = open(plan, watch, &mut samples).await?;
     samples.clear();
@@ -129,14 +139,14 @@ async fn resync(plan: &Plan, watch: &Call, publish: &Call, again: &Call) -> Resu
     let used = cpu(plan.server)?.saturating_sub(cpu_before);
     let subscribers = plan.connections * plan.streams;
     let memory = (memory_kib(plan.server)? - memory_empty) / subscribers as f64;
-    samples.push(Sample::new("cut to all level again", "ms", millis(elapsed)));
-    samples.push(Sample::new("server CPU per reconnected subscriber", "µs", micros_each(used, subscribers)));
-    samples.push(Sample::new("memory per subscriber after it", "KiB", memory));
+    samples.push(LatencySample::new("cut to all level again", "ms", millis(elapsed)));
+    samples.push(LatencySample::new("server CPU per reconnected subscriber", "µs", micros_each(used, subscribers)));
+    samples.push(LatencySample::new("memory per subscriber after it", "KiB", memory));
     drop(subscriptions);
     Ok(samples)
 }
 
-async fn idle(plan: &Plan, watch: &Call, seconds: f64) -> Result<Vec<Sample>> {
+async fn idle(plan: &LoadPlan, watch: &BenchCall, seconds: f64) -> Result<Vec<LatencySample>> {
     let mut samples = Vec::new();
     let subscriptions = open(plan, watch, &mut samples).await?;
     samples.clear();
@@ -147,6 +157,6 @@ async fn idle(plan: &Plan, watch: &Call, seconds: f64) -> Result<Vec<Sample>> {
     }
     let used = cpu(plan.server)?.saturating_sub(cpu_before);
     let share = used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
-    samples.push(Sample::new("idle server", "% of a core", share));
+    samples.push(LatencySample::new("idle server", "% of a core", share));
     Ok(samples)
 }

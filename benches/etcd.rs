@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use prost::Message as _;
 
-use super::plan::Call;
+use super::plan::BenchCall;
 use super::process::{Core, Process, command, free_address, get};
 
 const KEY: &[u8] = b"bench";
@@ -57,15 +57,15 @@ pub fn start(dir: &Path) -> Result<(Process, SocketAddr)> {
 }
 
 /// Writes the key.
-pub fn put_call(value: Vec<u8>) -> Call {
+pub fn put_call(value: Vec<u8>) -> BenchCall {
     let body = PutRequest { key: KEY.to_vec(), value }.encode_to_vec();
-    Call { path: "/etcdserverpb.KV/Put".to_owned(), body, ..Call::default() }
+    BenchCall { path: "/etcdserverpb.KV/Put".to_owned(), body, ..BenchCall::default() }
 }
 
 /// Watches the key from a revision on: the state at that revision comes first.
-pub fn watch_call(start_revision: i64) -> Call {
+pub fn watch_call(start_revision: i64) -> BenchCall {
     let create = Some(WatchCreateRequest { key: KEY.to_vec(), start_revision });
     let body = WatchRequest { create }.encode_to_vec();
     // The watch ends when its request stream does.
-    Call { path: "/etcdserverpb.Watch/Watch".to_owned(), body, open: true, ..Call::default() }
+    BenchCall { path: "/etcdserverpb.Watch/Watch".to_owned(), body, open: true, ..BenchCall::default() }
 }

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::report::{OURS, Report, number};
+use super::report::{BenchReport, OURS, number};
 
 /// What a figure is divided by before it is compared.
 enum Against {
@@ -94,7 +94,7 @@ const GOALS: &[Goal] = &[
 
 /// A goal and what came of it.
 #[derive(Debug, Serialize)]
-pub struct Verdict {
+pub struct GoalVerdict {
     id: &'static str,
     figure: String,
     against: String,
@@ -104,12 +104,12 @@ pub struct Verdict {
 }
 
 /// Holds every goal against the report.
-pub fn judge(report: &Report) -> Vec<Verdict> {
+pub fn judge(report: &BenchReport) -> Vec<GoalVerdict> {
     GOALS.iter().map(|goal| goal.judge(report)).collect()
 }
 
 impl Goal {
-    fn judge(&self, report: &Report) -> Verdict {
+    fn judge(&self, report: &BenchReport) -> GoalVerdict {
         let median = |case: &str, target: &str| {
             report.figure(self.scenario, case, self.what, target).map(|figure| figure.median)
         };
@@ -125,11 +125,11 @@ impl Goal {
             AtLeast(least) => (format!("≥ {}", number(least)), value.map(|value| value >= least)),
         };
         let figure = format!("{}: {}, {}", self.scenario, self.case, self.what);
-        Verdict { id: self.id, figure, against, goal, value, met }
+        GoalVerdict { id: self.id, figure, against, goal, value, met }
     }
 }
 
-impl Verdict {
+impl GoalVerdict {
     /// Prints the goals that this run could judge, and how many it could not.
     pub fn print(verdicts: &[Self]) {
         println!("\n### goals\n\n| # | figure | against | goal | is | |\n|---|---|---|---|---|---|");

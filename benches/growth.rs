@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::hub::{self, Hub, Place};
-use super::plan::{Plan, Sample, Work};
+use super::hub::{self, BenchHub, HubDirectory};
+use super::plan::{LatencySample, LoadPlan, LoadWork};
 use super::postgres::Cluster;
 use super::process::memory_kib;
 use super::report::OURS;
-use super::scenarios::{Bench, KIB, drive, resync_once};
-use super::target::{Payload, Target};
+use super::scenarios::{BenchRun, KIB, drive, resync_once};
+use super::target::{BenchPayload, BenchTarget};
 
 const ACTIVATIONS: usize = 300;
 const ACTIVATIONS_OF_MANY: usize = 30;
@@ -26,7 +26,7 @@ const FEW: usize = 10;
 
 /// What the database did so far: statements and rows.
 #[derive(Debug, Clone, Copy)]
-struct Counts {
+struct StatementCounts {
     statements: f64,
     rows: f64,
 }
@@ -34,7 +34,7 @@ struct Counts {
 /// Statements are counted by this extension of PostgreSQL.
 pub const COUNTER: (&str, &str) = ("shared_preload_libraries", "pg_stat_statements");
 
-impl Bench {
+impl BenchRun {
     /// Over policies, versions, subscribers.
     pub async fn growth(&mut self) -> Result<()> {
         let many = if self.full { 100_000 } else { 10_000 };
@@ -48,8 +48,8 @@ impl Bench {
         eprintln!("growth: \"many versions\" are {many}; it takes a while to write them");
         let mut stores = Vec::new();
         for (case, policies, versions) in cases {
-            let place = Place::new(self.postgres.as_ref().map(Cluster::create_database))?;
-            let hub = Hub::start(&place)?;
+            let place = HubDirectory::new(self.postgres.as_ref().map(Cluster::create_database))?;
+            let hub = BenchHub::start(&place)?;
             if policies == 0 {
                 hub.process.end()?;
             } else {
@@ -61,10 +61,10 @@ impl Bench {
         for _ in 0..STARTS {
             for (case, place) in &stores {
                 let began = Instant::now();
-                let hub = Hub::start(place)?;
-                let ready = Sample::new("start to ready", "ms", began.elapsed().as_secs_f64() * 1e3);
+                let hub = BenchHub::start(place)?;
+                let ready = LatencySample::new("start to ready", "ms", began.elapsed().as_secs_f64() * 1e3);
                 let memory = memory_kib(hub.process.id())? / 1024.0;
-                let samples = vec![ready, Sample::new("memory at start", "MiB", memory)];
+                let samples = vec![ready, LatencySample::new("memory at start", "MiB", memory)];
                 self.report.add("growth", case, OURS, Ok(samples));
                 hub.process.end()?;
             }
@@ -73,14 +73,14 @@ impl Bench {
     }
 
     /// What activations cost in a store that is filled; the server starts anew, so that the first watch is one.
-    async fn activations_in(&mut self, case: &str, hub: Hub, place: &Place) -> Result<()> {
+    async fn activations_in(&mut self, case: &str, hub: BenchHub, place: &HubDirectory) -> Result<()> {
         hub.process.end()?;
-        let hub = Hub::start(place)?;
+        let hub = BenchHub::start(place)?;
         let revision = hub::head(&hub.client().await?, "default").await?.revision;
-        let target = Target::of_hub(hub, None, revision, KIB);
+        let target = BenchTarget::of_hub(hub, None, revision, KIB);
         // The first watch reads what is active; what an activation costs is measured after it.
         let first = drive(activations_work(&target, 1, 1)).await?;
-        let first = Sample::new("first watch", "ms", find(&first, "all subscribed")?);
+        let first = LatencySample::new("first watch", "ms", find(&first, "all subscribed")?);
         self.report.add("growth", case, OURS, Ok(vec![first]));
         for _ in 0..self.rounds {
             let samples = self.activations(&target, place, 1, ACTIVATIONS).await;
@@ -93,18 +93,24 @@ impl Bench {
         target.end()
     }
 
-    async fn activations(&self, target: &Target, place: &Place, watchers: usize, count: usize) -> Result<Vec<Sample>> {
+    async fn activations(
+        &self,
+        target: &BenchTarget,
+        place: &HubDirectory,
+        watchers: usize,
+        count: usize,
+    ) -> Result<Vec<LatencySample>> {
         let before = self.database_work(place)?;
         let driven = drive(activations_work(target, watchers, count)).await?;
         let after = self.database_work(place)?;
         let each = find(&driven, "server CPU per delivery")?;
-        let mut samples = vec![Sample::new("server CPU per activation", "µs", each * watchers as f64)];
+        let mut samples = vec![LatencySample::new("server CPU per activation", "µs", each * watchers as f64)];
         if let Some((before, after)) = before.zip(after) {
             // Besides those that were measured, one warmed up.
             let each = |after: f64, before: f64| (after - before) / (count + 1) as f64;
             let statements = each(after.statements, before.statements);
-            samples.push(Sample::new("database statements per activation", "", statements));
-            samples.push(Sample::new("database rows per activation", "", each(after.rows, before.rows)));
+            samples.push(LatencySample::new("database statements per activation", "", statements));
+            samples.push(LatencySample::new("database rows per activation", "", each(after.rows, before.rows)));
         }
         Ok(samples)
     }
@@ -120,16 +126,16 @@ impl Bench {
         for _ in 0..self.rounds {
             let few = self.statements_of(&payload, FEW).await?;
             let many = self.statements_of(&payload, SUBSCRIBERS).await?;
-            let sample = Sample::new("database statements of the storm", "", many - few);
+            let sample = LatencySample::new("database statements of the storm", "", many - few);
             self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(vec![sample]));
         }
         Ok(())
     }
 
-    async fn statements_of(&self, payload: &Payload, subscribers: usize) -> Result<f64> {
+    async fn statements_of(&self, payload: &BenchPayload, subscribers: usize) -> Result<f64> {
         let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
         let url = cluster.create_database();
-        let target = Target::policyhub(payload, Some(url.clone())).await?;
+        let target = BenchTarget::policyhub(payload, Some(url.clone())).await?;
         let http = target.http.context("no metrics")?;
         let looks = || hub::counter(http, "policyhub_tailer_looks_total");
         let (before, looks_before) = (counted(cluster, &url, "")?, looks()?);
@@ -137,22 +143,22 @@ impl Bench {
         Ok(counted(cluster, &url, "")?.statements - before.statements - (looks()? - looks_before))
     }
 
-    fn database_work(&self, place: &Place) -> Result<Option<Counts>> {
+    fn database_work(&self, place: &HubDirectory) -> Result<Option<StatementCounts>> {
         self.postgres.as_ref().map(|cluster| counted(cluster, &place.url, LEASES)).transpose()
     }
 }
 
-fn activations_work(target: &Target, watchers: usize, publishes: usize) -> Plan {
+fn activations_work(target: &BenchTarget, watchers: usize, publishes: usize) -> LoadPlan {
     let (watch, publish) = (target.watch.clone(), target.publish.clone());
-    target.plan(watchers, 1, Work::Fanout { watch, publish, publishes })
+    target.plan(watchers, 1, LoadWork::Fanout { watch, publish, publishes })
 }
 
-fn find(samples: &[Sample], what: &str) -> Result<f64> {
+fn find(samples: &[LatencySample], what: &str) -> Result<f64> {
     samples.iter().find(|sample| sample.what == what).map(|sample| sample.value).context("no such figure")
 }
 
 /// Returns what the database counted, but for statements that are like `without`.
-fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<Counts> {
+fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<StatementCounts> {
     let database = url.rsplit('/').next().context("no database")?;
     let sql = format!(
         "SELECT coalesce(sum(calls), 0), coalesce(sum(rows), 0) FROM pg_stat_statements s \
@@ -161,5 +167,5 @@ fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<Counts> {
     cluster.try_psql("postgres", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").map_err(anyhow::Error::msg)?;
     let row = cluster.try_psql("postgres", &sql).map_err(anyhow::Error::msg)?;
     let (statements, rows) = row.split_once('|').context("no counts")?;
-    Ok(Counts { statements: statements.parse()?, rows: rows.parse()? })
+    Ok(StatementCounts { statements: statements.parse()?, rows: rows.parse()? })
 }

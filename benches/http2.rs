@@ -5,7 +5,7 @@
 
 use anyhow::{Result, anyhow, bail};
 
-use super::plan::Call;
+use super::plan::BenchCall;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WINDOW_MAX_BYTES: u32 = (1 << 31) - 1;
@@ -40,7 +40,7 @@ pub fn hello(out: &mut Vec<u8>) {
 }
 
 /// Writes a whole request.
-pub fn request(out: &mut Vec<u8>, stream: u32, call: &Call, token: &str, number: usize) {
+pub fn request(out: &mut Vec<u8>, stream: u32, call: &BenchCall, token: &str, number: usize) {
     let mut headers = vec![0x83, 0x86];
     // Literals without indexing; names by their place in the static table of RFC 7541 where they have one.
     text(&mut headers, &[0x04], &call.path);
@@ -98,7 +98,7 @@ fn open_window(out: &mut Vec<u8>, bytes: u32) {
 
 /// What a server said.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Http2Event<'a> {
     /// A piece of a stream.
     Data { stream: u32, bytes: &'a [u8] },
     /// A stream ended in order.
@@ -107,7 +107,7 @@ pub enum Event<'a> {
 
 /// Reads frames that come in pieces.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct Http2Reader {
     header: [u8; HEADER_BYTES],
     have: usize,
     left: usize,
@@ -115,7 +115,7 @@ pub struct Reader {
     consumed: u32,
 }
 
-impl Reader {
+impl Http2Reader {
     /// Takes what was read; `reply` is what has to be answered.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Reader {
         &mut self,
         mut bytes: &[u8],
         reply: &mut Vec<u8>,
-        mut on: impl FnMut(Event<'_>) -> Result<()>,
+        mut on: impl FnMut(Http2Event<'_>) -> Result<()>,
     ) -> Result<()> {
         loop {
             if self.have < HEADER_BYTES {
@@ -151,7 +151,12 @@ impl Reader {
         }
     }
 
-    fn payload(&mut self, now: &[u8], reply: &mut Vec<u8>, on: &mut impl FnMut(Event<'_>) -> Result<()>) -> Result<()> {
+    fn payload(
+        &mut self,
+        now: &[u8],
+        reply: &mut Vec<u8>,
+        on: &mut impl FnMut(Http2Event<'_>) -> Result<()>,
+    ) -> Result<()> {
         let [_, _, _, kind, flags, a, b, c, d] = self.header;
         let stream = u32::from_be_bytes([a, b, c, d]);
         let is_whole = self.left == 0;
@@ -165,7 +170,7 @@ impl Reader {
                     open_window(reply, std::mem::take(&mut self.consumed));
                 }
                 if !now.is_empty() {
-                    on(Event::Data { stream, bytes: now })?;
+                    on(Http2Event::Data { stream, bytes: now })?;
                 }
             }
             RST_STREAM | SETTINGS | PING | GOAWAY => {
@@ -178,7 +183,7 @@ impl Reader {
             _ => {}
         }
         if is_whole && matches!(kind, DATA | HEADERS) && flags & END_OR_ACK != 0 {
-            on(Event::End { stream })?;
+            on(Http2Event::End { stream })?;
         }
         Ok(())
     }
@@ -200,14 +205,14 @@ fn answer(kind: u8, flags: u8, stream: u32, payload: &[u8], reply: &mut Vec<u8>)
 
 /// Counts whole gRPC messages of a stream that comes in pieces.
 #[derive(Debug, Default)]
-pub struct Messages {
+pub struct Http2Messages {
     header: [u8; 5],
     have: usize,
     length: usize,
     left: usize,
 }
 
-impl Messages {
+impl Http2Messages {
     /// Takes a piece; `on` gets the length of each message that is whole now.
     pub fn feed(&mut self, mut bytes: &[u8], mut on: impl FnMut(usize)) {
         loop {

@@ -10,7 +10,7 @@ use policyhub::client::{Client, pb};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::plan::Call;
+use super::plan::BenchCall;
 use super::process::{Core, Process, command, get};
 
 /// Calls that fill a store, at once. More would only wait for each other's lock.
@@ -22,7 +22,7 @@ const SUBSCRIBER_ID: u8 = 2;
 
 /// A store that outlives its server.
 #[derive(Debug)]
-pub struct Place {
+pub struct HubDirectory {
     dir: TempDir,
     /// `sqlite://…` or `postgres://…`.
     pub url: String,
@@ -30,7 +30,7 @@ pub struct Place {
 
 /// A running server.
 #[derive(Debug)]
-pub struct Hub {
+pub struct BenchHub {
     /// The process.
     pub process: Process,
     /// Address of gRPC.
@@ -41,7 +41,7 @@ pub struct Hub {
     pub token: String,
 }
 
-impl Place {
+impl HubDirectory {
     /// Returns an empty one, on SQLite or on a PostgreSQL database.
     pub fn new(postgres: Option<String>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
@@ -54,9 +54,9 @@ impl Place {
     }
 }
 
-impl Hub {
+impl BenchHub {
     /// Starts it and waits until it says that it is ready.
-    pub fn start(place: &Place) -> Result<Self> {
+    pub fn start(place: &HubDirectory) -> Result<Self> {
         let (data, log) = (place.data(), place.dir.path().join("log"));
         let addresses = data.join("addr.json");
         if addresses.exists() {
@@ -141,7 +141,7 @@ pub async fn seed(client: &Client, namespace: &str, size_bytes: usize) -> Result
 }
 
 /// Fills the namespace `default` with policies and versions, all policies active at their first version.
-pub async fn fill(hub: &Hub, policies: usize, versions: usize, size_bytes: usize) -> Result<()> {
+pub async fn fill(hub: &BenchHub, policies: usize, versions: usize, size_bytes: usize) -> Result<()> {
     let each = versions.div_ceil(policies);
     let mut fillers = JoinSet::new();
     for filler in 0..FILLERS {
@@ -172,7 +172,7 @@ pub async fn fill(hub: &Hub, policies: usize, versions: usize, size_bytes: usize
 }
 
 /// Opens a subscription, each with an id of its own, with a snapshot or after a revision.
-pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> Call {
+pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> BenchCall {
     let target = pb::WatchTarget {
         parent: "namespaces/default".to_owned(),
         policies: policy.map(str::to_owned).into_iter().collect(),
@@ -183,18 +183,18 @@ pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> Call {
 }
 
 /// Activates the one and the other version of `p0`, in turns, beginning with the second.
-pub fn activate_calls(namespace: &str) -> Vec<Call> {
+pub fn activate_calls(namespace: &str) -> Vec<BenchCall> {
     let calls = [2, 1].map(|version| activate_request(namespace, &[("p0".to_owned(), version)]));
     calls.iter().map(|request| call("PolicyService/Activate", request, None)).collect()
 }
 
 /// Asks for what is in force of `p0`.
-pub fn get_active_call(namespace: &str) -> Call {
+pub fn get_active_call(namespace: &str) -> BenchCall {
     call("SyncService/GetActive", &get_active_request(namespace), None)
 }
 
 /// Drafts another version of `p0`.
-pub fn draft_call(namespace: &str, size_bytes: usize) -> Call {
+pub fn draft_call(namespace: &str, size_bytes: usize) -> BenchCall {
     let request = pb::DraftRequest {
         parent: format!("namespaces/{namespace}/policies/p0"),
         content: content(size_bytes, 2).into(),
@@ -209,8 +209,8 @@ pub fn get_active_request(namespace: &str) -> pb::GetActiveRequest {
     pb::GetActiveRequest { name: format!("namespaces/{namespace}/policies/p0"), ..Default::default() }
 }
 
-fn call(method: &str, request: &impl prost::Message, numbered: Option<u8>) -> Call {
-    Call { path: format!("/policyhub.v1.{method}"), body: request.encode_to_vec(), numbered, open: false }
+fn call(method: &str, request: &impl prost::Message, numbered: Option<u8>) -> BenchCall {
+    BenchCall { path: format!("/policyhub.v1.{method}"), body: request.encode_to_vec(), numbered, open: false }
 }
 
 /// Makes a namespace.

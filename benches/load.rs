@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::http2::{self, Event, Messages};
+use super::http2::{self, Http2Event, Http2Messages};
 use super::nats;
-use super::plan::{Call, Plan, Wire};
+use super::plan::{BenchCall, LoadPlan, WireFormat};
 use super::subscriptions::{read_all, write_all};
 
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -37,7 +37,7 @@ pub struct Load {
 
 impl Load {
     /// Begins.
-    pub fn begin(plan: &Plan, calls: &[Vec<Call>]) -> Result<Self> {
+    pub fn begin(plan: &LoadPlan, calls: &[Vec<BenchCall>]) -> Result<Self> {
         let answered = Rc::new(Answered::default());
         let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
         let mut connections = JoinSet::new();
@@ -62,7 +62,12 @@ impl Load {
     }
 }
 
-async fn keep_calling(plan: &Plan, calls: &[Call], answered: &Answered, scratch: &RefCell<Vec<u8>>) -> Result<()> {
+async fn keep_calling(
+    plan: &LoadPlan,
+    calls: &[BenchCall],
+    answered: &Answered,
+    scratch: &RefCell<Vec<u8>>,
+) -> Result<()> {
     let socket = TcpStream::connect(plan.address).await?;
     socket.set_nodelay(true)?;
     let mut out = Vec::new();
@@ -70,10 +75,10 @@ async fn keep_calling(plan: &Plan, calls: &[Call], answered: &Answered, scratch:
     let mut next = calls.iter().cycle();
     let mut stream = 1;
     let mut streams = std::collections::HashMap::new();
-    let mut frames = http2::Reader::default();
+    let mut frames = http2::Http2Reader::default();
     while streams.len() < plan.streams {
         http2::request(&mut out, stream, next.next().context("nothing to call")?, &plan.token, 0);
-        streams.insert(stream, (Messages::default(), false));
+        streams.insert(stream, (Http2Messages::default(), false));
         stream += 2;
     }
     while !streams.is_empty() {
@@ -83,12 +88,12 @@ async fn keep_calling(plan: &Plan, calls: &[Call], answered: &Answered, scratch:
         let mut ended = 0;
         read_all(&socket, scratch, |bytes| {
             frames.feed(bytes, &mut out, |event| match event {
-                Event::Data { stream, bytes } => {
+                Http2Event::Data { stream, bytes } => {
                     let (messages, is_answered) = streams.get_mut(&stream).context("DATA of a stream that ended")?;
                     messages.feed(bytes, |length| *is_answered = length >= plan.least_bytes);
                     Ok(())
                 }
-                Event::End { stream } => match streams.remove(&stream) {
+                Http2Event::End { stream } => match streams.remove(&stream) {
                     Some((_, true)) => {
                         ended += 1;
                         Ok(())
@@ -100,7 +105,7 @@ async fn keep_calling(plan: &Plan, calls: &[Call], answered: &Answered, scratch:
         answered.calls.set(answered.calls.get() + ended);
         while !answered.stop.get() && streams.len() < plan.streams {
             http2::request(&mut out, stream, next.next().context("nothing to call")?, &plan.token, 0);
-            streams.insert(stream, (Messages::default(), false));
+            streams.insert(stream, (Http2Messages::default(), false));
             stream += 2;
         }
     }
@@ -109,38 +114,38 @@ async fn keep_calling(plan: &Plan, calls: &[Call], answered: &Answered, scratch:
 
 /// A connection for one call at a time: the publisher.
 #[derive(Debug)]
-pub struct Caller {
+pub struct BenchCaller {
     socket: TcpStream,
-    wire: Wire,
+    wire: WireFormat,
     token: String,
-    frames: http2::Reader,
-    lines: nats::Reader,
+    frames: http2::Http2Reader,
+    lines: nats::NatsReader,
     stream: u32,
     scratch: RefCell<Vec<u8>>,
 }
 
-impl Caller {
+impl BenchCaller {
     /// Connects.
-    pub async fn connect(address: SocketAddr, wire: Wire, token: &str) -> Result<Self> {
+    pub async fn connect(address: SocketAddr, wire: WireFormat, token: &str) -> Result<Self> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         let mut out = Vec::new();
         match wire {
-            Wire::Grpc => http2::hello(&mut out),
-            Wire::Nats => nats::hello(&mut out, &Call::default(), 0),
+            WireFormat::Grpc => http2::hello(&mut out),
+            WireFormat::Nats => nats::hello(&mut out, &BenchCall::default(), 0),
         }
         let mut caller = Self {
             socket,
             wire,
             token: token.to_owned(),
-            frames: http2::Reader::default(),
-            lines: nats::Reader::default(),
+            frames: http2::Http2Reader::default(),
+            lines: nats::NatsReader::default(),
             stream: 1,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
         };
         match wire {
-            Wire::Grpc => write_all(&caller.socket, &out).await?,
-            Wire::Nats => caller.pong(&out).await?,
+            WireFormat::Grpc => write_all(&caller.socket, &out).await?,
+            WireFormat::Nats => caller.pong(&out).await?,
         }
         Ok(caller)
     }
@@ -149,8 +154,8 @@ impl Caller {
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn call(&mut self, call: &Call) -> Result<()> {
-        if self.wire == Wire::Nats {
+    pub async fn call(&mut self, call: &BenchCall) -> Result<()> {
+        if self.wire == WireFormat::Nats {
             let mut out = Vec::new();
             nats::publish(&mut out, call);
             return self.pong(&out).await;
@@ -162,7 +167,7 @@ impl Caller {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn ask(&mut self, call: &Call) -> Result<bool> {
+    pub async fn ask(&mut self, call: &BenchCall) -> Result<bool> {
         let mut out = Vec::new();
         http2::request(&mut out, self.stream, call, &self.token, 0);
         self.stream += 2;
@@ -174,8 +179,8 @@ impl Caller {
             read_all(&self.socket, &self.scratch, |bytes| {
                 self.frames.feed(bytes, &mut out, |event| {
                     match event {
-                        Event::Data { .. } => is_answered = true,
-                        Event::End { .. } => has_ended = true,
+                        Http2Event::Data { .. } => is_answered = true,
+                        Http2Event::End { .. } => has_ended = true,
                     }
                     Ok(())
                 })
@@ -192,7 +197,7 @@ impl Caller {
             tokio::time::timeout(CALL_MAX, self.socket.readable()).await.context("NATS does not answer")??;
             read_all(&self.socket, &self.scratch, |bytes| {
                 self.lines.feed(bytes, &mut reply, |event| {
-                    has_answered |= event == nats::Event::Pong;
+                    has_answered |= event == nats::NatsEvent::Pong;
                     Ok(())
                 })
             })?;

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 use super::process::can_pin;
-use super::target::Kind;
+use super::target::TargetKind;
 
 /// The machine and the programs.
 #[derive(Debug, Serialize)]
@@ -31,7 +31,7 @@ impl Machine {
     pub fn look(postgres: Option<String>) -> Result<Self> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        let mut versions: Vec<(String, String)> = [Kind::Policyhub, Kind::Etcd, Kind::Nats]
+        let mut versions: Vec<(String, String)> = [TargetKind::Policyhub, TargetKind::Etcd, TargetKind::Nats]
             .map(|kind| (kind.name().to_owned(), kind.version().unwrap_or_else(|| "not installed".to_owned())))
             .into();
         versions.push(("PostgreSQL".to_owned(), postgres.unwrap_or_else(|| "not installed".to_owned())));

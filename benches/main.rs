@@ -49,13 +49,13 @@ mod transact;
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
-    role: Option<Role>,
+    role: Option<ProcessRole>,
     /// Only these scenarios
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Scenario>,
     /// Only these servers
     #[arg(long, value_enum, value_delimiter = ',')]
-    targets: Vec<target::Kind>,
+    targets: Vec<target::TargetKind>,
     /// etcd and NATS carry the signed message too, instead of the content alone
     #[arg(long)]
     same_bytes: bool,
@@ -80,7 +80,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Role {
+enum ProcessRole {
     /// Do the plan on standard input
     Drive,
     /// Serve a delivery and an answer by tonic
@@ -113,10 +113,10 @@ enum Scenario {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.role {
-        Some(Role::Drive) => drive::run(),
-        Some(Role::ServeTonic { delivery, answer }) => serve_tonic::run(&delivery, &answer),
-        Some(Role::ServeH2 { delivery }) => serve_h2::run(&delivery),
-        Some(Role::Transact { url, clients, seconds, namespaces }) => {
+        Some(ProcessRole::Drive) => drive::run(),
+        Some(ProcessRole::ServeTonic { delivery, answer }) => serve_tonic::run(&delivery, &answer),
+        Some(ProcessRole::ServeH2 { delivery }) => serve_h2::run(&delivery),
+        Some(ProcessRole::Transact { url, clients, seconds, namespaces }) => {
             transact::run(&url, &namespaces, clients, seconds)
         }
         None => measure(&arguments),
@@ -136,8 +136,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
         Some(cluster) => Some(cluster.psql("postgres", "SHOW server_version")),
         None => (!needs_postgres).then(|| "not needed".to_owned()),
     };
-    let mut bench = scenarios::Bench {
-        report: report::Report::new(machine::Machine::look(version)?),
+    let mut bench = scenarios::BenchRun {
+        report: report::BenchReport::new(machine::Machine::look(version)?),
         rounds: if arguments.quick { 1 } else { arguments.rounds },
         quick: arguments.quick,
         full: arguments.full,

@@ -4,13 +4,13 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::plan::Call;
+use super::plan::BenchCall;
 
 /// Longest line of the protocol that is taken: INFO is the longest there is.
 const LINE_MAX_BYTES: usize = 64 * 1024;
 
 /// Opens a connection with subscriptions 1 to `streams`; the server's PONG says that all of them stand.
-pub fn hello(out: &mut Vec<u8>, call: &Call, streams: usize) {
+pub fn hello(out: &mut Vec<u8>, call: &BenchCall, streams: usize) {
     out.extend_from_slice(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
     for id in 1..=streams {
         out.extend_from_slice(format!("SUB {} {id}\r\n", call.path).as_bytes());
@@ -19,7 +19,7 @@ pub fn hello(out: &mut Vec<u8>, call: &Call, streams: usize) {
 }
 
 /// Writes a publication; the server's PONG says that it was taken.
-pub fn publish(out: &mut Vec<u8>, call: &Call) {
+pub fn publish(out: &mut Vec<u8>, call: &BenchCall) {
     out.extend_from_slice(format!("PUB {} {}\r\n", call.path, call.body.len()).as_bytes());
     out.extend_from_slice(&call.body);
     out.extend_from_slice(b"\r\nPING\r\n");
@@ -27,7 +27,7 @@ pub fn publish(out: &mut Vec<u8>, call: &Call) {
 
 /// What a server said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum NatsEvent {
     /// Everything before the PING was done.
     Pong,
     /// One delivery to a subscription.
@@ -36,13 +36,13 @@ pub enum Event {
 
 /// Reads lines and payloads that come in pieces.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct NatsReader {
     line: Vec<u8>,
     /// The delivery whose payload comes, and what is left of it with its line end.
     payload: Option<(u32, usize, usize)>,
 }
 
-impl Reader {
+impl NatsReader {
     /// Takes what was read; `reply` is what has to be answered.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Reader {
         &mut self,
         mut bytes: &[u8],
         reply: &mut Vec<u8>,
-        mut on: impl FnMut(Event) -> Result<()>,
+        mut on: impl FnMut(NatsEvent) -> Result<()>,
     ) -> Result<()> {
         while !bytes.is_empty() {
             if let Some((id, length, left)) = self.payload {
@@ -59,7 +59,7 @@ impl Reader {
                 bytes = bytes.split_at(taken).1;
                 self.payload = (taken < left).then_some((id, length, left - taken));
                 if self.payload.is_none() {
-                    on(Event::Message { id, length })?;
+                    on(NatsEvent::Message { id, length })?;
                 }
                 continue;
             }
@@ -79,7 +79,7 @@ impl Reader {
         Ok(())
     }
 
-    fn take(&mut self, line: &str, reply: &mut Vec<u8>, on: &mut impl FnMut(Event) -> Result<()>) -> Result<()> {
+    fn take(&mut self, line: &str, reply: &mut Vec<u8>, on: &mut impl FnMut(NatsEvent) -> Result<()>) -> Result<()> {
         if let Some(message) = line.strip_prefix("MSG ") {
             let mut words = message.split(' ');
             let id = words.nth(1).context("a message without a subscription")?.parse()?;
@@ -88,7 +88,7 @@ impl Reader {
         } else if line == "PING" {
             reply.extend_from_slice(b"PONG\r\n");
         } else if line == "PONG" {
-            on(Event::Pong)?;
+            on(NatsEvent::Pong)?;
         } else if line.starts_with("-ERR") {
             bail!("NATS said {line}");
         }

@@ -10,12 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use policyhub::client::{Client, pb};
 use tokio::task::JoinSet;
 
-use super::hub::{self, Hub, Place};
-use super::load::Caller;
-use super::plan::{Call, Plan, Sample, Wire, Work};
+use super::hub::{self, BenchHub, HubDirectory};
+use super::load::BenchCaller;
+use super::plan::{BenchCall, LatencySample, LoadPlan, LoadWork, WireFormat};
 use super::postgres::Cluster;
 use super::report::OURS;
-use super::scenarios::{Bench, KIB, drive};
+use super::scenarios::{BenchRun, KIB, drive};
 
 /// What the noisy tenant may do in a second, writes and reads, and how often it tries. Less in the small form.
 const QUOTAS: (i32, i32) = (5, 100);
@@ -33,7 +33,7 @@ const THINK: Duration = Duration::from_millis(1);
 /// The noisy tenant.
 const LOUD: &str = "loud";
 
-impl Bench {
+impl BenchRun {
     /// A tenant beside another one that is over its quota.
     pub async fn noisy(&mut self) -> Result<()> {
         for (case, is_postgres) in [("SQLite", false), ("PostgreSQL", true)] {
@@ -43,7 +43,7 @@ impl Bench {
             }
             for _ in 0..self.rounds {
                 let cluster = self.postgres.as_ref().filter(|_| is_postgres);
-                let place = Place::new(cluster.map(Cluster::create_database))?;
+                let place = HubDirectory::new(cluster.map(Cluster::create_database))?;
                 let quotas = if self.quick { QUOTAS_QUICK } else { QUOTAS };
                 let samples = once(&place, quotas).await;
                 self.report.add("noisy", case, OURS, samples);
@@ -53,15 +53,15 @@ impl Bench {
     }
 }
 
-async fn once(place: &Place, (writes, reads): (i32, i32)) -> Result<Vec<Sample>> {
-    let hub = Hub::start(place)?;
+async fn once(place: &HubDirectory, (writes, reads): (i32, i32)) -> Result<Vec<LatencySample>> {
+    let hub = BenchHub::start(place)?;
     let client = hub.client().await?;
     hub::seed(&client, "default", KIB).await?;
     hub::create_namespace(&client, LOUD).await?;
     hub::seed(&client, LOUD, KIB).await?;
     let quotas = pb::NamespaceQuotas { writes_per_second: writes, reads_per_second: reads, ..Default::default() };
     limit(&client, quotas).await?;
-    let work = Work::Neighbour {
+    let work = LoadWork::Neighbour {
         read: hub::get_active_call("default"),
         write: hub::activate_calls("default"),
         noise: vec![
@@ -75,9 +75,17 @@ async fn once(place: &Place, (writes, reads): (i32, i32)) -> Result<Vec<Sample>>
         noise_per_second: f64::from(writes + reads) * TIMES_OVER,
     };
     let (server, address, token) = (hub.process.id(), hub.grpc, hub.token.clone());
-    let samples =
-        drive(Plan { server, address, token, wire: Wire::Grpc, connections: 2, streams: 1, least_bytes: 1, work })
-            .await?;
+    let samples = drive(LoadPlan {
+        server,
+        address,
+        token,
+        wire: WireFormat::Grpc,
+        connections: 2,
+        streams: 1,
+        least_bytes: 1,
+        work,
+    })
+    .await?;
     hub.process.end()?;
     Ok(samples)
 }
@@ -91,28 +99,34 @@ async fn limit(client: &Client, quotas: pb::NamespaceQuotas) -> Result<()> {
 
 /// Latencies of one kind of call, in milliseconds.
 #[derive(Debug, Default)]
-struct Taken {
+struct CallTimes {
     alone: RefCell<Vec<f64>>,
     beside: RefCell<Vec<f64>>,
 }
 
 /// What the callers of a driver share.
 #[derive(Debug, Default)]
-struct Shared {
+struct NoisyLoad {
     is_noisy: Cell<bool>,
     is_measured: Cell<bool>,
     stop: Cell<bool>,
-    reads: Taken,
-    writes: Taken,
+    reads: CallTimes,
+    writes: CallTimes,
     offered: Cell<u64>,
     refused: Cell<u64>,
 }
 
 /// Returns the driver's part: measures one tenant, alone and beside the other, in turns.
-pub async fn measure(plan: &Plan, read: &Call, write: &[Call], noise: &[Call], per_second: f64) -> Result<Vec<Sample>> {
-    let shared = Rc::new(Shared::default());
+pub async fn measure(
+    plan: &LoadPlan,
+    read: &BenchCall,
+    write: &[BenchCall],
+    noise: &[BenchCall],
+    per_second: f64,
+) -> Result<Vec<LatencySample>> {
+    let shared = Rc::new(NoisyLoad::default());
     let mut callers = JoinSet::new();
-    let connect = || Caller::connect(plan.address, plan.wire, &plan.token);
+    let connect = || BenchCaller::connect(plan.address, plan.wire, &plan.token);
     let (reader, writer) = (connect().await?, connect().await?);
     callers.spawn_local(quiet(reader, vec![read.clone()], THINK, Rc::clone(&shared), |shared| &shared.reads));
     callers.spawn_local(quiet(writer, write.to_vec(), Duration::ZERO, Rc::clone(&shared), |shared| &shared.writes));
@@ -137,24 +151,24 @@ pub async fn measure(plan: &Plan, read: &Call, write: &[Call], noise: &[Call], p
     let (offered, refused) = (shared.offered.get() as f64, shared.refused.get() as f64);
     ensure!(refused > 0.0, "the noisy tenant was never refused: nothing was measured");
     let mut samples = vec![
-        Sample::new("noise", "/s", offered / (WINDOW * WINDOWS as u32).as_secs_f64()),
-        Sample::new("noise refused", "%", refused / offered * 100.0),
+        LatencySample::new("noise", "/s", offered / (WINDOW * WINDOWS as u32).as_secs_f64()),
+        LatencySample::new("noise refused", "%", refused / offered * 100.0),
     ];
     for (what, taken) in [("reads", &shared.reads), ("writes", &shared.writes)] {
         let (alone, beside) = (p99(&taken.alone)?, p99(&taken.beside)?);
-        samples.push(Sample::new(&format!("p99 of {what} alone"), "ms", alone));
-        samples.push(Sample::new(&format!("p99 of {what} beside"), "ms", beside));
-        samples.push(Sample::new(&format!("p99 of {what}, beside ÷ alone"), "", beside / alone));
+        samples.push(LatencySample::new(&format!("p99 of {what} alone"), "ms", alone));
+        samples.push(LatencySample::new(&format!("p99 of {what} beside"), "ms", beside));
+        samples.push(LatencySample::new(&format!("p99 of {what}, beside ÷ alone"), "", beside / alone));
     }
     Ok(samples)
 }
 
 async fn quiet(
-    mut caller: Caller,
-    calls: Vec<Call>,
+    mut caller: BenchCaller,
+    calls: Vec<BenchCall>,
     think: Duration,
-    shared: Rc<Shared>,
-    taken: fn(&Shared) -> &Taken,
+    shared: Rc<NoisyLoad>,
+    taken: fn(&NoisyLoad) -> &CallTimes,
 ) -> Result<()> {
     for call in calls.iter().cycle() {
         if shared.stop.get() {
@@ -176,7 +190,7 @@ async fn quiet(
     Ok(())
 }
 
-async fn noisy(mut caller: Caller, calls: Vec<Call>, every: Duration, shared: Rc<Shared>) -> Result<()> {
+async fn noisy(mut caller: BenchCaller, calls: Vec<BenchCall>, every: Duration, shared: Rc<NoisyLoad>) -> Result<()> {
     let mut turn = tokio::time::interval(every);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for call in calls.iter().cycle() {

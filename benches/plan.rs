@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One call, ready to be sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Call {
+pub struct BenchCall {
     /// `/package.Service/Method`; for NATS the subject.
     pub path: String,
     /// The message, without its gRPC header; for NATS the payload.
@@ -21,7 +21,7 @@ pub struct Call {
 
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wire {
+pub enum WireFormat {
     /// gRPC over HTTP/2 without TLS.
     Grpc,
     /// The text protocol of NATS.
@@ -30,7 +30,7 @@ pub enum Wire {
 
 /// What to do to a server, and how its first state looks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Plan {
+pub struct LoadPlan {
     /// Process whose CPU and memory are read.
     pub server: i32,
     /// Where it listens.
@@ -38,7 +38,7 @@ pub struct Plan {
     /// Sent as bearer token with every call, to every target alike.
     pub token: String,
     /// What it speaks.
-    pub wire: Wire,
+    pub wire: WireFormat,
     /// Connections.
     pub connections: usize,
     /// Streams of each, or calls in flight of each.
@@ -46,27 +46,27 @@ pub struct Plan {
     /// Size from which a message is a delivery; smaller ones are heartbeats and acknowledgements.
     pub least_bytes: usize,
     /// What to measure.
-    pub work: Work,
+    pub work: LoadWork,
 }
 
 /// What to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Work {
+pub enum LoadWork {
     /// Opens all subscriptions, then publishes again and again, each time waiting for the last subscriber.
-    Fanout { watch: Call, publish: Vec<Call>, publishes: usize },
+    Fanout { watch: BenchCall, publish: Vec<BenchCall>, publishes: usize },
     /// Keeps calls in flight. Connection i sends the calls of list i modulo their number, one after the other.
-    Load { calls: Vec<Vec<Call>>, seconds: f64 },
+    Load { calls: Vec<Vec<BenchCall>>, seconds: f64 },
     /// Opens all, cuts all, publishes once, and opens all again.
-    Resync { watch: Call, publish: Call, again: Call },
+    Resync { watch: BenchCall, publish: BenchCall, again: BenchCall },
     /// Calls of one tenant, one at a time each, alone and beside another tenant's noise, in turns.
-    Neighbour { read: Call, write: Vec<Call>, noise: Vec<Call>, noise_per_second: f64 },
+    Neighbour { read: BenchCall, write: Vec<BenchCall>, noise: Vec<BenchCall>, noise_per_second: f64 },
     /// Opens all and does nothing.
-    Idle { watch: Call, seconds: f64 },
+    Idle { watch: BenchCall, seconds: f64 },
 }
 
 /// One measured value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Sample {
+pub struct LatencySample {
     /// Name of the figure.
     pub what: String,
     /// Its unit.
@@ -75,7 +75,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-impl Sample {
+impl LatencySample {
     /// Returns a value.
     pub fn new(what: &str, unit: &str, value: f64) -> Self {
         Self { what: what.to_owned(), unit: unit.to_owned(), value }

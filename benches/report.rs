@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::goals::{self, Verdict};
+use super::goals::{self, GoalVerdict};
 use super::machine::Machine;
-use super::plan::Sample;
-use super::target::Kind;
+use super::plan::LatencySample;
+use super::target::TargetKind;
 
 /// Name of our own server in tables.
 pub const OURS: &str = "policyhub";
@@ -41,21 +41,21 @@ pub struct Figure {
 
 /// Everything that came out.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     machine: Machine,
     figures: Vec<Figure>,
     not_measured: BTreeSet<String>,
     failures: Vec<String>,
 }
 
-impl Report {
+impl BenchReport {
     /// Returns nothing yet.
     pub fn new(machine: Machine) -> Self {
         Self { machine, figures: Vec::new(), not_measured: BTreeSet::new(), failures: Vec::new() }
     }
 
     /// Takes the samples of one run, or why there are none.
-    pub fn add(&mut self, scenario: &'static str, case: &str, target: &str, samples: Result<Vec<Sample>>) {
+    pub fn add(&mut self, scenario: &'static str, case: &str, target: &str, samples: Result<Vec<LatencySample>>) {
         let samples = match samples {
             Ok(samples) => samples,
             Err(error) => {
@@ -64,7 +64,7 @@ impl Report {
         };
         let said: Vec<String> = samples.iter().map(|s| format!("{} {} {}", s.what, number(s.value), s.unit)).collect();
         eprintln!("{scenario}, {case}, {target}: {}", said.join(", "));
-        for Sample { what, unit, value } in samples {
+        for LatencySample { what, unit, value } in samples {
             let same = |figure: &&mut Figure| {
                 figure.scenario == scenario && figure.case == case && figure.target == target && figure.what == what
             };
@@ -112,7 +112,7 @@ impl Report {
             self.table(scenario, what, unit);
         }
         let verdicts = goals::judge(&self);
-        Verdict::print(&verdicts);
+        GoalVerdict::print(&verdicts);
         for what in &self.not_measured {
             println!("not measured: {what}");
         }
@@ -213,8 +213,8 @@ pub fn shape_name(connections: usize, streams: usize, size_bytes: usize) -> Stri
 }
 
 /// Targets that are installed; the others are noted.
-pub fn installed(report: &mut Report, kinds: &[Kind]) -> Vec<Kind> {
-    let (there, absent): (Vec<Kind>, Vec<Kind>) = kinds.iter().partition(|kind| kind.version().is_some());
+pub fn installed(report: &mut BenchReport, kinds: &[TargetKind]) -> Vec<TargetKind> {
+    let (there, absent): (Vec<TargetKind>, Vec<TargetKind>) = kinds.iter().partition(|kind| kind.version().is_some());
     for kind in absent {
         let package = kind.program().map_or("", |(_, package)| package);
         report.not_measured(format!("{}: not installed (BENCH_INSTALL=1, or package {package})", kind.name()));

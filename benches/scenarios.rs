@@ -7,12 +7,12 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::hub::{self, Hub, Place};
-use super::plan::{Plan, Sample, Work};
+use super::hub::{self, BenchHub, HubDirectory};
+use super::plan::{LatencySample, LoadPlan, LoadWork};
 use super::postgres::Cluster;
 use super::process::{Core, command};
-use super::report::{OURS, Report, installed, shape_name, size_name};
-use super::target::{Kind, Payload, Target};
+use super::report::{BenchReport, OURS, installed, shape_name, size_name};
+use super::target::{BenchPayload, BenchTarget, TargetKind};
 
 pub const KIB: usize = 1024;
 /// Deliveries that one run of a fan-out aims at, and the publications it makes at least and at most.
@@ -27,15 +27,15 @@ const ACTIVATORS: usize = 16;
 const LOAD_SECONDS: f64 = 2.0;
 
 /// What is common to all scenarios.
-pub struct Bench {
+pub struct BenchRun {
     /// Where figures go.
-    pub report: Report,
+    pub report: BenchReport,
     /// How often each is taken.
     pub rounds: usize,
     /// The small form: fewer subscribers, our own servers only.
     pub quick: bool,
     /// Only these; empty: all.
-    pub targets: Vec<Kind>,
+    pub targets: Vec<TargetKind>,
     /// Whether etcd and NATS carry the signed message too.
     pub same_bytes: bool,
     /// 10⁵ versions instead of 10⁴.
@@ -47,14 +47,14 @@ pub struct Bench {
 }
 
 /// Runs a driver.
-pub async fn drive(plan: Plan) -> Result<Vec<Sample>> {
+pub async fn drive(plan: LoadPlan) -> Result<Vec<LatencySample>> {
     let mut driver = command(Core::Driver, std::env::current_exe()?);
     driver.arg("drive");
     said(driver, serde_json::to_vec(&plan)?).await
 }
 
 /// Runs a program of ours that reads `input` and prints samples.
-async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<Sample>> {
+async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<LatencySample>> {
     let run = move || {
         let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("no input")?.write_all(&input)?;
@@ -65,30 +65,33 @@ async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<
     tokio::task::spawn_blocking(run).await?
 }
 
-impl Bench {
+impl BenchRun {
     /// Returns those of `kinds` that were asked for and are installed.
-    fn chosen(&mut self, kinds: &[Kind]) -> Vec<Kind> {
+    fn chosen(&mut self, kinds: &[TargetKind]) -> Vec<TargetKind> {
         let asked = kinds.iter().filter(|kind| self.targets.is_empty() || self.targets.contains(kind));
-        let asked: Vec<Kind> = asked.copied().collect();
+        let asked: Vec<TargetKind> = asked.copied().collect();
         installed(&mut self.report, &asked)
     }
 
     /// Returns what is delivered, verified.
-    pub(super) async fn payload(&mut self, size_bytes: usize) -> Result<Payload> {
-        let payload = Payload::take(size_bytes, self.same_bytes).await?;
-        let sample =
-            Sample::new("message of an activation", "bytes", std::fs::metadata(payload.delivery())?.len() as f64);
+    pub(super) async fn payload(&mut self, size_bytes: usize) -> Result<BenchPayload> {
+        let payload = BenchPayload::take(size_bytes, self.same_bytes).await?;
+        let sample = LatencySample::new(
+            "message of an activation",
+            "bytes",
+            std::fs::metadata(payload.delivery())?.len() as f64,
+        );
         self.report.add("verified", &size_name(size_bytes), OURS, Ok(vec![sample]));
         Ok(payload)
     }
 
     /// Publications reach every subscriber.
     pub async fn fan_out(&mut self) -> Result<()> {
-        let (kinds, shapes, sizes): (&[Kind], &[(usize, usize)], &[usize]) = if self.quick {
-            (&[Kind::Policyhub, Kind::Tonic, Kind::H2], &[(100, 1), (1_000, 1), (10, 100)], &[KIB])
+        let (kinds, shapes, sizes): (&[TargetKind], &[(usize, usize)], &[usize]) = if self.quick {
+            (&[TargetKind::Policyhub, TargetKind::Tonic, TargetKind::H2], &[(100, 1), (1_000, 1), (10, 100)], &[KIB])
         } else {
             (
-                &[Kind::Policyhub, Kind::Tonic, Kind::H2, Kind::Etcd, Kind::Nats],
+                &[TargetKind::Policyhub, TargetKind::Tonic, TargetKind::H2, TargetKind::Etcd, TargetKind::Nats],
                 &[(100, 1), (1_000, 1), (10_000, 1), (100, 100)],
                 &[KIB, 16 * KIB],
             )
@@ -114,7 +117,7 @@ impl Bench {
         for size_bytes in [KIB, 16 * KIB] {
             let payload = self.payload(size_bytes).await?;
             for _ in 0..self.rounds {
-                for kind in self.chosen(&[Kind::Policyhub, Kind::Tonic]) {
+                for kind in self.chosen(&[TargetKind::Policyhub, TargetKind::Tonic]) {
                     let samples = get_active_once(kind, &payload).await;
                     self.report.add("getactive", &size_name(size_bytes), kind.name(), samples);
                 }
@@ -134,7 +137,7 @@ impl Bench {
                 let case = format!("{name}, {count} namespace{}", if count == 1 { "" } else { "s" });
                 for _ in 0..self.rounds {
                     let cluster = self.postgres.as_ref().filter(|_| is_postgres);
-                    let place = Place::new(cluster.map(Cluster::create_database))?;
+                    let place = HubDirectory::new(cluster.map(Cluster::create_database))?;
                     let ours = activate_once(&place, count).await;
                     let is_seeded = ours.is_ok();
                     self.report.add("activate", &case, OURS, ours);
@@ -150,13 +153,13 @@ impl Bench {
 
     /// Everybody is cut off, misses one publication, and comes back.
     pub async fn resync(&mut self) -> Result<()> {
-        let kinds = self.chosen(&[Kind::Policyhub, Kind::Tonic, Kind::Etcd]);
+        let kinds = self.chosen(&[TargetKind::Policyhub, TargetKind::Tonic, TargetKind::Etcd]);
         let payload = self.payload(KIB).await?;
         for (connections, streams) in [(10_000, 1), (100, 100)] {
             let case = shape_name(connections, streams, KIB);
             for _ in 0..self.rounds {
                 for &kind in &kinds {
-                    let samples = match Target::start(kind, &payload).await {
+                    let samples = match BenchTarget::start(kind, &payload).await {
                         Ok(target) => resync_once(&target, connections, streams).await,
                         Err(error) => Err(error),
                     };
@@ -171,8 +174,8 @@ impl Bench {
     pub async fn idle(&mut self) -> Result<()> {
         let payload = self.payload(KIB).await?;
         for (connections, streams) in [(10_000, 1), (100, 100)] {
-            let target = Target::start(Kind::Policyhub, &payload).await?;
-            let work = Work::Idle { watch: target.watch.clone(), seconds: self.idle_seconds };
+            let target = BenchTarget::start(TargetKind::Policyhub, &payload).await?;
+            let work = LoadWork::Idle { watch: target.watch.clone(), seconds: self.idle_seconds };
             let samples = drive(target.plan(connections, streams, work)).await;
             self.report.add("idle", &shape_name(connections, streams, KIB), OURS, samples);
         }
@@ -180,27 +183,32 @@ impl Bench {
     }
 }
 
-async fn fan_out_once(kind: Kind, payload: &Payload, connections: usize, streams: usize) -> Result<Vec<Sample>> {
-    let target = Target::start(kind, payload).await?;
+async fn fan_out_once(
+    kind: TargetKind,
+    payload: &BenchPayload,
+    connections: usize,
+    streams: usize,
+) -> Result<Vec<LatencySample>> {
+    let target = BenchTarget::start(kind, payload).await?;
     drive(target.plan(connections, streams, fan_out_work(&target, connections * streams))).await
 }
 
 /// Returns the fan-out of a target to so many subscribers.
-pub fn fan_out_work(target: &Target, subscribers: usize) -> Work {
+pub fn fan_out_work(target: &BenchTarget, subscribers: usize) -> LoadWork {
     let publishes = (DELIVERIES / subscribers).clamp(PUBLISHES_MIN, PUBLISHES_MAX);
-    Work::Fanout { watch: target.watch.clone(), publish: target.publish.clone(), publishes }
+    LoadWork::Fanout { watch: target.watch.clone(), publish: target.publish.clone(), publishes }
 }
 
-async fn get_active_once(kind: Kind, payload: &Payload) -> Result<Vec<Sample>> {
-    let target = Target::start(kind, payload).await?;
-    let work = Work::Load { calls: vec![vec![target.get.clone()]], seconds: LOAD_SECONDS };
+async fn get_active_once(kind: TargetKind, payload: &BenchPayload) -> Result<Vec<LatencySample>> {
+    let target = BenchTarget::start(kind, payload).await?;
+    let work = LoadWork::Load { calls: vec![vec![target.get.clone()]], seconds: LOAD_SECONDS };
     drive(target.plan(CALLERS.0, CALLERS.1, work)).await
 }
 
 /// Returns the cut of a target's subscribers.
-pub async fn resync_once(target: &Target, connections: usize, streams: usize) -> Result<Vec<Sample>> {
+pub async fn resync_once(target: &BenchTarget, connections: usize, streams: usize) -> Result<Vec<LatencySample>> {
     let publish = target.publish.first().context("nothing to publish")?.clone();
-    let work = Work::Resync { watch: target.watch.clone(), publish, again: target.again.clone() };
+    let work = LoadWork::Resync { watch: target.watch.clone(), publish, again: target.again.clone() };
     drive(target.plan(connections, streams, work)).await
 }
 
@@ -208,8 +216,8 @@ fn namespaces(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("bench-{number}")).collect()
 }
 
-async fn activate_once(place: &Place, count: usize) -> Result<Vec<Sample>> {
-    let hub = Hub::start(place)?;
+async fn activate_once(place: &HubDirectory, count: usize) -> Result<Vec<LatencySample>> {
+    let hub = BenchHub::start(place)?;
     let client = hub.client().await?;
     let names = namespaces(count);
     for name in &names {
@@ -220,15 +228,15 @@ async fn activate_once(place: &Place, count: usize) -> Result<Vec<Sample>> {
     let before = hub::head(&client, first).await?.revision;
     let calls = names.iter().map(|name| hub::activate_calls(name)).collect();
     let (grpc, token, process) = (hub.grpc, hub.token.clone(), hub.process.id());
-    let plan = Plan {
+    let plan = LoadPlan {
         server: process,
         address: grpc,
         token,
-        wire: super::plan::Wire::Grpc,
+        wire: super::plan::WireFormat::Grpc,
         connections: ACTIVATORS,
         streams: 1,
         least_bytes: 1,
-        work: Work::Load { calls, seconds: LOAD_SECONDS },
+        work: LoadWork::Load { calls, seconds: LOAD_SECONDS },
     };
     let samples = drive(plan).await?;
     // What was answered must be in the log: as many events as calls were counted, at the least.
@@ -240,7 +248,7 @@ async fn activate_once(place: &Place, count: usize) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-async fn transact_once(place: &Place, count: usize) -> Result<Vec<Sample>> {
+async fn transact_once(place: &HubDirectory, count: usize) -> Result<Vec<LatencySample>> {
     let mut program = command(Core::Server, std::env::current_exe()?);
     program.args(["transact", "--url", &place.url, "--clients", &ACTIVATORS.to_string()]);
     program.args(["--seconds", &LOAD_SECONDS.to_string()]).args(namespaces(count));

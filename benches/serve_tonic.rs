@@ -35,7 +35,7 @@ pub fn run(delivery: &Path, answer: &Path) -> Result<()> {
         let listener = listen()?;
         println!("{}", listener.local_addr()?);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let service = Bench { delivery, answer, wave: watch::channel(()).0 };
+        let service = TonicBench { delivery, answer, wave: watch::channel(()).0 };
         Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
     })
 }
@@ -48,22 +48,22 @@ pub fn listen() -> Result<TcpListener> {
 }
 
 #[derive(Clone)]
-struct Bench {
+struct TonicBench {
     delivery: Bytes,
     answer: Bytes,
     wave: watch::Sender<()>,
 }
 
-impl NamedService for Bench {
+impl NamedService for TonicBench {
     const NAME: &'static str = "bench.Bench";
 }
 
-type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Infallible>> + Send>>;
+type TonicAnswer<T> = Pin<Box<dyn Future<Output = Result<T, Infallible>> + Send>>;
 
-impl tower::Service<http::Request<Body>> for Bench {
+impl tower::Service<http::Request<Body>> for TonicBench {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Answer<Self::Response>;
+    type Future = TonicAnswer<Self::Response>;
 
     fn poll_ready(&mut self, _: &mut Poller<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -72,24 +72,24 @@ impl tower::Service<http::Request<Body>> for Bench {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let bench = self.clone();
         Box::pin(async move {
-            let mut grpc = Grpc::new(Raw);
+            let mut grpc = Grpc::new(RawCodec);
             Ok(match request.uri().path() {
-                WATCH => grpc.server_streaming(Watch(bench), request).await,
-                PUBLISH => grpc.unary(Publish(bench), request).await,
-                GET => grpc.unary(Get(bench), request).await,
+                WATCH => grpc.server_streaming(WatchService(bench), request).await,
+                PUBLISH => grpc.unary(PublishService(bench), request).await,
+                GET => grpc.unary(GetService(bench), request).await,
                 _ => Status::unimplemented("no such method").into_http(),
             })
         })
     }
 }
 
-struct Watch(Bench);
-struct Publish(Bench);
-struct Get(Bench);
+struct WatchService(TonicBench);
+struct PublishService(TonicBench);
+struct GetService(TonicBench);
 
 type Reply<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 
-impl ServerStreamingService<Bytes> for Watch {
+impl ServerStreamingService<Bytes> for WatchService {
     type Response = Bytes;
     type ResponseStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<Bytes, Status>> + Send>>;
     type Future = Reply<Self::ResponseStream>;
@@ -102,7 +102,7 @@ impl ServerStreamingService<Bytes> for Watch {
     }
 }
 
-impl UnaryService<Bytes> for Publish {
+impl UnaryService<Bytes> for PublishService {
     type Response = Bytes;
     type Future = Reply<Bytes>;
 
@@ -112,7 +112,7 @@ impl UnaryService<Bytes> for Publish {
     }
 }
 
-impl UnaryService<Bytes> for Get {
+impl UnaryService<Bytes> for GetService {
     type Response = Bytes;
     type Future = Reply<Bytes>;
 
@@ -123,24 +123,24 @@ impl UnaryService<Bytes> for Get {
 }
 
 /// Messages as they are.
-struct Raw;
+struct RawCodec;
 
-impl Codec for Raw {
+impl Codec for RawCodec {
     type Encode = Bytes;
     type Decode = Bytes;
-    type Encoder = Raw;
-    type Decoder = Raw;
+    type Encoder = RawCodec;
+    type Decoder = RawCodec;
 
-    fn encoder(&mut self) -> Raw {
-        Raw
+    fn encoder(&mut self) -> RawCodec {
+        RawCodec
     }
 
-    fn decoder(&mut self) -> Raw {
-        Raw
+    fn decoder(&mut self) -> RawCodec {
+        RawCodec
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -150,7 +150,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for RawCodec {
     type Item = Bytes;
     type Error = Status;
 

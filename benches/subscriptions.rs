@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use super::http2::{self, Messages};
+use super::http2::{self, Http2Messages};
 use super::nats;
-use super::plan::{Call, Plan, Wire};
+use super::plan::{BenchCall, LoadPlan, WireFormat};
 
 /// Connections that have not heard from the server yet, when opening is not what is measured: fewer than the shortest
 /// queue of a listener, or the kernel would try again after one second.
@@ -100,7 +100,7 @@ pub struct Subscriptions {
 
 impl Subscriptions {
     /// Opens all of a plan and waits until each has its first state.
-    pub async fn open(plan: &Plan, watch: &Call, at_once: usize) -> Result<Self> {
+    pub async fn open(plan: &LoadPlan, watch: &BenchCall, at_once: usize) -> Result<Self> {
         let tally = Rc::new(Tally {
             wave: Cell::new(1),
             delivered: Cell::new(0),
@@ -117,7 +117,7 @@ impl Subscriptions {
             let (shared, gate, tally) = (Rc::clone(&shared), Rc::clone(&gate), Rc::clone(&tally));
             let scratch = Rc::clone(&scratch);
             connections.spawn_local(async move {
-                let connection = Connection::new(&shared.0, &shared.1, number);
+                let connection = BenchConnection::new(&shared.0, &shared.1, number);
                 if let Err(error) = connection.run(&gate, &scratch, &tally).await {
                     tally.fail(error.context(format!("connection {number}")));
                 }
@@ -128,33 +128,36 @@ impl Subscriptions {
     }
 }
 
-struct Connection<'a> {
-    plan: &'a Plan,
+struct BenchConnection<'a> {
+    plan: &'a LoadPlan,
     hello: Vec<u8>,
-    reader: Reader,
+    reader: Http2Reader,
 }
 
 /// What is read, by the wire's rules, with the deliveries of each subscription.
-enum Reader {
-    Grpc(http2::Reader, Vec<(Messages, u32)>),
-    Nats(nats::Reader, Vec<u32>),
+enum Http2Reader {
+    Grpc(http2::Http2Reader, Vec<(Http2Messages, u32)>),
+    Nats(nats::NatsReader, Vec<u32>),
 }
 
-impl<'a> Connection<'a> {
-    fn new(plan: &'a Plan, watch: &Call, number: usize) -> Self {
+impl<'a> BenchConnection<'a> {
+    fn new(plan: &'a LoadPlan, watch: &BenchCall, number: usize) -> Self {
         let mut hello = Vec::new();
         let reader = match plan.wire {
-            Wire::Grpc => {
+            WireFormat::Grpc => {
                 http2::hello(&mut hello);
                 for stream in 0..plan.streams {
                     let id = stream as u32 * 2 + 1;
                     http2::request(&mut hello, id, watch, &plan.token, number * plan.streams + stream);
                 }
-                Reader::Grpc(http2::Reader::default(), (0..plan.streams).map(|_| Default::default()).collect())
+                Http2Reader::Grpc(
+                    http2::Http2Reader::default(),
+                    (0..plan.streams).map(|_| Default::default()).collect(),
+                )
             }
-            Wire::Nats => {
+            WireFormat::Nats => {
                 nats::hello(&mut hello, watch, plan.streams);
-                Reader::Nats(nats::Reader::default(), vec![0; plan.streams])
+                Http2Reader::Nats(nats::NatsReader::default(), vec![0; plan.streams])
             }
         };
         Self { plan, hello, reader }
@@ -178,11 +181,11 @@ impl<'a> Connection<'a> {
     }
 }
 
-impl Reader {
+impl Http2Reader {
     fn feed(&mut self, bytes: &[u8], reply: &mut Vec<u8>, least_bytes: usize, tally: &Tally) -> Result<()> {
         match self {
             Self::Grpc(frames, streams) => frames.feed(bytes, reply, |event| match event {
-                http2::Event::Data { stream, bytes } => {
+                http2::Http2Event::Data { stream, bytes } => {
                     let subscription = streams.get_mut(stream as usize / 2);
                     let (messages, deliveries) = subscription.context("DATA of a stream that nobody opened")?;
                     let mut counted = Ok(());
@@ -193,12 +196,12 @@ impl Reader {
                     });
                     counted
                 }
-                http2::Event::End { stream } => bail!("the server ended stream {stream}"),
+                http2::Http2Event::End { stream } => bail!("the server ended stream {stream}"),
             }),
             Self::Nats(lines, subscriptions) => lines.feed(bytes, reply, |event| match event {
                 // NATS keeps no state to begin with: that the subscriptions stand is all it can say.
-                nats::Event::Pong => subscriptions.iter_mut().try_for_each(|deliveries| tally.count(deliveries)),
-                nats::Event::Message { id, .. } => {
+                nats::NatsEvent::Pong => subscriptions.iter_mut().try_for_each(|deliveries| tally.count(deliveries)),
+                nats::NatsEvent::Message { id, .. } => {
                     let deliveries = subscriptions.get_mut(id as usize - 1);
                     tally.count(deliveries.context("a message of a subscription that nobody made")?)
                 }

@@ -15,15 +15,15 @@ use policyhub::client::{ActiveSetOptions, Client, SetChange, WatchOptions, pb, w
 use prost::Message as _;
 use tempfile::TempDir;
 
-use super::hub::{self, Hub, Place};
-use super::load::Caller;
-use super::plan::{Call, Plan, Wire, Work};
+use super::hub::{self, BenchHub, HubDirectory};
+use super::load::BenchCaller;
+use super::plan::{BenchCall, LoadPlan, LoadWork, WireFormat};
 use super::process::{Core, Process, command, free_address};
 use super::{etcd, serve_tonic};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub enum TargetKind {
     Policyhub,
     Tonic,
     H2,
@@ -31,7 +31,7 @@ pub enum Kind {
     Nats,
 }
 
-impl Kind {
+impl TargetKind {
     /// Returns its name in tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Kind {
 
 /// The bytes that the policy hub sends for content of one size, taken from a verified stream.
 #[derive(Debug)]
-pub struct Payload {
+pub struct BenchPayload {
     /// Size of the content.
     pub size_bytes: usize,
     /// Whether etcd and NATS carry the signed message too, and not the content alone.
@@ -70,14 +70,14 @@ pub struct Payload {
     dir: TempDir,
 }
 
-impl Payload {
+impl BenchPayload {
     /// Asks a real server, and checks each message the way a subscriber does.
     ///
     /// # Errors
     /// When the server's own client refuses what the server sent.
     pub async fn take(size_bytes: usize, same_bytes: bool) -> Result<Self> {
-        let place = Place::new(None)?;
-        let hub = Hub::start(&place)?;
+        let place = HubDirectory::new(None)?;
+        let hub = BenchHub::start(&place)?;
         let client = hub.client().await?;
         hub::seed(&client, "default", size_bytes).await?;
         let options = WatchOptions {
@@ -92,7 +92,7 @@ impl Payload {
         let mut stream = watch(&client, options).await?;
         let (_, first) = stream.next().await?.context("no snapshot")?;
         anyhow::ensure!(matches!(&first, SetChange::Replaced { policies, .. } if policies.len() == 1), "no snapshot");
-        let mut caller = Caller::connect(hub.grpc, Wire::Grpc, &hub.token).await?;
+        let mut caller = BenchCaller::connect(hub.grpc, WireFormat::Grpc, &hub.token).await?;
         let activate = hub::activate_calls("default");
         caller.call(activate.first().context("no call")?).await?;
         let activation = loop {
@@ -132,62 +132,62 @@ async fn keys(client: &Client) -> Result<KeySet> {
 }
 
 /// A running server and the calls that drive it.
-pub struct Target {
+pub struct BenchTarget {
     process: Process,
     address: SocketAddr,
     token: String,
-    wire: Wire,
+    wire: WireFormat,
     least_bytes: usize,
     /// Opens a subscription; its first state comes at once.
-    pub watch: Call,
+    pub watch: BenchCall,
     /// Publishes, in turns.
-    pub publish: Vec<Call>,
+    pub publish: Vec<BenchCall>,
     /// Opens a subscription that missed exactly one publication.
-    pub again: Call,
+    pub again: BenchCall,
     /// Asks for the state, where there is such a call.
-    pub get: Call,
+    pub get: BenchCall,
     /// Where a policy hub shows its counters.
     pub http: Option<SocketAddr>,
     // The server's files go with it.
-    _place: Option<Place>,
+    _place: Option<HubDirectory>,
     _dir: Option<TempDir>,
 }
 
-impl Target {
+impl BenchTarget {
     /// Starts one, seeded.
-    pub async fn start(kind: Kind, payload: &Payload) -> Result<Self> {
+    pub async fn start(kind: TargetKind, payload: &BenchPayload) -> Result<Self> {
         match kind {
-            Kind::Policyhub => Self::policyhub(payload, None).await,
-            Kind::Tonic => {
+            TargetKind::Policyhub => Self::policyhub(payload, None).await,
+            TargetKind::Tonic => {
                 let mut command = own(["serve-tonic"]);
                 command.arg(payload.delivery()).arg(payload.answer());
                 Self::own(command, payload)
             }
-            Kind::H2 => {
+            TargetKind::H2 => {
                 let mut command = own(["serve-h2"]);
                 command.arg(payload.delivery());
                 Self::own(command, payload)
             }
-            Kind::Etcd => Self::etcd(payload).await,
-            Kind::Nats => Self::nats(payload),
+            TargetKind::Etcd => Self::etcd(payload).await,
+            TargetKind::Nats => Self::nats(payload),
         }
     }
 
     /// Returns the policy hub, on a PostgreSQL database or on SQLite.
-    pub async fn policyhub(payload: &Payload, postgres: Option<String>) -> Result<Self> {
-        let place = Place::new(postgres)?;
-        let hub = Hub::start(&place)?;
+    pub async fn policyhub(payload: &BenchPayload, postgres: Option<String>) -> Result<Self> {
+        let place = HubDirectory::new(postgres)?;
+        let hub = BenchHub::start(&place)?;
         let held = hub::seed(&hub.client().await?, "default", payload.size_bytes).await?;
         Ok(Self::of_hub(hub, Some(place), held, payload.size_bytes))
     }
 
     /// Returns a policy hub that is seeded already; `held` is the revision that subscribers hold.
-    pub fn of_hub(hub: Hub, place: Option<Place>, held: i64, size_bytes: usize) -> Self {
+    pub fn of_hub(hub: BenchHub, place: Option<HubDirectory>, held: i64, size_bytes: usize) -> Self {
         Self {
             process: hub.process,
             address: hub.grpc,
             token: hub.token,
-            wire: Wire::Grpc,
+            wire: WireFormat::Grpc,
             least_bytes: size_bytes,
             watch: hub::watch_call(Some("p0"), None),
             publish: hub::activate_calls("default"),
@@ -199,18 +199,18 @@ impl Target {
         }
     }
 
-    fn own(command: Command, payload: &Payload) -> Result<Self> {
+    fn own(command: Command, payload: &BenchPayload) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("log");
         let mut process = Process::start(command, &log)?;
         let address = process.wait_for(&log, || fs::read_to_string(&log).ok()?.lines().next()?.parse().ok())?;
-        let call = |path: &str| Call { path: path.to_owned(), ..Call::default() };
+        let call = |path: &str| BenchCall { path: path.to_owned(), ..BenchCall::default() };
         Ok(Self {
             process,
             address,
             // As long as a real one: the same headers for all.
             token: "t".repeat(400),
-            wire: Wire::Grpc,
+            wire: WireFormat::Grpc,
             least_bytes: payload.size_bytes,
             watch: call(serve_tonic::WATCH),
             publish: vec![call(serve_tonic::PUBLISH)],
@@ -222,45 +222,45 @@ impl Target {
         })
     }
 
-    async fn etcd(payload: &Payload) -> Result<Self> {
+    async fn etcd(payload: &BenchPayload) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let (process, address) = etcd::start(dir.path())?;
         let put = |mark| anyhow::Ok(etcd::put_call(payload.load(mark)?));
-        Caller::connect(address, Wire::Grpc, "").await?.call(&put(0)?).await?;
+        BenchCaller::connect(address, WireFormat::Grpc, "").await?.call(&put(0)?).await?;
         Ok(Self {
             process,
             address,
             token: String::new(),
-            wire: Wire::Grpc,
+            wire: WireFormat::Grpc,
             least_bytes: payload.size_bytes,
             watch: etcd::watch_call(etcd::FIRST_REVISION),
             publish: vec![put(1)?, put(2)?],
             again: etcd::watch_call(etcd::FIRST_REVISION + 1),
-            get: Call::default(),
+            get: BenchCall::default(),
             http: None,
             _place: None,
             _dir: Some(dir),
         })
     }
 
-    fn nats(payload: &Payload) -> Result<Self> {
+    fn nats(payload: &BenchPayload) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let (address, log) = (free_address()?, dir.path().join("log"));
         let mut command = command(Core::Server, "nats-server");
         command.args(["-a", "127.0.0.1", "-p", &address.port().to_string()]);
         let mut process = Process::start(command, &log)?;
         process.wait_for(&log, || std::net::TcpStream::connect(address).ok())?;
-        let call = |body| Call { path: "bench".to_owned(), body, ..Call::default() };
+        let call = |body| BenchCall { path: "bench".to_owned(), body, ..BenchCall::default() };
         Ok(Self {
             process,
             address,
             token: String::new(),
-            wire: Wire::Nats,
+            wire: WireFormat::Nats,
             least_bytes: payload.size_bytes,
             watch: call(Vec::new()),
             publish: vec![call(payload.load(1)?)],
             again: call(Vec::new()),
-            get: Call::default(),
+            get: BenchCall::default(),
             http: None,
             _place: None,
             _dir: Some(dir),
@@ -273,8 +273,8 @@ impl Target {
     }
 
     /// Returns what a driver is told.
-    pub fn plan(&self, connections: usize, streams: usize, work: Work) -> Plan {
-        Plan {
+    pub fn plan(&self, connections: usize, streams: usize, work: LoadWork) -> LoadPlan {
+        LoadPlan {
             server: self.process.id(),
             address: self.address,
             token: self.token.clone(),

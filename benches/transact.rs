@@ -15,7 +15,7 @@ use sea_orm::{
 };
 use tokio::task::JoinSet;
 
-use super::plan::Sample;
+use super::plan::LatencySample;
 use super::process::cpu;
 
 /// As in `src/store/connect.rs`.
@@ -69,8 +69,8 @@ pub fn run(url: &str, namespaces: &[String], clients: usize, seconds: f64) -> Re
         }
         let each = used.as_secs_f64() * 1e6 / count.max(1) as f64;
         let samples = [
-            Sample::new("rate", "/s", count as f64 / elapsed.as_secs_f64()),
-            Sample::new("server CPU per call", "µs", each),
+            LatencySample::new("rate", "/s", count as f64 / elapsed.as_secs_f64()),
+            LatencySample::new("server CPU per call", "µs", each),
         ];
         println!("{}", serde_json::to_string(&samples)?);
         Ok(())

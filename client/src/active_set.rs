@@ -11,9 +11,9 @@ use followed::Followed;
 use unsigned::{check_hint, fingerprint, reason_of, wait_of};
 
 use super::bundle::{ActivePolicy, SetTrust, cursor_of, position_of, root_of};
-use super::evidence::{Document, Evidence};
+use super::evidence::{Evidence, ProofDocument};
 use super::refusal::Refusal;
-use super::snapshot::{Changes, Collected, Policies, add, set_digest, whole};
+use super::snapshot::{Collected, PendingChanges, PolicyMap, add, set_digest, whole};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
@@ -131,7 +131,7 @@ pub struct ActiveSet {
     event: Option<Fingerprint>,
     /// Holds what proves `policies`; none while they are not all that was asked for.
     evidence: Option<Arc<Evidence>>,
-    policies: Policies,
+    policies: PolicyMap,
     /// Holds what the root is over.
     tree: ActiveSetTree,
     /// Says whether `policies` is all that was asked for: not so after a resume without the policies.
@@ -160,7 +160,7 @@ impl ActiveSet {
             refused_store: None,
             event: None,
             evidence: None,
-            policies: Policies::new(),
+            policies: PolicyMap::new(),
             tree: ActiveSetTree::new(),
             whole: false,
             only_tells: false,
@@ -260,7 +260,7 @@ impl ActiveSet {
     }
 
     /// Takes a whole set over.
-    fn hold(&mut self, policies: Policies, tree: ActiveSetTree, at: Position, evidence: Evidence) {
+    fn hold(&mut self, policies: PolicyMap, tree: ActiveSetTree, at: Position, evidence: Evidence) {
         (self.policies, self.tree, self.whole) = (policies, tree, true);
         (self.cursor, self.event, self.evidence) = (Some(at.cursor), at.event, Some(Arc::new(evidence)));
     }
@@ -287,7 +287,7 @@ impl ActiveSet {
 
         // Everything holds: only from here on anything changes.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
-        let document = Document::Checkpoint(part.checkpoint.clone());
+        let document = ProofDocument::Checkpoint(part.checkpoint.clone());
         self.hold(policies, tree, at, Evidence::new(document, &part.set_proof));
         Ok(SetChange::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
     }
@@ -295,7 +295,7 @@ impl ActiveSet {
     fn apply_activation(&mut self, part: &pb::Activation) -> Result<SetChange, Refusal> {
         let mut changes = match std::mem::take(&mut self.collected) {
             Collected::Activation(changes) => changes,
-            Collected::Nothing => Changes::default(),
+            Collected::Nothing => PendingChanges::default(),
             Collected::Snapshot(_) => return Err(Refusal::NoSnapshot("activation")),
         };
         // A cursor that is only remembered is nothing to build on: what it was the cursor of is not held.
@@ -323,11 +323,11 @@ impl ActiveSet {
         }
         self.newest_verified = cursor;
         self.check_complete(&statement, &changes)?;
-        let Changes { bundles, removed } = changes;
+        let PendingChanges { bundles, removed } = changes;
         if bundles.values().any(|bundle| bundle.activated != cursor) {
             return Err(Refusal::Malformed("bundle of another activation"));
         }
-        let bundles: Policies = bundles.into_iter().map(|(policy, bundle)| (policy, Arc::new(bundle))).collect();
+        let bundles: PolicyMap = bundles.into_iter().map(|(policy, bundle)| (policy, Arc::new(bundle))).collect();
         let mut tree = self.tree.clone();
         for policy in &removed {
             tree.remove(policy);
@@ -338,7 +338,7 @@ impl ActiveSet {
             let left = self.policies.iter().filter(|(policy, _)| is_left(policy)).map(|(_, active)| active);
             let root = root_of(&statement)?;
             self.check_proves("statement", root, &part.set_proof, &tree, left.chain(bundles.values()))?;
-            let document = Document::Statement(part.statement.clone());
+            let document = ProofDocument::Statement(part.statement.clone());
             Some(Arc::new(Evidence::new(document, &part.set_proof)))
         } else {
             // Without the policies before it there is nothing to prove: it is told, and never fresh.
@@ -379,7 +379,7 @@ impl ActiveSet {
                 }
                 return Err(refusal);
             }
-            let document = Document::Checkpoint(heartbeat.checkpoint.clone());
+            let document = ProofDocument::Checkpoint(heartbeat.checkpoint.clone());
             self.evidence = Some(Arc::new(Evidence::new(document, set_proof)));
         }
         let is_newest = is_valid && self.whole;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::log::LogRead;
-use lines::{Base64, ContentLine, End, EventLine, ImportedLine, Line, RowLine, VersionLine};
+use lines::{ArchiveEnd, ArchiveLine, Base64, ContentLine, EventLine, ImportedLine, RowLine, VersionLine};
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::name::NamespaceId;
 use policyhub_core::signing::chain::LogTrust;
@@ -19,8 +19,8 @@ mod lines;
 mod parts;
 
 pub use check::{ArchiveCheck, ArchiveError, verify_archive};
-pub use lines::Header;
-pub use parts::{ImportParts, Part, label_of_item};
+pub use lines::ArchiveHeader;
+pub use parts::{ArchivePart, ImportParts, label_of_item};
 
 /// The format of this version. A reader takes no other.
 pub const ARCHIVE_FORMAT: u32 = 2;
@@ -31,7 +31,7 @@ pub struct ArchiveWriter<W> {
     out: W,
     running: Running,
     contents: BTreeSet<Digest>,
-    end: End,
+    end: ArchiveEnd,
 }
 
 impl<W: Write> ArchiveWriter<W> {
@@ -40,7 +40,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// # Errors
     /// Fails when the disk does.
     pub fn new(out: W, trust: &LogTrust, namespace: &NamespaceId) -> io::Result<Self> {
-        let header = Header {
+        let header = ArchiveHeader {
             format: ARCHIVE_FORMAT,
             store: trust.store.clone(),
             namespace: namespace.clone(),
@@ -49,7 +49,7 @@ impl<W: Write> ArchiveWriter<W> {
         };
         let (running, contents, end) = Default::default();
         let mut writer = Self { out, running, contents, end };
-        writer.line(&Line::Archive(header))?;
+        writer.line(&ArchiveLine::Archive(header))?;
         Ok(writer)
     }
 
@@ -62,25 +62,25 @@ impl<W: Write> ArchiveWriter<W> {
             LogRead::Progress(_) | LogRead::Rows(..) => Ok(()),
             LogRead::Event(event) => {
                 self.end.events += 1;
-                self.line(&Line::Event(EventLine::of(event)))
+                self.line(&ArchiveLine::Event(EventLine::of(event)))
             }
             LogRead::Row(row) => {
                 self.end.rows += 1;
-                self.line(&Line::Row(RowLine { row: Base64(row.to_vec()) }))
+                self.line(&ArchiveLine::Row(RowLine { row: Base64(row.to_vec()) }))
             }
             LogRead::Version { row, manifest, content } => {
                 let digest = digest_of(content);
                 if self.contents.insert(digest.clone()) {
                     self.end.contents += 1;
-                    self.line(&Line::Content(ContentLine { digest, bytes: Base64(content.to_vec()) }))?;
+                    self.line(&ArchiveLine::Content(ContentLine { digest, bytes: Base64(content.to_vec()) }))?;
                 }
                 self.end.versions += 1;
                 let manifest = manifest.to_owned();
-                self.line(&Line::Version(VersionLine { row: Base64(row.to_vec()), manifest }))
+                self.line(&ArchiveLine::Version(VersionLine { row: Base64(row.to_vec()), manifest }))
             }
             LogRead::Imported(position, event) => {
                 self.end.imported += 1;
-                self.line(&Line::Imported(ImportedLine { position, event: EventLine::of(event) }))
+                self.line(&ArchiveLine::Imported(ImportedLine { position, event: EventLine::of(event) }))
             }
         }
     }
@@ -90,13 +90,13 @@ impl<W: Write> ArchiveWriter<W> {
     /// # Errors
     /// Fails when the disk does.
     pub fn end(mut self) -> io::Result<W> {
-        let end = End { digest: self.running.digest().into(), ..self.end.clone() };
-        self.line(&Line::End(end))?;
+        let end = ArchiveEnd { digest: self.running.digest().into(), ..self.end.clone() };
+        self.line(&ArchiveLine::End(end))?;
         self.out.flush()?;
         Ok(self.out)
     }
 
-    fn line(&mut self, line: &Line) -> io::Result<()> {
+    fn line(&mut self, line: &ArchiveLine) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         self.running.update(&text);

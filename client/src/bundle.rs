@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::evidence::Document;
+use super::evidence::ProofDocument;
 use super::refusal::Refusal;
 use policyhub_core::api::pb;
 use policyhub_core::domain::digest::{ActiveSetRoot, Digest};
@@ -73,13 +73,13 @@ impl SetTrust {
     }
 
     /// Verifies the document that proves a set, and returns the cursor and the root that it is signed for.
-    pub fn document(&mut self, document: &Document) -> Result<(Position, ActiveSetRoot), Refusal> {
+    pub fn document(&mut self, document: &ProofDocument) -> Result<(Position, ActiveSetRoot), Refusal> {
         match document {
-            Document::Statement(jws) => {
+            ProofDocument::Statement(jws) => {
                 let statement = self.statement(jws)?;
                 Ok((cursor_of(&statement).into(), root_of(&statement)?))
             }
-            Document::Checkpoint(jws) => {
+            ProofDocument::Checkpoint(jws) => {
                 let checkpoint = self.checkpoint_of_any_time(jws)?;
                 Ok((position_of(&checkpoint), checkpoint.active_set_root))
             }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::bundle::ActivePolicy;
 use super::durable::{read_bounded, replace_file};
-use super::evidence::{Document, Evidence};
+use super::evidence::{Evidence, ProofDocument};
 use policyhub_core::api::pb;
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
@@ -54,7 +54,7 @@ pub(super) struct Saved {
     #[serde(default)]
     fingerprint: u64,
     /// Holds what proves it.
-    pub document: Document,
+    pub document: ProofDocument,
     /// Proves it under the root of the document, base64; empty when all policies were asked for.
     set_proof: String,
     /// The keys it was verified with, a JWK Set.

@@ -15,7 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 
 use super::error::{ClientError, UNTRUSTED};
-use super::guarded::Guarded;
+use super::guarded::GuardedChannel;
 use super::identity::ClientIdentity;
 use super::shown_certificate::PresentedCertificate;
 use super::trace::trace_parent;
@@ -39,7 +39,7 @@ const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
 /// The channel under every service.
-pub type Transport = InterceptedService<Guarded, Bearer>;
+pub type Transport = InterceptedService<GuardedChannel, Bearer>;
 
 /// Every call of the contract, with its messages, over one connection. It is cheap to clone; clones share the connection.
 ///
@@ -119,7 +119,7 @@ impl RpcClient {
 
     fn over(channel: Channel, shown: PresentedCertificate, bearer: Bearer) -> Self {
         let answers = Arc::default();
-        let transport = InterceptedService::new(Guarded::new(channel, shown, Arc::clone(&answers)), bearer);
+        let transport = InterceptedService::new(GuardedChannel::new(channel, shown, Arc::clone(&answers)), bearer);
         Self {
             policy: PolicyServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),

@@ -58,9 +58,9 @@ impl From<BrokenExport> for ClientError {
 }
 
 /// Says where a row stands in an export: its table, and its key.
-type RowKey = (u8, String, i64);
+type ExportKey = (u8, String, i64);
 
-fn row_key(row: &Row) -> Option<RowKey> {
+fn row_key(row: &Row) -> Option<ExportKey> {
     Some(match row.table.as_str() {
         "policies" => (0, row.text("id")?.to_owned(), 0),
         "versions" => (1, row.text("policy")?.to_owned(), row.int("number")?),
@@ -76,7 +76,7 @@ struct ExportGuard {
     head: Position,
     total_rows: u64,
     rows: u64,
-    last: Option<RowKey>,
+    last: Option<ExportKey>,
     is_complete: bool,
 }
 

@@ -36,19 +36,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A channel whose answers were looked through.
 #[derive(Debug, Clone)]
-pub struct Guarded {
+pub struct GuardedChannel {
     channel: Channel,
     shown: PresentedCertificate,
     answers: Arc<AtomicU64>,
 }
 
-impl Guarded {
+impl GuardedChannel {
     pub(super) fn new(channel: Channel, shown: PresentedCertificate, answers: Arc<AtomicU64>) -> Self {
         Self { channel, shown, answers }
     }
 }
 
-impl Service<Request<Body>> for Guarded {
+impl Service<Request<Body>> for GuardedChannel {
     type Response = Response<Body>;
     type Error = TransportError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;

@@ -1,7 +1,9 @@
 //! What the command `policyhub` and the tests of the server need of the SDK and programs do not. Any release may change it.
 
 pub use crate::active_set::{ActiveSet, ActiveSetOptions, SetChange};
-pub use crate::archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, label_of_item, verify_archive};
+pub use crate::archive::{
+    ArchiveCheck, ArchiveError, ArchivePart, ArchiveWriter, ImportParts, label_of_item, verify_archive,
+};
 pub use crate::bundle::ActivePolicy;
 pub use crate::channel::RpcClient as Client;
 pub use crate::clock::now_seconds;

@@ -15,10 +15,10 @@ use policyhub_core::signing::CertificateFacts;
 
 /// Holds what is known of the client certificate that is presented; nothing when there is none. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct PresentedCertificate(Option<Arc<Leaf>>);
+pub(super) struct PresentedCertificate(Option<Arc<LeafCertificate>>);
 
 #[derive(Debug)]
-struct Leaf {
+struct LeafCertificate {
     facts: CertificateFacts,
     /// Says whether the server ever answered: then it has taken the certificate.
     answered: AtomicBool,
@@ -28,7 +28,7 @@ impl PresentedCertificate {
     /// Returns the certificate of an identity.
     pub fn of(identity: Option<&ClientIdentity>) -> Self {
         let leaf = identity.and_then(|identity| CertificateFacts::all_from_pem(&identity.cert).into_iter().next());
-        Self(leaf.map(|facts| Arc::new(Leaf { facts, answered: AtomicBool::new(false) })))
+        Self(leaf.map(|facts| Arc::new(LeafCertificate { facts, answered: AtomicBool::new(false) })))
     }
 
     /// Notes that the server answered.
@@ -41,7 +41,7 @@ impl PresentedCertificate {
     /// Returns which certificate was shown and why it may have been refused, to be put after the error of a connection; none when
     /// nothing says that the certificate is to blame.
     pub fn why_refused(&self, error: &(dyn Error + 'static)) -> Option<String> {
-        let Leaf { facts, answered } = self.0.as_deref()?;
+        let LeafCertificate { facts, answered } = self.0.as_deref()?;
         let causes = causes(error);
         let alert = alert_in(&causes);
         let why = match (alert, facts.why_not_valid(now_seconds())) {

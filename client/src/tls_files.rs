@@ -27,12 +27,12 @@ pub struct TlsFiles {
     /// PEM of a client certificate with its chain, and of its key.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Holds what was usable last. Shared by clones: all of them are one client.
-    usable: Arc<Mutex<Option<Contents>>>,
+    usable: Arc<Mutex<Option<TlsContents>>>,
 }
 
 /// Holds what the files held.
 #[derive(Clone, PartialEq, Eq)]
-struct Contents {
+struct TlsContents {
     ca: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -81,7 +81,7 @@ impl TlsFiles {
         }
     }
 
-    async fn read(&self) -> Result<Contents, ClientError> {
+    async fn read(&self) -> Result<TlsContents, ClientError> {
         let ca = match &self.ca {
             Some(path) => Some(read(path).await?),
             None => None,
@@ -90,17 +90,17 @@ impl TlsFiles {
             Some((cert, key)) => Some((read(cert).await?, read(key).await?)),
             None => None,
         };
-        Ok(Contents { ca, identity })
+        Ok(TlsContents { ca, identity })
     }
 }
 
-impl Contents {
+impl TlsContents {
     fn identity(&self) -> Option<ClientIdentity> {
         self.identity.clone().map(|(cert, key)| ClientIdentity { cert, key })
     }
 }
 
-fn describe(url: &str, contents: &Contents) -> Result<Endpoint, ClientError> {
+fn describe(url: &str, contents: &TlsContents) -> Result<Endpoint, ClientError> {
     describe_endpoint(url, contents.ca.clone(), contents.identity())
 }
 

@@ -1,7 +1,7 @@
 // The active set of a namespace as a subscriber holds it, verified message by message.
 //
 // The rules are those of SyncService in sync_service.proto, by their numbers. No I/O and no clock: whoever reads a stream gives each
-// message to activeSet.apply, with the time. Invariants: a message changes all it says or nothing; the place held is a signed one and
+// message to activeSet.apply, with the time. Invariants: a message changes all it says or nothing; the position held is a signed one and
 // never goes back; nothing is taken that is older than what verified.
 
 package main
@@ -15,11 +15,11 @@ import (
 
 // change is what a message changed in force: everything (SNAPSHOT), or what one activation moved.
 type change struct {
-	kind    string
-	place   place
-	actor   string
-	changed []*active
-	removed []string
+	kind     string
+	position position
+	actor    string
+	changed  []*active
+	removed  []string
 }
 
 // activeSet is what is in force in a namespace, of the policies asked for; none named: all.
@@ -29,14 +29,14 @@ type activeSet struct {
 	// pinned: where the keys come from when they follow the key statements of the store; nil: the keys of the file alone count.
 	pinned   *pinnedKeys
 	policies map[string]*active
-	// place is what is held is of; nil: nothing is held.
-	place *place
-	// event is the fingerprint of the event at the place, sent back with it. After an activation it is the server's word; 0: not known.
+	// position is what is held is of; nil: nothing is held.
+	position *position
+	// event is the fingerprint of the event at the position, sent back with it. After an activation it is the server's word; 0: not known.
 	event     uint64
 	evidence  *evidence
 	freshness freshness
 	// newestVerified is the high-water mark: also of what was refused after it had verified.
-	newestVerified place
+	newestVerified position
 	root           hash
 	collected      collected
 }
@@ -57,7 +57,7 @@ func newActiveSet(namespace string, keys keySet, policies []string, pinned *pinn
 // beginStream drops what an unfinished or refused stream left.
 func (s *activeSet) beginStream() {
 	s.collected.drop()
-	s.trust.beginStream(s.place == nil)
+	s.trust.beginStream(s.position == nil)
 }
 
 // digest returns that of the set as reports carry it: one line for each policy, in the byte order of their ids.
@@ -76,7 +76,7 @@ func (s *activeSet) isFresh(now int64) bool { return now < s.freshness.until }
 // the next one with a snapshot (rule 6).
 func (s *activeSet) apply(message *pb.WatchActiveResponse, now int64) (*change, error) {
 	change, err := s.take(message, now)
-	if err == nil && s.pinned != nil && s.place != nil {
+	if err == nil && s.pinned != nil && s.position != nil {
 		s.pinned.dropOtherStore(s.trust.store)
 		s.trust.keys = s.pinned.trusted()
 	}
@@ -110,12 +110,12 @@ func (s *activeSet) restore(bundles []*pb.Bundle, by evidence, event uint64) err
 		return err
 	}
 	s.hold(policies, root, document, by)
-	s.remember(document.place)
+	s.remember(document.position)
 	return nil
 }
 
-// remember remembers a place that verified before a restart: nothing older is taken from here on.
-func (s *activeSet) remember(mark place) {
+// remember remembers a position that verified before a restart: nothing older is taken from here on.
+func (s *activeSet) remember(mark position) {
 	if s.newestVerified.isBefore(mark) {
 		s.newestVerified = mark
 	}

@@ -50,7 +50,7 @@ func (s *activeSet) snapshot(part *pb.Snapshot, now int64) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.mark(part.Cursor, document.place); err != nil {
+	if err := s.mark(part.Cursor, document.position); err != nil {
 		return nil, err
 	}
 	root := activeSetRoot(leavesOf(policies))
@@ -61,11 +61,11 @@ func (s *activeSet) snapshot(part *pb.Snapshot, now int64) (*change, error) {
 	s.hold(policies, root, document.proven, evidence{document.kind, part.Checkpoint, part.SetProof})
 	s.freshness.end("")
 	s.freshness.take(document, now)
-	return &change{kind: "SNAPSHOT", place: document.place, changed: inOrder(policies)}, nil
+	return &change{kind: "SNAPSHOT", position: document.position, changed: inOrder(policies)}, nil
 }
 
 func (s *activeSet) activation(part *pb.Activation) (*change, error) {
-	if s.place == nil || s.collected.snapshot != nil {
+	if s.position == nil || s.collected.snapshot != nil {
 		return nil, refuse("activation before a whole snapshot")
 	}
 	changes, err := s.collectChanges(part)
@@ -76,10 +76,10 @@ func (s *activeSet) activation(part *pb.Activation) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.mark(part.Cursor, document.place); err != nil {
+	if err := s.mark(part.Cursor, document.position); err != nil {
 		return nil, err
 	}
-	if !s.place.isBefore(document.place) {
+	if !s.position.isBefore(document.position) {
 		return nil, diverge("activation is not after what is held")
 	}
 	var stated []statedChange
@@ -91,7 +91,7 @@ func (s *activeSet) activation(part *pb.Activation) (*change, error) {
 	if err := checkChanges(stated, changes, s.policies); err != nil {
 		return nil, err
 	}
-	policies, removed, err := moved(s.policies, changes, document.place)
+	policies, removed, err := moved(s.policies, changes, document.position)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (s *activeSet) activation(part *pb.Activation) (*change, error) {
 	// Everything holds: only from here on anything changes.
 	document.event = part.Cursor.Fingerprint
 	s.hold(policies, root, document.proven, evidence{document.kind, part.Statement, part.SetProof})
-	return &change{document.activation, document.place, document.actor, inOrder(changes), removed}, nil
+	return &change{document.activation, document.position, document.actor, inOrder(changes), removed}, nil
 }
 
 func (s *activeSet) collectChanges(part *pb.Activation) (map[string]*active, error) {
@@ -121,24 +121,24 @@ func (s *activeSet) collectChanges(part *pb.Activation) (map[string]*active, err
 	return s.collected.addActivationPart(bundles, tombstones, part.Complete)
 }
 
-func (s *activeSet) heartbeat(beat *pb.Heartbeat, now int64) error {
+func (s *activeSet) heartbeat(heartbeat *pb.Heartbeat, now int64) error {
 	if s.collected.isUnfinished() {
 		return refuse("heartbeat within a message in parts")
 	}
-	if s.place == nil {
+	if s.position == nil {
 		return refuse("heartbeat before a whole snapshot")
 	}
-	if beat.ResumeUnknown {
+	if heartbeat.ResumeUnknown {
 		return nil // the server has not read as far as this: a sign of life, and proof of nothing
 	}
-	document, err := s.trust.checkpoint(beat.Checkpoint)
+	document, err := s.trust.checkpoint(heartbeat.Checkpoint)
 	if err != nil {
 		return err
 	}
-	if err := s.mark(beat.Cursor, document.place); err != nil {
+	if err := s.mark(heartbeat.Cursor, document.position); err != nil {
 		return err
 	}
-	if err := s.checkProves(document.proven, beat.SetProof, s.policies, s.root); err != nil {
+	if err := s.checkProves(document.proven, heartbeat.SetProof, s.policies, s.root); err != nil {
 		if asRefusal(err).diverged {
 			// Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
 			s.freshness.end(err.Error())
@@ -146,13 +146,13 @@ func (s *activeSet) heartbeat(beat *pb.Heartbeat, now int64) error {
 		return err
 	}
 	// Everything holds: only from here on anything changes.
-	s.hold(s.policies, s.root, document.proven, evidence{document.kind, beat.Checkpoint, beat.SetProof})
+	s.hold(s.policies, s.root, document.proven, evidence{document.kind, heartbeat.Checkpoint, heartbeat.SetProof})
 	s.freshness.take(document, now)
 	return nil
 }
 
 func (s *activeSet) hold(policies map[string]*active, root hash, by proven, with evidence) {
-	s.policies, s.root, s.place, s.event, s.evidence = policies, root, &by.place, by.event, &with
+	s.policies, s.root, s.position, s.event, s.evidence = policies, root, &by.position, by.event, &with
 }
 
 func (s *activeSet) bundles(bundles []*pb.Bundle) ([]*active, error) {
@@ -170,26 +170,26 @@ func (s *activeSet) bundles(bundles []*pb.Bundle) ([]*active, error) {
 	return found, nil
 }
 
-// mark raises the high-water mark to the signed place of a message, which is not below any that verified.
-func (s *activeSet) mark(hint *pb.Cursor, signed place) error {
+// mark raises the high-water mark to the signed position of a message, which is not below any that verified.
+func (s *activeSet) mark(hint *pb.Cursor, signed position) error {
 	if hint == nil {
 		return refuse("cursor is absent")
 	}
-	if placeOf(hint) != signed {
-		return refuse("signed for %v, not %v", signed, placeOf(hint))
+	if positionOf(hint) != signed {
+		return refuse("signed for %v, not %v", signed, positionOf(hint))
 	}
 	newest := s.newestVerified
-	if s.place == nil && s.trust.isAnotherStore() {
-		newest = place{} // what was refused before anything was held counts for its own store alone
+	if s.position == nil && s.trust.isAnotherStore() {
+		newest = position{} // what was refused before anything was held counts for its own store alone
 	}
 	if signed.isBefore(newest) {
-		return diverge("place %v is before %v", signed, newest)
+		return diverge("position %v is before %v", signed, newest)
 	}
 	s.newestVerified = signed
 	return nil
 }
 
-// checkProves checks rules 3 to 5: exactly these policies are in force at a place, of all or of those that were asked for.
+// checkProves checks rules 3 to 5: exactly these policies are in force at a position, of all or of those that were asked for.
 func (s *activeSet) checkProves(by proven, setProof []byte, policies map[string]*active, root hash) error {
 	if by.root == "" {
 		return refuse("%s names no root", by.kind)
@@ -210,7 +210,7 @@ func (s *activeSet) checkProves(by proven, setProof []byte, policies map[string]
 func (s *activeSet) wants(policy string) bool { return len(s.wanted) == 0 || s.wanted[policy] }
 
 // moved returns what is in force after these changes, and the policies that are not any more.
-func moved(held, changes map[string]*active, at place) (map[string]*active, []string, error) {
+func moved(held, changes map[string]*active, at position) (map[string]*active, []string, error) {
 	policies := map[string]*active{}
 	for policy, active := range held {
 		policies[policy] = active

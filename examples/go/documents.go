@@ -27,14 +27,14 @@ var (
 	isWithoutControls = regexp.MustCompile(`^[^\x00-\x1f\x7f-\x{9f}]*$`).MatchString
 )
 
-// place is where an event stands in a log. Epochs are compared first.
-type place struct{ epoch, revision int64 }
+// position is where an event stands in a log. Epochs are compared first.
+type position struct{ epoch, revision int64 }
 
-func (p place) isBefore(other place) bool {
+func (p position) isBefore(other position) bool {
 	return p.epoch < other.epoch || (p.epoch == other.epoch && p.revision < other.revision)
 }
 
-func (p place) String() string { return fmt.Sprintf("%d:%d", p.epoch, p.revision) }
+func (p position) String() string { return fmt.Sprintf("%d:%d", p.epoch, p.revision) }
 
 // owner is whose a document is.
 type owner struct{ store, namespace string }
@@ -58,13 +58,13 @@ type statedChange struct {
 	previous int64
 }
 
-// proven is what statements and checkpoints have in common: what is in force at a place. Without a root it proves nothing.
+// proven is what statements and checkpoints have in common: what is in force at a position. Without a root it proves nothing.
 type proven struct {
 	owner
-	place
+	position
 	kind string // of evidence: statement or checkpoint
 	root string
-	// event is the fingerprint of the event at the place; 0: the document does not say.
+	// event is the fingerprint of the event at the position; 0: the document does not say.
 	event uint64
 }
 
@@ -76,7 +76,7 @@ type statement struct {
 	changes    []statedChange
 }
 
-// checkpoint is what the server signed of a place. Times are seconds since the Unix epoch.
+// checkpoint is what the server signed of a position. Times are seconds since the Unix epoch.
 type checkpoint struct {
 	proven
 	iat, exp int64
@@ -160,7 +160,7 @@ func readStatement(token string, keys keySet) (statement, error) {
 		m.text("reason_digest", isDigest)
 		m.text("prev", isHash)
 		found.proven = proven{
-			owner: readOwner(m), place: place{m.whole("epoch", 0), m.whole("revision", 1)}, kind: "statement",
+			owner: readOwner(m), position: position{m.whole("epoch", 0), m.whole("revision", 1)}, kind: "statement",
 			root: m.optionalText("active_set_root", isHash),
 		}
 		found.activation, found.actor = m.text("kind", isAny), m.text("actor", isAny)
@@ -182,13 +182,13 @@ func readChange(m *members, value any) statedChange {
 	return found
 }
 
-// readCheckpoint reads a checkpoint of any time: also one that has expired proves what was in force at its place.
+// readCheckpoint reads a checkpoint of any time: also one that has expired proves what was in force at its position.
 func readCheckpoint(token string, keys keySet) (checkpoint, error) {
 	var found checkpoint
 	err := readSigned(token, "policyhub-checkpoint+jws", "a checkpoint", keys, func(m *members) {
 		found = checkpoint{
 			proven: proven{
-				owner: readOwner(m), place: place{m.whole("epoch", 0), m.whole("revision", 0)}, kind: "checkpoint",
+				owner: readOwner(m), position: position{m.whole("epoch", 0), m.whole("revision", 0)}, kind: "checkpoint",
 				root: m.text("active_set_root", isHash), event: eventOf(m.text("head_hash", isHash)),
 			},
 			iat: m.time("iat"), exp: m.time("exp"),

@@ -148,5 +148,5 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// isResumePointGone says whether nothing can be resumed at the place that was asked for.
+// isResumePointGone says whether nothing can be resumed at the position that was asked for.
 func isResumePointGone(err error) bool { return status.Code(err) == codes.OutOfRange }

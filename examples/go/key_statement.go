@@ -16,14 +16,14 @@ type statedKey struct {
 	key   *verifyKey
 }
 
-// keyStatement is a statement that verified. place: its epoch and serial.
+// keyStatement is a statement that verified. position: its epoch and serial.
 type keyStatement struct {
-	store   string
-	place   place
-	payload []byte
-	keys    []statedKey
-	active  string
-	signer  string
+	store    string
+	position position
+	payload  []byte
+	keys     []statedKey
+	active   string
+	signer   string
 }
 
 func isKeyState(state string) bool {
@@ -43,7 +43,7 @@ func readKeyStatement(token string, keys keySet) (*keyStatement, error) {
 	m.time("iat")
 	m.optionalText("prev", isDigest)
 	found := &keyStatement{
-		store: m.text("store", isNotEmpty), place: place{m.whole("epoch", 0), m.whole("serial", 1)}, payload: payload,
+		store: m.text("store", isNotEmpty), position: position{m.whole("epoch", 0), m.whole("serial", 1)}, payload: payload,
 		signer: signerOf(token),
 	}
 	seen := map[string]bool{}

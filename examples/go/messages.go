@@ -37,4 +37,4 @@ func cursorOf(message *pb.WatchActiveResponse) *pb.Cursor {
 	}
 }
 
-func placeOf(cursor *pb.Cursor) place { return place{cursor.GetEpoch(), cursor.GetRevision()} }
+func positionOf(cursor *pb.Cursor) position { return position{cursor.GetEpoch(), cursor.GetRevision()} }

@@ -76,12 +76,12 @@ func (p *pinnedKeys) trusted() keySet {
 	return trusted
 }
 
-// place returns epoch and serial of the newest statement that was taken; 0:0: none was.
-func (p *pinnedKeys) place() place {
+// position returns epoch and serial of the newest statement that was taken; 0:0: none was.
+func (p *pinnedKeys) position() position {
 	if p.newest == nil {
-		return place{}
+		return position{}
 	}
-	return p.newest.place
+	return p.newest.position
 }
 
 // replace lets the file win, which has other keys by now: no statement brings back what it had before and has no more.
@@ -122,10 +122,10 @@ func (p *pinnedKeys) takeOver(token, store string, wasTaken bool) (bool, error) 
 		return false, refuse("key statement is of another store")
 	}
 	if p.newest != nil {
-		if statement.place == p.newest.place && !bytes.Equal(statement.payload, p.newest.payload) {
+		if statement.position == p.newest.position && !bytes.Equal(statement.payload, p.newest.payload) {
 			return false, refuse("another key statement was taken under the same serial")
 		}
-		if !p.newest.place.isBefore(statement.place) {
+		if !p.newest.position.isBefore(statement.position) {
 			return false, nil
 		}
 		if statement.signer != p.newest.active {

@@ -18,7 +18,7 @@ type hash [sha256.Size]byte
 type leaf struct {
 	version int64
 	digest  string
-	since   place
+	since   position
 }
 
 func keyOf(policy string) hash { return sha256.Sum256([]byte(policy)) }
@@ -32,7 +32,7 @@ func valueOf(policy string, of leaf) hash {
 	}
 	text("policyhub-active-policy-v1")
 	text(policy)
-	// A place beside a bundle is not signed yet, and may be below nothing. Then it is just another one.
+	// A position beside a bundle is not signed yet, and may be below nothing. Then it is just another one.
 	data = binary.BigEndian.AppendUint64(data, uint64(of.version))
 	text(of.digest)
 	data = binary.BigEndian.AppendUint64(data, uint64(of.since.epoch))

@@ -19,21 +19,21 @@ import (
 
 const stateVersion = 1
 
-type savedPlace struct {
+type savedPosition struct {
 	Epoch    int64 `json:"epoch"`
 	Revision int64 `json:"revision"`
 }
 
 // savedPolicy has what a bundle has, without the content.
 type savedPolicy struct {
-	Name        string     `json:"name"`
-	Version     int64      `json:"version"`
-	Label       string     `json:"label"`
-	Digest      string     `json:"digest"`
-	ContentType string     `json:"contentType"`
-	SizeBytes   int64      `json:"sizeBytes"`
-	Manifest    string     `json:"manifest"`
-	Activation  savedPlace `json:"activation"`
+	Name        string        `json:"name"`
+	Version     int64         `json:"version"`
+	Label       string        `json:"label"`
+	Digest      string        `json:"digest"`
+	ContentType string        `json:"contentType"`
+	SizeBytes   int64         `json:"sizeBytes"`
+	Manifest    string        `json:"manifest"`
+	Activation  savedPosition `json:"activation"`
 }
 
 type savedSet struct {
@@ -45,12 +45,12 @@ type savedSet struct {
 
 // savedState is what state.json holds. Mark is the high-water mark; nil: none is known.
 type savedState struct {
-	Version   int         `json:"version"`
-	Namespace string      `json:"namespace"`
-	Store     string      `json:"store"`
-	Mark      *savedPlace `json:"mark"`
-	Pins      *savedPins  `json:"pins"`
-	Set       *savedSet   `json:"set"`
+	Version   int            `json:"version"`
+	Namespace string         `json:"namespace"`
+	Store     string         `json:"store"`
+	Mark      *savedPosition `json:"mark"`
+	Pins      *savedPins     `json:"pins"`
+	Set       *savedSet      `json:"set"`
 }
 
 type stateDirectory struct {
@@ -101,7 +101,7 @@ func (d *stateDirectory) restore(held *activeSet, saved *savedState) (string, er
 		}
 	}
 	if saved.Mark != nil {
-		held.remember(place{saved.Mark.Epoch, saved.Mark.Revision})
+		held.remember(position{saved.Mark.Epoch, saved.Mark.Revision})
 	}
 	return problem, nil
 }
@@ -134,9 +134,9 @@ func (d *stateDirectory) restoreSet(held *activeSet, set *savedSet) error {
 // save saves what changed since it was called last. An error: the disk refuses, and the next call tries again.
 func (d *stateDirectory) save(held *activeSet) error {
 	state := savedState{Version: stateVersion, Namespace: held.trust.namespace}
-	if held.trust.isStoreKnown(held.place == nil) {
+	if held.trust.isStoreKnown(held.position == nil) {
 		state.Store = held.trust.store
-		state.Mark = &savedPlace{held.newestVerified.epoch, held.newestVerified.revision}
+		state.Mark = &savedPosition{held.newestVerified.epoch, held.newestVerified.revision}
 	}
 	if held.pinned != nil {
 		state.Pins = held.pinned.saved()
@@ -145,14 +145,14 @@ func (d *stateDirectory) save(held *activeSet) error {
 	if err != nil {
 		return err
 	}
-	// The policies change with the place alone.
-	if held.place != nil {
-		key = append(key, held.place.String()...)
+	// The policies change with the position alone.
+	if held.position != nil {
+		key = append(key, held.position.String()...)
 	}
 	if string(key) == d.written {
 		return nil
 	}
-	if held.place != nil {
+	if held.position != nil {
 		if err := d.saveContents(held); err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func savedSetOf(held *activeSet) *savedSet {
 			Name:    fmt.Sprintf("namespaces/%s/policies/%s/versions/%d", held.trust.namespace, policy.policy, policy.version),
 			Version: policy.version, Label: policy.label, Digest: policy.digest, ContentType: policy.contentType,
 			SizeBytes: int64(len(policy.content)), Manifest: policy.manifest,
-			Activation: savedPlace{policy.since.epoch, policy.since.revision},
+			Activation: savedPosition{policy.since.epoch, policy.since.revision},
 		})
 	}
 	return set

@@ -54,16 +54,16 @@ type subscriber struct {
 	held  *activeSet
 	// refused: what was refused, until a message proves again what is held.
 	refused *refusal
-	// isAfresh: the next stream begins with a snapshot.
-	isAfresh bool
-	shown    string
+	// needsSnapshot: the next stream begins with a snapshot.
+	needsSnapshot bool
+	shown         string
 }
 
 // newSubscriber makes a subscriber. directory: nil for one that keeps nothing over restarts.
 func newSubscriber(options options, keyFile *keyFile, held *activeSet, directory *stateDirectory, world world) *subscriber {
 	s := &subscriber{options: options, keyFile: keyFile, directory: directory, world: world, held: held}
 	// Something newer than what was saved verified: only a snapshot leads there.
-	s.isAfresh = held.place != nil && held.place.isBefore(held.newestVerified)
+	s.needsSnapshot = held.position != nil && held.position.isBefore(held.newestVerified)
 	return s
 }
 
@@ -94,7 +94,7 @@ func (s *subscriber) showState() {
 
 func (s *subscriber) showStateNow() {
 	state := s.stateNow()
-	if state == s.shown || (s.held.place == nil && s.refused == nil) {
+	if state == s.shown || (s.held.position == nil && s.refused == nil) {
 		return
 	}
 	s.shown = state
@@ -115,7 +115,7 @@ func (s *subscriber) isDone(ctx context.Context) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	until := s.options.untilRevision
-	return ctx.Err() != nil || (until > 0 && s.held.place != nil && s.held.place.revision >= until)
+	return ctx.Err() != nil || (until > 0 && s.held.position != nil && s.held.position.revision >= until)
 }
 
 // run watches until the context ends, or the revision is reached that the options name.
@@ -158,7 +158,7 @@ func (s *subscriber) oneStream(ctx context.Context) (*durationpb.Duration, error
 	}
 	s.world.say("stream ended: " + errorText(err))
 	s.mutex.Lock()
-	s.isAfresh = s.isAfresh || isResumePointGone(err)
+	s.needsSnapshot = s.needsSnapshot || isResumePointGone(err)
 	s.mutex.Unlock()
 	return asked, nil
 }
@@ -214,19 +214,19 @@ func (s *subscriber) request() *pb.WatchActiveRequest {
 	defer s.mutex.Unlock()
 	s.held.beginStream()
 	target := &pb.WatchTarget{Parent: "namespaces/" + s.options.namespace, Policies: sortedKeys(s.held.wanted)}
-	if s.held.place != nil && !s.isAfresh {
+	if s.held.position != nil && !s.needsSnapshot {
 		target.Resume = s.heldCursor()
 	}
 	request := &pb.WatchActiveRequest{Targets: []*pb.WatchTarget{target}, SubscriberId: s.options.subscriberID}
 	if s.held.pinned != nil {
-		newest := s.held.pinned.place()
+		newest := s.held.pinned.position()
 		request.KeyCursor = &pb.Cursor{Epoch: newest.epoch, Revision: newest.revision}
 	}
 	return request
 }
 
 func (s *subscriber) heldCursor() *pb.Cursor {
-	return &pb.Cursor{Epoch: s.held.place.epoch, Revision: s.held.place.revision, Fingerprint: s.held.event}
+	return &pb.Cursor{Epoch: s.held.position.epoch, Revision: s.held.position.revision, Fingerprint: s.held.event}
 }
 
 // take takes a message over, and says whether something was reported on this stream by now.
@@ -252,9 +252,9 @@ func (s *subscriber) applyMessage(message *pb.WatchActiveResponse, isReported bo
 		s.refused = nil
 	}
 	if change != nil {
-		s.isAfresh = false
+		s.needsSnapshot = false
 		if err := s.world.apply(change); err != nil {
-			return nil, &applyError{fmt.Errorf("the service could not apply %s %v: %w", change.kind, change.place, err)}
+			return nil, &applyError{fmt.Errorf("the service could not apply %s %v: %w", change.kind, change.position, err)}
 		}
 	}
 	s.showStateNow()
@@ -277,25 +277,25 @@ func (s *subscriber) refuse(ctx context.Context, hub *hub, refused *refusal, mes
 func (s *subscriber) applyRefusal(refused *refusal, message *pb.WatchActiveResponse) *pb.ReportStatusRequest {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.refused, s.isAfresh = refused, true
+	s.refused, s.needsSnapshot = refused, true
 	s.save()
 	s.world.say(fmt.Sprintf("refused: %s; what is in force stays", refused.why))
 	s.showStateNow()
-	var held place
-	if s.held.place != nil {
-		held = *s.held.place
+	var held position
+	if s.held.position != nil {
+		held = *s.held.position
 	}
 	switch named := cursorOf(message); {
-	case named != nil && held.isBefore(placeOf(named)):
+	case named != nil && held.isBefore(positionOf(named)):
 		return s.report(&pb.Cursor{Epoch: named.Epoch, Revision: named.Revision}, refused.why)
-	case refused.unproven && s.held.place != nil:
+	case refused.unproven && s.held.position != nil:
 		return s.report(s.heldCursor(), refused.why)
 	default:
 		return nil
 	}
 }
 
-// report makes a report: what this runtime runs with, and why it rejected a place; rejection is empty when it did not.
+// report makes a report: what this runtime runs with, and why it rejected a position; rejection is empty when it did not.
 func (s *subscriber) report(cursor *pb.Cursor, rejection string) *pb.ReportStatusRequest {
 	status := pb.ApplyStatus_APPLY_STATUS_APPLIED
 	if rejection != "" {

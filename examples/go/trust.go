@@ -103,7 +103,7 @@ func (t *trust) bundle(bundle *pb.Bundle) (*active, error) {
 		return nil, refuse("fields beside the manifest of %s are not the signed ones", found.policy)
 	}
 	return &active{
-		leaf: leaf{found.version, found.digest, placeOf(bundle.Activation)}, policy: found.policy, label: found.label,
+		leaf: leaf{found.version, found.digest, positionOf(bundle.Activation)}, policy: found.policy, label: found.label,
 		contentType: found.contentType, content: bundle.Content, manifest: bundle.Manifest,
 	}, nil
 }

@@ -41,7 +41,7 @@ func apply(change *change) error {
 	if change.actor != "" {
 		by = " by " + change.actor + ":"
 	}
-	_, err := fmt.Println(oneLine(fmt.Sprintf("%s %v%s %s", change.kind, change.place, by, what), lineMaxCharacters))
+	_, err := fmt.Println(oneLine(fmt.Sprintf("%s %v%s %s", change.kind, change.position, by, what), lineMaxCharacters))
 	return err
 }
 
@@ -96,8 +96,8 @@ func open(options options, world world) (*subscriber, error) {
 		}
 		if problem != "" {
 			world.say("the saved set is not used: " + problem)
-		} else if held.place != nil {
-			err = world.apply(&change{kind: "SAVED", place: *held.place, changed: inOrder(held.policies)})
+		} else if held.position != nil {
+			err = world.apply(&change{kind: "SAVED", position: *held.position, changed: inOrder(held.policies)})
 		}
 		if err != nil {
 			return nil, err

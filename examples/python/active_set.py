@@ -1,7 +1,7 @@
 """The active set of a namespace as a subscriber holds it, verified message by message.
 
 The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: whoever reads a stream
-gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the place held
+gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the position held
 is a signed one, and never goes back; nothing is taken that is older than what verified.
 """
 
@@ -18,7 +18,7 @@ NOWHERE = (0, 0)
 
 @dataclass(frozen=True)
 class Active:
-    """A policy in force, verified. `place`: of the activation that put it in force."""
+    """A policy in force, verified. `position`: of the activation that put it in force."""
 
     policy: str
     version: int
@@ -26,7 +26,7 @@ class Active:
     digest: str
     content_type: str
     content: bytes
-    place: tuple
+    position: tuple
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class Change:
     """What a message changed: everything (SNAPSHOT), or what one activation moved."""
 
     kind: str
-    place: tuple
+    position: tuple
     actor: str
     changed: tuple
     removed: tuple
 
 
-def place_of(payload):
+def position_of(payload):
     return payload["epoch"], payload["revision"]
 
 
-def check_place(message, place):
-    """Rule 1: the cursor of a message is a hint. It must be the signed place, and only that is kept."""
+def check_position(message, position):
+    """Rule 1: the cursor of a message is a hint. It must be the signed position, and only that is kept."""
     require(message.HasField("cursor"), "cursor is absent")
     sent = (message.cursor.epoch, message.cursor.revision)
-    require(sent == place, f"signed for {place[0]}:{place[1]}, not {sent[0]}:{sent[1]}")
+    require(sent == position, f"signed for {position[0]}:{position[1]}, not {sent[0]}:{sent[1]}")
 
 
 def event_of(checkpoint):
-    """Which event stands at the place of a checkpoint: the fingerprint of a cursor is the first bytes of its hash."""
+    """Which event stands at the position of a checkpoint: the fingerprint of a cursor is the first bytes of its hash."""
     return int.from_bytes(bytes.fromhex(checkpoint["head_hash"])[:8], "big")
 
 
@@ -64,11 +64,11 @@ def set_digest(policies):
 
 def leaves(policies):
     """What a root covers of each policy."""
-    return {name: (held.version, held.digest, *held.place) for name, held in policies.items()}
+    return {name: (held.version, held.digest, *held.position) for name, held in policies.items()}
 
 
 class ActiveSet:
-    """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `place`.
+    """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `position`.
 
     With `pinned`, the `PinnedKeys` that `keys` came from, it follows the key statements of the store. `store` is the one whose
     documents count; none: that of the first message that is taken over.
@@ -78,9 +78,9 @@ class ActiveSet:
         self.namespace, self.keys, self.wanted, self.store = namespace, keys, frozenset(wanted), store
         self._knows_store = store is not None
         self.pinned = pinned
-        self.policies, self.place, self.fresh_until = {}, None, 0
+        self.policies, self.position, self.fresh_until = {}, None, 0
         self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
-        self.fingerprint = 0  # of the event at `place`, sent back with it: after an activation the server's word; 0: not known
+        self.fingerprint = 0  # of the event at `position`, sent back with it: after an activation the server's word; 0: not known
         self.unproven = ""  # why the newest checkpoint does not prove that nothing is newer
         self.needs_snapshot = False  # after a refusal, until something is taken over (rule 6): no stream resumes meanwhile
         self._root, self._refused_store = active_set_root({}), None
@@ -90,7 +90,7 @@ class ActiveSet:
         """Drops what an unfinished or refused stream left. While nothing is held, that a document of another store was copied
         to it does not make this a set of that store."""
         self._drop_parts()
-        if self.place is None and not self._knows_store:
+        if self.position is None and not self._knows_store:
             self._refused_store, self.store = self.store or self._refused_store, None
 
     def _drop_parts(self):
@@ -110,7 +110,7 @@ class ActiveSet:
         change = self._take(message, now)
         if change:
             self.needs_snapshot = False
-        if self.pinned and self.place and self.store:
+        if self.pinned and self.position and self.store:
             # Key statements come before the first document that says whose store it is.
             self.pinned.drop_other_store(self.store)
             self.keys = self.pinned.trusted
@@ -151,17 +151,17 @@ class ActiveSet:
             require(part.bundles, "a part of a snapshot is empty")  # such could come for ever
             self._parts = parts
             return None
-        checkpoint, place = self._checkpoint(part)
+        checkpoint, position = self._checkpoint(part)
         root = active_set_root(leaves(parts))
         self._check_proves("checkpoint", checkpoint, part.set_proof, parts, root)
         # Everything holds: only from here on anything changes.
-        self.policies, self._root, self.place, self.fingerprint = parts, root, place, event_of(checkpoint)
+        self.policies, self._root, self.position, self.fingerprint = parts, root, position, event_of(checkpoint)
         self.fresh_until = 0
         self._take_time(checkpoint, now)
-        return Change("SNAPSHOT", place, "", tuple(parts[name] for name in sorted(parts)), ())
+        return Change("SNAPSHOT", position, "", tuple(parts[name] for name in sorted(parts)), ())
 
     def _activation(self, part):
-        require(self.place is not None and not self._parts, "activation before a whole snapshot")
+        require(self.position is not None and not self._parts, "activation before a whole snapshot")
         changes, self._changes = self._changes, {}
         self._collect(part, changes)
         if not part.complete:
@@ -169,20 +169,20 @@ class ActiveSet:
             self._changes = changes
             return None
         statement = self._owned(read_statement(part.statement, self.keys))
-        place = self._signed_place(part, statement)
-        require(place != self.place, "activation is not after what is held")
+        position = self._signed_position(part, statement)
+        require(position != self.position, "activation is not after what is held")
         self._check_changes(statement, changes)
         bundles = {policy: found for policy, found in changes.items() if found}
-        require(all(found.place == place for found in bundles.values()), "bundle of another activation")
+        require(all(found.position == position for found in bundles.values()), "bundle of another activation")
         policies = {name: held for name, held in self.policies.items() if name not in changes} | bundles
         require(statement.get("active_set_root"), "statement names no root")
         root = active_set_root(leaves(policies))
         self._check_proves("statement", statement, part.set_proof, policies, root)
         # Everything holds: only from here on anything changes.
-        self.policies, self._root, self.place, self.fingerprint = policies, root, place, part.cursor.fingerprint
+        self.policies, self._root, self.position, self.fingerprint = policies, root, position, part.cursor.fingerprint
         changed = tuple(bundles[policy] for policy in sorted(bundles))
         removed = tuple(sorted(changes.keys() - bundles.keys()))
-        return Change(statement["kind"], place, statement["actor"], changed, removed)
+        return Change(statement["kind"], position, statement["actor"], changed, removed)
 
     def _collect(self, part, changes):
         """Adds what a part of an activation brings: a bundle, or None for a policy that points to nothing any more."""
@@ -205,10 +205,10 @@ class ActiveSet:
 
     def _heartbeat(self, heartbeat, now):
         require(not self._parts and not self._changes, "heartbeat within a message in parts")
-        require(self.place is not None, "heartbeat before a whole snapshot")
+        require(self.position is not None, "heartbeat before a whole snapshot")
         if heartbeat.resume_unknown:
             return  # the server has not read as far as this: a sign of life, and proof of nothing
-        checkpoint, place = self._checkpoint(heartbeat)
+        checkpoint, position = self._checkpoint(heartbeat)
         try:
             self._check_proves("checkpoint", checkpoint, heartbeat.set_proof, self.policies, self._root)
         except Contradicted as gap:
@@ -216,13 +216,13 @@ class ActiveSet:
             self.fresh_until, self.unproven = 0, str(gap)
             raise
         # Everything holds: only from here on anything changes.
-        self.place, self.fingerprint = place, event_of(checkpoint)
+        self.position, self.fingerprint = position, event_of(checkpoint)
         self._take_time(checkpoint, now)
 
     def _bundle(self, bundle):
         """Rule 2: a bundle that is what it says, and was asked for. Since when it is in force, its set proves."""
         require(not bundle.preview, "a preview is not in force")
-        place = (bundle.activation.epoch, bundle.activation.revision)
+        position = (bundle.activation.epoch, bundle.activation.revision)
         manifest = self._owned(read_manifest(bundle.manifest, bundle.content, self.keys))
         policy, version, label = manifest["policy"], manifest["version"], manifest.get("label") or ""
         beside = (bundle.name, bundle.version, bundle.label, bundle.digest, bundle.size_bytes, bundle.content_type)
@@ -230,7 +230,7 @@ class ActiveSet:
         signed = (name, version, label, manifest["digest"], manifest["size"], manifest["content_type"])
         require(beside == signed, f"fields beside the manifest of {policy} are not the signed ones")
         require(self._wants(policy), f"{policy} was not asked for")
-        return Active(policy, version, label, manifest["digest"], bundle.content_type, bytes(bundle.content), place)
+        return Active(policy, version, label, manifest["digest"], bundle.content_type, bytes(bundle.content), position)
 
     def _tombstone(self, name):
         prefix = f"namespaces/{self.namespace}/policies/"
@@ -239,22 +239,22 @@ class ActiveSet:
         return name.removeprefix(prefix)
 
     def _checkpoint(self, message):
-        """The checkpoint of a snapshot or a heartbeat, and its place."""
+        """The checkpoint of a snapshot or a heartbeat, and its position."""
         checkpoint = self._owned(read_checkpoint(message.checkpoint, self.keys))
-        return checkpoint, self._signed_place(message, checkpoint)
+        return checkpoint, self._signed_position(message, checkpoint)
 
-    def _signed_place(self, message, document):
-        """The place of a message as it is signed: not before any that was verified, and from here on the newest of them."""
+    def _signed_position(self, message, document):
+        """The position of a message as it is signed: not before any that was verified, and from here on the newest of them."""
         # What was refused before anything was held counts for its own store alone.
-        is_other = self.place is None and self._refused_store not in (None, self.store)
-        place, newest = place_of(document), NOWHERE if is_other else self.newest_verified
-        check_place(message, place)
-        require(place >= newest, f"place {place[0]}:{place[1]} is before {newest[0]}:{newest[1]}")
-        self.newest_verified = place
-        return place
+        is_other = self.position is None and self._refused_store not in (None, self.store)
+        position, newest = position_of(document), NOWHERE if is_other else self.newest_verified
+        check_position(message, position)
+        require(position >= newest, f"position {position[0]}:{position[1]} is before {newest[0]}:{newest[1]}")
+        self.newest_verified = position
+        return position
 
     def _check_proves(self, what, document, set_proof, policies, root):
-        """Rules 3 to 5: exactly these policies are in force at its place, of all or of those that were asked for."""
+        """Rules 3 to 5: exactly these policies are in force at its position, of all or of those that were asked for."""
         signed = document["active_set_root"]
         if self.wanted:
             verify_set_proof(set_proof, bytes.fromhex(signed), self.wanted, leaves(policies))

@@ -93,13 +93,13 @@ class PinnedKeys:
         """Takes a statement over: True. False: it is not newer than the one held. `Refused`: nothing changed. `was_taken`: it
         was already, before a restart."""
         said, payload, stated = read_statement_of_keys(token, self.trusted)
-        signer, place = read_signer(token), (said["epoch"], said["serial"])
+        signer, position = read_signer(token), (said["epoch"], said["serial"])
         known = self._store or store
         require(known in (None, said["store"]), "key statement is of another store")
         if self.newest is not None:
-            same = place == self.newest and payload != self._payload
+            same = position == self.newest and payload != self._payload
             require(not same, "another key statement was taken under the same serial")
-            if place <= self.newest:
+            if position <= self.newest:
                 return False
             require(signer == self._active, "key may not sign key statements: it is not the active one")
         else:
@@ -113,7 +113,7 @@ class PinnedKeys:
         self.revoked |= {kid for kid, (state, _) in stated.items() if state == "REVOKED"}
         self.stated = {kid: key for kid, (state, key) in stated.items() if state != "REVOKED"}
         self._active = active
-        self.newest, self._payload, self._store = place, payload, said["store"]
+        self.newest, self._payload, self._store = position, payload, said["store"]
         self.chain.pop(signer, None)
         if len(self.chain) >= CHAIN_MAX:
             del self.chain[next(iter(self.chain))]

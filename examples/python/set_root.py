@@ -26,7 +26,7 @@ def key_of(policy):
 
 def value_of(policy, active):
     version, digest, epoch, revision = active
-    # Signed: a place that nobody signed may be below nothing, and then is just another one.
+    # Signed: a position that nobody signed may be below nothing, and then is just another one.
     version, epoch, revision = (number.to_bytes(8, "big", signed=True) for number in (version, epoch, revision))
     return sha256(sized("policyhub-active-policy-v1"), sized(policy), version, sized(digest), epoch, revision)
 

@@ -185,7 +185,7 @@ def read_statement(token, keys):
 
 
 def read_checkpoint(token, keys):
-    """A checkpoint, of whatever time: it proves what was in force at its place."""
+    """A checkpoint, of whatever time: it proves what was in force at its position."""
     checkpoint = read_signed(token, CHECKPOINT, HEAD, keys)
     require(0 < checkpoint["exp"] - checkpoint["iat"] <= CHECKPOINT_TTL_SECONDS, "checkpoint has a wrong lifetime")
     return checkpoint

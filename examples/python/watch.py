@@ -3,7 +3,7 @@
     python watch.py --jwks keys.json --subscriber-id shop-1
 
 Run it where the stubs are on the path: see README.md. Put what your service does with a change into `apply`. It keeps its
-place in memory: it comes back after every end of a stream, and misses nothing. SIGINT and SIGTERM end it with exit code 0.
+position in memory: it comes back after every end of a stream, and misses nothing. SIGINT and SIGTERM end it with exit code 0.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def apply(change):
     moves = [f"{new.policy} -> {new.version}{' ' if new.label else ''}{new.label} {new.digest[:19]}" for new in change.changed]
     moves += [f"{policy} -> none" for policy in change.removed]
     by = f" by {change.actor}:" if change.actor else ""
-    print(line(f"{change.kind} {change.place[0]}:{change.place[1]}{by} {', '.join(moves) or 'nothing is active'}"), flush=True)
+    print(line(f"{change.kind} {change.position[0]}:{change.position[1]}{by} {', '.join(moves) or 'nothing is active'}"), flush=True)
 
 
 def open_channel(options):
@@ -87,7 +87,7 @@ def credentials(options):
 
 
 def cursor_of(held):
-    return cursor_pb2.Cursor(epoch=held.place[0], revision=held.place[1], fingerprint=held.fingerprint)
+    return cursor_pb2.Cursor(epoch=held.position[0], revision=held.position[1], fingerprint=held.fingerprint)
 
 
 async def report(stub, options, held, cursor, rejection=""):
@@ -110,9 +110,9 @@ async def report_refusal(stub, options, held, message, refusal):
     when something newer is in force that did not come."""
     part = message.WhichOneof("message")
     named = getattr(message, part).cursor if part in ("snapshot", "activation", "heartbeat") else cursor_pb2.Cursor()
-    if (named.epoch, named.revision) > (held.place or (0, 0)):
+    if (named.epoch, named.revision) > (held.position or (0, 0)):
         cursor = cursor_pb2.Cursor(epoch=named.epoch, revision=named.revision)
-    elif isinstance(refusal, Contradicted) and held.place:
+    elif isinstance(refusal, Contradicted) and held.position:
         cursor = cursor_of(held)
     else:
         return
@@ -154,13 +154,13 @@ class KeyFile:
 
 
 def warn_when_stale(held):
-    if held.place and not held.is_fresh(time.time()):
+    if held.position and not held.is_fresh(time.time()):
         why = f": {held.unproven}" if held.unproven else ""
         say(f"stale: nothing proves any more that what is held is the newest{why}")
 
 
 def is_done(options, held):
-    return options.until_revision and held.place and held.place[1] >= options.until_revision
+    return options.until_revision and held.position and held.position[1] >= options.until_revision
 
 
 def seconds_of(duration):
@@ -181,7 +181,7 @@ def reason_of(reconnect):
 
 async def read_stream(stub, options, held, file=None):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
-    resume = cursor_of(held) if held.place and not held.needs_snapshot else None
+    resume = cursor_of(held) if held.position and not held.needs_snapshot else None
     target = pb.WatchTarget(parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), resume=resume)
     request = pb.WatchActiveRequest(targets=[target], subscriber_id=options.subscriber_id)
     if held.pinned:

@@ -2,28 +2,28 @@
  * The active set of a namespace as a subscriber holds it, verified message by message.
  *
  * The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: whoever reads a stream
- * gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the place held
+ * gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the position held
  * is a signed one and never goes back; nothing is taken that is older than what verified.
  */
 
 import { checkChanges, Collected } from "./collected.js";
-import { comparePlaces, eventOf, type Place, type Statement } from "./documents.js";
+import { comparePositions, eventOf, type Position, type Statement } from "./documents.js";
 import { Freshness } from "./freshness.js";
 import type { Activation, Bundle, Cursor, Heartbeat, Snapshot, WatchMessage } from "./messages.js";
 import type { PinnedKeys } from "./pinned_keys.js";
 import { ensure, Refused } from "./refused.js";
 import { activeSetRoot, verifySetProof } from "./set_root.js";
 import { digestOf, type Keys } from "./signed.js";
-import { placeText, Trust, type Active, type Evidence } from "./trust.js";
+import { positionText, Trust, type Active, type Evidence } from "./trust.js";
 
-const NOWHERE: Place = { epoch: 0n, revision: 0n };
+const NOWHERE: Position = { epoch: 0n, revision: 0n };
 
 type Policies = ReadonlyMap<string, Active>;
 
 /** What a message changed: everything (SNAPSHOT), or what one activation moved. */
 export interface Change {
   readonly kind: string;
-  readonly place: Place;
+  readonly position: Position;
   readonly actor: string;
   readonly changed: readonly Active[];
   readonly removed: readonly string[];
@@ -50,13 +50,13 @@ export class ActiveSet {
   readonly wanted: ReadonlySet<string>;
   readonly pinned: PinnedKeys | null;
   policies: Policies = new Map();
-  place: Place | null = null;
-  /** Of the event at `place`, sent back with it. After an activation it is the server's word; 0: not known. */
+  position: Position | null = null;
+  /** Of the event at `position`, sent back with it. After an activation it is the server's word; 0: not known. */
   fingerprint = 0n;
   evidence: Evidence | null = null;
   readonly freshness = new Freshness();
   /** The high-water mark: also of what was refused after it had verified. */
-  newestVerified: Place = NOWHERE;
+  newestVerified: Position = NOWHERE;
   private root = activeSetRoot(new Map());
   private readonly collected = new Collected();
 
@@ -69,7 +69,7 @@ export class ActiveSet {
   /** Drops what an unfinished or refused stream left. */
   beginStream(): void {
     this.collected.drop();
-    this.trust.beginStream(this.place === null);
+    this.trust.beginStream(this.position === null);
   }
 
   /** Digest of the set as reports carry it: one line for each policy, in the byte order of their ids. */
@@ -89,7 +89,7 @@ export class ActiveSet {
    */
   apply(message: WatchMessage, now: bigint): Change | null {
     const change = this.take(message, now);
-    if (this.pinned && this.place && this.trust.store !== null) {
+    if (this.pinned && this.position && this.trust.store !== null) {
       this.pinned.dropOtherStore(this.trust.store);
       this.trust.keys = this.pinned.trusted;
     }
@@ -107,9 +107,9 @@ export class ActiveSet {
     this.remember(document);
   }
 
-  /** Remembers a place that verified before a restart: nothing older is taken from here on. */
-  remember({ epoch, revision }: Place): void {
-    if (comparePlaces({ epoch, revision }, this.newestVerified) > 0) {
+  /** Remembers a position that verified before a restart: nothing older is taken from here on. */
+  remember({ epoch, revision }: Position): void {
+    if (comparePositions({ epoch, revision }, this.newestVerified) > 0) {
       this.newestVerified = { epoch, revision };
     }
   }
@@ -148,19 +148,19 @@ export class ActiveSet {
       return null;
     }
     const checkpoint = this.trust.checkpoint(part.checkpoint);
-    const place = this.signedPlace(part.cursor, checkpoint);
+    const position = this.signedPosition(part.cursor, checkpoint);
     const root = activeSetRoot(policies);
     this.checkProves("checkpoint", checkpoint, part.setProof, policies, root);
     // Everything holds: only from here on anything changes.
     const evidence: Evidence = { kind: "checkpoint", token: part.checkpoint, setProof: Buffer.from(part.setProof) };
-    this.hold(policies, root, place, eventOf(checkpoint), evidence);
+    this.hold(policies, root, position, eventOf(checkpoint), evidence);
     this.freshness.end("");
     this.freshness.take(checkpoint, now);
-    return { kind: "SNAPSHOT", place, actor: "", changed: sorted(policies.values()), removed: [] };
+    return { kind: "SNAPSHOT", position, actor: "", changed: sorted(policies.values()), removed: [] };
   }
 
   private activation(part: Activation): Change | null {
-    ensure(this.place !== null && !this.collected.isWithinSnapshot, "activation before a whole snapshot");
+    ensure(this.position !== null && !this.collected.isWithinSnapshot, "activation before a whole snapshot");
     const bundles = part.bundles.map((bundle) => this.bundle(bundle));
     const tombstones = part.tombstones.map((name) => this.trust.tombstone(name));
     const changes = this.collected.addActivationPart(bundles, tombstones, part.complete);
@@ -168,30 +168,30 @@ export class ActiveSet {
       return null;
     }
     const statement = this.trust.statement(part.statement);
-    const place = this.signedPlace(part.cursor, statement);
-    ensure(comparePlaces(place, this.place) > 0, "activation is not after what is held", "DIVERGED");
+    const position = this.signedPosition(part.cursor, statement);
+    ensure(comparePositions(position, this.position) > 0, "activation is not after what is held", "DIVERGED");
     checkChanges(statement.changes.filter(({ policy }) => this.wants(policy)), changes, this.policies);
     const changed = [...changes.values()].filter((active) => active !== null);
-    ensure(changed.every((active) => comparePlaces(active.place, place) === 0), "bundle of another activation");
+    ensure(changed.every((active) => comparePositions(active.position, position) === 0), "bundle of another activation");
     const kept = [...this.policies].filter(([policy]) => !changes.has(policy));
     const policies = new Map([...kept, ...changed.map((active): [string, Active] => [active.policy, active])]);
     const root = activeSetRoot(policies);
     this.checkProves("statement", statement, part.setProof, policies, root);
     // Everything holds: only from here on anything changes.
     const evidence: Evidence = { kind: "statement", token: part.statement, setProof: Buffer.from(part.setProof) };
-    this.hold(policies, root, place, BigInt(part.cursor?.fingerprint ?? 0), evidence);
+    this.hold(policies, root, position, BigInt(part.cursor?.fingerprint ?? 0), evidence);
     const removed = [...changes.keys()].filter((policy) => !policies.has(policy)).sort();
-    return { kind: statement.kind, place, actor: statement.actor, changed: sorted(changed), removed };
+    return { kind: statement.kind, position, actor: statement.actor, changed: sorted(changed), removed };
   }
 
   private heartbeat(heartbeat: Heartbeat, now: bigint): void {
     ensure(!this.collected.isUnfinished, "heartbeat within a message in parts");
-    ensure(this.place !== null, "heartbeat before a whole snapshot");
+    ensure(this.position !== null, "heartbeat before a whole snapshot");
     if (heartbeat.resumeUnknown) {
       return; // the server has not read as far as this: a sign of life, and proof of nothing
     }
     const checkpoint = this.trust.checkpoint(heartbeat.checkpoint);
-    const place = this.signedPlace(heartbeat.cursor, checkpoint);
+    const position = this.signedPosition(heartbeat.cursor, checkpoint);
     try {
       this.checkProves("checkpoint", checkpoint, heartbeat.setProof, this.policies, this.root);
     } catch (refusal) {
@@ -203,14 +203,14 @@ export class ActiveSet {
     }
     // Everything holds: only from here on anything changes.
     const evidence: Evidence = { kind: "checkpoint", token: heartbeat.checkpoint, setProof: Buffer.from(heartbeat.setProof) };
-    this.hold(this.policies, this.root, place, eventOf(checkpoint), evidence);
+    this.hold(this.policies, this.root, position, eventOf(checkpoint), evidence);
     this.freshness.take(checkpoint, now);
   }
 
-  private hold(policies: Policies, root: Buffer, { epoch, revision }: Place, fingerprint: bigint, evidence: Evidence): void {
+  private hold(policies: Policies, root: Buffer, { epoch, revision }: Position, fingerprint: bigint, evidence: Evidence): void {
     this.policies = policies;
     this.root = root;
-    this.place = { epoch, revision };
+    this.position = { epoch, revision };
     this.fingerprint = fingerprint;
     this.evidence = evidence;
   }
@@ -221,20 +221,20 @@ export class ActiveSet {
     return active;
   }
 
-  /** The place of a message as it is signed: not before any that verified, and from here on the newest of them. */
-  private signedPlace(hint: Cursor | null, { epoch, revision }: Place): Place {
+  /** The position of a message as it is signed: not before any that verified, and from here on the newest of them. */
+  private signedPosition(hint: Cursor | null, { epoch, revision }: Position): Position {
     ensure(hint !== null, "cursor is absent");
-    const place = { epoch, revision };
+    const position = { epoch, revision };
     const isSame = BigInt(hint.epoch) === epoch && BigInt(hint.revision) === revision;
-    ensure(isSame, `signed for ${placeText(place)}, not ${hint.epoch}:${hint.revision}`);
+    ensure(isSame, `signed for ${positionText(position)}, not ${hint.epoch}:${hint.revision}`);
     // What was refused before anything was held counts for its own store alone.
-    const newest = this.place === null && this.trust.isAnotherStore() ? NOWHERE : this.newestVerified;
-    ensure(comparePlaces(place, newest) >= 0, `place ${placeText(place)} is before ${placeText(newest)}`, "DIVERGED");
-    this.newestVerified = place;
-    return place;
+    const newest = this.position === null && this.trust.isAnotherStore() ? NOWHERE : this.newestVerified;
+    ensure(comparePositions(position, newest) >= 0, `position ${positionText(position)} is before ${positionText(newest)}`, "DIVERGED");
+    this.newestVerified = position;
+    return position;
   }
 
-  /** Rules 3 to 5: exactly these policies are in force at a place, of all or of those that were asked for. */
+  /** Rules 3 to 5: exactly these policies are in force at a position, of all or of those that were asked for. */
   private checkProves(what: string, document: Pick<Statement, "activeSetRoot">, setProof: Uint8Array, policies: Policies, root: Buffer): void {
     ensure(document.activeSetRoot !== null, `${what} names no root`);
     const signed = Buffer.from(document.activeSetRoot, "hex");

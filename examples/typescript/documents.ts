@@ -25,13 +25,13 @@ const AUTHOR = /^(?=.*\S)[^\x00-\x1f\x7f-\x9f]*$/s;
 const ANY = /^/;
 
 /** Where an event stands in a log. */
-export interface Place {
+export interface Position {
   readonly epoch: bigint;
   readonly revision: bigint;
 }
 
-/** Below 0: the first place is before the second one. Epochs are compared first. */
-export function comparePlaces(a: Place, b: Place): number {
+/** Below 0: the first position is before the second one. Epochs are compared first. */
+export function comparePositions(a: Position, b: Position): number {
   const [first, second] = a.epoch === b.epoch ? [a.revision, b.revision] : [a.epoch, b.epoch];
   return first < second ? -1 : first > second ? 1 : 0;
 }
@@ -59,7 +59,7 @@ export interface StatedChange {
   readonly previous: bigint;
 }
 
-export interface Statement extends Owner, Place {
+export interface Statement extends Owner, Position {
   readonly kind: string;
   readonly actor: string;
   readonly changes: readonly StatedChange[];
@@ -67,7 +67,7 @@ export interface Statement extends Owner, Place {
   readonly activeSetRoot: string | null;
 }
 
-export interface Checkpoint extends Owner, Place {
+export interface Checkpoint extends Owner, Position {
   readonly headHash: string;
   readonly activeSetRoot: string;
   readonly iat: bigint;
@@ -182,7 +182,7 @@ function readChange(change: Json): StatedChange {
   return { policy: members.text("policy", ID), version, digest, previous: members.whole("previous", 0n) };
 }
 
-/** A checkpoint of any time: also one that has expired proves what was in force at its place. */
+/** A checkpoint of any time: also one that has expired proves what was in force at its position. */
 export function readCheckpoint(token: string, keys: Keys): Checkpoint {
   return signedAs(token, "policyhub-checkpoint+jws", "a checkpoint", keys, (members) => {
     const checkpoint = {
@@ -196,7 +196,7 @@ export function readCheckpoint(token: string, keys: Keys): Checkpoint {
   });
 }
 
-/** Which event stands at the place of a checkpoint: the fingerprint of a cursor is the first bytes of its hash. */
+/** Which event stands at the position of a checkpoint: the fingerprint of a cursor is the first bytes of its hash. */
 export function eventOf(checkpoint: Checkpoint): bigint {
   return BigInt(`0x${checkpoint.headHash.slice(0, 16)}`);
 }

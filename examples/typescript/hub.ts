@@ -107,7 +107,7 @@ export function isFromOutside(error: unknown): boolean {
   return error instanceof Error && "code" in error;
 }
 
-/** Whether nothing can be resumed at the place that was asked for. */
+/** Whether nothing can be resumed at the position that was asked for. */
 export function isResumePointGone(error: unknown): boolean {
   return isStatus(error) && error.code === grpc.status.OUT_OF_RANGE;
 }

@@ -5,7 +5,7 @@
  * signed; a key whose trust ended is trusted again only by a file.
  */
 
-import { comparePlaces, Members, type Place } from "./documents.js";
+import { comparePositions, Members, type Position } from "./documents.js";
 import { ensure, Refused } from "./refused.js";
 import { readJwk, signerOf, verifiedPayload, type Keys, type VerifyKey } from "./signed.js";
 import { readObject, type Json } from "./strict_json.js";
@@ -34,7 +34,7 @@ interface StatedKey {
 interface KeyStatement {
   readonly store: string;
   /** Epoch and serial. */
-  readonly place: Place;
+  readonly position: Position;
   readonly payload: Buffer;
   readonly keys: readonly StatedKey[];
   readonly active: string;
@@ -61,8 +61,8 @@ function readKeyStatement(token: string, keys: Keys): KeyStatement {
   ensure(new Set(stated.map(({ kid }) => kid)).size === stated.length, "a key statement has a key twice");
   const active = stated.filter(({ state }) => state === "ACTIVE");
   ensure(active.length === 1, "a key statement has not exactly one active key");
-  const place = { epoch: members.whole("epoch", 0n), revision: members.whole("serial", 1n) };
-  return { store: members.text("store"), place, payload, keys: stated, active: active[0]?.kid ?? "" };
+  const position = { epoch: members.whole("epoch", 0n), revision: members.whole("serial", 1n) };
+  return { store: members.text("store"), position, payload, keys: stated, active: active[0]?.kid ?? "" };
 }
 
 /** The keys of a file, and what statements make of them. */
@@ -113,8 +113,8 @@ export class PinnedKeys {
   }
 
   /** Epoch and serial of the newest statement that was taken; null: none was. */
-  get place(): Place | null {
-    return this.newest?.place ?? null;
+  get position(): Position | null {
+    return this.newest?.position ?? null;
   }
 
   /** The file has other keys by now, and wins: no statement brings back what it had before and has no more. */
@@ -146,7 +146,7 @@ export class PinnedKeys {
     const signer = signerOf(token);
     ensure(statement.store === (this.newest?.store ?? store ?? statement.store), "key statement is of another store");
     if (this.newest) {
-      const order = comparePlaces(statement.place, this.newest.place);
+      const order = comparePositions(statement.position, this.newest.position);
       const isSamePayload = statement.payload.equals(this.newest.payload);
       ensure(order !== 0 || isSamePayload, "another key statement was taken under the same serial");
       if (order <= 0) {

@@ -6,7 +6,7 @@
 
 import { ensure } from "./refused.js";
 import { sha256 } from "./signed.js";
-import type { Place } from "./documents.js";
+import type { Position } from "./documents.js";
 
 export const SET_PROOF_MAX_BYTES = 512 * 1024;
 export const SET_PROOF_PARTS_MAX = 128 * 1024;
@@ -16,11 +16,11 @@ const EMPTY_ROOT = Buffer.alloc(32);
 const LEAF = Buffer.from([0]);
 const NODE = Buffer.from([1]);
 
-/** What a root covers of a policy in force. `place`: of the activation that put it in force. */
+/** What a root covers of a policy in force. `position`: of the activation that put it in force. */
 export interface Leaf {
   readonly version: bigint;
   readonly digest: string;
-  readonly place: Place;
+  readonly position: Position;
 }
 
 /** Leaves by the ids of their policies. */
@@ -40,9 +40,9 @@ function sized(text: string): Buffer {
 const VALUE_PREFIX = sized("policyhub-active-policy-v1");
 
 export function valueOf(policy: string, leaf: Leaf): Buffer {
-  const numbers = [leaf.version, leaf.place.epoch, leaf.place.revision].map((number) => {
+  const numbers = [leaf.version, leaf.position.epoch, leaf.position.revision].map((number) => {
     const bytes = Buffer.alloc(8);
-    // Signed: a place beside a bundle is not signed yet, and may be below nothing. Then it is just another one.
+    // Signed: a position beside a bundle is not signed yet, and may be below nothing. Then it is just another one.
     bytes.writeBigInt64BE(number);
     return bytes;
   });

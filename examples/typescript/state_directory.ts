@@ -11,7 +11,7 @@ import { join } from "node:path";
 import type { ActiveSet } from "./active_set.js";
 import type { Bundle } from "./messages.js";
 import type { SavedPins } from "./pinned_keys.js";
-import { placeText, type Active, type Evidence } from "./trust.js";
+import { positionText, type Active, type Evidence } from "./trust.js";
 
 const VERSION = 1;
 
@@ -102,11 +102,11 @@ export class StateDirectory {
 
   /** Saves what changed since it was called last. Throws when the disk refuses: then the next call tries again. */
   save(held: ActiveSet): void {
-    const { trust, place, newestVerified, pinned } = held;
+    const { trust, position, newestVerified, pinned } = held;
     const pins = pinned?.saved ?? null;
-    const isKnown = trust.isStoreKnown(place === null);
-    // The policies change with the place alone.
-    const key = JSON.stringify([isKnown && trust.store, isKnown && placeText(newestVerified), place && placeText(place), pins]);
+    const isKnown = trust.isStoreKnown(position === null);
+    // The policies change with the position alone.
+    const key = JSON.stringify([isKnown && trust.store, isKnown && positionText(newestVerified), position && positionText(position), pins]);
     if (key === this.written) {
       return;
     }
@@ -172,10 +172,10 @@ function fileName(digest: string): string {
 }
 
 function savedPolicy(namespace: string, active: Active): SavedPolicy {
-  const { policy, version, label, digest, contentType, manifest, place, content } = active;
+  const { policy, version, label, digest, contentType, manifest, position, content } = active;
   return {
     name: `namespaces/${namespace}/policies/${policy}/versions/${version}`, version: `${version}`, label, digest, contentType,
     sizeBytes: `${content.length}`, manifest,
-    activation: { epoch: `${place.epoch}`, revision: `${place.revision}`, fingerprint: "0" },
+    activation: { epoch: `${position.epoch}`, revision: `${position.revision}`, fingerprint: "0" },
   };
 }

@@ -5,7 +5,7 @@
  */
 
 import type { ActiveSet, Change } from "./active_set.js";
-import { comparePlaces, type Place } from "./documents.js";
+import { comparePositions, type Position } from "./documents.js";
 import { errorText, Hub, isFromOutside, isResumePointGone } from "./hub.js";
 import type { KeyFile } from "./key_file.js";
 import type { Cursor, Messages, WatchMessage, WatchRequest } from "./messages.js";
@@ -13,7 +13,7 @@ import type { Options } from "./options.js";
 import { BACKOFF_MAX_SECONDS, pauseSeconds, seconds, SILENCE_MAX_SECONDS, silenceSeconds } from "./pauses.js";
 import { Refused, type RefusedState } from "./refused.js";
 import type { StateDirectory } from "./state_directory.js";
-import { placeText } from "./trust.js";
+import { positionText } from "./trust.js";
 import type { World } from "./world.js";
 
 /** READY: a checkpoint proves that what is held is the newest. STALE: none does. The others: something was refused since. */
@@ -29,7 +29,7 @@ export class Subscriber {
   /** What was refused, until a message proves again what is held. */
   private refused: Refused | null = null;
   /** Whether the next stream begins with a snapshot. */
-  private isAfresh: boolean;
+  private needsSnapshot: boolean;
   private isStopped = false;
   private stopStream = () => {};
   private shown = "";
@@ -42,7 +42,7 @@ export class Subscriber {
     this.directory = directory;
     this.world = world;
     // Something newer than what was saved verified: only a snapshot leads there.
-    this.isAfresh = held.place !== null && comparePlaces(held.place, held.newestVerified) < 0;
+    this.needsSnapshot = held.position !== null && comparePositions(held.position, held.newestVerified) < 0;
   }
 
   state(): State {
@@ -52,7 +52,7 @@ export class Subscriber {
   /** Says the state when it changed. */
   showState(): void {
     const state = this.state();
-    if (state !== this.shown && (this.held.place || this.refused)) {
+    if (state !== this.shown && (this.held.position || this.refused)) {
       this.shown = state;
       const { unproven } = this.held.freshness;
       const stale = `nothing proves that what is held is the newest${unproven === "" ? "" : `: ${unproven}`}`;
@@ -68,8 +68,8 @@ export class Subscriber {
   }
 
   private isDone(): boolean {
-    const { place } = this.held;
-    const isReached = this.options.untilRevision > 0n && place !== null && place.revision >= this.options.untilRevision;
+    const { position } = this.held;
+    const isReached = this.options.untilRevision > 0n && position !== null && position.revision >= this.options.untilRevision;
     return this.isStopped || isReached;
   }
 
@@ -102,7 +102,7 @@ export class Subscriber {
       if (!this.isStopped) {
         this.world.say(`stream ended: ${errorText(error)}`);
       }
-      this.isAfresh ||= isResumePointGone(error);
+      this.needsSnapshot ||= isResumePointGone(error);
       return 0;
     } finally {
       hub?.close();
@@ -155,10 +155,10 @@ export class Subscriber {
 
   private request(): WatchRequest {
     const { held, options } = this;
-    const key = held.pinned?.place;
+    const key = held.pinned?.position;
     const target = {
       parent: `namespaces/${options.namespace}`, policies: [...held.wanted].sort(),
-      ...(held.place && !this.isAfresh ? { resume: this.cursor(held.place) } : {}),
+      ...(held.position && !this.needsSnapshot ? { resume: this.cursor(held.position) } : {}),
     };
     return {
       targets: [target], subscriberId: options.subscriberId,
@@ -166,8 +166,8 @@ export class Subscriber {
     };
   }
 
-  /** A place as a cursor: with its fingerprint when it is the one held. */
-  private cursor({ epoch, revision }: Place): Cursor {
+  /** A position as a cursor: with its fingerprint when it is the one held. */
+  private cursor({ epoch, revision }: Position): Cursor {
     return { epoch: `${epoch}`, revision: `${revision}`, fingerprint: `${this.held.fingerprint}` };
   }
 
@@ -181,14 +181,14 @@ export class Subscriber {
       this.refused = null;
     }
     if (change) {
-      this.isAfresh = false;
+      this.needsSnapshot = false;
       this.applyToService(change);
     }
     this.showState();
     // No answer to a report is signed, and a server may lose what it took: it is said once on each stream at least, at a checkpoint
     // that proves what is held.
-    if (held.place && (change || (!isReported && isProven))) {
-      return this.report(hub, this.cursor(held.place), "");
+    if (held.position && (change || (!isReported && isProven))) {
+      return this.report(hub, this.cursor(held.position), "");
     }
     return isReported;
   }
@@ -198,27 +198,27 @@ export class Subscriber {
     try {
       this.world.apply(change);
     } catch (cause) {
-      throw new Error(`the service could not apply ${change.kind} ${placeText(change.place)}: ${String(cause)}`, { cause });
+      throw new Error(`the service could not apply ${change.kind} ${positionText(change.position)}: ${String(cause)}`, { cause });
     }
   }
 
   /** A message broke a rule: what is in force stays, the operators hear of it, and the next stream begins with a snapshot. */
   private async refuse(hub: Hub, refused: Refused, message: WatchMessage | null): Promise<void> {
     this.refused = refused;
-    this.isAfresh = true;
+    this.needsSnapshot = true;
     this.save();
     this.world.say(`refused: ${refused.message}; what is in force stays`);
     this.showState();
     const named = message?.snapshot?.cursor ?? message?.activation?.cursor ?? message?.heartbeat?.cursor ?? null;
-    const held = this.held.place ?? { epoch: 0n, revision: 0n };
-    if (named && comparePlaces({ epoch: BigInt(named.epoch), revision: BigInt(named.revision) }, held) > 0) {
+    const held = this.held.position ?? { epoch: 0n, revision: 0n };
+    if (named && comparePositions({ epoch: BigInt(named.epoch), revision: BigInt(named.revision) }, held) > 0) {
       await this.report(hub, { ...named, fingerprint: "0" }, refused.message);
-    } else if (refused.isUnproven && this.held.place) {
-      await this.report(hub, this.cursor(this.held.place), refused.message);
+    } else if (refused.isUnproven && this.held.position) {
+      await this.report(hub, this.cursor(this.held.position), refused.message);
     }
   }
 
-  /** Tells what this runtime runs with, and why it rejected a place; whether the server took it. */
+  /** Tells what this runtime runs with, and why it rejected a position; whether the server took it. */
   private async report(hub: Hub, cursor: Cursor, rejection: string): Promise<boolean> {
     const { namespace, subscriberId } = this.options;
     if (subscriberId === "") {

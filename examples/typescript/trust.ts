@@ -5,13 +5,13 @@
  */
 
 import { ID, readCheckpoint, readManifest, readStatement } from "./documents.js";
-import type { Checkpoint, Owner, Place, Statement } from "./documents.js";
+import type { Checkpoint, Owner, Position, Statement } from "./documents.js";
 import type { Bundle } from "./messages.js";
 import { ensure } from "./refused.js";
 import type { Leaf } from "./set_root.js";
 import type { Keys } from "./signed.js";
 
-/** A policy in force, verified. `place`: of the activation that put it in force. */
+/** A policy in force, verified. `position`: of the activation that put it in force. */
 export interface Active extends Leaf {
   readonly policy: string;
   readonly label: string;
@@ -88,9 +88,9 @@ export class Trust {
     const sameContent = bundle.digest === digest && BigInt(bundle.sizeBytes) === manifest.size;
     const sameFields = sameName && sameContent && bundle.contentType === contentType;
     ensure(sameFields, `fields beside the manifest of ${policy} are not the signed ones`);
-    const place = { epoch: BigInt(bundle.activation.epoch), revision: BigInt(bundle.activation.revision) };
+    const position = { epoch: BigInt(bundle.activation.epoch), revision: BigInt(bundle.activation.revision) };
     // A copy: a slice of the received message would keep all of that message in memory.
-    return { policy, version, label, digest, contentType, content: Buffer.from(bundle.content), manifest: bundle.manifest, place };
+    return { policy, version, label, digest, contentType, content: Buffer.from(bundle.content), manifest: bundle.manifest, position };
   }
 
   /** The policy that a tombstone names. */
@@ -109,6 +109,6 @@ export class Trust {
   }
 }
 
-export function placeText(place: Place): string {
-  return `${place.epoch}:${place.revision}`;
+export function positionText(position: Position): string {
+  return `${position.epoch}:${position.revision}`;
 }

@@ -15,7 +15,7 @@ import { parseOptions, UsageError, type Options } from "./options.js";
 import { PinnedKeys } from "./pinned_keys.js";
 import { StateDirectory } from "./state_directory.js";
 import { Subscriber } from "./subscriber.js";
-import { placeText } from "./trust.js";
+import { positionText } from "./trust.js";
 import type { World } from "./world.js";
 
 const LINE_MAX_CHARS = 4_096;
@@ -38,7 +38,7 @@ function apply(change: Change): void {
   moves.push(...change.removed.map((policy) => `${policy} -> none`));
   const by = change.actor === "" ? "" : ` by ${change.actor}:`;
   const what = moves.join(", ") || "nothing is active";
-  process.stdout.write(`${line(`${change.kind} ${placeText(change.place)}${by} ${what}`)}\n`);
+  process.stdout.write(`${line(`${change.kind} ${positionText(change.position)}${by} ${what}`)}\n`);
 }
 
 /** A subscriber with what its state directory holds. Throws when the options are no use together. */
@@ -51,9 +51,9 @@ function open(options: Options, world: World): Subscriber {
   const problem = directory && saved ? directory.restore(held, saved) : "";
   if (problem !== "") {
     say(`the saved set is not used: ${problem}`);
-  } else if (held.place) {
+  } else if (held.position) {
     const changed = [...held.policies.values()];
-    apply({ kind: "SAVED", place: held.place, actor: "", changed, removed: [] });
+    apply({ kind: "SAVED", position: held.position, actor: "", changed, removed: [] });
   }
   return new Subscriber(options, new Messages(options.proto), keyFile, held, directory, world);
 }

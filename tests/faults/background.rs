@@ -10,11 +10,11 @@ use policyhub::client::ClientError;
 use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
-use super::calls::{Caller, NAMESPACE, tried};
+use super::calls::{FaultCaller, NAMESPACE, tried};
 use super::check::record::{BACKGROUND, Exclusion, Promise, Replica};
 use super::recorder::Recorder;
 use super::rng::Rng;
-use super::world::{RECHECK_MS, World};
+use super::world::{Deployment, RECHECK_MS};
 
 /// How long looking for one promise may take: at rest, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -42,9 +42,9 @@ enum BackgroundWrite {
 pub struct Background {
     pub rng: Rng,
     pub recorder: Arc<Recorder>,
-    pub callers: Arc<[Caller]>,
+    pub callers: Arc<[FaultCaller]>,
     /// The same servers, as a guest sees them.
-    pub guests: Vec<Caller>,
+    pub guests: Vec<FaultCaller>,
     written: Vec<BackgroundWrite>,
     count: u64,
 }
@@ -53,7 +53,7 @@ pub struct Background {
 ///
 /// # Errors
 /// What `policyhub token issue` said instead.
-pub fn callers_of(world: &World, subject: &str) -> Result<Vec<Caller>, String> {
+pub fn callers_of(world: &Deployment, subject: &str) -> Result<Vec<FaultCaller>, String> {
     let mut command = Command::new(super::server::binary());
     command.args(["token", "issue", "--ttl=1h", "--subject", subject, "--data-dir"]).arg(world.servers[0].data());
     command.args(world.servers[0].store_arguments().iter().filter(|argument| argument.starts_with("--keys-dir=")));
@@ -62,11 +62,11 @@ pub fn callers_of(world: &World, subject: &str) -> Result<Vec<Caller>, String> {
         return Err(format!("no token for {subject}: {}", String::from_utf8_lossy(&output.stderr)));
     }
     let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    Ok((0..world.servers.len()).map(|replica| Caller::new(world.address(replica), &token)).collect())
+    Ok((0..world.servers.len()).map(|replica| FaultCaller::new(world.address(replica), &token)).collect())
 }
 
 impl Background {
-    pub fn new(rng: Rng, recorder: Arc<Recorder>, callers: Arc<[Caller]>, guests: Vec<Caller>) -> Self {
+    pub fn new(rng: Rng, recorder: Arc<Recorder>, callers: Arc<[FaultCaller]>, guests: Vec<FaultCaller>) -> Self {
         Self { rng, recorder, callers, guests, written: Vec::new(), count: 0 }
     }
 
@@ -90,7 +90,7 @@ impl Background {
         self
     }
 
-    async fn record_run(&mut self, caller: &Caller) -> Result<(), ClientError> {
+    async fn record_run(&mut self, caller: &FaultCaller) -> Result<(), ClientError> {
         let (set, _) = caller.get_set().await?;
         let policies: Vec<&String> = set.pointers.keys().collect();
         if policies.is_empty() {
@@ -111,7 +111,7 @@ impl Background {
         Ok(())
     }
 
-    async fn report(&mut self, caller: &Caller) -> Result<(), ClientError> {
+    async fn report(&mut self, caller: &FaultCaller) -> Result<(), ClientError> {
         let (Replica { cursor, set_digest, .. }, _) = caller.get_set().await?;
         let subscriber_id = format!("subscriber-{}", self.rng.below(3));
         let cursor = pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, ..Default::default() };
@@ -128,7 +128,7 @@ impl Background {
         Ok(())
     }
 
-    async fn make_tenant(&mut self, caller: &Caller) -> Result<(), ClientError> {
+    async fn make_tenant(&mut self, caller: &FaultCaller) -> Result<(), ClientError> {
         let namespace_id = format!("tenant-{}", self.count);
         let request_id = namespace_id.clone();
         let request = pb::CreateNamespaceRequest { namespace_id, request_id, ..Default::default() };
@@ -139,7 +139,7 @@ impl Background {
 
     /// A role that was taken away lets nobody in at the replica that said so, a second later at no other one, and open watches
     /// end when they are asked again (docs/operations/access.md#roles).
-    async fn grant_and_revoke(&mut self, caller: &Caller, replica: usize) -> Result<(), ClientError> {
+    async fn grant_and_revoke(&mut self, caller: &FaultCaller, replica: usize) -> Result<(), ClientError> {
         let binding =
             pb::RoleBinding { role: pb::Role::Viewer.into(), member: format!("local:{GUEST}"), ..Default::default() };
         let reason = "a schedule".to_owned();

@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::check::record::{Cursor, Effect, Event, Marks, Moved, Outcome, Pointers, Replica};
+use super::check::record::{Cursor, Effect, Marks, OperationOutcome, Pointers, RecordedEvent, RecordedMove, Replica};
 
 /// The first namespace of every schedule; the only one of most.
 pub const NAMESPACE: &str = "namespaces/default";
@@ -44,39 +44,39 @@ struct AnsweredSet {
 
 /// The bearer token of every call.
 #[derive(Debug, Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct FaultBearer(MetadataValue<Ascii>);
 
-impl Interceptor for Bearer {
+impl Interceptor for FaultBearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
     }
 }
 
-type Transport = InterceptedService<Channel, Bearer>;
+type FaultTransport = InterceptedService<Channel, FaultBearer>;
 
 /// A connection that is made when it is needed, and again when it broke.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct FaultCaller {
     /// The namespace that it reads and writes: namespaces/{namespace}
     pub namespace: String,
     /// Where its server is reached.
     pub address: SocketAddr,
-    pub policy: PolicyServiceClient<Transport>,
-    pub sync: SyncServiceClient<Transport>,
-    pub admin: AdminServiceClient<Transport>,
-    transport: Transport,
+    pub policy: PolicyServiceClient<FaultTransport>,
+    pub sync: SyncServiceClient<FaultTransport>,
+    pub admin: AdminServiceClient<FaultTransport>,
+    transport: FaultTransport,
 }
 
 /// What a try of a write answers with: the revision, and the version it made or published.
 pub type Answer = Result<Effect, Status>;
 
-impl Caller {
+impl FaultCaller {
     /// Returns a caller of the server behind an address.
     pub fn new(address: SocketAddr, token: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an endpoint");
         let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
-        let bearer = Bearer(format!("Bearer {token}").parse().expect("a token"));
+        let bearer = FaultBearer(format!("Bearer {token}").parse().expect("a token"));
         let transport = InterceptedService::new(channel, bearer);
         Self {
             namespace: NAMESPACE.to_owned(),
@@ -150,7 +150,7 @@ impl Caller {
     }
 
     /// Returns the whole log.
-    pub async fn log(&self) -> Result<Vec<Event>, ClientError> {
+    pub async fn log(&self) -> Result<Vec<RecordedEvent>, ClientError> {
         let mut events = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -176,16 +176,16 @@ pub async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -
 }
 
 /// Returns what a try came to. Only what the server itself says, with a reason of its own, counts as said.
-pub fn outcome(answer: Answer) -> Outcome {
+pub fn outcome(answer: Answer) -> OperationOutcome {
     match answer {
-        Ok(effect) => Outcome::Acknowledged(effect),
+        Ok(effect) => OperationOutcome::Acknowledged(effect),
         Err(status) => {
             let error = ClientError::from(status);
             // What a server said of a deadline that passed leaves open what became of the call, as docs/errors.md says.
             if ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED"].contains(&error.reason()) {
-                Outcome::Unknown(error.to_string())
+                OperationOutcome::Unknown(error.to_string())
             } else {
-                Outcome::Refused(error.reason().to_owned())
+                OperationOutcome::Refused(error.reason().to_owned())
             }
         }
     }
@@ -218,16 +218,16 @@ pub fn pointers<'a>(bundles: impl IntoIterator<Item = &'a pb::Bundle>) -> Pointe
     bundles.into_iter().map(|bundle| (policy_of(&bundle.name), (bundle.version, bundle.digest.clone()))).collect()
 }
 
-fn event(event: pb::Event) -> Event {
+fn event(event: pb::Event) -> RecordedEvent {
     // The request id is in the hashed bytes alone.
     let payload: serde_json::Value = serde_json::from_slice(&event.payload).unwrap_or_default();
-    let moved = event.changes.iter().map(|change| Moved {
+    let moved = event.changes.iter().map(|change| RecordedMove {
         policy: policy_of(&change.policy),
         version: change.version,
         digest: change.digest.clone(),
         previous: change.previous_version,
     });
-    Event {
+    RecordedEvent {
         cursor: cursor(event.cursor.as_ref()).unwrap_or_default(),
         request_id: payload["request_id"].as_str().unwrap_or_default().to_owned(),
         moved: moved.collect(),

@@ -4,29 +4,29 @@
 
 use std::time::Instant;
 
-use super::fault::{Database, DiskError, Fault};
-use super::plan::{self, Plan};
-use super::schedule::Lane;
-use super::settings::Settings;
+use super::fault::{DiskError, FaultDatabase, InjectedFault};
+use super::plan::{self, FaultPlan};
+use super::schedule::ScheduleQueue;
+use super::settings::FaultSettings;
 use super::summary::Summary;
 
 /// Schedules in a row that must each catch a defect that no race hides.
 const EVERY_SEED: u64 = 12;
 
 /// Returns whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
-fn concerns(defect: &str, plan: &Plan) -> bool {
-    let strikes = |wanted: fn(&Fault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
+fn concerns(defect: &str, plan: &FaultPlan) -> bool {
+    let strikes = |wanted: fn(&InjectedFault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
     match defect {
-        "revision-from-sequence" => plan.database == Database::Postgres,
-        "sqlite-normal" => strikes(|fault| matches!(fault, Fault::PowerCut)),
-        "postgres-commit-off" => strikes(|fault| matches!(fault, Fault::KillPostgres)),
-        "unknown-is-failed" => strikes(|fault| matches!(fault, Fault::LoseCommitAnswer(_))),
-        "no-idempotency" => {
-            strikes(|fault| matches!(fault, Fault::LoseCommitAnswer(_) | Fault::Reset(_) | Fault::Cut(_)))
-        }
+        "revision-from-sequence" => plan.database == FaultDatabase::Postgres,
+        "sqlite-normal" => strikes(|fault| matches!(fault, InjectedFault::PowerCut)),
+        "postgres-commit-off" => strikes(|fault| matches!(fault, InjectedFault::KillPostgres)),
+        "unknown-is-failed" => strikes(|fault| matches!(fault, InjectedFault::LoseCommitAnswer(_))),
+        "no-idempotency" => strikes(|fault| {
+            matches!(fault, InjectedFault::LoseCommitAnswer(_) | InjectedFault::Reset(_) | InjectedFault::Cut(_))
+        }),
         // A connection that ends of age takes the silence with it.
         "transaction-left-open" => strikes(|fault| match fault {
-            Fault::Disk { error, .. } => *error != DiskError::Truncate,
+            InjectedFault::Disk { error, .. } => *error != DiskError::Truncate,
             _ => false,
         }),
         "frozen-stream" => plan.connection_age_ms.is_none() && plan.watchers.iter().any(|watcher| !watcher.probe),
@@ -51,7 +51,7 @@ fn expected(defect: &str) -> &'static [&'static str] {
 }
 
 /// Returns how many schedules in a row must all catch a defect; one for those that need a race.
-fn in_a_row(defect: &str, settings: &Settings) -> u64 {
+fn in_a_row(defect: &str, settings: &FaultSettings) -> u64 {
     if defect == "frozen-stream" { (settings.defect_seeds / 2).clamp(1, EVERY_SEED) } else { 1 }
 }
 
@@ -64,7 +64,7 @@ struct Caught {
     said: String,
 }
 
-async fn hunt(defect: &str, settings: &Settings, lane: &Lane) -> Option<Caught> {
+async fn hunt(defect: &str, settings: &FaultSettings, lane: &ScheduleQueue) -> Option<Caught> {
     let summary = Summary::default();
     let (mut schedules, mut in_a_row_now) = (0, 0);
     let wanted = in_a_row(defect, settings);
@@ -105,12 +105,12 @@ async fn hunt(defect: &str, settings: &Settings, lane: &Lane) -> Option<Caught> 
 }
 
 /// Runs each defect until it is caught; prints the table. True: all of them were.
-pub async fn run(settings: &Settings, names: &[String]) -> bool {
+pub async fn run(settings: &FaultSettings, names: &[String]) -> bool {
     let known = policyhub::defect::Defect::ALL.map(|(name, _)| name);
     let all = names.iter().any(|name| name == "all");
     let asked: Vec<&str> = known.into_iter().filter(|name| all || names.iter().any(|asked| asked == name)).collect();
     assert!(!asked.is_empty(), "DEFECTS names none of {known:?}");
-    let lane = Lane::default();
+    let lane = ScheduleQueue::default();
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
     for defect in asked {
         let began = Instant::now();

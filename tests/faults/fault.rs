@@ -12,7 +12,7 @@ pub const FILES_LEFT: u64 = 3;
 pub const MEMORY_LEFT_BYTES: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Database {
+pub enum FaultDatabase {
     Sqlite,
     Postgres,
 }
@@ -43,7 +43,7 @@ pub enum DiskError {
 
 /// What strikes. What has a length ends by itself or is ended by the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// kill -9 of a server; it starts again on the same ports.
     KillServer(usize),
     /// SIGSTOP of a server, then SIGCONT.
@@ -98,7 +98,7 @@ pub enum Fault {
     Stuck(usize),
 }
 
-impl Fault {
+impl InjectedFault {
     /// Returns what it disturbs, and of which replica; none: of all.
     pub fn disturbs(self) -> (Where, Option<usize>) {
         match self {

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::check::record::Drain;
-use super::disk_error::{EIO, ENOSPC, FailingDisk, Operation};
-use super::fault::{DiskError, FILES_LEFT, Fault, Link, MEMORY_LEFT_BYTES, THROTTLE_BYTES_PER_SECOND};
-use super::plan::Step;
-use super::proxy::{Ending, Mode};
+use super::disk_error::{DiskOperation, EIO, ENOSPC, FailingDisk};
+use super::fault::{DiskError, FILES_LEFT, InjectedFault, Link, MEMORY_LEFT_BYTES, THROTTLE_BYTES_PER_SECOND};
+use super::plan::PlanStep;
+use super::proxy::{Mode, ProxyEnding};
 use super::recorder::Recorder;
 use super::restore::{self, Replacement};
 use super::server;
 use super::storm;
 use super::stuck;
-use super::world::{DRAIN_MAX_MS, END_MAX_MS, World};
+use super::world::{DRAIN_MAX_MS, Deployment, END_MAX_MS};
 
 /// How long a COMMIT is waited for that shall be lost.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ const LONG_HOLD: Duration = Duration::from_secs(5);
 const DISK_FILES: [&str; 2] = ["policyhub.db", "policyhub.db-wal"];
 
 /// Strikes, and notes for how long it is in force. Answers whether it struck: a COMMIT that nobody sent can't be lost.
-pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
+pub async fn strike(world: &mut Deployment, step: &PlanStep, recorder: &Recorder) -> bool {
     let (place, replica) = step.fault.disturbs();
     let trouble = recorder.begin_trouble(place, replica);
     let struck = inflict(world, step, recorder).await;
@@ -34,26 +34,26 @@ pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool
     struck
 }
 
-async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
+async fn inflict(world: &mut Deployment, step: &PlanStep, recorder: &Recorder) -> bool {
     let hold = Duration::from_millis(step.hold_ms);
     match step.fault {
-        Fault::KillServer(replica) => {
+        InjectedFault::KillServer(replica) => {
             world.servers[replica].kill();
             sleep(hold / 4).await;
             start(world, replica, recorder).await;
         }
-        Fault::PauseServer(replica) => {
+        InjectedFault::PauseServer(replica) => {
             world.servers[replica].signal("STOP");
             sleep(hold).await;
             world.servers[replica].signal("CONT");
         }
-        Fault::DrainServer(replica) => drain(world, replica, recorder).await,
-        Fault::Upgrade(replica) => {
+        InjectedFault::DrainServer(replica) => drain(world, replica, recorder).await,
+        InjectedFault::Upgrade(replica) => {
             // The first one migrates the database: from then on none of the earlier version starts again.
             world.servers.iter_mut().for_each(|server| server.runs_from_now_on(server::binary()));
             drain(world, replica, recorder).await;
         }
-        Fault::PowerCut => {
+        InjectedFault::PowerCut => {
             world.servers[0].kill();
             match world.disk.as_ref().map(|(disk, _)| (disk.was_synced(), disk.cut())) {
                 Some((true, Ok(_))) => {}
@@ -61,34 +61,39 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
             }
             start(world, 0, recorder).await;
         }
-        Fault::Disk { error, first, count } => return disk_fails(world, error, (first, count), hold, recorder).await,
-        Fault::Restore | Fault::Promote => {
-            let replacement = if step.fault == Fault::Promote { Replacement::Standby } else { Replacement::Copy };
+        InjectedFault::Disk { error, first, count } => {
+            return disk_fails(world, error, (first, count), hold, recorder).await;
+        }
+        InjectedFault::Restore | InjectedFault::Promote => {
+            let replacement =
+                if step.fault == InjectedFault::Promote { Replacement::Standby } else { Replacement::Copy };
             let replaced = restore::strike(world, replacement, hold, recorder).await;
             return replaced.map_err(|said| recorder.overdue(format!("{}: {said}", step.fault.name()))).is_ok();
         }
-        Fault::PowerCutPostgres => return cut_power_of_postgres(world, hold, recorder).await,
-        Fault::KillPostgres | Fault::PausePostgres | Fault::TerminateBackends => on_postgres(world, step).await,
-        Fault::Cut(link) => world.link(link).end(Ending::Fin),
-        Fault::Reset(link) => world.link(link).end(Ending::Reset),
-        Fault::Blackhole(link) => hurt(world, link, Mode::Blackhole, hold).await,
-        Fault::BlackholeUp(link) => hurt(world, link, Mode::BlackholeUp, hold).await,
-        Fault::BlackholeDown(link) => hurt(world, link, Mode::BlackholeDown, hold).await,
-        Fault::Delay(link, ms) => hurt(world, link, Mode::Delay(Duration::from_millis(ms)), hold).await,
-        Fault::Throttle(link) => hurt(world, link, Mode::Throttle(THROTTLE_BYTES_PER_SECOND), hold).await,
-        Fault::ClockJump(replica, seconds) => {
+        InjectedFault::PowerCutPostgres => return cut_power_of_postgres(world, hold, recorder).await,
+        InjectedFault::KillPostgres | InjectedFault::PausePostgres | InjectedFault::TerminateBackends => {
+            on_postgres(world, step).await
+        }
+        InjectedFault::Cut(link) => world.link(link).end(ProxyEnding::Fin),
+        InjectedFault::Reset(link) => world.link(link).end(ProxyEnding::Reset),
+        InjectedFault::Blackhole(link) => hurt(world, link, Mode::Blackhole, hold).await,
+        InjectedFault::BlackholeUp(link) => hurt(world, link, Mode::BlackholeUp, hold).await,
+        InjectedFault::BlackholeDown(link) => hurt(world, link, Mode::BlackholeDown, hold).await,
+        InjectedFault::Delay(link, ms) => hurt(world, link, Mode::Delay(Duration::from_millis(ms)), hold).await,
+        InjectedFault::Throttle(link) => hurt(world, link, Mode::Throttle(THROTTLE_BYTES_PER_SECOND), hold).await,
+        InjectedFault::ClockJump(replica, seconds) => {
             let jump =
                 |seconds| world.clocks[replica].set(seconds).map_err(|error| recorder.overdue(error.to_string()));
             let jumped = jump(seconds).is_ok();
             sleep(hold).await;
             return jump(0).is_ok() && jumped;
         }
-        Fault::FewFiles(replica) => return squeeze(world, replica, Squeezed::Files, hold, recorder).await,
-        Fault::LittleMemory(replica) => return squeeze(world, replica, Squeezed::Memory, hold, recorder).await,
-        Fault::LoseCommit(replica) => return lose(world, replica, Mode::LoseCommit).await,
-        Fault::LoseCommitAnswer(replica) => return lose(world, replica, Mode::LoseCommitAnswer).await,
-        Fault::Storm(streams) => storm::strike(world, streams, recorder).await,
-        Fault::Stuck(readers) => {
+        InjectedFault::FewFiles(replica) => return squeeze(world, replica, Squeezed::Files, hold, recorder).await,
+        InjectedFault::LittleMemory(replica) => return squeeze(world, replica, Squeezed::Memory, hold, recorder).await,
+        InjectedFault::LoseCommit(replica) => return lose(world, replica, Mode::LoseCommit).await,
+        InjectedFault::LoseCommitAnswer(replica) => return lose(world, replica, Mode::LoseCommitAnswer).await,
+        InjectedFault::Storm(streams) => storm::strike(world, streams, recorder).await,
+        InjectedFault::Stuck(readers) => {
             stuck::strike(world, readers, recorder).await;
         }
     }
@@ -96,7 +101,7 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
 }
 
 /// A link is hurt while the schedule goes on, but when that lasts too long for it.
-async fn hurt(world: &World, link: Link, mode: Mode, hold: Duration) {
+async fn hurt(world: &Deployment, link: Link, mode: Mode, hold: Duration) {
     world.link(link).set_for(mode, hold);
     if hold > LONG_HOLD {
         sleep(hold).await;
@@ -110,7 +115,7 @@ enum Squeezed {
 }
 
 /// Limits a server to little more memory than it has, for a while. One that dies of it starts again. Answers whether it was told.
-async fn squeeze(world: &mut World, replica: usize, of: Squeezed, hold: Duration, recorder: &Recorder) -> bool {
+async fn squeeze(world: &mut Deployment, replica: usize, of: Squeezed, hold: Duration, recorder: &Recorder) -> bool {
     let server = &mut world.servers[replica];
     let limited = match of {
         Squeezed::Files => server.open_files().map(|open| ("nofile", open + FILES_LEFT)),
@@ -132,7 +137,7 @@ async fn squeeze(world: &mut World, replica: usize, of: Squeezed, hold: Duration
     true
 }
 
-async fn start(world: &mut World, replica: usize, recorder: &Recorder) {
+async fn start(world: &mut Deployment, replica: usize, recorder: &Recorder) {
     // A server that begins without its database ends at once; whoever runs it would start it until it stays.
     world.open_database_link(replica);
     if let Err(said) = world.start_server(replica).await {
@@ -141,7 +146,7 @@ async fn start(world: &mut World, replica: usize, recorder: &Recorder) {
 }
 
 /// SIGTERM under load, and the end that must follow; then it starts again.
-pub async fn drain(world: &mut World, replica: usize, recorder: &Recorder) {
+pub async fn drain(world: &mut Deployment, replica: usize, recorder: &Recorder) {
     let began = Instant::now();
     let allowed = Duration::from_millis(END_MAX_MS);
     world.servers[replica].signal("TERM");
@@ -152,19 +157,19 @@ pub async fn drain(world: &mut World, replica: usize, recorder: &Recorder) {
     start(world, replica, recorder).await;
 }
 
-async fn on_postgres(world: &mut World, step: &Step) {
+async fn on_postgres(world: &mut Deployment, step: &PlanStep) {
     let Some(postgres) = world.postgres.clone() else { return };
     let hold = Duration::from_millis(step.hold_ms);
     let name = world.database_name.clone();
     let fault = step.fault;
-    world.postgres_is_down = fault == Fault::KillPostgres;
+    world.postgres_is_down = fault == InjectedFault::KillPostgres;
     let done = tokio::task::spawn_blocking(move || match fault {
-        Fault::KillPostgres => {
+        InjectedFault::KillPostgres => {
             postgres.kill();
             std::thread::sleep(hold);
             postgres.start_again();
         }
-        Fault::PausePostgres => {
+        InjectedFault::PausePostgres => {
             postgres.signal("STOP");
             std::thread::sleep(hold);
             postgres.signal("CONT");
@@ -177,7 +182,7 @@ async fn on_postgres(world: &mut World, step: &Step) {
 
 /// PostgreSQL is killed, and has what it synced when it starts again. Answers whether it lost anything: a moment at which all
 /// was synced is possible, in each schedule is not.
-async fn cut_power_of_postgres(world: &mut World, hold: Duration, recorder: &Recorder) -> bool {
+async fn cut_power_of_postgres(world: &mut Deployment, hold: Duration, recorder: &Recorder) -> bool {
     let Some(postgres) = world.postgres.clone() else { return false };
     world.postgres_is_down = true;
     let done = tokio::task::spawn_blocking(move || {
@@ -192,7 +197,7 @@ async fn cut_power_of_postgres(world: &mut World, hold: Duration, recorder: &Rec
         .is_ok_and(|files| files > 0)
 }
 
-async fn lose(world: &World, replica: usize, mode: Mode) -> bool {
+async fn lose(world: &Deployment, replica: usize, mode: Mode) -> bool {
     let link = world.link(super::plan::Link::Database(replica));
     let before = link.lost_commits();
     link.set(mode);
@@ -206,7 +211,7 @@ async fn lose(world: &World, replica: usize, mode: Mode) -> bool {
 
 /// Calls on SQLite's files fail until the fault is over. Answers whether any did.
 async fn disk_fails(
-    world: &mut World,
+    world: &mut Deployment,
     error: DiskError,
     (first, count): (u32, u32),
     hold: Duration,
@@ -215,11 +220,11 @@ async fn disk_fails(
     let Some(failing) = world.disk.as_ref().map(|(_, failing)| failing) else { return false };
     let before = failing.failures();
     let (operation, errno) = match error {
-        DiskError::Write(errno) => (Operation::Write, errno),
-        DiskError::ShortWrite(errno) => (Operation::ShortWrite, errno),
-        DiskError::Sync(errno) => (Operation::Sync, errno),
-        DiskError::Truncate => (Operation::Truncate, EIO),
-        DiskError::Full => (Operation::Write, ENOSPC),
+        DiskError::Write(errno) => (DiskOperation::Write, errno),
+        DiskError::ShortWrite(errno) => (DiskOperation::ShortWrite, errno),
+        DiskError::Sync(errno) => (DiskOperation::Sync, errno),
+        DiskError::Truncate => (DiskOperation::Truncate, EIO),
+        DiskError::Full => (DiskOperation::Write, ENOSPC),
     };
     failing.fail(operation, first, count, errno, &DISK_FILES);
     if error == DiskError::Truncate {

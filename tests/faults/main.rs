@@ -57,9 +57,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use plan::{Database, Fault, Plan};
-use schedule::Lane;
-use settings::Settings;
+use plan::{FaultDatabase, FaultPlan, InjectedFault};
+use schedule::ScheduleQueue;
+use settings::FaultSettings;
 use summary::Summary;
 use tokio::task::JoinSet;
 
@@ -72,7 +72,7 @@ async fn main() -> ExitCode {
     if std::env::args().skip(1).any(|argument| argument == "--list" || !"faults".contains(argument.as_str())) {
         return ExitCode::SUCCESS;
     }
-    let settings = Settings::read();
+    let settings = FaultSettings::read();
     let changed = plan::changed();
     changed.iter().for_each(|text| println!("PLANS CHANGED: {text}"));
     if !changed.is_empty() {
@@ -87,26 +87,26 @@ async fn main() -> ExitCode {
 }
 
 #[cfg(feature = "planted-defects")]
-async fn hunt(settings: &Settings, names: &[String]) -> bool {
+async fn hunt(settings: &FaultSettings, names: &[String]) -> bool {
     defects::run(settings, names).await
 }
 
 #[cfg(not(feature = "planted-defects"))]
-async fn hunt(_: &Settings, _: &[String]) -> bool {
+async fn hunt(_: &FaultSettings, _: &[String]) -> bool {
     panic!("DEFECTS needs `--features planted-defects`: this binary can't be broken")
 }
 
 /// Returns every plan of the run, with how to run it alone.
-fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
+fn plans(settings: &FaultSettings) -> VecDeque<(FaultPlan, String)> {
     let feature = if settings.defect.is_some() { " --features planted-defects" } else { "" };
     let defect = settings.defect.as_ref().map(|defect| format!("DEFECT={defect} ")).unwrap_or_default();
     let full = if settings.full { "FULL=1 " } else { "" };
     let mixed = if settings.mixed { "OLD_BINARY=… " } else { "" };
     let command = |variables: String| format!("{full}{mixed}{variables} {defect}cargo test --test faults{feature}");
-    let chosen: Vec<Plan> = match settings.schedules {
+    let chosen: Vec<FaultPlan> = match settings.schedules {
         Some(count) => {
             let plan = |seed| if settings.mixed { plan::mixed(seed) } else { plan::plan(seed, settings.full) };
-            let brings = |plan: &Plan| {
+            let brings = |plan: &FaultPlan| {
                 let wanted = |fault: &String| plan.steps.iter().any(|step| step.fault.name().contains(fault.as_str()));
                 settings.fault.as_ref().is_none_or(wanted)
             };
@@ -115,12 +115,12 @@ fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
         None => plan::small_set(settings.seed),
     };
     let drills = (chosen.len() as u64).div_ceil(SCHEDULES_PER_DRILL).max(1);
-    let replay = |plan: &Plan| command(format!("SEED={} SCHEDULES=1 DRILLS=none", plan.seed));
+    let replay = |plan: &FaultPlan| command(format!("SEED={} SCHEDULES=1 DRILLS=none", plan.seed));
     let mut plans: VecDeque<_> = chosen.into_iter().map(|plan| (plan.clone(), replay(&plan))).collect();
     for drill in &settings.drills {
         let (fault, database) = match drill.as_str() {
-            "storm" => (Fault::Storm(settings.storm_streams), Database::Postgres),
-            "stuck" => (Fault::Stuck(settings.stuck_readers), Database::Sqlite),
+            "storm" => (InjectedFault::Storm(settings.storm_streams), FaultDatabase::Postgres),
+            "stuck" => (InjectedFault::Stuck(settings.stuck_readers), FaultDatabase::Sqlite),
             other => panic!("DRILLS knows storm and stuck, not {other}"),
         };
         for number in 0..drills {
@@ -135,7 +135,7 @@ fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
     plans
 }
 
-async fn run_all(settings: &Settings) -> bool {
+async fn run_all(settings: &FaultSettings) -> bool {
     let began = Instant::now();
     let summary = Arc::new(Summary::default());
     let plans = plans(settings);
@@ -148,7 +148,7 @@ async fn run_all(settings: &Settings) -> bool {
         let repeat = settings.repeat;
         let (plans, summary, defect) = (Arc::clone(&plans), Arc::clone(&summary), settings.defect.clone());
         lanes.spawn(async move {
-            let lane = Lane::default();
+            let lane = ScheduleQueue::default();
             let mut failed = 0;
             loop {
                 let (plan, replay, left) = {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::disk_error::{EIO, ENOSPC};
-pub use super::fault::{Database, DiskError, Fault, Link};
+pub use super::fault::{DiskError, FaultDatabase, InjectedFault, Link};
 use super::rng::Rng;
 
 /// Replicas of a schedule at most.
@@ -14,15 +14,15 @@ const REPLICAS_MAX: usize = 3;
 
 /// A fault, when it strikes, and how long it lasts.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
+pub struct PlanStep {
     pub after_acknowledged: usize,
-    pub fault: Fault,
+    pub fault: InjectedFault,
     pub hold_ms: u64,
 }
 
 /// One who watches.
 #[derive(Debug, Clone)]
-pub struct Watcher {
+pub struct PlannedWatcher {
     pub latest: bool,
     /// Empty: all.
     pub filter: BTreeSet<String>,
@@ -34,9 +34,9 @@ pub struct Watcher {
 
 /// A schedule.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct FaultPlan {
     pub seed: u64,
-    pub database: Database,
+    pub database: FaultDatabase,
     pub replicas: usize,
     /// Whether replicas hear of each other by NOTIFY, or by their polls alone.
     pub notify: bool,
@@ -59,21 +59,21 @@ pub struct Plan {
     pub writers: usize,
     pub readers: usize,
     pub content_max_bytes: u64,
-    pub watchers: Vec<Watcher>,
+    pub watchers: Vec<PlannedWatcher>,
     /// Acknowledged writes after which it ends.
     pub acknowledged: usize,
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
 }
 
-impl Plan {
+impl FaultPlan {
     /// Returns whether a fault is among its steps.
-    pub fn brings(&self, fault: Fault) -> bool {
+    pub fn brings(&self, fault: InjectedFault) -> bool {
         self.steps.iter().any(|step| step.fault == fault)
     }
 }
 
 /// Returns the plan of a seed. In the `full` form some faults last longer than every timer of a server.
-pub fn plan(seed: u64, full: bool) -> Plan {
+pub fn plan(seed: u64, full: bool) -> FaultPlan {
     let mut plan = first_part(seed);
     second_part(&mut plan, full);
     third_part(&mut plan);
@@ -86,32 +86,35 @@ const SECOND_PART: u64 = 0x5eed_0002;
 /// Longer than the ping of LISTEN (5 s and its answer), the lease and the stuck reader (30 s), and keepalive (50 s).
 const LONG_HOLDS_MS: [u64; 3] = [8_000, 33_000, 55_000];
 
-fn second_part(plan: &mut Plan, full: bool) {
+fn second_part(plan: &mut FaultPlan, full: bool) {
     let mut rng = Rng::new(plan.seed ^ SECOND_PART);
     plan.short_timers = rng.chance(25);
     if rng.chance(40) {
         let after_acknowledged = 4 + rng.below(plan.acknowledged - 4);
         let fault = later_fault(&mut rng, plan);
         let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
-        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms: rng.between(20, 3_500) });
+        plan.steps.insert(at, PlanStep { after_acknowledged, fault, hold_ms: rng.between(20, 3_500) });
     }
     let lasting = rng.chance(4);
     let (hold_ms, fault) = (*rng.pick(&LONG_HOLDS_MS), long_fault(&mut rng, plan));
     if full && lasting {
         plan.short_timers = false;
-        plan.steps.push(Step { after_acknowledged: plan.acknowledged / 2, fault, hold_ms });
+        plan.steps.push(PlanStep { after_acknowledged: plan.acknowledged / 2, fault, hold_ms });
         plan.steps.sort_by_key(|step| step.after_acknowledged);
     }
 }
 
 const THIRD_PART: u64 = 0x5eed_0003;
 
-fn third_part(plan: &mut Plan) {
+fn third_part(plan: &mut FaultPlan) {
     let mut rng = Rng::new(plan.seed ^ THIRD_PART);
     if rng.chance(10) {
         let after_acknowledged = plan.acknowledged / 4 + rng.below(plan.acknowledged / 4);
         let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
-        plan.steps.insert(at, Step { after_acknowledged, fault: Fault::Restore, hold_ms: rng.between(20, 1_500) });
+        plan.steps.insert(
+            at,
+            PlanStep { after_acknowledged, fault: InjectedFault::Restore, hold_ms: rng.between(20, 1_500) },
+        );
     } else {
         // What they are told may be given up by a restore.
         plan.background = rng.chance(40);
@@ -122,59 +125,65 @@ const FOURTH_PART: u64 = 0x5eed_0004;
 /// Tenants beside the first namespace at most.
 const TENANTS_MAX: u64 = 2;
 
-fn fourth_part(plan: &mut Plan) {
+fn fourth_part(plan: &mut FaultPlan) {
     let mut rng = Rng::new(plan.seed ^ FOURTH_PART);
-    let on_postgres = plan.database == Database::Postgres;
+    let on_postgres = plan.database == FaultDatabase::Postgres;
     let after_acknowledged = plan.acknowledged / 4 + rng.below(plan.acknowledged / 4);
     let hold_ms = rng.between(20, 1_500);
     let (promotes, loses_power) = (rng.chance(12), rng.chance(20));
     let tenants = if rng.chance(40) { rng.between(1, TENANTS_MAX) } else { 0 };
     let workloads = rng.chance(40);
-    let restores = plan.brings(Fault::Restore);
+    let restores = plan.brings(InjectedFault::Restore);
     let fault = match (promotes, loses_power) {
-        (true, _) => Some(Fault::Promote),
-        (_, true) => Some(Fault::PowerCutPostgres),
+        (true, _) => Some(InjectedFault::Promote),
+        (_, true) => Some(InjectedFault::PowerCutPostgres),
         _ => None,
     };
     if let Some(fault) = fault.filter(|_| on_postgres && !restores) {
         let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
-        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms });
+        plan.steps.insert(at, PlanStep { after_acknowledged, fault, hold_ms });
     }
     plan.tenants = usize::try_from(tenants).expect("a small number");
     // What they are told may be given up.
-    let gives_up = restores || plan.brings(Fault::Promote);
+    let gives_up = restores || plan.brings(InjectedFault::Promote);
     plan.background &= !gives_up;
     plan.workloads = workloads && !gives_up;
 }
 
 /// Returns a link of a replica, to its clients or to its database.
-fn some_link(rng: &mut Rng, plan: &Plan) -> Link {
+fn some_link(rng: &mut Rng, plan: &FaultPlan) -> Link {
     let replica = rng.below(plan.replicas);
-    let of_database = plan.database == Database::Postgres && rng.chance(50);
+    let of_database = plan.database == FaultDatabase::Postgres && rng.chance(50);
     if of_database { Link::Database(replica) } else { Link::Clients(replica) }
 }
 
-fn later_fault(rng: &mut Rng, plan: &Plan) -> Fault {
+fn later_fault(rng: &mut Rng, plan: &FaultPlan) -> InjectedFault {
     let (link, replica) = (some_link(rng, plan), rng.below(plan.replicas));
     let jump_seconds = *rng.pick(&[-86_400, -3_600, -90, 90, 3_600, 86_400]);
     *rng.pick(&[
-        Fault::BlackholeUp(link),
-        Fault::BlackholeDown(link),
-        Fault::ClockJump(replica, jump_seconds),
-        Fault::FewFiles(replica),
-        Fault::LittleMemory(replica),
+        InjectedFault::BlackholeUp(link),
+        InjectedFault::BlackholeDown(link),
+        InjectedFault::ClockJump(replica, jump_seconds),
+        InjectedFault::FewFiles(replica),
+        InjectedFault::LittleMemory(replica),
     ])
 }
 
-fn long_fault(rng: &mut Rng, plan: &Plan) -> Fault {
+fn long_fault(rng: &mut Rng, plan: &FaultPlan) -> InjectedFault {
     let (link, replica) = (some_link(rng, plan), rng.below(plan.replicas));
-    let server = Fault::PauseServer(replica);
-    let postgres = if plan.database == Database::Postgres { Fault::PausePostgres } else { server };
-    *rng.pick(&[server, postgres, Fault::Blackhole(link), Fault::BlackholeUp(link), Fault::BlackholeDown(link)])
+    let server = InjectedFault::PauseServer(replica);
+    let postgres = if plan.database == FaultDatabase::Postgres { InjectedFault::PausePostgres } else { server };
+    *rng.pick(&[
+        server,
+        postgres,
+        InjectedFault::Blackhole(link),
+        InjectedFault::BlackholeUp(link),
+        InjectedFault::BlackholeDown(link),
+    ])
 }
 
 /// Returns the fingerprint of a plan (64-bit FNV-1a of all that is in it).
-pub fn fingerprint(plan: &Plan) -> u64 {
+pub fn fingerprint(plan: &FaultPlan) -> u64 {
     // What a plan has none of counts for nothing: plans from before there was any are what they were.
     let absent = [", tenants: 0", ", workloads: false"];
     absent
@@ -197,26 +206,26 @@ pub fn changed() -> Vec<String> {
     GOLDEN.iter().filter_map(now).collect()
 }
 
-fn first_part(seed: u64) -> Plan {
+fn first_part(seed: u64) -> FaultPlan {
     let mut rng = Rng::new(seed);
-    let database = if rng.chance(45) { Database::Sqlite } else { Database::Postgres };
+    let database = if rng.chance(45) { FaultDatabase::Sqlite } else { FaultDatabase::Postgres };
     let replicas = match database {
-        Database::Sqlite => 1,
-        Database::Postgres if rng.chance(50) => REPLICAS_MAX,
-        Database::Postgres => rng.below(REPLICAS_MAX) + 1,
+        FaultDatabase::Sqlite => 1,
+        FaultDatabase::Postgres if rng.chance(50) => REPLICAS_MAX,
+        FaultDatabase::Postgres => rng.below(REPLICAS_MAX) + 1,
     };
     let policies: Vec<String> = (0..rng.between(2, 6)).map(|number| format!("p{number}")).collect();
     let acknowledged = usize::try_from(rng.between(50, 140)).expect("a small number");
     let watchers = (0..rng.between(3, 6)).map(|_| watcher(&mut rng, &policies)).collect();
     let mut places: Vec<usize> = (0..rng.between(1, 4)).map(|_| 4 + rng.below(acknowledged - 4)).collect();
     places.sort_unstable();
-    let step = |after_acknowledged| Step {
+    let step = |after_acknowledged| PlanStep {
         after_acknowledged,
         fault: fault(&mut rng, database, replicas),
         hold_ms: if rng.chance(80) { rng.between(20, 700) } else { rng.between(700, 3_500) },
     };
     let steps = places.into_iter().map(step).collect();
-    Plan {
+    FaultPlan {
         seed,
         database,
         replicas,
@@ -245,12 +254,12 @@ const SMALL_SCHEDULES: usize = 10;
 const SMALL_SEEDS: u64 = 80;
 
 /// Returns a few plans that bring as many kinds of faults as they can.
-pub fn small_set(first: u64) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = (first..first + SMALL_SEEDS).map(|seed| plan(seed, false)).collect();
+pub fn small_set(first: u64) -> Vec<FaultPlan> {
+    let mut plans: Vec<FaultPlan> = (first..first + SMALL_SEEDS).map(|seed| plan(seed, false)).collect();
     let mut brought = BTreeSet::new();
     let mut chosen = Vec::new();
     for _ in 0..SMALL_SCHEDULES {
-        let new = |plan: &Plan| {
+        let new = |plan: &FaultPlan| {
             let names: BTreeSet<_> = plan.steps.iter().map(|step| step.fault.name()).collect();
             names.difference(&brought).count()
         };
@@ -267,69 +276,77 @@ pub fn small_set(first: u64) -> Vec<Plan> {
 const MIXED_ACKNOWLEDGED: usize = 160;
 
 /// Returns a rolling upgrade of three replicas under load, with the faults of a seed between.
-pub fn mixed(seed: u64) -> Plan {
+pub fn mixed(seed: u64) -> FaultPlan {
     let mut plan = first_part(seed);
-    let of_sqlite = plan.database == Database::Sqlite;
-    (plan.database, plan.replicas) = (Database::Postgres, REPLICAS_MAX);
+    let of_sqlite = plan.database == FaultDatabase::Sqlite;
+    (plan.database, plan.replicas) = (FaultDatabase::Postgres, REPLICAS_MAX);
     (plan.mixed, plan.acknowledged) = (true, MIXED_ACKNOWLEDGED);
     // Those of SQLite have nothing to strike here.
     plan.steps = if of_sqlite { Vec::new() } else { plan.steps };
     for replica in 0..REPLICAS_MAX {
         let after_acknowledged = MIXED_ACKNOWLEDGED * (replica + 1) / (REPLICAS_MAX + 1);
-        plan.steps.push(Step { after_acknowledged, fault: Fault::Upgrade(replica), hold_ms: 0 });
+        plan.steps.push(PlanStep { after_acknowledged, fault: InjectedFault::Upgrade(replica), hold_ms: 0 });
     }
     plan.steps.sort_by_key(|step| step.after_acknowledged);
     plan
 }
 
 /// Returns a schedule around one big fault.
-pub fn drill(seed: u64, fault: Fault, database: Database) -> Plan {
+pub fn drill(seed: u64, fault: InjectedFault, database: FaultDatabase) -> FaultPlan {
     let mut plan = first_part(seed);
     plan.database = database;
-    plan.replicas = if database == Database::Sqlite { 1 } else { plan.replicas };
+    plan.replicas = if database == FaultDatabase::Sqlite { 1 } else { plan.replicas };
     plan.content_max_bytes = 40_000;
     plan.acknowledged = 60;
-    plan.steps = vec![Step { after_acknowledged: 20, fault, hold_ms: 0 }];
+    plan.steps = vec![PlanStep { after_acknowledged: 20, fault, hold_ms: 0 }];
     plan
 }
 
-fn watcher(rng: &mut Rng, policies: &[String]) -> Watcher {
+fn watcher(rng: &mut Rng, policies: &[String]) -> PlannedWatcher {
     let mut filter = BTreeSet::new();
     if rng.chance(40) {
         filter.extend((0..rng.between(1, 2)).map(|_| rng.pick(policies).clone()));
     }
-    Watcher { latest: rng.chance(30), filter, pace_ms: *rng.pick(&[0, 0, 5, 60, 250]), probe: rng.chance(35) }
+    PlannedWatcher { latest: rng.chance(30), filter, pace_ms: *rng.pick(&[0, 0, 5, 60, 250]), probe: rng.chance(35) }
 }
 
-fn fault(rng: &mut Rng, database: Database, replicas: usize) -> Fault {
+fn fault(rng: &mut Rng, database: FaultDatabase, replicas: usize) -> InjectedFault {
     let replica = rng.below(replicas);
-    let of_databases = database == Database::Postgres && rng.chance(45);
+    let of_databases = database == FaultDatabase::Postgres && rng.chance(45);
     let link = if of_databases { Link::Database(replica) } else { Link::Clients(replica) };
     let on_link = [
-        Fault::Cut(link),
-        Fault::Reset(link),
-        Fault::Blackhole(link),
-        Fault::Delay(link, rng.between(5, 125)),
-        Fault::Throttle(link),
+        InjectedFault::Cut(link),
+        InjectedFault::Reset(link),
+        InjectedFault::Blackhole(link),
+        InjectedFault::Delay(link, rng.between(5, 125)),
+        InjectedFault::Throttle(link),
     ];
-    let process = [Fault::KillServer(replica), Fault::PauseServer(replica), Fault::DrainServer(replica)];
-    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica), disk(rng), disk(rng), disk(rng)];
+    let process =
+        [InjectedFault::KillServer(replica), InjectedFault::PauseServer(replica), InjectedFault::DrainServer(replica)];
+    let sqlite = [
+        InjectedFault::PowerCut,
+        InjectedFault::PowerCut,
+        InjectedFault::KillServer(replica),
+        disk(rng),
+        disk(rng),
+        disk(rng),
+    ];
     let postgres = [
-        Fault::KillPostgres,
-        Fault::PausePostgres,
-        Fault::TerminateBackends,
-        Fault::LoseCommit(replica),
-        Fault::LoseCommitAnswer(replica),
+        InjectedFault::KillPostgres,
+        InjectedFault::PausePostgres,
+        InjectedFault::TerminateBackends,
+        InjectedFault::LoseCommit(replica),
+        InjectedFault::LoseCommitAnswer(replica),
     ];
     match rng.below(3) {
         0 => *rng.pick(&on_link),
         1 => *rng.pick(&process),
-        _ if database == Database::Sqlite => *rng.pick(&sqlite),
+        _ if database == FaultDatabase::Sqlite => *rng.pick(&sqlite),
         _ => *rng.pick(&postgres),
     }
 }
 
-fn disk(rng: &mut Rng) -> Fault {
+fn disk(rng: &mut Rng) -> InjectedFault {
     let errno = *rng.pick(&[EIO, ENOSPC]);
     let error = *rng.pick(&[
         DiskError::Write(errno),
@@ -340,7 +357,7 @@ fn disk(rng: &mut Rng) -> Fault {
     ]);
     let [first, count] = [(1, 12), (1, 3)].map(|(low, high)| u32::try_from(rng.between(low, high)).expect("small"));
     match error {
-        DiskError::Full | DiskError::Truncate => Fault::Disk { error, first: 1, count: 0 },
-        _ => Fault::Disk { error, first, count },
+        DiskError::Full | DiskError::Truncate => InjectedFault::Disk { error, first: 1, count: 0 },
+        _ => InjectedFault::Disk { error, first, count },
     }
 }

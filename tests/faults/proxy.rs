@@ -54,38 +54,38 @@ impl Mode {
 
 /// How connections end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ProxyEnding {
     Fin,
     Reset,
 }
 
 #[derive(Debug)]
-struct Wire {
+struct ProxyWire {
     target: SocketAddr,
     mode: watch::Sender<Mode>,
     /// Counts the cuts; every connection that stands when it moves ends so.
-    cuts: watch::Sender<(u64, Ending)>,
+    cuts: watch::Sender<(u64, ProxyEnding)>,
     lost_commits: AtomicU64,
 }
 
 /// A listening wire. Dropping it ends it and everything it carries.
 #[derive(Debug)]
-pub struct Proxy {
+pub struct FaultProxy {
     /// Where it listens.
     pub address: SocketAddr,
-    wire: Arc<Wire>,
+    wire: Arc<ProxyWire>,
     listening: JoinHandle<()>,
 }
 
-impl Proxy {
+impl FaultProxy {
     /// Returns a wire to `target`, on a port of its own.
     pub async fn to(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let wire = Arc::new(Wire {
+        let wire = Arc::new(ProxyWire {
             target,
             mode: watch::Sender::new(Mode::Open),
-            cuts: watch::Sender::new((0, Ending::Fin)),
+            cuts: watch::Sender::new((0, ProxyEnding::Fin)),
             lost_commits: AtomicU64::new(0),
         });
         let carrying = Arc::clone(&wire);
@@ -115,7 +115,7 @@ impl Proxy {
     }
 
     /// Ends every connection that stands.
-    pub fn end(&self, ending: Ending) {
+    pub fn end(&self, ending: ProxyEnding) {
         self.wire.cuts.send_modify(|cut| *cut = (cut.0 + 1, ending));
     }
 
@@ -125,14 +125,14 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.listening.abort();
-        self.end(Ending::Fin);
+        self.end(ProxyEnding::Fin);
     }
 }
 
-impl Wire {
+impl ProxyWire {
     async fn carry(&self, client: TcpStream) {
         let mut cuts = self.cuts.subscribe();
         let Ok(server) = TcpStream::connect(self.target).await else { return };
@@ -149,7 +149,7 @@ impl Wire {
         };
         let halves = from_client.reunite(to_client).into_iter().chain(from_server.reunite(to_server));
         for stream in halves {
-            if ending == Ending::Reset {
+            if ending == ProxyEnding::Reset {
                 // The kernel sends RST instead of FIN when the socket is dropped.
                 let _ = stream.set_zero_linger();
             }
@@ -163,21 +163,21 @@ impl Wire {
         to: &mut OwnedWriteHalf,
         up: Option<&AtomicBool>,
         answer_is_lost: &AtomicBool,
-    ) -> Ending {
+    ) -> ProxyEnding {
         let mut mode = self.mode.subscribe();
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             let length = match from.read(&mut piece).await {
                 Ok(length) if length > 0 => length,
-                Ok(_) => return Ending::Fin,
-                Err(_) => return Ending::Reset,
+                Ok(_) => return ProxyEnding::Fin,
+                Err(_) => return ProxyEnding::Reset,
             };
             if up.is_none() && answer_is_lost.load(Ordering::Relaxed) {
-                return Ending::Reset;
+                return ProxyEnding::Reset;
             }
             let read = &piece[..length];
             if mode.wait_for(|mode| !mode.holds(up.is_some())).await.is_err() {
-                return Ending::Fin;
+                return ProxyEnding::Fin;
             }
             let now = *mode.borrow_and_update();
             match now {
@@ -192,14 +192,14 @@ impl Wire {
                     if commits && self.mode.send_if_modified(|mode| std::mem::replace(mode, Mode::Open) == now) {
                         self.lost_commits.fetch_add(1, Ordering::Relaxed);
                         if now == Mode::LoseCommit {
-                            return Ending::Reset;
+                            return ProxyEnding::Reset;
                         }
                         answer_is_lost.store(true, Ordering::Relaxed);
                     }
                 }
             }
             if to.write_all(read).await.is_err() {
-                return Ending::Reset;
+                return ProxyEnding::Reset;
             }
         }
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::calls::Caller;
-use super::check::record::Read;
+use super::calls::FaultCaller;
+use super::check::record::RecordedRead;
 use super::recorder::Recorder;
 use super::rng::Rng;
 
 /// Reads until it is told to stop.
-pub async fn read(mut rng: Rng, recorder: Arc<Recorder>, callers: Arc<[Caller]>) {
+pub async fn read(mut rng: Rng, recorder: Arc<Recorder>, callers: Arc<[FaultCaller]>) {
     while !recorder.stopped() {
         let replica = rng.below(callers.len());
         let start = recorder.now();
@@ -21,7 +21,7 @@ pub async fn read(mut rng: Rng, recorder: Arc<Recorder>, callers: Arc<[Caller]>)
                     recorder.believe(policy, *version);
                 }
                 let (cursor, pointers) = (said.cursor, said.pointers);
-                recorder.read(Read { replica, start, end: recorder.now(), cursor, pointers, marks });
+                recorder.read(RecordedRead { replica, start, end: recorder.now(), cursor, pointers, marks });
             }
             Err(error) => recorder.note(|history| history.failed_reads.push(error.reason().to_owned())),
         }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::calls::NAMESPACE;
 use super::check::live::{silences, undisturbed};
-use super::check::record::{Cursor, History, Holder, Operation, Read, Stream, Trouble, Where};
+use super::check::record::{
+    Cursor, RecordedHistory, RecordedOperation, RecordedRead, RecordedStream, RoleHolder, Trouble, Where,
+};
 
 /// A version that writers may use.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct KnownWrites {
     pub number: i64,
     pub published: bool,
 }
@@ -36,11 +38,11 @@ pub struct Recorder {
     schedule: Arc<Schedule>,
     /// Those of the other namespaces, known to the one of the first.
     others: OnceLock<Vec<Arc<Recorder>>>,
-    history: Mutex<History>,
+    history: Mutex<RecordedHistory>,
     /// Writes that were acknowledged.
     acknowledged: AtomicUsize,
     /// What writers know of each other's versions, by policy.
-    versions: Mutex<BTreeMap<String, Vec<Known>>>,
+    versions: Mutex<BTreeMap<String, Vec<KnownWrites>>>,
     /// What they believe to be active. It may be old: that is what compare-and-set is for.
     believed: Mutex<BTreeMap<String, i64>>,
     /// The newest place that anybody heard of.
@@ -48,7 +50,7 @@ pub struct Recorder {
     /// The first place of its epoch that anybody was told of: what is below may be of the epoch before.
     first_of_epoch: Mutex<Cursor>,
     /// What each following watcher holds now, and how many messages came to it.
-    holders: Mutex<BTreeMap<usize, Holder>>,
+    holders: Mutex<BTreeMap<usize, RoleHolder>>,
     heard: Mutex<BTreeMap<usize, u64>>,
 }
 
@@ -105,20 +107,20 @@ impl Recorder {
     }
 
     /// Changes the history.
-    pub fn note(&self, change: impl FnOnce(&mut History)) {
+    pub fn note(&self, change: impl FnOnce(&mut RecordedHistory)) {
         change(&mut lock(&self.history));
     }
 
-    pub fn operation(&self, operation: Operation) {
+    pub fn operation(&self, operation: RecordedOperation) {
         self.note(|history| history.operations.push(operation));
     }
 
-    pub fn read(&self, read: Read) {
+    pub fn read(&self, read: RecordedRead) {
         self.heard_of(read.cursor);
         self.note(|history| history.reads.push(read));
     }
 
-    pub fn stream(&self, stream: Stream) {
+    pub fn stream(&self, stream: RecordedStream) {
         self.note(|history| history.streams.push(stream));
     }
 
@@ -127,7 +129,7 @@ impl Recorder {
     }
 
     /// Returns the history, with what the watchers hold.
-    pub fn finish(&self) -> History {
+    pub fn finish(&self) -> RecordedHistory {
         let mut history = std::mem::take(&mut *lock(&self.history));
         history.holders = lock(&self.holders).values().cloned().collect();
         history.troubles = lock(&self.schedule.troubles).clone();
@@ -173,7 +175,7 @@ impl Recorder {
         (*lock(&self.newest), *lock(&self.first_of_epoch))
     }
 
-    pub fn add_version(&self, policy: &str, known: Known) {
+    pub fn add_version(&self, policy: &str, known: KnownWrites) {
         lock(&self.versions).entry(policy.to_owned()).or_default().push(known);
     }
 
@@ -239,13 +241,13 @@ impl Recorder {
         lock(&self.heard).clone()
     }
 
-    pub fn hold(&self, holder: Holder) {
+    pub fn hold(&self, holder: RoleHolder) {
         lock(&self.holders).insert(holder.watcher, holder);
     }
 
     /// Returns how many following watchers are at a place.
     pub fn level(&self, place: Cursor) -> usize {
-        let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor >= place);
+        let at = |holder: &&RoleHolder| holder.cursor.is_some_and(|cursor| cursor >= place);
         lock(&self.holders).values().filter(at).count()
     }
 }

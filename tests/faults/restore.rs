@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::calls::{Caller, NAMESPACE};
-use super::check::record::{Branch, Event};
+use super::calls::{FaultCaller, NAMESPACE};
+use super::check::record::{Branch, RecordedEvent};
 use super::fault::Link;
-use super::proxy::{Ending, Mode};
+use super::proxy::{Mode, ProxyEnding};
 use super::recorder::Recorder;
-use super::world::{END_MAX_MS, World};
+use super::world::{Deployment, END_MAX_MS};
 
 /// Writes that are acknowledged between the copy and its return, and how long they are waited for.
 const TAIL_WRITES: usize = 8;
@@ -42,7 +42,7 @@ pub enum Replacement {
 /// # Errors
 /// What did not go as an operator would have it.
 pub async fn strike(
-    world: &mut World,
+    world: &mut Deployment,
     replacement: Replacement,
     hold: Duration,
     recorder: &Recorder,
@@ -64,7 +64,7 @@ pub async fn strike(
     for replica in 0..world.servers.len() {
         let link = world.link(Link::Clients(replica));
         link.set(Mode::Isolated);
-        link.end(Ending::Reset);
+        link.end(ProxyEnding::Reset);
     }
     let mut logs = vec![read_log(world, NAMESPACE).await?];
     for other in recorder.others() {
@@ -87,7 +87,7 @@ pub async fn strike(
 }
 
 /// Has a standby stream, and cuts it off. Answers a moment whose writes it has.
-async fn stream(world: &World, recorder: &Recorder) -> Result<Duration, String> {
+async fn stream(world: &Deployment, recorder: &Recorder) -> Result<Duration, String> {
     let postgres = world.postgres.clone().ok_or("there is no standby of SQLite")?;
     let began = tokio::task::spawn_blocking({
         let postgres = Arc::clone(&postgres);
@@ -101,7 +101,7 @@ async fn stream(world: &World, recorder: &Recorder) -> Result<Duration, String> 
 }
 
 /// Kills PostgreSQL, and promotes the standby in its place.
-async fn promote(world: &mut World) -> Result<(), String> {
+async fn promote(world: &mut Deployment) -> Result<(), String> {
     let postgres = world.postgres.clone().ok_or("there is no standby of SQLite")?;
     world.postgres_is_down = true;
     tokio::task::spawn_blocking(move || postgres.promote_standby()).await.map_err(|error| error.to_string())??;
@@ -110,7 +110,7 @@ async fn promote(world: &mut World) -> Result<(), String> {
 }
 
 /// Stops what writes, and copies the database.
-async fn copy(world: &mut World) -> Result<Vec<(PathBuf, PathBuf)>, String> {
+async fn copy(world: &mut Deployment) -> Result<Vec<(PathBuf, PathBuf)>, String> {
     if let Some(postgres) = world.postgres.clone() {
         world.postgres_is_down = true;
         tokio::task::spawn_blocking(move || postgres.copy_when_killed()).await.map_err(|error| error.to_string())??;
@@ -131,7 +131,7 @@ async fn copy(world: &mut World) -> Result<Vec<(PathBuf, PathBuf)>, String> {
 }
 
 /// Puts the copy in the database's place.
-async fn put_back(world: &mut World, kept: &[(PathBuf, PathBuf)]) -> Result<(), String> {
+async fn put_back(world: &mut Deployment, kept: &[(PathBuf, PathBuf)]) -> Result<(), String> {
     if let Some(postgres) = world.postgres.clone() {
         world.postgres_is_down = true;
         tokio::task::spawn_blocking(move || postgres.put_copy_back()).await.map_err(|error| error.to_string())??;
@@ -152,7 +152,7 @@ async fn put_back(world: &mut World, kept: &[(PathBuf, PathBuf)]) -> Result<(), 
 }
 
 /// Ends the server of SQLite in order.
-async fn stop(world: &mut World) -> Result<(), String> {
+async fn stop(world: &mut Deployment) -> Result<(), String> {
     world.servers[0].signal("TERM");
     let ended = world.servers[0].ended(Duration::from_millis(END_MAX_MS)).await;
     let in_order = ended.is_some_and(|status| status.success());
@@ -161,7 +161,7 @@ async fn stop(world: &mut World) -> Result<(), String> {
 }
 
 /// Starts what was stopped.
-async fn resume(world: &mut World) -> Result<(), String> {
+async fn resume(world: &mut Deployment) -> Result<(), String> {
     if let Some(postgres) = world.postgres.clone() {
         tokio::task::spawn_blocking(move || postgres.start_again()).await.map_err(|error| error.to_string())?;
         world.postgres_is_down = false;
@@ -171,12 +171,12 @@ async fn resume(world: &mut World) -> Result<(), String> {
 }
 
 /// Returns the log, when nothing is added to it any more.
-async fn read_log(world: &World, namespace: &str) -> Result<Vec<Event>, String> {
+async fn read_log(world: &Deployment, namespace: &str) -> Result<Vec<RecordedEvent>, String> {
     let token = world.servers[0].token().map_err(|error| error.to_string())?;
     // Not by the wires: clients are cut off.
-    let caller = Caller::new(world.servers[0].grpc, &token).of(namespace);
+    let caller = FaultCaller::new(world.servers[0].grpc, &token).of(namespace);
     let deadline = Instant::now() + STEP_MAX;
-    let mut before: Option<Vec<Event>> = None;
+    let mut before: Option<Vec<RecordedEvent>> = None;
     loop {
         match caller.log().await {
             Ok(log) if before.as_ref().is_some_and(|before| before.len() == log.len()) => return Ok(log),
@@ -189,7 +189,7 @@ async fn read_log(world: &World, namespace: &str) -> Result<Vec<Event>, String> 
 }
 
 /// Accepts the loss. Answers how many logs were raised: none when nothing was lost.
-async fn raise(world: &World) -> Result<i64, String> {
+async fn raise(world: &Deployment) -> Result<i64, String> {
     let deadline = Instant::now() + STEP_MAX;
     loop {
         let mut command = Command::new(super::server::binary());

@@ -11,18 +11,18 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::background::{self, Background};
-use super::calls::{Caller, tried};
-use super::check::record::{BACKGROUND, History};
+use super::calls::{FaultCaller, tried};
+use super::check::record::{BACKGROUND, RecordedHistory};
 use super::database::Postgres;
-use super::fault::Fault;
+use super::fault::InjectedFault;
 use super::inject;
-use super::plan::Plan;
+use super::plan::FaultPlan;
 use super::recorder::Recorder;
 use super::rng::Rng;
 use super::server::waited_for_processor;
 use super::tenant::{Tenant, leave, smaller};
 use super::workloads::{Workloads, check_offline};
-use super::world::World;
+use super::world::Deployment;
 
 /// How long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
 const STALL_MAX: Duration = Duration::from_secs(6);
@@ -41,7 +41,7 @@ const WRITERS_APART: usize = 100;
 /// What a schedule brought.
 pub struct Ran {
     /// By namespace, the first one's first.
-    pub histories: Vec<(String, History)>,
+    pub histories: Vec<(String, RecordedHistory)>,
     /// The names of the faults that struck.
     pub struck: Vec<&'static str>,
     /// Faults that found nothing to strike.
@@ -55,21 +55,21 @@ pub struct Ran {
 /// # Errors
 /// When the world did not start: nothing was proven.
 pub async fn run(
-    plan: &Plan,
+    plan: &FaultPlan,
     directory: &Path,
     postgres: Option<Arc<Postgres>>,
     defect: Option<&str>,
 ) -> Result<Ran, String> {
-    let mut world = World::start(plan, directory, postgres, defect).await?;
+    let mut world = Deployment::start(plan, directory, postgres, defect).await?;
     let played = play(plan, &mut world).await;
     world.end();
     played
 }
 
-async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
+async fn play(plan: &FaultPlan, world: &mut Deployment) -> Result<Ran, String> {
     let token = world.servers[0].token().map_err(|error| error.to_string())?;
-    let callers: Arc<[Caller]> =
-        (0..plan.replicas).map(|replica| Caller::new(world.address(replica), &token)).collect();
+    let callers: Arc<[FaultCaller]> =
+        (0..plan.replicas).map(|replica| FaultCaller::new(world.address(replica), &token)).collect();
     let keys = callers[0].keys().await.map_err(|error| format!("no keys: {error}"))?;
     let recorder = Arc::new(Recorder::new());
     let mut clock = JoinSet::new();
@@ -87,7 +87,7 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     let workloads = match plan.workloads {
         true => {
             let rng = Rng::new(!plan.seed ^ PLAYERS);
-            let clock_jumps = plan.steps.iter().any(|step| matches!(step.fault, Fault::ClockJump(..)));
+            let clock_jumps = plan.steps.iter().any(|step| matches!(step.fault, InjectedFault::ClockJump(..)));
             Some(Workloads::begin(world, clock_jumps, rng, Arc::clone(&recorder), Arc::clone(&callers)).await?)
         }
         false => None,
@@ -138,7 +138,7 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
 }
 
 /// Makes the namespaces of a plan besides the first, and lets their workloads begin.
-async fn further_tenants(plan: &Plan, keys: &KeySet, tenants: &mut Vec<Tenant>) -> Result<(), String> {
+async fn further_tenants(plan: &FaultPlan, keys: &KeySet, tenants: &mut Vec<Tenant>) -> Result<(), String> {
     let mut recorders = Vec::new();
     for number in 1..=plan.tenants {
         let (recorder, callers) = (&tenants[0].recorder, &tenants[0].callers);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::check::record::{Event, History, Outcome, StreamEnd, Where};
-use super::check::{Findings, VALIDATORS, live};
+use super::check::record::{OperationOutcome, RecordedEvent, RecordedHistory, StreamEnd, Where};
+use super::check::{CheckFindings, VALIDATORS, live};
 use super::database::Postgres;
-use super::fault::{Database, Fault};
-use super::plan::{self, Plan};
+use super::fault::{FaultDatabase, InjectedFault};
+use super::plan::{self, FaultPlan};
 use super::run::{self, Ran};
 use super::summary::Summary;
 use super::world;
@@ -21,7 +21,7 @@ const TOLD_MAX: usize = 3;
 const DEFECT_ACTED: &str = "a planted defect";
 
 /// What a schedule came to.
-pub struct Verdict {
+pub struct ScheduleVerdict {
     /// Validators that object, each with what it said.
     pub violations: Vec<(String, Vec<String>)>,
     /// What was done, in one line.
@@ -35,7 +35,7 @@ pub struct Verdict {
 }
 
 /// Says how far two runs of one plan were the same.
-pub fn compare(plan: &Plan, one: &Verdict, other: &Verdict) -> String {
+pub fn compare(plan: &FaultPlan, one: &ScheduleVerdict, other: &ScheduleVerdict) -> String {
     let same = one.order.iter().zip(&other.order).take_while(|(one, other)| one == other).count();
     let [first, second] = [one, other].map(|verdict| verdict.order.len());
     format!(
@@ -47,19 +47,19 @@ pub fn compare(plan: &Plan, one: &Verdict, other: &Verdict) -> String {
 
 /// Where schedules run, one after the other: on a PostgreSQL of its own.
 #[derive(Default)]
-pub struct Lane(OnceCell<Arc<Postgres>>);
+pub struct ScheduleQueue(OnceCell<Arc<Postgres>>);
 
-impl Lane {
+impl ScheduleQueue {
     async fn postgres(&self) -> Arc<Postgres> {
         let start = || async { tokio::task::spawn_blocking(|| Arc::new(Postgres::start())).await };
         Arc::clone(self.0.get_or_try_init(start).await.expect("PostgreSQL starts"))
     }
 
     /// Runs a plan here.
-    pub async fn run(&self, plan: &Plan, defect: Option<&str>, summary: &Summary) -> Verdict {
+    pub async fn run(&self, plan: &FaultPlan, defect: Option<&str>, summary: &Summary) -> ScheduleVerdict {
         let postgres = match plan.database {
-            Database::Sqlite => None,
-            Database::Postgres => Some(self.postgres().await),
+            FaultDatabase::Sqlite => None,
+            FaultDatabase::Postgres => Some(self.postgres().await),
         };
         let directory = world::directory(plan.seed);
         let began = Instant::now();
@@ -78,11 +78,11 @@ impl Lane {
     }
 }
 
-fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summary) -> Verdict {
+fn judge(plan: &FaultPlan, ran: Result<Ran, String>, took: Duration, summary: &Summary) -> ScheduleVerdict {
     let mut violations = Vec::new();
     let database = match plan.database {
-        Database::Sqlite => "SQLite".to_owned(),
-        Database::Postgres => format!("PostgreSQL, {} replicas", plan.replicas),
+        FaultDatabase::Sqlite => "SQLite".to_owned(),
+        FaultDatabase::Postgres => format!("PostgreSQL, {} replicas", plan.replicas),
     };
     let fingerprint = plan::fingerprint(plan);
     let mut line = format!("seed {} (plan {fingerprint:016x}) on {database}, {:.1} s", plan.seed, took.as_secs_f64());
@@ -92,11 +92,11 @@ fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summar
         Ok(ran) => {
             line += &format!(": {}", ran.struck.join(", "));
             count(plan, &ran, summary);
-            let own = |event: &Event| event.request_id.clone();
+            let own = |event: &RecordedEvent| event.request_id.clone();
             order = ran.histories.first().map(|(_, first)| first.log.iter().map(own).collect()).unwrap_or_default();
             for (namespace, history) in &ran.histories {
                 for (name, validator) in VALIDATORS {
-                    let mut findings = Findings::default();
+                    let mut findings = CheckFindings::default();
                     validator(history, &mut findings);
                     summary.add("checks", name, findings.checks);
                     if !findings.violations.is_empty() {
@@ -107,12 +107,12 @@ fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summar
             }
         }
     }
-    Verdict { violations, line, directory: None, defect_acted: false, order }
+    ScheduleVerdict { violations, line, directory: None, defect_acted: false, order }
 }
 
 /// Adds what was done to the summary.
-fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
-    let database = if plan.database == Database::Sqlite { "SQLite" } else { "PostgreSQL" };
+fn count(plan: &FaultPlan, ran: &Ran, summary: &Summary) {
+    let database = if plan.database == FaultDatabase::Sqlite { "SQLite" } else { "PostgreSQL" };
     summary.add("schedules", database, 1);
     if plan.replicas > 1 {
         summary.add("schedules", "several replicas", 1);
@@ -146,13 +146,13 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
 }
 
 /// Adds what was done in one namespace.
-fn count_history(history: &History, summary: &Summary) {
-    let History { operations, reads, failed_reads, streams, .. } = history;
+fn count_history(history: &RecordedHistory, summary: &Summary) {
+    let RecordedHistory { operations, reads, failed_reads, streams, .. } = history;
     for each in operations.iter().flat_map(|operation| &operation.tries) {
         let outcome = match &each.outcome {
-            Outcome::Acknowledged(_) => "writes acknowledged",
-            Outcome::Refused(_) => "writes refused",
-            Outcome::Unknown(_) => "writes of unknown outcome",
+            OperationOutcome::Acknowledged(_) => "writes acknowledged",
+            OperationOutcome::Refused(_) => "writes refused",
+            OperationOutcome::Unknown(_) => "writes of unknown outcome",
         };
         summary.add("calls", outcome, 1);
     }
@@ -181,7 +181,7 @@ fn count_history(history: &History, summary: &Summary) {
 }
 
 /// Names everything that a plan must bring, so that what never came is seen.
-pub fn expect(plan: &Plan, summary: &Summary) {
+pub fn expect(plan: &FaultPlan, summary: &Summary) {
     if plan.background || plan.workloads {
         summary.plan("checks", "promises: what workloads were told");
     }
@@ -192,10 +192,9 @@ pub fn expect(plan: &Plan, summary: &Summary) {
         summary.plan("faults", step.fault.name());
     }
     for (name, _) in VALIDATORS {
-        let drained = plan
-            .steps
-            .iter()
-            .any(|step| matches!(step.fault, Fault::DrainServer(_) | Fault::Upgrade(_) | Fault::Stuck(_)));
+        let drained = plan.steps.iter().any(|step| {
+            matches!(step.fault, InjectedFault::DrainServer(_) | InjectedFault::Upgrade(_) | InjectedFault::Stuck(_))
+        });
         let always = !["ends in order", "promises", "roles"].iter().any(|part| name.contains(part));
         if always || name.contains("ends in order") && drained {
             summary.plan("checks", name);
@@ -208,7 +207,7 @@ pub fn expect(plan: &Plan, summary: &Summary) {
 }
 
 /// Tells what is wrong, and how to see it again.
-pub fn tell(plan: &Plan, verdict: &Verdict, replay: &str) {
+pub fn tell(plan: &FaultPlan, verdict: &ScheduleVerdict, replay: &str) {
     println!("FAILED {}", verdict.line);
     for (name, said) in &verdict.violations {
         println!("  {name}: {} violations", said.len());

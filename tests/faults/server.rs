@@ -56,7 +56,7 @@ pub fn waited_for_processor(process: u32) -> Option<Duration> {
 
 /// A server.
 #[derive(Debug)]
-pub struct Server {
+pub struct ServerProcess {
     pub grpc: SocketAddr,
     http: SocketAddr,
     directory: PathBuf,
@@ -69,7 +69,7 @@ pub struct Server {
     pub process: Arc<AtomicU32>,
 }
 
-impl Server {
+impl ServerProcess {
     /// Returns a server that does not run yet. Its data, its keys unless `arguments` say otherwise, and its log are in
     /// `directory`.
     pub fn new(directory: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
@@ -216,7 +216,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.signal("CONT");
         self.kill();

@@ -8,7 +8,7 @@ const STUCK_READERS: [usize; 2] = [100, 1_000];
 
 /// A run.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct FaultSettings {
     /// How many seeds: `SCHEDULES`; none: the small set, which `cargo test` runs.
     pub schedules: Option<u64>,
     /// Which of them: those that bring a fault with this in its name: `FAULT`.
@@ -36,7 +36,7 @@ pub struct Settings {
     pub defect_seeds: u64,
 }
 
-impl Settings {
+impl FaultSettings {
     /// Reads them.
     pub fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());

@@ -9,12 +9,12 @@ use policyhub::api::pb::watch_active_response::Message;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::calls::{Caller, NAMESPACE, cursor};
+use super::calls::{FaultCaller, NAMESPACE, cursor};
 use super::check::record::Cursor;
 use super::plan::Link;
-use super::proxy::Ending;
+use super::proxy::ProxyEnding;
 use super::recorder::Recorder;
-use super::world::World;
+use super::world::Deployment;
 
 /// Streams of one connection: what a server allows.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -33,13 +33,13 @@ struct StormState {
 }
 
 /// Opens them, cuts them, and waits until every one is back.
-pub async fn strike(world: &mut World, streams: usize, recorder: &Recorder) {
+pub async fn strike(world: &mut Deployment, streams: usize, recorder: &Recorder) {
     let token = world.servers[0].token().expect("a token");
     let state = Arc::new(StormState::default());
     let mut workloads = JoinSet::new();
     let replicas = world.servers.len();
     for number in 0..streams.div_ceil(STREAMS_PER_CONNECTION) {
-        let caller = Caller::new(world.address(number % replicas), &token);
+        let caller = FaultCaller::new(world.address(number % replicas), &token);
         let of_connection = STREAMS_PER_CONNECTION.min(streams - number * STREAMS_PER_CONNECTION);
         for stream in 0..of_connection {
             workloads.spawn(follow(caller.clone(), Arc::clone(&state), stream.is_multiple_of(2)));
@@ -51,7 +51,7 @@ pub async fn strike(world: &mut World, streams: usize, recorder: &Recorder) {
     }
     state.cut.store(true, Ordering::Relaxed);
     for replica in 0..replicas {
-        world.link(Link::Clients(replica)).end(Ending::Reset);
+        world.link(Link::Clients(replica)).end(ProxyEnding::Reset);
     }
     if !all(streams, back).await {
         recorder.overdue(format!("{} of {streams} streams were back after {ALL_MAX:?}", back()));
@@ -74,7 +74,7 @@ async fn all(streams: usize, count: impl Fn() -> usize) -> bool {
 }
 
 /// One stream, opened again whenever it ends: from its place, or from a snapshot.
-async fn follow(caller: Caller, state: Arc<StormState>, resumes: bool) {
+async fn follow(caller: FaultCaller, state: Arc<StormState>, resumes: bool) {
     let mut at: Option<Cursor> = None;
     let (mut was_there, mut was_back) = (false, false);
     loop {

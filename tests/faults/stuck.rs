@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use super::calls::NAMESPACE;
 use super::inject;
 use super::recorder::Recorder;
-use super::world::World;
+use super::world::Deployment;
 
 /// Streams of one connection: what a server allows.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -35,7 +35,7 @@ const OPEN_MAX: Duration = Duration::from_secs(60);
 const CLOSED_MAX: Duration = Duration::from_secs(45);
 
 /// Opens them, lets writers go on, and looks at the server: its memory, their end, and its own end.
-pub async fn strike(world: &mut World, readers: usize, recorder: &Recorder) {
+pub async fn strike(world: &mut Deployment, readers: usize, recorder: &Recorder) {
     let before = world.servers[0].resident_bytes().unwrap_or(0);
     let token = world.servers[0].token().expect("a token");
     let (open, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-type Counts = BTreeMap<(&'static str, String), (u64, bool)>;
+type FaultCounts = BTreeMap<(&'static str, String), (u64, bool)>;
 
 /// Counts, by group and name; each with whether it was planned.
 #[derive(Debug, Default)]
-pub struct Summary(Mutex<Counts>);
+pub struct Summary(Mutex<FaultCounts>);
 
 impl Summary {
     fn change(&self, group: &'static str, name: &str, change: impl FnOnce(&mut (u64, bool))) {

@@ -7,15 +7,15 @@ use policyhub::client::signing::KeySet;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::calls::{Caller, TRY_MAX};
-use super::check::record::{Event, Fate, History, Operation, Outcome, Replica};
-use super::plan::Plan;
+use super::calls::{FaultCaller, TRY_MAX};
+use super::check::record::{Fate, OperationOutcome, RecordedEvent, RecordedHistory, RecordedOperation, Replica};
+use super::plan::FaultPlan;
 use super::readers;
 use super::recorder::Recorder;
 use super::rng::Rng;
 use super::run::REST_MAX;
-use super::watchers::Watcher;
-use super::writers::{Write, Writer, may_work_later};
+use super::watchers::WatcherClient;
+use super::writers::{FaultWriter, PlannedWrite, may_work_later};
 
 /// Messages that come to every watcher when all is over: one may have been on its way, the next one is a sign of life.
 const SIGNS_OF_LIFE: u64 = 2;
@@ -27,18 +27,18 @@ const WATCHERS: usize = 2;
 
 /// A namespace and who is busy with it.
 pub struct Tenant {
-    pub plan: Arc<Plan>,
+    pub plan: Arc<FaultPlan>,
     pub recorder: Arc<Recorder>,
-    pub callers: Arc<[Caller]>,
+    pub callers: Arc<[FaultCaller]>,
     pub rng: Rng,
     watchers: JoinSet<()>,
     readers: JoinSet<()>,
-    writers: JoinSet<Vec<(Write, Operation)>>,
+    writers: JoinSet<Vec<(PlannedWrite, RecordedOperation)>>,
     replicas: Vec<Replica>,
 }
 
 /// Returns the plan of a further namespace: the same servers and policies, fewer who use them.
-pub fn smaller(plan: &Plan) -> Plan {
+pub fn smaller(plan: &FaultPlan) -> FaultPlan {
     let mut plan = plan.clone();
     (plan.writers, plan.readers) = (WRITERS, 1);
     plan.watchers.truncate(WATCHERS);
@@ -49,9 +49,9 @@ pub fn smaller(plan: &Plan) -> Plan {
 impl Tenant {
     /// Lets its workloads begin. Those of writers are counted from `first`, so that their request ids are their own.
     pub fn begin(
-        plan: Arc<Plan>,
+        plan: Arc<FaultPlan>,
         recorder: Arc<Recorder>,
-        callers: Arc<[Caller]>,
+        callers: Arc<[FaultCaller]>,
         keys: &KeySet,
         mut rng: Rng,
         first: usize,
@@ -61,7 +61,7 @@ impl Tenant {
             let (rng, recorder, callers) = (rng.fork(), Arc::clone(&recorder), Arc::clone(&callers));
             let heartbeat = Duration::from_millis(plan.heartbeat_ms);
             let (keys, mixed) = (keys.clone(), plan.mixed);
-            watchers.spawn(Watcher { number, rng, wanted, recorder, callers, keys, heartbeat, mixed }.run());
+            watchers.spawn(WatcherClient { number, rng, wanted, recorder, callers, keys, heartbeat, mixed }.run());
         }
         let mut readers = JoinSet::new();
         for _ in 0..plan.readers {
@@ -70,7 +70,7 @@ impl Tenant {
         let mut writers = JoinSet::new();
         for number in first..first + plan.writers {
             let (plan, recorder, callers) = (Arc::clone(&plan), Arc::clone(&recorder), Arc::clone(&callers));
-            writers.spawn(Writer { number, rng: rng.fork(), plan, recorder, callers }.run());
+            writers.spawn(FaultWriter { number, rng: rng.fork(), plan, recorder, callers }.run());
         }
         Self { plan, recorder, callers, rng, watchers, readers, writers, replicas: Vec::new() }
     }
@@ -91,7 +91,7 @@ impl Tenant {
     ///
     /// # Errors
     /// When its log can't be read.
-    pub async fn finish(mut self) -> Result<History, String> {
+    pub async fn finish(mut self) -> Result<RecordedHistory, String> {
         leave(&mut self.watchers, &self.recorder, "watchers").await;
         let log = read_log(&self.callers).await?;
         let mut history = self.recorder.finish();
@@ -101,7 +101,7 @@ impl Tenant {
 }
 
 /// Returns the whole log. A connection that ends of age may take a call with it.
-async fn read_log(callers: &[Caller]) -> Result<Vec<Event>, String> {
+async fn read_log(callers: &[FaultCaller]) -> Result<Vec<RecordedEvent>, String> {
     let deadline = Instant::now() + REST_MAX;
     loop {
         match callers[0].log().await {
@@ -127,14 +127,19 @@ pub async fn leave<T: 'static>(workloads: &mut JoinSet<T>, recorder: &Recorder, 
 }
 
 /// Asks once more, under the old request ids, what became of most of the writes whose fate is unknown; the rest stays so.
-async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers: &[Caller], rng: &mut Rng) {
+async fn resolve(
+    unknown: Vec<(PlannedWrite, RecordedOperation)>,
+    recorder: &Recorder,
+    callers: &[FaultCaller],
+    rng: &mut Rng,
+) {
     for (write, mut operation) in unknown {
         if rng.chance(70) {
             let deadline = Instant::now() + REST_MAX;
             while operation.fate() == Fate::Unknown && Instant::now() < deadline {
                 let replica = rng.below(callers.len());
                 let tried = write.attempt(recorder, replica, &callers[replica], TRY_MAX).await;
-                let refused = matches!(&tried.outcome, Outcome::Refused(reason) if !may_work_later(reason));
+                let refused = matches!(&tried.outcome, OperationOutcome::Refused(reason) if !may_work_later(reason));
                 operation.tries.push(tried);
                 if refused {
                     break;
@@ -147,7 +152,7 @@ async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers:
 }
 
 /// Waits until all replicas say the same, twice, and every following watcher is there. Answers what they say.
-async fn rest(plan: &Plan, recorder: &Recorder, callers: &[Caller]) -> Vec<Replica> {
+async fn rest(plan: &FaultPlan, recorder: &Recorder, callers: &[FaultCaller]) -> Vec<Replica> {
     let deadline = Instant::now() + REST_MAX;
     let following = plan.watchers.iter().filter(|watcher| !watcher.probe).count();
     let mut before: Option<Replica> = None;

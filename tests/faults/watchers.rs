@@ -11,9 +11,9 @@ use policyhub::client::signing::KeySet;
 use policyhub::client::{ActiveSet, ActiveSetOptions, ClientError};
 use tokio::time::{sleep, timeout};
 
-use super::calls::{Caller, cursor, pointers, policy_of};
+use super::calls::{FaultCaller, cursor, pointers, policy_of};
 use super::check::live::SILENCE_SLACK;
-use super::check::record::{Cursor, Holder, Pointers, Stream, StreamEnd, What};
+use super::check::record::{Cursor, Pointers, RecordedStream, RoleHolder, StreamEnd, What};
 use super::plan;
 use super::recorder::Recorder;
 use super::rng::Rng;
@@ -32,19 +32,19 @@ const PROBE_DISTANCE: u64 = 40;
 const PROBE_AHEAD: u64 = 3;
 
 /// One watcher.
-pub struct Watcher {
+pub struct WatcherClient {
     pub number: usize,
     pub rng: Rng,
-    pub wanted: plan::Watcher,
+    pub wanted: plan::PlannedWatcher,
     pub recorder: Arc<Recorder>,
-    pub callers: Arc<[Caller]>,
+    pub callers: Arc<[FaultCaller]>,
     pub keys: KeySet,
     pub heartbeat: Duration,
     /// Whether some replicas run the version before, whose messages this one does not take.
     pub mixed: bool,
 }
 
-impl Watcher {
+impl WatcherClient {
     /// Watches until everything has come to rest.
     pub async fn run(mut self) {
         let mut set = self.empty();
@@ -90,11 +90,11 @@ impl Watcher {
     }
 
     /// Returns one stream, from its opening to its end.
-    async fn stream(&mut self, replica: usize, set: &mut ActiveSet) -> Stream {
+    async fn stream(&mut self, replica: usize, set: &mut ActiveSet) -> RecordedStream {
         let (latest, filter) = (self.wanted.latest, self.wanted.filter.clone());
         let resume = set.cursor();
         let pace = Duration::from_millis(self.wanted.pace_ms);
-        let mut stream = Stream {
+        let mut stream = RecordedStream {
             watcher: self.number,
             replica,
             latest,
@@ -114,7 +114,7 @@ impl Watcher {
     }
 
     /// Takes the messages of a stream until its end.
-    async fn follow(&mut self, stream: &mut Stream, set: &mut ActiveSet) {
+    async fn follow(&mut self, stream: &mut RecordedStream, set: &mut ActiveSet) {
         let (replica, latest, resume) = (stream.replica, stream.latest, stream.resume);
         let mode = if latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
         let target = pb::WatchTarget {
@@ -133,7 +133,7 @@ impl Watcher {
             None => return,
         };
         let mut messages = if self.wanted.probe { self.rng.between(1, PROBE_MESSAGES) } else { u64::MAX };
-        let mut parts = Parts::default();
+        let mut parts = MessageParts::default();
         let mut is_old = None;
         while messages > 0 && !self.recorder.rested() {
             messages -= 1;
@@ -191,7 +191,7 @@ impl Watcher {
 
     /// Returns what comes of an answer of a stream; nothing when the stream is silent for longer than it may be, as the validator
     /// counts, or for too long whatever excuses it.
-    async fn unless_silent<T>(&self, stream: &Stream, answer: impl Future<Output = T>) -> Option<T> {
+    async fn unless_silent<T>(&self, stream: &RecordedStream, answer: impl Future<Output = T>) -> Option<T> {
         let since = stream.at.last().copied().unwrap_or(stream.opened);
         let mut answer = std::pin::pin!(answer);
         loop {
@@ -216,20 +216,20 @@ impl Watcher {
             let pointers =
                 held.map(|held| (held.policy.to_string(), (held.version, held.digest.to_string()))).collect();
             let filter = self.wanted.filter.clone();
-            self.recorder.hold(Holder { watcher: self.number, filter, cursor, pointers });
+            self.recorder.hold(RoleHolder { watcher: self.number, filter, cursor, pointers });
         }
     }
 }
 
 /// What came so far of a message in parts.
 #[derive(Default)]
-struct Parts {
+struct MessageParts {
     pointers: Pointers,
     removed: BTreeSet<String>,
 }
 
 /// Returns what a message says. Parts are collected until it is whole: the last one has the cursor.
-fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
+fn what(message: &pb::WatchActiveResponse, parts: &mut MessageParts) -> Option<What> {
     match message.message.as_ref()? {
         Message::Snapshot(part) => {
             parts.pointers.extend(pointers(part.bundles.iter()));
@@ -242,7 +242,7 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
             parts.pointers.extend(pointers(&part.bundles));
             parts.removed.extend(part.tombstones.iter().map(|name| policy_of(name)));
             let cursor = cursor(part.cursor.as_ref())?;
-            let Parts { pointers: changed, removed } = std::mem::take(parts);
+            let MessageParts { pointers: changed, removed } = std::mem::take(parts);
             Some(What::Activation { cursor, changed, removed })
         }
         Message::Heartbeat(heartbeat) => {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::clock::WallClock;
 use super::database::Postgres;
 use super::disk_error::FailingDisk;
-use super::fault::{Database, Fault, Link};
-use super::plan::Plan;
+use super::fault::{FaultDatabase, InjectedFault, Link};
+use super::plan::FaultPlan;
 use super::power_cut::Disk;
-use super::proxy::{Mode, Proxy};
-use super::server::Server;
+use super::proxy::{FaultProxy, Mode};
+use super::server::ServerProcess;
 
 /// How long a server may drain, as it is told; and how long its end may take in all: the database is closed after it.
 pub const DRAIN_MAX_MS: u64 = 3_000;
@@ -30,12 +30,12 @@ pub const RECHECK_MS: u64 = 500;
 pub const DEFECT_VARIABLE: &str = "POLICYHUB_PLANTED_DEFECT";
 
 /// What runs.
-pub struct World {
-    pub servers: Vec<Server>,
+pub struct Deployment {
+    pub servers: Vec<ServerProcess>,
     /// Between all clients and each server.
-    clients: Vec<Proxy>,
+    clients: Vec<FaultProxy>,
     /// Between each server and PostgreSQL.
-    databases: Vec<Proxy>,
+    databases: Vec<FaultProxy>,
     pub postgres: Option<Arc<Postgres>>,
     pub database_name: String,
     /// Under SQLite: what is durable, and which calls fail.
@@ -55,17 +55,17 @@ fn knows_listen_notify() -> bool {
 }
 
 /// Returns whether a plan runs without NOTIFY, as asked, with this binary.
-pub fn runs_without_notify(plan: &Plan) -> bool {
-    plan.database == Database::Postgres && !plan.notify && knows_listen_notify()
+pub fn runs_without_notify(plan: &FaultPlan) -> bool {
+    plan.database == FaultDatabase::Postgres && !plan.notify && knows_listen_notify()
 }
 
-impl World {
+impl Deployment {
     /// Starts everything that a plan asks for, in `directory`.
     ///
     /// # Errors
     /// What did not start, and why.
     pub async fn start(
-        plan: &Plan,
+        plan: &FaultPlan,
         directory: &Path,
         postgres: Option<Arc<Postgres>>,
         defect: Option<&str>,
@@ -73,12 +73,12 @@ impl World {
         let failed = |error: std::io::Error| error.to_string();
         let (mut databases, mut servers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         let (database_name, port) = postgres.as_ref().map(|postgres| postgres.create_database()).unwrap_or_default();
-        if let Some(postgres) = postgres.clone().filter(|_| plan.brings(Fault::PowerCutPostgres)) {
+        if let Some(postgres) = postgres.clone().filter(|_| plan.brings(InjectedFault::PowerCutPostgres)) {
             let mounted = tokio::task::spawn_blocking(move || postgres.mount_power_cut()).await;
             mounted.map_err(|error| error.to_string())??;
         }
         let (mut disk, mut clocks) = (None, Vec::new());
-        let jumps = plan.steps.iter().any(|step| matches!(step.fault, Fault::ClockJump(..)));
+        let jumps = plan.steps.iter().any(|step| matches!(step.fault, InjectedFault::ClockJump(..)));
         for number in 0..plan.replicas {
             let home = directory.join(format!("replica-{number}"));
             if jumps {
@@ -86,7 +86,7 @@ impl World {
             }
             let mut arguments = arguments(plan);
             if postgres.is_some() {
-                let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], port))).await.map_err(failed)?;
+                let proxy = FaultProxy::to(SocketAddr::from(([127, 0, 0, 1], port))).await.map_err(failed)?;
                 let address = proxy.address;
                 arguments.push(format!("--database-url=postgres://postgres@{address}/{database_name}"));
                 arguments.push(format!("--keys-dir={}", directory.join("keys").display()));
@@ -97,11 +97,11 @@ impl World {
                 disk = Some((durable, FailingDisk::new(directory)));
             }
             let defect = defect.map(|defect| (DEFECT_VARIABLE.to_owned(), defect.to_owned()));
-            let mut server = Server::new(&home, arguments, defect.into_iter().collect());
+            let mut server = ServerProcess::new(&home, arguments, defect.into_iter().collect());
             if plan.mixed {
                 server.runs_from_now_on(std::env::var_os("OLD_BINARY").ok_or("OLD_BINARY names no binary")?);
             }
-            clients.push(Proxy::to(server.grpc).await.map_err(failed)?);
+            clients.push(FaultProxy::to(server.grpc).await.map_err(failed)?);
             servers.push(server);
         }
         let mut world =
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Returns a wire.
-    pub fn link(&self, link: Link) -> &Proxy {
+    pub fn link(&self, link: Link) -> &FaultProxy {
         match link {
             Link::Clients(replica) => &self.clients[replica],
             Link::Database(replica) => &self.databases[replica],
@@ -204,7 +204,7 @@ impl World {
     }
 }
 
-fn arguments(plan: &Plan) -> Vec<String> {
+fn arguments(plan: &FaultPlan) -> Vec<String> {
     let mut arguments = vec![
         format!("--heartbeat-interval-ms={}", plan.heartbeat_ms),
         format!("--poll-interval-ms={}", plan.poll_ms),

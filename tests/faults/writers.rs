@@ -9,10 +9,10 @@ use policyhub::client::signing::digest_of;
 use tokio::time::{sleep, timeout};
 use tonic::{Request, Status};
 
-use super::calls::{Answer, Caller, TRY_MAX, outcome};
-use super::check::record::{Effect, Fate, Intent, Operation, Outcome, Try};
-use super::plan::Plan;
-use super::recorder::{Known, Recorder};
+use super::calls::{Answer, FaultCaller, TRY_MAX, outcome};
+use super::check::record::{Effect, Fate, Intent, OperationOutcome, RecordedOperation, Try};
+use super::plan::FaultPlan;
+use super::recorder::{KnownWrites, Recorder};
 use super::rng::Rng;
 
 /// Tries of one write while faults strike.
@@ -22,14 +22,14 @@ const HASTY_MS: u64 = 40;
 
 /// A write as it is sent, as often as it takes.
 #[derive(Debug, Clone)]
-pub struct Write {
+pub struct PlannedWrite {
     pub request_id: String,
     pub intent: Intent,
     content: String,
 }
 
-impl Write {
-    async fn send(&self, caller: &Caller, deadline: Duration) -> Answer {
+impl PlannedWrite {
+    async fn send(&self, caller: &FaultCaller, deadline: Duration) -> Answer {
         let (mut policy, namespace) = (caller.policy.clone(), &caller.namespace);
         let request_id = self.request_id.clone();
         let reason = "a schedule".to_owned();
@@ -87,7 +87,7 @@ impl Write {
     }
 
     /// Returns one try, recorded.
-    pub async fn attempt(&self, recorder: &Recorder, replica: usize, caller: &Caller, deadline: Duration) -> Try {
+    pub async fn attempt(&self, recorder: &Recorder, replica: usize, caller: &FaultCaller, deadline: Duration) -> Try {
         let start = recorder.now();
         // The caller's own end comes after the server's, so that a late answer is heard when there is one.
         let answer = timeout(deadline + Duration::from_millis(50), self.send(caller, deadline)).await;
@@ -108,26 +108,26 @@ pub fn may_work_later(reason: &str) -> bool {
 }
 
 /// Returns whether another try may come to something else.
-fn again(outcome: &Outcome) -> bool {
+fn again(outcome: &OperationOutcome) -> bool {
     match outcome {
-        Outcome::Unknown(_) => true,
-        Outcome::Refused(reason) => may_work_later(reason),
-        Outcome::Acknowledged(_) => false,
+        OperationOutcome::Unknown(_) => true,
+        OperationOutcome::Refused(reason) => may_work_later(reason),
+        OperationOutcome::Acknowledged(_) => false,
     }
 }
 
 /// One writer.
-pub struct Writer {
+pub struct FaultWriter {
     pub number: usize,
     pub rng: Rng,
-    pub plan: Arc<Plan>,
+    pub plan: Arc<FaultPlan>,
     pub recorder: Arc<Recorder>,
-    pub callers: Arc<[Caller]>,
+    pub callers: Arc<[FaultCaller]>,
 }
 
-impl Writer {
+impl FaultWriter {
     /// Writes until it is told to stop. Answers the writes whose fate it does not know.
-    pub async fn run(mut self) -> Vec<(Write, Operation)> {
+    pub async fn run(mut self) -> Vec<(PlannedWrite, RecordedOperation)> {
         let mut unknown = Vec::new();
         let mut count = 0;
         while !self.recorder.stopped() {
@@ -143,16 +143,16 @@ impl Writer {
         unknown
     }
 
-    async fn write(&mut self, write: &Write) -> Operation {
+    async fn write(&mut self, write: &PlannedWrite) -> RecordedOperation {
         let (request_id, intent) = (write.request_id.clone(), write.intent.clone());
-        let mut operation = Operation { request_id, intent, tries: Vec::new() };
+        let mut operation = RecordedOperation { request_id, intent, tries: Vec::new() };
         let tries_max = if self.rng.chance(75) { TRIES_MAX } else { 1 };
         loop {
             let replica = self.rng.below(self.callers.len());
             let deadline =
                 if self.rng.chance(6) { Duration::from_millis(self.rng.between(1, HASTY_MS)) } else { TRY_MAX };
             let tried = write.attempt(&self.recorder, replica, &self.callers[replica], deadline).await;
-            let (goes_on, done) = (again(&tried.outcome), matches!(tried.outcome, Outcome::Acknowledged(_)));
+            let (goes_on, done) = (again(&tried.outcome), matches!(tried.outcome, OperationOutcome::Acknowledged(_)));
             operation.tries.push(tried);
             // The same request again, though it was answered: the answer must be the same.
             let curious = done && operation.tries.len() == 1 && self.rng.chance(8);
@@ -169,13 +169,13 @@ impl Writer {
         }
     }
 
-    fn learn(&self, operation: &Operation) {
+    fn learn(&self, operation: &RecordedOperation) {
         self.recorder.count_acknowledged();
         let Fate::Acknowledged(effect) = operation.fate() else { return };
         let number = |name: &str| name.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
         match (&operation.intent, &effect.version) {
             (Intent::Draft { policy, .. }, Some((name, _))) => {
-                self.recorder.add_version(policy, Known { number: number(name), published: false });
+                self.recorder.add_version(policy, KnownWrites { number: number(name), published: false });
             }
             (Intent::Publish { policy, version, activate }, _) => {
                 self.recorder.mark_published(policy, *version);
@@ -192,7 +192,7 @@ impl Writer {
     }
 
     /// Returns what it writes next.
-    fn next(&mut self, count: usize) -> Write {
+    fn next(&mut self, count: usize) -> PlannedWrite {
         let request_id = format!("s{}-w{}-{count}", self.plan.seed, self.number);
         let policy = self.rng.pick(&self.plan.policies).clone();
         let drafts = self.recorder.versions(&policy, false);
@@ -212,17 +212,17 @@ impl Writer {
             _ => None,
         };
         match intent {
-            Some(intent) => Write { request_id, intent, content: String::new() },
+            Some(intent) => PlannedWrite { request_id, intent, content: String::new() },
             None => self.draft(request_id),
         }
     }
 
-    fn draft(&mut self, request_id: String) -> Write {
+    fn draft(&mut self, request_id: String) -> PlannedWrite {
         let policy = self.rng.pick(&self.plan.policies).clone();
         let filler = usize::try_from(self.rng.between(1, self.plan.content_max_bytes)).expect("a small number");
         let content = format!("by: {request_id}\nfiller: {}\n", "x".repeat(filler));
         let digest = digest_of(content.as_bytes()).to_string();
-        Write { request_id, intent: Intent::Draft { policy, digest }, content }
+        PlannedWrite { request_id, intent: Intent::Draft { policy, digest }, content }
     }
 
     fn activation(&mut self, policy: String, published: &[i64]) -> Intent {

@@ -30,7 +30,7 @@ type goldenProof struct {
 func asLeaves(rows []goldenRow) map[string]leaf {
 	leaves := map[string]leaf{}
 	for _, row := range rows {
-		leaves[row.Policy] = leaf{row.Version, row.Digest, place{row.Epoch, row.Revision}}
+		leaves[row.Policy] = leaf{row.Version, row.Digest, position{row.Epoch, row.Revision}}
 	}
 	return leaves
 }

@@ -60,14 +60,14 @@ DEFECTS = {
     "a bundle without its activation": ("trust", "bundle.Activation == nil"),
     "a tombstone of another namespace": ("trust", "!strings.HasPrefix(name, prefix) || ", ""),
     "a message about another namespace": ("active_set_rules", 'message.Parent != "" && message.Parent != "namespaces/"+s.trust.namespace'),
-    "a cursor beside a document counts": ("active_set_rules", "placeOf(hint) != signed"),
+    "a cursor beside a document counts": ("active_set_rules", "positionOf(hint) != signed"),
     "what was not asked for is taken": ("active_set_rules", "!s.wants(active.policy)"),
     # Rules 3 to 6.
     "no root is compared": ("active_set_rules", "signed != root"),
     "no set proof is read": ("active_set_rules", "verifySetProof(setProof, signed, s.wanted, leavesOf(policies))", "nil"),
     "a set may go back": ("active_set_rules", "signed.isBefore(newest)"),
     "what was refused raises no mark": ("active_set_rules", "\ts.newestVerified = signed\n", ""),
-    "an activation at the place that is held": ("active_set_rules", "!s.place.isBefore(document.place)"),
+    "an activation at the position that is held": ("active_set_rules", "!s.position.isBefore(document.position)"),
     "an activation follows anything": ("collected", "change.previous != before {", "change.previous != before && false {"),
     "an activation moves a policy twice": ("collected", "seen[change.policy]"),
     "an activation states another version": (
@@ -83,9 +83,9 @@ DEFECTS = {
     "the future ends no freshness": ("freshness", "f.until = 0 // by a clock", "// by a clock"),
     "an expired checkpoint makes fresh": ("documents", "now >= c.exp"),
     "an expired snapshot stays fresh": ("active_set_rules", 's.freshness.end("")', ""),
-    "a replica that is behind must have a checkpoint": ("active_set_rules", "beat.ResumeUnknown"),
-    "after a refusal it resumes": ("subscriber", "s.refused, s.isAfresh = refused, true", "s.refused = refused"),
-    "a resume point that is gone is asked for again": ("subscriber", "s.isAfresh = s.isAfresh || isResumePointGone(err)", ""),
+    "a replica that is behind must have a checkpoint": ("active_set_rules", "heartbeat.ResumeUnknown"),
+    "after a refusal it resumes": ("subscriber", "s.refused, s.needsSnapshot = refused, true", "s.refused = refused"),
+    "a resume point that is gone is asked for again": ("subscriber", "s.needsSnapshot = s.needsSnapshot || isResumePointGone(err)", ""),
     "a refusal is not reported": ("subscriber", "message); report != nil {", "message); report == nil {"),
     "what is in force is not reported": ("subscriber", 'return s.report(s.heldCursor(), ""), nil', "return nil, nil"),
     "a change that the service did not apply is forgotten": ("subscriber", "return nil, broken", "return asked, nil"),
@@ -97,23 +97,36 @@ DEFECTS = {
     "a retired or unknown key signs statements": ("pinned_keys", 'state != "RETIRED" {', "false {"),
     "a statement from before the file": ("pinned_keys", 'states[kid] == ""'),
     "a revoked key comes back": ("pinned_keys", "p.revoked[statement.active] || p.dropped[statement.active]"),
-    "an older statement is taken": ("pinned_keys", "!p.newest.place.isBefore(statement.place)"),
-    "a serial is used twice": ("pinned_keys", "statement.place == p.newest.place && !bytes.Equal(statement.payload, p.newest.payload)"),
+    "an older statement is taken": ("pinned_keys", "!p.newest.position.isBefore(statement.position)"),
+    "a serial is used twice": ("pinned_keys", "statement.position == p.newest.position && !bytes.Equal(statement.payload, p.newest.payload)"),
     "statements of another store": ("pinned_keys", 'store != "" && statement.store != store'),
     "a revocation is not heard": ("pinned_keys", "p.revoked[stated.kid] = true", ""),
     "a new file forgets nothing": ("pinned_keys", "\tp.forget()\n}\n\n// dropOtherStore", "}\n\n// dropOtherStore"),
     "a statement has a key twice": ("key_statement", "m.ensure(!seen[stated.kid],", "m.ensure(true,"),
     "a file that changes is not read": ("key_file", "bytes.Equal(data, f.seen)", "bytes.Equal(data, f.seen) || true"),
     # Restarts.
-    "the mark is lost": ("state_directory", "held.remember(place{saved.Mark.Epoch, saved.Mark.Revision})", ""),
+    "the mark is lost": ("state_directory", "held.remember(position{saved.Mark.Epoch, saved.Mark.Revision})", ""),
     "the store is lost": ("state_directory", "held.trust.rememberStore(saved.Store)", ""),
     "a directory of another namespace": ("state_directory", "saved.Namespace != held.trust.namespace || ", ""),
     "the fingerprint is lost": ("subscriber", "Fingerprint: s.held.event", "Fingerprint: 0"),
 }  # fmt: skip
 
 
+def replacement(change):
+    """Returns the text that a defect replaces, and the text that stands there instead."""
+    _, old, *new = change
+    return (old, *new) if new else (f"if {old} {{", f"if false && ({old}) {{")
+
+
+def misplaced(build):
+    """Returns the defects whose anchor does not occur exactly once: they would break nothing."""
+    texts = {change[0]: (build / f"{change[0]}.go").read_text() for change in DEFECTS.values()}
+    counts = {name: texts[change[0]].count(replacement(change)[0]) for name, change in DEFECTS.items()}
+    return [f"{name}: its anchor occurs {count} times" for name, count in counts.items() if count != 1]
+
+
 def is_found(build, go, number, change, check_vectors):
-    file, old, new = change if len(change) == 3 else (change[0], f"if {change[1]} {{", f"if false && ({change[1]}) {{")
+    file, (old, new) = change[0], replacement(change)
     broken = build / "broken" / str(number)
     shutil.copytree(build, broken, ignore=shutil.ignore_patterns("broken", "watch", "check"))
     path = broken / f"{file}.go"

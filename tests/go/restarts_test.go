@@ -34,7 +34,7 @@ func wholeOf(each streamCase) []string {
 
 const notUsed = "the saved set is not used: "
 
-// olderStream is honest, and of an earlier place than the vectors end with.
+// olderStream is honest, and of an earlier position than the vectors end with.
 var olderStream = []string{"opened", "keys.1", "all.snapshot.p3", "all.heartbeat.p3"}
 
 // It comes back with the set, the fingerprint of its event, and the keys that statements brought.
@@ -47,9 +47,9 @@ func TestResume(t *testing.T) {
 		expect(t, !after.saysThat(notUsed) && after.holds() == before.holds(), "%s: holds %s: %s", name, after.holds(), after.talk())
 		asked := s.hub.askedSoFar()[0]
 		resume := asked.Targets[0].Resume
-		isSame := resume != nil && placeOf(resume) == *before.subscriber.held.place && resume.Fingerprint == before.subscriber.held.event
+		isSame := resume != nil && positionOf(resume) == *before.subscriber.held.position && resume.Fingerprint == before.subscriber.held.event
 		expect(t, isSame && resume.Fingerprint != 0, "%s: resumes at %v", name, resume)
-		isSame = placeOf(asked.KeyCursor) == before.subscriber.held.pinned.place() && asked.KeyCursor.Revision > 0
+		isSame = positionOf(asked.KeyCursor) == before.subscriber.held.pinned.position() && asked.KeyCursor.Revision > 0
 		expect(t, isSame, "%s: asks for key statements after %v", name, asked.KeyCursor)
 		expect(t, after.subscriber.state() == stale, "%s: nothing proves after a restart that it is the newest", name)
 	}

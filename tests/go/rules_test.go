@@ -25,12 +25,12 @@ func verdict(t *testing.T, held *activeSet, message any) string {
 	if !isWhole {
 		whole = asMessage(message)
 	}
-	before := []any{held.place, held.policies, held.event}
+	before := []any{held.position, held.policies, held.event}
 	_, err := held.apply(whole, rulesNow)
 	if why(t, err) == "" {
 		return ""
 	}
-	expect(t, reflect.DeepEqual(before, []any{held.place, held.policies, held.event}), "a refusal changes what is held")
+	expect(t, reflect.DeepEqual(before, []any{held.position, held.policies, held.event}), "a refusal changes what is held")
 	return asRefusal(err).state()
 }
 
@@ -96,7 +96,7 @@ func liesOfActivations(s *signer) []lie {
 		{"an activation from another version", diverged, s.activation(5, []move{{"a", 3, 2}}, heldAfter, nil)},
 		{"an activation without a root", rejected, s.activation(5, moveOfA, heldAfter, says{"active_set_root": nil})},
 		{"an activation to another set", diverged, s.activation(5, moveOfA, heldBefore, nil)},
-		{"an activation at the place that is held", diverged, s.activation(4, []move{{"c", 0, 1}}, withC, nil)},
+		{"an activation at the position that is held", diverged, s.activation(4, []move{{"c", 0, 1}}, withC, nil)},
 		{"an activation that states a change twice and hides another", rejected, hiding},
 		{"an activation without its bundle", rejected, with(func(part *pb.Activation) { part.Bundles = nil })},
 		{"an activation with one bundle more", rejected, with(func(part *pb.Activation) {
@@ -143,9 +143,9 @@ func TestFreshness(t *testing.T) {
 	isTaken := verdict(t, held, s.activation(5, moveOfA, heldAfter, nil)) == ""
 	expect(t, isTaken && held.freshness.until == until, "an activation moves the time")
 	expect(t, verdict(t, held, s.heartbeat(6, heldAfter, says{"iat": 100, "exp": 900})) == "", "a checkpoint that has expired is refused")
-	expect(t, held.isFresh(rulesNow) && held.place.revision == 6, "a checkpoint that has expired ends freshness, or moves nothing")
+	expect(t, held.isFresh(rulesNow) && held.position.revision == 6, "a checkpoint that has expired ends freshness, or moves nothing")
 	expect(t, verdict(t, held, s.heartbeat(7, heldAfter, says{"iat": 1_062, "exp": 1_900})) == "", "a checkpoint from the future is refused")
-	expect(t, !held.isFresh(rulesNow) && held.place.revision == 7, "a checkpoint from the future leaves it fresh, or moves nothing")
+	expect(t, !held.isFresh(rulesNow) && held.position.revision == 7, "a checkpoint from the future leaves it fresh, or moves nothing")
 	isTaken = verdict(t, held, s.heartbeat(7, heldAfter, says{"iat": 1_061})) == ""
 	expect(t, isTaken && held.isFresh(rulesNow), "a minute is too far ahead")
 	expect(t, verdict(t, held, s.heartbeat(8, heldBefore, nil)) == diverged && !held.isFresh(rulesNow), "a gap leaves it fresh")
@@ -166,7 +166,7 @@ func TestMark(t *testing.T) {
 	expect(t, verdict(t, held, s.snapshot(4, heldBefore, nil)) == diverged, "what is below the mark is taken")
 	held.beginStream()
 	isTaken := verdict(t, held, s.snapshot(5, heldAfter, nil)) == ""
-	expect(t, isTaken && held.place.revision == 5, "an honest snapshot does not repair it")
+	expect(t, isTaken && held.position.revision == 5, "an honest snapshot does not repair it")
 }
 
 // What is copied from another store and refused does not make a set of that store out of one that holds nothing.
@@ -218,7 +218,7 @@ func TestRevokedKeys(t *testing.T) {
 	expect(t, take(2, "RETIRED", "ACTIVE") != "", "a key statement makes a revoked key the active one")
 	expect(t, take(3, "ACTIVE", "PREPARED") == "" && pinned.trusted()[second] == nil, "a revoked key is trusted again")
 	restored := newPinnedKeys(asFile(jwks[0], jwks[2]), pinned.saved(), "")
-	expect(t, restored.place() == place{} && len(restored.trusted()) == 2, "statements outlive the file that they led on from")
+	expect(t, restored.position() == position{} && len(restored.trusted()) == 2, "statements outlive the file that they led on from")
 	pinned.replace(asFile(jwks[2]))
 	expect(t, len(pinned.trusted()) == 1 && len(pinned.saved().Dropped) == 2, "a new file does not end the trust in the keys before it")
 }

@@ -4,7 +4,7 @@
     tests/go/run.py [BINARY]            default: target/debug/policyhub
     tests/go/run.py --defects [WORD…]   only that each defect of defects.py is found, of those whose names have a word
 
-Exits 1 on any difference. Runs itself in target/tools/venv, and compiles in target/tools/go. scripts/tools.sh makes both.
+Exits 1 on any difference, and when the anchor of a defect does not occur exactly once. Runs itself in target/tools/venv, and compiles in target/tools/go. scripts/tools.sh makes both.
 """
 
 import os
@@ -12,6 +12,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+
+import defects
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / "target" / "tools" / "venv"
@@ -72,9 +74,9 @@ def check_server(binary):
 
 def main():
     compile_all()
+    if misplaced := defects.misplaced(BUILD):
+        sys.exit("\n".join(misplaced))
     if sys.argv[1:2] == ["--defects"]:
-        import defects
-
         print(f"go: {defects.check(BUILD, go, check_vectors, sys.argv[2:])} defects were found")
         return
     binary = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target" / "debug" / "policyhub").resolve()

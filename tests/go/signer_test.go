@@ -90,7 +90,7 @@ func cursorAt(revision int64) *pb.Cursor { return &pb.Cursor{Epoch: 1, Revision:
 func leavesAt(held inForce) map[string]leaf {
 	leaves := map[string]leaf{}
 	for policy, at := range held {
-		leaves[policy] = leaf{at[0], digestOf(contentOf(policy, at[0])), place{1, at[1]}}
+		leaves[policy] = leaf{at[0], digestOf(contentOf(policy, at[0])), position{1, at[1]}}
 	}
 	return leaves
 }

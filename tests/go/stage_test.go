@@ -93,9 +93,9 @@ func (s *stage) steps(names ...string) []step {
 	return steps
 }
 
-// setAt says what was in force at a place, of the policies in a filter; empty: nothing is held.
-func (s *stage) setAt(place string, filter []string) string {
-	found, isThere := s.vectors.Sets[place]
+// setAt says what was in force at a position, of the policies in a filter; empty: nothing is held.
+func (s *stage) setAt(position string, filter []string) string {
+	found, isThere := s.vectors.Sets[position]
 	if !isThere {
 		return "nothing"
 	}
@@ -119,7 +119,7 @@ type player struct {
 	subscriber *subscriber
 	mutex      sync.Mutex
 	said       []string
-	moves      []place
+	moves      []position
 	// broken: what applying a change fails with.
 	broken error
 }
@@ -150,7 +150,7 @@ func (p *player) apply(change *change) error {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if change.kind != "SAVED" {
-		p.moves = append(p.moves, change.place)
+		p.moves = append(p.moves, change.position)
 	}
 	return p.broken
 }
@@ -178,10 +178,10 @@ func (p *player) holds() string {
 	p.subscriber.mutex.Lock()
 	defer p.subscriber.mutex.Unlock()
 	held := p.subscriber.held
-	if held.place == nil {
+	if held.position == nil {
 		return "nothing"
 	}
-	lines := []string{held.place.String()}
+	lines := []string{held.position.String()}
 	for _, policy := range inOrder(held.policies) {
 		lines = append(lines, fmt.Sprintf("%s %d %s %v", policy.policy, policy.version, policy.digest, policy.since))
 	}

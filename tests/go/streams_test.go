@@ -26,7 +26,7 @@ func isReported(hub *scriptedHub, p *player) bool {
 	p.subscriber.mutex.Lock()
 	defer p.subscriber.mutex.Unlock()
 	held := p.subscriber.held
-	isOfHeld := held.place != nil && placeOf(last.Cursor) == *held.place && last.Digest == held.digest()
+	isOfHeld := held.position != nil && positionOf(last.Cursor) == *held.position && last.Digest == held.digest()
 	return isOfHeld && last.Status == pb.ApplyStatus_APPLY_STATUS_APPLIED
 }
 
@@ -72,15 +72,15 @@ func playCase(s *stage, each streamCase) int {
 	return rejections
 }
 
-// checkMoves checks that no place came after a later one, and that each is one of the history.
+// checkMoves checks that no position came after a later one, and that each is one of the history.
 func checkMoves(s *stage, each streamCase, p *player) {
-	places := map[place]bool{}
+	positions := map[position]bool{}
 	for _, set := range s.vectors.Sets {
-		places[place{set.Epoch, set.Revision}] = true
+		positions[position{set.Epoch, set.Revision}] = true
 	}
 	for index, move := range p.moves {
 		expect(s.t, index == 0 || !move.isBefore(p.moves[index-1]), "%s: goes back: %v", each.Name, p.moves)
-		expect(s.t, places[move], "%s: %v is no place", each.Name, move)
+		expect(s.t, positions[move], "%s: %v is no position", each.Name, move)
 	}
 }
 

@@ -22,7 +22,7 @@ use policyhub::client::pb;
 use crate::harness::calls::NAMESPACE;
 use crate::harness::{Database, Hub};
 use crate::tls::certificate;
-use case::{Case, HANG_MAX, say_unread};
+use case::{AbuseCase, HANG_MAX, say_unread};
 
 /// Fewer cases would be less than was promised.
 const CASES_MIN: usize = 300;
@@ -33,7 +33,7 @@ const IMPATIENT: &[&str] =
     &["--handshake-timeout-ms", "300", "--keepalive-interval-ms", "300", "--keepalive-timeout-ms", "300"];
 
 /// Plays every case against one server; all that go wrong are told at once.
-async fn play(hub: &mut Hub, cases: &[Case]) {
+async fn play(hub: &mut Hub, cases: &[AbuseCase]) {
     let address = hub.grpc.split_once("//").expect("a URL").1.to_owned();
     serves(hub).await.expect("a server");
     let before = resident_kib(hub);

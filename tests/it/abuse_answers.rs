@@ -2,11 +2,11 @@
 
 use policyhub::client::pb;
 
-use crate::abuse::hpack::Reader;
+use crate::abuse::hpack::HpackReader;
 use crate::abuse::{resident_kib, unharmed};
 use crate::harness::callers::{grant, issue};
 use crate::harness::calls::{NAMESPACE, policy, release};
-use crate::harness::frames::{END_STREAM, Frame, HEADERS, Peer, RST_STREAM, WINDOW_UPDATE};
+use crate::harness::frames::{END_STREAM, HEADERS, Peer, RST_STREAM, WINDOW_UPDATE, WireFrame};
 use crate::harness::http::metric;
 use crate::harness::subscribing::eventually;
 use crate::harness::{Hub, on_both_databases};
@@ -42,9 +42,9 @@ async fn unread(hub: &Hub, token: &str, (path, message): (&str, &[u8]), calls: u
     for number in 0..calls {
         peer.call(number * 2 + 1, path, Some(token), message).await;
     }
-    let (mut header_fields, mut answered) = (Reader::default(), Vec::new());
+    let (mut header_fields, mut answered) = (HpackReader::default(), Vec::new());
     for _ in 0..calls {
-        let Frame { flags, stream, payload, .. } = peer.until(HEADERS).await.expect("a connection that lives");
+        let WireFrame { flags, stream, payload, .. } = peer.until(HEADERS).await.expect("a connection that lives");
         let fields = header_fields.read(&payload);
         if flags & END_STREAM == 0 {
             answered.push(stream);

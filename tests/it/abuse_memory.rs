@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use policyhub::client::pb;
 use tonic::Code;
 
-use crate::abuse::hpack::Reader;
+use crate::abuse::hpack::HpackReader;
 use crate::abuse::unharmed;
 use crate::harness::callers::{caller, grant, issue};
 use crate::harness::calls::{NAMESPACE, draft_request, policy, refused};
-use crate::harness::frames::{DATA, Frame, HEADERS, Peer, headers};
+use crate::harness::frames::{DATA, HEADERS, Peer, WireFrame, headers};
 use crate::harness::raw::{call, channel, reason};
 use crate::harness::subscribing::eventually;
 use crate::harness::{Hub, on_both_databases, peak_kib};
@@ -53,8 +53,8 @@ async fn attack(hub: &mut Hub, who: &str, token: &str, (method, message): (&str,
 }
 
 /// Returns what an answer without a body says.
-fn grpc_status(answer: &Frame) -> Option<String> {
-    let fields = Reader::default().read(&answer.payload);
+fn grpc_status(answer: &WireFrame) -> Option<String> {
+    let fields = HpackReader::default().read(&answer.payload);
     fields.into_iter().find(|(name, _)| name == "grpc-status").map(|(_, value)| value)
 }
 

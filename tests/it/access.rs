@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::callers::{caller, grant, issue, namespace};
-use crate::harness::raw::{Raw, reason};
+use crate::harness::raw::{BytesCodec, reason};
 use crate::harness::{Hub, on_both_databases};
 
 /// Which roles may call what; "*" any caller, and for what concerns the whole store the same roles, granted on `*`.
@@ -119,12 +119,12 @@ fn nested(message: &mut DynamicMessage, field: &str, inner: &str, text: &str) {
 }
 
 /// One caller's connection.
-struct Caller {
+struct RoleCaller {
     grpc: tonic::client::Grpc<tonic::transport::Channel>,
     token: Option<String>,
 }
 
-impl Caller {
+impl RoleCaller {
     async fn new(hub: &Hub, token: Option<String>) -> Self {
         let channel = tonic::transport::Endpoint::from_shared(hub.grpc.clone()).expect("an address");
         Self { grpc: tonic::client::Grpc::new(channel.connect().await.expect("a connection")), token }
@@ -139,7 +139,7 @@ impl Caller {
         }
         self.grpc.ready().await.expect("ready");
         let path = path.parse().expect("a path");
-        let answer = self.grpc.server_streaming(asked, path, Raw).await;
+        let answer = self.grpc.server_streaming(asked, path, BytesCodec).await;
         let mut stream = match answer {
             Ok(answer) => answer.into_inner(),
             Err(status) => return status,
@@ -171,8 +171,8 @@ on_both_databases! {
         }
         for (name, _) in ROLES {
             let token = |subject: &str| Some(issue(&hub, &["--subject", subject, "--ttl", "1h"]));
-            let mut here = Caller::new(&hub, token(&format!("{name}-here"))).await;
-            let mut everywhere = Caller::new(&hub, token(&format!("{name}-all"))).await;
+            let mut here = RoleCaller::new(&hub, token(&format!("{name}-here"))).await;
+            let mut everywhere = RoleCaller::new(&hub, token(&format!("{name}-all"))).await;
             for method in methods() {
                 let allowed = may(method.name(), name);
                 let status = here.call(&method, "namespaces/default").await;
@@ -199,7 +199,7 @@ on_both_databases! {
         let callers = [("nobody", of("nobody")), ("stranger", of("stranger"))];
         for (who, token) in callers {
             let mut answers = BTreeMap::new();
-            let mut caller = Caller::new(&hub, token).await;
+            let mut caller = RoleCaller::new(&hub, token).await;
             for method in methods() {
                 let hidden = caller.call(&method, "namespaces/hidden").await;
                 let absent = caller.call(&method, "namespaces/absent").await;
@@ -230,7 +230,7 @@ on_both_databases! {
 
     /// Without a credential nothing is told at all.
     async fn nobody_is_told_anything(hub: Hub) {
-        let mut caller = Caller::new(&hub, None).await;
+        let mut caller = RoleCaller::new(&hub, None).await;
         for method in methods() {
             let status = caller.call(&method, "namespaces/default").await;
             assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, "TOKEN_MISSING"));

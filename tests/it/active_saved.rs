@@ -135,13 +135,13 @@ on_both_databases! {
 }
 
 /// A hostile server, and where what it says is saved.
-struct Scene {
+struct SavedSetFixture {
     hostile: HostileServer,
     address: String,
     dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl SavedSetFixture {
     async fn new() -> Self {
         let (hostile, address) = HostileServer::listen().await;
         let dir = tempfile::tempdir().expect("a directory");
@@ -171,7 +171,7 @@ fn page(hostile: &HostileServer, revision: i64) -> pb::ListActiveResponse {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_lies_about_the_set_is_refused() {
-    let scene = Scene::new().await;
+    let scene = SavedSetFixture::new().await;
     let (now, before) = (page(&scene.hostile, 10), page(&scene.hostile, 8));
     let first = |page: &pb::ListActiveResponse| pb::ListActiveResponse {
         bundles: page.bundles[..1].to_vec(),
@@ -222,7 +222,7 @@ async fn a_hub_that_lies_about_the_set_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_expired_says_until_when() {
-    let scene = Scene::new().await;
+    let scene = SavedSetFixture::new().await;
     let signer = &scene.hostile.signer;
     let expired = signer.token(TYP_CHECKPOINT, &signer.checkpoint((1, 10), &versions(10), 2_000, 900));
     let (code, said) = scene.save(&[pb::ListActiveResponse { checkpoint: expired, ..page(&scene.hostile, 10) }]);
@@ -249,7 +249,7 @@ fn cut_down(out: &Path, kept: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_saved_set_is_not_the_set() {
-    let scene = Scene::new().await;
+    let scene = SavedSetFixture::new().await;
     let (out, keys) = (scene.path("out"), text(&scene.path("keys.json")));
     let whole = || {
         let (code, said) = scene.save(&[page(&scene.hostile, 10)]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use policyhub::client::{Client, pb};
 use serde_json::Value;
 
-use crate::harness::agents::{AGENT, Agent, command, folder, in_force, is, once, revision, status};
+use crate::harness::agents::{AGENT, AgentProcess, command, folder, in_force, is, once, revision, status};
 use crate::harness::calls::{activate, deactivate, publish};
 use crate::harness::subscribing::{at, convergence, counts, digest_at, eventually, subscribers};
 use crate::harness::watching::LIVELY;
@@ -70,7 +70,7 @@ on_both_databases! {
     async fn files_follow_the_active_set(hub: Hub) {
         let mut hub = hub;
         let (client, folder) = (hub.client().await, folder(&hub));
-        let agent = Agent::start(&hub, &folder, &[]);
+        let agent = AgentProcess::start(&hub, &folder, &[]);
         agent.said("nothing is active", |event| event["event"] == "applied").await;
         assert_eq!(in_force(&folder).expect("a set").contents, [], "an empty set is one");
 
@@ -112,7 +112,7 @@ on_both_databases! {
         );
         let mut line = command(&hub, &folder, &["--hook", &hook, "--label", "zone=a"]);
         line.env("POLICYHUB_TOKEN", hub.token());
-        let agent = Agent::spawn(line);
+        let agent = AgentProcess::spawn(line);
         agent.applied(first).await;
         let second = release(&client, "p", "a: 2").await;
         agent.rejected(second).await;
@@ -137,7 +137,7 @@ on_both_databases! {
         let (client, folder) = (hub.client().await, folder(&hub));
         let hook = SlowHook::new(&hub);
         let first = release(&client, "p", "a: 0").await;
-        let agent = Agent::start(&hub, &folder, &["--hook", &hook.command()]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook.command()]);
         agent.applied(first).await;
         is(&folder, "READY").await;
         hook.hold();
@@ -165,7 +165,7 @@ on_both_databases! {
         let (client, folder) = (hub.client().await, folder(&hub));
         let hook = SlowHook::new(&hub);
         let mut expected = vec![release(&client, "p", "a: 0").await];
-        let agent = Agent::start(&hub, &folder, &["--every-activation", "--hook", &hook.command()]);
+        let agent = AgentProcess::start(&hub, &folder, &["--every-activation", "--hook", &hook.command()]);
         agent.applied(expected[0]).await;
         hook.hold();
         // More than are verified ahead.
@@ -189,7 +189,7 @@ on_both_databases! {
         let hook = format!("echo \"$POLICYHUB_REVISION\" >> '{}'", calls.display());
         let called = || fs::read_to_string(&calls).unwrap_or_default().lines().count();
         let first = release(&client, "p", "a: 1").await;
-        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         agent.applied(first).await;
         applied_there(&client, first).await;
         let mut hub = hub;
@@ -201,21 +201,21 @@ on_both_databases! {
         agent.end("KILL").await;
 
         // Without a server, what was in force is; and the hook, which accepted it, is not asked again.
-        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         is(&folder, "STALE").await;
         assert_eq!((revision(&folder), called()), (Some(first), 1));
         agent.end("KILL").await;
 
         // Also when a hand removed it: the set is written again from what was verified.
         fs::remove_dir_all(folder.join("sets")).expect("removed");
-        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         agent.applied(first).await;
         assert_eq!((revision(&folder), called()), (Some(first), 2));
 
         let hub = hub.restart().await;
         let client = hub.client().await;
         agent.end("KILL").await;
-        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         let second = release(&client, "p", "a: 2").await;
         agent.applied(second).await;
         applied_there(&client, second).await;
@@ -272,7 +272,7 @@ async fn some_policies_and_another_choice_after_a_restart() {
 async fn a_folder_has_one_agent_and_one_namespace() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let folder = folder(&hub);
-    let agent = Agent::start(&hub, &folder, &[]);
+    let agent = AgentProcess::start(&hub, &folder, &[]);
     agent.said("it began", |event| event["event"] == "applied").await;
     let second = once(&hub, &folder, &[]).await;
     assert_eq!(second.status.code(), Some(1));
@@ -301,7 +301,7 @@ async fn what_the_disk_refuses_is_said_and_tried_again() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let (client, folder) = (hub.client().await, folder(&hub));
     let first = release(&client, "p", "a: 1").await;
-    let agent = Agent::start(&hub, &folder, &[]);
+    let agent = AgentProcess::start(&hub, &folder, &[]);
     agent.applied(first).await;
     // Tests may run as root, whom no mode stops: a file in the place of the directory does.
     let (sets, aside) = (folder.join("sets"), folder.join("aside"));
@@ -327,7 +327,7 @@ async fn a_token_is_read_again_when_it_was_renewed() {
     let first = release(&client, "p", "a: 1").await;
     let token = hub.dir.path().join("agent.token");
     fs::write(&token, "not.a.token").expect("written");
-    let agent = Agent::start(&hub, &folder, &["--token-file", &token.display().to_string()]);
+    let agent = AgentProcess::start(&hub, &folder, &["--token-file", &token.display().to_string()]);
     agent
         .said("it is not let in", |event| {
             event["event"] == "state"

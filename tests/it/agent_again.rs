@@ -6,10 +6,10 @@ use std::path::Path;
 use policyhub::client::pb;
 use serde_json::Value;
 
-use crate::harness::agents::{AGENT, Agent, command, folder, is, once, revision, status};
+use crate::harness::agents::{AGENT, AgentProcess, command, folder, is, once, revision, status};
 use crate::harness::callers::{grant, issue};
 use crate::harness::calls::{activate, draft, publish};
-use crate::harness::disk_error::{ENOSPC, FailingDisk, Operation};
+use crate::harness::disk_error::{DiskOperation, ENOSPC, FailingDisk};
 use crate::harness::subscribing::{counts, eventually, subscribers};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub, on_both_databases};
@@ -29,7 +29,7 @@ on_both_databases! {
         let hook = format!(
             "test $POLICYHUB_REVISION -le {base} -o -e '{}' || {{ echo broken; exit 3; }}", mended.display()
         );
-        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         agent.applied(base).await;
         let bad = activate(&client, "p", second).await;
         agent.rejected(bad).await;
@@ -53,7 +53,7 @@ on_both_databases! {
         let version = publish(&client, "p", "a: 1").await.version;
         let hook = format!("echo \"$POLICYHUB_REVISION $POLICYHUB_CHANGED\" >> '{}'", calls.display());
         let mut expected = vec![activate(&client, "p", version).await];
-        let agent = Agent::start(&hub, &folder, &["--every-activation", "--hook", &hook]);
+        let agent = AgentProcess::start(&hub, &folder, &["--every-activation", "--hook", &hook]);
         agent.applied(expected[0]).await;
         for _ in 0..5 {
             expected.push(activate(&client, "p", version).await);
@@ -68,7 +68,7 @@ on_both_databases! {
 /// Nothing new can be written below the folder but where room was given back; what has its room already can be written over.
 fn fill(disk: &FailingDisk) {
     let new = ["status.json.new", "mark.json.new", "active.json", "content.yaml", "manifest.jws"];
-    disk.fail_all(&[Operation::Write], ENOSPC, &new);
+    disk.fail_all(&[DiskOperation::Write], ENOSPC, &new);
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_full_disk_is_said_in_the_file_that_probes_read_and_heals() {
     for (step, every_activation) in [&[][..], &["--every-activation"]].into_iter().enumerate() {
         let mut line = command(&hub, &folder, every_activation);
         line.envs(disk.environment());
-        let agent = Agent::spawn(line);
+        let agent = AgentProcess::spawn(line);
         is(&folder, "READY").await;
         fill(&disk);
         let newer = release(&format!("b: {step}")).await;
@@ -120,7 +120,7 @@ async fn a_policy_that_does_not_exist_is_said_until_it_is_made() {
     assert!(!said.contains("drafted does not exist"), "{said}");
     assert_eq!(status(&folder)["missing"], Value::from(vec!["typo"]));
 
-    let agent = Agent::start(&hub, &folder, &asked);
+    let agent = AgentProcess::start(&hub, &folder, &asked);
     is(&folder, "READY").await;
     let made = publish(&client, "typo", "a: 1").await.version;
     let revision = activate(&client, "typo", made).await;

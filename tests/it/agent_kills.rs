@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use policyhub::client::Client;
 
-use crate::harness::agents::{Agent, command, folder, in_force, once, revision};
+use crate::harness::agents::{AgentProcess, command, folder, in_force, once, revision};
 use crate::harness::calls::{activate, publish};
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::LIVELY;
@@ -135,7 +135,7 @@ async fn killed_in_a_command_it_runs_the_command_again() {
 
     // The server need not be there for it: what is in force is announced, not put back.
     hub.kill().await;
-    let agent = Agent::start(&hub, &folder, &["--hook", &note]);
+    let agent = AgentProcess::start(&hub, &folder, &["--hook", &note]);
     eventually("the hook is run again", async || fs::read_to_string(&calls).expect("calls").lines().count() == 4).await;
     let called: Vec<i64> =
         fs::read_to_string(&calls).expect("calls").lines().map(|line| line.parse().expect("a revision")).collect();
@@ -143,7 +143,7 @@ async fn killed_in_a_command_it_runs_the_command_again() {
     agent.end("KILL").await;
     let hub = hub.restart().await;
     let third = activate(&hub.client().await, "p", 3).await;
-    let agent = Agent::start(&hub, &folder, &["--hook", &note]);
+    let agent = AgentProcess::start(&hub, &folder, &["--hook", &note]);
     agent.applied(third).await;
     assert_eq!(fs::read_to_string(&calls).expect("calls").lines().count(), 5, "once for what is new");
 }
@@ -156,7 +156,7 @@ async fn killed_again_and_again_it_never_goes_back() {
     versions(&client, 2).await;
     let mut highest = None;
     for kill in 0..KILLS {
-        let agent = Agent::start(&hub, &folder, &["--hook", "true"]);
+        let agent = AgentProcess::start(&hub, &folder, &["--hook", "true"]);
         // Some while it starts, some while it takes the newest, some later: the moment is not ours to choose.
         for version in [1, 2] {
             activate(&client, "p", version).await;
@@ -168,7 +168,7 @@ async fn killed_again_and_again_it_never_goes_back() {
         highest = found;
     }
     let last = activate(&client, "p", 1).await;
-    let agent = Agent::start(&hub, &folder, &["--hook", "true"]);
+    let agent = AgentProcess::start(&hub, &folder, &["--hook", "true"]);
     agent.applied(last).await;
     assert!(fs::read_dir(folder.join("sets")).expect("listed").count() <= 4, "what kills left is gone");
 }

@@ -20,12 +20,12 @@ use crate::harness::{Database, Hub, on_both_databases};
 const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
 
 /// A copy of a database, as it was when its server had ended.
-enum Copy {
+enum CopyKind {
     Sqlite { copy: PathBuf, database: PathBuf },
     Postgres { copy: String, database: String },
 }
 
-impl Copy {
+impl CopyKind {
     fn take(hub: &Hub, database: Database) -> Self {
         match database {
             Database::Sqlite => {
@@ -133,7 +133,7 @@ on_both_databases! {
         let hub = Hub::start_with(database, LIVELY).await;
         publish(&hub.client().await, "p", "a: 1").await;
         let mut copy = None;
-        let hub = between(hub, |hub| copy = Some(Copy::take(hub, database))).await;
+        let hub = between(hub, |hub| copy = Some(CopyKind::take(hub, database))).await;
         let copy = copy.expect("a copy");
         let client = hub.client().await;
         // Seen here, and lost.

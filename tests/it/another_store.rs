@@ -8,7 +8,7 @@ use policyhub::client::pb;
 use policyhub::client::signing::KeySet;
 use serde_json::Value;
 
-use crate::harness::agents::{Agent, in_force, is, status};
+use crate::harness::agents::{AgentProcess, in_force, is, status};
 use crate::harness::calls::release;
 use crate::harness::copies::run;
 use crate::harness::watching::{LIVELY, keys};
@@ -73,14 +73,14 @@ on_both_databases! {
         for (index, (what, before, after, damage)) in cases.into_iter().enumerate() {
             let folder = hub.dir.path().join(format!("folder-{index}"));
             let with = |policies: &'static [&str]| [&["--jwks", &jwks], policies].concat();
-            let agent = Agent::start(&hub, &folder, &with(before));
+            let agent = AgentProcess::start(&hub, &folder, &with(before));
             is(&folder, "READY").await;
             agent.end("TERM").await;
             let own = store_in(&kept(&folder, "mark.json"));
             let held = in_force(&folder).expect("a set");
             damage(&folder);
 
-            let agent = Agent::start(&other, &folder, &with(after));
+            let agent = AgentProcess::start(&other, &folder, &with(after));
             is(&folder, "DIVERGED").await;
             agent.end("TERM").await;
             assert_eq!(in_force(&folder).expect("a set"), held, "{what}: what was in force stays");
@@ -88,7 +88,7 @@ on_both_databases! {
             assert!(problem.contains(" is signed for store ") && problem.ends_with(&own), "{what}: {problem}");
             assert_eq!(store_in(&kept(&folder, "mark.json")), own, "{what}");
 
-            let agent = Agent::start(&hub, &folder, &with(after));
+            let agent = AgentProcess::start(&hub, &folder, &with(after));
             is(&folder, "READY").await;
             agent.end("TERM").await;
             let contents = in_force(&folder).expect("a set").contents;
@@ -105,12 +105,12 @@ on_both_databases! {
         let own = store_of(&hub).await;
         let folder = hub.dir.path().join("folder");
         let arguments = ["--jwks", &jwks, "--store", &own];
-        let agent = Agent::start(&other, &folder, &arguments);
+        let agent = AgentProcess::start(&other, &folder, &arguments);
         is(&folder, "DIVERGED").await;
         agent.end("TERM").await;
         assert!(in_force(&folder).is_none(), "nothing of another store");
 
-        let agent = Agent::start(&hub, &folder, &arguments);
+        let agent = AgentProcess::start(&hub, &folder, &arguments);
         is(&folder, "READY").await;
         agent.end("TERM").await;
         let contents = in_force(&folder).expect("a set").contents;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::calls::{create, draft, events, release};
 use crate::harness::copies::{backup, document, fails, heads, mode, names, on, run};
-use crate::harness::disk_error::{EIO, ENOSPC, EROFS, Operation};
+use crate::harness::disk_error::{DiskOperation, EIO, ENOSPC, EROFS};
 use crate::harness::postgres::Cluster;
 use crate::harness::watching::{self, LIVELY};
 use crate::harness::{Database, Hub};
@@ -119,12 +119,12 @@ async fn a_full_disk_leaves_nothing_half_written() {
     };
     let mut failures = 0;
     for (operation, first, errno) in [
-        (Operation::Write, 1, ENOSPC),
-        (Operation::Write, 40, ENOSPC),
-        (Operation::ShortWrite, 30, ENOSPC),
-        (Operation::Sync, 1, EIO),
-        (Operation::Truncate, 1, EIO),
-        (Operation::Open, 1, EROFS),
+        (DiskOperation::Write, 1, ENOSPC),
+        (DiskOperation::Write, 40, ENOSPC),
+        (DiskOperation::ShortWrite, 30, ENOSPC),
+        (DiskOperation::Sync, 1, EIO),
+        (DiskOperation::Truncate, 1, EIO),
+        (DiskOperation::Open, 1, EROFS),
     ] {
         disk.fail(operation, first, 0, errno, &[".unfinished"]);
         fails(line(), "no backup was made");

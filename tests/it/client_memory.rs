@@ -5,7 +5,7 @@
 use policyhub::client::pb::watch_active_response::Message;
 use tonic::{Code, Status};
 
-use crate::harness::agents::Agent;
+use crate::harness::agents::AgentProcess;
 use crate::harness::hostile_server::{Act, HostileServer, frame, send};
 use crate::harness::hub::binary;
 use crate::harness::subscribing::eventually;
@@ -37,7 +37,7 @@ async fn an_agent_stays_small() {
     let mut command = binary();
     command.args(["--server", &address, "--token", "t", "--namespace", &hostile.signer.namespace.to_string()]);
     command.args(["agent", "--output", "json", "--subscriber-id", "small", "--dir"]).arg(folder.path());
-    let agent = Agent::spawn(command);
+    let agent = AgentProcess::spawn(command);
     let asked = |hostile: &HostileServer| hostile.script().asked.len();
     eventually("the agent asks", async || asked(&hostile) > 0).await;
     let before = agent.peak_kib();

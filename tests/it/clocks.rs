@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::agents::{self, Agent, folder, is, status};
+use crate::harness::agents::{self, AgentProcess, folder, is, status};
 use crate::harness::calls::{activate, head, publish, release};
 use crate::harness::postgres::Cluster;
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
@@ -60,7 +60,7 @@ on_both_databases! {
         let folder = folder(&hub);
         let mut command = agents::command(&hub, &folder, &[]);
         clock::preload(hub.dir.path(), &mut command);
-        let agent = Agent::spawn(command);
+        let agent = AgentProcess::spawn(command);
         is(&folder, "READY").await;
         for _ in 0..2 {
             clock::shift(hub.dir.path(), -HOUR);

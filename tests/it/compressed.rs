@@ -16,7 +16,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use crate::abuse::unharmed;
 use crate::harness::callers::issue;
 use crate::harness::calls::{draft_request, policy};
-use crate::harness::http2::{Answer, framed, post};
+use crate::harness::http2::{Http2Answer, framed, post};
 use crate::harness::raw::{channel, reason};
 use crate::harness::{Database, Hub, peak_kib};
 
@@ -43,12 +43,12 @@ fn bomb(mebibytes: usize) -> Vec<u8> {
     [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], &block.repeat(mebibytes)[..]].concat()
 }
 
-async fn ask(hub: &Hub, path: &str, encoding: &str, body: Vec<u8>) -> Answer {
+async fn ask(hub: &Hub, path: &str, encoding: &str, body: Vec<u8>) -> Http2Answer {
     post(hub, path, &[("content-type", "application/grpc"), ("grpc-encoding", encoding)], body).await
 }
 
 /// Code and reason of an answer.
-fn refusal(answer: &Answer) -> (Code, String) {
+fn refusal(answer: &Http2Answer) -> (Code, String) {
     let headers = if answer.trailers.is_empty() { &answer.headers } else { &answer.trailers };
     let status = tonic::Status::from_header_map(headers).expect("a status");
     (status.code(), reason(&status))

@@ -9,12 +9,12 @@ use tonic::Code;
 
 use crate::harness::callers::try_grant;
 use crate::harness::calls::{
-    NAMESPACE, Named, activate, deactivate, draft, head, publish, refused, refused_fields, release,
+    NAMESPACE, NamedEvent, activate, deactivate, draft, head, publish, refused, refused_fields, release,
 };
-use crate::harness::idp::{Answer, Idp, Key, jwks, reloaded, wait_until};
+use crate::harness::idp::{Idp, IdpAnswer, IdpKey, jwks, reloaded, wait_until};
 use crate::harness::subscribing::{
-    Stream, applied, at, convergence, counts, digest_at, eventually, rejected, subscribe, subscriber, subscriber_name,
-    watch_request,
+    SubscriberStream, applied, at, convergence, counts, digest_at, eventually, rejected, subscribe, subscriber,
+    subscriber_name, watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY};
 use crate::harness::{Database, Hub, on_both_databases};
@@ -32,7 +32,7 @@ async fn two_versions(client: &Client) -> i64 {
 }
 
 fn ids(subscribers: &[pb::Subscriber]) -> Vec<String> {
-    subscribers.iter().map(Named::id).collect()
+    subscribers.iter().map(NamedEvent::id).collect()
 }
 
 async fn report(client: &Client, request: pb::ReportStatusRequest) {
@@ -40,7 +40,7 @@ async fn report(client: &Client, request: pb::ReportStatusRequest) {
 }
 
 /// Returns a fleet under numbered ids.
-async fn fleet(client: &Client, prefix: &str, size: usize) -> Vec<Stream> {
+async fn fleet(client: &Client, prefix: &str, size: usize) -> Vec<SubscriberStream> {
     let mut opening = JoinSet::new();
     for number in 0..size {
         let (client, id) = (client.clone(), format!("{prefix}{number:02}"));
@@ -319,7 +319,7 @@ async fn operators_ask_by_commands() {
 /// A report that is refused for its token is said, while the stream that began with it goes on; so is the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_says_that_its_reports_are_refused() {
-    let (old, new) = (Key::new(1), Key::new(2));
+    let (old, new) = (IdpKey::new(1), IdpKey::new(2));
     let idp = Idp::of(&[&old]);
     // Streams are asked again so late that this one goes on.
     let issuers = idp.setting();
@@ -338,7 +338,7 @@ async fn a_watch_says_that_its_reports_are_refused() {
         .spawn()
         .expect("the binary runs");
     eventually("it reports", async || counts(&client, first).await == [1, 0, 0, 0]).await;
-    idp.answer(Answer::Body(jwks(&[&new])));
+    idp.answer(IdpAnswer::Body(jwks(&[&new])));
     wait_until(&hub.client_with(Some(new.token("shop"))).await, None).await;
     let second = activate(&client, "p", 2).await;
     eventually("it says that nobody hears it", async || {

@@ -6,11 +6,11 @@ use policyhub::client::{Client, pb};
 use crate::harness::calls::{activate, policy, publish, release};
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{
-    Stream, applied, at, convergence, counts, eventually, rejected, subscriber, watch_request,
+    SubscriberStream, applied, at, convergence, counts, eventually, rejected, subscriber, watch_request,
 };
 use crate::harness::watching::LIVELY;
 
-async fn watch(client: &Client, id: &str, policies: &[&str]) -> Stream {
+async fn watch(client: &Client, id: &str, policies: &[&str]) -> SubscriberStream {
     client.watch_active(watch_request(id, policies)).await.expect("a watch")
 }
 

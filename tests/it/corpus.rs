@@ -35,14 +35,14 @@ async fn postgres() {
 
 async fn replay_through(database: Database) {
     let _turn = TURN.lock().await;
-    let mut table = table::Table::new(database);
-    let history = Arc::new(history::History::unpack());
+    let mut table = table::CorpusTable::new(database);
+    let history = Arc::new(history::CorpusHistory::unpack());
     history.describe(&mut table);
     let hub = Hub::start_with(database, &["--heartbeat-interval-ms", "100"]).await;
     let client = hub.client().await;
-    let keys = keys::Keys::of(&client).await;
+    let keys = keys::CorpusKeys::of(&client).await;
 
-    let watcher = watcher::Watcher::start(&client, &keys).await;
+    let watcher = watcher::CorpusWatcher::start(&client, &keys).await;
     let published = publisher::run(&client, &history, &mut table).await;
     let watched = watcher.level_at(published.last_revision).await;
     watched.describe(published.ended, &mut table);

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::harness::calls::{Revision as _, draft_request, policy, try_activate};
 use crate::harness::copies::with_suffix;
-use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, HANGS, Operation};
+use crate::harness::disk_error::{DiskOperation, EIO, ENOSPC, EROFS, FailingDisk, HANGS};
 use crate::harness::http::metric;
 use crate::harness::outages::{
     WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until, until_database_up, until_ready,
@@ -24,20 +24,20 @@ const DRAFTS: usize = 20;
 const FILES: [&str; 2] = ["policyhub.db", "-wal"];
 
 /// A draft that was acknowledged.
-struct Acknowledged {
+struct AcknowledgedDraft {
     revision: i64,
     name: String,
     digest: String,
 }
 
-async fn try_draft(client: &Client, content: &str) -> Result<Acknowledged, policyhub::client::ClientError> {
+async fn try_draft(client: &Client, content: &str) -> Result<AcknowledgedDraft, policyhub::client::ClientError> {
     let answer = client.draft(draft_request("q", content)).await?;
     let made = answer.version.expect("a version");
-    Ok(Acknowledged { revision: answer.cursor.revision(), name: made.name, digest: made.digest })
+    Ok(AcknowledgedDraft { revision: answer.cursor.revision(), name: made.name, digest: made.digest })
 }
 
 /// Drafts until so many are acknowledged; between them only outages are allowed.
-async fn drafts(client: &Client, count: usize) -> Vec<Acknowledged> {
+async fn drafts(client: &Client, count: usize) -> Vec<AcknowledgedDraft> {
     let mut acknowledged = Vec::new();
     let all = async {
         while acknowledged.len() < count {
@@ -55,7 +55,7 @@ async fn drafts(client: &Client, count: usize) -> Vec<Acknowledged> {
 }
 
 /// Every acknowledged draft is what the log and the version say.
-async fn check(client: &Client, acknowledged: &[Acknowledged]) {
+async fn check(client: &Client, acknowledged: &[AcknowledgedDraft]) {
     let log = watching::log(client).await;
     for draft in acknowledged {
         let index = usize::try_from(draft.revision - 1).expect("an index");
@@ -75,20 +75,20 @@ async fn refused_write(client: &Client) {
 
 /// A failure of the disk, as the file system tells it.
 #[derive(Debug, Clone, Copy)]
-struct Failure {
-    operation: Operation,
+struct DiskFailure {
+    operation: DiskOperation,
     errno: i32,
     file: &'static str,
 }
 
 /// One failure of the disk, then an ordinary refusal, then drafts: each acknowledged one is there, before and after a crash.
-async fn acknowledged_after(failure: Failure) {
+async fn acknowledged_after(failure: DiskFailure) {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
     let client = hub.client().await;
     let mut acknowledged = drafts(&client, 2).await;
-    let Failure { operation, errno, file } = failure;
+    let DiskFailure { operation, errno, file } = failure;
     // A short write is no failure yet: the rest of it fails.
-    let calls = if matches!(operation, Operation::ShortWrite) { 2 } else { 1 };
+    let calls = if matches!(operation, DiskOperation::ShortWrite) { 2 } else { 1 };
     disk.fail(operation, 1, calls, errno, &[file]);
     let error = try_draft(&client, "a: 1").await.err().expect("the disk failed");
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
@@ -108,13 +108,13 @@ async fn acknowledged_after(failure: Failure) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failure_of_the_disk_loses_no_acknowledged_write() {
     for (operation, errno) in [
-        (Operation::Write, EIO),
-        (Operation::Write, ENOSPC),
-        (Operation::ShortWrite, ENOSPC),
-        (Operation::Sync, EIO),
-        (Operation::Write, EROFS),
+        (DiskOperation::Write, EIO),
+        (DiskOperation::Write, ENOSPC),
+        (DiskOperation::ShortWrite, ENOSPC),
+        (DiskOperation::Sync, EIO),
+        (DiskOperation::Write, EROFS),
     ] {
-        let failure = Failure { operation, errno, file: "-wal" };
+        let failure = DiskFailure { operation, errno, file: "-wal" };
         println!("{failure:?}");
         acknowledged_after(failure).await;
     }
@@ -125,14 +125,14 @@ async fn until_readyz(hub: &Hub, words: &str) {
 }
 
 /// A server with a watch at the head, on a disk that can fail.
-struct Scene {
+struct DiskErrorFixture {
     hub: Hub,
     disk: FailingDisk,
     client: Client,
     watch: Watch,
 }
 
-impl Scene {
+impl DiskErrorFixture {
     async fn start() -> Self {
         let (hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
         let client = hub.client().await;
@@ -190,8 +190,8 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_outage_that_ends() {
-    let mut scene = Scene::start().await;
-    scene.disk.fail_all(&[Operation::Write], ENOSPC, &FILES);
+    let mut scene = DiskErrorFixture::start().await;
+    scene.disk.fail_all(&[DiskOperation::Write], ENOSPC, &FILES);
     scene.hold_out_reading("the disk of the database is full").await;
     scene.disk.heal();
     scene.recover().await;
@@ -200,12 +200,12 @@ async fn a_full_disk_is_an_outage_that_ends() {
 /// What is on the disk is served, and what can't be written is refused, also by a server that starts there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_starts_on_a_full_disk() {
-    let Scene { mut hub, disk, client, watch } = Scene::start().await;
+    let DiskErrorFixture { mut hub, disk, client, watch } = DiskErrorFixture::start().await;
     drop((client, watch));
     let token = hub.token();
     hub.kill().await;
     disk.fail_all(
-        &[Operation::Write],
+        &[DiskOperation::Write],
         ENOSPC,
         &["policyhub.db", "-wal", "admin.token.new", ".addr.json.new", ".json.new"],
     );
@@ -223,8 +223,9 @@ async fn a_server_starts_on_a_full_disk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_system_that_shut_down_is_an_outage_that_ends() {
-    let mut scene = Scene::start().await;
-    let all = [Operation::Read, Operation::Write, Operation::Sync, Operation::Truncate, Operation::Open];
+    let mut scene = DiskErrorFixture::start().await;
+    let all =
+        [DiskOperation::Read, DiskOperation::Write, DiskOperation::Sync, DiskOperation::Truncate, DiskOperation::Open];
     scene.disk.fail_all(&all, EIO, &FILES);
     scene.hold_out().await;
     scene.disk.heal();
@@ -233,8 +234,8 @@ async fn a_file_system_that_shut_down_is_an_outage_that_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_system_that_is_read_only_is_an_outage_that_ends() {
-    let mut scene = Scene::start().await;
-    scene.disk.fail_all(&[Operation::Write, Operation::Truncate], EROFS, &FILES);
+    let mut scene = DiskErrorFixture::start().await;
+    scene.disk.fail_all(&[DiskOperation::Write, DiskOperation::Truncate], EROFS, &FILES);
     scene.hold_out_reading("the disk does not take what is written").await;
     scene.disk.heal();
     scene.recover().await;
@@ -243,8 +244,8 @@ async fn a_file_system_that_is_read_only_is_an_outage_that_ends() {
 /// A disk that neither works nor fails: what is written to it never ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_is_an_outage_that_ends() {
-    for operation in [Operation::Write, Operation::Sync] {
-        let mut scene = Scene::start().await;
+    for operation in [DiskOperation::Write, DiskOperation::Sync] {
+        let mut scene = DiskErrorFixture::start().await;
         scene.disk.fail_all(&[operation], HANGS, &FILES);
         scene.hold_out().await;
         let error = scene.client.draft(draft_request("q", "a: 3")).await.expect_err("no disk, no write");
@@ -259,8 +260,8 @@ async fn a_disk_that_hangs_is_an_outage_that_ends() {
 /// SQLite says nothing when what is in its write-ahead log does not get into the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_that_fail_are_told_and_bounded() {
-    let scene = Scene::start().await;
-    scene.disk.fail_all(&[Operation::Write], EIO, &["policyhub.db"]);
+    let scene = DiskErrorFixture::start().await;
+    scene.disk.fail_all(&[DiskOperation::Write], EIO, &["policyhub.db"]);
     let wal = with_suffix(&scene.hub.data_dir().join("policyhub.db"), "-wal");
     let bytes = || wal.metadata().expect("a write-ahead log").len();
     let failing = || metric(&scene.hub.http, "policyhub_checkpoints_failing");
@@ -329,7 +330,7 @@ async fn a_hanging_save_of_what_was_seen_is_said_and_holds_no_end_up() {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
     let client = hub.client().await;
     try_draft(&client, "a: 1").await.expect("a draft");
-    disk.fail_all(&[Operation::Sync], HANGS, &["high-water.json.new"]);
+    disk.fail_all(&[DiskOperation::Sync], HANGS, &["high-water.json.new"]);
     try_draft(&client, "a: 2").await.expect("the database has a disk of its own");
     let said = || hub.log.lock().expect("the log").contains("is not saved in high-water.json");
     until("it is said", said).await;

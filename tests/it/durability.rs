@@ -17,21 +17,21 @@ const WRITES_PER_ROUND: usize = 40;
 
 /// A write as its writer knows it.
 #[derive(Clone, Debug)]
-enum Write {
+enum DurableWrite {
     Draft(pb::DraftRequest),
     Publish(pb::PublishRequest),
 }
 
 /// What a server said of a write: its place in the log and what it made.
 #[derive(Debug)]
-struct Acknowledged {
+struct AcknowledgedWrite {
     request_id: String,
     revision: i64,
     version: String,
     digest: String,
 }
 
-impl Write {
+impl DurableWrite {
     fn request_id(&self) -> &str {
         match self {
             Self::Draft(request) => &request.request_id,
@@ -39,7 +39,7 @@ impl Write {
         }
     }
 
-    async fn run(&self, client: &Client) -> Result<Acknowledged, ClientError> {
+    async fn run(&self, client: &Client) -> Result<AcknowledgedWrite, ClientError> {
         let (version, revision) = match self {
             Self::Draft(request) => {
                 let answer = client.draft(request.clone()).await?;
@@ -52,27 +52,27 @@ impl Write {
         };
         let version = version.expect("a version");
         let request_id = self.request_id().to_owned();
-        Ok(Acknowledged { request_id, revision, version: version.name, digest: version.digest })
+        Ok(AcknowledgedWrite { request_id, revision, version: version.name, digest: version.digest })
     }
 }
 
 /// One who drafts and publishes in turn. It knows what was acknowledged, and the one write whose fate it does not know.
-struct Writer {
+struct DurableWriter {
     number: usize,
     writes: usize,
-    acknowledged: Vec<Acknowledged>,
-    unknown: Option<Write>,
+    acknowledged: Vec<AcknowledgedWrite>,
+    unknown: Option<DurableWrite>,
 }
 
-impl Writer {
+impl DurableWriter {
     /// Returns the next write: a draft, or the publication of the draft before. Every other writer shares its policy.
-    fn next(&mut self) -> Write {
+    fn next(&mut self) -> DurableWrite {
         self.writes += 1;
         let request_id = format!("writer-{}-{}", self.number, self.writes);
         let id = format!("p{}", self.number / 2);
         match self.acknowledged.last() {
             Some(last) if last.request_id.starts_with("writer") && self.writes.is_multiple_of(2) => {
-                Write::Publish(pb::PublishRequest {
+                DurableWrite::Publish(pb::PublishRequest {
                     name: last.version.clone(),
                     activate: true,
                     reason: "a test".to_owned(),
@@ -82,7 +82,7 @@ impl Writer {
             }
             _ => {
                 let content = format!("writer: {}\nwrite: {}", self.number, self.writes);
-                Write::Draft(pb::DraftRequest { request_id, ..draft_request(&id, &content) })
+                DurableWrite::Draft(pb::DraftRequest { request_id, ..draft_request(&id, &content) })
             }
         }
     }
@@ -123,7 +123,7 @@ fn effects(log: &[pb::Event]) -> BTreeMap<String, Vec<i64>> {
 }
 
 /// Every acknowledged write is there, at its place, with its digest; the log has no gap; no write is there twice.
-async fn check(client: &Client, writers: &[Writer]) {
+async fn check(client: &Client, writers: &[DurableWriter]) {
     let log = watching::log(client).await;
     let places: Vec<i64> = log.iter().map(|event| event.cursor.expect("a cursor").revision).collect();
     assert_eq!(places, (1..=places.len() as i64).collect::<Vec<_>>(), "the log has a gap");
@@ -152,8 +152,8 @@ async fn check(client: &Client, writers: &[Writer]) {
 on_both_databases! {
     async fn what_was_acknowledged_survives_kill_9(hub: Hub) {
         let mut hub = hub;
-        let mut writers: Vec<Writer> = (0..WRITERS)
-            .map(|number| Writer { number, writes: 0, acknowledged: Vec::new(), unknown: None })
+        let mut writers: Vec<DurableWriter> = (0..WRITERS)
+            .map(|number| DurableWriter { number, writes: 0, acknowledged: Vec::new(), unknown: None })
             .collect();
         for _ in 0..ROUNDS {
             let client = hub.client().await;

@@ -16,7 +16,7 @@ use crate::harness::calls::{
 };
 use crate::harness::http::{get, metric};
 use crate::harness::postgres::Cluster;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 use crate::harness::{Database, Hub};
 
@@ -274,7 +274,7 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     let data = primary.data();
     let database = primary.create_database();
     let name = database.rsplit('/').next().expect("a name").to_owned();
-    let proxy = Proxy::before(primary.port).await;
+    let proxy = NetworkProxy::before(primary.port).await;
     let url = database.replace(&format!(":{}/", primary.port), &format!(":{}/", proxy.port));
     let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let hub = Hub::start_on(dir, url, LIVELY).await;

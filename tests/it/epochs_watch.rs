@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::epochs::{bumped, is_in_doubt, writes_go_on};
 use crate::harness::calls::{activate, publish, refused, release};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, LIVELY, bare, get_set, held, in_force, open};
 use crate::harness::{Hub, on_both_databases};
@@ -58,12 +58,12 @@ fn errors(hub: &Hub) -> Vec<String> {
 }
 
 /// A command that goes on until it is dropped, and all that it said.
-struct Watching {
+struct WatchTask {
     child: Child,
     said: PathBuf,
 }
 
-impl Watching {
+impl WatchTask {
     fn start(mut command: Command, said: PathBuf) -> Self {
         let file = File::create(&said).expect("a file");
         command.stdout(file.try_clone().expect("the same file")).stderr(file);
@@ -75,7 +75,7 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for WatchTask {
     fn drop(&mut self) {
         // Ended already, or not.
         let _ = self.child.kill();
@@ -139,10 +139,10 @@ on_both_databases! {
         release(&client, "p", "a: 1").await;
         publish(&client, "p", "a: 2").await;
         let lost = activate(&client, "p", 2).await;
-        let proxy = Proxy::before(hub.grpc_port()).await;
+        let proxy = NetworkProxy::before(hub.grpc_port()).await;
         let mut command = hub.cli();
         command.arg("watch").env("POLICYHUB_SERVER", format!("http://127.0.0.1:{}", proxy.port));
-        let watching = Watching::start(command, hub.dir.path().join("watched"));
+        let watching = WatchTask::start(command, hub.dir.path().join("watched"));
         watching.says(&format!("SNAPSHOT    1:{lost}")).await;
         hub.signal("TERM");
         assert!(hub.ended().await.success(), "the server must end in order");

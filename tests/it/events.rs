@@ -7,13 +7,13 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, Revision as _, Trust, abandon, activate, deactivate, draft, events, get_version, head, policy, publish,
-    refused, refused_fields, release, rollback_request, set, trust,
+    NAMESPACE, Revision as _, VerifyKeys, abandon, activate, deactivate, draft, events, get_version, head, policy,
+    publish, refused, refused_fields, release, rollback_request, set, trust,
 };
 use crate::harness::on_both_databases;
 
 /// Recomputes what an auditor would, from the first event: place, chain, seal, statement, and what the payload says.
-pub fn audit(log: &[pb::Event], trust: &Trust) {
+pub fn audit(log: &[pb::Event], trust: &VerifyKeys) {
     let mut before = [0_u8; 32];
     for (event, revision) in log.iter().zip(1..) {
         assert_eq!(event.cursor.expect("a cursor").revision, revision, "a gap before {event:?}");
@@ -43,7 +43,7 @@ pub fn audit(log: &[pb::Event], trust: &Trust) {
 }
 
 /// The fields beside the payload are those of the payload: nothing is said that was not hashed.
-fn audit_payload(event: &pb::Event, revision: i64, trust: &Trust) {
+fn audit_payload(event: &pb::Event, revision: i64, trust: &VerifyKeys) {
     let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
     let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
     assert_eq!((payload["revision"].as_i64(), text("store")), (Some(revision), trust.store.clone()));

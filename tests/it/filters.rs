@@ -20,15 +20,15 @@ const LISTS: [&str; 9] =
 
 /// What a list is asked for.
 #[derive(Debug, Clone, Default)]
-struct Asked {
+struct FilterCase {
     filter: String,
     order_by: String,
     page_size: i32,
     page_token: String,
 }
 
-fn by(filter: &str) -> Asked {
-    Asked { filter: filter.to_owned(), ..Asked::default() }
+fn by(filter: &str) -> FilterCase {
+    FilterCase { filter: filter.to_owned(), ..FilterCase::default() }
 }
 
 /// Returns the last part of a name.
@@ -37,8 +37,8 @@ fn id(name: &str) -> String {
 }
 
 /// Returns a page of a list: the ids of its items, and the token of the next one.
-async fn page(client: &Client, list: &str, asked: Asked) -> Result<(Vec<String>, String), ClientError> {
-    let Asked { filter, order_by, page_size, page_token } = asked;
+async fn page(client: &Client, list: &str, asked: FilterCase) -> Result<(Vec<String>, String), ClientError> {
+    let FilterCase { filter, order_by, page_size, page_token } = asked;
     let parent = NAMESPACE.to_owned();
     macro_rules! read {
         ($method:ident($request:ident { $($field:ident $(: $value:expr)?),* }) . $items:ident, $id:expr) => {{
@@ -75,10 +75,10 @@ async fn page(client: &Client, list: &str, asked: Asked) -> Result<(Vec<String>,
 }
 
 /// Returns the ids of a whole list, in pages of a size.
-async fn listed(client: &Client, list: &str, asked: &Asked) -> Vec<String> {
+async fn listed(client: &Client, list: &str, asked: &FilterCase) -> Vec<String> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
-        let asked = Asked { page_token, ..asked.clone() };
+        let asked = FilterCase { page_token, ..asked.clone() };
         let (items, next) = page(client, list, asked).await.unwrap_or_else(|error| panic!("{list}: {error:?}"));
         found.extend(items);
         if next.is_empty() {
@@ -159,7 +159,7 @@ on_both_databases! {
             ("signing keys", "prepare_time:* AND state = ACTIVE", &["KEY_PURPOSE_BUNDLE"]),
         ] {
             for page_size in [0, 1, 2] {
-                let asked = Asked { page_size, ..by(filter) };
+                let asked = FilterCase { page_size, ..by(filter) };
                 assert_eq!(listed(&client, list, &asked).await, expected, "{list} by {page_size}: {filter}");
             }
         }
@@ -183,12 +183,12 @@ on_both_databases! {
             ("denials", &[]),
             ("signing keys", &[]),
         ] {
-            let whole = listed(&client, list, &Asked::default()).await;
+            let whole = listed(&client, list, &FilterCase::default()).await;
             assert!(whole.len() > 1, "{list}: {whole:?}");
             for (at, order_by) in orders.iter().enumerate() {
                 for (filter, page_size) in [("", 0), ("", 1), (r#"NOT name = "x""#, 1)] {
                     let filter = if ["events", "versions"].contains(&list) { "" } else { filter };
-                    let asked = Asked { order_by: format!(" {order_by} "), page_size, ..by(filter) };
+                    let asked = FilterCase { order_by: format!(" {order_by} "), page_size, ..by(filter) };
                     let mut found = listed(&client, list, &asked).await;
                     if at > 0 {
                         found.reverse();
@@ -197,11 +197,11 @@ on_both_databases! {
                 }
             }
             for order_by in ["create_time", "etag", "name desc desc", "name,version", "revision; DROP TABLE events"] {
-                let asked = Asked { order_by: order_by.to_owned(), ..Asked::default() };
+                let asked = FilterCase { order_by: order_by.to_owned(), ..FilterCase::default() };
                 refused_fields(page(&client, list, asked).await, &["order_by"]);
             }
         }
-        let newest = Asked { order_by: "version".to_owned(), page_size: 1, ..by("state = PUBLISHED AND NOT label:*") };
+        let newest = FilterCase { order_by: "version".to_owned(), page_size: 1, ..by("state = PUBLISHED AND NOT label:*") };
         assert_eq!(listed(&client, "versions", &newest).await, ["1", "2", "3"]);
     }
 
@@ -209,22 +209,22 @@ on_both_databases! {
     async fn a_page_belongs_to_its_filter(hub: Hub) {
         let client = fill(&hub).await;
         for list in LISTS.into_iter().filter(|list| *list != "signing keys") {
-            let first = Asked { page_size: 1, ..Asked::default() };
+            let first = FilterCase { page_size: 1, ..FilterCase::default() };
             let (_, page_token) = page(&client, list, first.clone()).await.expect("a page");
             assert!(!page_token.is_empty(), "{list}");
             let time = if list == "events" { "time" } else if list == "denials" { "last_time" } else if list == "subscribers" { "last_seen_time" } else { "create_time" };
             let filter = format!("{time} > \"2026-01-01T00:00:00Z\"");
-            let other = Asked { page_token: page_token.clone(), ..by(&filter) };
+            let other = FilterCase { page_token: page_token.clone(), ..by(&filter) };
             refused(page(&client, list, other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
-            let (one, page_token) = page(&client, list, Asked { page_size: 1, ..by(&filter) }).await.expect("a page");
-            let same = Asked { page_token: page_token.clone(), ..by(&format!("({time}>2026-01-01T01:00:00+01:00)")) };
+            let (one, page_token) = page(&client, list, FilterCase { page_size: 1, ..by(&filter) }).await.expect("a page");
+            let same = FilterCase { page_token: page_token.clone(), ..by(&format!("({time}>2026-01-01T01:00:00+01:00)")) };
             let (rest, _) = page(&client, list, same).await.unwrap_or_else(|error| panic!("{list}: {error:?}"));
-            assert_eq!([one, rest].concat(), listed(&client, list, &Asked::default()).await, "{list}");
-            refused(page(&client, list, Asked { page_token, ..first }).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
+            assert_eq!([one, rest].concat(), listed(&client, list, &FilterCase::default()).await, "{list}");
+            refused(page(&client, list, FilterCase { page_token, ..first }).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
         }
-        let first = Asked { page_size: 1, ..Asked::default() };
+        let first = FilterCase { page_size: 1, ..FilterCase::default() };
         let (_, page_token) = page(&client, "versions", first.clone()).await.expect("a page");
-        let other = Asked { order_by: "version".to_owned(), page_token, ..first };
+        let other = FilterCase { order_by: "version".to_owned(), page_token, ..first };
         refused(page(&client, "versions", other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
     }
 
@@ -260,7 +260,7 @@ on_both_databases! {
                 assert_eq!(listed(&client, list, &by(&format!("{field} = {value}"))).await, Vec::<String>::new(), "{list} {value}");
             }
         }
-        assert_eq!(listed(&client, "versions", &Asked::default()).await, ["4", "3", "2", "1"], "it is all there");
+        assert_eq!(listed(&client, "versions", &FilterCase::default()).await, ["4", "3", "2", "1"], "it is all there");
     }
 
     /// What no index finds is looked for in a bounded number of items: short pages, and in the end all of it.
@@ -277,7 +277,7 @@ on_both_databases! {
             assert_eq!(whole.len(), count, "{list}: {whole:?}");
             assert_eq!(whole.iter().collect::<BTreeSet<_>>().len(), count, "each once");
             for page_size in 1..=4 {
-                assert_eq!(listed(&client, list, &Asked { page_size, ..by(filter) }).await, whole, "{list} by {page_size}");
+                assert_eq!(listed(&client, list, &FilterCase { page_size, ..by(filter) }).await, whole, "{list} by {page_size}");
             }
         }
     }

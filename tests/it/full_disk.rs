@@ -7,7 +7,7 @@ use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::calls::{active, draft_request, publish, refusal, release, version};
-use crate::harness::disk_error::{ENOSPC, FailingDisk, Operation};
+use crate::harness::disk_error::{DiskOperation, ENOSPC, FailingDisk};
 use crate::harness::http::metric;
 use crate::harness::hub::binary;
 use crate::harness::outages::{readyz, until, until_ready};
@@ -45,7 +45,7 @@ async fn started_on_full_disk() -> (Hub, FailingDisk) {
     release(&hub.client().await, "p", "a: 1").await;
     publish(&hub.client().await, "q", "a: 1").await;
     hub.kill().await;
-    disk.fail_all(&[Operation::Write], ENOSPC, &["policyhub.db", "-wal", ".json.new", "admin.token.new"]);
+    disk.fail_all(&[DiskOperation::Write], ENOSPC, &["policyhub.db", "-wal", ".json.new", "admin.token.new"]);
     (hub.restart().await, disk)
 }
 
@@ -90,7 +90,7 @@ async fn a_start_that_finds_no_room_at_all_says_so() {
     release(&hub.client().await, "p", "a: 1").await;
     hub.signal("TERM");
     assert!(hub.ended().await.success());
-    disk.fail_all(&[Operation::Write], ENOSPC, &["-shm"]);
+    disk.fail_all(&[DiskOperation::Write], ENOSPC, &["-shm"]);
     let mut line = binary();
     line.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(hub.data_dir());
     let output = line.envs(disk.environment()).output().expect("the binary runs");

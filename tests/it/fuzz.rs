@@ -50,9 +50,9 @@ const WORDS: [&[u8]; 28] = [
 ];
 
 /// Chance of a seed (SplitMix64).
-struct Rng(u64);
+struct ByteRng(u64);
 
-impl Rng {
+impl ByteRng {
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -63,7 +63,7 @@ impl Rng {
 }
 
 /// One more change of an input.
-fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut Rng) {
+fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut ByteRng) {
     let at = rng.below(input.len() + 1);
     let end = (at + 1 + rng.below(16)).min(input.len());
     match rng.below(8) {
@@ -88,7 +88,7 @@ fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut Rng) {
 fn run(name: &str, executions: usize) {
     let target = targets::TARGETS.iter().find(|target| target.name == name).expect("a target");
     let seeds = (target.seeds)();
-    let mut rng = Rng(1);
+    let mut rng = ByteRng(1);
     let mutated = (0..executions).map(|_| {
         let mut input = seeds[rng.below(seeds.len())].clone();
         for _ in 0..1 + rng.below(MUTATIONS_MAX) {

@@ -11,14 +11,14 @@ use policyhub::client::signing::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, dig
 use serde_json::{Value, json};
 
 use crate::harness::hostile_server::{Act, HostileServer, send};
-use crate::harness::signer::{LOG, Move, Place, Signer, content_of, cursor, with};
-use crate::harness::watcher_fixture::{Clock, WatcherFixture};
+use crate::harness::signer::{HandSigner, LOG, SignedCursor, SignedMove, content_of, cursor, with};
+use crate::harness::watcher_fixture::{PausedClock, WatcherFixture};
 
 /// A lie: its name, the state it leads to, what the status says of it.
-pub type Case = (&'static str, State, &'static str, Vec<Act>);
+pub type HostileCase = (&'static str, State, &'static str, Vec<Act>);
 
 pub const FAR: i64 = i64::MAX;
-const BOTH: (Place, &[Move]) = LOG[2];
+const BOTH: (SignedCursor, &[SignedMove]) = LOG[2];
 /// The one lie that is signed: a checkpoint of another set proves that what is held is not the newest.
 pub const CONTRADICTED: &str = "a heartbeat of another set";
 pub const DIVERGED: State = State::Diverged;
@@ -29,20 +29,20 @@ pub fn activated(activation: Activation) -> Vec<Act> {
 }
 
 /// Returns the next activation, with something changed in it.
-fn lie(signer: &Signer, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
+fn lie(signer: &HandSigner, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
     let mut activation = signer.logged(8);
     change(&mut activation);
     activated(activation)
 }
 
 /// Returns the next activation under another statement.
-fn states(signer: &Signer, typ: &str, members: &Value) -> Vec<Act> {
+fn states(signer: &HandSigner, typ: &str, members: &Value) -> Vec<Act> {
     let statement = signer.token(typ, &with(signer.statement(BOTH.0, BOTH.1), members));
     lie(signer, |activation| activation.statement = statement)
 }
 
 /// Returns the next activation under another header.
-fn heads(signer: &Signer, members: &Value) -> Vec<Act> {
+fn heads(signer: &HandSigner, members: &Value) -> Vec<Act> {
     let key = signer.key.public();
     let header = json!({ "alg": key.algorithm().as_str(), "kid": key.key_id(), "typ": TYP_ACTIVATION });
     let statement = signer.token_with(&with(header, members), &signer.statement(BOTH.0, BOTH.1));
@@ -50,12 +50,12 @@ fn heads(signer: &Signer, members: &Value) -> Vec<Act> {
 }
 
 /// Returns the next activation with another first bundle.
-fn shows(signer: &Signer, bundle: pb::Bundle) -> Vec<Act> {
+fn shows(signer: &HandSigner, bundle: pb::Bundle) -> Vec<Act> {
     lie(signer, |activation| activation.bundles[0] = bundle)
 }
 
 /// Order: what was said before, what comes too early.
-fn order(hostile: &HostileServer) -> Vec<Case> {
+fn order(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     vec![
         ("an activation that was applied before", DIVERGED, "is not after 1:6", activated(signer.logged(4))),
@@ -88,7 +88,7 @@ fn order(hostile: &HostileServer) -> Vec<Case> {
 }
 
 /// Groups: halves, additions, exchanges.
-fn groups(hostile: &HostileServer) -> Vec<Case> {
+fn groups(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let tombstone = |name: &'static str| lie(signer, |m| m.tombstones.push(name.to_owned()));
     let other = signer.activation((1, 8), &[("c", 0, 1), ("b", 1, 2)]);
@@ -133,10 +133,10 @@ fn groups(hostile: &HostileServer) -> Vec<Case> {
 }
 
 /// Bundles: other bytes, other fields, other owners.
-fn bundles(hostile: &HostileServer) -> Vec<Case> {
+fn bundles(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
-    let (stranger, content) = (Signer::new(), content_of("a", 3));
-    let elsewhere = Signer { store: "store-2".to_owned(), ..Signer::new() };
+    let (stranger, content) = (HandSigner::new(), content_of("a", 3));
+    let elsewhere = HandSigner { store: "store-2".to_owned(), ..HandSigner::new() };
     let signed = |members: Value| {
         let bundle = signer.bundle_with("a", 2, &with(signer.manifest("a", 2), &members));
         shows(signer, bundle)
@@ -205,9 +205,9 @@ fn bundles(hostile: &HostileServer) -> Vec<Case> {
 }
 
 /// Statements: other keys, other headers, other sayings.
-fn statements(hostile: &HostileServer) -> Vec<Case> {
+fn statements(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
-    let stranger = Signer::new();
+    let stranger = HandSigner::new();
     let forged = stranger.token_with(
         &json!({ "alg": "EdDSA", "kid": signer.key.public().key_id(), "typ": TYP_ACTIVATION }),
         &signer.statement(BOTH.0, BOTH.1),
@@ -259,8 +259,8 @@ fn statements(hostile: &HostileServer) -> Vec<Case> {
 }
 
 /// Plays each lie of a family; how many there were.
-pub async fn play(family: impl Fn(&HostileServer) -> Vec<Case>) -> usize {
-    let clock = Clock::stopped();
+pub async fn play(family: impl Fn(&HostileServer) -> Vec<HostileCase>) -> usize {
+    let clock = PausedClock::stopped();
     let count = family(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut case = None;

@@ -8,14 +8,14 @@ use prost::Message as _;
 
 use crate::harness::hostile_server::{Act, HostileServer, frame, send, send_grpc};
 use crate::harness::signer::{set_digest, versions};
-use crate::harness::watcher_fixture::{Clock, WatcherFixture};
+use crate::harness::watcher_fixture::{PausedClock, WatcherFixture};
 use crate::hostile_ends::{MIB, assert_shown};
 
 /// Words that never end and say nothing: views hear that the set got stale, though Tokio's clock stands. By the clock on the
 /// wall: three seconds of freshness are left.
 #[tokio::test(start_paused = true)]
 async fn endless_words_are_not_freshness() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     for (what, word) in [
         ("an unknown kind", WatchActiveResponse::default()),
         (
@@ -44,7 +44,7 @@ async fn endless_words_are_not_freshness() {
 /// A snapshot that never gets whole: what comes again and again is not collected again and again.
 #[tokio::test(start_paused = true)]
 async fn endless_parts_end() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
         let part = Snapshot { complete: false, checkpoint: String::new(), ..hostile.signer.snapshot(10) };
         let Act::Bytes(part) = send(Message::Snapshot(part)) else { unreachable!("a message is bytes") };
@@ -62,7 +62,7 @@ async fn endless_parts_end() {
 #[tokio::test(start_paused = true)]
 async fn flipped_bits() {
     const EVERY: usize = 53;
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let signed = HostileServer::listen().await.0.signer;
     let bits = WatchActiveResponse { message: Some(Message::Snapshot(signed.snapshot(8))), ..Default::default() }
         .encoded_len()
@@ -118,7 +118,7 @@ fn giant_messages_are_not_kept() {
 #[ignore = "run by giant_messages_are_not_kept"]
 async fn giant_messages() {
     const MESSAGES: usize = 30;
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let before = peak_bytes();
     let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
         let giant = pb::Heartbeat { checkpoint: "A".repeat(7 * MIB), ..hostile.signer.heartbeat(6, 0) };

@@ -15,8 +15,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::harness::hostile_server::{Act, CODES, HostileServer, frame, keys_of, send, send_grpc, trailers};
-use crate::harness::signer::{Signer, cursor, versions, with};
-use crate::harness::watcher_fixture::{Clock, WatcherFixture};
+use crate::harness::signer::{HandSigner, cursor, versions, with};
+use crate::harness::watcher_fixture::{PausedClock, WatcherFixture};
 
 /// Longest text that a status shows of what came from outside.
 const SHOWN_MAX_CHARS: usize = 4_096;
@@ -107,7 +107,7 @@ fn ends(hostile: &HostileServer) -> Vec<(String, &'static str, Vec<Act>)> {
 
 #[tokio::test(start_paused = true)]
 async fn bad_ends() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let count = ends(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut case = None;
@@ -140,7 +140,7 @@ pub fn assert_shown(name: &str, text: &str) {
 
 /// Returns what each stream of a storm says.
 fn storms(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
-    let forged = pb::Activation { statement: Signer::new().logged(8).statement, ..hostile.signer.logged(8) };
+    let forged = pb::Activation { statement: HandSigner::new().logged(8).statement, ..hostile.signer.logged(8) };
     vec![
         ("streams that end at once", vec![]),
         ("streams that are reset", vec![Act::Break]),
@@ -159,7 +159,7 @@ fn storms(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
 
 #[tokio::test(start_paused = true)]
 async fn storms_are_slow() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let count = storms(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut name = "";
@@ -191,7 +191,7 @@ async fn storms_are_slow() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_an_end() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let mut fixture = WatcherFixture::holding(&clock, 6, |_| vec![Act::Silence]).await;
     fixture.idle().await;
     fixture.advance(policyhub::client::SILENCE_MAX).await;
@@ -218,7 +218,7 @@ async fn silence_is_an_end() {
 /// A frozen hub: heartbeats with a checkpoint of before. By the clock on the wall: two seconds of it are left.
 #[tokio::test]
 async fn a_frozen_stream_is_stale_in_time() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
         let mut snapshot = hostile.signer.snapshot(6);
         snapshot.checkpoint = hostile.signer.heartbeat(6, 898).checkpoint;
@@ -236,7 +236,7 @@ async fn a_frozen_stream_is_stale_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_old_snapshot_is_never_called_fresh() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
         let checkpoint = hostile.signer.heartbeat(6, 7 * 86_400).checkpoint;
         vec![
@@ -289,7 +289,7 @@ fn beginnings(hostile: &HostileServer) -> Vec<(&'static str, State, &'static str
             "a stranger's snapshot first",
             State::Rejected,
             "key is not known",
-            vec![send(Message::Snapshot(Signer::new().snapshot(6)))],
+            vec![send(Message::Snapshot(HandSigner::new().snapshot(6)))],
         ),
         ("an end first", State::Stale, "ended the stream", vec![]),
         ("a gone resume point first", State::Stale, "gone", vec![Act::Refuse(gone())]),
@@ -299,7 +299,7 @@ fn beginnings(hostile: &HostileServer) -> Vec<(&'static str, State, &'static str
 
 #[tokio::test(start_paused = true)]
 async fn bad_beginnings() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let count = beginnings(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut case = None;
@@ -344,10 +344,10 @@ fn key_lies(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
 
 #[tokio::test(start_paused = true)]
 async fn lies_about_keys() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let count = key_lies(&HostileServer::listen().await.0).len();
     for index in 0..count {
-        let stranger = send(Message::Activation(Signer::new().logged(8)));
+        let stranger = send(Message::Activation(HandSigner::new().logged(8)));
         let mut fixture = WatcherFixture::learning(&clock, 6, |_| vec![Act::Gate]).await;
         let (name, acts) = key_lies(&fixture.hostile).swap_remove(index);
         let asked = fixture.hostile.script().keys_asked;
@@ -372,7 +372,7 @@ async fn lies_about_keys() {
 /// Answers to reports.
 #[tokio::test(start_paused = true)]
 async fn lies_about_reports() {
-    let clock = Clock::stopped();
+    let clock = PausedClock::stopped();
     let answers = [
         vec![frame(0, &[0xff; 9])],
         vec![Act::Break],

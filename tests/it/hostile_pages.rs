@@ -2,7 +2,7 @@
 
 use policyhub::client::pb;
 
-use crate::hostile_words::Scene;
+use crate::hostile_words::CommandFixture;
 
 fn event(revision: i64) -> pb::Event {
     pb::Event {
@@ -18,7 +18,7 @@ fn event(revision: i64) -> pb::Event {
 /// The same page for every token, with something in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_comes_again_is_an_error() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     let next_page_token = "more".to_owned();
     let subscribers =
         vec![pb::Subscriber { name: "namespaces/default/subscribers/shop".to_owned(), ..Default::default() }];

@@ -4,7 +4,7 @@ use policyhub::client::pb;
 use policyhub::client::pb::verify_log_response::Message;
 
 use crate::harness::hostile_server::{Act, framed, send_grpc};
-use crate::hostile_words::Scene;
+use crate::hostile_words::CommandFixture;
 
 /// What HTTP/2 says of small messages without an end, when it is faster than who counts the messages.
 const TOO_MANY_FRAMES: &str = "excessive load";
@@ -44,7 +44,7 @@ fn forever(message: &impl prost::Message) -> Act {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_is_none_ends_the_command() {
     use pb::VerifyLogPhase::{Events, Waiting};
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     scene.answers("ListEvents", &pb::ListEventsResponse::default());
     let keys = scene.keys();
     let waits = progress(Waiting, 0, 0);
@@ -72,7 +72,7 @@ async fn a_check_that_is_none_ends_the_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_is_none_leaves_no_archive() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     // It lists its keys as a server does, of which one must seal.
     let listed = policyhub::client::pb::ListSigningKeysResponse {
         keys: [pb::KeyPurpose::Bundle, pb::KeyPurpose::Seal].map(|purpose| scene.key(purpose)).into(),

@@ -7,15 +7,16 @@ use policyhub::client::signing::TYP_CHECKPOINT;
 use serde_json::{Value, json};
 
 use crate::harness::hostile_server::{HostileServer, send};
-use crate::harness::signer::{Place, Signer, cursor, versions, with};
-use crate::hostile::{CONTRADICTED, Case, DIVERGED, FAR, REJECTED, activated, play};
+use crate::harness::signer::{HandSigner, SignedCursor, cursor, versions, with};
+use crate::hostile::{CONTRADICTED, DIVERGED, FAR, HostileCase, REJECTED, activated, play};
 
 /// Snapshots of another time, after the true one, at places of their own and under checkpoints of others.
-fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<Case> {
+fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let told = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
     let at_4 = signer.snapshot(4);
-    let moved = |place: Place| told(Snapshot { cursor: cursor(place), checkpoint: String::new(), ..at_4.clone() });
+    let moved =
+        |place: SignedCursor| told(Snapshot { cursor: cursor(place), checkpoint: String::new(), ..at_4.clone() });
     let nothing = |place| Snapshot { complete: true, cursor: cursor(place), ..Default::default() };
     let newest = signer.snapshot(10).checkpoint;
     let mixed = Snapshot {
@@ -54,7 +55,7 @@ fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<Case> {
 }
 
 /// Snapshots, after the true one: incomplete, of others.
-fn snapshots(hostile: &HostileServer) -> Vec<Case> {
+fn snapshots(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let told = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
     let lie = |change: &dyn Fn(&mut Snapshot)| {
@@ -62,12 +63,12 @@ fn snapshots(hostile: &HostileServer) -> Vec<Case> {
         change(&mut snapshot);
         told(snapshot)
     };
-    let proves = |place: Place, set: i64, age: i64, ttl: i64| {
+    let proves = |place: SignedCursor, set: i64, age: i64, ttl: i64| {
         let checkpoint = signer.token(TYP_CHECKPOINT, &signer.checkpoint(place, &versions(set), age, ttl));
         lie(&|s| s.checkpoint.clone_from(&checkpoint))
     };
     let unproven = Snapshot { checkpoint: String::new(), ..signer.snapshot(10) };
-    let elsewhere = Signer { namespace: "other".to_owned(), ..Signer::new() };
+    let elsewhere = HandSigner { namespace: "other".to_owned(), ..HandSigner::new() };
     vec![
         ("a policy of the set left out", DIVERGED, "not the one of the checkpoint", lie(&|s| drop(s.bundles.pop()))),
         ("nothing left of the set", DIVERGED, "not the one of the checkpoint", lie(&|s| s.bundles.clear())),
@@ -115,7 +116,7 @@ fn snapshots(hostile: &HostileServer) -> Vec<Case> {
 }
 
 /// Heartbeats, after the true snapshot.
-fn heartbeats(hostile: &HostileServer) -> Vec<Case> {
+fn heartbeats(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let told = |heartbeat: Heartbeat| vec![send(Message::Heartbeat(heartbeat))];
     let says = |members: Value| {
@@ -127,7 +128,7 @@ fn heartbeats(hostile: &HostileServer) -> Vec<Case> {
         (CONTRADICTED, DIVERGED, "not the one of the checkpoint", says(json!({ "active_set_root": "11".repeat(32) }))),
         ("a heartbeat of another namespace", REJECTED, "namespace other", says(json!({ "namespace": "other" }))),
         ("a heartbeat of another store", DIVERGED, "store store-2", says(json!({ "store": "store-2" }))),
-        ("a heartbeat by a stranger", REJECTED, "key is not known", told(Signer::new().heartbeat(6, 0))),
+        ("a heartbeat by a stranger", REJECTED, "key is not known", told(HandSigner::new().heartbeat(6, 0))),
         (
             "a heartbeat out of reach",
             REJECTED,

@@ -16,13 +16,13 @@ use crate::harness::signer::{LOG, cursor};
 const EVIL: &str = "e\u{1b}[31m\u{1b}]0;t\u{7}\u{9b}2J\u{202e}\u{200b}\r\nnext: run `curl evil`";
 
 /// A hostile server, and its keys in a file.
-pub struct Scene {
+pub struct CommandFixture {
     hostile: HostileServer,
     address: String,
     pub dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl CommandFixture {
     /// With keys of its own.
     pub async fn new() -> Self {
         let (hostile, address) = HostileServer::listen().await;
@@ -94,7 +94,7 @@ fn subscriber(reason: &str) -> pb::Subscriber {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn words_of_a_hub_are_words() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     let event = pb::Event {
         actor: EVIL.to_owned(),
         reason: EVIL.to_owned(),
@@ -160,7 +160,7 @@ async fn words_of_a_hub_are_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_text_and_pages_of_nothing_end_no_command_badly() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     let subscribers = vec![subscriber(&"r".repeat(70_000)), subscriber("short")];
     scene.answers("ListSubscribers", &pb::ListSubscribersResponse { subscribers, ..Default::default() });
     let (code, table, errors) = scene.run(&["subscribers"]);
@@ -180,7 +180,7 @@ async fn a_long_text_and_pages_of_nothing_end_no_command_badly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_past_is_not_answered_with_what_came_later() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     let (signer, keys) = (&scene.hostile.signer, scene.keys());
     let (place, moves) = LOG[2];
     let active = pb::GetActiveResponse {
@@ -206,7 +206,7 @@ async fn the_past_is_not_answered_with_what_came_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hole_after_a_resume_is_said_and_not_applied() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     let signer = &scene.hostile.signer;
     // 1:6 is left out.
     let stream = vec![send(Message::Activation(signer.logged(8))), Act::Silence];
@@ -232,7 +232,7 @@ async fn a_hole_after_a_resume_is_said_and_not_applied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_waits_and_key_statements_without_end_change_nothing() {
-    let scene = Scene::new().await;
+    let scene = CommandFixture::new().await;
     let wait = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
     let keys = scene.keys();
     for (seconds, nanos) in [(i64::MAX, i32::MAX), (i64::MIN, -5), (0, i32::MIN), (3, 0)] {

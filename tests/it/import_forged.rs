@@ -14,7 +14,7 @@ use crate::harness::{Hub, on_both_databases};
 const SPACE: &str = "forged";
 
 /// A log of one event that names all rows.
-struct Source {
+struct ForgedSource {
     source: pb::ImportSource,
     event: pb::ImportedEvent,
 }
@@ -23,12 +23,12 @@ fn private() -> PrivateKey {
     PrivateKey::from_pem(&PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key")).expect("the same key")
 }
 
-fn forge(rows: &[Vec<u8>]) -> Source {
+fn forge(rows: &[Vec<u8>]) -> ForgedSource {
     forge_as(SPACE, rows)
 }
 
 /// Returns the same, of a store that says it is `store`.
-fn forge_as(store: &str, rows: &[Vec<u8>]) -> Source {
+fn forge_as(store: &str, rows: &[Vec<u8>]) -> ForgedSource {
     let (key, seal_key) = (private(), private());
     let named = rows.iter().filter_map(|bytes| {
         let row = Row::read(bytes)?;
@@ -59,16 +59,16 @@ fn forge_as(store: &str, rows: &[Vec<u8>]) -> Source {
         jwks: jwks(&key),
         seal_jwks: jwks(&seal_key),
     };
-    Source { source, event }
+    ForgedSource { source, event }
 }
 
-type Columns = Vec<(&'static str, Cell)>;
+type ForgedColumns = Vec<(&'static str, Cell)>;
 
 fn text(value: &str) -> Cell {
     Cell::Text(value.to_owned())
 }
 
-fn policy(id: &str) -> Columns {
+fn policy(id: &str) -> ForgedColumns {
     vec![
         ("namespace", text(SPACE)),
         ("id", text(id)),
@@ -87,7 +87,7 @@ fn policy(id: &str) -> Columns {
     ]
 }
 
-fn version(id: &str, number: i64, content: &[u8]) -> Columns {
+fn version(id: &str, number: i64, content: &[u8]) -> ForgedColumns {
     vec![
         ("namespace", text(SPACE)),
         ("policy", text(id)),
@@ -108,7 +108,7 @@ fn version(id: &str, number: i64, content: &[u8]) -> Columns {
 }
 
 /// Returns the bytes of a row with one column another, or one more: a label stands after the state, what else there is at the end.
-fn row(table: &str, columns: &Columns, other: Option<(&'static str, Option<Cell>)>) -> Vec<u8> {
+fn row(table: &str, columns: &ForgedColumns, other: Option<(&'static str, Option<Cell>)>) -> Vec<u8> {
     let mut columns: Vec<(&str, Option<Cell>)> =
         columns.iter().map(|(column, cell)| (*column, Some(cell.clone()))).collect();
     if let Some((name, cell)) = other {
@@ -131,7 +131,7 @@ fn row(table: &str, columns: &Columns, other: Option<(&'static str, Option<Cell>
 
 async fn send(
     client: &Client,
-    forged: &Source,
+    forged: &ForgedSource,
     item: Item,
 ) -> Result<pb::ImportNamespaceResponse, policyhub::client::ClientError> {
     let name = format!("namespaces/{SPACE}");
@@ -144,7 +144,7 @@ async fn send(
 /// Ends an import after this many items.
 async fn end(
     client: &Client,
-    forged: &Source,
+    forged: &ForgedSource,
     offset: i64,
 ) -> Result<pb::ImportNamespaceResponse, policyhub::client::ClientError> {
     let (name, source) = (format!("namespaces/{SPACE}"), Some(forged.source.clone()));

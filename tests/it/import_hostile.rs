@@ -8,31 +8,31 @@ use crate::harness::archives::{export, history, make, run, single_parts, verifie
 use crate::harness::calls::{refusal, refused, release};
 use crate::harness::{Hub, on_both_databases};
 
-type Part = pb::ImportNamespaceRequest;
-type Edits<'a> = Vec<(&'static str, &'a dyn Fn(&mut Part))>;
+type ImportPart = pb::ImportNamespaceRequest;
+type Edits<'a> = Vec<(&'static str, &'a dyn Fn(&mut ImportPart))>;
 
-fn event(part: &mut Part) -> &mut pb::ImportedEvent {
+fn event(part: &mut ImportPart) -> &mut pb::ImportedEvent {
     match part.items[0].item.as_mut().expect("an item") {
         Item::Event(event) => event,
         other => panic!("{other:?} is no event"),
     }
 }
 
-fn version(part: &mut Part) -> &mut pb::ImportedVersion {
+fn version(part: &mut ImportPart) -> &mut pb::ImportedVersion {
     match part.items[0].item.as_mut().expect("an item") {
         Item::Version(version) => version,
         other => panic!("{other:?} is no version"),
     }
 }
 
-fn row(part: &mut Part) -> &mut bytes::Bytes {
+fn row(part: &mut ImportPart) -> &mut bytes::Bytes {
     match part.items[0].item.as_mut().expect("an item") {
         Item::Row(row) => row,
         other => panic!("{other:?} is no row"),
     }
 }
 
-fn source(part: &mut Part) -> &mut pb::ImportSource {
+fn source(part: &mut ImportPart) -> &mut pb::ImportSource {
     part.source.as_mut().expect("a source")
 }
 
@@ -44,23 +44,27 @@ fn flipped(bytes: &[u8], at: usize) -> bytes::Bytes {
     bytes.into()
 }
 
-fn is_event(part: &Part) -> bool {
+fn is_event(part: &ImportPart) -> bool {
     matches!(part.items.first().and_then(|item| item.item.as_ref()), Some(Item::Event(_)))
 }
 
-fn is_version(part: &Part) -> bool {
+fn is_version(part: &ImportPart) -> bool {
     matches!(part.items.first().and_then(|item| item.item.as_ref()), Some(Item::Version(_)))
 }
 
 /// Returns a part, edited.
-fn edited(part: &Part, what: &'static str, edit: impl Fn(&mut Part)) -> (&'static str, Part) {
+fn edited(part: &ImportPart, what: &'static str, edit: impl Fn(&mut ImportPart)) -> (&'static str, ImportPart) {
     let mut edited = part.clone();
     edit(&mut edited);
     (what, edited)
 }
 
 /// Returns what is wrong with an event, each tried where the right one is expected.
-fn wrong_events(parts: &[Part], foreign: &[Part], (at, events): (usize, usize)) -> Vec<(&'static str, Part)> {
+fn wrong_events(
+    parts: &[ImportPart],
+    foreign: &[ImportPart],
+    (at, events): (usize, usize),
+) -> Vec<(&'static str, ImportPart)> {
     let part = &parts[at];
     let mut wrong = vec![
         edited(part, "payload", |part| event(part).payload = flipped(&event(part).payload.clone(), at * 7)),
@@ -88,7 +92,7 @@ fn wrong_events(parts: &[Part], foreign: &[Part], (at, events): (usize, usize)) 
 }
 
 /// Returns what is wrong with a version.
-fn wrong_versions(parts: &[Part], at: usize) -> Vec<(&'static str, Part)> {
+fn wrong_versions(parts: &[ImportPart], at: usize) -> Vec<(&'static str, ImportPart)> {
     let part = &parts[at];
     let other = (0..parts.len()).find(|other| *other != at && is_version(&parts[*other])).expect("two");
     let other = version(&mut parts[other].clone()).clone();
@@ -110,7 +114,7 @@ fn wrong_versions(parts: &[Part], at: usize) -> Vec<(&'static str, Part)> {
 }
 
 /// Returns what is wrong with another row, or with the end.
-fn wrong_rows(parts: &[Part], foreign: &[Part], at: usize) -> Vec<(&'static str, Part)> {
+fn wrong_rows(parts: &[ImportPart], foreign: &[ImportPart], at: usize) -> Vec<(&'static str, ImportPart)> {
     let part = &parts[at];
     let mut wrong = vec![edited(part, "a later place", |part| part.offset += 1)];
     if !part.last {
@@ -141,7 +145,7 @@ on_both_databases! {
         let parts = single_parts(&export(&a, "default", "a.jsonl"), &target);
         let foreign = single_parts(&export(&a, "beside", "b.jsonl"), &target);
         let events = parts.iter().filter(|part| is_event(part)).count();
-        let attempt = async |part: Part| refused(to.import_namespace(part).await, Code::InvalidArgument, "IMPORT_REFUSED");
+        let attempt = async |part: ImportPart| refused(to.import_namespace(part).await, Code::InvalidArgument, "IMPORT_REFUSED");
         let mut tried = 0;
         for (at, part) in parts.iter().enumerate() {
             let wrong = if at < events {
@@ -220,11 +224,11 @@ on_both_databases! {
             let error = refusal(to.import_namespace(part).await);
             assert_eq!((error.code(), error.reason()), (Code::InvalidArgument, "IMPORT_REFUSED"), "{what}");
         }
-        let large = Part { name: target.clone(), source: Some(pb::ImportSource { jwks: "x".repeat(5 << 20), ..source(&mut first.clone()).clone() }), ..first.clone() };
+        let large = ImportPart { name: target.clone(), source: Some(pb::ImportSource { jwks: "x".repeat(5 << 20), ..source(&mut first.clone()).clone() }), ..first.clone() };
         assert_eq!(refusal(to.import_namespace(large).await).reason(), "MESSAGE_TOO_LARGE");
-        let nowhere = Part { name: "namespaces/nowhere".to_owned(), ..first.clone() };
+        let nowhere = ImportPart { name: "namespaces/nowhere".to_owned(), ..first.clone() };
         refused(to.import_namespace(nowhere).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        let own = Part { name: "namespaces/default".to_owned(), ..first.clone() };
+        let own = ImportPart { name: "namespaces/default".to_owned(), ..first.clone() };
         refused(from.import_namespace(own).await, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
         let found = to.get_namespace(pb::GetNamespaceRequest { name: target.clone() }).await.expect("a namespace");
         assert!(found.namespace.expect("a namespace").imports.is_empty(), "nothing of it was kept");

@@ -7,7 +7,7 @@ use policyhub::client::{ActiveSetOptions, Client, Cursor, SetChange, WatchOption
 use tonic::Code;
 
 use crate::harness::calls::{
-    self, NAMESPACE, Named as _, activate, events, get_version, policy, publish, refused, refused_fields, release,
+    self, NAMESPACE, NamedEvent as _, activate, events, get_version, policy, publish, refused, refused_fields, release,
     rollback_request,
 };
 use crate::harness::keys::{AT_ONCE, prepare, revoke, rotate, signing, states, try_activate};

@@ -6,7 +6,7 @@ use std::path::Path;
 use policyhub::client::pb;
 use tonic::Code;
 
-use crate::harness::calls::{self, Named as _, refused, release};
+use crate::harness::calls::{self, NamedEvent as _, refused, release};
 use crate::harness::http;
 use crate::harness::keys::{AT_ONCE, prepare, replica_of, rotate, signing, try_activate};
 use crate::harness::watching::DEADLINE;

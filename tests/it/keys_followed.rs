@@ -11,7 +11,7 @@ use policyhub::client::{
     watch_pinned,
 };
 
-use crate::harness::agents::{Agent, folder, status};
+use crate::harness::agents::{AgentProcess, folder, status};
 use crate::harness::calls::{activate, publish};
 use crate::harness::certificates::replace;
 use crate::harness::http::get;
@@ -78,7 +78,7 @@ on_both_databases! {
         let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
         let first = signing(&client).await;
         let flags = ["--jwks", pins.to_str().expect("a path")];
-        let agent = Agent::start(&hub, &folder, &flags);
+        let agent = AgentProcess::start(&hub, &folder, &flags);
         agent.applied(release(&client, "a: 1").await).await;
         let second = rotate(&client).await;
         agent.applied(release(&client, "a: 2").await).await;
@@ -90,7 +90,7 @@ on_both_databases! {
         // Its file has the first key alone, and that one is revoked: what it followed outlives it.
         rotate(&client).await;
         let newest = release(&client, "a: 4").await;
-        let agent = Agent::start(&hub, &folder, &flags);
+        let agent = AgentProcess::start(&hub, &folder, &flags);
         agent.applied(newest).await;
         is(&folder, "READY").await;
         assert_eq!(agent.count("rejected"), 0);
@@ -100,7 +100,7 @@ on_both_databases! {
 
     async fn a_strict_agent_follows_its_file_alone(hub: Hub) {
         let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
-        let agent = Agent::start(&hub, &folder, &["--pin-strict", "--jwks", pins.to_str().expect("a path")]);
+        let agent = AgentProcess::start(&hub, &folder, &["--pin-strict", "--jwks", pins.to_str().expect("a path")]);
         let first = release(&client, "a: 1").await;
         agent.applied(first).await;
         eventually("it is counted", async || counts(&client, first).await == [1, 0, 0, 0]).await;
@@ -186,7 +186,7 @@ on_both_databases! {
     /// A disk that refuses what was followed is said, and asked again with each message.
     async fn keys_that_could_not_be_saved_are_saved_later(hub: Hub) {
         let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
-        let agent = Agent::start(&hub, &folder, &["--jwks", pins.to_str().expect("a path")]);
+        let agent = AgentProcess::start(&hub, &folder, &["--jwks", pins.to_str().expect("a path")]);
         agent.applied(release(&client, "a: 1").await).await;
         let kept = folder.join(".agent/watcher/pins.json");
         fs::remove_file(&kept).expect("what it keeps");

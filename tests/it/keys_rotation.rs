@@ -11,7 +11,7 @@ use tokio::sync::watch as latest;
 
 use crate::harness::calls::{self, NAMESPACE, publish};
 use crate::harness::keys::{AT_ONCE, replicas, revoke, rotate, signing};
-use crate::harness::watching::{self, InForce, held, in_force};
+use crate::harness::watching::{self, WatchedSet, held, in_force};
 use crate::harness::{Hub, on_both_databases};
 
 const WRITERS: usize = 3;
@@ -48,7 +48,7 @@ async fn writer(client: Client, number: usize, ends: Arc<AtomicBool>) -> usize {
 }
 
 /// Reads to a revision that is told at the end. Answers the activations it was told of, and what it holds.
-async fn follow(mut watch: Watch, mut last: latest::Receiver<i64>) -> (Vec<i64>, InForce) {
+async fn follow(mut watch: Watch, mut last: latest::Receiver<i64>) -> (Vec<i64>, WatchedSet) {
     let mut seen = Vec::new();
     loop {
         let until = *last.borrow_and_update();

@@ -9,7 +9,7 @@ use policyhub::client::{
     Active, ActiveSetOptions, Client, Keys, State, Status, Target, TokenSource, Watcher, WatcherOptions,
 };
 
-use crate::harness::agents::{AGENT, Agent, in_force, status};
+use crate::harness::agents::{AGENT, AgentProcess, in_force, status};
 use crate::harness::calls::{activate, publish};
 use crate::harness::postgres::Cluster;
 use crate::harness::subscribing::{at, convergence, eventually};
@@ -23,7 +23,7 @@ const TRICKS: [Trick; 6] =
     [Trick::Drop, Trick::Replay, Trick::Reorder, Trick::OldBundles, Trick::FarPlaces, Trick::Omit];
 
 /// What was really in force: versions by policy, by revision.
-type History = BTreeMap<i64, BTreeMap<String, i64>>;
+type SetHistory = BTreeMap<i64, BTreeMap<String, i64>>;
 
 async fn watcher(client: &Client, endpoint: &str) -> Watcher {
     Watcher::open(WatcherOptions {
@@ -40,7 +40,7 @@ async fn watcher(client: &Client, endpoint: &str) -> Watcher {
 }
 
 /// Publishes and activates the next version of both policies in turn; answers the revision.
-async fn release(client: &Client, history: &mut History, policy: &str) -> i64 {
+async fn release(client: &Client, history: &mut SetHistory, policy: &str) -> i64 {
     let mut now = history.values().next_back().cloned().unwrap_or_default();
     let content = format!("{policy}: {}", now.get(policy).copied().unwrap_or_default() + 1);
     let version = publish(client, policy, &content).await.version;
@@ -51,7 +51,7 @@ async fn release(client: &Client, history: &mut History, policy: &str) -> i64 {
 }
 
 /// Returns the set that was in force at a revision.
-fn at_revision(history: &History, revision: i64) -> BTreeMap<String, i64> {
+fn at_revision(history: &SetHistory, revision: i64) -> BTreeMap<String, i64> {
     history.range(..=revision).next_back().map(|(_, set)| set.clone()).unwrap_or_default()
 }
 
@@ -60,7 +60,7 @@ fn versions(active: &Active) -> BTreeMap<String, i64> {
 }
 
 /// Takes whatever is offered until the state is as wanted. All of it must have been in force, and never goes back.
-async fn until(watcher: &mut Watcher, history: &History, what: &str, wanted: impl Fn(&Status) -> bool) {
+async fn until(watcher: &mut Watcher, history: &SetHistory, what: &str, wanted: impl Fn(&Status) -> bool) {
     let view = watcher.view();
     let taking = async {
         loop {
@@ -96,7 +96,7 @@ on_both_databases! {
     async fn he_rewrites_and_nothing_false_is_in_force(hub: Hub) {
         let client = hub.client().await;
         let (man, endpoint) = TamperingProxy::before(client.clone()).await;
-        let mut history = History::new();
+        let mut history = SetHistory::new();
         for policy in ["a", "b"] {
             release(&client, &mut history, policy).await;
         }
@@ -137,8 +137,8 @@ on_both_databases! {
         let mut command = hub.cli();
         clock::preload(hub.dir.path(), &mut command);
         command.env("POLICYHUB_SERVER", &endpoint).args(["agent", "--output", "json", "--subscriber-id", AGENT]);
-        let agent = Agent::spawn({ command.arg("--jwks").arg(&pins).arg("--dir").arg(&folder); command });
-        let mut history = History::new();
+        let agent = AgentProcess::spawn({ command.arg("--jwks").arg(&pins).arg("--dir").arg(&folder); command });
+        let mut history = SetHistory::new();
         let first = release(&client, &mut history, "a").await;
         agent.applied(first).await;
         let is = async |state: &str| eventually(state, async || status(&folder)["state"] == *state).await;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use crate::harness::calls::{active, release};
-use crate::harness::disk_error::{FailingDisk, HANGS, Operation};
+use crate::harness::disk_error::{DiskOperation, FailingDisk, HANGS};
 use crate::harness::hub::binary;
 use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
@@ -110,7 +110,7 @@ async fn two_servers_begin_a_database_at_once() {
 async fn a_file_that_somebody_else_is_making_is_not_opened() {
     let (dir, url) = new_database(Database::Sqlite);
     let disk = FailingDisk::new(dir.path());
-    disk.fail(Operation::Write, 1, 0, HANGS, &["/policyhub.db"]);
+    disk.fail(DiskOperation::Write, 1, 0, HANGS, &["/policyhub.db"]);
     let mut first = binary();
     first.envs(disk.environment());
     let first = migrate_in(first, &url);
@@ -138,7 +138,7 @@ async fn a_file_without_a_write_ahead_log_that_somebody_holds_is_waited_for() {
     assert_eq!(String::from_utf8_lossy(&changed.stdout), "[('delete',)]\n");
     let holder = SqliteShell::writing(&database);
     // First the file is made when it is absent; then it is opened, and found locked; then it is opened again.
-    disk.fail(Operation::Open, 3, 0, HANGS, &["/policyhub.db"]);
+    disk.fail(DiskOperation::Open, 3, 0, HANGS, &["/policyhub.db"]);
     let mut command = binary();
     command.envs(disk.environment());
     let mut waiting = migrate_in(command, &url);

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::harness::callers::try_grant;
 use crate::harness::calls::{NAMESPACE, activate, publish, refused};
-use crate::harness::certificates::{Authority, replace};
+use crate::harness::certificates::{TestAuthority, replace};
 use crate::harness::idp::{kept_out, reloaded, reloads, wait_until};
 use crate::harness::watching::{LIVELY, activation, change, open};
 use crate::harness::{Database, Hub};
@@ -22,18 +22,19 @@ const WEB: &str = "spiffe://example.org/web";
 const NOBODY: Option<&str> = Some("CERTIFICATE_INVALID");
 
 /// A server with TLS, two trust domains, and the authorities of everybody.
-struct Scene {
+struct MtlsFixture {
     dir: TempDir,
-    server: Authority,
-    example: Authority,
-    other: Authority,
+    server: TestAuthority,
+    example: TestAuthority,
+    other: TestAuthority,
     hub: Hub,
 }
 
-impl Scene {
+impl MtlsFixture {
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let (server, example, other) = (Authority::new("server"), Authority::new("example"), Authority::new("other"));
+        let (server, example, other) =
+            (TestAuthority::new("server"), TestAuthority::new("example"), TestAuthority::new("other"));
         let file = |name: &str| dir.path().join(name);
         server.serve(&file("server.pem"), &file("server.key"));
         replace(&file("example.pem"), &example.pem);
@@ -77,7 +78,7 @@ impl Scene {
 
 #[tokio::test]
 async fn a_certificate_says_who_calls() {
-    let scene = Scene::start().await;
+    let scene = MtlsFixture::start().await;
     assert_eq!(kept_out(&scene.shows(scene.example.client(&[WEB])).await).await, None);
     let other = scene.other.client(&["spiffe://other.example/a/b"]);
     assert_eq!(kept_out(&scene.shows(other).await).await, None);
@@ -106,7 +107,7 @@ async fn a_certificate_says_who_calls() {
 
 #[tokio::test]
 async fn certificates_that_name_nobody_here_are_refused() {
-    let scene = Scene::start().await;
+    let scene = MtlsFixture::start().await;
     for (case, identity) in [
         ("no URI", scene.example.client(&[])),
         ("two URIs", scene.example.client(&[WEB, "spiffe://example.org/root"])),
@@ -120,7 +121,7 @@ async fn certificates_that_name_nobody_here_are_refused() {
         let with_token = scene.connect(Some(scene.hub.token()), Some(identity)).await.expect("a connection");
         assert_eq!(kept_out(&with_token).await.as_deref(), NOBODY, "{case}, with a good token");
     }
-    let stranger = Authority::new("stranger");
+    let stranger = TestAuthority::new("stranger");
     assert!(scene.is_cut_off(stranger.client(&[WEB])).await, "a stranger's authority");
     assert!(scene.is_cut_off(scene.example.not_for_clients(&[WEB])).await, "for servers");
     assert!(!scene.is_cut_off(scene.example.client(&[WEB])).await, "else the test proves nothing");
@@ -128,7 +129,7 @@ async fn certificates_that_name_nobody_here_are_refused() {
 
 #[tokio::test]
 async fn nothing_older_than_tls_1_3_is_spoken() {
-    let scene = Scene::start().await;
+    let scene = MtlsFixture::start().await;
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(scene.server.pem.as_bytes()).expect("a certificate"))
@@ -150,7 +151,7 @@ async fn nothing_older_than_tls_1_3_is_spoken() {
 
 #[tokio::test]
 async fn a_renewed_certificate_is_served_and_no_watch_is_cut() {
-    let scene = Scene::start().await;
+    let scene = MtlsFixture::start().await;
     let admin = scene.admin().await;
     publish(&admin, "p", "a: 1").await;
     publish(&admin, "p", "a: 2").await;
@@ -158,7 +159,7 @@ async fn a_renewed_certificate_is_served_and_no_watch_is_cut() {
     let mut watch = open(&admin).await;
     change(&mut watch).await;
 
-    let renewed = Authority::new("renewed");
+    let renewed = TestAuthority::new("renewed");
     renewed.serve(&scene.file("server.pem"), &scene.file("server.key"));
     // The two files are two: a look between them finds no pair, and takes the next one.
     reloaded(&scene.hub, "ok", "tls", 0.0).await;
@@ -180,8 +181,8 @@ async fn a_renewed_certificate_is_served_and_no_watch_is_cut() {
 
 #[tokio::test]
 async fn another_authority_of_clients_takes_the_place_of_the_one_before() {
-    let scene = Scene::start().await;
-    let new = Authority::new("new");
+    let scene = MtlsFixture::start().await;
+    let new = TestAuthority::new("new");
     let (old, other) = (scene.example.client(&[WEB]), scene.other.client(&["spiffe://other.example/a"]));
     let (by_old, by_other) = (scene.shows(old.clone()).await, scene.shows(other).await);
     assert_eq!((kept_out(&by_old).await, kept_out(&by_other).await), (None, None));
@@ -203,7 +204,7 @@ async fn another_authority_of_clients_takes_the_place_of_the_one_before() {
 /// A workload has the role of its SPIFFE ID, and no other workload has it.
 #[tokio::test]
 async fn a_workload_has_a_role() {
-    let scene = Scene::start().await;
+    let scene = MtlsFixture::start().await;
     let admin = scene.admin().await;
     try_grant(&admin, WEB, pb::Role::Subscriber, NAMESPACE).await.expect("a role");
     let request = pb::ListActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };

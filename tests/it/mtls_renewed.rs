@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use policyhub::client::{Client, ClientError, ClientIdentity, pb};
 use tempfile::TempDir;
 
-use crate::harness::agents::{Agent, status};
+use crate::harness::agents::{AgentProcess, status};
 use crate::harness::callers::try_grant;
 use crate::harness::calls::{NAMESPACE, activate, publish};
-use crate::harness::certificates::{Authority, replace};
+use crate::harness::certificates::{TestAuthority, replace};
 use crate::harness::http::get;
 use crate::harness::hub::binary;
 use crate::harness::subscribing::eventually;
@@ -20,17 +20,17 @@ const WEB: &str = "spiffe://example.org/web";
 const SHORT_SECONDS: i64 = 12;
 
 /// A server with TLS that takes clients of example.org, and ends every connection after a moment.
-struct Scene {
+struct RenewalFixture {
     dir: TempDir,
-    server: Authority,
-    example: Authority,
+    server: TestAuthority,
+    example: TestAuthority,
     hub: Hub,
 }
 
-impl Scene {
+impl RenewalFixture {
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let (server, example) = (Authority::new("server"), Authority::new("example"));
+        let (server, example) = (TestAuthority::new("server"), TestAuthority::new("example"));
         let file = |name: &str| dir.path().join(name).display().to_string();
         server.serve(Path::new(&file("server.pem")), Path::new(&file("server.key")));
         replace(Path::new(&file("example.pem")), &example.pem);
@@ -72,7 +72,7 @@ impl Scene {
 /// A workload whose certificate lives as long as an SVID of a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_outlives_its_certificate() {
-    let scene = Scene::start().await;
+    let scene = RenewalFixture::start().await;
     let admin = scene.admin().await;
     try_grant(&admin, WEB, pb::Role::Subscriber, NAMESPACE).await.expect("a role");
     publish(&admin, "p", "a: 1").await;
@@ -87,7 +87,7 @@ async fn an_agent_outlives_its_certificate() {
     for (flag, name) in [("--ca-cert", "ca.pem"), ("--client-cert", "client.pem"), ("--client-key", "client.key")] {
         command.arg(flag).arg(scene.file(name));
     }
-    let agent = Agent::spawn(command);
+    let agent = AgentProcess::spawn(command);
     agent.applied(first).await;
 
     // Half a pair is no pair: it goes on with what it had.
@@ -106,11 +106,11 @@ async fn an_agent_outlives_its_certificate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_certificate_is_named_on_both_sides() {
-    let scene = Scene::start().await;
+    let scene = RenewalFixture::start().await;
     for (case, identity, why) in [
         ("expired", scene.example.client_for(WEB, (-7_200, -3_600)), "it has expired"),
         ("not yet valid", scene.example.client_for(WEB, (3_600, 7_200)), "it is not valid yet"),
-        ("of a stranger", Authority::new("stranger").client_for(WEB, (-60, 3_600)), "refused: "),
+        ("of a stranger", TestAuthority::new("stranger").client_for(WEB, (-60, 3_600)), "refused: "),
     ] {
         let facts = policyhub::signing::CertificateFacts::all_from_pem(&identity.cert).remove(0);
         for _ in 0..5 {
@@ -132,7 +132,7 @@ async fn a_refused_certificate_is_named_on_both_sides() {
 async fn a_server_certificate_out_of_its_time_is_refused_unless_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str| dir.path().join(name);
-    let authority = Authority::new("server");
+    let authority = TestAuthority::new("server");
     for (valid, why) in [((-7_200, -3_600), "it has expired"), ((3_600, 7_200), "it is not valid yet")] {
         authority.serve_for(&file("cert.pem"), &file("key.pem"), valid);
         let mut command = binary();
@@ -160,7 +160,7 @@ async fn a_server_certificate_out_of_its_time_is_refused_unless_told() {
 async fn a_certificate_of_the_chain_out_of_its_time_is_a_warning() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str| dir.path().join(name);
-    let (authority, other) = (Authority::new("server"), Authority::new("other"));
+    let (authority, other) = (TestAuthority::new("server"), TestAuthority::new("other"));
     authority.serve(&file("cert.pem"), &file("key.pem"));
     other.serve_for(&file("above.pem"), &file("above.key"), (-7_200, -3_600));
     let read = |name: &str| std::fs::read_to_string(file(name)).expect("PEM");

@@ -9,7 +9,7 @@ use policyhub::client::Watch;
 use crate::harness::calls::{activate, publish};
 use crate::harness::http::metric;
 use crate::harness::postgres::Cluster;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub};
 
@@ -19,7 +19,7 @@ const NOTIFIED: &str = r#"policyhub_tailer_wakes_total{cause="notify"}"#;
 const CONNECTED: &str = r#"policyhub_tailer_wakes_total{cause="listen"}"#;
 
 /// Two replicas: one is written to, the other watched.
-struct Pair {
+struct ReplicaPair {
     writer: Hub,
     watched: Hub,
     client: Client,
@@ -28,7 +28,7 @@ struct Pair {
     next: i64,
 }
 
-impl Pair {
+impl ReplicaPair {
     async fn start(arguments: &[&str]) -> Self {
         let writer = Hub::start_with(Database::Postgres, arguments).await;
         let keys = writer.data_dir().join("keys").display().to_string();
@@ -92,8 +92,8 @@ async fn reconnected(hub: &Hub, before: f64) {
 /// The poll, once a second, delivers alone; NOTIFY is what makes it fast.
 #[tokio::test]
 async fn notify_only_makes_it_faster() {
-    let mut told = Pair::start(&[]).await;
-    let mut polling = Pair::start(&["--listen-notify=false"]).await;
+    let mut told = ReplicaPair::start(&[]).await;
+    let mut polling = ReplicaPair::start(&["--listen-notify=false"]).await;
     told.deliver_until_notified().await;
     let (with, without) = (told.median().await, polling.median().await);
     assert!(with * 3 < without, "with NOTIFY {with:?}, by the poll {without:?}");
@@ -105,7 +105,7 @@ async fn notify_only_makes_it_faster() {
 
 #[tokio::test]
 async fn a_killed_listener_comes_back() {
-    let mut pair = Pair::start(&[]).await;
+    let mut pair = ReplicaPair::start(&[]).await;
     pair.deliver_until_notified().await;
     let (ours, theirs) = (count(&pair.writer, CONNECTED), count(&pair.watched, CONNECTED));
     let database = pair.writer.database_url.rsplit('/').next().expect("a name").to_owned();
@@ -127,7 +127,7 @@ async fn a_killed_listener_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_link_is_found_dead() {
     let cluster = Cluster::shared();
-    let proxy = Proxy::before(cluster.port).await;
+    let proxy = NetworkProxy::before(cluster.port).await;
     let url = cluster.create_database();
     let through = url.replace(&format!(":{}/", cluster.port), &format!(":{}/", proxy.port));
     let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
@@ -140,7 +140,7 @@ async fn a_silent_link_is_found_dead() {
     publish(&client, "p", "a: 2").await;
     let mut watch = watching::open(&watched.client().await).await;
     watching::change(&mut watch).await;
-    let mut pair = Pair { writer, watched, client, watch, next: 1 };
+    let mut pair = ReplicaPair { writer, watched, client, watch, next: 1 };
     pair.deliver_until_notified().await;
 
     let before = count(&pair.watched, CONNECTED);

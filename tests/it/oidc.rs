@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::harness::callers::try_grant;
 use crate::harness::calls::{NAMESPACE, activate, policy, refused, release};
 use crate::harness::hub::binary;
-use crate::harness::idp::{Answer, Idp, Key, jwks, kept_out, reloaded, setting, unsigned, wait_until};
+use crate::harness::idp::{Idp, IdpAnswer, IdpKey, jwks, kept_out, reloaded, setting, unsigned, wait_until};
 use crate::harness::subscribing::eventually;
 use crate::harness::{Database, Hub};
 
@@ -22,19 +22,19 @@ async fn trusting(idp: &Idp) -> Hub {
     hub
 }
 
-async fn client(hub: &Hub, key: &Key) -> Client {
+async fn client(hub: &Hub, key: &IdpKey) -> Client {
     hub.client_with(Some(key.token("ann"))).await
 }
 
 #[tokio::test]
 async fn a_new_key_is_found_and_an_old_one_is_trusted_no_more() {
-    let (old, new) = (Key::new(1), Key::new(2));
+    let (old, new) = (IdpKey::new(1), IdpKey::new(2));
     let idp = Idp::of(&[&old]);
     let hub = trusting(&idp).await;
     let (by_old, by_new) = (client(&hub, &old).await, client(&hub, &new).await);
     assert_eq!(kept_out(&by_old).await, None);
     let asked = idp.asked();
-    idp.answer(Answer::Body(jwks(&[&new])));
+    idp.answer(IdpAnswer::Body(jwks(&[&new])));
     // The first token of it makes the server ask; until the answer is there, nobody waits.
     assert_eq!(kept_out(&by_new).await.as_deref(), UNKNOWN);
     wait_until(&by_new, None).await;
@@ -45,21 +45,21 @@ async fn a_new_key_is_found_and_an_old_one_is_trusted_no_more() {
 
 #[tokio::test]
 async fn keys_outlive_an_outage_and_a_restart_in_it() {
-    let key = Key::new(1);
+    let key = IdpKey::new(1);
     let idp = Idp::of(&[&key]);
     let hub = trusting(&idp).await;
     assert_eq!(kept_out(&client(&hub, &key).await).await, None);
     let copy = hub.data_dir().join("jwks-corp.json");
     assert_eq!(std::fs::metadata(&copy).expect("a copy").permissions().mode() & 0o777, 0o600);
     let mut hub = hub;
-    for outage in [Answer::Status("503 Service Unavailable", String::new()), Answer::Body("<html>".to_owned())] {
+    for outage in [IdpAnswer::Status("503 Service Unavailable", String::new()), IdpAnswer::Body("<html>".to_owned())] {
         idp.answer(outage);
         hub = hub.restart().await;
         assert_eq!(kept_out(&client(&hub, &key).await).await, None, "by the keys of the last run");
         reloaded(&hub, "failed", "corp", 0.0).await;
         assert_eq!(kept_out(&client(&hub, &key).await).await, None, "an answer of no use changes nothing");
     }
-    assert_eq!(kept_out(&client(&hub, &Key::new(2)).await).await.as_deref(), UNKNOWN);
+    assert_eq!(kept_out(&client(&hub, &IdpKey::new(2)).await).await.as_deref(), UNKNOWN);
 
     // A copy that somebody changed is as good as what it holds, and no better.
     std::fs::write(&copy, "{").expect("written");
@@ -70,17 +70,17 @@ async fn keys_outlive_an_outage_and_a_restart_in_it() {
 
 #[tokio::test]
 async fn sets_that_can_not_be_trusted_change_nothing() {
-    let (key, other) = (Key::new(1), Key::new(2));
+    let (key, other) = (IdpKey::new(1), IdpKey::new(2));
     let evil = Idp::of(&[&other]);
     let too_long = jwks(&[&other]) + &" ".repeat(64 * 1024);
     let with_secret = format!(r#"{{"keys":[{},{{"kty":"oct","k":"c2VjcmV0","kid":"o"}}]}}"#, other.jwk());
-    let many: Vec<Key> = (0..21).map(|number| Key::new(number + 2)).collect();
+    let many: Vec<IdpKey> = (0..21).map(|number| IdpKey::new(number + 2)).collect();
     for answer in [
-        Answer::Body(too_long),
-        Answer::Body(with_secret),
-        Answer::Body(jwks(&many.iter().collect::<Vec<_>>())),
-        Answer::Body(jwks(&[&other, &other])),
-        Answer::Status("302 Found", format!("location: {}\r\n", evil.url())),
+        IdpAnswer::Body(too_long),
+        IdpAnswer::Body(with_secret),
+        IdpAnswer::Body(jwks(&many.iter().collect::<Vec<_>>())),
+        IdpAnswer::Body(jwks(&[&other, &other])),
+        IdpAnswer::Status("302 Found", format!("location: {}\r\n", evil.url())),
     ] {
         let idp = Idp::of(&[&key]);
         let hub = trusting(&idp).await;
@@ -97,22 +97,22 @@ async fn sets_that_can_not_be_trusted_change_nothing() {
 
 #[tokio::test]
 async fn a_provider_that_hangs_holds_up_nobody() {
-    let key = Key::new(1);
-    let idp = Idp::start(Answer::Hang);
+    let key = IdpKey::new(1);
+    let idp = Idp::start(IdpAnswer::Hang);
     // The start waits for none of it.
     let hub = Hub::start_with(Database::Sqlite, &["--issuers", &idp.setting()]).await;
     let by_key = client(&hub, &key).await;
     assert_eq!(kept_out(&hub.client().await).await, None);
     assert_eq!(kept_out(&by_key).await.as_deref(), UNKNOWN);
     reloaded(&hub, "failed", "corp", 0.0).await;
-    idp.answer(Answer::Body(jwks(&[&key])));
+    idp.answer(IdpAnswer::Body(jwks(&[&key])));
     wait_until(&by_key, None).await;
 }
 
 #[tokio::test]
 async fn made_up_keys_make_one_request_in_30_seconds() {
     const TOKENS: usize = 10_000;
-    let key = Key::new(1);
+    let key = IdpKey::new(1);
     let idp = Idp::of(&[&key]);
     let hub = trusting(&idp).await;
     let by_key = client(&hub, &key).await;
@@ -124,7 +124,7 @@ async fn made_up_keys_make_one_request_in_30_seconds() {
         let channel = endpoint.connect().await.expect("a connection");
         let mut calls = policyhub::client::pb::admin_service_client::AdminServiceClient::new(channel);
         callers.spawn(async move {
-            let forged = Key::new(9).token("ann");
+            let forged = IdpKey::new(9).token("ann");
             let claims = forged.split('.').nth(1).expect("claims");
             for number in 0..TOKENS / 20 {
                 let token = unsigned(&format!("made-up-{caller}-{number}"), claims);
@@ -146,7 +146,7 @@ async fn made_up_keys_make_one_request_in_30_seconds() {
 
 #[tokio::test]
 async fn keys_in_a_file_are_read_again_when_it_changes() {
-    let (old, new) = (Key::new(1), Key::new(2));
+    let (old, new) = (IdpKey::new(1), IdpKey::new(2));
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("keys.json");
     std::fs::write(&file, jwks(&[&old])).expect("written");
@@ -193,7 +193,7 @@ fn a_file_of_keys_must_be_there_and_of_use() {
 /// Whom the provider calls a member of a group has the group's role, and is called by name in the log.
 #[tokio::test]
 async fn a_group_has_a_role() {
-    let key = Key::new(1);
+    let key = IdpKey::new(1);
     let hub = trusting(&Idp::of(&[&key])).await;
     let (admin, ann) = (hub.client().await, client(&hub, &key).await);
     release(&admin, "p", "a: 1").await;

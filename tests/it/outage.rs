@@ -21,7 +21,7 @@ use crate::harness::outages::{
     WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until, until_database_up, until_ready,
 };
 use crate::harness::postgres::Cluster;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::{counts, eventually, subscribe};
 use crate::harness::watching::{self, LIVELY};
 
@@ -33,20 +33,20 @@ const CONNECTIONS: usize = 12;
 const LEASE_LEFT: Duration = Duration::from_secs(12);
 
 /// A server on a cluster of its own, through a proxy, with a watch at the head.
-struct Scene {
+struct OutageFixture {
     cluster: Cluster,
     data: PathBuf,
-    proxy: Proxy,
+    proxy: NetworkProxy,
     hub: Hub,
     client: Client,
     watch: Watch,
 }
 
-impl Scene {
+impl OutageFixture {
     async fn start() -> Self {
         let cluster = Cluster::start(&[]);
         let data = cluster.data();
-        let proxy = Proxy::before(cluster.port).await;
+        let proxy = NetworkProxy::before(cluster.port).await;
         let url = cluster.create_database().replace(&format!(":{}/", cluster.port), &format!(":{}/", proxy.port));
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let hub = Hub::start_on(dir, url, LIVELY).await;
@@ -136,7 +136,7 @@ pub async fn raw(hub: &Hub) -> PolicyServiceClient<InterceptedService<Channel, i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stops_and_starts() {
-    let mut scene = Scene::start().await;
+    let mut scene = OutageFixture::start().await;
     scene.cluster.stop(&scene.data);
     scene.hold_out().await;
     scene.cluster.start_again(&scene.data);
@@ -145,7 +145,7 @@ async fn a_database_that_stops_and_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stands_still() {
-    let mut scene = Scene::start().await;
+    let mut scene = OutageFixture::start().await;
     scene.cluster.freeze(&scene.data);
     scene.hold_out().await;
     scene.cluster.go_on();
@@ -155,7 +155,7 @@ async fn a_database_that_stands_still() {
 /// Connections that nobody ends, each in the middle of a transaction: nothing may wait for them when the network is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_loses_everything() {
-    let mut scene = Scene::start().await;
+    let mut scene = OutageFixture::start().await;
     let lock = scene.cluster.hold(&scene.name(), "default");
     let mut writes = tokio::task::JoinSet::new();
     for _ in 0..CONNECTIONS * 2 {
@@ -177,7 +177,7 @@ async fn a_network_that_loses_everything() {
 /// The backend of a write is killed while it waits for its namespace: PostgreSQL ends all others with it, and restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_killed_in_a_transaction() {
-    let scene = Scene::start().await;
+    let scene = OutageFixture::start().await;
     let lock = scene.cluster.hold(&scene.name(), "default");
     let write = scene.write();
     signal("KILL", &[scene.cluster.waiting(&scene.name())]);
@@ -190,7 +190,7 @@ async fn a_backend_that_is_killed_in_a_transaction() {
 /// In the middle of a transaction nobody asks first whether the connection lives: the statement itself is bounded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stands_still_in_a_transaction() {
-    let mut scene = Scene::start().await;
+    let mut scene = OutageFixture::start().await;
     let lock = scene.cluster.hold(&scene.name(), "default");
     let write = scene.write();
     scene.cluster.waiting(&scene.name());
@@ -244,7 +244,7 @@ async fn a_lease_of_another_replica_outlasts_an_outage() {
 /// A COMMIT that is not confirmed goes on: its caller hears in time that nobody knows, and later what became of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_takes_its_time() {
-    let scene = Scene::start().await;
+    let scene = OutageFixture::start().await;
     let reload = |setting: &str| {
         scene.cluster.psql("postgres", setting);
         scene.cluster.psql("postgres", "SELECT pg_reload_conf()");

@@ -7,11 +7,11 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
-use crate::harness::calls::{NAMESPACE, Named as _, activate, publish, refused};
+use crate::harness::calls::{NAMESPACE, NamedEvent as _, activate, publish, refused};
 use crate::harness::hub::binary;
 use crate::harness::subscribing::{
-    Stream, applied, at, convergence, counts, eventually, subscribe, subscriber, subscriber_name, subscribers,
-    watch_request,
+    SubscriberStream, applied, at, convergence, counts, eventually, subscribe, subscriber, subscriber_name,
+    subscribers, watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY};
 use crate::harness::{Hub, on_both_databases, runs};
@@ -38,7 +38,7 @@ async fn report(client: &Client, request: &pb::ReportStatusRequest) -> Result<()
 }
 
 /// Returns how a stream that must not go on ends.
-async fn end(mut stream: Stream) -> ClientError {
+async fn end(mut stream: SubscriberStream) -> ClientError {
     let ending = async {
         loop {
             match stream.message().await {

@@ -8,7 +8,7 @@ use policyhub::client::Client;
 use crate::harness::Hub;
 use crate::harness::calls::{draft, draft_request};
 use crate::harness::copies::with_suffix;
-use crate::harness::disk_error::{ENOSPC, FailingDisk, HANGS, Operation};
+use crate::harness::disk_error::{DiskOperation, ENOSPC, FailingDisk, HANGS};
 use crate::harness::outages::until;
 use crate::harness::watching::{self, LIVELY};
 
@@ -27,7 +27,7 @@ fn cut(database: &Path, durable: &Path) {
 /// A write is in the write-ahead log and its flush does not end; then the server is killed.
 async fn killed_before_a_flush(hub: &mut Hub, disk: &FailingDisk, client: Client) {
     let before = disk.failures();
-    disk.fail_all(&[Operation::Sync], HANGS, &["-wal"]);
+    disk.fail_all(&[DiskOperation::Sync], HANGS, &["-wal"]);
     let hanging = tokio::spawn(async move { client.draft(draft_request("p", "a: 2")).await });
     until("the flush hangs", || disk.failures() > before).await;
     hub.kill().await;
@@ -42,7 +42,7 @@ async fn what_a_start_showed_survives_a_power_cut() {
     let acknowledged = watching::log(&client).await.len();
     killed_before_a_flush(&mut hub, &disk, client).await;
     // The next one writes nothing, so that no write of its own flushes the log.
-    disk.fail_all(&[Operation::Write], ENOSPC, &["policyhub.db", "-wal"]);
+    disk.fail_all(&[DiskOperation::Write], ENOSPC, &["policyhub.db", "-wal"]);
     let mut hub = hub.restart().await;
     let shown = watching::log(&hub.client().await).await;
     assert_eq!(shown.len(), acknowledged + 1, "what was in the log and not flushed is shown: else this shows nothing");

@@ -6,8 +6,8 @@ use prost_reflect::prost::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::certificates::Authority;
-use crate::harness::http2::{Answer, ask, framed, post};
+use crate::harness::certificates::TestAuthority;
+use crate::harness::http2::{Http2Answer, ask, framed, post};
 use crate::harness::{Database, Hub};
 
 const GET_NAMESPACE: &str = "/policyhub.v1.AdminService/GetNamespace";
@@ -63,7 +63,7 @@ async fn http_1_is_told_what_this_port_is() {
 async fn http_1_is_told_so_over_tls_too() {
     let dir = tempfile::tempdir().expect("a directory");
     let (cert, key) = (dir.path().join("server.pem"), dir.path().join("server.key"));
-    let authority = Authority::new("server");
+    let authority = TestAuthority::new("server");
     authority.serve(&cert, &key);
     let path = |file: &std::path::Path| file.display().to_string();
     let hub = Hub::start_with(Database::Sqlite, &["--tls-cert", &path(&cert), "--tls-key", &path(&key)]).await;
@@ -112,7 +112,7 @@ async fn what_is_not_grpc_is_told_what_is() {
     }
 }
 
-fn refused(case: &str, answer: &Answer) {
+fn refused(case: &str, answer: &Http2Answer) {
     assert_eq!((answer.status, answer.field("grpc-status")), (415, None), "{case}: {answer:?}");
     let body = String::from_utf8_lossy(&answer.body);
     assert!(case == "HEAD" || body.contains("application/grpc-web"), "{case}: {body}");

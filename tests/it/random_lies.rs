@@ -12,16 +12,18 @@ use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::{Algorithm, PrivateKey};
 use policyhub::client::{ActiveSet, ActiveSetOptions, Cursor, SetChange, hex};
 
-use crate::harness::history::{FILTERS, History, POLICIES, Set, Step, TTL_SECONDS, True, asked, id, tree};
+use crate::harness::history::{
+    FILTERS, GeneratedHistory, HistorySet, HistoryStep, POLICIES, TTL_SECONDS, True, asked, id, tree,
+};
 use crate::harness::random::Random;
-use crate::harness::signer::{Place, Signer, cursor, message, now};
+use crate::harness::signer::{HandSigner, SignedCursor, cursor, message, now};
 
 /// Messages of a run that every change pays for.
 const LIES: usize = 6_000;
 const STREAMS_PER_HISTORY: usize = 40;
 const MESSAGES_PER_STREAM: usize = 14;
 /// Places that nobody signed, beside those of the history.
-const FAR: [Place; 4] = [(1, 1_048_577), (1, 1 << 62), (9, 1), (-1, -6)];
+const FAR: [SignedCursor; 4] = [(1, 1_048_577), (1, 1 << 62), (9, 1), (-1, -6)];
 
 /// How many messages came, and how many were taken, by kind.
 #[derive(Debug, Default)]
@@ -32,21 +34,21 @@ struct Played {
 
 /// The worlds that messages come from: the honest history, one of another namespace by the same key, and one by a stranger.
 struct Worlds {
-    home: History,
-    away: Vec<History>,
+    home: GeneratedHistory,
+    away: Vec<GeneratedHistory>,
 }
 
 impl Worlds {
     fn random(random: &mut Random) -> Self {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
-        let signer = |store: &str, namespace: &str| Signer {
+        let signer = |store: &str, namespace: &str| HandSigner {
             key: PrivateKey::from_pem(&pem).expect("a key"),
             store: store.to_owned(),
             namespace: namespace.to_owned(),
         };
-        let home = History::random(random, signer("store-1", "default"));
-        let away = [signer("store-1", "other"), signer("store-2", "default"), Signer::new()];
-        Self { home, away: away.map(|signer| History::random(random, signer)).into() }
+        let home = GeneratedHistory::random(random, signer("store-1", "default"));
+        let away = [signer("store-1", "other"), signer("store-2", "default"), HandSigner::new()];
+        Self { home, away: away.map(|signer| GeneratedHistory::random(random, signer)).into() }
     }
 
     /// Returns a true message of some world; mostly of the right one.
@@ -59,7 +61,7 @@ impl Worlds {
 /// Puts something of another message into one, or something that nobody signed.
 fn lie(random: &mut Random, worlds: &Worlds, told: &mut pb::WatchActiveResponse) {
     let other = worlds.any(random).message.clone();
-    let mut places: Vec<Place> = worlds.home.steps.iter().map(|step| step.place).collect();
+    let mut places: Vec<SignedCursor> = worlds.home.steps.iter().map(|step| step.place).collect();
     places.extend(FAR);
     let place = cursor(*random.one_of(&places));
     let Some((told, other)) = told.message.as_mut().zip(other.message) else { return };
@@ -163,7 +165,7 @@ fn in_parts(whole: &pb::WatchActiveResponse) -> Vec<pb::WatchActiveResponse> {
     vec![message(first), end]
 }
 
-fn held_by(set: &ActiveSet) -> BTreeMap<String, (i64, Place)> {
+fn held_by(set: &ActiveSet) -> BTreeMap<String, (i64, SignedCursor)> {
     let held = set.policies().map(|held| {
         let at = (held.activated.epoch, held.activated.revision);
         (held.policy.to_string(), (held.version, at))
@@ -171,13 +173,13 @@ fn held_by(set: &ActiveSet) -> BTreeMap<String, (i64, Place)> {
     held.collect()
 }
 
-fn named(set: Set) -> BTreeMap<String, (i64, Place)> {
+fn named(set: HistorySet) -> BTreeMap<String, (i64, SignedCursor)> {
     set.into_iter().map(|(policy, held)| (policy.to_owned(), held)).collect()
 }
 
 /// Returns the step of what is held, which must be exactly its set.
 #[track_caller]
-fn check_held<'a>(worlds: &'a Worlds, set: &ActiveSet, filter: &[&str], what: &str) -> Option<&'a Step> {
+fn check_held<'a>(worlds: &'a Worlds, set: &ActiveSet, filter: &[&str], what: &str) -> Option<&'a HistoryStep> {
     let found = held_by(set);
     let Some(cursor) = set.cursor() else {
         assert!(found.is_empty(), "{what}: holds {found:?} at no place");

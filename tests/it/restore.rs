@@ -8,7 +8,7 @@ use crate::backup::copy_keys;
 use crate::epochs::{bumped, epoch, is_in_doubt, json, writes_go_on};
 use crate::harness::calls::{active, draft, release};
 use crate::harness::copies::{backup, document, fails, heads, mode, names, on, run, with_suffix};
-use crate::harness::disk_error::{ENOSPC, FailingDisk, Operation};
+use crate::harness::disk_error::{DiskOperation, ENOSPC, FailingDisk};
 use crate::harness::sqlite_shell::SqliteShell;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
@@ -278,7 +278,7 @@ async fn a_full_disk_leaves_the_old_database() {
         line
     };
     let (before, files) = (heads(&database), names(&hub.data_dir()));
-    for (operation, first) in [(Operation::Write, 1), (Operation::ShortWrite, 1), (Operation::Sync, 1)] {
+    for (operation, first) in [(DiskOperation::Write, 1), (DiskOperation::ShortWrite, 1), (DiskOperation::Sync, 1)] {
         disk.fail(operation, first, 0, ENOSPC, &[".restoring"]);
         fails(line(), "nothing was restored");
         assert_eq!((heads(&database), names(&hub.data_dir())), (before.clone(), files.clone()), "{operation:?}");

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::epochs::bumped;
 use crate::harness::copies::{document, fails, heads, names, on, run, with_suffix};
-use crate::harness::disk_error::{EIO, FailingDisk, Operation};
+use crate::harness::disk_error::{DiskOperation, EIO, FailingDisk};
 use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 use crate::restore::{Older, older};
@@ -20,7 +20,7 @@ async fn a_disk_that_fails_under_the_old_database_leaves_it() {
         line
     };
     let before = heads(&database);
-    for operation in [Operation::Read, Operation::Write, Operation::Sync] {
+    for operation in [DiskOperation::Read, DiskOperation::Write, DiskOperation::Sync] {
         disk.fail(operation, 1, 0, EIO, &["policyhub.db"]);
         let (code, said) = run(line());
         assert_eq!(code, 1, "{operation:?}: {said}");
@@ -44,7 +44,7 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
         let copied = std::process::Command::new("cp").arg("-a").arg(hub.data_dir()).arg(&tried).status();
         assert!(copied.expect("cp runs").success());
         let failures = disk.failures();
-        disk.fail(Operation::Sync, first, 1, EIO, &["/tried"]);
+        disk.fail(DiskOperation::Sync, first, 1, EIO, &["/tried"]);
         let mut line = on(&tried, "restore", &file, &[]);
         line.envs(disk.environment());
         let (code, said) = run(line);
@@ -64,7 +64,7 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
     let directory = hub.dir.path().join("backups");
     fs::create_dir(&directory).expect("a directory");
     // SQLite flushes it too, and does not mind.
-    disk.fail(Operation::Sync, 1, 0, EIO, &["/backups"]);
+    disk.fail(DiskOperation::Sync, 1, 0, EIO, &["/backups"]);
     let mut line = on(&hub.data_dir(), "backup", &directory.join("b"), &[]);
     line.envs(disk.environment());
     fails(line, "the backup was made and checked");
@@ -76,7 +76,7 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
 async fn a_copy_that_is_not_read_is_not_blamed_on_the_backup() {
     let Older { hub, file, .. } = older().await;
     let disk = FailingDisk::new(hub.dir.path());
-    disk.fail_all(&[Operation::Read], EIO, &[".restoring"]);
+    disk.fail_all(&[DiskOperation::Read], EIO, &[".restoring"]);
     let mut line = on(&hub.data_dir(), "restore", &file, &[]);
     line.envs(disk.environment());
     let (code, said) = run(line);
@@ -96,7 +96,7 @@ async fn a_rename_that_fails_leaves_the_old_database() {
     };
     let nothing_is_restored = || {
         let failures = disk.failures();
-        disk.fail(Operation::Rename, 1, 0, EIO, &["/policyhub.db"]);
+        disk.fail(DiskOperation::Rename, 1, 0, EIO, &["/policyhub.db"]);
         let (code, said) = run(line());
         assert!(disk.failures() > failures, "the failure struck");
         assert!(code == 1 && said.contains("nothing was restored: failed to replace"), "{said}");
@@ -132,7 +132,7 @@ async fn what_was_seen_of_another_store_is_in_the_way_when_it_stays() {
         line.envs(disk.environment());
         line
     };
-    disk.fail(Operation::Rename, 1, 0, EIO, &["/high-water.json.replaced-1"]);
+    disk.fail(DiskOperation::Rename, 1, 0, EIO, &["/high-water.json.replaced-1"]);
     let (code, said) = run(line());
     assert_eq!(code, 1, "{said}");
     let kept = with_suffix(&database, ".replaced-1").display().to_string();
@@ -176,7 +176,7 @@ async fn nothing_is_restored_when_what_was_seen_is_not_saved() {
     };
     begin();
     let before = (heads(&database), names(&tried));
-    for operation in [Operation::Open, Operation::Write, Operation::ShortWrite, Operation::Sync] {
+    for operation in [DiskOperation::Open, DiskOperation::Write, DiskOperation::ShortWrite, DiskOperation::Sync] {
         begin();
         let failures = disk.failures();
         disk.fail(operation, 1, 0, EIO, &["high-water.json.new"]);
@@ -189,7 +189,7 @@ async fn nothing_is_restored_when_what_was_seen_is_not_saved() {
     for first in 1.. {
         begin();
         let failures = disk.failures();
-        disk.fail(Operation::Sync, first, 1, EIO, &["/tried"]);
+        disk.fail(DiskOperation::Sync, first, 1, EIO, &["/tried"]);
         let (code, said) = run(line());
         let is_new = heads(&database) != before.0;
         assert!(!is_new || high_water.exists(), "flush {first}: {said}");
@@ -233,7 +233,7 @@ async fn nothing_else_changes_the_database_meanwhile() {
 async fn a_disk_that_fails_from_some_step_on_leaves_one_of_both() {
     let Older { hub, file, database, old_heads } = older().await;
     let (disk, tried, before) = (FailingDisk::new(hub.dir.path()), hub.dir.path().join("tried"), heads(&database));
-    for operation in [Operation::Sync, Operation::Write, Operation::Truncate] {
+    for operation in [DiskOperation::Sync, DiskOperation::Write, DiskOperation::Truncate] {
         for first in 1.. {
             let _ = fs::remove_dir_all(&tried);
             let copied = std::process::Command::new("cp").arg("-a").arg(hub.data_dir()).arg(&tried).status();
@@ -271,7 +271,7 @@ async fn a_damaged_database_is_put_back_when_a_step_fails() {
         fs::write(&database, &damaged).expect("written");
         fs::write(&log, &wal).expect("written");
         let failures = disk.failures();
-        disk.fail(Operation::Sync, first, 0, EIO, &["/tried", ".restoring"]);
+        disk.fail(DiskOperation::Sync, first, 0, EIO, &["/tried", ".restoring"]);
         let mut line = on(&tried, "restore", &file, &[]);
         line.envs(disk.environment());
         let (code, said) = run(line);

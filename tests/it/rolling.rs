@@ -52,7 +52,7 @@ impl Fleet {
 
 /// What a follower saw.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenRevisions {
     errors: Vec<String>,
     revisions: Vec<i64>,
     /// How long it was without a stream, each time.
@@ -66,9 +66,9 @@ async fn follow(
     start: pb::Cursor,
     mut last: latest::Receiver<i64>,
     open: Arc<latest::Sender<usize>>,
-) -> Seen {
+) -> SeenRevisions {
     let mut is_open = false;
-    let (mut seen, mut resume, mut ended) = (Seen::default(), start, None::<Instant>);
+    let (mut seen, mut resume, mut ended) = (SeenRevisions::default(), start, None::<Instant>);
     loop {
         let from = resume;
         let opened = fleet.call(replica, move |client| async move { raw(&client, Some(from)).await }).await;

@@ -5,7 +5,7 @@ use policyhub::client::pb::{self, RunOutcome};
 use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
-use crate::harness::calls::{NAMESPACE, Named, create, policy, refused, refused_fields, release};
+use crate::harness::calls::{NAMESPACE, NamedEvent, create, policy, refused, refused_fields, release};
 use crate::harness::on_both_databases;
 use crate::harness::runs::{complete, end_request, record, run_request, under};
 
@@ -34,7 +34,7 @@ async fn page(client: &Client, request: &pb::ListRunsRequest) -> pb::ListRunsRes
 }
 
 fn ids(runs: &[pb::Run]) -> Vec<String> {
-    runs.iter().map(Named::id).collect()
+    runs.iter().map(NamedEvent::id).collect()
 }
 
 /// Returns the ids of all runs of a list, in pages of this size.

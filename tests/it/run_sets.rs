@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{
-    NAMESPACE, Named as _, activate, deactivate, draft, head, policy, publish, refused, refused_fields, release,
+    NAMESPACE, NamedEvent as _, activate, deactivate, draft, head, policy, publish, refused, refused_fields, release,
 };
 use crate::harness::on_both_databases;
 use crate::harness::runs::{complete, end_request, get_run, record, run_request, under};

@@ -5,8 +5,8 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::calls::{
-    Named as _, activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release, trust,
-    version,
+    NamedEvent as _, activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release,
+    trust, version,
 };
 use crate::harness::runs::{get_run as get, record, run_name, run_request};
 use crate::harness::subscribing::at;

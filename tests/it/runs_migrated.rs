@@ -2,7 +2,7 @@
 
 use policyhub::client::pb::{self, RunOutcome};
 
-use crate::harness::calls::{NAMESPACE, Named as _, release};
+use crate::harness::calls::{NAMESPACE, NamedEvent as _, release};
 use crate::harness::runs::{complete, end_request, get_run, record, run_request, under};
 use crate::harness::{Hub, on_both_databases};
 

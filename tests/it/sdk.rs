@@ -8,7 +8,7 @@ use policyhub_client::{Client, ClientBuilder, Code, ListOptions, Move, Reason, T
 
 use crate::harness::callers;
 use crate::harness::calls::release;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::{Database, Hub, on_both_databases};
 
 /// Returns a client as the admin of a hub, which has no connection yet.
@@ -130,8 +130,8 @@ on_both_databases! {
 async fn a_client_goes_on_at_the_next_endpoint() {
     let hub = Hub::start(Database::Sqlite).await;
     release(&hub.client().await, "p", "a: 1").await;
-    let [first, second] = [Proxy::before(hub.grpc_port()).await, Proxy::before(hub.grpc_port()).await];
-    let at = |proxy: &Proxy| format!("http://127.0.0.1:{}", proxy.port);
+    let [first, second] = [NetworkProxy::before(hub.grpc_port()).await, NetworkProxy::before(hub.grpc_port()).await];
+    let at = |proxy: &NetworkProxy| format!("http://127.0.0.1:{}", proxy.port);
     // The first endpoint is nobody's: a client needs no server to be made.
     let client = builder(&hub).endpoint("http://127.0.0.1:1").endpoint(at(&first)).endpoint(at(&second));
     let client = client.call_timeout(Duration::from_secs(2)).build().expect("a client");
@@ -148,7 +148,7 @@ async fn a_client_goes_on_at_the_next_endpoint() {
 async fn a_restart_is_no_error_to_a_client() {
     let hub = Hub::start(Database::Sqlite).await;
     release(&hub.client().await, "p", "a: 1").await;
-    let proxy = Proxy::before(hub.grpc_port()).await;
+    let proxy = NetworkProxy::before(hub.grpc_port()).await;
     let client = builder(&hub).endpoint(format!("http://127.0.0.1:{}", proxy.port)).build().expect("a client");
     let shop = client.namespace("default").expect("an id");
     shop.policy("p").await.expect("a policy");

@@ -5,7 +5,7 @@ use policyhub_client::{Client, Keys, State, TokenSource, Update, Watcher};
 
 use crate::harness::calls::{release, rollback_request};
 use crate::harness::metrics::{counted, text};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::{eventually, subscriber};
 use crate::harness::watching::{DEADLINE, LIVELY, keys};
 use crate::harness::{Database, Hub, callers, on_both_databases};
@@ -96,7 +96,7 @@ const MANY: usize = 150;
 async fn many_namespaces_are_watched_over_one_client() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let admin = hub.client().await;
-    let proxy = Proxy::before(hub.grpc_port()).await;
+    let proxy = NetworkProxy::before(hub.grpc_port()).await;
     let client = client_at(&hub, &format!("http://127.0.0.1:{}", proxy.port));
     let ids: Vec<String> = (0..MANY).map(|at| format!("team-{at}")).collect();
     for id in &ids {

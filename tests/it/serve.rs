@@ -14,7 +14,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::calls::{Revision as _, activate, draft_request, policy, publish, release};
 use crate::harness::http::get;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::{at, eventually, subscribers};
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub, on_both_databases};
@@ -112,7 +112,7 @@ async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--heartbeat-interval-ms", "100"]).await;
     let client = hub.client().await;
     let (before, first) = (activated(&client, "a: 0").await, activated(&client, "a: 1").await);
-    let proxy = Proxy::before(hub.grpc_port()).await;
+    let proxy = NetworkProxy::before(hub.grpc_port()).await;
     let mut command = hub.cli();
     let arguments = ["watch", "--output", "json", "--subscriber-id", "shop", "--report", "--until-revision"];
     command.args(arguments).arg((first + 2 * (first - before)).to_string());

@@ -20,26 +20,26 @@ mod lies_filtered;
 mod lies_whole;
 mod record;
 
-use format::{Case, Set, Vectors};
+use format::{StreamCase, StreamVectors, VectorSet};
 
 /// Processes that run at once.
 const AT_ONCE_MAX: usize = 4;
 
 /// Messages as a server says them.
-fn frames(vectors: &Vectors, names: &[String]) -> Vec<Act> {
+fn frames(vectors: &StreamVectors, names: &[String]) -> Vec<Act> {
     names.iter().flat_map(|name| vectors.message(name)).map(|part| frame(0, &part)).collect()
 }
 
 /// A hub that plays a case: each stream of the lie ends, and the honest one waits until it is allowed.
-struct Stage {
+struct StreamStage {
     hostile: HostileServer,
     endpoint: String,
 }
 
-impl Stage {
+impl StreamStage {
     /// `reports`: whether the subscriber tells what it put in force. Then the lie comes after that: before it, there is nothing
     /// that a refusal of what is not newer could be about.
-    async fn of(vectors: &Vectors, case: &Case, reports: bool) -> Self {
+    async fn of(vectors: &StreamVectors, case: &StreamCase, reports: bool) -> Self {
         let (hostile, endpoint) = HostileServer::listen().await;
         let holds = case.before.iter().any(|name| name.contains(".snapshot."));
         {
@@ -57,7 +57,7 @@ impl Stage {
     }
 
     /// Waits until the honest stream is asked for: everything before it was taken or refused.
-    async fn is_over(&self, case: &Case) {
+    async fn is_over(&self, case: &StreamCase) {
         let waiting = async {
             while self.hostile.script().asked.len() <= case.lie.len() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -74,12 +74,12 @@ impl Stage {
 }
 
 /// Returns what must be in force after the lie; none: nothing.
-fn expected(vectors: &Vectors, case: &Case) -> Option<Set> {
+fn expected(vectors: &StreamVectors, case: &StreamCase) -> Option<VectorSet> {
     case.then.holds.as_ref().map(|place| vectors.set(place, &case.filter))
 }
 
 /// Plays each case by a process of its own, some at once; how many there were.
-async fn each_by_a_process<F: Future<Output = ()>>(vectors: &Vectors, play: impl Fn(Case) -> F) -> usize {
+async fn each_by_a_process<F: Future<Output = ()>>(vectors: &StreamVectors, play: impl Fn(StreamCase) -> F) -> usize {
     let places = Semaphore::new(AT_ONCE_MAX);
     let played = vectors.cases.iter().map(|case| async {
         let _place = places.acquire().await.expect("open");
@@ -91,7 +91,7 @@ async fn each_by_a_process<F: Future<Output = ()>>(vectors: &Vectors, play: impl
 /// Every kind of lie that there is, and none that is not told.
 #[test]
 fn every_kind_is_there() {
-    let vectors = Vectors::read();
+    let vectors = StreamVectors::read();
     let mut kinds: Vec<&str> = vectors.cases.iter().map(|case| case.kind.as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();

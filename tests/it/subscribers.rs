@@ -8,12 +8,12 @@ use policyhub::domain::name::NamespaceId;
 use policyhub::domain::subscriber::{ReportVerdict, StatusReport, SubscriberId, SubscriberName, SubscriberStatus};
 use tonic::Code;
 
-use crate::harness::calls::{NAMESPACE, Named as _, activate, draft, publish, refused, refused_fields, release};
+use crate::harness::calls::{NAMESPACE, NamedEvent as _, activate, draft, publish, refused, refused_fields, release};
 use crate::harness::http::get;
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{
-    Stream, applied, at, digest_at, eventually, rejected, resumed, subscribe, subscriber, subscriber_name, subscribers,
-    watch_request,
+    SubscriberStream, applied, at, digest_at, eventually, rejected, resumed, subscribe, subscriber, subscriber_name,
+    subscribers, watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY, bare};
 
@@ -24,13 +24,13 @@ async fn two_versions(client: &Client) -> i64 {
     activate(client, "p", 1).await
 }
 
-async fn message(stream: &mut Stream) -> Message {
+async fn message(stream: &mut SubscriberStream) -> Message {
     let next = tokio::time::timeout(DEADLINE, stream.message()).await.expect("a message before the deadline");
     next.expect("a stream that goes on").expect("a message").message.expect("a kind")
 }
 
 /// Returns the revision of the next activation; snapshots are not taken for one.
-async fn next_activation(stream: &mut Stream) -> i64 {
+async fn next_activation(stream: &mut SubscriberStream) -> i64 {
     loop {
         match message(stream).await {
             Message::Activation(activation) => return activation.cursor.expect("a cursor").revision,

@@ -145,11 +145,11 @@ async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResult {
     })
 }
 
-type Answers = BTreeMap<String, Result<Vec<u8>, String>>;
+type RowAnswers = BTreeMap<String, Result<Vec<u8>, String>>;
 
 /// Returns every read that shows something of the namespace, as bytes or as the reason of its refusal.
-async fn reads(client: &Client) -> Answers {
-    let mut answers = Answers::new();
+async fn reads(client: &Client) -> RowAnswers {
+    let mut answers = RowAnswers::new();
     macro_rules! read {
         ($name:expr, $call:expr) => {
             answers.insert($name.to_string(), $call.await.map(|answer| answer.encode_to_vec()).map_err(refusal));
@@ -234,7 +234,7 @@ pub fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
 const QUIET: &[&str] = &["--audit-interval-ms", "0", LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3]];
 
 /// Returns what is wrong with the answers after an edit, if anything is.
-async fn silently_served(hub: &Hub, truth: &Answers, may_show: bool) -> Option<String> {
+async fn silently_served(hub: &Hub, truth: &RowAnswers, may_show: bool) -> Option<String> {
     let client = hub.client().await;
     let now = reads(&client).await;
     let is_refused = |read: &&String| now[*read] == Err("DATA_LOSS (DataLoss)".to_owned());

@@ -216,14 +216,14 @@ async fn a_server_of_another_audience_takes_no_tokens_of_this_one() {
 /// Returns what `List` of the health service answers: clients of tonic have no such call yet.
 async fn listed(channel: tonic::transport::Channel) -> BTreeMap<String, HealthCheckResponse> {
     #[derive(Clone, PartialEq, prost::Message)]
-    struct Answer {
+    struct TokenAnswer {
         #[prost(btree_map = "string, message", tag = "1")]
         statuses: BTreeMap<String, HealthCheckResponse>,
     }
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.expect("a connection");
     let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/List");
-    let codec = tonic_prost::ProstCodec::<(), Answer>::default();
+    let codec = tonic_prost::ProstCodec::<(), TokenAnswer>::default();
     client.unary(tonic::Request::new(()), path, codec).await.expect("an answer").into_inner().statuses
 }
 

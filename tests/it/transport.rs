@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::harness::bare;
 use crate::harness::calls::release;
 use crate::harness::frames::{
-    DATA, EMPTY_MESSAGE, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS, PING, Peer, REFUSED_STREAM, RST_STREAM,
-    WINDOW_MAX, WINDOW_UPDATE, headers,
+    DATA, EMPTY_MESSAGE, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, Peer, REFUSED_STREAM, RST_STREAM,
+    WINDOW_MAX, WINDOW_UPDATE, WireFrame, headers,
 };
 use crate::harness::metrics::{self, counted};
 use crate::harness::watching::LIVELY;
@@ -90,7 +90,7 @@ async fn a_flood_of_resets_ends_the_connection() {
     let mut flood = Vec::new();
     for stream in (0..200).map(|stream| stream * 2 + 1) {
         flood.extend(headers(stream, HEALTH_WATCH, None, &[]));
-        flood.extend(Frame::bytes(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        flood.extend(WireFrame::bytes(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
     peer.say(&flood).await;
     assert_eq!(peer.until(GOAWAY).await.expect("a goodbye").number(4), ENHANCE_YOUR_CALM);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::harness::bare;
-use crate::harness::frames::{EMPTY_MESSAGE, Frame, GOAWAY, HEADERS, Peer, SETTINGS};
+use crate::harness::frames::{EMPTY_MESSAGE, GOAWAY, HEADERS, Peer, SETTINGS, WireFrame};
 use crate::harness::http::get;
 use crate::harness::metrics::{self, counted};
 use crate::harness::watching::{DEADLINE, head};
@@ -244,7 +244,7 @@ async fn a_silent_socket_does_not_hold_the_end_up() {
     let silent = Peer::silent(&address.to_string()).await;
     let mut served = Peer::connect(&address.to_string()).await;
     served.settings().await.expect("both are accepted");
-    served.say(&Frame::bytes(SETTINGS, 1, 0, &[])).await;
+    served.say(&WireFrame::bytes(SETTINGS, 1, 0, &[])).await;
     drop(served);
     stopped.cancel();
     assert!(tokio::time::timeout(Duration::from_secs(2), &mut ended).await.is_err(), "tonic waits for {silent:?}");

@@ -15,7 +15,7 @@ use policyhub::signing::{
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Vectors {
+struct ActiveSetVectors {
     sets: Vec<GoldenSet>,
     proofs: Vec<GoldenProof>,
     refused: Vec<Forgery>,
@@ -25,14 +25,14 @@ struct Vectors {
 struct GoldenSet {
     name: String,
     root: String,
-    active: Vec<Row>,
+    active: Vec<LeafRow>,
 }
 
 #[derive(Deserialize)]
 struct GoldenProof {
     set: String,
     filter: BTreeSet<PolicyId>,
-    claimed: Vec<Row>,
+    claimed: Vec<LeafRow>,
     proof: String,
 }
 
@@ -43,12 +43,12 @@ struct Forgery {
     text: String,
     root: String,
     filter: BTreeSet<PolicyId>,
-    claimed: Vec<Row>,
+    claimed: Vec<LeafRow>,
     proof: String,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct LeafRow {
     policy: PolicyId,
     version: i64,
     digest: Digest,
@@ -58,14 +58,14 @@ struct Row {
     key: String,
 }
 
-impl Row {
+impl LeafRow {
     fn leaf(&self) -> ActiveLeaf<'_> {
         let activated_at = Cursor { epoch: self.epoch, revision: self.revision };
         ActiveLeaf { policy: &self.policy, version: self.version, digest: &self.digest, activated_at }
     }
 }
 
-fn vectors() -> Vectors {
+fn vectors() -> ActiveSetVectors {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/active_sets.json");
     serde_json::from_slice(&fs::read(&path).expect("the vectors")).expect("vectors")
 }
@@ -78,8 +78,8 @@ fn bytes(digits: &str) -> Vec<u8> {
     unhex(digits).expect("hex")
 }
 
-fn verify(proof: &[u8], root: &Hash, filter: &BTreeSet<PolicyId>, claimed: &[Row]) -> Result<(), SetProofError> {
-    verify_set_proof(proof, root, filter, claimed.iter().map(Row::leaf))
+fn verify(proof: &[u8], root: &Hash, filter: &BTreeSet<PolicyId>, claimed: &[LeafRow]) -> Result<(), SetProofError> {
+    verify_set_proof(proof, root, filter, claimed.iter().map(LeafRow::leaf))
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn golden_roots_are_made_whichever_way_a_set_is_come_by() {
     let vectors = vectors();
     assert!(vectors.sets.len() >= 6, "only {} sets", vectors.sets.len());
     for set in &vectors.sets {
-        assert_eq!(hex(&active_set_root(set.active.iter().map(Row::leaf))), set.root, "{}", set.name);
-        let mut tree: ActiveSetTree = set.active.iter().map(Row::leaf).collect();
+        assert_eq!(hex(&active_set_root(set.active.iter().map(LeafRow::leaf))), set.root, "{}", set.name);
+        let mut tree: ActiveSetTree = set.active.iter().map(LeafRow::leaf).collect();
         assert_eq!(hex(&tree.root()), set.root, "{}", set.name);
         for row in &set.active {
             assert_eq!(hex(&sha256(&[row.policy.as_str().as_bytes()])), row.key, "{}", row.policy);
@@ -111,7 +111,7 @@ fn golden_proofs_are_made_byte_for_byte_and_verify() {
     let sets: BTreeMap<&str, &GoldenSet> = vectors.sets.iter().map(|set| (set.name.as_str(), set)).collect();
     for case in &vectors.proofs {
         let (set, proof) = (sets[case.set.as_str()], bytes(&case.proof));
-        let tree: ActiveSetTree = set.active.iter().map(Row::leaf).collect();
+        let tree: ActiveSetTree = set.active.iter().map(LeafRow::leaf).collect();
         assert_eq!(hex(&tree.prove(&case.filter)), case.proof, "{} of {}", case.filter.len(), case.set);
         assert_eq!(verify(&proof, &hash(&set.root), &case.filter, &case.claimed), Ok(()), "{}", case.set);
         for other in vectors.sets.iter().filter(|other| other.root != set.root) {

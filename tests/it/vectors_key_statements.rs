@@ -13,34 +13,34 @@ use serde::Deserialize;
 use serde_json::Value;
 
 #[derive(Deserialize)]
-struct Vectors {
-    followed: Vec<Case>,
-    forged: Vec<Case>,
-    malformed: Vec<Case>,
+struct KeyStatementVectors {
+    followed: Vec<KeyStatementCase>,
+    forged: Vec<KeyStatementCase>,
+    malformed: Vec<KeyStatementCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct KeyStatementCase {
     name: String,
     pins: Value,
     store: Option<String>,
-    steps: Vec<Step>,
+    steps: Vec<StatementStep>,
     trusted: Vec<String>,
     revoked: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Step {
+struct StatementStep {
     statement: String,
     becomes: String,
 }
 
-fn vectors() -> Vectors {
+fn vectors() -> KeyStatementVectors {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/key_statements.json");
     serde_json::from_slice(&fs::read(path).expect("the file")).expect("vectors")
 }
 
-fn pins(case: &Case) -> KeySet {
+fn pins(case: &KeyStatementCase) -> KeySet {
     KeySet::parse_jwks(case.pins.to_string().as_bytes()).expect("a key set")
 }
 
@@ -48,7 +48,7 @@ fn trusted(keys: &PinnedKeys) -> Vec<String> {
     keys.trusted().keys().map(|key| key.key_id().to_owned()).collect()
 }
 
-fn becomes(keys: &mut PinnedKeys, step: &Step, store: Option<&str>) -> String {
+fn becomes(keys: &mut PinnedKeys, step: &StatementStep, store: Option<&str>) -> String {
     match keys.take(&step.statement, store) {
         Ok(true) => "Taken".to_owned(),
         Ok(false) => "Ignored".to_owned(),
@@ -58,7 +58,7 @@ fn becomes(keys: &mut PinnedKeys, step: &Step, store: Option<&str>) -> String {
 
 #[test]
 fn each_statement_is_taken_or_refused_as_the_vectors_say() {
-    let Vectors { followed, forged, malformed } = vectors();
+    let KeyStatementVectors { followed, forged, malformed } = vectors();
     assert!(followed.len() >= 10 && forged.len() >= 10 && malformed.len() >= 20);
     for case in followed.iter().chain(&forged).chain(&malformed) {
         let mut keys = PinnedKeys::new(pins(case));
@@ -104,7 +104,7 @@ fn no_bit_of_a_statement_can_be_changed() {
 /// A file that changes wins over every statement: what it had and has no more is not brought back by any.
 #[test]
 fn a_file_that_changes_wins() {
-    let Vectors { followed, .. } = vectors();
+    let KeyStatementVectors { followed, .. } = vectors();
     let case = |name: &str| followed.iter().find(|case| case.name == name).expect("a case");
     let (first, later) = (case("one-by-one"), case("pinned-to-a-later-key"));
     let [rotation, revocation] = [2, 3].map(|at: usize| first.steps[at].statement.as_str());
@@ -140,7 +140,7 @@ fn a_file_that_changes_wins() {
     assert!(keys.trusted().get(&old_id).is_some());
 }
 
-impl Case {
+impl KeyStatementCase {
     fn pins_ids(&self) -> Vec<String> {
         pins(self).keys().map(|key| key.key_id().to_owned()).collect()
     }

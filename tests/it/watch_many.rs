@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::watch as latest;
 
 use crate::harness::calls::{self, activate, publish, try_activate};
-use crate::harness::watching::{self, InForce, LIVELY, held, in_force, open, read_to};
+use crate::harness::watching::{self, LIVELY, WatchedSet, held, in_force, open, read_to};
 use crate::harness::{Database, Hub, on_both_databases};
 
 const WRITERS: usize = 8;
@@ -64,7 +64,7 @@ async fn watcher(
     number: usize,
     mut done: latest::Receiver<usize>,
     last: latest::Receiver<i64>,
-) -> (bool, InForce) {
+) -> (bool, WatchedSet) {
     let opens_at = number * WRITERS * ACTIVATIONS_PER_WRITER / WATCHERS;
     done.wait_for(|count| *count >= opens_at).await.expect("the writers go on");
     let mut first = open(&client).await;

@@ -12,13 +12,13 @@ use crate::epochs::bumped;
 use crate::harness::Hub;
 use crate::harness::calls::{Revision as _, activate, publish, release, rollback_request};
 use crate::harness::on_both_databases;
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::{at, counts, eventually, subscriber};
 use crate::harness::watching::{DEADLINE, LIVELY};
 
 const ID: &str = "shop-1";
 
-fn open(hub: &Hub, proxy: &Proxy, directory: &Path) -> Watcher {
+fn open(hub: &Hub, proxy: &NetworkProxy, directory: &Path) -> Watcher {
     Watcher::open(WatcherOptions {
         source: Target::new(format!("http://127.0.0.1:{}", proxy.port))
             .with_token(TokenSource::File(hub.data_dir().join("admin.token")))
@@ -66,7 +66,7 @@ on_both_databases! {
     async fn a_runtime_is_told_and_reports_by_itself(hub: Hub) {
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
-        let proxy = Proxy::before(hub.grpc_port()).await;
+        let proxy = NetworkProxy::before(hub.grpc_port()).await;
         let mut watcher = open(&hub, &proxy, directory.path());
         let first = next(&mut watcher).await;
         watcher.accept().await;
@@ -101,7 +101,7 @@ on_both_databases! {
     async fn a_runtime_outlives_its_server_and_itself(hub: Hub) {
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
-        let proxy = Proxy::before(hub.grpc_port()).await;
+        let proxy = NetworkProxy::before(hub.grpc_port()).await;
         let mut watcher = open(&hub, &proxy, directory.path());
         next(&mut watcher).await;
         watcher.accept().await;
@@ -131,7 +131,7 @@ on_both_databases! {
         // The older history itself is refused: see `epochs.rs`. Here only that a watcher with a memory follows a bump.
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
-        let proxy = Proxy::before(hub.grpc_port()).await;
+        let proxy = NetworkProxy::before(hub.grpc_port()).await;
         let mut watcher = open(&hub, &proxy, directory.path());
         next(&mut watcher).await;
         watcher.accept().await;

@@ -97,10 +97,10 @@ def check_other_store(expect):
     held.apply(snapshot_at(6), now)
     held.begin_stream()
     for other in (heartbeat_at(10, store="store-2"), snapshot_at(10, store="store-2")):
-        expect("signed by store" in refusal(held.apply, other, now) and held.place == (1, 6), "another store is taken")
+        expect("signed by store" in refusal(held.apply, other, now) and held.position == (1, 6), "another store is taken")
         held.begin_stream()
     held.apply(snapshot_at(8), now)
-    expect(held.is_fresh(now) and held.place == (1, 8), "the first store does not repair it")
+    expect(held.is_fresh(now) and held.position == (1, 8), "the first store does not repair it")
 
 
 class Paused(Exception):

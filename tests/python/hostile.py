@@ -84,7 +84,7 @@ def lines_of(handed_out):
     def version(new):
         return new.version if new.content == content_of(new.policy, new.version) else new.content
 
-    return [(each.kind, each.place, [(new.policy, version(new)) for new in each.changed]) for each in handed_out]
+    return [(each.kind, each.position, [(new.policy, version(new)) for new in each.changed]) for each in handed_out]
 
 
 def change_at(kind, revision, wanted=()):
@@ -152,12 +152,12 @@ async def play(hub, port, family, case, revisions, wanted):
     await asyncio.wait_for(watch.watch(watch.parse(arguments), held), CASE_TIMEOUT_SECONDS)
     expect(lines_of(handed_out) == heard + repaired, f"{name}: {handed_out}")
     true = {policy: active for policy, active in active_at(NEWEST).items() if not wanted or policy in wanted}
-    expect({p: (found.version, found.place) for p, found in held.policies.items()} == true, f"{name}: holds {held.policies}")
+    expect({p: (found.version, found.position) for p, found in held.policies.items()} == true, f"{name}: holds {held.policies}")
     expect([sorted(request.targets[0].policies) for request in hub.requests] == [sorted(wanted)] * streams, f"{name}: asks for other policies")
     expect(len(hub.requests) == streams and len(waits) == streams - 1, f"{name}: {len(hub.requests)} streams, waits {waits}")
     resumed = [request.targets[0].resume for request in hub.requests if request.targets[0].HasField("resume")]
     expect(resumed == ([cursor((1, revisions[-1]))] if resumes else []), f"{name}: resumes at {resumed}")
-    told = [cursor(change.place) for change in handed_out]
+    told = [cursor(change.position) for change in handed_out]
     applied = [report.cursor for report in hub.reports if report.status == pb.APPLY_STATUS_APPLIED]
     expect(applied == told, f"{name}: reports {hub.reports}")
     talk = [watch.line(each).removesuffix("; what is in force stays") for each in said]
@@ -207,7 +207,7 @@ def check_freshness():
     held, now, said = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time(), []
     watch.say = said.append
     held.apply(snapshot_at(6, age=7 * 86_400), now)
-    expect(held.place == (1, 6) and not held.is_fresh(now), "a snapshot of last week is fresh")
+    expect(held.position == (1, 6) and not held.is_fresh(now), "a snapshot of last week is fresh")
     watch.warn_when_stale(held)
     held.apply(heartbeat_at(6, age=-120), now)
     expect(not held.is_fresh(now), "a heartbeat from the future makes fresh")
@@ -220,7 +220,7 @@ def check_freshness():
     expect(not held.is_fresh(now), "a clock that was set back leaves it fresh")
     held.apply(heartbeat_at(6), now)
     later = heartbeat((1, 7), active_at(6))
-    expect(held.apply(later, now + 5) is None and held.place == (1, 7), "a heartbeat does not move the place")
+    expect(held.apply(later, now + 5) is None and held.position == (1, 7), "a heartbeat does not move the position")
     held.apply(heartbeat((1, 7), active_at(6), age=901), now)
     expect(held.is_fresh(now), "an old heartbeat takes freshness away")
     watch.warn_when_stale(held)
@@ -253,7 +253,7 @@ def check_gaps():
         until = held.fresh_until
         for part in in_parts(activation_at(14, wanted)):
             held.apply(part, now + 5)
-        expect(held.place == (1, 14) and held.fresh_until == until > now, f"{wanted}: an activation that was taken ends freshness")
+        expect(held.position == (1, 14) and held.fresh_until == until > now, f"{wanted}: an activation that was taken ends freshness")
 
 
 def check_high_water_mark():
@@ -275,7 +275,7 @@ def check_high_water_mark():
         expect(is_refused(held.apply, heartbeat_at(10, wanted), now), f"{wanted}: a gap is taken")
         held.begin_stream()
         for old in (heartbeat_at(8, wanted), snapshot_at(8, wanted), snapshot_at(6, wanted), activation_at(8, wanted)):
-            expect(is_refused(held.apply, old, now) and held.place == (1, 8), f"{wanted}: taken after a gap: {old}")
+            expect(is_refused(held.apply, old, now) and held.position == (1, 8), f"{wanted}: taken after a gap: {old}")
             held.begin_stream()
         expect(not held.is_fresh(now), f"{wanted}: fresh after a gap")
         # The activation that was left out repairs it as well as a snapshot.
@@ -287,11 +287,11 @@ def check_high_water_mark():
             each.begin_stream()
             each.apply(repair, now)
             each.apply(heartbeat_at(10, wanted), now)
-            expect(each.place == each.newest_verified == (1, 10) and each.is_fresh(now), f"{wanted}: not repaired by {repair}")
+            expect(each.position == each.newest_verified == (1, 10) and each.is_fresh(now), f"{wanted}: not repaired by {repair}")
 
 
 def check_fingerprints():
-    """Which event stands at a place is known by the hash in a checkpoint, and after an activation by the server's word."""
+    """Which event stands at a position is known by the hash in a checkpoint, and after an activation by the server's word."""
     held, now = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time()
 
     def lie(message):
@@ -302,7 +302,7 @@ def check_fingerprints():
         (activation_at(10), fingerprint((1, 10))), (heartbeat_at(10, head_hash="00" * 32), 0),
     ):  # fmt: skip
         held.apply(message, now)
-        expect(held.fingerprint == known, f"the event at {held.place} is {held.fingerprint}")
+        expect(held.fingerprint == known, f"the event at {held.position} is {held.fingerprint}")
 
 
 def check_parts():
@@ -312,14 +312,14 @@ def check_parts():
         for cuts in ([0], [1], [2], [1, 2], [1, 1, 2, 2], [0, 0, 1, 3, 3], ()):
             held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
             held.apply(snapshot_at(12, wanted), now)
-            whole, before = activation_at(14, wanted), (held.place, dict(held.policies), held.fingerprint, held.fresh_until)
+            whole, before = activation_at(14, wanted), (held.position, dict(held.policies), held.fingerprint, held.fresh_until)
             *parts, end = in_parts(whole, *[cut for cut in cuts if cut <= (2 if wanted else 3)])
             parts = [part for part in parts if part.activation.bundles or part.activation.tombstones]
             for part in parts:
                 expect(held.apply(part, now) is None, f"{wanted} {cuts}: a part changes something")
                 held.apply(pb.WatchActiveResponse(), now)
                 held.apply(opened(10), now)
-                expect((held.place, held.policies, held.fingerprint, held.fresh_until) == before, f"{wanted} {cuts}: a part shows")
+                expect((held.position, held.policies, held.fingerprint, held.fresh_until) == before, f"{wanted} {cuts}: a part shows")
             expect(lines_of([held.apply(end, now)]) == [change_at("ACTIVATE", 14, wanted)], f"{wanted} {cuts}")
             held.apply(heartbeat_at(14, wanted), now)
     held, names = ActiveSet(NAMESPACE, read_keys(JWKS)), [f"p{number}" for number in range(100)]
@@ -329,7 +329,7 @@ def check_parts():
     moves = [(name, *((1, 0) if name in gone else (0, 1))) for name in names]
     for part in in_parts(activation((1, 4), moves, now_active)):
         held.apply(part, now)
-    expect({name: (each.version, each.place) for name, each in held.policies.items()} == now_active, "a hundred changes")
+    expect({name: (each.version, each.position) for name, each in held.policies.items()} == now_active, "a hundred changes")
 
 
 def check_silence():
@@ -347,7 +347,7 @@ def check_statements_without_root():
         held.apply(snapshot_at(8, wanted), now)
         rootless = changed(activation_at(10, wanted), lambda m: setattr(m.activation, "statement", statement((1, 10), LOG[10])))
         expect(is_refused(held.apply, rootless, now), f"{wanted}: a statement without a root is taken")
-        expect(held.place == (1, 8) and held.policies["a"].version == 2, f"{wanted}: a refused activation changed something")
+        expect(held.position == (1, 8) and held.policies["a"].version == 2, f"{wanted}: a refused activation changed something")
         held.begin_stream()
         expect(is_refused(held.apply, snapshot_at(8, wanted), now), f"{wanted}: older than what verified is taken")
         held.begin_stream()
@@ -361,7 +361,7 @@ def check_filter():
     for message in (snapshot_at(4, WANTED), heartbeat_at(6, WANTED), *(activation_at(at, WANTED) for at in (8, 10, 12, 14))):
         held.apply(message, now)
     held.apply(heartbeat_at(14, WANTED), now + 5)
-    expect((held.place, sorted(held.policies)) == ((1, 14), ["a", "c"]), f"holds {held.policies}")
+    expect((held.position, sorted(held.policies)) == ((1, 14), ["a", "c"]), f"holds {held.policies}")
 
 
 def check_readers():

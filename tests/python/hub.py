@@ -26,17 +26,17 @@ def content_of(policy, version):
     return f'{{"policy":"{policy}","version":{version}}}\n'.encode()
 
 
-def head_hash(place):
-    """The hash of the event at a place."""
-    return make.sha256(f"{place[0]}:{place[1]}".encode())
+def head_hash(position):
+    """The hash of the event at a position."""
+    return make.sha256(f"{position[0]}:{position[1]}".encode())
 
 
-def fingerprint(place):
-    return int.from_bytes(head_hash(place)[:8], "big")
+def fingerprint(position):
+    return int.from_bytes(head_hash(position)[:8], "big")
 
 
-def cursor(place):
-    return cursor_pb2.Cursor(epoch=place[0], revision=place[1], fingerprint=fingerprint(place))
+def cursor(position):
+    return cursor_pb2.Cursor(epoch=position[0], revision=position[1], fingerprint=fingerprint(position))
 
 
 def sign(typ, payload, key=KEY, **how):
@@ -69,20 +69,20 @@ def proof_of(active, wanted):
     return trees.written(trees.cut(tree_of(active), wanted)) if wanted else b""
 
 
-def statement(place, moves, active=None, key=KEY, typ=make.ACTIVATION, how=(), **signed):
+def statement(position, moves, active=None, key=KEY, typ=make.ACTIVATION, how=(), **signed):
     """A statement that each policy moves from one version to another; 0 is none. `active`: what is in force after it."""
     changes = [make.change(policy, to, content_of(policy, to) if to else None, previous) for policy, previous, to in moves]
-    payload = make.statement(epoch=place[0], revision=place[1], changes=changes)
+    payload = make.statement(epoch=position[0], revision=position[1], changes=changes)
     if active is not None:
         payload["active_set_root"] = trees.root(tree_of(active)).hex()
     return sign(typ, payload | signed, key, **dict(how))
 
 
-def checkpoint(place, active, key=KEY, ttl=900, age=0, **signed):
+def checkpoint(position, active, key=KEY, ttl=900, age=0, **signed):
     """A checkpoint made `age` seconds ago over what is active."""
     made = int(time.time()) - age
     payload = {
-        "store": STORE, "namespace": NAMESPACE, "epoch": place[0], "revision": place[1], "head_hash": head_hash(place).hex(),
+        "store": STORE, "namespace": NAMESPACE, "epoch": position[0], "revision": position[1], "head_hash": head_hash(position).hex(),
         "active_set_root": trees.root(tree_of(active)).hex(), "iat": made, "exp": made + ttl,
     }  # fmt: skip
     return sign(make.CHECKPOINT, payload | signed, key)
@@ -100,34 +100,34 @@ def put_in_force(bundle, at):
     return bundle
 
 
-def snapshot(place, active, wanted=(), **checkpoint_says):
+def snapshot(position, active, wanted=(), **checkpoint_says):
     """A whole snapshot of what is active, of those that are wanted; none named: all."""
     bundles = [
         put_in_force(bundle(policy, version), at)
         for policy, (version, at) in sorted(active.items()) if not wanted or policy in wanted
     ]  # fmt: skip
     part = pb.Snapshot(
-        bundles=bundles, complete=True, cursor=cursor(place), checkpoint=checkpoint(place, active, **checkpoint_says),
+        bundles=bundles, complete=True, cursor=cursor(position), checkpoint=checkpoint(position, active, **checkpoint_says),
         set_proof=proof_of(active, wanted),
     )  # fmt: skip
     return pb.WatchActiveResponse(snapshot=part)
 
 
-def activation(place, moves, active=None, wanted=(), **says):
+def activation(position, moves, active=None, wanted=(), **says):
     """An activation in one message, for those who want these policies; none named: all."""
     proof = proof_of(active, wanted) if active is not None else b""
     message = pb.Activation(
-        cursor=cursor(place), statement=statement(place, moves, active, **says), complete=True, set_proof=proof
+        cursor=cursor(position), statement=statement(position, moves, active, **says), complete=True, set_proof=proof
     )
     sent = [(policy, to) for policy, _, to in moves if not wanted or policy in wanted]
-    message.bundles.extend(put_in_force(bundle(policy, to), place) for policy, to in sent if to)
+    message.bundles.extend(put_in_force(bundle(policy, to), position) for policy, to in sent if to)
     message.tombstones.extend(f"namespaces/{NAMESPACE}/policies/{policy}" for policy, to in sent if not to)
     return pb.WatchActiveResponse(activation=message)
 
 
-def heartbeat(place, active, wanted=(), **says):
+def heartbeat(position, active, wanted=(), **says):
     proof = proof_of(active, wanted)
-    message = pb.Heartbeat(cursor=cursor(place), checkpoint=checkpoint(place, active, **says), set_proof=proof)
+    message = pb.Heartbeat(cursor=cursor(position), checkpoint=checkpoint(position, active, **says), set_proof=proof)
     return pb.WatchActiveResponse(heartbeat=message)
 
 

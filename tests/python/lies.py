@@ -104,9 +104,9 @@ def activations():
             m.tombstones.extend([f"namespaces/{NAMESPACE}/policies/c"] * times), setattr(m, "statement", twice)))]  # fmt: skip
     yield "no statement", "three parts", [lie(lambda m: m.ClearField("statement"))]
     yield "a giant statement", "too large", [lie(lambda m: setattr(m, "statement", m.statement + "A" * (1 << 20)))]
-    for place in ((1, 9), (1, -8), (-1, 8), (2, 8), (1, FAR), (FAR, 8)):
-        yield f"{place} beside the statement", "signed for 1:8", [lie(lambda m, place=place: m.cursor.CopyFrom(cursor(place)))]
-    yield "no place", "cursor is absent", [lie(lambda m: m.ClearField("cursor"))]
+    for position in ((1, 9), (1, -8), (-1, 8), (2, 8), (1, FAR), (FAR, 8)):
+        yield f"{position} beside the statement", "signed for 1:8", [lie(lambda m, position=position: m.cursor.CopyFrom(cursor(position)))]
+    yield "no position", "cursor is absent", [lie(lambda m: m.ClearField("cursor"))]
     yield "a statement of another set", "statement is of another set", [
         lie(lambda m: setattr(m, "statement", statement((1, 8), LOG[8], active_at(6))))]  # fmt: skip
     yield "a statement of no root", "statement names no root", [
@@ -128,11 +128,11 @@ def snapshots():
     def proves(*arguments, **says):
         return lie(lambda m: setattr(m, "checkpoint", checkpoint(*arguments, **says)))
 
-    def unproven(place, of):
-        return lie(lambda m: (m.cursor.CopyFrom(cursor(place)), m.ClearField("checkpoint")), of)
+    def unproven(position, of):
+        return lie(lambda m: (m.cursor.CopyFrom(cursor(position)), m.ClearField("checkpoint")), of)
 
-    def moved(place, of=AT_6):
-        return lie(lambda m: m.cursor.CopyFrom(cursor(place)), of)
+    def moved(position, of=AT_6):
+        return lie(lambda m: m.cursor.CopyFrom(cursor(position)), of)
 
     def under(token, of):
         return lie(lambda m: (m.cursor.CopyFrom(cursor((1, 10))), setattr(m, "checkpoint", token)), of)
@@ -141,14 +141,14 @@ def snapshots():
     newest, another = AT_10.snapshot.checkpoint, "checkpoint is of another set"
     of_c = snapshot_at(12).snapshot.bundles[2]
     yield "an older snapshot", "before 1:8", [AT_6]
-    yield "an old bundle at a new place", "three parts", [unproven((1, 1_048_577), AT_6)]
-    yield "an old bundle at a new place, with its checkpoint", "signed for 1:6", [moved((1, 1_048_577))]
-    yield "nothing at a new place, then an old bundle, then a true heartbeat", "three parts", [
+    yield "an old bundle at a new position", "three parts", [unproven((1, 1_048_577), AT_6)]
+    yield "an old bundle at a new position, with its checkpoint", "signed for 1:6", [moved((1, 1_048_577))]
+    yield "nothing at a new position, then an old bundle, then a true heartbeat", "three parts", [
         unproven((1, 1_048_576), nothing), unproven((1, 1_048_577), AT_6), heartbeat_at(8)]  # fmt: skip
     yield "an older snapshot in a raised epoch", "signed for 1:6", [moved((2, 6))]
     yield "an older snapshot under the newest checkpoint", another, [under(newest, AT_6)]
     yield "nothing under the newest checkpoint", another, [under(newest, nothing)]
-    yield "a place of 2^62", "signed for 1:10", [moved((1, FAR), AT_10)]
+    yield "a position of 2^62", "signed for 1:10", [moved((1, FAR), AT_10)]
     yield "an epoch of 2^62", "signed for 1:10", [moved((FAR, 10), AT_10)]
     yield "a mix of two moments", another, [
         lie(lambda m: m.bundles[0].CopyFrom(snapshot_at(8).snapshot.bundles[0]))]  # fmt: skip
@@ -157,7 +157,7 @@ def snapshots():
     yield "a policy of the set left out", another, [lie(lambda m: m.bundles.pop())]
     yield "a policy beside the set", another, [lie(lambda m: m.bundles.append(of_c))]
     yield "a checkpoint of another set", another, [proves((1, 10), active_at(8))]
-    yield "a checkpoint of another place", "signed for 1:11", [proves((1, 11), active_at(10))]
+    yield "a checkpoint of another position", "signed for 1:11", [proves((1, 11), active_at(10))]
     yield "an older checkpoint", "signed for 1:8", [proves((1, 8), active_at(8))]
     yield "a checkpoint of another namespace", "namespace other", [proves((1, 10), active_at(10), namespace="other")]
     yield "a checkpoint of another store", "store elsewhere", [proves((1, 10), active_at(10), store="elsewhere")]
@@ -166,12 +166,12 @@ def snapshots():
     yield "a checkpoint that lives too long", "lifetime", [proves((1, 10), active_at(10), ttl=901)]
     yield "an expired checkpoint of another set", another, [proves((1, 10), active_at(8), age=901)]
     yield "no checkpoint", "three parts", [lie(lambda m: m.ClearField("checkpoint"))]
-    yield "no place of a snapshot", "cursor is absent", [lie(lambda m: m.ClearField("cursor"))]
+    yield "no position of a snapshot", "cursor is absent", [lie(lambda m: m.ClearField("cursor"))]
     yield "a policy twice", "twice", [lie(lambda m: m.bundles.append(m.bundles[0]))]
     yield "a preview", "preview", [lie(lambda m: setattr(m.bundles[0], "preview", True))]
-    for place in ((1, 9), (2, 10), (0, 10), (1, 8), (1, 0), (1, -10), (-1, 10), (1, FAR)):
-        yield f"{place} as another activation of a bundle", another, [
-            lie(lambda m, place=place: m.bundles[0].activation.CopyFrom(cursor(place)))]  # fmt: skip
+    for position in ((1, 9), (2, 10), (0, 10), (1, 8), (1, 0), (1, -10), (-1, 10), (1, FAR)):
+        yield f"{position} as another activation of a bundle", another, [
+            lie(lambda m, position=position: m.bundles[0].activation.CopyFrom(cursor(position)))]  # fmt: skip
     yield "activations swapped", another, [lie(lambda m: swap_activations(*m.bundles))]
     yield "a bundle without its activation", "activation of a bundle is absent", [
         lie(lambda m: m.bundles[0].ClearField("activation"))]  # fmt: skip
@@ -211,10 +211,10 @@ def heartbeats():
     yield "a heartbeat of another store", "store elsewhere", [heartbeat_at(8, store="elsewhere")]
     yield "a heartbeat by a stranger's key", "not known", [heartbeat_at(8, key=STRANGER)]
     yield "a heartbeat that lives too long", "lifetime", [heartbeat_at(8, ttl=901)]
-    for place in ((1, 9), (1, 7), (2, 8), (1, FAR)):
-        yield f"{place} beside the checkpoint", "signed for 1:8", lie(lambda m, place=place: m.cursor.CopyFrom(cursor(place)))
+    for position in ((1, 9), (1, 7), (2, 8), (1, FAR)):
+        yield f"{position} beside the checkpoint", "signed for 1:8", lie(lambda m, position=position: m.cursor.CopyFrom(cursor(position)))
     yield "a checkpoint ahead of its heartbeat", "signed for 1:10", lie(lambda m: m.cursor.CopyFrom(cursor((1, 8))), 10)
-    yield "a heartbeat without its place", "cursor is absent", lie(lambda m: m.ClearField("cursor"))
+    yield "a heartbeat without its position", "cursor is absent", lie(lambda m: m.ClearField("cursor"))
     yield "a heartbeat without its checkpoint", "three parts", lie(lambda m: m.ClearField("checkpoint"))
     yield "a heartbeat of nothing", "three parts", [pb.WatchActiveResponse(heartbeat=pb.Heartbeat())]
     yield "a statement as a checkpoint", "typ is", lie(lambda m: setattr(m, "checkpoint", STATEMENTS[1, 8]))
@@ -251,7 +251,7 @@ def beginnings():
     older = changed(AT_6, lambda m: (
         m.snapshot.cursor.CopyFrom(cursor((1, 10))), setattr(m.snapshot, "checkpoint", AT_10.snapshot.checkpoint)))  # fmt: skip
     yield "an older snapshot first, under the newest checkpoint", "another set", [older]
-    yield "an older snapshot first, at a new place", "signed for 1:6", [
+    yield "an older snapshot first, at a new position", "signed for 1:6", [
         changed(AT_6, lambda m: m.snapshot.cursor.CopyFrom(cursor((1, 10))))]  # fmt: skip
     yield "a part of an activation first", "before a whole snapshot", [in_parts(TO_8)[0]]
     less = changed(AT_10, lambda m: m.snapshot.bundles.pop())

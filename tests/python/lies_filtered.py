@@ -64,7 +64,7 @@ def changes():
     yield "an activation from before", "before 1:8", [activation_at(4, WANTED)]
     yield "an activation that skips one", "does not follow", [
         activation((1, 11), [("a", 1, 3)], active_at(10) | {"a": (3, (1, 11))}, WANTED)]  # fmt: skip
-    yield "a place of 2^62", "signed for 1:10", lie(lambda m: m.cursor.CopyFrom(cursor((1, 1 << 62))))
+    yield "a position of 2^62", "signed for 1:10", lie(lambda m: m.cursor.CopyFrom(cursor((1, 1 << 62))))
     yield "an older snapshot", "before 1:8", [snapshot_at(6, WANTED)]
     yield "a heartbeat that goes back", "before 1:8", [heartbeat_at(6, WANTED)]
     yield "a heartbeat ahead of its checkpoint", "signed for 1:8", beat(lambda m: m.cursor.CopyFrom(cursor((1, 10))))
@@ -116,5 +116,5 @@ def beginnings():
         lambda m: (m.bundles.pop(), m.ClearField("checkpoint")))  # fmt: skip
     older_place = (older.cursor, older.checkpoint)
     yield "an older checkpoint at first", "signed for 1:8", snapshot_lie(lambda m: setattr(m, "checkpoint", older_place[1]))
-    yield "an older checkpoint at its place at first", ANOTHER, snapshot_lie(
+    yield "an older checkpoint at its position at first", ANOTHER, snapshot_lie(
         lambda m: (m.cursor.CopyFrom(older_place[0]), setattr(m, "checkpoint", older_place[1])))  # fmt: skip

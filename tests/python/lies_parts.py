@@ -44,7 +44,7 @@ def to_anyone(wanted):
     yield "the parts, and the whole", TWICE, [*changes, whole]
     yield "an empty part first", "part of an activation is empty", [NOTHING, *parts]
     yield "an empty part within", "part of an activation is empty", [changes[0], NOTHING, *parts[1:]]
-    yield "a place in an empty part", "part of an activation is empty", [
+    yield "a position in an empty part", "part of an activation is empty", [
         lie(end, lambda m: m.ClearField("complete"))]  # fmt: skip
     yield "complete on the first part", "three parts", [lie(changes[0], lambda m: setattr(m, "complete", True)), *parts[1:]]
     yield "complete on the first part, with its end", OTHER, [lie(changes[0], lambda m: m.MergeFrom(end.activation)), *parts[1:]]
@@ -53,7 +53,7 @@ def to_anyone(wanted):
     yield "the statement on the first part", "three parts", [
         lie(changes[0], lambda m: setattr(m, "statement", end.activation.statement)), *changes[1:],
         lie(end, lambda m: m.ClearField("statement"))]  # fmt: skip
-    yield "the place on the first part", "cursor is absent", [
+    yield "the position on the first part", "cursor is absent", [
         lie(changes[0], lambda m: m.cursor.CopyFrom(end.activation.cursor)), *changes[1:],
         lie(end, lambda m: m.ClearField("cursor"))]  # fmt: skip
     for revision, why in ((8, "before 1:12"), (12, "not after")):
@@ -93,7 +93,7 @@ def to_anyone(wanted):
         *changes, lie(end, lambda m: setattr(m, "statement", statement((1, 14), LOG[14], active_at(14), key=STRANGER)))]  # fmt: skip
     yield "parts, then a statement of no root", "statement names no root", [
         *changes, lie(end, lambda m: setattr(m, "statement", statement((1, 14), LOG[14])))]  # fmt: skip
-    yield "parts, then a place of 2^62", "signed for 1:14", [
+    yield "parts, then a position of 2^62", "signed for 1:14", [
         *changes, lie(end, lambda m: m.cursor.CopyFrom(cursor((1, 1 << 62))))]  # fmt: skip
     yield "parts, then an activation that skips one", "does not follow", [*changes, lie(end, lambda m: setattr(
         m, "statement", statement((1, 14), [("a", 3, 2), ("b", 2, 0), ("c", 1, 2)], active_at(14))))]  # fmt: skip

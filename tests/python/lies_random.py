@@ -1,6 +1,6 @@
 """Lies out of true messages of random histories: parts of one put into another, repeated, out of order, for other filters.
 
-None needs a key. Whatever comes, the example holds what was in force at the place that it holds, and never goes back. LIES says how
+None needs a key. Whatever comes, the example holds what was in force at the position that it holds, and never goes back. LIES says how
 many messages, 3,000 by default.
 """
 
@@ -46,7 +46,7 @@ class History:
             (wanted, revision, self.activation_at(revision, wanted)) for wanted in FILTERS for revision, moves in self.log.items()
             if not wanted or {policy for policy, _, _ in moves} & set(wanted)
         ]  # fmt: skip
-        self.places = [(1, revision) for revision in (*self.log, 1_048_577, 1 << 62)] + [(2, 6), (-1, -6)]
+        self.positions = [(1, revision) for revision in (*self.log, 1_048_577, 1 << 62)] + [(2, 6), (-1, -6)]
 
     def active_at(self, revision):
         return self._active[revision]
@@ -67,7 +67,7 @@ def lie(chance, history, message, other):
     told, true = getattr(message, kind), getattr(other, from_kind)
     match chance.choice(("cursor", "token", "proof", "bundles", "drop", "tombstone", "whole", "statement", "activation", "end")):
         case "cursor":
-            told.cursor.CopyFrom(cursor(chance.choice(history.places)))
+            told.cursor.CopyFrom(cursor(chance.choice(history.positions)))
         case "token" if kind in PROVED and from_kind in PROVED:
             told.checkpoint = true.checkpoint
             if chance.random() < 0.7:
@@ -87,12 +87,12 @@ def lie(chance, history, message, other):
         case "whole" if kind != "heartbeat":
             told.complete = not told.complete
         case "statement" if kind == "activation":
-            place = chance.choice(list(history.statements))
-            told.statement = history.statements[place]
+            position = chance.choice(list(history.statements))
+            told.statement = history.statements[position]
             if chance.random() < 0.7:
-                told.cursor.CopyFrom(cursor(place))
+                told.cursor.CopyFrom(cursor(position))
         case "activation" if kind == "snapshot" and told.bundles:
-            chance.choice(told.bundles).activation.CopyFrom(cursor(chance.choice(history.places)))
+            chance.choice(told.bundles).activation.CopyFrom(cursor(chance.choice(history.positions)))
         case "end" if kind == from_kind == "activation":
             told.cursor.CopyFrom(true.cursor)
             told.statement, told.set_proof, told.complete = true.statement, true.set_proof, True
@@ -106,7 +106,7 @@ def told(chance, history, held):
     while True:
         mine = [each for each in history.true if frozenset(each[0]) == held.wanted]
         if chance.random() < 0.7:
-            later = [each for each in mine if each[2].HasField("activation") and (1, each[1]) > (held.place or (0, 0))]
+            later = [each for each in mine if each[2].HasField("activation") and (1, each[1]) > (held.position or (0, 0))]
             mine = later[:1] or mine
         *_, message = chance.choice(mine) if chance.random() < 0.9 else chance.choice(history.true)
         parts = [message]
@@ -127,12 +127,12 @@ def in_force(history, revision, wanted):
 
 
 def check_held(history, held, expect):
-    """What is held was in force at its place, and is all of it that was asked for."""
-    found = {policy: (active.version, active.place) for policy, active in held.policies.items()}
-    if held.place is None:
-        return expect(not found, f"holds {found} at no place")
-    expect(held.place in history.statements, f"holds {found} at {held.place}, which nobody signed")
-    return expect(found == in_force(history, held.place[1], held.wanted), f"holds {found} at {held.place}")
+    """What is held was in force at its position, and is all of it that was asked for."""
+    found = {policy: (active.version, active.position) for policy, active in held.policies.items()}
+    if held.position is None:
+        return expect(not found, f"holds {found} at no position")
+    expect(held.position in history.statements, f"holds {found} at {held.position}, which nobody signed")
+    return expect(found == in_force(history, held.position[1], held.wanted), f"holds {found} at {held.position}")
 
 
 def play(chance, history, expect):
@@ -142,18 +142,18 @@ def play(chance, history, expect):
     messages = told(chance, history, held)
     for _ in range(MESSAGES_PER_STREAM):
         message = next(messages)
-        before, newest, fresh_until = (held.place, held.policies, held.fingerprint), held.newest_verified, held.fresh_until
+        before, newest, fresh_until = (held.position, held.policies, held.fingerprint), held.newest_verified, held.fresh_until
         try:
             change, taken = held.apply(message, now), taken + 1
             if change:
                 parts = message.WhichOneof("message") == "activation" and len(message.activation.bundles) < len(change.changed)
                 moved.append((change.kind == "SNAPSHOT", bool(wanted), parts))
         except Refused:
-            expect((held.place, held.policies, held.fingerprint) == before, f"a refused message changed something: {message}")
+            expect((held.position, held.policies, held.fingerprint) == before, f"a refused message changed something: {message}")
             expect(held.fresh_until in (0, fresh_until), f"a refused message made fresh: {message}")
             held.begin_stream()
-        expect((held.place or (0, 0)) >= (before[0] or (0, 0)), f"goes back from {before[0]} by {message}")
-        expect(held.newest_verified >= max(newest, held.place or (0, 0)), f"forgets {newest} by {message}")
+        expect((held.position or (0, 0)) >= (before[0] or (0, 0)), f"goes back from {before[0]} by {message}")
+        expect(held.newest_verified >= max(newest, held.position or (0, 0)), f"forgets {newest} by {message}")
         check_held(history, held, expect)
     held.begin_stream()
     for part in in_parts(history.snapshot_at(history.newest, wanted)):

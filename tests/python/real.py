@@ -83,7 +83,7 @@ def whole(messages):
 def in_words(message):
     """A message of `policyhub watch --output json` as the example prints it; none: it prints nothing."""
 
-    def place(part):
+    def position(part):
         return f"{part['cursor']['epoch']}:{part['cursor']['revision']}"
 
     def policy(bundle):
@@ -92,13 +92,13 @@ def in_words(message):
 
     if snapshot := message.get("snapshot"):
         moves = [policy(bundle) for bundle in snapshot["bundles"]]
-        return f"SNAPSHOT {place(snapshot)} {', '.join(moves) or 'nothing is active'}"
+        return f"SNAPSHOT {position(snapshot)} {', '.join(moves) or 'nothing is active'}"
     if activation := message.get("activation"):
         payload = activation["statement"].split(".")[1]
         statement = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         moves = [policy(bundle) for bundle in activation["bundles"]]
         moves += [f"{name.split('/')[3]} -> none" for name in activation["tombstones"]]
-        return f"{statement['kind']} {place(activation)} by {statement['actor']}: {', '.join(moves)}"
+        return f"{statement['kind']} {position(activation)} by {statement['actor']}: {', '.join(moves)}"
     return None
 
 

@@ -22,15 +22,15 @@ CASE_TIMEOUT_SECONDS = 20
 FIELDS = ("version", "digest", "epoch", "revision")
 
 
-def set_at(vectors, place, case):
+def set_at(vectors, position, case):
     """What was in force at a place of what a case asks for."""
-    found = vectors["sets"][place]
+    found = vectors["sets"][position]
     asked = {policy: held for policy, held in found["policies"].items() if not case["filter"] or policy in case["filter"]}
     return (found["epoch"], found["revision"]), {policy: tuple(held[field] for field in FIELDS) for policy, held in asked.items()}
 
 
 def held_by(held):
-    return held.place, {policy: (each.version, each.digest, *each.place) for policy, each in held.policies.items()}
+    return held.position, {policy: (each.version, each.digest, *each.position) for policy, each in held.policies.items()}
 
 
 def messages(vectors, names):
@@ -41,7 +41,7 @@ def messages(vectors, names):
 async def play(hub, port, vectors, case, pins):
     said, seen, moves = [], [], []
     watch.say, watch.pause = said.append, lambda short, asked: 0
-    watch.apply = lambda change: moves.append(change.place)
+    watch.apply = lambda change: moves.append(change.position)
     watch.time = types.SimpleNamespace(time=lambda: case["clock"], monotonic=time.monotonic)
     file = watch.KeyFile(pins, strict=False)
     held = ActiveSet("default", file.keys, case["filter"], file.pinned())
@@ -63,8 +63,8 @@ async def play(hub, port, vectors, case, pins):
         expect(seen == [(then["refused"], holds, then["stale"])], f"{case['kind']}, {name}: {seen}, not {then}")
     expect(held_by(held) == after and held.is_fresh(case["clock"]), f"{name}: not repaired: {held_by(held)} {said}")
     expect(moves == sorted(set(moves)), f"{name}: goes back: {moves}")
-    for place in moves:
-        expect(any((at["epoch"], at["revision"]) == place for at in vectors["sets"].values()), f"{name}: {place} is no place")
+    for position in moves:
+        expect(any((at["epoch"], at["revision"]) == position for at in vectors["sets"].values()), f"{name}: {position} is no position")
 
 
 async def check_key_file(hub, port, vectors, pins):
@@ -92,7 +92,7 @@ async def check_key_file(hub, port, vectors, pins):
     task.cancel()
     cursors = [(request.key_cursor.epoch, request.key_cursor.revision) for request in hub.requests]
     expect(cursors == [(0, 0), (0, 0)], f"asks for key statements after {cursors}")
-    expect(hub.requests[1].targets[0].resume.revision == held.place[1], "does not go on from where it was")
+    expect(hub.requests[1].targets[0].resume.revision == held.position[1], "does not go on from where it was")
 
 
 async def check():

@@ -41,9 +41,9 @@ DEFECTS = {
     "no root is compared": ("active_set", "ensure(signed.equals(root),", "ensure(true,"),
     "no set proof is read": ("active_set", "verifySetProof(setProof, signed, this.wanted, policies);", ""),
     "a proof may hide a policy": ("set_root", "ensure(asked.length === 0,", "ensure(true,"),
-    "a set may go back": ("active_set", "ensure(comparePlaces(place, newest) >= 0,", "ensure(true,"),
-    "what was refused raises no mark": ("active_set", "this.newestVerified = place;", ""),
-    "an activation at the place that is held": ("active_set", "ensure(comparePlaces(place, this.place) > 0,", "ensure(true,"),
+    "a set may go back": ("active_set", "ensure(comparePositions(position, newest) >= 0,", "ensure(true,"),
+    "what was refused raises no mark": ("active_set", "this.newestVerified = position;", ""),
+    "an activation at the position that is held": ("active_set", "ensure(comparePositions(position, this.position) > 0,", "ensure(true,"),
     "an activation follows anything": ("collected", "ensure(previous === before,", "ensure(true,"),
     "an activation without a root": ("active_set", "ensure(document.activeSetRoot !== null,",
                                      "if (document.activeSetRoot === null) return; ensure(true,"),
@@ -57,10 +57,10 @@ DEFECTS = {
     "an expired checkpoint makes fresh": ("documents", "now >= checkpoint.exp", "false"),
     "an expired snapshot stays fresh": ("active_set", 'this.freshness.end("");', ""),
     "a replica that is behind must have a checkpoint": ("active_set", "if (heartbeat.resumeUnknown)", "if (false)"),
-    "after a refusal it resumes": ("subscriber", "this.refused = refused;\n        this.isAfresh = true;", "this.refused = refused;"),
-    "a resume point that is gone is asked for again": ("subscriber", "this.isAfresh ||= isResumePointGone(error);", ""),
-    "a refusal is not reported": ("subscriber", "await this.refuse(hub, error, message);", "this.refused = error; this.isAfresh = true; this.world.say(`refused: ${error.message}`);"),
-    "what is in force is not reported": ("subscriber", 'return this.report(hub, this.cursor(held.place), "");', "return true;"),
+    "after a refusal it resumes": ("subscriber", "this.refused = refused;\n        this.needsSnapshot = true;", "this.refused = refused;"),
+    "a resume point that is gone is asked for again": ("subscriber", "this.needsSnapshot ||= isResumePointGone(error);", ""),
+    "a refusal is not reported": ("subscriber", "await this.refuse(hub, error, message);", "this.refused = error; this.needsSnapshot = true; this.world.say(`refused: ${error.message}`);"),
+    "what is in force is not reported": ("subscriber", 'return this.report(hub, this.cursor(held.position), "");', "return true;"),
     "a change that the service did not apply is forgotten": ("subscriber", "if (!isFromOutside(error))", "if (false)"),
     "a stream may be silent for ever": ("subscriber", 'next === "end" || next === "silence"', 'next === "end"'),
     # Key statements.
@@ -79,6 +79,13 @@ DEFECTS = {
     "a directory of another namespace": ("state_directory", "saved.namespace !== held.trust.namespace || ", ""),
     "the fingerprint is lost": ("subscriber", "fingerprint: `${this.held.fingerprint}`", 'fingerprint: "0"'),
 }  # fmt: skip
+
+
+def misplaced(build):
+    """Returns the defects whose anchor does not occur exactly once in what was compiled: they would break nothing."""
+    texts = {file: (build / "build" / "examples" / "typescript" / f"{file}.js").read_text() for file, _, _ in DEFECTS.values()}
+    counts = {name: texts[file].count(old) for name, (file, old, _) in DEFECTS.items()}
+    return [f"{name}: its anchor occurs {count} times" for name, count in counts.items() if count != 1]
 
 
 def is_found(build, number, change, check_vectors):

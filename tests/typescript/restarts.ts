@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { placeText } from "../../examples/typescript/trust.js";
+import { positionText } from "../../examples/typescript/trust.js";
 import { expect } from "./expect.js";
 import type { Case, Player, Stage } from "./streams.js";
 
@@ -29,7 +29,7 @@ async function checkResume(stage: Stage, scratch: string): Promise<void> {
     const [resume, key] = [asked?.resume, asked?.keyCursor];
     expect(`${resume?.epoch}:${resume?.revision}` === before.holds().split("\n")[0], `${name}: resumes at ${resume?.revision}`);
     expect(resume?.fingerprint === `${before.held.fingerprint}` && resume.fingerprint !== "0", `${name}: resumes at another event`);
-    expect(BigInt(key?.revision ?? 0) === before.held.pinned?.place?.revision, `${name}: asks for key statements after ${key?.revision}`);
+    expect(BigInt(key?.revision ?? 0) === before.held.pinned?.position?.revision, `${name}: asks for key statements after ${key?.revision}`);
     expect(after.subscriber.state() === "STALE", `${name}: nothing proves after a restart that it is the newest`);
   }
 }
@@ -67,7 +67,7 @@ async function checkOthers(stage: Stage, scratch: string): Promise<void> {
   await playTo(stage, each, directory, [[...each.before, ...each.lie.flat()]]);
   const other = stage.subscriber(each.clock, ["a"], directory);
   expect(other.problem.includes("other policies") && other.holds() === "nothing", "a set of other policies is used");
-  expect(placeText(other.held.newestVerified) === stage.setAt("p7", []).split("\n")[0], "the mark of other policies is lost");
+  expect(positionText(other.held.newestVerified) === stage.setAt("p7", []).split("\n")[0], "the mark of other policies is lost");
   expect(other.held.trust.store === stage.vectors.store, "the store is forgotten");
   const file = join(directory, "state.json");
   writeFileSync(file, readFileSync(file, "utf8").replace('"namespace":"default"', '"namespace":"other"'));

@@ -15,18 +15,18 @@ const OTHER_STORE = { store: "0198a0c2-0000-7000-8000-000000000002" };
 
 /** What a subscriber is after a message; empty: it is taken. */
 function verdict(held: ActiveSet, message: WatchMessage): string {
-  const before = [held.place, held.policies, held.fingerprint];
+  const before = [held.position, held.policies, held.fingerprint];
   try {
     held.apply(message, NOW);
     return "";
   } catch (error) {
     expect(error instanceof Refused, `throws ${String(error)}`);
-    expect([held.place, held.policies, held.fingerprint].every((each, index) => each === before[index]), "a refusal changes what is held");
+    expect([held.position, held.policies, held.fingerprint].every((each, index) => each === before[index]), "a refusal changes what is held");
     return error.state;
   }
 }
 
-const revisionOf = (held: ActiveSet): bigint | undefined => held.place?.revision;
+const revisionOf = (held: ActiveSet): bigint | undefined => held.position?.revision;
 
 function holding(signer: Signer): ActiveSet {
   const held = new ActiveSet({ namespace: "default", keys: signer.keys });
@@ -58,7 +58,7 @@ function lies(signer: Signer): [string, string, WatchMessage][] {
     ["an activation from another version", "DIVERGED", signer.activation(5, [["a", 3, 2]], AFTER)],
     ["an activation without a root", "REJECTED", activation({ active_set_root: null })],
     ["an activation to another set", "DIVERGED", signer.activation(5, move, BEFORE)],
-    ["an activation at the place that is held", "DIVERGED", signer.activation(4, [["c", 0, 1]], { ...BEFORE, c: [1, 4] })],
+    ["an activation at the position that is held", "DIVERGED", signer.activation(4, [["c", 0, 1]], { ...BEFORE, c: [1, 4] })],
     ["an activation of another store", "DIVERGED", activation(OTHER_STORE)],
     ["an activation of another namespace", "REJECTED", activation({ namespace: "other" })],
     ["an activation that moves a policy twice", "REJECTED", withoutBundle(signer.activation(5, [...move, ...move], AFTER))],

@@ -62,8 +62,8 @@ export class Signer {
 
   /** What proves that of a set of one policy this one is in force. */
   proofOfOne(policy: string, version: number, revision: number): Buffer {
-    const place = { epoch: 1n, revision: BigInt(revision) };
-    const leaf = { version: BigInt(version), digest: digestOf(contentOf(policy, version)), place };
+    const position = { epoch: 1n, revision: BigInt(revision) };
+    const leaf = { version: BigInt(version), digest: digestOf(contentOf(policy, version)), position };
     return Buffer.concat([Buffer.from([1]), keyOf(policy), valueOf(policy, leaf)]);
   }
 
@@ -98,7 +98,7 @@ function contentOf(policy: string, version: number): Buffer {
 
 function leavesOf(held: Held): Leaves {
   return new Map(Object.entries(held).map(([policy, [version, revision]]) => {
-    const place = { epoch: 1n, revision: BigInt(revision) };
-    return [policy, { version: BigInt(version), digest: digestOf(contentOf(policy, version)), place }];
+    const position = { epoch: 1n, revision: BigInt(revision) };
+    return [policy, { version: BigInt(version), digest: digestOf(contentOf(policy, version)), position }];
   }));
 }

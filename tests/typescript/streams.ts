@@ -14,7 +14,7 @@ import { parseOptions } from "../../examples/typescript/options.js";
 import { PinnedKeys } from "../../examples/typescript/pinned_keys.js";
 import { StateDirectory } from "../../examples/typescript/state_directory.js";
 import { Subscriber } from "../../examples/typescript/subscriber.js";
-import { placeText } from "../../examples/typescript/trust.js";
+import { positionText } from "../../examples/typescript/trust.js";
 import type { World } from "../../examples/typescript/world.js";
 import { expect, load } from "./expect.js";
 import type { ScriptedHub, Step } from "./scripted_hub.js";
@@ -73,9 +73,9 @@ export class Stage {
     return parts.map((part) => Buffer.from(part, "base64"));
   }
 
-  /** What was in force at a place, of the policies in a filter, in words. */
-  setAt(place: string | null, filter: string[]): string {
-    const found = place === null ? undefined : this.vectors.sets[place];
+  /** What was in force at a position, of the policies in a filter, in words. */
+  setAt(position: string | null, filter: string[]): string {
+    const found = position === null ? undefined : this.vectors.sets[position];
     if (!found) {
       return "nothing";
     }
@@ -119,13 +119,13 @@ export class Player {
 
   /** What is in force, in words, as `Stage.setAt` has it. */
   holds(): string {
-    if (!this.held.place) {
+    if (!this.held.position) {
       return "nothing";
     }
-    const lines = [...this.held.policies.values()].map(({ policy, version, digest, place }) => {
-      return `${policy} ${version} ${digest} ${placeText(place)}`;
+    const lines = [...this.held.policies.values()].map(({ policy, version, digest, position }) => {
+      return `${policy} ${version} ${digest} ${positionText(position)}`;
     });
-    return [placeText(this.held.place), ...lines.sort()].join("\n");
+    return [positionText(this.held.position), ...lines.sort()].join("\n");
   }
 
   /** Runs until something holds. */
@@ -141,7 +141,7 @@ export class Player {
   }
 }
 
-const revisionOf = ({ held }: Player): string => `${held.place?.revision}`;
+const revisionOf = ({ held }: Player): string => `${held.position?.revision}`;
 
 /** Plays a case; how many rejections were reported. */
 async function play(stage: Stage, each: Case): Promise<number> {
@@ -167,10 +167,10 @@ async function play(stage: Stage, each: Case): Promise<number> {
   await player.until(`${each.kind}, ${name}: an honest stream repairs it`, isRepaired);
   const verdict = [then.state, then.stale, then.refused, stage.setAt(then.holds, filter)].join("\n");
   expect(seen === verdict, `${each.kind}, ${name}: ${seen}\nis not\n${verdict}`);
-  const places = player.moves.map(({ place }) => Number(place.revision));
-  expect(places.every((place, index) => index === 0 || place > (places[index - 1] ?? 0)), `${name}: goes back: ${places.join()}`);
+  const positions = player.moves.map(({ position }) => Number(position.revision));
+  expect(positions.every((position, index) => index === 0 || position > (positions[index - 1] ?? 0)), `${name}: goes back: ${positions.join()}`);
   const real = Object.values(stage.vectors.sets).map(({ revision }) => revision);
-  expect(places.every((place) => real.includes(place)), `${name}: ${places.join()} are not all places`);
+  expect(positions.every((position) => real.includes(position)), `${name}: ${positions.join()} are not all positions`);
   const rejected = stage.hub.reports.filter(({ status }) => status === "APPLY_STATUS_REJECTED");
   expect(rejected.length <= then.refused && rejected.every(({ reason }) => reason !== ""), `${name}: reports ${rejected.length} rejections`);
   return rejected.length;

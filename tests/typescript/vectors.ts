@@ -121,7 +121,7 @@ function checkRefused(keys: Keys): string {
 
 function asLeaves(rows: Row[]): Leaves {
   return new Map(rows.map(({ policy, version, digest, epoch, revision }) => {
-    return [policy, { version, digest, place: { epoch, revision } }];
+    return [policy, { version, digest, position: { epoch, revision } }];
   }));
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ActiveSet;
 use crate::bundle::ActivePolicy;
 use crate::refusal::Refusal;
-use crate::snapshot::Changes;
+use crate::snapshot::PendingChanges;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::digest::ActiveSetRoot;
@@ -78,7 +78,7 @@ impl ActiveSet {
     }
 
     /// Checks that each change that was asked for is there and follows what is held, and that nothing else is there.
-    pub(super) fn check_complete(&self, statement: &Statement, changes: &Changes) -> Result<(), Refusal> {
+    pub(super) fn check_complete(&self, statement: &Statement, changes: &PendingChanges) -> Result<(), Refusal> {
         let mut stated = BTreeSet::new();
         for change in statement.changes.iter().filter(|change| self.wants(&change.policy)) {
             match changes.bundles.get(&change.policy) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ActiveSet;
 use super::unsigned::{check_hint, fingerprint};
 use crate::bundle::ActivePolicy;
-use crate::evidence::{Document, Evidence};
+use crate::evidence::{Evidence, ProofDocument};
 use crate::refusal::Refusal;
 use crate::snapshot::{Collected, whole};
 use policyhub_core::api::pb;
@@ -128,7 +128,7 @@ impl ActiveSet {
 
     /// Returns the place of a checkpoint that verifies. It says how far the log has come; nothing held changes by it.
     pub fn cursor_of_checkpoint(&mut self, checkpoint: String) -> Option<Cursor> {
-        self.trust.document(&Document::Checkpoint(checkpoint)).ok().map(|(at, _)| at.cursor)
+        self.trust.document(&ProofDocument::Checkpoint(checkpoint)).ok().map(|(at, _)| at.cursor)
     }
 
     /// Takes up what was held before a restart: each bundle is verified, and `evidence` must prove them all to have been in force

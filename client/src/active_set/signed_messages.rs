@@ -28,17 +28,17 @@ pub fn content(id: &str, version: i64) -> Bytes {
 }
 
 /// A pointer that moves: id, number, number before.
-pub type Move<'a> = (&'a str, i64, i64);
+pub type TestMove<'a> = (&'a str, i64, i64);
 /// A version in force: id, number, revision of its activation in epoch 1.
-pub type InForce<'a> = (&'a str, i64, i64);
+pub type SetInForce<'a> = (&'a str, i64, i64);
 
-pub struct Signer {
+pub struct MessageSigner {
     pub key: PrivateKey,
     pub namespace: NamespaceId,
     pub store: String,
 }
 
-impl Signer {
+impl MessageSigner {
     pub fn new() -> Self {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
         let key = PrivateKey::from_pem(&pem).expect("the same key");
@@ -83,7 +83,7 @@ impl Signer {
     }
 
     /// Returns a statement without a root, as earlier servers signed them.
-    pub fn statement(&self, epoch: i64, revision: i64, moves: &[Move<'_>]) -> String {
+    pub fn statement(&self, epoch: i64, revision: i64, moves: &[TestMove<'_>]) -> String {
         self.statement_of(epoch, revision, moves, None)
     }
 
@@ -91,7 +91,7 @@ impl Signer {
         &self,
         epoch: i64,
         revision: i64,
-        moves: &[Move<'_>],
+        moves: &[TestMove<'_>],
         active_set_root: Option<ActiveSetRoot>,
     ) -> String {
         let changes = moves.iter().map(|(id, version, previous)| StatementChange {
@@ -116,11 +116,11 @@ impl Signer {
         jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[InForce<'_>]) -> String {
+    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[SetInForce<'_>]) -> String {
         self.checkpoint_at(NOW, epoch, revision, set)
     }
 
-    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[InForce<'_>]) -> String {
+    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[SetInForce<'_>]) -> String {
         let checkpoint = Checkpoint {
             store: self.store.clone(),
             namespace: self.namespace.clone(),
@@ -135,12 +135,12 @@ impl Signer {
     }
 
     /// Returns an activation as an honest server tells it to whom holds [`BOTH`].
-    pub fn activation(&self, revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+    pub fn activation(&self, revision: i64, moves: &[TestMove<'_>]) -> pb::Activation {
         self.activation_after(&BOTH, revision, moves)
     }
 
     /// Returns an activation as an honest server tells it to whom holds this set.
-    pub fn activation_after(&self, held: &[InForce<'_>], revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+    pub fn activation_after(&self, held: &[SetInForce<'_>], revision: i64, moves: &[TestMove<'_>]) -> pb::Activation {
         let root = ActiveSetRoot(tree(&after(held, revision, moves)).root());
         let there = moves.iter().filter(|(_, version, _)| *version != 0);
         let gone = moves.iter().filter(|(_, version, _)| *version == 0);
@@ -155,7 +155,12 @@ impl Signer {
     }
 
     /// Returns the last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
-    pub fn last_part(&self, bundles: Vec<pb::Bundle>, revision: i64, set: &[InForce<'_>]) -> pb::WatchActiveResponse {
+    pub fn last_part(
+        &self,
+        bundles: Vec<pb::Bundle>,
+        revision: i64,
+        set: &[SetInForce<'_>],
+    ) -> pb::WatchActiveResponse {
         let checkpoint = self.checkpoint_at(NOW - 100, 1, revision, set);
         let (complete, cursor) = (true, cursor(1, revision));
         message(Message::Snapshot(pb::Snapshot { bundles, complete, cursor, checkpoint, ..Default::default() }))
@@ -168,18 +173,18 @@ impl Signer {
 }
 
 /// Names the policies that most tests hold before something moves.
-pub const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
+pub const BOTH: [SetInForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
 
 /// Returns a set after an activation.
-pub fn after<'a>(held: &[InForce<'a>], revision: i64, moves: &[Move<'a>]) -> Vec<InForce<'a>> {
-    let is_moved = |(id, ..): &&InForce<'_>| moves.iter().any(|(moved, ..)| moved == id);
+pub fn after<'a>(held: &[SetInForce<'a>], revision: i64, moves: &[TestMove<'a>]) -> Vec<SetInForce<'a>> {
+    let is_moved = |(id, ..): &&SetInForce<'_>| moves.iter().any(|(moved, ..)| moved == id);
     let stay = held.iter().filter(|each| !is_moved(each)).copied();
     let there = moves.iter().filter(|(_, version, _)| *version != 0).map(|(id, version, _)| (*id, *version, revision));
     stay.chain(there).collect()
 }
 
 /// Returns the tree of a set.
-pub fn tree(set: &[InForce<'_>]) -> ActiveSetTree {
+pub fn tree(set: &[SetInForce<'_>]) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (id, version, revision) in set {
         let (policy, digest) = (policy(id), digest_of(&content(id, *version)));

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn only_a_whole_snapshot_lets_anything_follow() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
     let activation = activation_message(signer.activation(7, &[("a", 2, 1)]));
     assert_eq!(refusal(&mut set, &activation), Refusal::NoSnapshot("activation"));
@@ -19,7 +19,7 @@ fn only_a_whole_snapshot_lets_anything_follow() {
 
 #[test]
 fn a_snapshot_must_be_the_set_of_its_checkpoint() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let both = [("a", 1, 3), ("b", 1, 4)];
     for (bundles, what) in [
         (vec![signer.active("a", 1, 3)], "one is left out"),
@@ -36,7 +36,7 @@ fn a_snapshot_must_be_the_set_of_its_checkpoint() {
 
 #[test]
 fn a_filtered_snapshot_must_be_proven() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let both = [("a", 1, 3), ("b", 1, 4)];
     let filter = only(&["a", "c"]);
     let taken = |bundles: Vec<pb::Bundle>, proof: Vec<u8>| {
@@ -59,7 +59,7 @@ fn a_filtered_snapshot_must_be_proven() {
 
 #[test]
 fn previews_are_never_in_force() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
     let preview = pb::Bundle { preview: true, ..signer.active("a", 1, 3) };
     assert!(matches!(refusal(&mut set, &signer.last_part(vec![preview], 5, &[("a", 1, 3)])), Refusal::Preview(_)));
@@ -219,7 +219,7 @@ fn a_raised_epoch_comes_after_every_revision() {
 }
 
 /// Returns a snapshot at (2, 5) whose policy is older than the one held, with a checkpoint.
-fn after_a_loss(signer: &Signer, checkpoint: String) -> pb::WatchActiveResponse {
+fn after_a_loss(signer: &MessageSigner, checkpoint: String) -> pb::WatchActiveResponse {
     message(Message::Snapshot(pb::Snapshot {
         bundles: vec![signer.active("a", 1, 1)],
         complete: true,
@@ -240,7 +240,7 @@ fn only_a_signed_epoch_brings_back_what_is_older() {
         (signer.checkpoint(1, 5, &older), "another place"),
         (signer.checkpoint(2, 6, &older), "another place"),
         (signer.checkpoint(2, 5, &[("a", 2, 7)]), "another set"),
-        (Signer::new().checkpoint(2, 5, &older), "an unknown key"),
+        (MessageSigner::new().checkpoint(2, 5, &older), "an unknown key"),
         ("garbage".to_owned(), "no token"),
     ] {
         set.begin_stream();

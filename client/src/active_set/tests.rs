@@ -6,12 +6,12 @@ use policyhub_core::domain::event::{Head, Position};
 use policyhub_core::signing::VerifyError;
 
 /// Returns a set that holds a1 (at revision 3) and b1 (at revision 4), at revision 5.
-pub fn caught_up() -> (Signer, ActiveSet) {
+pub fn caught_up() -> (MessageSigner, ActiveSet) {
     caught_up_with(ActiveSetOptions::default())
 }
 
-pub fn caught_up_with(options: ActiveSetOptions) -> (Signer, ActiveSet) {
-    let signer = Signer::new();
+pub fn caught_up_with(options: ActiveSetOptions) -> (MessageSigner, ActiveSet) {
+    let signer = MessageSigner::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), options);
     let parts = vec![signer.active("a", 1, 3), signer.active("b", 1, 4)];
     let parts: Vec<_> = parts.into_iter().filter(|part| set.wants(&policy(id_of(part)))).collect();
@@ -24,7 +24,7 @@ pub fn caught_up_with(options: ActiveSetOptions) -> (Signer, ActiveSet) {
 pub fn proven(
     mut message: pb::WatchActiveResponse,
     filter: &BTreeSet<PolicyId>,
-    set: &[InForce<'_>],
+    set: &[SetInForce<'_>],
 ) -> pb::WatchActiveResponse {
     let proof = if filter.is_empty() { Vec::new() } else { tree(set).prove(filter) };
     match &mut message.message {
@@ -85,7 +85,7 @@ fn a_resume_point_goes_back_with_the_event_it_came_with() {
 
 #[test]
 fn a_snapshot_is_exposed_when_it_is_whole() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
     let part = set.apply(&first_part(vec![signer.active("a", 1, 3)]), NOW);
     assert_eq!(part, Ok(SetChange::SnapshotPart { collected: 1 }));
@@ -239,16 +239,16 @@ pub fn content_digest(id: &str, version: i64) -> String {
 #[test]
 fn strangers_are_refused() {
     let (signer, mut set) = caught_up();
-    let unknown = activation_message(Signer::new().activation(7, &[("a", 2, 1)]));
+    let unknown = activation_message(MessageSigner::new().activation(7, &[("a", 2, 1)]));
     assert!(matches!(refusal(&mut set, &unknown), Refusal::Signature { error: VerifyError::KeyUnknown, .. }));
-    let elsewhere = Signer { store: "store-2".to_owned(), ..signer };
+    let elsewhere = MessageSigner { store: "store-2".to_owned(), ..signer };
     set.begin_stream();
     assert!(matches!(
         refusal(&mut set, &activation_message(elsewhere.activation(7, &[("a", 2, 1)]))),
         Refusal::OtherStore { .. }
     ));
     let tenant = NamespaceId::parse("namespace", "other").expect("an id");
-    let neighbour = Signer { store: "store-1".to_owned(), namespace: tenant, ..elsewhere };
+    let neighbour = MessageSigner { store: "store-1".to_owned(), namespace: tenant, ..elsewhere };
     set.begin_stream();
     let message = activation_message(neighbour.activation(7, &[("a", 2, 1)]));
     assert!(matches!(refusal(&mut set, &message), Refusal::OtherNamespace { .. }));
@@ -312,7 +312,7 @@ fn an_activation_in_parts_changes_nothing_before_the_last() {
 
 #[test]
 fn parts_of_an_activation_stay_together() {
-    let snapshot = |signer: &Signer| {
+    let snapshot = |signer: &MessageSigner| {
         let parts = vec![signer.active("a", 1, 3), signer.active("b", 1, 4)];
         signer.last_part(parts, 6, &[("a", 1, 3), ("b", 1, 4)])
     };
@@ -343,7 +343,7 @@ fn parts_of_an_activation_stay_together() {
 
 #[test]
 fn a_saved_set_is_taken_up_by_its_evidence_alone() {
-    let saved = |set: &ActiveSet, signer: &Signer| pb::Snapshot {
+    let saved = |set: &ActiveSet, signer: &MessageSigner| pb::Snapshot {
         bundles: set
             .policies()
             .map(|held| signer.active(held.policy.as_str(), held.version, held.activated.revision))

@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 use serde_json::Value;
 
 use super::ARCHIVE_FORMAT;
-use super::lines::{ContentLine, End, Header, Line, Lines};
+use super::lines::{ArchiveEnd, ArchiveHeader, ArchiveLine, ArchiveLines, ContentLine};
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::event::{Cursor, Head};
 use policyhub_core::domain::limits::{CONTENT_MAX_BYTES, IMPORT_POSITIONS_MAX};
@@ -19,7 +19,7 @@ use policyhub_core::signing::{KeySet, digest_of};
 #[derive(Debug)]
 pub struct ArchiveCheck {
     /// Its first line.
-    pub header: Header,
+    pub header: ArchiveHeader,
     /// Names the store and the keys that the archive was verified with.
     pub trust: LogTrust,
     /// Its log, rows and versions, checked. What does not hold in histories it had imported is in its findings too.
@@ -53,16 +53,16 @@ pub enum ArchiveError {
 }
 
 /// Says where a line stands: what kind it is, then its key. Lines only ever go up.
-type RowKey = (u8, String, i64);
+type LineKey = (u8, String, i64);
 
-struct Reading {
+struct ArchiveReading {
     check: LogCheck,
     imported: BTreeMap<i64, (LogCheck, Head)>,
-    found: End,
+    found: ArchiveEnd,
     contents: BTreeSet<Digest>,
     /// A content whose version comes next.
     pending: Option<Digest>,
-    row_key: RowKey,
+    row_key: LineKey,
 }
 
 /// Proves an archive. `pinned` are keys known from elsewhere, of bundles and of seals; without them its own are taken, and
@@ -75,7 +75,7 @@ pub fn verify_archive(
     pinned: (Option<KeySet>, Option<KeySet>),
     remembered: Option<Head>,
 ) -> Result<ArchiveCheck, ArchiveError> {
-    let mut lines = Lines::new(input);
+    let mut lines = ArchiveLines::new(input);
     let header = header(&mut lines)?;
     let own = |jwks: &Value| KeySet::parse_jwks(jwks.to_string().as_bytes()).map_err(ArchiveError::Keys);
     let (keys, seal_keys) = (own(&header.jwks)?, own(&header.seal_jwks)?);
@@ -90,10 +90,10 @@ pub fn verify_archive(
     if !same_keys {
         check.findings.add(0, "", "its keys are not written as they are");
     }
-    let mut reading = Reading {
+    let mut reading = ArchiveReading {
         check,
         imported: BTreeMap::new(),
-        found: End::default(),
+        found: ArchiveEnd::default(),
         contents: BTreeSet::new(),
         pending: None,
         row_key: (0, String::new(), 0),
@@ -107,20 +107,20 @@ pub fn verify_archive(
 }
 
 /// Returns the first line.
-pub(super) fn header<R: BufRead>(lines: &mut Lines<R>) -> Result<Header, ArchiveError> {
-    let Some(Ok(Line::Archive(header))) = lines.next()? else { return Err(ArchiveError::NotAnArchive) };
+pub(super) fn header<R: BufRead>(lines: &mut ArchiveLines<R>) -> Result<ArchiveHeader, ArchiveError> {
+    let Some(Ok(ArchiveLine::Archive(header))) = lines.next()? else { return Err(ArchiveError::NotAnArchive) };
     if header.format == ARCHIVE_FORMAT { Ok(header) } else { Err(ArchiveError::Format(header.format)) }
 }
 
-impl Reading {
+impl ArchiveReading {
     /// Reads all lines after the first. Answers whether the last one is one.
-    fn read<R: BufRead>(&mut self, lines: &mut Lines<R>, namespace: &NamespaceId) -> Result<bool, ArchiveError> {
+    fn read<R: BufRead>(&mut self, lines: &mut ArchiveLines<R>, namespace: &NamespaceId) -> Result<bool, ArchiveError> {
         loop {
             self.found.digest = lines.running.clone().digest().into();
             let Some(line) = lines.next()? else { return Ok(false) };
             let taken = match line {
                 Err(problem) => Err(problem),
-                Ok(Line::End(end)) => {
+                Ok(ArchiveLine::End(end)) => {
                     if end != self.found {
                         self.check.findings.add(0, "", "its end counts something else, or is of other bytes");
                     }
@@ -137,25 +137,25 @@ impl Reading {
         }
     }
 
-    fn line(&mut self, line: Line, namespace: &NamespaceId) -> Result<(), &'static str> {
+    fn line(&mut self, line: ArchiveLine, namespace: &NamespaceId) -> Result<(), &'static str> {
         let pending = self.pending.take();
-        if pending.is_some() && !matches!(line, Line::Version(_)) {
+        if pending.is_some() && !matches!(line, ArchiveLine::Version(_)) {
             return Err("a content whose version does not follow is before it");
         }
         match line {
-            Line::Archive(_) | Line::End(_) => Err("a second archive begins"),
-            Line::Event(line) => {
+            ArchiveLine::Archive(_) | ArchiveLine::End(_) => Err("a second archive begins"),
+            ArchiveLine::Event(line) => {
                 self.found.events += 1;
                 self.check.event(&line.read(namespace).ok_or("it is no event")?);
                 self.stands(0, String::new(), 0)
             }
-            Line::Row(line) => {
+            ArchiveLine::Row(line) => {
                 self.found.rows += 1;
                 let Some(row) = self.check.row(&line.row.0) else { return Ok(()) };
                 self.row(&row)
             }
-            Line::Content(line) => self.content(line),
-            Line::Version(line) => {
+            ArchiveLine::Content(line) => self.content(line),
+            ArchiveLine::Version(line) => {
                 self.found.versions += 1;
                 let Some(row) = self.check.version(&line.row.0, &line.manifest) else { return Ok(()) };
                 if pending.is_some_and(|digest| row.text("digest") != Some(digest.as_str())) {
@@ -163,7 +163,7 @@ impl Reading {
                 }
                 self.stands(2, row.text("policy").unwrap_or_default().to_owned(), row.int("number").unwrap_or_default())
             }
-            Line::Imported(line) => {
+            ArchiveLine::Imported(line) => {
                 self.found.imported += 1;
                 let (check, head) = self.imported.get_mut(&line.position).ok_or("no such history was imported")?;
                 let namespace = check.namespace().clone();

@@ -6,12 +6,12 @@ use super::lines::*;
 use super::*;
 use policyhub_core::domain::event::Head;
 use policyhub_core::domain::limits::ARCHIVE_LINE_MAX_BYTES;
-use policyhub_core::signing::chain::sample::Sample;
+use policyhub_core::signing::chain::sample::SampleLog;
 
 /// Numbers that look random and are the same every time (Vigna's splitmix64).
-struct Rng(u64);
+struct ArchiveRng(u64);
 
-impl Rng {
+impl ArchiveRng {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -22,29 +22,29 @@ impl Rng {
 }
 
 /// Returns a log with two policies and eight versions, that imported another one.
-fn sample() -> Sample {
+fn sample() -> SampleLog {
     sample_of(4)
 }
 
-fn sample_of(rounds: i64) -> Sample {
-    let mut sample = Sample::empty("a").fill(rounds);
+fn sample_of(rounds: i64) -> SampleLog {
+    let mut sample = SampleLog::empty("a").fill(rounds);
     sample.import(&other());
     sample
 }
 
 thread_local! {
-    static OTHER: std::rc::Rc<Sample> = std::rc::Rc::new(Sample::empty("o").fill(1));
+    static OTHER: std::rc::Rc<SampleLog> = std::rc::Rc::new(SampleLog::empty("o").fill(1));
 }
 
-fn other() -> std::rc::Rc<Sample> {
+fn other() -> std::rc::Rc<SampleLog> {
     OTHER.with(std::rc::Rc::clone)
 }
 
-fn rows<'a>(sample: &'a Sample, of: &'static str) -> impl Iterator<Item = &'a Vec<u8>> {
+fn rows<'a>(sample: &'a SampleLog, of: &'static str) -> impl Iterator<Item = &'a Vec<u8>> {
     sample.rows.iter().filter(move |((table, _), _)| table == of).map(|(_, row)| row)
 }
 
-fn archive(sample: &Sample) -> Vec<u8> {
+fn archive(sample: &SampleLog) -> Vec<u8> {
     let mut writer = ArchiveWriter::new(Vec::new(), &sample.trust, &sample.namespace).expect("memory");
     for event in &sample.events {
         writer.add(&LogRead::Event(event)).expect("memory");
@@ -71,7 +71,7 @@ fn archive(sample: &Sample) -> Vec<u8> {
 }
 
 /// Returns how many things do not hold; a refusal is one.
-fn findings(bytes: &[u8], sample: &Sample, remembered: Option<Head>) -> u64 {
+fn findings(bytes: &[u8], sample: &SampleLog, remembered: Option<Head>) -> u64 {
     let pinned = (Some(sample.trust.keys.clone()), Some(sample.trust.seal_keys.clone()));
     verify_archive(bytes, pinned, remembered).map_or(1, |read| read.check.findings.count)
 }
@@ -86,7 +86,7 @@ fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
     let of =
         |kind: &str| lines.iter().filter(|line| line.starts_with(format!("{{\"{kind}\"").as_bytes())).count() as u64;
     let digest = digest_of(&bytes).to_string();
-    let end = End {
+    let end = ArchiveEnd {
         events: of("event"),
         rows: of("row"),
         contents: of("content"),
@@ -94,7 +94,7 @@ fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
         imported: of("imported"),
         digest,
     };
-    bytes.extend(serde_json::to_vec(&Line::End(end)).expect("JSON"));
+    bytes.extend(serde_json::to_vec(&ArchiveLine::End(end)).expect("JSON"));
     bytes.push(b'\n');
     bytes
 }
@@ -114,7 +114,7 @@ fn an_archive_holds_as_it_was_written() {
     assert_eq!((read.imported, read.check.carried_rows("reports"), read.lines), (1, 8, 25 + 2 + 16 + 8 + 1 + 6));
     // Another's keys in the first line make another's archive of it, which pinned keys tell.
     let other = archive(&{
-        let mut other_keys = Sample::empty("a").fill(4);
+        let mut other_keys = SampleLog::empty("a").fill(4);
         other_keys.import(&other());
         other_keys
     });
@@ -140,7 +140,7 @@ fn a_thousand_edits_are_all_found() {
     let bytes = archive(&sample);
     let all = lines(&bytes);
     let body = &all[..all.len() - 1];
-    let mut rng = Rng(20_261_122);
+    let mut rng = ArchiveRng(20_261_122);
     let mut done = std::collections::BTreeMap::new();
     for round in 0..1_000 {
         let mut edited = body.to_vec();
@@ -191,7 +191,7 @@ fn is_tail_gone(edited: &[Vec<u8>], body: &[Vec<u8>]) -> bool {
 
 #[test]
 fn what_is_no_archive_is_refused_and_bounded() {
-    let sample = Sample::empty("a").fill(1);
+    let sample = SampleLog::empty("a").fill(1);
     let bytes = archive(&sample);
     for text in [&b""[..], b"{}\n", b"not json\n", &bytes[..10], &bytes[1..]] {
         assert!(matches!(verify_archive(text, (None, None), None), Err(ArchiveError::NotAnArchive)));

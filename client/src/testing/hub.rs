@@ -12,7 +12,7 @@ use super::log::NamespaceLog;
 use super::report::SubscriberReport;
 use super::server::serve;
 use super::signer::TestSigner;
-use super::state::{Shared, now};
+use super::state::{SharedState, now};
 use crate::client::Client;
 use crate::connections::ConnectionPool;
 use crate::error::ClientError;
@@ -34,7 +34,7 @@ pub struct TestHub {
 /// The server. It ends with the last handle that holds it.
 #[derive(Debug)]
 struct HubServer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     address: SocketAddr,
 }
 
@@ -55,7 +55,7 @@ impl TestHubBuilder {
         let namespace = settings.namespace.clone();
         let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into())?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
-        let shared = Shared::new(settings)?;
+        let shared = SharedState::new(settings)?;
         tokio::spawn(serve(Arc::clone(&shared), incoming));
         Ok(TestHub { server: Arc::new(HubServer { shared, address }), namespace })
     }
@@ -209,7 +209,7 @@ impl TestHub {
         self.shared().change(|state| state.tampers_next = true);
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &SharedState {
         &self.server.shared
     }
 

@@ -21,7 +21,7 @@ use policyhub_core::domain::time::Micros;
 
 /// A testing hub, as its server sees it.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) signer: TestSigner,
     pub(super) content_type: String,
     pub(super) heartbeat_interval: Duration,
@@ -55,7 +55,7 @@ impl HubState {
     }
 }
 
-impl Shared {
+impl SharedState {
     pub(super) fn new(settings: TestHubSettings) -> Result<Arc<Self>> {
         let TestHubSettings { namespace, content_type, checkpoint_lifetime_seconds, heartbeat_interval } = settings;
         let signer = TestSigner::new(new_request_id(), checkpoint_lifetime_seconds, now_seconds())?;

@@ -12,12 +12,12 @@ use tonic::Status;
 
 use super::messages;
 use super::signer::TestSigner;
-use super::state::{HubState, Shared, over};
+use super::state::{HubState, SharedState, over};
 use crate::clock::now_seconds;
 use policyhub_core::api::status::status;
 use policyhub_core::api::{pb, request, response};
 use policyhub_core::domain::Result as DomainResult;
-use policyhub_core::domain::command::OpenWatch;
+use policyhub_core::domain::command::StartWatch;
 use policyhub_core::domain::event::Cursor;
 
 type StreamItem = Result<pb::WatchActiveResponse, Status>;
@@ -25,7 +25,7 @@ type StreamItem = Result<pb::WatchActiveResponse, Status>;
 /// An open watch.
 #[derive(Debug)]
 struct TestStream {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     changes: watch::Receiver<()>,
     namespaces: Vec<WatchedNamespace>,
     /// Holds what is to be sent before anything else.
@@ -39,7 +39,7 @@ struct TestStream {
 /// The watch of one namespace.
 #[derive(Debug)]
 struct WatchedNamespace {
-    watch: OpenWatch,
+    watch: StartWatch,
     /// Everything up to here was told; none before the snapshot.
     at: Option<Cursor>,
 }
@@ -49,7 +49,7 @@ struct WatchedNamespace {
 /// # Errors
 /// `INVALID_ARGUMENT`; `NAMESPACE_NOT_FOUND` and `RESUME_POINT_GONE` when no namespace of the request can be watched.
 pub(super) fn open(
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     asked: &pb::WatchActiveRequest,
 ) -> Result<impl Stream<Item = StreamItem> + use<>, Status> {
     request::watch_size(asked).map_err(status)?;
@@ -87,7 +87,7 @@ pub(super) fn open(
 }
 
 impl WatchedNamespace {
-    fn open(state: &HubState, watch: OpenWatch) -> DomainResult<Self> {
+    fn open(state: &HubState, watch: StartWatch) -> DomainResult<Self> {
         let log = state.log(&watch.namespace)?;
         let at = watch.resume.map(|position| log.at(position)).transpose()?.map(|found| found.head.cursor);
         Ok(Self { watch, at })

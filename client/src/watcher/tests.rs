@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::active_set::signed_messages::{Signer, activation_message, message, namespace, policy};
+use crate::active_set::signed_messages::{MessageSigner, activation_message, message, namespace, policy};
 use crate::target::Target;
 use crate::token::TokenSource;
-use crate::watch::tests::{Script, ScriptedItem, listen};
+use crate::watch::tests::{ScriptedItem, ScriptedServer, listen};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 
@@ -14,13 +14,13 @@ mod again;
 mod reports;
 
 /// Returns a server whose streams are these, one after the other.
-fn script(streams: Vec<Vec<ScriptedItem>>) -> Script {
-    let script = Script::default();
+fn script(streams: Vec<Vec<ScriptedItem>>) -> ScriptedServer {
+    let script = ScriptedServer::default();
     script.streams.lock().expect("lock").extend(streams);
     script
 }
 
-fn options(endpoint: &str, signer: &Signer, directory: Option<&Path>) -> WatcherOptions {
+fn options(endpoint: &str, signer: &MessageSigner, directory: Option<&Path>) -> WatcherOptions {
     WatcherOptions {
         source: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
         namespace: namespace(),
@@ -41,13 +41,13 @@ fn versions(active: &Active) -> Vec<(String, i64)> {
     active.policies.values().map(|policy| (policy.policy.to_string(), policy.version)).collect()
 }
 
-fn reports(script: &Script) -> Vec<(i64, pb::ApplyStatus, String)> {
+fn reports(script: &ScriptedServer) -> Vec<(i64, pb::ApplyStatus, String)> {
     let reported = script.reported.lock().expect("lock");
     let revision = |report: &pb::ReportStatusRequest| report.cursor.map_or(0, |cursor| cursor.revision);
     reported.iter().map(|report| (revision(report), report.status(), report.reason.clone())).collect()
 }
 
-fn resumes(script: &Script) -> Vec<Option<i64>> {
+fn resumes(script: &ScriptedServer) -> Vec<Option<i64>> {
     let asked = script.asked.lock().expect("lock");
     asked.iter().map(|(_, request)| request.targets[0].resume.map(|cursor| cursor.revision)).collect()
 }
@@ -72,7 +72,7 @@ async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) 
 
 #[tokio::test]
 async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
-    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let (signer, directory) = (MessageSigner::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let server = script(vec![vec![
         Ok(first.clone()),
@@ -113,7 +113,7 @@ async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
 
 #[tokio::test]
 async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_after_a_restart() {
-    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let (signer, directory) = (MessageSigner::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let second = signer.last_part(vec![signer.active("a", 2, 6)], 8, &[("a", 2, 6)]);
     let again = signer.last_part(vec![signer.active("a", 2, 6)], 7, &[("a", 2, 6)]);
@@ -149,7 +149,7 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
 
 #[tokio::test]
 async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
-    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let (signer, directory) = (MessageSigner::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let endpoint = listen(script(vec![vec![Ok(first.clone())], vec![Ok(first)]])).await;
     let open = |endpoint: &str| Watcher::open(options(endpoint, &signer, Some(directory.path()))).expect("open");
@@ -189,7 +189,7 @@ async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
 
 #[tokio::test]
 async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let second = signer.last_part(vec![signer.active("a", 2, 6)], 6, &[("a", 2, 6)]);
     let mut forged = signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]);
@@ -212,7 +212,7 @@ async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
 
 #[tokio::test]
 async fn who_stops_waiting_loses_nothing() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let moves: Vec<ScriptedItem> =
         (6..40).map(|at| Ok(activation_message(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
@@ -250,7 +250,7 @@ fn behind(watcher: &Watcher) -> Option<i64> {
 
 #[tokio::test]
 async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let moves: Vec<ScriptedItem> =
         (6..40).map(|at| Ok(activation_message(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
@@ -280,7 +280,7 @@ async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
 
 #[tokio::test]
 async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let moved = |at, to, from| Ok(activation_message(signer.activation_after(&[], at, &[("a", to, from)])));
     let back = vec![Ok(first.clone()), moved(6, 2, 1), moved(7, 3, 2), moved(8, 2, 3)];
@@ -321,7 +321,7 @@ async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
 fn a_task_of_its_own_may_drive_it() {
     fn is_send<T: Send>(_: T) {}
     fn is_shared<T: Clone + Send + Sync + 'static>(_: T) {}
-    let mut watcher = Watcher::open(options(nowhere(), &Signer::new(), None)).expect("open");
+    let mut watcher = Watcher::open(options(nowhere(), &MessageSigner::new(), None)).expect("open");
     is_shared(watcher.view());
     is_send(async move {
         watcher.next().await;
@@ -332,7 +332,7 @@ fn a_task_of_its_own_may_drive_it() {
 
 #[tokio::test]
 async fn a_server_whose_clock_is_ahead_is_followed_and_proves_nothing() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     if let Some(Message::Snapshot(snapshot)) = &mut first.message {
         snapshot.checkpoint = signer.checkpoint_at(now_seconds() + 3_600, 1, 5, &[("a", 1, 3)]);

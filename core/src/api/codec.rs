@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use super::wire_scan::{Bounds, Excess, scan};
+use super::wire_scan::{Excess, ScanBounds, scan};
 use crate::domain::limits::{
     ANSWER_DECODED_EXTRA_MAX_BYTES, ANSWER_FIELDS_MAX, REQUEST_DECODED_EXTRA_MAX_BYTES, REQUEST_FIELDS_MAX,
 };
@@ -21,16 +21,16 @@ pub const TOO_COMPLEX: &str = "message is too complex";
 pub const UNDECODABLE: &str = "failed to decode Protobuf message";
 
 /// Bounds the size of a request.
-pub const REQUEST: Bounds = Bounds { fields: REQUEST_FIELDS_MAX, extra_bytes: REQUEST_DECODED_EXTRA_MAX_BYTES };
+pub const REQUEST: ScanBounds = ScanBounds { fields: REQUEST_FIELDS_MAX, extra_bytes: REQUEST_DECODED_EXTRA_MAX_BYTES };
 /// Bounds the size of an answer, and of a message of a stream.
-pub const ANSWER: Bounds = Bounds { fields: ANSWER_FIELDS_MAX, extra_bytes: ANSWER_DECODED_EXTRA_MAX_BYTES };
+pub const ANSWER: ScanBounds = ScanBounds { fields: ANSWER_FIELDS_MAX, extra_bytes: ANSWER_DECODED_EXTRA_MAX_BYTES };
 
 /// A message that is only decoded within bounds. `build.rs` writes this for every request and every answer.
-pub trait Bounded: Message + Default + 'static {
+pub trait BoundedMessage: Message + Default + 'static {
     /// Its full name, `policyhub.v1.DraftRequest`.
     const NAME: &'static str;
     /// Bounds the size of the message.
-    const BOUNDS: Bounds;
+    const BOUNDS: ScanBounds;
 }
 
 /// The codec. Encoding is prost's.
@@ -46,7 +46,7 @@ impl<T, U> Default for BoundedCodec<T, U> {
 impl<T, U> Codec for BoundedCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Bounded + Send,
+    U: BoundedMessage + Send,
 {
     type Encode = T;
     type Decode = U;
@@ -66,7 +66,7 @@ where
 #[derive(Debug)]
 pub struct BoundedDecoder<U>(ProstDecoder<U>);
 
-impl<U: Bounded> Decoder for BoundedDecoder<U> {
+impl<U: BoundedMessage> Decoder for BoundedDecoder<U> {
     type Item = U;
     type Error = Status;
 

@@ -73,7 +73,7 @@ pub(super) fn read_shapes(set: &FileDescriptorSet) -> (Vec<Shape>, HashMap<Strin
     }
     let by_name: HashMap<String, usize> =
         found.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
-    let reader = Reader { found: &found, by_name: &by_name };
+    let reader = ShapeReader { found: &found, by_name: &by_name };
     let all = (0..found.len()).map(|index| reader.shape(index)).collect();
     (all, by_name)
 }
@@ -87,12 +87,12 @@ fn collect<'a>(scope: &str, message: &'a DescriptorProto, found: &mut Vec<(Strin
     found.push((name, message));
 }
 
-struct Reader<'a> {
+struct ShapeReader<'a> {
     found: &'a [(String, &'a DescriptorProto)],
     by_name: &'a HashMap<String, usize>,
 }
 
-impl Reader<'_> {
+impl ShapeReader<'_> {
     fn message(&self, index: usize) -> Option<&DescriptorProto> {
         self.found.get(index).map(|(_, message)| *message)
     }

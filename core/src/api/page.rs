@@ -21,7 +21,7 @@ pub const FIELD_OVERHEAD_BYTES: usize = 6;
 
 /// A list: a hash of its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct List(String);
+pub struct ListIdentity(String);
 
 /// Says where the read for a page ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl PageEnd {
     }
 }
 
-impl List {
+impl ListIdentity {
     /// Names a list. Two with the same parts are the same list.
     #[must_use]
     pub fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
@@ -97,7 +97,7 @@ impl List {
     #[must_use]
     pub fn fill<T: Message>(&self, found: impl IntoIterator<Item = (String, T)>, end: PageEnd) -> (Vec<T>, String) {
         let room = (MESSAGE_MAX_BYTES - TOKEN_MAX_CHARS - PAGE_FIELDS_MAX_BYTES).saturating_sub(end.beside_bytes);
-        let (mut items, mut last, mut left) = (Vec::new(), None::<String>, Room(room));
+        let (mut items, mut last, mut left) = (Vec::new(), None::<String>, PageBudget(room));
         for (key, item) in found {
             if !left.takes(&item) && last.is_some() {
                 return (items, last.map(|key| self.token(&key)).unwrap_or_default());
@@ -112,14 +112,14 @@ impl List {
 /// Takes as many of the first items as fit into some bytes of an answer.
 #[must_use]
 pub fn first_that_fit<T: Message>(items: Vec<T>, room_bytes: usize) -> Vec<T> {
-    let mut room = Room(room_bytes);
+    let mut room = PageBudget(room_bytes);
     items.into_iter().take_while(|item| room.takes(item)).collect()
 }
 
 /// Says how many bytes of an answer are left.
-struct Room(usize);
+struct PageBudget(usize);
 
-impl Room {
+impl PageBudget {
     /// Takes the bytes of an item, if it fits.
     fn takes(&mut self, item: &impl Message) -> bool {
         let left = self.0.checked_sub(item.encoded_len() + FIELD_OVERHEAD_BYTES);
@@ -132,7 +132,7 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn fill(list: &List, sizes: &[usize], end: PageEnd) -> (usize, String) {
+    fn fill(list: &ListIdentity, sizes: &[usize], end: PageEnd) -> (usize, String) {
         let found = sizes.iter().enumerate().map(|(at, size)| (at.to_string(), "x".repeat(*size)));
         let (items, token) = list.fill(found, end);
         let key = list.page(1, &token, |key| Some(key.to_owned())).ok().and_then(|page| page.after);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_page_ends_before_it_is_too_large() {
-        let list = List::new(["l"]);
+        let list = ListIdentity::new(["l"]);
         let more = |beside_bytes| PageEnd { key: Some("end".to_owned()), beside_bytes };
         let kib = |count: usize| count * 1024;
         assert_eq!(fill(&list, &[10, 20, 30], PageEnd::default()), (3, String::new()), "the last page");
@@ -156,11 +156,12 @@ mod tests {
 
     #[test]
     fn tokens_belong_to_one_list() {
-        let list = List::new(["ListVersions", "p", "BASIC"]);
+        let list = ListIdentity::new(["ListVersions", "p", "BASIC"]);
         let number = |text: &str| text.parse::<i64>().ok();
         let token = list.token("7");
         assert_eq!(list.page(10, &token, number).ok(), Some(PageRequest { size: 10, after: Some(7) }));
-        let others = [List::new(["ListVersions", "q", "BASIC"]), List::new(["ListVersions", "pBASIC", ""])];
+        let others =
+            [ListIdentity::new(["ListVersions", "q", "BASIC"]), ListIdentity::new(["ListVersions", "pBASIC", ""])];
         let wrong = others.iter().map(|other| (other, token.as_str()));
         for (list, token) in wrong.chain([(&list, "?"), (&list, "AAAA"), (&list, "a 7")]) {
             let error = list.page(10, token, number).err().map(|error| error.reason);
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded() {
-        let list = List::new(["l"]);
+        let list = ListIdentity::new(["l"]);
         let size = |asked| list.page(asked, "", |_| None::<i64>).map(|page| page.size).ok();
         assert_eq!((size(0), size(7), size(5_000), size(-1)), (Some(50), Some(7), Some(1_000), None));
     }

@@ -15,7 +15,7 @@ use crate::domain::limits::{MESSAGE_DECODED_PER_BYTE_MAX, MESSAGE_DEPTH_MAX};
 
 /// Holds what a message may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ScanBounds {
     /// Most fields, those of embedded messages and unknown ones included.
     pub fields: u32,
     /// Holds what it may take in memory beyond `limits::MESSAGE_DECODED_PER_BYTE_MAX` for each byte on the wire.
@@ -73,7 +73,7 @@ impl Shapes {
 ///
 /// # Errors
 /// The first excess that is found.
-pub fn scan(name: &str, bytes: &[u8], bounds: Bounds) -> Result<(), Excess> {
+pub fn scan(name: &str, bytes: &[u8], bounds: ScanBounds) -> Result<(), Excess> {
     let shapes = &*SHAPES;
     let shape = shapes.by_name.get(name).copied().ok_or(Excess::Malformed)?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);

@@ -324,7 +324,7 @@ pub struct ListPage<K, T> {
 
 /// Opens a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenWatch {
+pub struct StartWatch {
     /// Names the namespace of the active set.
     pub namespace: NamespaceId,
     /// Only these policies; empty: all.

@@ -13,7 +13,7 @@ use super::{Error, Result};
 
 /// Says what is to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Ended {
+pub enum EndedCredential {
     /// Names one token, by its `jti`.
     Token(String),
     /// All that an actor was issued until now.
@@ -24,7 +24,7 @@ pub enum Ended {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RevokeToken {
     /// Says which.
-    pub ended: Ended,
+    pub ended: EndedCredential,
     /// Says why.
     pub reason: String,
 }
@@ -56,13 +56,13 @@ impl RevokeToken {
     pub fn check(&self) -> Result<()> {
         check_reason(&self.reason)?;
         match &self.ended {
-            Ended::Token(id) if !Principal::is_subject(id) => {
+            EndedCredential::Token(id) if !Principal::is_subject(id) => {
                 Err(Error::invalid("token_id", format!("must be 1 to {SUBJECT_MAX_CHARS} printable ASCII characters")))
             }
-            Ended::Subject(actor) if !is_actor(actor) => {
+            EndedCredential::Subject(actor) if !is_actor(actor) => {
                 Err(Error::invalid("subject", "must be {issuer}:{subject}, as the log names it"))
             }
-            Ended::Token(_) | Ended::Subject(_) => Ok(()),
+            EndedCredential::Token(_) | EndedCredential::Subject(_) => Ok(()),
         }
     }
 }
@@ -80,10 +80,10 @@ fn is_actor(text: &str) -> bool {
 impl Revocation {
     /// Returns the record that is kept when a token or a session is ended at `now`.
     #[must_use]
-    pub fn at(ended: &Ended, now: Micros) -> Self {
+    pub fn at(ended: &EndedCredential, now: Micros) -> Self {
         match ended {
-            Ended::Token(id) => Self::Token { id: id.clone(), forget_time: Self::forget_time_of(now) },
-            Ended::Subject(actor) => Self::Subject { actor: actor.clone(), time: now },
+            EndedCredential::Token(id) => Self::Token { id: id.clone(), forget_time: Self::forget_time_of(now) },
+            EndedCredential::Subject(actor) => Self::Subject { actor: actor.clone(), time: now },
         }
     }
 
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn what_names_no_credential_is_refused() {
         let check = |ended| RevokeToken { ended, reason: "lost".to_owned() }.check();
-        let token = |id: &str| check(Ended::Token(id.to_owned()));
-        let subject = |actor: &str| check(Ended::Subject(actor.to_owned()));
+        let token = |id: &str| check(EndedCredential::Token(id.to_owned()));
+        let subject = |actor: &str| check(EndedCredential::Subject(actor.to_owned()));
         token("jti-1").expect("an id");
         subject("local:ci").expect("an actor");
         subject(&format!("spiffe://example.org/{}", "a".repeat(1_000))).expect("a SPIFFE ID");
@@ -163,7 +163,7 @@ mod tests {
         ] {
             subject(actor).expect_err(actor);
         }
-        let silent = RevokeToken { ended: Ended::Token("a".to_owned()), reason: " ".to_owned() };
+        let silent = RevokeToken { ended: EndedCredential::Token("a".to_owned()), reason: " ".to_owned() };
         silent.check().expect_err("no reason");
     }
 }

@@ -55,18 +55,18 @@ pub struct StatedKey {
 
 /// A statement as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct EncodedStatement<'a> {
     store: &'a str,
     epoch: i64,
     serial: i64,
-    keys: Vec<WrittenKey<'a>>,
+    keys: Vec<EncodedKey<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<&'a Digest>,
     iat: i64,
 }
 
 #[derive(Serialize)]
-struct WrittenKey<'a> {
+struct EncodedKey<'a> {
     kid: &'a str,
     state: KeyState,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,18 +83,18 @@ struct WrittenKey<'a> {
 
 /// A statement as it is read.
 #[derive(Deserialize)]
-struct Read {
+struct DecodedStatement {
     store: String,
     epoch: i64,
     serial: i64,
     #[serde(deserialize_with = "object::list")]
-    keys: Vec<ReadKey>,
+    keys: Vec<DecodedKey>,
     prev: Option<Digest>,
     iat: i64,
 }
 
 #[derive(Deserialize)]
-struct ReadKey {
+struct DecodedKey {
     kid: String,
     state: KeyState,
     jwk: Option<Object<Jwk>>,
@@ -110,7 +110,7 @@ impl KeyStatement {
     /// # Errors
     /// `INTERNAL`, in theory alone.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
-        let keys = self.keys.iter().map(|key| WrittenKey {
+        let keys = self.keys.iter().map(|key| EncodedKey {
             kid: &key.key_id,
             state: key.state,
             jwk: key.key.as_ref().map(PublicKey::to_jwk),
@@ -120,8 +120,14 @@ impl KeyStatement {
             revoke_time: key.revoke_time,
         });
         let Self { store, epoch, serial, prev, iat, .. } = self;
-        let written =
-            Written { store, epoch: *epoch, serial: *serial, keys: keys.collect(), prev: prev.as_ref(), iat: *iat };
+        let written = EncodedStatement {
+            store,
+            epoch: *epoch,
+            serial: *serial,
+            keys: keys.collect(),
+            prev: prev.as_ref(),
+            iat: *iat,
+        };
         serde_json::to_vec(&written).map_err(|error| crate::domain::Error::internal(format!("key statement: {error}")))
     }
 
@@ -130,9 +136,9 @@ impl KeyStatement {
     /// # Errors
     /// `PayloadMalformed` when they are not a statement; the error of a key that is not one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VerifyError> {
-        let read: Read = object::read(bytes).map_err(|_| VerifyError::PayloadMalformed)?;
-        let Read { store, epoch, serial, keys, prev, iat } = read;
-        let keys = keys.into_iter().map(ReadKey::into_key).collect::<Result<_, _>>()?;
+        let read: DecodedStatement = object::read(bytes).map_err(|_| VerifyError::PayloadMalformed)?;
+        let DecodedStatement { store, epoch, serial, keys, prev, iat } = read;
+        let keys = keys.into_iter().map(DecodedKey::into_key).collect::<Result<_, _>>()?;
         let statement = Self { store, epoch, serial, keys, prev, iat };
         if statement.is_well_formed() { Ok(statement) } else { Err(VerifyError::PayloadMalformed) }
     }
@@ -165,7 +171,7 @@ impl KeyStatement {
     }
 }
 
-impl ReadKey {
+impl DecodedKey {
     fn into_key(self) -> Result<StatedKey, VerifyError> {
         let key = self.jwk.map(|jwk| jwk.0.into_key()).transpose()?;
         // A key that may verify something is there, and is the one that its id names.

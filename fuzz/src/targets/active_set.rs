@@ -14,7 +14,7 @@ use policyhub::domain::name::NamespaceId;
 use policyhub::signing::digest_of;
 use prost::Message as _;
 
-use log::{FILTER, HONEST, LAST, Log, NOW, STRANGE, State};
+use log::{FILTER, HONEST, LAST, Log, LogState, NOW, STRANGE};
 
 use super::keys::KEYS;
 
@@ -41,9 +41,9 @@ pub fn check(input: &[u8]) {
         if is_filtered {
             leave_out(&mut message);
         }
-        let before = Held::of(&set);
+        let before = HeldSet::of(&set);
         let outcome = set.apply(&message, NOW);
-        let after = Held::of(&set);
+        let after = HeldSet::of(&set);
         match &outcome {
             // It may learn that what it holds is not the newest; nothing else.
             Err(_) => {
@@ -70,13 +70,13 @@ pub fn check(input: &[u8]) {
 
 /// What a set shows.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
+struct HeldSet {
     cursor: Option<Cursor>,
     digest: String,
     fresh: bool,
 }
 
-impl Held {
+impl HeldSet {
     fn of(set: &ActiveSet) -> Self {
         Self { cursor: set.cursor(), digest: set.digest(), fresh: !set.is_stale(NOW) }
     }
@@ -94,7 +94,7 @@ fn holds(set: &ActiveSet, change: &SetChange) {
         assert_eq!(content.as_ref(), log::content(active.policy.as_str(), active.version).as_slice());
         held.insert(active.policy.as_str().to_owned(), active.version);
     }
-    let wanted = |state: &State| -> State {
+    let wanted = |state: &LogState| -> LogState {
         let asked =
             |policy: &String| set.wanted().is_empty() || set.wanted().iter().any(|wanted| wanted.as_str() == policy);
         state.iter().filter(|(policy, _)| asked(policy)).map(|(policy, version)| (policy.clone(), *version)).collect()

@@ -16,7 +16,7 @@ pub mod yaml_check;
 
 /// A target by its name.
 #[derive(Debug, Clone, Copy)]
-pub struct Target {
+pub struct FuzzTarget {
     /// The name of its binary and of its corpus.
     pub name: &'static str,
     /// Panics where the input breaks what must hold.
@@ -26,19 +26,19 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
-    Target { name: "active_set", check: active_set::check, seeds: active_set::seeds },
-    Target { name: "filter", check: filter::check, seeds: filter::seeds },
-    Target { name: "jwks", check: jwks::check, seeds: jwks::seeds },
-    Target { name: "json_check", check: json_check::check, seeds: json_check::seeds },
-    Target { name: "jws_verify", check: jws_verify::check, seeds: jws_verify::seeds },
-    Target { name: "name", check: name::check, seeds: name::seeds },
-    Target { name: "page_token", check: page_token::check, seeds: page_token::seeds },
-    Target { name: "resume", check: resume::check, seeds: resume::seeds },
-    Target { name: "set_proof", check: set_proof::check, seeds: set_proof::seeds },
-    Target { name: "statement", check: statement::check, seeds: statement::seeds },
-    Target { name: "token", check: token::check, seeds: token::seeds },
-    Target { name: "yaml_check", check: yaml_check::check, seeds: yaml_check::seeds },
+pub const TARGETS: [FuzzTarget; 12] = [
+    FuzzTarget { name: "active_set", check: active_set::check, seeds: active_set::seeds },
+    FuzzTarget { name: "filter", check: filter::check, seeds: filter::seeds },
+    FuzzTarget { name: "jwks", check: jwks::check, seeds: jwks::seeds },
+    FuzzTarget { name: "json_check", check: json_check::check, seeds: json_check::seeds },
+    FuzzTarget { name: "jws_verify", check: jws_verify::check, seeds: jws_verify::seeds },
+    FuzzTarget { name: "name", check: name::check, seeds: name::seeds },
+    FuzzTarget { name: "page_token", check: page_token::check, seeds: page_token::seeds },
+    FuzzTarget { name: "resume", check: resume::check, seeds: resume::seeds },
+    FuzzTarget { name: "set_proof", check: set_proof::check, seeds: set_proof::seeds },
+    FuzzTarget { name: "statement", check: statement::check, seeds: statement::seeds },
+    FuzzTarget { name: "token", check: token::check, seeds: token::seeds },
+    FuzzTarget { name: "yaml_check", check: yaml_check::check, seeds: yaml_check::seeds },
 ];
 
 /// Texts as inputs.

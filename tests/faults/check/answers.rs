@@ -1,16 +1,16 @@
 //! What callers are told: errors by their names (docs/guarantees.md#g8, #g17), and ends in their time (docs/guarantees.md#g22).
 
-use super::Findings;
-use super::record::{History, Outcome, StreamEnd};
+use super::CheckFindings;
+use super::record::{OperationOutcome, RecordedHistory, StreamEnd};
 
 /// Reasons that no fault of a network, a process or a database may bring forth.
 const NEVER: [&str; 2] = ["INTERNAL", "DATA_LOSS"];
 
 /// No call and no stream is answered with INTERNAL or DATA_LOSS, and nothing was overdue.
-pub fn check_named(history: &History, findings: &mut Findings) {
+pub fn check_named(history: &RecordedHistory, findings: &mut CheckFindings) {
     for operation in &history.operations {
         for each in &operation.tries {
-            let Outcome::Refused(reason) = &each.outcome else { continue };
+            let OperationOutcome::Refused(reason) = &each.outcome else { continue };
             findings.check(!NEVER.contains(&reason.as_str()), || {
                 format!("{} was answered with {reason} by replica {}", operation.request_id, each.replica)
             });
@@ -37,7 +37,7 @@ pub fn check_named(history: &History, findings: &mut Findings) {
 }
 
 /// A server that was told to end ended in its time and in order.
-pub fn check_drains(history: &History, findings: &mut Findings) {
+pub fn check_drains(history: &RecordedHistory, findings: &mut CheckFindings) {
     for drain in &history.drains {
         findings.check(drain.success && drain.took <= drain.allowed, || {
             format!("replica {} was told to end: {drain:?}", drain.replica)
@@ -58,14 +58,14 @@ mod tests {
         let good = history();
         assert_eq!(violations(check_named, &good), Vec::<String>::new());
         let mut bad = good.clone();
-        bad.operations[0].tries[0].outcome = Outcome::Refused("INTERNAL".to_owned());
+        bad.operations[0].tries[0].outcome = OperationOutcome::Refused("INTERNAL".to_owned());
         bad.failed_reads.push("DATA_LOSS".to_owned());
         bad.streams[0].end = StreamEnd::Ended("RESUME_POINT_GONE".to_owned());
         bad.overdue.push("nobody came".to_owned());
         bad.reads[0].marks.in_doubt = true;
         assert_eq!(violations(check_named, &bad).len(), 5);
         let mut fine = good.clone();
-        fine.operations[0].tries[0].outcome = Outcome::Refused("DATABASE_UNAVAILABLE".to_owned());
+        fine.operations[0].tries[0].outcome = OperationOutcome::Refused("DATABASE_UNAVAILABLE".to_owned());
         fine.streams[0].end = StreamEnd::Ended(String::new());
         assert_eq!(violations(check_named, &fine), Vec::<String>::new());
     }

@@ -6,37 +6,37 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Findings;
-use super::log::{Replay, check_chain};
-use super::record::{Branch, Cursor, Effect, Event, History, Operation, Pointers};
+use super::CheckFindings;
+use super::log::{LogReplay, check_chain};
+use super::record::{Branch, Cursor, Effect, Pointers, RecordedEvent, RecordedHistory, RecordedOperation};
 
 /// All logs of a history, replayed.
 pub struct Logs<'a> {
-    standing: (&'a [Event], Replay),
-    given_up: Vec<(&'a Branch, Replay)>,
+    standing: (&'a [RecordedEvent], LogReplay),
+    given_up: Vec<(&'a Branch, LogReplay)>,
 }
 
 impl<'a> Logs<'a> {
     /// Replays them.
-    pub fn of(history: &'a History) -> Self {
-        let given_up = history.branches.iter().map(|branch| (branch, Replay::of(&branch.log))).collect();
-        Self { standing: (&history.log, Replay::of(&history.log)), given_up }
+    pub fn of(history: &'a RecordedHistory) -> Self {
+        let given_up = history.branches.iter().map(|branch| (branch, LogReplay::of(&branch.log))).collect();
+        Self { standing: (&history.log, LogReplay::of(&history.log)), given_up }
     }
 
     /// Returns the log that a place belongs to, with its replay; the standing one for a place that is nowhere.
-    fn with(&self, cursor: Cursor) -> (&'a [Event], &Replay) {
+    fn with(&self, cursor: Cursor) -> (&'a [RecordedEvent], &LogReplay) {
         let in_standing = has(self.standing.0, cursor);
         let other = self.given_up.iter().find(|(branch, _)| !in_standing && has(&branch.log, cursor));
         other.map_or((self.standing.0, &self.standing.1), |(branch, replay)| (&branch.log, replay))
     }
 
     /// That log, replayed.
-    pub fn replay(&self, cursor: Cursor) -> &Replay {
+    pub fn replay(&self, cursor: Cursor) -> &LogReplay {
         self.with(cursor).1
     }
 
     /// Returns the events of the log that a place belongs to.
-    pub fn log(&self, cursor: Cursor) -> &'a [Event] {
+    pub fn log(&self, cursor: Cursor) -> &'a [RecordedEvent] {
         self.with(cursor).0
     }
 
@@ -50,29 +50,29 @@ impl<'a> Logs<'a> {
     }
 
     /// Returns the event at a place.
-    pub fn event(&self, cursor: Cursor) -> Option<&'a Event> {
+    pub fn event(&self, cursor: Cursor) -> Option<&'a RecordedEvent> {
         event_at(self.log(cursor), cursor.revision).filter(|event| event.cursor == cursor)
     }
 
     /// Returns the event that a write was told of: of the standing log, or of one that was given up.
-    pub fn event_of(&self, operation: &Operation, effect: &Effect) -> Option<&'a Event> {
+    pub fn event_of(&self, operation: &RecordedOperation, effect: &Effect) -> Option<&'a RecordedEvent> {
         let logs = [self.standing.0].into_iter().chain(self.given_up.iter().map(|(branch, _)| branch.log.as_slice()));
         let there = logs.filter_map(|log| event_at(log, effect.revision));
         there.into_iter().find(|event| event.request_id == operation.request_id)
     }
 }
 
-fn event_at(log: &[Event], revision: i64) -> Option<&Event> {
+fn event_at(log: &[RecordedEvent], revision: i64) -> Option<&RecordedEvent> {
     log.get(usize::try_from(revision.checked_sub(1)?).ok()?)
 }
 
-fn has(log: &[Event], cursor: Cursor) -> bool {
+fn has(log: &[RecordedEvent], cursor: Cursor) -> bool {
     event_at(log, cursor.revision).is_some_and(|event| event.cursor == cursor)
 }
 
 /// Returns whether an acknowledgement speaks of the tail that an operator gave up: it was in the log that was given up, and it was
 /// said after the copy was made and before the copy took its place.
-pub fn was_given_up(history: &History, operation: &Operation, effect: &Effect) -> bool {
+pub fn was_given_up(history: &RecordedHistory, operation: &RecordedOperation, effect: &Effect) -> bool {
     let Some((acknowledged, _)) = operation.acknowledgement() else { return false };
     history.branches.iter().any(|branch| {
         let there =
@@ -85,13 +85,13 @@ pub fn was_given_up(history: &History, operation: &Operation, effect: &Effect) -
 const NOTICED_AFTER: Duration = Duration::from_secs(2);
 
 /// Returns whether any part of a time lies between the moment a copy took the log's place and the end of doubt.
-pub fn in_doubt(history: &History, (start, end): (Duration, Duration)) -> bool {
+pub fn in_doubt(history: &RecordedHistory, (start, end): (Duration, Duration)) -> bool {
     history.branches.iter().any(|branch| start <= branch.raised + NOTICED_AFTER && end >= branch.replaced)
 }
 
 /// Logs that were given up are chained like any other, no (epoch, revision) names two contents, and every bump raised the
 /// epoch.
-pub fn check(history: &History, findings: &mut Findings) {
+pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     let mut named: BTreeMap<Cursor, &[u8]> = BTreeMap::new();
     for branch in &history.branches {
         check_chain(&branch.log, findings);

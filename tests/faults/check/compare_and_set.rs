@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use super::Findings;
+use super::CheckFindings;
 use super::branches::Logs;
-use super::log::Replay;
-use super::record::{Fate, History, Intent, Operation, Outcome};
+use super::log::LogReplay;
+use super::record::{Fate, Intent, OperationOutcome, RecordedHistory, RecordedOperation};
 
 /// What the server answers when the expected version is not the one in force.
 pub const MISMATCH: &str = "EXPECTED_ACTIVE_MISMATCH";
 
 /// Acknowledged: just before its revision, each expected version was in force. Refused for that reason: at some revision
 /// between its call and its return, one of them was not.
-pub fn check(history: &History, findings: &mut Findings) {
-    let (replay, logs) = (Replay::of(&history.log), Logs::of(history));
-    let known = Known::of(history);
+pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
+    let (replay, logs) = (LogReplay::of(&history.log), Logs::of(history));
+    let known = KnownPointers::of(history);
     for operation in &history.operations {
         let expected = expected(operation);
         if expected.is_empty() {
@@ -34,7 +34,7 @@ pub fn check(history: &History, findings: &mut Findings) {
         }
         for each in &operation.tries {
             // What was in force before a restore is not in the log that stands.
-            if each.outcome != Outcome::Refused(MISMATCH.to_owned()) || !history.branches.is_empty() {
+            if each.outcome != OperationOutcome::Refused(MISMATCH.to_owned()) || !history.branches.is_empty() {
                 continue;
             }
             let span = known.below(each.start)..=known.above(each.end, replay.head());
@@ -48,11 +48,11 @@ pub fn check(history: &History, findings: &mut Findings) {
     }
 }
 
-fn version_at(replay: &Replay, revision: i64, policy: &str) -> Option<i64> {
+fn version_at(replay: &LogReplay, revision: i64, policy: &str) -> Option<i64> {
     replay.at(revision).map(|state| state.get(policy).map_or(0, |(version, _)| *version))
 }
 
-fn expected(operation: &Operation) -> Vec<(&str, i64)> {
+fn expected(operation: &RecordedOperation) -> Vec<(&str, i64)> {
     match &operation.intent {
         Intent::Activate { targets } => {
             targets.iter().filter_map(|(policy, _, expected)| Some((policy.as_str(), (*expected)?))).collect()
@@ -63,14 +63,14 @@ fn expected(operation: &Operation) -> Vec<(&str, i64)> {
 }
 
 /// Which revisions were certainly there at a time.
-struct Known {
+struct KnownPointers {
     /// When each acknowledged write was called first and returned, with its revision.
     spans: Vec<(Duration, Duration, i64)>,
 }
 
-impl Known {
-    fn of(history: &History) -> Self {
-        let span = |operation: &Operation| {
+impl KnownPointers {
+    fn of(history: &RecordedHistory) -> Self {
+        let span = |operation: &RecordedOperation| {
             let (last, effect) = operation.acknowledgement()?;
             Some((operation.start(), last.end, effect.revision))
         };
@@ -106,10 +106,15 @@ mod tests {
         assert!(violations(check, &over)[0].contains("expected a at 2"));
         let mut refused = good.clone();
         let at = Duration::from_millis(37);
-        refused.operations.push(Operation {
+        refused.operations.push(RecordedOperation {
             request_id: "refused".to_owned(),
             intent: Intent::Activate { targets: vec![("a".to_owned(), 2, Some(1))] },
-            tries: vec![Try { replica: 0, start: at, end: at, outcome: Outcome::Refused(MISMATCH.to_owned()) }],
+            tries: vec![Try {
+                replica: 0,
+                start: at,
+                end: at,
+                outcome: OperationOutcome::Refused(MISMATCH.to_owned()),
+            }],
         });
         assert!(violations(check, &refused)[0].starts_with("refused was refused"), "a was at 1 there");
         let Intent::Activate { targets } = &mut refused.operations[6].intent else { panic!("not an activation") };

@@ -1,12 +1,12 @@
 //! When faults have stopped, everything comes to rest in the same place (docs/guarantees.md#g9, #g13, #g17).
 
-use super::Findings;
-use super::log::{Replay, filtered};
-use super::record::History;
+use super::CheckFindings;
+use super::log::{LogReplay, filtered};
+use super::record::RecordedHistory;
 
 /// Every replica says the same, and it is the end of the log.
-pub fn check_replicas(history: &History, findings: &mut Findings) {
-    let replay = Replay::of(&history.log);
+pub fn check_replicas(history: &RecordedHistory, findings: &mut CheckFindings) {
+    let replay = LogReplay::of(&history.log);
     let end = replay.at(replay.head());
     for (number, replica) in history.replicas.iter().enumerate() {
         findings.check(history.replicas.first() == Some(replica), || {
@@ -19,8 +19,8 @@ pub fn check_replicas(history: &History, findings: &mut Findings) {
 }
 
 /// Every watcher holds what is in force, as far as it asked for it.
-pub fn check_watchers(history: &History, findings: &mut Findings) {
-    let replay = Replay::of(&history.log);
+pub fn check_watchers(history: &RecordedHistory, findings: &mut CheckFindings) {
+    let replay = LogReplay::of(&history.log);
     for holder in &history.holders {
         let expected = replay.at(replay.head()).map(|state| filtered(state, &holder.filter));
         findings.check(Some(&holder.pointers) == expected.as_ref(), || {

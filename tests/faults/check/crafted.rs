@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use policyhub::client::signing::event_hash;
 
-use super::Findings;
+use super::CheckFindings;
 use super::record::{
-    Branch, Cursor, Effect, Event, History, Holder, Intent, Marks, Moved, Operation, Outcome, Pointers, Read, Replica,
-    Stream, StreamEnd, Try, What,
+    Branch, Cursor, Effect, Intent, Marks, OperationOutcome, Pointers, RecordedEvent, RecordedHistory, RecordedMove,
+    RecordedOperation, RecordedRead, RecordedStream, Replica, RoleHolder, StreamEnd, Try, What,
 };
 
 /// Returns a place of the first epoch.
@@ -19,8 +19,8 @@ pub fn at(revision: i64) -> Cursor {
 }
 
 /// Returns what a validator says of a history.
-pub fn violations(validator: fn(&History, &mut Findings), history: &History) -> Vec<String> {
-    let mut findings = Findings::default();
+pub fn violations(validator: fn(&RecordedHistory, &mut CheckFindings), history: &RecordedHistory) -> Vec<String> {
+    let mut findings = CheckFindings::default();
     validator(history, &mut findings);
     findings.violations
 }
@@ -29,8 +29,8 @@ fn digest(policy: &str, version: i64) -> String {
     if version == 0 { String::new() } else { format!("sha256:{policy}{version}") }
 }
 
-fn moved(policy: &str, previous: i64, version: i64) -> Moved {
-    Moved { policy: policy.to_owned(), version, digest: digest(policy, version), previous }
+fn moved(policy: &str, previous: i64, version: i64) -> RecordedMove {
+    RecordedMove { policy: policy.to_owned(), version, digest: digest(policy, version), previous }
 }
 
 fn pointers(held: &[(&str, i64)]) -> Pointers {
@@ -38,7 +38,7 @@ fn pointers(held: &[(&str, i64)]) -> Pointers {
 }
 
 /// Returns the message of an event without a filter.
-pub fn activation(event: &Event) -> What {
+pub fn activation(event: &RecordedEvent) -> What {
     let there = event.moved.iter().filter(|moved| moved.version > 0);
     let gone = event.moved.iter().filter(|moved| moved.version == 0);
     What::Activation {
@@ -48,7 +48,7 @@ pub fn activation(event: &Event) -> What {
     }
 }
 
-fn log() -> Vec<Event> {
+fn log() -> Vec<RecordedEvent> {
     let moves = [
         vec![],
         vec![],
@@ -58,7 +58,7 @@ fn log() -> Vec<Event> {
         vec![moved("a", 2, 0)],
     ];
     let mut prev = [0; 32];
-    let event = |(index, moved): (usize, Vec<Moved>)| {
+    let event = |(index, moved): (usize, Vec<RecordedMove>)| {
         let revision = i64::try_from(index).expect("a small number") + 1;
         let payload = format!("payload {revision}").into_bytes();
         let hash = event_hash(&prev, &payload);
@@ -67,19 +67,23 @@ fn log() -> Vec<Event> {
         let versions = drafted.into_iter().collect();
         let request_id = format!("id-{revision}");
         let (hash, has_root) = (hash.to_vec(), true);
-        Event { cursor: at(revision), request_id, payload, prev_hash, hash, moved, versions, has_root }
+        RecordedEvent { cursor: at(revision), request_id, payload, prev_hash, hash, moved, versions, has_root }
     };
     moves.into_iter().enumerate().map(event).collect()
 }
 
-fn operation(revision: i64, intent: Intent, version: Option<(String, String)>) -> Operation {
+fn operation(revision: i64, intent: Intent, version: Option<(String, String)>) -> RecordedOperation {
     let start = Duration::from_millis(u64::try_from(revision).expect("positive") * 10);
-    let outcome = Outcome::Acknowledged(Effect { revision, version });
+    let outcome = OperationOutcome::Acknowledged(Effect { revision, version });
     let end = start + Duration::from_millis(5);
-    Operation { request_id: format!("id-{revision}"), intent, tries: vec![Try { replica: 0, start, end, outcome }] }
+    RecordedOperation {
+        request_id: format!("id-{revision}"),
+        intent,
+        tries: vec![Try { replica: 0, start, end, outcome }],
+    }
 }
 
-fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream {
+fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> RecordedStream {
     let (filter, moment) = (BTreeSet::new(), Duration::from_millis(1));
     // Each activation comes when its writer is told of it, the snapshot and the heartbeat at the ends.
     let came = |what: &What| match what {
@@ -88,7 +92,7 @@ fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream
         _ => moment * 80,
     };
     let at = messages.iter().map(came).collect();
-    Stream {
+    RecordedStream {
         watcher,
         replica: 0,
         latest: false,
@@ -105,7 +109,7 @@ fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream
 }
 
 /// Returns the history.
-pub fn history() -> History {
+pub fn history() -> RecordedHistory {
     let log = log();
     let draft = |policy: &str| Intent::Draft { policy: policy.to_owned(), digest: digest(policy, 1) };
     let drafted = |policy: &str| Some((format!("{policy}/1"), digest(policy, 1)));
@@ -122,7 +126,7 @@ pub fn history() -> History {
     let read = |start, revision, held: &[(&str, i64)]| {
         let start = Duration::from_millis(start);
         let end = start + Duration::from_millis(1);
-        Read { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), marks: Marks::default() }
+        RecordedRead { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), marks: Marks::default() }
     };
     let reads = vec![read(36, 3, &[("a", 1)]), read(47, 4, &[("a", 2), ("b", 1)])];
     let heartbeat = |revision| What::Heartbeat { cursor: Some(at(revision)), degraded: false };
@@ -132,20 +136,21 @@ pub fn history() -> History {
     let mut streams = vec![stream(0, None, whole), stream(1, Some(at(3)), after(3).collect())];
     streams[1].end = StreamEnd::Ended(String::new());
     let replica = Replica { cursor: at(6), pointers: pointers(&[("b", 2)]), set_digest: "sha256:set".to_owned() };
-    let holder = Holder { watcher: 0, filter: BTreeSet::new(), cursor: Some(at(6)), pointers: pointers(&[("b", 2)]) };
-    History {
+    let holder =
+        RoleHolder { watcher: 0, filter: BTreeSet::new(), cursor: Some(at(6)), pointers: pointers(&[("b", 2)]) };
+    RecordedHistory {
         operations,
         reads,
         streams,
         log,
         replicas: vec![replica.clone(), replica],
         holders: vec![holder],
-        ..History::default()
+        ..RecordedHistory::default()
     }
 }
 
 /// Returns the same after its last event was lost to an older copy, and the epoch was raised in its place.
-pub fn restored() -> History {
+pub fn restored() -> RecordedHistory {
     let mut history = history();
     let at = Duration::from_millis(66);
     let branch = Branch { log: history.log.clone(), copied: at / 2, replaced: at, raised: at };
@@ -155,7 +160,7 @@ pub fn restored() -> History {
     let hash = event_hash(&prev, &payload).to_vec();
     let cursor = Cursor { epoch: 2, revision: 6 };
     let (request_id, moved) = (String::new(), Vec::new());
-    history.log.push(Event { cursor, request_id, payload, hash, moved, versions: Vec::new(), ..lost });
+    history.log.push(RecordedEvent { cursor, request_id, payload, hash, moved, versions: Vec::new(), ..lost });
     let held = pointers(&[("a", 2), ("b", 2)]);
     for replica in &mut history.replicas {
         (replica.cursor, replica.pointers) = (cursor, held.clone());
@@ -179,7 +184,7 @@ fn it_holds_after_a_restore() {
 #[test]
 fn it_holds() {
     for (name, validator) in super::VALIDATORS {
-        let mut findings = Findings::default();
+        let mut findings = CheckFindings::default();
         validator(&history(), &mut findings);
         assert_eq!(findings.violations, Vec::<String>::new(), "{name}");
         let counts = [

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Findings;
+use super::CheckFindings;
 use super::branches::was_given_up;
-use super::record::{BACKGROUND, Fate, History, Intent, Operation, Outcome, Try};
+use super::record::{BACKGROUND, Fate, Intent, OperationOutcome, RecordedHistory, RecordedOperation, Try};
 
 /// Every acknowledged write is in the log at its revision, with its request id, its version and its digest. A place that
 /// is gone is *lost*; a place that holds something else is *re-used*.
-pub fn acknowledged_are_there(history: &History, findings: &mut Findings) {
+pub fn acknowledged_are_there(history: &RecordedHistory, findings: &mut CheckFindings) {
     let log: BTreeMap<i64, _> = history.log.iter().map(|event| (event.cursor.revision, event)).collect();
     for operation in &history.operations {
         let Fate::Acknowledged(effect) = operation.fate() else { continue };
@@ -37,7 +37,7 @@ pub fn acknowledged_are_there(history: &History, findings: &mut Findings) {
 }
 
 /// Returns the pointers that an operation asks to be somewhere, as far as the request says where.
-fn asked(operation: &Operation) -> Vec<(&str, i64)> {
+fn asked(operation: &RecordedOperation) -> Vec<(&str, i64)> {
     match &operation.intent {
         Intent::Activate { targets } => {
             targets.iter().map(|(policy, version, _)| (policy.as_str(), *version)).collect()
@@ -49,7 +49,7 @@ fn asked(operation: &Operation) -> Vec<(&str, i64)> {
 }
 
 /// A write whose every try was refused is nowhere in the log.
-pub fn failed_are_absent(history: &History, findings: &mut Findings) {
+pub fn failed_are_absent(history: &RecordedHistory, findings: &mut CheckFindings) {
     let places = places(history);
     for operation in history.operations.iter().filter(|operation| operation.fate() == Fate::Failed) {
         let id = operation.request_id.as_str();
@@ -60,7 +60,7 @@ pub fn failed_are_absent(history: &History, findings: &mut Findings) {
 }
 
 /// No request id has two events, no event has an id that nobody sent, and all answers to one id are the same.
-pub fn one_effect(history: &History, findings: &mut Findings) {
+pub fn one_effect(history: &RecordedHistory, findings: &mut CheckFindings) {
     let sent: BTreeMap<_, _> = history.operations.iter().map(|each| (each.request_id.as_str(), each)).collect();
     for (id, places) in places(history) {
         findings.check(places.len() == 1, || format!("{id} has several effects: {places:?}"));
@@ -73,7 +73,7 @@ pub fn one_effect(history: &History, findings: &mut Findings) {
         let before = |each: &Try| history.branches.iter().any(|branch| each.start < branch.replaced);
         let gone = |each: &Try, effect| before(each) && was_given_up(history, operation, effect);
         let mut answers = operation.tries.iter().filter_map(|each| match &each.outcome {
-            Outcome::Acknowledged(effect) if !gone(each, effect) => Some(effect),
+            OperationOutcome::Acknowledged(effect) if !gone(each, effect) => Some(effect),
             _ => None,
         });
         let Some(first) = answers.next() else { continue };
@@ -85,7 +85,7 @@ pub fn one_effect(history: &History, findings: &mut Findings) {
     }
 }
 
-fn places(history: &History) -> BTreeMap<&str, Vec<i64>> {
+fn places(history: &RecordedHistory) -> BTreeMap<&str, Vec<i64>> {
     let mut places: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for event in history.log.iter().filter(|event| !event.request_id.is_empty()) {
         places.entry(&event.request_id).or_default().push(event.cursor.revision);
@@ -137,10 +137,10 @@ mod tests {
         let mut bad = history();
         assert_eq!(violations(failed_are_absent, &bad), Vec::<String>::new());
         for each in &mut bad.operations[0].tries {
-            each.outcome = Outcome::Refused("DATABASE_UNAVAILABLE".to_owned());
+            each.outcome = OperationOutcome::Refused("DATABASE_UNAVAILABLE".to_owned());
         }
         assert_eq!(violations(failed_are_absent, &bad).len(), 1);
-        bad.operations[0].tries[0].outcome = Outcome::Unknown("reset".to_owned());
+        bad.operations[0].tries[0].outcome = OperationOutcome::Unknown("reset".to_owned());
         assert_eq!(violations(failed_are_absent, &bad).len(), 0, "an unknown one may be there");
     }
 
@@ -156,7 +156,7 @@ mod tests {
         assert!(violations(one_effect, &stranger)[0].contains("nobody sent stranger"));
         let mut answers = good.clone();
         let mut again = answers.operations[0].tries[0].clone();
-        again.outcome = Outcome::Acknowledged(Effect { revision: 5, version: None });
+        again.outcome = OperationOutcome::Acknowledged(Effect { revision: 5, version: None });
         answers.operations[0].tries.push(again);
         assert_eq!(violations(one_effect, &answers).len(), 1);
     }

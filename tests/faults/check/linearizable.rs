@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Findings;
+use super::CheckFindings;
 use super::branches::{Logs, in_doubt};
-use super::record::{Cursor, History, Marks};
+use super::record::{Cursor, Marks, RecordedHistory};
 
 struct Span<'a> {
     replica: usize,
@@ -21,7 +21,7 @@ struct Span<'a> {
 /// What returned before a call began is not above it: a later write has a higher revision than every write and read that
 /// returned before it was called, a later read at least theirs. Reads that are marked, degraded or in doubt, promise nothing. Between the restore of an older copy and the end of
 /// doubt a read without a mark is not below what its replica said before.
-pub fn check_order(history: &History, findings: &mut Findings) {
+pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     let epoch = history.log.last().map_or(1, |event| event.cursor.epoch);
     let writes = history.operations.iter().filter_map(|operation| {
@@ -70,7 +70,7 @@ pub fn check_order(history: &History, findings: &mut Findings) {
 }
 
 /// What a read said is what the log says at its revision, and its revision is in the log.
-pub fn check_contents(history: &History, findings: &mut Findings) {
+pub fn check_contents(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for read in &history.reads {
         let revision = read.cursor.revision;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Findings;
-use super::record::{Event, History, Stream, Trouble, What, Where};
+use super::CheckFindings;
+use super::record::{RecordedEvent, RecordedHistory, RecordedStream, Trouble, What, Where};
 use super::streams::{name, place, told};
 
 /// How much longer than a few heartbeats a stream may be silent: what a busy machine with a debug build takes.
@@ -52,7 +52,7 @@ pub fn silences(place: Where) -> bool {
 
 /// Between two messages of a stream, and between its last one and its end, there is no longer silence than its heartbeats
 /// allow.
-pub fn check_silence(history: &History, findings: &mut Findings) {
+pub fn check_silence(history: &RecordedHistory, findings: &mut CheckFindings) {
     for stream in &history.streams {
         let mut heard = stream.opened;
         for (index, at) in stream.at.iter().copied().chain([stream.ended]).enumerate() {
@@ -68,7 +68,7 @@ pub fn check_silence(history: &History, findings: &mut Findings) {
 }
 
 /// Returns when each event was known to be committed: its writer was told so.
-fn commits(history: &History) -> BTreeMap<&str, Duration> {
+fn commits(history: &RecordedHistory) -> BTreeMap<&str, Duration> {
     let told = history.operations.iter().filter_map(|operation| {
         let (acknowledged, _) = operation.acknowledgement()?;
         Some((operation.request_id.as_str(), acknowledged.end))
@@ -78,7 +78,7 @@ fn commits(history: &History) -> BTreeMap<&str, Duration> {
 
 /// Returns how long each acknowledged activation took to each stream that was open and prompt, as undisturbed time; for one that
 /// never came, up to the end of the stream.
-pub fn deliveries(history: &History) -> Vec<(&Stream, &Event, Duration)> {
+pub fn deliveries(history: &RecordedHistory) -> Vec<(&RecordedStream, &RecordedEvent, Duration)> {
     let commits = commits(history);
     let mut found = Vec::new();
     for stream in history.streams.iter().filter(|stream| stream.pace <= PROMPT_PACE && !stream.at.is_empty()) {
@@ -102,7 +102,7 @@ pub fn deliveries(history: &History) -> Vec<(&Stream, &Event, Duration)> {
 }
 
 /// What was acknowledged comes to every open stream in time.
-pub fn check_delivery(history: &History, findings: &mut Findings) {
+pub fn check_delivery(history: &RecordedHistory, findings: &mut CheckFindings) {
     for (stream, event, took) in deliveries(history) {
         findings.check(took <= DELIVERY_MAX, || {
             format!("{}: {:?} was not there {took:?} after it was acknowledged", name(stream), event.cursor)

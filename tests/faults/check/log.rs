@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 
 use policyhub::client::signing::event_hash;
 
-use super::Findings;
-use super::record::{Event, History, Pointers};
+use super::CheckFindings;
+use super::record::{Pointers, RecordedEvent, RecordedHistory};
 
 /// Revisions 1, 2, 3… without a gap, epochs that never fall, each hash over the one before, and each pointer moved from
 /// where the log had put it.
-pub fn check(history: &History, findings: &mut Findings) {
+pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     check_chain(&history.log, findings);
 }
 
 /// The same of any log.
-pub fn check_chain(log: &[Event], findings: &mut Findings) {
-    let mut before: Option<&Event> = None;
+pub fn check_chain(log: &[RecordedEvent], findings: &mut CheckFindings) {
+    let mut before: Option<&RecordedEvent> = None;
     let mut state = Pointers::new();
     for event in log {
         let at = event.cursor;
@@ -40,7 +40,7 @@ pub fn check_chain(log: &[Event], findings: &mut Findings) {
 }
 
 /// Makes an event's moves.
-fn apply(state: &mut Pointers, event: &Event) {
+fn apply(state: &mut Pointers, event: &RecordedEvent) {
     for moved in &event.moved {
         if moved.version == 0 {
             state.remove(&moved.policy);
@@ -51,11 +51,11 @@ fn apply(state: &mut Pointers, event: &Event) {
 }
 
 /// What was in force after each revision: index 0 is before the first.
-pub struct Replay(Vec<Pointers>);
+pub struct LogReplay(Vec<Pointers>);
 
-impl Replay {
+impl LogReplay {
     /// Replays a log.
-    pub fn of(log: &[Event]) -> Self {
+    pub fn of(log: &[RecordedEvent]) -> Self {
         let mut states = vec![Pointers::new()];
         for event in log {
             let mut state = states.last().cloned().unwrap_or_default();
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_replay_is_the_state_after_each_event() {
         let good = history();
-        let replay = Replay::of(&good.log);
+        let replay = LogReplay::of(&good.log);
         assert_eq!(replay.head(), 6);
         assert_eq!(replay.at(0).map(Pointers::len), Some(0));
         assert_eq!(replay.at(3).map(|state| state["a"].0), Some(1));

@@ -18,18 +18,18 @@ pub mod record;
 pub mod roles;
 pub mod streams;
 
-use record::History;
+use record::RecordedHistory;
 
 /// What one validator saw.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct CheckFindings {
     /// How many single comparisons were made: none at all proves nothing.
     pub checks: u64,
     /// What does not hold, each in a sentence.
     pub violations: Vec<String>,
 }
 
-impl Findings {
+impl CheckFindings {
     /// One comparison; `what` is said when it fails.
     pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         self.checks += 1;
@@ -40,7 +40,7 @@ impl Findings {
 }
 
 /// A validator: its name and what it does.
-pub type Validator = (&'static str, fn(&History, &mut Findings));
+pub type Validator = (&'static str, fn(&RecordedHistory, &mut CheckFindings));
 
 /// All of them, in the order of the report.
 pub const VALIDATORS: &[Validator] = &[

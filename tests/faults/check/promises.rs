@@ -1,11 +1,11 @@
 //! Promises beside the log: runs, reports, tenants, roles, approvals, keys, quotas, leases and imports are what their callers
 //! were told (docs/guarantees.md#g1, #g7).
 
-use super::Findings;
-use super::record::History;
+use super::CheckFindings;
+use super::record::RecordedHistory;
 
 /// Everything that a player was told holds when it is looked at again.
-pub fn check(history: &History, findings: &mut Findings) {
+pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     for promise in &history.promises {
         findings.check(promise.broken.is_none(), || {
             format!("{}: {}", promise.what, promise.broken.as_deref().unwrap_or_default())

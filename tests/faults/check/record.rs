@@ -36,7 +36,7 @@ pub struct Effect {
 
 /// How one try ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OperationOutcome {
     /// The server said that it is so.
     Acknowledged(Effect),
     /// The server said, with this reason, that it is not so.
@@ -51,12 +51,12 @@ pub struct Try {
     pub replica: usize,
     pub start: Duration,
     pub end: Duration,
-    pub outcome: Outcome,
+    pub outcome: OperationOutcome,
 }
 
 /// A write: all its tries carry one request id.
 #[derive(Debug, Clone)]
-pub struct Operation {
+pub struct RecordedOperation {
     pub request_id: String,
     pub intent: Intent,
     pub tries: Vec<Try>,
@@ -72,20 +72,20 @@ pub enum Fate<'a> {
     Unknown,
 }
 
-impl Operation {
+impl RecordedOperation {
     /// Returns what became of it.
     pub fn fate(&self) -> Fate<'_> {
         if let Some((_, effect)) = self.acknowledgement() {
             return Fate::Acknowledged(effect);
         }
-        let refused = |each: &Try| matches!(each.outcome, Outcome::Refused(_));
+        let refused = |each: &Try| matches!(each.outcome, OperationOutcome::Refused(_));
         if !self.tries.is_empty() && self.tries.iter().all(refused) { Fate::Failed } else { Fate::Unknown }
     }
 
     /// Returns the first try that was acknowledged, and with what: the effect came before it returned.
     pub fn acknowledgement(&self) -> Option<(&Try, &Effect)> {
         self.tries.iter().find_map(|each| match &each.outcome {
-            Outcome::Acknowledged(effect) => Some((each, effect)),
+            OperationOutcome::Acknowledged(effect) => Some((each, effect)),
             _ => None,
         })
     }
@@ -107,7 +107,7 @@ pub struct Marks {
 
 /// A ListActive of the whole set that was answered.
 #[derive(Debug, Clone)]
-pub struct Read {
+pub struct RecordedRead {
     pub replica: usize,
     pub start: Duration,
     pub end: Duration,
@@ -142,7 +142,7 @@ pub enum StreamEnd {
 
 /// One stream.
 #[derive(Debug, Clone)]
-pub struct Stream {
+pub struct RecordedStream {
     pub watcher: usize,
     pub replica: usize,
     /// Mode LATEST instead of ALL.
@@ -192,7 +192,7 @@ pub struct Trouble {
 
 /// A pointer that an event moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
+pub struct RecordedMove {
     pub policy: String,
     /// 0: to nowhere.
     pub version: i64,
@@ -202,13 +202,13 @@ pub struct Moved {
 
 /// One event of the log, as it was read at the end.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct RecordedEvent {
     pub cursor: Cursor,
     pub request_id: String,
     pub payload: Vec<u8>,
     pub prev_hash: Vec<u8>,
     pub hash: Vec<u8>,
-    pub moved: Vec<Moved>,
+    pub moved: Vec<RecordedMove>,
     /// Names and digests of the versions it changed.
     pub versions: Vec<(String, String)>,
     /// Whether it says the root of the active set. Without, which is how an earlier version wrote it, no subscriber takes it.
@@ -219,7 +219,7 @@ pub struct Event {
 #[derive(Debug, Clone)]
 pub struct Branch {
     /// The log as it was when nobody could be told anything more of it.
-    pub log: Vec<Event>,
+    pub log: Vec<RecordedEvent>,
     /// When the copy was made: nothing that was acknowledged before is given up.
     pub copied: Duration,
     /// When clients could be told nothing more of the log.
@@ -238,7 +238,7 @@ pub struct Replica {
 
 /// What a watcher held when everything had come to rest.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub struct RoleHolder {
     pub watcher: usize,
     pub filter: BTreeSet<String>,
     pub cursor: Option<Cursor>,
@@ -279,17 +279,17 @@ pub struct Exclusion {
 
 /// Everything of one namespace in a schedule.
 #[derive(Debug, Clone, Default)]
-pub struct History {
-    pub operations: Vec<Operation>,
-    pub reads: Vec<Read>,
+pub struct RecordedHistory {
+    pub operations: Vec<RecordedOperation>,
+    pub reads: Vec<RecordedRead>,
     /// Reasons of reads that were refused; empty text for those the transport lost.
     pub failed_reads: Vec<String>,
-    pub streams: Vec<Stream>,
-    pub log: Vec<Event>,
+    pub streams: Vec<RecordedStream>,
+    pub log: Vec<RecordedEvent>,
     /// Logs that were given up, in the order in which they were.
     pub branches: Vec<Branch>,
     pub replicas: Vec<Replica>,
-    pub holders: Vec<Holder>,
+    pub holders: Vec<RoleHolder>,
     pub drains: Vec<Drain>,
     pub promises: Vec<Promise>,
     pub exclusions: Vec<Exclusion>,

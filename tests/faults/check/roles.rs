@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use super::Findings;
+use super::CheckFindings;
 use super::live::undisturbed;
-use super::record::History;
+use super::record::RecordedHistory;
 
 /// What a busy machine with a debug build takes besides: the call itself, and the look at the roles.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// Nobody is let in for longer than that, as undisturbed time.
-pub fn check(history: &History, findings: &mut Findings) {
+pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     for exclusion in &history.exclusions {
         let last_in = exclusion.last_in.unwrap_or(exclusion.revoked);
         let took = undisturbed(&history.troubles, (exclusion.revoked, last_in), exclusion.replica, |_| true);

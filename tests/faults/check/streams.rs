@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::Findings;
+use super::CheckFindings;
 use super::branches::Logs;
 use super::live::GRACE;
 use super::log::filtered;
-use super::record::{Cursor, Event, History, Pointers, Stream, StreamEnd, Trouble, What, Where};
+use super::record::{
+    Cursor, Pointers, RecordedEvent, RecordedHistory, RecordedStream, StreamEnd, Trouble, What, Where,
+};
 
-pub fn name(stream: &Stream) -> String {
+pub fn name(stream: &RecordedStream) -> String {
     let mode = if stream.latest { "LATEST" } else { "ALL" };
     format!("watcher {} on replica {} ({mode}, resumed at {:?})", stream.watcher, stream.replica, stream.resume)
 }
@@ -25,7 +27,7 @@ pub fn place(what: &What) -> Option<Cursor> {
 /// Activations strictly increase, nothing names a place before one that was named, and only the first message of mode
 /// ALL is a snapshot, when nothing was resumed. A snapshot may also take the place of activations that no subscriber takes:
 /// those of a version before the roots.
-pub fn check_order(history: &History, findings: &mut Findings) {
+pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
         let mut at = stream.resume;
@@ -48,7 +50,7 @@ pub fn check_order(history: &History, findings: &mut Findings) {
 }
 
 /// Returns what an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
-pub fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
+pub fn told(event: &RecordedEvent, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
     let wanted = event.moved.iter().filter(|moved| filter.is_empty() || filter.contains(&moved.policy));
     let (gone, there): (Vec<_>, Vec<_>) = wanted.partition(|moved| moved.version == 0);
     let changed: Pointers =
@@ -59,7 +61,7 @@ pub fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTree
 
 /// Mode ALL: after its beginning a stream has every activation of the log that its filter lets through, in one message
 /// each and whole. Mode LATEST may leave some out.
-pub fn check_complete(history: &History, findings: &mut Findings) {
+pub fn check_complete(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
         let mut at = stream.resume.map(|resume| resume.revision);
@@ -88,18 +90,23 @@ pub fn check_complete(history: &History, findings: &mut Findings) {
 }
 
 /// Returns the revisions after `from` and up to `to` that say something to a stream.
-fn between(log: &[Event], stream: &Stream, from: i64, to: i64) -> Vec<i64> {
+fn between(log: &[RecordedEvent], stream: &RecordedStream, from: i64, to: i64) -> Vec<i64> {
     telling(log, stream, from, to).map(|event| event.cursor.revision).collect()
 }
 
 /// Returns the events after one revision, up to another, that say something to the filter of a stream.
-fn telling<'a>(log: &'a [Event], stream: &'a Stream, from: i64, to: i64) -> impl Iterator<Item = &'a Event> {
+fn telling<'a>(
+    log: &'a [RecordedEvent],
+    stream: &'a RecordedStream,
+    from: i64,
+    to: i64,
+) -> impl Iterator<Item = &'a RecordedEvent> {
     let inside = log.iter().filter(move |event| event.cursor.revision > from && event.cursor.revision <= to);
     inside.filter(|event| told(event, &stream.filter).is_some())
 }
 
 /// Mode ALL: a place that a heartbeat or a reconnect names is in the log, and everything up to it was sent before.
-pub fn check_bookmarks(history: &History, findings: &mut Findings) {
+pub fn check_bookmarks(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
         let mut sent = stream.resume.map_or(0, |resume| resume.revision);
@@ -125,7 +132,7 @@ pub fn check_bookmarks(history: &History, findings: &mut Findings) {
 }
 
 /// A snapshot is the state of the log at its place; in mode LATEST, so is what is held after every message.
-pub fn check_states(history: &History, findings: &mut Findings) {
+pub fn check_states(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
         let state = |cursor: Cursor| logs.at(cursor).map(|state| filtered(state, &stream.filter));
@@ -156,7 +163,7 @@ pub fn check_states(history: &History, findings: &mut Findings) {
 const BY_ANOTHER_CLOCK: [&str; 2] = ["checkpoint has expired", "checkpoint comes from the future"];
 
 /// No message was refused by the verifier, but checkpoints by a clock that jumped: that is what it is for.
-pub fn check_signed(history: &History, findings: &mut Findings) {
+pub fn check_signed(history: &RecordedHistory, findings: &mut CheckFindings) {
     for stream in &history.streams {
         let jumped = |trouble: &Trouble| {
             trouble.place == Where::Clock

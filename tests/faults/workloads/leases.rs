@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{AGAIN, Promised, WorkloadContext};
-use crate::calls::{Caller, NAMESPACE, tried};
+use crate::calls::{FaultCaller, NAMESPACE, tried};
 
 /// Subscribers of a schedule.
 const SUBSCRIBERS: usize = 3;
@@ -49,7 +49,7 @@ pub async fn run(mut context: WorkloadContext) {
     tokio::spawn(async move { while subscribers.join_next().await.is_some() {} });
 }
 
-async fn found(caller: &Caller, id: &str) -> Result<Option<pb::Subscriber>, policyhub::client::ClientError> {
+async fn found(caller: &FaultCaller, id: &str) -> Result<Option<pb::Subscriber>, policyhub::client::ClientError> {
     let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
     let listed = tried(caller.sync.clone().list_subscribers(request)).await?.into_inner().subscribers;
     Ok(listed.into_iter().find(|subscriber| subscriber.name.ends_with(&format!("/{id}"))))
@@ -91,7 +91,7 @@ async fn subscribe(mut context: WorkloadContext, subscriber_id: String) {
 }
 
 /// Tells the server that it runs with what came. What is stored must be there at the end.
-async fn report(context: &mut WorkloadContext, caller: &Caller, subscriber_id: &str, place: pb::Cursor) {
+async fn report(context: &mut WorkloadContext, caller: &FaultCaller, subscriber_id: &str, place: pb::Cursor) {
     let request = pb::ReportStatusRequest {
         name: format!("{NAMESPACE}/subscribers/{subscriber_id}"),
         cursor: Some(place),

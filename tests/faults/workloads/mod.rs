@@ -22,11 +22,11 @@ use tokio::time::sleep;
 use tonic::{Response, Status};
 
 use super::background::callers_of;
-use super::calls::{Caller, NAMESPACE, tried};
+use super::calls::{FaultCaller, NAMESPACE, tried};
 use super::check::record::{BACKGROUND, Promise};
 use super::recorder::Recorder;
 use super::rng::Rng;
-use super::world::World;
+use super::world::Deployment;
 use super::writers::may_work_later;
 pub use leases::check_offline;
 
@@ -48,12 +48,12 @@ type Looking = Pin<Box<dyn Future<Output = Result<bool, ClientError>> + Send>>;
 /// What somebody was told, and how to see whether it is so.
 pub struct Promised {
     what: String,
-    look: Box<dyn Fn(Caller) -> Looking + Send>,
+    look: Box<dyn Fn(FaultCaller) -> Looking + Send>,
 }
 
 impl Promised {
     /// Returns what `look` asks a replica; it answers whether that is as it was told.
-    pub fn new<Looked>(what: String, look: impl Fn(Caller) -> Looked + Send + 'static) -> Self
+    pub fn new<Looked>(what: String, look: impl Fn(FaultCaller) -> Looked + Send + 'static) -> Self
     where
         Looked: Future<Output = Result<bool, ClientError>> + Send + 'static,
     {
@@ -66,9 +66,9 @@ impl Promised {
 pub struct WorkloadContext {
     pub recorder: Arc<Recorder>,
     /// An admin of everything, at each replica.
-    pub admins: Arc<[Caller]>,
+    pub admins: Arc<[FaultCaller]>,
     /// Others by their names, at each replica.
-    people: Arc<BTreeMap<&'static str, Vec<Caller>>>,
+    people: Arc<BTreeMap<&'static str, Vec<FaultCaller>>>,
     /// Names what a workload makes, so that no two of them make the same.
     workload: &'static str,
     pub rng: Rng,
@@ -90,11 +90,11 @@ impl Workloads {
     /// # Errors
     /// When somebody does not get the role they need: nothing has struck yet.
     pub async fn begin(
-        world: &World,
+        world: &Deployment,
         clock_jumps: bool,
         mut rng: Rng,
         recorder: Arc<Recorder>,
-        admins: Arc<[Caller]>,
+        admins: Arc<[FaultCaller]>,
     ) -> Result<Self, String> {
         let mut people = BTreeMap::new();
         for (name, roles) in PEOPLE {
@@ -138,7 +138,7 @@ impl Workloads {
     }
 }
 
-async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), ClientError> {
+async fn grant(admin: &FaultCaller, name: &str, roles: &[pb::Role]) -> Result<(), ClientError> {
     for role in roles {
         let binding = pb::RoleBinding { role: (*role).into(), member: format!("local:{name}"), ..Default::default() };
         let request_id = format!("{BACKGROUND}{name}-{}", role.as_str_name());
@@ -186,7 +186,7 @@ impl WorkloadContext {
     }
 
     /// Calls as an admin until it is known what became of it: none when the schedule ended before.
-    pub async fn admin<T, Answer>(&mut self, call: impl Fn(Caller) -> Answer) -> Option<Result<T, ClientError>>
+    pub async fn admin<T, Answer>(&mut self, call: impl Fn(FaultCaller) -> Answer) -> Option<Result<T, ClientError>>
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
     {
@@ -198,7 +198,7 @@ impl WorkloadContext {
     pub async fn person<T, Answer>(
         &mut self,
         name: &str,
-        call: impl Fn(Caller) -> Answer,
+        call: impl Fn(FaultCaller) -> Answer,
     ) -> Option<Result<T, ClientError>>
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
@@ -209,8 +209,8 @@ impl WorkloadContext {
 
     async fn insist<T, Answer>(
         &mut self,
-        callers: &[Caller],
-        call: impl Fn(Caller) -> Answer,
+        callers: &[FaultCaller],
+        call: impl Fn(FaultCaller) -> Answer,
     ) -> Option<Result<T, ClientError>>
     where
         Answer: Future<Output = Result<Response<T>, Status>>,

@@ -1,22 +1,22 @@
 //! Beginnings that are none: of HTTP/2 (RFC 9113 §3.4) and of TLS (RFC 8446 §5). The server under test has little patience.
 
-use super::case::{Case, Closed, Goaway, NO_ERROR, PROTOCOL, case};
+use super::case::{AbuseCase, Closed, Goaway, NO_ERROR, PROTOCOL, case};
 use super::wire::{PREFACE, SETTINGS, call, claiming, frame, open, setting};
 
 /// Returns a beginning that is all there is.
-fn only(name: &'static str, says: &[u8]) -> Case {
+fn only(name: &'static str, says: &[u8]) -> AbuseCase {
     case(name, says.to_vec(), Closed).with_no_beginning()
 }
 
 /// On a plaintext port.
-pub fn plaintext() -> Vec<Case> {
+pub fn plaintext() -> Vec<AbuseCase> {
     let wrong = |at: usize| {
         let mut preface = PREFACE.to_vec();
         preface[at] ^= 0x20;
         preface
     };
     let after = |frames: Vec<u8>| [PREFACE, &frames].concat();
-    let begun = |name, frames, end: super::case::End| case(name, after(frames), end).with_no_beginning();
+    let begun = |name, frames, end: super::case::ExpectedEnd| case(name, after(frames), end).with_no_beginning();
     // h2 does not insist on settings; what it is not told it does without.
     vec![
         only("silence", b""),
@@ -69,7 +69,7 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// On a port with TLS.
-pub fn tls() -> Vec<Case> {
+pub fn tls() -> Vec<AbuseCase> {
     let whole = hello(&[1; 32]);
     vec![
         only("silence before a handshake", b""),

@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::hpack::Reader;
+use super::hpack::HpackReader;
 use super::wire::{ACK, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, frame, setting};
-use crate::harness::frames::Frame;
+use crate::harness::frames::WireFrame;
 
 /// No case may take longer, and no good call after it.
 pub const HANG_MAX: Duration = Duration::from_secs(5);
 
 /// How a case may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum ExpectedEnd {
     /// The connection is ended: GOAWAY with this code.
     Goaway(u32),
     /// The connection is closed without a word.
@@ -31,7 +31,7 @@ pub enum End {
     Nothing,
 }
 
-pub use End::{Closed, Goaway, Http, Nothing, Reset, Status};
+pub use ExpectedEnd::{Closed, Goaway, Http, Nothing, Reset, Status};
 
 /// Error codes (RFC 9113 §7).
 pub const NO_ERROR: u32 = 0;
@@ -45,7 +45,7 @@ pub const CALM: u32 = 11;
 
 /// What follows the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
+enum AfterSending {
     /// A ping: its answer shows that the connection lives.
     Ping,
     /// The end of what the client says.
@@ -56,38 +56,38 @@ enum After {
 
 /// A named case.
 #[derive(Debug)]
-pub struct Case {
+pub struct AbuseCase {
     pub name: &'static str,
     says: Vec<u8>,
-    ends: Vec<End>,
+    ends: Vec<ExpectedEnd>,
     stream: u32,
     begins: bool,
-    after: After,
+    after: AfterSending,
 }
 
 /// Returns a case on a connection that began in order, looking at stream 1.
-pub fn case(name: &'static str, says: Vec<u8>, ends: impl Ends) -> Case {
-    Case { name, says, ends: ends.list(), stream: 1, begins: true, after: After::Ping }
+pub fn case(name: &'static str, says: Vec<u8>, ends: impl Ends) -> AbuseCase {
+    AbuseCase { name, says, ends: ends.list(), stream: 1, begins: true, after: AfterSending::Ping }
 }
 
 /// One end, or any of several where the RFC leaves the choice.
 pub trait Ends {
-    fn list(self) -> Vec<End>;
+    fn list(self) -> Vec<ExpectedEnd>;
 }
 
-impl Ends for End {
-    fn list(self) -> Vec<End> {
+impl Ends for ExpectedEnd {
+    fn list(self) -> Vec<ExpectedEnd> {
         vec![self]
     }
 }
 
-impl<const N: usize> Ends for [End; N] {
-    fn list(self) -> Vec<End> {
+impl<const N: usize> Ends for [ExpectedEnd; N] {
+    fn list(self) -> Vec<ExpectedEnd> {
         self.to_vec()
     }
 }
 
-impl Case {
+impl AbuseCase {
     /// Looks at another stream.
     pub fn on(self, stream: u32) -> Self {
         Self { stream, ..self }
@@ -95,17 +95,17 @@ impl Case {
 
     /// Without a preface and settings before it.
     pub fn with_no_beginning(self) -> Self {
-        Self { begins: false, after: After::Silence, ..self }
+        Self { begins: false, after: AfterSending::Silence, ..self }
     }
 
     /// With nothing behind it.
     pub fn then_silence(self) -> Self {
-        Self { after: After::Silence, ..self }
+        Self { after: AfterSending::Silence, ..self }
     }
 
     /// With the end of the connection's one half behind it.
     pub fn then_fin(self) -> Self {
-        Self { after: After::Fin, ..self }
+        Self { after: AfterSending::Fin, ..self }
     }
 
     /// Plays it; the error says what was wrong.
@@ -113,13 +113,13 @@ impl Case {
         let stream = TcpStream::connect(address).await.map_err(|error| format!("no connection: {error}"))?;
         let (mut from, mut to) = stream.into_split();
         let opening = if self.begins { [PREFACE, &setting(2, 0)].concat() } else { Vec::new() };
-        let ping = if self.after == After::Ping { frame(PING, 0, 0, PROBE) } else { Vec::new() };
+        let ping = if self.after == AfterSending::Ping { frame(PING, 0, 0, PROBE) } else { Vec::new() };
         let bytes = [opening.as_slice(), &self.says, &ping].concat();
-        let mut seen = Seen::default();
+        let mut seen = SeenAnswer::default();
         let write = async {
             // A server that has had enough closes before all is said.
             let _ = to.write_all(&bytes).await;
-            if self.after == After::Fin {
+            if self.after == AfterSending::Fin {
                 let _ = to.shutdown().await;
             }
             // Kept, so that the half that is not closed stays open.
@@ -136,8 +136,8 @@ impl Case {
     }
 
     /// Reads until the case has ended.
-    async fn read(&self, from: &mut (impl AsyncRead + Unpin), seen: &mut Seen) {
-        let mut reader = Reader::default();
+    async fn read(&self, from: &mut (impl AsyncRead + Unpin), seen: &mut SeenAnswer) {
+        let mut reader = HpackReader::default();
         while !self.is_over(seen) {
             let Some(frame) = next(from).await else {
                 seen.closed = true;
@@ -160,12 +160,13 @@ impl Case {
     }
 
     /// h2 has one code for all that is malformed, and ends the connection where the stream would do (RFC 9113 §5.4.1).
-    fn accepts(&self, end: End) -> bool {
-        let coarse = |meant: &End| matches!(meant, Goaway(FRAME_SIZE | COMPRESSION | FLOW_CONTROL) | Reset(PROTOCOL));
+    fn accepts(&self, end: ExpectedEnd) -> bool {
+        let coarse =
+            |meant: &ExpectedEnd| matches!(meant, Goaway(FRAME_SIZE | COMPRESSION | FLOW_CONTROL) | Reset(PROTOCOL));
         self.ends.contains(&end) || (end == Goaway(PROTOCOL) && self.ends.iter().any(coarse))
     }
 
-    fn is_over(&self, seen: &Seen) -> bool {
+    fn is_over(&self, seen: &SeenAnswer) -> bool {
         let awaits_stream =
             !self.ends.contains(&Nothing) && self.ends.iter().any(|end| matches!(end, Reset(_) | Http(_) | Status(_)));
         seen.goaway.is_none()
@@ -178,15 +179,15 @@ impl Case {
 const PROBE: &[u8] = b"are you?";
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenAnswer {
     goaway: Option<u32>,
     closed: bool,
     lives: bool,
-    stream: Option<End>,
+    stream: Option<ExpectedEnd>,
 }
 
-impl Seen {
-    fn end(&self) -> Option<End> {
+impl SeenAnswer {
+    fn end(&self) -> Option<ExpectedEnd> {
         match (self.goaway, self.closed) {
             (Some(code), true) => Some(Goaway(code)),
             (None, true) => Some(self.stream.filter(|end| !matches!(end, Reset(_))).unwrap_or(Closed)),
@@ -198,18 +199,18 @@ impl Seen {
 }
 
 /// Returns what headers or trailers say of a call's end; none when it goes on.
-fn status(fields: &[(String, String)]) -> Option<End> {
+fn status(fields: &[(String, String)]) -> Option<ExpectedEnd> {
     let of = |name: &str| fields.iter().find(|field| field.0 == name).and_then(|field| field.1.parse().ok());
     of("grpc-status").map(Status).or(of(":status").filter(|code| *code != 200).map(Http))
 }
 
-async fn next(from: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
+async fn next(from: &mut (impl AsyncRead + Unpin)) -> Option<WireFrame> {
     let mut head = [0; 9];
     from.read_exact(&mut head).await.ok()?;
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
     from.read_exact(&mut payload).await.ok()?;
     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-    Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    Some(WireFrame { kind: head[3], flags: head[4], stream, payload })
 }
 
 /// Says bytes and reads nothing, until all is said, the server closes, or it takes no more for `patience`.

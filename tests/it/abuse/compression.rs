@@ -1,6 +1,6 @@
 //! Header compression (RFC 7541): indexes, integers, lengths, Huffman codes, and blocks that unfold to much more.
 
-use super::case::{CALM, COMPRESSION, Case, Goaway, PROTOCOL, Reset, Status, case};
+use super::case::{AbuseCase, CALM, COMPRESSION, Goaway, PROTOCOL, Reset, Status, case};
 use super::wire::{GOOD, block, body, call_after, call_before, headers};
 
 /// Returns a literal that is kept in the dynamic table: 64 bytes of overhead and all.
@@ -10,7 +10,7 @@ fn kept(name: &str, value: &str) -> Vec<u8> {
     field
 }
 
-fn indexes() -> Vec<Case> {
+fn indexes() -> Vec<AbuseCase> {
     let broken = Goaway(COMPRESSION);
     vec![
         case("index 0", call_before(&[0x80]), broken),
@@ -30,7 +30,7 @@ fn indexes() -> Vec<Case> {
     ]
 }
 
-fn strings() -> Vec<Case> {
+fn strings() -> Vec<AbuseCase> {
     let broken = Goaway(COMPRESSION);
     let value = |bytes: &[u8]| call_before(&[&[0x00, 0x01, b'x'], bytes].concat());
     vec![
@@ -47,7 +47,7 @@ fn strings() -> Vec<Case> {
     ]
 }
 
-fn tables() -> Vec<Case> {
+fn tables() -> Vec<AbuseCase> {
     let broken = Goaway(COMPRESSION);
     let name = "x".repeat(60);
     let value = "y".repeat(3_900);
@@ -78,6 +78,6 @@ fn tables() -> Vec<Case> {
 }
 
 /// Returns all of them.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<AbuseCase> {
     [indexes(), strings(), tables()].into_iter().flatten().collect()
 }

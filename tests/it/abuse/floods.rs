@@ -1,7 +1,7 @@
 //! Floods: much of something that is allowed a few times. Either it is borne, or the connection is ended for it.
 
 use super::case::{
-    CALM, Case, Closed, FLOW_CONTROL, Goaway, Http, Nothing, PROTOCOL, Reset, STREAM_CLOSED, Status, case,
+    AbuseCase, CALM, Closed, FLOW_CONTROL, Goaway, Http, Nothing, PROTOCOL, Reset, STREAM_CLOSED, Status, case,
 };
 use super::wire::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, PING, PRIORITY, SETTINGS, WINDOW_MAX,
@@ -12,7 +12,7 @@ use super::wire::{
 const MANY: usize = 10_000;
 
 /// Streams that the client itself takes back at once (CVE-2023-44487).
-fn rapid_resets() -> Vec<Case> {
+fn rapid_resets() -> Vec<AbuseCase> {
     vec![
         case("reset of each stream at once", streams(1_000, |id| [open(id), cancel(id)].concat()), Goaway(CALM)),
         case("reset of each call at once", streams(1_000, |id| [call(id, &[]), cancel(id)].concat()), Goaway(CALM)),
@@ -26,7 +26,7 @@ fn rapid_resets() -> Vec<Case> {
 }
 
 /// Streams that the client makes the server reset (CVE-2025-8671), each in another way.
-fn made_to_reset() -> Vec<Case> {
+fn made_to_reset() -> Vec<AbuseCase> {
     let each = |frames: &dyn Fn(u32) -> Vec<u8>| streams(1_000, |id| [open(id), frames(id)].concat());
     let ended = |frames: &dyn Fn(u32) -> Vec<u8>| streams(1_000, |id| [call(id, &[]), frames(id)].concat());
     let ends = [Goaway(CALM), Goaway(PROTOCOL), Goaway(STREAM_CLOSED), Goaway(FLOW_CONTROL)];
@@ -46,7 +46,7 @@ fn made_to_reset() -> Vec<Case> {
     ]
 }
 
-fn frames_of_nothing() -> Vec<Case> {
+fn frames_of_nothing() -> Vec<AbuseCase> {
     let window = frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes());
     let data = |flags, payload: &[u8]| [open(1), frame(DATA, flags, 1, payload).repeat(MANY), body(1)].concat();
     let priority = frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1]);
@@ -83,7 +83,7 @@ fn frames_of_nothing() -> Vec<Case> {
     ]
 }
 
-fn headers_and_more() -> Vec<Case> {
+fn headers_and_more() -> Vec<AbuseCase> {
     let whole = block(&GOOD);
     let more = |payload: &[u8], times: usize| {
         [frame(HEADERS, 0, 1, &whole), frame(CONTINUATION, 0, 1, payload).repeat(times)].concat()
@@ -124,7 +124,7 @@ fn headers_and_more() -> Vec<Case> {
 }
 
 /// Returns all of them.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<AbuseCase> {
     [rapid_resets(), made_to_reset(), frames_of_nothing(), headers_and_more()].into_iter().flatten().collect()
 }
 

@@ -1,6 +1,8 @@
 //! Frames of the connection: lengths, streams, values, padding (RFC 9113 §6).
 
-use super::case::{Case, Closed, FLOW_CONTROL, FRAME_SIZE, Goaway, NO_ERROR, Nothing, PROTOCOL, Reset, Status, case};
+use super::case::{
+    AbuseCase, Closed, FLOW_CONTROL, FRAME_SIZE, Goaway, NO_ERROR, Nothing, PROTOCOL, Reset, Status, case,
+};
 use super::wire::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
     RST_STREAM, SETTINGS, WINDOW_MAX, WINDOW_UPDATE, WITH_PRIORITY, block, body, call, cancel, claiming, frame,
@@ -14,7 +16,7 @@ fn be(number: u32) -> [u8; 4] {
     number.to_be_bytes()
 }
 
-fn settings() -> Vec<Case> {
+fn settings() -> Vec<AbuseCase> {
     let overflow = [open(1), frame(WINDOW_UPDATE, 0, 1, &be(WINDOW_MAX - 65_535)), setting(4, 65_536)].concat();
     vec![
         case("settings on a stream", frame(SETTINGS, 0, 1, &[]), Goaway(PROTOCOL)),
@@ -39,7 +41,7 @@ fn settings() -> Vec<Case> {
     ]
 }
 
-fn pings_and_goodbyes() -> Vec<Case> {
+fn pings_and_goodbyes() -> Vec<AbuseCase> {
     let goodbye = |code: u32, said: &[u8]| frame(GOAWAY, 0, 0, &[&be(0), &be(code), said].concat());
     vec![
         case("ping on a stream", frame(PING, 0, 1, &[0; 8]), Goaway(PROTOCOL)),
@@ -61,7 +63,7 @@ fn pings_and_goodbyes() -> Vec<Case> {
     ]
 }
 
-fn windows_and_resets() -> Vec<Case> {
+fn windows_and_resets() -> Vec<AbuseCase> {
     let window = |stream, by: u32| frame(WINDOW_UPDATE, 0, stream, &be(by));
     let on_open = |frames: Vec<u8>| [open(1), frames].concat();
     vec![
@@ -83,7 +85,7 @@ fn windows_and_resets() -> Vec<Case> {
     ]
 }
 
-fn priorities_and_pushes() -> Vec<Case> {
+fn priorities_and_pushes() -> Vec<AbuseCase> {
     let priority = |stream, on: u32| frame(PRIORITY, 0, stream, &[&be(on)[..], &[1]].concat());
     let prioritised = |on: u32| [&be(on)[..], &[1], &block(&GOOD)].concat();
     let flags = END_HEADERS | WITH_PRIORITY;
@@ -104,7 +106,7 @@ fn priorities_and_pushes() -> Vec<Case> {
     ]
 }
 
-fn sizes_and_kinds() -> Vec<Case> {
+fn sizes_and_kinds() -> Vec<AbuseCase> {
     vec![
         case("data of 16 KiB and a byte", [open(1), frame(DATA, 0, 1, &[0; OVERSIZE])].concat(), Goaway(FRAME_SIZE)),
         case("headers of 16 KiB and a byte", frame(HEADERS, END_HEADERS, 1, &[0; OVERSIZE]), Goaway(FRAME_SIZE)),
@@ -128,7 +130,7 @@ fn sizes_and_kinds() -> Vec<Case> {
     ]
 }
 
-fn padding() -> Vec<Case> {
+fn padding() -> Vec<AbuseCase> {
     let data = |payload: &[u8]| [open(1), frame(DATA, PADDED | END_STREAM, 1, payload)].concat();
     let padded = |pad: u8, rest: &[u8]| [&[pad], rest].concat();
     let around = |flags, payload: &[u8]| frame(HEADERS, END_HEADERS | PADDED | flags, 1, payload);
@@ -159,7 +161,7 @@ fn padding() -> Vec<Case> {
 }
 
 /// Returns all of them.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<AbuseCase> {
     [settings(), pings_and_goodbyes(), windows_and_resets(), priorities_and_pushes(), sizes_and_kinds(), padding()]
         .into_iter()
         .flatten()

@@ -1,6 +1,6 @@
 //! gRPC over HTTP/2: types, methods, timeouts, messages, paths and tokens that are not as the specification has them.
 
-use super::case::{Case, Http, Nothing, Status, case};
+use super::case::{AbuseCase, Http, Nothing, Status, case};
 use super::wire::{DATA, END_STREAM, GOOD, block, body, call, frame, good_but, headers};
 
 const OK: u16 = 0;
@@ -36,7 +36,7 @@ fn message(bytes: &[u8]) -> Vec<u8> {
 /// GetNamespace of `namespaces/default`, as protobuf.
 const GOOD_MESSAGE: &[u8] = b"\x0a\x12namespaces/default";
 
-fn types_and_methods() -> Vec<Case> {
+fn types_and_methods() -> Vec<AbuseCase> {
     let of = |kind: &'static str| call(1, &[("content-type", kind)]);
     vec![
         case("no content-type", call(1, &[("-content-type", "")]), Http(415)),
@@ -61,7 +61,7 @@ fn types_and_methods() -> Vec<Case> {
     ]
 }
 
-fn timeouts() -> Vec<Case> {
+fn timeouts() -> Vec<AbuseCase> {
     let of = |timeout: &'static str| call(1, &[("grpc-timeout", timeout)]);
     let waits = |timeout: &'static str| headers(1, &block(&good_but(&[("grpc-timeout", timeout)])));
     vec![
@@ -91,7 +91,7 @@ fn timeouts() -> Vec<Case> {
 }
 
 /// Returns the cases of wrong framing. Each is INVALID_ARGUMENT: it is the caller's mistake.
-fn framing(token: &str) -> Vec<Case> {
+fn framing(token: &str) -> Vec<AbuseCase> {
     let get = |body: &[u8]| ours("AdminService/GetNamespace", Some(token), body);
     let encoded = |encoding: &'static str, flag: u8| {
         let bearer = format!("Bearer {token}");
@@ -150,7 +150,7 @@ fn framing(token: &str) -> Vec<Case> {
 }
 
 /// Messages that are no protobuf, or not ours.
-fn messages(token: &str) -> Vec<Case> {
+fn messages(token: &str) -> Vec<AbuseCase> {
     let get = |bytes: &[u8]| ours("AdminService/GetNamespace", Some(token), &message(bytes));
     let activate = |bytes: &[u8]| ours("PolicyService/Activate", Some(token), &message(bytes));
     let bad = Status(INVALID_ARGUMENT);
@@ -183,7 +183,7 @@ fn messages(token: &str) -> Vec<Case> {
     ]
 }
 
-fn paths(token: &str) -> Vec<Case> {
+fn paths(token: &str) -> Vec<AbuseCase> {
     let at = |path: &str, token: Option<&str>| {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let mut fields = good_but(&[("-:path", "")]);
@@ -225,7 +225,7 @@ fn paths(token: &str) -> Vec<Case> {
     ]
 }
 
-fn tokens(token: &str) -> Vec<Case> {
+fn tokens(token: &str) -> Vec<AbuseCase> {
     let with = |values: &[String]| {
         let mut fields = good_but(&[(":path", "/policyhub.v1.AdminService/GetNamespace")]);
         fields.extend(values.iter().map(|value| ("authorization", value.as_str())));
@@ -258,7 +258,7 @@ fn tokens(token: &str) -> Vec<Case> {
 }
 
 /// Returns all of them, with a token that is good.
-pub fn cases(token: &str) -> Vec<Case> {
+pub fn cases(token: &str) -> Vec<AbuseCase> {
     [types_and_methods(), timeouts(), framing(token), messages(token), paths(token), tokens(token)]
         .into_iter()
         .flatten()

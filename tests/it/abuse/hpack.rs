@@ -26,11 +26,11 @@ const FIRST_STATUS: usize = 8;
 
 /// The table of one connection.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct HpackReader {
     dynamic: VecDeque<(String, String)>,
 }
 
-impl Reader {
+impl HpackReader {
     /// Returns the fields of a whole block.
     pub fn read(&mut self, mut block: &[u8]) -> Vec<(String, String)> {
         let mut fields = Vec::new();
@@ -129,7 +129,7 @@ fn the_examples_of_the_rfc_are_read() {
     let bytes = |hex: &str| -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
     };
-    let mut reader = Reader::default();
+    let mut reader = HpackReader::default();
     let fields = reader.read(&bytes(first));
     let values: Vec<&str> = fields.iter().map(|field| field.1.as_str()).collect();
     assert_eq!(values, ["302", "private", "Mon, 21 Oct 2013 20:13:21 GMT", "https://www.example.com"]);

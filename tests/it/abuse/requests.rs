@@ -1,11 +1,11 @@
 //! Requests that HTTP calls malformed (RFC 9113 §8): pseudo-headers, names, values, what belongs to HTTP/1.1.
 
-use super::case::{Case, Http, Nothing, PROTOCOL, Reset, Status, case};
+use super::case::{AbuseCase, Http, Nothing, PROTOCOL, Reset, Status, case};
 use super::wire::{DATA, END_STREAM, GOOD, block, body, call, call_after, call_before, frame, good_but, headers};
 
-const MALFORMED: super::case::End = Reset(PROTOCOL);
+const MALFORMED: super::case::ExpectedEnd = Reset(PROTOCOL);
 
-fn pseudo_headers() -> Vec<Case> {
+fn pseudo_headers() -> Vec<AbuseCase> {
     let twice =
         |name: &'static str| call_after(&block(&[GOOD[..].iter().find(|it| it.0 == name).copied().expect("one")]));
     let path = |path: &'static str| call(1, &[(":path", path)]);
@@ -44,7 +44,7 @@ fn pseudo_headers() -> Vec<Case> {
     ]
 }
 
-fn fields() -> Vec<Case> {
+fn fields() -> Vec<AbuseCase> {
     let with = |name: &'static str, value: &'static str| call(1, &[(name, value)]);
     vec![
         case("upper-case name", with("X-Upper", "y"), MALFORMED),
@@ -79,7 +79,7 @@ fn fields() -> Vec<Case> {
     ]
 }
 
-fn lengths() -> Vec<Case> {
+fn lengths() -> Vec<AbuseCase> {
     let of = |length: &'static str| call(1, &[("content-length", length)]);
     let large = [headers(1, &block(&good_but(&[("content-length", "1000000")]))), frame(DATA, 0, 1, &[0; 5])].concat();
     vec![
@@ -110,6 +110,6 @@ fn lengths() -> Vec<Case> {
 }
 
 /// Returns all of them.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<AbuseCase> {
     [pseudo_headers(), fields(), lengths()].into_iter().flatten().collect()
 }

@@ -1,7 +1,7 @@
 //! Streams: their ids, their states, what may follow what (RFC 9113 §5), and CONTINUATION (§6.10).
 
 use super::case::{
-    CALM, Case, FLOW_CONTROL, Goaway, Http, Nothing, PROTOCOL, REFUSED, Reset, STREAM_CLOSED, Status, case,
+    AbuseCase, CALM, FLOW_CONTROL, Goaway, Http, Nothing, PROTOCOL, REFUSED, Reset, STREAM_CLOSED, Status, case,
 };
 use super::wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, PING, SETTINGS, block, body, call, cancel, frame,
@@ -11,7 +11,7 @@ use super::wire::{
 /// The last id a client has.
 const LAST: u32 = 0x7fff_ffff;
 
-fn ids() -> Vec<Case> {
+fn ids() -> Vec<AbuseCase> {
     vec![
         case("stream of an even id", call(2, &[]), Goaway(PROTOCOL)),
         case("stream id that goes back", [call(5, &[]), call(3, &[])].concat(), Goaway(PROTOCOL)),
@@ -23,7 +23,7 @@ fn ids() -> Vec<Case> {
     ]
 }
 
-fn states() -> Vec<Case> {
+fn states() -> Vec<AbuseCase> {
     let trailers = |flags, fields: &[(&str, &str)]| frame(HEADERS, END_HEADERS | flags, 1, &block(fields));
     let after = |frames: Vec<u8>| [open(1), frames].concat();
     let closed = [Reset(STREAM_CLOSED), Reset(PROTOCOL), Goaway(STREAM_CLOSED), Goaway(PROTOCOL)];
@@ -48,7 +48,7 @@ fn states() -> Vec<Case> {
     ]
 }
 
-fn continuations() -> Vec<Case> {
+fn continuations() -> Vec<AbuseCase> {
     let whole = block(&GOOD);
     let begun = frame(HEADERS, 0, 1, &whole[..20]);
     let between = |frames: Vec<u8>| [begun.clone(), frames, frame(CONTINUATION, END_HEADERS, 1, &whole[20..])].concat();
@@ -93,6 +93,6 @@ fn continuations() -> Vec<Case> {
 }
 
 /// Returns all of them.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<AbuseCase> {
     [ids(), states(), continuations()].into_iter().flatten().collect()
 }

@@ -1,7 +1,7 @@
 //! Frames and header blocks by hand (RFC 9113, RFC 7541), right and wrong ones alike: nothing here checks anything.
 
 pub use crate::harness::frames::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
-pub use crate::harness::frames::{Frame, PREFACE, WINDOW_MAX, WINDOW_UPDATE, literal};
+pub use crate::harness::frames::{PREFACE, WINDOW_MAX, WINDOW_UPDATE, WireFrame, literal};
 
 pub const PRIORITY: u8 = 0x2;
 pub const PUSH_PROMISE: u8 = 0x5;
@@ -22,7 +22,7 @@ pub const GOOD: [(&str, &str); 6] = [
 
 /// Returns a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    Frame::bytes(kind, flags, stream, payload)
+    WireFrame::bytes(kind, flags, stream, payload)
 }
 
 /// Returns a frame whose head gives a length of its own.

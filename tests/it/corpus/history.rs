@@ -12,7 +12,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::table::Table;
+use super::table::CorpusTable;
 
 const ARCHIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/policies.tar.xz");
 /// What the archive holds: fewer means that it was not read whole.
@@ -21,7 +21,7 @@ const VERSIONS: usize = 1_469;
 
 /// One version of the history.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CorpusEntry {
     pub policy: String,
     /// The number it must get: its place in the history of its policy, from 1.
     pub number: i64,
@@ -36,13 +36,13 @@ pub struct Entry {
 
 /// Every version, in the order of publication.
 #[derive(Debug)]
-pub struct History {
-    pub entries: Vec<Entry>,
+pub struct CorpusHistory {
+    pub entries: Vec<CorpusEntry>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Metadata {
+struct CorpusMetadata {
     name: String,
     version: String,
     display_name: String,
@@ -52,7 +52,7 @@ struct Metadata {
     create_time: String,
 }
 
-impl History {
+impl CorpusHistory {
     /// Unpacks the archive with the system's `tar` and reads all of it.
     pub fn unpack() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -77,7 +77,7 @@ impl History {
         let in_order = found.into_iter().enumerate().map(|(place, (metadata, _, _, content))| {
             let number = numbers.entry(metadata.name.clone()).or_default();
             *number += 1;
-            Entry {
+            CorpusEntry {
                 number: *number,
                 label: metadata.version,
                 note: format!("{} ({}): {}", metadata.display_name, metadata.category, metadata.description),
@@ -93,13 +93,13 @@ impl History {
     }
 
     /// Returns the newest version of each policy.
-    pub fn newest(&self) -> BTreeMap<&str, &Entry> {
+    pub fn newest(&self) -> BTreeMap<&str, &CorpusEntry> {
         // Later entries take the place of earlier ones.
         self.entries.iter().map(|entry| (entry.policy.as_str(), entry)).collect()
     }
 
     /// Returns the version of a policy with a number.
-    pub fn get(&self, policy: &str, number: i64) -> &Entry {
+    pub fn get(&self, policy: &str, number: i64) -> &CorpusEntry {
         let found = self.entries.iter().find(|entry| entry.policy == policy && entry.number == number);
         found.unwrap_or_else(|| panic!("{policy} has no version {number}"))
     }
@@ -110,7 +110,7 @@ impl History {
     }
 
     /// What is real about it.
-    pub fn describe(&self, table: &mut Table) {
+    pub fn describe(&self, table: &mut CorpusTable) {
         let mut highest = BTreeMap::<&str, SemVer>::new();
         let (mut lower, mut pre_releases) = (0, 0);
         for entry in &self.entries {
@@ -130,12 +130,12 @@ impl History {
     }
 }
 
-fn read_version(dir: &Path) -> (Metadata, OffsetDateTime, SemVer, Bytes) {
+fn read_version(dir: &Path) -> (CorpusMetadata, OffsetDateTime, SemVer, Bytes) {
     let read = |name: &str| {
         let path = dir.join(name);
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let metadata: Metadata = serde_json::from_slice(&read("metadata.json")).expect("metadata.json");
+    let metadata: CorpusMetadata = serde_json::from_slice(&read("metadata.json")).expect("metadata.json");
     assert!(dir.ends_with(format!("{}/v{}", metadata.name, metadata.version)), "{}", dir.display());
     let time = OffsetDateTime::parse(&metadata.create_time, &Rfc3339).expect("createTime");
     let version = SemVer::parse(&metadata.version).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));

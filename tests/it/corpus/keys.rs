@@ -8,7 +8,7 @@ use crate::harness::calls::NAMESPACE;
 
 /// The keys of one store.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct CorpusKeys {
     /// Id of the store.
     pub store: String,
     /// The namespace of the test.
@@ -19,7 +19,7 @@ pub struct Keys {
     pub seals: KeySet,
 }
 
-impl Keys {
+impl CorpusKeys {
     /// Asks for them once; from then on nothing else is trusted.
     pub async fn of(client: &Client) -> Self {
         let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("the keys");

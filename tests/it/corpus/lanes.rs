@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::history::{Entry, History};
+use super::history::{CorpusEntry, CorpusHistory};
 
 /// Tasks that work at once.
 pub const LANES: usize = 16;
 
 /// Runs `work` in every lane, on the places of its entries in the history. Each policy's versions are in one lane, in
 /// the order of the history; between lanes there is no order.
-pub async fn run<T, F>(history: &Arc<History>, work: impl Fn(Vec<usize>) -> F) -> Vec<T>
+pub async fn run<T, F>(history: &Arc<CorpusHistory>, work: impl Fn(Vec<usize>) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
     let mut lanes = vec![Vec::new(); LANES];
     let mut lane_of = BTreeMap::<&str, usize>::new();
-    for (place, Entry { policy, .. }) in history.entries.iter().enumerate() {
+    for (place, CorpusEntry { policy, .. }) in history.entries.iter().enumerate() {
         let next = lane_of.len() % LANES;
         lanes[*lane_of.entry(policy).or_insert(next)].push(place);
     }

@@ -7,10 +7,10 @@ use policyhub::client::{Client, pb};
 use policyhub::domain::digest::Hash;
 use policyhub::domain::event::Payload;
 
-use super::history::History;
-use super::keys::Keys;
+use super::history::CorpusHistory;
+use super::keys::CorpusKeys;
 use super::publisher::REASON;
-use super::replay::Replay;
+use super::replay::CorpusReplay;
 use crate::harness::calls::NAMESPACE;
 
 /// Returns every event, in the order of the log.
@@ -28,8 +28,8 @@ pub async fn read(client: &Client) -> Vec<pb::Event> {
 }
 
 /// Verifies every event and what it says of itself; answers the pointers they moved.
-pub fn verify(events: &[pb::Event], keys: &Keys) -> Replay {
-    let mut replay = Replay::default();
+pub fn verify(events: &[pb::Event], keys: &CorpusKeys) -> CorpusReplay {
+    let mut replay = CorpusReplay::default();
     let mut prev = Hash::default();
     for (event, revision) in events.iter().zip(1..) {
         let place = event.cursor.map(|cursor| (cursor.epoch, cursor.revision));
@@ -53,7 +53,7 @@ pub fn verify(events: &[pb::Event], keys: &Keys) -> Replay {
 }
 
 /// What stands beside the sealed bytes is what the sealed bytes say.
-fn check_payload(event: &pb::Event, payload: &Payload, keys: &Keys) {
+fn check_payload(event: &pb::Event, payload: &Payload, keys: &CorpusKeys) {
     let revision = payload.revision;
     assert_eq!((&payload.store, &payload.namespace), (&keys.store, &keys.namespace), "revision {revision}");
     let cursor = event.cursor.expect("a cursor");
@@ -80,7 +80,7 @@ fn check_payload(event: &pb::Event, payload: &Payload, keys: &Keys) {
 }
 
 /// The statement is signed, covered by the chain, and says the same as the event.
-fn check_statement(event: &pb::Event, payload: &Payload, prev: &Hash, keys: &Keys) {
+fn check_statement(event: &pb::Event, payload: &Payload, prev: &Hash, keys: &CorpusKeys) {
     let revision = payload.revision;
     assert_eq!(payload.statement_digest, Some(digest_of(event.statement.as_bytes())), "revision {revision}");
     let statement = verify_statement(&event.statement, &keys.bundles)
@@ -100,7 +100,7 @@ fn check_statement(event: &pb::Event, payload: &Payload, prev: &Hash, keys: &Key
 }
 
 /// Every accepted change is exactly one event: those that were made, and no other.
-pub fn check_counts(events: &[pb::Event], history: &History) {
+pub fn check_counts(events: &[pb::Event], history: &CorpusHistory) {
     let mut counts = BTreeMap::<&str, usize>::new();
     for event in events {
         *counts.entry(event.kind().as_str_name()).or_default() += 1;

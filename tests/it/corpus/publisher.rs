@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
 
-use super::history::{Entry, History};
+use super::history::{CorpusEntry, CorpusHistory};
 use super::lanes;
-use super::table::Table;
+use super::table::CorpusTable;
 use crate::harness::calls::{NAMESPACE, Revision as _, policy, version};
 
 /// The reason on every activation.
@@ -21,7 +21,7 @@ pub const CONTENT_TYPE: &str = "application/yaml";
 
 /// How it ended.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedVersion {
     /// The highest revision that an activation got.
     pub last_revision: i64,
     /// When the last call was answered.
@@ -30,7 +30,7 @@ pub struct Published {
 
 /// What the calls of one lane took, and the highest revision among them.
 #[derive(Debug, Default)]
-struct Lane {
+struct PublisherQueue {
     draft: Vec<Duration>,
     publish: Vec<Duration>,
     activate: Vec<Duration>,
@@ -38,7 +38,7 @@ struct Lane {
 }
 
 /// Makes the policies and publishes and activates every version, each policy's versions one after the other.
-pub async fn run(client: &Client, history: &Arc<History>, table: &mut Table) -> Published {
+pub async fn run(client: &Client, history: &Arc<CorpusHistory>, table: &mut CorpusTable) -> PublishedVersion {
     let started = Instant::now();
     let made = lanes::run(history, |places| create(client.clone(), Arc::clone(history), places)).await;
     table.rate("policies made", made.into_iter().sum(), started);
@@ -47,11 +47,11 @@ pub async fn run(client: &Client, history: &Arc<History>, table: &mut Table) -> 
     let work = |places| release(client.clone(), Arc::clone(history), places, Arc::clone(&done));
     let lanes = lanes::run(history, work).await;
     let ended = Instant::now();
-    let all = lanes.into_iter().fold(Lane::default(), |mut all, mut lane| {
+    let all = lanes.into_iter().fold(PublisherQueue::default(), |mut all, mut lane| {
         all.draft.append(&mut lane.draft);
         all.publish.append(&mut lane.publish);
         all.activate.append(&mut lane.activate);
-        Lane { last_revision: all.last_revision.max(lane.last_revision), ..all }
+        PublisherQueue { last_revision: all.last_revision.max(lane.last_revision), ..all }
     });
     assert_eq!(all.activate.len(), history.entries.len(), "every version was activated");
     table.rate("versions drafted, published, active", all.activate.len(), started);
@@ -59,10 +59,10 @@ pub async fn run(client: &Client, history: &Arc<History>, table: &mut Table) -> 
     table.latency("  Draft", all.draft);
     table.latency("  Publish", all.publish);
     table.latency("  Activate", all.activate);
-    Published { last_revision: all.last_revision, ended }
+    PublishedVersion { last_revision: all.last_revision, ended }
 }
 
-async fn create(client: Client, history: Arc<History>, places: Vec<usize>) -> usize {
+async fn create(client: Client, history: Arc<CorpusHistory>, places: Vec<usize>) -> usize {
     let ids: BTreeSet<&str> = places.iter().map(|place| history.entries[*place].policy.as_str()).collect();
     for id in &ids {
         // Labels go back in real life.
@@ -79,8 +79,13 @@ async fn create(client: Client, history: Arc<History>, places: Vec<usize>) -> us
     ids.len()
 }
 
-async fn release(client: Client, history: Arc<History>, places: Vec<usize>, done: Arc<AtomicUsize>) -> Lane {
-    let mut lane = Lane::default();
+async fn release(
+    client: Client,
+    history: Arc<CorpusHistory>,
+    places: Vec<usize>,
+    done: Arc<AtomicUsize>,
+) -> PublisherQueue {
+    let mut lane = PublisherQueue::default();
     for place in places {
         let entry = &history.entries[place];
         let started = Instant::now();
@@ -101,7 +106,7 @@ async fn release(client: Client, history: Arc<History>, places: Vec<usize>, done
     lane
 }
 
-async fn draft(client: &Client, entry: &Entry) -> pb::Version {
+async fn draft(client: &Client, entry: &CorpusEntry) -> pb::Version {
     let request = pb::DraftRequest {
         parent: policy(&entry.policy),
         content: entry.content.clone(),
@@ -117,7 +122,7 @@ async fn draft(client: &Client, entry: &Entry) -> pb::Version {
     drafted
 }
 
-async fn publish(client: &Client, entry: &Entry, drafted: pb::Version) {
+async fn publish(client: &Client, entry: &CorpusEntry, drafted: pb::Version) {
     let request = pb::PublishRequest {
         name: drafted.name,
         etag: drafted.etag,
@@ -128,7 +133,7 @@ async fn publish(client: &Client, entry: &Entry, drafted: pb::Version) {
     assert_eq!(answer.version.expect("a version").state(), pb::VersionState::Published, "{}", refused(entry));
 }
 
-async fn activate(client: &Client, entry: &Entry) -> i64 {
+async fn activate(client: &Client, entry: &CorpusEntry) -> i64 {
     // The version before it in the history is active, and nothing else.
     let expected_active = Some(entry.number - 1);
     let target =
@@ -149,7 +154,7 @@ async fn activate(client: &Client, entry: &Entry) -> i64 {
 }
 
 /// Returns which version a failure is about.
-fn refused(entry: &Entry) -> String {
+fn refused(entry: &CorpusEntry) -> String {
     format!("{} ({})", version(&entry.policy, entry.number), entry.label)
 }
 

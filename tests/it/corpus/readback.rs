@@ -9,12 +9,12 @@ use policyhub::client::signing::{active_set_digest, verify_bundle};
 use policyhub::client::{Client, pb, verify_saved};
 use ring::digest::{SHA256, digest};
 
-use super::history::{Entry, History};
-use super::keys::Keys;
+use super::history::{CorpusEntry, CorpusHistory};
+use super::keys::CorpusKeys;
 use super::lanes;
 use super::publisher::CONTENT_TYPE;
-use super::replay::Replay;
-use super::table::Table;
+use super::replay::CorpusReplay;
+use super::table::CorpusTable;
 use crate::harness::calls::version;
 use crate::harness::watching::{bare, digest_of_set, list_set, whole_set};
 
@@ -22,7 +22,7 @@ use crate::harness::watching::{bare, digest_of_set, list_set, whole_set};
 const SAMPLES: u64 = 20;
 
 /// Reads every version by its label and compares it with its file and its manifest.
-pub async fn versions(client: &Client, history: &Arc<History>, keys: &Keys, table: &mut Table) {
+pub async fn versions(client: &Client, history: &Arc<CorpusHistory>, keys: &CorpusKeys, table: &mut CorpusTable) {
     let started = Instant::now();
     let read = lanes::run(history, |places| {
         let (client, history, keys) = (client.clone(), Arc::clone(history), keys.clone());
@@ -38,7 +38,7 @@ pub async fn versions(client: &Client, history: &Arc<History>, keys: &Keys, tabl
     table.rate("versions read back and verified", read, started);
 }
 
-async fn check_version(client: &Client, entry: &Entry, keys: &Keys) {
+async fn check_version(client: &Client, entry: &CorpusEntry, keys: &CorpusKeys) {
     let name = version(&entry.policy, format!("v{}", entry.label));
     let request = pb::GetVersionRequest { name: name.clone(), view: pb::VersionView::Full.into() };
     let found = client.get_version(request).await.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -60,7 +60,7 @@ async fn check_version(client: &Client, entry: &Entry, keys: &Keys) {
 }
 
 /// Returns the active set now: the newest version of every policy. Answers its digest.
-pub async fn active_now(client: &Client, history: &History, replay: &Replay, keys: &Keys) -> String {
+pub async fn active_now(client: &Client, history: &CorpusHistory, replay: &CorpusReplay, keys: &CorpusKeys) -> String {
     let now = active(client, None).await;
     check_set(&now, replay.head(), history, replay, keys);
     let newest = history.newest();
@@ -73,7 +73,13 @@ pub async fn active_now(client: &Client, history: &History, replay: &Replay, key
 }
 
 /// The active set as it was at some revisions: what the log says of them.
-pub async fn active_then(client: &Client, history: &History, replay: &Replay, keys: &Keys, table: &mut Table) {
+pub async fn active_then(
+    client: &Client,
+    history: &CorpusHistory,
+    replay: &CorpusReplay,
+    keys: &CorpusKeys,
+    table: &mut CorpusTable,
+) {
     let head = u64::try_from(replay.head()).expect("a revision");
     let (mut bundles, mut calls) = (0, Vec::new());
     let all = Instant::now();
@@ -101,7 +107,13 @@ async fn active(client: &Client, revision: Option<i64>) -> pb::ListActiveRespons
 }
 
 /// A set is exactly what the log and the files say of that revision.
-fn check_set(found: &pb::ListActiveResponse, revision: i64, history: &History, replay: &Replay, keys: &Keys) {
+fn check_set(
+    found: &pb::ListActiveResponse,
+    revision: i64,
+    history: &CorpusHistory,
+    replay: &CorpusReplay,
+    keys: &CorpusKeys,
+) {
     assert_eq!(bare(found.cursor), Some(pb::Cursor { epoch: 1, revision, ..Default::default() }));
     let expected = replay.state_at(revision);
     assert_eq!(found.bundles.len(), expected.len(), "policies active at {revision}");
@@ -123,8 +135,8 @@ fn check_proof(
     bundle: &pb::Bundle,
     policy: &PolicyId,
     revision: i64,
-    replay: &Replay,
-    keys: &Keys,
+    replay: &CorpusReplay,
+    keys: &CorpusKeys,
 ) {
     let (activated, statement) = replay.in_force(policy, revision);
     assert_eq!(active.activation.map_or(0, |cursor| cursor.revision), activated, "{} at {revision}", bundle.name);

@@ -7,11 +7,11 @@ use policyhub::domain::digest::Digest;
 use policyhub::domain::event::PointerChange;
 
 /// What is in force: version and digest by policy, in the byte order of the ids.
-pub type State = BTreeMap<PolicyId, (i64, Digest)>;
+pub type ReplayState = BTreeMap<PolicyId, (i64, Digest)>;
 
 /// One event that moved pointers.
 #[derive(Debug)]
-struct Moved {
+struct ReplayedMove {
     revision: i64,
     statement: String,
     changes: Vec<PointerChange>,
@@ -19,13 +19,13 @@ struct Moved {
 
 /// The pointers of a whole log.
 #[derive(Debug, Default)]
-pub struct Replay {
+pub struct CorpusReplay {
     head: i64,
-    now: State,
-    moved: Vec<Moved>,
+    now: ReplayState,
+    moved: Vec<ReplayedMove>,
 }
 
-impl Replay {
+impl CorpusReplay {
     /// Takes the next event; each change must start from where the pointer is.
     pub fn apply(&mut self, revision: i64, statement: &str, changes: Vec<PointerChange>) {
         self.head = revision;
@@ -35,7 +35,7 @@ impl Replay {
             step(&mut self.now, change);
         }
         if !changes.is_empty() {
-            self.moved.push(Moved { revision, statement: statement.to_owned(), changes });
+            self.moved.push(ReplayedMove { revision, statement: statement.to_owned(), changes });
         }
     }
 
@@ -50,8 +50,8 @@ impl Replay {
     }
 
     /// Returns what was in force right after a revision.
-    pub fn state_at(&self, revision: i64) -> State {
-        let mut state = State::new();
+    pub fn state_at(&self, revision: i64) -> ReplayState {
+        let mut state = ReplayState::new();
         for moved in self.moved.iter().take_while(|moved| moved.revision <= revision) {
             moved.changes.iter().for_each(|change| step(&mut state, change));
         }
@@ -66,7 +66,7 @@ impl Replay {
     }
 }
 
-fn step(state: &mut State, change: &PointerChange) {
+fn step(state: &mut ReplayState, change: &PointerChange) {
     match &change.digest {
         Some(digest) => state.insert(change.policy.clone(), (change.version, digest.clone())),
         None => state.remove(&change.policy),

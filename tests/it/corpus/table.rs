@@ -6,12 +6,12 @@ use crate::harness::Database;
 
 /// The rows so far.
 #[derive(Debug)]
-pub struct Table {
+pub struct CorpusTable {
     title: String,
     rows: Vec<[String; 4]>,
 }
 
-impl Table {
+impl CorpusTable {
     /// Returns an empty table.
     pub fn new(database: Database) -> Self {
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };

@@ -7,10 +7,10 @@ use policyhub::client::{ActiveSetOptions, Client, Cursor, SetChange, Watch, Watc
 use tokio::sync::watch as target;
 use tokio::task::JoinHandle;
 
-use super::history::History;
-use super::keys::Keys;
-use super::replay::{Replay, State};
-use super::table::Table;
+use super::history::CorpusHistory;
+use super::keys::CorpusKeys;
+use super::replay::{CorpusReplay, ReplayState};
+use super::table::CorpusTable;
 
 /// Longest time from the last change until the watcher is level: far more than it takes, so that only a watch that
 /// lost something ends here.
@@ -18,19 +18,19 @@ const LEVEL_WITHIN: Duration = Duration::from_secs(60);
 
 /// A watcher at work.
 #[derive(Debug)]
-pub struct Watcher {
-    task: JoinHandle<Watched>,
+pub struct CorpusWatcher {
+    task: JoinHandle<CorpusWatched>,
     /// The revision after which it may end; 0 while nobody knows.
     until: target::Sender<i64>,
 }
 
 /// What it saw.
 #[derive(Debug)]
-pub struct Watched {
+pub struct CorpusWatched {
     /// Every activation, in the order it came: its place and its statement.
     pub activations: Vec<(i64, String)>,
     /// What it holds in the end.
-    state: State,
+    state: ReplayState,
     /// Where it stands in the end.
     cursor: Option<Cursor>,
     heartbeats: usize,
@@ -38,9 +38,9 @@ pub struct Watched {
     last_activation: Instant,
 }
 
-impl Watcher {
+impl CorpusWatcher {
     /// Opens the stream of an empty namespace and follows it.
-    pub async fn start(client: &Client, keys: &Keys) -> Self {
+    pub async fn start(client: &Client, keys: &CorpusKeys) -> Self {
         let options = WatchOptions {
             namespace: keys.namespace.clone(),
             keys: keys.bundles.clone(),
@@ -62,17 +62,17 @@ impl Watcher {
     }
 
     /// Returns what it saw, once it is level with `revision` and a checkpoint bears it out.
-    pub async fn level_at(self, revision: i64) -> Watched {
+    pub async fn level_at(self, revision: i64) -> CorpusWatched {
         self.until.send_replace(revision);
         let level = tokio::time::timeout(LEVEL_WITHIN, self.task).await;
         level.unwrap_or_else(|_| panic!("the watcher did not reach revision {revision}")).expect("the watcher")
     }
 }
 
-async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> Watched {
-    let mut watched = Watched {
+async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> CorpusWatched {
+    let mut watched = CorpusWatched {
         activations: Vec::new(),
-        state: State::new(),
+        state: ReplayState::new(),
         cursor: None,
         heartbeats: 0,
         content_bytes: 0,
@@ -92,7 +92,7 @@ async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> Watched {
                 if is_newest && until > 0 && cursor.revision >= until {
                     let held = stream.set().policies();
                     let held = held.map(|active| (active.policy.clone(), (active.version, active.digest.clone())));
-                    return Watched { state: held.collect(), cursor: Some(cursor), ..watched };
+                    return CorpusWatched { state: held.collect(), cursor: Some(cursor), ..watched };
                 }
             }
             (_, SetChange::Opened { .. }) => {}
@@ -101,10 +101,10 @@ async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> Watched {
     }
 }
 
-impl Watched {
+impl CorpusWatched {
     /// It saw every activation of the log, once and in order, and holds what the history and the log end with: the set
     /// that GetActive answers, by its digest.
-    pub fn check(&self, history: &History, replay: &Replay, set_digest: &str) {
+    pub fn check(&self, history: &CorpusHistory, replay: &CorpusReplay, set_digest: &str) {
         assert_eq!(self.activations.len(), history.entries.len(), "one activation for each version");
         assert!(self.activations == replay.activations(), "the stream and the log have the same statements in order");
         assert_eq!(self.cursor.map(|cursor| cursor.revision), Some(replay.head()));
@@ -121,7 +121,7 @@ impl Watched {
     }
 
     /// What it took.
-    pub fn describe(&self, published: Instant, table: &mut Table) {
+    pub fn describe(&self, published: Instant, table: &mut CorpusTable) {
         let lag_ms = self.last_activation.saturating_duration_since(published).as_millis();
         table.count("activations watched and verified", self.activations.len());
         table.count("  bytes of content in them", self.content_bytes);

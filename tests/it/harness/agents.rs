@@ -15,7 +15,7 @@ pub const AGENT: &str = "shop";
 
 /// A running agent.
 #[derive(Debug)]
-pub struct Agent {
+pub struct AgentProcess {
     child: Child,
     events: Arc<Mutex<Vec<Value>>>,
 }
@@ -33,7 +33,7 @@ pub async fn once(hub: &Hub, folder: &Path, arguments: &[&str]) -> Output {
     tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("the binary runs")
 }
 
-impl Agent {
+impl AgentProcess {
     /// Starts one.
     pub fn start(hub: &Hub, folder: &Path, arguments: &[&str]) -> Self {
         Self::spawn(command(hub, folder, arguments))
@@ -111,7 +111,7 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
+impl Drop for AgentProcess {
     fn drop(&mut self) {
         // Ended already, or not.
         let _ = self.child.kill();
@@ -121,7 +121,7 @@ impl Drop for Agent {
 
 /// A folder as a runtime reads it: the link is resolved once, and everything is read from there.
 #[derive(Debug, Clone, PartialEq)]
-pub struct InForce {
+pub struct AgentSet {
     /// The place.
     pub revision: i64,
     /// Contents by policy.
@@ -129,7 +129,7 @@ pub struct InForce {
 }
 
 /// Returns what is in force; none without a link. Anything that is not whole is a failure.
-pub fn in_force(folder: &Path) -> Option<InForce> {
+pub fn in_force(folder: &Path) -> Option<AgentSet> {
     std::fs::symlink_metadata(folder.join("current")).ok()?;
     let place = folder.join("current").canonicalize().expect("the link leads to a set");
     let index = json(&place.join("active.json"));
@@ -141,7 +141,7 @@ pub fn in_force(folder: &Path) -> Option<InForce> {
         assert!(file("manifest").is_file(), "its proof is beside it");
         (entry["policy"].as_str().expect("an id").to_owned(), content)
     });
-    Some(InForce { revision: index["revision"].as_i64().expect("a revision"), contents: contents.collect() })
+    Some(AgentSet { revision: index["revision"].as_i64().expect("a revision"), contents: contents.collect() })
 }
 
 /// Returns the revision in force.

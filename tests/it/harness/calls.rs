@@ -21,7 +21,7 @@ impl Revision for Option<pb::Cursor> {
 }
 
 /// A resource with a name.
-pub trait Named {
+pub trait NamedEvent {
     /// Returns the last part of its name.
     fn id(&self) -> String;
 }
@@ -30,19 +30,19 @@ fn last_part(name: &str) -> String {
     name.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-impl Named for pb::SigningKey {
+impl NamedEvent for pb::SigningKey {
     fn id(&self) -> String {
         last_part(&self.name)
     }
 }
 
-impl Named for pb::Run {
+impl NamedEvent for pb::Run {
     fn id(&self) -> String {
         last_part(&self.name)
     }
 }
 
-impl Named for pb::Subscriber {
+impl NamedEvent for pb::Subscriber {
     fn id(&self) -> String {
         last_part(&self.name)
     }
@@ -229,19 +229,19 @@ pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<p
 
 /// What a verifier must know: the keys of bundles, the key of seals, the store.
 #[derive(Debug)]
-pub struct Trust {
+pub struct VerifyKeys {
     pub keys: KeySet,
     pub seal_key: PublicKey,
     pub store: String,
 }
 
 /// Reads it, as any verifier would.
-pub async fn trust(client: &Client) -> Trust {
+pub async fn trust(client: &Client) -> VerifyKeys {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     let of = |purpose: pb::KeyPurpose| -> Vec<PublicKey> {
         let keys = listed.keys.iter().filter(|key| key.purpose == purpose as i32);
         keys.map(|key| PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("JSON")).expect("a key")).collect()
     };
     let [seal_key] = of(pb::KeyPurpose::Seal).try_into().expect("one key seals");
-    Trust { keys: KeySet::from_keys(of(pb::KeyPurpose::Bundle)), seal_key, store: listed.store }
+    VerifyKeys { keys: KeySet::from_keys(of(pb::KeyPurpose::Bundle)), seal_key, store: listed.store }
 }

@@ -9,13 +9,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 /// An authority.
-pub struct Authority {
+pub struct TestAuthority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate.
     pub pem: String,
 }
 
-impl Authority {
+impl TestAuthority {
     /// Returns a new one.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();

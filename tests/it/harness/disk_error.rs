@@ -20,7 +20,7 @@ pub const HANGS: i32 = 0;
 
 /// What fails.
 #[derive(Debug, Clone, Copy)]
-pub enum Operation {
+pub enum DiskOperation {
     /// A read.
     Read,
     /// A write.
@@ -94,13 +94,13 @@ impl FailingDisk {
 
     /// From now on, of the calls on files whose paths end in `suffix`, those from the `first` (1: the next) on fail with
     /// `errno`, `count` of them, 0 for all that follow. The rules before no longer hold.
-    pub fn fail(&self, operation: Operation, first: u32, count: u32, errno: i32, suffixes: &[&str]) {
+    pub fn fail(&self, operation: DiskOperation, first: u32, count: u32, errno: i32, suffixes: &[&str]) {
         let rule = |suffix: &&str| format!("{} {first} {count} {errno} {suffix}\n", word(operation));
         self.set(&suffixes.iter().map(rule).collect::<String>());
     }
 
     /// Every call on the files whose paths end so fails with `errno`, from now on.
-    pub fn fail_all(&self, operations: &[Operation], errno: i32, suffixes: &[&str]) {
+    pub fn fail_all(&self, operations: &[DiskOperation], errno: i32, suffixes: &[&str]) {
         let rules = operations
             .iter()
             .flat_map(|operation| suffixes.iter().map(|suffix| format!("{} 1 0 {errno} {suffix}\n", word(*operation))));
@@ -126,14 +126,14 @@ impl FailingDisk {
     }
 }
 
-fn word(operation: Operation) -> &'static str {
+fn word(operation: DiskOperation) -> &'static str {
     match operation {
-        Operation::Read => "read",
-        Operation::Write => "write",
-        Operation::ShortWrite => "short",
-        Operation::Sync => "sync",
-        Operation::Truncate => "truncate",
-        Operation::Open => "open",
-        Operation::Rename => "rename",
+        DiskOperation::Read => "read",
+        DiskOperation::Write => "write",
+        DiskOperation::ShortWrite => "short",
+        DiskOperation::Sync => "sync",
+        DiskOperation::Truncate => "truncate",
+        DiskOperation::Open => "open",
+        DiskOperation::Rename => "rename",
     }
 }

@@ -87,23 +87,23 @@ impl Cluster {
     }
 
     /// Locks a namespace in a session of its own, and keeps it until that is dropped.
-    pub fn hold(&self, database: &str, namespace: &str) -> Session {
+    pub fn hold(&self, database: &str, namespace: &str) -> FaultSession {
         self.hold_by(database, &format!("SELECT 1 FROM namespaces WHERE id = '{namespace}' FOR UPDATE"))
     }
 
     /// Takes a lock by this SQL in a session of its own, and keeps it until that is dropped.
-    pub fn hold_by(&self, database: &str, sql: &str) -> Session {
+    pub fn hold_by(&self, database: &str, sql: &str) -> FaultSession {
         let sql = format!("{sql}; SELECT pg_sleep(600)");
         let mut command = self.psql_command(database, &sql);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql runs");
         let holding =
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
         while self.psql(database, holding) == "0" {}
-        Session(child)
+        FaultSession(child)
     }
 
     /// Ends the session of `hold`. PostgreSQL would notice only at the end of its statement that the client is gone.
-    pub fn release(&self, database: &str, session: Session) {
+    pub fn release(&self, database: &str, session: FaultSession) {
         let holding = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
                        AND datname = current_database()";
         self.psql(database, holding);
@@ -134,9 +134,9 @@ impl Cluster {
 
 /// A session of psql. Dropping it ends it.
 #[derive(Debug)]
-pub struct Session(Child);
+pub struct FaultSession(Child);
 
-impl Drop for Session {
+impl Drop for FaultSession {
     fn drop(&mut self) {
         // It may have ended with its server.
         let _ = self.0.kill();

@@ -36,14 +36,14 @@ pub const EMPTY_MESSAGE: [u8; 5] = [0; 5];
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct WireFrame {
     pub kind: u8,
     pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
 
-impl Frame {
+impl WireFrame {
     /// As it is on the wire.
     pub fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
@@ -96,7 +96,7 @@ impl Peer {
 
     async fn begin_with(mut peer: Self, stream_window: u32) -> Self {
         let window = [&[0, 4], stream_window.to_be_bytes().as_slice()].concat();
-        let opening = [PREFACE, &Frame::bytes(SETTINGS, 0, 0, &window)].concat();
+        let opening = [PREFACE, &WireFrame::bytes(SETTINGS, 0, 0, &window)].concat();
         // A server that refuses the connection may be gone already.
         let _ = peer.stream.write_all(&opening).await;
         peer
@@ -109,17 +109,17 @@ impl Peer {
 
     /// Says a frame.
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        self.say(&Frame::bytes(kind, flags, stream, payload)).await
+        self.say(&WireFrame::bytes(kind, flags, stream, payload)).await
     }
 
     /// Opens a stream with a request of one message.
     pub async fn call(&mut self, stream: u32, path: &str, token: Option<&str>, message: &[u8]) {
-        let frames = [headers(stream, path, token, &[]), Frame::bytes(DATA, END_STREAM, stream, message)].concat();
+        let frames = [headers(stream, path, token, &[]), WireFrame::bytes(DATA, END_STREAM, stream, message)].concat();
         self.say(&frames).await;
     }
 
     /// Returns the next frame; none when the connection has ended.
-    pub async fn next(&mut self) -> Option<Frame> {
+    pub async fn next(&mut self) -> Option<WireFrame> {
         let mut head = [0; 9];
         let read = tokio::time::timeout(DEADLINE, self.stream.read_exact(&mut head));
         read.await.expect("a frame or an end before the deadline").ok()?;
@@ -127,11 +127,11 @@ impl Peer {
         let mut payload = vec![0; length as usize];
         self.stream.read_exact(&mut payload).await.ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        Some(Frame { kind: head[3], flags: head[4], stream, payload })
+        Some(WireFrame { kind: head[3], flags: head[4], stream, payload })
     }
 
     /// Reads to the next frame of a kind; none when the connection ended before.
-    pub async fn until(&mut self, kind: u8) -> Option<Frame> {
+    pub async fn until(&mut self, kind: u8) -> Option<WireFrame> {
         loop {
             let frame = self.next().await?;
             if frame.kind == kind {
@@ -141,7 +141,7 @@ impl Peer {
     }
 
     /// Everything to the end of the connection.
-    pub async fn rest(&mut self) -> Vec<Frame> {
+    pub async fn rest(&mut self) -> Vec<WireFrame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
             frames.push(frame);
@@ -195,7 +195,7 @@ pub fn headers(stream: u32, path: &str, token: Option<&str>, further: &[(&str, &
     if let Some(token) = token {
         literal(&mut block, "authorization", &format!("Bearer {token}"));
     }
-    Frame::bytes(HEADERS, END_HEADERS, stream, &block)
+    WireFrame::bytes(HEADERS, END_HEADERS, stream, &block)
 }
 
 /// A literal field without indexing (RFC 7541 §6.2.2), not Huffman-coded.

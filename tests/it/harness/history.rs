@@ -11,7 +11,7 @@ use policyhub::client::{Cursor, hex, pb};
 use serde_json::json;
 
 use super::random::Random;
-use super::signer::{Move, Place, Signer, Versions, content_of, cursor, message, with};
+use super::signer::{HandSigner, SignedCursor, SignedMove, Versions, content_of, cursor, message, with};
 
 pub const POLICIES: [&str; 4] = ["a", "b", "c", "d"];
 /// What subscribers ask for; empty: all.
@@ -22,15 +22,15 @@ pub const TTL_SECONDS: i64 = 900;
 const DAY_SECONDS: i64 = 86_400;
 
 /// What is in force: version, and the place of its activation.
-pub type Set = BTreeMap<&'static str, (i64, Place)>;
+pub type HistorySet = BTreeMap<&'static str, (i64, SignedCursor)>;
 
 /// One activation.
 #[derive(Debug, Clone)]
-pub struct Step {
-    pub place: Place,
-    pub moves: Vec<Move>,
+pub struct HistoryStep {
+    pub place: SignedCursor,
+    pub moves: Vec<SignedMove>,
     /// What is in force after it.
-    pub set: Set,
+    pub set: HistorySet,
 }
 
 /// A true message: of which step, and for which filter.
@@ -43,13 +43,13 @@ pub struct True {
 
 /// A history, and every message of it.
 #[derive(Debug)]
-pub struct History {
-    pub signer: Signer,
-    pub steps: Vec<Step>,
+pub struct GeneratedHistory {
+    pub signer: HandSigner,
+    pub steps: Vec<HistoryStep>,
     pub messages: Vec<True>,
 }
 
-pub fn tree(set: &Set) -> ActiveSetTree {
+pub fn tree(set: &HistorySet) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (policy, (version, (epoch, revision))) in set {
         let (id, digest) = (id(policy), digest_of(&content_of(policy, *version)));
@@ -68,13 +68,13 @@ fn is_asked(filter: &[&str], policy: &str) -> bool {
 }
 
 /// Returns what of a set a filter asks for.
-pub fn asked(set: &Set, filter: &[&str]) -> Set {
+pub fn asked(set: &HistorySet, filter: &[&str]) -> HistorySet {
     set.iter().filter(|(policy, _)| is_asked(filter, policy)).map(|(policy, held)| (*policy, *held)).collect()
 }
 
-impl History {
-    pub fn random(random: &mut Random, signer: Signer) -> Self {
-        let mut steps: Vec<Step> = Vec::new();
+impl GeneratedHistory {
+    pub fn random(random: &mut Random, signer: HandSigner) -> Self {
+        let mut steps: Vec<HistoryStep> = Vec::new();
         for _ in 0..STEPS {
             let is_lost = steps.len() > 2 && random.below(8) == 0;
             let last = if is_lost { random.index(steps.len() - 1) } else { steps.len().saturating_sub(1) };
@@ -90,7 +90,7 @@ impl History {
                     _ => drop(set.insert(policy, (*version, place))),
                 }
             }
-            steps.push(Step { place, moves, set });
+            steps.push(HistoryStep { place, moves, set });
         }
         let mut history = Self { signer, steps, messages: Vec::new() };
         history.messages = history.all_messages();
@@ -98,7 +98,7 @@ impl History {
     }
 
     /// Returns the step whose set is in force at a place.
-    pub fn at(&self, place: Place) -> Option<&Step> {
+    pub fn at(&self, place: SignedCursor) -> Option<&HistoryStep> {
         self.steps.iter().find(|step| step.place == place)
     }
 
@@ -125,14 +125,14 @@ impl History {
     }
 
     fn checkpoint(&self, step: usize, age: i64) -> String {
-        let Step { place, set, .. } = &self.steps[step];
+        let HistoryStep { place, set, .. } = &self.steps[step];
         let payload = self.signer.checkpoint(*place, &Versions::new(), age, TTL_SECONDS);
         let root = json!({ "active_set_root": hex(&tree(set).root()) });
         self.signer.token(TYP_CHECKPOINT, &with(payload, &root))
     }
 
     pub fn snapshot(&self, step: usize, filter: &[&str], age: i64) -> pb::Snapshot {
-        let Step { place, set, .. } = &self.steps[step];
+        let HistoryStep { place, set, .. } = &self.steps[step];
         let bundles = asked(set, filter).into_iter().map(|(policy, (version, at))| pb::Bundle {
             activation: cursor(at),
             ..self.signer.bundle(policy, version)
@@ -152,8 +152,8 @@ impl History {
     }
 
     fn activation(&self, step: usize, filter: &[&str]) -> pb::Activation {
-        let Step { place, moves, set } = &self.steps[step];
-        let sent: Vec<Move> = moves.iter().filter(|(policy, ..)| is_asked(filter, policy)).copied().collect();
+        let HistoryStep { place, moves, set } = &self.steps[step];
+        let sent: Vec<SignedMove> = moves.iter().filter(|(policy, ..)| is_asked(filter, policy)).copied().collect();
         let root = json!({ "active_set_root": hex(&tree(set).root()) });
         let statement = with(self.signer.statement(*place, moves), &root);
         pb::Activation {
@@ -165,7 +165,7 @@ impl History {
 }
 
 /// Returns what one activation moves: one policy or several, to a new version, an old one, or none.
-fn moves(random: &mut Random, before: &Set) -> Vec<Move> {
+fn moves(random: &mut Random, before: &HistorySet) -> Vec<SignedMove> {
     let mut moves = Vec::new();
     while moves.is_empty() {
         for policy in POLICIES {

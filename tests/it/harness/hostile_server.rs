@@ -23,7 +23,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 
-use super::signer::{Signer, message};
+use super::signer::{HandSigner, message};
 use pb::watch_active_response::Message;
 
 /// What it does next on a stream.
@@ -59,15 +59,15 @@ pub enum Act {
 #[derive(Debug, Clone)]
 pub struct HostileServer {
     /// Whose log it tells when it is honest.
-    pub signer: Arc<Signer>,
-    script: Arc<Mutex<Script>>,
+    pub signer: Arc<HandSigner>,
+    script: Arc<Mutex<HostileScript>>,
     honest: Arc<watch::Sender<bool>>,
     is_heard: Arc<watch::Sender<bool>>,
 }
 
 /// What it will say, and what it heard.
 #[derive(Debug, Default)]
-pub struct Script {
+pub struct HostileScript {
     /// The lies, one for each stream.
     pub streams: VecDeque<Vec<Act>>,
     /// The lie of every stream, once those above are told.
@@ -91,7 +91,7 @@ pub struct Script {
 impl HostileServer {
     /// Returns one that listens, and its address.
     pub async fn listen() -> (Self, String) {
-        let signer = Arc::new(Signer::new());
+        let signer = Arc::new(HandSigner::new());
         let flag = || Arc::new(watch::Sender::new(false));
         let hostile = Self { signer, script: Arc::default(), honest: flag(), is_heard: flag() };
         let answering = hostile.clone();
@@ -99,7 +99,7 @@ impl HostileServer {
         (hostile, serve(router).await)
     }
 
-    pub fn script(&self) -> MutexGuard<'_, Script> {
+    pub fn script(&self) -> MutexGuard<'_, HostileScript> {
         self.script.lock().expect("the lies")
     }
 
@@ -261,7 +261,7 @@ pub fn send(kind: Message) -> Act {
 }
 
 /// Returns the keys of a signer, as a server lists them.
-pub fn keys_of(signer: &Signer) -> pb::ListSigningKeysResponse {
+pub fn keys_of(signer: &HandSigner) -> pb::ListSigningKeysResponse {
     let public = signer.key.public();
     let key = pb::SigningKey {
         name: format!("signingKeys/{}", public.key_id()),

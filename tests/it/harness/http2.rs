@@ -8,14 +8,14 @@ use super::Hub;
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Http2Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub trailers: HeaderMap,
 }
 
-impl Answer {
+impl Http2Answer {
     /// Returns a field of the trailers; of the headers, when there are none.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.trailers.get(name).or_else(|| self.headers.get(name)).and_then(|value| value.to_str().ok())
@@ -23,12 +23,12 @@ impl Answer {
 }
 
 /// Posts a body as the admin, by a connection of its own. A field overrides what is there by itself, `-name` takes it away.
-pub async fn post(hub: &Hub, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Answer {
+pub async fn post(hub: &Hub, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Http2Answer {
     ask(hub, Method::POST, path, fields, body).await
 }
 
 /// Returns the same by any method.
-pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Answer {
+pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Http2Answer {
     let stream = TcpStream::connect(hub.grpc.trim_start_matches("http://")).await.expect("a connection");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
     let connection = tokio::spawn(connection);
@@ -52,7 +52,7 @@ pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)],
     }
     let trailers = from.trailers().await.ok().flatten().unwrap_or_default();
     connection.abort();
-    Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
+    Http2Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
 }
 
 /// Returns a message as gRPC frames it, with its flag.

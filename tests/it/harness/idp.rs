@@ -24,7 +24,7 @@ pub const AUDIENCE: &str = "hub";
 
 /// What it answers.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum IdpAnswer {
     /// 200 and this text.
     Body(String),
     /// A status, and further lines of the head.
@@ -36,19 +36,19 @@ pub enum Answer {
 /// The provider.
 #[derive(Debug)]
 pub struct Idp {
-    answer: Arc<Mutex<Answer>>,
+    answer: Arc<Mutex<IdpAnswer>>,
     asked: Arc<AtomicU64>,
     port: u16,
 }
 
 /// A key of it.
 #[derive(Debug)]
-pub struct Key {
+pub struct IdpKey {
     pair: Ed25519KeyPair,
     kid: String,
 }
 
-impl Key {
+impl IdpKey {
     /// Returns the key of a number: another number, another key.
     pub fn new(number: u8) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[number; 32]).expect("a key");
@@ -80,18 +80,18 @@ pub fn unsigned(kid: &str, claims: &str) -> String {
 }
 
 /// Returns a JWK set.
-pub fn jwks(keys: &[&Key]) -> String {
+pub fn jwks(keys: &[&IdpKey]) -> String {
     json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
 }
 
 impl Idp {
     /// Returns a provider that gives these keys.
-    pub fn of(keys: &[&Key]) -> Self {
-        Self::start(Answer::Body(jwks(keys)))
+    pub fn of(keys: &[&IdpKey]) -> Self {
+        Self::start(IdpAnswer::Body(jwks(keys)))
     }
 
     /// Returns a provider that answers so.
-    pub fn start(answer: Answer) -> Self {
+    pub fn start(answer: IdpAnswer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(AtomicU64::new(0)));
@@ -109,7 +109,7 @@ impl Idp {
     }
 
     /// Answers otherwise from now on.
-    pub fn answer(&self, answer: Answer) {
+    pub fn answer(&self, answer: IdpAnswer) {
         *self.answer.lock().expect("an answer") = answer;
     }
 
@@ -135,12 +135,12 @@ pub fn setting(jwks: &str) -> String {
         .to_string()
 }
 
-fn reply(mut stream: TcpStream, answer: &Answer) -> Option<TcpStream> {
+fn reply(mut stream: TcpStream, answer: &IdpAnswer) -> Option<TcpStream> {
     let _ = stream.read(&mut [0; 4_096]);
     let (status, head, body) = match answer {
-        Answer::Hang => return Some(stream),
-        Answer::Body(body) => ("200 OK", String::new(), body.as_str()),
-        Answer::Status(status, head) => (*status, head.clone(), ""),
+        IdpAnswer::Hang => return Some(stream),
+        IdpAnswer::Body(body) => ("200 OK", String::new(), body.as_str()),
+        IdpAnswer::Status(status, head) => (*status, head.clone(), ""),
     };
     let length = body.len();
     let _ = write!(stream, "HTTP/1.1 {status}\r\n{head}content-length: {length}\r\nconnection: close\r\n\r\n{body}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use policyhub::client::{Client, ClientError, pb};
 
-use super::calls::Named as _;
+use super::calls::NamedEvent as _;
 use super::{Database, Hub};
 
 /// Keys may sign as soon as every replica knows them; streams are lively.

@@ -20,13 +20,13 @@ struct Way {
 
 /// A proxy.
 #[derive(Debug, Clone)]
-pub struct Proxy {
+pub struct NetworkProxy {
     /// Where it listens.
     pub port: u16,
     way: Arc<watch::Sender<Way>>,
 }
 
-impl Proxy {
+impl NetworkProxy {
     /// Returns a proxy before a port of this machine.
     pub async fn before(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");

@@ -9,24 +9,24 @@ use super::Hub;
 
 /// Bytes in, nothing out.
 #[derive(Default)]
-pub struct Raw;
+pub struct BytesCodec;
 
-impl Codec for Raw {
+impl Codec for BytesCodec {
     type Encode = Vec<u8>;
     type Decode = ();
     type Encoder = Self;
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        Raw
+        BytesCodec
     }
 
     fn decoder(&mut self) -> Self {
-        Raw
+        BytesCodec
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for BytesCodec {
     type Item = Vec<u8>;
     type Error = Status;
 
@@ -40,7 +40,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for BytesCodec {
     type Item = ();
     type Error = Status;
 
@@ -67,7 +67,7 @@ pub async fn call(channel: Channel, method: &str, token: &str, message: Vec<u8>)
     asked.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
     grpc.ready().await.expect("ready");
     let path = format!("/policyhub.v1.{method}").parse().expect("a path");
-    match grpc.unary(asked, path, Raw).await {
+    match grpc.unary(asked, path, BytesCodec).await {
         Ok(_) => Status::ok(""),
         Err(status) => status,
     }

@@ -19,14 +19,14 @@ use policyhub::client::{Cursor, hex};
 use serde_json::{Value, json};
 
 /// A pointer that moves: policy, version before, version after; 0 is none.
-pub type Move = (&'static str, i64, i64);
+pub type SignedMove = (&'static str, i64, i64);
 /// A place: epoch and revision.
-pub type Place = (i64, i64);
+pub type SignedCursor = (i64, i64);
 /// Versions in force, by policy.
 pub type Versions = BTreeMap<String, i64>;
 
 /// The log, from its first activation on.
-pub const LOG: [(Place, &[Move]); 4] = [
+pub const LOG: [(SignedCursor, &[SignedMove]); 4] = [
     ((1, 4), &[("a", 0, 1)]),
     ((1, 6), &[("b", 0, 1)]),
     ((1, 8), &[("a", 1, 2), ("b", 1, 2)]),
@@ -35,13 +35,13 @@ pub const LOG: [(Place, &[Move]); 4] = [
 
 /// A key, and what it signs for.
 #[derive(Debug)]
-pub struct Signer {
+pub struct HandSigner {
     pub key: PrivateKey,
     pub store: String,
     pub namespace: String,
 }
 
-impl Signer {
+impl HandSigner {
     /// Returns a key of its own.
     pub fn new() -> Self {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
@@ -101,8 +101,8 @@ impl Signer {
     }
 
     /// Returns what a statement says: with the root of the set that the log has at its place.
-    pub fn statement(&self, place: Place, moves: &[Move]) -> Value {
-        let change = |(policy, previous, version): &Move| match version {
+    pub fn statement(&self, place: SignedCursor, moves: &[SignedMove]) -> Value {
+        let change = |(policy, previous, version): &SignedMove| match version {
             0 => json!({ "policy": policy, "version": 0, "previous": previous }),
             _ => json!({
                 "policy": policy, "version": version, "previous": previous,
@@ -118,7 +118,7 @@ impl Signer {
     }
 
     /// Returns what a checkpoint says that was made `age` seconds ago and holds for `ttl`.
-    pub fn checkpoint(&self, place: Place, set: &Versions, age: i64, ttl: i64) -> Value {
+    pub fn checkpoint(&self, place: SignedCursor, set: &Versions, age: i64, ttl: i64) -> Value {
         let made = now() - age;
         json!({
             "store": self.store, "namespace": self.namespace, "epoch": place.0, "revision": place.1,
@@ -127,7 +127,7 @@ impl Signer {
     }
 
     /// Returns an activation.
-    pub fn activation(&self, place: Place, moves: &[Move]) -> pb::Activation {
+    pub fn activation(&self, place: SignedCursor, moves: &[SignedMove]) -> pb::Activation {
         let there = moves.iter().filter(|(_, _, version)| *version != 0);
         let gone = moves.iter().filter(|(_, _, version)| *version == 0);
         pb::Activation {
@@ -197,7 +197,7 @@ pub fn set_digest(set: &Versions) -> String {
 pub fn tree(set: &Versions, revision: i64) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (policy, version) in set {
-        let moved = |(place, moves): &&(Place, &[Move])| {
+        let moved = |(place, moves): &&(SignedCursor, &[SignedMove])| {
             place.1 <= revision && moves.iter().any(|(moved, _, to)| moved == policy && to == version)
         };
         let (epoch, revision) = LOG.iter().rfind(moved).map_or((1, 1), |(place, _)| *place);
@@ -215,7 +215,7 @@ pub fn root(set: &Versions, revision: i64) -> String {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]
-pub fn cursor((epoch, revision): Place) -> Option<pb::Cursor> {
+pub fn cursor((epoch, revision): SignedCursor) -> Option<pb::Cursor> {
     Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 

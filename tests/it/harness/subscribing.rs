@@ -6,11 +6,11 @@ use std::time::Duration;
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Streaming;
 
-use super::calls::{NAMESPACE, Named as _};
+use super::calls::{NAMESPACE, NamedEvent as _};
 use super::watching::{DEADLINE, digest_of_set, list_set, whole_set};
 
 /// The stream of a runtime.
-pub type Stream = Streaming<pb::WatchActiveResponse>;
+pub type SubscriberStream = Streaming<pb::WatchActiveResponse>;
 
 /// Returns the name of a subscriber.
 pub fn subscriber_name(id: &str) -> String {
@@ -42,7 +42,7 @@ pub fn resumed(mut request: pb::WatchActiveRequest, from: pb::Cursor) -> pb::Wat
 }
 
 /// Opens a watch of everything under an id.
-pub async fn subscribe(client: &Client, id: &str) -> Stream {
+pub async fn subscribe(client: &Client, id: &str) -> SubscriberStream {
     client.watch_active(watch_request(id, &[])).await.expect("a watch")
 }
 

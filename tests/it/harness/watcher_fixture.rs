@@ -23,13 +23,13 @@ const TURNS: u32 = 2_000;
 
 /// Tokio's clock, stopped. For tests that start paused: time goes on by itself there, but not while a thread is blocked.
 #[derive(Debug)]
-pub struct Clock {
+pub struct PausedClock {
     _held: Sender<()>,
     /// Nothing happened for too long, by the clock on the wall.
     late: watch::Receiver<bool>,
 }
 
-impl Clock {
+impl PausedClock {
     pub fn stopped() -> Self {
         let (held, released) = channel::<()>();
         let (late, is_late) = watch::channel(false);
@@ -66,21 +66,26 @@ pub struct WatcherFixture<'a> {
     pub hostile: HostileServer,
     pub watcher: Watcher,
     pub view: View,
-    clock: &'a Clock,
+    clock: &'a PausedClock,
 }
 
 impl<'a> WatcherFixture<'a> {
     /// Returns a watcher that holds the set of a revision; then comes the lie, on the same stream. Revision 0: it holds nothing.
-    pub async fn holding(clock: &'a Clock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
+    pub async fn holding(clock: &'a PausedClock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
         Self::with(clock, false, revision, lie).await
     }
 
     /// Returns the same with the keys that the hub names.
-    pub async fn learning(clock: &'a Clock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
+    pub async fn learning(clock: &'a PausedClock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
         Self::with(clock, true, revision, lie).await
     }
 
-    async fn with(clock: &'a Clock, learns: bool, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
+    async fn with(
+        clock: &'a PausedClock,
+        learns: bool,
+        revision: i64,
+        lie: impl FnOnce(&HostileServer) -> Vec<Act>,
+    ) -> Self {
         let (hostile, endpoint) = HostileServer::listen().await;
         let truth = (revision > 0).then(|| send(Message::Snapshot(hostile.signer.snapshot(revision))));
         let lie = lie(&hostile);

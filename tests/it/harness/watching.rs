@@ -22,7 +22,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const LIVELY: &[&str] = &["--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
 /// The policies in force: version and digest by id.
-pub type InForce = BTreeMap<String, (i64, String)>;
+pub type WatchedSet = BTreeMap<String, (i64, String)>;
 
 /// Returns the keys that bundles and statements are verified with.
 pub async fn keys(client: &Client) -> KeySet {
@@ -126,7 +126,7 @@ pub async fn read_to(watch: &mut Watch, revision: i64) -> Vec<i64> {
 }
 
 /// Returns what a watch holds.
-pub fn held(watch: &Watch) -> InForce {
+pub fn held(watch: &Watch) -> WatchedSet {
     watch
         .set()
         .policies()
@@ -171,7 +171,7 @@ pub fn digest_of_set(bundles: &[pb::Bundle]) -> String {
 }
 
 /// Returns the same as [`held`], by ListActive.
-pub async fn in_force(client: &Client) -> InForce {
+pub async fn in_force(client: &Client) -> WatchedSet {
     let bundles = get_set(client).await.bundles.into_iter();
     let entry = |bundle: pb::Bundle| {
         let id = bundle.name.split('/').nth(3).expect("a policy").to_owned();

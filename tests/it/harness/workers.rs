@@ -7,19 +7,19 @@ use super::watching::DEADLINE;
 
 /// A process that a server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Worker {
+pub struct WorkerProcess {
     pub pid: u32,
     /// `R` runs, `S` sleeps, `Z` has ended and was not waited for.
     pub state: char,
 }
 
 /// Returns every child of a server, also those that have ended and that it did not wait for.
-pub fn workers(hub: &Hub) -> Vec<Worker> {
+pub fn workers(hub: &Hub) -> Vec<WorkerProcess> {
     let processes = std::fs::read_dir("/proc").expect("processes").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid: u32| {
         let (state, parent) = state_and_parent(pid)?;
-        (parent == hub.pid()).then_some(Worker { pid, state })
+        (parent == hub.pid()).then_some(WorkerProcess { pid, state })
     })
     .collect()
 }
@@ -37,7 +37,7 @@ fn has_ended(pid: u32) -> bool {
 }
 
 /// Waits until the workers are as wanted, and answers them.
-pub async fn workers_until(hub: &Hub, wanted: impl Fn(&[Worker]) -> bool) -> Vec<Worker> {
+pub async fn workers_until(hub: &Hub, wanted: impl Fn(&[WorkerProcess]) -> bool) -> Vec<WorkerProcess> {
     let started = Instant::now();
     loop {
         let found = workers(hub);

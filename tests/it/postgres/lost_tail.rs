@@ -19,7 +19,7 @@ use crate::harness::http::get;
 use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, DEADLINE, LIVELY, get_set};
 
@@ -192,7 +192,7 @@ async fn what_was_seen_is_compared_when_the_network_comes_back() {
     let cluster = Cluster::start(&[]);
     let database = cluster.create_database();
     let name = database.rsplit('/').next().expect("a name").to_owned();
-    let proxy = Proxy::before(cluster.port).await;
+    let proxy = NetworkProxy::before(cluster.port).await;
     let url = database.replace(&format!(":{}/", cluster.port), &format!(":{}/", proxy.port));
     let hub = Hub::start_on(directory(), url, LIVELY).await;
     let client = hub.client().await;

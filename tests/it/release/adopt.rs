@@ -7,7 +7,7 @@ use policyhub::client::{Client, pb};
 use prost_types::Timestamp;
 use tonic::Code;
 
-use super::repository::{Ended, Repository};
+use super::repository::{CommandEnd, Repository};
 use crate::harness::archives::{self, parts, send, verified};
 use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{
@@ -33,10 +33,10 @@ async fn published(client: &Client, content: &str, adopted: pb::Adopted) -> pb::
     get_version(client, "p", drafted.version).await
 }
 
-fn adopt(hub: &Hub, repository: &Repository, arguments: &[&str]) -> Ended {
+fn adopt(hub: &Hub, repository: &Repository, arguments: &[&str]) -> CommandEnd {
     let mut command = hub.cli();
     command.current_dir(&repository.path).stdin(Stdio::null()).args(["adopt", "policies", "--output", "json"]);
-    Ended::of(&command.args(arguments).output().expect("it runs"))
+    CommandEnd::of(&command.args(arguments).output().expect("it runs"))
 }
 
 /// A commit whose author wrote it then.
@@ -203,7 +203,7 @@ async fn two_who_adopt_at_once_publish_each_version_once() {
     });
     let mut published = 0;
     for child in children {
-        let ended = Ended::of(&child.wait_with_output().expect("an end"));
+        let ended = CommandEnd::of(&child.wait_with_output().expect("an end"));
         let counts = ended.is(0, "success").json()["counts"].clone();
         let [new, there] = ["published", "already_there"].map(|name| counts[name].as_i64().expect("a number"));
         assert_eq!(new + there, 12, "{ended:?}");

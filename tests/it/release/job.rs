@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use policyhub::client::pb;
 
-use super::repository::{Ended, Repository, away_from_github};
+use super::repository::{CommandEnd, Repository, away_from_github};
 use crate::harness::calls::{create, get_version, policy};
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -88,8 +88,8 @@ on_both_databases! {
             let mut command = clone.command(&hub, &["--jobs", "2", "--activate"]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
         });
-        let ended = children.map(|child| Ended::of(&child.wait_with_output().expect("an end")));
-        let count = |ended: &Ended, name: &str| ended.json()["counts"][name].as_i64().expect("a number");
+        let ended = children.map(|child| CommandEnd::of(&child.wait_with_output().expect("an end")));
+        let count = |ended: &CommandEnd, name: &str| ended.json()["counts"][name].as_i64().expect("a number");
         let mut activated = 0;
         for one in &ended {
             assert_eq!(count(one.is(0, "success"), "published") + count(one, "already_there"), 12, "{one:?}");
@@ -118,7 +118,7 @@ on_both_databases! {
                 let abandon = pb::AbandonDraftRequest { name: name.clone(), ..Default::default() };
                 ended += usize::from(client.abandon_draft(abandon).await.is_ok());
             }
-            let told = Ended::of(&child.wait_with_output().expect("an end"));
+            let told = CommandEnd::of(&child.wait_with_output().expect("an end"));
             assert_eq!(told.is(0, "success").outcomes(), [format!("{id}@v1.0.0 published")]);
             if ended > 0 {
                 assert_eq!(get_version(&client, &id, "2").await.label, "1.0.0");
@@ -206,7 +206,7 @@ async fn a_job_on_github_is_told_files_and_values_and_failures_once() {
         let mut command = hub.cli();
         away_from_github(&mut command).env("GITHUB_ACTIONS", "true").env("GITHUB_OUTPUT", &outputs);
         command.current_dir(&repository.path).arg("release").args(arguments).stdin(Stdio::null());
-        Ended::of(&command.output().expect("it runs"))
+        CommandEnd::of(&command.output().expect("it runs"))
     };
     let ended = run(&[]);
     assert_eq!(ended.code, 3, "{ended:?}");

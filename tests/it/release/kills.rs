@@ -15,10 +15,10 @@ const LABELS: [&str; 3] = ["1.0.0", "1.1.0", "2.0.0"];
 const EVENTS: i64 = (POLICIES * LABELS.len() * 2) as i64 + 1;
 
 /// What is left in the end: versions with number, label, digest and state, and what is in force.
-type End = BTreeMap<String, (Vec<(i64, String, String, i32)>, i64)>;
+type ReleaseEnd = BTreeMap<String, (Vec<(i64, String, String, i32)>, i64)>;
 
-async fn end(client: &Client) -> End {
-    let mut end = End::new();
+async fn end(client: &Client) -> ReleaseEnd {
+    let mut end = ReleaseEnd::new();
     for number in 0..POLICIES {
         let id = format!("p{number}");
         let request = pb::ListVersionsRequest { parent: policy(&id), page_size: 100, ..Default::default() };

@@ -18,13 +18,13 @@ pub struct Repository {
 
 /// How a release ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CommandEnd {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Ended {
+impl CommandEnd {
     pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         let code = output.status.code().expect("a code");
@@ -177,25 +177,25 @@ impl Repository {
     }
 
     /// Releases.
-    pub fn release(&self, hub: &Hub, arguments: &[&str]) -> Ended {
-        Ended::of(&self.command(hub, arguments).output().expect("it runs"))
+    pub fn release(&self, hub: &Hub, arguments: &[&str]) -> CommandEnd {
+        CommandEnd::of(&self.command(hub, arguments).output().expect("it runs"))
     }
 
     /// Releases with another `--output`, or without a server.
-    pub fn run(&self, mut command: Command, arguments: &[&str]) -> Ended {
+    pub fn run(&self, mut command: Command, arguments: &[&str]) -> CommandEnd {
         away_from_github(&mut command).current_dir(&self.path).stdin(Stdio::null());
-        Ended::of(&command.arg("release").args(arguments).output().expect("it runs"))
+        CommandEnd::of(&command.arg("release").args(arguments).output().expect("it runs"))
     }
 
     /// Releases to where no server is.
-    pub fn release_to_nobody(&self, arguments: &[&str]) -> Ended {
+    pub fn release_to_nobody(&self, arguments: &[&str]) -> CommandEnd {
         let mut command = binary();
         // A port that was free a moment ago, and that nobody is given again so soon.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         command.env("POLICYHUB_SERVER", format!("http://127.0.0.1:{port}"));
-        Ended::of(&self.on(command, arguments).output().expect("it runs"))
+        CommandEnd::of(&self.on(command, arguments).output().expect("it runs"))
     }
 
     /// `baseline.sha`, empty without one.

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::format::{Case, Vectors};
-use super::{Stage, each_by_a_process, expected};
-use crate::harness::agents::{Agent, InForce, in_force, status};
+use super::format::{StreamCase, StreamVectors};
+use super::{StreamStage, each_by_a_process, expected};
+use crate::harness::agents::{AgentProcess, AgentSet, in_force, status};
 use crate::harness::clock;
 use crate::harness::hub::binary;
 use crate::harness::signer::now;
@@ -13,14 +13,14 @@ use crate::harness::subscribing::eventually;
 
 #[tokio::test]
 async fn the_agent_gives_the_verdict_of_each() {
-    let (vectors, built) = (Vectors::read(), tempfile::tempdir().expect("a directory"));
+    let (vectors, built) = (StreamVectors::read(), tempfile::tempdir().expect("a directory"));
     clock::build(built.path());
     let count = each_by_a_process(&vectors, async |case| play(&vectors, &case, built.path()).await).await;
     assert_eq!(count, vectors.cases.len());
 }
 
 /// Returns whether a folder holds a set of the vectors.
-fn is(found: Option<&InForce>, expected: Option<&super::Set>) -> bool {
+fn is(found: Option<&AgentSet>, expected: Option<&super::VectorSet>) -> bool {
     let (Some(found), Some(expected)) = (found, expected) else { return found.is_none() && expected.is_none() };
     let digests = found.contents.iter().map(|(policy, content)| {
         (policy.clone(), policyhub::client::signing::digest_of(content.as_bytes()).to_string())
@@ -30,9 +30,9 @@ fn is(found: Option<&InForce>, expected: Option<&super::Set>) -> bool {
     digests.eq(expected_digests) && found.revision <= expected.revision
 }
 
-async fn play(vectors: &Vectors, case: &Case, built: &Path) {
+async fn play(vectors: &StreamVectors, case: &StreamCase, built: &Path) {
     let (stage, what, scratch) =
-        (Stage::of(vectors, case, true).await, &case.name, tempfile::tempdir().expect("a directory"));
+        (StreamStage::of(vectors, case, true).await, &case.name, tempfile::tempdir().expect("a directory"));
     let (folder, pins) = (scratch.path().join("policies"), scratch.path().join("keys.json"));
     clock::copy(built, scratch.path());
     clock::shift(scratch.path(), case.clock - now());
@@ -42,7 +42,7 @@ async fn play(vectors: &Vectors, case: &Case, built: &Path) {
     command.env("POLICYHUB_SERVER", &stage.endpoint).env("POLICYHUB_TOKEN", "secret");
     command.args(["agent", "--output", "json", "--every-activation", "--subscriber-id", "shop-1", "--jwks"]).arg(&pins);
     command.arg("--dir").arg(&folder).args(&case.filter);
-    let agent = Agent::spawn(command);
+    let agent = AgentProcess::spawn(command);
     stage.is_over(case).await;
     let then = expected(vectors, case);
     let says = |state: &str| folder.join("status.json").exists() && status(&folder)["state"] == *state;

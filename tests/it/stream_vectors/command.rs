@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::format::{Case, InForce, Set, Vectors};
-use super::{Stage, each_by_a_process, expected, frames};
+use super::format::{ExpectedSet, StreamCase, StreamVectors, VectorSet};
+use super::{StreamStage, each_by_a_process, expected, frames};
 use crate::harness::clock;
 use crate::harness::hostile_server::Act;
 use crate::harness::hub::binary;
@@ -21,7 +21,7 @@ use crate::harness::watching::DEADLINE;
 
 #[tokio::test]
 async fn watch_gives_the_verdict_of_each() {
-    let (vectors, built) = (Vectors::read(), tempfile::tempdir().expect("a directory"));
+    let (vectors, built) = (StreamVectors::read(), tempfile::tempdir().expect("a directory"));
     clock::build(built.path());
     let count = each_by_a_process(&vectors, async |case| play(&vectors, &case, built.path()).await).await;
     assert_eq!(count, vectors.cases.len());
@@ -30,7 +30,7 @@ async fn watch_gives_the_verdict_of_each() {
 /// What somebody holds who believes each line.
 #[derive(Debug, Default, Clone)]
 struct Printed {
-    set: Option<Set>,
+    set: Option<VectorSet>,
     /// The bundles and tombstones of parts before the last one.
     parts: Vec<Value>,
 }
@@ -60,13 +60,13 @@ impl Printed {
                 let version = entry["version"].as_i64().expect("a number");
                 let digest = entry["digest"].as_str().expect("a digest").to_owned();
                 let policy = name.split('/').nth(3).expect("a policy").to_owned();
-                policies.insert(policy, InForce { version, digest, epoch, revision });
+                policies.insert(policy, ExpectedSet { version, digest, epoch, revision });
             }
             for name in list("tombstones") {
                 policies.remove(name.as_str().and_then(|name| name.rsplit('/').next()).expect("a policy"));
             }
         }
-        self.set = Some(Set { epoch, revision, policies });
+        self.set = Some(VectorSet { epoch, revision, policies });
     }
 
     fn moves_to(&mut self, cursor: &Value) {
@@ -77,13 +77,13 @@ impl Printed {
 }
 
 /// A running `policyhub watch`.
-struct Watching {
+struct WatchCommand {
     child: Child,
     printed: Arc<Mutex<Printed>>,
 }
 
-impl Watching {
-    fn start(vectors: &Vectors, case: &Case, stage: &Stage, scratch: &Path) -> Self {
+impl WatchCommand {
+    fn start(vectors: &StreamVectors, case: &StreamCase, stage: &StreamStage, scratch: &Path) -> Self {
         let mut command: Command = binary();
         clock::preload(scratch, &mut command);
         command.env("POLICYHUB_SERVER", &stage.endpoint).env("POLICYHUB_TOKEN", "secret");
@@ -103,7 +103,7 @@ impl Watching {
         Self { child, printed }
     }
 
-    fn set(&self) -> Option<Set> {
+    fn set(&self) -> Option<VectorSet> {
         self.printed.lock().expect("lines").set.clone()
     }
 
@@ -121,20 +121,20 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for WatchCommand {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-async fn play(vectors: &Vectors, case: &Case, built: &Path) {
+async fn play(vectors: &StreamVectors, case: &StreamCase, built: &Path) {
     let (stage, what, scratch) =
-        (Stage::of(vectors, case, false).await, &case.name, tempfile::tempdir().expect("a directory"));
+        (StreamStage::of(vectors, case, false).await, &case.name, tempfile::tempdir().expect("a directory"));
     clock::copy(built, scratch.path());
     clock::shift(scratch.path(), case.clock - now());
     fs::write(scratch.path().join("keys.json"), vectors.pins.to_string()).expect("written");
-    let mut watching = Watching::start(vectors, case, &stage, scratch.path());
+    let mut watching = WatchCommand::start(vectors, case, &stage, scratch.path());
     let (then, after) = (expected(vectors, case), vectors.set(&case.after, &case.filter));
     let reached = then.as_ref() == Some(&after);
     if case.then.refused > 0 || reached {
@@ -151,7 +151,7 @@ async fn play(vectors: &Vectors, case: &Case, built: &Path) {
         stage.hostile.become_honest();
         let repair = frames(vectors, &case.repair).into_iter().chain([Act::Silence]);
         stage.hostile.script().streams.push_back(repair.collect());
-        watching = Watching::start(vectors, case, &stage, scratch.path());
+        watching = WatchCommand::start(vectors, case, &stage, scratch.path());
     } else {
         stage.hostile.become_honest();
     }

@@ -13,30 +13,30 @@ use serde_json::Value;
 
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Vectors {
+pub struct StreamVectors {
     /// Id of the store.
     pub store: String,
     /// The keys to pin: those of before the rotation in the middle.
     pub pins: Value,
     /// What was really in force, by the name of the place.
-    pub sets: BTreeMap<String, Set>,
+    pub sets: BTreeMap<String, VectorSet>,
     /// By name: each part of a message, a `WatchActiveResponse` in base64.
     pub messages: BTreeMap<String, Vec<String>>,
     /// What is played.
-    pub cases: Vec<Case>,
+    pub cases: Vec<StreamCase>,
 }
 
 /// An active set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Set {
+pub struct VectorSet {
     pub epoch: i64,
     pub revision: i64,
-    pub policies: BTreeMap<String, InForce>,
+    pub policies: BTreeMap<String, ExpectedSet>,
 }
 
 /// A policy in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InForce {
+pub struct ExpectedSet {
     pub version: i64,
     pub digest: String,
     /// Since when.
@@ -46,7 +46,7 @@ pub struct InForce {
 
 /// Streams, and what must hold.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Case {
+pub struct StreamCase {
     pub name: String,
     /// Which of the lies it is; `honest`: none.
     pub kind: String,
@@ -59,7 +59,7 @@ pub struct Case {
     /// What comes then: the rest of that stream, and of the streams after it.
     pub lie: Vec<Vec<String>>,
     /// What must hold then.
-    pub then: Verdict,
+    pub then: StreamVerdict,
     /// An honest stream.
     pub repair: Vec<String>,
     /// The place that it leads to, READY.
@@ -68,7 +68,7 @@ pub struct Case {
 
 /// What must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct StreamVerdict {
     /// The place of what is in force; none: nothing is.
     pub holds: Option<String>,
     /// READY, STALE, REJECTED or DIVERGED.
@@ -84,7 +84,7 @@ pub fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/streams/streams.json")
 }
 
-impl Vectors {
+impl StreamVectors {
     pub fn read() -> Self {
         serde_json::from_slice(&fs::read(path()).expect("the file")).expect("vectors")
     }
@@ -96,14 +96,14 @@ impl Vectors {
     }
 
     /// Returns what is in force at a place of those that a case asks for.
-    pub fn set(&self, place: &str, filter: &[String]) -> Set {
+    pub fn set(&self, place: &str, filter: &[String]) -> VectorSet {
         let mut set = self.sets.get(place).unwrap_or_else(|| panic!("no place {place}")).clone();
         set.policies.retain(|policy, _| filter.is_empty() || filter.contains(policy));
         set
     }
 
     /// Returns whether this was in force at some place.
-    pub fn is_true(&self, found: &Set, filter: &[String]) -> bool {
+    pub fn is_true(&self, found: &VectorSet, filter: &[String]) -> bool {
         self.sets.keys().any(|place| self.set(place, filter) == *found)
     }
 }

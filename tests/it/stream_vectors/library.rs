@@ -8,8 +8,8 @@ use policyhub::client::name::{NamespaceId, PolicyId};
 use policyhub::client::signing::KeySet;
 use policyhub::client::{Active, ActiveSetOptions, Keys, Target, TokenSource, Update, View, Watcher, WatcherOptions};
 
-use super::format::{Case, InForce, Set, Vectors};
-use super::{Stage, expected};
+use super::format::{ExpectedSet, StreamCase, StreamVectors, VectorSet};
+use super::{StreamStage, expected};
 use crate::harness::clock;
 use crate::harness::signer::now;
 use crate::harness::watching::DEADLINE;
@@ -28,15 +28,15 @@ fn the_watcher_gives_the_verdict_of_each() {
     let output = command.output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    assert!(said.contains(&format!("{} cases", Vectors::read().cases.len())), "{said}");
+    assert!(said.contains(&format!("{} cases", StreamVectors::read().cases.len())), "{said}");
 }
 
 #[tokio::test]
 #[ignore = "by the test above alone: its clock is shifted"]
 async fn plays_by_the_clock_of_the_vectors() {
     let directory = std::env::var(DIRECTORY).expect("run by the test above");
-    let vectors = Vectors::read();
-    let mut by_clock: BTreeMap<i64, Vec<&Case>> = BTreeMap::new();
+    let vectors = StreamVectors::read();
+    let mut by_clock: BTreeMap<i64, Vec<&StreamCase>> = BTreeMap::new();
     for case in &vectors.cases {
         by_clock.entry(case.clock).or_default().push(case);
     }
@@ -51,16 +51,16 @@ async fn plays_by_the_clock_of_the_vectors() {
 }
 
 /// Returns a set as the vectors have it.
-fn set_of(active: &Active) -> Set {
+fn set_of(active: &Active) -> VectorSet {
     let policies = active.policies.values().map(|held| {
         let (version, digest) = (held.version, held.digest.to_string());
-        let in_force = InForce { version, digest, epoch: held.activated.epoch, revision: held.activated.revision };
+        let in_force = ExpectedSet { version, digest, epoch: held.activated.epoch, revision: held.activated.revision };
         (held.policy.to_string(), in_force)
     });
-    Set { epoch: active.cursor.epoch, revision: active.cursor.revision, policies: policies.collect() }
+    VectorSet { epoch: active.cursor.epoch, revision: active.cursor.revision, policies: policies.collect() }
 }
 
-fn watcher(vectors: &Vectors, case: &Case, stage: &Stage) -> Watcher {
+fn watcher(vectors: &StreamVectors, case: &StreamCase, stage: &StreamStage) -> Watcher {
     let policies = case.filter.iter().map(|id| PolicyId::parse("policy", id).expect("an id")).collect();
     Watcher::open(WatcherOptions {
         source: Target::new(&stage.endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
@@ -76,7 +76,12 @@ fn watcher(vectors: &Vectors, case: &Case, stage: &Stage) -> Watcher {
 }
 
 /// Takes whatever is offered until something holds. All of it must have been in force, and none of it may go back.
-async fn take_until(vectors: &Vectors, case: &Case, watcher: &mut Watcher, until: impl Future<Output = ()>) {
+async fn take_until(
+    vectors: &StreamVectors,
+    case: &StreamCase,
+    watcher: &mut Watcher,
+    until: impl Future<Output = ()>,
+) {
     let view = watcher.view();
     let mut until = std::pin::pin!(until);
     loop {
@@ -108,15 +113,16 @@ async fn changes_to(view: &View, what: &str, holds: impl Fn(&View) -> bool) {
     waited.unwrap_or_else(|_| panic!("{what}: never; {:?}", view.status()));
 }
 
-async fn play(vectors: &Vectors, case: &Case) {
-    let (stage, what) = (Stage::of(vectors, case, true).await, &case.name);
+async fn play(vectors: &StreamVectors, case: &StreamCase) {
+    let (stage, what) = (StreamStage::of(vectors, case, true).await, &case.name);
     let mut watcher = watcher(vectors, case, &stage);
     let view = watcher.view();
     take_until(vectors, case, &mut watcher, stage.is_over(case)).await;
     // Heartbeats move the place on, and not the set that was taken.
     let status = view.status();
     let newest = status.newest.map(|at| (at.epoch, at.revision));
-    let held = view.active().zip(newest).map(|(active, (epoch, revision))| Set { epoch, revision, ..set_of(&active) });
+    let held =
+        view.active().zip(newest).map(|(active, (epoch, revision))| VectorSet { epoch, revision, ..set_of(&active) });
     assert_eq!(held, expected(vectors, case), "{what}: {status:?}");
     let found = (status.state.to_string(), status.is_stale);
     assert_eq!(found, (case.then.state.clone(), case.then.stale), "{what}: {status:?}");

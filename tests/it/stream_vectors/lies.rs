@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
 
-use super::format::{Case, Verdict};
-use super::record::Recorded;
+use super::format::{StreamCase, StreamVerdict};
+use super::record::RecordedMessages;
 use super::{lies_filtered, lies_whole};
 
 /// The last place of the history.
@@ -23,10 +23,10 @@ pub const DIVERGED: &str = "DIVERGED";
 pub const FAR: i64 = 1 << 62;
 
 /// The cases, and the messages that were made for them.
-pub struct Cases<'a> {
-    pub recorded: &'a Recorded,
+pub struct LieCases<'a> {
+    pub recorded: &'a RecordedMessages,
     made: BTreeMap<String, Vec<pb::WatchActiveResponse>>,
-    cases: Vec<Case>,
+    cases: Vec<StreamCase>,
 }
 
 pub fn snapshot(message: &mut pb::WatchActiveResponse) -> &mut pb::Snapshot {
@@ -48,9 +48,9 @@ pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
     Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 
-impl<'a> Cases<'a> {
+impl<'a> LieCases<'a> {
     /// Returns all of them.
-    pub fn of(recorded: &'a Recorded) -> (Vec<Case>, BTreeMap<String, Vec<pb::WatchActiveResponse>>) {
+    pub fn of(recorded: &'a RecordedMessages) -> (Vec<StreamCase>, BTreeMap<String, Vec<pb::WatchActiveResponse>>) {
         let mut cases = Self { recorded, made: BTreeMap::new(), cases: Vec::new() };
         cases.honest();
         cases.order();
@@ -113,7 +113,7 @@ impl<'a> Cases<'a> {
             |name: &&str| ["p4", "p5", "p6"].iter().any(|place| name.contains(&format!(".heartbeat.{place}")));
         let is_gap = state == DIVERGED && lie.iter().any(is_later);
         let stale = clock != self.recorded.clock || holds.is_none() || is_gap;
-        self.cases.push(Case {
+        self.cases.push(StreamCase {
             name: name.to_owned(),
             kind: kind.to_owned(),
             filter: match filter {
@@ -124,7 +124,7 @@ impl<'a> Cases<'a> {
             clock,
             before: opened().into_iter().chain(begins).collect(),
             lie: lies,
-            then: Verdict { holds: holds.map(str::to_owned), state: state.to_owned(), stale, refused },
+            then: StreamVerdict { holds: holds.map(str::to_owned), state: state.to_owned(), stale, refused },
             repair: repair.into_iter().chain([of("heartbeat", place)]).collect(),
             after: NEWEST.to_owned(),
         });

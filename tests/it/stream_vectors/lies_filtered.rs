@@ -1,15 +1,15 @@
 //! Lies to subscribers with a filter: streams of other filters, proofs of other roots, filters that are narrowed.
 
-use super::lies::{Cases, DIVERGED, HELD, READY, REJECTED, activation, heartbeat, snapshot};
+use super::lies::{DIVERGED, HELD, LieCases, READY, REJECTED, activation, heartbeat, snapshot};
 
-pub fn tell(cases: &mut Cases<'_>) {
+pub fn tell(cases: &mut LieCases<'_>) {
     two_filters(cases);
     narrowed(cases);
     proofs(cases);
     dropped(cases);
 }
 
-fn two_filters(cases: &mut Cases<'_>) {
+fn two_filters(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "splice of two filters");
     cases.tell("a", kind, "a snapshot of all to one policy", &["all.snapshot.p4"], (held, REJECTED, 1));
     cases.tell("a", kind, "an activation of two to one policy", &["ac.activation.p5"], (held, REJECTED, 1));
@@ -31,7 +31,7 @@ fn two_filters(cases: &mut Cases<'_>) {
     cases.tell("a", kind, "a heartbeat without a proof", &[&lie], (held, REJECTED, 1));
 }
 
-fn narrowed(cases: &mut Cases<'_>) {
+fn narrowed(cases: &mut LieCases<'_>) {
     let (clock, held, kind) = (cases.recorded.clock, Some("p5"), "filter narrowed");
     let then = (held, REJECTED, 1);
     cases.tell_at(clock, ("ac", held), kind, "a snapshot of one of two policies", &["a.snapshot.p6"], then);
@@ -42,7 +42,7 @@ fn narrowed(cases: &mut Cases<'_>) {
     cases.tell_at(clock, ("a", held), kind, "the one policy left out", &[&lie], (held, DIVERGED, 1));
 }
 
-fn proofs(cases: &mut Cases<'_>) {
+fn proofs(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "proof of another root");
     let earlier = cases.snapshot_of("a.snapshot.p2");
     let lie = cases.edit("a.snapshot.p4", "with the set and the proof of p2", |m| {
@@ -63,7 +63,7 @@ fn proofs(cases: &mut Cases<'_>) {
     cases.tell("a", kind, "no proof for an activation", &[&lie], (held, REJECTED, 1));
 }
 
-fn dropped(cases: &mut Cases<'_>) {
+fn dropped(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "drop");
     let then = (held, DIVERGED, 1);
     cases.tell("a", kind, "the activation of the policy asked for, then a heartbeat", &["a.heartbeat.p4"], then);

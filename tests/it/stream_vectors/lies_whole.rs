@@ -2,9 +2,9 @@
 
 use policyhub::client::pb;
 
-use super::lies::{Cases, DIVERGED, HELD, READY, REJECTED, STALE, activation, heartbeat, snapshot};
+use super::lies::{DIVERGED, HELD, LieCases, READY, REJECTED, STALE, activation, heartbeat, snapshot};
 
-pub fn tell(cases: &mut Cases<'_>) {
+pub fn tell(cases: &mut LieCases<'_>) {
     left_out(cases);
     false_tombstones(cases);
     checkpoints(cases);
@@ -13,7 +13,7 @@ pub fn tell(cases: &mut Cases<'_>) {
     beginnings(cases);
 }
 
-fn left_out(cases: &mut Cases<'_>) {
+fn left_out(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "omitted policy");
     let lie = cases.edit("all.snapshot.p4", "without its last policy", |m| drop(snapshot(m).bundles.pop()));
     cases.tell("all", kind, "left out of a snapshot", &[&lie], (held, DIVERGED, 1));
@@ -28,7 +28,7 @@ fn left_out(cases: &mut Cases<'_>) {
     cases.tell_at(clock, ("all", Some("p5")), kind, "a deactivation left out", &[&lie], then);
 }
 
-fn false_tombstones(cases: &mut Cases<'_>) {
+fn false_tombstones(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "false tombstone");
     let tombstone = "namespaces/default/policies/b".to_owned();
     let named = tombstone.clone();
@@ -50,7 +50,7 @@ fn false_tombstones(cases: &mut Cases<'_>) {
 }
 
 /// Snapshots without their checkpoint, or with that of another place.
-fn checkpoints(cases: &mut Cases<'_>) {
+fn checkpoints(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "snapshot without or with an older checkpoint");
     let lie = cases.edit("all.snapshot.p4", "without its checkpoint", |m| snapshot(m).checkpoint.clear());
     cases.tell("all", kind, "without one", &[&lie], (held, REJECTED, 1));
@@ -76,7 +76,7 @@ fn checkpoints(cases: &mut Cases<'_>) {
 }
 
 /// Heartbeats ahead of what is held, beside it, or of nothing.
-fn freshness(cases: &mut Cases<'_>) {
+fn freshness(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "heartbeat ahead");
     let streams = ["all.heartbeat.p4", "|", "all.heartbeat.p4"];
     cases.tell("all", kind, "of a later set, on each stream", &streams, (held, DIVERGED, 2));
@@ -98,7 +98,7 @@ fn freshness(cases: &mut Cases<'_>) {
 }
 
 /// The key statement of a rotation is dropped, changed, or an older one comes after it.
-fn keys(cases: &mut Cases<'_>) {
+fn keys(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some("p6"), "key statement");
     let clock = cases.recorded.clock;
     let mut tell = |name: &str, lie: &[&str], then: (Option<&str>, &str, usize)| {
@@ -116,7 +116,7 @@ fn keys(cases: &mut Cases<'_>) {
 }
 
 /// To a subscriber that holds nothing. An old state that has not expired is all that it can't know to be old.
-fn beginnings(cases: &mut Cases<'_>) {
+fn beginnings(cases: &mut LieCases<'_>) {
     let (clock, late, nothing) = (cases.recorded.clock, cases.recorded.late, ("all", None));
     let kind = "beginning";
     let old = ["all.snapshot.p1", "all.heartbeat.p1"];

@@ -11,8 +11,8 @@ use policyhub::client::{Client, pb};
 use serde_json::Value;
 use tonic::Streaming;
 
-use super::format::{InForce, Set, Vectors, path, written};
-use super::lies::{Cases, NEWEST};
+use super::format::{ExpectedSet, StreamVectors, VectorSet, path, written};
+use super::lies::{LieCases, NEWEST};
 use crate::harness::calls::{NAMESPACE, deactivate, publish, rollback_request, trust};
 use crate::harness::keys::{AT_ONCE, rotate};
 use crate::harness::signer::now;
@@ -25,20 +25,20 @@ const OTHER: &str = "namespaces/other";
 /// The filters of the subscribers, by the name that begins the names of their messages.
 const FILTERS: [(&str, &[&str]); 3] = [("all", &[]), ("a", &["a"]), ("ac", &["a", "c"])];
 
-type Stream = Streaming<pb::WatchActiveResponse>;
+type VectorStream = Streaming<pb::WatchActiveResponse>;
 
 /// What was heard so far.
 #[derive(Default)]
-pub struct Recorded {
+pub struct RecordedMessages {
     /// The parts of each message, by its name.
     pub messages: BTreeMap<String, Vec<pb::WatchActiveResponse>>,
-    pub sets: BTreeMap<String, Set>,
+    pub sets: BTreeMap<String, VectorSet>,
     /// The time of the first messages, and of the late ones.
     pub clock: i64,
     pub late: i64,
 }
 
-impl Recorded {
+impl RecordedMessages {
     /// Returns a message in one part: what a relay may make of several.
     pub fn message(&self, name: &str) -> pb::WatchActiveResponse {
         let parts = self.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
@@ -62,7 +62,7 @@ impl Recorded {
         whole
     }
 
-    async fn open(client: &Client, parent: &str, filter: &[&str]) -> Stream {
+    async fn open(client: &Client, parent: &str, filter: &[&str]) -> VectorStream {
         let request = pb::WatchActiveRequest {
             targets: vec![pb::WatchTarget {
                 parent: parent.to_owned(),
@@ -76,7 +76,7 @@ impl Recorded {
     }
 
     /// Keeps what comes up to a heartbeat of a revision, under names that end with a place.
-    async fn keep(&mut self, stream: &mut Stream, name: &str, place: &str, revision: i64) {
+    async fn keep(&mut self, stream: &mut VectorStream, name: &str, place: &str, revision: i64) {
         let mut parts = Vec::new();
         loop {
             let next = tokio::time::timeout(DEADLINE, stream.message()).await.expect("in time");
@@ -132,20 +132,20 @@ async fn activate(client: &Client, parent: &str, targets: &[(&str, i64)]) {
 }
 
 /// Returns the set of now, by what the server answers to GetActive.
-async fn set_of_now(client: &Client) -> Set {
+async fn set_of_now(client: &Client) -> VectorSet {
     let found = get_set(client).await;
     let cursor = found.cursor.expect("a cursor");
     let policies = found.bundles.into_iter().map(|bundle| {
         let at = bundle.activation.expect("an activation");
         let policy = bundle.name.split('/').nth(3).expect("a policy").to_owned();
         let (version, digest) = (bundle.version, bundle.digest);
-        (policy, InForce { version, digest, epoch: at.epoch, revision: at.revision })
+        (policy, ExpectedSet { version, digest, epoch: at.epoch, revision: at.revision })
     });
-    Set { epoch: cursor.epoch, revision: cursor.revision, policies: policies.collect() }
+    VectorSet { epoch: cursor.epoch, revision: cursor.revision, policies: policies.collect() }
 }
 
 /// A namespace whose policies have the same names.
-async fn other_namespace(client: &Client, recorded: &mut Recorded) {
+async fn other_namespace(client: &Client, recorded: &mut RecordedMessages) {
     let namespace = pb::CreateNamespaceRequest { namespace_id: "other".to_owned(), ..Default::default() };
     client.create_namespace(namespace).await.expect("a namespace");
     let draft = pb::DraftRequest {
@@ -163,11 +163,11 @@ async fn other_namespace(client: &Client, recorded: &mut Recorded) {
         let found = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
         found.head.expect("a head").revision
     };
-    let mut stream = Recorded::open(client, OTHER, &[]).await;
+    let mut stream = RecordedMessages::open(client, OTHER, &[]).await;
     recorded.keep(&mut stream, "other", "p0", head().await).await;
     activate(client, OTHER, &[("a", 1)]).await;
     recorded.keep(&mut stream, "other", "p1", head().await).await;
-    recorded.keep(&mut Recorded::open(client, OTHER, &[]).await, "other", "p1", head().await).await;
+    recorded.keep(&mut RecordedMessages::open(client, OTHER, &[]).await, "other", "p1", head().await).await;
 }
 
 /// What happens at the places, one after the other.
@@ -188,8 +188,8 @@ async fn step(client: &Client, place: usize) {
 }
 
 /// Returns a history from its beginning: streams that are open all the time, and those that begin at each place.
-async fn history(hub: &Hub, client: &Client) -> Recorded {
-    let mut recorded = Recorded::default();
+async fn history(hub: &Hub, client: &Client) -> RecordedMessages {
+    let mut recorded = RecordedMessages::default();
     for (policy, versions) in [("a", 3), ("b", 2), ("c", 1)] {
         for version in 1..=versions {
             publish(client, policy, &format!("{policy}: {version}")).await;
@@ -197,7 +197,7 @@ async fn history(hub: &Hub, client: &Client) -> Recorded {
     }
     let mut open = Vec::new();
     for (name, filter) in FILTERS {
-        open.push((name, Recorded::open(client, NAMESPACE, filter).await));
+        open.push((name, RecordedMessages::open(client, NAMESPACE, filter).await));
     }
     for place in 0..=7 {
         step(client, place).await;
@@ -206,7 +206,7 @@ async fn history(hub: &Hub, client: &Client) -> Recorded {
             recorded.keep(stream, name, &place, set.revision).await;
         }
         for (name, filter) in FILTERS {
-            let mut stream = Recorded::open(client, NAMESPACE, filter).await;
+            let mut stream = RecordedMessages::open(client, NAMESPACE, filter).await;
             recorded.keep(&mut stream, name, &place, set.revision).await;
         }
         recorded.sets.insert(place, set);
@@ -224,8 +224,8 @@ async fn history(hub: &Hub, client: &Client) -> Recorded {
     recorded.late = now() + LATER_SECONDS;
     let set = set_of_now(client).await;
     for (name, filter) in FILTERS {
-        let late = async |recorded: &mut Recorded| {
-            let mut stream = Recorded::open(client, NAMESPACE, filter).await;
+        let late = async |recorded: &mut RecordedMessages| {
+            let mut stream = RecordedMessages::open(client, NAMESPACE, filter).await;
             recorded.keep(&mut stream, name, "late", set.revision).await;
         };
         // Until the server made a checkpoint by its new clock.
@@ -237,7 +237,7 @@ async fn history(hub: &Hub, client: &Client) -> Recorded {
     recorded
 }
 
-fn is_late(recorded: &Recorded, name: &str) -> bool {
+fn is_late(recorded: &RecordedMessages, name: &str) -> bool {
     let checkpoints = ["snapshot", "heartbeat"].map(|kind| {
         let message = recorded.messages.get(&format!("{name}.{kind}.late"))?.last()?.message.as_ref()?;
         match message {
@@ -267,8 +267,8 @@ async fn records() {
     let client = hub.client().await;
     let trust = trust(&client).await;
     let recorded = history(&hub, &client).await;
-    let (cases, made) = Cases::of(&recorded);
-    let vectors = Vectors {
+    let (cases, made) = LieCases::of(&recorded);
+    let vectors = StreamVectors {
         store: trust.store,
         pins: trust.keys.to_jwks(),
         sets: recorded.sets.clone(),

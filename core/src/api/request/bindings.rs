@@ -2,8 +2,8 @@
 
 use super::collect_errors::collect_errors;
 use super::fields::namespace;
-use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::filter::{ListQuery, parse_asked};
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::domain::access::Role;
 use crate::domain::binding::{BindingName, RoleBinding, parse_member, parse_scope, scope};
@@ -54,10 +54,10 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_denials(
     request: &pb::ListDenialsRequest,
-) -> Result<(NamespaceId, List, PageRequest<String>, DenialFilter)> {
+) -> Result<(NamespaceId, ListIdentity, PageRequest<String>, DenialFilter)> {
     let wanted = parse_asked(&DENIALS, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListDenials", namespace.as_str(), &key]);
+    let (namespace, ListQuery { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListDenials", namespace.as_str(), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page, DenialFilter::new(filter)))
 }
@@ -68,10 +68,10 @@ pub fn list_denials(
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_role_bindings(
     request: &pb::ListRoleBindingsRequest,
-) -> Result<(NamespaceId, List, PageRequest<String>, Filter<RoleBinding>)> {
+) -> Result<(NamespaceId, ListIdentity, PageRequest<String>, Filter<RoleBinding>)> {
     let wanted = parse_asked(&BINDINGS, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = collect_errors(parse_scope("parent", &request.parent), wanted)?;
-    let list = List::new(["ListRoleBindings", &scope(&namespace), &key]);
+    let (namespace, ListQuery { filter, key, .. }) = collect_errors(parse_scope("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListRoleBindings", &scope(&namespace), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page, filter))
 }

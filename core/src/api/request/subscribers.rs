@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::collect_errors::collect_errors;
 use super::fields::namespace;
 use super::sync::optional_position;
-use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::filter::{ListQuery, parse_asked};
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::domain::command::PageRequest;
 use crate::domain::digest::Digest;
@@ -77,10 +77,10 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<StatusReport> {
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_subscribers(
     request: &pb::ListSubscribersRequest,
-) -> Result<(NamespaceId, List, PageRequest<SubscriberId>, Filter<SeenSubscriber>)> {
+) -> Result<(NamespaceId, ListIdentity, PageRequest<SubscriberId>, Filter<SeenSubscriber>)> {
     let wanted = parse_asked(&SUBSCRIBERS, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListSubscribers", &request.parent, &key]);
+    let (namespace, ListQuery { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListSubscribers", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;
     Ok((namespace, list, page, filter))
 }

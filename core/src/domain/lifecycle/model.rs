@@ -18,10 +18,10 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 pub(super) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
-use self::operation::{Answer, Operation, Rests, operation};
+use self::operation::{ModelAnswer, ModelOperation, Rests, operation};
 use self::reference::Reference;
 use self::separation::SeparationObserver;
-use self::world::World;
+use self::world::ModelWorld;
 use super::super::error::Reason;
 
 const STEPS_MAX: usize = 80;
@@ -52,18 +52,18 @@ const REFUSALS: [Reason; 19] = [
 /// Both sides, and who watches them.
 #[derive(Debug)]
 struct Trial {
-    world: World,
+    world: ModelWorld,
     reference: Reference,
     observer: SeparationObserver,
 }
 
 impl Trial {
     fn new() -> Self {
-        Self { world: World::new(), reference: Reference::new(), observer: SeparationObserver::default() }
+        Self { world: ModelWorld::new(), reference: Reference::new(), observer: SeparationObserver::default() }
     }
 
     /// Does one operation in both, compares, and says what came of it.
-    fn step(&mut self, operation: &Operation) -> Result<Answer, Reason> {
+    fn step(&mut self, operation: &ModelOperation) -> Result<ModelAnswer, Reason> {
         let operation = &operation.clone().aimed(&self.reference.lines);
         let before = self.world.clone();
         let answer = self.world.apply(operation);
@@ -97,7 +97,7 @@ proptest! {
 }
 
 /// Returns what was accepted, by the words of `VERBS`.
-fn verbs(operation: &Operation, answer: &Answer) -> Vec<&'static str> {
+fn verbs(operation: &ModelOperation, answer: &ModelAnswer) -> Vec<&'static str> {
     let basis = answer.basis.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
         true => "break glass",
         false => "publish what was approved",

@@ -9,7 +9,7 @@ mod line;
 
 use std::collections::BTreeMap;
 
-use self::line::{Line, draft_of, settings_of};
+use self::line::{PolicyReplay, draft_of, settings_of};
 use super::super::command;
 use super::super::error::{Error, Result};
 use super::super::event::{EventKind, Payload, PointerChange, VersionChange};
@@ -24,7 +24,7 @@ use super::{
 /// Holds what the log of a namespace says so far.
 #[derive(Debug, Default)]
 pub struct Replay {
-    lines: BTreeMap<PolicyId, Line>,
+    lines: BTreeMap<PolicyId, PolicyReplay>,
     /// The last revision that changed a role binding.
     access_revision: i64,
 }
@@ -51,11 +51,11 @@ impl Replay {
         allowed.map_err(words)
     }
 
-    fn line(&self, policy: &PolicyId) -> Result<&Line> {
+    fn line(&self, policy: &PolicyId) -> Result<&PolicyReplay> {
         self.lines.get(policy).ok_or_else(|| broken(format!("it is about the policy {policy}, which no event made")))
     }
 
-    fn version(&self, change: &VersionChange) -> Result<(&Line, &Version)> {
+    fn version(&self, change: &VersionChange) -> Result<(&PolicyReplay, &Version)> {
         let line = self.line(&change.policy)?;
         let version = line.versions.get(&change.version);
         let version = version.ok_or_else(|| broken(format!("no event drafted {}", name_of(change))))?;
@@ -113,7 +113,7 @@ impl Replay {
     }
 
     /// Returns the one version that an event changes.
-    fn one<'a>(&self, payload: &'a Payload, state: VersionState) -> Result<(&'a VersionChange, &Line)> {
+    fn one<'a>(&self, payload: &'a Payload, state: VersionState) -> Result<(&'a VersionChange, &PolicyReplay)> {
         match payload.versions.as_slice() {
             [change] if change.state == state && payload.policy.as_ref() == Some(&change.policy) => {
                 if payload.kind != EventKind::Activate && payload.kind != EventKind::BreakGlass {
@@ -134,7 +134,7 @@ impl Replay {
             Some(_) if payload.settings.is_some() => return Err(broken("it makes a policy that there is")),
             Some(line) => line,
             None if payload.settings.is_some() => {
-                fresh = Line::new(payload, policy);
+                fresh = PolicyReplay::new(payload, policy);
                 &fresh
             }
             None => return Err(broken(format!("no event made the policy {policy}"))),
@@ -315,7 +315,7 @@ impl Replay {
     fn apply(&mut self, payload: &Payload) {
         self.access_revision = payload.access_revision;
         if let (Some(policy), Some(_)) = (&payload.policy, &payload.settings) {
-            let made = Line::new(payload, policy);
+            let made = PolicyReplay::new(payload, policy);
             let line = self.lines.entry(policy.clone()).or_insert(made);
             if payload.kind == EventKind::UpdatePolicy {
                 line.policy.settings = settings_of(payload);
@@ -323,19 +323,21 @@ impl Replay {
             }
         }
         for imported in &payload.imported {
-            self.lines.insert(imported.policy.clone(), Line::imported(payload, imported));
+            self.lines.insert(imported.policy.clone(), PolicyReplay::imported(payload, imported));
         }
         if payload.kind == EventKind::ImportNamespace {
             // What an event from before it carried settings brought: the policy is there, and not known.
             for row in payload.rows.iter().filter(|row| row.table == "policies") {
                 if let Ok(policy) = PolicyId::parse("policy", &row.key) {
-                    self.lines.entry(policy.clone()).or_insert_with(|| Line::unknown(payload, &policy));
+                    self.lines.entry(policy.clone()).or_insert_with(|| PolicyReplay::unknown(payload, &policy));
                 }
             }
         }
         for change in &payload.versions {
-            let line =
-                self.lines.entry(change.policy.clone()).or_insert_with(|| Line::unknown(payload, &change.policy));
+            let line = self
+                .lines
+                .entry(change.policy.clone())
+                .or_insert_with(|| PolicyReplay::unknown(payload, &change.policy));
             line.change(payload, change);
         }
         for moved in &payload.changes {

@@ -27,7 +27,7 @@ pub(super) enum ProofPart {
 
 /// Says where a part stands in the tree: the bits on the way to it. Bits beyond `depth` are 0.
 #[derive(Debug, Default)]
-pub(super) struct Position {
+pub(super) struct ProofPosition {
     pub(super) path: Hash,
     depth: usize,
 }
@@ -45,12 +45,12 @@ struct ReadSubtree {
 /// nothing is proven before that is compared.
 pub(super) fn walk(
     proof: &[u8],
-    mut visit: impl FnMut(&Position, &ProofPart) -> Result<(), SetProofError>,
+    mut visit: impl FnMut(&ProofPosition, &ProofPart) -> Result<(), SetProofError>,
 ) -> Result<Hash, SetProofError> {
     if proof.len() > SET_PROOF_MAX_BYTES {
         return Err(SetProofError::TooLarge);
     }
-    let (mut rest, mut position) = (proof, Position::default());
+    let (mut rest, mut position) = (proof, ProofPosition::default());
     // One entry for each node on the way down, with its left subtree once that has been read.
     let mut open: Vec<Option<ReadSubtree>> = Vec::new();
     for _ in 0..SET_PROOF_PARTS_MAX {
@@ -115,7 +115,7 @@ fn read_hash(rest: &mut &[u8]) -> Result<Hash, SetProofError> {
     Ok(*hash)
 }
 
-impl Position {
+impl ProofPosition {
     /// Returns whether the way to a key leads through here.
     pub(super) fn is_on_way_to(&self, key: &Hash) -> bool {
         let mut pairs = self.path.iter().zip(key).enumerate();

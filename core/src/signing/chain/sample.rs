@@ -22,7 +22,7 @@ use crate::signing::{
 };
 
 /// The log, and what it was made with.
-pub struct Sample {
+pub struct SampleLog {
     /// Holds what a verifier knows.
     pub trust: LogTrust,
     /// Says whose log it is.
@@ -53,7 +53,7 @@ pub fn policy(id: &str) -> PolicyId {
     PolicyId::parse("policy", id).expect("an id")
 }
 
-impl Sample {
+impl SampleLog {
     /// Returns an empty log.
     pub fn empty(namespace: &str) -> Self {
         let (key, seal_key) = (private(), private());

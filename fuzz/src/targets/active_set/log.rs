@@ -49,11 +49,11 @@ pub static STRANGE: LazyLock<Log> = LazyLock::new(|| Log::signed(&STRANGER));
 pub static FILTER: LazyLock<BTreeSet<PolicyId>> = LazyLock::new(|| ["a", "c"].map(policy_id).into());
 
 /// Versions in force, by policy.
-pub type State = BTreeMap<String, i64>;
+pub type LogState = BTreeMap<String, i64>;
 
 /// The messages of each revision, the first at 1, and what was in force.
 pub struct Log {
-    states: Vec<State>,
+    states: Vec<LogState>,
     messages: Vec<[pb::WatchActiveResponse; 4]>,
 }
 
@@ -64,8 +64,8 @@ pub fn content(policy: &str, version: i64) -> Vec<u8> {
 
 impl Log {
     /// Returns what was in force at a place; nothing at places that never were.
-    pub fn at(&self, place: Cursor) -> &State {
-        static NOTHING: State = State::new();
+    pub fn at(&self, place: Cursor) -> &LogState {
+        static NOTHING: LogState = LogState::new();
         let revision = usize::try_from(place.revision).unwrap_or(usize::MAX);
         self.states.get(revision).filter(|_| place.epoch == EPOCH || revision == 0).unwrap_or(&NOTHING)
     }
@@ -76,8 +76,8 @@ impl Log {
     }
 
     fn signed(key: &PrivateKey) -> Self {
-        let server = Server { key };
-        let (mut states, mut messages) = (vec![State::new()], Vec::new());
+        let server = FuzzServer { key };
+        let (mut states, mut messages) = (vec![LogState::new()], Vec::new());
         // The revision that last moved each policy.
         let mut moved: BTreeMap<&str, i64> = BTreeMap::new();
         let mut tree = ActiveSetTree::new();
@@ -113,7 +113,7 @@ impl Log {
     }
 }
 
-struct Server<'a> {
+struct FuzzServer<'a> {
     key: &'a PrivateKey,
 }
 
@@ -133,12 +133,12 @@ fn wrapped(message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message), ..Default::default() }
 }
 
-impl Server<'_> {
+impl FuzzServer<'_> {
     fn sign(&self, typ: &str, payload: policyhub::domain::Result<Vec<u8>>) -> String {
         jws::sign(typ, &payload.expect("bytes"), self.key).expect("a token")
     }
 
-    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &State, after: &ActiveSetTree) -> String {
+    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &LogState, after: &ActiveSetTree) -> String {
         let changes = moves.iter().map(|(policy, version)| StatementChange {
             policy: policy_id(policy),
             version: *version,
@@ -230,7 +230,7 @@ impl Server<'_> {
     fn snapshot(
         &self,
         revision: i64,
-        (state, tree): (&State, &ActiveSetTree),
+        (state, tree): (&LogState, &ActiveSetTree),
         moved: &BTreeMap<&str, i64>,
     ) -> pb::WatchActiveResponse {
         let bundles = state.iter().map(|(policy, version)| {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use super::super::super::error::Result;
 use super::super::super::version::VersionState;
-use super::operation::{Answer, Operation};
-use super::world::{PolicyRows, World};
+use super::operation::{ModelAnswer, ModelOperation};
+use super::world::{ModelWorld, PolicyRows};
 
 /// Compares the world before and after an operation.
-pub(super) fn check(before: &World, after: &World, operation: &Operation, answer: &Result<Answer>) {
+pub(super) fn check(before: &ModelWorld, after: &ModelWorld, operation: &ModelOperation, answer: &Result<ModelAnswer>) {
     match answer {
         Ok(answer) if answer.wrote => assert_eq!(after.revision, before.revision + 1, "one change, one event"),
         _ => {
-            let later = World { now: after.now, ..before.clone() };
+            let later = ModelWorld { now: after.now, ..before.clone() };
             assert_eq!(after, &later, "nothing was accepted, so nothing but the time changed");
         }
     }
@@ -23,7 +23,7 @@ pub(super) fn check(before: &World, after: &World, operation: &Operation, answer
         only_published_is_active(new);
     }
     pointers_are_chained(after);
-    if let (Operation::Draft { policy, .. }, Ok(Answer { wrote: true, .. })) = (operation, answer) {
+    if let (ModelOperation::Draft { policy, .. }, Ok(ModelAnswer { wrote: true, .. })) = (operation, answer) {
         drafts_are_bounded(&after.policies[*policy]);
     }
 }
@@ -69,7 +69,7 @@ fn only_published_is_active(rows: &PolicyRows) {
 }
 
 /// Checks that the log alone says where every pointer is, and each move where it came from.
-fn pointers_are_chained(world: &World) {
+fn pointers_are_chained(world: &ModelWorld) {
     for (policy, rows) in world.policies.iter().enumerate() {
         let mut pointer = 0;
         for change in world.moves_of(policy) {

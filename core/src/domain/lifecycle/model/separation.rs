@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use super::super::super::error::Result;
 use super::super::super::version::{Version, VersionState};
 use super::fixtures::{content_of, index_of};
-use super::operation::{Answer, Operation, POLICIES, Publish};
-use super::world::World;
+use super::operation::{ModelAnswer, ModelOperation, POLICIES, PublishOperation};
+use super::world::ModelWorld;
 
 /// After so many waits an approval is too old.
 const WAITS: usize = 3;
@@ -32,7 +32,13 @@ pub(super) struct SeparationObserver {
 
 impl SeparationObserver {
     /// Takes note of an operation, and objects.
-    pub(super) fn see(&mut self, before: &World, after: &World, operation: &Operation, answer: &Result<Answer>) {
+    pub(super) fn see(
+        &mut self,
+        before: &ModelWorld,
+        after: &ModelWorld,
+        operation: &ModelOperation,
+        answer: &Result<ModelAnswer>,
+    ) {
         if answer.is_err() {
             return;
         }
@@ -45,9 +51,9 @@ impl SeparationObserver {
             }
         }
         match operation {
-            Operation::Settings { policy, .. } => self.approvals.retain(|seen| seen.policy != *policy),
-            Operation::Wait => self.approvals.iter_mut().for_each(|seen| seen.waits += 1),
-            Operation::Approve { policy, version, reviewed, approver } => {
+            ModelOperation::Settings { policy, .. } => self.approvals.retain(|seen| seen.policy != *policy),
+            ModelOperation::Wait => self.approvals.iter_mut().for_each(|seen| seen.waits += 1),
+            ModelOperation::Approve { policy, version, reviewed, approver } => {
                 let content = content_of(&after.policies[*policy].versions[version].digest);
                 assert!(reviewed.is_none_or(|reviewed| reviewed == content), "approved without having been seen");
                 let (policy, version, approver) = (*policy, *version, *approver);
@@ -57,7 +63,7 @@ impl SeparationObserver {
         }
     }
 
-    fn may_be_published(&self, world: &World, policy: usize, version: &Version, operation: &Operation) {
+    fn may_be_published(&self, world: &ModelWorld, policy: usize, version: &Version, operation: &ModelOperation) {
         let required = world.policies[policy].policy.settings.required_approvals as usize;
         let (author, content) = (index_of(&version.author), content_of(&version.digest));
         let counts = |seen: &&SeenApproval| {
@@ -65,7 +71,8 @@ impl SeparationObserver {
         };
         let people: BTreeSet<usize> = self.approvals.iter().filter(counts).map(|seen| seen.approver).collect();
         let others = people.len() - usize::from(people.contains(&author));
-        let broke_glass = matches!(operation, Operation::Publish(Publish { break_glass: true, reasoned: true, .. }));
+        let broke_glass =
+            matches!(operation, ModelOperation::Publish(PublishOperation { break_glass: true, reasoned: true, .. }));
         assert!(others >= required || broke_glass, "{others} of {required} approved what {operation:?} published");
     }
 }

@@ -26,7 +26,8 @@ use super::fixtures::{
     published, version_name,
 };
 use super::operation::{
-    Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Rests, Row, Settings,
+    Aim, BAD, LABELS, LAX, ModelAnswer, ModelMove, ModelOperation, ModelPolicy, ModelRow, ModelSettings, POLICIES,
+    PublishOperation, Rests,
 };
 
 /// Returns the etag that a version has after it was written so often: the current one by the current number alone.
@@ -54,7 +55,7 @@ enum How {
 
 /// A namespace. `revision` counts accepted changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct World {
+pub(super) struct ModelWorld {
     pub(super) policies: Vec<PolicyRows>,
     pub(super) pointer_log: Vec<PointerChange>,
     pub(super) revision: i64,
@@ -119,7 +120,7 @@ impl PolicyRows {
     }
 }
 
-impl World {
+impl ModelWorld {
     pub(super) fn new() -> Self {
         let (versions, approvals, moves) = Default::default();
         let empty = PolicyRows { policy: new_policy(0), versions, approvals, moves };
@@ -128,8 +129,8 @@ impl World {
     }
 
     /// Returns what the reference can be compared with.
-    pub(super) fn picture(&self) -> Vec<Line> {
-        let row = |rows: &PolicyRows, version: &Version| Row {
+    pub(super) fn picture(&self) -> Vec<ModelPolicy> {
+        let row = |rows: &PolicyRows, version: &Version| ModelRow {
             state: version.state,
             label: version.label.as_ref().and_then(|label| LABELS.iter().position(|text| *text == label.to_string())),
             content: content_of(&version.digest),
@@ -143,8 +144,8 @@ impl World {
                 self.now,
             )),
         };
-        let line = |(policy, rows): (usize, &PolicyRows)| Line {
-            settings: Settings {
+        let line = |(policy, rows): (usize, &PolicyRows)| ModelPolicy {
+            settings: ModelSettings {
                 max_open_drafts: rows.policy.settings.max_open_drafts,
                 allow_backport: rows.policy.settings.allow_backport,
                 strict: !rows.policy.settings.json_schema.is_empty(),
@@ -164,30 +165,30 @@ impl World {
     }
 
     /// Does one operation.
-    pub(super) fn apply(&mut self, operation: &Operation) -> Result<Answer> {
+    pub(super) fn apply(&mut self, operation: &ModelOperation) -> Result<ModelAnswer> {
         let answer = match operation.clone() {
-            Operation::Settings { policy, settings } => {
+            ModelOperation::Settings { policy, settings } => {
                 self.policies[policy].policy.edits += 1;
                 let changed = &mut self.policies[policy].policy.settings;
                 changed.max_open_drafts = settings.max_open_drafts;
                 changed.allow_backport = settings.allow_backport;
                 changed.json_schema = if settings.strict { "{}".to_owned() } else { String::new() };
                 changed.required_approvals = settings.required_approvals;
-                Answer { wrote: true, ..Answer::default() }
+                ModelAnswer { wrote: true, ..ModelAnswer::default() }
             }
-            Operation::Draft { policy, label, content, base, author, supersede_staged } => {
+            ModelOperation::Draft { policy, label, content, base, author, supersede_staged } => {
                 self.draft(policy, label, (content, author), base, supersede_staged)?
             }
-            Operation::Abandon { policy, version, etag } => {
+            ModelOperation::Abandon { policy, version, etag } => {
                 let version = self.policies[policy].version(version)?.clone();
                 lifecycle::abandon(&version, etag_after(&version, etag).as_ref())?;
                 self.end(policy, version, VersionState::Abandoned)
             }
-            Operation::Stage { policy, version, etag } => self.stage(policy, version, etag)?,
-            Operation::Approve { policy, version, reviewed, approver } => {
+            ModelOperation::Stage { policy, version, etag } => self.stage(policy, version, etag)?,
+            ModelOperation::Approve { policy, version, reviewed, approver } => {
                 self.approve(policy, version, reviewed, approver)?
             }
-            Operation::Reject { policy, version, reviewed, reasoned } => {
+            ModelOperation::Reject { policy, version, reviewed, reasoned } => {
                 let reason = reason(reasoned);
                 lifecycle::check_reason(&reason)?;
                 let version = self.policies[policy].version(version)?.clone();
@@ -196,33 +197,33 @@ impl World {
                 lifecycle::reject(&version, &command::RejectVersion { version: name, digest, reason })?;
                 self.end(policy, version, VersionState::Rejected)
             }
-            Operation::Wait => {
+            ModelOperation::Wait => {
                 self.now.0 += APPROVAL_TTL_SECONDS * 1_000_000 / 3;
-                Answer::default()
+                ModelAnswer::default()
             }
-            Operation::Publish(asked) => self.publish(&asked)?,
-            Operation::Activate { targets, reasoned } => self.activate(&targets, reason(reasoned))?,
-            Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
+            ModelOperation::Publish(asked) => self.publish(&asked)?,
+            ModelOperation::Activate { targets, reasoned } => self.activate(&targets, reason(reasoned))?,
+            ModelOperation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
                 lifecycle::check_reason(&reason(reasoned))?;
                 self.rollback(policy, version, copy_forward, skip_validation)?
             }
-            Operation::Deactivate { policy, expected_active, reasoned } => {
+            ModelOperation::Deactivate { policy, expected_active, reasoned } => {
                 lifecycle::check_reason(&reason(reasoned))?;
                 let change = lifecycle::deactivate(&self.policies[policy].policy, expected_active)?;
-                Answer { wrote: true, moved: self.record(vec![change], How::Activated), ..Answer::default() }
+                ModelAnswer { wrote: true, moved: self.record(vec![change], How::Activated), ..ModelAnswer::default() }
             }
         };
         self.revision += i64::from(answer.wrote);
         Ok(answer)
     }
 
-    fn end(&mut self, policy: usize, version: Version, state: VersionState) -> Answer {
+    fn end(&mut self, policy: usize, version: Version, state: VersionState) -> ModelAnswer {
         let (number, edits) = (version.number, version.edits + 1);
         self.policies[policy].update(Version { state, edits, ..version });
-        Answer { version: Some(number), wrote: true, ..Answer::default() }
+        ModelAnswer { version: Some(number), wrote: true, ..ModelAnswer::default() }
     }
 
-    fn approve(&mut self, policy: usize, number: i64, reviewed: Option<u8>, approver: usize) -> Result<Answer> {
+    fn approve(&mut self, policy: usize, number: i64, reviewed: Option<u8>, approver: usize) -> Result<ModelAnswer> {
         let rows = &mut self.policies[policy];
         let (version, approver) = (rows.version(number)?, person(approver));
         let digest = reviewed.map_or_else(|| version.digest.clone(), digest);
@@ -240,7 +241,7 @@ impl World {
         };
         let approval = lifecycle::approve(facts, &request)?;
         rows.approvals.insert((number, approver), approval);
-        Ok(Answer { version: Some(number), wrote: true, ..Answer::default() })
+        Ok(ModelAnswer { version: Some(number), wrote: true, ..ModelAnswer::default() })
     }
 
     fn draft(
@@ -250,7 +251,7 @@ impl World {
         (content, author): (u8, usize),
         base_version: i64,
         supersede_staged: bool,
-    ) -> Result<Answer> {
+    ) -> Result<ModelAnswer> {
         let rows = &mut self.policies[policy];
         let label = label.map(super::fixtures::label);
         let request = command::Draft {
@@ -271,7 +272,7 @@ impl World {
         let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
             DraftDecision::Existing => {
                 let version = holder.map(|version| version.number);
-                return Ok(Answer { version, ..Answer::default() });
+                return Ok(ModelAnswer { version, ..ModelAnswer::default() });
             }
             DraftDecision::New { number, superseded } => (number, superseded),
         };
@@ -282,10 +283,10 @@ impl World {
         }
         let version = new_version(rows.policy.name.clone(), number, label, digest(content));
         rows.insert(Version { base_version, author: person(author), ..version });
-        Ok(Answer { version: Some(number), wrote: true, ..Answer::default() })
+        Ok(ModelAnswer { version: Some(number), wrote: true, ..ModelAnswer::default() })
     }
 
-    fn stage(&mut self, policy: usize, version: Option<i64>, etag: Option<i64>) -> Result<Answer> {
+    fn stage(&mut self, policy: usize, version: Option<i64>, etag: Option<i64>) -> Result<ModelAnswer> {
         let rows = &mut self.policies[policy];
         let version = rows.meant(version)?;
         let report = rows.report(&version, version.label.as_ref());
@@ -295,10 +296,10 @@ impl World {
             let edits = version.edits + 1;
             rows.update(Version { state: VersionState::Staged, edits, stage_time: Some(Micros(1)), ..version });
         }
-        Ok(Answer { version: Some(number), wrote, ..Answer::default() })
+        Ok(ModelAnswer { version: Some(number), wrote, ..ModelAnswer::default() })
     }
 
-    fn publish(&mut self, asked: &Publish) -> Result<Answer> {
+    fn publish(&mut self, asked: &PublishOperation) -> Result<ModelAnswer> {
         if asked.activate || asked.break_glass {
             lifecycle::check_reason(&reason(asked.reasoned))?;
         }
@@ -317,10 +318,10 @@ impl World {
         let number = version.number;
         rows.update(version);
         let basis = needs_some.then_some(Rests { approvers: approvers(&approvals), broke_glass });
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Activated), basis })
+        Ok(ModelAnswer { version: Some(number), wrote: true, moved: self.record(changes, How::Activated), basis })
     }
 
-    fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
+    fn activate(&mut self, aims: &[Aim], reason: String) -> Result<ModelAnswer> {
         let target = |aim: &Aim| command::ActivationTarget {
             policy: policy_name(aim.policy).policy,
             to: if aim.version == 0 { PointerTarget::None } else { PointerTarget::Number(aim.version) },
@@ -337,10 +338,16 @@ impl World {
         };
         let facts = aims.iter().map(facts).collect::<Result<Vec<_>>>()?;
         let changes = lifecycle::activate(&request.targets, &facts)?;
-        Ok(Answer { wrote: true, moved: self.record(changes, How::Activated), ..Answer::default() })
+        Ok(ModelAnswer { wrote: true, moved: self.record(changes, How::Activated), ..ModelAnswer::default() })
     }
 
-    fn rollback(&mut self, policy: usize, named: i64, copy_forward: bool, skip_validation: bool) -> Result<Answer> {
+    fn rollback(
+        &mut self,
+        policy: usize,
+        named: i64,
+        copy_forward: bool,
+        skip_validation: bool,
+    ) -> Result<ModelAnswer> {
         let rows = &self.policies[policy];
         let number = match named {
             0 => {
@@ -355,7 +362,7 @@ impl World {
         let change = lifecycle::rollback(&rows.policy, &version, report.as_ref())?;
         if !copy_forward {
             let moved = self.record(vec![change], How::RolledBack);
-            return Ok(Answer { version: Some(number), wrote: true, moved, ..Answer::default() });
+            return Ok(ModelAnswer { version: Some(number), wrote: true, moved, ..ModelAnswer::default() });
         }
         lifecycle::check_copy(&rows.policy, &version)?;
         let copy = Version {
@@ -369,10 +376,15 @@ impl World {
         let (number, copy) = (copy.number, published(copy));
         let changes = point_to(&rows.policy, &copy)?;
         self.policies[policy].insert(copy);
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Copied), ..Answer::default() })
+        Ok(ModelAnswer {
+            version: Some(number),
+            wrote: true,
+            moved: self.record(changes, How::Copied),
+            ..ModelAnswer::default()
+        })
     }
 
-    fn record(&mut self, changes: Vec<PointerChange>, how: How) -> Vec<Moved> {
+    fn record(&mut self, changes: Vec<PointerChange>, how: How) -> Vec<ModelMove> {
         let mut moved = Vec::new();
         for change in changes {
             let policy = (0..POLICIES).find(|index| policy_name(*index).policy == change.policy).unwrap();
@@ -384,7 +396,7 @@ impl World {
                 is_copy: how == How::Copied,
             });
             let content = change.digest.as_ref().map(content_of);
-            moved.push(Moved { policy, version: change.version, content, previous: change.previous });
+            moved.push(ModelMove { policy, version: change.version, content, previous: change.previous });
             self.pointer_log.push(change);
         }
         moved

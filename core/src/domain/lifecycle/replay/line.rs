@@ -12,7 +12,7 @@ use super::super::super::version::{Version, VersionState};
 
 /// A policy and its versions.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct PolicyReplay {
     pub(super) policy: Policy,
     /// Says whether its settings are known. Those of policies that were imported before events carried them are not.
     pub(super) is_known: bool,
@@ -23,7 +23,7 @@ pub(super) struct Line {
     pub(super) were_active: BTreeSet<i64>,
 }
 
-impl Line {
+impl PolicyReplay {
     fn with(policy: Policy, is_known: bool) -> Self {
         let (versions, approvals, were_active) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         Self { policy, is_known, versions, approvals, were_active }
