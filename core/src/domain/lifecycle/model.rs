@@ -7,6 +7,7 @@
 mod fixtures;
 mod invariants;
 mod operation;
+mod policy_rows;
 mod reference;
 mod separation;
 mod worked_states;

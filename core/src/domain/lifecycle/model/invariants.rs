@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::super::super::error::Result;
 use super::super::super::version::VersionState;
 use super::operation::{ModelAnswer, ModelOperation};
-use super::world::{ModelWorld, PolicyRows};
+use super::policy_rows::PolicyRows;
+use super::world::ModelWorld;
 
 /// Compares the world before and after an operation.
 pub(super) fn check(before: &ModelWorld, after: &ModelWorld, operation: &ModelOperation, answer: &Result<ModelAnswer>) {

@@ -2,8 +2,6 @@
 //!
 //! Decides nothing itself. Facts are gathered and decisions written down exactly as the use cases do it.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::super::super::approval::Approval;
@@ -11,10 +9,7 @@ use super::super::super::command::{self, PointerTarget};
 use super::super::super::error::{Error, Reason, Result};
 use super::super::super::etag::Etag;
 use super::super::super::event::PointerChange;
-use super::super::super::label::Label;
 use super::super::super::limits::APPROVAL_TTL_SECONDS;
-use super::super::super::policy::Policy;
-use super::super::super::report::{Check, CheckFinding, CheckResult, Report};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
 use super::super::{
@@ -26,23 +21,14 @@ use super::fixtures::{
     published, version_name,
 };
 use super::operation::{
-    Aim, BAD, LABELS, LAX, ModelAnswer, ModelMove, ModelOperation, ModelPolicy, ModelRow, ModelSettings, POLICIES,
+    Aim, LABELS, ModelAnswer, ModelMove, ModelOperation, ModelPolicy, ModelRow, ModelSettings, POLICIES,
     PublishOperation, Rests,
 };
+use super::policy_rows::PolicyRows;
 
 /// Returns the etag that a version has after it was written so often: the current one by the current number alone.
 fn etag_after(version: &Version, edits: Option<i64>) -> Option<Etag> {
     edits.map(|edits| Version { edits, ..version.clone() }.etag())
-}
-
-/// A policy with its rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PolicyRows {
-    pub(super) policy: Policy,
-    pub(super) versions: BTreeMap<i64, Version>,
-    /// Holds approvals by version and approver, as the table has them.
-    approvals: BTreeMap<(i64, String), Approval>,
-    moves: Vec<PointerMove>,
 }
 
 /// Says how a pointer moved.
@@ -66,65 +52,9 @@ fn reason(reasoned: bool) -> String {
     if reasoned { "because".to_owned() } else { " ".to_owned() }
 }
 
-impl PolicyRows {
-    fn version(&self, number: i64) -> Result<&Version> {
-        self.versions.get(&number).ok_or_else(|| Error::new(Reason::VersionNotFound, "absent"))
-    }
-
-    fn open(&self) -> Vec<Version> {
-        self.versions.values().filter(|version| version.state.is_open()).cloned().collect()
-    }
-
-    fn meant(&self, version: Option<i64>) -> Result<Version> {
-        match version {
-            Some(number) => self.version(number).cloned(),
-            None => lifecycle::resolve_open(&self.policy, &self.open()).cloned(),
-        }
-    }
-
-    fn approvals_of(&self, version: i64) -> Vec<Approval> {
-        let of_version = self.approvals.iter().filter(|((number, _), _)| *number == version);
-        of_version.map(|(_, approval)| approval.clone()).collect()
-    }
-
-    /// Runs the checks of today. A rollback gives no label, because the label was accepted before.
-    fn report(&self, version: &Version, label: Option<&Label>) -> Report {
-        let is_strict = !self.policy.settings.json_schema.is_empty();
-        let content = content_of(&version.digest);
-        let content_passes = content != BAD && (content != LAX || !is_strict);
-        let label_passes = label.is_none_or(|label| {
-            let mut published = self.versions.values().filter(|other| other.state == VersionState::Published);
-            self.policy.settings.allow_backport
-                || published.all(|other| other.label.as_ref().is_none_or(|other| label.is_higher_than(other)))
-        });
-        let check = |id, passes| {
-            let result = if passes { CheckResult::Passed } else { CheckResult::Failed };
-            Check::of(id, result, vec![CheckFinding::new(result.severity(), "checked").at_place(1, 1)])
-        };
-        let checks = vec![
-            Check::new("unusual", CheckResult::Warning, "never matters"),
-            check("content", content_passes),
-            check("label", label_passes),
-        ];
-        Report::new(version.digest.clone(), String::new(), checks, Micros(0))
-    }
-
-    fn insert(&mut self, version: Version) {
-        self.policy.latest_version = version.number;
-        let taken = self.versions.insert(version.number, version);
-        assert_eq!(taken, None, "a number was used twice");
-    }
-
-    fn update(&mut self, version: Version) {
-        assert!(self.versions.insert(version.number, version).is_some(), "only rows that are there are updated");
-    }
-}
-
 impl ModelWorld {
     pub(super) fn new() -> Self {
-        let (versions, approvals, moves) = Default::default();
-        let empty = PolicyRows { policy: new_policy(0), versions, approvals, moves };
-        let policies = (0..POLICIES).map(|index| PolicyRows { policy: new_policy(index), ..empty.clone() }).collect();
+        let policies = (0..POLICIES).map(|index| PolicyRows::new(new_policy(index))).collect();
         Self { policies, pointer_log: Vec::new(), revision: 0, now: Micros(0) }
     }
 
