@@ -139,7 +139,7 @@ async fn resync(
     let used = cpu(plan.server)?.saturating_sub(cpu_before);
     let subscribers = plan.connections * plan.streams;
     let memory = (memory_kib(plan.server)? - memory_empty) / subscribers as f64;
-    samples.push(LatencySample::new("cut to all level again", "ms", millis(elapsed)));
+    samples.push(LatencySample::new("cut to all caught up again", "ms", millis(elapsed)));
     samples.push(LatencySample::new("server CPU per reconnected subscriber", "µs", micros_each(used, subscribers)));
     samples.push(LatencySample::new("memory per subscriber after it", "KiB", memory));
     drop(subscriptions);

@@ -72,7 +72,7 @@ const GOALS: &[Goal] = &[
     goal("P8", ("activate", "PostgreSQL, 16 namespaces", "rate"), Target("bare transactions"), AtLeast(0.80)),
     goal("P8", ("activate", "SQLite, 1 namespace", "rate"), Target("bare transactions"), AtLeast(0.80)),
     goal("P8", ("activate", "SQLite, 16 namespaces", "rate"), Target("bare transactions"), AtLeast(0.80)),
-    goal("P9", ("resync", "10,000 × 1, 1 KiB", "cut to all level again"), Target("etcd"), AtMost(0.25)),
+    goal("P9", ("resync", "10,000 × 1, 1 KiB", "cut to all caught up again"), Target("etcd"), AtMost(0.25)),
     goal("P9", ("resync", "10,000 × 1, 1 KiB", "memory per subscriber after it"), Nothing, AtMost(23.0)),
     goal("P9", ("resync", "10,000 × 1, 1 KiB", "database statements of the storm"), Nothing, AtMost(2.0)),
     goal("P10", ("growth", "10,000 policies", STATEMENTS), Case("10 policies, 10 versions"), AtMost(1.02)),

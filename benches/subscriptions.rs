@@ -131,11 +131,11 @@ impl Subscriptions {
 struct BenchConnection<'a> {
     plan: &'a LoadPlan,
     hello: Vec<u8>,
-    reader: Http2Reader,
+    reader: SubscriptionReader,
 }
 
 /// What is read, by the wire's rules, with the deliveries of each subscription.
-enum Http2Reader {
+enum SubscriptionReader {
     Grpc(http2::Http2Reader, Vec<(Http2Messages, u32)>),
     Nats(nats::NatsReader, Vec<u32>),
 }
@@ -150,14 +150,14 @@ impl<'a> BenchConnection<'a> {
                     let id = stream as u32 * 2 + 1;
                     http2::request(&mut hello, id, watch, &plan.token, number * plan.streams + stream);
                 }
-                Http2Reader::Grpc(
+                SubscriptionReader::Grpc(
                     http2::Http2Reader::default(),
                     (0..plan.streams).map(|_| Default::default()).collect(),
                 )
             }
             WireFormat::Nats => {
                 nats::hello(&mut hello, watch, plan.streams);
-                Http2Reader::Nats(nats::NatsReader::default(), vec![0; plan.streams])
+                SubscriptionReader::Nats(nats::NatsReader::default(), vec![0; plan.streams])
             }
         };
         Self { plan, hello, reader }
@@ -181,7 +181,7 @@ impl<'a> BenchConnection<'a> {
     }
 }
 
-impl Http2Reader {
+impl SubscriptionReader {
     fn feed(&mut self, bytes: &[u8], reply: &mut Vec<u8>, least_bytes: usize, tally: &Tally) -> Result<()> {
         match self {
             Self::Grpc(frames, streams) => frames.feed(bytes, reply, |event| match event {

@@ -18,7 +18,7 @@ use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
-use crate::signing::chain::{LogCheck, LogTrust, LoggedRow, findings_digest};
+use crate::signing::chain::{LogCheck, LogTrust, RowState, findings_digest};
 use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx, StoredRow, decides};
 use crate::watch::Verify as _;
@@ -358,7 +358,7 @@ fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) 
 fn compare_row(check: &mut LogCheck, found: StoredRow) {
     let StoredRow { row, tag_holds } = found;
     let name = format!("{} {}", row.table, row.key);
-    let revision_of = |written: &Option<LoggedRow>| written.as_ref().map_or(0, |written| written.revision);
+    let revision_of = |written: &Option<RowState>| written.as_ref().map_or(0, |written| written.revision);
     let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
     let revision = revision_of(&written);
     if !tag_holds {

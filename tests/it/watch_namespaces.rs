@@ -46,14 +46,14 @@ async fn namespaces(client: &Client, ids: &[&str]) {
 }
 
 /// What a stream of several namespaces brought, every message verified.
-struct NamespaceWatch {
+struct NamespaceStreams {
     stream: Streaming<pb::WatchActiveResponse>,
     sets: BTreeMap<String, ActiveSet>,
     ended: BTreeMap<String, pb::Refusal>,
     key_statements: Vec<String>,
 }
 
-impl NamespaceWatch {
+impl NamespaceStreams {
     async fn open(client: &Client, keys: KeySet, request: pb::WatchActiveRequest) -> Result<Self, ClientError> {
         let set = |target: &pb::WatchTarget| {
             let id = NamespaceId::parse_name("parent", &target.parent).expect("a name");
@@ -124,7 +124,7 @@ on_both_databases! {
             release(&client, id, "a: 1").await;
         }
         let request = pb::WatchActiveRequest { targets: targets(&ids), subscriber_id: "relay-1".to_owned(), ..Default::default() };
-        let mut watched = NamespaceWatch::open(&client, keys(&client).await, request).await.expect("a watch");
+        let mut watched = NamespaceStreams::open(&client, keys(&client).await, request).await.expect("a watch");
         watched.until(|watched| ids.iter().all(|id| watched.has_begun(id))).await;
         let held: Vec<&str> = ids.iter().copied().filter(|id| watched.version(id) == Some(1)).collect();
         assert_eq!(held, ["tenant-0", "tenant-100", "tenant-200"]);
@@ -151,7 +151,7 @@ on_both_databases! {
         let mut asked = targets(&["a", "b"]);
         asked[0].resume = Some(pb::Cursor { epoch: 9, revision: 9, ..Default::default() });
         let request = pb::WatchActiveRequest { targets: asked.clone(), ..Default::default() };
-        let mut watched = NamespaceWatch::open(&client, keys(&client).await, request).await.expect("a watch");
+        let mut watched = NamespaceStreams::open(&client, keys(&client).await, request).await.expect("a watch");
         watched.until(|watched| watched.version("b") == Some(1) && watched.ended.len() == 1).await;
         let ended = &watched.ended[&name("a")];
         assert_eq!((ended.code, ended.reason.as_str()), (Code::OutOfRange.into(), "RESUME_POINT_GONE"), "{ended:?}");
@@ -168,7 +168,7 @@ on_both_databases! {
         refuse(targets(&ids.iter().map(String::as_str).collect::<Vec<_>>()), &["targets"]).await;
         let both = asked.iter().map(|target| pb::WatchTarget { resume: asked[0].resume, ..target.clone() }).collect();
         let request = pb::WatchActiveRequest { targets: both, ..Default::default() };
-        let mut nothing = NamespaceWatch::open(&client, keys(&client).await, request).await.expect("a stream of refusals");
+        let mut nothing = NamespaceStreams::open(&client, keys(&client).await, request).await.expect("a stream of refusals");
         let end = nothing.end().await;
         assert_eq!((end.code(), end.reason(), nothing.ended.len()), (Code::OutOfRange, "RESUME_POINT_GONE", 1));
     }
@@ -190,10 +190,10 @@ mod authorized {
             let relay = callers::caller(&hub, "relay").await;
             let request = pb::WatchActiveRequest { targets: targets(&["a", "b", "c"]), ..Default::default() };
             let keys = keys(&admin).await;
-            let nobody = NamespaceWatch::open(&relay, keys.clone(), request.clone()).await.map(drop);
+            let nobody = NamespaceStreams::open(&relay, keys.clone(), request.clone()).await.map(drop);
             refused(nobody, Code::PermissionDenied, "PERMISSION_DENIED");
             callers::grant(&admin, "relay", pb::Role::Subscriber, &name("elsewhere")).await;
-            let mut nothing = NamespaceWatch::open(&relay, keys.clone(), request.clone()).await.expect("a stream of refusals");
+            let mut nothing = NamespaceStreams::open(&relay, keys.clone(), request.clone()).await.expect("a stream of refusals");
             let end = nothing.end().await;
             assert_eq!((end.code(), end.reason()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
             let ended: Vec<&String> = nothing.ended.keys().collect();
@@ -203,7 +203,7 @@ mod authorized {
 
             let of_a = callers::grant(&admin, "relay", pb::Role::Subscriber, &name("a")).await;
             let of_b = callers::grant(&admin, "relay", pb::Role::Subscriber, &name("b")).await;
-            let mut watched = NamespaceWatch::open(&relay, keys, request).await.expect("a watch");
+            let mut watched = NamespaceStreams::open(&relay, keys, request).await.expect("a watch");
             watched.until(|watched| watched.version("a").is_some() && watched.version("b").is_some()).await;
             let ended = &watched.ended[&name("c")];
             assert_eq!((ended.code, ended.reason.as_str()), (Code::NotFound.into(), "NAMESPACE_NOT_FOUND"), "{ended:?}");
@@ -241,7 +241,7 @@ mod keys_of_several {
                 ..Default::default()
             };
             let trusted = keys(&client).await;
-            let mut watched = NamespaceWatch::open(&client, trusted, request).await.expect("a watch");
+            let mut watched = NamespaceStreams::open(&client, trusted, request).await.expect("a watch");
             watched.until(|watched| ids.iter().all(|id| watched.has_begun(id))).await;
             rotate(&client).await;
             let keys = keys(&client).await;
@@ -269,7 +269,7 @@ mod keys_of_several {
                 subscriber_id: "s".to_owned(),
                 ..Default::default()
             };
-            let mut watched = NamespaceWatch::open(&client, keys(&client).await, request).await.expect("a watch");
+            let mut watched = NamespaceStreams::open(&client, keys(&client).await, request).await.expect("a watch");
             watched.until(|watched| watched.has_begun("a") && watched.has_begun("b")).await;
             let online = async |wanted: bool| {
                 for id in ["a", "b"] {

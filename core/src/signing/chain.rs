@@ -45,7 +45,7 @@ pub struct Pointer {
 
 /// Holds what the newest event about a row says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoggedRow {
+pub struct RowState {
     /// Its digest; none: it was removed.
     pub digest: Option<Digest>,
     /// The event.
@@ -78,7 +78,7 @@ pub struct LogCheck {
     /// The versions, in the state that events left them.
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
-    pub rows: BTreeMap<(String, String), LoggedRow>,
+    pub rows: BTreeMap<(String, String), RowState>,
     /// Holds what credentials were ended, by the revisions of the events.
     pub revocations: BTreeMap<i64, Revocation>,
     /// Rows that came with it.
@@ -313,7 +313,7 @@ impl LogCheck {
             self.wrong(revision, "its root is not that of the active set that the log makes");
         }
         for row in &payload.rows {
-            let written = LoggedRow { digest: row.digest.clone(), revision };
+            let written = RowState { digest: row.digest.clone(), revision };
             self.rows.insert((row.table.clone(), row.key.clone()), written);
         }
     }

@@ -14,7 +14,7 @@ use policyhub::domain::name::NamespaceId;
 use policyhub::signing::digest_of;
 use prost::Message as _;
 
-use log::{FILTER, HONEST, LAST, Log, LogState, NOW, STRANGE};
+use log::{FILTER, FuzzLogState, HONEST, LAST, Log, NOW, STRANGE};
 
 use super::keys::KEYS;
 
@@ -94,7 +94,7 @@ fn holds(set: &ActiveSet, change: &SetChange) {
         assert_eq!(content.as_ref(), log::content(active.policy.as_str(), active.version).as_slice());
         held.insert(active.policy.as_str().to_owned(), active.version);
     }
-    let wanted = |state: &LogState| -> LogState {
+    let wanted = |state: &FuzzLogState| -> FuzzLogState {
         let asked =
             |policy: &String| set.wanted().is_empty() || set.wanted().iter().any(|wanted| wanted.as_str() == policy);
         state.iter().filter(|(policy, _)| asked(policy)).map(|(policy, version)| (policy.clone(), *version)).collect()

@@ -49,11 +49,11 @@ pub static STRANGE: LazyLock<Log> = LazyLock::new(|| Log::signed(&STRANGER));
 pub static FILTER: LazyLock<BTreeSet<PolicyId>> = LazyLock::new(|| ["a", "c"].map(policy_id).into());
 
 /// Versions in force, by policy.
-pub type LogState = BTreeMap<String, i64>;
+pub type FuzzLogState = BTreeMap<String, i64>;
 
 /// The messages of each revision, the first at 1, and what was in force.
 pub struct Log {
-    states: Vec<LogState>,
+    states: Vec<FuzzLogState>,
     messages: Vec<[pb::WatchActiveResponse; 4]>,
 }
 
@@ -64,8 +64,8 @@ pub fn content(policy: &str, version: i64) -> Vec<u8> {
 
 impl Log {
     /// Returns what was in force at a place; nothing at places that never were.
-    pub fn at(&self, place: Cursor) -> &LogState {
-        static NOTHING: LogState = LogState::new();
+    pub fn at(&self, place: Cursor) -> &FuzzLogState {
+        static NOTHING: FuzzLogState = FuzzLogState::new();
         let revision = usize::try_from(place.revision).unwrap_or(usize::MAX);
         self.states.get(revision).filter(|_| place.epoch == EPOCH || revision == 0).unwrap_or(&NOTHING)
     }
@@ -77,7 +77,7 @@ impl Log {
 
     fn signed(key: &PrivateKey) -> Self {
         let server = FuzzServer { key };
-        let (mut states, mut messages) = (vec![LogState::new()], Vec::new());
+        let (mut states, mut messages) = (vec![FuzzLogState::new()], Vec::new());
         // The revision that last moved each policy.
         let mut moved: BTreeMap<&str, i64> = BTreeMap::new();
         let mut tree = ActiveSetTree::new();
@@ -138,7 +138,7 @@ impl FuzzServer<'_> {
         jws::sign(typ, &payload.expect("bytes"), self.key).expect("a token")
     }
 
-    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &LogState, after: &ActiveSetTree) -> String {
+    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &FuzzLogState, after: &ActiveSetTree) -> String {
         let changes = moves.iter().map(|(policy, version)| StatementChange {
             policy: policy_id(policy),
             version: *version,
@@ -230,7 +230,7 @@ impl FuzzServer<'_> {
     fn snapshot(
         &self,
         revision: i64,
-        (state, tree): (&LogState, &ActiveSetTree),
+        (state, tree): (&FuzzLogState, &ActiveSetTree),
         moved: &BTreeMap<&str, i64>,
     ) -> pb::WatchActiveResponse {
         let bundles = state.iter().map(|(policy, version)| {
