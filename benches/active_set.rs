@@ -23,7 +23,7 @@ const FILTERS: [usize; 2] = [1, 10];
 /// Updates and proofs that a median is taken of.
 const ROUNDS: usize = 1_001;
 
-/// What gRPC puts before a message.
+/// Sets what gRPC puts before a message.
 const MESSAGE_PREFIX_BYTES: usize = 5;
 
 struct BenchPolicies {

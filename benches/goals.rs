@@ -16,7 +16,7 @@ enum Against {
     Case(&'static str),
 }
 
-/// Which side of its bound is good.
+/// Says which side of its bound is good.
 enum Bound {
     AtMost(f64),
     AtLeast(f64),

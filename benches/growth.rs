@@ -21,10 +21,10 @@ const STARTS: usize = 5;
 const SUBSCRIBERS: usize = 10_000;
 /// Leases of subscribers are written by time, not by activation.
 const LEASES: &str = "%subscribers%";
-/// What a resync is compared with to find what its subscribers cost the database.
+/// Sets what a resync is compared with to find what its subscribers cost the database.
 const FEW: usize = 10;
 
-/// What the database did so far: statements and rows.
+/// Holds what the database did so far: statements and rows.
 #[derive(Debug, Clone, Copy)]
 struct StatementCounts {
     statements: f64,

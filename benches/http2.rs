@@ -96,7 +96,7 @@ fn open_window(out: &mut Vec<u8>, bytes: u32) {
     frame(out, WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes());
 }
 
-/// What a server said.
+/// Says what a server said.
 #[derive(Debug)]
 pub enum Http2Event<'a> {
     /// A piece of a stream.

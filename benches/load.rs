@@ -22,7 +22,7 @@ const CALL_MAX: Duration = Duration::from_secs(30);
 /// Calls that were answered, by all connections together.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// How many.
+    /// Says how many.
     pub calls: Cell<u64>,
     stop: Cell<bool>,
 }
@@ -30,7 +30,7 @@ pub struct Answered {
 /// Connections that keep calls in flight.
 #[derive(Debug)]
 pub struct Load {
-    /// What was answered so far.
+    /// Holds what was answered so far.
     pub answered: Rc<Answered>,
     connections: JoinSet<Result<()>>,
 }

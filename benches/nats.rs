@@ -25,7 +25,7 @@ pub fn publish(out: &mut Vec<u8>, call: &BenchCall) {
     out.extend_from_slice(b"\r\nPING\r\n");
 }
 
-/// What a server said.
+/// Says what a server said.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NatsEvent {
     /// Everything before the PING was done.

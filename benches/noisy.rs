@@ -17,7 +17,7 @@ use super::postgres::Cluster;
 use super::report::OURS;
 use super::scenarios::{BenchRun, KIB, drive};
 
-/// What the noisy tenant may do in a second, writes and reads, and how often it tries. Less in the small form.
+/// Sets what the noisy tenant may do in a second, writes and reads, and how often it tries. Less in the small form.
 const QUOTAS: (i32, i32) = (5, 100);
 const QUOTAS_QUICK: (i32, i32) = (1, 10);
 const TIMES_OVER: f64 = 10.0;
@@ -104,7 +104,7 @@ struct CallTimes {
     beside: RefCell<Vec<f64>>,
 }
 
-/// What the callers of a driver share.
+/// Holds what the callers of a driver share.
 #[derive(Debug, Default)]
 struct NoisyLoad {
     is_noisy: Cell<bool>,

@@ -15,11 +15,11 @@ pub struct BenchCall {
     pub body: Vec<u8>,
     /// Number of a text field of the message: each call gets a number of its own in it, at most nine digits.
     pub numbered: Option<u8>,
-    /// Whether the request stays open: the call of a bidirectional stream that ends when its request does.
+    /// Says whether the request stays open: the call of a bidirectional stream that ends when its request does.
     pub open: bool,
 }
 
-/// What is spoken.
+/// Says what is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WireFormat {
     /// gRPC over HTTP/2 without TLS.
@@ -28,16 +28,16 @@ pub enum WireFormat {
     Nats,
 }
 
-/// What to do to a server, and how its first state looks.
+/// Holds what to do to a server, and how its first state looks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadPlan {
     /// Process whose CPU and memory are read.
     pub server: i32,
-    /// Where it listens.
+    /// Says where it listens.
     pub address: SocketAddr,
     /// Sent as bearer token with every call, to every target alike.
     pub token: String,
-    /// What it speaks.
+    /// Holds what it speaks.
     pub wire: WireFormat,
     /// Connections.
     pub connections: usize,
@@ -45,11 +45,11 @@ pub struct LoadPlan {
     pub streams: usize,
     /// Size from which a message is a delivery; smaller ones are heartbeats and acknowledgements.
     pub least_bytes: usize,
-    /// What to measure.
+    /// Holds what to measure.
     pub work: LoadWork,
 }
 
-/// What to measure.
+/// Says what to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum LoadWork {
     /// Opens all subscriptions, then publishes again and again, each time waiting for the last subscriber.

@@ -20,7 +20,7 @@ const END_MAX: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// Where a process may run.
+/// Says where a process may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Core {
     /// The server's own core.

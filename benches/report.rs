@@ -19,13 +19,13 @@ pub const OURS: &str = "policyhub";
 /// One figure of one target in one case.
 #[derive(Debug, Serialize)]
 pub struct Figure {
-    /// Which scenario measured it.
+    /// Says which scenario measured it.
     pub scenario: &'static str,
-    /// How much of what: "10,000 × 1, 1 KiB".
+    /// Says how much of what: "10,000 × 1, 1 KiB".
     pub case: String,
-    /// Which server.
+    /// Says which server.
     pub target: String,
-    /// What was measured.
+    /// Holds what was measured.
     pub what: String,
     /// Its unit.
     pub unit: String,

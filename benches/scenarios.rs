@@ -23,20 +23,20 @@ const PUBLISHES_MAX: usize = 200;
 const CALLERS: (usize, usize) = (8, 16);
 /// Connections that activate, one call at a time each.
 const ACTIVATORS: usize = 16;
-/// How long a load is measured.
+/// Sets how long a load is measured.
 const LOAD_SECONDS: f64 = 2.0;
 
-/// What is common to all scenarios.
+/// Holds what is common to all scenarios.
 pub struct BenchRun {
-    /// Where figures go.
+    /// Says where figures go.
     pub report: BenchReport,
-    /// How often each is taken.
+    /// Says how often each is taken.
     pub rounds: usize,
     /// The small form: fewer subscribers, our own servers only.
     pub quick: bool,
     /// Only these; empty: all.
     pub targets: Vec<TargetKind>,
-    /// Whether etcd and NATS carry the signed message too.
+    /// Says whether etcd and NATS carry the signed message too.
     pub same_bytes: bool,
     /// 10⁵ versions instead of 10⁴.
     pub full: bool,

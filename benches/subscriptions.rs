@@ -25,7 +25,7 @@ pub const RETURNING_MAX: usize = 4_096;
 const WAVE_MAX: Duration = Duration::from_secs(60);
 const SCRATCH_BYTES: usize = 256 * 1024;
 
-/// What all connections count together.
+/// Holds what all connections count together.
 #[derive(Debug)]
 pub struct Tally {
     wave: Cell<u32>,
@@ -93,7 +93,7 @@ impl Tally {
 /// Open subscriptions. Dropping them cuts all connections.
 #[derive(Debug)]
 pub struct Subscriptions {
-    /// What they count.
+    /// Holds what they count.
     pub tally: Rc<Tally>,
     _connections: JoinSet<()>,
 }
@@ -134,7 +134,7 @@ struct BenchConnection<'a> {
     reader: SubscriptionReader,
 }
 
-/// What is read, by the wire's rules, with the deliveries of each subscription.
+/// Says what is read, by the wire's rules, with the deliveries of each subscription.
 enum SubscriptionReader {
     Grpc(http2::Http2Reader, Vec<(Http2Messages, u32)>),
     Nats(nats::NatsReader, Vec<u32>),

@@ -21,7 +21,7 @@ use super::plan::{BenchCall, LoadPlan, LoadWork, WireFormat};
 use super::process::{Core, Process, command, free_address};
 use super::{etcd, serve_tonic};
 
-/// What is measured.
+/// Says what is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum TargetKind {
     Policyhub,
@@ -65,7 +65,7 @@ impl TargetKind {
 pub struct BenchPayload {
     /// Size of the content.
     pub size_bytes: usize,
-    /// Whether etcd and NATS carry the signed message too, and not the content alone.
+    /// Says whether etcd and NATS carry the signed message too, and not the content alone.
     same_bytes: bool,
     dir: TempDir,
 }
@@ -146,7 +146,7 @@ pub struct BenchTarget {
     pub again: BenchCall,
     /// Asks for the state, where there is such a call.
     pub get: BenchCall,
-    /// Where a policy hub shows its counters.
+    /// Says where a policy hub shows its counters.
     pub http: Option<SocketAddr>,
     // The server's files go with it.
     _place: Option<HubDirectory>,

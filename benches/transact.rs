@@ -22,7 +22,7 @@ use super::process::cpu;
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// What the last activation of a namespace wrote.
+/// Holds what the last activation of a namespace wrote.
 struct Template {
     namespace: String,
     epoch: i64,

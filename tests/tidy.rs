@@ -81,10 +81,10 @@ const ALLOW_LISTS: &[AllowList] = &[
     AllowList { what: "UtcDateTime::now", who: CLOCK },
 ];
 
-/// Who may read the environment.
+/// Sets who may read the environment.
 const ENVIRONMENT: &[&str] = &["server", "cli"];
 
-/// Who may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason.
+/// Sets who may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason.
 const CLOCK: &[&str] = &["server", "client", "cli"];
 
 const LENGTH_CAP: usize = 400;

@@ -136,7 +136,7 @@ pub struct ActiveSet {
     tree: ActiveSetTree,
     /// Says whether `policies` is all that was asked for: not so after a resume without the policies.
     whole: bool,
-    /// Says whether activations are told without the policies before them. What is in force is never known then.
+    /// Says whether activations are reported without the policies before them. The set in force is never known then.
     only_tells: bool,
     collected: Collected,
     fresh_until_seconds: i64,
@@ -235,7 +235,7 @@ impl ActiveSet {
 
     /// Verifies the bundles of a part of a snapshot, and collects them.
     pub(super) fn collect(&mut self, part: &pb::Snapshot) -> Result<BTreeMap<PolicyId, ActivePolicy>, Refusal> {
-        // A snapshot begins anew whatever was on its way.
+        // A snapshot replaces parts that were not finished.
         let mut policies = match std::mem::take(&mut self.collected) {
             Collected::Snapshot(policies) => policies,
             Collected::Nothing | Collected::Activation(_) => BTreeMap::new(),
@@ -269,7 +269,7 @@ impl ActiveSet {
         let policies = self.collect(part)?;
         if !part.complete {
             if part.bundles.is_empty() {
-                // Parts that bring nothing could come for ever.
+                // Otherwise a server could send empty parts for ever.
                 return Err(Refusal::Malformed("part of a snapshot is empty"));
             }
             let collected = policies.len();
@@ -285,7 +285,7 @@ impl ActiveSet {
         let root = checkpoint.active_set_root;
         self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values())?;
 
-        // Everything holds: only from here on anything changes.
+        // Everything verified. State changes only from here on.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
         let document = ProofDocument::Checkpoint(part.checkpoint.clone());
         self.hold(policies, tree, at, Evidence::new(document, &part.set_proof));
@@ -298,7 +298,7 @@ impl ActiveSet {
             Collected::Nothing => PendingChanges::default(),
             Collected::Snapshot(_) => return Err(Refusal::NoSnapshot("activation")),
         };
-        // A cursor that is only remembered is nothing to build on: what it was the cursor of is not held.
+        // A remembered cursor is not enough for an activation: the set at that cursor is not held.
         let held = self.cursor.filter(|_| self.whole || self.only_tells).ok_or(Refusal::NoSnapshot("activation"))?;
         for bundle in &part.bundles {
             changes.add(self.verify_bundle(bundle)?)?;
@@ -341,11 +341,11 @@ impl ActiveSet {
             let document = ProofDocument::Statement(part.statement.clone());
             Some(Arc::new(Evidence::new(document, &part.set_proof)))
         } else {
-            // Without the policies before it there is nothing to prove: it is told, and never fresh.
+            // Without the policies before it nothing can be proven: the activation is reported as a change, and is never fresh.
             None
         };
 
-        // Everything holds: only from here on anything changes.
+        // Everything verified. State changes only from here on.
         let changed = bundles.values().cloned().collect();
         self.policies.retain(|policy, _| !removed.contains(policy));
         self.policies.extend(bundles);
@@ -362,7 +362,7 @@ impl ActiveSet {
         }
         let held = self.cursor.ok_or(Refusal::NoSnapshot("heartbeat"))?;
         if heartbeat.resume_unknown {
-            // This replica has not read as far as we have: a sign of life, and no freshness.
+            // This replica is behind this client: the heartbeat shows that it lives, and proves no freshness.
             return Ok(SetChange::Alive { cursor: held, is_newest: false });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;
@@ -383,11 +383,11 @@ impl ActiveSet {
             self.evidence = Some(Arc::new(Evidence::new(document, set_proof)));
         }
         let is_newest = is_valid && self.whole;
-        // One that has expired is old news, not a forgery: the server lost its database. What is held stands.
+        // An expired checkpoint is not a forgery: the server has no database at the moment. The set that is held stays.
         if is_newest {
             self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
         } else if self.trust.clock_ahead_seconds.is_some() {
-            // By a clock that was set back, an earlier checkpoint would seem good for as much longer.
+            // With a clock that was set back, an earlier checkpoint would seem valid for longer.
             self.fresh_until_seconds = 0;
         }
         (self.cursor, self.event) = (Some(at.cursor), at.event);

@@ -108,7 +108,7 @@ impl SetTrust {
             label: bundle.label.clone(),
             digest: manifest.digest,
             content_type: manifest.content_type,
-            // A copy: a slice of the received message would keep all of that message, however little of it is content.
+            // Copy the content: a slice would keep the whole received message in memory.
             content: (!self.metadata_only).then(|| Bytes::copy_from_slice(&bundle.content)),
             manifest: bundle.manifest.clone(),
             activated,

@@ -187,7 +187,7 @@ impl Cache {
             let content =
                 active.content.as_ref().ok_or_else(|| invalid(format!("{} has no content", active.policy)))?;
             let path = self.content_path(&active.digest);
-            // A file of that name is whole, for it was renamed; what rotted since is found when it is read.
+            // A file of that name is whole, because it was renamed. Damage since then is found when it is read.
             let is_there = fs::metadata(&path).is_ok_and(|found| found.len() == content.len() as u64);
             if !is_there {
                 replace_file(&path, content)?;

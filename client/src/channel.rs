@@ -102,7 +102,7 @@ impl RpcClient {
         }
         let bearer = Bearer::new(token)?;
         let shown = PresentedCertificate::of(identity);
-        // Around all of it: a peer may take the connection and never answer the TLS handshake.
+        // The timeout covers the TLS handshake too: a peer may accept the connection and never answer it.
         let connecting = tokio::time::timeout(timeout, endpoint.connect()).await.map_err(|_| {
             let message = format!("no server at {url}: it did not answer within {timeout:?}");
             ClientError::local(Code::Unavailable, message)
@@ -203,7 +203,7 @@ pub(super) fn describe_endpoint(
     if secure {
         let tls = match tls_ca {
             Some(pem) if CertificateFacts::all_from_pem(&pem).is_empty() => {
-                // With nobody to trust every server would be a stranger, and no message would say why.
+                // Without any authority every server would be refused, and no message would say why.
                 return Err(invalid("the file of the certificate authority holds no certificate".to_owned()));
             }
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),

@@ -101,7 +101,7 @@ impl ConnectionPool {
         }
         let mut failure = self.0.connecting.lock().await;
         loop {
-            // Somebody else may have connected, or have taken the room meanwhile.
+            // Another caller may have connected meanwhile, or have taken the last stream of a connection.
             if let Some(found) = find() {
                 return Ok(found);
             }

@@ -20,7 +20,7 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = Path::new(&draft);
     let written = write_new(draft, bytes).and_then(|()| fs::rename(draft, path));
     if written.is_err() {
-        // Half of a file would take room on a disk that may have none left.
+        // Remove a partial file: it would take space on a disk that may be full.
         let _ = fs::remove_file(draft);
     }
     written?;

@@ -1,4 +1,4 @@
-//! Errors of calls, as the server told them: canonical code, stable reason, every dynamic value.
+//! Errors of calls, as the server answered them: canonical code, stable reason, every dynamic value.
 //!
 //! Decoded once from `google.rpc.Status` details (AIP-193), so that no caller parses messages.
 
@@ -39,7 +39,7 @@ impl ClientError {
         self.code
     }
 
-    /// Returns the stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when neither the server nor a rule that this SDK
+    /// Returns the stable UPPER_SNAKE reason of `google.rpc.ErrorInfo`; empty when neither the server nor a rule that this SDK
     /// shares with it gave one. [`Reason`] has those that this SDK knows.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -132,7 +132,7 @@ impl ClientError {
     }
 
     #[doc(hidden)]
-    /// Returns the refusal of one version by PublishVersions, as Publish of it would have failed. Its fields are not told.
+    /// Returns the refusal of one version by PublishVersions, as Publish of it would have failed, without violations of fields.
     #[must_use]
     pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {
         let pb::Refusal { code, reason, message, metadata, retry_delay } = refusal;
@@ -195,7 +195,7 @@ impl ClientError {
     pub fn may_reconnect(&self) -> bool {
         // What breaks below gRPC has codes of the transport's choice, and never a reason of the server.
         let is_broken = self.reason.is_empty() && matches!(self.code, Code::Unknown | Code::Internal);
-        // A stream only reads: it goes on once an operator has said what becomes of the store.
+        // A stream only reads, so it may continue once an operator has decided about the store.
         let is_in_doubt = self.reason == Reason::StoreInDoubt.as_str();
         is_broken || is_in_doubt || !self.is_terminal()
     }

@@ -134,7 +134,7 @@ pub async fn read_log(
             let page = client.list_versions(request.clone()).await?;
             let before = left.len();
             for version in page.versions {
-                // What was published since is not in the log that was read, and what comes again says nothing new.
+                // Skip versions that were published after the log was read, and those that come again.
                 if left.remove(&version.version) {
                     check.content(&version.content);
                     check.manifest(policy, version.version, &version.manifest);
@@ -235,7 +235,7 @@ async fn read_imported(
             let source = NamespaceId::parse_name("namespace", &each.namespace).map_err(|_| ReadError::Event(0))?;
             let each = event(&source, each).ok_or(ReadError::Event(last))?;
             last = after(last, &each)?;
-            // More than the row of the import announces is no part of it.
+            // Events beyond those that the row of the import announces are not part of it.
             if last > reached {
                 return Err(ReadError::Event(reached));
             }

@@ -84,7 +84,7 @@ impl RpcClient {
         self.verify_log_with(request, |_| ()).await
     }
 
-    /// Does the same, and tells how far the check is. Dropped before it has ended, it ends the check at the server.
+    /// Does the same, and reports how far the check is. Dropped before it has ended, it ends the check at the server.
     ///
     /// # Errors
     /// Those of [`Self::verify_log`].

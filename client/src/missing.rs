@@ -1,6 +1,6 @@
 //! Which of the policies that were asked for do not exist: a watch names them all the same, since they may be made later.
 //!
-//! Boundary: asks what a subscriber may ask, so nothing is told to whom the server would not tell it.
+//! Boundary: makes only calls that a subscriber may make, so nothing is disclosed that the server would not disclose.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub async fn missing_policies(
             }
         }
     };
-    // What was found so far is worth saying.
+    // Report what was found so far.
     let _ = tokio::time::timeout(ANSWERS_TIMEOUT, asking).await;
     missing
 }

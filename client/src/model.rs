@@ -114,7 +114,7 @@ pub struct ActivationResult {
     pub moved: Vec<MovedPolicy>,
     /// Says where the change stands: what to wait for with [`crate::NamespaceClient::convergence`]; none when it was only validated.
     pub position: Option<Position>,
-    /// Streams of this replica that are told of it.
+    /// Counts the streams of this replica that receive it.
     pub watching_streams: i32,
     /// Holds what the caller should know, such as a version that the checks of today would refuse.
     pub warnings: Vec<String>,

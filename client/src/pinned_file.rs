@@ -104,7 +104,7 @@ fn parse(bytes: &[u8]) -> Result<KeySet, String> {
 
 async fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     if !tokio::fs::metadata(path).await?.is_file() {
-        // Opening a pipe that nobody writes to would never end.
+        // Opening a pipe without a writer would block for ever.
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
     }
     let mut bytes = Vec::new();

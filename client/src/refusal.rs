@@ -99,7 +99,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns whether the server tells another history than the one held, rather than something that proves nothing.
+    /// Returns whether the server shows another history than the one held, rather than something that proves nothing.
     #[must_use]
     pub fn is_divergence(&self) -> bool {
         matches!(self, Self::OtherStore { .. } | Self::NotNewer { .. } | Self::NotFollowing { .. } | Self::OtherSet(_))

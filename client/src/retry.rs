@@ -67,7 +67,7 @@ where
         let limits = [Reason::RateLimited, Reason::RequestBudgetExhausted];
         let is_limited = limits.iter().any(|limit| error.reason == limit.as_str());
         if error.code != Code::Unavailable && !is_limited {
-            // Refused before the request id was looked up: that says nothing of the try before.
+            // The call was refused before its request id was looked up, so the outcome of the earlier try is still unknown.
             let is_unread = error.reason.is_empty()
                 || matches!(error.code, Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted);
             return Err(unknown.filter(|_| is_unread).unwrap_or(error));

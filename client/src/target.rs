@@ -145,14 +145,14 @@ impl Target {
         let mut failed = None;
         for at in (0..self.endpoints.len()).map(|next| (first + next) % self.endpoints.len()) {
             let Some(endpoint) = self.endpoints.get(at) else { continue };
-            // Whoever is interrupted here goes on at the next one.
+            // A caller that is cancelled here continues with the next endpoint.
             self.first.store((at + 1) % self.endpoints.len(), Ordering::Relaxed);
             match self.connect_to(endpoint, token.clone()).await {
                 Ok(client) => {
                     self.first.store(at, Ordering::Relaxed);
                     return Ok(client.at_endpoint(at));
                 }
-                // What can't be used says so, also when another endpoint could.
+                // An endpoint that can't be used is an error, even when another one could be.
                 Err(error) if error.code != Code::Unavailable => return Err(error),
                 Err(error) => failed = Some(error),
             }
@@ -178,7 +178,7 @@ impl Target {
         if let Some(at) = lost.endpoint().filter(|_| error.code != Code::Unauthenticated)
             && let Some(next) = (at + 1).checked_rem(self.endpoints.len())
         {
-            // Once for an endpoint, however many of its connections broke.
+            // Count an endpoint once, however many of its connections broke.
             let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }

@@ -222,7 +222,7 @@ impl StreamConnection {
         if let Some(Ok(Some(message))) = &self.came {
             let untrusted = set.names_untrusted_key(message);
             self.statements_due |= look_at_pins(pinned, set, untrusted).await && set.follows_keys();
-            // Without an answer they are asked for again with the next message.
+            // If there is no answer, the keys are asked for again with the next message.
             if self.statements_due
                 && let Some(answer) = list_keys(&self.client).await
             {
@@ -270,7 +270,7 @@ impl StreamConnection {
             return;
         }
         let answer = list_keys(&self.client).await;
-        // Not before the answer: whoever stopped waiting for it asks again.
+        // Set it only after the answer, so that a cancelled call is made again.
         self.keys_asked = Some(Instant::now());
         if let Some(keys) = answer.and_then(|answer| trusted_keys(&answer).ok()) {
             set.trust(keys);

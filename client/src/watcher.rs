@@ -163,7 +163,7 @@ struct Rejected {
     reason: String,
 }
 
-/// A stream on its way. It is kept here, so that a try outlives whoever stops waiting for it.
+/// Holds a stream that is being opened, so that the try survives when its caller stops waiting.
 struct Opening(Pin<Box<dyn Future<Output = Result<WatchSession, ClientError>> + Send>>);
 
 impl fmt::Debug for Opening {
@@ -263,7 +263,7 @@ impl Watcher {
     pub async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
-            // What is left unread holds the server back: the stream waits, and nothing is lost.
+            // Unread messages make the server wait (flow control); nothing is lost.
             let verifying = async { if self.is_full() { self.look_ahead().await } else { self.advance().await } };
             tokio::select! {
                 biased;
@@ -352,12 +352,12 @@ impl Watcher {
         self.rejected = None;
         self.unsaved = !is_saved;
         self.reporter.set(RuntimeReport { at: active.position(), digest: active.digest.clone(), rejection: None });
-        // On the disk before it is published: what a view once had in force outlives a kill.
+        // Save the set before it is published, so that what a view once showed survives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
         let problem = problem.unwrap_or_else(|| self.keys_problem());
         self.save_mark();
-        // What verified meanwhile and was refused is newer: taking this one mends nothing of that.
+        // A newer set was refused meanwhile. Accepting this one does not clear that refusal.
         let is_mended = self.set.newest_verified() <= active.cursor;
         self.publish(|published| {
             published.active = Some(active);

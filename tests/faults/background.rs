@@ -16,18 +16,18 @@ use super::recorder::Recorder;
 use super::rng::Rng;
 use super::world::{Deployment, RECHECK_MS};
 
-/// How long looking for one promise may take: at rest, every call is answered.
+/// Sets how long looking for one promise may take: at rest, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Between two tries of one change.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How long a replica may let somebody in whose role another one took away.
+/// Sets how long a replica may let somebody in whose role another one took away.
 const KNOWN_ELSEWHERE: Duration = Duration::from_secs(1);
-/// How long it is looked whether it still does.
+/// Sets how long it is looked whether it still does.
 const SHUT_OUT_MAX: Duration = Duration::from_secs(8);
-/// Who is granted a role, and loses it again.
+/// Sets who is granted a role, and loses it again.
 pub const GUEST: &str = "guest";
 
-/// What somebody was told.
+/// Says what somebody was told.
 #[derive(Debug)]
 enum BackgroundWrite {
     /// A run, as it was recorded.

@@ -24,7 +24,7 @@ use super::check::record::{Cursor, Effect, Marks, OperationOutcome, Pointers, Re
 
 /// The first namespace of every schedule; the only one of most.
 pub const NAMESPACE: &str = "namespaces/default";
-/// How long one try may take before its caller gives up.
+/// Sets how long one try may take before its caller gives up.
 pub const TRY_MAX: Duration = Duration::from_millis(3_500);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -60,7 +60,7 @@ type FaultTransport = InterceptedService<Channel, FaultBearer>;
 pub struct FaultCaller {
     /// The namespace that it reads and writes: namespaces/{namespace}
     pub namespace: String,
-    /// Where its server is reached.
+    /// Says where its server is reached.
     pub address: SocketAddr,
     pub policy: PolicyServiceClient<FaultTransport>,
     pub sync: SyncServiceClient<FaultTransport>,
@@ -68,7 +68,7 @@ pub struct FaultCaller {
     transport: FaultTransport,
 }
 
-/// What a try of a write answers with: the revision, and the version it made or published.
+/// Says what a try of a write answers with: the revision, and the version it made or published.
 pub type Answer = Result<Effect, Status>;
 
 impl FaultCaller {

@@ -20,7 +20,7 @@ pub struct Postgres {
     pub(super) cluster: Cluster,
     pub(super) data: PathBuf,
     bin: PathBuf,
-    /// What its processes get from their environment: the shim of a power cut, while a schedule has one.
+    /// Holds what its processes get from their environment: the shim of a power cut, while a schedule has one.
     pub(super) environment: Mutex<Vec<(&'static str, PathBuf)>>,
 }
 

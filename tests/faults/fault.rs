@@ -17,7 +17,7 @@ pub enum FaultDatabase {
     Postgres,
 }
 
-/// Which wire.
+/// Says which wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// Between all clients and a replica.
@@ -26,7 +26,7 @@ pub enum Link {
     Database(usize),
 }
 
-/// Which calls on the files of SQLite fail, and how.
+/// Says which calls on the files of SQLite fail, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskError {
     /// A write fails with this errno.
@@ -41,7 +41,7 @@ pub enum DiskError {
     Full,
 }
 
-/// What strikes. What has a length ends by itself or is ended by the schedule.
+/// Says what strikes. What has a length ends by itself or is ended by the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectedFault {
     /// kill -9 of a server; it starts again on the same ports.

@@ -16,11 +16,11 @@ use super::storm;
 use super::stuck;
 use super::world::{DRAIN_MAX_MS, Deployment, END_MAX_MS};
 
-/// How long a COMMIT is waited for that shall be lost.
+/// Sets how long a COMMIT is waited for that shall be lost.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
-/// How long the calls are waited for that shall fail.
+/// Sets how long the calls are waited for that shall fail.
 const DISK_WAIT: Duration = Duration::from_secs(2);
-/// What lasts longer is waited for, instead of going on beside the writers until the end of the schedule.
+/// Sets what lasts longer is waited for, instead of going on beside the writers until the end of the schedule.
 const LONG_HOLD: Duration = Duration::from_secs(5);
 /// The files of SQLite whose calls fail: the database and its write-ahead log.
 const DISK_FILES: [&str; 2] = ["policyhub.db", "policyhub.db-wal"];
@@ -108,7 +108,7 @@ async fn hurt(world: &Deployment, link: Link, mode: Mode, hold: Duration) {
     }
 }
 
-/// What a server has little of.
+/// Says what a server has little of.
 enum Squeezed {
     Files,
     Memory,

@@ -26,7 +26,7 @@ pub struct PlannedWatcher {
     pub latest: bool,
     /// Empty: all.
     pub filter: BTreeSet<String>,
-    /// How long it waits between two messages.
+    /// Says how long it waits between two messages.
     pub pace_ms: u64,
     /// It opens streams at places it heard of, near the head, instead of following.
     pub probe: bool,
@@ -38,20 +38,20 @@ pub struct FaultPlan {
     pub seed: u64,
     pub database: FaultDatabase,
     pub replicas: usize,
-    /// Whether replicas hear of each other by NOTIFY, or by their polls alone.
+    /// Says whether replicas hear of each other by NOTIFY, or by their polls alone.
     pub notify: bool,
     pub poll_ms: u64,
     pub heartbeat_ms: u64,
     pub ring_events: u64,
-    /// Whether others use the servers beside the writers.
+    /// Says whether others use the servers beside the writers.
     pub background: bool,
     /// Namespaces with writers, readers and watchers of their own, besides the first one.
     pub tenants: usize,
-    /// Whether others approve, rotate keys, fill quotas, hold leases and import beside the writers.
+    /// Says whether others approve, rotate keys, fill quotas, hold leases and import beside the writers.
     pub workloads: bool,
-    /// Whether every replica begins with an earlier version.
+    /// Says whether every replica begins with an earlier version.
     pub mixed: bool,
-    /// Whether timers of connections are so short that faults last longer.
+    /// Says whether timers of connections are so short that faults last longer.
     pub short_timers: bool,
     /// Age at which servers end connections, when it is not the default.
     pub connection_age_ms: Option<u64>,

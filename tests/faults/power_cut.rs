@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Where the shims of a run are, once one was needed.
+/// Sets where the shims of a run are, once one was needed.
 static SHIMS: OnceLock<PathBuf> = OnceLock::new();
 /// One is built at a time.
 static BUILDING: Mutex<()> = Mutex::new(());

@@ -13,7 +13,7 @@ use super::power_cut::shim;
 
 /// Size of a segment of the write-ahead log, in MiB.
 const SEGMENT_MIB: u32 = 1;
-/// Who may use the shim: PostgreSQL runs as somebody else when the tests run as root.
+/// Sets who may use the shim: PostgreSQL runs as somebody else when the tests run as root.
 const READABLE_BY_ALL: u32 = 0o755;
 
 impl Postgres {

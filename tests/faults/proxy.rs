@@ -14,12 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What one read takes at most.
+/// Sets what one read takes at most.
 const PIECE_BYTES: usize = 16 * 1024;
-/// How PostgreSQL's protocol carries it: a simple query, ended by a zero.
+/// Sets how PostgreSQL's protocol carries it: a simple query, ended by a zero.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// How a wire carries.
+/// Says how a wire carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Open,
@@ -52,7 +52,7 @@ impl Mode {
     }
 }
 
-/// How connections end.
+/// Says how connections end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyEnding {
     Fin,
@@ -71,7 +71,7 @@ struct ProxyWire {
 /// A listening wire. Dropping it ends it and everything it carries.
 #[derive(Debug)]
 pub struct FaultProxy {
-    /// Where it listens.
+    /// Says where it listens.
     pub address: SocketAddr,
     wire: Arc<ProxyWire>,
     listening: JoinHandle<()>,

@@ -18,7 +18,7 @@ pub struct KnownWrites {
     pub published: bool,
 }
 
-/// What all namespaces of a schedule share: its time, its faults, and its end.
+/// Holds what all namespaces of a schedule share: its time, its faults, and its end.
 #[derive(Debug)]
 struct Schedule {
     began: Instant,
@@ -30,7 +30,7 @@ struct Schedule {
     troubles: Mutex<Vec<Trouble>>,
 }
 
-/// What is shared by all workloads of a namespace.
+/// Holds what is shared by all workloads of a namespace.
 #[derive(Debug)]
 pub struct Recorder {
     /// Its namespace: namespaces/{namespace}
@@ -41,15 +41,15 @@ pub struct Recorder {
     history: Mutex<RecordedHistory>,
     /// Writes that were acknowledged.
     acknowledged: AtomicUsize,
-    /// What writers know of each other's versions, by policy.
+    /// Holds what writers know of each other's versions, by policy.
     versions: Mutex<BTreeMap<String, Vec<KnownWrites>>>,
-    /// What they believe to be active. It may be old: that is what compare-and-set is for.
+    /// Holds what they believe to be active. It may be old: that is what compare-and-set is for.
     believed: Mutex<BTreeMap<String, i64>>,
     /// The newest place that anybody heard of.
     newest: Mutex<Cursor>,
     /// The first place of its epoch that anybody was told of: what is below may be of the epoch before.
     first_of_epoch: Mutex<Cursor>,
-    /// What each following watcher holds now, and how many messages came to it.
+    /// Holds what each following watcher holds now, and how many messages came to it.
     holders: Mutex<BTreeMap<usize, RoleHolder>>,
     heard: Mutex<BTreeMap<usize, u64>>,
 }

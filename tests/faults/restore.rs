@@ -21,14 +21,14 @@ use super::world::{Deployment, END_MAX_MS};
 /// Writes that are acknowledged between the copy and its return, and how long they are waited for.
 const TAIL_WRITES: usize = 8;
 const TAIL_MAX: Duration = Duration::from_secs(4);
-/// How long reading the log and raising the epoch may take.
+/// Sets how long reading the log and raising the epoch may take.
 const STEP_MAX: Duration = Duration::from_secs(20);
-/// How long a standby follows the writers before it is cut off.
+/// Sets how long a standby follows the writers before it is cut off.
 const STREAMS_FOR: Duration = Duration::from_millis(300);
 /// Between two looks at the log that must be the same: what had begun has ended.
 const LOG_REST: Duration = Duration::from_millis(300);
 
-/// What takes the database's place.
+/// Says what takes the database's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replacement {
     /// A copy of its files.

@@ -24,12 +24,12 @@ use super::tenant::{Tenant, leave, smaller};
 use super::workloads::{Workloads, check_offline};
 use super::world::Deployment;
 
-/// How long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
+/// Sets how long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
 const STALL_MAX: Duration = Duration::from_secs(6);
-/// How long after the last fault one write may take after the other, and everything to come to rest.
+/// Sets how long after the last fault one write may take after the other, and everything to come to rest.
 const WORK_MAX: Duration = Duration::from_secs(40);
 pub const REST_MAX: Duration = Duration::from_secs(25);
-/// How often the harness looks whether it runs, and how late it may be.
+/// Sets how often the harness looks whether it runs, and how late it may be.
 const STARVATION_LOOK: Duration = Duration::from_millis(100);
 const STARVED_AFTER: Duration = Duration::from_millis(400);
 /// Seeds of the generators of other namespaces, and of the other workloads: the numbers of the first namespace stay as they were.
@@ -38,7 +38,7 @@ const PLAYERS: u64 = 0x5eed_2000;
 /// Numbers of writers of one namespace: more than it has.
 const WRITERS_APART: usize = 100;
 
-/// What a schedule brought.
+/// Holds what a schedule brought.
 pub struct Ran {
     /// By namespace, the first one's first.
     pub histories: Vec<(String, RecordedHistory)>,

@@ -17,14 +17,14 @@ use super::world;
 
 /// How much of what is wrong is told; the rest is in the kept directory.
 const TOLD_MAX: usize = 3;
-/// What a server logs when its planted defect does something, as far as that is told.
+/// Sets what a server logs when its planted defect does something, as far as that is told.
 const DEFECT_ACTED: &str = "a planted defect";
 
-/// What a schedule came to.
+/// Holds what a schedule came to.
 pub struct ScheduleVerdict {
     /// Validators that object, each with what it said.
     pub violations: Vec<(String, Vec<String>)>,
-    /// What was done, in one line.
+    /// Holds what was done, in one line.
     pub line: String,
     /// Kept when something is wrong.
     pub directory: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub fn compare(plan: &FaultPlan, one: &ScheduleVerdict, other: &ScheduleVerdict)
     )
 }
 
-/// Where schedules run, one after the other: on a PostgreSQL of its own.
+/// Says where schedules run, one after the other: on a PostgreSQL of its own.
 #[derive(Default)]
 pub struct ScheduleQueue(OnceCell<Arc<Postgres>>);
 

@@ -9,21 +9,21 @@ const STUCK_READERS: [usize; 2] = [100, 1_000];
 /// A run.
 #[derive(Debug, Clone)]
 pub struct FaultSettings {
-    /// How many seeds: `SCHEDULES`; none: the small set, which `cargo test` runs.
+    /// Says how many seeds: `SCHEDULES`; none: the small set, which `cargo test` runs.
     pub schedules: Option<u64>,
-    /// Which of them: those that bring a fault with this in its name: `FAULT`.
+    /// Says which of them: those that bring a fault with this in its name: `FAULT`.
     pub fault: Option<String>,
     /// Holds beyond every timer of a server, and big drills: `FULL`.
     pub full: bool,
-    /// How often each seed runs: `REPEAT`.
+    /// Says how often each seed runs: `REPEAT`.
     pub repeat: u64,
     /// Every schedule is a rolling upgrade, from the earlier version that `OLD_BINARY` names.
     pub mixed: bool,
     /// The first one: `SEED`.
     pub seed: u64,
-    /// How many schedules run at once, each on a database of its own: `LANES`.
+    /// Says how many schedules run at once, each on a database of its own: `LANES`.
     pub lanes: usize,
-    /// Which of the big faults run besides: `DRILLS`, `storm` and `stuck` with commas between, or `none`.
+    /// Says which of the big faults run besides: `DRILLS`, `storm` and `stuck` with commas between, or `none`.
     pub drills: Vec<String>,
     pub storm_streams: usize,
     pub stuck_readers: usize,

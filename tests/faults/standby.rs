@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::database::Postgres;
 use super::server::steady_port;
 
-/// How long a standby may take to be made, and to have what its primary has.
+/// Sets how long a standby may take to be made, and to have what its primary has.
 const STEP_MAX: Duration = Duration::from_secs(60);
 
 impl Postgres {

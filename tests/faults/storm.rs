@@ -18,12 +18,12 @@ use super::world::Deployment;
 
 /// Streams of one connection: what a server allows.
 const STREAMS_PER_CONNECTION: usize = 100;
-/// How long all of them may take to be there, and to be back.
+/// Sets how long all of them may take to be there, and to be back.
 const ALL_MAX: Duration = Duration::from_secs(120);
 /// A stream that says nothing for so long is opened again.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// What the streams have come to.
+/// Holds what the streams have come to.
 #[derive(Debug, Default)]
 struct StormState {
     there: AtomicUsize,

@@ -22,16 +22,16 @@ use super::world::Deployment;
 
 /// Streams of one connection: what a server allows.
 const STREAMS_PER_CONNECTION: usize = 100;
-/// What a reader may cost the server while it takes nothing: far below docs/guarantees.md#g15's two messages and 256 KiB, since what is not
+/// Sets what a reader may cost the server while it takes nothing: far below docs/guarantees.md#g15's two messages and 256 KiB, since what is not
 /// taken is not written.
 const GROWTH_PER_READER_BYTES: u64 = 64 * 1024;
-/// What the load beside them may cost: caches, contents of the ring, arenas.
+/// Sets what the load beside them may cost: caches, contents of the ring, arenas.
 const GROWTH_BESIDE_BYTES: u64 = 96 * 1024 * 1024;
 /// Writes that are published while they are stuck.
 const WRITES: usize = 20;
 const WRITES_MAX: Duration = Duration::from_secs(30);
 const OPEN_MAX: Duration = Duration::from_secs(60);
-/// When they must be closed: 30 s, and what a busy machine takes.
+/// Sets when they must be closed: 30 s, and what a busy machine takes.
 const CLOSED_MAX: Duration = Duration::from_secs(45);
 
 /// Opens them, lets writers go on, and looks at the server: its memory, their end, and its own end.

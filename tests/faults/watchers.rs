@@ -18,7 +18,7 @@ use super::plan;
 use super::recorder::Recorder;
 use super::rng::Rng;
 
-/// What a server says of a place that its log has no more: a watcher begins with a snapshot.
+/// Sets what a server says of a place that its log has no more: a watcher begins with a snapshot.
 const RESUME_POINT_GONE: &str = "RESUME_POINT_GONE";
 /// How many heartbeats may be missing before a stream is silent.
 const HEARTBEATS_MISSING: u32 = 3;
@@ -40,7 +40,7 @@ pub struct WatcherClient {
     pub callers: Arc<[FaultCaller]>,
     pub keys: KeySet,
     pub heartbeat: Duration,
-    /// Whether some replicas run the version before, whose messages this one does not take.
+    /// Says whether some replicas run the version before, whose messages this one does not take.
     pub mixed: bool,
 }
 
@@ -221,7 +221,7 @@ impl WatcherClient {
     }
 }
 
-/// What came so far of a message in parts.
+/// Holds what came so far of a message in parts.
 #[derive(Default)]
 struct MessageParts {
     pointers: Pointers,

@@ -15,7 +15,7 @@ use super::power_cut::Disk;
 use super::proxy::{FaultProxy, Mode};
 use super::server::ServerProcess;
 
-/// How long a server may drain, as it is told; and how long its end may take in all: the database is closed after it.
+/// Sets how long a server may drain, as it is told; and how long its end may take in all: the database is closed after it.
 pub const DRAIN_MAX_MS: u64 = 3_000;
 pub const END_MAX_MS: u64 = DRAIN_MAX_MS + 7_000;
 
@@ -26,10 +26,10 @@ const STUCK_READER_MS: u64 = 1_200;
 /// How often an open watch is asked whether its caller still may, when roles are looked at.
 pub const RECHECK_MS: u64 = 500;
 
-/// How a defect is planted: a variable that only a binary with the feature `planted-defects` reads.
+/// Sets how a defect is planted: a variable that only a binary with the feature `planted-defects` reads.
 pub const DEFECT_VARIABLE: &str = "POLICYHUB_PLANTED_DEFECT";
 
-/// What runs.
+/// Holds what runs.
 pub struct Deployment {
     pub servers: Vec<ServerProcess>,
     /// Between all clients and each server.

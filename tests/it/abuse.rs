@@ -26,7 +26,7 @@ use case::{AbuseCase, HANG_MAX, say_unread};
 
 /// Fewer cases would be less than was promised.
 const CASES_MIN: usize = 300;
-/// How much one table of cases may make a server grow, in KiB. It keeps some memory per thread and of its allocator.
+/// Sets how much one table of cases may make a server grow, in KiB. It keeps some memory per thread and of its allocator.
 const GROWTH_MAX_KIB: u64 = 32 * 1024;
 /// A server that ends what does not begin, or does not answer, before a test's patience ends.
 const IMPATIENT: &[&str] =

@@ -16,7 +16,7 @@ const CALLS: u32 = 60;
 const PEERS: usize = 3;
 /// Room of a connection for all answers of a test.
 const WINDOW_LARGE: u32 = 16 * 1024 * 1024;
-/// How much the server may grow: the share of one caller, and what its allocator keeps. All answers together are 360 MiB.
+/// Sets how much the server may grow: the share of one caller, and what its allocator keeps. All answers together are 360 MiB.
 const GROWTH_MAX_KIB: u64 = 96 * 1024;
 const IN_FLIGHT: &str = "policyhub_in_flight_bytes{of=\"answers\"}";
 const GIVEN_UP: &str = "policyhub_in_flight_given_up_total{of=\"answers\"}";

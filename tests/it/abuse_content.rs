@@ -21,7 +21,7 @@ const MIB: usize = CONTENT_MAX_BYTES;
 /// A MiB of lines taken away, one brought, and the new document: what a client takes without being told otherwise.
 const DIFFERENCE_MAX_BYTES: usize = 4 * MIB;
 
-/// How much a table may make a server grow, in KiB. A MiB of small values is tens of MiB of them while it is checked, by
+/// Sets how much a table may make a server grow, in KiB. A MiB of small values is tens of MiB of them while it is checked, by
 /// several threads at once, and an allocator gives little of it back.
 const GROWTH_MAX_KIB: u64 = 192 * 1024;
 

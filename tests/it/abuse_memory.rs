@@ -17,7 +17,7 @@ use crate::harness::subscribing::eventually;
 use crate::harness::{Hub, on_both_databases, peak_kib};
 
 const MIB: usize = 1024 * 1024;
-/// How much the attacks may make a server grow. Each of the messages is in memory once while it is read.
+/// Sets how much the attacks may make a server grow. Each of the messages is in memory once while it is read.
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
 /// Calls of an attack at once.
 const CALLS: usize = 6;

@@ -14,7 +14,7 @@ use crate::harness::callers::{caller, grant, issue, namespace};
 use crate::harness::raw::{BytesCodec, reason};
 use crate::harness::{Hub, on_both_databases};
 
-/// Which roles may call what; "*" any caller, and for what concerns the whole store the same roles, granted on `*`.
+/// Sets which roles may call what; "*" any caller, and for what concerns the whole store the same roles, granted on `*`.
 const TABLE: &[(&str, &str)] = &[
     ("CreatePolicy", "author"),
     ("GetPolicy", "viewer author approver publisher activator"),

@@ -40,7 +40,7 @@ fn store_in(path: &Path) -> String {
     value["store"].as_str().expect("the id of a store").to_owned()
 }
 
-/// What becomes of the saved set between two runs.
+/// Says what becomes of the saved set between two runs.
 type Damage = fn(&Path);
 
 on_both_databases! {

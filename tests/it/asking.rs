@@ -49,7 +49,7 @@ fn revisions(events: &[pb::Event]) -> Vec<i64> {
     events.iter().map(|event| event.cursor.expect("a cursor").revision).collect()
 }
 
-/// Whether an event belongs into an answer.
+/// Says whether an event belongs into an answer.
 type Belongs<'a> = Box<dyn Fn(&pb::Event) -> bool + 'a>;
 
 on_both_databases! {

@@ -14,7 +14,7 @@ use crate::harness::metrics::{counted, text};
 use crate::harness::workers::{LEFT_TICKS_MAX, busy_worker, ended_after_ticks, signal, workers, workers_until};
 use crate::harness::{Database, Hub, on_both_databases, peak_kib};
 
-/// What a hostile check may add to the peak of a server, which parses a content of a MiB and sends it on.
+/// Sets what a hostile check may add to the peak of a server, which parses a content of a MiB and sends it on.
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
 /// The name that every such finding begins with.
 const OVER_LIMIT: &str = "CHECK_LIMIT_EXCEEDED";

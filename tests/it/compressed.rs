@@ -23,7 +23,7 @@ use crate::harness::{Database, Hub, peak_kib};
 const DRAFT: &str = "/policyhub.v1.PolicyService/Draft";
 const GET_NAMESPACE: &str = "/policyhub.v1.AdminService/GetNamespace";
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
-/// How much several bombs at once may make a server grow: each is in memory as it was sent, and up to the limit of its method.
+/// Sets how much several bombs at once may make a server grow: each is in memory as it was sent, and up to the limit of its method.
 const GROWTH_MAX_KIB: u64 = 24 * 1024;
 const BOMBS: usize = 6;
 const MIB: usize = 1024 * 1024;

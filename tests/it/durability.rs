@@ -22,7 +22,7 @@ enum DurableWrite {
     Publish(pb::PublishRequest),
 }
 
-/// What a server said of a write: its place in the log and what it made.
+/// Holds what a server said of a write: its place in the log and what it made.
 #[derive(Debug)]
 struct AcknowledgedWrite {
     request_id: String,

@@ -23,7 +23,7 @@ use crate::harness::{Database, Hub};
 const SYSTEM: &str = "namespaces/system";
 const IN_DOUBT: &str = "policyhub_store_in_doubt";
 
-/// What each (namespace, epoch, revision) was said to be.
+/// Says what each (namespace, epoch, revision) was said to be.
 type Said = BTreeMap<(String, i64, i64), Vec<u8>>;
 
 /// Adds both logs, which must verify, and must not call anything by a name that something else has.

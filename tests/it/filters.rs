@@ -18,7 +18,7 @@ use crate::harness::subscribing::{applied, rejected};
 const LISTS: [&str; 9] =
     ["policies", "versions", "events", "subscribers", "runs", "namespaces", "role bindings", "denials", "signing keys"];
 
-/// What a list is asked for.
+/// Holds what a list is asked for.
 #[derive(Debug, Clone, Default)]
 struct FilterCase {
     filter: String,

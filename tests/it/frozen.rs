@@ -17,7 +17,7 @@ use crate::harness::{Database, callers, on_both_databases};
 
 /// As a server that looks after its logs by itself.
 const AUDITED: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--audit-interval-ms", "20"];
-/// What a scrape says of a frozen namespace.
+/// Sets what a scrape says of a frozen namespace.
 const FROZEN: &str = "policyhub_namespace_frozen{namespace=\"default\"} 1";
 /// Heartbeats, 100 ms apart, in which a server signs the next checkpoint of a quiet namespace: it uses one for 5 s.
 const HEARTBEATS_PER_CHECKPOINT: usize = 60;

@@ -17,7 +17,7 @@ const PLAYING: usize = 300;
 const INPUT_MAX_BYTES: usize = 4 * 1024;
 /// Mutations of one input, one on top of the other.
 const MUTATIONS_MAX: usize = 6;
-/// What a grammar turns on; most of it is never hit by single bytes.
+/// Sets what a grammar turns on; most of it is never hit by single bytes.
 const WORDS: [&[u8]; 28] = [
     b"\"",
     b"{",

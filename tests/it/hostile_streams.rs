@@ -6,7 +6,7 @@ use policyhub::client::pb::verify_log_response::Message;
 use crate::harness::hostile_server::{Act, framed, send_grpc};
 use crate::hostile_words::CommandFixture;
 
-/// What HTTP/2 says of small messages without an end, when it is faster than who counts the messages.
+/// Sets what HTTP/2 says of small messages without an end, when it is faster than who counts the messages.
 const TOO_MANY_FRAMES: &str = "excessive load";
 
 fn progress(phase: pb::VerifyLogPhase, events: i64, total_events: i64) -> pb::VerifyLogResponse {

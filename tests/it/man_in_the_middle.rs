@@ -22,7 +22,7 @@ const HOUR_SECONDS: i64 = 3_600;
 const TRICKS: [Trick; 6] =
     [Trick::Drop, Trick::Replay, Trick::Reorder, Trick::OldBundles, Trick::FarPlaces, Trick::Omit];
 
-/// What was really in force: versions by policy, by revision.
+/// Says what was really in force: versions by policy, by revision.
 type SetHistory = BTreeMap<i64, BTreeMap<String, i64>>;
 
 async fn watcher(client: &Client, endpoint: &str) -> Watcher {

@@ -16,7 +16,7 @@ use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
 const WEB: &str = "spiffe://example.org/web";
-/// How long the first certificate of a test is valid: the agent has to start in it, on a busy machine.
+/// Sets how long the first certificate of a test is valid: the agent has to start in it, on a busy machine.
 const SHORT_SECONDS: i64 = 12;
 
 /// A server with TLS that takes clients of example.org, and ends every connection after a moment.

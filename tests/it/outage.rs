@@ -29,7 +29,7 @@ use crate::harness::watching::{self, LIVELY};
 const WRITES: usize = 8;
 /// Connections of a replica that write.
 const CONNECTIONS: usize = 12;
-/// What is left of a lease when an outage begins. Shorter: it may run out before the server has noticed the outage.
+/// Sets what is left of a lease when an outage begins. Shorter: it may run out before the server has noticed the outage.
 const LEASE_LEFT: Duration = Duration::from_secs(12);
 
 /// A server on a cluster of its own, through a proxy, with a watch at the head.

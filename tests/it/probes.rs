@@ -13,7 +13,7 @@ use crate::harness::{Database, Hub};
 const STRANGERS: usize = 4;
 const CALLS_PER_CONNECTION: u32 = 100;
 const PROBES: usize = 30;
-/// What the kubelet gives a probe by default.
+/// Sets what the kubelet gives a probe by default.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Opens one connection after the other and sends whole small calls without a token over each, as many as one may have.

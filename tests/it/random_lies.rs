@@ -25,7 +25,7 @@ const MESSAGES_PER_STREAM: usize = 14;
 /// Places that nobody signed, beside those of the history.
 const FAR: [SignedCursor; 4] = [(1, 1_048_577), (1, 1 << 62), (9, 1), (-1, -6)];
 
-/// How many messages came, and how many were taken, by kind.
+/// Says how many messages came, and how many were taken, by kind.
 #[derive(Debug, Default)]
 struct Played {
     messages: usize,

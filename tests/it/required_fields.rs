@@ -10,7 +10,7 @@ use crate::harness::calls::NAMESPACE;
 use crate::harness::raw::{call, channel};
 use crate::harness::{Database, Hub};
 
-/// What needs nothing to be said.
+/// Sets what needs nothing to be said.
 const NEED_NOTHING: [&str; 2] = ["ListNamespaces", "ListSigningKeys"];
 
 fn methods() -> Vec<MethodDescriptor> {

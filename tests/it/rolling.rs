@@ -19,7 +19,7 @@ const REPLICAS: usize = 3;
 const STREAMS: usize = 30;
 const READERS: usize = 4;
 
-/// Where the replicas are now, as a name service says it: one that restarts is where it was, until it is back.
+/// Says where the replicas are now, as a name service says it: one that restarts is where it was, until it is back.
 #[derive(Clone)]
 struct Fleet(Arc<RwLock<Vec<Client>>>);
 
@@ -50,12 +50,12 @@ impl Fleet {
     }
 }
 
-/// What a follower saw.
+/// Holds what a follower saw.
 #[derive(Debug, Default)]
 struct SeenRevisions {
     errors: Vec<String>,
     revisions: Vec<i64>,
-    /// How long it was without a stream, each time.
+    /// Says how long it was without a stream, each time.
     without: Vec<Duration>,
 }
 

@@ -10,7 +10,7 @@ use crate::harness::hub::binary;
 use crate::harness::postgres::Cluster;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// What became of a start.
+/// Says what became of a start.
 enum Start {
     /// It serves; whoever drops this ends it.
     Serving(Serving),

@@ -23,7 +23,7 @@ const POINTER: &[&str] = &["GetActive policy", "ListActive", "watch"];
 const LOG: &[&str] = &["ListEvents", "resume"];
 
 const TABLES: &[&str] = &["contents", "events", "pointer_changes", "versions"];
-/// What restores a table: the columns that the cases edit, and the key.
+/// Sets what restores a table: the columns that the cases edit, and the key.
 const COLUMNS: &[(&str, &[&str], &[&str])] = &[
     ("contents", &["digest"], &["bytes"]),
     (

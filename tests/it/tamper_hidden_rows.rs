@@ -11,7 +11,7 @@ use crate::harness::reviews::{needs, people, reviewed_policy};
 use crate::tamper_older_rows::{QUIET, findings, keep, put_back};
 use crate::tamper_rows::{edit, keep as drop_triggers};
 
-/// What a hand does to the row of version 1 of p, so that no list of open or published versions has it.
+/// Sets what a hand does to the row of version 1 of p, so that no list of open or published versions has it.
 const HIDES: [&str; 2] = [
     "DELETE FROM versions WHERE policy = 'p' AND number = 1",
     "UPDATE versions SET state = 'ABANDONED' WHERE policy = 'p' AND number = 1",

@@ -13,7 +13,7 @@ use crate::harness::runs::{complete, end_request, record, run_name, run_request}
 use crate::harness::watching::LIVELY;
 use crate::harness::{Hub, on_both_databases};
 
-/// What nobody proves, and why.
+/// Sets what nobody proves, and why.
 const EXEMPT: &[(&str, &str, &str)] = &[
     (
         "store_meta",
@@ -35,7 +35,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("revoked_tokens", "*", "an edited row is refused; one that is gone may have been forgotten"),
 ];
 
-/// What a read may show before a check finds it: it says where the log stands or how events are found, never what is in
+/// Sets what a read may show before a check finds it: it says where the log stands or how events are found, never what is in
 /// force. Everything else is refused when it is read.
 const FOUND_LATER: &[(&str, &str)] = &[
     ("namespaces", "epoch"),

@@ -16,7 +16,7 @@ use crate::harness::watching;
 use crate::harness::{Database, Hub, on_both_databases};
 
 const KIB: usize = 1024;
-/// What docs/operations/limits.md says.
+/// Sets what docs/operations/limits.md says.
 const WATCHES_PER_CONNECTION: usize = 100;
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 

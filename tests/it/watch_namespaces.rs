@@ -45,7 +45,7 @@ async fn namespaces(client: &Client, ids: &[&str]) {
     }
 }
 
-/// What a stream of several namespaces brought, every message verified.
+/// Holds what a stream of several namespaces brought, every message verified.
 struct NamespaceStreams {
     stream: Streaming<pb::WatchActiveResponse>,
     sets: BTreeMap<String, ActiveSet>,

@@ -10,7 +10,7 @@ use super::source::Source;
 pub struct Module {
     /// Its module directly below the crate root.
     pub name: &'static str,
-    /// What it may import.
+    /// Holds what it may import.
     pub may_import: &'static [&'static str],
 }
 

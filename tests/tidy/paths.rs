@@ -22,7 +22,7 @@ pub struct Path {
     pub in_test: bool,
 }
 
-/// What a Rust file names.
+/// Holds what a Rust file names.
 #[derive(Default)]
 pub struct Names {
     /// Every path of two words or more, and every imported one.

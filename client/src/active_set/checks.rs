@@ -88,7 +88,7 @@ impl ActiveSet {
                 None => return Err(Refusal::ChangeMissing(change.policy.clone())),
             }
             let held = self.policies.get(&change.policy).map_or(0, |active| active.version);
-            // Of what was not told since a resume nothing is known.
+            // Nothing is known of policies that were not sent since the resume.
             let is_known = self.whole || (held > 0 && !self.latest);
             if is_known && held != change.previous {
                 return Err(Refusal::NotFollowing { policy: change.policy.clone(), stated: change.previous, held });

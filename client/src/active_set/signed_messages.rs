@@ -134,12 +134,12 @@ impl MessageSigner {
         jws::sign(TYP_CHECKPOINT, &checkpoint.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    /// Returns an activation as an honest server tells it to whom holds [`BOTH`].
+    /// Returns an activation as an honest server sends it to a subscriber that holds [`BOTH`].
     pub fn activation(&self, revision: i64, moves: &[TestMove<'_>]) -> pb::Activation {
         self.activation_after(&BOTH, revision, moves)
     }
 
-    /// Returns an activation as an honest server tells it to whom holds this set.
+    /// Returns an activation as an honest server sends it to a subscriber that holds this set.
     pub fn activation_after(&self, held: &[SetInForce<'_>], revision: i64, moves: &[TestMove<'_>]) -> pb::Activation {
         let root = ActiveSetRoot(tree(&after(held, revision, moves)).root());
         let there = moves.iter().filter(|(_, version, _)| *version != 0);

@@ -247,7 +247,7 @@ fn imported(row: &Row) -> Option<(LogCheck, Head)> {
     let keys = |column: &str| KeySet::parse_jwks(row.text(column)?.as_bytes()).ok();
     let trust = LogTrust { store: row.text("store")?.to_owned(), keys: keys("jwks")?, seal_keys: keys("seal_jwks")? };
     let namespace = NamespaceId::parse("source", row.text("source")?).ok()?;
-    // What is on its way ends where it has come to.
+    // An import that is not finished ends at its last event.
     let cursor = Cursor { epoch: row.int("reached_epoch")?, revision: row.int("reached_revision")? };
     let head = Head { cursor, hash: row.bytes("reached_hash")?.try_into().ok()? };
     Some((LogCheck::new(trust, namespace), head))

@@ -88,7 +88,7 @@ impl<R: BufRead> ImportParts<R> {
         if part.items.is_empty() {
             part.offset = self.offset;
         }
-        // What proves the rows must be there as a whole before the last part.
+        // The events that prove the rows must all be there before the last part.
         if part.is_last && events == Some(true) && !part.items.is_empty() {
             (part.is_last, self.is_over) = (false, false);
         }

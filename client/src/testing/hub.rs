@@ -193,7 +193,7 @@ impl TestHub {
 
     /// Makes the hub silent: connections stay open, and calls and streams hear nothing, not even heartbeats, until
     /// [`Self::resume`]. A watcher gets stale when the lifetime of its last checkpoint is over
-    /// ([`TestHubBuilder::checkpoint_lifetime`]). What is activated meanwhile is told afterwards.
+    /// ([`TestHubBuilder::checkpoint_lifetime`]). What is activated meanwhile is sent afterwards.
     pub fn pause(&self) {
         self.shared().change(|state| state.is_paused = true);
     }

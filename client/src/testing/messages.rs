@@ -64,7 +64,7 @@ pub(super) fn activation(state: &StateAt, watch: &StartWatch) -> Vec<pb::WatchAc
     before.chain([end]).map(|part| response::activation(&watch.namespace, part)).collect()
 }
 
-/// Writes a sign of life of a stream that was told everything up to a state. `checkpoint` signs the state.
+/// Writes the heartbeat of a stream that received everything up to a state. `checkpoint` signs the state.
 pub(super) fn heartbeat(state: &StateAt, watch: &StartWatch, checkpoint: &str) -> pb::WatchActiveResponse {
     let set_proof = state.prove(&watch.policies);
     response::heartbeat(&watch.namespace, Some((state.head.into(), checkpoint, &set_proof)), Staleness::default())

@@ -35,7 +35,7 @@ pub(super) struct HubState {
     pub(super) namespaces: BTreeMap<NamespaceId, NamespaceLog>,
     /// Holds the reports in the order in which they came.
     pub(super) reports: Vec<(NamespaceId, SubscriberReport)>,
-    /// Nothing is answered and nothing is told.
+    /// Says whether the hub answers nothing and sends nothing.
     pub(super) is_paused: bool,
     /// Says how often all streams were ended.
     pub(super) disconnects: u64,

@@ -1,4 +1,4 @@
-//! One watch: what it was told, and what is due next.
+//! One watch: what it received, and what is due next.
 //!
 //! It is pulled by its connection and holds a cursor for each namespace: no task and no queue of its own.
 
@@ -40,7 +40,7 @@ struct TestStream {
 #[derive(Debug)]
 struct WatchedNamespace {
     watch: StartWatch,
-    /// Everything up to here was told; none before the snapshot.
+    /// Is the last revision that was sent; none before the snapshot.
     at: Option<Cursor>,
 }
 

@@ -56,7 +56,7 @@ type OfferAnswer = oneshot::Receiver<Result<(), String>>;
 impl Offer {
     /// Puts the set in force when the stream is polled next. When the stream is dropped before, it does not.
     pub fn accept(self) {
-        // Without a stream there is nobody to tell.
+        // Without a stream there is no server to report to.
         let _ = self.answer.send(Ok(()));
     }
 

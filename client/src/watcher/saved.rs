@@ -14,7 +14,7 @@ impl Watcher {
     pub(super) fn take_up_saved(&mut self) -> io::Result<()> {
         let Some(cache) = &self.cache else { return Ok(()) };
         let (pins, mark, saved) = (cache.pins(), cache.mark(), cache.saved());
-        // First: nothing of another store is believed, a key statement neither, and also when the set can't be used.
+        // Read the mark first: nothing of another store is used, not even a key statement, also when the set can't be used.
         let of_mark = mark.as_ref().ok().and_then(|mark| mark.as_ref()?.store.clone());
         let of_set = saved.as_ref().ok().and_then(Option::as_ref);
         if let Some(store) = of_mark.or_else(|| of_set.map(|saved| saved.store.clone())) {
@@ -25,7 +25,7 @@ impl Watcher {
             }
             self.set.remember_store(store);
         }
-        // Then: what is in force may be signed by a key that a statement brought.
+        // The pins come before the set: the set in force may be signed by a key that a statement added.
         if let Ok(Some(saved)) = &saved
             && saved.namespace != self.namespace
         {
@@ -148,7 +148,7 @@ impl Watcher {
         let (Some(cache), Some(held)) = (&self.cache, self.set.position()) else { return };
         let (newest, store) = (self.set.newest_verified(), self.set.store());
         let mark = if newest > held.cursor {
-            // Of a message that was refused: its set is not known, and nothing older is.
+            // The message was refused, so its set is not known. Nothing older is taken.
             Mark::new(store, newest.into(), false)
         } else {
             let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_empty() && self.offered.is_none();

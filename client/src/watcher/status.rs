@@ -34,7 +34,7 @@ pub enum State {
     Stale,
     /// Something newer was refused: it does not verify, or the runtime could not use it.
     Rejected,
-    /// The server tells another history than the one held: older, of another store, or of another set.
+    /// The server shows another history than the one held: older, of another store, or of another set.
     Diverged,
 }
 
@@ -88,7 +88,7 @@ impl Active {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Behind {
-    /// Revisions between the two, as far as they were verified, or a checkpoint tells while the stream waits; at least 1.
+    /// Counts the revisions between the two, as far as they were verified, or a checkpoint says while the stream waits; at least 1.
     /// Without anything in force: all of them.
     pub revisions: i64,
     /// Says since when a verified set waits for the runtime, in seconds since the Unix epoch.
@@ -115,7 +115,7 @@ pub struct Status {
     pub is_connected: bool,
     /// Holds what the server says of its store, over the stream that is open. Nothing proves it.
     pub store: StoreState,
-    /// Holds what went wrong last, and was not mended since, in one line; empty: nothing.
+    /// Holds the last problem that is not solved yet, in one line; empty: none.
     pub problem: String,
     /// The policies in force by a key that was revoked since: a server that signed them again sends them anew.
     pub by_revoked_keys: Vec<PolicyId>,
@@ -217,7 +217,7 @@ fn line(text: &str) -> String {
     text.chars().take(PROBLEM_MAX_CHARS).map(printable).collect()
 }
 
-/// The eyes of the rest of the process on a watcher. Cheap to clone; goes on showing the last set when the watcher is gone.
+/// Shows the state of a watcher to the rest of the process. Cheap to clone; goes on showing the last set when the watcher is gone.
 #[derive(Debug, Clone)]
 pub struct View(pub(super) watch::Receiver<PublishedState>);
 
@@ -235,7 +235,7 @@ impl View {
     }
 
     /// Waits for a change: of the set, of the state, or of what is known. False: the watcher is gone, and none will come. A watcher that
-    /// nobody drives tells of nothing: [`Self::status`] knows by the clock that the set is stale.
+    /// nobody drives reports no change; [`Self::status`] knows by the clock that the set is stale.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }

@@ -24,7 +24,7 @@ impl Watcher {
     /// Takes one message, or makes one try of a connection.
     pub(super) async fn step(&mut self) {
         let Some(session) = &mut self.session else {
-            // What a stream was refused for goes out over its connection, before the next one is opened.
+            // The refusal of a stream is reported over its connection, before the next one is opened.
             if self.reporter.is_sending() {
                 self.reporter.answered().await;
             } else {
@@ -41,7 +41,7 @@ impl Watcher {
             }
             came = session.connection.next(&mut self.set, &mut self.pinned) => came,
         };
-        // Before anything that a new key signed is kept.
+        // Save the pins before anything that a new key signed is saved.
         self.save_pins();
         match came {
             Ok(Some((message, change))) => {
@@ -117,7 +117,7 @@ impl Watcher {
                 self.evaluate();
                 self.save_mark();
                 self.compare_clocks();
-                // What was put in force without the runtime is news to the server too.
+                // Report also what was put in force without the runtime.
                 self.tell();
             }
             SetChange::Alive { is_newest, .. } => {
@@ -156,7 +156,7 @@ impl Watcher {
         {
             let first = &first.active;
             if self.rejected.as_ref().is_some_and(|rejected| rejected.active.is_of_same_activations(first)) {
-                // Activated again, it would be another try.
+                // If it were activated again, it would be offered again.
                 self.waiting.pop_front();
             } else if self.in_force().is_some_and(|held| self.needs_no_answer(&held, first))
                 && let Some(same) = self.waiting.pop_front()
@@ -228,7 +228,7 @@ impl Watcher {
         let is_unproven = matches!(refusal, Refusal::Signature { .. });
         self.publish(|published| published.refused = Some(RefusalCause::Stream(refusal)));
         self.end_stream(&text, Duration::ZERO);
-        // Said once: nothing proves the cursor.
+        // It is reported once, because nothing proves the cursor.
         let held = self.in_force().unwrap_or_default();
         let cursor = cursor.filter(|cursor| *cursor > held.cursor).map(Position::from);
         // A message without a newer cursor, such as a heartbeat by an unknown key: of what is in force nothing can be proven.

@@ -78,7 +78,7 @@ impl<U: BoundedMessage> Decoder for BoundedDecoder<U> {
         }
         scan(U::NAME, bytes, U::BOUNDS).map_err(|excess| match excess {
             Excess::Malformed => Status::internal(format!("{UNDECODABLE}: {excess}")),
-            // INTERNAL without a reason: to a client that is a stream which broke, and it asks again, maybe somebody else.
+            // INTERNAL without a reason looks to a client like a stream that broke, so it tries again, perhaps at another server.
             _ => Status::internal(format!("{TOO_COMPLEX}: {excess}")),
         })?;
         self.0.decode(buffer)

@@ -52,7 +52,7 @@ struct Shapes {
 
 impl Shapes {
     fn of_the_contract() -> Self {
-        // Built from the same descriptors as the types: it can't fail, and without shapes every message is refused.
+        // The descriptors are those of the generated types, so this can't fail. Without shapes every message would be refused.
         let set = FileDescriptorSet::decode(super::pb::DESCRIPTORS).unwrap_or_default();
         let (all, by_name) = read_shapes(&set);
         let mut requests = HashMap::new();

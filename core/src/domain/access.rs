@@ -91,7 +91,7 @@ impl Role {
 }
 
 impl Permission {
-    /// Returns the word of an error's metadata.
+    /// Returns its name in the metadata of an error.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -125,7 +125,7 @@ impl Grants {
         self.roles.iter().copied()
     }
 
-    /// Returns whether there is no role at all: then not even the existence of what is asked for is told.
+    /// Returns whether there is no role at all. Such a caller does not even learn whether a resource exists.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty()
@@ -223,7 +223,7 @@ rpcs! {
         ActivateSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
         RevokeSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
         RevokeToken => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
-        // Who was refused is nothing for those who may only read.
+        // Readers may not see who was refused.
         ListDenials => RequiredPermission::InNamespace(Permission::Administer), Rate::Read;
         VerifyLog => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         ThawNamespace => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;

@@ -89,7 +89,7 @@ fn check_value(value: &str) -> std::result::Result<(), String> {
     if value.len() > ANNOTATION_VALUE_MAX_BYTES {
         return Err(format!("is over {ANNOTATION_VALUE_MAX_BYTES} bytes"));
     }
-    // PostgreSQL keeps NUL in no text, and a terminal acts on the others.
+    // PostgreSQL can't store NUL, and terminals interpret the other control characters.
     if value.chars().any(|letter| letter.is_control() && letter != '\n' && letter != '\t') {
         return Err("holds a control character other than a line feed or a tab".to_owned());
     }

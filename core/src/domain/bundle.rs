@@ -99,7 +99,7 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Returns the event that it is told of.
+    /// Returns the event that the activation belongs to.
     #[must_use]
     pub fn head(&self) -> Head {
         Head { cursor: self.cursor, hash: self.event_hash }

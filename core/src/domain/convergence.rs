@@ -73,7 +73,7 @@ pub struct Convergence {
 fn most_missing(principals: BTreeMap<&str, PrincipalProgress>) -> Vec<PrincipalProgress> {
     let named = principals.into_iter().map(|(name, counts)| PrincipalProgress { principal: name.to_owned(), ..counts });
     let mut all: Vec<PrincipalProgress> = named.collect();
-    // Stable: those with as many stay in order of their names.
+    // The sort is stable: equal counts stay in order of their names.
     all.sort_by_key(|counts| std::cmp::Reverse(counts.missing()));
     all.truncate(CONVERGENCE_PRINCIPALS_MAX);
     all
@@ -99,7 +99,7 @@ impl Convergence {
             }
             let progress = progress(&subscriber.status, activation);
             if progress == Progress::Applied && !is_online {
-                // One that ran with it when it ended kept nobody waiting.
+                // A subscriber that had applied it before it ended is not missing.
                 continue;
             }
             let own = principals.entry(&subscriber.owner).or_default();
@@ -175,9 +175,9 @@ mod tests {
             (9, 0, Applied),
             (6, 7, Rejected),
             (0, 7, Rejected),
-            // It rejected something older and has not spoken since.
+            // It rejected something older and has not reported since.
             (5, 6, Pending),
-            // It never came to 7, and rejected what came after.
+            // It never applied 7, and rejected what came after.
             (6, 9, Rejected),
             // It runs with 7 or newer, and rejected what came after that.
             (7, 9, Applied),

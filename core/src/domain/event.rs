@@ -13,7 +13,7 @@ use super::policy::ImportedPolicy;
 use super::time::Micros;
 use super::version::VersionState;
 
-/// A place in a log. Order is (epoch, revision): the order of the fields.
+/// Addresses an event in a log. Cursors are ordered by epoch, then by revision: the order of the fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     /// Raised when the store lost the tail of its log.
@@ -234,11 +234,11 @@ pub struct Event {
     pub statement: String,
 }
 
-/// First bytes of an event's hash: tells two events apart that stood at one cursor in two histories of a store.
+/// Holds the first bytes of an event's hash. It distinguishes two events that had one cursor in two histories of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(NonZeroU64);
 
-/// A cursor, and which event stands there, as far as that is known.
+/// Holds a cursor with the fingerprint of its event, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Says where.
@@ -311,10 +311,10 @@ impl Change {
 }
 
 impl Cursor {
-    /// No place at all: before every place of every log, whose epochs begin at 1.
+    /// Is before every event of every log, whose epochs begin at 1.
     pub const NONE: Self = Self { epoch: 0, revision: 0 };
 
-    /// Returns the place; none for [`Cursor::NONE`].
+    /// Returns the cursor; none for [`Cursor::NONE`].
     #[must_use]
     pub fn known(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)

@@ -61,7 +61,7 @@ pub enum KeyPurpose {
     Seal,
 }
 
-/// A public key, as it is told.
+/// Describes a public key, as ListSigningKeys answers it.
 #[derive(Debug, Clone)]
 pub struct KeyInfo {
     /// The key and where it stands.
@@ -107,7 +107,7 @@ impl KeyPurpose {
     /// Every purpose, in the order of the proto.
     pub const ALL: [Self; 2] = [Self::Bundle, Self::Seal];
 
-    /// Returns its word.
+    /// Returns its name, as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -229,7 +229,7 @@ impl KeyRing {
             EventKind::PrepareSigningKey => self.add(change, time, revision),
             EventKind::ActivateSigningKey => {
                 if self.is_empty() {
-                    // The first key of a store: nobody could have known another one before.
+                    // The first key of a store may sign at once: no verifier can have known another one before.
                     self.add(change, time, revision)?;
                 }
                 let before = self.active().map(|record| record.key_id.clone());

@@ -30,7 +30,7 @@ pub enum Rate {
     Write,
     /// It only reads. A watch counts when it opens.
     Read,
-    /// The word of a subscriber: as many as reads, counted apart, so that a fleet that reports and those who read never
+    /// It is a report of a subscriber: as many as reads, counted separately, so that a fleet that reports and those who read never
     /// use up each other's.
     Report,
     /// It discloses nothing of a tenant, or an operator needs it while a tenant is over its rate.
@@ -264,7 +264,7 @@ impl Bucket {
     pub fn take(&mut self, per_second: u32, now: Micros) -> Result<(), Duration> {
         let now = nanos(now);
         let each = BURST_NANOS / i64::from(per_second.max(1));
-        // A clock that was set back must not stop anybody for longer than a burst.
+        // A clock that was set back must not block callers for longer than a burst.
         let full_at = self.full_at.clamp(now, now.saturating_add(BURST_NANOS));
         let over = full_at.saturating_add(each).saturating_sub(now).saturating_sub(BURST_NANOS);
         if over > 0 {

@@ -183,7 +183,7 @@ mod tests {
         let bytes = row();
         for end in 0..bytes.len() {
             let cut = Row::read(&bytes[..end]);
-            // At the end of a column it is a row with fewer of them, which no event has the digest of.
+            // A row that ends early is a row with fewer columns, and no event has its digest.
             assert!(cut.is_none_or(|cut| cut.cells.len() < 4), "cut off at {end}");
         }
         assert_eq!(Row::read(&[&bytes[..], &[0]].concat()), None);

@@ -1,15 +1,15 @@
-//! Tags of rows: what says that this server wrote a row, when no signature says so.
+//! Message authentication codes (MACs) of rows: they prove that a server with the key wrote a row.
 //!
-//! Boundary: the store asks for tags and compares them; whoever holds the key makes them. The key is never in the database.
+//! Boundary: the store asks for MACs and compares them; the holder of the key computes them. The key is never in the database.
 
 use super::digest::{Digest, Hash};
 
-/// Makes and compares tags of rows, each given as the canonical bytes of its columns.
+/// Computes and verifies MACs of rows, each given as the canonical bytes of its columns.
 pub trait RowMac: Send + Sync + std::fmt::Debug {
-    /// Returns the tag of a row.
+    /// Returns the MAC of a row.
     fn mac(&self, row: &[u8]) -> Hash;
 
-    /// Returns whether a tag is of this row. Takes the same time for every wrong tag.
+    /// Returns whether `tag` is the MAC of this row. Takes the same time for every wrong one.
     fn verify(&self, row: &[u8], tag: &[u8]) -> bool;
 
     /// Returns the digest of a row, by which events name what they wrote.

@@ -74,7 +74,7 @@ impl RunOutcome {
     /// Every outcome, in the order of the proto.
     pub const ALL: [Self; 4] = [Self::Open, Self::Succeeded, Self::Failed, Self::Cancelled];
 
-    /// Returns its word, as it is stored and shown.
+    /// Returns its name, as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -153,7 +153,7 @@ impl Run {
     }
 }
 
-/// The place of a run in lists, which begin with the newest.
+/// Orders runs in lists, which begin with the newest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunKey {
     /// Says when it was recorded.

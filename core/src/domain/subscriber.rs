@@ -1,6 +1,6 @@
 //! Subscribers: what a stream says of its runtime, what the runtime reports, and which report counts when two meet.
 //!
-//! Order is (epoch, revision), never time. Words may be taken one by one or gathered first: the outcome is the same.
+//! Reports are ordered by (epoch, revision), never by time. They may be merged one by one or in batches: the outcome is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -65,7 +65,7 @@ impl fmt::Display for SubscriberName {
     }
 }
 
-/// A principal that speaks for a subscriber. An id is its principal's from the first use until it was not heard of for
+/// Claims a subscriber id for a principal. An id is its principal's from the first use until it was not seen for
 /// `SUBSCRIBER_ID_KEPT_SECONDS`; the database says whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriberClaim {
@@ -114,7 +114,7 @@ pub struct StatusReport {
     pub subscriber: SubscriberName,
     /// Names the activation that the report is about.
     pub cursor: Cursor,
-    /// Says which event it was told stands there, if it was.
+    /// Says which event the server said stands there, if it did.
     pub event: Option<Fingerprint>,
     /// Digest of the active set it runs with now.
     pub digest: Digest,
@@ -125,18 +125,18 @@ pub struct StatusReport {
 /// Describes what a runtime runs, by its reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubscriberStatus {
-    /// The newest place it applied.
+    /// The newest activation that it applied.
     pub applied: Cursor,
     /// Says whether the digest it reported with it is that of the active set there.
     pub applied_matches: bool,
-    /// The newest place it rejected; none once it applied that or something newer. Never below `applied`; at it when the
+    /// The newest activation that it rejected; none once it applied that or something newer. Never below `applied`; at it when the
     /// rejection was said after.
     pub rejected: Cursor,
     /// Says why.
     pub reason: String,
-    /// Holds what it ran with, by the report of the newest place.
+    /// Holds the digest of the set that it ran with, by its newest report.
     pub digest: Option<Digest>,
-    /// The newest place it ever rejected, also once it applied something newer.
+    /// The newest activation that it ever rejected, also once it applied something newer.
     pub refused: Cursor,
     /// Says why.
     pub refusal: String,
@@ -162,7 +162,7 @@ impl SubscriberStatus {
         }
     }
 
-    /// Returns the newest place it spoke of.
+    /// Returns the newest activation that it reported about.
     #[must_use]
     pub fn newest(&self) -> Cursor {
         self.applied.max(self.rejected)
@@ -271,7 +271,7 @@ mod tests {
             (&[(4, REJECTS), (3, APPLIES)], (3, 4)),
             (&[(4, REJECTS), (5, APPLIES)], (5, 0)),
             (&[(5, APPLIES), (4, REJECTS)], (5, 0)),
-            // About one place, the last report.
+            // For one cursor, the last report counts.
             (&[(4, REJECTS), (4, APPLIES)], (4, 0)),
             (&[(4, APPLIES), (4, REJECTS)], (4, 4)),
             (&[(4, APPLIES), (4, REJECTS), (4, APPLIES)], (4, 0)),

@@ -52,7 +52,7 @@ pub struct RowState {
     pub revision: i64,
 }
 
-/// The check of one log, from its beginning or from a place that is proven.
+/// Checks one log, from its beginning or from a proven head.
 #[derive(Debug)]
 pub struct LogCheck {
     trust: LogTrust,
@@ -113,7 +113,7 @@ pub fn verify_event(event: &Event, trust: &LogTrust) -> Result<Payload, String> 
         && payload.namespace == event.namespace
         && (payload.epoch, payload.revision) == (event.cursor.epoch, event.cursor.revision);
     if !same_place {
-        return broken("its payload speaks of another place");
+        return broken("its payload names another cursor");
     }
     let statement = (!event.statement.is_empty()).then(|| digest_of(event.statement.as_bytes()));
     if payload.statement_digest != statement || payload.changes.is_empty() == statement.is_some() {
@@ -157,7 +157,7 @@ impl LogCheck {
         Self { whole: true, rules: Some(Replay::default()), ..Self::after(trust, namespace, Head::EMPTY) }
     }
 
-    /// Returns a check of what follows a place.
+    /// Returns a check of the events that follow a head.
     #[must_use]
     pub fn after(trust: LogTrust, namespace: NamespaceId, head: Head) -> Self {
         Self {
@@ -244,7 +244,7 @@ impl LogCheck {
                 self.add_up(payload);
                 let broken = self.rules.as_mut().and_then(|rules| rules.event(payload).err());
                 if let Some(rule) = broken.filter(|_| self.findings.count == before) {
-                    // The chain holds all the same: what follows is no further finding.
+                    // The chain itself is intact, so the events that follow are not findings.
                     let digest = self.newest.1.clone();
                     self.findings.add_found(revision, "", format!("the rules do not allow it: {rule}"), digest);
                 }

@@ -132,7 +132,7 @@ pub fn not_held(key_id: &str) -> Error {
 }
 
 fn unavailable(error: &KeyFileError) -> Error {
-    // Paths are for the operator's log.
+    // Paths are only for the operator's log.
     Error {
         internal: Some(error.to_string()),
         ..Error::new(Reason::SigningUnavailable, "the key directories of this replica can't be used")

@@ -78,14 +78,14 @@ pub fn read(path: &Path) -> Result<PrivateKey, KeyFileError> {
 pub fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let failed = |error| KeyFileError::Io { what: "read", path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
-    // Of the open file, so that nobody swaps it between the check and the reading.
+    // Check the open file, so that nobody can replace it between the check and the read.
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.mode() & 0o7777;
     if lets_others_in(mode, metadata.uid(), nix::unistd::Uid::effective().as_raw()) {
         return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
     }
     let malformed = |message: String| KeyFileError::Malformed { path: path.to_owned(), message };
-    // With room for all of it: a text that grows leaves copies behind.
+    // Reserve the whole capacity first: a string that grows leaves copies of the secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_MAX_BYTES as usize + 1));
     file.take(KEY_FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > KEY_FILE_MAX_BYTES {
@@ -137,7 +137,7 @@ fn create(path: &Path, suffix: &str, pem: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
-    // The key has its name or is of no use: what stays behind is a secret that nothing needs.
+    // Remove the temporary file: it holds a secret that nothing needs any more.
     let removed = match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

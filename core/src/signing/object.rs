@@ -16,7 +16,7 @@ struct ObjectVisitor<T>(PhantomData<T>);
 
 /// Reads the one JSON object that `bytes` is.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    // What a typed reader skips it does not check: text that is no UTF-8, half a surrogate, a number of no size.
+    // A typed reader does not check what it skips: text that is not UTF-8, half a surrogate, a number out of range.
     serde_json::from_slice::<serde_json::Value>(bytes)?;
     serde_json::from_slice::<Object<T>>(bytes).map(|object| object.0)
 }

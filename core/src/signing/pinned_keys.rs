@@ -142,7 +142,7 @@ impl PinnedKeys {
     /// # Errors
     /// Says why the statement is refused. Nothing changed.
     pub fn take(&mut self, token: &str, store: Option<&str>) -> Result<bool, VerifyError> {
-        // A key of the file that is only retired signed statements while it was active, and they trust keys that were stolen and
+        // A retired key of the file signed statements while it was active, and they trust keys that were stolen and
         // revoked before the file was made. Who made the file knew a later state: what does not name all of it is older.
         self.take_unless(token, store, |pins, statement| {
             let names_all = pins.keys().all(|key| statement.key(key.key_id()).is_some());
@@ -181,7 +181,7 @@ impl PinnedKeys {
         if !matches!(signs, Some(KeyState::Active | KeyState::Retired)) {
             return Err(VerifyError::KeyNotActive);
         }
-        // Else an old statement would have a key lead on that is not trusted any more.
+        // Otherwise an old statement could continue the chain by a key that is not trusted any more.
         let is_ended = |key_id: &String| self.revoked.contains(key_id) || self.dropped.contains(key_id);
         if statement.keys.iter().any(|key| key.state == KeyState::Active && is_ended(&key.key_id)) {
             return Err(VerifyError::KeyNotActive);

@@ -102,7 +102,7 @@ impl fmt::Debug for PrivateKey {
 
 fn pem(der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    // With room for all of it: a text that grows leaves copies behind.
+    // Reserve the whole capacity first: a string that grows leaves copies of the secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(2 * body.len() + PEM_BEGIN.len() + PEM_END.len()));
     text.push_str(PEM_BEGIN);
     text.push('\n');

@@ -1,6 +1,6 @@
-//! The key under the tags of rows: HMAC-SHA256 (RFC 2104), derived (HKDF, RFC 5869) from the seal key.
+//! The MAC key of rows: HMAC-SHA256 (RFC 2104), derived (HKDF, RFC 5869) from the key of event signatures.
 //!
-//! Replicas that share the seal key share it, and the database never has it. It comes from a signature over a fixed label,
+//! Replicas that share the seal key share it, and the database never has it. It is derived from a signature over a fixed label,
 //! which Ed25519 makes the same every time (RFC 8032 §5.1.6), so that a seal key that can't be read out has one too.
 
 use ring::{hkdf, hmac};

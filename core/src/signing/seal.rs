@@ -1,12 +1,12 @@
-//! Seals of events: an Ed25519 signature over the 32 bytes of an event's hash.
+//! Event signatures (`seal` on the wire): Ed25519 over the 32 bytes of an event's hash.
 //!
-//! The server has a key of its own for seals. Even one key for both would be safe: what a token signs is text, longer than
+//! The server has a key of its own for them. Even one key for both would be safe: what a token signs is text, longer than
 //! 32 bytes, and begins with a header, so that neither can pass for the other.
 
 use super::public_key::{Algorithm, PublicKey};
 use crate::domain::digest::Hash;
 
-/// Seals an event's hash: 64 bytes.
+/// Signs an event's hash. The signature has 64 bytes.
 ///
 /// Errors: `Internal` when the key is not an Ed25519 key.
 #[cfg(feature = "server")]

@@ -68,7 +68,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What a set shows.
+/// Holds what a set shows.
 #[derive(Debug, PartialEq, Eq)]
 struct HeldSet {
     cursor: Option<Cursor>,

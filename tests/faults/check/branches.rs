@@ -81,7 +81,7 @@ pub fn was_given_up(history: &RecordedHistory, operation: &RecordedOperation, ef
     })
 }
 
-/// How long a server may take to notice that its doubt has ended: it looks every second.
+/// Sets how long a server may take to notice that its doubt has ended: it looks every second.
 const NOTICED_AFTER: Duration = Duration::from_secs(2);
 
 /// Returns whether any part of a time lies between the moment a copy took the log's place and the end of doubt.

@@ -8,7 +8,7 @@ use super::branches::Logs;
 use super::log::LogReplay;
 use super::record::{Fate, Intent, OperationOutcome, RecordedHistory, RecordedOperation};
 
-/// What the server answers when the expected version is not the one in force.
+/// Sets what the server answers when the expected version is not the one in force.
 pub const MISMATCH: &str = "EXPECTED_ACTIVE_MISMATCH";
 
 /// Acknowledged: just before its revision, each expected version was in force. Refused for that reason: at some revision
@@ -62,9 +62,9 @@ fn expected(operation: &RecordedOperation) -> Vec<(&str, i64)> {
     }
 }
 
-/// Which revisions were certainly there at a time.
+/// Says which revisions were certainly there at a time.
 struct KnownPointers {
-    /// When each acknowledged write was called first and returned, with its revision.
+    /// Says when each acknowledged write was called first and returned, with its revision.
     spans: Vec<(Duration, Duration, i64)>,
 }
 

@@ -10,11 +10,11 @@ use super::CheckFindings;
 use super::record::{RecordedEvent, RecordedHistory, RecordedStream, Trouble, What, Where};
 use super::streams::{name, place, told};
 
-/// How much longer than a few heartbeats a stream may be silent: what a busy machine with a debug build takes.
+/// Sets how much longer than a few heartbeats a stream may be silent: what a busy machine with a debug build takes.
 pub const SILENCE_SLACK: Duration = Duration::from_secs(2);
-/// How long after its commit an activation may come: 2.5 s (docs/guarantees.md#g12), and what a busy machine with a debug build takes.
+/// Sets how long after its commit an activation may come: 2.5 s (docs/guarantees.md#g12), and what a busy machine with a debug build takes.
 pub const DELIVERY_MAX: Duration = Duration::from_millis(4_500);
-/// How long after a fault it still counts: connections are made again, a database that was away is looked for.
+/// Sets how long after a fault it still counts: connections are made again, a database that was away is looked for.
 pub const GRACE: Duration = Duration::from_secs(3);
 /// Returns how long a trouble counts after its end. A server that got no processor for a moment has nothing to repair.
 fn grace(place: Where) -> Duration {

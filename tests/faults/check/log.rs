@@ -50,7 +50,7 @@ fn apply(state: &mut Pointers, event: &RecordedEvent) {
     }
 }
 
-/// What was in force after each revision: index 0 is before the first.
+/// Holds what was in force after each revision: index 0 is before the first.
 pub struct LogReplay(Vec<Pointers>);
 
 impl LogReplay {

@@ -20,12 +20,12 @@ pub mod streams;
 
 use record::RecordedHistory;
 
-/// What one validator saw.
+/// Holds what one validator saw.
 #[derive(Debug, Default)]
 pub struct CheckFindings {
-    /// How many single comparisons were made: none at all proves nothing.
+    /// Says how many single comparisons were made: none at all proves nothing.
     pub checks: u64,
-    /// What does not hold, each in a sentence.
+    /// Holds what does not hold, each in a sentence.
     pub violations: Vec<String>,
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 pub use policyhub::client::Cursor;
 
-/// What is in force: version and digest by id of the policy.
+/// Says what is in force: version and digest by id of the policy.
 pub type Pointers = BTreeMap<String, (i64, String)>;
 
-/// What a writer asked for.
+/// Says what a writer asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
     /// A new version of a policy, with content of this digest.
@@ -25,7 +25,7 @@ pub enum Intent {
     Deactivate { policy: String, expected: Option<i64> },
 }
 
-/// What the server said a write did.
+/// Holds what the server said a write did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {
     /// Its place in the log.
@@ -34,7 +34,7 @@ pub struct Effect {
     pub version: Option<(String, String)>,
 }
 
-/// How one try ended.
+/// Says how one try ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationOutcome {
     /// The server said that it is so.
@@ -62,7 +62,7 @@ pub struct RecordedOperation {
     pub tries: Vec<Try>,
 }
 
-/// What became of a write, as its writer knows it.
+/// Says what became of a write, as its writer knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate<'a> {
     Acknowledged(&'a Effect),
@@ -96,7 +96,7 @@ impl RecordedOperation {
     }
 }
 
-/// What a server says about an answer of its own.
+/// Holds what a server says about an answer of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks {
     /// It may be old: the database does not answer.
@@ -116,7 +116,7 @@ pub struct RecordedRead {
     pub marks: Marks,
 }
 
-/// What a message of a stream said. It was verified before.
+/// Says what a message of a stream said. It was verified before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// A whole snapshot.
@@ -129,7 +129,7 @@ pub enum What {
     Reconnect,
 }
 
-/// How a stream ended.
+/// Says how a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEnd {
     /// The watcher left it.
@@ -152,17 +152,17 @@ pub struct RecordedStream {
     pub resume: Option<Cursor>,
     pub messages: Vec<What>,
     pub end: StreamEnd,
-    /// When it was asked for, when each of its messages came, and when it ended.
+    /// Says when it was asked for, when each of its messages came, and when it ended.
     pub opened: Duration,
     pub at: Vec<Duration>,
     pub ended: Duration,
-    /// How long its reader waits between two messages.
+    /// Says how long its reader waits between two messages.
     pub pace: Duration,
-    /// How long it may be silent.
+    /// Says how long it may be silent.
     pub silence_max: Duration,
 }
 
-/// What a fault disturbs.
+/// Says what a fault disturbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
     /// What is between clients and a server.
@@ -211,7 +211,7 @@ pub struct RecordedEvent {
     pub moved: Vec<RecordedMove>,
     /// Names and digests of the versions it changed.
     pub versions: Vec<(String, String)>,
-    /// Whether it says the root of the active set. Without, which is how an earlier version wrote it, no subscriber takes it.
+    /// Says whether it says the root of the active set. Without, which is how an earlier version wrote it, no subscriber takes it.
     pub has_root: bool,
 }
 
@@ -220,15 +220,15 @@ pub struct RecordedEvent {
 pub struct Branch {
     /// The log as it was when nobody could be told anything more of it.
     pub log: Vec<RecordedEvent>,
-    /// When the copy was made: nothing that was acknowledged before is given up.
+    /// Says when the copy was made: nothing that was acknowledged before is given up.
     pub copied: Duration,
-    /// When clients could be told nothing more of the log.
+    /// Says when clients could be told nothing more of the log.
     pub replaced: Duration,
-    /// When the epoch was raised.
+    /// Says when the epoch was raised.
     pub raised: Duration,
 }
 
-/// What a replica said when everything had come to rest.
+/// Holds what a replica said when everything had come to rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
     pub cursor: Cursor,
@@ -236,7 +236,7 @@ pub struct Replica {
     pub set_digest: String,
 }
 
-/// What a watcher held when everything had come to rest.
+/// Holds what a watcher held when everything had come to rest.
 #[derive(Debug, Clone)]
 pub struct RoleHolder {
     pub watcher: usize,
@@ -254,14 +254,14 @@ pub struct Drain {
     pub success: bool,
 }
 
-/// How the request ids of background workloads begin: they are in the log, and not among the operations.
+/// Sets how the request ids of background workloads begin: they are in the log, and not among the operations.
 pub const BACKGROUND: &str = "background-";
 
 /// Something that a background player was told.
 #[derive(Debug, Clone)]
 pub struct Promise {
     pub what: String,
-    /// What was there instead; none: it holds.
+    /// Holds what was there instead; none: it holds.
     pub broken: Option<String>,
 }
 
@@ -271,9 +271,9 @@ pub struct Exclusion {
     pub replica: usize,
     /// When it was acknowledged that it was taken away.
     pub revoked: Duration,
-    /// When its member was let in for the last time after that; none: never.
+    /// Says when its member was let in for the last time after that; none: never.
     pub last_in: Option<Duration>,
-    /// How long after the acknowledgement that may be.
+    /// Says how long after the acknowledgement that may be.
     pub allowed: Duration,
 }
 
@@ -293,10 +293,10 @@ pub struct RecordedHistory {
     pub drains: Vec<Drain>,
     pub promises: Vec<Promise>,
     pub exclusions: Vec<Exclusion>,
-    /// When faults were in force.
+    /// Says when faults were in force.
     pub troubles: Vec<Trouble>,
-    /// How much a server grew by readers that never read.
+    /// Says how much a server grew by readers that never read.
     pub stuck_growth_bytes: Option<u64>,
-    /// What did not happen in its time: a server that did not come back, a watcher that never got level.
+    /// Holds what did not happen in its time: a server that did not come back, a watcher that never got level.
     pub overdue: Vec<String>,
 }

@@ -7,7 +7,7 @@ use super::CheckFindings;
 use super::live::undisturbed;
 use super::record::RecordedHistory;
 
-/// What a busy machine with a debug build takes besides: the call itself, and the look at the roles.
+/// Sets what a busy machine with a debug build takes besides: the call itself, and the look at the roles.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// Nobody is let in for longer than that, as undisturbed time.

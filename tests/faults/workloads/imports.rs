@@ -12,7 +12,7 @@ use crate::calls::tried;
 
 /// Versions of a namespace that is moved.
 const VERSIONS: u64 = 3;
-/// What a command may say when a fault has met it; the same command is run again then.
+/// Sets what a command may say when a fault has met it; the same command is run again then.
 const FAULTS: [&str; 10] = [
     "UNAVAILABLE",
     "unavailable",

@@ -18,7 +18,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How long a lease may be seen after its stream was closed: 30 s when nobody told the server, and 15 s until another
 /// replica has it in the database.
 const OFFLINE_MAX: Duration = Duration::from_secs(45);
-/// How long after rest a subscriber may take to be online: another replica's word is there after 15 s.
+/// Sets how long after rest a subscriber may take to be online: another replica's word is there after 15 s.
 const ONLINE_WITHIN: Duration = Duration::from_secs(20);
 
 fn id(number: usize) -> String {

@@ -30,13 +30,13 @@ use super::world::Deployment;
 use super::writers::may_work_later;
 pub use leases::check_offline;
 
-/// How long looking for one promise may take: at rest, every call is answered.
+/// Sets how long looking for one promise may take: at rest, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
-/// How long a grant may take to be known everywhere before the schedule begins.
+/// Sets how long a grant may take to be known everywhere before the schedule begins.
 const GRANT_MAX: Duration = Duration::from_secs(30);
 /// Between two tries of one call.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Who has roles of their own in the first namespace.
+/// Sets who has roles of their own in the first namespace.
 const PEOPLE: [(&str, &[pb::Role]); 3] = [
     ("author", &[pb::Role::Author, pb::Role::Approver]),
     ("approver", &[pb::Role::Approver]),
@@ -45,7 +45,7 @@ const PEOPLE: [(&str, &[pb::Role]); 3] = [
 
 type Looking = Pin<Box<dyn Future<Output = Result<bool, ClientError>> + Send>>;
 
-/// What somebody was told, and how to see whether it is so.
+/// Holds what somebody was told, and how to see whether it is so.
 pub struct Promised {
     what: String,
     look: Box<dyn Fn(FaultCaller) -> Looking + Send>,
@@ -61,7 +61,7 @@ impl Promised {
     }
 }
 
-/// What every workload has.
+/// Holds what every workload has.
 #[derive(Clone)]
 pub struct WorkloadContext {
     pub recorder: Arc<Recorder>,
@@ -73,7 +73,7 @@ pub struct WorkloadContext {
     workload: &'static str,
     pub rng: Rng,
     count: u64,
-    /// Whether the clock of a server jumps in this schedule.
+    /// Says whether the clock of a server jumps in this schedule.
     pub clock_jumps: bool,
     promised: Arc<std::sync::Mutex<Vec<Promised>>>,
 }

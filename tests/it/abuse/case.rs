@@ -14,7 +14,7 @@ use crate::harness::frames::WireFrame;
 /// No case may take longer, and no good call after it.
 pub const HANG_MAX: Duration = Duration::from_secs(5);
 
-/// How a case may end.
+/// Says how a case may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedEnd {
     /// The connection is ended: GOAWAY with this code.
@@ -43,7 +43,7 @@ pub const REFUSED: u32 = 7;
 pub const COMPRESSION: u32 = 9;
 pub const CALM: u32 = 11;
 
-/// What follows the bytes.
+/// Says what follows the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterSending {
     /// A ping: its answer shows that the connection lives.

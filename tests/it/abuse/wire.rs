@@ -10,7 +10,7 @@ pub const CONTINUATION: u8 = 0x9;
 pub const PADDED: u8 = 0x8;
 pub const WITH_PRIORITY: u8 = 0x20;
 
-/// What a call needs: a health check, which takes no token.
+/// Sets what a call needs: a health check, which takes no token.
 pub const GOOD: [(&str, &str); 6] = [
     (":method", "POST"),
     (":scheme", "http"),

@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use super::table::CorpusTable;
 
 const ARCHIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/policies.tar.xz");
-/// What the archive holds: fewer means that it was not read whole.
+/// Sets what the archive holds: fewer means that it was not read whole.
 const POLICIES: usize = 483;
 const VERSIONS: usize = 1_469;
 

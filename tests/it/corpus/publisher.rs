@@ -19,16 +19,16 @@ pub const REASON: &str = "as it was in the history";
 /// The media type of every version.
 pub const CONTENT_TYPE: &str = "application/yaml";
 
-/// How it ended.
+/// Says how it ended.
 #[derive(Debug)]
 pub struct PublishedVersion {
     /// The highest revision that an activation got.
     pub last_revision: i64,
-    /// When the last call was answered.
+    /// Says when the last call was answered.
     pub ended: Instant,
 }
 
-/// What the calls of one lane took, and the highest revision among them.
+/// Holds what the calls of one lane took, and the highest revision among them.
 #[derive(Debug, Default)]
 struct PublisherQueue {
     draft: Vec<Duration>,

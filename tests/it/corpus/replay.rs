@@ -6,7 +6,7 @@ use policyhub::client::name::PolicyId;
 use policyhub::domain::digest::Digest;
 use policyhub::domain::event::PointerChange;
 
-/// What is in force: version and digest by policy, in the byte order of the ids.
+/// Says what is in force: version and digest by policy, in the byte order of the ids.
 pub type ReplayState = BTreeMap<PolicyId, (i64, Digest)>;
 
 /// One event that moved pointers.

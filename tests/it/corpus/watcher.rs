@@ -24,14 +24,14 @@ pub struct CorpusWatcher {
     until: target::Sender<i64>,
 }
 
-/// What it saw.
+/// Holds what it saw.
 #[derive(Debug)]
 pub struct CorpusWatched {
     /// Every activation, in the order it came: its place and its statement.
     pub activations: Vec<(i64, String)>,
-    /// What it holds in the end.
+    /// Holds what it holds in the end.
     state: ReplayState,
-    /// Where it stands in the end.
+    /// Says where it stands in the end.
     cursor: Option<Cursor>,
     heartbeats: usize,
     content_bytes: usize,

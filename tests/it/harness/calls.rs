@@ -227,7 +227,7 @@ pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<p
     }
 }
 
-/// What a verifier must know: the keys of bundles, the key of seals, the store.
+/// Holds what a verifier must know: the keys of bundles, the key of seals, the store.
 #[derive(Debug)]
 pub struct VerifyKeys {
     pub keys: KeySet,

@@ -18,7 +18,7 @@ pub const EROFS: i32 = 30;
 /// No error: the call waits until the disk is healed, and then works.
 pub const HANGS: i32 = 0;
 
-/// What fails.
+/// Says what fails.
 #[derive(Debug, Clone, Copy)]
 pub enum DiskOperation {
     /// A read.

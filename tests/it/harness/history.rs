@@ -14,14 +14,14 @@ use super::random::Random;
 use super::signer::{HandSigner, SignedCursor, SignedMove, Versions, content_of, cursor, message, with};
 
 pub const POLICIES: [&str; 4] = ["a", "b", "c", "d"];
-/// What subscribers ask for; empty: all.
+/// Sets what subscribers ask for; empty: all.
 pub const FILTERS: [&[&str]; 4] = [&[], &["a"], &["a", "c"], &["b", "d"]];
 const STEPS: i64 = 7;
 /// Checkpoints hold so long, in seconds; those that have expired are of a day ago.
 pub const TTL_SECONDS: i64 = 900;
 const DAY_SECONDS: i64 = 86_400;
 
-/// What is in force: version, and the place of its activation.
+/// Says what is in force: version, and the place of its activation.
 pub type HistorySet = BTreeMap<&'static str, (i64, SignedCursor)>;
 
 /// One activation.
@@ -29,7 +29,7 @@ pub type HistorySet = BTreeMap<&'static str, (i64, SignedCursor)>;
 pub struct HistoryStep {
     pub place: SignedCursor,
     pub moves: Vec<SignedMove>,
-    /// What is in force after it.
+    /// Holds what is in force after it.
     pub set: HistorySet,
 }
 

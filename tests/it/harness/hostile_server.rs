@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 use super::signer::{HandSigner, message};
 use pb::watch_active_response::Message;
 
-/// What it does next on a stream.
+/// Says what it does next on a stream.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Says these bytes.
@@ -58,14 +58,14 @@ pub enum Act {
 /// The hub. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct HostileServer {
-    /// Whose log it tells when it is honest.
+    /// Says whose log it tells when it is honest.
     pub signer: Arc<HandSigner>,
     script: Arc<Mutex<HostileScript>>,
     honest: Arc<watch::Sender<bool>>,
     is_heard: Arc<watch::Sender<bool>>,
 }
 
-/// What it will say, and what it heard.
+/// Holds what it will say, and what it heard.
 #[derive(Debug, Default)]
 pub struct HostileScript {
     /// The lies, one for each stream.
@@ -84,7 +84,7 @@ pub struct HostileScript {
     pub asked: Vec<pb::WatchActiveRequest>,
     /// The reports that came.
     pub reports: Vec<pb::ReportStatusRequest>,
-    /// How often it was asked for keys.
+    /// Says how often it was asked for keys.
     pub keys_asked: usize,
 }
 

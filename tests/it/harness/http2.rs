@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::Hub;
 
-/// What came back.
+/// Holds what came back.
 #[derive(Debug)]
 pub struct Http2Answer {
     pub status: u16,

@@ -12,7 +12,7 @@ use super::clock;
 use super::disk_error::FailingDisk;
 use super::postgres::Cluster;
 
-/// Which database a server runs on.
+/// Says which database a server runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
@@ -30,7 +30,7 @@ pub struct Hub {
     pub grpc: String,
     /// `http://…` of the HTTP port.
     pub http: String,
-    /// What it logged so far.
+    /// Holds what it logged so far.
     pub log: Arc<Mutex<String>>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,

@@ -22,7 +22,7 @@ use super::calls::NAMESPACE;
 pub const ISSUER: &str = "https://id.example";
 pub const AUDIENCE: &str = "hub";
 
-/// What it answers.
+/// Says what it answers.
 #[derive(Debug, Clone)]
 pub enum IdpAnswer {
     /// 200 and this text.

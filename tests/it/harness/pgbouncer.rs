@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::postgres::{Cluster, unprivileged};
 
-/// How long a start may take.
+/// Sets how long a start may take.
 const START_MAX: Duration = Duration::from_secs(20);
 /// Its backends: as many as a server takes connections, and some.
 const POOL: u32 = 40;
@@ -20,7 +20,7 @@ const POOL: u32 = 40;
 /// A running PgBouncer.
 pub struct PgBouncer {
     child: Child,
-    /// Where it listens.
+    /// Says where it listens.
     pub port: u16,
     _directory: TempDir,
 }

@@ -46,7 +46,7 @@ const PORT_ATTEMPTS: usize = 8;
 /// A running PostgreSQL. Dropping it stops it and removes its files.
 pub struct Cluster {
     pub(super) bin: PathBuf,
-    /// Where it listens.
+    /// Says where it listens.
     pub port: u16,
     keeper: Child,
     databases: AtomicU64,

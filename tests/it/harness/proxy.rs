@@ -9,10 +9,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What it does with connections.
+/// Holds what it does with connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Way {
-    /// Where new ones lead; nowhere while it is a black hole.
+    /// Says where new ones lead; nowhere while it is a black hole.
     target: Option<u16>,
     /// Raised when the link is lost: connections made before never carry anything again.
     lost: u32,
@@ -21,7 +21,7 @@ struct Way {
 /// A proxy.
 #[derive(Debug, Clone)]
 pub struct NetworkProxy {
-    /// Where it listens.
+    /// Says where it listens.
     pub port: u16,
     way: Arc<watch::Sender<Way>>,
 }

@@ -21,7 +21,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::hostile_server::{Frames, framed, serve};
 
-/// What it does with the messages of watches.
+/// Says what it does with the messages of watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trick {
     /// Passes all of them on.
@@ -131,7 +131,7 @@ fn response(messages: impl stream::Stream<Item = Bytes> + Send + 'static) -> Res
 struct RewrittenStream {
     man: TamperingProxy,
     trick: watch::Receiver<Trick>,
-    /// What was said on it.
+    /// Holds what was said on it.
     earlier: Vec<pb::WatchActiveResponse>,
     /// An activation that waits for its turn.
     held: Option<pb::WatchActiveResponse>,

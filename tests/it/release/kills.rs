@@ -11,10 +11,10 @@ use crate::harness::{Database, Hub, on_both_databases};
 
 const POLICIES: usize = 6;
 const LABELS: [&str; 3] = ["1.0.0", "1.1.0", "2.0.0"];
-/// What a release of all of it writes: drafts, publications, one activation.
+/// Sets what a release of all of it writes: drafts, publications, one activation.
 const EVENTS: i64 = (POLICIES * LABELS.len() * 2) as i64 + 1;
 
-/// What is left in the end: versions with number, label, digest and state, and what is in force.
+/// Says what is left in the end: versions with number, label, digest and state, and what is in force.
 type ReleaseEnd = BTreeMap<String, (Vec<(i64, String, String, i32)>, i64)>;
 
 async fn end(client: &Client) -> ReleaseEnd {

@@ -16,7 +16,7 @@ pub struct Repository {
     pub path: PathBuf,
 }
 
-/// How a release ended.
+/// Says how a release ended.
 #[derive(Debug)]
 pub struct CommandEnd {
     pub code: i32,

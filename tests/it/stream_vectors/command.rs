@@ -27,7 +27,7 @@ async fn watch_gives_the_verdict_of_each() {
     assert_eq!(count, vectors.cases.len());
 }
 
-/// What somebody holds who believes each line.
+/// Holds what somebody holds who believes each line.
 #[derive(Debug, Default, Clone)]
 struct Printed {
     set: Option<VectorSet>,

@@ -18,11 +18,11 @@ pub struct StreamVectors {
     pub store: String,
     /// The keys to pin: those of before the rotation in the middle.
     pub pins: Value,
-    /// What was really in force, by the name of the place.
+    /// Holds what was really in force, by the name of the place.
     pub sets: BTreeMap<String, VectorSet>,
     /// By name: each part of a message, a `WatchActiveResponse` in base64.
     pub messages: BTreeMap<String, Vec<String>>,
-    /// What is played.
+    /// Holds what is played.
     pub cases: Vec<StreamCase>,
 }
 
@@ -48,7 +48,7 @@ pub struct ExpectedSet {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamCase {
     pub name: String,
-    /// Which of the lies it is; `honest`: none.
+    /// Says which of the lies it is; `honest`: none.
     pub kind: String,
     /// The policies asked for; empty: all.
     pub filter: Vec<String>,
@@ -56,9 +56,9 @@ pub struct StreamCase {
     pub clock: i64,
     /// What is true and comes first.
     pub before: Vec<String>,
-    /// What comes then: the rest of that stream, and of the streams after it.
+    /// Holds what comes then: the rest of that stream, and of the streams after it.
     pub lie: Vec<Vec<String>>,
-    /// What must hold then.
+    /// Holds what must hold then.
     pub then: StreamVerdict,
     /// An honest stream.
     pub repair: Vec<String>,
@@ -66,16 +66,16 @@ pub struct StreamCase {
     pub after: String,
 }
 
-/// What must hold.
+/// Holds what must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamVerdict {
     /// The place of what is in force; none: nothing is.
     pub holds: Option<String>,
     /// READY, STALE, REJECTED or DIVERGED.
     pub state: String,
-    /// Whether nothing proves that it is the newest.
+    /// Says whether nothing proves that it is the newest.
     pub stale: bool,
-    /// How many of the streams are refused.
+    /// Says how many of the streams are refused.
     pub refused: usize,
 }
 

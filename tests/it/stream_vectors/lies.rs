@@ -13,7 +13,7 @@ use super::{lies_filtered, lies_whole};
 
 /// The last place of the history.
 pub const NEWEST: &str = "p7";
-/// What most subscribers hold before a lie.
+/// Sets what most subscribers hold before a lie.
 pub const HELD: &str = "p3";
 pub const READY: &str = "READY";
 pub const STALE: &str = "STALE";

@@ -19,7 +19,7 @@ use crate::harness::signer::now;
 use crate::harness::watching::{DEADLINE, get_set};
 use crate::harness::{Hub, clock};
 
-/// How much later the late messages are made: every checkpoint of before has expired.
+/// Sets how much later the late messages are made: every checkpoint of before has expired.
 const LATER_SECONDS: i64 = 1_800;
 const OTHER: &str = "namespaces/other";
 /// The filters of the subscribers, by the name that begins the names of their messages.
@@ -27,7 +27,7 @@ const FILTERS: [(&str, &[&str]); 3] = [("all", &[]), ("a", &["a"]), ("ac", &["a"
 
 type VectorStream = Streaming<pb::WatchActiveResponse>;
 
-/// What was heard so far.
+/// Holds what was heard so far.
 #[derive(Default)]
 pub struct RecordedMessages {
     /// The parts of each message, by its name.

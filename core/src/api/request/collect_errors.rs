@@ -1,4 +1,4 @@
-//! Several fields at once: a caller is told of all that can't be taken, not of the first.
+//! Collects the errors of several fields, so that a caller learns of all violations at once.
 
 use crate::domain::{Error, Result};
 

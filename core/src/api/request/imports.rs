@@ -71,7 +71,7 @@ fn item(namespace: &NamespaceId, from: pb::ImportItem) -> Result<ArchiveItem> {
 
 fn event(namespace: &NamespaceId, from: pb::ImportedEvent) -> Result<ArchiveItem> {
     let event = Event {
-        // What a history further away was called is in its import.
+        // The name of a history that was imported before is in its import.
         namespace: namespace.clone(),
         cursor: cursor(from.cursor.unwrap_or_default()),
         payload: from.payload.into(),

@@ -244,7 +244,7 @@ pub fn publish_versions(request: pb::PublishVersionsRequest) -> Result<PublishVe
     };
     let (namespace, ()) = collect_errors(namespace("parent", &request.parent), listed)?;
     let one = |from: pb::VersionToPublish| {
-        // As Publish of this version alone would name it.
+        // Name the field as Publish of this version alone would.
         let field = "name";
         let target =
             collect_errors(policy_or_version(field, &from.name), etag(&from.etag)).and_then(|(target, etag)| {
@@ -273,7 +273,7 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
                 PointerTarget::Label(policy.parse_label(&format!("targets[{index}].label"), &text)?)
             }
             Some(To::None(())) => PointerTarget::None,
-            // No version has this number: it is refused with all that is wrong.
+            // No version has this number, so it is refused with the other violations.
             None => PointerTarget::Number(0),
         };
         Ok(ActivationTarget { policy, to, expected_active: from.expected_active })

@@ -90,7 +90,7 @@ pub fn list_subscribers(
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(NamespaceId, Position, Option<Duration>)> {
-    // The conversion negates what is below zero, which the lowest number does not outlive.
+    // The conversion negates negative numbers, which overflows for the lowest one.
     let wait = request.wait.map(|wait| (wait.seconds >= 0 && wait.nanos >= 0).then(|| Duration::try_from(wait).ok()));
     let wait = match wait.map(Option::flatten) {
         None => Ok(None),

@@ -31,7 +31,7 @@ impl Range {
             Operator::Equal => (Some(number), above),
             Operator::Less => (None, Some(number)),
             Operator::AtMost => (None, above),
-            // Nothing is above the highest number: the filter itself leaves out what is not.
+            // No number is above the highest one. The filter itself removes what does not match.
             Operator::Greater => (above.or(Some(number)), None),
             Operator::AtLeast => (Some(number), None),
             Operator::NotEqual | Operator::Has => (None, None),

@@ -53,7 +53,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the word of the documentation.
+    /// Returns its name in the documentation.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {

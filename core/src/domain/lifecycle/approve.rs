@@ -57,7 +57,7 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
         let message = format!("{approver} wrote {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
     }
-    // Whoever chose the archive chose what is in it.
+    // The importer chose the archive, and so its content.
     if importer == Some(approver) {
         let message = format!("{approver} imported {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));

@@ -88,7 +88,7 @@ mod tests {
             (&[1, 2, -1], None),
             (&[1, 2, 3, -2], Some(1)),
             (&[1, 2, 3, -2, -1], None),
-            // Past what stood between.
+            // It skips the versions between.
             (&[1, 2, 3, -1], None),
             (&[1, 2, 3, -1, 4], Some(1)),
             // Activated again after a rollback from it: it counts again.
@@ -99,7 +99,7 @@ mod tests {
             (&[1, 2, 1], Some(2)),
             (&[1, 2, 1, -2], None),
             (&[1, 1], None),
-            // A pause is no version.
+            // A deactivation is not a version to return to.
             (&[1, 0], Some(1)),
             (&[1, 2, 0], Some(2)),
             (&[1, 0, 2], Some(1)),

@@ -195,7 +195,7 @@ fn removed(subtree: Option<&Arc<TreeNode>>, key: &Hash, depth: usize) -> Subtree
         (removed(left.as_ref(), key, depth + 1), right.clone())
     };
     match (left, right) {
-        // A leaf that is left alone goes up again.
+        // A leaf without a sibling moves up again.
         (None, lone) | (lone, None) if lone.as_ref().is_none_or(|node| matches!(&**node, TreeNode::Leaf(_))) => lone,
         (left, right) => Some(branch(left, right)),
     }

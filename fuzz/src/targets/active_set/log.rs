@@ -16,7 +16,7 @@ use policyhub::signing::{
 
 use super::super::keys::{SIGNER, STRANGER};
 
-/// When all of it was signed, and is looked at.
+/// Sets when all of it was signed, and is looked at.
 pub const NOW: i64 = 1_700_000_000;
 /// The newest revision.
 pub const LAST: i64 = 16;
@@ -45,7 +45,7 @@ const MOVES: [&[(&str, i64)]; LAST as usize] = [
 pub static HONEST: LazyLock<Log> = LazyLock::new(|| Log::signed(&SIGNER));
 pub static STRANGE: LazyLock<Log> = LazyLock::new(|| Log::signed(&STRANGER));
 
-/// What the proofs of every snapshot and heartbeat are of: a subscriber with this filter takes them.
+/// Sets what the proofs of every snapshot and heartbeat are of: a subscriber with this filter takes them.
 pub static FILTER: LazyLock<BTreeSet<PolicyId>> = LazyLock::new(|| ["a", "c"].map(policy_id).into());
 
 /// Versions in force, by policy.

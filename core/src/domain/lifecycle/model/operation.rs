@@ -167,7 +167,7 @@ pub(super) struct ModelRefusal {
     pub(super) details: BTreeMap<&'static str, String>,
 }
 
-/// A version, as both sides can tell it. `etag` counts from 1 with every change of state.
+/// Describes a version, as both sides know it. `etag` counts from 1 with every change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ModelRow {
     pub(super) state: VersionState,
@@ -180,7 +180,7 @@ pub(super) struct ModelRow {
     pub(super) approvers: Vec<usize>,
 }
 
-/// A policy, as both sides can tell it. `history` is every place its pointer was moved to, in order.
+/// Describes a policy, as both sides know it. `history` is every version its pointer was moved to, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ModelPolicy {
     pub(super) settings: ModelSettings,

@@ -1,4 +1,4 @@
-//! One policy as a log tells of it: its settings, its versions, and the approvals that they were given.
+//! One policy as its log describes it: its settings, its versions, and the approvals that they were given.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,7 +81,7 @@ pub(super) fn settings_of(payload: &Payload) -> PolicySettings {
     carried.and_then(|settings| serde_json::from_value(settings.clone()).ok()).unwrap_or_default()
 }
 
-/// Returns a draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
+/// Returns a draft as far as its event describes it. What ends with it stands in the event, so it may end what is staged.
 pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
     command::Draft {
         policy: policy.name.clone(),
@@ -118,7 +118,7 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         requires: Vec::new(),
         base_version: 0,
         source_version: 0,
-        // Who imported it counts as its author.
+        // The importer counts as its author.
         author: payload.actor.clone(),
         publisher: String::new(),
         manifest: String::new(),
