@@ -234,20 +234,20 @@ impl Background {
 
     /// Looks for everything that it was told.
     pub async fn look(self) {
-        for told in &self.written {
+        for received in &self.written {
             let deadline = Instant::now() + LOOK_MAX;
-            let mut broken = self.broken(told).await;
+            let mut broken = self.broken(received).await;
             while broken.is_some() && Instant::now() < deadline {
                 sleep(Duration::from_millis(100)).await;
-                broken = self.broken(told).await;
+                broken = self.broken(received).await;
             }
-            self.promise(format!("{told:?}"), broken);
+            self.promise(format!("{received:?}"), broken);
         }
     }
 
-    async fn broken(&self, told: &BackgroundWrite) -> Option<String> {
+    async fn broken(&self, received: &BackgroundWrite) -> Option<String> {
         let caller = &self.callers[0];
-        match told {
+        match received {
             BackgroundWrite::Run(run) => {
                 let request = pb::GetRunRequest { name: run.name.clone() };
                 let found = tried(caller.sync.clone().get_run(request)).await;

@@ -64,7 +64,7 @@ struct Caught {
     said: String,
 }
 
-async fn hunt(defect: &str, settings: &FaultSettings, lane: &ScheduleQueue) -> Option<Caught> {
+async fn hunt(defect: &str, settings: &FaultSettings, queue: &ScheduleQueue) -> Option<Caught> {
     let summary = Summary::default();
     let (mut schedules, mut in_a_row_now) = (0, 0);
     let wanted = in_a_row(defect, settings);
@@ -76,7 +76,7 @@ async fn hunt(defect: &str, settings: &FaultSettings, lane: &ScheduleQueue) -> O
             continue;
         }
         schedules += 1;
-        let verdict = lane.run(&plan, Some(defect), &summary).await;
+        let verdict = queue.run(&plan, Some(defect), &summary).await;
         verdict.directory.iter().for_each(|directory| super::world::remove(directory));
         let proper = |(name, _): &(String, Vec<String>)| expected(defect).iter().any(|room| name.starts_with(room));
         if wanted > 1 && !verdict.defect_acted {
@@ -94,7 +94,7 @@ async fn hunt(defect: &str, settings: &FaultSettings, lane: &ScheduleQueue) -> O
             continue;
         }
         // What objects to a server that is whole, too, has caught something else.
-        let whole = lane.run(&plan, None, &summary).await;
+        let whole = queue.run(&plan, None, &summary).await;
         whole.directory.iter().for_each(|directory| super::world::remove(directory));
         if whole.violations.is_empty() {
             let said = said.into_iter().next().unwrap_or_default();
@@ -110,11 +110,11 @@ pub async fn run(settings: &FaultSettings, names: &[String]) -> bool {
     let all = names.iter().any(|name| name == "all");
     let asked: Vec<&str> = known.into_iter().filter(|name| all || names.iter().any(|asked| asked == name)).collect();
     assert!(!asked.is_empty(), "DEFECTS names none of {known:?}");
-    let lane = ScheduleQueue::default();
+    let queue = ScheduleQueue::default();
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
     for defect in asked {
         let began = Instant::now();
-        match hunt(defect, settings, &lane).await {
+        match hunt(defect, settings, &queue).await {
             Some(caught) => {
                 let Caught { seed, schedules, validator, said } = caught;
                 println!(

@@ -125,7 +125,7 @@ fn plans(settings: &FaultSettings) -> VecDeque<(FaultPlan, String)> {
         };
         for number in 0..drills {
             let seed = settings.seed + number;
-            // They take longest: first, so that no lane ends with one.
+            // They take longest: first, so that no queue ends with one.
             plans.push_front((
                 plan::drill(seed, fault, database),
                 command(format!("SEED={seed} SCHEDULES=0 DRILLS={drill}")),
@@ -143,12 +143,12 @@ async fn run_all(settings: &FaultSettings) -> bool {
     let count = plans.len();
     println!("{count} schedules from seed {}, {} at once", settings.seed, settings.lanes);
     let plans = Arc::new(Mutex::new(plans));
-    let mut lanes = JoinSet::new();
+    let mut queues = JoinSet::new();
     for _ in 0..settings.lanes {
         let repeat = settings.repeat;
         let (plans, summary, defect) = (Arc::clone(&plans), Arc::clone(&summary), settings.defect.clone());
-        lanes.spawn(async move {
-            let lane = ScheduleQueue::default();
+        queues.spawn(async move {
+            let queue = ScheduleQueue::default();
             let mut failed = 0;
             loop {
                 let (plan, replay, left) = {
@@ -156,9 +156,9 @@ async fn run_all(settings: &FaultSettings) -> bool {
                     let Some((plan, replay)) = plans.pop_front() else { return failed };
                     (plan, replay, plans.len())
                 };
-                let verdict = lane.run(&plan, defect.as_deref(), &summary).await;
+                let verdict = queue.run(&plan, defect.as_deref(), &summary).await;
                 for _ in 1..repeat {
-                    let again = lane.run(&plan, defect.as_deref(), &summary).await;
+                    let again = queue.run(&plan, defect.as_deref(), &summary).await;
                     println!("      {}", schedule::compare(&plan, &verdict, &again));
                 }
                 if verdict.violations.is_empty() {
@@ -171,12 +171,12 @@ async fn run_all(settings: &FaultSettings) -> bool {
         });
     }
     let mut failed = 0;
-    while let Some(lane) = lanes.join_next().await {
-        failed += lane.expect("a lane");
+    while let Some(queue) = queues.join_next().await {
+        failed += queue.expect("a queue");
     }
     println!(
         "a seed repeats its plan: faults, their order, after how many acknowledged writes they strike, how long they last,\n\
-         and what each player throws. It does not repeat what concurrent tasks and processes do between two strikes: which\n\
+         and what each workload throws. It does not repeat what concurrent tasks and processes do between two strikes: which\n\
          write comes first, which call a fault meets. REPEAT=2 says how far two runs of a seed were the same."
     );
     let missing = summary.print();

@@ -195,7 +195,7 @@ pub fn fingerprint(plan: &FaultPlan) -> u64 {
 
 /// Plans that must not change by accident: a seed that somebody noted would show something else.
 const GOLDEN: [(u64, bool, u64); 3] =
-    [(1, false, 0x00cc_f697_5862_b45d), (17, false, 0xeea1_a7f5_f914_5c29), (4_711, true, 0x066c_dade_bcb4_82ad)];
+    [(1, false, 0xda3b_d9eb_0c1e_424f), (17, false, 0xa11f_0720_34ba_ed26), (4_711, true, 0x4f39_bf2f_f3af_fd1f)];
 
 /// Returns what a seed no longer plans as it did.
 pub fn changed() -> Vec<String> {

@@ -51,7 +51,7 @@ pub struct Recorder {
     first_of_epoch: Mutex<Cursor>,
     /// Holds what each following watcher holds now, and how many messages came to it.
     holders: Mutex<BTreeMap<usize, RoleHolder>>,
-    heard: Mutex<BTreeMap<usize, u64>>,
+    message_counts: Mutex<BTreeMap<usize, u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,7 +87,7 @@ impl Recorder {
             newest: Mutex::default(),
             first_of_epoch: Mutex::default(),
             holders: Mutex::default(),
-            heard: Mutex::default(),
+            message_counts: Mutex::default(),
         }
     }
 
@@ -233,21 +233,21 @@ impl Recorder {
 
     /// A message came to a following watcher.
     pub fn hear(&self, watcher: usize) {
-        *lock(&self.heard).entry(watcher).or_default() += 1;
+        *lock(&self.message_counts).entry(watcher).or_default() += 1;
     }
 
     /// Returns how many messages came to each following watcher.
-    pub fn heard(&self) -> BTreeMap<usize, u64> {
-        lock(&self.heard).clone()
+    pub fn received(&self) -> BTreeMap<usize, u64> {
+        lock(&self.message_counts).clone()
     }
 
     pub fn hold(&self, holder: RoleHolder) {
         lock(&self.holders).insert(holder.watcher, holder);
     }
 
-    /// Returns how many following watchers are at a place.
-    pub fn level(&self, place: Cursor) -> usize {
-        let at = |holder: &&RoleHolder| holder.cursor.is_some_and(|cursor| cursor >= place);
+    /// Returns how many following watchers are at a cursor or beyond it.
+    pub fn caught_up(&self, cursor: Cursor) -> usize {
+        let at = |holder: &&RoleHolder| holder.cursor.is_some_and(|held| held >= cursor);
         lock(&self.holders).values().filter(at).count()
     }
 }

@@ -10,7 +10,7 @@ impl Rng {
         Self(seed)
     }
 
-    /// Returns another generator, for another player: what one throws does not move the others.
+    /// Returns another generator, for another workload: what one throws does not move the others.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }

@@ -111,23 +111,23 @@ async fn play(plan: &FaultPlan, world: &mut Deployment) -> Result<Ran, String> {
         tenant.end_work().await;
     }
     let background = leave(&mut background, &recorder, "background workloads").await;
-    let mut desk = None;
+    let mut context = None;
     if let Some((mut playing, of)) = workloads.map(Workloads::leaving) {
         leave(&mut playing, &recorder, "workloads").await;
-        desk = Some(of);
+        context = Some(of);
     }
     for tenant in &mut tenants {
         tenant.rest().await;
     }
-    for player in background {
-        player.look().await;
+    for workload in background {
+        workload.look().await;
     }
-    if let Some(desk) = &desk {
-        desk.look().await;
+    if let Some(context) = &context {
+        context.look().await;
     }
     recorder.rest();
-    if let Some(desk) = &desk {
-        check_offline(desk).await;
+    if let Some(context) = &context {
+        check_offline(context).await;
     }
     let mut histories = Vec::new();
     for tenant in tenants {

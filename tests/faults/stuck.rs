@@ -66,7 +66,7 @@ pub async fn strike(world: &mut Deployment, readers: usize, recorder: &Recorder)
         let closed = closed.load(Ordering::Relaxed);
         recorder.overdue(format!("{closed} of {readers} stuck readers were closed after {CLOSED_MAX:?}"));
     }
-    // A second crowd, for the end: the first one may be gone.
+    // A second group of streams, for the end: the first one may be gone.
     let again = Arc::new(AtomicUsize::new(0));
     let streams = STREAMS_PER_CONNECTION.min(readers);
     connections.spawn(connect(world.servers[0].grpc, token, streams, Arc::clone(&again), closed));

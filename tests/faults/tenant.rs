@@ -19,7 +19,7 @@ use super::writers::{FaultWriter, PlannedWrite, may_work_later};
 
 /// Messages that come to every watcher when all is over: one may have been on its way, the next one is a sign of life.
 const SIGNS_OF_LIFE: u64 = 2;
-/// How long a player may take to notice that it is over.
+/// How long a workload may take to notice that it is over.
 const LEAVE_MAX: Duration = Duration::from_secs(12);
 /// Workloads of a namespace besides the first at most: all of them are on one machine.
 const WRITERS: usize = 2;
@@ -116,8 +116,8 @@ async fn read_log(callers: &[FaultCaller]) -> Result<Vec<RecordedEvent>, String>
 pub async fn leave<T: 'static>(workloads: &mut JoinSet<T>, recorder: &Recorder, who: &str) -> Vec<T> {
     let mut left = Vec::new();
     let all = async {
-        while let Some(player) = workloads.join_next().await {
-            left.push(player.expect("a player"));
+        while let Some(workload) = workloads.join_next().await {
+            left.push(workload.expect("a workload"));
         }
     };
     if timeout(LEAVE_MAX, all).await.is_err() {
@@ -156,7 +156,7 @@ async fn rest(plan: &FaultPlan, recorder: &Recorder, callers: &[FaultCaller]) ->
     let deadline = Instant::now() + REST_MAX;
     let following = plan.watchers.iter().filter(|watcher| !watcher.probe).count();
     let mut before: Option<Replica> = None;
-    let mut heard = None;
+    let mut received = None;
     loop {
         let (mut said, mut errors) = (Vec::new(), Vec::new());
         for caller in callers {
@@ -168,12 +168,12 @@ async fn rest(plan: &FaultPlan, recorder: &Recorder, callers: &[FaultCaller]) ->
         }
         let first = said.first().cloned();
         let same = said.len() == callers.len() && said.iter().all(|each| Some(each) == first.as_ref());
-        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor));
+        let level = first.as_ref().map_or(0, |first| recorder.caught_up(first.cursor));
         if same && level == following && before == first {
             // At the head, a stream that is dead looks like one that has nothing to say.
-            let at_rest = heard.get_or_insert_with(|| recorder.heard());
+            let at_rest = received.get_or_insert_with(|| recorder.received());
             let lives = |(watcher, count): (&usize, &u64)| at_rest.get(watcher).unwrap_or(&0) + SIGNS_OF_LIFE <= *count;
-            if recorder.heard().iter().filter(|entry| lives(*entry)).count() == following {
+            if recorder.received().iter().filter(|entry| lives(*entry)).count() == following {
                 return said;
             }
         }

@@ -157,7 +157,7 @@ impl WatcherClient {
             }
             let refusal = if is_old { None } else { set.apply(&message, now_seconds()).err() };
             let what = what(&message, &mut parts);
-            if is_old && let Some(cursor) = what.as_ref().and_then(place_of) {
+            if is_old && let Some(cursor) = what.as_ref().and_then(cursor_of) {
                 // The next stream goes on from there.
                 *set = self.empty().resume_at(cursor);
             }
@@ -255,7 +255,7 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut MessageParts) -> Option<W
 }
 
 /// Returns up to where everything was sent.
-fn place_of(what: &What) -> Option<Cursor> {
+fn cursor_of(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
         What::Heartbeat { cursor, .. } => *cursor,

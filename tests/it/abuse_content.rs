@@ -182,7 +182,7 @@ fn differences() -> Vec<(&'static str, PolicyKind, Vec<u8>, Vec<u8>)> {
 }
 
 /// Answered or refused in its own words.
-async fn told<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<T, ClientError>>) {
+async fn answered<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<T, ClientError>>) {
     let answer = ends(what, call).await;
     if answer.is_err() {
         let error = refusal(answer);
@@ -194,7 +194,7 @@ async fn told<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<
 async fn places(client: &Client, number: i64) {
     let at = pb::get_active_request::At::Cursor(pb::Cursor::of_revision(number));
     let get = pb::GetActiveRequest { name: policy("p"), at: Some(at), ..Default::default() };
-    told(&format!("at revision {number}"), client.get_active(get)).await;
+    answered(&format!("at revision {number}"), client.get_active(get)).await;
     for page_size in [i32::MIN, -1, i32::MAX] {
         let parent = NAMESPACE.to_owned();
         let list = pb::ListEventsRequest {
@@ -203,7 +203,7 @@ async fn places(client: &Client, number: i64) {
             page_size,
             ..Default::default()
         };
-        told(&format!("{page_size} events after {number}"), client.list_events(list)).await;
+        answered(&format!("{page_size} events after {number}"), client.list_events(list)).await;
     }
     for epoch in [i64::MIN, -1, 0, 1, i64::MAX] {
         let resume = Some(pb::Cursor { epoch, revision: number, ..Default::default() });
@@ -212,30 +212,30 @@ async fn places(client: &Client, number: i64) {
             ..Default::default()
         };
         let opened = async { client.watch_active(watch).await.map(drop) };
-        told(&format!("resume at ({epoch}, {number})"), opened).await;
+        answered(&format!("resume at ({epoch}, {number})"), opened).await;
     }
 }
 
 /// A number as a version or an etag.
 async fn numbers(client: &Client, number: i64) {
-    told(&format!("version {number}"), try_activate(client, "p", number, Some(number))).await;
+    answered(&format!("version {number}"), try_activate(client, "p", number, Some(number))).await;
     let draft = pb::DraftRequest { base_version: number, validate_only: true, ..draft_request("p", "a: 1") };
-    told(&format!("base version {number}"), client.draft(draft)).await;
+    answered(&format!("base version {number}"), client.draft(draft)).await;
     let rollback = pb::RollbackRequest { validate_only: true, ..rollback_request("p", number) };
-    told(&format!("roll back to {number}"), client.rollback(rollback)).await;
+    answered(&format!("roll back to {number}"), client.rollback(rollback)).await;
     for etag in [number.to_string(), format!("{number}0000000000"), format!("+{number}")] {
         let stage = pb::StageRequest { name: version("p", 1), etag, validate_only: true, ..Default::default() };
-        told(&format!("etag {number}"), client.stage(stage)).await;
+        answered(&format!("etag {number}"), client.stage(stage)).await;
     }
 }
 
 async fn times(client: &Client, time: prost_types::Timestamp) {
     let at = Some(pb::get_active_request::At::Time(time));
     let get = pb::GetActiveRequest { name: policy("p"), at, ..Default::default() };
-    told(&format!("at {time:?}"), client.get_active(get)).await;
+    answered(&format!("at {time:?}"), client.get_active(get)).await;
     let filter = format!("time >= \"{time}\"");
     let list = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), filter, ..Default::default() };
-    told(&format!("events from {time:?}"), client.list_events(list)).await;
+    answered(&format!("events from {time:?}"), client.list_events(list)).await;
 }
 
 on_both_databases! {
@@ -348,7 +348,7 @@ on_both_databases! {
             let stage = pb::StageRequest { name: version("p", 1), etag: word.to_owned(), ..Default::default() };
             refusal(ends("stage", client.stage(stage)).await);
             let note = pb::DraftRequest { change_note: word.to_owned(), ..draft_request("p", "a: 1") };
-            told(word, client.draft(note)).await;
+            answered(word, client.draft(note)).await;
         }
     }
 }

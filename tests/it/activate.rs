@@ -139,8 +139,8 @@ on_both_databases! {
         let cursor = |epoch, revision| pb::Cursor { epoch, revision, ..Default::default() };
         let at = activate(&client, "b", 1).await;
         let error = refused(client.activate(since(cursor(1, at - 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        let told = (error.metadata()["unmoved_since"].clone(), error.metadata()["moved"].clone());
-        assert_eq!(told, (format!("1:{}", at - 1), format!("1:{at}")));
+        let received = (error.metadata()["unmoved_since"].clone(), error.metadata()["moved"].clone());
+        assert_eq!(received, (format!("1:{}", at - 1), format!("1:{at}")));
         refused(client.activate(since(cursor(0, at + 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         refused_fields(client.activate(since(cursor(1, -1))).await, &["unmoved_since"]);
         draft(&client, "c", "n: 3").await;

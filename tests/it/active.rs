@@ -28,7 +28,7 @@ async fn set_at(client: &Client, at: Option<SetAt>) -> pb::ListActiveResponse {
 }
 
 /// Returns the set as `policy version` words.
-fn words(set: &pb::ListActiveResponse) -> Vec<String> {
+fn rendered(set: &pb::ListActiveResponse) -> Vec<String> {
     let bundles = set.bundles.iter();
     let id = |bundle: &pb::Bundle| bundle.name.split('/').nth(3).expect("an id").to_owned();
     bundles.map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
@@ -39,13 +39,13 @@ on_both_databases! {
     async fn what_is_in_force_is_proven(hub: Hub) {
         let client = hub.client().await;
         let first = set_at(&client, None).await;
-        assert_eq!((words(&first), first.cursor.expect("a cursor").revision), (vec![], 0));
+        assert_eq!((rendered(&first), first.cursor.expect("a cursor").revision), (vec![], 0));
         release(&client, "b", "n: 1").await;
         release(&client, "a", "n: 2").await;
         activate(&client, "b", 1).await;
         draft(&client, "b", "n: 3").await;
         let (trust, set) = (trust(&client).await, set_at(&client, None).await);
-        assert_eq!(words(&set), ["a 1", "b 1"]);
+        assert_eq!(rendered(&set), ["a 1", "b 1"]);
         assert_eq!(set.cursor.expect("a cursor").revision, head(&client).await);
         for (active, (id, content, revision)) in set.bundles.iter().zip([("a", "n: 2", 6), ("b", "n: 1", 7)]) {
             let bundle = active;
@@ -78,7 +78,7 @@ on_both_databases! {
         for (revision, expected) in (0..).zip(&expected) {
             let set = set_at(&client, Some(SetAt::Cursor(pb::Cursor::of_revision(revision)))).await;
             assert_eq!(
-                (words(&set), set.cursor.expect("a cursor").revision),
+                (rendered(&set), set.cursor.expect("a cursor").revision),
                 (expected.iter().map(ToString::to_string).collect(), revision)
             );
         }
@@ -87,10 +87,10 @@ on_both_databases! {
             // Events of one microsecond are taken together: the last of them counts.
             let revision = set.cursor.expect("a cursor").revision;
             assert!(revision >= event.cursor.expect("a cursor").revision);
-            assert_eq!(words(&set), expected[usize::try_from(revision).expect("a place")]);
+            assert_eq!(rendered(&set), expected[usize::try_from(revision).expect("a place")]);
         }
         let before = SetAt::Time(prost_types::Timestamp { seconds: 0, nanos: 0 });
-        assert_eq!(words(&set_at(&client, Some(before)).await), Vec::<String>::new());
+        assert_eq!(rendered(&set_at(&client, Some(before)).await), Vec::<String>::new());
         refused(try_active(&client, &policy("b"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         let then = try_active(&client, &policy("b"), Some(At::Cursor(pb::Cursor::of_revision(9)))).await.expect("a policy");
         assert_eq!(then.bundle.expect("active").version, 1);
@@ -144,7 +144,7 @@ on_both_databases! {
         refused(try_active(&client, &policy("q"), None).await, Code::NotFound, "POLICY_NOT_FOUND");
         let there = "namespaces/none/policies/p";
         refused(try_active(&client, there, None).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        assert_eq!(words(&set_at(&client, None).await), Vec::<String>::new());
+        assert_eq!(rendered(&set_at(&client, None).await), Vec::<String>::new());
     }
 
     /// With allow_draft_fallback the newest open draft is shown, signed as a preview that passes for no bundle.
@@ -168,7 +168,7 @@ on_both_databases! {
         let manifest = Manifest::from_bytes(&preview.payload).expect("a manifest");
         assert_eq!((manifest.version, manifest.digest), (2, digest_of(b"a: 2")));
 
-        assert_eq!(words(&set_at(&client, None).await), Vec::<String>::new(), "never in the set");
+        assert_eq!(rendered(&set_at(&client, None).await), Vec::<String>::new(), "never in the set");
         let past = try_active(&client, &policy("p"), Some(At::Cursor(pb::Cursor::of_revision(head(&client).await)))).await;
         refused(past, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         client.publish(crate::harness::calls::publish_request("p", 1)).await.expect("a publication");

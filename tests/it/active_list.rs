@@ -44,7 +44,7 @@ fn id(bundle: &pb::Bundle) -> PolicyId {
     PolicyId::parse("policy", bundle.name.split('/').nth(3).expect("a policy")).expect("an id")
 }
 
-fn words(pages: &[pb::ListActiveResponse]) -> Vec<String> {
+fn rendered(pages: &[pb::ListActiveResponse]) -> Vec<String> {
     let bundles = pages.iter().flat_map(|page| &page.bundles);
     bundles.map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
 }
@@ -111,11 +111,11 @@ on_both_databases! {
             (&["later"], 1, &[]),
         ] {
             let listed = pages(&client, request(filter, size), nothing).await;
-            assert_eq!(words(&listed), expected);
+            assert_eq!(rendered(&listed), expected);
             check(&client, &listed, filter).await;
             if listed.len() > 1 {
                 let listed = pages(&client, request(filter, size), moved).await;
-                assert_eq!(words(&listed), expected, "what moved after the first page is not in it");
+                assert_eq!(rendered(&listed), expected, "what moved after the first page is not in it");
                 check(&client, &listed, filter).await;
                 moved().await;
             }
@@ -123,7 +123,7 @@ on_both_databases! {
         // As it was: without a checkpoint, since nothing proves the past to be the newest.
         let at = Some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(6)));
         let past = pages(&client, pb::ListActiveRequest { at, ..request(&[], 1) }, moved).await;
-        assert_eq!(words(&past), ["a 1", "b 1"]);
+        assert_eq!(rendered(&past), ["a 1", "b 1"]);
         assert!(past.iter().all(|page| page.checkpoint.is_empty() && page.cursor.expect("a cursor").revision == 6));
     }
 

@@ -24,13 +24,13 @@ fn content_of(folder: &Path, policy: &str) -> Option<String> {
 
 async fn applied_there(client: &Client, revision: i64) {
     eventually("the server knows", async || {
-        heard(client).await.is_some_and(|heard| heard.applied == Some(at(revision)) && heard.rejected.is_none())
+        subscriber_of(client).await.is_some_and(|heard| heard.applied == Some(at(revision)) && heard.rejected.is_none())
     })
     .await;
 }
 
 /// Returns what the server shows of the agent.
-async fn heard(client: &Client) -> Option<pb::Subscriber> {
+async fn subscriber_of(client: &Client) -> Option<pb::Subscriber> {
     subscribers(client).await.remove(AGENT)
 }
 
@@ -71,7 +71,7 @@ on_both_databases! {
         let mut hub = hub;
         let (client, folder) = (hub.client().await, folder(&hub));
         let agent = AgentProcess::start(&hub, &folder, &[]);
-        agent.said("nothing is active", |event| event["event"] == "applied").await;
+        agent.wait_for_event("nothing is active", |event| event["event"] == "applied").await;
         assert_eq!(in_force(&folder).expect("a set").contents, [], "an empty set is one");
 
         let first = release(&client, "p", "a: 1").await;
@@ -81,7 +81,7 @@ on_both_databases! {
         let pairs = [("p", "a: 1"), ("q", "b: 1")].map(|(id, content)| (id.to_owned(), content.to_owned()));
         assert_eq!(in_force(&folder).expect("a set").contents, pairs);
         applied_there(&client, second).await;
-        assert_eq!(heard(&client).await.expect("listed").digest, digest_at(&client, second).await);
+        assert_eq!(subscriber_of(&client).await.expect("listed").digest, digest_at(&client, second).await);
         is(&folder, "READY").await;
         assert_eq!(status(&folder)["in_force"], serde_json::json!({"epoch": 1, "revision": second}));
 
@@ -194,7 +194,7 @@ on_both_databases! {
         applied_there(&client, first).await;
         let mut hub = hub;
         hub.kill().await;
-        agent.said("it says what is wrong", |event| {
+        agent.wait_for_event("it says what is wrong", |event| {
             event["event"] == "state" && event["problem"].as_str().is_some_and(|problem| !problem.is_empty())
         }).await;
         assert_eq!(revision(&folder), Some(first));
@@ -240,7 +240,9 @@ async fn once_is_for_what_waits_for_policies() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("rejected: --check exited with 1: no"));
     assert_eq!(revision(&folder), Some(first));
     eventually("the server knows", async || {
-        heard(&client).await.is_some_and(|heard| heard.rejected == Some(at(second)) && heard.reason.ends_with(": no"))
+        subscriber_of(&client)
+            .await
+            .is_some_and(|heard| heard.rejected == Some(at(second)) && heard.reason.ends_with(": no"))
     })
     .await;
 
@@ -273,7 +275,7 @@ async fn a_folder_has_one_agent_and_one_namespace() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let folder = folder(&hub);
     let agent = AgentProcess::start(&hub, &folder, &[]);
-    agent.said("it began", |event| event["event"] == "applied").await;
+    agent.wait_for_event("it began", |event| event["event"] == "applied").await;
     let second = once(&hub, &folder, &[]).await;
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another agent keeps this folder"));
@@ -310,7 +312,7 @@ async fn what_the_disk_refuses_is_said_and_tried_again() {
     let second = release(&client, "p", "a: 2").await;
     is(&folder, "REJECTED").await;
     assert!(status(&folder)["problem"].as_str().is_some_and(|problem| problem.contains("failed to write")));
-    let shown = heard(&client).await;
+    let shown = subscriber_of(&client).await;
     assert!(shown.as_ref().is_none_or(|shown| shown.rejected.is_none()), "the set is not to blame: {shown:?}");
     fs::remove_file(&sets).expect("removed");
     fs::rename(&aside, &sets).expect("moved");
@@ -329,7 +331,7 @@ async fn a_token_is_read_again_when_it_was_renewed() {
     fs::write(&token, "not.a.token").expect("written");
     let agent = AgentProcess::start(&hub, &folder, &["--token-file", &token.display().to_string()]);
     agent
-        .said("it is not let in", |event| {
+        .wait_for_event("it is not let in", |event| {
             event["event"] == "state"
                 && event["problem"].as_str().is_some_and(|problem| problem.contains("TOKEN_MALFORMED"))
         })

@@ -185,12 +185,12 @@ on_both_databases! {
         let hub = Hub::start_with(database, LIVELY).await;
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
-        let mut told = vec![head(&client).await];
+        let mut received = vec![head(&client).await];
         for _ in 0..3 {
             activate(&client, "p", 1).await;
-            told.push(head(&client).await);
+            received.push(head(&client).await);
         }
-        for at in &told {
+        for at in &received {
             assert_ne!(at.fingerprint, 0, "{at:?}");
             first(&client, *at).await.expect("a message");
             first(&client, pb::Cursor { fingerprint: 0, ..*at }).await.expect("nothing is compared");
@@ -201,7 +201,7 @@ on_both_databases! {
         // From the database alone.
         let hub = hub.restart_in_order().await;
         let client = hub.client().await;
-        for at in &told {
+        for at in &received {
             first(&client, *at).await.expect("a message");
             let other = pb::Cursor { fingerprint: at.fingerprint ^ 1, ..*at };
             refused(first(&client, other).await, Code::OutOfRange, "RESUME_POINT_GONE");

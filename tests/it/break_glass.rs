@@ -19,12 +19,12 @@ async fn is_told(hub: &Hub, times: usize) {
         let log = hub.log.lock().expect("the log");
         log.lines().filter(|line| line.contains("break-glass: a version is published")).count()
     };
-    let told = async {
+    let received = async {
         while lines() < times {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(watching::DEADLINE, told).await.expect("a line in the log");
+    tokio::time::timeout(watching::DEADLINE, received).await.expect("a line in the log");
     assert_eq!(lines(), times);
 }
 

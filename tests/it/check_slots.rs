@@ -71,8 +71,8 @@ on_both_databases! {
         calls.iter().for_each(|call| call.abort());
         let used = ended_after_ticks(&busy).await;
         assert!(used <= LEFT_TICKS_MAX, "checks that nobody waits for used {used} ticks more");
-        let told = counted(&text(&hub), "policyhub_abandoned_checks_total").unwrap_or_default();
-        assert!(told >= 1.0, "{told} were abandoned");
+        let received = counted(&text(&hub), "policyhub_abandoned_checks_total").unwrap_or_default();
+        assert!(received >= 1.0, "{received} were abandoned");
         let refused = author.stage(pb::StageRequest { name, ..Default::default() }).await.expect_err("a finding");
         assert_eq!((refused.code(), refused.reason()), (Code::FailedPrecondition, "VALIDATION_FAILED"));
         assert!(refused.message().contains("CHECK_LIMIT_EXCEEDED"), "{refused:?}");

@@ -111,8 +111,8 @@ on_both_databases! {
             errors
         };
         let errors = activate_from(r#"{"pricing": 2, "limits": "1.0.0", "nobody": 7}"#);
-        for told in ["limits@v1.0.0: does not exist", "nobody@7: does not exist", "pricing@2: is DRAFT"] {
-            assert!(errors.contains(told), "{errors}");
+        for received in ["limits@v1.0.0: does not exist", "nobody@7: does not exist", "pricing@2: is DRAFT"] {
+            assert!(errors.contains(received), "{errors}");
         }
         assert!(activate_from(r#"{"pricing": "9.9.9"}"#).contains("pricing@v9.9.9: does not exist"));
         assert!(activate_from(r#"{"pricing": "1.0.0", "pricing": "1.0.0"}"#).contains("is named twice"));

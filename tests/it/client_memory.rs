@@ -55,5 +55,5 @@ async fn an_agent_stays_small() {
         assert!(grown < GROWTH_MAX_KIB, "{what}: {grown} KiB");
     }
     hostile.become_honest();
-    agent.said("it follows the honest hub", |event| event["event"] == "applied").await;
+    agent.wait_for_event("it follows the honest hub", |event| event["event"] == "applied").await;
 }

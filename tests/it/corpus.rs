@@ -10,9 +10,9 @@ use crate::harness::{Database, Hub};
 
 mod history;
 mod keys;
-mod lanes;
 mod log;
 mod publisher;
+mod queues;
 mod readback;
 mod replay;
 mod table;

@@ -37,8 +37,8 @@ async fn a_flood_of_bad_tokens_is_counted_and_bounded() {
         .collect();
     futures_util::future::join_all(callers).await;
     let seconds = usize::try_from(started.elapsed().as_secs()).expect("a short time") + 1;
-    let told = lines(&hub).iter().filter(|line| line["fields"]["message"] == "denied").count();
-    assert!((100..=100 + 10 * seconds).contains(&told), "{told} lines in {seconds} s");
+    let received = lines(&hub).iter().filter(|line| line["fields"]["message"] == "denied").count();
+    assert!((100..=100 + 10 * seconds).contains(&received), "{received} lines in {seconds} s");
     let row = "policyhub_denied_calls_total{reason=\"TOKEN_MALFORMED\"}";
     assert_eq!(counted(&text(&hub), row), Some(CALLS as f64));
 
@@ -46,11 +46,11 @@ async fn a_flood_of_bad_tokens_is_counted_and_bounded() {
     loop {
         let lines = lines(&hub);
         let suppressed: u64 = lines.iter().filter_map(|line| line["fields"]["suppressed"].as_u64()).sum();
-        let told = lines.iter().filter(|line| line["fields"]["message"] == "denied").count() as u64;
-        if suppressed + told == CALLS as u64 {
+        let received = lines.iter().filter(|line| line["fields"]["message"] == "denied").count() as u64;
+        if suppressed + received == CALLS as u64 {
             break;
         }
-        assert!(started.elapsed() < DEADLINE * 4, "{told} told and {suppressed} counted of {CALLS}");
+        assert!(started.elapsed() < DEADLINE * 4, "{received} told and {suppressed} counted of {CALLS}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let one = &lines(&hub)[0]["fields"];

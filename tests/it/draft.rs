@@ -100,9 +100,9 @@ on_both_databases! {
         let renamed = labelled("p", "1.0.0", "a: 2");
         for request in [draft_request("p", "a: 2"), renamed.clone()] {
             let error = refused(client.draft(request).await, Code::FailedPrecondition, "VERSION_STAGED");
-            let told = ["version", "staged_by", "stage_time"].map(|key| error.metadata()[key].clone());
-            assert_eq!(told[..2], ["1".to_owned(), "local:admin".to_owned()], "{error:?}");
-            assert!(told[2].ends_with('Z') && error.message().contains(&told[2]), "{error}");
+            let received = ["version", "staged_by", "stage_time"].map(|key| error.metadata()[key].clone());
+            assert_eq!(received[..2], ["1".to_owned(), "local:admin".to_owned()], "{error:?}");
+            assert!(received[2].ends_with('Z') && error.message().contains(&received[2]), "{error}");
             assert!(error.message().contains("staged by local:admin") && error.message().contains("supersede_staged"), "{error}");
         }
         assert_eq!(try_label(&client, "p", "1.0.0", "a: 1").await, (1, 0), "the same label and bytes are that version");

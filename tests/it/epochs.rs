@@ -24,10 +24,10 @@ const SYSTEM: &str = "namespaces/system";
 const IN_DOUBT: &str = "policyhub_store_in_doubt";
 
 /// Says what each (namespace, epoch, revision) was said to be.
-type Said = BTreeMap<(String, i64, i64), Vec<u8>>;
+type ReadLogs = BTreeMap<(String, i64, i64), Vec<u8>>;
 
 /// Adds both logs, which must verify, and must not call anything by a name that something else has.
-async fn read_logs(client: &Client, said: &mut Said) {
+async fn read_logs(client: &Client, said: &mut ReadLogs) {
     for parent in [NAMESPACE, SYSTEM] {
         let log = events(client, parent, 0).await;
         for event in &log {
@@ -128,7 +128,7 @@ pub async fn writes_go_on(client: &Client, policy: &str) {
 async fn last(client: &Client, parent: &str) -> (pb::EventKind, pb::Cursor) {
     let log = events(client, parent, 0).await;
     let event = log.last().expect("an event");
-    (event.kind(), watching::bare(event.cursor).expect("a cursor"))
+    (event.kind(), watching::without_fingerprint(event.cursor).expect("a cursor"))
 }
 
 fn restore(copy: &Path, database: &Path) {
@@ -152,7 +152,7 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     create(&client, "lost", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
     let tenant = pb::CreateNamespaceRequest { namespace_id: "tenant".to_owned(), ..Default::default() };
     client.create_namespace(tenant.clone()).await.expect("a namespace");
-    let mut said = Said::new();
+    let mut said = ReadLogs::new();
     read_logs(&client, &mut said).await;
     let lost = watching::head(&client).await;
 
@@ -264,7 +264,7 @@ async fn a_bump_that_was_interrupted_is_ended() {
     }
     bumped(&hub, &["--accept-loss"], 2, 0);
     writes_go_on(&client, "p").await;
-    read_logs(&client, &mut Said::new()).await;
+    read_logs(&client, &mut ReadLogs::new()).await;
 }
 
 /// A real asynchronous standby that never got the last changes is promoted under a running server.
@@ -291,7 +291,7 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     while standby.psql("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0" {}
     // Acknowledged, and lost.
     try_activate(&client, "p", 2, None).await.expect("an activation");
-    let mut said = Said::new();
+    let mut said = ReadLogs::new();
     read_logs(&client, &mut said).await;
     primary.stop(&data);
     standby.promote();

@@ -34,9 +34,10 @@ pub fn audit(log: &[pb::Event], trust: &VerifyKeys) {
                 let digest = each.digest.as_ref().map(ToString::to_string).unwrap_or_default();
                 (policy(each.policy.as_str()), each.version, digest, each.previous)
             });
-            let told = event.changes.iter();
-            let told = told.map(|each| (each.policy.clone(), each.version, each.digest.clone(), each.previous_version));
-            assert_eq!(signed.collect::<Vec<_>>(), told.collect::<Vec<_>>());
+            let received = event.changes.iter();
+            let received =
+                received.map(|each| (each.policy.clone(), each.version, each.digest.clone(), each.previous_version));
+            assert_eq!(signed.collect::<Vec<_>>(), received.collect::<Vec<_>>());
         }
         before = hash;
     }

@@ -328,7 +328,7 @@ on_both_databases! {
             assert!(found.len() == expected.len() && found.iter().zip(expected).all(begins), "{arguments:?}: {found:?}");
         }
         let output = hub.cli().args(["history", "p", "--filter", "size = 1"]).output().expect("the binary runs");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && told.contains("\"size\" is no field of this list, which takes version"), "{told}");
+        let received = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && received.contains("\"size\" is no field of this list, which takes version"), "{received}");
     }
 }

@@ -94,8 +94,8 @@ on_both_databases! {
         assert!(!text(&hub).contains("policyhub_namespace_frozen{"), "no scrape names it any more");
         let moved = activate(&client, "q", 1).await;
         loop {
-            if let Message::Activation(told) = next(&mut stream).await {
-                assert_eq!(told.cursor.map(|cursor| cursor.revision), Some(moved), "the stream goes on where it was");
+            if let Message::Activation(received) = next(&mut stream).await {
+                assert_eq!(received.cursor.map(|cursor| cursor.revision), Some(moved), "the stream goes on where it was");
                 break;
             }
         }

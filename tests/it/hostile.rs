@@ -29,7 +29,7 @@ pub fn activated(activation: Activation) -> Vec<Act> {
 }
 
 /// Returns the next activation, with something changed in it.
-fn lie(signer: &HandSigner, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
+fn forgery(signer: &HandSigner, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
     let mut activation = signer.logged(8);
     change(&mut activation);
     activated(activation)
@@ -38,7 +38,7 @@ fn lie(signer: &HandSigner, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
 /// Returns the next activation under another statement.
 fn states(signer: &HandSigner, typ: &str, members: &Value) -> Vec<Act> {
     let statement = signer.token(typ, &with(signer.statement(BOTH.0, BOTH.1), members));
-    lie(signer, |activation| activation.statement = statement)
+    forgery(signer, |activation| activation.statement = statement)
 }
 
 /// Returns the next activation under another header.
@@ -46,12 +46,12 @@ fn heads(signer: &HandSigner, members: &Value) -> Vec<Act> {
     let key = signer.key.public();
     let header = json!({ "alg": key.algorithm().as_str(), "kid": key.key_id(), "typ": TYP_ACTIVATION });
     let statement = signer.token_with(&with(header, members), &signer.statement(BOTH.0, BOTH.1));
-    lie(signer, |activation| activation.statement = statement)
+    forgery(signer, |activation| activation.statement = statement)
 }
 
 /// Returns the next activation with another first bundle.
 fn shows(signer: &HandSigner, bundle: pb::Bundle) -> Vec<Act> {
-    lie(signer, |activation| activation.bundles[0] = bundle)
+    forgery(signer, |activation| activation.bundles[0] = bundle)
 }
 
 /// Order: what was said before, what comes too early.
@@ -67,22 +67,22 @@ fn order(hostile: &HostileServer) -> Vec<HostileCase> {
             "follows version 2",
             [activated(signer.logged(10)), activated(signer.logged(8))].concat(),
         ),
-        ("a revision out of reach", REJECTED, "is signed for 1:8", lie(signer, |m| m.cursor = cursor((1, FAR)))),
-        ("an epoch out of reach", REJECTED, "is signed for 1:8", lie(signer, |m| m.cursor = cursor((FAR, 8)))),
-        ("a revision below zero", REJECTED, "is signed for 1:8", lie(signer, |m| m.cursor = cursor((1, -8)))),
-        ("an epoch below zero", REJECTED, "is signed for 1:8", lie(signer, |m| m.cursor = cursor((-1, 8)))),
-        ("no place", REJECTED, "cursor is absent", lie(signer, |m| m.cursor = None)),
+        ("a revision out of reach", REJECTED, "is signed for 1:8", forgery(signer, |m| m.cursor = cursor((1, FAR)))),
+        ("an epoch out of reach", REJECTED, "is signed for 1:8", forgery(signer, |m| m.cursor = cursor((FAR, 8)))),
+        ("a revision below zero", REJECTED, "is signed for 1:8", forgery(signer, |m| m.cursor = cursor((1, -8)))),
+        ("an epoch below zero", REJECTED, "is signed for 1:8", forgery(signer, |m| m.cursor = cursor((-1, 8)))),
+        ("no place", REJECTED, "cursor is absent", forgery(signer, |m| m.cursor = None)),
         (
             "another place beside the statement",
             REJECTED,
             "signed for 1:8, not 1:9",
-            lie(signer, |m| m.cursor = cursor((1, 9))),
+            forgery(signer, |m| m.cursor = cursor((1, 9))),
         ),
         (
             "a raised epoch beside the statement",
             REJECTED,
             "signed for 1:8, not 2:8",
-            lie(signer, |m| m.cursor = cursor((2, 8))),
+            forgery(signer, |m| m.cursor = cursor((2, 8))),
         ),
     ]
 }
@@ -90,31 +90,31 @@ fn order(hostile: &HostileServer) -> Vec<HostileCase> {
 /// Groups: halves, additions, exchanges.
 fn groups(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
-    let tombstone = |name: &'static str| lie(signer, |m| m.tombstones.push(name.to_owned()));
+    let tombstone = |name: &'static str| forgery(signer, |m| m.tombstones.push(name.to_owned()));
     let other = signer.activation((1, 8), &[("c", 0, 1), ("b", 1, 2)]);
     vec![
-        ("half of a group", REJECTED, "change of b is missing", lie(signer, |m| drop(m.bundles.pop()))),
-        ("nothing of a group", REJECTED, "is missing", lie(signer, |m| m.bundles.clear())),
+        ("half of a group", REJECTED, "change of b is missing", forgery(signer, |m| drop(m.bundles.pop()))),
+        ("nothing of a group", REJECTED, "is missing", forgery(signer, |m| m.bundles.clear())),
         ("halves of two groups", REJECTED, "change of a is missing", shows(signer, other.bundles[0].clone())),
         (
             "the statement of another group",
             REJECTED,
             "change of c is missing",
-            lie(signer, |m| m.statement = other.statement),
+            forgery(signer, |m| m.statement = other.statement),
         ),
         (
             "a policy beside the group",
             REJECTED,
             "c is there twice, or was not asked for",
-            lie(signer, |m| m.bundles.push(signer.bundle("c", 1))),
+            forgery(signer, |m| m.bundles.push(signer.bundle("c", 1))),
         ),
-        ("a policy twice", REJECTED, "there twice", lie(signer, |m| m.bundles.push(m.bundles[0].clone()))),
+        ("a policy twice", REJECTED, "there twice", forgery(signer, |m| m.bundles.push(m.bundles[0].clone()))),
         ("a tombstone beside the group", REJECTED, "not asked for", tombstone("namespaces/default/policies/c")),
         (
             "a tombstone instead of a bundle",
             REJECTED,
             "is missing",
-            lie(signer, |m| {
+            forgery(signer, |m| {
                 m.bundles.remove(0);
                 m.tombstones.push("namespaces/default/policies/a".to_owned());
             }),
@@ -125,7 +125,7 @@ fn groups(hostile: &HostileServer) -> Vec<HostileCase> {
             "a thousand tombstones",
             REJECTED,
             "more changes than one can have",
-            lie(signer, |m| {
+            forgery(signer, |m| {
                 m.tombstones.extend((0..1_000).map(|number| format!("namespaces/default/policies/p{number}")));
             }),
         ),
@@ -141,8 +141,8 @@ fn bundles(hostile: &HostileServer) -> Vec<HostileCase> {
         let bundle = signer.bundle_with("a", 2, &with(signer.manifest("a", 2), &members));
         shows(signer, bundle)
     };
-    let beside = |change: fn(&mut pb::Bundle)| lie(signer, |m| change(&mut m.bundles[0]));
-    let swapped = lie(signer, |m| {
+    let beside = |change: fn(&mut pb::Bundle)| forgery(signer, |m| change(&mut m.bundles[0]));
+    let swapped = forgery(signer, |m| {
         let first = m.bundles[0].content.clone();
         m.bundles[0].content = std::mem::replace(&mut m.bundles[1].content, first);
     });
@@ -198,7 +198,7 @@ fn bundles(hostile: &HostileServer) -> Vec<HostileCase> {
             "a statement as a manifest",
             REJECTED,
             "typ is not",
-            lie(signer, |m| m.bundles[0].manifest.clone_from(&m.statement)),
+            forgery(signer, |m| m.bundles[0].manifest.clone_from(&m.statement)),
         ),
         ("a manifest that is no token", REJECTED, "three parts", beside(|b| b.manifest = "x".repeat(1 << 20))),
     ]
@@ -217,7 +217,7 @@ fn statements(hostile: &HostileServer) -> Vec<HostileCase> {
     let payload_swapped =
         format!("{head}.{}.{signature}", signer.logged(10).statement.split('.').nth(1).expect("a payload"));
     let giant = format!("{head}.{}.{signature}", "A".repeat(1 << 20));
-    let token = |text: String| lie(signer, |m| m.statement = text);
+    let token = |text: String| forgery(signer, |m| m.statement = text);
     let mut cases = vec![
         ("a statement by a stranger", REJECTED, "key is not known", token(stranger.logged(8).statement)),
         ("a stranger's signature under our kid", REJECTED, "signature does not verify", token(forged)),

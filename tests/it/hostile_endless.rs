@@ -3,7 +3,7 @@
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{self, Snapshot, WatchActiveResponse};
-use policyhub::client::{State, Status as Shown};
+use policyhub::client::{State, Status as WatcherStatus};
 use prost::Message as _;
 
 use crate::harness::hostile_server::{Act, HostileServer, frame, send, send_grpc};
@@ -84,7 +84,7 @@ async fn flipped_bits() {
             fixture.hostile.script().streams.push_back(vec![frame(0, &flipped)]);
             clock.longest_pause().await;
             let hostile = fixture.hostile.clone();
-            let ended = |status: &Shown| !status.is_connected && hostile.script().asked.len() >= streams;
+            let ended = |status: &WatcherStatus| !status.is_connected && hostile.script().asked.len() >= streams;
             match fixture.until_or_update(&format!("bit {bit}"), ended).await {
                 Ok(_) => refused += 1,
                 // A checkpoint whose field has another number is no checkpoint, and a snapshot may come without one.

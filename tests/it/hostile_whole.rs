@@ -13,10 +13,10 @@ use crate::hostile::{CONTRADICTED, DIVERGED, FAR, HostileCase, REJECTED, activat
 /// Snapshots of another time, after the true one, at places of their own and under checkpoints of others.
 fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
-    let told = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
+    let received = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
     let at_4 = signer.snapshot(4);
     let moved =
-        |place: SignedCursor| told(Snapshot { cursor: cursor(place), checkpoint: String::new(), ..at_4.clone() });
+        |place: SignedCursor| received(Snapshot { cursor: cursor(place), checkpoint: String::new(), ..at_4.clone() });
     let nothing = |place| Snapshot { complete: true, cursor: cursor(place), ..Default::default() };
     let newest = signer.snapshot(10).checkpoint;
     let mixed = Snapshot {
@@ -24,7 +24,7 @@ fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
         ..signer.snapshot(10)
     };
     vec![
-        ("an older snapshot", DIVERGED, "is not after 1:6", told(at_4.clone())),
+        ("an older snapshot", DIVERGED, "is not after 1:6", received(at_4.clone())),
         ("an older snapshot at a place out of reach", REJECTED, "three parts", moved((1, FAR))),
         ("an older snapshot at a made-up place", REJECTED, "three parts", moved((1, 1_048_577))),
         (
@@ -32,7 +32,7 @@ fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
             REJECTED,
             "three parts",
             [
-                told(nothing((1, 1_048_576))),
+                received(nothing((1, 1_048_576))),
                 moved((1, 1_048_577)),
                 vec![send(Message::Heartbeat(signer.heartbeat(10, 0)))],
             ]
@@ -42,26 +42,26 @@ fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
             "an older snapshot under the newest checkpoint",
             DIVERGED,
             "not the one of the checkpoint",
-            told(Snapshot { cursor: cursor((1, 10)), checkpoint: newest.clone(), ..at_4.clone() }),
+            received(Snapshot { cursor: cursor((1, 10)), checkpoint: newest.clone(), ..at_4.clone() }),
         ),
         (
             "nothing under the newest checkpoint",
             DIVERGED,
             "not the one of the checkpoint",
-            told(Snapshot { checkpoint: newest, ..nothing((1, 10)) }),
+            received(Snapshot { checkpoint: newest, ..nothing((1, 10)) }),
         ),
-        ("a mix of two moments", DIVERGED, "not the one of the checkpoint", told(mixed)),
+        ("a mix of two moments", DIVERGED, "not the one of the checkpoint", received(mixed)),
     ]
 }
 
 /// Snapshots, after the true one: incomplete, of others.
 fn snapshots(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
-    let told = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
+    let received = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
     let lie = |change: &dyn Fn(&mut Snapshot)| {
         let mut snapshot = signer.snapshot(10);
         change(&mut snapshot);
-        told(snapshot)
+        received(snapshot)
     };
     let proves = |place: SignedCursor, set: i64, age: i64, ttl: i64| {
         let checkpoint = signer.token(TYP_CHECKPOINT, &signer.checkpoint(place, &versions(set), age, ttl));
@@ -97,20 +97,23 @@ fn snapshots(hostile: &HostileServer) -> Vec<HostileCase> {
         ),
         ("a bundle without its activation", REJECTED, "is absent", lie(&|s| s.bundles[0].activation = None)),
         ("an entry from behind the place", REJECTED, "is signed for", lie(&|s| s.cursor = cursor((1, 9)))),
-        ("a snapshot of another namespace", REJECTED, "namespace other", told(elsewhere.snapshot(10))),
-        ("an empty part", REJECTED, "part of a snapshot is empty", told(Snapshot::default())),
+        ("a snapshot of another namespace", REJECTED, "namespace other", received(elsewhere.snapshot(10))),
+        ("an empty part", REJECTED, "part of a snapshot is empty", received(Snapshot::default())),
         (
             "an activation between the parts",
             REJECTED,
             "before a whole snapshot",
-            [told(Snapshot { complete: false, ..unproven.clone() }), activated(signer.logged(8))].concat(),
+            [received(Snapshot { complete: false, ..unproven.clone() }), activated(signer.logged(8))].concat(),
         ),
         (
             "a heartbeat between the parts",
             REJECTED,
             "within a message in parts",
-            [told(Snapshot { complete: false, ..unproven }), vec![send(Message::Heartbeat(signer.heartbeat(6, 0)))]]
-                .concat(),
+            [
+                received(Snapshot { complete: false, ..unproven }),
+                vec![send(Message::Heartbeat(signer.heartbeat(6, 0)))],
+            ]
+            .concat(),
         ),
     ]
 }
@@ -118,46 +121,46 @@ fn snapshots(hostile: &HostileServer) -> Vec<HostileCase> {
 /// Heartbeats, after the true snapshot.
 fn heartbeats(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
-    let told = |heartbeat: Heartbeat| vec![send(Message::Heartbeat(heartbeat))];
+    let received = |heartbeat: Heartbeat| vec![send(Message::Heartbeat(heartbeat))];
     let says = |members: Value| {
         let checkpoint = with(signer.checkpoint((1, 6), &versions(6), 0, 900), &members);
-        told(Heartbeat { checkpoint: signer.token(TYP_CHECKPOINT, &checkpoint), ..signer.heartbeat(6, 0) })
+        received(Heartbeat { checkpoint: signer.token(TYP_CHECKPOINT, &checkpoint), ..signer.heartbeat(6, 0) })
     };
     vec![
-        ("a heartbeat that goes back", DIVERGED, "is not after 1:6", told(signer.heartbeat(4, 0))),
+        ("a heartbeat that goes back", DIVERGED, "is not after 1:6", received(signer.heartbeat(4, 0))),
         (CONTRADICTED, DIVERGED, "not the one of the checkpoint", says(json!({ "active_set_root": "11".repeat(32) }))),
         ("a heartbeat of another namespace", REJECTED, "namespace other", says(json!({ "namespace": "other" }))),
         ("a heartbeat of another store", DIVERGED, "store store-2", says(json!({ "store": "store-2" }))),
-        ("a heartbeat by a stranger", REJECTED, "key is not known", told(HandSigner::new().heartbeat(6, 0))),
+        ("a heartbeat by a stranger", REJECTED, "key is not known", received(HandSigner::new().heartbeat(6, 0))),
         (
             "a heartbeat out of reach",
             REJECTED,
             "is signed for 1:6",
-            told(Heartbeat { cursor: cursor((1, FAR)), ..signer.heartbeat(6, 0) }),
+            received(Heartbeat { cursor: cursor((1, FAR)), ..signer.heartbeat(6, 0) }),
         ),
         (
             "a heartbeat without its checkpoint",
             REJECTED,
             "three parts",
-            told(Heartbeat { checkpoint: String::new(), ..signer.heartbeat(6, 0) }),
+            received(Heartbeat { checkpoint: String::new(), ..signer.heartbeat(6, 0) }),
         ),
         (
             "a heartbeat without its place",
             REJECTED,
             "cursor is absent",
-            told(Heartbeat { cursor: None, ..signer.heartbeat(6, 0) }),
+            received(Heartbeat { cursor: None, ..signer.heartbeat(6, 0) }),
         ),
         (
             "a place beside the checkpoint",
             REJECTED,
             "is signed for 1:6, not 1:7",
-            told(Heartbeat { cursor: cursor((1, 7)), ..signer.heartbeat(6, 0) }),
+            received(Heartbeat { cursor: cursor((1, 7)), ..signer.heartbeat(6, 0) }),
         ),
         (
             "a statement as a checkpoint",
             REJECTED,
             "typ is not",
-            told(Heartbeat { checkpoint: signer.logged(8).statement, ..signer.heartbeat(6, 0) }),
+            received(Heartbeat { checkpoint: signer.logged(8).statement, ..signer.heartbeat(6, 0) }),
         ),
     ]
 }

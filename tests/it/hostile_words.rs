@@ -144,8 +144,8 @@ async fn words_of_a_hub_are_words() {
     for is_refused in [false, true] {
         if is_refused {
             let refusal = || vec![Act::Refuse(Status::permission_denied(EVIL))];
-            let mut told = scene.hostile.script();
-            told.answers.values_mut().for_each(|answer| *answer = refusal());
+            let mut received = scene.hostile.script();
+            received.answers.values_mut().for_each(|answer| *answer = refusal());
         }
         for arguments in commands {
             for output in ["text", "json"] {

@@ -273,21 +273,21 @@ on_both_databases! {
         let client = hub.client().await;
         make(&client, SPACE).await;
         let mut state: u64 = 20_261_122;
-        let mut dice = |end: usize| {
+        let mut rng = |end: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             usize::try_from(state >> 33).expect("small") % end
         };
         let mut rows = Vec::new();
         while rows.len() < 150 {
             let id = format!("p{}", rows.len());
-            let mut bytes = match dice(3) {
+            let mut bytes = match rng(3) {
                 0 => row("policies", &policy(&id), None),
                 1 => row("versions", &version(&id, 1, b"a: 1"), None),
                 _ => row("reports", &vec![("namespace", text(SPACE)), ("policy", text(&id)), ("number", Cell::Int(1)), ("body", text("{}"))], None),
             };
-            for _ in 0..=dice(3) {
-                let at = dice(bytes.len());
-                bytes[at] ^= u8::try_from(1 + dice(255)).expect("a byte");
+            for _ in 0..=rng(3) {
+                let at = rng(bytes.len());
+                bytes[at] ^= u8::try_from(1 + rng(255)).expect("a byte");
             }
             if Row::read(&bytes).is_some_and(|row| row.key().is_some()) {
                 rows.push(bytes);

@@ -126,12 +126,12 @@ on_both_databases! {
         end.send_replace(head);
         let log = watching::log(&client).await;
         let moved = log.iter().filter(|event| !event.changes.is_empty());
-        let told: Vec<i64> = moved.map(|event| event.cursor.expect("a cursor").revision).filter(|it| *it > start).collect();
+        let received: Vec<i64> = moved.map(|event| event.cursor.expect("a cursor").revision).filter(|it| *it > start).collect();
         let resigned = log.iter().filter(|event| event.kind() == pb::EventKind::Resign).count();
         assert!(resigned >= ROTATIONS, "{resigned}");
         let now = in_force(&client).await;
         for watcher in watchers {
-            assert_eq!(watcher.await.expect("a watcher that refused nothing"), (told.clone(), now.clone()));
+            assert_eq!(watcher.await.expect("a watcher that refused nothing"), (received.clone(), now.clone()));
         }
         for bundle in watching::get_set(&client).await.bundles {
             let name = bundle.name.split("/versions/").next().expect("a policy").to_owned();

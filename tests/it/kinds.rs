@@ -180,9 +180,9 @@ on_both_databases! {
         let file = file.display();
         for line in ["draft p - --create".to_owned(), format!("draft p {file} --create")] {
             let refused = run(&hub, &line, "a: 1");
-            let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-            assert_eq!(refused.status.code(), Some(2), "{line}: {told}");
-            assert!(["--kind yaml", "--kind opaque", "--content-type"].iter().all(|word| told.contains(word)), "{told}");
+            let received = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(refused.status.code(), Some(2), "{line}: {received}");
+            assert!(["--kind yaml", "--kind opaque", "--content-type"].iter().all(|word| received.contains(word)), "{received}");
         }
         assert_eq!(head(&client).await, 0);
         for (line, id, kind) in [
@@ -197,7 +197,7 @@ on_both_databases! {
             assert_eq!(get(&client, id).await.kind(), kind, "{line}");
         }
         let refused = run(&hub, "draft d - --create --kind cedar", "permit;");
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(refused.status.code() == Some(1) && told.contains("OPAQUE"), "{told}");
+        let received = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && received.contains("OPAQUE"), "{received}");
     }
 }

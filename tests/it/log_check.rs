@@ -21,10 +21,10 @@ on_both_databases! {
     async fn a_check_says_how_far_it_is(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
-        let mut told = Vec::new();
-        let verdict = client.verify_log_with(request(None), |progress| told.push(*progress)).await.expect("a verdict");
+        let mut received = Vec::new();
+        let verdict = client.verify_log_with(request(None), |progress| received.push(*progress)).await.expect("a verdict");
         assert!(verdict.valid && verdict.events == 3, "{verdict:?}");
-        let first = told.first().expect("at least how it began");
+        let first = received.first().expect("at least how it began");
         assert!(first.phase() != pb::VerifyLogPhase::Unspecified && first.events <= 3, "{first:?}");
         assert_eq!(verdict.head, Some(at(&client, 3).await), "with its fingerprint");
     }

@@ -135,8 +135,8 @@ on_both_databases! {
         for line in ["diff p_q other/v1.0.0 2", "rollback p_q --to other/v1.0.0 --reason back"] {
             let refused = hub.cli().args(line.split(' ')).output().expect("the binary runs");
             assert_eq!(refused.status.code(), Some(2), "{line}");
-            let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-            assert!(told.contains("is a version of other, not of p_q"), "{told}");
+            let received = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(received.contains("is a version of other, not of p_q"), "{received}");
         }
     }
 }

@@ -92,15 +92,15 @@ async fn reconnected(hub: &Hub, before: f64) {
 /// The poll, once a second, delivers alone; NOTIFY is what makes it fast.
 #[tokio::test]
 async fn notify_only_makes_it_faster() {
-    let mut told = ReplicaPair::start(&[]).await;
+    let mut received = ReplicaPair::start(&[]).await;
     let mut polling = ReplicaPair::start(&["--listen-notify=false"]).await;
-    told.deliver_until_notified().await;
-    let (with, without) = (told.median().await, polling.median().await);
+    received.deliver_until_notified().await;
+    let (with, without) = (received.median().await, polling.median().await);
     assert!(with * 3 < without, "with NOTIFY {with:?}, by the poll {without:?}");
     assert_eq!((count(&polling.watched, NOTIFIED), count(&polling.watched, CONNECTED)), (0.0, 0.0));
     // Nobody is woken a second time by its own commits.
-    assert_eq!(count(&told.writer, NOTIFIED), 0.0);
-    assert!(count(&told.writer, CONNECTED) >= 1.0);
+    assert_eq!(count(&received.writer, NOTIFIED), 0.0);
+    assert!(count(&received.writer, CONNECTED) >= 1.0);
 }
 
 #[tokio::test]

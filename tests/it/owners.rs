@@ -202,7 +202,7 @@ async fn an_id_is_owned_on_every_replica() {
 }
 
 /// Returns a client command against a hub: its exit code, and what it says.
-fn said(hub: &Hub, arguments: &[&str]) -> (Option<i32>, String) {
+fn run_cli(hub: &Hub, arguments: &[&str]) -> (Option<i32>, String) {
     let output = hub.cli().args(arguments).output().expect("the binary runs");
     (output.status.code(), String::from_utf8(output.stdout).expect("text"))
 }
@@ -239,12 +239,12 @@ on_both_databases! {
         let _more = subscribe(&prod, "prod-2").await;
 
         let found = convergence(&admin, at(first), Duration::ZERO).await.expect("an answer");
-        let told: Vec<(&str, i32, i32)> =
+        let received: Vec<(&str, i32, i32)> =
             found.principals.iter().map(|own| (own.principal.as_str(), own.applied, own.pending)).collect();
-        assert_eq!(told, [("local:sub1", 1, 4), ("local:prod", 1, 1)]);
+        assert_eq!(received, [("local:sub1", 1, 4), ("local:prod", 1, 1)]);
         let named = |each: &pb::Subscriber| (each.id(), each.principal.clone());
         assert!(found.pending_subscribers.iter().map(named).any(|pair| pair == ("ghost-0".to_owned(), "local:sub1".to_owned())));
-        let (code, text) = said(&hub, &["convergence", &first.to_string()]);
+        let (code, text) = run_cli(&hub, &["convergence", &first.to_string()]);
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("OF local:sub1: 1 applied, 0 rejected, 4 pending, 0 gone lately\n"), "{text}");
 

@@ -68,12 +68,12 @@ on_both_databases! {
         ] {
             let error = refused(answer, Code::FailedPrecondition, "VERSION_NOT_OPEN");
             assert_eq!(error.metadata()["state"], "PUBLISHED");
-            let told = ["is published already", "activate it", "draft a new version"];
-            assert!(told.iter().all(|words| error.message().contains(words)), "{error}");
+            let received = ["is published already", "activate it", "draft a new version"];
+            assert!(received.iter().all(|words| error.message().contains(words)), "{error}");
         }
         let output = hub.cli().args(["stage", "p@1"]).output().expect("the binary runs");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told.contains("next: put it in force with `policyhub activate p@1 --reason …`"), "{told}");
+        let received = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(received.contains("next: put it in force with `policyhub activate p@1 --reason …`"), "{received}");
         assert_eq!(get_version(&client, "p", 1).await, before);
     }
 

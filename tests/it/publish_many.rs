@@ -59,13 +59,13 @@ pub fn refusal(result: &pb::PublishVersionsResult) -> &pb::Refusal {
 }
 
 /// "ok" or the reason of each.
-pub fn told(results: &[pb::PublishVersionsResult]) -> Vec<String> {
-    let told = |result: &'_ pb::PublishVersionsResult| match &result.outcome {
+pub fn outcomes(results: &[pb::PublishVersionsResult]) -> Vec<String> {
+    let received = |result: &'_ pb::PublishVersionsResult| match &result.outcome {
         Some(Outcome::Refusal(refusal)) => refusal.reason.clone(),
         Some(Outcome::Published(_)) => "ok".to_owned(),
         None => panic!("no outcome: {result:?}"),
     };
-    results.iter().map(told).collect()
+    results.iter().map(received).collect()
 }
 
 async fn labelled(client: &Client, id: &str, label: &str) -> pb::Version {
@@ -153,7 +153,7 @@ on_both_databases! {
         let mut asked = request(names);
         asked.versions[3].etag = "AAAA".to_owned();
         let results = results(&client, asked.clone()).await;
-        assert_eq!(told(&results), [
+        assert_eq!(outcomes(&results), [
             "ok", "APPROVALS_MISSING", "VALIDATION_FAILED", "ETAG_MISMATCH", "SEVERAL_OPEN_DRAFTS",
             "VERSION_NOT_FOUND", "POLICY_NOT_FOUND", "VERSION_NOT_FOUND", "VERSION_NOT_OPEN", "VERSION_NOT_OPEN",
             "ok", "VALIDATION_FAILED", "INVALID_ARGUMENT", "INVALID_ARGUMENT", "INVALID_ARGUMENT",
@@ -195,9 +195,9 @@ on_both_databases! {
         let asked = request((1..=6).map(|number| version("p", number)));
         let rehearsed = pb::PublishVersionsRequest { validate_only: true, ..asked.clone() };
         let expected = ["ok", "ok", "ok", "ok", "VALIDATION_FAILED", "VALIDATION_FAILED"];
-        assert_eq!(told(&results(&client, rehearsed).await), expected, "as if those before were published");
+        assert_eq!(outcomes(&results(&client, rehearsed).await), expected, "as if those before were published");
         let results = results(&client, asked).await;
-        assert_eq!(told(&results), expected);
+        assert_eq!(outcomes(&results), expected);
         assert!(refusal(&results[4]).message.contains("not one step after 2.0.0"), "{:?}", results[4]);
         assert!(refusal(&results[5]).message.contains("not higher than 2.0.0"), "{:?}", results[5]);
     }
@@ -213,7 +213,7 @@ on_both_databases! {
         let long = pb::PublishVersionsRequest { reason: "r".repeat(4_097), ..request(names(1)) };
         refused_fields(client.publish_versions(long).await, &["reason"]);
         assert_eq!(head(&client).await, 0);
-        assert_eq!(told(&results(&client, request(names(VERSIONS_MAX))).await), ["POLICY_NOT_FOUND"; VERSIONS_MAX]);
+        assert_eq!(outcomes(&results(&client, request(names(VERSIONS_MAX))).await), ["POLICY_NOT_FOUND"; VERSIONS_MAX]);
     }
 
     /// One call takes no more content than it can check, and no more than its answer can tell: the rest is asked for again.
@@ -231,10 +231,10 @@ on_both_databases! {
         let asked = request((0..18).map(|number| version(&format!("large{number}"), 1)));
         let results = results(&client, asked).await;
         let expected: Vec<&str> = (0..18).map(|number| if number < 16 { "ok" } else { "LIMIT_EXCEEDED" }).collect();
-        assert_eq!(told(&results), expected);
+        assert_eq!(outcomes(&results), expected);
         let rest = request((16..18).map(|number| version(&format!("large{number}"), 1)));
         let rest = client.publish_versions(rest).await.expect("an answer").results;
-        assert_eq!(told(&rest), ["ok", "ok"]);
+        assert_eq!(outcomes(&rest), ["ok", "ok"]);
         for number in 0..60 {
             let annotations = [("k".to_owned(), "\"".repeat(2_000)), ("l".to_owned(), "\n".repeat(2_000))].into();
             let said = pb::DraftRequest { change_note: "n".repeat(4_096), annotations, ..draft_request(&format!("said{number}"), "a: 1") };
@@ -243,7 +243,7 @@ on_both_databases! {
         let asked = request((0..60).map(|number| version(&format!("said{number}"), 1)));
         let answer = client.publish_versions(asked).await.expect("an answer");
         assert!(answer.encoded_len() < 2 * 1024 * 1024, "{} bytes", answer.encoded_len());
-        let done = told(&answer.results).iter().filter(|told| *told == "ok").count();
+        let done = outcomes(&answer.results).iter().filter(|received| *received == "ok").count();
         assert!((30..60).contains(&done), "{done} of 60");
         assert_eq!(refusal(&answer.results[59]).reason, "LIMIT_EXCEEDED");
     }
@@ -258,13 +258,13 @@ on_both_databases! {
         let asked = pb::PublishVersionsRequest { request_id: "id-1".to_owned(), ..request(names) };
         let rehearsed = pb::PublishVersionsRequest { validate_only: true, ..asked.clone() };
         let answered = results(&client, rehearsed).await;
-        assert_eq!(told(&answered), ["ok", "ok", "VALIDATION_FAILED", "VERSION_NOT_OPEN"]);
+        assert_eq!(outcomes(&answered), ["ok", "ok", "VALIDATION_FAILED", "VERSION_NOT_OPEN"]);
         let (version_then, revision) = published(&answered[0]);
         assert_eq!((version_then.state(), version_then.manifest.as_str(), revision), (Published, "", 0));
         assert_eq!((head(&client).await, get_version(&client, "p0", 1).await), (at, before));
         let report = pb::GetValidationReportRequest { name: version("broken", 1) };
         refused(client.get_validation_report(report).await, Code::NotFound, "REPORT_NOT_FOUND");
-        assert_eq!(told(&results(&client, asked).await), ["ok", "ok", "VALIDATION_FAILED", "VERSION_NOT_OPEN"]);
+        assert_eq!(outcomes(&results(&client, asked).await), ["ok", "ok", "VALIDATION_FAILED", "VERSION_NOT_OPEN"]);
         assert_eq!(head(&client).await, at + 2);
     }
 
@@ -286,10 +286,10 @@ on_both_databases! {
         // A role elsewhere does not reach here by naming the namespace where it holds.
         let around = pb::PublishVersionsRequest { parent: "namespaces/team".to_owned(), ..request([name.clone()]) };
         let results = caller(&hub, "stranger").await.publish_versions(around).await.expect("an answer").results;
-        assert_eq!(told(&results), ["INVALID_ARGUMENT"]);
+        assert_eq!(outcomes(&results), ["INVALID_ARGUMENT"]);
         assert_eq!(get_version(&admin, "p", 1).await.state(), Draft);
         let publisher = caller(&hub, "publisher").await;
-        assert_eq!(told(&publisher.publish_versions(request([name])).await.expect("an answer").results), ["ok"]);
+        assert_eq!(outcomes(&publisher.publish_versions(request([name])).await.expect("an answer").results), ["ok"]);
         assert_eq!(get_version(&admin, "p", 1).await.publisher, "local:publisher");
     }
 
@@ -300,14 +300,14 @@ on_both_databases! {
         grant_quotas(&client, pb::NamespaceQuotas { writes_per_second: 3, ..Default::default() }).await;
         let asked = pb::PublishVersionsRequest { request_id: "id-1".to_owned(), ..request(names.clone()) };
         let first = results(&client, asked.clone()).await;
-        assert_eq!(told(&first), [["ok"; 3].as_slice(), &["RATE_LIMITED"; 5]].concat());
+        assert_eq!(outcomes(&first), [["ok"; 3].as_slice(), &["RATE_LIMITED"; 5]].concat());
         assert_eq!(refusal(&first[3]).metadata["subject"], NAMESPACE);
         assert!(refusal(&first[3]).retry_delay.is_some(), "it says when there is room");
         let mut left: Vec<String> = names[3..].to_vec();
         while !left.is_empty() {
             // The SDK waits until the call itself has room.
             let results = results(&client, request(left.clone())).await;
-            let limited = results.iter().filter(|result| told(std::slice::from_ref(result)) == ["RATE_LIMITED"]);
+            let limited = results.iter().filter(|result| outcomes(std::slice::from_ref(result)) == ["RATE_LIMITED"]);
             left = limited.map(|result| result.name.clone()).collect();
         }
         assert_eq!(get_version(&client, "p7", 1).await.state(), Published);

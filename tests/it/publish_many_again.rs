@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::harness::calls::{draft, head, refused, set, version};
 use crate::harness::reviews::{needs, reviewed_policy};
 use crate::harness::{Hub, on_both_databases};
-use crate::publish_many::{drafts, effects, request, results, told};
+use crate::publish_many::{drafts, effects, outcomes, request, results};
 
 on_both_databases! {
     /// The same id gets the same answer, refusals included, with one effect; what published nothing is run again.
@@ -23,7 +23,7 @@ on_both_databases! {
         names.push(version("reviewed", 1));
         let asked = pb::PublishVersionsRequest { request_id: "id-1".to_owned(), ..request(names.clone()) };
         let first = results(&client, asked.clone()).await;
-        assert_eq!(told(&first), ["ok", "ok", "ok", "APPROVALS_MISSING"]);
+        assert_eq!(outcomes(&first), ["ok", "ok", "ok", "APPROVALS_MISSING"]);
         let at = head(&client).await;
         set(&client, "reviewed", needs(0)).await;
         assert_eq!(results(&client, asked.clone()).await, first, "also after what was missing is there");
@@ -35,9 +35,9 @@ on_both_databases! {
         refused(client.publish_versions(other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
         let rest = pb::PublishVersionsRequest { request_id: "id-2".to_owned(), ..request([version("reviewed", 1)]) };
         set(&client, "reviewed", needs(1)).await;
-        assert_eq!(told(&results(&client, rest.clone()).await), ["APPROVALS_MISSING"]);
+        assert_eq!(outcomes(&results(&client, rest.clone()).await), ["APPROVALS_MISSING"]);
         set(&client, "reviewed", needs(0)).await;
-        assert_eq!(told(&results(&client, rest).await), ["ok"], "a call that published nothing is run again");
+        assert_eq!(outcomes(&results(&client, rest).await), ["ok"], "a call that published nothing is run again");
     }
 
     /// Callers at once, with sets that overlap: each version is published by exactly one of them.
@@ -79,7 +79,7 @@ on_both_databases! {
         }
         let answers = calls.join_all().await;
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-        assert_eq!(told(&answers[0]), ["ok"; 10]);
+        assert_eq!(outcomes(&answers[0]), ["ok"; 10]);
         assert_eq!(effects(&client, "id-1").await.len(), 10);
     }
 
@@ -105,7 +105,7 @@ on_both_databases! {
         let client = hub.client().await;
         assert_eq!((head(&client).await, effects(&client, "id-1").await.len()), (at, 0), "nothing of it is there");
         let first = results(&client, asked.clone()).await;
-        assert_eq!(told(&first), ["ok"; 40]);
+        assert_eq!(outcomes(&first), ["ok"; 40]);
         assert_eq!(results(&client, asked.clone()).await, first, "the same answer");
         assert_eq!((effects(&client, "id-1").await.len(), head(&client).await), (40, at + 40));
         // Killed after the answer, it is the answer still.

@@ -107,8 +107,8 @@ on_both_databases! {
         let one = pb::NamespaceQuotas { max_policies: 9, ..none };
         let now = update(&client, NAMESPACE, one, &[]).await.expect("an update");
         let kept = pb::NamespaceQuotas { max_policies: 9, ..all };
-        let told = (now.quotas, now.description.as_str());
-        assert_eq!(told, (Some(kept), "made at the first start"), "without a mask what is not populated stays");
+        let received = (now.quotas, now.description.as_str());
+        assert_eq!(received, (Some(kept), "made at the first start"), "without a mask what is not populated stays");
         refused_fields(update(&client, NAMESPACE, none, &[]).await, &["update_mask"]);
         let now = update(&client, NAMESPACE, none, &["*"]).await.expect("an update");
         assert_eq!((now.quotas, now.description.as_str()), (Some(none), ""), "the mask * takes all");

@@ -59,64 +59,67 @@ impl Worlds {
 }
 
 /// Puts something of another message into one, or something that nobody signed.
-fn lie(random: &mut Random, worlds: &Worlds, told: &mut pb::WatchActiveResponse) {
+fn forge(random: &mut Random, worlds: &Worlds, received: &mut pb::WatchActiveResponse) {
     let other = worlds.any(random).message.clone();
     let mut places: Vec<SignedCursor> = worlds.home.steps.iter().map(|step| step.place).collect();
     places.extend(FAR);
     let place = cursor(*random.one_of(&places));
-    let Some((told, other)) = told.message.as_mut().zip(other.message) else { return };
-    match (told, other) {
-        (Message::Snapshot(told), other) => lie_in_snapshot(random, told, other, place),
-        (Message::Activation(told), other) => lie_in_activation(random, told, other, place),
-        (Message::Heartbeat(told), Message::Heartbeat(other)) => match random.below(3) {
-            0 => told.cursor = place,
-            1 => (told.checkpoint, told.cursor) = (other.checkpoint, other.cursor),
-            _ => told.set_proof = other.set_proof,
+    let Some((received, other)) = received.message.as_mut().zip(other.message) else { return };
+    match (received, other) {
+        (Message::Snapshot(received), other) => lie_in_snapshot(random, received, other, place),
+        (Message::Activation(received), other) => lie_in_activation(random, received, other, place),
+        (Message::Heartbeat(received), Message::Heartbeat(other)) => match random.below(3) {
+            0 => received.cursor = place,
+            1 => (received.checkpoint, received.cursor) = (other.checkpoint, other.cursor),
+            _ => received.set_proof = other.set_proof,
         },
-        (Message::Heartbeat(told), Message::Snapshot(other)) => {
-            (told.checkpoint, told.cursor, told.set_proof) = (other.checkpoint, other.cursor, other.set_proof);
+        (Message::Heartbeat(received), Message::Snapshot(other)) => {
+            (received.checkpoint, received.cursor, received.set_proof) =
+                (other.checkpoint, other.cursor, other.set_proof);
         }
         _ => {}
     }
 }
 
-fn lie_in_snapshot(random: &mut Random, told: &mut pb::Snapshot, other: Message, place: Option<pb::Cursor>) {
+fn lie_in_snapshot(random: &mut Random, received: &mut pb::Snapshot, other: Message, place: Option<pb::Cursor>) {
     match (random.below(7), other) {
-        (0, _) => told.cursor = place,
-        (1, _) => told.complete = !told.complete,
-        (2, _) => drop(told.bundles.pop()),
-        (3, _) if !told.bundles.is_empty() => {
-            let at = random.index(told.bundles.len());
-            told.bundles[at].activation = place;
+        (0, _) => received.cursor = place,
+        (1, _) => received.complete = !received.complete,
+        (2, _) => drop(received.bundles.pop()),
+        (3, _) if !received.bundles.is_empty() => {
+            let at = random.index(received.bundles.len());
+            received.bundles[at].activation = place;
         }
-        (4, Message::Snapshot(other)) => told.bundles = other.bundles,
-        (5, Message::Snapshot(other)) => told.bundles.extend(other.bundles.into_iter().take(1)),
-        (6, Message::Snapshot(other)) => told.set_proof = other.set_proof,
-        (_, Message::Snapshot(other)) => (told.checkpoint, told.cursor) = (other.checkpoint, other.cursor),
+        (4, Message::Snapshot(other)) => received.bundles = other.bundles,
+        (5, Message::Snapshot(other)) => received.bundles.extend(other.bundles.into_iter().take(1)),
+        (6, Message::Snapshot(other)) => received.set_proof = other.set_proof,
+        (_, Message::Snapshot(other)) => (received.checkpoint, received.cursor) = (other.checkpoint, other.cursor),
         (_, Message::Heartbeat(other)) => {
-            (told.checkpoint, told.cursor, told.set_proof) = (other.checkpoint, other.cursor, other.set_proof);
+            (received.checkpoint, received.cursor, received.set_proof) =
+                (other.checkpoint, other.cursor, other.set_proof);
         }
-        _ => told.checkpoint.clear(),
+        _ => received.checkpoint.clear(),
     }
 }
 
-fn lie_in_activation(random: &mut Random, told: &mut pb::Activation, other: Message, place: Option<pb::Cursor>) {
+fn lie_in_activation(random: &mut Random, received: &mut pb::Activation, other: Message, place: Option<pb::Cursor>) {
     match (random.below(9), other) {
-        (0, _) => told.cursor = place,
-        (1, _) => told.complete = !told.complete,
-        (2, _) => drop(told.bundles.pop()),
-        (3, _) => told.tombstones.clear(),
-        (4, _) => told.tombstones.push(format!("namespaces/default/policies/{}", random.one_of(&POLICIES))),
-        (5, Message::Activation(other)) => told.bundles = other.bundles,
-        (6, Message::Activation(other)) => (told.statement, told.cursor) = (other.statement, other.cursor),
-        (7, Message::Activation(other)) => told.set_proof = other.set_proof,
+        (0, _) => received.cursor = place,
+        (1, _) => received.complete = !received.complete,
+        (2, _) => drop(received.bundles.pop()),
+        (3, _) => received.tombstones.clear(),
+        (4, _) => received.tombstones.push(format!("namespaces/default/policies/{}", random.one_of(&POLICIES))),
+        (5, Message::Activation(other)) => received.bundles = other.bundles,
+        (6, Message::Activation(other)) => (received.statement, received.cursor) = (other.statement, other.cursor),
+        (7, Message::Activation(other)) => received.set_proof = other.set_proof,
         (_, Message::Activation(other)) => {
-            (told.statement, told.cursor, told.set_proof) = (other.statement, other.cursor, other.set_proof);
+            (received.statement, received.cursor, received.set_proof) =
+                (other.statement, other.cursor, other.set_proof);
         }
         (_, Message::Snapshot(other)) => {
-            told.bundles = other.bundles;
+            received.bundles = other.bundles;
         }
-        _ => told.statement.clear(),
+        _ => received.statement.clear(),
     }
 }
 
@@ -141,7 +144,7 @@ fn next(random: &mut Random, worlds: &Worlds, filter: &[&str], held: Option<Curs
     }
     for part in &mut parts {
         for _ in 0..*random.one_of(&[0, 0, 0, 0, 1, 1, 2, 3]) {
-            lie(random, worlds, part);
+            forge(random, worlds, part);
         }
     }
     if random.once_in(15) {
@@ -225,15 +228,15 @@ fn play(random: &mut Random, worlds: &Worlds, played: &mut Played) {
     let mut time = now();
     let mut count = 0;
     while count < MESSAGES_PER_STREAM {
-        for told in next(random, worlds, filter, set.cursor()) {
+        for received in next(random, worlds, filter, set.cursor()) {
             count += 1;
             if random.once_in(60) {
                 time += TTL_SECONDS / 2;
             }
             let before = (held_by(&set), set.cursor(), set.fresh_until_seconds());
             let newest = set.newest_verified();
-            let what = format!("{filter:?} {told:?}");
-            match set.apply(&told, time) {
+            let what = format!("{filter:?} {received:?}");
+            match set.apply(&received, time) {
                 Ok(change) => {
                     *played.taken.entry(kind(&change)).or_default() += 1;
                     assert!(set.cursor() >= before.1, "{what}: goes back");
@@ -250,7 +253,7 @@ fn play(random: &mut Random, worlds: &Worlds, played: &mut Played) {
             let step = check_held(worlds, &set, filter, &what);
             if set.fresh_until_seconds() > before.2 {
                 let root = hex(&tree(&step.expect("a place").set).root());
-                let (claimed, end) = claims(&told).unwrap_or_else(|| panic!("{what}: is fresh by nothing"));
+                let (claimed, end) = claims(&received).unwrap_or_else(|| panic!("{what}: is fresh by nothing"));
                 assert!(claimed == root && set.fresh_until_seconds() <= end, "{what}: is fresh by another set");
             }
         }

@@ -9,7 +9,7 @@ mod independence;
 mod job;
 mod kills;
 mod migrated;
+mod printed;
 mod repository;
 mod server;
-mod told;
 mod workflow;

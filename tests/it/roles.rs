@@ -227,7 +227,7 @@ on_both_databases! {
         assert_eq!(status.code(), Code::NotFound, "{status:?}");
         let revision = release(&admin, "p", "a: 2").await.version;
         assert_eq!(revision, 2);
-        let told = async {
+        let received = async {
             loop {
                 let message = his.message().await.expect("a watch that goes on").expect("a message").message;
                 if let Some(pb::watch_active_response::Message::Activation(activation)) = message {
@@ -235,7 +235,7 @@ on_both_databases! {
                 }
             }
         };
-        assert_eq!(tokio::time::timeout(DEADLINE, told).await.expect("an activation before the deadline"), 1);
+        assert_eq!(tokio::time::timeout(DEADLINE, received).await.expect("an activation before the deadline"), 1);
     }
 
     /// A token that ends takes its watch along.

@@ -97,8 +97,8 @@ on_both_databases! {
         let first = client.rollback(asked()).await.expect("a rollback");
         let moved = events(&client, NAMESPACE, first.cursor.revision() - 1).await.pop().expect("an event");
         let error = refused(client.rollback(asked()).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        let told = ["current_active", "moved_by", "moved_kind", "moved_revision"].map(|key| error.metadata()[key].clone());
-        assert_eq!(told, ["2".to_owned(), moved.actor.clone(), "ROLLBACK".to_owned(), first.cursor.revision().to_string()]);
+        let received = ["current_active", "moved_by", "moved_kind", "moved_revision"].map(|key| error.metadata()[key].clone());
+        assert_eq!(received, ["2".to_owned(), moved.actor.clone(), "ROLLBACK".to_owned(), first.cursor.revision().to_string()]);
         let time = moved.time.expect("a time");
         let shown = time::OffsetDateTime::parse(&error.metadata()["moved_time"], &Rfc3339).expect("a time");
         assert_eq!(shown.unix_timestamp(), time.seconds);

@@ -43,15 +43,15 @@ impl StreamStage {
         let (hostile, endpoint) = HostileServer::listen().await;
         let holds = case.before.iter().any(|name| name.contains(".snapshot."));
         {
-            let mut told = hostile.script();
+            let mut received = hostile.script();
             for (index, lie) in case.lie.iter().enumerate() {
                 let mut acts = if index == 0 { frames(vectors, &case.before) } else { Vec::new() };
                 acts.extend((index == 0 && holds && reports).then_some(Act::UntilReported));
                 acts.extend(frames(vectors, lie));
-                told.streams.push_back(acts);
+                received.streams.push_back(acts);
             }
             let repair = [Act::Gate].into_iter().chain(frames(vectors, &case.repair)).chain([Act::Silence]);
-            told.always = Some(repair.collect());
+            received.always = Some(repair.collect());
         }
         Self { hostile, endpoint }
     }

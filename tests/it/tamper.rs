@@ -126,7 +126,7 @@ fn thaw(hub: &Hub) {
 }
 
 /// Returns what a stream tells up to the head, or why it ended before.
-async fn told(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<String, ClientError> {
+async fn watch_until(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<String, ClientError> {
     let mut stream = watching::raw(client, resume).await?;
     let mut text = String::new();
     loop {
@@ -161,11 +161,11 @@ async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, St
     let events = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), page_size: 1_000, ..Default::default() };
     let events = client.list_events(events).await.map(|answer| format!("{answer:?}"));
     // The stream before the snapshot: a server that has read the log once serves from what it verified then.
-    let watch = told(&client, None, head).await;
+    let watch = watch_until(&client, None, head).await;
     let resume = match watch {
-        Ok(_) => {
-            told(&client, Some(pb::Cursor { epoch: 1, revision: 0, ..Default::default() }), head).await.map_err(Some)
-        }
+        Ok(_) => watch_until(&client, Some(pb::Cursor { epoch: 1, revision: 0, ..Default::default() }), head)
+            .await
+            .map_err(Some),
         Err(_) => Err(None),
     };
     let refusal = |error: ClientError| {
@@ -277,7 +277,7 @@ on_both_databases! {
         let asked = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
         refused(asked, Code::DataLoss, "DATA_LOSS");
         refused(client.list_active(watching::whole_set()).await, Code::DataLoss, "DATA_LOSS");
-        refused(told(&client, None, i64::MAX).await, Code::DataLoss, "DATA_LOSS");
+        refused(watch_until(&client, None, i64::MAX).await, Code::DataLoss, "DATA_LOSS");
         // Nothing is signed over it.
         refused(client.draft(draft_request("p", "a: 4")).await, Code::DataLoss, "DATA_LOSS");
         refused(try_activate(&client, "p", 1, None).await, Code::DataLoss, "DATA_LOSS");

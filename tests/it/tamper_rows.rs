@@ -167,8 +167,8 @@ async fn reads(client: &Client) -> RowAnswers {
     for revision in [0, 5] {
         let at = (revision > 0).then_some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
         let request = pb::ListActiveRequest { parent: parent(), at, ..Default::default() };
-        let told = |answer| pb::ListActiveResponse { checked_time: None, checkpoint: String::new(), ..answer };
-        let answer = client.list_active(request).await.map(|answer| told(answer).encode_to_vec()).map_err(refusal);
+        let received = |answer| pb::ListActiveResponse { checked_time: None, checkpoint: String::new(), ..answer };
+        let answer = client.list_active(request).await.map(|answer| received(answer).encode_to_vec()).map_err(refusal);
         answers.insert(format!("ListActive at {revision}"), answer);
     }
     for id in ["p", "q"] {

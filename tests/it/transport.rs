@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::harness::bare;
 use crate::harness::calls::release;
 use crate::harness::frames::{
     DATA, EMPTY_MESSAGE, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, Peer, REFUSED_STREAM, RST_STREAM,
     WINDOW_MAX, WINDOW_UPDATE, WireFrame, headers,
 };
 use crate::harness::metrics::{self, counted};
+use crate::harness::plain_server;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
@@ -29,7 +29,7 @@ async fn the_settings_are_bounds() {
     let window = peer.until(WINDOW_UPDATE).await.expect("the window of the connection");
     assert_eq!((window.stream, window.number(0) + 65_535), (0, 1024 * 1024));
 
-    let settings = Peer::connect(&bare::server().await.to_string()).await.settings().await.expect("settings");
+    let settings = Peer::connect(&plain_server::server().await.to_string()).await.settings().await.expect("settings");
     assert_eq!(settings.get(&MAX_CONCURRENT_STREAMS), None, "tonic has no limit by default");
     assert_eq!(settings.get(&INITIAL_WINDOW_SIZE), Some(&(1024 * 1024)));
 }
@@ -57,7 +57,7 @@ async fn answered(address: &str, streams: u32) -> usize {
 async fn a_connection_carries_so_many_streams() {
     let hub = Hub::start(Database::Sqlite).await;
     assert_eq!(answered(&hub.grpc, 160).await, 128);
-    assert_eq!(answered(&bare::server().await.to_string(), 1_000).await, 1_000, "tonic takes as many as come");
+    assert_eq!(answered(&plain_server::server().await.to_string(), 1_000).await, 1_000, "tonic takes as many as come");
 }
 
 /// Streams that the server has to reset (CVE-2025-8671), so many; then whether it still serves, or how it said goodbye.
@@ -83,7 +83,11 @@ async fn a_flood_of_resets_ends_the_connection() {
     let hub = Hub::start(Database::Sqlite).await;
     assert_eq!(made_to_reset(&hub.grpc, 60).await, Ok(()), "mistakes happen");
     assert_eq!(made_to_reset(&hub.grpc, 200).await, Err(ENHANCE_YOUR_CALM));
-    assert_eq!(made_to_reset(&bare::server().await.to_string(), 200).await, Ok(()), "tonic has no limit by default");
+    assert_eq!(
+        made_to_reset(&plain_server::server().await.to_string(), 200).await,
+        Ok(()),
+        "tonic has no limit by default"
+    );
 
     // Opened and cancelled faster than taken up (CVE-2023-44487).
     let mut peer = Peer::connect(&hub.grpc).await;
@@ -141,7 +145,7 @@ async fn a_dead_peer_is_found() {
         let ping = quiet.until(PING).await.expect("asked again and again");
         quiet.send(PING, 1, 0, &ping.payload).await;
     }
-    let mut dead = Peer::connect(&bare::server().await.to_string()).await;
+    let mut dead = Peer::connect(&plain_server::server().await.to_string()).await;
     assert!(dead.is_open_after(Duration::from_secs(2)).await, "tonic does not ask by default");
 }
 

@@ -8,10 +8,10 @@ use policyhub::client::pb;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use crate::harness::bare;
 use crate::harness::frames::{EMPTY_MESSAGE, GOAWAY, HEADERS, Peer, SETTINGS, WireFrame};
 use crate::harness::http::get;
 use crate::harness::metrics::{self, counted};
+use crate::harness::plain_server;
 use crate::harness::watching::{DEADLINE, head};
 use crate::harness::{Database, Hub};
 use crate::tls::certificate;
@@ -36,7 +36,7 @@ async fn a_silent_socket_is_closed() {
     peer.settings().await.expect("settings");
     assert!(peer.is_open_after(Duration::from_secs(1)).await);
 
-    let mut silent = Peer::silent(&bare::server().await.to_string()).await;
+    let mut silent = Peer::silent(&plain_server::server().await.to_string()).await;
     assert!(silent.is_open_after(Duration::from_secs(2)).await, "tonic waits");
 }
 
@@ -240,7 +240,7 @@ async fn a_silent_socket_does_not_hold_the_end_up() {
     drop(TcpListener::bind(&address).expect("the port is free"));
 
     let stopped = CancellationToken::new();
-    let (address, mut ended) = bare::serve(|server| server, stopped.clone()).await;
+    let (address, mut ended) = plain_server::serve(|server| server, stopped.clone()).await;
     let silent = Peer::silent(&address.to_string()).await;
     let mut served = Peer::connect(&address.to_string()).await;
     served.settings().await.expect("both are accepted");

@@ -7,10 +7,10 @@ use policyhub::client::{SetChange, pb};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::bare;
 use crate::harness::calls::{active, release};
 use crate::harness::frames::{ACK, DATA, EMPTY_MESSAGE, GOAWAY, HEADERS, NO_ERROR, PING, Peer, SETTINGS};
 use crate::harness::metrics;
+use crate::harness::plain_server;
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -70,13 +70,13 @@ async fn an_old_connection_says_goodbye_first() {
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
     metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="age"} 2"#).await;
 
-    let mut peer = Peer::connect(&bare::server().await.to_string()).await;
+    let mut peer = Peer::connect(&plain_server::server().await.to_string()).await;
     assert!(peer.is_open_after(Duration::from_secs(3)).await, "tonic's connections live for ever by default");
     let aged = |server: tonic::transport::Server| {
         let age = Duration::from_millis(200);
         server.max_connection_age(age).max_connection_age_grace(age)
     };
-    let (address, _) = bare::serve(aged, CancellationToken::new()).await;
+    let (address, _) = plain_server::serve(aged, CancellationToken::new()).await;
     let mut peer = Peer::connect(&address.to_string()).await;
     peer.call(1, HEALTH_WATCH, None, &EMPTY_MESSAGE).await;
     let frames = peer.rest().await;
@@ -120,10 +120,10 @@ async fn who_did_not_listen_can_still_read_the_last_words() {
     assert_eq!(tokio::time::timeout(DEADLINE, ended).await.expect("it ends").code(), Some(0));
     let frames = peer.rest().await;
     let data = frames.iter().filter(|frame| frame.kind == DATA).flat_map(|frame| frame.payload.clone()).collect();
-    let told = send(data)
+    let received = send(data)
         .into_iter()
         .any(|message| matches!(message, Message::Reconnect(last) if last.reason() == pb::ReconnectReason::Draining));
-    assert!(told, "{} frames without a reconnect", frames.len());
+    assert!(received, "{} frames without a reconnect", frames.len());
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
 }
 
@@ -148,7 +148,7 @@ async fn open_watches_do_not_hold_the_end_up() {
     assert!(!hub.log.lock().expect("the log").contains("did not end in time"), "it waited for the deadline");
 
     let stopped = CancellationToken::new();
-    let (address, mut ended) = bare::serve(|server| server, stopped.clone()).await;
+    let (address, mut ended) = plain_server::serve(|server| server, stopped.clone()).await;
     let mut peer = Peer::connect(&address.to_string()).await;
     peer.call(1, HEALTH_WATCH, None, &EMPTY_MESSAGE).await;
     assert!(peer.until(HEADERS).await.is_some());

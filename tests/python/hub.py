@@ -1,7 +1,7 @@
 """A hub that says what a test wants: messages signed with the keys of the golden vectors.
 
 Those private keys are printed in RFCs and known to everyone. `make.py` signs, and `make_active_sets.py` makes roots and proofs,
-with none of the code under test. A set is a dictionary: policy to (version, place of the activation).
+with none of the code under test. A set is a dictionary: policy to (version, position of the activation).
 """
 
 import asyncio

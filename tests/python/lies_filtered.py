@@ -30,7 +30,7 @@ def changes():
     def lie(change, revision=10):
         return [changed(activation_at(revision, WANTED), lambda message: change(message.activation))]
 
-    def beat(change):
+    def heartbeat_lie(change):
         return [changed(heartbeat_at(8, WANTED), lambda message: change(message.heartbeat))]
 
     a = f"namespaces/{NAMESPACE}/policies/a"
@@ -67,9 +67,9 @@ def changes():
     yield "a position of 2^62", "signed for 1:10", lie(lambda m: m.cursor.CopyFrom(cursor((1, 1 << 62))))
     yield "an older snapshot", "before 1:8", [snapshot_at(6, WANTED)]
     yield "a heartbeat that goes back", "before 1:8", [heartbeat_at(6, WANTED)]
-    yield "a heartbeat ahead of its checkpoint", "signed for 1:8", beat(lambda m: m.cursor.CopyFrom(cursor((1, 10))))
+    yield "a heartbeat ahead of its checkpoint", "signed for 1:8", heartbeat_lie(lambda m: m.cursor.CopyFrom(cursor((1, 10))))
     newest, proof = checkpoint((1, 10), active_at(10)), proof_of(active_at(8), WANTED)
-    yield "the newest checkpoint by an old proof", ANOTHER, beat(
+    yield "the newest checkpoint by an old proof", ANOTHER, heartbeat_lie(
         lambda m: (m.cursor.CopyFrom(cursor((1, 10))), setattr(m, "checkpoint", newest), setattr(m, "set_proof", proof)))  # fmt: skip
     for name, why, proof in proofs():
         yield f"a heartbeat with {name}", why, [changed(
@@ -114,7 +114,7 @@ def beginnings():
         lambda m: (m.bundles.pop(), setattr(m, "set_proof", proof_of(active_at(10), ["c"]))))  # fmt: skip
     yield "nothing at first, and no checkpoint", "three parts", snapshot_lie(
         lambda m: (m.bundles.pop(), m.ClearField("checkpoint")))  # fmt: skip
-    older_place = (older.cursor, older.checkpoint)
-    yield "an older checkpoint at first", "signed for 1:8", snapshot_lie(lambda m: setattr(m, "checkpoint", older_place[1]))
+    older_cursor = (older.cursor, older.checkpoint)
+    yield "an older checkpoint at first", "signed for 1:8", snapshot_lie(lambda m: setattr(m, "checkpoint", older_cursor[1]))
     yield "an older checkpoint at its position at first", ANOTHER, snapshot_lie(
-        lambda m: (m.cursor.CopyFrom(older_place[0]), setattr(m, "checkpoint", older_place[1])))  # fmt: skip
+        lambda m: (m.cursor.CopyFrom(older_cursor[0]), setattr(m, "checkpoint", older_cursor[1])))  # fmt: skip

@@ -10,7 +10,7 @@ NEWEST = max(LOG)
 
 
 def active_at(revision):
-    """What is in force right after a revision: policy to (version, place of the activation)."""
+    """What is in force right after a revision: policy to (version, position of the activation)."""
     moved = {policy: (to, (1, at)) for at, moves in LOG.items() if at <= revision for policy, _, to in moves}
     return {policy: held for policy, held in moved.items() if held[0]}
 

@@ -23,7 +23,7 @@ FIELDS = ("version", "digest", "epoch", "revision")
 
 
 def set_at(vectors, position, case):
-    """What was in force at a place of what a case asks for."""
+    """What was in force at a position of what a case asks for."""
     found = vectors["sets"][position]
     asked = {policy: held for policy, held in found["policies"].items() if not case["filter"] or policy in case["filter"]}
     return (found["epoch"], found["revision"]), {policy: tuple(held[field] for field in FIELDS) for policy, held in asked.items()}

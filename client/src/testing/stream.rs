@@ -102,13 +102,13 @@ impl WatchedNamespace {
             self.at = Some(newest.head.cursor);
             return Ok(messages::snapshot(newest, &self.watch, checkpoint));
         };
-        let mut told = Vec::new();
-        while let Some(next) = log.after(at).filter(|_| told.is_empty()) {
+        let mut received = Vec::new();
+        while let Some(next) = log.after(at).filter(|_| received.is_empty()) {
             at = next.head.cursor;
-            told = messages::activation(next, &self.watch);
+            received = messages::activation(next, &self.watch);
         }
         self.at = Some(at);
-        Ok(told)
+        Ok(received)
     }
 
     fn heartbeat(&self, state: &HubState, signer: &TestSigner) -> DomainResult<pb::WatchActiveResponse> {

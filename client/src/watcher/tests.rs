@@ -202,10 +202,10 @@ async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
     let update = offered(&mut watcher).await;
     assert_eq!(versions(&update.active), [("a".to_owned(), 2)]);
     assert_eq!(watcher.view().status().state, State::Rejected, "until it is accepted");
-    let told = reports(&server);
+    let received = reports(&server);
     assert!(
-        matches!(told.last(), Some((6, pb::ApplyStatus::Rejected, reason)) if reason.contains("manifest of a")),
-        "{told:?}"
+        matches!(received.last(), Some((6, pb::ApplyStatus::Rejected, reason)) if reason.contains("manifest of a")),
+        "{received:?}"
     );
     assert_eq!(resumes(&server), [None, None]);
 }

@@ -248,9 +248,9 @@ mod tests {
         let mut recent = vec![of("local:b", 1, 7), of("local:a", 2, 7), of("local:prod", 3, 7), of("local:prod", 4, 6)];
         recent.extend((5..9).map(|number| of("local:ghosts", number, 0)));
         let counts = Convergence::count(&recent, at(7), &moved(&["a"]), NOW);
-        let told: Vec<(&str, usize, usize)> =
+        let received: Vec<(&str, usize, usize)> =
             counts.principals.iter().map(|own| (own.principal.as_str(), own.applied, own.pending)).collect();
-        assert_eq!(told, [("local:ghosts", 0, 4), ("local:prod", 1, 1), ("local:a", 1, 0), ("local:b", 1, 0)]);
+        assert_eq!(received, [("local:ghosts", 0, 4), ("local:prod", 1, 1), ("local:a", 1, 0), ("local:b", 1, 0)]);
     }
 
     proptest! {
@@ -263,9 +263,9 @@ mod tests {
             prop_assert_eq!(counts.unconcerned, words.iter().filter(|word| word.2).count());
             prop_assert_eq!(counts.pending_ids.len(), counts.pending.min(CONVERGENCE_NAMED_MAX));
             prop_assert_eq!(counts.rejected_ids.len(), counts.rejected.min(CONVERGENCE_NAMED_MAX));
-            let told: usize = counts.principals.iter().map(|own| own.applied + own.rejected + own.pending).sum();
+            let received: usize = counts.principals.iter().map(|own| own.applied + own.rejected + own.pending).sum();
             prop_assert!(counts.principals.len() <= CONVERGENCE_PRINCIPALS_MAX);
-            prop_assert!(told + counts.unconcerned == live.len() || counts.principals.len() == CONVERGENCE_PRINCIPALS_MAX);
+            prop_assert!(received + counts.unconcerned == live.len() || counts.principals.len() == CONVERGENCE_PRINCIPALS_MAX);
         }
     }
 }

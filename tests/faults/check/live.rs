@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::CheckFindings;
 use super::record::{RecordedEvent, RecordedHistory, RecordedStream, Trouble, What, Where};
-use super::streams::{name, place, told};
+use super::streams::{cursor_of, expected_message, name};
 
 /// Sets how much longer than a few heartbeats a stream may be silent: what a busy machine with a debug build takes.
 pub const SILENCE_SLACK: Duration = Duration::from_secs(2);
@@ -54,26 +54,26 @@ pub fn silences(place: Where) -> bool {
 /// allow.
 pub fn check_silence(history: &RecordedHistory, findings: &mut CheckFindings) {
     for stream in &history.streams {
-        let mut heard = stream.opened;
+        let mut last_message = stream.opened;
         for (index, at) in stream.at.iter().copied().chain([stream.ended]).enumerate() {
             // A stream that begins may have to wait for the database.
             let counts = |place| index == 0 || silences(place);
-            let silent = undisturbed(&history.troubles, (heard, at), stream.replica, counts);
+            let silent = undisturbed(&history.troubles, (last_message, at), stream.replica, counts);
             findings.check(silent <= stream.silence_max, || {
-                format!("{}: nothing came for {silent:?} after {heard:?}, message {index}", name(stream))
+                format!("{}: nothing came for {silent:?} after {last_message:?}, message {index}", name(stream))
             });
-            heard = at;
+            last_message = at;
         }
     }
 }
 
 /// Returns when each event was known to be committed: its writer was told so.
 fn commits(history: &RecordedHistory) -> BTreeMap<&str, Duration> {
-    let told = history.operations.iter().filter_map(|operation| {
+    let received = history.operations.iter().filter_map(|operation| {
         let (acknowledged, _) = operation.acknowledgement()?;
         Some((operation.request_id.as_str(), acknowledged.end))
     });
-    told.collect()
+    received.collect()
 }
 
 /// Returns how long each acknowledged activation took to each stream that was open and prompt, as undisturbed time; for one that
@@ -83,12 +83,12 @@ pub fn deliveries(history: &RecordedHistory) -> Vec<(&RecordedStream, &RecordedE
     let mut found = Vec::new();
     for stream in history.streams.iter().filter(|stream| stream.pace <= PROMPT_PACE && !stream.at.is_empty()) {
         let mut next = 0;
-        for event in history.log.iter().filter(|event| told(event, &stream.filter).is_some()) {
+        for event in history.log.iter().filter(|event| expected_message(event, &stream.filter).is_some()) {
             let Some(committed) = commits.get(event.request_id.as_str()) else { continue };
             if stream.resume.is_some_and(|resume| resume >= event.cursor) || *committed > stream.ended {
                 continue;
             }
-            let there = |what: &What| place(what).is_some_and(|place| place >= event.cursor);
+            let there = |what: &What| cursor_of(what).is_some_and(|place| place >= event.cursor);
             while stream.messages.get(next).is_some_and(|what| !there(what)) {
                 next += 1;
             }

@@ -4,7 +4,7 @@
 use super::CheckFindings;
 use super::record::RecordedHistory;
 
-/// Everything that a player was told holds when it is looked at again.
+/// Everything that a workload was told holds when it is looked at again.
 pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     for promise in &history.promises {
         findings.check(promise.broken.is_none(), || {

@@ -257,7 +257,7 @@ pub struct Drain {
 /// Sets how the request ids of background workloads begin: they are in the log, and not among the operations.
 pub const BACKGROUND: &str = "background-";
 
-/// Something that a background player was told.
+/// Something that a background workload was told.
 #[derive(Debug, Clone)]
 pub struct Promise {
     pub what: String,

@@ -16,7 +16,7 @@ pub fn name(stream: &RecordedStream) -> String {
 }
 
 /// Returns the place a message names.
-pub fn place(what: &What) -> Option<Cursor> {
+pub fn cursor_of(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
         What::Heartbeat { cursor, .. } => *cursor,
@@ -32,7 +32,7 @@ pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     for stream in &history.streams {
         let mut at = stream.resume;
         for (index, message) in stream.messages.iter().enumerate() {
-            let Some(next) = place(message) else { continue };
+            let Some(next) = cursor_of(message) else { continue };
             let strictly = matches!(message, What::Activation { .. });
             let ordered = at.is_none_or(|at| if strictly { next > at } else { next >= at });
             findings.check(ordered, || format!("{}: {next:?} came after {at:?}", name(stream)));
@@ -50,7 +50,7 @@ pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
 }
 
 /// Returns what an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
-pub fn told(event: &RecordedEvent, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
+pub fn expected_message(event: &RecordedEvent, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
     let wanted = event.moved.iter().filter(|moved| filter.is_empty() || filter.contains(&moved.policy));
     let (gone, there): (Vec<_>, Vec<_>) = wanted.partition(|moved| moved.version == 0);
     let changed: Pointers =
@@ -76,7 +76,7 @@ pub fn check_complete(history: &RecordedHistory, findings: &mut CheckFindings) {
                         format!("{}: {left_out:?} were left out before {}", name(stream), cursor.revision)
                     });
                     let event = logs.event(*cursor);
-                    let expected = event.and_then(|event| told(event, &stream.filter));
+                    let expected = event.and_then(|event| expected_message(event, &stream.filter));
                     let sent = Some((changed.clone(), removed.clone()));
                     findings.check(expected == sent, || {
                         format!("{}: {cursor:?} said {sent:?}, the log says {expected:?}", name(stream))
@@ -102,7 +102,7 @@ fn telling<'a>(
     to: i64,
 ) -> impl Iterator<Item = &'a RecordedEvent> {
     let inside = log.iter().filter(move |event| event.cursor.revision > from && event.cursor.revision <= to);
-    inside.filter(|event| told(event, &stream.filter).is_some())
+    inside.filter(|event| expected_message(event, &stream.filter).is_some())
 }
 
 /// Mode ALL: a place that a heartbeat or a reconnect names is in the log, and everything up to it was sent before.
@@ -149,7 +149,7 @@ pub fn check_states(history: &RecordedHistory, findings: &mut CheckFindings) {
                 What::Heartbeat { .. } | What::Reconnect => {}
             }
             let compared = stream.latest || matches!(message, What::Snapshot { .. });
-            if let Some(cursor) = place(message).filter(|_| compared && held.is_some()) {
+            if let Some(cursor) = cursor_of(message).filter(|_| compared && held.is_some()) {
                 let expected = state(cursor);
                 findings.check(held == expected, || {
                     format!("{}: held {held:?} at {cursor:?}, the log says {expected:?}", name(stream))

@@ -10,7 +10,7 @@ use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
 
 use super::history::{CorpusEntry, CorpusHistory};
-use super::lanes;
+use super::queues;
 use super::table::CorpusTable;
 use crate::harness::calls::{NAMESPACE, Revision as _, policy, version};
 
@@ -28,7 +28,7 @@ pub struct PublishedVersion {
     pub ended: Instant,
 }
 
-/// Holds what the calls of one lane took, and the highest revision among them.
+/// Holds what the calls of one queue took, and the highest revision among them.
 #[derive(Debug, Default)]
 struct PublisherQueue {
     draft: Vec<Duration>,
@@ -40,18 +40,18 @@ struct PublisherQueue {
 /// Makes the policies and publishes and activates every version, each policy's versions one after the other.
 pub async fn run(client: &Client, history: &Arc<CorpusHistory>, table: &mut CorpusTable) -> PublishedVersion {
     let started = Instant::now();
-    let made = lanes::run(history, |places| create(client.clone(), Arc::clone(history), places)).await;
+    let made = queues::run(history, |places| create(client.clone(), Arc::clone(history), places)).await;
     table.rate("policies made", made.into_iter().sum(), started);
 
     let (started, done) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
     let work = |places| release(client.clone(), Arc::clone(history), places, Arc::clone(&done));
-    let lanes = lanes::run(history, work).await;
+    let queues = queues::run(history, work).await;
     let ended = Instant::now();
-    let all = lanes.into_iter().fold(PublisherQueue::default(), |mut all, mut lane| {
-        all.draft.append(&mut lane.draft);
-        all.publish.append(&mut lane.publish);
-        all.activate.append(&mut lane.activate);
-        PublisherQueue { last_revision: all.last_revision.max(lane.last_revision), ..all }
+    let all = queues.into_iter().fold(PublisherQueue::default(), |mut all, mut queue| {
+        all.draft.append(&mut queue.draft);
+        all.publish.append(&mut queue.publish);
+        all.activate.append(&mut queue.activate);
+        PublisherQueue { last_revision: all.last_revision.max(queue.last_revision), ..all }
     });
     assert_eq!(all.activate.len(), history.entries.len(), "every version was activated");
     table.rate("versions drafted, published, active", all.activate.len(), started);
@@ -85,25 +85,25 @@ async fn release(
     places: Vec<usize>,
     done: Arc<AtomicUsize>,
 ) -> PublisherQueue {
-    let mut lane = PublisherQueue::default();
+    let mut queue = PublisherQueue::default();
     for place in places {
         let entry = &history.entries[place];
         let started = Instant::now();
         let drafted = draft(&client, entry).await;
-        lane.draft.push(started.elapsed());
+        queue.draft.push(started.elapsed());
 
         let started = Instant::now();
         publish(&client, entry, drafted).await;
-        lane.publish.push(started.elapsed());
+        queue.publish.push(started.elapsed());
 
         let started = Instant::now();
         let revision = activate(&client, entry).await;
-        lane.activate.push(started.elapsed());
-        assert!(revision > lane.last_revision, "{}: revisions go forward", refused(entry));
-        lane.last_revision = revision;
+        queue.activate.push(started.elapsed());
+        assert!(revision > queue.last_revision, "{}: revisions go forward", refused(entry));
+        queue.last_revision = revision;
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, history.entries.len());
     }
-    lane
+    queue
 }
 
 async fn draft(client: &Client, entry: &CorpusEntry) -> pb::Version {

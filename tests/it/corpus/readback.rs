@@ -11,12 +11,12 @@ use ring::digest::{SHA256, digest};
 
 use super::history::{CorpusEntry, CorpusHistory};
 use super::keys::CorpusKeys;
-use super::lanes;
 use super::publisher::CONTENT_TYPE;
+use super::queues;
 use super::replay::CorpusReplay;
 use super::table::CorpusTable;
 use crate::harness::calls::version;
-use crate::harness::watching::{bare, digest_of_set, list_set, whole_set};
+use crate::harness::watching::{digest_of_set, list_set, whole_set, without_fingerprint};
 
 /// Revisions at which the active set is asked for.
 const SAMPLES: u64 = 20;
@@ -24,7 +24,7 @@ const SAMPLES: u64 = 20;
 /// Reads every version by its label and compares it with its file and its manifest.
 pub async fn versions(client: &Client, history: &Arc<CorpusHistory>, keys: &CorpusKeys, table: &mut CorpusTable) {
     let started = Instant::now();
-    let read = lanes::run(history, |places| {
+    let read = queues::run(history, |places| {
         let (client, history, keys) = (client.clone(), Arc::clone(history), keys.clone());
         async move {
             for place in &places {
@@ -114,7 +114,7 @@ fn check_set(
     replay: &CorpusReplay,
     keys: &CorpusKeys,
 ) {
-    assert_eq!(bare(found.cursor), Some(pb::Cursor { epoch: 1, revision, ..Default::default() }));
+    assert_eq!(without_fingerprint(found.cursor), Some(pb::Cursor { epoch: 1, revision, ..Default::default() }));
     let expected = replay.state_at(revision);
     assert_eq!(found.bundles.len(), expected.len(), "policies active at {revision}");
     for (active, (policy, (number, digest))) in found.bundles.iter().zip(&expected) {

@@ -55,13 +55,13 @@ impl AgentProcess {
     }
 
     /// Waits until it said something of which this holds.
-    pub async fn said(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+    pub async fn wait_for_event(&self, what: &str, holds: impl Fn(&Value) -> bool) {
         eventually(what, async || self.events.lock().expect("the events").iter().any(&holds)).await;
     }
 
     /// Waits until it applied a revision.
     pub async fn applied(&self, revision: i64) {
-        self.said(&format!("{revision} is applied"), |event| {
+        self.wait_for_event(&format!("{revision} is applied"), |event| {
             event["event"] == "applied" && event["revision"] == revision
         })
         .await;
@@ -69,7 +69,7 @@ impl AgentProcess {
 
     /// Waits until it rejected a revision.
     pub async fn rejected(&self, revision: i64) {
-        self.said(&format!("{revision} is rejected"), |event| {
+        self.wait_for_event(&format!("{revision} is rejected"), |event| {
             event["event"] == "rejected" && event["revision"] == revision
         })
         .await;

@@ -4,7 +4,6 @@
 
 pub mod agents;
 pub mod archives;
-pub mod bare;
 pub mod callers;
 pub mod calls;
 pub mod certificates;
@@ -23,6 +22,7 @@ pub mod keys;
 pub mod metrics;
 pub mod outages;
 pub mod pgbouncer;
+pub mod plain_server;
 pub mod postgres;
 pub mod postgres_scene;
 pub mod proxy;

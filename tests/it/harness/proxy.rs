@@ -32,10 +32,10 @@ impl NetworkProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let way = Arc::new(watch::Sender::new(Way { target: Some(target), lost: 0 }));
-        let told = Arc::clone(&way);
+        let received = Arc::clone(&way);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(carry(connection, told.subscribe()));
+                tokio::spawn(carry(connection, received.subscribe()));
             }
         });
         Self { port, way }

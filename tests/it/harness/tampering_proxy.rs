@@ -49,14 +49,14 @@ pub struct TamperingProxy {
     trick: Arc<watch::Sender<Trick>>,
     /// The oldest bundle of each policy that went by.
     seen: Arc<Mutex<BTreeMap<String, pb::Bundle>>>,
-    told: Arc<Mutex<usize>>,
+    received: Arc<Mutex<usize>>,
 }
 
 impl TamperingProxy {
     /// Returns one before a server, and its address. `server`: with a token of whoever is behind it.
     pub async fn before(server: Client) -> (Self, String) {
         let trick = Arc::new(watch::Sender::new(Trick::Honest));
-        let man = Self { server, trick, seen: Arc::default(), told: Arc::default() };
+        let man = Self { server, trick, seen: Arc::default(), received: Arc::default() };
         let answering = man.clone();
         let router = Router::new().fallback(move |request: Request| answering.clone().answer(request));
         (man, serve(router).await)
@@ -64,13 +64,13 @@ impl TamperingProxy {
 
     /// From here on it does this.
     pub fn play(&self, trick: Trick) {
-        *self.told.lock().expect("a number") = 0;
+        *self.received.lock().expect("a number") = 0;
         self.trick.send_replace(trick);
     }
 
     /// Returns how many messages were other ones than the server's since the last change.
     pub fn lies(&self) -> usize {
-        *self.told.lock().expect("a number")
+        *self.received.lock().expect("a number")
     }
 
     async fn answer(self, request: Request) -> Response<Body> {
@@ -143,7 +143,7 @@ impl RewrittenStream {
         self.note(&message);
         let trick = *self.trick.borrow();
         let is_activation = matches!(message.message, Some(Message::Activation(_)));
-        let told = match trick {
+        let received = match trick {
             Trick::Honest | Trick::Freeze => vec![message.clone()],
             Trick::Drop if is_activation => Vec::new(),
             Trick::Reorder if is_activation => {
@@ -161,11 +161,11 @@ impl RewrittenStream {
             Trick::Drop => vec![message.clone()],
             Trick::OldBundles | Trick::FarPlaces | Trick::Omit => vec![self.changed(trick, message.clone())],
         };
-        if told != [message.clone()] {
-            *self.man.told.lock().expect("a number") += 1;
+        if received != [message.clone()] {
+            *self.man.received.lock().expect("a number") += 1;
         }
         self.earlier.push(message);
-        told
+        received
     }
 
     /// Keeps the oldest bundle of each policy.

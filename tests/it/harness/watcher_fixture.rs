@@ -193,8 +193,8 @@ impl<'a> WatcherFixture<'a> {
 
     /// Returns how many streams were asked for, and whether the last one was to begin with a snapshot.
     pub fn asked(&self) -> (usize, bool) {
-        let told = self.hostile.script();
-        (told.asked.len(), told.asked.last().is_some_and(|request| request.targets[0].resume.is_none()))
+        let received = self.hostile.script();
+        (received.asked.len(), received.asked.last().is_some_and(|request| request.targets[0].resume.is_none()))
     }
 
     pub async fn advance(&self, time: Duration) {

@@ -71,7 +71,7 @@ pub async fn raw(
 }
 
 /// Returns a cursor without the fingerprint of its event, as a test counts it.
-pub fn bare(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
+pub fn without_fingerprint(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
     cursor.map(|cursor| pb::Cursor { fingerprint: 0, ..cursor })
 }
 

@@ -39,7 +39,7 @@ async fn folders_that_are_no_versions_are_named_and_the_rest_goes_on() {
     let ended = repository.release(&hub, &[]);
     ended.is(3, "partial");
     let document = ended.json();
-    let told = document["versions"].as_array().expect("versions");
+    let received = document["versions"].as_array().expect("versions");
     let said = |name: &str| ended.error_of(name);
     for (folder, error) in WRONG {
         let shown = format!("policies/{folder}").replace(|letter: char| letter.is_control(), " ");
@@ -48,7 +48,7 @@ async fn folders_that_are_no_versions_are_named_and_the_rest_goes_on() {
     assert_eq!(said("policies/p\u{fffd}/v1.0.0"), "its name is not UTF-8");
     assert_eq!(said("policies/linked"), "is a symbolic link or a submodule: neither is followed");
     assert_eq!(said("p@v3.0.0"), "policies/p/v3.0.0 is a symbolic link: neither is followed");
-    assert_eq!(told.len(), WRONG.len() + 4);
+    assert_eq!(received.len(), WRONG.len() + 4);
     assert_eq!((ended.json()["counts"]["published"].as_i64(), repository.baseline()), (Some(1), String::new()));
     assert!(!ended.stderr.contains('\u{1b}'), "what others wrote moves no cursor");
 }
@@ -116,13 +116,13 @@ async fn files_that_do_not_say_what_their_folder_says_are_refused() {
 
     let ended = repository.release(&hub, &[]);
     ended.is(3, "partial");
-    let told = ended.json()["versions"].as_array().expect("versions").clone();
+    let received = ended.json()["versions"].as_array().expect("versions").clone();
     for (name, error) in &expected {
-        let one = told.iter().find(|one| one["name"] == name.as_str()).unwrap_or_else(|| panic!("{name}"));
+        let one = received.iter().find(|one| one["name"] == name.as_str()).unwrap_or_else(|| panic!("{name}"));
         let said = one["error"].as_str().expect("an error");
         assert!(one["outcome"] == "failed" && said.contains(error), "{name}: {said}");
     }
-    assert_eq!(told.len(), expected.len() + 1);
+    assert_eq!(received.len(), expected.len() + 1);
     assert_eq!(repository.delivered_names(), ["p-json@v1.0.0"]);
     assert_eq!(get_version(&hub.client().await, "p-json", 1).await.content_type, "application/json");
 }
@@ -137,8 +137,8 @@ on_both_databases! {
         repository.version("bad", "1.2.0", "a: 2");
         repository.commit();
         let ended = repository.release(&hub, &[]);
-        let told = ["bad@v1.0.0 published", "bad@v1.1.0 failed", "bad@v1.2.0 published", "good@v1.0.0 published"];
-        assert_eq!(ended.is(3, "partial").outcomes(), told);
+        let received = ["bad@v1.0.0 published", "bad@v1.1.0 failed", "bad@v1.2.0 published", "good@v1.0.0 published"];
+        assert_eq!(ended.is(3, "partial").outcomes(), received);
         let document = ended.json();
         assert_eq!(document["versions"][1]["reason"], "");
         assert_eq!((repository.baseline(), repository.delivered_names()), (String::new(), ["bad@v1.0.0", "bad@v1.2.0", "good@v1.0.0"].map(str::to_owned).to_vec()));

@@ -17,9 +17,9 @@ on_both_databases! {
         repository.write("policies/p/README.md", "about");
         let first = repository.commit();
         let ended = repository.release(&hub, &[]);
-        let told =
+        let received =
             ["p@v1.0.0 published", "p@v1.10.0 published", "p@v1.9.0 published", "q@v0.1.0-rc.1 published"];
-        assert_eq!(ended.is(0, "success").outcomes(), told);
+        assert_eq!(ended.is(0, "success").outcomes(), received);
         assert!(ended.lines("notes")[0].contains("there is no .state/baseline.sha yet"), "{ended:?}");
         assert_eq!(repository.baseline(), first);
         // In SemVer order, whatever the order of the names.

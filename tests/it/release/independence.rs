@@ -40,8 +40,8 @@ on_both_databases! {
         repository.remove("policies/missing/v1.0.0/metadata.json");
         let commit = repository.commit();
         let ended = repository.release(&hub, &["--activate"]);
-        let told = ["content@v1.0.0 already there", "metadata@v1.0.0 already there", "missing@v1.0.0 already there"];
-        assert_eq!(ended.is(0, "success").outcomes(), told);
+        let received = ["content@v1.0.0 already there", "metadata@v1.0.0 already there", "missing@v1.0.0 already there"];
+        assert_eq!(ended.is(0, "success").outcomes(), received);
         assert_eq!(repository.baseline(), commit, "nothing is left to do");
         let digests = |delivered: &serde_json::Value| -> Vec<serde_json::Value> {
             ["content", "metadata", "missing"].map(|id| delivered["versions"][format!("{id}@v1.0.0")]["digest"].clone()).to_vec()
@@ -110,9 +110,9 @@ on_both_databases! {
         repository.commit();
         for number in 1..=2 {
             let ended = repository.release(&hub, &[]);
-            let told = ended.is(1, "failed").json()["versions"][0].clone();
-            assert_eq!((&told["reason"], &told["version"]), (&"VALIDATION_FAILED".into(), &number.into()), "{told}");
-            assert!(told["error"].as_str().expect("an error").contains(&format!("`policyhub report p@{number}`")), "{told}");
+            let received = ended.is(1, "failed").json()["versions"][0].clone();
+            assert_eq!((&received["reason"], &received["version"]), (&"VALIDATION_FAILED".into(), &number.into()), "{received}");
+            assert!(received["error"].as_str().expect("an error").contains(&format!("`policyhub report p@{number}`")), "{received}");
             assert!(!is_any_open(&client, "p").await, "{:?}", versions(&client, "p").await);
         }
         // What somebody wrote by hand is theirs, also with the same content.
@@ -156,12 +156,12 @@ on_both_databases! {
             let ended = repository.release(&hub, arguments);
             ended.is(3, "partial");
             for (at, label) in [(0, "0.1.0"), (1, "0.2.0")] {
-                let told = ended.json()["versions"][at].clone();
+                let received = ended.json()["versions"][at].clone();
                 let expected = format!(
                     "label {label} is not higher than 1.0.0, the highest published label: release with --allow-backport, or allow it \
                      with `policyhub policy update p --allow-backport true` (allow_backport)"
                 );
-                assert_eq!((&told["outcome"], &told["error"]), (&"failed".into(), &expected.into()), "{ended:?}");
+                assert_eq!((&received["outcome"], &received["error"]), (&"failed".into(), &expected.into()), "{ended:?}");
             }
         }
         assert!(!is_any_open(&client, "p").await, "{:?}", versions(&client, "p").await);

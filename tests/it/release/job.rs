@@ -118,8 +118,8 @@ on_both_databases! {
                 let abandon = pb::AbandonDraftRequest { name: name.clone(), ..Default::default() };
                 ended += usize::from(client.abandon_draft(abandon).await.is_ok());
             }
-            let told = CommandEnd::of(&child.wait_with_output().expect("an end"));
-            assert_eq!(told.is(0, "success").outcomes(), [format!("{id}@v1.0.0 published")]);
+            let received = CommandEnd::of(&child.wait_with_output().expect("an end"));
+            assert_eq!(received.is(0, "success").outcomes(), [format!("{id}@v1.0.0 published")]);
             if ended > 0 {
                 assert_eq!(get_version(&client, &id, "2").await.label, "1.0.0");
                 return;
@@ -222,11 +222,11 @@ async fn a_job_on_github_is_told_files_and_values_and_failures_once() {
         assert!(!ended.stderr.contains(why), "failures are told once: {ended:#?}");
     }
     assert!(ended.stderr.contains("checked 4 of 4\n"), "it is not silent while it checks: {ended:#?}");
-    let told = std::fs::read_to_string(&outputs).expect("text");
+    let received = std::fs::read_to_string(&outputs).expect("text");
     let expected = format!(
         "before=1\nstatus=partial\ncommit={commit}\npublished=1\nfailed=4\nrevision=0\nversions=[\"good@v1.0.0\"]\n"
     );
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     let ended = run(&["--output", "json"]);
     assert!(ended.json().is_object() && ended.stderr.contains("::error file=policies/broken/"), "{ended:#?}");
 }

@@ -23,9 +23,9 @@ async fn end(client: &Client) -> ReleaseEnd {
         let id = format!("p{number}");
         let request = pb::ListVersionsRequest { parent: policy(&id), page_size: 100, ..Default::default() };
         let versions = client.list_versions(request).await.expect("versions").versions;
-        let told = versions.into_iter().map(|one| (one.version, one.label, one.digest, one.state)).collect();
+        let received = versions.into_iter().map(|one| (one.version, one.label, one.digest, one.state)).collect();
         let active = crate::harness::calls::active(client, &id).await;
-        end.insert(id, (told, active));
+        end.insert(id, (received, active));
     }
     end
 }

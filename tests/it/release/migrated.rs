@@ -35,7 +35,7 @@ on_both_databases! {
         }
         let commit = repository.commit();
         let other = r#"{"_metadata": {"description": "delivered", "version": "1.0"}, "deliveries": {"p/v1.0.0": {"deliveredAt": "2025-01-02T03:04:05Z"}, "p/v1.1.0": {}}}"#;
-        for (text, count, told) in [("{}", 0, "published"), (other, 2, "already there")] {
+        for (text, count, received) in [("{}", 0, "published"), (other, 2, "already there")] {
             repository.write(".state/delivered.json", text);
             // What the other tool delivered until then it delivered elsewhere.
             repository.write(".state/baseline.sha", &commit);
@@ -54,7 +54,7 @@ on_both_databases! {
             let was = format!("delivered.json had the form of another tool, and named {count} deliveries: it was migrated");
             assert!(ended.lines("notes").iter().any(|note| note.starts_with(&was)), "{ended:?}");
             let ended = repository.release(&hub, &[]);
-            assert_eq!(ended.is(0, "success").outcomes(), ["1.0.0", "1.1.0"].map(|label| format!("p@v{label} {told}")));
+            assert_eq!(ended.is(0, "success").outcomes(), ["1.0.0", "1.1.0"].map(|label| format!("p@v{label} {received}")));
             assert_eq!((repository.delivered()["format"].as_i64(), repository.delivered_names().len()), (Some(1), 2));
             assert_eq!(repository.baseline(), commit);
         }

@@ -50,8 +50,8 @@ impl CommandEnd {
     #[track_caller]
     pub fn error_of(&self, name: &str) -> String {
         let document = self.json();
-        let told = document["versions"].as_array().expect("versions");
-        let one = told.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name:?}: {self:#?}"));
+        let received = document["versions"].as_array().expect("versions");
+        let one = received.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name:?}: {self:#?}"));
         one["error"].as_str().expect("an error").to_owned()
     }
 

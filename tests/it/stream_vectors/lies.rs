@@ -57,8 +57,8 @@ impl<'a> LieCases<'a> {
         cases.parts();
         cases.splices();
         cases.places();
-        lies_whole::tell(&mut cases);
-        lies_filtered::tell(&mut cases);
+        lies_whole::add_cases(&mut cases);
+        lies_filtered::add_cases(&mut cases);
         (cases.cases, cases.made)
     }
 
@@ -85,7 +85,7 @@ impl<'a> LieCases<'a> {
     }
 
     /// A case of a subscriber with a filter that holds a place. Streams after the first one begin after `|`.
-    pub fn tell(&mut self, filter: &str, kind: &str, name: &str, lie: &[&str], then: (Option<&str>, &str, usize)) {
+    pub fn add(&mut self, filter: &str, kind: &str, name: &str, lie: &[&str], then: (Option<&str>, &str, usize)) {
         self.tell_at(self.recorded.clock, (filter, Some(HELD)), kind, name, lie, then);
     }
 
@@ -138,7 +138,7 @@ impl<'a> LieCases<'a> {
             .chain(["keys.2".to_owned(), "all.activation.p7".to_owned(), "all.heartbeat.p7".to_owned()])
             .collect();
         let names: Vec<&str> = all.iter().map(String::as_str).collect();
-        self.tell("all", "honest", "a history to its end", &names, (Some(NEWEST), READY, 0));
+        self.add("all", "honest", "a history to its end", &names, (Some(NEWEST), READY, 0));
         let filtered = [
             "a.activation.p4",
             "a.heartbeat.p4",
@@ -148,9 +148,9 @@ impl<'a> LieCases<'a> {
             "a.activation.p7",
             "a.heartbeat.p7",
         ];
-        self.tell("a", "honest", "a history of one policy", &filtered, (Some(NEWEST), READY, 0));
+        self.add("a", "honest", "a history of one policy", &filtered, (Some(NEWEST), READY, 0));
         let filtered = ["ac.activation.p4", "ac.activation.p5", "ac.heartbeat.p5", "ac.heartbeat.p6"];
-        self.tell("ac", "honest", "a history of two policies", &filtered, (Some("p6"), READY, 0));
+        self.add("ac", "honest", "a history of two policies", &filtered, (Some("p6"), READY, 0));
         let beginning =
             ["all.snapshot.p0", "all.activation.p1", "all.activation.p2", "all.activation.p3", "all.heartbeat.p3"];
         let clock = self.recorded.clock;
@@ -161,29 +161,29 @@ impl<'a> LieCases<'a> {
     /// Dropped, out of order, and again.
     fn order(&mut self) {
         let (held, gap) = (Some(HELD), |refused| (Some(HELD), DIVERGED, refused));
-        self.tell("all", "drop", "an activation is dropped, the next one comes", &["all.activation.p5"], gap(1));
-        self.tell("all", "drop", "an activation is dropped, a heartbeat comes", &["all.heartbeat.p4"], gap(1));
+        self.add("all", "drop", "an activation is dropped, the next one comes", &["all.activation.p5"], gap(1));
+        self.add("all", "drop", "an activation is dropped, a heartbeat comes", &["all.heartbeat.p4"], gap(1));
         let old = ["all.heartbeat.p3", "all.heartbeat.p3"];
-        self.tell("all", "drop", "everything is dropped, and heartbeats come again", &old, (held, READY, 0));
+        self.add("all", "drop", "everything is dropped, and heartbeats come again", &old, (held, READY, 0));
         let late = self.recorded.late;
         let then = (held, STALE, 0);
         self.tell_at(late, ("all", held), "drop", "the same, until they have expired", &old, then);
         let swapped = ["all.activation.p5", "all.activation.p4"];
-        self.tell("all", "reorder", "two activations in the other order", &swapped, gap(1));
+        self.add("all", "reorder", "two activations in the other order", &swapped, gap(1));
         let swapped = ["all.heartbeat.p4", "all.activation.p4"];
-        self.tell("all", "reorder", "a heartbeat before its activation", &swapped, gap(1));
+        self.add("all", "reorder", "a heartbeat before its activation", &swapped, gap(1));
         for (name, lie) in [
             ("the last activation again", "all.activation.p3"),
             ("an older activation", "all.activation.p1"),
             ("an older heartbeat", "all.heartbeat.p2"),
             ("an older snapshot", "all.snapshot.p2"),
         ] {
-            self.tell("all", "replay", name, &[lie], gap(1));
+            self.add("all", "replay", name, &[lie], gap(1));
         }
         let streams = ["all.heartbeat.p4", "|", "all.snapshot.p3"];
-        self.tell("all", "replay", "what was held, after something newer verified", &streams, gap(2));
+        self.add("all", "replay", "what was held, after something newer verified", &streams, gap(2));
         let streams = ["all.heartbeat.p4", "|", "all.snapshot.p3", "|", "all.snapshot.p2", "|", "all.heartbeat.p3"];
-        self.tell("all", "replay", "older and older, after something newer verified", &streams, gap(4));
+        self.add("all", "replay", "older and older, after something newer verified", &streams, gap(4));
     }
 
     /// Cut short, and parts of several.
@@ -200,10 +200,10 @@ impl<'a> LieCases<'a> {
             part.bundles.truncate(1);
             (part.complete, part.cursor, part.checkpoint) = (false, None, String::new());
         });
-        self.tell("all", "honest", "a snapshot in two parts", &[&first, &rest], (Some("p4"), READY, 0));
-        self.tell("all", "truncate", "half a snapshot", &[&first], (held, READY, 0));
-        self.tell("all", "truncate", "the last part of a snapshot alone", &[&rest], (held, DIVERGED, 1));
-        self.tell("all", "splice of two times", "parts of two snapshots", &[&other, &rest], (held, DIVERGED, 1));
+        self.add("all", "honest", "a snapshot in two parts", &[&first, &rest], (Some("p4"), READY, 0));
+        self.add("all", "truncate", "half a snapshot", &[&first], (held, READY, 0));
+        self.add("all", "truncate", "the last part of a snapshot alone", &[&rest], (held, DIVERGED, 1));
+        self.add("all", "splice of two times", "parts of two snapshots", &[&other, &rest], (held, DIVERGED, 1));
         // As a server cuts an activation that is larger than a message.
         let first = self.edit("all.activation.p3", "its first part", |m| {
             let part = activation(m);
@@ -240,35 +240,35 @@ impl<'a> LieCases<'a> {
         let lie = self.edit("all.snapshot.p4", "with a policy of an older one", |m| {
             snapshot(m).bundles[1] = before.bundles[1].clone();
         });
-        self.tell("all", times, "a policy of an older snapshot", &[&lie], (held, DIVERGED, 1));
+        self.add("all", times, "a policy of an older snapshot", &[&lie], (held, DIVERGED, 1));
         let earlier = self.activation_of("all.activation.p3");
         let lie = self.edit("all.activation.p4", "with the bundles of an older one", |m| {
             activation(m).bundles = earlier.bundles.clone();
         });
-        self.tell("all", times, "bundles of an older activation", &[&lie], (held, REJECTED, 1));
-        self.tell("all", namespaces, "a snapshot of another namespace", &["other.snapshot.p1"], (held, REJECTED, 1));
-        self.tell(
+        self.add("all", times, "bundles of an older activation", &[&lie], (held, REJECTED, 1));
+        self.add("all", namespaces, "a snapshot of another namespace", &["other.snapshot.p1"], (held, REJECTED, 1));
+        self.add(
             "all",
             namespaces,
             "an activation of another namespace",
             &["other.activation.p1"],
             (held, REJECTED, 1),
         );
-        self.tell("all", namespaces, "a heartbeat of another namespace", &["other.heartbeat.p1"], (held, REJECTED, 1));
+        self.add("all", namespaces, "a heartbeat of another namespace", &["other.heartbeat.p1"], (held, REJECTED, 1));
         let other = self.snapshot_of("other.snapshot.p1");
         let lie = self.edit("all.snapshot.p4", "with a policy of another namespace", |m| {
             snapshot(m).bundles[0] = other.bundles[0].clone();
         });
-        self.tell("all", namespaces, "a policy of another namespace", &[&lie], (held, REJECTED, 1));
+        self.add("all", namespaces, "a policy of another namespace", &[&lie], (held, REJECTED, 1));
         let lie = self.edit("all.snapshot.p4", "with the checkpoint of another namespace", |m| {
             snapshot(m).checkpoint.clone_from(&other.checkpoint);
         });
-        self.tell("all", namespaces, "a checkpoint of another namespace", &[&lie], (held, REJECTED, 1));
+        self.add("all", namespaces, "a checkpoint of another namespace", &[&lie], (held, REJECTED, 1));
         let lie = self.edit("all.activation.p4", "with the content of another", |m| {
             let bundle = &mut activation(m).bundles[0];
             bundle.content = other.bundles[0].content.clone();
         });
-        self.tell("all", namespaces, "a content of another namespace", &[&lie], (held, REJECTED, 1));
+        self.add("all", namespaces, "a content of another namespace", &[&lie], (held, REJECTED, 1));
     }
 
     /// Places that nobody signed.
@@ -277,18 +277,18 @@ impl<'a> LieCases<'a> {
         let old = self.snapshot_of("all.snapshot.p1");
         let lie =
             self.edit("all.snapshot.p4", "with an old bundle", |m| snapshot(m).bundles[0] = old.bundles[0].clone());
-        self.tell("all", "old bundle at a new place", "in a snapshot", &[&lie], (held, DIVERGED, 1));
+        self.add("all", "old bundle at a new place", "in a snapshot", &[&lie], (held, DIVERGED, 1));
         let lie = self.edit("all.snapshot.p4", "with an old bundle at its place", |m| {
             let at = snapshot(m).bundles[0].activation;
             snapshot(m).bundles[0] = pb::Bundle { activation: at, ..old.bundles[0].clone() };
         });
         // The very set of that place: a rollback to this bundle.
-        self.tell("all", "honest", "the old bundle that was put back", &[&lie], (Some("p4"), READY, 0));
+        self.add("all", "honest", "the old bundle that was put back", &[&lie], (Some("p4"), READY, 0));
         let older = self.activation_of("all.activation.p1");
         let lie =
             self.edit("all.activation.p7", "with an old bundle", |m| activation(m).bundles = older.bundles.clone());
         let seen = ["keys.2", lie.as_str()];
-        self.tell("all", "old bundle at a new place", "in an activation", &seen, (held, REJECTED, 1));
+        self.add("all", "old bundle at a new place", "in an activation", &seen, (held, REJECTED, 1));
         let empty = self.edit("all.snapshot.p0", "at a made-up place", |m| {
             let part = snapshot(m);
             (part.cursor, part.checkpoint) = (cursor(1, 1_048_576), String::new());
@@ -299,7 +299,7 @@ impl<'a> LieCases<'a> {
         });
         let streams = [&empty, "|", made_up.as_str(), "|", "all.heartbeat.p3"];
         let (kind, name) = ("old bundle at a new place", "nothing, then an old snapshot, then a true heartbeat");
-        self.tell("all", kind, name, &streams, (held, READY, 2));
+        self.add("all", kind, name, &streams, (held, READY, 2));
         for (name, of) in [
             ("an activation", "all.activation.p4"),
             ("a snapshot", "all.snapshot.p4"),
@@ -311,7 +311,7 @@ impl<'a> LieCases<'a> {
                 Some(Message::Heartbeat(heartbeat)) => heartbeat.cursor = cursor(1, FAR),
                 _ => {}
             });
-            self.tell("all", "place of 2^62", name, &[&lie], (held, REJECTED, 1));
+            self.add("all", "place of 2^62", name, &[&lie], (held, REJECTED, 1));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::lies::{DIVERGED, HELD, LieCases, READY, REJECTED, activation, heartbeat, snapshot};
 
-pub fn tell(cases: &mut LieCases<'_>) {
+pub fn add_cases(cases: &mut LieCases<'_>) {
     two_filters(cases);
     narrowed(cases);
     proofs(cases);
@@ -11,9 +11,9 @@ pub fn tell(cases: &mut LieCases<'_>) {
 
 fn two_filters(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "splice of two filters");
-    cases.tell("a", kind, "a snapshot of all to one policy", &["all.snapshot.p4"], (held, REJECTED, 1));
-    cases.tell("a", kind, "an activation of two to one policy", &["ac.activation.p5"], (held, REJECTED, 1));
-    cases.tell("all", kind, "a snapshot of one policy to all", &["a.snapshot.p4"], (held, DIVERGED, 1));
+    cases.add("a", kind, "a snapshot of all to one policy", &["all.snapshot.p4"], (held, REJECTED, 1));
+    cases.add("a", kind, "an activation of two to one policy", &["ac.activation.p5"], (held, REJECTED, 1));
+    cases.add("all", kind, "a snapshot of one policy to all", &["a.snapshot.p4"], (held, DIVERGED, 1));
     let (clock, before) = (cases.recorded.clock, Some("p2"));
     let lie = ["a.activation.p3"];
     cases.tell_at(
@@ -28,7 +28,7 @@ fn two_filters(cases: &mut LieCases<'_>) {
     let lie = cases.edit("a.heartbeat.p3", "with the proof of no filter", |m| {
         heartbeat(m).set_proof.clone_from(&other.set_proof);
     });
-    cases.tell("a", kind, "a heartbeat without a proof", &[&lie], (held, REJECTED, 1));
+    cases.add("a", kind, "a heartbeat without a proof", &[&lie], (held, REJECTED, 1));
 }
 
 fn narrowed(cases: &mut LieCases<'_>) {
@@ -49,27 +49,27 @@ fn proofs(cases: &mut LieCases<'_>) {
         let part = snapshot(m);
         (part.bundles, part.set_proof) = (earlier.bundles.clone(), earlier.set_proof.clone());
     });
-    cases.tell("a", kind, "an old set and its proof under a new checkpoint", &[&lie], (held, REJECTED, 1));
+    cases.add("a", kind, "an old set and its proof under a new checkpoint", &[&lie], (held, REJECTED, 1));
     let ours = cases.heartbeat_of("a.heartbeat.p3");
     let lie = cases.edit("a.heartbeat.p4", "with the proof of p3", |m| {
         heartbeat(m).set_proof.clone_from(&ours.set_proof);
     });
-    cases.tell("a", kind, "the proof of what is held under a later checkpoint", &[&lie], (held, REJECTED, 1));
+    cases.add("a", kind, "the proof of what is held under a later checkpoint", &[&lie], (held, REJECTED, 1));
     let lie = cases.edit("a.activation.p4", "with the proof of p3", |m| {
         activation(m).set_proof.clone_from(&ours.set_proof);
     });
-    cases.tell("a", kind, "the proof of what is held for an activation", &[&lie], (held, REJECTED, 1));
+    cases.add("a", kind, "the proof of what is held for an activation", &[&lie], (held, REJECTED, 1));
     let lie = cases.edit("a.activation.p4", "without its proof", |m| activation(m).set_proof.clear());
-    cases.tell("a", kind, "no proof for an activation", &[&lie], (held, REJECTED, 1));
+    cases.add("a", kind, "no proof for an activation", &[&lie], (held, REJECTED, 1));
 }
 
 fn dropped(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "drop");
     let then = (held, DIVERGED, 1);
-    cases.tell("a", kind, "the activation of the policy asked for, then a heartbeat", &["a.heartbeat.p4"], then);
-    cases.tell("ac", kind, "the first of two activations", &["ac.activation.p5"], then);
+    cases.add("a", kind, "the activation of the policy asked for, then a heartbeat", &["a.heartbeat.p4"], then);
+    cases.add("ac", kind, "the first of two activations", &["ac.activation.p5"], then);
     // What does not touch the filter is not sent, and heartbeats move the place.
     let lie = ["a.activation.p4", "a.heartbeat.p5"];
-    cases.tell("a", "honest", "an activation that does not concern the filter", &lie, (Some("p5"), READY, 0));
-    cases.tell("a", "replay", "an older snapshot, to a filter", &["a.snapshot.p2"], then);
+    cases.add("a", "honest", "an activation that does not concern the filter", &lie, (Some("p5"), READY, 0));
+    cases.add("a", "replay", "an older snapshot, to a filter", &["a.snapshot.p2"], then);
 }

@@ -4,7 +4,7 @@ use policyhub::client::pb;
 
 use super::lies::{DIVERGED, HELD, LieCases, READY, REJECTED, STALE, activation, heartbeat, snapshot};
 
-pub fn tell(cases: &mut LieCases<'_>) {
+pub fn add_cases(cases: &mut LieCases<'_>) {
     left_out(cases);
     false_tombstones(cases);
     checkpoints(cases);
@@ -16,9 +16,9 @@ pub fn tell(cases: &mut LieCases<'_>) {
 fn left_out(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "omitted policy");
     let lie = cases.edit("all.snapshot.p4", "without its last policy", |m| drop(snapshot(m).bundles.pop()));
-    cases.tell("all", kind, "left out of a snapshot", &[&lie], (held, DIVERGED, 1));
+    cases.add("all", kind, "left out of a snapshot", &[&lie], (held, DIVERGED, 1));
     let lie = cases.edit("all.snapshot.p4", "without a policy", |m| snapshot(m).bundles.clear());
-    cases.tell("all", kind, "every policy left out of a snapshot", &[&lie], (held, DIVERGED, 1));
+    cases.add("all", kind, "every policy left out of a snapshot", &[&lie], (held, DIVERGED, 1));
     let lie = cases.edit("all.activation.p3", "without its last bundle", |m| drop(activation(m).bundles.pop()));
     let (clock, before) = (cases.recorded.clock, Some("p2"));
     let then = (before, REJECTED, 1);
@@ -33,62 +33,62 @@ fn false_tombstones(cases: &mut LieCases<'_>) {
     let tombstone = "namespaces/default/policies/b".to_owned();
     let named = tombstone.clone();
     let lie = cases.edit("all.activation.p4", "with a tombstone", |m| activation(m).tombstones.push(named));
-    cases.tell("all", kind, "beside an activation", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "beside an activation", &[&lie], (held, REJECTED, 1));
     let lie = cases.edit("all.activation.p4", "as a tombstone", |m| {
         let part = activation(m);
         part.bundles.clear();
         part.tombstones.push("namespaces/default/policies/a".to_owned());
     });
-    cases.tell("all", kind, "in place of a bundle", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "in place of a bundle", &[&lie], (held, REJECTED, 1));
     let lie = cases.edit("all.activation.p4", "unsigned, with a tombstone alone", |m| {
         let part = activation(m);
         part.bundles.clear();
         part.tombstones.push(tombstone);
         part.statement.clear();
     });
-    cases.tell("all", kind, "without a statement", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "without a statement", &[&lie], (held, REJECTED, 1));
 }
 
 /// Snapshots without their checkpoint, or with that of another place.
 fn checkpoints(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "snapshot without or with an older checkpoint");
     let lie = cases.edit("all.snapshot.p4", "without its checkpoint", |m| snapshot(m).checkpoint.clear());
-    cases.tell("all", kind, "without one", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "without one", &[&lie], (held, REJECTED, 1));
     for (place, state) in [("p3", DIVERGED), ("p2", DIVERGED)] {
         let older = cases.snapshot_of(&format!("all.snapshot.{place}"));
         let lie = cases.edit("all.snapshot.p4", &format!("under the checkpoint of {place}"), |m| {
             let part = snapshot(m);
             (part.checkpoint, part.cursor) = (older.checkpoint.clone(), older.cursor);
         });
-        cases.tell("all", kind, &format!("with that of {place}"), &[&lie], (held, state, 1));
+        cases.add("all", kind, &format!("with that of {place}"), &[&lie], (held, state, 1));
     }
     let older = cases.snapshot_of("all.snapshot.p3");
     let lie = cases.edit("all.snapshot.p4", "under the checkpoint of p3, at its own place", |m| {
         snapshot(m).checkpoint.clone_from(&older.checkpoint);
     });
-    cases.tell("all", kind, "with an older one at its own place", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "with an older one at its own place", &[&lie], (held, REJECTED, 1));
     let newer = cases.snapshot_of("all.snapshot.p4");
     let lie = cases.edit("all.snapshot.p2", "under the checkpoint of p4", |m| {
         let part = snapshot(m);
         (part.checkpoint, part.cursor) = (newer.checkpoint.clone(), newer.cursor);
     });
-    cases.tell("all", kind, "an old set with a new one", &[&lie], (held, DIVERGED, 1));
+    cases.add("all", kind, "an old set with a new one", &[&lie], (held, DIVERGED, 1));
 }
 
 /// Heartbeats ahead of what is held, beside it, or of nothing.
 fn freshness(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "heartbeat ahead");
     let streams = ["all.heartbeat.p4", "|", "all.heartbeat.p4"];
-    cases.tell("all", kind, "of a later set, on each stream", &streams, (held, DIVERGED, 2));
+    cases.add("all", kind, "of a later set, on each stream", &streams, (held, DIVERGED, 2));
     let ahead = cases.heartbeat_of("all.heartbeat.p4");
     let lie = cases.edit("all.heartbeat.p3", "at the place of p4", |m| heartbeat(m).cursor = ahead.cursor);
-    cases.tell("all", kind, "at a place that its checkpoint is not of", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "at a place that its checkpoint is not of", &[&lie], (held, REJECTED, 1));
     let lie = cases.edit("all.heartbeat.p3", "without its checkpoint", |m| heartbeat(m).checkpoint.clear());
-    cases.tell("all", kind, "without a checkpoint", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "without a checkpoint", &[&lie], (held, REJECTED, 1));
     let lie = cases.edit("all.heartbeat.p3", "with the statement of an activation", |m| {
         heartbeat(m).checkpoint = "a.b.c".to_owned();
     });
-    cases.tell("all", kind, "with what is no checkpoint", &[&lie], (held, REJECTED, 1));
+    cases.add("all", kind, "with what is no checkpoint", &[&lie], (held, REJECTED, 1));
     let unknown = cases.edit("all.heartbeat.p3", "that knows no resume point", |m| {
         *heartbeat(m) = pb::Heartbeat { resume_unknown: true, ..Default::default() };
     });

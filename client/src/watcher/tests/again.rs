@@ -48,7 +48,7 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
     offered(&mut watcher).await;
     watcher.accept().await;
     // No heartbeat comes: what the server hears, it hears with the activation.
-    let heard = |revision| {
+    let reported = |revision| {
         let server = server.clone();
         async move {
             while reports(&server).last() != Some(&(revision, pb::ApplyStatus::Applied, String::new())) {
@@ -58,7 +58,7 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
     };
     tokio::select! {
         update = watcher.next() => panic!("offered {update:?}"),
-        heard = tokio::time::timeout(DEADLINE, heard(7)) => heard.expect("reported"),
+        reported = tokio::time::timeout(DEADLINE, reported(7)) => reported.expect("reported"),
     }
     assert_eq!(watcher.view().status().in_force.map(|cursor| cursor.revision), Some(7));
 

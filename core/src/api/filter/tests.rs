@@ -127,7 +127,7 @@ fn what_can_not_be_taken_is_told_with_its_column() {
     let many = |terms: usize| vec!["number = 1"; terms].join(" OR ");
     parsed(&deep(FILTER_MAX_DEPTH));
     parsed(&many(FILTER_TERMS_MAX));
-    for (text, told) in [
+    for (text, received) in [
         ("size = 1", "column 1: \"size\" is no field of this list, which takes text (text; = != :), number"),
         ("number", "column 7: expected an operator after the field, not the end"),
         ("number 7", "column 8: expected an operator"),
@@ -177,11 +177,11 @@ fn what_can_not_be_taken_is_told_with_its_column() {
         let [violation] = error.violations.as_slice() else { panic!("{text}: {error}") };
         assert_eq!(violation.field, "filter", "{text}");
         assert!(
-            violation.description.starts_with(told) || told.starts_with("over"),
+            violation.description.starts_with(received) || received.starts_with("over"),
             "{text}: {}",
             violation.description
         );
-        assert!(violation.description.contains(told), "{text}: {}", violation.description);
+        assert!(violation.description.contains(received), "{text}: {}", violation.description);
         assert!(!violation.description.contains('\u{1b}') && violation.description.len() < 1_000, "{text}");
     }
 }

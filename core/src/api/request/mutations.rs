@@ -158,9 +158,10 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let requires = collect_all_errors(request.requires.into_iter().enumerate().map(requirement));
     let annotations =
         collect_errors(Annotations::new("annotations", request.annotations), request.adopted.map(adopted).transpose());
-    let told = collect_errors(collect_errors(kind("kind", request.kind), annotations), collect_errors(label, requires));
+    let received =
+        collect_errors(collect_errors(kind("kind", request.kind), annotations), collect_errors(label, requires));
     let (policy, ((kind, (annotations, adopted)), (label, requires))) =
-        collect_errors(policy("parent", &request.parent), told)?;
+        collect_errors(policy("parent", &request.parent), received)?;
     Ok(Draft {
         policy,
         content: request.content,

@@ -175,10 +175,10 @@ mod tests {
             failed("label", [found("not higher")]),
             Check::new("requires", CheckResult::Skipped, "none"),
         ]);
-        let told: Vec<(&str, &str)> =
+        let received: Vec<(&str, &str)> =
             error.violations.iter().map(|each| (each.field.as_str(), each.description.as_str())).collect();
         assert_eq!(
-            told,
+            received,
             [
                 ("parse", "key twice at /a/b, line 3, column 7"),
                 ("json-schema", "not a number at /n"),

@@ -84,8 +84,8 @@ async fn a_release_is_told_as_one_json_document() {
                       change a version of its own"],
     });
     assert_eq!(document, expected);
-    let told = std::fs::read_to_string(repository.path.join("other.md")).expect("text");
-    assert!(told.starts_with("## ✅ Policy release: success\n"), "{told}");
+    let received = std::fs::read_to_string(repository.path.join("other.md")).expect("text");
+    assert!(received.starts_with("## ✅ Policy release: success\n"), "{received}");
 
     let ended = repository.run(hub.cli(), &[]);
     let short = &commit[..12];
