@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::check::{Occasion, Subject, is_of_today};
-use super::write::{Begun, Write};
+use super::mutate::Conclusion;
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
@@ -46,21 +47,23 @@ impl Service {
         let call = self.call(context, "Activate", &request)?;
         let mut checked = Reports::new();
         for _ in 0..TRIES_MAX {
-            let write = match call.begin(&request.namespace).await? {
-                Begun::Replayed(answer) => return Ok(answer),
-                Begun::Fresh(write) => write,
+            let tried = call.try_mutate(&request.namespace, async |write| {
+                let decided = self.decide(write, &request).await?;
+                let unchecked = if request.skip_validation {
+                    Vec::new()
+                } else {
+                    self.unchecked(write.tx.read(), &decided, &checked).await?
+                };
+                if unchecked.is_empty() {
+                    return self.put_in_force(write, &request, decided, &checked).await.map(Conclusion::Commit);
+                }
+                Ok(Conclusion::RollBack(unchecked))
+            });
+            let unchecked = match tried.await? {
+                Conclusion::Commit(activated) => return Ok(activated),
+                Conclusion::RollBack(unchecked) => unchecked,
             };
-            let decided = self.decide(&write, &request).await?;
-            let unchecked = if request.skip_validation {
-                Vec::new()
-            } else {
-                self.unchecked(write.tx.read(), &decided, &checked).await?
-            };
-            if unchecked.is_empty() {
-                return self.put_in_force(write, &request, decided, &checked).await;
-            }
             // A check may take seconds: nobody waits for it under the lock.
-            drop(write);
             for subject in unchecked {
                 let (subject, report) = self.check(subject, Occasion::Again, context.now).await?;
                 let version = subject.bundle.version;
@@ -108,7 +111,7 @@ impl Service {
 
     async fn put_in_force(
         &self,
-        mut write: Box<Write<'_>>,
+        write: &mut Write<'_>,
         request: &Activate,
         decided: Decided,
         checked: &Reports,
@@ -139,8 +142,7 @@ impl Service {
             skipped_validation: request.skip_validation,
             ..Change::new(EventKind::Activate, only.as_ref())
         };
-        let (activated, _) = write.record_activation(change).await?;
-        write.finish(activated).await
+        write.record_activation(change).await.map(|(activated, _)| activated)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::draft::state_change;
-use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::approval::Approval;
 use crate::domain::command::{ApproveVersion, RejectVersion};
@@ -27,38 +26,37 @@ impl Service {
     pub async fn approve_version(&self, context: &Context, request: ApproveVersion) -> Result<Approved> {
         lifecycle::check_note("reason", &request.reason)?;
         let call = self.call(context, "ApproveVersion", &request)?;
-        let mut write = match call.begin(&request.version.policy.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let tx = write.tx.read();
-        let (policy, version) = self.resolve(tx, &request.version).await?;
-        let mut approvals = self.approvals(tx, &version).await?;
-        let importer = importer_of(tx, &version).await?;
-        let (approver, now, revision) = (context.actor(), write.time(), write.tx.head().next().revision);
-        let facts = ApproveFacts {
-            policy: &policy,
-            version: &version,
-            approvals: &approvals,
-            importer: importer.as_deref(),
-            store: self.signer.store(),
-            approver: &approver,
-            now,
-            revision,
-        };
-        let approval = lifecycle::approve(facts, &request)?;
-        let change = Change {
-            reason: request.reason,
-            versions: vec![state_change(&version)],
-            approvals: vec![approval.for_log()],
-            ..Change::new(EventKind::ApproveVersion, Some(&policy.name.policy))
-        };
-        write.tx.put_approval(&policy.name, version.number, &approval).await?;
-        let recorded = write.record(change).await?;
-        approvals.retain(|other| other.approver != approver);
-        approvals.push(approval);
-        let approvals = lifecycle::counting(&policy, &version, &approvals, now);
-        write.finish(Approved { version, approvals, cursor: recorded.cursor }).await
+        call.mutate(&request.version.policy.namespace, async |write| {
+            let tx = write.tx.read();
+            let (policy, version) = self.resolve(tx, &request.version).await?;
+            let mut approvals = self.approvals(tx, &version).await?;
+            let importer = importer_of(tx, &version).await?;
+            let (approver, now, revision) = (context.actor(), write.time(), write.tx.head().next().revision);
+            let facts = ApproveFacts {
+                policy: &policy,
+                version: &version,
+                approvals: &approvals,
+                importer: importer.as_deref(),
+                store: self.signer.store(),
+                approver: &approver,
+                now,
+                revision,
+            };
+            let approval = lifecycle::approve(facts, &request)?;
+            let change = Change {
+                reason: request.reason.clone(),
+                versions: vec![state_change(&version)],
+                approvals: vec![approval.for_log()],
+                ..Change::new(EventKind::ApproveVersion, Some(&policy.name.policy))
+            };
+            write.tx.put_approval(&policy.name, version.number, &approval).await?;
+            let recorded = write.record(change).await?;
+            approvals.retain(|other| other.approver != approver);
+            approvals.push(approval);
+            let approvals = lifecycle::counting(&policy, &version, &approvals, now);
+            Ok(Approved { version, approvals, cursor: recorded.cursor })
+        })
+        .await
     }
 
     /// Ends a version that shall not be published.
@@ -69,21 +67,20 @@ impl Service {
         lifecycle::check_reason(&request.reason)?;
         let call = self.call(context, "RejectVersion", &request)?;
         let name = &request.version.policy;
-        let mut write = match call.begin(&name.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
-        lifecycle::reject(&version, &request)?;
-        let version = Version { state: VersionState::Rejected, edits: version.edits + 1, ..version };
-        write.tx.update_version(&version).await?;
-        let change = Change {
-            reason: request.reason,
-            versions: vec![state_change(&version)],
-            ..Change::new(EventKind::RejectVersion, Some(&name.policy))
-        };
-        let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, active: false, cursor: recorded.cursor }).await
+        call.mutate(&name.namespace, async |write| {
+            let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
+            lifecycle::reject(&version, &request)?;
+            let version = Version { state: VersionState::Rejected, edits: version.edits + 1, ..version };
+            write.tx.update_version(&version).await?;
+            let change = Change {
+                reason: request.reason.clone(),
+                versions: vec![state_change(&version)],
+                ..Change::new(EventKind::RejectVersion, Some(&name.policy))
+            };
+            let recorded = write.record(change).await?;
+            Ok(VersionChanged { version, active: false, cursor: recorded.cursor })
+        })
+        .await
     }
 
     /// Every approval that a version was given, whether it still counts or not.

@@ -1,7 +1,7 @@
 //! Role bindings: granted, listed, taken away. Each change is an event of the log where the role holds.
 
 use super::access::{bindings_digest, prove_bindings};
-use super::write::{Begun, Write};
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::access::Role;
 use crate::domain::binding::{AccessChange, BindingName, RoleBinding};
@@ -23,28 +23,29 @@ impl Service {
     pub async fn create_role_binding(&self, context: &Context, request: CreateRoleBinding) -> Result<BindingChanged> {
         check_note("reason", &request.reason)?;
         let call = self.call(context, "CreateRoleBinding", &request)?;
-        let mut write = match call.begin(&request.namespace).await? {
-            Begun::Replayed(answer) => return Ok(self.changed_before(&request.namespace, answer)),
-            Begun::Fresh(write) => write,
-        };
-        let mut bindings = self.bindings(&write, &request.namespace).await?;
-        let same = |each: &&RoleBinding| each.member == request.member && each.role == request.role;
-        if let Some(found) = bindings.iter().find(same) {
-            let message = format!("{} has the role {} here already", request.member, request.role.as_str());
-            return Err(Error::new(Reason::BindingExists, message).with("id", &found.name).about(&found.name));
-        }
-        if bindings.len() >= ROLE_BINDINGS_PER_NAMESPACE_MAX {
-            let message = format!("there are {ROLE_BINDINGS_PER_NAMESPACE_MAX} role bindings here already");
-            return Err(
-                Error::new(Reason::LimitExceeded, message).with("limit_role_bindings", ROLE_BINDINGS_PER_NAMESPACE_MAX)
-            );
-        }
-        let name = BindingName { namespace: request.namespace.clone(), id: uuid::Uuid::now_v7().to_string() };
-        let (role, member) = (request.role, request.member);
-        let binding = RoleBinding { name, role, member, creator: context.actor(), create_time: write.time() };
-        write.tx.insert_binding(&binding).await?;
-        bindings.push(binding.clone());
-        self.changed(write, EventKind::CreateRoleBinding, request.reason, binding, bindings).await
+        let namespace = request.namespace.clone();
+        let changed = call
+            .mutate(&namespace, async |write| {
+                let mut bindings = self.bindings(write, &request.namespace).await?;
+                let same = |each: &&RoleBinding| each.member == request.member && each.role == request.role;
+                if let Some(found) = bindings.iter().find(same) {
+                    let message = format!("{} has the role {} here already", request.member, request.role.as_str());
+                    return Err(Error::new(Reason::BindingExists, message).with("id", &found.name).about(&found.name));
+                }
+                if bindings.len() >= ROLE_BINDINGS_PER_NAMESPACE_MAX {
+                    let message = format!("there are {ROLE_BINDINGS_PER_NAMESPACE_MAX} role bindings here already");
+                    return Err(Error::new(Reason::LimitExceeded, message)
+                        .with("limit_role_bindings", ROLE_BINDINGS_PER_NAMESPACE_MAX));
+                }
+                let name = BindingName { namespace: request.namespace.clone(), id: uuid::Uuid::now_v7().to_string() };
+                let (role, member) = (request.role, request.member);
+                let binding = RoleBinding { name, role, member, creator: context.actor(), create_time: write.time() };
+                write.tx.insert_binding(&binding).await?;
+                bindings.push(binding.clone());
+                record(write, EventKind::CreateRoleBinding, request.reason, binding, bindings).await
+            })
+            .await;
+        self.forget_bindings(&namespace, changed)
     }
 
     /// Takes a role away.
@@ -55,19 +56,20 @@ impl Service {
         check_note("reason", &request.reason)?;
         let call = self.call(context, "DeleteRoleBinding", &request)?;
         let namespace = &request.name.namespace;
-        let mut write = match call.begin(namespace).await? {
-            Begun::Replayed(answer) => return Ok(self.changed_before(namespace, answer)),
-            Begun::Fresh(write) => write,
-        };
-        let mut bindings = self.bindings(&write, namespace).await?;
-        let at = bindings.iter().position(|each| each.name == request.name);
-        let binding = bindings.remove(at.ok_or_else(|| request.name.not_found())?);
-        if namespace.is_system() && !bindings.iter().any(|each| each.role == Role::Admin) {
-            let message = "it is the last binding of the role admin on *; grant it to somebody else first";
-            return Err(Error::new(Reason::LastAdmin, message).about(&request.name));
-        }
-        write.tx.delete_binding(&request.name).await?;
-        self.changed(write, EventKind::DeleteRoleBinding, request.reason, binding, bindings).await
+        let changed = call
+            .mutate(namespace, async |write| {
+                let mut bindings = self.bindings(write, namespace).await?;
+                let at = bindings.iter().position(|each| each.name == request.name);
+                let binding = bindings.remove(at.ok_or_else(|| request.name.not_found())?);
+                if namespace.is_system() && !bindings.iter().any(|each| each.role == Role::Admin) {
+                    let message = "it is the last binding of the role admin on *; grant it to somebody else first";
+                    return Err(Error::new(Reason::LastAdmin, message).about(&request.name));
+                }
+                write.tx.delete_binding(&request.name).await?;
+                record(write, EventKind::DeleteRoleBinding, request.reason, binding, bindings).await
+            })
+            .await;
+        self.forget_bindings(namespace, changed)
     }
 
     /// A page of the bindings of a log, in order of their ids. All of them are read to prove them.
@@ -90,11 +92,11 @@ impl Service {
         Ok(Listed { items, reached, is_last: rest.next().is_none() })
     }
 
-    /// The answer to a request that was carried out before, perhaps by a call that ended before it could forget what it changed,
-    /// or at another replica.
-    fn changed_before(&self, namespace: &NamespaceId, answer: BindingChanged) -> BindingChanged {
+    /// Has the bindings of a namespace read again, whatever became of a change: nobody may know whether it was committed, and an
+    /// answer that is replayed may be of another replica, or of a call that ended before it came here.
+    fn forget_bindings<T>(&self, namespace: &NamespaceId, changed: T) -> T {
         self.access.forget(namespace);
-        answer
+        changed
     }
 
     /// The bindings of a locked log, proven: the digest that the next event names is made of them.
@@ -102,22 +104,18 @@ impl Service {
         let state = LogState { head: write.tx.head(), access_revision: write.tx.access_revision() };
         prove_bindings(&self.signer, write.tx.read(), namespace, state).await
     }
+}
 
-    async fn changed(
-        &self,
-        mut write: Box<Write<'_>>,
-        kind: EventKind,
-        reason: String,
-        binding: RoleBinding,
-        mut bindings: Vec<RoleBinding>,
-    ) -> Result<BindingChanged> {
-        bindings.sort_by(|one, other| one.name.cmp(&other.name));
-        let access = AccessChange { binding: binding.clone(), bindings_digest: bindings_digest(&bindings)? };
-        let recorded = write.record(Change { reason, access: Some(access), ..Change::new(kind, None) }).await?;
-        let namespace = binding.name.namespace.clone();
-        let done = write.finish(BindingChanged { binding, cursor: recorded.cursor }).await;
-        // Also when nobody knows whether it was committed.
-        self.access.forget(&namespace);
-        done
-    }
+/// Records a change of the bindings, which are `bindings` from now on.
+async fn record(
+    write: &mut Write<'_>,
+    kind: EventKind,
+    reason: String,
+    binding: RoleBinding,
+    mut bindings: Vec<RoleBinding>,
+) -> Result<BindingChanged> {
+    bindings.sort_by(|one, other| one.name.cmp(&other.name));
+    let access = AccessChange { binding: binding.clone(), bindings_digest: bindings_digest(&bindings)? };
+    let recorded = write.record(Change { reason, access: Some(access), ..Change::new(kind, None) }).await?;
+    Ok(BindingChanged { binding, cursor: recorded.cursor })
 }

@@ -1,6 +1,5 @@
 //! Deactivate: a pointer is removed, subscribers get a tombstone.
 
-use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::Result;
 use crate::domain::command::Deactivate;
@@ -18,24 +17,23 @@ impl Service {
     pub async fn deactivate(&self, context: &Context, request: Deactivate) -> Result<Deactivated> {
         lifecycle::check_reason(&request.reason)?;
         let call = self.call(context, "Deactivate", &request)?;
-        let mut write = match call.begin(&request.policy.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let policy = write.tx.read().policy(&request.policy).await?;
-        let pointer = match lifecycle::deactivate(&policy, request.expected_active) {
-            Ok(pointer) => pointer,
-            Err(refusal) => return Err(self.with_who_moved(write.tx.read(), &[policy], refusal).await),
-        };
-        let change = Change {
-            reason: request.reason,
-            pointers: vec![pointer],
-            ..Change::new(EventKind::Deactivate, Some(&policy.name.policy))
-        };
-        let (activation, recorded) = write.record_activation(change).await?;
-        let active_revision = recorded.cursor.map_or(0, |at| at.cursor.revision);
-        let policy = Policy { active_version: 0, active_revision, ..policy };
-        let policy = PointedPolicy { policy, activation: recorded.cursor };
-        write.finish(Deactivated { policy, activation, cursor: recorded.cursor }).await
+        call.mutate(&request.policy.namespace, async |write| {
+            let policy = write.tx.read().policy(&request.policy).await?;
+            let pointer = match lifecycle::deactivate(&policy, request.expected_active) {
+                Ok(pointer) => pointer,
+                Err(refusal) => return Err(self.with_who_moved(write.tx.read(), &[policy], refusal).await),
+            };
+            let change = Change {
+                reason: request.reason,
+                pointers: vec![pointer],
+                ..Change::new(EventKind::Deactivate, Some(&policy.name.policy))
+            };
+            let (activation, recorded) = write.record_activation(change).await?;
+            let active_revision = recorded.cursor.map_or(0, |at| at.cursor.revision);
+            let policy = Policy { active_version: 0, active_revision, ..policy };
+            let policy = PointedPolicy { policy, activation: recorded.cursor };
+            Ok(Deactivated { policy, activation, cursor: recorded.cursor })
+        })
+        .await
     }
 }

@@ -1,6 +1,6 @@
 //! Draft and AbandonDraft.
 
-use super::write::{Begun, Write};
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{AbandonDraft, Draft, Page};
@@ -80,55 +80,57 @@ impl Service {
         }
         let digest = digest_of(&request.content);
         let call = self.call(context, "Draft", &(&request, &digest))?;
-        let mut write = match call.begin(&request.policy.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let (policy, made) = self.policy_for(&mut write, &request).await?;
-        let tx = write.tx.read();
-        let list = tx.version_list(&policy).await?;
-        let label_holder = match &request.label {
-            Some(label) => label_holder(tx, &policy.name, &list, label).await?,
-            None => None,
-        };
-        let open = list.open;
-        let base_exists =
-            request.base_version <= 0 || tx.find_version(&policy.name, request.base_version).await?.is_some();
-        let stager = match DraftFacts::staged(&policy, &open, &request).and_then(|index| open.get(index)) {
-            Some(staged) => self.stager_of(tx, staged).await?,
-            None => String::new(),
-        };
-        let facts = DraftFacts {
-            policy: &policy,
-            open: &open,
-            label_holder: label_holder.as_ref(),
-            base_exists,
-            stager: &stager,
-        };
-        let decision = lifecycle::draft(facts, &request, &digest)?;
-        let (number, superseded) = match (decision, label_holder) {
-            (DraftDecision::Existing, Some(version)) => {
-                // Nothing changes: no event. The answer is kept, so that its request id stays its own.
-                let active = version.number == policy.active_version;
-                return write.finish(VersionChanged { version, active, cursor: None }).await;
+        let namespace = request.policy.namespace.clone();
+        call.mutate(&namespace, async |write| {
+            let (policy, made) = self.policy_for(write, &request).await?;
+            let tx = write.tx.read();
+            let list = tx.version_list(&policy).await?;
+            let label_holder = match &request.label {
+                Some(label) => label_holder(tx, &policy.name, &list, label).await?,
+                None => None,
+            };
+            let open = list.open;
+            let base_exists =
+                request.base_version <= 0 || tx.find_version(&policy.name, request.base_version).await?.is_some();
+            let stager = match DraftFacts::staged(&policy, &open, &request).and_then(|index| open.get(index)) {
+                Some(staged) => self.stager_of(tx, staged).await?,
+                None => String::new(),
+            };
+            let facts = DraftFacts {
+                policy: &policy,
+                open: &open,
+                label_holder: label_holder.as_ref(),
+                base_exists,
+                stager: &stager,
+            };
+            let decision = lifecycle::draft(facts, &request, &digest)?;
+            let (number, superseded) = match (decision, label_holder) {
+                (DraftDecision::Existing, Some(version)) => {
+                    // Nothing changes: no event. The answer is kept, so that its request id stays its own.
+                    let active = version.number == policy.active_version;
+                    return Ok(VersionChanged { version, active, cursor: None });
+                }
+                (DraftDecision::Existing, None) => {
+                    return Err(Error::internal("an existing version that is not there"));
+                }
+                (DraftDecision::New { number, superseded }, _) => (number, superseded),
+            };
+            let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
+            if made {
+                change.settings = Some(serde_json::json!({"kind": policy.kind}));
             }
-            (DraftDecision::Existing, None) => return Err(Error::internal("an existing version that is not there")),
-            (DraftDecision::New { number, superseded }, _) => (number, superseded),
-        };
-        let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
-        if made {
-            change.settings = Some(serde_json::json!({"kind": policy.kind}));
-        }
-        for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
-            let ended = Version { state: VersionState::Superseded, edits: version.edits + 1, ..version };
-            write.tx.update_version(&ended).await?;
-            change.versions.push(state_change(&ended));
-        }
-        let version = self.new_version(context, &policy, request, digest, number, &mut write).await?;
-        change.versions.push(VersionChange { adopted: version.adopted.clone(), ..state_change(&version) });
-        change.reason.clone_from(&version.change_note);
-        let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, active: false, cursor: recorded.cursor }).await
+            for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
+                let ended = Version { state: VersionState::Superseded, edits: version.edits + 1, ..version };
+                write.tx.update_version(&ended).await?;
+                change.versions.push(state_change(&ended));
+            }
+            let version = self.new_version(context, &policy, request, digest, number, write).await?;
+            change.versions.push(VersionChange { adopted: version.adopted.clone(), ..state_change(&version) });
+            change.reason.clone_from(&version.change_note);
+            let recorded = write.record(change).await?;
+            Ok(VersionChanged { version, active: false, cursor: recorded.cursor })
+        })
+        .await
     }
 
     /// Who staged a version, as the newest events of its policy tell it; empty when it is longer ago than those.
@@ -154,21 +156,20 @@ impl Service {
         lifecycle::check_note("reason", &request.reason)?;
         let call = self.call(context, "AbandonDraft", &request)?;
         let name = &request.version.policy;
-        let mut write = match call.begin(&name.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
-        lifecycle::abandon(&version, request.etag.as_ref())?;
-        let version = Version { state: VersionState::Abandoned, edits: version.edits + 1, ..version };
-        write.tx.update_version(&version).await?;
-        let change = Change {
-            reason: request.reason,
-            versions: vec![state_change(&version)],
-            ..Change::new(EventKind::AbandonDraft, Some(&name.policy))
-        };
-        let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, active: false, cursor: recorded.cursor }).await
+        call.mutate(&name.namespace, async |write| {
+            let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
+            lifecycle::abandon(&version, request.etag.as_ref())?;
+            let version = Version { state: VersionState::Abandoned, edits: version.edits + 1, ..version };
+            write.tx.update_version(&version).await?;
+            let change = Change {
+                reason: request.reason,
+                versions: vec![state_change(&version)],
+                ..Change::new(EventKind::AbandonDraft, Some(&name.policy))
+            };
+            let recorded = write.record(change).await?;
+            Ok(VersionChanged { version, active: false, cursor: recorded.cursor })
+        })
+        .await
     }
 
     /// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.

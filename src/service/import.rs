@@ -4,7 +4,8 @@
 //! manifests. Invariant: events of another store go to `imported_events`, and nothing that comes in is in force.
 
 use super::import_items::{Taken, take};
-use super::write::{Begun, Write};
+use super::mutate::Conclusion;
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::event::{Change, EventKind, Head, Position};
 use crate::domain::import::{FIRST_POSITION, Import, ImportNamespace, Imported, Item, Source};
@@ -64,36 +65,56 @@ impl Service {
             false => None,
         };
         let call = self.call(context, "ImportNamespace", &fingerprint(&request))?;
-        let mut write = match call.begin(&request.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
+        let namespace = request.namespace.clone();
+        let taken =
+            call.try_mutate(&namespace, async |write| self.take_part(context, write, request, log.as_deref()).await);
+        let imported = match taken.await? {
+            Conclusion::Commit(imported) | Conclusion::RollBack(imported) => imported,
         };
+        if imported.is_finished {
+            self.sources.forget(&namespace);
+        }
+        Ok(imported)
+    }
+
+    /// Takes a part in, unless it is here already: then nothing is committed.
+    async fn take_part(
+        &self,
+        context: &Context,
+        write: &mut Write<'_>,
+        request: ImportNamespace,
+        log: Option<&LogCheck>,
+    ) -> Result<Conclusion<Imported, Imported>> {
         let mut imports = write.tx.read().imports(&request.namespace).await?;
         write.check_importing(&imports)?;
         let begins = imports.is_empty();
         match imports.first() {
-            None => imports.push(begin(context, &mut write, &request).await?),
+            None => imports.push(begin(context, write, &request).await?),
             Some(import) if import.source != request.source => return Err(not_empty(&request.namespace)),
-            Some(import) if import.is_finished || request.offset < import.items => return Ok(state(import, None)),
+            Some(import) if import.is_finished || request.offset < import.items => {
+                return Ok(Conclusion::RollBack(state(import, None)));
+            }
             // Its importer counts as the author of all that it brings.
             Some(import) if import.importer != context.actor() => return Err(others(import)),
             Some(import) if request.offset > import.items => {
                 let message = format!("{} items are here, and these come after {}", import.items, request.offset);
                 return Err(refused(message).with("items", import.items));
             }
-            Some(import) if request.items.is_empty() && !request.is_last => return Ok(state(import, None)),
+            Some(import) if request.items.is_empty() && !request.is_last => {
+                return Ok(Conclusion::RollBack(state(import, None)));
+            }
             Some(_) => {}
         }
         let mut change = Change::new(EventKind::ImportNamespace, None);
         let count = i64::try_from(request.items.len()).unwrap_or(i64::MAX);
-        let taken = Taken { imports: &mut imports, log: log.as_deref(), change: &mut change };
-        take(self, context, &mut write, request.items, taken).await?;
+        let taken = Taken { imports: &mut imports, log, change: &mut change };
+        take(self, context, write, request.items, taken).await?;
         if let Some(first) = imports.first_mut() {
             (first.items, first.update_time) = (first.items.saturating_add(count), write.time());
         }
         if request.is_last {
-            let Some(log) = &log else { return Err(refused("the last part came before all events")) };
-            finish(&mut write, &request.namespace, &mut imports, log).await?;
+            let Some(log) = log else { return Err(refused("the last part came before all events")) };
+            finish(write, &request.namespace, &mut imports, log).await?;
         } else if begins {
             write.tx.set_importing(true).await?;
         }
@@ -103,11 +124,7 @@ impl Service {
         let Some(first) = imports.first() else { return Err(Error::internal("an import that is not there")) };
         change.settings = Some(settings(first));
         let recorded = write.record(change).await?;
-        let done = write.finish(state(first, recorded.cursor)).await?;
-        if done.is_finished {
-            self.sources.forget(&request.namespace);
-        }
-        Ok(done)
+        Ok(Conclusion::Commit(state(first, recorded.cursor)))
     }
 
     /// The histories a namespace imported.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use super::key_view::KeyView;
 use super::keys::{change_key, introduced};
-use super::write::{Begun, Write};
+use super::mutate::Conclusion;
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::key::KeyState;
 use crate::domain::limits::KEY_SPREAD_SECONDS;
 use crate::domain::name::NamespaceId;
-use crate::domain::outcome::KeyChanged;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::{Algorithm, KeyStore, PublicKey};
@@ -169,17 +169,17 @@ impl Service {
         let key = self.apart(move |private| first_key(private, algorithm)).await?;
         let context = Context::of_server(now);
         let call = self.call(&context, "ActivateSigningKey", &())?;
-        let Begun::Fresh(write) = call.begin_unsigned::<KeyChanged>(&NamespaceId::system()).await? else {
-            return Ok(());
-        };
-        let view = self.key_view(&write).await?;
-        // Another replica may have been first.
-        if view.ring().is_empty() {
+        call.try_mutate_unsigned(&NamespaceId::system(), async |write| {
+            let view = self.key_view(write).await?;
+            if !view.ring().is_empty() {
+                // Another replica was first.
+                return Ok(Conclusion::RollBack(()));
+            }
             let reason = "the first key of the store".to_owned();
             let mut change = Change { reason, ..Change::new(EventKind::ActivateSigningKey, None) };
-            let (write, changed) = change_key(write, &self.signer, &view, &mut change, introduced(&key)).await?;
-            write.finish(changed).await?;
-        }
+            change_key(write, &self.signer, &view, &mut change, introduced(&key)).await.map(Conclusion::Commit)
+        })
+        .await?;
         self.follow_keys(now).await
     }
 

@@ -2,7 +2,7 @@
 
 use super::key_view::KeyView;
 use super::signer::Signer;
-use super::write::{Begun, Write};
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::command::{ActivateKey, PrepareKey};
 use crate::domain::event::{Change, Cursor, EventKind};
@@ -87,18 +87,17 @@ impl Service {
         let view = self.signer.view();
         view.ring().check_room()?;
         let key = self.apart(move |private| unknown_key(private, algorithm, &view)).await?;
-        let write = match call.begin_unsigned(&NamespaceId::system()).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let view = self.key_view(&write).await?;
-        view.ring().check_room()?;
-        if view.ring().get(key.key_id()).is_ok() {
-            return Err(Error::new(Reason::ConcurrentChange, "somebody else prepared this key; try again"));
-        }
-        let mut change = Change::new(EventKind::PrepareSigningKey, None);
-        let (write, changed) = change_key(write, &self.signer, &view, &mut change, introduced(&key)).await?;
-        let changed = write.finish(changed).await?;
+        let changed = call
+            .mutate_unsigned(&NamespaceId::system(), async |write| {
+                let view = self.key_view(write).await?;
+                view.ring().check_room()?;
+                if view.ring().get(key.key_id()).is_ok() {
+                    return Err(Error::new(Reason::ConcurrentChange, "somebody else prepared this key; try again"));
+                }
+                let mut change = Change::new(EventKind::PrepareSigningKey, None);
+                change_key(write, &self.signer, &view, &mut change, introduced(&key)).await
+            })
+            .await?;
         self.follow_keys(context.now).await?;
         Ok(changed)
     }
@@ -126,29 +125,29 @@ impl Service {
         check(&view)?;
         // Whoever meets its first signature shall know it.
         self.wait_for_replicas(view.ring().get(&request.key_id)?.prepare_time, context.now).await;
-        let write = match call.begin_unsigned(&NamespaceId::system()).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let view = self.key_view(&write).await?;
-        check(&view)?;
-        let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::ActivateSigningKey, None) };
-        let known = KeyChange::of(&request.key_id);
-        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known).await?;
-        let changed = write.finish(changed).await?;
+        let changed = call
+            .mutate_unsigned(&NamespaceId::system(), async |write| {
+                let view = self.key_view(write).await?;
+                check(&view)?;
+                let mut change =
+                    Change { reason: request.reason.clone(), ..Change::new(EventKind::ActivateSigningKey, None) };
+                let known = KeyChange::of(&request.key_id);
+                change_key(write, &self.signer, &view, &mut change, known).await
+            })
+            .await?;
         self.follow_keys(context.now).await?;
         Ok(changed)
     }
 }
 
 /// Records what becomes of a key, and writes the rows of all that it changes.
-pub(super) async fn change_key<'a>(
-    mut write: Box<Write<'a>>,
+pub(super) async fn change_key(
+    write: &mut Write<'_>,
     signer: &Signer,
     view: &KeyView,
     change: &mut Change,
     key: KeyChange,
-) -> Result<(Box<Write<'a>>, KeyChanged)> {
+) -> Result<KeyChanged> {
     let (next, now) = (write.tx.head().next(), write.time());
     let revision = next.revision;
     let mut ring = view.ring().clone();
@@ -160,7 +159,7 @@ pub(super) async fn change_key<'a>(
     }
     let key = ring.get(&key.key_id)?.clone();
     let recorded = write.record(change.clone()).await?;
-    Ok((write, KeyChanged { key, cursor: recorded.cursor }))
+    Ok(KeyChanged { key, cursor: recorded.cursor })
 }
 
 /// A key that no event names: one whose file is there, else a new one.

@@ -35,6 +35,7 @@ mod keys;
 mod log_progress;
 mod lost_revocations;
 mod meters;
+mod mutate;
 mod namespace;
 mod page_reader;
 mod place;

@@ -1,7 +1,6 @@
 //! Namespaces: made, changed, read. Their changes stand in the log of `system`.
 
 use super::page_reader::PageReader;
-use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{CreateNamespace, Listed, Page, QuotasPatch, UpdateNamespace};
@@ -45,22 +44,28 @@ impl Service {
     pub async fn create_namespace(&self, context: &Context, request: CreateNamespace) -> Result<NamespaceChanged> {
         check_description(&request.description)?;
         let call = self.call(context, "CreateNamespace", &request)?;
-        let mut write = match call.begin(&NamespaceId::system()).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let name = request.namespace.name();
-        if write.tx.read().find_namespace(&request.namespace).await?.is_some() {
-            return Err(Error::new(Reason::NamespaceExists, format!("{name} exists already")).about(name));
+        let mut committed = None;
+        let answer = call
+            .mutate(&NamespaceId::system(), async |write| {
+                let name = request.namespace.name();
+                if write.tx.read().find_namespace(&request.namespace).await?.is_some() {
+                    return Err(Error::new(Reason::NamespaceExists, format!("{name} exists already")).about(name));
+                }
+                write
+                    .tx
+                    .insert_namespace(&request.namespace, &request.description, request.quotas, write.time())
+                    .await?;
+                let namespace = write.tx.read().namespace(&request.namespace).await?;
+                let recorded = write.record(change(EventKind::CreateNamespace, &namespace)).await?;
+                committed = recorded.cursor.map(|_| namespace.clone());
+                Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
+            })
+            .await?;
+        // Not for a replayed answer, whose quotas may have been changed since.
+        if let Some(namespace) = committed {
+            self.meters.granted(&namespace);
         }
-        write.tx.insert_namespace(&request.namespace, &request.description, request.quotas, write.time()).await?;
-        let namespace = write.tx.read().namespace(&request.namespace).await?;
-        let recorded = write.record(change(EventKind::CreateNamespace, &namespace)).await?;
-        let done = write.finish(NamespaceChanged { namespace, cursor: recorded.cursor }).await?;
-        if done.cursor.is_some() {
-            self.meters.granted(&done.namespace);
-        }
-        Ok(done)
+        Ok(answer)
     }
 
     /// Changes a namespace.
@@ -69,25 +74,28 @@ impl Service {
     /// `NAMESPACE_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_ARGUMENT`.
     pub async fn update_namespace(&self, context: &Context, request: UpdateNamespace) -> Result<NamespaceChanged> {
         let call = self.call(context, "UpdateNamespace", &request)?;
-        let mut write = match call.begin(&NamespaceId::system()).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let mut namespace = write.tx.read().namespace(&request.namespace).await?;
-        check_etag(request.etag.as_ref(), &namespace.etag(), &namespace.id.name())?;
-        if let Some(description) = request.description {
-            check_description(&description)?;
-            namespace.description = description;
+        let mut committed = None;
+        let answer = call
+            .mutate(&NamespaceId::system(), async |write| {
+                let mut namespace = write.tx.read().namespace(&request.namespace).await?;
+                check_etag(request.etag.as_ref(), &namespace.etag(), &namespace.id.name())?;
+                if let Some(description) = request.description {
+                    check_description(&description)?;
+                    namespace.description = description;
+                }
+                patch(&mut namespace.quotas, request.quotas);
+                namespace.edits += 1;
+                write.tx.update_namespace(&namespace).await?;
+                let recorded = write.record(change(EventKind::UpdateNamespace, &namespace)).await?;
+                committed = recorded.cursor.map(|_| namespace.clone());
+                Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
+            })
+            .await?;
+        // Not for a replayed answer, whose quotas may have been changed since.
+        if let Some(namespace) = committed {
+            self.meters.granted(&namespace);
         }
-        patch(&mut namespace.quotas, request.quotas);
-        namespace.edits += 1;
-        write.tx.update_namespace(&namespace).await?;
-        let recorded = write.record(change(EventKind::UpdateNamespace, &namespace)).await?;
-        let done = write.finish(NamespaceChanged { namespace, cursor: recorded.cursor }).await?;
-        if done.cursor.is_some() {
-            self.meters.granted(&done.namespace);
-        }
-        Ok(done)
+        Ok(answer)
     }
 
     /// A namespace.

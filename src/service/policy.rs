@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::namespace::check_description;
 use super::page_reader::PageReader;
-use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy};
 use crate::domain::event::{Change, EventKind, Position};
@@ -114,23 +113,23 @@ impl Service {
         request.kind.check_json_schema(&request.settings.json_schema)?;
         self.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
         let call = self.call(context, "CreatePolicy", &request)?;
-        let mut write = match call.begin(&request.policy.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        if write.tx.read().find_policy(&request.policy).await?.is_some() {
-            let message = format!("{} exists already", request.policy);
-            return Err(Error::new(Reason::PolicyExists, message).about(&request.policy));
-        }
-        let policy = Policy {
-            description: request.description,
-            settings: request.settings,
-            ..Policy::new(request.policy, request.kind, write.time())
-        };
-        self.insert_policy(&mut write.tx, &policy).await?;
-        let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
-        let policy = PointedPolicy { policy, activation: None };
-        write.finish(PolicyChanged { policy, cursor: recorded.cursor }).await
+        let namespace = request.policy.namespace.clone();
+        call.mutate(&namespace, async |write| {
+            if write.tx.read().find_policy(&request.policy).await?.is_some() {
+                let message = format!("{} exists already", request.policy);
+                return Err(Error::new(Reason::PolicyExists, message).about(&request.policy));
+            }
+            let policy = Policy {
+                description: request.description,
+                settings: request.settings,
+                ..Policy::new(request.policy, request.kind, write.time())
+            };
+            self.insert_policy(&mut write.tx, &policy).await?;
+            let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
+            let policy = PointedPolicy { policy, activation: None };
+            Ok(PolicyChanged { policy, cursor: recorded.cursor })
+        })
+        .await
     }
 
     /// Changes a policy.
@@ -142,32 +141,31 @@ impl Service {
             self.check_schema(&request.policy.namespace, schema).await?;
         }
         let call = self.call(context, "UpdatePolicy", &request)?;
-        let mut write = match call.begin(&request.policy.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let mut policy = write.tx.read().policy(&request.policy).await?;
-        check_etag(request.etag.as_ref(), &policy.etag(), &policy.name.to_string())?;
-        if let Some(description) = request.description {
-            check_description(&description)?;
-            policy.description = description;
-        }
-        if let Some(kind) = request.kind {
-            check_kind_change(write.tx.read(), &policy, kind).await?;
-            policy.kind = kind;
-        }
-        let required_before = policy.settings.required_approvals;
-        patch(&mut policy.settings, request.settings);
-        policy.kind.check_json_schema(&policy.settings.json_schema)?;
-        if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
-            self.lowered_approvals.alarm(context, &policy, required_before);
-        }
-        policy.edits += 1;
-        policy.update_time = write.time();
-        write.tx.update_policy(&policy).await?;
-        let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
-        let policy = self.pointed(write.tx.read(), policy).await?;
-        write.finish(PolicyChanged { policy, cursor: recorded.cursor }).await
+        call.mutate(&request.policy.namespace, async |write| {
+            let mut policy = write.tx.read().policy(&request.policy).await?;
+            check_etag(request.etag.as_ref(), &policy.etag(), &policy.name.to_string())?;
+            if let Some(description) = request.description {
+                check_description(&description)?;
+                policy.description = description;
+            }
+            if let Some(kind) = request.kind {
+                check_kind_change(write.tx.read(), &policy, kind).await?;
+                policy.kind = kind;
+            }
+            let required_before = policy.settings.required_approvals;
+            patch(&mut policy.settings, request.settings);
+            policy.kind.check_json_schema(&policy.settings.json_schema)?;
+            if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
+                self.lowered_approvals.alarm(context, &policy, required_before);
+            }
+            policy.edits += 1;
+            policy.update_time = write.time();
+            write.tx.update_policy(&policy).await?;
+            let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
+            let policy = self.pointed(write.tx.read(), policy).await?;
+            Ok(PolicyChanged { policy, cursor: recorded.cursor })
+        })
+        .await
     }
 
     /// Reads a policy, with the event that moved its pointer last.

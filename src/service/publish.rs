@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::check::Occasion;
 use super::draft::state_change;
-use super::write::{Begun, Write};
+use super::write::Write;
 use super::{Context, Service, Signer};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
@@ -90,30 +90,29 @@ impl Service {
         lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
 
         let name = &subject.policy.name;
-        let mut write = match call.begin(&name.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let (policy, version) = subject.still_holds(write.tx.read()).await?;
-        self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
-        let grounds =
-            self.grounds(&write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
-        let (version, mut change) = self.write_published(&write, version, &report, &grounds, request.reason).await?;
-        if grounds.broke_glass {
-            change.kind = EventKind::BreakGlass;
-        } else if request.activate {
-            change.kind = EventKind::Activate;
-        }
-        if grounds.broke_glass && !context.delivery.validate_only {
-            self.break_glass.alarm(context, &version);
-        }
-        if !request.activate {
-            let recorded = write.record(change).await?;
-            return write.finish(Published { version, cursor: recorded.cursor, activation: None }).await;
-        }
-        change.pointers.push(lifecycle::point(&policy, &version)?);
-        let (activation, recorded) = write.record_activation(change).await?;
-        write.finish(Published { version, cursor: recorded.cursor, activation: Some(activation) }).await
+        call.mutate(&name.namespace, async |write| {
+            let (policy, version) = subject.still_holds(write.tx.read()).await?;
+            self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
+            let grounds =
+                self.grounds(write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
+            let (version, mut change) = self.write_published(write, version, &report, &grounds, request.reason).await?;
+            if grounds.broke_glass {
+                change.kind = EventKind::BreakGlass;
+            } else if request.activate {
+                change.kind = EventKind::Activate;
+            }
+            if grounds.broke_glass && !context.delivery.validate_only {
+                self.break_glass.alarm(context, &version);
+            }
+            if !request.activate {
+                let recorded = write.record(change).await?;
+                return Ok(Published { version, cursor: recorded.cursor, activation: None });
+            }
+            change.pointers.push(lifecycle::point(&policy, &version)?);
+            let (activation, recorded) = write.record_activation(change).await?;
+            Ok(Published { version, cursor: recorded.cursor, activation: Some(activation) })
+        })
+        .await
     }
 
     /// Signs a version and writes its rows. Returns it, and the change that its event has to record.

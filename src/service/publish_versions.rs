@@ -10,7 +10,8 @@ use futures_util::stream;
 
 use super::check::{Occasion, Subject, changed_meanwhile, put_failed_report};
 use super::check_slots::NAMESPACE_CHECKS_MAX;
-use super::write::{Begun, Write};
+use super::mutate::Conclusion;
+use super::write::Write;
 use super::{Context, Service};
 use crate::checks;
 use crate::domain::access::Rpc;
@@ -141,29 +142,32 @@ impl Service {
         if checked.iter().all(Outcome::is_err) {
             return self.publish_none(context, &namespace, names, checked.into_iter().filter_map(Outcome::err)).await;
         }
-        let mut write = match call.begin(&namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let mut outcomes = Vec::with_capacity(checked.len());
-        for one in checked {
-            outcomes.push(match one {
-                Ok(checked) => self.publish_one(&mut write, checked, &reason).await?,
-                Err(refused) => Err(refused),
-            });
-        }
-        if outcomes.iter().all(Outcome::is_err) {
-            drop(write);
-            return self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(Outcome::err)).await;
-        }
-        if !context.delivery.validate_only {
-            for Refused { failed, .. } in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-                if let Some(failed) = failed {
-                    put_failed_report(&write.tx, &failed.0, &failed.1).await?;
+        let published = call.try_mutate(&namespace, async |write| {
+            let mut outcomes = Vec::with_capacity(checked.len());
+            for one in checked {
+                outcomes.push(match one {
+                    Ok(checked) => self.publish_one(write, checked, &reason).await?,
+                    Err(refused) => Err(refused),
+                });
+            }
+            if outcomes.iter().all(Outcome::is_err) {
+                return Ok(Conclusion::RollBack(outcomes));
+            }
+            if !context.delivery.validate_only {
+                for Refused { failed, .. } in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                    if let Some(failed) = failed {
+                        put_failed_report(&write.tx, &failed.0, &failed.1).await?;
+                    }
                 }
             }
+            Ok(Conclusion::Commit(answer(names.clone(), outcomes)))
+        });
+        match published.await? {
+            Conclusion::Commit(published) => Ok(published),
+            Conclusion::RollBack(outcomes) => {
+                self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(Outcome::err)).await
+            }
         }
-        write.finish(answer(names, outcomes)).await
     }
 
     /// Checks versions, a few at a time, and drops each content before the next are read.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::write::Begun;
+use super::mutate::Conclusion;
 use super::{Context, Service};
 use crate::domain::command::{Delivery, Page};
 use crate::domain::event::{Change, EventKind, PointerChange, VersionChange};
@@ -160,19 +160,23 @@ impl Service {
         // A step of a call: what the whole of it did is kept with the revocation.
         let context = Context { delivery: Delivery::default(), ..context.clone() };
         let call = self.call(&context, "RevokeSigningKey", &())?;
-        let Begun::Fresh(mut write) = call.begin::<()>(namespace).await? else { return Ok(0) };
-        let batch = self.read_batch(write.tx.read(), namespace, key, targets).await?;
-        if batch.change.pointers.is_empty() && batch.signed.is_empty() {
-            return Ok(0);
+        let signed = call.try_mutate(namespace, async |write| {
+            let batch = self.read_batch(write.tx.read(), namespace, key, targets).await?;
+            if batch.change.pointers.is_empty() && batch.signed.is_empty() {
+                return Ok(Conclusion::RollBack(()));
+            }
+            let by = self.signer.view().active().map(|active| active.key_id().to_owned()).unwrap_or_default();
+            let settings = serde_json::json!({"key_id": by, "revoked_key_id": key.key_id()});
+            let change = Change { reason: reason.to_owned(), settings: Some(settings), ..batch.change };
+            let revision = write.tx.head().next().revision;
+            write.tx.insert_manifests(&by, &batch.signed, revision).await?;
+            write.record(change).await?;
+            Ok(Conclusion::Commit(batch.signed.len()))
+        });
+        match signed.await? {
+            Conclusion::Commit(count) => Ok(count),
+            Conclusion::RollBack(()) => Ok(0),
         }
-        let by = self.signer.view().active().map(|active| active.key_id().to_owned()).unwrap_or_default();
-        let settings = serde_json::json!({"key_id": by, "revoked_key_id": key.key_id()});
-        let change = Change { reason: reason.to_owned(), settings: Some(settings), ..batch.change };
-        let revision = write.tx.head().next().revision;
-        write.tx.insert_manifests(&by, &batch.signed, revision).await?;
-        write.record(change).await?;
-        write.finish(()).await?;
-        Ok(batch.signed.len())
     }
 
     /// What has to be signed again of a batch, as it is under the lock.

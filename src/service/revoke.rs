@@ -4,7 +4,7 @@
 //! its end is told, and nobody can put anything of it in force meanwhile.
 
 use super::keys::change_key;
-use super::write::Begun;
+use super::mutate::IdempotentCall;
 use super::{Context, Service};
 use crate::domain::Result;
 use crate::domain::command::RevokeKey;
@@ -41,12 +41,7 @@ impl Service {
         super::key_view::public(self.signer.view().ring().get(key_id)?)
     }
 
-    async fn revoke(
-        &self,
-        context: &Context,
-        request: &RevokeKey,
-        call: &super::write::Call<'_>,
-    ) -> Result<KeyRevoked> {
+    async fn revoke(&self, context: &Context, request: &RevokeKey, call: &IdempotentCall<'_>) -> Result<KeyRevoked> {
         self.follow_keys(context.now).await?;
         let record = self.signer.view().ring().get(&request.key_id)?.clone();
         let key = self.public_key(&request.key_id)?;
@@ -66,18 +61,17 @@ impl Service {
             // Else what is put in force meanwhile might be by this key.
             self.resign(context, &key, &request.reason).await?;
         }
-        let write = match call.begin_unsigned(&NamespaceId::system()).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let view = self.key_view(&write).await?;
-        view.ring().check_revoke(&request.key_id)?;
-        let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
-        let known = KeyChange::of(&request.key_id);
-        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known).await?;
-        let KeyChanged { key, cursor } = changed;
-        let answer = KeyRevoked { key, cursor, versions, version_count, remaining_count: version_count };
-        let answer = write.finish(answer).await?;
+        let answer = call
+            .mutate_unsigned(&NamespaceId::system(), async |write| {
+                let view = self.key_view(write).await?;
+                view.ring().check_revoke(&request.key_id)?;
+                let mut change =
+                    Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
+                let known = KeyChange::of(&request.key_id);
+                let KeyChanged { key, cursor } = change_key(write, &self.signer, &view, &mut change, known).await?;
+                Ok(KeyRevoked { key, cursor, versions, version_count, remaining_count: version_count })
+            })
+            .await?;
         self.follow_keys(context.now).await?;
         Ok(answer)
     }

@@ -4,7 +4,7 @@ use super::activate::check_unmoved;
 use super::check::Subject;
 use super::draft::state_change;
 use super::publish::signed;
-use super::write::{Begun, Write};
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{Rollback, RollbackTarget};
@@ -59,40 +59,39 @@ impl Service {
             (subject, Some(report))
         };
 
-        let mut write = match call.begin(&request.policy.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let (policy, version) = subject.still_holds(write.tx.read()).await?;
-        self.check_unmoved_under_lock(&write, &policy, &request).await?;
-        // "The one before" may be another by now: then the checks were run on the wrong one.
-        if request.to.is_none() && policy.active_revision != subject.policy.active_revision {
-            return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
-        }
-        let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
-        self.signer.publishable(&version)?;
-        let approvals = if request.copy_forward {
-            Vec::new()
-        } else {
-            self.reviewed(write.tx.read(), &policy, &version, write.time()).await?
-        };
-        let mut change = Change {
-            reason: request.reason.clone(),
-            approvals,
-            skipped_validation: request.skip_validation,
-            ..Change::new(EventKind::Rollback, Some(&policy.name.policy))
-        };
-        let version = if request.copy_forward {
-            let copy = self.copy_forward(context, &mut write, &policy, &subject, &request, report.as_ref()).await?;
-            change.versions.push(state_change(&copy));
-            change.pointers.push(lifecycle::point(&policy, &copy)?);
-            copy
-        } else {
-            change.pointers.push(pointer);
-            version
-        };
-        let (activation, recorded) = write.record_activation(change).await?;
-        write.finish(RolledBack { version, activation, cursor: recorded.cursor, report, warnings }).await
+        call.mutate(&request.policy.namespace, async |write| {
+            let (policy, version) = subject.still_holds(write.tx.read()).await?;
+            self.check_unmoved_under_lock(write, &policy, &request).await?;
+            // "The one before" may be another by now: then the checks were run on the wrong one.
+            if request.to.is_none() && policy.active_revision != subject.policy.active_revision {
+                return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
+            }
+            let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
+            self.signer.publishable(&version)?;
+            let approvals = if request.copy_forward {
+                Vec::new()
+            } else {
+                self.reviewed(write.tx.read(), &policy, &version, write.time()).await?
+            };
+            let mut change = Change {
+                reason: request.reason.clone(),
+                approvals,
+                skipped_validation: request.skip_validation,
+                ..Change::new(EventKind::Rollback, Some(&policy.name.policy))
+            };
+            let version = if request.copy_forward {
+                let copy = self.copy_forward(context, write, &policy, &subject, &request, report.as_ref()).await?;
+                change.versions.push(state_change(&copy));
+                change.pointers.push(lifecycle::point(&policy, &copy)?);
+                copy
+            } else {
+                change.pointers.push(pointer);
+                version
+            };
+            let (activation, recorded) = write.record_activation(change).await?;
+            Ok(RolledBack { version, activation, cursor: recorded.cursor, report, warnings })
+        })
+        .await
     }
 
     /// Nothing may have moved that the caller looked at.

@@ -2,7 +2,6 @@
 
 use super::check::Occasion;
 use super::draft::state_change;
-use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::Result;
 use crate::domain::command::Stage;
@@ -34,25 +33,24 @@ impl Service {
         lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
 
         let name = &subject.policy.name;
-        let mut write = match call.begin(&name.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        let (_, version) = subject.still_holds(write.tx.read()).await?;
-        if lifecycle::stage(&version, request.etag.as_ref(), &report)? == StageDecision::AlreadyStaged {
-            return write.finish(Staged { version, report, cursor: None }).await;
-        }
-        let version = Version {
-            state: VersionState::Staged,
-            edits: version.edits + 1,
-            stage_time: Some(write.time()),
-            ..version
-        };
-        write.tx.update_version(&version).await?;
-        write.tx.put_report(name, version.number, &report).await?;
-        let change =
-            Change { versions: vec![state_change(&version)], ..Change::new(EventKind::Stage, Some(&name.policy)) };
-        let recorded = write.record(change).await?;
-        write.finish(Staged { version, report, cursor: recorded.cursor }).await
+        call.mutate(&name.namespace, async |write| {
+            let (_, version) = subject.still_holds(write.tx.read()).await?;
+            if lifecycle::stage(&version, request.etag.as_ref(), &report)? == StageDecision::AlreadyStaged {
+                return Ok(Staged { version, report, cursor: None });
+            }
+            let version = Version {
+                state: VersionState::Staged,
+                edits: version.edits + 1,
+                stage_time: Some(write.time()),
+                ..version
+            };
+            write.tx.update_version(&version).await?;
+            write.tx.put_report(name, version.number, &report).await?;
+            let change =
+                Change { versions: vec![state_change(&version)], ..Change::new(EventKind::Stage, Some(&name.policy)) };
+            let recorded = write.record(change).await?;
+            Ok(Staged { version, report, cursor: recorded.cursor })
+        })
+        .await
     }
 }

@@ -1,7 +1,7 @@
 //! ThawNamespace: an admin has looked at what did not hold, and lets a frozen namespace go on.
 
 use super::log_progress::LogProgress;
-use super::write::{Begun, Write};
+use super::write::Write;
 use super::{Context, Service};
 use crate::domain::audit::{Finding, LogVerdict};
 use crate::domain::command::ThawNamespace;
@@ -31,24 +31,26 @@ impl Service {
         let namespace = &request.namespace;
         let (verdict, end) = self.check_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await?;
         check_accepted(&request, &verdict)?;
-        let mut write = match call.begin_frozen(namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        if write.tx.head() != end {
-            let message = format!("{} changed while it was checked; try again", namespace.name());
-            return Err(Error::new(Reason::ConcurrentChange, message).about(namespace.name()));
-        }
-        check_import(&write, namespace, &verdict).await?;
-        self.hub.check_pointers(write.tx.read(), namespace, end).await?;
-        let change = Change {
-            reason: request.reason,
-            settings: Some(accepted_settings(&verdict.findings)),
-            ..Change::new(EventKind::ThawNamespace, None)
-        };
-        let recorded = write.record(change).await?;
-        let answer = write.finish(recorded.cursor).await?;
-        if let Some(at) = recorded.cursor {
+        let mut thawed_at = None;
+        let answer = call
+            .mutate_frozen(namespace, async |write| {
+                if write.tx.head() != end {
+                    let message = format!("{} changed while it was checked; try again", namespace.name());
+                    return Err(Error::new(Reason::ConcurrentChange, message).about(namespace.name()));
+                }
+                check_import(write, namespace, &verdict).await?;
+                self.hub.check_pointers(write.tx.read(), namespace, end).await?;
+                let change = Change {
+                    reason: request.reason.clone(),
+                    settings: Some(accepted_settings(&verdict.findings)),
+                    ..Change::new(EventKind::ThawNamespace, None)
+                };
+                thawed_at = write.record(change).await?.cursor;
+                Ok(thawed_at)
+            })
+            .await?;
+        // Not for a replayed answer: the namespace may have been frozen again since.
+        if let Some(at) = thawed_at {
             self.store.thaw(namespace, at.cursor);
             self.audits.settled(namespace);
             self.hub.wake();

@@ -4,7 +4,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::event::{Change, Cursor, EventKind, Position};
 use crate::domain::limits::REVOCATIONS_MAX;
@@ -43,23 +42,24 @@ impl Service {
     pub async fn revoke_token(&self, context: &Context, request: RevokeToken) -> Result<Option<Position>> {
         request.check()?;
         let call = self.call(context, "RevokeToken", &request)?;
-        let mut write = match call.begin(&NamespaceId::system()).await? {
-            Begun::Replayed(answer) => return Ok(answer),
-            Begun::Fresh(write) => write,
-        };
-        if write.tx.count_revocations().await? >= REVOCATIONS_MAX {
-            return Err(Error::new(
-                Reason::LimitExceeded,
-                "too many credentials are revoked; end a subject instead, or wait",
-            )
-            .with("limit", REVOCATIONS_MAX));
-        }
-        let revocation = Revocation::at(&request.ended, context.now.max(write.time()));
-        write.tx.put_revocation(&revocation).await?;
-        let settings = Some(revocation.to_settings());
-        let change = Change { reason: request.reason.clone(), settings, ..Change::new(EventKind::RevokeToken, None) };
-        let recorded = write.record(change).await?;
-        let answer = write.finish(recorded.cursor).await?;
+        let answer = call
+            .mutate(&NamespaceId::system(), async |write| {
+                if write.tx.count_revocations().await? >= REVOCATIONS_MAX {
+                    return Err(Error::new(
+                        Reason::LimitExceeded,
+                        "too many credentials are revoked; end a subject instead, or wait",
+                    )
+                    .with("limit", REVOCATIONS_MAX));
+                }
+                let revocation = Revocation::at(&request.ended, context.now.max(write.time()));
+                write.tx.put_revocation(&revocation).await?;
+                let settings = Some(revocation.to_settings());
+                let change =
+                    Change { reason: request.reason.clone(), settings, ..Change::new(EventKind::RevokeToken, None) };
+                let recorded = write.record(change).await?;
+                Ok(recorded.cursor)
+            })
+            .await?;
         self.revoking.changed.notify_one();
         Ok(answer)
     }
