@@ -22,7 +22,7 @@ pub struct Context {
 impl Context {
     /// What the server does by itself. Nobody authorizes it, so it has no grants.
     #[must_use]
-    pub(super) fn of_server(now: Micros) -> Self {
+    pub fn of_server(now: Micros) -> Self {
         let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
         Self { principal, grants: Grants::default(), delivery: Delivery::default(), now }
     }
@@ -43,7 +43,7 @@ impl Context {
 }
 
 /// The refusal of a caller who lacks a permission.
-pub(super) fn denied(principal: &Principal, permission: Permission) -> Error {
+pub fn denied(principal: &Principal, permission: Permission) -> Error {
     let (actor, permission) = (principal.actor(), permission.as_str());
     Error::new(Reason::PermissionDenied, format!("{actor} lacks the permission {permission} here"))
         .with("permission", permission)

@@ -47,7 +47,7 @@ impl<K: Clone + Eq + Hash> FairSlots<K> {
 
     /// Slots that nobody holds.
     #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
+    pub fn free(&self) -> usize {
         self.all.available_permits()
     }
 

@@ -38,7 +38,7 @@ impl fmt::Display for Subject {
 
 /// The quotas of a replica, and what is used of them.
 #[derive(Debug, Default)]
-pub(super) struct Meters {
+pub struct Meters {
     server: ServerQuotas,
     own: RwLock<Own>,
     rates: Mutex<Rates>,
@@ -121,7 +121,7 @@ fn metered(rate: Rate) -> Option<Metered> {
 }
 
 impl Meters {
-    pub(super) fn new(server: ServerQuotas) -> Self {
+    pub fn new(server: ServerQuotas) -> Self {
         Self { server, ..Self::default() }
     }
 
@@ -132,29 +132,29 @@ impl Meters {
     }
 
     /// Whether nothing was read since the log of `system` came to this place.
-    pub(super) fn is_as_of(&self, place: Cursor) -> bool {
+    pub fn is_as_of(&self, place: Cursor) -> bool {
         self.own.read().unwrap_or_else(PoisonError::into_inner).as_of == Some(place)
     }
 
     /// Takes what namespaces were given, read after the log of `system` came to this place.
-    pub(super) fn learn(&self, place: Cursor, quotas: BTreeMap<NamespaceId, Quotas>) {
+    pub fn learn(&self, place: Cursor, quotas: BTreeMap<NamespaceId, Quotas>) {
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = Own { as_of: Some(place), quotas };
     }
 
     /// Takes what this replica just committed: it holds from here on, and the next look reads it again.
-    pub(super) fn granted(&self, namespace: &Namespace) {
+    pub fn granted(&self, namespace: &Namespace) {
         let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
         own.quotas.insert(namespace.id.clone(), namespace.quotas);
     }
 
     /// Takes a call out of a principal's rate.
-    pub(super) fn meter_principal(&self, principal: &Principal, rate: Rate, now: Micros) -> Result<()> {
+    pub fn meter_principal(&self, principal: &Principal, rate: Rate, now: Micros) -> Result<()> {
         let per_second = self.server.principal.per_second(rate);
         self.meter(per_second, rate, now, || Subject::Principal(principal.actor()))
     }
 
     /// Takes a call out of a namespace's rate.
-    pub(super) fn meter_namespace(&self, namespace: &NamespaceId, rate: Rate, now: Micros) -> Result<()> {
+    pub fn meter_namespace(&self, namespace: &NamespaceId, rate: Rate, now: Micros) -> Result<()> {
         self.meter(self.of(namespace).per_second(rate), rate, now, || Subject::Namespace(namespace.clone()))
     }
 
@@ -168,7 +168,7 @@ impl Meters {
     }
 
     /// A place for one more watch.
-    pub(super) fn open_stream(&self, principal: &Principal, namespace: &NamespaceId) -> Result<StreamPlace> {
+    pub fn open_stream(&self, principal: &Principal, namespace: &NamespaceId) -> Result<StreamPlace> {
         let subjects = [Subject::Namespace(namespace.clone()), Subject::Principal(principal.actor())];
         let limits = [self.of(namespace).max_streams, self.server.principal.max_streams];
         let mut open = self.streams.lock();
@@ -184,13 +184,13 @@ impl Meters {
     }
 
     /// Whether one more policy has room. `own` and `usage` are those of the locked row.
-    pub(super) fn admit_policy(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage) -> Result<()> {
+    pub fn admit_policy(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage) -> Result<()> {
         let admitted = own.or(self.server.namespace).admit_policy(usage);
         self.counted(admitted, &Subject::Namespace(namespace.clone()))
     }
 
     /// Whether one more version of so many bytes has room. `own` and `usage` are those of the locked row.
-    pub(super) fn admit_version(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage, bytes: i64) -> Result<()> {
+    pub fn admit_version(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage, bytes: i64) -> Result<()> {
         let admitted = own.or(self.server.namespace).admit_version(usage, bytes);
         self.counted(admitted, &Subject::Namespace(namespace.clone()))
     }
@@ -203,14 +203,14 @@ impl Meters {
     }
 
     /// Counts a refusal.
-    pub(super) fn count_refusal(&self, refused: Quota) {
+    pub fn count_refusal(&self, refused: Quota) {
         if let Some((_, count)) = Quota::ALL.iter().zip(&self.refusals).find(|(quota, _)| **quota == refused) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Refusals so far, by quota.
-    pub(super) fn refusals(&self) -> impl Iterator<Item = (Quota, u64)> + '_ {
+    pub fn refusals(&self) -> impl Iterator<Item = (Quota, u64)> + '_ {
         Quota::ALL.iter().zip(&self.refusals).map(|(quota, count)| (*quota, count.load(Ordering::Relaxed)))
     }
 }

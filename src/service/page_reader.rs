@@ -7,7 +7,7 @@ use crate::domain::limits::MESSAGE_MAX_BYTES;
 const ITEMS_PER_QUERY: u32 = 100;
 
 /// A page on its way.
-pub(super) struct PageReader<K, T> {
+pub struct PageReader<K, T> {
     page: Page<K>,
     items: Vec<T>,
     bytes: usize,

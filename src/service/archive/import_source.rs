@@ -1,0 +1,48 @@
+//! The source of an import: whether it can be believed, and by which keys.
+
+use super::use_cases::Archive;
+use crate::domain::import::Source;
+use crate::domain::{Error, Reason, Result};
+use crate::signing::KeySet;
+use crate::signing::chain::Trust;
+
+/// The refusal of what is not what the source's log says.
+pub(super) fn refused(message: impl Into<String>) -> Error {
+    Error::new(Reason::ImportRefused, message)
+}
+
+/// Whom the events of a source are believed.
+pub(super) fn trust_of(source: &Source) -> Result<Trust> {
+    if !source.has_store_id() {
+        return Err(refused("source.store is no id of a store"));
+    }
+    let read = |what: &str, jwks: &str| {
+        KeySet::parse_jwks(jwks.as_bytes()).map_err(|error| refused(format!("{what} can't be read: {error}")))
+    };
+    Ok(Trust {
+        store: source.store.clone(),
+        keys: read("source.jwks", &source.jwks)?,
+        seal_keys: read("source.seal_jwks", &source.seal_jwks)?,
+    })
+}
+
+impl Archive {
+    /// A source must be readable, and one that says it is this store must have no keys but ours: the id of a store is public, and
+    /// what is imported is signed with it.
+    ///
+    /// # Errors
+    /// `IMPORT_REFUSED`.
+    pub(super) fn check_source(&self, source: &Source) -> Result<()> {
+        let (claimed, own) = (trust_of(source)?, self.log.signer.trust());
+        if claimed.store != own.store {
+            return Ok(());
+        }
+        for (claimed, own) in [(&claimed.keys, &own.keys), (&claimed.seal_keys, &own.seal_keys)] {
+            if let Some(other) = claimed.keys().find(|key| own.get(key.key_id()) != Some(*key)) {
+                let key_id = other.key_id();
+                return Err(refused(format!("the source names this store, which has no key {key_id}")));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The log, read back. An event that does not verify is never served.
+
+use super::use_cases::Archive;
+use crate::domain::Result;
+use crate::domain::command::{Listed, Page};
+use crate::domain::event::{Event, Payload};
+use crate::domain::limits::EVENTS_SCANNED_MAX;
+use crate::domain::listing::EventFilter;
+use crate::domain::name::{NamespaceId, PolicyName};
+use crate::service::page_reader::PageReader;
+use crate::watch::Verify as _;
+
+impl Archive {
+    /// A page of the log, each event with what it says.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`; `INVALID_ARGUMENT` and `RESUME_POINT_GONE` for what it shall begin after.
+    pub async fn list_events(
+        &self,
+        namespace: &NamespaceId,
+        page: &Page<i64>,
+        filter: &EventFilter,
+    ) -> Result<Listed<i64, (Event, Payload)>> {
+        let tx = self.log.store.read().await?;
+        let found = tx.namespace(namespace).await?;
+        if let Some(policy) = &filter.policy {
+            tx.policy(&PolicyName { namespace: namespace.clone(), policy: policy.clone() }).await?;
+        }
+        if let Some(after) = filter.after {
+            self.log.event_at(&tx, &found, ("after", after)).await?;
+        }
+        let mut reader = PageReader::searching(page, filter.is_search, EVENTS_SCANNED_MAX);
+        while let Some(asked) = reader.next() {
+            let found = tx.events(namespace, &asked, filter).await?.into_iter();
+            let proven = found.map(|event| self.log.signer.event(&event).map(|payload| (event, payload)));
+            let is_wanted = |(_, payload): &(Event, Payload)| filter.wanted.keeps(payload);
+            reader.add(&asked, proven.collect::<Result<_>>()?, measure, is_wanted);
+        }
+        Ok(reader.done())
+    }
+}
+
+/// Where an event stands, and roughly its size in an answer: its payload says everything, and the fields beside say it again.
+pub(super) fn measure((event, _): &(Event, Payload)) -> (i64, usize) {
+    (event.cursor.revision, event.payload.len() + event.statement.len())
+}

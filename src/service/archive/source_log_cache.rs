@@ -1,0 +1,47 @@
+//! The logs of sources whose rows come in, kept while they do.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::domain::import::Source;
+use crate::domain::name::NamespaceId;
+use crate::signing::chain::LogCheck;
+
+/// Logs kept. Each is as large as what it names.
+const LOGS_KEPT_MAX: usize = 2;
+
+/// The logs of sources whose rows come in.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) turn: Semaphore,
+    kept: Mutex<Vec<(NamespaceId, Source, Arc<LogCheck>)>>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1), kept: Mutex::default() }
+    }
+}
+
+impl Sources {
+    pub(super) fn find(&self, namespace: &NamespaceId, source: &Source) -> Option<Arc<LogCheck>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = kept.iter().filter(|(of, from, _)| of == namespace && from == source);
+        found.next().map(|(_, _, log)| Arc::clone(log))
+    }
+
+    pub(super) fn keep(&self, namespace: &NamespaceId, source: &Source, log: &Arc<LogCheck>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(of, _, _)| of != namespace);
+        if kept.len() >= LOGS_KEPT_MAX {
+            kept.remove(0);
+        }
+        kept.push((namespace.clone(), source.clone(), Arc::clone(log)));
+    }
+
+    /// Nothing more comes.
+    pub(super) fn forget(&self, namespace: &NamespaceId) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _, _)| of != namespace);
+    }
+}

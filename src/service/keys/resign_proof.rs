@@ -1,0 +1,97 @@
+//! Which versions the log says were published: only those are signed again.
+
+use std::collections::BTreeSet;
+
+use super::use_cases::SigningKeys;
+use crate::domain::event::EventKind;
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::version::{Version, VersionState};
+use crate::domain::{Reason, Result};
+use crate::store::ReadTx;
+use crate::watch::Verify as _;
+
+type Target = (PolicyId, i64);
+
+impl SigningKeys {
+    /// Those versions of which a sealed event says that this publisher published this digest.
+    pub(super) async fn proven(
+        &self,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        versions: &[Version],
+    ) -> Result<BTreeSet<Target>> {
+        let policies: BTreeSet<&PolicyId> = versions.iter().map(|version| &version.policy.policy).collect();
+        let times: BTreeSet<_> = versions.iter().filter_map(|version| version.publish_time).collect();
+        let (policies, times): (Vec<_>, Vec<_>) = (policies.into_iter().collect(), times.into_iter().collect());
+        let mut proven = BTreeSet::new();
+        for event in tx.events_at_times(namespace, &policies, &times).await? {
+            let Ok(payload) = self.log.signer.event(&event) else { continue };
+            let published = payload.versions.iter().filter(|change| change.state == VersionState::Published);
+            for change in published.filter(|_| payload.kind != EventKind::Resign) {
+                let same = |version: &&Version| {
+                    version.policy.policy == change.policy
+                        && version.number == change.version
+                        && version.digest == change.digest
+                        && version.publisher == payload.actor
+                };
+                if versions.iter().any(|version| same(&version)) {
+                    proven.insert((change.policy.clone(), change.version));
+                }
+            }
+        }
+        if versions.iter().any(|version| !version.origin_manifests.is_empty()) {
+            self.add_imported(tx, namespace, versions, &mut proven).await?;
+        }
+        Ok(proven)
+    }
+
+    /// Adds those versions of which a sealed event says that they were imported as published, with this digest.
+    async fn add_imported(
+        &self,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        versions: &[Version],
+        proven: &mut BTreeSet<Target>,
+    ) -> Result<()> {
+        let Some(import) = tx.imports(namespace).await?.into_iter().next() else { return Ok(()) };
+        for event in tx.events_of_import(namespace, import.create_time, import.update_time).await? {
+            let Ok(payload) = self.log.signer.event(&event) else { continue };
+            let published = payload.versions.iter().filter(|change| change.state == VersionState::Published);
+            for change in published.filter(|_| payload.kind == EventKind::ImportNamespace) {
+                let same = |version: &Version| {
+                    !version.origin_manifests.is_empty()
+                        && version.policy.policy == change.policy
+                        && version.number == change.version
+                        && version.digest == change.digest
+                };
+                if versions.iter().any(same) {
+                    proven.insert((change.policy.clone(), change.version));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Versions as they are. One whose row does not verify holds up no other: it is said aloud, and stays as it is.
+pub(super) async fn versions_that_hold(
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    named: &[(&PolicyId, i64)],
+) -> Result<Vec<Version>> {
+    match tx.versions_named(namespace, named).await {
+        Err(error) if error.reason == Reason::DataLoss => {}
+        found => return found,
+    }
+    let mut found = Vec::new();
+    for one in named {
+        match tx.versions_named(namespace, std::slice::from_ref(one)).await {
+            Ok(version) => found.extend(version),
+            Err(error) if error.reason == Reason::DataLoss => {
+                tracing::error!(%error, detail = error.internal, "not signing a version again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}

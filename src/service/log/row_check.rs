@@ -1,0 +1,191 @@
+//! The rows that a decision read, against the events that named them last.
+//!
+//! The tag of a row shows who wrote it, not when: an older row that is put back has its genuine tag, and a row that is taken away
+//! has none. Invariant: an event is only written, and an answer without one only given, when each row that the decision read, or
+//! found absent, is what the newest event about it wrote. What this server wrote or verified itself it remembers, so that most
+//! decisions verify no event again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::reader::LogReader;
+use crate::domain::digest::Digest;
+use crate::domain::event::{Cursor, Payload, RowChange};
+use crate::domain::name::{NamespaceId, SYSTEM_NAMESPACE};
+use crate::domain::{Error, Result};
+use crate::store::{LoggedRow, WriteTx, decides};
+use crate::watch::Verify as _;
+
+/// Rows that are remembered, some 200 bytes each. When there are more, all are forgotten, and their events read again.
+const KNOWN_MAX_ROWS: usize = 200_000;
+
+/// Where no event stands: the place of a row that no event of its log names.
+const NOWHERE: i64 = 0;
+
+/// Compares rows with the newest event about each.
+#[derive(Debug)]
+pub struct RowCheck {
+    log: Arc<LogReader>,
+    known: KnownRows,
+}
+
+/// What this server knows of rows, by log, table and key: the newest event about each, and what it wrote.
+#[derive(Debug, Default)]
+struct KnownRows(Mutex<HashMap<(NamespaceId, String, String), Known>>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    at: Cursor,
+    digest: Option<Digest>,
+}
+
+impl KnownRows {
+    fn rows(&self) -> MutexGuard<'_, HashMap<(NamespaceId, String, String), Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a committed event wrote.
+    pub(super) fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
+        let mut known = self.rows();
+        for RowChange { table, key, digest } in rows.into_iter().filter(|row| decides(&row.table)) {
+            if known.len() >= KNOWN_MAX_ROWS {
+                known.clear();
+            }
+            let entry = known.entry((log.clone(), table, key));
+            let entry = entry.or_insert_with(|| Known { at, digest: digest.clone() });
+            if entry.at < at {
+                *entry = Known { at, digest };
+            }
+        }
+    }
+
+    /// The newest event about a row, if it is known and of this epoch: a log that lost its tail goes on in another.
+    fn get(&self, log: &NamespaceId, row: &RowChange, epoch: i64) -> Option<Known> {
+        let key = (log.clone(), row.table.clone(), row.key.clone());
+        self.rows().get(&key).filter(|known| known.at.epoch == epoch).cloned()
+    }
+}
+
+impl RowCheck {
+    pub fn new(log: Arc<LogReader>) -> Self {
+        Self { log, known: KnownRows::default() }
+    }
+
+    /// Notes what a committed event wrote.
+    pub fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
+        self.known.learn(log, at, rows);
+    }
+
+    /// Compares the rows that a write read, or found absent, so far.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when one is not what the newest event about it wrote, or is absent and none removed it.
+    pub async fn check_read(&self, tx: &WriteTx) -> Result<()> {
+        let (epoch, is_alone) = (tx.head().cursor.epoch, self.log.store.is_sole_writer());
+        // Nobody else writes: what it knows is the newest. With several replicas only the index knows that.
+        let is_known = |(log, row): &LoggedRow| {
+            is_alone && self.known.get(log, row, epoch).is_some_and(|known| known.digest == row.digest)
+        };
+        let mut read = tx.take_read();
+        read.retain(|row| !is_known(row));
+        if read.is_empty() {
+            return Ok(());
+        }
+        let revisions = tx.read().naming_revisions(&read).await?;
+        let (mut unknown, mut absent) = (Vec::new(), Vec::new());
+        for (log, row) in read {
+            let revision = revisions.get(&(log.to_string(), row.table.clone(), row.key.clone())).copied();
+            match (self.known.get(&log, &row, epoch), revision) {
+                (Some(known), Some(revision)) if known.at.revision == revision => {
+                    if known.digest != row.digest {
+                        return Err(older(
+                            &row,
+                            &format!("event {revision}, the newest about it, wrote something else"),
+                        ));
+                    }
+                }
+                (Some(known), revision)
+                    if known.at.revision > NOWHERE && revision.is_none_or(|revision| revision < known.at.revision) =>
+                {
+                    let newer = known.at.revision;
+                    return Err(older(
+                        &row,
+                        &format!("the index of rows does not lead to event {newer}, which wrote it"),
+                    ));
+                }
+                (_, Some(revision)) => unknown.push((log, row, revision)),
+                (_, None) if is_from_the_start(&row) => {}
+                (_, None) if row.digest.is_none() => absent.push((log, row)),
+                (_, None) => return Err(older(&row, "no event wrote it")),
+            }
+        }
+        self.check_events(tx, unknown).await?;
+        if is_alone {
+            // What no event names is known too, until this server writes it.
+            for (log, row) in absent {
+                self.known.learn(&log, Cursor { epoch, revision: NOWHERE }, [row]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares rows with the events that the index leads to, and remembers them.
+    async fn check_events(&self, tx: &WriteTx, rows: Vec<(NamespaceId, RowChange, i64)>) -> Result<()> {
+        let mut wanted: BTreeMap<&NamespaceId, BTreeSet<i64>> = BTreeMap::new();
+        for (log, _, revision) in &rows {
+            wanted.entry(log).or_default().insert(*revision);
+        }
+        let mut payloads: BTreeMap<(NamespaceId, i64), Payload> = BTreeMap::new();
+        for (log, revisions) in wanted {
+            let revisions: Vec<i64> = revisions.into_iter().collect();
+            for (revision, event) in tx.read().events_at(log, &revisions).await? {
+                payloads.insert((log.clone(), revision), self.log.signer.event(&event)?);
+            }
+        }
+        for (log, row, revision) in rows {
+            match payloads.get(&(log.clone(), revision)) {
+                Some(payload) if payload.rows.contains(&row) => {
+                    self.known.learn(&log, Cursor { epoch: payload.epoch, revision }, [row]);
+                }
+                _ => {
+                    return Err(older(&row, &format!("event {revision}, the newest about it, wrote something else")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a row was written when the store was made, without an event.
+fn is_from_the_start(row: &RowChange) -> bool {
+    row.table == "namespaces" && row.key == SYSTEM_NAMESPACE
+}
+
+/// The refusal of a row that is not the newest one.
+fn older(row: &RowChange, problem: &str) -> Error {
+    let RowChange { table, key, .. } = row;
+    tracing::error!(target: "policyhub::audit", %table, row = %key, problem, "a decision was refused: a row is not the newest");
+    Error::data_loss(format!("{table} {key}: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_never_goes_back_and_is_of_one_epoch() {
+        let (log, known) = (NamespaceId::parse("namespace", "a").expect("an id"), KnownRows::default());
+        let row = |table: &str, byte: u8| RowChange {
+            table: table.to_owned(),
+            key: "p".to_owned(),
+            digest: Some(Digest::from_sha256(&[byte; 32])),
+        };
+        let at = |epoch, revision| Cursor { epoch, revision };
+        known.learn(&log, at(1, 5), [row("policies", 5), row("reports", 5)]);
+        known.learn(&log, at(1, 4), [row("policies", 4)]);
+        let newest = known.get(&log, &row("policies", 0), 1).expect("a row that is known");
+        assert_eq!((newest.at, newest.digest), (at(1, 5), row("policies", 5).digest));
+        assert!(known.get(&log, &row("policies", 0), 2).is_none(), "what a lost tail wrote is not known");
+        assert!(known.get(&log, &row("reports", 0), 1).is_none(), "a report decides nothing");
+    }
+}

@@ -1,0 +1,42 @@
+//! What people are told of: publications without the approvals they need, and requirements of approvals that were lowered.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::domain::policy::Policy;
+use crate::domain::version::Version;
+use crate::service::context::Context;
+
+/// Publications without the approvals they should have had.
+#[derive(Debug, Default)]
+pub(super) struct BreakGlass(AtomicU64);
+
+impl BreakGlass {
+    /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
+    pub(super) fn alarm(&self, context: &Context, version: &Version) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let (version, actor) = (version.name(), context.actor());
+        tracing::warn!(version, actor, "break-glass: a version is published without the approvals it needs");
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Requirements of approvals that were lowered.
+#[derive(Debug, Default)]
+pub(super) struct LoweredApprovals(AtomicU64);
+
+impl LoweredApprovals {
+    /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
+    pub(super) fn alarm(&self, context: &Context, policy: &Policy, from: u32) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let (name, to, actor) = (&policy.name, policy.settings.required_approvals, context.actor());
+        let (namespace, policy) = (&name.namespace, &name.policy);
+        tracing::warn!(%namespace, %policy, from, to, actor, "fewer approvals are required from now on");
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,68 @@
+//! What the use cases of policies share.
+
+use std::sync::Arc;
+
+use super::alarms::{BreakGlass, LoweredApprovals};
+use crate::checks::CheckLimit;
+use crate::service::access::DenialRecorder;
+use crate::service::checking::CheckRunner;
+use crate::service::log::{LogReader, LogWriter};
+use crate::service::meters::Meters;
+
+/// Policies and their versions: made, checked, published, put in force.
+#[derive(Debug)]
+pub struct Policies {
+    pub(super) log: Arc<LogReader>,
+    pub(super) writer: Arc<LogWriter>,
+    pub(super) denials: Arc<DenialRecorder>,
+    pub(super) meters: Arc<Meters>,
+    pub(super) checks: Arc<CheckRunner>,
+    pub(super) break_glass: BreakGlass,
+    pub(super) lowered_approvals: LoweredApprovals,
+    pub(super) content_max_bytes: usize,
+}
+
+impl Policies {
+    pub(in crate::service) fn new(
+        log: &Arc<LogReader>,
+        writer: &Arc<LogWriter>,
+        denials: &Arc<DenialRecorder>,
+        meters: &Arc<Meters>,
+        checks: &Arc<CheckRunner>,
+        content_max_bytes: usize,
+    ) -> Self {
+        Self {
+            log: Arc::clone(log),
+            writer: Arc::clone(writer),
+            denials: Arc::clone(denials),
+            meters: Arc::clone(meters),
+            checks: Arc::clone(checks),
+            break_glass: BreakGlass::default(),
+            lowered_approvals: LoweredApprovals::default(),
+            content_max_bytes,
+        }
+    }
+
+    /// Starts a process for checks, so that the first one finds it ready.
+    pub async fn warm_check_workers(&self) {
+        self.checks.workers.warm().await;
+    }
+
+    /// Checks since the start that ended without an answer: by each limit, and because their callers left.
+    #[must_use]
+    pub fn ended_checks(&self) -> (Vec<(CheckLimit, u64)>, u64) {
+        self.checks.workers.ended()
+    }
+
+    /// How many publications broke the glass since the start.
+    #[must_use]
+    pub fn broken_glass(&self) -> u64 {
+        self.break_glass.count()
+    }
+
+    /// How often fewer approvals were required than before, since the start.
+    #[must_use]
+    pub fn lowered_approvals(&self) -> u64 {
+        self.lowered_approvals.count()
+    }
+}

@@ -1,0 +1,31 @@
+//! ReportStatus: what a runtime did with what it was sent.
+
+use super::use_cases::Sync;
+use crate::domain::event::Position;
+use crate::domain::lifecycle::check_note;
+use crate::domain::principal::Principal;
+use crate::domain::subscriber::{Report, Verdict};
+use crate::domain::{Error, Result};
+
+impl Sync {
+    /// Takes note of what a principal says that its runtime did. True: it is in the database. False: it is here, and will be.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` when another event stands there by now,
+    /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
+    pub async fn report_status(&self, principal: &Principal, report: Report) -> Result<bool> {
+        if let Verdict::Rejected { reason } = &report.verdict {
+            if reason.trim().is_empty() {
+                return Err(Error::invalid("reason", "is required: why it was rejected"));
+            }
+            check_note("reason", reason)?;
+        }
+        let namespace = &report.subscriber.namespace;
+        let digest = self.set_digest_at(namespace, report.cursor).await?;
+        let position = Position { cursor: report.cursor, event: report.event };
+        self.log.hub.feed(namespace).await?.check(position).await?;
+        let matches = digest == report.digest;
+        let taken = self.leases.report(report, principal.actor(), matches).await;
+        taken.inspect_err(|error| self.count_subscriber(error))
+    }
+}
