@@ -6,7 +6,7 @@ use crate::domain::limits::MESSAGE_MAX_BYTES;
 /// Items of one statement. More: what is read beyond the end of the answer is larger. Fewer: a long page takes more statements.
 const ITEMS_PER_QUERY: u32 = 100;
 
-/// A page on its way.
+/// A page that is being read.
 pub struct PageReader<K, T> {
     page: Page<K>,
     items: Vec<T>,
@@ -21,7 +21,8 @@ impl<K: Clone, T> PageReader<K, T> {
         Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false, left: None }
     }
 
-    /// A page of items that are searched for, when some of what is read may be left out: at most `scanned_max` are looked at.
+    /// Makes a reader of a page that is searched, when some of what is read may be left out: at most `scanned_max` items are
+    /// looked at.
     pub fn searching(page: &Page<K>, is_search: bool, scanned_max: usize) -> Self {
         Self { left: is_search.then_some(scanned_max), ..Self::new(page) }
     }
@@ -31,7 +32,7 @@ impl<K: Clone, T> PageReader<K, T> {
         let read = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         let room = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
         let size = match self.left {
-            // Few of what is read may be wanted.
+            // Few of the items that are read may be wanted.
             Some(left) if room > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
             _ => room,
         };

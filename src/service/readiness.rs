@@ -5,24 +5,24 @@ use super::use_cases::Service;
 /// What a replica can do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
-    /// Everything.
+    /// The replica can do everything.
     Ready,
-    /// Not all of it, and why: the database of all replicas does not answer, or something needs an operator.
+    /// Something fails, and why: the database of all replicas does not answer, or something needs an operator.
     Degraded(String),
-    /// The database of this server alone can't be read or written, and why if that is known: what is in memory.
+    /// The database of this server alone can't be read or written, and why if that is known: reads are answered from memory.
     Down(Option<String>),
-    /// The store is in doubt, or its database takes no writes, and why.
+    /// Data loss is suspected, or the database takes no writes, and why.
     ReadOnly(String),
-    /// The database of this server alone takes no writes, and why: every read.
+    /// The database of this server alone takes no writes, and why: every read is answered.
     Unwritable(String),
-    /// It does not hold the key that signs, and which: no writes, no checkpoints. Others may.
+    /// The replica does not hold the key that signs, and which: no writes, no checkpoints here. Others may have it.
     NotSigning(String),
 }
 
 impl Service {
-    /// What callers may expect now.
+    /// Returns what callers may expect now.
     pub async fn readiness(&self) -> Readiness {
-        // First: it outlives an outage.
+        // First: it remains after an outage.
         if let Some(doubt) = self.log.store.doubt() {
             return Readiness::ReadOnly(format!("the store is in doubt: {doubt}"));
         }

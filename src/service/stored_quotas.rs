@@ -1,14 +1,14 @@
-//! Quotas of what is stored: asked under the lock of a namespace, before a policy or a version is added.
+//! Quotas of what is stored, checked under the lock of a namespace before a policy or a version is added.
 
-use super::meters::Meters;
+use super::meters::QuotaMeters;
 use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
 use crate::domain::policy::Policy;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::store::WriteTx;
 
-impl Meters {
-    /// Adds a policy, within limit and quota of its namespace.
+impl QuotaMeters {
+    /// Inserts a policy, within the limit and the quota of its namespace.
     pub async fn insert_policy(&self, tx: &mut WriteTx, policy: &Policy) -> Result<()> {
         let namespace = &policy.name.namespace;
         if namespace.is_system() {
@@ -22,7 +22,7 @@ impl Meters {
         tx.insert_policy(policy).await
     }
 
-    /// Whether a new version has room in its namespace.
+    /// Checks that a new version fits into the quotas of its namespace.
     ///
     /// # Errors
     /// `QUOTA_EXCEEDED`.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::access::{Access, DenialRecorder, Revoking};
+use super::access::{Access, DenialRecorder, RevocationSignal};
 use super::archive::Archive;
 use super::checking::CheckRunner;
 use super::keys::SigningKeys;
 use super::log::{KeyPoller, LogReader, LogWriter, RoleCache};
-use super::meters::Meters;
+use super::meters::QuotaMeters;
 use super::policies::Policies;
 use super::proof::Signer;
 use super::sync::Sync;
@@ -20,15 +20,15 @@ use crate::watch::{Hub, Leases};
 /// Every use case of the server, by group.
 #[derive(Debug)]
 pub struct Service {
-    /// Policies and their versions: made, checked, published, put in force.
+    /// Policies and their versions: created, checked, published, activated.
     pub policies: Policies,
-    /// Who may do how much: namespaces, role bindings, quotas, tokens, denials.
+    /// Who may do how much: namespaces, role bindings, quotas, tokens and denials.
     pub access: Access,
     /// The keys that sign.
     pub keys: SigningKeys,
     /// What running services read, watch and report.
     pub sync: Sync,
-    /// The log as a whole: read back, verified, exported, imported.
+    /// The log as a whole: read, verified, exported, imported.
     pub archive: Archive,
     pub(super) log: Arc<LogReader>,
     pub(super) checks: Arc<CheckRunner>,
@@ -50,26 +50,26 @@ impl Service {
         let key_poller = Arc::new(KeyPoller::new(Arc::clone(&log)));
         let writer = Arc::new(LogWriter::new(Arc::clone(&log), Arc::clone(&roles), Arc::clone(&key_poller)));
         let denials = Arc::new(DenialRecorder::new(Arc::clone(&roles)));
-        let meters = Arc::new(Meters::new(quotas));
+        let meters = Arc::new(QuotaMeters::new(quotas));
         let checks = Arc::new(CheckRunner::default());
-        let revoking = Arc::new(Revoking::default());
+        let revocations = Arc::new(RevocationSignal::default());
         Self {
             policies: Policies::new(&log, &writer, &denials, &meters, &checks, content_max_bytes),
-            access: Access::new(&log, &writer, roles, denials, &meters, &revoking),
+            access: Access::new(&log, &writer, roles, denials, &meters, &revocations),
             keys: SigningKeys::new(&log, &writer, key_poller),
             sync: Sync::new(&log, &writer, leases, &meters),
-            archive: Archive::new(&log, &writer, &meters, &checks, revoking, content_max_bytes),
+            archive: Archive::new(&log, &writer, &meters, &checks, revocations, content_max_bytes),
             log,
             checks,
         }
     }
 
-    /// Forgets answers to requests that are past their time.
+    /// Deletes kept answers whose time is over.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
-        // In doubt the store stays as it was found.
+        // While data loss is suspected nothing is deleted.
         if self.log.store.doubt().is_some() {
             return Ok(0);
         }

@@ -1,4 +1,4 @@
-//! The roles that callers have somewhere, remembered for a moment.
+//! A cache of the roles that callers have in any namespace.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,29 +8,29 @@ use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::service::log::ROLES_RECHECK_INTERVAL;
 
-/// Callers whose roles are remembered. When there are more, all are forgotten and asked for once again.
+/// Callers whose roles are cached. When there are more, the cache is cleared and filled again by queries.
 const ADMITTED_MAX_CALLERS: usize = 10_000;
 
-/// The roles that callers have somewhere, as of a moment ago. One is forgotten when any bindings change at this replica.
+/// The roles that callers have in any namespace. An entry ends with its interval, and when any bindings change at this replica.
 #[derive(Debug, Default)]
-pub(super) struct Admitted(Mutex<HashMap<Vec<String>, Somewhere>>);
+pub(super) struct AdmissionCache(Mutex<HashMap<Vec<String>, RolesAnywhere>>);
 
 #[derive(Debug)]
-pub(super) struct Somewhere {
+pub(super) struct RolesAnywhere {
     pub(super) grants: Grants,
-    /// Where they are, when that is one namespace.
+    /// The namespace of these roles, when it is one alone.
     pub(super) only_place: Option<NamespaceId>,
     pub(super) read: Micros,
-    /// How often bindings had been forgotten before they were read.
+    /// The generation of `RoleCache` before they were read.
     pub(super) forgotten: u64,
 }
 
-impl Admitted {
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Vec<String>, Somewhere>> {
+impl AdmissionCache {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Vec<String>, RolesAnywhere>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one of the roles permits it; none when they are to be read again.
+    /// Returns whether a role permits it; none when the roles have to be read again.
     pub(super) fn permit(
         &self,
         members: &[String],
@@ -44,7 +44,7 @@ impl Admitted {
         fresh.then(|| known.grants.permit(permission))
     }
 
-    pub(super) fn remember(&self, members: Vec<String>, somewhere: Somewhere) {
+    pub(super) fn remember(&self, members: Vec<String>, somewhere: RolesAnywhere) {
         let mut callers = self.lock();
         if callers.len() >= ADMITTED_MAX_CALLERS {
             callers.clear();
@@ -60,9 +60,9 @@ mod tests {
 
     #[test]
     fn what_is_remembered_holds_for_a_second_and_until_bindings_change() {
-        let (admitted, members) = (Admitted::default(), vec!["local:ann".to_owned()]);
+        let (admitted, members) = (AdmissionCache::default(), vec!["local:ann".to_owned()]);
         let grants: Grants = [Role::Author].into_iter().collect();
-        admitted.remember(members.clone(), Somewhere { grants, only_place: None, read: Micros(5), forgotten: 1 });
+        admitted.remember(members.clone(), RolesAnywhere { grants, only_place: None, read: Micros(5), forgotten: 1 });
         let ask = |permission, forgotten, at| admitted.permit(&members, permission, forgotten, Micros(at));
         assert_eq!(ask(Permission::Author, 1, 5), Some(true));
         assert_eq!(ask(Permission::Publish, 1, 6), Some(false));
@@ -73,9 +73,10 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let admitted = Admitted::default();
+        let admitted = AdmissionCache::default();
         for number in 0..=ADMITTED_MAX_CALLERS {
-            let somewhere = Somewhere { grants: Grants::default(), only_place: None, read: Micros(0), forgotten: 0 };
+            let somewhere =
+                RolesAnywhere { grants: Grants::default(), only_place: None, read: Micros(0), forgotten: 0 };
             admitted.remember(vec![number.to_string()], somewhere);
             assert!(admitted.lock().len() <= ADMITTED_MAX_CALLERS);
         }

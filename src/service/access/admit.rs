@@ -1,9 +1,9 @@
-//! Admission: whether a call may be read at all. Asked of every call, before its body.
+//! Admission: whether a call may be read at all. It is asked for every call, before its body.
 //!
-//! It knows who asks and which RPC, not what the call is about: so it refuses only who has no role for the RPC anywhere.
-//! Rows are not proven here: whoever writes one by hand has a body read, and is refused by [`super::authorize`].
+//! It knows the caller and the RPC, not what the call is about: so it refuses only a caller who has no role for the RPC anywhere.
+//! Rows are not proven here: the writer of a forged row gets its body read, and is refused by [`super::authorize`].
 
-use super::admission_cache::Somewhere;
+use super::admission_cache::RolesAnywhere;
 use super::authorize::permitted;
 use super::use_cases::Access;
 use crate::domain::access::{Grants, Needs, Permission, Rpc};
@@ -18,7 +18,7 @@ impl Access {
     /// # Errors
     /// `RATE_LIMITED`, `PERMISSION_DENIED`, and what keeps the database from answering.
     pub async fn admit(&self, principal: &Principal, rpc: Rpc, now: Micros) -> Result<()> {
-        // First: who asks for what is not theirs is metered too.
+        // First, so that refused calls count against the rate of their caller too.
         self.meter_caller(principal, rpc, now)?;
         let (permission, somewhere) = match rpc.needs() {
             Needs::Authenticated => return Ok(()),
@@ -36,8 +36,8 @@ impl Access {
         permitted.inspect_err(|error| self.denials.note_refusal(&place, principal, rpc, error, now))
     }
 
-    /// The one namespace in which a caller has roles. What a refused call was about stands in its body, which nobody reads: a caller
-    /// of one namespace most likely meant that one.
+    /// Returns the one namespace in which a caller has roles. What a refused call was about is in its body, which is not read: a
+    /// caller of one namespace most likely meant that one.
     fn only_place(&self, principal: &Principal) -> Option<NamespaceId> {
         let members: Vec<String> = principal.members().collect();
         self.admitted.lock().get(&members).and_then(|known| known.only_place.clone())
@@ -45,7 +45,7 @@ impl Access {
 
     async fn permits_somewhere(&self, principal: &Principal, permission: Permission, now: Micros) -> Result<bool> {
         let members: Vec<String> = principal.members().collect();
-        // Before they are read: a change that comes in between makes them be read again.
+        // Before the read, so that a change during it has the roles read again.
         let forgotten = self.roles.generation();
         if let Some(permits) = self.admitted.permit(&members, permission, forgotten, now) {
             return Ok(permits);
@@ -55,9 +55,9 @@ impl Access {
         let grants: Grants = roles.into_iter().collect();
         let permits = grants.permit(permission);
         if found.is_ok() {
-            self.admitted.remember(members, Somewhere { grants, only_place, read: now, forgotten });
+            self.admitted.remember(members, RolesAnywhere { grants, only_place, read: now, forgotten });
         }
-        // In an outage, and when rows were taken away by hand: the roles that were proven last, as in authorization.
+        // In an outage, and when somebody deleted rows: the roles that were proven last, as in authorization.
         match found {
             Ok(_) if permits => Ok(true),
             _ if self.roles.permit_anywhere(principal, permission) => Ok(true),

@@ -11,7 +11,8 @@ use crate::domain::{Error, Result};
 use crate::service::context::denied;
 
 impl Access {
-    /// What a caller may do where `scope` is: the name in `field` as it was sent, whatever it holds.
+    /// Returns what a caller may do in the namespace that `scope` is about: the name in `field` as it was sent, whatever it
+    /// holds.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` for a caller who has a role there, but none for this RPC; `NAMESPACE_NOT_FOUND` for one who has
@@ -73,12 +74,12 @@ impl Access {
     }
 }
 
-/// The grants, if they permit it.
+/// Returns the grants, if they permit it.
 pub(super) fn permitted(grants: Grants, principal: &Principal, permission: Permission) -> Result<Grants> {
     if grants.permit(permission) { Ok(grants) } else { Err(denied(principal, permission)) }
 }
 
-/// The log that decides about a name: that of its namespace, or `system` for what holds in all.
+/// Returns the namespace whose log decides about a name: its own, or `system` for what holds in all.
 fn namespace_of(scope: &str) -> Option<NamespaceId> {
     let mut parts = scope.split('/');
     match (parts.next(), parts.next()) {

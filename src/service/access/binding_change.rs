@@ -10,14 +10,14 @@ use crate::service::log::{Write, bindings_digest, prove_bindings};
 use crate::store::LogState;
 
 impl Access {
-    /// Has the bindings of a namespace read again, whatever became of a change: nobody may know whether it was committed, and an
-    /// answer that is replayed may be of another replica, or of a call that ended before it came here.
+    /// Invalidates the cached bindings after a change, whatever became of it: nobody may know whether it was committed, and a
+    /// replayed answer may be of another replica, or of a call that was cancelled before this line.
     pub(super) fn forget_bindings<T>(&self, namespace: &NamespaceId, changed: T) -> T {
         self.roles.invalidate(namespace);
         changed
     }
 
-    /// The bindings of a locked log, proven: the digest that the next event names is made of them.
+    /// Reads and proves the bindings of a locked log: the digest that the next event names is made of them.
     pub(super) async fn bindings(&self, write: &Write<'_>, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let state = LogState { head: write.tx.head(), access_revision: write.tx.access_revision() };
         prove_bindings(&self.log.signer, write.tx.read(), namespace, state).await

@@ -1,4 +1,4 @@
-//! The first start of a store: the namespace everybody begins with.
+//! The first start of a store: the default namespace and the first admin.
 
 use super::use_cases::Access;
 use crate::domain::access::Role;
@@ -10,17 +10,17 @@ use crate::domain::time::Micros;
 use crate::domain::{Reason, Result};
 use crate::service::context::Context;
 
-/// The namespace that is there from the start.
+/// The namespace that every new store has.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Subject of the local issuer whose token is in the data directory.
+/// The subject of the local issuer whose token is in the data directory.
 pub const FIRST_ADMIN: &str = "admin";
 
-/// Why both are there.
+/// The reason in the events that make both.
 const FIRST_START: &str = "made at the first start";
 
 impl Access {
-    /// Makes the default namespace and the first admin unless they are there. Several replicas may do so at once.
+    /// Creates the default namespace and the first admin unless they exist. Several replicas may do so at the same time.
     ///
     /// # Errors
     /// When the database fails.
@@ -29,11 +29,15 @@ impl Access {
         for done in [self.first_namespace(&context).await, self.first_admin(&context).await] {
             match done.as_ref().map_err(|error| error.reason) {
                 Ok(()) | Err(Reason::NamespaceExists | Reason::BindingExists) => {}
-                // In doubt nothing is written, and the server is there all the same. It tries again when doubt ends. What
-                // somebody wrote into the database stops what it is about and nothing else.
+                // While data loss is suspected nothing is written, and the server starts all the same; it tries again afterwards.
+                // A row that somebody changed stops only what it is about.
                 Err(reason @ (Reason::StoreInDoubt | Reason::SigningUnavailable | Reason::DataLoss)) => {
                     let detail = done.err().and_then(|error| error.internal);
-                    tracing::error!(reason = reason.as_str(), detail, "failed to make what a new store begins with");
+                    tracing::error!(
+                        reason = reason.as_str(),
+                        detail,
+                        "failed to create the default namespace or the first admin"
+                    );
                 }
                 Err(_) => return done,
             }
@@ -46,7 +50,7 @@ impl Access {
         match self.log.store.read().await?.find_namespace(&namespace).await {
             Ok(None) => {}
             Ok(Some(_)) => return Ok(()),
-            // One namespace that does not verify keeps nobody from the others.
+            // The other namespaces stay usable.
             Err(error) if error.reason == Reason::DataLoss => {
                 tracing::error!(detail = error.internal, "the default namespace does not verify");
                 return Ok(());
@@ -57,7 +61,7 @@ impl Access {
         self.create_namespace(context, CreateNamespace { namespace, description, quotas }).await.map(|_| ())
     }
 
-    /// Nobody could grant the first role. Once there was one, the store has an admin for ever.
+    /// Grants the first role, which nobody else could. Once a store had a binding it always has an admin.
     async fn first_admin(&self, context: &Context) -> Result<()> {
         let namespace = NamespaceId::system();
         let state = self.log.store.read().await?.log_state(&namespace).await?;

@@ -1,4 +1,4 @@
-//! CreateNamespace. What becomes of namespaces stands in the log of `system`.
+//! CreateNamespace. Changes of namespaces are events of the log of `system`.
 
 use super::use_cases::Access;
 use crate::domain::command::CreateNamespace;
@@ -17,7 +17,7 @@ pub(super) fn change(kind: EventKind, namespace: &Namespace) -> Change {
 }
 
 impl Access {
-    /// Makes a namespace.
+    /// Creates a namespace.
     ///
     /// # Errors
     /// `NAMESPACE_EXISTS`, `INVALID_ARGUMENT`.
@@ -41,9 +41,9 @@ impl Access {
                 Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
             })
             .await?;
-        // Not for a replayed answer, whose quotas may have been changed since.
+        // Not for a replayed answer: it may hold older quotas than those in force.
         if let Some(namespace) = committed {
-            self.meters.granted(&namespace);
+            self.meters.apply_committed(&namespace);
         }
         Ok(answer)
     }

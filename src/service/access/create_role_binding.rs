@@ -12,7 +12,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
 impl Access {
-    /// Grants a role.
+    /// Creates a role binding.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `BINDING_EXISTS`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`, `DATA_LOSS`.

@@ -11,7 +11,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
 impl Access {
-    /// Takes a role away.
+    /// Deletes a role binding.
     ///
     /// # Errors
     /// `BINDING_NOT_FOUND`, `LAST_ADMIN`, `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.

@@ -1,4 +1,4 @@
-//! ListDenials, and the write of what was noted.
+//! ListDenials, and the write of the denials that were noted.
 
 use super::use_cases::Access;
 use crate::domain::Result;
@@ -9,17 +9,17 @@ use crate::domain::listing::DenialFilter;
 use crate::domain::name::NamespaceId;
 use crate::service::page_reader::PageReader;
 
-/// What a row takes of an answer beside its texts, in bytes.
+/// The size of a row in an answer beside its texts, in bytes.
 const ROW_BYTES: usize = 64;
 
 impl Access {
-    /// Returns how many refusals there was no room for since the last time.
+    /// Returns how many denials were dropped, because memory for them was full, since the last time.
     #[must_use]
     pub fn left_out_denials(&self) -> u64 {
         std::mem::take(&mut self.denials.pending().lock().left_out)
     }
 
-    /// Adds what was noted to the database, one batch of it.
+    /// Writes one batch of the denials that were noted.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`. What was not written is written later.
@@ -37,7 +37,8 @@ impl Access {
         Ok(())
     }
 
-    /// A page of the denials of a namespace, in order of their ids. What this replica noted is among them.
+    /// Returns a page of the denials of a namespace, in order of their ids, with those that this replica noted and did not write
+    /// yet.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.

@@ -13,7 +13,7 @@ use crate::service::page_reader::PageReader;
 use crate::store::ReadTx;
 
 impl Access {
-    /// A namespace.
+    /// Returns a namespace.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
@@ -21,7 +21,7 @@ impl Access {
         self.log.store.read().await?.namespace(id).await
     }
 
-    /// A page of the namespaces that the caller may read.
+    /// Returns a page of the namespaces that the caller may read.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -33,7 +33,7 @@ impl Access {
     ) -> Result<Listed<NamespaceId, Namespace>> {
         let tx = self.log.store.read().await?;
         let reads_all = context.grants.permit(Permission::Read);
-        // Somebody's own namespaces are named by rows that prove nothing, so that some may be left out.
+        // Rows name the namespaces of a caller and prove nothing, so some of them may be left out.
         let mut reader = PageReader::searching(page, !reads_all || !wanted.is_empty(), ITEMS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = if reads_all {
@@ -54,7 +54,7 @@ impl Access {
         Ok(Listed { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
     }
 
-    /// The next namespaces in which rows give the caller a role; each is there only when the caller may read it.
+    /// Reads the next namespaces in which rows give the caller a role, each with its value only when the caller may read it.
     async fn own_namespaces(
         &self,
         context: &Context,
@@ -64,7 +64,7 @@ impl Access {
         let members: Vec<String> = context.principal.members().collect();
         let mut found = Vec::new();
         for id in tx.namespaces_of(&members, page).await? {
-            // The row alone gives nobody a role.
+            // The row alone is no proof of a role.
             let name = id.name();
             let may = self.authorize(&context.principal, Rpc::GetNamespace, ("name", &name), context.now).await;
             let namespace = if may.is_ok() { Some(tx.namespace(&id).await?) } else { None };

@@ -9,7 +9,7 @@ use crate::domain::name::NamespaceId;
 use crate::service::log::prove_bindings;
 
 impl Access {
-    /// A page of the bindings of a log, in order of their ids. All of them are read to prove them.
+    /// Returns a page of the bindings of a log, in order of their ids. All of them are read to prove them.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.

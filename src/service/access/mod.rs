@@ -20,5 +20,5 @@ mod use_cases;
 
 pub use bootstrap::FIRST_ADMIN;
 pub use denial_recorder::DenialRecorder;
-pub use revocation_signal::Revoking;
+pub use revocation_signal::RevocationSignal;
 pub use use_cases::Access;

@@ -1,4 +1,4 @@
-//! What this replica has to tell whoever keeps the revocations in memory.
+//! The signal that revocations changed, for the server that keeps them in memory.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,16 +6,16 @@ use tokio::sync::Notify;
 
 use crate::domain::revocation::Revocation;
 
-/// What this replica has to tell whoever keeps the revocations in memory.
+/// The signal that revocations changed.
 #[derive(Debug, Default)]
-pub struct Revoking {
+pub struct RevocationSignal {
     pub(super) changed: Notify,
-    /// Revocations that the log says and whose row is gone.
+    /// Revocations that the log has and whose rows were deleted.
     pub(super) lost: Mutex<Vec<Revocation>>,
 }
 
-impl Revoking {
-    /// Tells of revocations whose row is gone: they go on to count.
+impl RevocationSignal {
+    /// Reports revocations whose rows were deleted: they stay in force.
     pub fn note_lost(&self, revocations: Vec<Revocation>) {
         if !revocations.is_empty() {
             *self.lost() = revocations;

@@ -1,4 +1,4 @@
-//! Ending credentials before their time. Its events stand in the log of `system`.
+//! RevokeToken: credentials end before their time. Its events are in the log of `system`.
 
 use super::use_cases::Access;
 use crate::domain::event::{Change, Cursor, EventKind, Position};
@@ -10,7 +10,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
 impl Access {
-    /// Ends one token, or all that a subject was issued until now. Answers where its event stands.
+    /// Revokes one token, or all that a subject was issued until now. Returns the position of the event.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`.
@@ -35,38 +35,38 @@ impl Access {
                 Ok(recorded.cursor)
             })
             .await?;
-        self.revoking.changed.notify_one();
+        self.revocations.changed.notify_one();
         Ok(answer)
     }
 
-    /// Waits until this replica has ended something.
+    /// Waits until this replica revoked something.
     pub async fn revoked(&self) {
-        self.revoking.changed.notified().await;
+        self.revocations.changed.notified().await;
     }
 
-    /// Everything that was ended, and where the log of `system` ends now; nothing when it still ends at `seen` and no row was found
-    /// to be gone.
+    /// Returns every revocation and the head of the log of `system`; none when the head is still `seen` and no row was found
+    /// deleted.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn revocations_since(&self, seen: Cursor) -> Result<Option<(Cursor, Vec<Revocation>)>> {
-        // The place first: what is written in between is read twice, and not missed.
+        // The head first, so that what is written in between is read twice and not missed.
         let heads = self.log.store.heads(&[NamespaceId::system()]).await?;
         let head = heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor);
-        if head == seen && self.revoking.lost().is_empty() {
+        if head == seen && self.revocations.lost().is_empty() {
             return Ok(None);
         }
         let mut revocations = self.log.store.revocations().await?;
-        revocations.append(&mut self.revoking.lost());
+        revocations.append(&mut self.revocations.lost());
         Ok(Some((head, revocations)))
     }
 
-    /// Forgets revocations that end nothing any more.
+    /// Deletes revocations of credentials that have expired.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
-        // In doubt the store stays as it was found.
+        // While data loss is suspected nothing is deleted.
         if self.log.store.doubt().is_some() {
             return Ok(0);
         }

@@ -23,7 +23,7 @@ fn patch(quotas: &mut Quotas, patch: QuotasPatch) {
 }
 
 impl Access {
-    /// Changes a namespace.
+    /// Updates a namespace.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_ARGUMENT`.
@@ -46,9 +46,9 @@ impl Access {
                 Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
             })
             .await?;
-        // Not for a replayed answer, whose quotas may have been changed since.
+        // Not for a replayed answer: it may hold older quotas than those in force.
         if let Some(namespace) = committed {
-            self.meters.granted(&namespace);
+            self.meters.apply_committed(&namespace);
         }
         Ok(answer)
     }

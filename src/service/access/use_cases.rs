@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use super::admission_cache::Admitted;
+use super::admission_cache::AdmissionCache;
 use super::denial_recorder::DenialRecorder;
-use super::revocation_signal::Revoking;
+use super::revocation_signal::RevocationSignal;
 use crate::service::log::{LogReader, LogWriter, RoleCache};
-use crate::service::meters::Meters;
+use crate::service::meters::QuotaMeters;
 
-/// Who may do how much: namespaces, role bindings, quotas, tokens, denials.
+/// Who may do how much: namespaces, role bindings, quotas, tokens and denials.
 #[derive(Debug)]
 pub struct Access {
     pub(super) log: Arc<LogReader>,
     pub(super) writer: Arc<LogWriter>,
     pub(super) roles: Arc<RoleCache>,
-    pub(super) admitted: Admitted,
+    pub(super) admitted: AdmissionCache,
     pub(super) denials: Arc<DenialRecorder>,
-    pub(super) meters: Arc<Meters>,
-    pub(super) revoking: Arc<Revoking>,
+    pub(super) meters: Arc<QuotaMeters>,
+    pub(super) revocations: Arc<RevocationSignal>,
 }
 
 impl Access {
@@ -26,17 +26,17 @@ impl Access {
         writer: &Arc<LogWriter>,
         roles: Arc<RoleCache>,
         denials: Arc<DenialRecorder>,
-        meters: &Arc<Meters>,
-        revoking: &Arc<Revoking>,
+        meters: &Arc<QuotaMeters>,
+        revocations: &Arc<RevocationSignal>,
     ) -> Self {
         Self {
             log: Arc::clone(log),
             writer: Arc::clone(writer),
             roles,
-            admitted: Admitted::default(),
+            admitted: AdmissionCache::default(),
             denials,
             meters: Arc::clone(meters),
-            revoking: Arc::clone(revoking),
+            revocations: Arc::clone(revocations),
         }
     }
 }

@@ -1,37 +1,37 @@
 //! Raising the epoch: the operator accepts that the store lost its tail, and every log says so (docs/guarantees.md#g1b).
 //!
-//! One sealed event in each log, at its next revision, that moves no pointer. Begun and not ended, it is begun again.
+//! One signed event in each log, at its next revision, that moves no pointer. A bump that was interrupted goes on when it is asked for again.
 
 use crate::domain::Result;
 use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{EventKind, Payload};
 use crate::domain::name::NamespaceId;
-use crate::service::log::{prove_revision, sealed};
+use crate::service::log::{prove_revision, sign_event};
 use crate::service::proof::Signer;
 use crate::store::{Epochs, LogState, Store};
 use crate::watch::Verify as _;
 
-/// Who raises it, in the events.
+/// The actor of the events.
 const ACTOR: &str = "local:operator";
 
-/// A bump that was asked for.
+/// The request of an operator.
 #[derive(Debug, Clone, Copy)]
-pub struct Bump {
-    /// Also when nothing speaks for a loss.
+pub struct EpochBump {
+    /// Whether to raise the epoch although no data loss is suspected.
     pub force: bool,
 }
 
-/// What a bump did.
+/// The result of a bump.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bumped {
+pub enum EpochBumpOutcome {
     /// Every log is in this epoch now.
     Raised {
         /// The epoch.
         epoch: i64,
-        /// How many logs got their event now; those of an interrupted bump before it have theirs.
+        /// How many logs got their event now. Those that an interrupted bump raised before are not counted.
         logs: usize,
     },
-    /// Nothing speaks for a loss, so nothing was done.
+    /// No data loss is suspected, so nothing was done.
     NotInDoubt {
         /// The epoch of the store.
         epoch: i64,
@@ -42,28 +42,28 @@ pub enum Bumped {
 ///
 /// # Errors
 /// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same again raises the others.
-pub async fn bump_epoch(store: &Store, signer: &Signer, bump: Bump) -> Result<Bumped> {
+pub async fn bump_epoch(store: &Store, signer: &Signer, bump: EpochBump) -> Result<EpochBumpOutcome> {
     let doubt = store.examine().await?;
-    // Heads are proven, and what they say was signed by keys that the log of `system` names.
+    // The heads are proven with the keys that the log of `system` names.
     signer.install(signer.view().at_end(&store.read().await?, signer).await?);
     let Epochs { heads, highest, incarnation, unfinished } = store.epochs().await?;
     if doubt.is_none() && unfinished.is_none() && !bump.force {
         let epoch = heads.get(&NamespaceId::system()).map_or(highest, |cursor| cursor.epoch);
-        return Ok(Bumped::NotInDoubt { epoch });
+        return Ok(EpochBumpOutcome::NotInDoubt { epoch });
     }
     let epoch = unfinished.unwrap_or(highest + 1);
     store.begin_bump(epoch, &incarnation).await?;
     let reason = doubt.unwrap_or_else(|| "asked for by the operator".to_owned());
-    // First the log that names the namespaces: those made from here on begin in the new epoch.
+    // The log of `system` first: namespaces that are created from here on begin in the new epoch.
     let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason).await?);
     for namespace in store.epochs().await?.heads.into_keys() {
         logs += usize::from(raise(store, signer, &namespace, epoch, &reason).await?);
     }
     store.end_bump(&incarnation).await?;
-    Ok(Bumped::Raised { epoch, logs })
+    Ok(EpochBumpOutcome::Raised { epoch, logs })
 }
 
-/// Raises one log; answers whether it was below.
+/// Raises one log. Returns whether its epoch was lower.
 async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i64, reason: &str) -> Result<bool> {
     let mut tx = store.begin_in_doubt(namespace).await?;
     let head = tx.head();
@@ -72,7 +72,7 @@ async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i
     }
     let state = LogState { head, access_revision: tx.access_revision() };
     let access_revision = prove_revision(signer, tx.read(), namespace, state).await?;
-    // It moves no pointer: what the newest event was sealed with stands, whatever the rows say by now.
+    // The event moves no pointer, so the root of the newest event stays, whatever the rows say.
     let active_set_root = match head.cursor.revision {
         0 => Some(ActiveSetRoot::default()),
         revision => signer.head(&tx.read().event(namespace, revision).await?, head)?.active_set_root,
@@ -102,7 +102,7 @@ async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i
         imported: Vec::new(),
         settings_read: Vec::new(),
     };
-    tx.raise_epoch(&sealed(signer, head, &payload, String::new())?).await?;
+    tx.raise_epoch(&sign_event(signer, head, &payload, String::new())?).await?;
     tx.commit(|| {}).await?;
     Ok(true)
 }

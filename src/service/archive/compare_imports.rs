@@ -10,7 +10,7 @@ use crate::signing::chain::LogCheck;
 use crate::signing::digest_of;
 use crate::store::ReadTx;
 
-/// What was read, unless it is no longer what was written: that is a finding, no failure of the check.
+/// Returns what was read. A row that does not verify is a finding and not a failure of the check.
 fn found<T>(check: &mut LogCheck, row: &str, read: Result<T>) -> Result<Option<T>> {
     match read {
         Err(Error { reason: Reason::DataLoss, internal, message, .. }) => {
@@ -22,7 +22,7 @@ fn found<T>(check: &mut LogCheck, row: &str, read: Result<T>) -> Result<Option<T
 }
 
 impl Archive {
-    /// Imported events against the rows of the imports, which the log was compared with before.
+    /// Compares imported events with the rows of the imports, which were compared with the log before.
     pub(super) async fn compare_imports(
         &self,
         tx: &ReadTx,

@@ -13,7 +13,7 @@ use crate::signing::digest_of;
 use crate::store::{ReadTx, StoredRow, decides};
 
 impl Archive {
-    /// Pointers, rows and published versions against what the log adds up to. Answers how many rows were compared.
+    /// Compares pointers, rows and published versions with what the log adds up to. Returns how many rows were compared.
     pub(super) async fn compare_rows(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<i64> {
         let mut stored = tx.pointers(namespace).await?;
         for (policy, pointer) in &check.pointers {
@@ -21,12 +21,12 @@ impl Archive {
             if at != Some((pointer.version, pointer.revision)) {
                 let row = format!("policies {policy}");
                 let message = format!("its pointer is not at {}", pointer.version);
-                check.findings.add_found(pointer.revision, &row, message, at.map(place_digest));
+                check.findings.add_found(pointer.revision, &row, message, at.map(pointer_digest));
             }
         }
         for (policy, at) in stored {
             let (row, message) = (format!("policies {policy}"), "its pointer moved without an event");
-            check.findings.add_found(0, &row, message, Some(place_digest(at)));
+            check.findings.add_found(0, &row, message, Some(pointer_digest(at)));
         }
         compare_index(check, &tx.row_changes(namespace).await?);
         let mut rows = 0;
@@ -47,7 +47,7 @@ impl Archive {
         Ok(rows)
     }
 
-    /// What the row of the namespace says besides its tag: what it uses, and which event changed a role binding last.
+    /// Compares what the row of the namespace says: what it uses, and which event changed a role binding last.
     async fn compare_namespace(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<()> {
         let row = format!("namespaces {namespace}");
         let (said, counted) = tx.usage(namespace).await?;
@@ -64,7 +64,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Every published version, with the bytes it was signed for.
+    /// Verifies every published version, with the bytes that were signed.
     async fn compare_bundles(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<()> {
         let mut after = None;
         loop {
@@ -91,7 +91,7 @@ impl Archive {
     }
 }
 
-/// The index of rows, which decisions look in, against the newest event about each row.
+/// Compares the index of rows, by which decisions find events, with the newest event about each row.
 fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) {
     let LogCheck { rows, findings, .. } = check;
     for ((table, key), written) in rows.iter().filter(|((table, _), _)| decides(table)) {
@@ -107,7 +107,7 @@ fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) 
     }
 }
 
-/// One row against the newest event about it.
+/// Compares a row with the newest event about it.
 fn compare_row(check: &mut LogCheck, found: StoredRow) {
     let StoredRow { row, tag_holds } = found;
     let name = format!("{} {}", row.table, row.key);
@@ -125,13 +125,13 @@ fn compare_row(check: &mut LogCheck, found: StoredRow) {
     check.findings.add_found(revision, &name, message, row.digest);
 }
 
-/// The digest of where a pointer is: its version, and the event that put it there.
-fn place_digest((version, revision): (i64, i64)) -> Digest {
+/// Returns the digest of a pointer: its version, and the revision that moved it.
+fn pointer_digest((version, revision): (i64, i64)) -> Digest {
     digest_of(format!("{version} {revision}").as_bytes())
 }
 
-/// What is written without an event: the namespace `system`, when the store is made, and reports of failed checks, which
-/// only versions have that are not published.
+/// Returns whether a row is written without an event: the namespace `system`, when the store is created, and reports of failed
+/// checks, which only versions have that are not published.
 fn may_differ(check: &LogCheck, table: &str, key: &str) -> bool {
     match table {
         "namespaces" => key == SYSTEM_NAMESPACE,

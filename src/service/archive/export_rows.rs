@@ -14,18 +14,18 @@ use crate::domain::{Error, Result};
 use crate::signing::digest_of;
 use crate::store::{ExportedRow, ReadTx, RowKey};
 
-/// Rows of one statement. More: an export holds more settings of policies, of up to 256 KiB each, than a message carries. Fewer:
-/// more statements.
+/// Rows of one statement. More: an export holds more policy settings, of up to 256 KiB each, than a message carries. Fewer: more
+/// statements.
 const ROWS_PER_QUERY: u64 = 20;
-/// A batch ends once it has so many bytes. With one more version, of up to 1 MiB and what belongs to it, it stays below 2 MiB.
+/// The size at which a batch ends. With one more version, of up to 1 MiB and what belongs to it, it stays below 2 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
-/// A batch ends once it has so many rows, so that whoever looks sees it go on.
+/// The number of rows at which a batch ends, so that people see progress.
 const BATCH_ROWS: usize = 200;
 
-/// A row, and of a version what belongs to it.
+/// A row, and for a version also its manifest and content.
 #[derive(Debug)]
 pub struct RowWithContent {
-    /// Its bytes.
+    /// The row as bytes.
     pub bytes: Vec<u8>,
     /// The newest manifest of a version.
     pub manifest: String,
@@ -33,7 +33,7 @@ pub struct RowWithContent {
     pub content: Bytes,
 }
 
-/// The rows of a namespace in one snapshot. It is held, with its connection to the database, until this is dropped.
+/// The rows of a namespace in one snapshot. It holds the snapshot, with its connection to the database, until it is dropped.
 #[derive(Debug)]
 pub struct RowExport {
     view: ReadTx,
@@ -42,7 +42,7 @@ pub struct RowExport {
     total_rows: u64,
     /// The last row that was read.
     after: Option<RowKey>,
-    /// Rows that were read, and whose contents were not.
+    /// Rows that were read, without their contents.
     next: VecDeque<ExportedRow>,
 }
 
@@ -60,19 +60,19 @@ impl Archive {
 }
 
 impl RowExport {
-    /// The head of the log in the snapshot.
+    /// Returns the head of the log in the snapshot.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows in the snapshot.
     #[must_use]
     pub fn total_rows(&self) -> u64 {
         self.total_rows
     }
 
-    /// Reads the next rows, in the order of an archive: as many as a message carries. None are left when it answers none.
+    /// Reads the next rows, in the order of an archive: as many as a message carries. It returns none at the end.
     ///
     /// # Errors
     /// `DATA_LOSS` for a row or a content that does not hold, `DATABASE_UNAVAILABLE`.

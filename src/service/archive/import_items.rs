@@ -27,25 +27,25 @@ use crate::signing::digest_of;
 use crate::signing::payload::Origin;
 use crate::store::{ForeignRow, read_row};
 
-/// The last time that travels: the end of the year 9999.
+/// The last time that the API can express: the end of the year 9999.
 const TIME_MAX_MICROS: i64 = 253_402_300_799_999_999;
 
-/// What an import has, and what this part changes.
-pub(super) struct Taken<'a> {
+/// The state of an import, and the change that its next part makes.
+pub(super) struct ImportState<'a> {
     pub(super) imports: &'a mut Vec<Import>,
     pub(super) log: Option<&'a LogCheck>,
     pub(super) change: &'a mut Change,
 }
 
-/// Takes items in, in their order.
-pub(super) async fn take(
+/// Imports items in their order.
+pub(super) async fn import_items(
     archive: &Archive,
     context: &Context,
     write: &mut Write<'_>,
     items: Vec<Item>,
-    taken: Taken<'_>,
+    taken: ImportState<'_>,
 ) -> Result<()> {
-    let Taken { imports, log, change } = taken;
+    let ImportState { imports, log, change } = taken;
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
@@ -65,35 +65,35 @@ pub(super) async fn take(
                 write.tx.insert_imported_events(position, &run).await?;
             }
             Item::Row(bytes) => {
-                let log = whole(log)?;
-                let row = proven(log, &bytes)?;
-                take_row(archive, write, (imports, &mut *change), row).await?;
+                let log = require_log(log)?;
+                let row = parse_proven_row(log, &bytes)?;
+                import_row(archive, write, (imports, &mut *change), row).await?;
             }
             Item::Version { row: bytes, manifest, content } => {
-                let log = whole(log)?;
-                let ForeignRow::Version(version) = proven(log, &bytes)? else {
+                let log = require_log(log)?;
+                let ForeignRow::Version(version) = parse_proven_row(log, &bytes)? else {
                     return Err(refused("a version is a row of another table"));
                 };
-                let foreign = Foreign { version: *version, bytes, manifest, content };
-                take_version(archive, context, write, (log, imports, foreign), change).await?;
+                let foreign = ForeignVersion { version: *version, bytes, manifest, content };
+                import_version(archive, context, write, (log, imports, foreign), change).await?;
             }
         }
     }
     Ok(())
 }
 
-fn whole(log: Option<&LogCheck>) -> Result<&LogCheck> {
+fn require_log(log: Option<&LogCheck>) -> Result<&LogCheck> {
     log.ok_or_else(|| refused("rows come after all events"))
 }
 
-/// A row that the log of the source says, and that this schema can keep.
-fn proven(log: &LogCheck, bytes: &[u8]) -> Result<ForeignRow> {
+/// Returns a row that the log of the source proves and that this schema can keep.
+fn parse_proven_row(log: &LogCheck, bytes: &[u8]) -> Result<ForeignRow> {
     log.proven_row(bytes).map_err(refused)?;
     read_row(bytes)
         .map_err(|error| refused(format!("a row can't be read: {}", error.internal.unwrap_or(error.message))))
 }
 
-/// Events that follow what is there, up to the head and not beyond.
+/// Verifies events that follow those that were imported, up to the head and not beyond.
 fn prove_events(import: &mut Import, events: &[Event]) -> Result<()> {
     let source = &import.source;
     let mut check = LogCheck::after(trust_of(source)?, source.namespace.clone(), import.reached);
@@ -112,18 +112,18 @@ fn prove_events(import: &mut Import, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-async fn take_row(
+async fn import_row(
     archive: &Archive,
     write: &mut Write<'_>,
     (imports, change): (&mut Vec<Import>, &mut Change),
     row: ForeignRow,
 ) -> Result<()> {
     match row {
-        ForeignRow::Policy(policy) => take_policy(archive, write, policy, change).await,
-        ForeignRow::Report { policy, number, report } => take_report(write, policy, number, report).await,
+        ForeignRow::Policy(policy) => import_policy(archive, write, policy, change).await,
+        ForeignRow::Report { policy, number, report } => import_report(write, policy, number, report).await,
         ForeignRow::Import(_, import) => {
             archive.check_source(&import.source)?;
-            let import = further(write.time(), imports, *import)?;
+            let import = nested_import(write.time(), imports, *import)?;
             write.tx.put_import(&import).await?;
             imports.push(import);
             imports.sort_by_key(|import| import.position);
@@ -133,7 +133,7 @@ async fn take_row(
     }
 }
 
-async fn take_policy(archive: &Archive, write: &mut Write<'_>, policy: Policy, change: &mut Change) -> Result<()> {
+async fn import_policy(archive: &Archive, write: &mut Write<'_>, policy: Policy, change: &mut Change) -> Result<()> {
     let name = PolicyName { namespace: write.namespace().clone(), policy: policy.name.policy.clone() };
     check_note("description", &policy.description)?;
     check_times(&[Some(policy.create_time), Some(policy.update_time)])?;
@@ -150,7 +150,7 @@ async fn take_policy(archive: &Archive, write: &mut Write<'_>, policy: Policy, c
     archive.meters.insert_policy(&mut write.tx, &policy).await
 }
 
-async fn take_report(write: &Write<'_>, policy: PolicyName, number: i64, report: Report) -> Result<()> {
+async fn import_report(write: &Write<'_>, policy: PolicyName, number: i64, report: Report) -> Result<()> {
     let name = PolicyName { namespace: write.namespace().clone(), ..policy };
     let version = write.tx.read().find_version(&name, number).await?;
     let is_of =
@@ -160,7 +160,7 @@ async fn take_report(write: &Write<'_>, policy: PolicyName, number: i64, report:
     }
     check_times(&[Some(report.time)])?;
     match write.tx.read().report(&name, number).await {
-        // By which rules it was checked is for this store to say.
+        // This store decides by its own rules whether the report is current.
         Err(error) if error.reason == Reason::ReportNotFound => {
             write.tx.put_report(&name, number, &Report { rules: String::new(), ..report }).await
         }
@@ -169,8 +169,8 @@ async fn take_report(write: &Write<'_>, policy: PolicyName, number: i64, report:
     }
 }
 
-/// A history that the source had imported itself: here it is one further away.
-fn further(now: Micros, imports: &[Import], import: Import) -> Result<Import> {
+/// Returns a history that the source had imported itself: here its position is one higher.
+fn nested_import(now: Micros, imports: &[Import], import: Import) -> Result<Import> {
     let position = import.position.checked_add(1).filter(|position| (2..=IMPORT_POSITIONS_MAX).contains(position));
     let position = position.ok_or_else(|| refused("it came through more stores than one history can"))?;
     if imports.iter().any(|known| known.position == position) {
@@ -185,21 +185,21 @@ fn further(now: Micros, imports: &[Import], import: Import) -> Result<Import> {
 }
 
 /// A version of another store, with what came beside its row.
-struct Foreign {
+struct ForeignVersion {
     version: Version,
     bytes: Bytes,
     manifest: String,
     content: Option<Bytes>,
 }
 
-async fn take_version(
+async fn import_version(
     archive: &Archive,
     context: &Context,
     write: &mut Write<'_>,
-    (log, imports, foreign): (&LogCheck, &[Import], Foreign),
+    (log, imports, foreign): (&LogCheck, &[Import], ForeignVersion),
     change: &mut Change,
 ) -> Result<()> {
-    let Foreign { version, bytes, manifest, content } = foreign;
+    let ForeignVersion { version, bytes, manifest, content } = foreign;
     let row = log.proven_row(&bytes).map_err(refused)?;
     let signed = log.proven_manifest(&row, &manifest);
     let signed = signed.map_err(|problem| refused(format!("{}: {problem}", version.name())))?;
@@ -210,9 +210,9 @@ async fn take_version(
         return Err(refused(format!("{}: its manifest names another origin", version.name())));
     }
     let source = imports.first().map(|import| import.source.store.as_str()).unwrap_or_default();
-    let mut version = landed(write, source, version);
+    let mut version = localize(write, source, version);
     check_version(archive, write, &version).await?;
-    take_content(archive, write, &version, content).await?;
+    import_content(archive, write, &version, content).await?;
     if let Some(signed) = signed {
         let origin = Origin {
             store: signed.store,
@@ -220,7 +220,7 @@ async fn take_version(
             manifest: digest_of(manifest.as_bytes()),
         };
         version.origin_manifests.insert(0, manifest);
-        // What is not done is not signed either: the signature would outlive the question.
+        // With `validate_only` nothing is signed: the signature would stay valid.
         if !context.delivery.validate_only {
             version.manifest = archive.log.signer.imported_manifest(&version, origin, write.time())?;
         }
@@ -237,9 +237,10 @@ async fn take_version(
     Ok(())
 }
 
-/// The version as it is here. What was staged there is a draft: its checks have to hold here, today. Who wrote and published
-/// it stays foreign: a name of this store is only signed for whom this store authenticated.
-fn landed(write: &Write<'_>, source: &str, version: Version) -> Version {
+/// Returns the version as this store keeps it. One that was staged there is a draft here, because today's checks of this store
+/// have to pass. Its author and publisher stay foreign identities: only those whom this store authenticated are signed as its
+/// own.
+fn localize(write: &Write<'_>, source: &str, version: Version) -> Version {
     let policy = PolicyName { namespace: write.namespace().clone(), policy: version.policy.policy.clone() };
     let (state, stage_time) = match version.state {
         VersionState::Staged => (VersionState::Draft, None),
@@ -266,7 +267,7 @@ async fn check_version(archive: &Archive, write: &Write<'_>, version: &Version) 
         && (0..=i64::try_from(archive.content_max_bytes).unwrap_or(i64::MAX)).contains(&version.size_bytes)
         && [version.base_version, version.source_version, version.edits].iter().all(|number| *number >= 0);
     if !is_text || !in_bounds {
-        return Err(refused(format!("{name} is nothing that this server would keep")));
+        return Err(refused(format!("{name} has fields that this server does not accept")));
     }
     check_times(&[Some(version.create_time), version.stage_time, version.publish_time])?;
     if (version.state == VersionState::Published) != version.publish_time.is_some() {
@@ -289,8 +290,9 @@ async fn check_label(write: &Write<'_>, version: &Version, label: &Label) -> Res
     }
 }
 
-/// Keeps a content. Without its bytes only one that this namespace has already: a digest alone opens nobody's content.
-async fn take_content(archive: &Archive, write: &Write<'_>, version: &Version, content: Option<Bytes>) -> Result<()> {
+/// Writes a content. Without its bytes it must be one that this namespace has already: a digest alone must not open the content
+/// of another namespace.
+async fn import_content(archive: &Archive, write: &Write<'_>, version: &Version, content: Option<Bytes>) -> Result<()> {
     let Some(content) = content else {
         let size = write.tx.read().size_of_content(write.namespace(), &version.digest).await?;
         return match size {
@@ -314,7 +316,7 @@ fn check_times(times: &[Option<Micros>]) -> Result<()> {
 }
 
 impl Archive {
-    /// The schemas of policies that come in, before anything is locked. Those that no log proves are refused later.
+    /// Checks the schemas of policies before anything is locked. Rows that the log does not prove are refused later.
     pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[Item]) -> Result<()> {
         for item in items {
             let Item::Row(bytes) = item else { continue };

@@ -1,9 +1,9 @@
-//! ImportNamespace: another store's history comes in, part by part, each part one transaction and one event of this store.
+//! ImportNamespace: the history of another store is imported part by part, each part one transaction and one event of this store.
 //!
 //! Nothing the caller says of it is believed: events are proven by the keys of the source, rows by its events, versions by its
 //! manifests. Invariant: events of another store go to `imported_events`, and nothing that comes in is in force.
 
-use super::import_items::{Taken, take};
+use super::import_items::{ImportState, import_items};
 use super::import_source::refused;
 use super::use_cases::Archive;
 use crate::domain::event::{Change, EventKind, Head, Position};
@@ -17,7 +17,7 @@ use crate::signing::chain::LogCheck;
 use crate::signing::digest_of;
 use crate::store::ImportedCounts;
 
-/// What tells one part from another.
+/// Returns what the fingerprint of a part is made of.
 fn fingerprint(request: &ImportNamespace) -> impl serde::Serialize {
     let Source { store, namespace, jwks, seal_jwks, .. } = &request.source;
     let mut bytes = Vec::new();
@@ -42,7 +42,7 @@ fn fingerprint(request: &ImportNamespace) -> impl serde::Serialize {
 }
 
 impl Archive {
-    /// Takes the next part of a history in.
+    /// Imports the next part of a history.
     ///
     /// # Errors
     /// `IMPORT_REFUSED`, `NAMESPACE_NOT_EMPTY`, `NAMESPACE_NOT_FOUND`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
@@ -68,12 +68,12 @@ impl Archive {
             Conclusion::Commit(imported) | Conclusion::RollBack(imported) => imported,
         };
         if imported.is_finished {
-            self.sources.forget(&namespace);
+            self.source_logs.forget(&namespace);
         }
         Ok(imported)
     }
 
-    /// Takes a part in, unless it is here already: then nothing is committed.
+    /// Imports a part, unless it was imported already: then nothing is committed.
     async fn take_part(
         &self,
         context: &Context,
@@ -85,32 +85,32 @@ impl Archive {
         write.check_importing(&imports)?;
         let begins = imports.is_empty();
         match imports.first() {
-            None => imports.push(begin(context, write, &request).await?),
+            None => imports.push(begin_import(context, write, &request).await?),
             Some(import) if import.source != request.source => return Err(not_empty(&request.namespace)),
             Some(import) if import.is_finished || request.offset < import.items => {
-                return Ok(Conclusion::RollBack(state(import, None)));
+                return Ok(Conclusion::RollBack(progress(import, None)));
             }
-            // Its importer counts as the author of all that it brings.
-            Some(import) if import.importer != context.actor() => return Err(others(import)),
+            // The importer counts as the author of all that the import brings.
+            Some(import) if import.importer != context.actor() => return Err(importer_mismatch(import)),
             Some(import) if request.offset > import.items => {
                 let message = format!("{} items are here, and these come after {}", import.items, request.offset);
                 return Err(refused(message).with("items", import.items));
             }
             Some(import) if request.items.is_empty() && !request.is_last => {
-                return Ok(Conclusion::RollBack(state(import, None)));
+                return Ok(Conclusion::RollBack(progress(import, None)));
             }
             Some(_) => {}
         }
         let mut change = Change::new(EventKind::ImportNamespace, None);
         let count = i64::try_from(request.items.len()).unwrap_or(i64::MAX);
-        let taken = Taken { imports: &mut imports, log, change: &mut change };
-        take(self, context, write, request.items, taken).await?;
+        let taken = ImportState { imports: &mut imports, log, change: &mut change };
+        import_items(self, context, write, request.items, taken).await?;
         if let Some(first) = imports.first_mut() {
             (first.items, first.update_time) = (first.items.saturating_add(count), write.time());
         }
         if request.is_last {
             let Some(log) = log else { return Err(refused("the last part came before all events")) };
-            finish(write, &request.namespace, &mut imports, log).await?;
+            finish_import(write, &request.namespace, &mut imports, log).await?;
         } else if begins {
             write.tx.set_importing(true).await?;
         }
@@ -118,12 +118,12 @@ impl Archive {
             write.tx.put_import(import).await?;
         }
         let Some(first) = imports.first() else { return Err(Error::internal("an import that is not there")) };
-        change.settings = Some(settings(first));
+        change.settings = Some(event_settings(first));
         let recorded = write.record(change).await?;
-        Ok(Conclusion::Commit(state(first, recorded.cursor)))
+        Ok(Conclusion::Commit(progress(first, recorded.cursor)))
     }
 
-    /// The histories a namespace imported.
+    /// Returns the histories that a namespace imported.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
@@ -132,14 +132,14 @@ impl Archive {
     }
 }
 
-fn state(import: &Import, cursor: Option<Position>) -> Imported {
+fn progress(import: &Import, cursor: Option<Position>) -> Imported {
     Imported { items: import.items, is_finished: import.is_finished, cursor }
 }
 
-fn others(import: &Import) -> Error {
+fn importer_mismatch(import: &Import) -> Error {
     let importer = &import.importer;
     refused(format!(
-        "{importer} began this import and has to go on with it; import into another namespace to do it anew"
+        "{importer} began this import and has to go on with it; to start again, import into another namespace"
     ))
     .with("importer", importer)
 }
@@ -150,8 +150,8 @@ fn not_empty(namespace: &NamespaceId) -> Error {
     Error::new(Reason::NamespaceNotEmpty, message).about(name)
 }
 
-/// What an event of this store says of a history that comes in.
-fn settings(import: &Import) -> serde_json::Value {
+/// Returns what the event of a part says of the imported history.
+fn event_settings(import: &Import) -> serde_json::Value {
     let Source { store, namespace, jwks, seal_jwks, .. } = &import.source;
     let reached = Source { head: import.reached, ..import.source.clone() };
     serde_json::json!({
@@ -167,7 +167,7 @@ fn settings(import: &Import) -> serde_json::Value {
 }
 
 /// Begins an import into a namespace that has nothing.
-async fn begin(context: &Context, write: &mut Write<'_>, request: &ImportNamespace) -> Result<Import> {
+async fn begin_import(context: &Context, write: &mut Write<'_>, request: &ImportNamespace) -> Result<Import> {
     if write.tx.usage().policies > 0 {
         return Err(not_empty(&request.namespace));
     }
@@ -189,8 +189,13 @@ async fn begin(context: &Context, write: &mut Write<'_>, request: &ImportNamespa
     Ok(import)
 }
 
-/// Nothing is missing: every event up to the head, and every row that the log names.
-async fn finish(write: &mut Write<'_>, namespace: &NamespaceId, imports: &mut [Import], log: &LogCheck) -> Result<()> {
+/// Finishes an import. Every event up to the head and every row that the log names must be there.
+async fn finish_import(
+    write: &mut Write<'_>,
+    namespace: &NamespaceId,
+    imports: &mut [Import],
+    log: &LogCheck,
+) -> Result<()> {
     if let Some(short) = imports.iter().find(|import| import.reached != import.source.head) {
         let (position, reached) = (short.position, short.reached.cursor.revision);
         return Err(refused(format!("history {position} ends at {reached}, before its head")));

@@ -6,12 +6,12 @@ use crate::domain::{Error, Reason, Result};
 use crate::signing::KeySet;
 use crate::signing::chain::Trust;
 
-/// The refusal of what is not what the source's log says.
+/// Makes the refusal of an item that the log of the source does not prove.
 pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::new(Reason::ImportRefused, message)
 }
 
-/// Whom the events of a source are believed.
+/// Returns the keys by which the events of a source are verified.
 pub(super) fn trust_of(source: &Source) -> Result<Trust> {
     if !source.has_store_id() {
         return Err(refused("source.store is no id of a store"));
@@ -27,8 +27,8 @@ pub(super) fn trust_of(source: &Source) -> Result<Trust> {
 }
 
 impl Archive {
-    /// A source must be readable, and one that says it is this store must have no keys but ours: the id of a store is public, and
-    /// what is imported is signed with it.
+    /// Checks that a source is readable. One that names this store must have no other keys: the id of a store is public, and what
+    /// is imported is signed with it.
     ///
     /// # Errors
     /// `IMPORT_REFUSED`.

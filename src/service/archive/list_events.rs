@@ -1,4 +1,4 @@
-//! The log, read back. An event that does not verify is never served.
+//! ListEvents: the log of a namespace. An event that does not verify is never served.
 
 use super::use_cases::Archive;
 use crate::domain::Result;
@@ -11,7 +11,7 @@ use crate::service::page_reader::PageReader;
 use crate::watch::Verify as _;
 
 impl Archive {
-    /// A page of the log, each event with what it says.
+    /// Returns a page of the log, each event with its payload.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`; `INVALID_ARGUMENT` and `RESUME_POINT_GONE` for what it shall begin after.
@@ -40,7 +40,7 @@ impl Archive {
     }
 }
 
-/// Where an event stands, and roughly its size in an answer: its payload says everything, and the fields beside say it again.
+/// Returns the revision of an event and, roughly, its size in an answer: the payload, and the fields beside it that repeat it.
 pub(super) fn measure((event, _): &(Event, Payload)) -> (i64, usize) {
     (event.cursor.revision, event.payload.len() + event.statement.len())
 }

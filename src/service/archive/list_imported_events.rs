@@ -13,7 +13,7 @@ use crate::service::page_reader::PageReader;
 use crate::signing::chain::verify_event;
 
 impl Archive {
-    /// A page of an imported history, each event with what it says.
+    /// Returns a page of an imported history, each event with its payload.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` when there is none at this position, `DATA_LOSS`.
@@ -38,7 +38,7 @@ impl Archive {
                 Err(Error::data_loss(format!("{namespace} imported event {}: {problem}", event.cursor.revision)))
             }
         };
-        // An imported history has no index but that of its order.
+        // The only index of an imported history is its order.
         let mut reader = PageReader::searching(page, !filter.wanted.is_empty(), EVENTS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = tx.imported_events(namespace, &import, &asked, filter).await?.into_iter();

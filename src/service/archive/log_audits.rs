@@ -1,4 +1,4 @@
-//! The checks of logs that run, and what they found last.
+//! Checks of logs: how many may run, and what they found last.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,20 +9,20 @@ use tokio::sync::Semaphore;
 use crate::domain::audit::Findings;
 use crate::domain::name::NamespaceId;
 
-/// Logs checked at once. Each holds a reader of the database and a core.
+/// Logs checked at once. Each needs a reader of the database and a core.
 const AUDITS_AT_ONCE_MAX: usize = 1;
 
-/// The places in which logs are checked, and what was found last.
+/// The slots in which logs are checked, and what was found last.
 #[derive(Debug)]
-pub(super) struct Audits {
+pub(super) struct LogAudits {
     pub(super) turns: Semaphore,
     pub(super) checked: AtomicU64,
-    /// Whether a namespace is frozen in which anything is found.
+    /// Whether a finding freezes its namespace.
     pub(super) freezes: AtomicBool,
     pub(super) found: Mutex<BTreeMap<NamespaceId, Findings>>,
 }
 
-impl Default for Audits {
+impl Default for LogAudits {
     fn default() -> Self {
         Self {
             turns: Semaphore::new(AUDITS_AT_ONCE_MAX),
@@ -33,20 +33,20 @@ impl Default for Audits {
     }
 }
 
-impl Audits {
-    /// Forgets what was found before a namespace was thawed: all of it was accepted.
-    pub(super) fn settled(&self, namespace: &NamespaceId) {
+impl LogAudits {
+    /// Forgets the findings of a namespace that was thawed: all of them were accepted.
+    pub(super) fn clear(&self, namespace: &NamespaceId) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
     }
 
-    /// Keeps what was found, and tells the log of the server of what is new.
+    /// Keeps the findings of a namespace, and logs those that are new.
     pub(super) fn keep(&self, namespace: &NamespaceId, findings: &Findings) {
         self.checked.fetch_add(1, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let before = if findings.count == 0 {
             found.remove(namespace)
         } else {
-            // As many as are told: the others are found again.
+            // Only those that are logged: the others are found again by the next check.
             let told = Findings { kept: findings.named().cloned().collect(), count: findings.count };
             found.insert(namespace.clone(), told)
         };

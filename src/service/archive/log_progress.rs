@@ -1,4 +1,4 @@
-//! How far the check of a log is, for who waits for it.
+//! The progress of a check of a log, for whoever waits for it.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
@@ -13,7 +13,7 @@ pub struct LogProgress {
 }
 
 impl LogProgress {
-    /// Returns how far the check is.
+    /// Returns the progress.
     #[must_use]
     pub fn read(&self) -> LogCheckProgress {
         let phase = match self.phase.load(Ordering::Acquire) {
@@ -25,18 +25,18 @@ impl LogProgress {
         LogCheckProgress { phase, events: self.events.load(Ordering::Relaxed), total_events }
     }
 
-    /// The check begins with so many events.
+    /// Notes that the check begins, and how many events it will verify.
     pub(super) fn begins(&self, total_events: i64) {
         self.total_events.store(total_events, Ordering::Relaxed);
         self.phase.store(1, Ordering::Release);
     }
 
-    /// So many events are checked.
+    /// Notes how many events are verified.
     pub(super) fn checked(&self, events: i64) {
         self.events.store(events, Ordering::Relaxed);
     }
 
-    /// All events are checked, and rows are compared now.
+    /// Notes that all events are verified and rows are compared now.
     pub(super) fn compares_rows(&self) {
         self.phase.store(2, Ordering::Release);
     }

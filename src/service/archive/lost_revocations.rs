@@ -1,7 +1,7 @@
-//! Revocations whose row is gone before its time.
+//! Revocations whose row was deleted before its time.
 //!
-//! Rows are forgotten when what they ended is over by itself, without an event. So a missing row is a finding only when it was too
-//! early; and what it ended stays ended, since the sealed event says it.
+//! Rows are deleted without an event when the credential has expired by itself. So a missing row is a finding only when it was
+//! deleted too early; and its credential stays revoked, because the signed event says so.
 
 use super::use_cases::Archive;
 use crate::domain::Result;
@@ -13,12 +13,12 @@ use crate::store::ReadTx;
 
 /// The table of revocations.
 const TABLE: &str = "revoked_tokens";
-/// A row that is gone this long before its time was taken away by somebody else: an hour. Replicas forget rows by their own clocks.
+/// A row that is gone this long before its time was deleted by somebody: one hour. Replicas delete rows by their own clocks.
 const CLOCKS_DIFFER_MICROS: i64 = 3_600 * 1_000_000;
 
 impl Archive {
-    /// Takes the revocations out of the rows that the log names and that are not there. Those that still end something are findings,
-    /// and are told to whoever keeps revocations in memory.
+    /// Takes the revocations out of the rows that the log names and that are not there. Those that still end a credential are
+    /// findings, and stay in force.
     pub(super) async fn find_lost_revocations(
         &self,
         tx: &ReadTx,
@@ -40,12 +40,12 @@ impl Archive {
                 lost.push(said.clone());
             }
         }
-        self.revoking.note_lost(lost);
+        self.revocations.note_lost(lost);
         Ok(())
     }
 }
 
-/// Whether something is still ended by it, whatever clock its row was forgotten by.
+/// Returns whether a revocation still ends a credential, whatever clock its row was deleted by.
 fn is_early(revocation: &Revocation, now: Micros) -> bool {
     revocation.forget_time().0 > now.0.saturating_add(CLOCKS_DIFFER_MICROS)
 }

@@ -18,7 +18,7 @@ mod thaw_namespace;
 mod use_cases;
 mod verify_log;
 
-pub use bump_epoch::{Bump, Bumped, bump_epoch};
+pub use bump_epoch::{EpochBump, EpochBumpOutcome, bump_epoch};
 pub use export_rows::{RowExport, RowWithContent};
 pub use log_progress::LogProgress;
 pub use use_cases::Archive;

@@ -18,11 +18,11 @@ use crate::store::ReadTx;
 const PAGE_EVENTS: u32 = 64;
 
 impl Archive {
-    /// The whole log of a source whose events are all here; none before that.
+    /// Returns the whole log of a source, once all its events are here; none before that.
     pub(super) async fn source_log(&self, namespace: &NamespaceId, source: &Source) -> Result<Option<Arc<LogCheck>>> {
-        let turn = self.sources.turn.acquire().await;
+        let turn = self.source_logs.turn.acquire().await;
         let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
-        if let Some(log) = self.sources.find(namespace, source) {
+        if let Some(log) = self.source_logs.find(namespace, source) {
             return Ok(Some(log));
         }
         let tx = self.log.store.read().await?;
@@ -35,7 +35,7 @@ impl Archive {
             return Err(refused(format!("the log of the source does not hold: {first}")));
         }
         let log = Arc::new(check);
-        self.sources.keep(namespace, source, &log);
+        self.source_logs.keep(namespace, source, &log);
         Ok(Some(log))
     }
 }

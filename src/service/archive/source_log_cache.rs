@@ -1,4 +1,4 @@
-//! The logs of sources whose rows come in, kept while they do.
+//! A cache of the logs of sources, for as long as their rows are imported.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,23 +8,23 @@ use crate::domain::import::Source;
 use crate::domain::name::NamespaceId;
 use crate::signing::chain::LogCheck;
 
-/// Logs kept. Each is as large as what it names.
-const LOGS_KEPT_MAX: usize = 2;
+/// Logs in the cache. The size of each grows with the rows that it names.
+const CACHED_LOGS_MAX: usize = 2;
 
-/// The logs of sources whose rows come in.
+/// The logs of sources whose rows are being imported.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(super) struct SourceLogCache {
     pub(super) turn: Semaphore,
     kept: Mutex<Vec<(NamespaceId, Source, Arc<LogCheck>)>>,
 }
 
-impl Default for Sources {
+impl Default for SourceLogCache {
     fn default() -> Self {
         Self { turn: Semaphore::new(1), kept: Mutex::default() }
     }
 }
 
-impl Sources {
+impl SourceLogCache {
     pub(super) fn find(&self, namespace: &NamespaceId, source: &Source) -> Option<Arc<LogCheck>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = kept.iter().filter(|(of, from, _)| of == namespace && from == source);
@@ -34,13 +34,13 @@ impl Sources {
     pub(super) fn keep(&self, namespace: &NamespaceId, source: &Source, log: &Arc<LogCheck>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(of, _, _)| of != namespace);
-        if kept.len() >= LOGS_KEPT_MAX {
+        if kept.len() >= CACHED_LOGS_MAX {
             kept.remove(0);
         }
         kept.push((namespace.clone(), source.clone(), Arc::clone(log)));
     }
 
-    /// Nothing more comes.
+    /// Removes the log of an import that is finished.
     pub(super) fn forget(&self, namespace: &NamespaceId) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _, _)| of != namespace);
     }

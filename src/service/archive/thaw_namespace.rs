@@ -1,4 +1,4 @@
-//! ThawNamespace: an admin has looked at what did not hold, and lets a frozen namespace go on.
+//! ThawNamespace: an admin accepts what did not hold, and a frozen namespace takes writes again.
 
 use super::log_progress::LogProgress;
 use super::use_cases::Archive;
@@ -14,11 +14,11 @@ use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::signing::chain::accepted_settings;
 
-/// Findings that a refusal names, so that it fits the trailers of a call.
+/// Findings that a refusal names, so that it fits into the trailers of a call.
 const NAMED_MAX: usize = 10;
 
 impl Archive {
-    /// Thaws a namespace, when a fresh check finds nothing that the caller does not accept. Answers the revision of its event.
+    /// Thaws a namespace, if a new check finds nothing that the caller does not accept. Returns the position of its event.
     ///
     /// # Errors
     /// `FINDINGS_REMAIN`, `CONCURRENT_CHANGE`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT`, `DATA_LOSS` when the pointers do not make
@@ -53,21 +53,21 @@ impl Archive {
         // Not for a replayed answer: the namespace may have been frozen again since.
         if let Some(at) = thawed_at {
             self.log.store.thaw(namespace, at.cursor);
-            self.audits.settled(namespace);
+            self.audits.clear(namespace);
             self.log.hub.wake();
         }
         Ok(answer)
     }
 
-    /// Looks whether another replica thawed what is frozen here, so that a replica of which nobody asks anything goes on too.
+    /// Polls whether another replica thawed a namespace that is frozen here, so that a replica without calls goes on too.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`; the next look begins anew.
+    /// `DATABASE_UNAVAILABLE`; the next poll begins again.
     pub async fn follow_thaws(&self) -> Result<()> {
         for namespace in self.log.store.all_frozen() {
             match self.log.hub.check_thawed(&namespace).await {
-                Ok(()) => self.audits.settled(&namespace),
-                // It stays as it is, for its own reason.
+                Ok(()) => self.audits.clear(&namespace),
+                // It stays frozen, for its own reason.
                 Err(error) if error.reason == Reason::DataLoss => {}
                 Err(error) => return Err(error),
             }
@@ -75,14 +75,14 @@ impl Archive {
         Ok(())
     }
 
-    /// The namespaces that are frozen, as this replica knows.
+    /// Returns the namespaces that are frozen, as far as this replica knows.
     #[must_use]
     pub fn frozen_namespaces(&self) -> Vec<NamespaceId> {
         self.log.store.all_frozen()
     }
 }
 
-/// While an import is not finished nothing is accepted: its end counts what is there, and does not prove each row again.
+/// Refuses to accept findings while an import is not finished: its end counts rows, and does not prove each of them again.
 async fn check_import(write: &Write<'_>, namespace: &NamespaceId, verdict: &LogVerdict) -> Result<()> {
     let imports = write.tx.read().imports(namespace).await?;
     let count = verdict.findings.count;
@@ -97,7 +97,7 @@ async fn check_import(write: &Write<'_>, namespace: &NamespaceId, verdict: &LogV
     Err(Error::new(Reason::FindingsRemain, message).with("findings", count).about(namespace.name()))
 }
 
-/// Everything that is found was accepted, and nothing else.
+/// Checks that the caller accepts every finding, and nothing else.
 fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
     let ThawNamespace { namespace, accepted, positions, accepted_digest, .. } = request;
     let found = &verdict.findings;
@@ -133,7 +133,7 @@ fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
     Err(Error { violations: violations.collect(), ..refusal })
 }
 
-/// What is found is all that the digest is of.
+/// Checks that the digest that the caller accepts is the digest of the findings.
 fn check_digest(namespace: &NamespaceId, accepted: &Digest, verdict: &LogVerdict) -> Result<()> {
     let count = verdict.findings.count;
     if verdict.findings_digest.as_ref() == Some(accepted) {

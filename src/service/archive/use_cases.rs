@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use super::log_audits::Audits;
-use super::source_log_cache::Sources;
-use crate::service::access::Revoking;
+use super::log_audits::LogAudits;
+use super::source_log_cache::SourceLogCache;
+use crate::service::access::RevocationSignal;
 use crate::service::checking::CheckRunner;
 use crate::service::log::{LogReader, LogWriter};
-use crate::service::meters::Meters;
+use crate::service::meters::QuotaMeters;
 
-/// The log as a whole: read back, verified, exported, imported.
+/// The log as a whole: read, verified, exported, imported.
 #[derive(Debug)]
 pub struct Archive {
     pub(super) log: Arc<LogReader>,
     pub(super) writer: Arc<LogWriter>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: Arc<QuotaMeters>,
     pub(super) checks: Arc<CheckRunner>,
-    pub(super) revoking: Arc<Revoking>,
-    pub(super) audits: Audits,
-    pub(super) sources: Sources,
+    pub(super) revocations: Arc<RevocationSignal>,
+    pub(super) audits: LogAudits,
+    pub(super) source_logs: SourceLogCache,
     pub(super) content_max_bytes: usize,
 }
 
@@ -26,9 +26,9 @@ impl Archive {
     pub(in crate::service) fn new(
         log: &Arc<LogReader>,
         writer: &Arc<LogWriter>,
-        meters: &Arc<Meters>,
+        meters: &Arc<QuotaMeters>,
         checks: &Arc<CheckRunner>,
-        revoking: Arc<Revoking>,
+        revocations: Arc<RevocationSignal>,
         content_max_bytes: usize,
     ) -> Self {
         Self {
@@ -36,9 +36,9 @@ impl Archive {
             writer: Arc::clone(writer),
             meters: Arc::clone(meters),
             checks: Arc::clone(checks),
-            revoking,
-            audits: Audits::default(),
-            sources: Sources::default(),
+            revocations,
+            audits: LogAudits::default(),
+            source_logs: SourceLogCache::default(),
             content_max_bytes,
         }
     }

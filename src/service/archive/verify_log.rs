@@ -1,6 +1,6 @@
 //! VerifyLog: the log of a namespace from one end to the other, and every row compared with what the log says of it.
 //!
-//! One view of the database, read page by page: what is kept of it is digests. Nothing stops at the first finding.
+//! One view of the database, read page by page; only digests of it are kept. A finding does not end the check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -12,21 +12,21 @@ use crate::domain::audit::{Findings, LogVerdict};
 use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
-use crate::service::log::other_event;
+use crate::service::log::position_gone;
 use crate::signing::chain::{LogCheck, Trust, findings_digest};
 use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx};
 use crate::watch::Verify as _;
 
-/// Events checked before others get their turn.
+/// Events checked before other tasks get their turn.
 const PAGE_EVENTS: u32 = 64;
 
 impl Archive {
-    /// Checks a log after an event, and from its beginning also that the rows of the namespace say what it says. `progress` is
-    /// told how far it is.
+    /// Verifies a log after a position and, from its beginning, also that the rows of the namespace say what it says. `progress`
+    /// is updated meanwhile.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a place that is not in the log, `RESUME_POINT_GONE` when another event stands
+    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a position that is not in the log, `RESUME_POINT_GONE` when another event stands
     /// there. What does not hold is no error.
     pub async fn verify_log(
         &self,
@@ -36,13 +36,13 @@ impl Archive {
     ) -> Result<LogVerdict> {
         let (verdict, end) = self.check_log(namespace, after, progress).await?;
         if after.cursor.revision == 0 {
-            self.found(namespace, end.cursor, &verdict.findings);
+            self.keep_findings(namespace, end.cursor, &verdict.findings);
         }
         Ok(verdict)
     }
 
-    /// Keeps what was found in a namespace, and freezes it when the server checks by itself.
-    fn found(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
+    /// Keeps the findings of a namespace, and freezes it when the server checks by itself.
+    fn keep_findings(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
         self.audits.keep(namespace, findings);
         let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.log.store.doubt().is_none();
         if let Some(first) = findings.kept.first().filter(|_| freezes) {
@@ -50,12 +50,12 @@ impl Archive {
         }
     }
 
-    /// Has what a check finds freeze its namespace: for a server that checks its logs by itself.
+    /// Has findings freeze their namespace: for a server that checks its logs by itself.
     pub fn freeze_by_audits(&self) {
         self.audits.freezes.store(true, Ordering::Relaxed);
     }
 
-    /// What does not hold in a log and, from its beginning, in the rows; and the last event that was seen.
+    /// Finds what does not hold in a log and, from its beginning, in the rows. Returns it with the last event that was verified.
     ///
     /// # Errors
     /// As `verify_log`.
@@ -79,7 +79,7 @@ impl Archive {
             let (first, until) = (from.saturating_add(1), last.cursor.revision);
             let index = tx.event_index(namespace, first, until).await?;
             let pointers = tx.pointer_rows(namespace, first, until, None).await?;
-            read_page(&mut check, &page, &index, pointers);
+            check_page(&mut check, &page, &index, pointers);
             progress.checked(check.events);
             from = until;
         }
@@ -132,21 +132,21 @@ impl Archive {
             Err(error) if error.reason == Reason::DataLoss => {
                 let mut findings = Findings::default();
                 findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
-                self.found(namespace, self.log.store.seen_cursor(namespace), &findings);
+                self.keep_findings(namespace, self.log.store.seen_cursor(namespace), &findings);
                 Ok(())
             }
             done => done.map(drop),
         }
     }
 
-    /// How many logs were checked, and what does not hold in all of them as of the last time.
+    /// Returns how many logs were checked, and how many findings their last checks made.
     #[must_use]
     pub fn audit_counts(&self) -> (u64, u64) {
         let found = self.audits.found.lock().unwrap_or_else(PoisonError::into_inner);
         (self.audits.checked.load(Ordering::Relaxed), found.values().map(|findings| findings.count).sum())
     }
 
-    /// A check that begins after a place, which is proven first.
+    /// Makes a check that begins after a position, which is proven first.
     async fn log_check(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head, after: Position) -> Result<LogCheck> {
         let (trust, after_revision) = (Trust::clone(&self.log.signer.trust()), after.cursor.revision);
         if after_revision == 0 {
@@ -163,14 +163,14 @@ impl Archive {
             return Err(Error::invalid("after", format!("revision {after_revision} has epoch {epoch}")));
         }
         if !after.may_be(Fingerprint::of(&event.hash)) {
-            return Err(other_event(after.cursor, head.cursor));
+            return Err(position_gone(after.cursor, head.cursor));
         }
         Ok(LogCheck::after(trust, namespace.clone(), Head { cursor: event.cursor, hash: event.hash }))
     }
 }
 
-/// Takes events in, with what stands beside them.
-fn read_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointers: Vec<PointerRow>) {
+/// Verifies events, with the index and the pointer history beside them.
+fn check_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointers: Vec<PointerRow>) {
     let mut stored = pointers.into_iter().peekable();
     for (event, index) in page.iter().zip(index) {
         let revision = event.cursor.revision;
@@ -193,7 +193,7 @@ fn read_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointer
     }
 }
 
-/// The pointer history an event makes.
+/// Returns the rows of pointer history that an event makes.
 fn moved(payload: &Payload) -> Vec<PointerRow> {
     let mut rows: Vec<PointerRow> = payload
         .changes

@@ -1,4 +1,4 @@
-//! What the checks of a version are run on, and whether it is still what was checked.
+//! The input of the checks of a version, and whether it is still current under the lock.
 
 use crate::checks;
 use crate::checks::{SchemaCheck, Started};
@@ -12,28 +12,28 @@ use crate::store::{ReadTx, WriteTx};
 
 /// What is checked of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
-    /// It is about to be published: everything.
-    First,
-    /// It was published long ago, and took its label then: only what it says.
-    Again,
+pub enum CheckKind {
+    /// Everything: the version is about to be published.
+    BeforePublish,
+    /// Only its content: it was published before, and took its label then.
+    AfterPublish,
 }
 
-/// What a check was run on. It is compared with what is found under the lock.
+/// What the checks of a version depend on. It is compared with what is found under the lock.
 #[derive(Debug)]
-pub struct Subject {
+pub struct CheckInput {
     pub policy: Policy,
     pub bundle: Bundle,
     pub published_labels: Vec<Label>,
 }
 
-impl Subject {
-    /// Runs what is bounded by us; what is left is asked of the schema.
-    pub fn start(&self, occasion: Occasion) -> (Started, Option<SchemaCheck>) {
+impl CheckInput {
+    /// Runs the checks that are bounded by their code. Returns them with the task that is left for the JSON Schema.
+    pub fn start(&self, kind: CheckKind) -> (Started, Option<SchemaCheck>) {
         let version = &self.bundle.version;
-        let (label, content_type) = match occasion {
-            Occasion::First => (version.label.as_ref(), Some(version.content_type.as_str())),
-            Occasion::Again => (None, None),
+        let (label, content_type) = match kind {
+            CheckKind::BeforePublish => (version.label.as_ref(), Some(version.content_type.as_str())),
+            CheckKind::AfterPublish => (None, None),
         };
         let input = checks::Input {
             kind: self.policy.kind,
@@ -65,18 +65,18 @@ impl Subject {
     }
 }
 
-/// The refusal of a version that is not any more what was checked.
+/// Makes the refusal of a version that changed while it was checked.
 pub fn changed_meanwhile(version: &Version) -> Error {
     let message = format!("{} or its policy changed while it was checked; try again", version.name());
     Error::new(Reason::ConcurrentChange, message).about(version.name())
 }
 
-/// Whether a report says what the checks of today would.
+/// Returns whether a report was made of these bytes by today's rules.
 pub fn is_of_today(report: &Report, policy: &Policy, version: &Version) -> bool {
     report.is_of(&version.digest, &checks::rules(policy.kind, &policy.settings))
 }
 
-/// Puts the report of failed checks into a write, unless the version is another one by now. Returns whether it did.
+/// Writes the report of failed checks, unless the version changed. Returns whether it did.
 pub async fn put_failed_report(tx: &WriteTx, version: &Version, report: &Report) -> Result<bool> {
     let now = tx.read().version(&version.policy, version.number).await?;
     let is_the_same = now.edits == version.edits;

@@ -1,9 +1,8 @@
-//! Runs the checks of a version, before anything is locked and apart from the threads that serve; what a schema says is asked of a
-//! worker process.
+//! The checks of a version run before anything is locked, on blocking threads; a worker process evaluates the JSON Schema.
 
-use super::check_input::{Occasion, Subject, is_of_today};
-use super::slots::{CheckSlot, CheckSlots, off_thread};
-use super::workers::{CheckWorkers, Question};
+use super::check_input::{CheckInput, CheckKind, is_of_today};
+use super::slots::{CheckSlot, CheckSlots, run_blocking};
+use super::workers::{CheckWorkers, WorkerRequest};
 use crate::checks::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
 use crate::domain::name::NamespaceId;
 use crate::domain::report::Report;
@@ -18,37 +17,42 @@ pub struct CheckRunner {
 }
 
 impl CheckRunner {
-    /// Today's checks. A schema that needs more than a check may have is a failed check.
+    /// Runs today's checks. A schema that needs more than a check may use is a failed check.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
-    pub async fn check(&self, subject: Subject, occasion: Occasion, now: Micros) -> Result<(Subject, Report)> {
-        let slot = self.slots.take(&subject.policy.name.namespace).await?;
+    pub async fn check(&self, input: CheckInput, kind: CheckKind, now: Micros) -> Result<(CheckInput, Report)> {
+        let slot = self.slots.take(&input.policy.name.namespace).await?;
         let work = move || {
-            let (started, asked) = subject.start(occasion);
-            // Written here: a content of a MiB, its objects and their end would keep a thread that serves for too long.
-            (asked.map(|check| Question::new(&check)), subject, started)
+            let (started, asked) = input.start(kind);
+            // Encoded here: a content of 1 MiB would occupy a serving thread for too long.
+            (asked.map(|check| WorkerRequest::new(&check)), input, started)
         };
-        let (slot, (question, subject, started)) = off_thread(slot, work).await?;
+        let (slot, (question, input, started)) = run_blocking(slot, work).await?;
         let outcome = match question {
-            Some(question) => Some(self.ask_schema(&question?, &subject.bundle.version.name(), &slot).await?),
+            Some(question) => Some(self.ask_schema(&question?, &input.bundle.version.name(), &slot).await?),
             None => None,
         };
-        Ok((subject, started.report(outcome, now)))
+        Ok((input, started.report(outcome, now)))
     }
 
-    /// Today's checks of what a published version says. A report of the same bytes by the same rules is taken as it is.
+    /// Runs today's checks of the content of a published version. A report of the same bytes by the same rules is taken as it is.
     ///
     /// # Errors
     /// As `check`.
-    pub async fn check_again(&self, subject: Subject, kept: Option<Report>, now: Micros) -> Result<(Subject, Report)> {
-        match kept.filter(|report| is_of_today(report, &subject.policy, &subject.bundle.version)) {
-            Some(report) => Ok((subject, report)),
-            None => self.check(subject, Occasion::Again, now).await,
+    pub async fn check_again(
+        &self,
+        input: CheckInput,
+        kept: Option<Report>,
+        now: Micros,
+    ) -> Result<(CheckInput, Report)> {
+        match kept.filter(|report| is_of_today(report, &input.policy, &input.bundle.version)) {
+            Some(report) => Ok((input, report)),
+            None => self.check(input, CheckKind::AfterPublish, now).await,
         }
     }
 
-    /// A JSON Schema must be one before it is kept; empty is none.
+    /// Checks that a text is a JSON Schema; an empty one is none.
     ///
     /// # Errors
     /// `INVALID_SCHEMA`, also when it needs more than a check may have; `LIMIT_EXCEEDED` when too many checks run,
@@ -58,16 +62,16 @@ impl CheckRunner {
             return Ok(());
         }
         let slot = self.slots.take(namespace).await?;
-        let question = Question::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
+        let question = WorkerRequest::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
         let why = match self.ask_schema(&question, &namespace.name(), &slot).await? {
             SchemaOutcome::Answered(SchemaAnswer::Errors(_)) => return Ok(()),
             SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => why,
             SchemaOutcome::OverLimit(limit) => limit.message(),
         };
-        Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}")))
+        Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is not a usable JSON Schema: {why}")))
     }
 
-    async fn ask_schema(&self, question: &Question, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
+    async fn ask_schema(&self, question: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
         let outcome = self.workers.ask(question, slot).await?;
         if let SchemaOutcome::OverLimit(limit) = outcome {
             tracing::warn!(resource, limit = limit.as_str(), "a check was ended by its limit: look at the JSON Schema");

@@ -1,7 +1,7 @@
 //! The slots in which checks run, fair between namespaces: one has half of them at most.
 //!
-//! A slot is held until what runs in it has ended. What is bounded by us runs on a thread, and a caller that gives up leaves it
-//! there until its end; what is not runs in a worker, which ends with its caller (`check_workers`).
+//! A slot is held until what runs in it has ended. Checks that are bounded by their code run on a thread, also when their caller
+//! is gone; the others run in a worker, which ends with its caller (`workers.rs`).
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::service::fair_slots::{FairSlot, FairSlots};
 
-/// Versions checked at once. More: hostile schemas burn more cores. Fewer: releases wait for each other.
+/// Versions checked at once. More: hostile schemas use more cores. Fewer: releases wait for each other.
 pub const CHECKS_AT_ONCE_MAX: usize = 4;
 /// Checks of one namespace that run at once.
 pub const NAMESPACE_CHECKS_MAX: usize = 2;
-/// How long a check waits for its slot. Longer: with the check itself, callers give up before they are told why.
+/// How long a check waits for its slot. Longer: with the check itself, callers time out before they get a reason.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The slots.
+/// The slots, fair between namespaces.
 #[derive(Debug)]
 pub struct CheckSlots(FairSlots<NamespaceId>);
 
@@ -31,7 +31,7 @@ impl Default for CheckSlots {
 pub struct CheckSlot(#[expect(dead_code, reason = "it is held")] FairSlot);
 
 impl CheckSlots {
-    /// A slot for a namespace, in the order of asking.
+    /// Waits for a slot of a namespace, in the order of the calls.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when none gets free in time.
@@ -50,12 +50,12 @@ impl CheckSlots {
     }
 }
 
-/// Runs work that ends by itself on a thread apart from those that serve. The slot comes back with what it found; when the
-/// caller is gone, it is free once the work has ended.
+/// Runs work that ends by itself on a blocking thread, and returns the slot with the result. When the caller is gone, the slot is
+/// free once the work has ended.
 ///
 /// # Errors
 /// `INTERNAL` when it panics.
-pub async fn off_thread<T: Send + 'static>(
+pub async fn run_blocking<T: Send + 'static>(
     slot: CheckSlot,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<(CheckSlot, T)> {
@@ -76,7 +76,7 @@ mod tests {
         NamespaceId::parse("namespace", id).expect("an id")
     }
 
-    /// One namespace that asks for all slots gets half: the others are theirs, and its own come back when their checks end.
+    /// A namespace that asks for all slots gets half of them: the others stay free, and its own come back when their checks end.
     #[tokio::test(start_paused = true)]
     async fn one_namespace_has_half_of_the_slots() {
         let slots = CheckSlots::default();
@@ -108,7 +108,7 @@ mod tests {
             let _ = ends.recv();
         };
         let mut calls = tokio::task::JoinSet::new();
-        calls.spawn(off_thread(slot, work));
+        calls.spawn(run_blocking(slot, work));
         starts.recv().expect("it runs");
         calls.shutdown().await;
         assert_eq!(slots.0.free(), CHECKS_AT_ONCE_MAX - 1);

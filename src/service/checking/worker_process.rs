@@ -1,4 +1,4 @@
-//! One worker process: started with an empty environment, asked one question at a time, killed when it is dropped.
+//! One worker process: started with an empty environment, sent one request at a time, killed when it is dropped.
 
 use std::io;
 use std::path::Path;
@@ -13,18 +13,18 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use crate::checks::worker_messages::{ANSWER_MAX_BYTES, Greeting, Isolation, LENGTH_BYTES, decode, length};
 use crate::checks::{CheckLimit, SchemaAnswer};
 
-/// The command that a program of ours runs as a worker by.
+/// The command by which this program runs as a worker.
 const COMMAND: &str = "check-worker";
 /// How long a worker that closed its pipes may take to end. Then it is killed.
 const END_MAX: Duration = Duration::from_secs(1);
-/// What is read of the last words of a worker.
+/// How much of the standard error of a worker is read.
 const LAST_WORDS_MAX_BYTES: u64 = 4 * 1024;
-/// How the standard library says that memory is not to be had.
+/// How the standard library reports that an allocation failed.
 const OUT_OF_MEMORY: &str = "memory allocation of ";
-/// How the standard library says that a stack was too small.
+/// How the standard library reports a stack overflow.
 const OUT_OF_STACK: &str = "has overflowed its stack";
 
-/// A worker that waits for a question, or is at one.
+/// A worker process, idle or at a request.
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
@@ -34,18 +34,18 @@ pub struct Worker {
     answered: u32,
 }
 
-/// How a worker ended that did not answer.
+/// Why a worker ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerEnd {
     /// By a limit, or by itself.
     Over(CheckLimit),
-    /// By somebody else, who sent a signal: the kernel without memory, an operator, or a supervisor that stops all processes
-    /// of the server at once.
+    /// By a signal of another process: the kernel without memory, an operator, or a supervisor that stops all processes of the
+    /// server at once.
     Killed,
 }
 
 impl Worker {
-    /// Starts one, and waits until it is ready.
+    /// Starts a worker, and waits until it is ready.
     ///
     /// # Errors
     /// When the system starts no process, or it ends before it is ready.
@@ -65,7 +65,7 @@ impl Worker {
         }
     }
 
-    /// Sends a question that is encoded already, and waits for its answer.
+    /// Sends a request that is encoded already, and waits for its answer.
     ///
     /// # Errors
     /// When the process ends or says something else: then it is of no use any more.
@@ -76,28 +76,28 @@ impl Worker {
         Ok(answer)
     }
 
-    /// Questions it answered so far.
+    /// Returns how many requests it answered so far.
     pub fn answered(&self) -> u32 {
         self.answered
     }
 
-    /// Whether it has not ended.
+    /// Returns whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Why it did not answer.
-    pub async fn end(mut self, error: &io::Error) -> Ended {
+    /// Waits for the end of the process, and returns why it did not answer.
+    pub async fn end(mut self, error: &io::Error) -> WorkerEnd {
         let Ok(Ok(status)) = tokio::time::timeout(END_MAX, self.child.wait()).await else {
-            tracing::warn!(%error, "a check worker said what it may not say, and is killed");
-            return Ended::Over(CheckLimit::Died);
+            tracing::warn!(%error, "a check worker sent an invalid answer and is killed");
+            return WorkerEnd::Over(CheckLimit::Died);
         };
         let signal =
             std::os::unix::process::ExitStatusExt::signal(&status).and_then(|number| Signal::try_from(number).ok());
         let last_words = self.last_words().await;
         let limit = match signal {
             Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => {
-                return Ended::Killed;
+                return WorkerEnd::Killed;
             }
             Some(Signal::SIGXCPU) => CheckLimit::Cpu,
             Some(Signal::SIGABRT) if last_words.contains(OUT_OF_MEMORY) => CheckLimit::Memory,
@@ -107,7 +107,7 @@ impl Worker {
         if limit == CheckLimit::Died {
             tracing::warn!(%status, ?last_words, "a check worker ended by itself");
         }
-        Ended::Over(limit)
+        WorkerEnd::Over(limit)
     }
 
     async fn receive<T: DeserializeOwned>(&mut self) -> io::Result<T> {
@@ -118,7 +118,7 @@ impl Worker {
         decode(&bytes)
     }
 
-    /// What it wrote before it ended. Of one that runs on: nothing, after a while.
+    /// Returns what the process wrote to standard error before it ended; nothing, after a while, if it still runs.
     async fn last_words(&mut self) -> String {
         let mut bytes = Vec::new();
         let mut stderr = (&mut self.last_words).take(LAST_WORDS_MAX_BYTES);

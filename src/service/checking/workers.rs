@@ -1,8 +1,7 @@
-//! Asks worker processes what can't be bounded inside of ours: what a stranger's schema says.
+//! Worker processes, for checks whose cost only a limit of the kernel can bound: those of a JSON Schema that a stranger wrote.
 //!
-//! A worker that outgrows its limits, hangs or dies is an outcome of that check and of nothing else. A check whose caller is
-//! gone ends at once, with its process. Callers hold a slot (`check_slots`), so there are never more workers than slots,
-//! besides those that are ending.
+//! A worker that exceeds its limits, hangs or dies fails that check and nothing else. A check whose caller is gone ends at once,
+//! with its process. Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,41 +9,41 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
-use super::worker_process::{Ended, Worker};
+use super::worker_process::{Worker, WorkerEnd};
 use crate::checks::worker_messages::{Isolation, QUESTION_MAX_BYTES, encode};
 use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
 use crate::domain::{Error, Reason, Result};
 
 /// Checks of one worker. More: what a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds each.
 const CHECKS_PER_WORKER_MAX: u32 = 200;
-/// How long a worker may take to start, milliseconds as a rule. Longer: with the wait for a slot and a second try, callers give up
-/// before they are told why.
+/// How long a worker may take to start, milliseconds as a rule. Longer: with the wait for a slot and a second try, callers time
+/// out before they get a reason.
 const START_MAX: Duration = Duration::from_secs(3);
 /// How long a check may take by the clock.
 const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
 
-/// What is asked of a worker, as it is sent.
+/// A request to a worker, encoded.
 #[derive(Debug)]
-pub struct Question(Vec<u8>);
+pub struct WorkerRequest(Vec<u8>);
 
-impl Question {
+impl WorkerRequest {
     /// # Errors
     /// `INTERNAL` when it is larger than any that can be asked.
     pub fn new(check: &SchemaCheck) -> Result<Self> {
         encode(check, QUESTION_MAX_BYTES)
             .map(Self)
-            .map_err(|error| Error::internal(format!("failed to write a question to a check worker: {error}")))
+            .map_err(|error| Error::internal(format!("failed to encode a request to a check worker: {error}")))
     }
 }
 
-/// The workers, and what became of them.
+/// The idle workers, and how checks ended.
 #[derive(Debug)]
 pub struct CheckWorkers {
     program: PathBuf,
     idle: Mutex<Vec<Worker>>,
     /// Why the last start failed, if it did.
     failure: Mutex<Option<String>>,
-    /// What the last worker that started said of itself.
+    /// The isolation that the last worker reported.
     isolation: Mutex<Option<Isolation>>,
     over_limit: [AtomicU64; CheckLimit::ALL.len()],
     abandoned: AtomicU64,
@@ -63,7 +62,8 @@ impl Default for CheckWorkers {
     }
 }
 
-/// The program that runs, also when its file was replaced by another version meanwhile: that may not know our questions.
+/// Returns the path of the running program, also when its file was replaced by another version meanwhile, which may not know
+/// these requests.
 fn own_program() -> PathBuf {
     if cfg!(target_os = "linux") {
         return PathBuf::from("/proc/self/exe");
@@ -72,21 +72,21 @@ fn own_program() -> PathBuf {
 }
 
 impl CheckWorkers {
-    /// Starts a worker that the first check finds ready. When that fails, the log says why, and so does every check.
+    /// Starts a worker, so that the first check finds it ready. When that fails, the log says why, and so does every check.
     pub async fn warm(&self) {
         if let Ok(worker) = self.start().await {
             self.keep(worker);
         }
     }
 
-    /// Has a worker answer, within its limits. The process ends when this is dropped.
+    /// Sends a request to a worker, and waits for its answer within the limits. The process ends when this is dropped.
     ///
     /// # Errors
     /// `CHECKS_UNAVAILABLE` when no worker can be started.
-    pub async fn ask(&self, question: &Question, _slot: &CheckSlot) -> Result<SchemaOutcome> {
-        let mut waiting = Waiting { abandoned: Some(&self.abandoned) };
+    pub async fn ask(&self, question: &WorkerRequest, _slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let mut guard = AbandonGuard { abandoned: Some(&self.abandoned) };
         let outcome = self.answer(question).await;
-        waiting.abandoned = None;
+        guard.abandoned = None;
         if let Ok(SchemaOutcome::OverLimit(limit)) = outcome {
             let counts = CheckLimit::ALL.iter().zip(&self.over_limit);
             counts.filter(|(each, _)| **each == limit).for_each(|(_, count)| _ = count.fetch_add(1, Ordering::Relaxed));
@@ -94,7 +94,7 @@ impl CheckWorkers {
         outcome
     }
 
-    async fn answer(&self, question: &Question) -> Result<SchemaOutcome> {
+    async fn answer(&self, question: &WorkerRequest) -> Result<SchemaOutcome> {
         let worker = self.take().await?;
         let is_new = worker.answered() == 0;
         let ended = match self.answer_by(worker, question).await {
@@ -102,36 +102,40 @@ impl CheckWorkers {
             Err(ended) => ended,
         };
         match ended {
-            // What the checks before left in a worker's memory must not decide about this one.
-            Ended::Over(CheckLimit::Memory) if !is_new => {}
-            Ended::Over(limit) => return Ok(SchemaOutcome::OverLimit(limit)),
-            // At a stop of the server each process may get a signal.
-            Ended::Killed => {}
+            // Memory that earlier checks left in this worker must not decide about this one.
+            WorkerEnd::Over(CheckLimit::Memory) if !is_new => {}
+            WorkerEnd::Over(limit) => return Ok(SchemaOutcome::OverLimit(limit)),
+            // When the server is stopped each process may get a signal.
+            WorkerEnd::Killed => {}
         }
         Ok(match self.answer_by(self.start().await?, question).await {
             Ok(answer) => SchemaOutcome::Answered(answer),
-            Err(Ended::Over(limit)) => SchemaOutcome::OverLimit(limit),
-            Err(Ended::Killed) => SchemaOutcome::OverLimit(CheckLimit::Died),
+            Err(WorkerEnd::Over(limit)) => SchemaOutcome::OverLimit(limit),
+            Err(WorkerEnd::Killed) => SchemaOutcome::OverLimit(CheckLimit::Died),
         })
     }
 
-    async fn answer_by(&self, mut worker: Worker, question: &Question) -> std::result::Result<SchemaAnswer, Ended> {
+    async fn answer_by(
+        &self,
+        mut worker: Worker,
+        question: &WorkerRequest,
+    ) -> std::result::Result<SchemaAnswer, WorkerEnd> {
         match tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&question.0)).await {
             Ok(Ok(answer)) => {
                 self.keep(worker);
                 Ok(answer)
             }
             Ok(Err(error)) => Err(worker.end(&error).await),
-            Err(_) => Err(Ended::Over(CheckLimit::WallTime)),
+            Err(_) => Err(WorkerEnd::Over(CheckLimit::WallTime)),
         }
     }
 
-    /// Why no worker can be started; `None`: the last start went well.
+    /// Returns why the last start failed; none when it did not.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Checks that a limit ended, and those that their callers left, since the start.
+    /// Returns the checks that each limit ended, and those that their callers left, since the start.
     pub fn ended(&self) -> (Vec<(CheckLimit, u64)>, u64) {
         let counts = self.over_limit.iter().map(|count| count.load(Ordering::Relaxed));
         (CheckLimit::ALL.into_iter().zip(counts).collect(), self.abandoned.load(Ordering::Relaxed))
@@ -141,7 +145,7 @@ impl CheckWorkers {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut worker) = idle else { return self.start().await };
-            // One that ended while it waited is left aside.
+            // A worker that ended while it was idle is dropped.
             if worker.is_running() {
                 return Ok(worker);
             }
@@ -185,7 +189,7 @@ impl CheckWorkers {
         }
     }
 
-    /// Says once how far the kernel helps, and again when that changes.
+    /// Logs once how far the kernel isolates workers, and again when that changes.
     fn tell_isolation(&self, isolation: Isolation) {
         let told = self.isolation.lock().unwrap_or_else(PoisonError::into_inner).replace(isolation);
         match isolation {
@@ -202,11 +206,11 @@ impl CheckWorkers {
 }
 
 /// Counts a check that its caller left.
-struct Waiting<'a> {
+struct AbandonGuard<'a> {
     abandoned: Option<&'a AtomicU64>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for AbandonGuard<'_> {
     fn drop(&mut self) {
         if let Some(abandoned) = self.abandoned {
             abandoned.fetch_add(1, Ordering::Relaxed);
@@ -223,19 +227,19 @@ mod tests {
     use crate::domain::name::NamespaceId;
     use crate::service::checking::slots::CheckSlots;
 
-    /// Takes a question, and says that its schema is one.
+    /// Reads a request, and answers that the schema is valid.
     const ANSWERS: &str = r#"question; send '\0\0\0\015' '{"Errors":[]}'"#;
-    /// Takes a question, and has no memory for it.
+    /// Reads a request, and has no memory for it.
     const OUT_OF_MEMORY: &str = "question; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
-    /// Takes a question, and is ended by somebody else.
+    /// Reads a request, and is killed by another process.
     const KILLED: &str = "question; kill -TERM $$";
 
-    /// What becomes of that many checks by workers that do as these lines of a shell say.
+    /// Returns the outcomes of that many checks by workers that run these lines of a shell.
     async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<SchemaOutcome>> {
         let dir = tempfile::tempdir().expect("a directory");
         let program = dir.path().join("worker");
         let question =
-            Question::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
+            WorkerRequest::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
         let script = format!(
             "#!/bin/sh\nquestion() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
             question.0.len(),
@@ -260,14 +264,14 @@ mod tests {
         SchemaOutcome::Answered(SchemaAnswer::Errors(Vec::new()))
     }
 
-    /// A worker that has answered before may have kept memory: the check is done again by a new one.
+    /// A worker that has answered before may have kept memory: a new one does the check again.
     #[tokio::test]
     async fn what_a_check_leaves_behind_fails_no_other() {
         let outcomes = outcomes(2, &[GREETS, ANSWERS, OUT_OF_MEMORY]).await;
         assert!(outcomes.iter().all(|outcome| outcome.as_ref().expect("an outcome") == &answered()), "{outcomes:?}");
     }
 
-    /// What a new worker has no memory for, or is killed over and over, is a finding.
+    /// A new worker that has no memory, or is killed again and again, is a finding.
     #[tokio::test]
     async fn ends_of_new_workers_are_findings() {
         for (line, limit) in [
@@ -283,7 +287,7 @@ mod tests {
         }
     }
 
-    /// What is no worker is refused before it is asked.
+    /// A process that is no worker gets no request.
     #[tokio::test]
     async fn what_does_not_greet_is_not_asked() {
         for line in ["exit 1", "echo nonsense", r"send '\0\0\0\002' '{}'"] {

@@ -1,6 +1,6 @@
 //! ActivateSigningKey.
 
-use super::change_key::change_key;
+use super::change_key::record_key_change;
 use super::use_cases::SigningKeys;
 use crate::domain::command::ActivateKey;
 use crate::domain::event::{Change, EventKind};
@@ -13,7 +13,7 @@ use crate::service::context::Context;
 use crate::service::proof::KeyView;
 
 impl SigningKeys {
-    /// Makes a prepared key the one that signs. The one before is retired.
+    /// Activates a prepared key, which signs from now on. The key before it is retired.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `KEY_NOT_READY`, `INVALID_ARGUMENT`.
@@ -34,16 +34,16 @@ impl SigningKeys {
             Err(Error::new(Reason::KeyNotReady, message).with("key_id", &request.key_id))
         };
         check(&view)?;
-        // Whoever meets its first signature shall know it.
+        // Every replica has to know the key before it verifies its first signature.
         self.poller.wait_for_replicas(view.ring().get(&request.key_id)?.prepare_time, context.now).await;
         let changed = call
             .mutate_unsigned(&NamespaceId::system(), async |write| {
-                let view = self.key_view(write).await?;
+                let view = self.read_key_view(write).await?;
                 check(&view)?;
                 let mut change =
                     Change { reason: request.reason.clone(), ..Change::new(EventKind::ActivateSigningKey, None) };
                 let known = KeyChange::of(&request.key_id);
-                change_key(write, &self.log.signer, &view, &mut change, known).await
+                record_key_change(write, &self.log.signer, &view, &mut change, known).await
             })
             .await?;
         self.poller.follow_keys(context.now).await?;

@@ -1,16 +1,16 @@
-//! What every change of a signing key does.
+//! What every change of a signing key has in common.
 
 use super::use_cases::SigningKeys;
 use crate::domain::event::Change;
 use crate::domain::key::KeyChange;
 use crate::domain::outcome::KeyChanged;
 use crate::domain::{Error, Result};
-use crate::service::log::{Write, compare};
+use crate::service::log::{Write, warn_if_rows_differ};
 use crate::service::proof::{KeyView, Signer};
 use crate::signing::PublicKey;
 
-/// What an event says of a key that is new.
-pub(super) fn introduced(key: &PublicKey) -> KeyChange {
+/// Returns what an event says of a key that is new.
+pub(super) fn new_key_change(key: &PublicKey) -> KeyChange {
     KeyChange {
         key_id: key.key_id().to_owned(),
         algorithm: Some(key.algorithm().as_str().to_owned()),
@@ -19,8 +19,8 @@ pub(super) fn introduced(key: &PublicKey) -> KeyChange {
     }
 }
 
-/// Records what becomes of a key, and writes the rows of all that it changes.
-pub(super) async fn change_key(
+/// Records a change of a key, and writes the rows of every key that it changes.
+pub(super) async fn record_key_change(
     write: &mut Write<'_>,
     signer: &Signer,
     view: &KeyView,
@@ -42,10 +42,10 @@ pub(super) async fn change_key(
 }
 
 impl SigningKeys {
-    /// The keys as the log under a lock says.
-    pub(super) async fn key_view(&self, write: &Write<'_>) -> Result<KeyView> {
+    /// Reads the keys as the locked log of `system` says.
+    pub(super) async fn read_key_view(&self, write: &Write<'_>) -> Result<KeyView> {
         let view = self.log.signer.view().at_end(write.tx.read(), &*self.log.signer).await?;
-        compare(write.tx.read(), &view).await;
+        warn_if_rows_differ(write.tx.read(), &view).await;
         Ok(view)
     }
 }

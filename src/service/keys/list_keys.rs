@@ -7,18 +7,18 @@ use crate::domain::key::{KeyInfo, KeyPurpose, KeyRecord, KeyState};
 use crate::domain::time::Micros;
 
 impl SigningKeys {
-    /// The public keys that a filter keeps, those that sign first and those that were revoked last.
+    /// Returns the public keys that a filter keeps, those that sign first and those that were revoked last.
     #[must_use]
     pub fn keys(&self, wanted: &Filter<KeyInfo>) -> Vec<KeyInfo> {
         let view = self.log.signer.view();
         let mut keys: Vec<KeyInfo> = view.ring().records().map(|record| self.key_info(record.clone())).collect();
-        keys.push(KeyInfo { record: self.seal_record(), purpose: KeyPurpose::Seal, ready_time: None });
+        keys.push(KeyInfo { record: self.event_key_record(), purpose: KeyPurpose::Seal, ready_time: None });
         keys.retain(|key| wanted.keeps(key));
         keys.sort_by_key(|info| (info.record.state == KeyState::Revoked, info.record.state != KeyState::Active));
         keys
     }
 
-    /// A signing key as it is told.
+    /// Returns a signing key with its purpose and the time from which it may sign.
     #[must_use]
     pub fn key_info(&self, record: KeyRecord) -> KeyInfo {
         let is_prepared = record.state == KeyState::Prepared;
@@ -26,8 +26,8 @@ impl SigningKeys {
         KeyInfo { record, purpose: KeyPurpose::Bundle, ready_time }
     }
 
-    fn seal_record(&self) -> KeyRecord {
-        let key = self.log.signer.sealing();
+    fn event_key_record(&self) -> KeyRecord {
+        let key = self.log.signer.event_key();
         KeyRecord {
             key_id: key.key_id().to_owned(),
             algorithm: key.algorithm().as_str().to_owned(),
@@ -41,13 +41,13 @@ impl SigningKeys {
         }
     }
 
-    /// The keys that bundles are verified with, as JWKS (RFC 7517 §5).
+    /// Returns the keys that verify bundles, as JWKS (RFC 7517 §5).
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
         self.log.signer.view().trusted().to_jwks()
     }
 
-    /// The key statements that lead from older keys to those of now, oldest first.
+    /// Returns the key statements that lead from older keys to those of now, oldest first.
     #[must_use]
     pub fn key_statements(&self) -> Vec<String> {
         self.log.signer.view().statements_after(Cursor::NONE).map(str::to_owned).collect()

@@ -1,6 +1,6 @@
 //! PrepareSigningKey.
 
-use super::change_key::{change_key, introduced};
+use super::change_key::{new_key_change, record_key_change};
 use super::use_cases::SigningKeys;
 use crate::domain::command::PrepareKey;
 use crate::domain::event::{Change, EventKind};
@@ -12,7 +12,7 @@ use crate::service::proof::KeyView;
 use crate::signing::{Algorithm, KeyStore, PublicKey};
 
 impl SigningKeys {
-    /// Makes a key public that will sign later: one whose file is there and unknown, or a new one.
+    /// Publishes a key that will sign later: one whose file is there and that no event names, or a new one.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `SIGNING_UNAVAILABLE`.
@@ -26,16 +26,16 @@ impl SigningKeys {
         self.poller.follow_keys(context.now).await?;
         let view = self.log.signer.view();
         view.ring().check_room()?;
-        let key = self.poller.apart(move |private| unknown_key(private, algorithm, &view)).await?;
+        let key = self.poller.run_blocking(move |private| find_or_make_key(private, algorithm, &view)).await?;
         let changed = call
             .mutate_unsigned(&NamespaceId::system(), async |write| {
-                let view = self.key_view(write).await?;
+                let view = self.read_key_view(write).await?;
                 view.ring().check_room()?;
                 if view.ring().get(key.key_id()).is_ok() {
-                    return Err(Error::new(Reason::ConcurrentChange, "somebody else prepared this key; try again"));
+                    return Err(Error::new(Reason::ConcurrentChange, "another call prepared this key; try again"));
                 }
                 let mut change = Change::new(EventKind::PrepareSigningKey, None);
-                change_key(write, &self.log.signer, &view, &mut change, introduced(&key)).await
+                record_key_change(write, &self.log.signer, &view, &mut change, new_key_change(&key)).await
             })
             .await?;
         self.poller.follow_keys(context.now).await?;
@@ -43,8 +43,8 @@ impl SigningKeys {
     }
 }
 
-/// A key that no event names: one whose file is there, else a new one.
-fn unknown_key(private: &dyn KeyStore, algorithm: Algorithm, view: &KeyView) -> Result<PublicKey> {
+/// Returns a key that no event names: one whose file is there, otherwise a new one.
+fn find_or_make_key(private: &dyn KeyStore, algorithm: Algorithm, view: &KeyView) -> Result<PublicKey> {
     let mut held = private.look()?.into_iter();
     let found = held.find(|key| key.algorithm() == algorithm && view.ring().get(key.key_id()).is_err());
     found.map_or_else(|| private.make(algorithm), Ok)

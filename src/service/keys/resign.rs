@@ -1,11 +1,11 @@
 //! Signing again what a key signed: new manifests beside the old ones, and a new statement for what is in force.
 //!
-//! Who stole the key may have forged versions with it. Invariant: only what the sealed log says was published is signed
-//! again; whatever it does not say stays by the old key, and is an alarm.
+//! A thief of the key may have forged versions with it. Invariant: only what the signed log says was published is signed again;
+//! the rest stays by the old key, and is logged as an error.
 
 use std::collections::BTreeSet;
 
-use super::resign_proof::versions_that_hold;
+use super::resign_proof::read_valid_versions;
 use super::use_cases::SigningKeys;
 use crate::domain::command::{Delivery, Page};
 use crate::domain::event::{Change, EventKind, PointerChange, VersionChange};
@@ -21,15 +21,15 @@ use crate::service::log::Conclusion;
 use crate::signing::{PublicKey, TYP_ACTIVATION, TYP_BUNDLE, jws};
 use crate::store::{ReadTx, VERSIONS_PER_SCAN};
 
-type Target = (PolicyId, i64);
+type ResignTarget = (PolicyId, i64);
 
 impl SigningKeys {
-    /// The versions whose manifest is by a key: names of the first, and how many.
+    /// Returns the versions whose manifest is signed by a key: the first names, and how many there are.
     pub(super) async fn signed_by(&self, key: &PublicKey) -> Result<(Vec<String>, i64)> {
         let (mut names, mut count) = (Vec::new(), 0);
         for namespace in self.all_namespaces().await? {
             let mut after = None;
-            while let Some((targets, last)) = self.scan(&namespace, after.as_ref(), key).await? {
+            while let Some((targets, last)) = self.next_signed_by(&namespace, after.as_ref(), key).await? {
                 count += i64::try_from(targets.len()).unwrap_or(i64::MAX);
                 let room = REVOKED_VERSIONS_NAMED_MAX.saturating_sub(names.len());
                 names.extend(
@@ -47,7 +47,8 @@ impl SigningKeys {
     async fn resign_in_force(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<()> {
         let (manifest, statement) = (jws::head(TYP_BUNDLE, key)?, jws::head(TYP_ACTIVATION, key)?);
         for namespace in self.all_namespaces().await? {
-            // Who signs by the key still holds the lock of a namespace; who takes it from here on signs by another.
+            // A write that signs by this key still holds the lock of its namespace; a write that begins after this line signs by
+            // another key.
             drop(self.log.store.begin(&namespace).await?);
             let mut after: Option<PolicyId> = None;
             loop {
@@ -58,7 +59,7 @@ impl SigningKeys {
                 after = Some(last.policy.clone());
                 let is_full = found.len() == VERSIONS_PER_SCAN;
                 let by_key = found.into_iter().filter(|row| row.manifest == manifest || row.statement == statement);
-                let targets: Vec<Target> = by_key.map(|row| (row.policy, row.number)).collect();
+                let targets: Vec<ResignTarget> = by_key.map(|row| (row.policy, row.number)).collect();
                 self.resign_targets(context, &namespace, key, &targets, reason).await?;
                 if !is_full {
                     break;
@@ -68,14 +69,14 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Signs again what a key signed: all that is in force, then of the rest as much as one call does. Answers how many
+    /// Signs again what a key signed: all that is in force, then as many of the other versions as one call may. Returns how many
     /// versions are left.
     pub(super) async fn resign(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<i64> {
         self.resign_in_force(context, key, reason).await?;
         let (mut signed, mut left) = (0, 0);
         for namespace in self.all_namespaces().await? {
             let mut after = None;
-            while let Some((targets, last)) = self.scan(&namespace, after.as_ref(), key).await? {
+            while let Some((targets, last)) = self.next_signed_by(&namespace, after.as_ref(), key).await? {
                 let mut done = 0;
                 if signed < RESIGN_CALL_MAX {
                     done = self.resign_targets(context, &namespace, key, &targets, reason).await?;
@@ -102,13 +103,13 @@ impl SigningKeys {
         }
     }
 
-    /// The versions of the next rows whose manifest is by a key, and the last row; none when there are no more rows.
-    async fn scan(
+    /// Returns the versions whose manifest is by a key among the next rows, and the last row; none at the end.
+    async fn next_signed_by(
         &self,
         namespace: &NamespaceId,
-        after: Option<&Target>,
+        after: Option<&ResignTarget>,
         key: &PublicKey,
-    ) -> Result<Option<(Vec<Target>, Target)>> {
+    ) -> Result<Option<(Vec<ResignTarget>, ResignTarget)>> {
         let head = jws::head(TYP_BUNDLE, key)?;
         let rows = self.log.store.read().await?.manifest_heads(namespace, after, head.len()).await?;
         let Some(last) = rows.last().map(|row| (row.policy.clone(), row.number)) else { return Ok(None) };
@@ -116,13 +117,13 @@ impl SigningKeys {
         Ok(Some((by_key.collect(), last)))
     }
 
-    /// Signs targets again, in batches that subscribers take as one message each; answers how many manifests were.
+    /// Signs targets again, in batches that subscribers get as one message each. Returns how many manifests were signed.
     async fn resign_targets(
         &self,
         context: &Context,
         namespace: &NamespaceId,
         key: &PublicKey,
-        targets: &[Target],
+        targets: &[ResignTarget],
         reason: &str,
     ) -> Result<usize> {
         if targets.is_empty() {
@@ -147,18 +148,18 @@ impl SigningKeys {
         context: &Context,
         namespace: &NamespaceId,
         key: &PublicKey,
-        targets: &[Target],
+        targets: &[ResignTarget],
         reason: &str,
     ) -> Result<usize> {
         if let Err(error) = self.log.hub.check_thawed(namespace).await {
             if error.reason != Reason::DataLoss {
                 return Err(error);
             }
-            // One namespace that does not hold keeps no other from being signed by a key that is trusted.
+            // A frozen namespace does not keep the others from being signed again by a trusted key.
             tracing::error!(%namespace, "not signing again what is in a frozen namespace; thaw it, then revoke the key again");
             return Ok(0);
         }
-        // A step of a call: what the whole of it did is kept with the revocation.
+        // This is a step of a call, whose answer is kept with the revocation: the step keeps none.
         let context = Context { delivery: Delivery::default(), ..context.clone() };
         let call = self.writer.call(&context, "RevokeSigningKey", &())?;
         let signed = call.try_mutate(namespace, async |write| {
@@ -180,26 +181,26 @@ impl SigningKeys {
         }
     }
 
-    /// What has to be signed again of a batch, as it is under the lock.
+    /// Returns what has to be signed again of a batch, read under the lock.
     async fn read_batch(
         &self,
         tx: &ReadTx,
         namespace: &NamespaceId,
         key: &PublicKey,
-        targets: &[Target],
-    ) -> Result<Batch> {
+        targets: &[ResignTarget],
+    ) -> Result<ResignBatch> {
         let ids: Vec<&PolicyId> =
             targets.iter().map(|(policy, _)| policy).collect::<BTreeSet<_>>().into_iter().collect();
         let policies = tx.policies_named(namespace, &ids).await?;
         let named: Vec<(&PolicyId, i64)> = targets.iter().map(|(policy, number)| (policy, *number)).collect();
-        let versions = versions_that_hold(tx, namespace, &named).await?;
+        let versions = read_valid_versions(tx, namespace, &named).await?;
         let is_active = |policy: &Policy| versions.iter().any(|version| points_to(policy, version));
         let revisions = policies.iter().filter(|policy| is_active(policy)).map(|policy| policy.active_revision);
         let statements = tx.statements(namespace, revisions).await?;
-        let proven = self.proven(tx, namespace, &versions).await?;
+        let proven = self.published_targets(tx, namespace, &versions).await?;
         let is_by = |token: &str| jws::named_key(token).is_some_and(|named| named == key.key_id());
 
-        let mut batch = Batch { change: Change::new(EventKind::Resign, None), signed: Vec::new() };
+        let mut batch = ResignBatch { change: Change::new(EventKind::Resign, None), signed: Vec::new() };
         for version in versions.iter().filter(|version| version.state == VersionState::Published) {
             let target = (version.policy.policy.clone(), version.number);
             let policy = policies.iter().find(|policy| points_to(policy, version));
@@ -241,7 +242,7 @@ impl SigningKeys {
 
 /// What one event signs again.
 #[derive(Debug)]
-struct Batch {
+struct ResignBatch {
     change: Change,
     signed: Vec<(PolicyId, i64, String)>,
 }

@@ -1,4 +1,4 @@
-//! Which versions the log says were published: only those are signed again.
+//! The proof that versions were published: only those that the log names are signed again.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use crate::domain::{Reason, Result};
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-type Target = (PolicyId, i64);
+type ResignTarget = (PolicyId, i64);
 
 impl SigningKeys {
-    /// Those versions of which a sealed event says that this publisher published this digest.
-    pub(super) async fn proven(
+    /// Returns the versions of which a signed event says that this publisher published this digest.
+    pub(super) async fn published_targets(
         &self,
         tx: &ReadTx,
         namespace: &NamespaceId,
         versions: &[Version],
-    ) -> Result<BTreeSet<Target>> {
+    ) -> Result<BTreeSet<ResignTarget>> {
         let policies: BTreeSet<&PolicyId> = versions.iter().map(|version| &version.policy.policy).collect();
         let times: BTreeSet<_> = versions.iter().filter_map(|version| version.publish_time).collect();
         let (policies, times): (Vec<_>, Vec<_>) = (policies.into_iter().collect(), times.into_iter().collect());
@@ -45,13 +45,13 @@ impl SigningKeys {
         Ok(proven)
     }
 
-    /// Adds those versions of which a sealed event says that they were imported as published, with this digest.
+    /// Adds the versions of which a signed event says that they were imported as published, with this digest.
     async fn add_imported(
         &self,
         tx: &ReadTx,
         namespace: &NamespaceId,
         versions: &[Version],
-        proven: &mut BTreeSet<Target>,
+        proven: &mut BTreeSet<ResignTarget>,
     ) -> Result<()> {
         let Some(import) = tx.imports(namespace).await?.into_iter().next() else { return Ok(()) };
         for event in tx.events_of_import(namespace, import.create_time, import.update_time).await? {
@@ -73,8 +73,8 @@ impl SigningKeys {
     }
 }
 
-/// Versions as they are. One whose row does not verify holds up no other: it is said aloud, and stays as it is.
-pub(super) async fn versions_that_hold(
+/// Reads versions. One whose row does not verify is logged and left as it is, so that it delays no other.
+pub(super) async fn read_valid_versions(
     tx: &ReadTx,
     namespace: &NamespaceId,
     named: &[(&PolicyId, i64)],

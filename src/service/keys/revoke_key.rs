@@ -1,9 +1,9 @@
 //! RevokeSigningKey: trust in a key ends; what it signed is listed, and signed again on request.
 //!
-//! Signed again first, as far as one call goes: what is in force, then the rest. So subscribers hold nothing of the key when
-//! its end is told, and nobody can put anything of it in force meanwhile.
+//! As much as one call may is signed again first: what is in force, then the rest. So subscribers hold nothing of the key when
+//! they learn that it is revoked, and nothing of it can be put in force meanwhile.
 
-use super::change_key::change_key;
+use super::change_key::record_key_change;
 use super::use_cases::SigningKeys;
 use crate::domain::Result;
 use crate::domain::command::RevokeKey;
@@ -18,7 +18,7 @@ use crate::service::proof::public;
 use crate::signing::PublicKey;
 
 impl SigningKeys {
-    /// Ends trust in a key.
+    /// Revokes a key.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `INVALID_ARGUMENT`. Interrupted, the same call goes on where it ended.
@@ -29,7 +29,7 @@ impl SigningKeys {
             Some(answer) => answer,
             None => self.revoke(context, &request, &call).await?,
         };
-        // Here no replica signs with it any more: what it signed until now is all there is.
+        // From here on no replica signs with the key: what it signed until now is all there is.
         let key = self.public_key(&request.key_id)?;
         answer.remaining_count = if request.resign {
             self.resign(context, &key, &request.reason).await?
@@ -60,17 +60,18 @@ impl SigningKeys {
         }
         let (versions, version_count) = self.signed_by(&key).await?;
         if request.resign {
-            // Else what is put in force meanwhile might be by this key.
+            // Otherwise a version that is put in force meanwhile could be by this key.
             self.resign(context, &key, &request.reason).await?;
         }
         let answer = call
             .mutate_unsigned(&NamespaceId::system(), async |write| {
-                let view = self.key_view(write).await?;
+                let view = self.read_key_view(write).await?;
                 view.ring().check_revoke(&request.key_id)?;
                 let mut change =
                     Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
                 let known = KeyChange::of(&request.key_id);
-                let KeyChanged { key, cursor } = change_key(write, &self.log.signer, &view, &mut change, known).await?;
+                let KeyChanged { key, cursor } =
+                    record_key_change(write, &self.log.signer, &view, &mut change, known).await?;
                 Ok(KeyRevoked { key, cursor, versions, version_count, remaining_count: version_count })
             })
             .await?;

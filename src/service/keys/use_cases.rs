@@ -26,7 +26,7 @@ impl SigningKeys {
         &self.log.signer
     }
 
-    /// Reads on what the log says of the keys. Called once in a while, so that this replica knows what others changed.
+    /// Reads what the log says of the keys since the last poll, so that this replica knows what others changed.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was

@@ -1,7 +1,7 @@
-//! The tree of each active set that this replica writes to, and the root that the next event names.
+//! A cache of the tree of each active set that this replica writes to. The next event names the root of its tree.
 //!
-//! The database is an untrusted log: a tree is used only when its root is the one that the event at the head names, which is
-//! sealed. So a pointer that was changed, put back or deleted stops the namespace before anything is signed over it.
+//! The database is an untrusted log: a tree is used only when its root is the one that the signed event at the head names. So a
+//! pointer that was changed, put back or deleted stops the namespace before anything is signed over it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,42 +11,42 @@ use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{Cursor, Event, Head, Payload, PointerChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::{Error, Result};
-use crate::service::proof::{Moves, Signer, leaf, moved, moves_of, tree_of};
+use crate::service::proof::{SetMoves, Signer, apply_moves, leaf, moves_of, tree_of};
 use crate::signing::ActiveSetTree;
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-/// Policies and namespaces in all trees that are kept, a few hundred bytes each. When there are more, every tree is dropped,
-/// and the next write of each namespace reads its pointers again.
-const KEPT_MAX_POLICIES: usize = 200_000;
+/// Policies and namespaces in all cached trees, a few hundred bytes each. When there are more, the cache is cleared, and the next
+/// write of each namespace reads its pointers again.
+const CACHED_POLICIES_MAX: usize = 200_000;
 
-/// The trees by their namespaces, each as of a head.
+/// The active set of each namespace, as of a head.
 #[derive(Debug, Default)]
-pub struct ActiveSets(Mutex<HashMap<NamespaceId, ActiveSet>>);
+pub struct ActiveSetCache(Mutex<HashMap<NamespaceId, ProvenActiveSet>>);
 
-/// The active set of a namespace at a head.
+/// The active set of a namespace at a head, proven.
 #[derive(Debug, Clone)]
-pub struct ActiveSet {
+pub struct ProvenActiveSet {
     head: Head,
     tree: ActiveSetTree,
 }
 
-impl ActiveSets {
-    pub(super) fn kept(&self, namespace: &NamespaceId) -> Option<ActiveSet> {
+impl ActiveSetCache {
+    pub(super) fn cached(&self, namespace: &NamespaceId) -> Option<ProvenActiveSet> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
     }
 
-    /// Keeps a set whose event was committed.
-    pub fn keep(&self, namespace: &NamespaceId, set: ActiveSet) {
+    /// Caches a set whose event was committed.
+    pub fn keep(&self, namespace: &NamespaceId, set: ProvenActiveSet) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let others: usize = all.values().map(|kept| kept.tree.len() + 1).sum();
-        if others + set.tree.len() + 1 > KEPT_MAX_POLICIES {
+        if others + set.tree.len() + 1 > CACHED_POLICIES_MAX {
             all.clear();
         }
         all.insert(namespace.clone(), set);
     }
 
-    /// The set of a locked log at its head, proven.
+    /// Returns the set of a locked log at its head, proven.
     ///
     /// # Errors
     /// `DATA_LOSS` when the pointers do not make the root that the event at the head names.
@@ -56,8 +56,8 @@ impl ActiveSets {
         tx: &ReadTx,
         namespace: &NamespaceId,
         head: Head,
-    ) -> Result<ActiveSet> {
-        let kept = self.kept(namespace);
+    ) -> Result<ProvenActiveSet> {
+        let kept = self.cached(namespace);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.head == head) {
             return Ok(kept.clone());
         }
@@ -66,28 +66,28 @@ impl ActiveSets {
             0 => Some(ActiveSetRoot::default()),
             _ => signer.head(&tx.event(namespace, revision).await?, head)?.active_set_root,
         };
-        // Another replica wrote since: what it moved is enough, unless the log went on from elsewhere.
-        if let Some(ActiveSet { head: Head { cursor: known, .. }, mut tree }) = kept
+        // Another replica wrote since: what it moved is enough, unless the log was replaced by another history.
+        if let Some(ProvenActiveSet { head: Head { cursor: known, .. }, mut tree }) = kept
             && known.revision <= revision
         {
-            let since = tx_entries(tx, namespace, known.revision, revision).await?;
-            moved(&mut tree, &since);
+            let since = read_entries(tx, namespace, known.revision, revision).await?;
+            apply_moves(&mut tree, &since);
             if sealed == Some(ActiveSetRoot(tree.root())) {
-                return Ok(ActiveSet { head, tree });
+                return Ok(ProvenActiveSet { head, tree });
             }
         }
-        Self::whole(tx, namespace, head, sealed).await
+        Self::read_whole(tx, namespace, head, sealed).await
     }
 
-    /// The set right after an older event, which is proven.
+    /// Returns the set right after an older event, which is proven.
     ///
     /// # Errors
     /// `DATA_LOSS` when the pointers do not make the root that the event names.
-    pub async fn at_event(tx: &ReadTx, event: &Event, payload: &Payload) -> Result<ActiveSet> {
-        Self::whole(tx, &event.namespace, event.head(), payload.active_set_root).await
+    pub async fn at_event(tx: &ReadTx, event: &Event, payload: &Payload) -> Result<ProvenActiveSet> {
+        Self::read_whole(tx, &event.namespace, event.head(), payload.active_set_root).await
     }
 
-    /// The pointers of the set right after an event, which is proven, in byte order of its policies.
+    /// Returns the pointers of the set right after an event, which is proven, in byte order of its policies.
     ///
     /// # Errors
     /// As `at_event`.
@@ -97,21 +97,21 @@ impl ActiveSets {
         payload: &Payload,
     ) -> Result<Vec<(PolicyId, ActiveEntry)>> {
         let revision = event.cursor.revision;
-        let entries = tx_entries(tx, &event.namespace, 0, revision).await?;
+        let entries = read_entries(tx, &event.namespace, 0, revision).await?;
         check_root(&event.namespace, revision, payload.active_set_root, &tree_of(&entries))?;
         Ok(entries.into_iter().filter_map(|(policy, entry)| Some((policy, entry?))).collect())
     }
 
-    async fn whole(
+    async fn read_whole(
         tx: &ReadTx,
         namespace: &NamespaceId,
         head: Head,
         sealed: Option<ActiveSetRoot>,
-    ) -> Result<ActiveSet> {
+    ) -> Result<ProvenActiveSet> {
         let revision = head.cursor.revision;
-        let tree = tree_of(&tx_entries(tx, namespace, 0, revision).await?);
+        let tree = tree_of(&read_entries(tx, namespace, 0, revision).await?);
         check_root(namespace, revision, sealed, &tree)?;
-        Ok(ActiveSet { head, tree })
+        Ok(ProvenActiveSet { head, tree })
     }
 }
 
@@ -121,14 +121,14 @@ fn check_root(
     sealed: Option<ActiveSetRoot>,
     tree: &ActiveSetTree,
 ) -> Result<()> {
-    // An event that was written before events carried a root says nothing; the next one does.
+    // Events were written without a root once; the next event has one.
     if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
         return Ok(());
     }
     Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that event {revision} names")))
 }
 
-async fn tx_entries(
+async fn read_entries(
     tx: &ReadTx,
     namespace: &NamespaceId,
     after: i64,
@@ -137,12 +137,12 @@ async fn tx_entries(
     if after >= revision { Ok(Vec::new()) } else { tx.active_entries(namespace, after, revision).await }
 }
 
-impl ActiveSet {
-    /// Checks that policies point to what this set has of them: a decision read where they point from their rows.
+impl ProvenActiveSet {
+    /// Checks that policies point to what this set says: the decision read their pointers from rows.
     ///
     /// # Errors
     /// `DATA_LOSS`.
-    pub fn check_pointed(&self, pointed: &Moves) -> Result<()> {
+    pub fn check_pointed(&self, pointed: &SetMoves) -> Result<()> {
         let is_other = |(policy, entry): &&(PolicyId, Option<ActiveEntry>)| match entry {
             Some(entry) => !self.tree.holds(leaf(policy, entry)),
             None => self.tree.contains(policy),
@@ -153,18 +153,18 @@ impl ActiveSet {
         }
     }
 
-    /// The set after an event that will stand at `cursor`.
+    /// Returns the set after an event that will stand at `cursor`.
     pub fn after(mut self, pointers: &[PointerChange], cursor: Cursor) -> Self {
-        moved(&mut self.tree, &moves_of(pointers, cursor));
+        apply_moves(&mut self.tree, &moves_of(pointers, cursor));
         self
     }
 
-    /// The same set, at the event that was written.
+    /// Returns the same set at the event that was written.
     pub fn at(self, head: Head) -> Self {
         Self { head, ..self }
     }
 
-    /// Its root.
+    /// Returns the root of its tree.
     pub fn root(&self) -> ActiveSetRoot {
         ActiveSetRoot(self.tree.root())
     }

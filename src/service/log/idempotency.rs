@@ -1,4 +1,4 @@
-//! Calls that are carried out once: a request id, the digest of its request, and the answer that is kept for it.
+//! Idempotent calls: a request id, the digest of its request, and the answer that is kept for it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -18,12 +18,12 @@ mod writer;
 
 pub use binding_cache::ROLES_RECHECK_INTERVAL;
 pub use idempotency::IdempotentCall;
-pub use key_poller::{KeyPoller, compare};
+pub use key_poller::{KeyPoller, warn_if_rows_differ};
 pub use mutate::Conclusion;
-pub use positions::{no_place, other_event};
+pub use positions::{invalid_position, position_gone};
 pub use reader::LogReader;
 pub use role_cache::RoleCache;
 pub use role_proofs::{bindings_digest, prove_bindings, prove_revision};
-pub use signed_event::sealed;
+pub use signed_event::sign_event;
 pub use write::Write;
 pub use writer::LogWriter;

@@ -22,7 +22,7 @@ pub enum Conclusion<T, U> {
 
 /// What must hold before a namespace is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Requirement {
+enum LockCondition {
     /// The namespace is not frozen, and this replica holds the key that signs.
     ThawedAndSigning,
     /// This replica holds the key that signs.
@@ -35,7 +35,7 @@ enum Requirement {
 enum Locked<'a, T> {
     /// The request was answered before: this is the answer.
     Replayed(T),
-    /// Nobody answered it yet.
+    /// The request is new.
     Open(Box<Write<'a>>),
 }
 
@@ -51,52 +51,52 @@ impl IdempotentCall<'_> {
         namespace: &NamespaceId,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.run(namespace, Requirement::ThawedAndSigning, change).await
+        self.run(namespace, LockCondition::ThawedAndSigning, change).await
     }
 
-    /// As `mutate`, also of a frozen namespace: for what thaws it.
+    /// Does the same for a namespace that may be frozen: for what thaws it.
     pub async fn mutate_frozen<T: Serialize + DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.run(namespace, Requirement::Signing, change).await
+        self.run(namespace, LockCondition::Signing, change).await
     }
 
-    /// As `mutate`, without a signing key: for what changes the keys.
+    /// Does the same without a signing key: for what changes the keys.
     pub async fn mutate_unsigned<T: Serialize + DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.run(namespace, Requirement::Nothing, change).await
+        self.run(namespace, LockCondition::Nothing, change).await
     }
 
-    /// As `mutate`, for a `change` that may end without a commit.
+    /// Does the same as `mutate` for a `change` that may end without a commit.
     pub async fn try_mutate<T: Serialize + DeserializeOwned, U>(
         &self,
         namespace: &NamespaceId,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<Conclusion<T, U>>,
     ) -> Result<Conclusion<T, U>> {
-        self.try_run(namespace, Requirement::ThawedAndSigning, change).await
+        self.try_run(namespace, LockCondition::ThawedAndSigning, change).await
     }
 
-    /// As `mutate_unsigned`, for a `change` that may end without a commit.
+    /// Does the same as `mutate_unsigned` for a `change` that may end without a commit.
     pub async fn try_mutate_unsigned<T: Serialize + DeserializeOwned, U>(
         &self,
         namespace: &NamespaceId,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<Conclusion<T, U>>,
     ) -> Result<Conclusion<T, U>> {
-        self.try_run(namespace, Requirement::Nothing, change).await
+        self.try_run(namespace, LockCondition::Nothing, change).await
     }
 
     async fn run<T: Serialize + DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
-        requirement: Requirement,
+        condition: LockCondition,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        match self.lock(namespace, requirement).await? {
+        match self.lock(namespace, condition).await? {
             Locked::Replayed(answer) => Ok(answer),
             Locked::Open(mut write) => {
                 let answer = change(&mut write).await?;
@@ -108,10 +108,10 @@ impl IdempotentCall<'_> {
     async fn try_run<T: Serialize + DeserializeOwned, U>(
         &self,
         namespace: &NamespaceId,
-        requirement: Requirement,
+        condition: LockCondition,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<Conclusion<T, U>>,
     ) -> Result<Conclusion<T, U>> {
-        match self.lock(namespace, requirement).await? {
+        match self.lock(namespace, condition).await? {
             Locked::Replayed(answer) => Ok(Conclusion::Commit(answer)),
             Locked::Open(mut write) => match change(&mut write).await? {
                 Conclusion::Commit(answer) => write.commit(answer).await.map(Conclusion::Commit),
@@ -120,19 +120,19 @@ impl IdempotentCall<'_> {
         }
     }
 
-    /// Locks a namespace, unless a requirement does not hold. The order of the checks matters.
+    /// Locks a namespace, unless a condition does not hold. Each check rests on those before it.
     async fn lock<T: DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
-        requirement: Requirement,
+        condition: LockCondition,
     ) -> Result<Locked<'_, T>> {
         let (writer, now) = (self.writer(), self.context().now);
-        if requirement == Requirement::ThawedAndSigning {
-            // First: what was lost may be the very event that says who signs.
+        if condition == LockCondition::ThawedAndSigning {
+            // First: the lost tail may hold the very event that says who signs.
             writer.log.store.check_beyond_doubt()?;
             writer.log.hub.check_thawed(namespace).await?;
         }
-        if requirement != Requirement::Nothing {
+        if condition != LockCondition::Nothing {
             writer.log.store.check_beyond_doubt()?;
             writer.key_poller.check_may_sign(now).await?;
         }
@@ -146,9 +146,9 @@ impl IdempotentCall<'_> {
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Locked::Replayed(answer));
         }
-        if requirement != Requirement::Nothing {
-            // Under the lock: from here on nobody who signs again what a key signed can miss this write.
-            writer.key_poller.check_keys_level(tx.read(), now).await?;
+        if condition != LockCondition::Nothing {
+            // Under the lock: whoever signs again what a key signed waits for this write, so none by that key is missed.
+            writer.key_poller.check_keys_current(tx.read(), now).await?;
         }
         Ok(Locked::Open(Box::new(Write::new(self, namespace.clone(), tx))))
     }

@@ -1,9 +1,9 @@
-//! Where a pointer was: what the history of its moves says of the past, proven by events.
+//! The past of pointers: what the history of their moves says, proven by events.
 //!
-//! The rows of the history have no tag. Invariant: none of them is believed without an event that says the same, and none is
-//! missing, since the active set that they make has the root that an event names.
+//! The rows of the history have no MAC. Invariant: none of them is believed without an event that says the same, and none is
+//! missing, because the active set that they make has the root that an event names.
 
-use super::active_sets::ActiveSets;
+use super::active_sets::ActiveSetCache;
 use super::reader::LogReader;
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::event::{Cursor, Head};
@@ -14,7 +14,7 @@ use crate::store::{ActiveRow, ReadTx};
 use crate::watch::Verify as _;
 
 impl LogReader {
-    /// Whether a version was in force at some time.
+    /// Returns whether a version was ever in force.
     ///
     /// # Errors
     /// `DATA_LOSS` when the history says so, and the event does not that it names.
@@ -27,8 +27,8 @@ impl LogReader {
         Err(Error::data_loss(format!("{policy}: event {revision} did not put version {version} in force")))
     }
 
-    /// What was in force of a policy right after an event, of a namespace as it was found in the same view: the row is part of
-    /// an active set that is proven, and so is its absence.
+    /// Returns what was in force of a policy right after an event, of a namespace as it was found in the same view. The row is
+    /// part of an active set that is proven, and so is its absence.
     ///
     /// # Errors
     /// `DATA_LOSS` when the history of the pointers is not what the log says.
@@ -43,11 +43,11 @@ impl LogReader {
             return Ok(None);
         }
         let row = tx.active_at(policy, at.revision).await?;
-        // As long as the pointer is where it was, the newest set has it, which this server keeps.
+        // The pointer did not move since, so the newest set has it, which is cached.
         let set = if tx.moved_since(policy, at.revision).await? {
             let event = tx.event(&found.id, at.revision).await?;
             let payload = self.signer.event(&event)?;
-            ActiveSets::at_event(tx, &event, &payload).await?
+            ActiveSetCache::at_event(tx, &event, &payload).await?
         } else {
             let head = Head { cursor: found.cursor, hash: found.head_hash };
             let set = self.active_sets.at_head(&self.signer, tx, &found.id, head).await?;
@@ -63,7 +63,7 @@ impl LogReader {
         Ok(row)
     }
 
-    /// The whole active set right after an event, proven, in byte order of its policies.
+    /// Returns the whole active set right after an event, proven, in byte order of its policies.
     ///
     /// # Errors
     /// As `in_force_at`.
@@ -82,6 +82,6 @@ impl LogReader {
         } else {
             self.signer.event(&event)?
         };
-        ActiveSets::entries_at_event(tx, &event, &payload).await
+        ActiveSetCache::entries_at_event(tx, &event, &payload).await
     }
 }

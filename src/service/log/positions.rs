@@ -1,4 +1,4 @@
-//! Positions of a log that callers name: whether the log has them, and which event stands there.
+//! Positions of a log that callers name: whether the log has them, and which event is there.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-pub fn no_place(field: &str, cursor: Cursor, head: Cursor, what: &str) -> Error {
+pub fn invalid_position(field: &str, cursor: Cursor, head: Cursor, what: &str) -> Error {
     let message = format!("{}:{} {what}; the head is {}:{}", cursor.epoch, cursor.revision, head.epoch, head.revision);
     Error::invalid(field, message).with("head_epoch", head.epoch).with("head_revision", head.revision)
 }
 
-pub fn other_event(cursor: Cursor, head: Cursor) -> Error {
+pub fn position_gone(cursor: Cursor, head: Cursor) -> Error {
     let Cursor { epoch, revision } = cursor;
     let message =
         format!("another event stands at {epoch}:{revision} than the one that the cursor names; read it again");
@@ -27,11 +27,11 @@ pub fn other_event(cursor: Cursor, head: Cursor) -> Error {
 }
 
 impl LogReader {
-    /// Reads the event at a cursor, proven; none before the first. Epoch 0 stands for whichever the revision has. `field` names
+    /// Reads the event at a cursor, proven; none before the first. Epoch 0 stands for the epoch of that revision. `field` names
     /// the cursor in an error.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when it is no place of the log, `RESUME_POINT_GONE` when another event stands there than the position
+    /// `INVALID_ARGUMENT` when it is no position of the log, `RESUME_POINT_GONE` when another event stands there than the position
     /// names, `DATA_LOSS`.
     pub async fn event_at(
         &self,
@@ -41,7 +41,7 @@ impl LogReader {
     ) -> Result<Option<(Event, Payload)>> {
         let (cursor, head) = (at.cursor, found.cursor);
         if cursor.epoch > head.epoch || cursor.revision > head.revision {
-            return Err(no_place(field, cursor, head, "is ahead of the log"));
+            return Err(invalid_position(field, cursor, head, "is ahead of the log"));
         }
         if cursor.revision == 0 {
             return Ok(None);
@@ -52,20 +52,20 @@ impl LogReader {
             self.signer.head(&event, Head { cursor: head, hash: found.head_hash })?;
         }
         if cursor.epoch != 0 && cursor.epoch != event.cursor.epoch {
-            return Err(no_place(
+            return Err(invalid_position(
                 field,
                 cursor,
                 head,
-                &format!("is no place of the log: that revision has epoch {}", event.cursor.epoch),
+                &format!("is no position of the log: that revision has epoch {}", event.cursor.epoch),
             ));
         }
         if !at.may_be(Fingerprint::of(&event.hash)) {
-            return Err(other_event(cursor, head));
+            return Err(position_gone(cursor, head));
         }
         Ok(Some((event, payload)))
     }
 
-    /// Reads which events have these revisions, each proven by its seal.
+    /// Reads which events have these revisions, each proven by its signature.
     ///
     /// # Errors
     /// `DATA_LOSS`, also for an event that is not there.
@@ -85,7 +85,7 @@ impl LogReader {
         Ok(events.into_iter().map(|(revision, event)| (revision, event.head().into())).collect())
     }
 
-    /// Where the log stood.
+    /// Returns the position of the log that a caller asks for, and the namespace.
     pub async fn position_at(
         &self,
         tx: &ReadTx,
@@ -105,7 +105,7 @@ impl LogReader {
             }
             AsOf::Event(at) => at,
         };
-        // The epoch of the event goes out as the cursor's: a raised one would make clients drop what they hold.
+        // The cursor goes out with the epoch of its event: with a raised one clients would drop what they hold.
         let at = match self.event_at(tx, &found, ("cursor", at)).await? {
             Some((event, _)) => event.head().into(),
             None => Cursor { revision: 0, ..head }.into(),

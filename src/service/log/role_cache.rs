@@ -77,7 +77,7 @@ impl RoleCache {
         }
     }
 
-    /// The bindings of a log, read again when they changed; none for a namespace that is not there.
+    /// Returns the roles in a namespace, read again when its bindings changed; none for a namespace that does not exist.
     async fn proven_roles(
         &self,
         namespace: &NamespaceId,

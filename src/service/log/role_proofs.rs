@@ -13,7 +13,7 @@ use crate::signing::digest_of;
 use crate::store::{LogState, ReadTx};
 use crate::watch::Verify as _;
 
-/// The digest of the bindings of a log, in order of their ids.
+/// Returns the digest of the bindings of a log, which are in order of their ids.
 pub fn bindings_digest(bindings: &[RoleBinding]) -> Result<Digest> {
     let bytes = serde_json::to_vec(bindings).map_err(|error| Error::internal(error.to_string()))?;
     Ok(digest_of(&bytes))
@@ -23,7 +23,7 @@ pub fn broken(namespace: &NamespaceId, what: &str) -> Error {
     Error::data_loss(format!("role bindings of {namespace}: {what}"))
 }
 
-/// The last revision that changed the bindings: what the row says, if the event at the head says so too.
+/// Returns the last revision that changed the bindings: that of the row, if the event at the head names it too.
 ///
 /// # Errors
 /// `DATA_LOSS`.
@@ -39,7 +39,7 @@ pub async fn prove_revision(signer: &Signer, tx: &ReadTx, namespace: &NamespaceI
     Err(broken(namespace, "the row of the namespace names another revision than the head of the log"))
 }
 
-/// The bindings of a log, proven.
+/// Reads the bindings of a log and proves them.
 ///
 /// # Errors
 /// `DATA_LOSS`.

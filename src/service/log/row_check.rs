@@ -1,9 +1,9 @@
-//! The rows that a decision read, against the events that named them last.
+//! The check of the rows that a decision read, against the events that named them last.
 //!
-//! The tag of a row shows who wrote it, not when: an older row that is put back has its genuine tag, and a row that is taken away
-//! has none. Invariant: an event is only written, and an answer without one only given, when each row that the decision read, or
-//! found absent, is what the newest event about it wrote. What this server wrote or verified itself it remembers, so that most
-//! decisions verify no event again.
+//! The MAC of a row shows who wrote it, not when: an older row that is put back has its genuine MAC, and a deleted row has none.
+//! Invariant: an event is only written, and an answer without one only given, when each row that the decision read, or found
+//! absent, is what the newest event about it wrote. What this server wrote or verified is cached, so that most decisions verify
+//! no event again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,31 +16,31 @@ use crate::domain::{Error, Result};
 use crate::store::{LoggedRow, WriteTx, decides};
 use crate::watch::Verify as _;
 
-/// Rows that are remembered, some 200 bytes each. When there are more, all are forgotten, and their events read again.
-const KNOWN_MAX_ROWS: usize = 200_000;
+/// Rows in the cache, some 200 bytes each. When there are more, the cache is cleared, and their events are read again.
+const CACHED_ROWS_MAX: usize = 200_000;
 
-/// Where no event stands: the place of a row that no event of its log names.
+/// The revision of a row that no event of its log names.
 const NOWHERE: i64 = 0;
 
 /// Compares rows with the newest event about each.
 #[derive(Debug)]
 pub struct RowCheck {
     log: Arc<LogReader>,
-    known: KnownRows,
+    cache: RowEventCache,
 }
 
-/// What this server knows of rows, by log, table and key: the newest event about each, and what it wrote.
+/// Returns the newest event about a row, if it is cached and of this epoch: a log that lost its tail goes on in another.
 #[derive(Debug, Default)]
-struct KnownRows(Mutex<HashMap<(NamespaceId, String, String), Known>>);
+struct RowEventCache(Mutex<HashMap<(NamespaceId, String, String), NewestEvent>>);
 
 #[derive(Debug, Clone)]
-struct Known {
+struct NewestEvent {
     at: Cursor,
     digest: Option<Digest>,
 }
 
-impl KnownRows {
-    fn rows(&self) -> MutexGuard<'_, HashMap<(NamespaceId, String, String), Known>> {
+impl RowEventCache {
+    fn rows(&self) -> MutexGuard<'_, HashMap<(NamespaceId, String, String), NewestEvent>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,19 +48,19 @@ impl KnownRows {
     pub(super) fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
         let mut known = self.rows();
         for RowChange { table, key, digest } in rows.into_iter().filter(|row| decides(&row.table)) {
-            if known.len() >= KNOWN_MAX_ROWS {
+            if known.len() >= CACHED_ROWS_MAX {
                 known.clear();
             }
             let entry = known.entry((log.clone(), table, key));
-            let entry = entry.or_insert_with(|| Known { at, digest: digest.clone() });
+            let entry = entry.or_insert_with(|| NewestEvent { at, digest: digest.clone() });
             if entry.at < at {
-                *entry = Known { at, digest };
+                *entry = NewestEvent { at, digest };
             }
         }
     }
 
     /// The newest event about a row, if it is known and of this epoch: a log that lost its tail goes on in another.
-    fn get(&self, log: &NamespaceId, row: &RowChange, epoch: i64) -> Option<Known> {
+    fn get(&self, log: &NamespaceId, row: &RowChange, epoch: i64) -> Option<NewestEvent> {
         let key = (log.clone(), row.table.clone(), row.key.clone());
         self.rows().get(&key).filter(|known| known.at.epoch == epoch).cloned()
     }
@@ -68,12 +68,12 @@ impl KnownRows {
 
 impl RowCheck {
     pub fn new(log: Arc<LogReader>) -> Self {
-        Self { log, known: KnownRows::default() }
+        Self { log, cache: RowEventCache::default() }
     }
 
     /// Notes what a committed event wrote.
     pub fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
-        self.known.learn(log, at, rows);
+        self.cache.learn(log, at, rows);
     }
 
     /// Compares the rows that a write read, or found absent, so far.
@@ -82,9 +82,9 @@ impl RowCheck {
     /// `DATA_LOSS` when one is not what the newest event about it wrote, or is absent and none removed it.
     pub async fn check_read(&self, tx: &WriteTx) -> Result<()> {
         let (epoch, is_alone) = (tx.head().cursor.epoch, self.log.store.is_sole_writer());
-        // Nobody else writes: what it knows is the newest. With several replicas only the index knows that.
+        // When this server alone writes, its cache has the newest event. With several replicas only the index has it.
         let is_known = |(log, row): &LoggedRow| {
-            is_alone && self.known.get(log, row, epoch).is_some_and(|known| known.digest == row.digest)
+            is_alone && self.cache.get(log, row, epoch).is_some_and(|known| known.digest == row.digest)
         };
         let mut read = tx.take_read();
         read.retain(|row| !is_known(row));
@@ -95,7 +95,7 @@ impl RowCheck {
         let (mut unknown, mut absent) = (Vec::new(), Vec::new());
         for (log, row) in read {
             let revision = revisions.get(&(log.to_string(), row.table.clone(), row.key.clone())).copied();
-            match (self.known.get(&log, &row, epoch), revision) {
+            match (self.cache.get(&log, &row, epoch), revision) {
                 (Some(known), Some(revision)) if known.at.revision == revision => {
                     if known.digest != row.digest {
                         return Err(older(
@@ -121,15 +121,15 @@ impl RowCheck {
         }
         self.check_events(tx, unknown).await?;
         if is_alone {
-            // What no event names is known too, until this server writes it.
+            // What no event names is cached too, until this server writes it.
             for (log, row) in absent {
-                self.known.learn(&log, Cursor { epoch, revision: NOWHERE }, [row]);
+                self.cache.learn(&log, Cursor { epoch, revision: NOWHERE }, [row]);
             }
         }
         Ok(())
     }
 
-    /// Compares rows with the events that the index leads to, and remembers them.
+    /// Compares rows with the events that the index leads to, and caches them.
     async fn check_events(&self, tx: &WriteTx, rows: Vec<(NamespaceId, RowChange, i64)>) -> Result<()> {
         let mut wanted: BTreeMap<&NamespaceId, BTreeSet<i64>> = BTreeMap::new();
         for (log, _, revision) in &rows {
@@ -145,7 +145,7 @@ impl RowCheck {
         for (log, row, revision) in rows {
             match payloads.get(&(log.clone(), revision)) {
                 Some(payload) if payload.rows.contains(&row) => {
-                    self.known.learn(&log, Cursor { epoch: payload.epoch, revision }, [row]);
+                    self.cache.learn(&log, Cursor { epoch: payload.epoch, revision }, [row]);
                 }
                 _ => {
                     return Err(older(&row, &format!("event {revision}, the newest about it, wrote something else")));
@@ -156,12 +156,12 @@ impl RowCheck {
     }
 }
 
-/// Whether a row was written when the store was made, without an event.
+/// Returns whether a row was written when the store was created, without an event.
 fn is_from_the_start(row: &RowChange) -> bool {
     row.table == "namespaces" && row.key == SYSTEM_NAMESPACE
 }
 
-/// The refusal of a row that is not the newest one.
+/// Makes the refusal of a row that is not the newest one, and logs it.
 fn older(row: &RowChange, problem: &str) -> Error {
     let RowChange { table, key, .. } = row;
     tracing::error!(target: "policyhub::audit", %table, row = %key, problem, "a decision was refused: a row is not the newest");
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_is_known_never_goes_back_and_is_of_one_epoch() {
-        let (log, known) = (NamespaceId::parse("namespace", "a").expect("an id"), KnownRows::default());
+        let (log, known) = (NamespaceId::parse("namespace", "a").expect("an id"), RowEventCache::default());
         let row = |table: &str, byte: u8| RowChange {
             table: table.to_owned(),
             key: "p".to_owned(),

@@ -5,8 +5,8 @@ use crate::domain::{Error, Result};
 use crate::service::proof::Signer;
 use crate::signing::event_hash;
 
-/// The event that says `payload`, chained to `head` and sealed.
-pub fn sealed(signer: &Signer, head: Head, payload: &Payload, statement: String) -> Result<Event> {
+/// Makes the event of a payload, chained to `head` and signed.
+pub fn sign_event(signer: &Signer, head: Head, payload: &Payload, statement: String) -> Result<Event> {
     let bytes = serde_json::to_vec(payload).map_err(|error| Error::internal(error.to_string()))?;
     let hash = event_hash(&head.hash, &bytes);
     Ok(Event {
@@ -15,8 +15,8 @@ pub fn sealed(signer: &Signer, head: Head, payload: &Payload, statement: String)
         payload: bytes,
         prev_hash: head.hash,
         hash,
-        seal: signer.seal(&hash)?,
-        seal_key_id: signer.sealing().key_id().to_owned(),
+        seal: signer.sign_event_hash(&hash)?,
+        seal_key_id: signer.event_key().key_id().to_owned(),
         statement,
     })
 }

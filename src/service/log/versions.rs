@@ -13,7 +13,7 @@ use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
 impl LogReader {
-    /// The version a name means, and its policy.
+    /// Finds the version that a name means, and its policy.
     pub async fn resolve(&self, tx: &ReadTx, name: &VersionName) -> Result<(Policy, Version)> {
         let policy = tx.policy(&name.policy).await?;
         let version = match &name.version {
@@ -26,7 +26,7 @@ impl LogReader {
         Ok((policy, version))
     }
 
-    /// The bytes of a version, proven to be those that were accepted.
+    /// Reads the content of a version, proven to be the accepted bytes.
     pub async fn content_of(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
         let content = tx.content(&version.digest).await?;
         if version.state == VersionState::Published {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::active_sets::ActiveSet;
+use super::active_sets::ProvenActiveSet;
 use super::idempotency::IdempotentCall;
-use super::signed_event::sealed;
+use super::signed_event::sign_event;
 use crate::domain::event::{Change, Cursor, EventKind, Payload, Position, RowChange};
 use crate::domain::import::{Import, unfinished};
 use crate::domain::name::NamespaceId;
@@ -20,7 +20,7 @@ use crate::service::context::Context;
 use crate::signing::digest_of;
 use crate::store::WriteTx;
 
-/// A mutation whose namespace is locked.
+/// A write transaction of a namespace that is locked.
 #[derive(Debug)]
 pub struct Write<'a> {
     call: &'a IdempotentCall<'a>,
@@ -33,23 +33,23 @@ pub struct Write<'a> {
 #[derive(Debug, Default)]
 struct RecordedEvents {
     /// The active set after the last of them; none when there was no event.
-    active_set: Option<ActiveSet>,
-    /// The rows that each of them names, with its place.
+    active_set: Option<ProvenActiveSet>,
+    /// The rows that each of them names, with its cursor.
     rows: Vec<(Cursor, Vec<RowChange>)>,
     /// The last revision that changed a role binding, once it was proven.
     access_revision: Option<i64>,
-    /// Whether it was seen that no import is unfinished.
+    /// Whether this write found that no import is unfinished.
     no_import: bool,
 }
 
-/// The event that was written; neither cursor nor statement with `validate_only`.
+/// An event that was written; neither cursor nor statement with `validate_only`.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct RecordedEvent {
     pub cursor: Option<Position>,
     pub statement: String,
 }
 
-/// What may change a namespace while its import is not finished: what brings no policy and no version.
+/// Returns whether an event may be written while an import is not finished: it brings no policy and no version.
 fn may_interrupt_import(kind: EventKind) -> bool {
     matches!(
         kind,
@@ -69,17 +69,17 @@ impl<'a> Write<'a> {
 }
 
 impl Write<'_> {
-    /// The time of the event of this write: that of all it writes.
+    /// Returns the time of this write, which every row and event of it has.
     pub fn time(&self) -> Micros {
         self.tx.time()
     }
 
-    /// The call that writes.
+    /// Returns the context of the call.
     pub fn context(&self) -> &Context {
         self.call.context()
     }
 
-    /// The namespace that is locked.
+    /// Returns the namespace that is locked.
     pub fn namespace(&self) -> &NamespaceId {
         &self.namespace
     }
@@ -92,8 +92,8 @@ impl Write<'_> {
         self.call.writer().rows.check_read(&self.tx).await
     }
 
-    /// The row of the namespace must say what its imports say of one that is not finished: whoever can change it could end or
-    /// begin an import by it.
+    /// Returns whether an import is unfinished. The row of the namespace must say the same as its imports: otherwise whoever can
+    /// change the row could end or begin an import.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -106,7 +106,7 @@ impl Write<'_> {
         Err(Error::data_loss(format!("{namespace}: its row and its imports differ about one that is not finished")))
     }
 
-    /// Until an import is finished nothing else brings policies and versions.
+    /// Refuses a change while an import is not finished: nothing else may bring policies and versions.
     async fn check_no_import(&mut self) -> Result<()> {
         if self.recorded.no_import {
             return Ok(());
@@ -122,8 +122,8 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Signs, chains and appends an event of this write.
-    pub async fn record(&mut self, change: Change) -> Result<Recorded> {
+    /// Records a change: makes its event, signs it and appends it to the log.
+    pub async fn record(&mut self, change: Change) -> Result<RecordedEvent> {
         let context = self.call.context();
         if !may_interrupt_import(change.kind) && !self.namespace.is_system() {
             self.check_no_import().await?;
@@ -131,12 +131,12 @@ impl Write<'_> {
         let (writer, signer) = (self.call.writer(), &self.call.writer().log.signer);
         let (head, now, actor) = (self.tx.head(), self.time(), context.actor());
         if change.kind != EventKind::Resign {
-            // Whoever signs again proves each version by the event that published it, and goes on without those that are not.
+            // Signing again proves each version by the event that published it, and skips those without.
             self.check_read().await?;
         }
         let before = self.active_set(&change).await?;
         if context.delivery.validate_only {
-            return Ok(Recorded { cursor: None, statement: String::new() });
+            return Ok(RecordedEvent { cursor: None, statement: String::new() });
         }
         let active_set = before.after(&change.pointers, head.next());
         let root = active_set.root();
@@ -158,7 +158,7 @@ impl Write<'_> {
             imported,
         } = change;
         let access_revision = match (&access, self.recorded.access_revision) {
-            // The bindings were proven before this one changed them.
+            // The bindings were proven before they were changed.
             (Some(_), _) => self.tx.access_revision(),
             (None, Some(proven)) => proven,
             (None, None) => writer.roles.revision(&self.namespace, &self.tx).await?,
@@ -188,17 +188,17 @@ impl Write<'_> {
             imported,
             settings_read: self.tx.take_settings_read(),
         };
-        let event = sealed(signer, head, &payload, statement)?;
+        let event = sign_event(signer, head, &payload, statement)?;
         self.tx.append(&event, &payload).await?;
         self.recorded.active_set = Some(active_set.at(event.head()));
         self.recorded.rows.push((event.cursor, payload.rows));
         self.recorded.access_revision = Some(access_revision);
-        Ok(Recorded { cursor: Some(event.head().into()), statement: event.statement })
+        Ok(RecordedEvent { cursor: Some(event.head().into()), statement: event.statement })
     }
 
-    /// The active set at the head, proven, with the pointers that a change moves where it has them. A namespace is frozen whose
-    /// pointers do not make it.
-    async fn active_set(&self, change: &Change) -> Result<ActiveSet> {
+    /// Returns the active set at the head, proven, with the pointers that a change moves where it has them. Freezes the namespace
+    /// when its pointers do not make that set.
+    async fn active_set(&self, change: &Change) -> Result<ProvenActiveSet> {
         let found = self.active_set_at_head(change).await;
         if found.as_ref().is_err_and(|error| error.reason == Reason::DataLoss) {
             let (hub, tx) = (&self.call.writer().log.hub, &self.tx);
@@ -207,7 +207,7 @@ impl Write<'_> {
         found
     }
 
-    async fn active_set_at_head(&self, change: &Change) -> Result<ActiveSet> {
+    async fn active_set_at_head(&self, change: &Change) -> Result<ProvenActiveSet> {
         let (log, head, tx) = (&self.call.writer().log, self.tx.head(), self.tx.read());
         let before = match &self.recorded.active_set {
             Some(after_the_event_before) => after_the_event_before.clone(),
@@ -220,8 +220,8 @@ impl Write<'_> {
         Ok(before)
     }
 
-    /// Records an activation and says what it did.
-    pub async fn record_activation(&mut self, change: Change) -> Result<(Activated, Recorded)> {
+    /// Records an activation and returns what it did.
+    pub async fn record_activation(&mut self, change: Change) -> Result<(Activated, RecordedEvent)> {
         debug_assert!(matches!(
             change.kind,
             EventKind::Activate | EventKind::Rollback | EventKind::Deactivate | EventKind::BreakGlass
@@ -248,7 +248,7 @@ impl Write<'_> {
     /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
     pub async fn commit<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
         if self.recorded.rows.is_empty() {
-            // What was decided is that nothing changes.
+            // Nothing changes, and the rows behind that decision have to be current too.
             self.check_read().await?;
         }
         if self.call.context().delivery.validate_only {

@@ -11,7 +11,7 @@ use crate::domain::version::{Version, VersionState};
 use crate::service::context::Context;
 
 impl Policies {
-    /// Ends a draft.
+    /// Abandons a draft.
     ///
     /// # Errors
     /// `VERSION_NOT_FOUND`, `VERSION_NOT_OPEN`, `ETAG_MISMATCH`.

@@ -1,4 +1,4 @@
-//! Activate: one or many pointers of a namespace, moved or removed in one transaction, one event, one statement, one push.
+//! Activate: one or many pointers of a namespace are moved or removed in one transaction, with one event and one statement.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::service::checking::{Occasion, Subject, is_of_today};
+use crate::service::checking::{CheckInput, CheckKind, is_of_today};
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
 use crate::store::ReadTx;
 
-/// How often an activation begins: once more after each time that versions had to be checked first, which nobody else waits for.
+/// How often an activation tries: once more after each time that versions had to be checked without the lock.
 const TRIES_MAX: usize = 3;
 
-/// Reports by policy and number.
-type Reports = BTreeMap<(PolicyId, i64), Report>;
+/// Reports by policy and version number.
+type ReportsByVersion = BTreeMap<(PolicyId, i64), Report>;
 
-/// Targets under the lock, and where their pointers go.
+/// The targets as they are under the lock, and where their pointers go.
 #[derive(Debug)]
-struct Decided {
+struct ActivationPlan {
     policies: Vec<Policy>,
     versions: Vec<Version>,
     pointers: Vec<PointerChange>,
@@ -47,28 +47,28 @@ impl Policies {
         }
         lifecycle::check_activate(&request)?;
         let call = self.writer.call(context, "Activate", &request)?;
-        let mut checked = Reports::new();
+        let mut checked = ReportsByVersion::new();
         for _ in 0..TRIES_MAX {
             let tried = call.try_mutate(&request.namespace, async |write| {
-                let decided = self.decide(write, &request).await?;
-                let unchecked = if request.skip_validation {
+                let plan = self.plan(write, &request).await?;
+                let to_check = if request.skip_validation {
                     Vec::new()
                 } else {
-                    self.unchecked(write.tx.read(), &decided, &checked).await?
+                    self.versions_to_check(write.tx.read(), &plan, &checked).await?
                 };
-                if unchecked.is_empty() {
-                    return self.put_in_force(write, &request, decided, &checked).await.map(Conclusion::Commit);
+                if to_check.is_empty() {
+                    return self.write_activation(write, &request, plan, &checked).await.map(Conclusion::Commit);
                 }
-                Ok(Conclusion::RollBack(unchecked))
+                Ok(Conclusion::RollBack(to_check))
             });
-            let unchecked = match tried.await? {
+            let to_check = match tried.await? {
                 Conclusion::Commit(activated) => return Ok(activated),
-                Conclusion::RollBack(unchecked) => unchecked,
+                Conclusion::RollBack(to_check) => to_check,
             };
-            // A check may take seconds: nobody waits for it under the lock.
-            for subject in unchecked {
-                let (subject, report) = self.checks.check(subject, Occasion::Again, context.now).await?;
-                let version = subject.bundle.version;
+            // A check may take seconds, so it runs without the lock.
+            for input in to_check {
+                let (input, report) = self.checks.check(input, CheckKind::AfterPublish, context.now).await?;
+                let version = input.bundle.version;
                 lifecycle::check_report(&version, &report)?;
                 checked.insert((version.policy.policy, version.number), report);
             }
@@ -79,7 +79,7 @@ impl Policies {
         ))
     }
 
-    async fn decide(&self, write: &Write<'_>, request: &Activate) -> Result<Decided> {
+    async fn plan(&self, write: &Write<'_>, request: &Activate) -> Result<ActivationPlan> {
         let tx = write.tx.read();
         if let Some(since) = request.unmoved_since {
             check_unmoved(tx, &request.namespace, write.tx.head(), since).await?;
@@ -87,47 +87,52 @@ impl Policies {
         let (policies, versions) = read_targets(tx, &request.namespace, &request.targets).await?;
         let pointers = lifecycle::activate(&request.targets, &facts(request, &policies, &versions)?);
         match pointers {
-            Ok(pointers) => Ok(Decided { policies, versions, pointers }),
+            Ok(pointers) => Ok(ActivationPlan { policies, versions, pointers }),
             Err(refusal) => Err(self.with_who_moved(tx, &policies, refusal).await),
         }
     }
 
-    /// The versions that no report of today's rules is about, with what their checks need.
-    async fn unchecked(&self, tx: &ReadTx, decided: &Decided, checked: &Reports) -> Result<Vec<Subject>> {
-        let Some(first) = decided.versions.first() else { return Ok(Vec::new()) };
-        let named: Vec<_> = decided.versions.iter().map(|version| (&version.policy.policy, version.number)).collect();
+    /// Returns the versions that no report of today's rules is about, with what their checks need.
+    async fn versions_to_check(
+        &self,
+        tx: &ReadTx,
+        plan: &ActivationPlan,
+        checked: &ReportsByVersion,
+    ) -> Result<Vec<CheckInput>> {
+        let Some(first) = plan.versions.first() else { return Ok(Vec::new()) };
+        let named: Vec<_> = plan.versions.iter().map(|version| (&version.policy.policy, version.number)).collect();
         let kept = tx.reports_named(&first.policy.namespace, &named).await?;
-        let mut unchecked = Vec::new();
-        for version in &decided.versions {
+        let mut to_check = Vec::new();
+        for version in &plan.versions {
             let key = (version.policy.policy.clone(), version.number);
-            let policy = decided.policies.iter().find(|policy| policy.name == version.policy);
+            let policy = plan.policies.iter().find(|policy| policy.name == version.policy);
             let policy = policy.ok_or_else(|| Error::internal("a target without its policy"))?;
             let of_today = [checked.get(&key), kept.get(&key)].into_iter().flatten();
             match of_today.into_iter().find(|report| is_of_today(report, policy, version)) {
                 Some(report) => lifecycle::check_report(version, report)?,
-                None => unchecked.push(self.subject_of(tx, policy.clone(), version.clone()).await?),
+                None => to_check.push(self.check_input_of(tx, policy.clone(), version.clone()).await?),
             }
         }
-        Ok(unchecked)
+        Ok(to_check)
     }
 
-    async fn put_in_force(
+    async fn write_activation(
         &self,
         write: &mut Write<'_>,
         request: &Activate,
-        decided: Decided,
-        checked: &Reports,
+        plan: ActivationPlan,
+        checked: &ReportsByVersion,
     ) -> Result<Activated> {
-        let Decided { policies, versions, pointers } = decided;
+        let ActivationPlan { policies, versions, pointers } = plan;
         for version in &versions {
-            // The statement is about to vouch for these rows.
+            // The statement will vouch for these rows.
             self.log.signer.publishable(version)?;
             if let Some(report) = checked.get(&(version.policy.policy.clone(), version.number)) {
                 write.tx.put_report(&version.policy, version.number, report).await?;
             }
         }
         let mut approvals: Vec<Approval> = Vec::new();
-        // In the order of the targets, in which a check of the log counts them again.
+        // In the order of the targets, in which a check of the log counts the approvals again.
         for TargetFacts { policy, version } in facts(request, &policies, &versions)? {
             if let Some(version) = version.filter(|version| version.is_imported()) {
                 approvals.extend(self.reviewed(write.tx.read(), policy, version, write.time()).await?);
@@ -148,7 +153,7 @@ impl Policies {
     }
 }
 
-/// All policies and all versions of the targets: three queries at most, however many there are.
+/// Reads all policies and all versions of the targets: three queries at most, however many there are.
 async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) -> Result<(Vec<Policy>, Vec<Version>)> {
     let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
     let (mut numbers, mut labels) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What people are told of: publications without the approvals they need, and requirements of approvals that were lowered.
+//! Alarms about approvals: publications without those that they need, and requirements that were lowered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,12 +6,12 @@ use crate::domain::policy::Policy;
 use crate::domain::version::Version;
 use crate::service::context::Context;
 
-/// Publications without the approvals they should have had.
+/// Counts publications without the approvals that they need.
 #[derive(Debug, Default)]
-pub(super) struct BreakGlass(AtomicU64);
+pub(super) struct BreakGlassAlarm(AtomicU64);
 
-impl BreakGlass {
-    /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
+impl BreakGlassAlarm {
+    /// Logs a warning. Call it before the commit, so that a change whose outcome is unknown is logged too.
     pub(super) fn alarm(&self, context: &Context, version: &Version) {
         self.0.fetch_add(1, Ordering::Relaxed);
         let (version, actor) = (version.name(), context.actor());
@@ -23,11 +23,11 @@ impl BreakGlass {
     }
 }
 
-/// Requirements of approvals that were lowered.
+/// Counts requirements of approvals that were lowered.
 #[derive(Debug, Default)]
-pub(super) struct LoweredApprovals(AtomicU64);
+pub(super) struct LoweredApprovalsAlarm(AtomicU64);
 
-impl LoweredApprovals {
+impl LoweredApprovalsAlarm {
     /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
     pub(super) fn alarm(&self, context: &Context, policy: &Policy, from: u32) {
         self.0.fetch_add(1, Ordering::Relaxed);

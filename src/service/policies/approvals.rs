@@ -14,7 +14,7 @@ use crate::domain::version::{Version, VersionState};
 use crate::store::ReadTx;
 
 impl Policies {
-    /// Every approval that a version was given, whether it still counts or not.
+    /// Reads every approval that a version was given, whether it still counts or not.
     ///
     /// # Errors
     /// `DATA_LOSS` when a row says something that its event does not.
@@ -23,7 +23,7 @@ impl Policies {
         Ok(found.remove(&version.number).unwrap_or_default())
     }
 
-    /// The approvals, as events tell them, on which putting a version in force rests: those of a version that another store
+    /// Returns the approvals, as events have them, that allow putting a version in force: those of a version that another store
     /// published, the first time.
     ///
     /// # Errors
@@ -44,8 +44,8 @@ impl Policies {
         Ok(counted.iter().map(Approval::for_log).collect())
     }
 
-    /// The same of some versions of a policy, by number. Only those have any that are staged, or that were imported as
-    /// published.
+    /// Reads the approvals of several versions of a policy, by number. Only versions that are staged, or that were imported as
+    /// published, have any.
     pub(super) async fn approvals_of(
         &self,
         tx: &ReadTx,

@@ -56,7 +56,7 @@ impl Policies {
     }
 }
 
-/// Who imported a version: the same for every part of an import. None for a version that was made here.
+/// Returns who imported a version; none for one that was made here. Every part of an import has the same importer.
 ///
 /// # Errors
 /// `DATA_LOSS` when the import is not there: its importer would be anybody.

@@ -18,7 +18,7 @@ pub(super) fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
 }
 
 impl Policies {
-    /// Makes a policy.
+    /// Creates a policy.
     ///
     /// # Errors
     /// `UNIMPLEMENTED`, `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.

@@ -8,29 +8,29 @@ use crate::domain::limits::DIFFERENCE_MAX_BYTES;
 use crate::domain::name::VersionName;
 use crate::domain::policy::PolicyKind;
 use crate::domain::{Error, Result};
-use crate::service::checking::off_thread;
+use crate::service::checking::run_blocking;
 
 /// What changed between two versions.
 #[derive(Debug, Clone)]
-pub struct Difference {
-    /// The older one.
+pub struct VersionDifference {
+    /// The version that is compared.
     pub from: VersionWithContent,
-    /// The newer one.
+    /// The version that it is compared with.
     pub to: VersionWithContent,
     /// Unified diff; empty when it is too large.
     pub unified: String,
     /// JSON Patch, empty when either can't be parsed, or it is too large.
     pub json_patch: String,
-    /// Whether one of them is left out since it is above `DIFFERENCE_MAX_BYTES`.
+    /// Whether one of them is left out because it is above `DIFFERENCE_MAX_BYTES`.
     pub too_large: bool,
 }
 
 impl Policies {
-    /// What changed between two versions of one policy.
+    /// Compares two versions of one policy.
     ///
     /// # Errors
     /// As `get_version`; `INVALID_ARGUMENT` for versions of two policies.
-    pub async fn diff_versions(&self, from: &VersionName, to: &VersionName) -> Result<Difference> {
+    pub async fn diff_versions(&self, from: &VersionName, to: &VersionName) -> Result<VersionDifference> {
         if from.policy != to.policy {
             return Err(Error::invalid("to", "must be a version of the same policy as `from`"));
         }
@@ -42,7 +42,8 @@ impl Policies {
         drop(tx);
         let active_version = policy.active_version;
         let slot = self.checks.slots.take(&from.policy.namespace).await?;
-        let (_slot, (old, new, unified, json_patch)) = off_thread(slot, move || compare(policy.kind, old, new)).await?;
+        let (_slot, (old, new, unified, json_patch)) =
+            run_blocking(slot, move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
             active: side.version.number == active_version,
             version: side.version,
@@ -52,11 +53,11 @@ impl Policies {
         let fits = |text: &String| text.len() <= DIFFERENCE_MAX_BYTES;
         let too_large = !fits(&unified) || !fits(&json_patch);
         let [unified, json_patch] = [unified, json_patch].map(|text| Some(text).filter(fits).unwrap_or_default());
-        Ok(Difference { from: without_content(old), to: without_content(new), unified, json_patch, too_large })
+        Ok(VersionDifference { from: without_content(old), to: without_content(new), unified, json_patch, too_large })
     }
 }
 
-/// Compares two versions, apart from the threads that serve.
+/// Compares two versions; it runs on a blocking thread.
 fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> (Bundle, Bundle, String, String) {
     let parse = |side: &Bundle| checks::parse(kind, &side.content).ok().flatten();
     let json_patch = match (parse(&old), parse(&new)) {

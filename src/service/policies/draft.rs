@@ -22,11 +22,16 @@ use crate::signing::digest_of;
 use crate::store::{ReadTx, VersionList};
 use crate::watch::Verify as _;
 
-/// Events of a policy that are looked through, newest first, for who staged a version. More: a refusal takes longer under the lock.
+/// Events of a policy that are searched, newest first, for who staged a version. More: a refusal takes longer under the lock.
 const STAGE_EVENTS_READ_MAX: u32 = 100;
 
-/// The live version that holds a label, among those that are listed.
-async fn label_holder(tx: &ReadTx, policy: &PolicyName, list: &VersionList, label: &Label) -> Result<Option<Version>> {
+/// Returns the live version that holds a label, among those that are listed.
+async fn find_label_holder(
+    tx: &ReadTx,
+    policy: &PolicyName,
+    list: &VersionList,
+    label: &Label,
+) -> Result<Option<Version>> {
     let found = tx.find_labelled(policy, label).await?;
     let is_open = list.open.iter().any(|version| version.label.as_ref() == Some(label));
     if found.is_none() && (is_open || list.published_labels.contains(label)) {
@@ -43,7 +48,7 @@ impl Policies {
     pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
         self.check_content(&request)?;
         if let Some(adopted) = &request.adopted {
-            // Who wrote a policy is believed of those alone who answer for the namespace.
+            // Only who administers the namespace may name another author.
             self.denials.require(context, &request.policy.namespace, Rpc::Draft, Permission::Administer)?;
             adopted.check_is_past(context.now)?;
         }
@@ -51,18 +56,18 @@ impl Policies {
         let call = self.writer.call(context, "Draft", &(&request, &digest))?;
         let namespace = request.policy.namespace.clone();
         call.mutate(&namespace, async |write| {
-            let (policy, made) = self.policy_for(write, &request).await?;
+            let (policy, made) = self.find_or_create_policy(write, &request).await?;
             let tx = write.tx.read();
             let list = tx.version_list(&policy).await?;
             let label_holder = match &request.label {
-                Some(label) => label_holder(tx, &policy.name, &list, label).await?,
+                Some(label) => find_label_holder(tx, &policy.name, &list, label).await?,
                 None => None,
             };
             let open = list.open;
             let base_exists =
                 request.base_version <= 0 || tx.find_version(&policy.name, request.base_version).await?.is_some();
             let stager = match DraftFacts::staged(&policy, &open, &request).and_then(|index| open.get(index)) {
-                Some(staged) => self.stager_of(tx, staged).await?,
+                Some(staged) => self.find_stager(tx, staged).await?,
                 None => String::new(),
             };
             let facts = DraftFacts {
@@ -75,7 +80,7 @@ impl Policies {
             let decision = lifecycle::draft(facts, &request, &digest)?;
             let (number, superseded) = match (decision, label_holder) {
                 (DraftDecision::Existing, Some(version)) => {
-                    // Nothing changes: no event. The answer is kept, so that its request id stays its own.
+                    // Nothing changes: no event. The answer is kept, so that another request can't take its request id.
                     let active = version.number == policy.active_version;
                     return Ok(VersionChanged { version, active, cursor: None });
                 }
@@ -93,7 +98,7 @@ impl Policies {
                 write.tx.update_version(&ended).await?;
                 change.versions.push(state_change(&ended));
             }
-            let version = self.new_version(context, &policy, request, digest, number, write).await?;
+            let version = self.insert_new_version(context, &policy, request, digest, number, write).await?;
             change.versions.push(VersionChange { adopted: version.adopted.clone(), ..state_change(&version) });
             change.reason.clone_from(&version.change_note);
             let recorded = write.record(change).await?;
@@ -119,14 +124,14 @@ impl Policies {
             return Err(Error::invalid("content_type", rule));
         }
         if !request.requires.is_empty() {
-            // Kept for nothing is worse than refused: nothing enforces them yet.
+            // Refused because nothing enforces requirements yet: a version must not seem to have them.
             return Err(Error::new(Reason::Unimplemented, "requirements between policies are not enforced yet"));
         }
         Ok(())
     }
 
-    /// Who staged a version, as the newest events of its policy tell it; empty when it is longer ago than those.
-    async fn stager_of(&self, tx: &ReadTx, staged: &Version) -> Result<String> {
+    /// Returns who staged a version, according to the newest events of its policy; empty when it is longer ago.
+    async fn find_stager(&self, tx: &ReadTx, staged: &Version) -> Result<String> {
         let policy = &staged.policy;
         let filter = EventFilter { policy: Some(policy.policy.clone()), newest_first: true, ..EventFilter::default() };
         let page = Page { size: STAGE_EVENTS_READ_MAX, after: None };
@@ -140,8 +145,8 @@ impl Policies {
         Ok(String::new())
     }
 
-    /// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.
-    async fn policy_for(&self, write: &mut Write<'_>, request: &Draft) -> Result<(Policy, bool)> {
+    /// Returns the policy of a draft, and whether it was created for it: when it does not exist and the request allows it.
+    async fn find_or_create_policy(&self, write: &mut Write<'_>, request: &Draft) -> Result<(Policy, bool)> {
         match write.tx.read().policy(&request.policy).await {
             Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
                 let kind = PolicyKind::of_draft(request.kind, &request.content_type)?;
@@ -153,7 +158,7 @@ impl Policies {
         }
     }
 
-    async fn new_version(
+    async fn insert_new_version(
         &self,
         context: &Context,
         policy: &Policy,

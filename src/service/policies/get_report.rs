@@ -7,7 +7,7 @@ use crate::domain::report::Report;
 use crate::domain::version::Version;
 
 impl Policies {
-    /// What the checks found the last time they ran on a version.
+    /// Returns the report of the last checks of a version.
     ///
     /// # Errors
     /// `REPORT_NOT_FOUND`, `VERSION_NOT_FOUND`.

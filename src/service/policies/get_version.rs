@@ -1,4 +1,4 @@
-//! GetVersion: what was ever accepted can be asked for.
+//! GetVersion: every version that was accepted stays readable.
 
 use bytes::Bytes;
 
@@ -10,12 +10,12 @@ use crate::domain::name::VersionName;
 use crate::domain::version::Version;
 use crate::service::context::Context;
 
-/// A version, with its bytes when they were asked for.
+/// A version, with its content when it was asked for.
 #[derive(Debug, Clone)]
 pub struct VersionWithContent {
     /// The version.
     pub version: Version,
-    /// Its bytes.
+    /// The content.
     pub content: Option<Bytes>,
     /// Whether the policy points to it.
     pub active: bool,
@@ -24,7 +24,7 @@ pub struct VersionWithContent {
 }
 
 impl Policies {
-    /// A version.
+    /// Returns a version.
     ///
     /// # Errors
     /// `VERSION_NOT_FOUND`, `POLICY_NOT_FOUND`, `NO_ACTIVE_VERSION`, `DATA_LOSS`.

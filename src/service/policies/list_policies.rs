@@ -14,7 +14,7 @@ use crate::service::page_reader::PageReader;
 use crate::store::ReadTx;
 
 impl Policies {
-    /// A page of policies.
+    /// Returns a page of policies.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.
@@ -44,7 +44,7 @@ impl Policies {
     }
 }
 
-/// Policies with the annotations of their newest published versions, which are read where they are needed.
+/// Adds the annotations of the newest published versions, when they are needed.
 async fn annotated(
     tx: &ReadTx,
     namespace: &NamespaceId,

@@ -15,7 +15,7 @@ use crate::service::context::Context;
 use crate::service::page_reader::PageReader;
 
 impl Policies {
-    /// A page of versions.
+    /// Returns a page of versions.
     ///
     /// # Errors
     /// `POLICY_NOT_FOUND`, `DATA_LOSS`.

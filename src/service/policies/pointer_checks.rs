@@ -1,4 +1,4 @@
-//! Whether pointers are where the caller saw them.
+//! Checks that pointers are where the caller saw them.
 
 use super::use_cases::Policies;
 use crate::domain::Result;
@@ -8,7 +8,7 @@ use crate::domain::name::NamespaceId;
 use crate::domain::policy::Policy;
 use crate::store::ReadTx;
 
-/// No pointer of a namespace may have moved after a place at which the caller read it.
+/// Checks that no pointer of a namespace moved after the position at which the caller read it.
 ///
 /// # Errors
 /// `EXPECTED_ACTIVE_MISMATCH`, `DATA_LOSS`.

@@ -1,4 +1,4 @@
-//! How a pointer came to where it is: what a rollback returns to, and who moved it, for whoever saw it elsewhere.
+//! The moves of a pointer: what a rollback returns to, and who moved it, for a caller who expected it elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::watch::Verify as _;
 const ROLLBACK_MOVES_MAX: u64 = 256;
 
 impl Policies {
-    /// The version that a rollback of a policy returns to when it names none.
+    /// Returns the version that a rollback of a policy returns to when the request names none.
     ///
     /// # Errors
     /// `NO_PREVIOUS_VERSION`, `DATA_LOSS`.
@@ -28,7 +28,7 @@ impl Policies {
         })
     }
 
-    /// The newest moves of a pointer, in order, and the sources of the copies among them.
+    /// Reads the newest moves of a pointer, in order, and the sources of the copies among them.
     async fn moves(&self, tx: &ReadTx, policy: &Policy) -> Result<(Vec<PointerMove>, BTreeMap<i64, i64>)> {
         let (namespace, id) = (&policy.name.namespace, &policy.name.policy);
         let revisions = tx.newest_moves(&policy.name, ROLLBACK_MOVES_MAX).await?;
@@ -38,7 +38,7 @@ impl Policies {
         for revision in revisions {
             let event = events.get(&revision).ok_or_else(not_the_log)?;
             let moved = PointerMove::of(&self.log.signer.event(event)?, id).ok_or_else(not_the_log)?;
-            // A move that was left out would hide a version, or bring one back.
+            // A missing move would hide a version, or bring one back.
             if moves.last().is_some_and(|before| before.version != moved.previous) {
                 return Err(not_the_log());
             }
@@ -54,7 +54,7 @@ impl Policies {
         Ok((moves, sources))
     }
 
-    /// The refusal of a caller who expected another version to be active, with who moved the pointer, how, and when.
+    /// Adds to the refusal of a caller, who expected another version to be active, who moved the pointer, how, and when.
     pub(super) async fn with_who_moved(&self, tx: &ReadTx, policies: &[Policy], refusal: Error) -> Error {
         let named = refusal.metadata.get("policy");
         let policy = policies.iter().find(|policy| named == Some(&policy.name.to_string()));
@@ -74,7 +74,7 @@ impl Policies {
                     .with("moved_kind", moved.kind.as_str())
                     .with("moved_revision", moved.revision)
             }
-            // It is refused in any case: who moved it is a help.
+            // The call is refused in any case; who moved the pointer is only a help.
             Ok(None) | Err(_) => refusal,
         }
     }

@@ -16,10 +16,10 @@ use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::service::proof::Signer;
 
-/// A version as it is once published, at the time of the event.
-pub(super) fn signed(signer: &Signer, context: &Context, version: Version, time: Micros) -> Result<Version> {
+/// Returns a version as it is once published, signed, at the time of the event.
+pub(super) fn sign_version(signer: &Signer, context: &Context, version: Version, time: Micros) -> Result<Version> {
     let publisher = context.actor();
-    // What is not published is not signed either: the signature would outlive the question.
+    // With `validate_only` nothing is signed: the signature would stay valid.
     let manifest =
         if context.delivery.validate_only { String::new() } else { signer.manifest(&version, &publisher, time)? };
     Ok(Version {
@@ -43,7 +43,7 @@ impl Policies {
         grounds: &Grounds,
         reason: String,
     ) -> Result<(Version, Change)> {
-        let version = signed(&self.log.signer, write.context(), version, write.time())?;
+        let version = sign_version(&self.log.signer, write.context(), version, write.time())?;
         write.tx.update_version(&version).await?;
         write.tx.put_report(&version.policy, version.number, report).await?;
         let change = Change {
@@ -55,7 +55,7 @@ impl Policies {
         Ok((version, change))
     }
 
-    /// What the publication rests on, decided on the approvals as they are under the lock.
+    /// Returns the basis of the publication, decided on the approvals as they are under the lock.
     pub(super) async fn grounds(
         &self,
         write: &Write<'_>,

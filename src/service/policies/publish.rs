@@ -7,7 +7,7 @@ use crate::domain::event::EventKind;
 use crate::domain::lifecycle;
 use crate::domain::outcome::Published;
 use crate::domain::{Error, Result};
-use crate::service::checking::Occasion;
+use crate::service::checking::CheckKind;
 use crate::service::context::Context;
 
 fn check_request(request: &Publish) -> Result<()> {
@@ -40,19 +40,19 @@ impl Policies {
         if let Some(answer) = call.replayed(&tx).await? {
             return Ok(answer);
         }
-        let subject = self.subject(&tx, &request.target).await?;
-        self.check_expected_active(&tx, &subject.policy, request.expected_active).await?;
+        let input = self.read_check_input(&tx, &request.target).await?;
+        self.check_expected_active(&tx, &input.policy, request.expected_active).await?;
         drop(tx);
-        let (subject, report) = self.checks.check(subject, Occasion::First, context.now).await?;
+        let (input, report) = self.checks.check(input, CheckKind::BeforePublish, context.now).await?;
         if !context.delivery.validate_only {
-            self.keep_failed_report(&subject.bundle.version, &report).await?;
+            self.keep_failed_report(&input.bundle.version, &report).await?;
         }
-        // What needs no approvals: they are counted under the lock.
-        lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
+        // Everything but the approvals, which are counted under the lock.
+        lifecycle::stage(&input.bundle.version, request.etag.as_ref(), &report)?;
 
-        let name = &subject.policy.name;
+        let name = &input.policy.name;
         call.mutate(&name.namespace, async |write| {
-            let (policy, version) = subject.still_holds(write.tx.read()).await?;
+            let (policy, version) = input.still_holds(write.tx.read()).await?;
             self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
             let grounds =
                 self.grounds(write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;

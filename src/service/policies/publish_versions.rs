@@ -1,9 +1,9 @@
 //! PublishVersions: many versions of a namespace, each published or refused by itself.
 //!
-//! The checks run before the lock, a few at a time, so that only as many contents are in memory. Then all is decided and written under
-//! one lock and with one commit, version by version in the order of the request, each with an event of its own; so each one is decided
-//! on what those before it left. The answer is kept in the same transaction: either all that was published is there, with the answer
-//! that says so, or nothing is (ADR 0064).
+//! The checks run before the lock, a few at a time, so that only as many contents are in memory. Then all is decided and written
+//! under one lock and with one commit, version by version in the order of the request, each with an event of its own and on what
+//! those before it left. The answer is kept in the same transaction: either everything was published and the answer says so, or
+//! nothing was (ADR 0064).
 
 use futures_util::{StreamExt as _, stream};
 
@@ -23,46 +23,46 @@ use crate::domain::policy::Policy;
 use crate::domain::report::{LABEL_CHECK, Report};
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::service::checking::{NAMESPACE_CHECKS_MAX, Occasion, Subject, changed_meanwhile, put_failed_report};
+use crate::service::checking::{CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, put_failed_report};
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
 use crate::store::ReadTx;
 
-/// Versions whose contents are read together. More: so many contents of a MiB are in memory. Fewer: more views of the database.
+/// Versions whose contents are read together. More: so many contents of 1 MiB are in memory. Fewer: more views of the database.
 const READ_TOGETHER_MAX: usize = 8;
-/// What is said of a version in an answer beside the texts of its author: names, digests, times, signature.
+/// The size of a version in an answer beside the texts of its author: names, digests, times, signature.
 const ANSWER_FIXED_BYTES: usize = 2 * 1024;
 /// How often a text of its author is in an answer, at most: as it is, and in the manifest, escaped and in base64.
 const ANSWER_BYTES_PER_TEXT_BYTE: usize = 4;
 
-/// A version that was checked and is not decided yet.
+/// A version that was checked and not decided yet.
 #[derive(Debug)]
-struct Checked {
+struct CheckedVersion {
     policy: Policy,
     version: Version,
     etag: Option<Etag>,
     report: Report,
 }
 
-/// Why a version is refused.
+/// A version that is refused.
 #[derive(Debug)]
-struct Refused {
+struct RefusedVersion {
     error: Error,
     /// The report of the checks that it failed, for its author.
     failed: Option<Box<(Version, Report)>>,
 }
 
-impl From<Error> for Refused {
+impl From<Error> for RefusedVersion {
     fn from(error: Error) -> Self {
         Self { error, failed: None }
     }
 }
 
-/// What became of one version: only what is about it alone is an outcome.
-type Outcome<T> = std::result::Result<T, Refused>;
+/// The result for one version. Only what is about this version alone refuses it.
+type VersionResult<T> = std::result::Result<T, RefusedVersion>;
 
-/// Tells the refusal of one version from the failure of the call.
-fn outcome_of<T>(decided: Result<T>) -> Result<Outcome<T>> {
+/// Separates the refusal of one version from the failure of the call.
+fn outcome_of<T>(decided: Result<T>) -> Result<VersionResult<T>> {
     match decided {
         Ok(decided) => Ok(Ok(decided)),
         Err(error) if error.reason.is_of_what_was_asked() => {
@@ -75,15 +75,15 @@ fn outcome_of<T>(decided: Result<T>) -> Result<Outcome<T>> {
     }
 }
 
-/// What a call still has room for.
+/// What is left of the limits of a call.
 #[derive(Debug)]
-struct Room {
+struct RequestBudget {
     content_bytes: i64,
     answer_bytes: usize,
 }
 
-impl Room {
-    /// Takes the room of a version.
+impl RequestBudget {
+    /// Takes the size of a version out of the budget.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`, and then it takes none.
@@ -105,7 +105,7 @@ impl Room {
     }
 }
 
-/// The most bytes that an answer says of a version once it is published.
+/// Returns the most bytes that an answer needs for a version once it is published.
 fn answer_bytes(version: &Version) -> usize {
     let Version { policy, label, content_type, change_note, requires, author, origin_manifests, .. } = version;
     let mut texts = [policy.namespace.as_str(), policy.policy.as_str(), content_type, change_note, author]
@@ -122,7 +122,7 @@ fn answer_bytes(version: &Version) -> usize {
 }
 
 impl Policies {
-    /// Publishes versions of a namespace, each or not.
+    /// Publishes versions of a namespace, each by itself.
     ///
     /// # Errors
     /// What is about no single version: `INVALID_ARGUMENT` of the request itself, `REQUEST_ID_REUSED`, and what a server or a
@@ -138,8 +138,10 @@ impl Policies {
         let PublishVersions { namespace, versions, reason } = request;
         let names: Vec<String> = versions.iter().map(|each| each.name.clone()).collect();
         let checked = self.check_each(context, &namespace, versions).await?;
-        if checked.iter().all(Outcome::is_err) {
-            return self.publish_none(context, &namespace, names, checked.into_iter().filter_map(Outcome::err)).await;
+        if checked.iter().all(VersionResult::is_err) {
+            return self
+                .publish_none(context, &namespace, names, checked.into_iter().filter_map(VersionResult::err))
+                .await;
         }
         let published = call.try_mutate(&namespace, async |write| {
             let mut outcomes = Vec::with_capacity(checked.len());
@@ -149,11 +151,11 @@ impl Policies {
                     Err(refused) => Err(refused),
                 });
             }
-            if outcomes.iter().all(Outcome::is_err) {
+            if outcomes.iter().all(VersionResult::is_err) {
                 return Ok(Conclusion::RollBack(outcomes));
             }
             if !context.delivery.validate_only {
-                for Refused { failed, .. } in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                for RefusedVersion { failed, .. } in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
                     if let Some(failed) = failed {
                         put_failed_report(&write.tx, &failed.0, &failed.1).await?;
                     }
@@ -164,7 +166,7 @@ impl Policies {
         match published.await? {
             Conclusion::Commit(published) => Ok(published),
             Conclusion::RollBack(outcomes) => {
-                self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(Outcome::err)).await
+                self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(VersionResult::err)).await
             }
         }
     }
@@ -175,25 +177,27 @@ impl Policies {
         context: &Context,
         namespace: &NamespaceId,
         versions: Vec<VersionToPublish>,
-    ) -> Result<Vec<Outcome<Checked>>> {
-        let mut room =
-            Room { content_bytes: PUBLISH_VERSIONS_CONTENT_MAX_BYTES, answer_bytes: PUBLISH_VERSIONS_ANSWER_MAX_BYTES };
+    ) -> Result<Vec<VersionResult<CheckedVersion>>> {
+        let mut budget = RequestBudget {
+            content_bytes: PUBLISH_VERSIONS_CONTENT_MAX_BYTES,
+            answer_bytes: PUBLISH_VERSIONS_ANSWER_MAX_BYTES,
+        };
         let mut all = Vec::with_capacity(versions.len());
         for several in versions.chunks(READ_TOGETHER_MAX) {
             let tx = self.log.store.read().await?;
-            let mut subjects = Vec::with_capacity(several.len());
+            let mut inputs = Vec::with_capacity(several.len());
             for one in several {
-                let is_first = all.is_empty() && subjects.is_empty();
+                let is_first = all.is_empty() && inputs.is_empty();
                 let admitted = if is_first { Ok(()) } else { self.meter_further(context, namespace) };
-                subjects.push(match admitted {
-                    Ok(()) => outcome_of(self.subject_to_publish(&tx, one, &mut room).await)?,
+                inputs.push(match admitted {
+                    Ok(()) => outcome_of(self.input_to_publish(&tx, one, &mut budget).await)?,
                     Err(limited) => Err(limited.into()),
                 });
             }
             drop(tx);
-            let mut checks = Vec::with_capacity(subjects.len());
-            for subject in subjects {
-                checks.push(self.check_one(context, subject));
+            let mut checks = Vec::with_capacity(inputs.len());
+            for input in inputs {
+                checks.push(self.check_one(context, input));
             }
             let mut checks = stream::iter(checks).buffered(NAMESPACE_CHECKS_MAX);
             while let Some(checked) = checks.next().await {
@@ -203,58 +207,58 @@ impl Policies {
         Ok(all)
     }
 
-    /// Takes one more version out of the rates of the caller and the namespace; the call itself took the first one.
+    /// Counts one more version against the rates of the caller and the namespace; the call itself counted as the first one.
     fn meter_further(&self, context: &Context, namespace: &NamespaceId) -> Result<()> {
         self.meters.meter_principal(&context.principal, Rpc::PublishVersions.rate(), context.now)?;
         self.meters.meter_namespace(namespace, Rpc::PublishVersions.rate(), context.now)
     }
 
-    async fn subject_to_publish(
+    async fn input_to_publish(
         &self,
         tx: &ReadTx,
         asked: &VersionToPublish,
-        room: &mut Room,
-    ) -> Result<(Subject, Option<Etag>)> {
+        budget: &mut RequestBudget,
+    ) -> Result<(CheckInput, Option<Etag>)> {
         let (target, etag) = asked.target.clone()?;
         let (policy, version) = self.resolve_target(tx, &target).await?;
         lifecycle::check_stageable(&version, etag.as_ref())?;
-        room.take(&version)?;
-        Ok((self.subject_of(tx, policy, version).await?, etag))
+        budget.take(&version)?;
+        Ok((self.check_input_of(tx, policy, version).await?, etag))
     }
 
     /// Runs today's checks. What its label says is decided under the lock, when those before it have theirs.
     async fn check_one(
         &self,
         context: &Context,
-        subject: Outcome<(Subject, Option<Etag>)>,
-    ) -> Result<Outcome<Checked>> {
-        let (subject, etag) = match subject {
-            Ok(subject) => subject,
+        input: VersionResult<(CheckInput, Option<Etag>)>,
+    ) -> Result<VersionResult<CheckedVersion>> {
+        let (input, etag) = match input {
+            Ok(input) => input,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (subject, report) = match outcome_of(self.checks.check(subject, Occasion::First, context.now).await)? {
+        let (input, report) = match outcome_of(self.checks.check(input, CheckKind::BeforePublish, context.now).await)? {
             Ok(checked) => checked,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (policy, version) = (subject.policy, subject.bundle.version);
+        let (policy, version) = (input.policy, input.bundle.version);
         Ok(if report.passed_but_for(LABEL_CHECK) {
-            Ok(Checked { policy, version, etag, report })
+            Ok(CheckedVersion { policy, version, etag, report })
         } else {
             refused_by_checks(version, report)
         })
     }
 
-    /// Publishes one of the versions under the lock, or says why not.
+    /// Publishes one of the versions under the lock, or returns why not.
     async fn publish_one(
         &self,
         write: &mut Write<'_>,
-        checked: Checked,
+        checked: CheckedVersion,
         reason: &str,
-    ) -> Result<Outcome<(Version, Option<Position>)>> {
+    ) -> Result<VersionResult<(Version, Option<Position>)>> {
         let (version, report, grounds) = match self.decide_one(write, checked).await? {
             Ok(decided) => decided,
             Err(refused) => {
-                // What was read for it decides nothing of what comes next.
+                // What was read for the refused version decides nothing of what comes next.
                 let _ = (write.tx.take_read(), write.tx.take_settings_read());
                 return Ok(Err(refused));
             }
@@ -265,7 +269,11 @@ impl Policies {
     }
 
     /// Decides on what is there under the lock. Nothing is written before it has decided.
-    async fn decide_one(&self, write: &Write<'_>, checked: Checked) -> Result<Outcome<(Version, Report, Grounds)>> {
+    async fn decide_one(
+        &self,
+        write: &Write<'_>,
+        checked: CheckedVersion,
+    ) -> Result<VersionResult<(Version, Report, Grounds)>> {
         let (policy, version) = match outcome_of(still_what_was_checked(write.tx.read(), &checked).await)? {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
@@ -289,9 +297,9 @@ impl Policies {
         context: &Context,
         namespace: &NamespaceId,
         names: Vec<String>,
-        refused: impl Iterator<Item = Refused>,
+        refused: impl Iterator<Item = RefusedVersion>,
     ) -> Result<PublishedVersions> {
-        let mut refused: Vec<Refused> = refused.collect();
+        let mut refused: Vec<RefusedVersion> = refused.collect();
         let failed: Vec<_> = refused.iter_mut().filter_map(|each| each.failed.take()).collect();
         if !failed.is_empty() && !context.delivery.validate_only {
             let tx = self.log.store.begin(namespace).await?;
@@ -308,7 +316,7 @@ impl Policies {
 ///
 /// # Errors
 /// `VERSION_NOT_OPEN`, also when an earlier version of the same call is this one; `ETAG_MISMATCH`, `CONCURRENT_CHANGE`.
-async fn still_what_was_checked(tx: &ReadTx, checked: &Checked) -> Result<(Policy, Version)> {
+async fn still_what_was_checked(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy, Version)> {
     let policy = tx.policy(&checked.policy.name).await?;
     let version = tx.version(&checked.policy.name, checked.version.number).await?;
     lifecycle::check_stageable(&version, checked.etag.as_ref())?;
@@ -318,7 +326,7 @@ async fn still_what_was_checked(tx: &ReadTx, checked: &Checked) -> Result<(Polic
     Ok((policy, version))
 }
 
-/// The report with the label checked on the labels that are published by now, those of this call included.
+/// Checks the label again, on the labels that are published by now, those of this call included.
 async fn label_checked(tx: &ReadTx, policy: &Policy, version: &Version, report: Report) -> Result<Report> {
     if version.label.is_none() {
         return Ok(report);
@@ -327,22 +335,22 @@ async fn label_checked(tx: &ReadTx, policy: &Policy, version: &Version, report: 
     Ok(report.with(checks::check_label(version.label.as_ref(), &policy.settings, &labels)))
 }
 
-/// The refusal of a version whose checks failed.
-fn refused_by_checks<T>(version: Version, report: Report) -> Outcome<T> {
+/// Refuses a version whose checks failed.
+fn refused_by_checks<T>(version: Version, report: Report) -> VersionResult<T> {
     let error = lifecycle::check_report(&version, &report).err();
     let error = error.unwrap_or_else(|| Error::internal("a report without a failure refused a version"));
-    Err(Refused { error, failed: Some(Box::new((version, report))) })
+    Err(RefusedVersion { error, failed: Some(Box::new((version, report))) })
 }
 
 fn answer(
     names: Vec<String>,
-    outcomes: impl IntoIterator<Item = Outcome<(Version, Option<Position>)>>,
+    outcomes: impl IntoIterator<Item = VersionResult<(Version, Option<Position>)>>,
 ) -> PublishedVersions {
-    let result = |(name, outcome): (String, Outcome<(Version, Option<Position>)>)| PublishVersionsResult {
+    let result = |(name, outcome): (String, VersionResult<(Version, Option<Position>)>)| PublishVersionsResult {
         name,
         outcome: match outcome {
             Ok((version, cursor)) => PublishOutcome::Published { version: Box::new(version), cursor },
-            Err(Refused { error, .. }) => PublishOutcome::Refused(error.into()),
+            Err(RefusedVersion { error, .. }) => PublishOutcome::Refused(error.into()),
         },
     };
     PublishedVersions { results: names.into_iter().zip(outcomes).map(result).collect() }

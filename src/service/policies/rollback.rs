@@ -1,7 +1,7 @@
-//! Rollback: forward in the log, back in content. Nothing is destroyed, and a rollback can be rolled back.
+//! Rollback: an older version is put in force by a new event. Nothing is deleted, and a rollback can be rolled back.
 
 use super::pointer_checks::check_unmoved;
-use super::publication::signed;
+use super::publication::sign_version;
 use super::use_cases::Policies;
 use super::version_change::state_change;
 use crate::domain::access::{Permission, Rpc};
@@ -14,7 +14,7 @@ use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::service::checking::Subject;
+use crate::service::checking::CheckInput;
 use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::store::ReadTx;
@@ -49,22 +49,22 @@ impl Policies {
             None => self.version_before(&tx, &policy).await?,
         };
         let version = tx.version(&request.policy, number).await?;
-        let subject = self.subject_of(&tx, policy, version).await?;
-        let warnings = rejections(&tx, &request.policy, number).await?;
+        let input = self.check_input_of(&tx, policy, version).await?;
+        let warnings = rejection_warnings(&tx, &request.policy, number).await?;
         let kept = tx.reports_named(&request.policy.namespace, &[(&request.policy.policy, number)]).await?;
         drop(tx);
-        let (subject, report) = if request.skip_validation {
-            (subject, None)
+        let (input, report) = if request.skip_validation {
+            (input, None)
         } else {
-            let (subject, report) = self.checks.check_again(subject, kept.into_values().next(), context.now).await?;
-            (subject, Some(report))
+            let (input, report) = self.checks.check_again(input, kept.into_values().next(), context.now).await?;
+            (input, Some(report))
         };
 
         call.mutate(&request.policy.namespace, async |write| {
-            let (policy, version) = subject.still_holds(write.tx.read()).await?;
+            let (policy, version) = input.still_holds(write.tx.read()).await?;
             self.check_unmoved_under_lock(write, &policy, &request).await?;
-            // "The one before" may be another by now: then the checks were run on the wrong one.
-            if request.to.is_none() && policy.active_revision != subject.policy.active_revision {
+            // "The version before" may be another by now: then the checks ran on the wrong one.
+            if request.to.is_none() && policy.active_revision != input.policy.active_revision {
                 return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
             }
             let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
@@ -81,7 +81,7 @@ impl Policies {
                 ..Change::new(EventKind::Rollback, Some(&policy.name.policy))
             };
             let version = if request.copy_forward {
-                let copy = self.copy_forward(context, write, &policy, &subject, &request, report.as_ref()).await?;
+                let copy = self.copy_forward(context, write, &policy, &input, &request, report.as_ref()).await?;
                 change.versions.push(state_change(&copy));
                 change.pointers.push(lifecycle::point(&policy, &copy)?);
                 copy
@@ -95,7 +95,7 @@ impl Policies {
         .await
     }
 
-    /// Nothing may have moved that the caller looked at.
+    /// Checks that no pointer moved that the caller looked at.
     async fn check_unmoved_under_lock(&self, write: &Write<'_>, policy: &Policy, request: &Rollback) -> Result<()> {
         if let Some(since) = request.unmoved_since {
             check_unmoved(write.tx.read(), &request.policy.namespace, write.tx.head(), since).await?;
@@ -103,17 +103,17 @@ impl Policies {
         self.check_expected_active(write.tx.read(), policy, request.expected_active).await
     }
 
-    /// Version n + 1 from older content, published.
+    /// Publishes a copy of an older version as version n + 1.
     async fn copy_forward(
         &self,
         context: &Context,
         write: &mut Write<'_>,
         policy: &Policy,
-        subject: &Subject,
+        input: &CheckInput,
         request: &Rollback,
         report: Option<&Report>,
     ) -> Result<Version> {
-        let source = &subject.bundle.version;
+        let source = &input.bundle.version;
         let number = policy.latest_version + 1;
         lifecycle::check_copy(policy, source)?;
         let copy = Version {
@@ -132,7 +132,7 @@ impl Policies {
             adopted: None,
             ..source.clone()
         };
-        let copy = signed(&self.log.signer, context, copy, write.time())?;
+        let copy = sign_version(&self.log.signer, context, copy, write.time())?;
         self.meters.admit_new_version(&write.tx, &copy)?;
         write.tx.insert_version(&copy).await?;
         write.tx.set_latest_version(&policy.name, number).await?;
@@ -143,8 +143,8 @@ impl Policies {
     }
 }
 
-/// What subscribers said of a version when it was put in force before.
-async fn rejections(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
+/// Returns a warning when subscribers rejected a version while it was in force before.
+async fn rejection_warnings(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
     let found = tx.rejections(policy, number).await?;
     let said = found.map(|(count, first, why)| {
         let who = if count == 1 { first } else { format!("{count} subscribers, {first} among them,") };

@@ -1,4 +1,4 @@
-//! Stage: every check, then the lock on the content.
+//! Stage: every check, then the content is locked.
 
 use super::use_cases::Policies;
 use super::version_change::state_change;
@@ -9,7 +9,7 @@ use crate::domain::lifecycle;
 use crate::domain::lifecycle::StageDecision;
 use crate::domain::outcome::Staged;
 use crate::domain::version::{Version, VersionState};
-use crate::service::checking::Occasion;
+use crate::service::checking::CheckKind;
 use crate::service::context::Context;
 
 impl Policies {
@@ -24,19 +24,19 @@ impl Policies {
         if let Some(answer) = call.replayed(&tx).await? {
             return Ok(answer);
         }
-        let subject = self.subject(&tx, &request.target).await?;
+        let input = self.read_check_input(&tx, &request.target).await?;
         drop(tx);
-        lifecycle::check_stageable(&subject.bundle.version, request.etag.as_ref())?;
-        let (subject, report) = self.checks.check(subject, Occasion::First, context.now).await?;
+        lifecycle::check_stageable(&input.bundle.version, request.etag.as_ref())?;
+        let (input, report) = self.checks.check(input, CheckKind::BeforePublish, context.now).await?;
         if context.delivery.validate_only {
-            return Ok(Staged { version: subject.bundle.version, report, cursor: None });
+            return Ok(Staged { version: input.bundle.version, report, cursor: None });
         }
-        self.keep_failed_report(&subject.bundle.version, &report).await?;
-        lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
+        self.keep_failed_report(&input.bundle.version, &report).await?;
+        lifecycle::stage(&input.bundle.version, request.etag.as_ref(), &report)?;
 
-        let name = &subject.policy.name;
+        let name = &input.policy.name;
         call.mutate(&name.namespace, async |write| {
-            let (_, version) = subject.still_holds(write.tx.read()).await?;
+            let (_, version) = input.still_holds(write.tx.read()).await?;
             if lifecycle::stage(&version, request.etag.as_ref(), &report)? == StageDecision::AlreadyStaged {
                 return Ok(Staged { version, report, cursor: None });
             }

@@ -34,7 +34,7 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
     }
 }
 
-/// The kind of a policy changes only while nothing of it is published: what was published is of the kind it was checked as.
+/// Checks that the kind of a policy may change: only while nothing of it is published, because that was checked as of this kind.
 async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Result<()> {
     if kind == policy.kind {
         return Ok(());
@@ -55,7 +55,7 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
 }
 
 impl Policies {
-    /// Changes a policy.
+    /// Updates a policy.
     ///
     /// # Errors
     /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `KIND_FIXED`, `UNIMPLEMENTED`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.

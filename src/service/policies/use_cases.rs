@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use super::alarms::{BreakGlass, LoweredApprovals};
+use super::alarms::{BreakGlassAlarm, LoweredApprovalsAlarm};
 use crate::checks::CheckLimit;
 use crate::service::access::DenialRecorder;
 use crate::service::checking::CheckRunner;
 use crate::service::log::{LogReader, LogWriter};
-use crate::service::meters::Meters;
+use crate::service::meters::QuotaMeters;
 
-/// Policies and their versions: made, checked, published, put in force.
+/// Policies and their versions: created, checked, published, activated.
 #[derive(Debug)]
 pub struct Policies {
     pub(super) log: Arc<LogReader>,
     pub(super) writer: Arc<LogWriter>,
     pub(super) denials: Arc<DenialRecorder>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: Arc<QuotaMeters>,
     pub(super) checks: Arc<CheckRunner>,
-    pub(super) break_glass: BreakGlass,
-    pub(super) lowered_approvals: LoweredApprovals,
+    pub(super) break_glass: BreakGlassAlarm,
+    pub(super) lowered_approvals: LoweredApprovalsAlarm,
     pub(super) content_max_bytes: usize,
 }
 
@@ -27,7 +27,7 @@ impl Policies {
         log: &Arc<LogReader>,
         writer: &Arc<LogWriter>,
         denials: &Arc<DenialRecorder>,
-        meters: &Arc<Meters>,
+        meters: &Arc<QuotaMeters>,
         checks: &Arc<CheckRunner>,
         content_max_bytes: usize,
     ) -> Self {
@@ -37,8 +37,8 @@ impl Policies {
             denials: Arc::clone(denials),
             meters: Arc::clone(meters),
             checks: Arc::clone(checks),
-            break_glass: BreakGlass::default(),
-            lowered_approvals: LoweredApprovals::default(),
+            break_glass: BreakGlassAlarm::default(),
+            lowered_approvals: LoweredApprovalsAlarm::default(),
             content_max_bytes,
         }
     }
@@ -48,19 +48,19 @@ impl Policies {
         self.checks.workers.warm().await;
     }
 
-    /// Checks since the start that ended without an answer: by each limit, and because their callers left.
+    /// Returns the checks since the start that ended without an answer: by each limit, and because their callers left.
     #[must_use]
     pub fn ended_checks(&self) -> (Vec<(CheckLimit, u64)>, u64) {
         self.checks.workers.ended()
     }
 
-    /// How many publications broke the glass since the start.
+    /// Returns how many break-glass publications there were since the start.
     #[must_use]
     pub fn broken_glass(&self) -> u64 {
         self.break_glass.count()
     }
 
-    /// How often fewer approvals were required than before, since the start.
+    /// Returns how often fewer approvals were required than before, since the start.
     #[must_use]
     pub fn lowered_approvals(&self) -> u64 {
         self.lowered_approvals.count()

@@ -1,9 +1,9 @@
-//! What an event says of a version that changed its state.
+//! The record of a version in an event that changes its state.
 
 use crate::domain::event::VersionChange;
 use crate::domain::version::Version;
 
-/// What an event says of a version that changed its state.
+/// Returns what an event says of a version that changed its state.
 pub(super) fn state_change(version: &Version) -> VersionChange {
     VersionChange {
         policy: version.policy.policy.clone(),

@@ -1,6 +1,6 @@
 //! What a replica knows of the signing keys: the ring that the log adds up to, and the key sets made of it.
 //!
-//! Invariant: it comes from sealed events alone; rows of `signing_keys` are compared with it and never obeyed.
+//! Invariant: it comes from signed events alone; rows of `signing_keys` are compared with it and never obeyed.
 
 use crate::domain::event::{Cursor, Head, Payload};
 use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
@@ -44,63 +44,63 @@ impl Default for KeyView {
 }
 
 impl KeyView {
-    /// Raised whenever the keys change.
+    /// Returns a number that is raised whenever the keys change.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Where the log of `system` was read to.
+    /// Returns the head of the log of `system` up to which it was read.
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// The keys.
+    /// Returns the keys.
     pub fn ring(&self) -> &KeyRing {
         &self.ring
     }
 
-    /// Every key there ever was: what they signed proves who said it, not that it still holds.
+    /// Returns every key that the store ever had: a signature by one of them proves who signed, not that it is still trusted.
     pub fn known(&self) -> &KeySet {
         &self.known
     }
 
-    /// The keys that were not revoked.
+    /// Returns the keys that were not revoked.
     pub fn trusted(&self) -> &KeySet {
         &self.trusted
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     pub fn active(&self) -> Option<&PublicKey> {
         self.active.as_ref()
     }
 
-    /// The key statements that lead on from one at this cursor, oldest first.
+    /// Returns the key statements that lead on from one at this cursor, oldest first.
     pub fn statements_after(&self, held: Cursor) -> impl Iterator<Item = &str> {
         self.statements.iter().filter(move |kept| kept.at > held).map(|kept| kept.token.as_str())
     }
 
-    /// Where the newest key statement stands; `Cursor::NONE` without one.
+    /// Returns the cursor of the newest key statement; `Cursor::NONE` without one.
     pub fn newest_statement_at(&self) -> Cursor {
         self.statements.last().map_or(Cursor::NONE, |kept| kept.at)
     }
 
-    /// The newest key statement.
+    /// Returns the newest key statement.
     pub fn newest_statement(&self) -> Option<&str> {
         self.statements.last().map(|kept| kept.token.as_str())
     }
 
-    /// Whether everything that was ever signed is trusted.
+    /// Returns whether no key was revoked.
     pub fn none_revoked(&self) -> bool {
         self.ring.records().all(|record| record.state != KeyState::Revoked)
     }
 
-    /// Whether this one trusts a key no more that `before` trusted.
+    /// Returns whether a key was revoked that `before` trusted.
     pub fn revokes_since(&self, before: &Self) -> bool {
         before.trusted.keys().any(|key| self.trusted.is_revoked(key.key_id()))
     }
 
-    /// The view at the end of the log as a transaction sees it. Anew from the beginning when the log does not lead on from
-    /// here and its epoch was raised: it lost its end, and says so.
+    /// Reads on to the end of the log as a transaction sees it. It begins again from the first event when the log does not lead
+    /// on from here and its epoch was raised: then an operator accepted that its end was lost.
     ///
     /// # Errors
     /// `DATA_LOSS` for a log that is broken, or ends before what was read.
@@ -123,7 +123,7 @@ impl KeyView {
         Self { number: self.number + 1, ..read }.with_sets()
     }
 
-    /// Whether the log still has the event that was read last.
+    /// Returns whether the log still has the event that was read last.
     async fn leads_to(&self, tx: &ReadTx, end: Head) -> Result<bool> {
         let held = self.head.cursor;
         if held.revision == 0 {
@@ -157,8 +157,8 @@ impl KeyView {
         }
     }
 
-    /// Keeps the key statement of the event that was read last, in place of the one before by the same key: with the newest of
-    /// each key, whoever trusts one of them can follow to the newest of all.
+    /// Keeps the key statement of the event that was read last, in place of the one before by the same key. With the newest
+    /// statement of each key, a client that trusts one of them can follow to the newest of all.
     fn keep_statement(&mut self, statement: Option<String>) {
         let Some(token) = statement else { return };
         let Some(signer) = jws::named_key(&token) else { return };
@@ -182,7 +182,7 @@ impl KeyView {
     }
 }
 
-/// What an event says of a key, if it is about one.
+/// Returns what an event says of a key, if it is about one.
 fn key_change(payload: &Payload) -> Result<Option<KeyChange>> {
     use crate::domain::event::EventKind as K;
     if !matches!(payload.kind, K::PrepareSigningKey | K::ActivateSigningKey | K::RevokeSigningKey) {
@@ -193,7 +193,7 @@ fn key_change(payload: &Payload) -> Result<Option<KeyChange>> {
     serde_json::from_value(settings).map(Some).map_err(unreadable)
 }
 
-/// The public key of a record.
+/// Returns the public key of a record.
 pub fn public(record: &KeyRecord) -> Result<PublicKey> {
     let key_id = &record.key_id;
     let jwk = serde_json::from_str(&record.jwk);

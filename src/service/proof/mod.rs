@@ -7,5 +7,5 @@ mod signer;
 mod verify;
 
 pub use key_view::{KeyView, public};
-pub use set_tree::{Moves, leaf, moved, moves_of, tree_of};
+pub use set_tree::{SetMoves, apply_moves, leaf, moves_of, tree_of};
 pub use signer::Signer;

@@ -10,15 +10,15 @@ use crate::domain::name::PolicyId;
 use crate::signing::{ActiveLeaf, ActiveSetTree};
 use crate::watch::SetTree;
 
-/// What pointers make of a set: none for a policy that points nowhere.
-pub type Moves = [(PolicyId, Option<ActiveEntry>)];
+/// Where policies point after a move: none for a policy that points nowhere.
+pub type SetMoves = [(PolicyId, Option<ActiveEntry>)];
 
 pub fn leaf<'a>(policy: &'a PolicyId, entry: &'a ActiveEntry) -> ActiveLeaf<'a> {
     let ActiveEntry { version, digest, activation } = entry;
     ActiveLeaf { policy, version: *version, digest, activated_at: *activation }
 }
 
-pub fn moved(tree: &mut ActiveSetTree, moves: &Moves) {
+pub fn apply_moves(tree: &mut ActiveSetTree, moves: &SetMoves) {
     for (policy, entry) in moves {
         match entry {
             Some(entry) => {
@@ -31,15 +31,15 @@ pub fn moved(tree: &mut ActiveSetTree, moves: &Moves) {
     }
 }
 
-/// What an event makes of the set, when it stands at `cursor`.
+/// Returns the moves of an event that stands at `cursor`.
 pub fn moves_of(pointers: &[PointerChange], cursor: Cursor) -> Vec<(PolicyId, Option<ActiveEntry>)> {
     pointers.iter().map(|change| (change.policy.clone(), ActiveEntry::after(change, cursor))).collect()
 }
 
-/// The tree of a whole set, of where each policy points.
-pub fn tree_of(pointed: &Moves) -> ActiveSetTree {
+/// Makes the tree of a whole set.
+pub fn tree_of(pointed: &SetMoves) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
-    moved(&mut tree, pointed);
+    apply_moves(&mut tree, pointed);
     tree
 }
 
@@ -48,9 +48,9 @@ impl SetTree for ActiveSetTree {
         ActiveSetRoot(self.root())
     }
 
-    fn with(&self, moves: &Moves) -> Arc<dyn SetTree> {
+    fn with(&self, moves: &SetMoves) -> Arc<dyn SetTree> {
         let mut tree = self.clone();
-        moved(&mut tree, moves);
+        apply_moves(&mut tree, moves);
         Arc::new(tree)
     }
 

@@ -1,4 +1,4 @@
-//! What the server signs with: one key for bundles, statements and checkpoints, one for the seals of events.
+//! What the server signs with: one key for bundles, statements and checkpoints, and one for events.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::watch::{Attest, SetEntry, SetTree};
 #[derive(Debug)]
 pub struct Signer {
     store: String,
-    seal_key: PrivateKey,
+    event_key: PrivateKey,
     private: Arc<dyn KeyStore>,
     view: RwLock<Arc<KeyView>>,
     trust: RwLock<Arc<Trust>>,
@@ -33,57 +33,58 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer that knows no signing key yet: the log is read later. A key is public for `publish_before_use` before it
-    /// signs.
+    /// Makes a signer that knows no signing key yet, because the log is read later. A key is public for `publish_before_use`
+    /// before it signs.
     #[must_use]
-    pub fn new(store: String, seal_key: PrivateKey, private: Arc<dyn KeyStore>, publish_before_use: Duration) -> Self {
+    pub fn new(store: String, event_key: PrivateKey, private: Arc<dyn KeyStore>, publish_before_use: Duration) -> Self {
         let publish_micros = i64::try_from(publish_before_use.as_micros()).unwrap_or(i64::MAX);
-        let seal_keys = KeySet::from_keys(vec![seal_key.public().clone()]);
+        let seal_keys = KeySet::from_keys(vec![event_key.public().clone()]);
         let trust = Trust { store: store.clone(), keys: KeySet::default(), seal_keys };
         let (view, trust) = (RwLock::default(), RwLock::new(Arc::new(trust)));
-        Self { store, seal_key, private, view, trust, publish_micros }
+        Self { store, event_key, private, view, trust, publish_micros }
     }
 
-    /// How long a key is public before it signs, in microseconds.
+    /// Returns how long a key is public before it signs, in microseconds.
     pub fn publish_micros(&self) -> i64 {
         self.publish_micros
     }
 
-    /// Id of the store.
+    /// Returns the id of the store.
     #[must_use]
     pub fn store(&self) -> &str {
         &self.store
     }
 
-    /// The key that seals.
+    /// Returns the public key that verifies events.
     #[must_use]
-    pub fn sealing(&self) -> &PublicKey {
-        self.seal_key.public()
+    pub fn event_key(&self) -> &PublicKey {
+        self.event_key.public()
     }
 
-    /// What the log says of the signing keys, as far as it was read.
+    /// Returns what the log says of the signing keys, as far as it was read.
     pub fn view(&self) -> Arc<KeyView> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over what the log says now.
+    /// Replaces what is known of the signing keys.
     pub fn install(&self, view: KeyView) {
         let trust = Trust { keys: view.known().clone(), ..Trust::clone(&self.trust()) };
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    /// Whom the logs of this store are believed: also keys that were revoked since, for the seals prove what they signed.
+    /// Returns the keys by which the logs of this store are verified, revoked ones included: the signatures of events prove what
+    /// they signed.
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where the private signing keys are.
+    /// Returns the store of the private signing keys.
     pub fn private(&self) -> &Arc<dyn KeyStore> {
         &self.private
     }
 
-    /// Whether this replica can sign: it holds the key that is active.
+    /// Checks that this replica can sign: it holds the key that is active.
     ///
     /// # Errors
     /// `SIGNING_UNAVAILABLE`.
@@ -102,23 +103,23 @@ impl Signer {
         self.private.sign(active.key_id(), typ, payload)
     }
 
-    /// A manifest that says what one before it said, by the key that is active now.
+    /// Signs a manifest again, by the key that is active now.
     pub fn sign_again(&self, manifest: &Manifest) -> Result<String> {
         self.sign(TYP_BUNDLE, &manifest.to_bytes()?)
     }
 
-    /// The manifest of a version that is being published.
+    /// Signs the manifest of a version that is being published.
     pub fn manifest(&self, version: &Version, publisher: &str, now: Micros) -> Result<String> {
         self.sign(TYP_BUNDLE, &self.describe(version, publisher, now).to_bytes()?)
     }
 
-    /// The manifest of a version that another store published, by the publisher it names.
+    /// Signs the manifest of a version that another store published, by the publisher it names.
     pub fn imported_manifest(&self, version: &Version, origin: Origin, now: Micros) -> Result<String> {
         let described = self.describe(version, &version.publisher, now);
         self.sign(TYP_BUNDLE, &Manifest { origin: Some(origin), ..described }.to_bytes()?)
     }
 
-    /// The manifest of a draft served by fallback: its own `typ`, so that nobody takes it for a bundle.
+    /// Signs the manifest of a draft served by fallback, with a `typ` of its own, so that no client takes it for a bundle.
     pub fn preview(&self, version: &Version, asked_by: &str, now: Micros) -> Result<String> {
         self.sign(TYP_PREVIEW, &self.describe(version, asked_by, now).to_bytes()?)
     }
@@ -142,7 +143,7 @@ impl Signer {
         }
     }
 
-    /// The statement of an activation that will stand right after `head`.
+    /// Signs the statement of an activation that will stand right after `head`.
     pub fn statement(
         &self,
         namespace: &NamespaceId,
@@ -178,9 +179,9 @@ impl Signer {
         self.sign(TYP_ACTIVATION, &statement.to_bytes()?)
     }
 
-    /// Seals an event's hash.
-    pub fn seal(&self, hash: &Hash) -> Result<Vec<u8>> {
-        seal(hash, &self.seal_key)
+    /// Signs the hash of an event.
+    pub fn sign_event_hash(&self, hash: &Hash) -> Result<Vec<u8>> {
+        seal(hash, &self.event_key)
     }
 }
 

@@ -6,7 +6,8 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
 impl Sync {
-    /// Ends a run, which only its recorder may. The same end again is answered as the first. The answer has the first policy alone.
+    /// Completes a run, which only its recorder may. The same request again gets the first answer. The answer has the first
+    /// policy alone.
     ///
     /// # Errors
     /// `RUN_NOT_FOUND`, `PERMISSION_DENIED` for another principal, `RUN_CONFLICT` when it ended in another way, `REQUEST_ID_REUSED`.
@@ -23,14 +24,14 @@ impl Sync {
         let end = RunEnd {
             outcome: request.outcome,
             message: request.message.clone(),
-            // Two hosts may disagree about the time: nothing ends before it was recorded.
+            // The clocks of two hosts may differ, and no run ends before it was recorded.
             complete_time: context.now.max(run.create_time),
         };
         let kept = call.kept(id)?;
         if self.log.store.end_run(&run, &end, kept).await? {
             return Ok(Run { end: Some(end), ..run });
         }
-        // It ended meanwhile, or was deleted.
+        // The run ended meanwhile, or was deleted.
         let run = recorded(self.log.store.read().await?.run_summary(namespace, id).await?)?;
         if request.is_done(&context.actor(), &run)? {
             return Ok(run);

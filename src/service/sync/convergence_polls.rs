@@ -9,32 +9,32 @@ use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 
-/// The subscribers of a namespace that are live or were lately, and how many are offline.
+/// The subscribers of a namespace that are online or were lately, and how many are offline.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct SubscriberSnapshot {
     pub(super) recent: Vec<Subscriber>,
     pub(super) offline: u64,
-    /// The time by which leases count.
+    /// The time at which leases were compared.
     pub(super) now: Micros,
 }
 
-/// The looks that those who wait for a namespace share.
+/// The polls that all who wait for a namespace share.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
-    /// Whoever has it looks next.
+pub(super) struct NamespacePolls {
+    /// The holder polls next.
     pub(super) turn: tokio::sync::Mutex<()>,
-    pub(super) newest: watch::Sender<Option<Arc<Survey>>>,
+    pub(super) newest: watch::Sender<Option<Arc<SubscriberSnapshot>>>,
 }
 
-/// The looks of every namespace that somebody waits for.
+/// The polls of every namespace that a call waits for.
 #[derive(Debug, Default)]
-pub(super) struct Waits(Mutex<BTreeMap<NamespaceId, Arc<Looks>>>);
+pub(super) struct ConvergencePolls(Mutex<BTreeMap<NamespaceId, Arc<NamespacePolls>>>);
 
-impl Waits {
-    pub(super) fn of(&self, namespace: &NamespaceId) -> Arc<Looks> {
-        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What nobody but this map holds is done.
-        waits.retain(|_, looks| Arc::strong_count(looks) > 1);
-        Arc::clone(waits.entry(namespace.clone()).or_default())
+impl ConvergencePolls {
+    pub(super) fn of(&self, namespace: &NamespaceId) -> Arc<NamespacePolls> {
+        let mut polls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only this map holds polls that no call waits for.
+        polls.retain(|_, polls| Arc::strong_count(polls) > 1);
+        Arc::clone(polls.entry(namespace.clone()).or_default())
     }
 }

@@ -17,18 +17,18 @@ use crate::watch::{InForce, Verify as _};
 
 /// What is in force of a policy.
 #[derive(Debug, Clone)]
-pub struct Active {
-    /// Where the log stood.
+pub struct ActiveAnswer {
+    /// The position of the log.
     pub at: Position,
-    /// The bundle; none: it is what the caller holds still.
+    /// The bundle; none when the caller holds its content already.
     pub bundle: Option<ActiveBundle>,
     /// Why something newer may be in force.
     pub staleness: Staleness,
-    /// When it was compared with the database; none for the past.
+    /// When the bundle was compared with the database; none for the past.
     pub checked: Option<Micros>,
 }
 
-/// A bundle, unless the caller holds its content.
+/// Returns a bundle, unless the caller holds its content.
 fn unless_held(bundle: ActiveBundle, query: &GetActive) -> Option<ActiveBundle> {
     Some(bundle).filter(|active| query.if_digest.as_ref() != Some(&active.bundle.version.digest))
 }
@@ -39,22 +39,22 @@ impl Sync {
     /// # Errors
     /// `NO_ACTIVE_VERSION`, `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision beyond the head,
     /// `KEY_STATE_WRONG` for what is in force by a key that was revoked, `DATA_LOSS`.
-    pub async fn get_active(&self, context: &Context, query: &GetActive) -> Result<Active> {
+    pub async fn get_active(&self, context: &Context, query: &GetActive) -> Result<ActiveAnswer> {
         if query.as_of != AsOf::Now {
             return self.active_as_of(context, query).await;
         }
-        // From memory: what was verified when it was read.
+        // From memory: it was verified when it was read.
         let name = &query.policy;
         let InForce { view, checked, staleness } = self.log.hub.in_force(&name.namespace).await?;
-        // Unknown, not active, or a draft to fall back to: the database knows which.
+        // The policy is unknown, not active, or has a draft to fall back to: the database has the answer.
         let Some(active) = view.get(&name.policy) else { return self.active_as_of(context, query).await };
         self.log.signer.trusted(&mut active.tokens())?;
         let checked = Some(checked).filter(|checked| *checked > Micros(0));
-        Ok(Active { at: view.head().into(), bundle: unless_held(active.clone(), query), staleness, checked })
+        Ok(ActiveAnswer { at: view.head().into(), bundle: unless_held(active.clone(), query), staleness, checked })
     }
 
-    /// From the database: what was in force, proven before it is served.
-    async fn active_as_of(&self, context: &Context, query: &GetActive) -> Result<Active> {
+    /// Answers from the database: what was in force, proven before it is served.
+    async fn active_as_of(&self, context: &Context, query: &GetActive) -> Result<ActiveAnswer> {
         let namespace = &query.policy.namespace;
         // Read before the transaction: what this replica had read by then must be in it.
         let read = self.log.hub.read_up_to(namespace);
@@ -63,11 +63,11 @@ impl Sync {
         read.check_reaches(namespace, found.cursor);
         let active = self.active_policy(context, &tx, &found, query, at.cursor).await?;
         if query.as_of == AsOf::Now {
-            // The past is shown as it was: what it was signed with proves who said it, whatever became of the key.
+            // The past is served as it was, also when its key was revoked since: the signature still proves who signed it.
             self.log.signer.trusted(&mut active.tokens())?;
         }
         let staleness = Staleness { degraded: false, in_doubt: self.log.store.doubt().is_some() };
-        Ok(Active { at, bundle: unless_held(active, query), staleness, checked: None })
+        Ok(ActiveAnswer { at, bundle: unless_held(active, query), staleness, checked: None })
     }
 
     async fn active_policy(
@@ -93,7 +93,7 @@ impl Sync {
         }
     }
 
-    /// The newest open draft, signed as a preview and never as a bundle (rule 10).
+    /// Returns the newest open draft, signed as a preview and never as a bundle.
     async fn newest_draft(&self, context: &Context, tx: &ReadTx, policy: &Policy) -> Result<ActiveBundle> {
         let open = tx.version_list(policy).await?.open;
         let mut version = open.into_iter().next_back().ok_or_else(|| lifecycle::no_active(&policy.name))?;

@@ -1,6 +1,6 @@
 //! GetConvergence: how far an activation has come, now or once nothing is pending.
 //!
-//! All who wait for a namespace share one look at the database per second.
+//! All who wait for a namespace share one poll of the database per second.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::convergence_polls::{Looks, Survey};
+use super::convergence_polls::{NamespacePolls, SubscriberSnapshot};
 use super::use_cases::Sync;
 use crate::domain::convergence::Convergence;
 use crate::domain::event::{Cursor, Position};
@@ -18,25 +18,25 @@ use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
-/// Between two looks at the database, for all who wait for a namespace.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two polls of the database, for all who wait for a namespace.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far an activation has come.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields are those of the proto's GetConvergenceResponse")]
-pub struct Converged {
+pub struct ConvergenceAnswer {
     pub cursor: Cursor,
     pub counts: Convergence,
     pub offline: u64,
     pub rejected: Vec<Subscriber>,
     pub pending: Vec<Subscriber>,
     pub gone: Vec<Subscriber>,
-    /// The time by which leases count.
+    /// The time at which leases were compared.
     pub now: Micros,
 }
 
 impl Sync {
-    /// How far an activation has come: once nothing is pending, or as it is when `enough` ends; at once without it.
+    /// Returns how far an activation has come: once nothing is pending, or as it is when `enough` ends; at once without it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a cursor that is no activation of the log, `RESUME_POINT_GONE` for one of another event,
@@ -46,20 +46,20 @@ impl Sync {
         namespace: &NamespaceId,
         at: Position,
         enough: Option<impl Future<Output = ()>>,
-    ) -> Result<Converged> {
+    ) -> Result<ConvergenceAnswer> {
         let (cursor, moved) = self.activation_at(namespace, at).await?;
-        let mut counted = self.count(namespace, cursor, &moved, &*self.survey(namespace).await?);
+        let mut counted = self.count(namespace, cursor, &moved, &*self.read_snapshot(namespace).await?);
         if let Some(enough) = enough {
             let mut enough = std::pin::pin!(enough);
-            let looks = self.waits.of(namespace);
-            let mut newest = looks.newest.subscribe();
+            let polls = self.polls.of(namespace);
+            let mut newest = polls.newest.subscribe();
             while !counted.0.is_settled() {
-                let (survey, is_last) = tokio::select! {
+                let (snapshot, is_last) = tokio::select! {
                     biased;
-                    () = &mut enough => (self.survey(namespace).await?, true),
-                    survey = self.next_survey(namespace, &looks, &mut newest) => (survey?, false),
+                    () = &mut enough => (self.read_snapshot(namespace).await?, true),
+                    snapshot = self.next_snapshot(namespace, &polls, &mut newest) => (snapshot?, false),
                 };
-                counted = self.count(namespace, cursor, &moved, &survey);
+                counted = self.count(namespace, cursor, &moved, &snapshot);
                 if is_last {
                     break;
                 }
@@ -70,11 +70,12 @@ impl Sync {
         let rejected = tx.subscribers_named(namespace, &counts.rejected_ids).await?;
         let pending = tx.subscribers_named(namespace, &counts.pending_ids).await?;
         let gone = tx.subscribers_named(namespace, &counts.gone_ids).await?;
-        let [rejected, pending, gone] = [rejected, pending, gone].map(|named| self.as_known_here(namespace, named));
-        Ok(Converged { cursor, counts, offline, rejected, pending, gone, now: self.leases.now().await? })
+        let [rejected, pending, gone] =
+            [rejected, pending, gone].map(|named| self.with_unwritten_reports(namespace, named));
+        Ok(ConvergenceAnswer { cursor, counts, offline, rejected, pending, gone, now: self.leases.now().await? })
     }
 
-    /// The place of an activation, with its epoch, and the policies it moved.
+    /// Returns the cursor of an activation, with its epoch, and the policies that it moved.
     async fn activation_at(&self, namespace: &NamespaceId, at: Position) -> Result<(Cursor, BTreeSet<PolicyId>)> {
         let (tx, found) = self.log.read_current(namespace).await?;
         match self.log.event_at(&tx, &found, ("cursor", at)).await? {
@@ -89,56 +90,56 @@ impl Sync {
         }
     }
 
-    async fn survey(&self, namespace: &NamespaceId) -> Result<Arc<Survey>> {
-        // What is due here comes first: a process that was held up may have let its own leases lapse.
+    async fn read_snapshot(&self, namespace: &NamespaceId) -> Result<Arc<SubscriberSnapshot>> {
+        // The leases of this replica first: if the process was suspended, its own leases may have ended by mistake.
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.log.read_current(namespace).await?;
         let (recent, offline) = tx.recent_subscribers(namespace, now).await?;
-        Ok(Arc::new(Survey { recent, offline, now }))
+        Ok(Arc::new(SubscriberSnapshot { recent, offline, now }))
     }
 
-    /// The next look, this call's own or another one's.
-    async fn next_survey(
+    /// Waits for the next poll, by this call or another one.
+    async fn next_snapshot(
         &self,
         namespace: &NamespaceId,
-        looks: &Looks,
-        newest: &mut watch::Receiver<Option<Arc<Survey>>>,
-    ) -> Result<Arc<Survey>> {
+        polls: &NamespacePolls,
+        newest: &mut watch::Receiver<Option<Arc<SubscriberSnapshot>>>,
+    ) -> Result<Arc<SubscriberSnapshot>> {
         loop {
             tokio::select! {
                 biased;
-                // The sender is held by this call.
+                // This call holds the sender, so the channel is open.
                 _ = newest.changed() => {
-                    let survey = newest.borrow_and_update().clone();
-                    if let Some(survey) = survey {
-                        return Ok(survey);
+                    let snapshot = newest.borrow_and_update().clone();
+                    if let Some(snapshot) = snapshot {
+                        return Ok(snapshot);
                     }
                 }
-                _turn = looks.turn.lock() => {
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                    let survey = self.survey(namespace).await?;
-                    looks.newest.send_replace(Some(Arc::clone(&survey)));
+                _turn = polls.turn.lock() => {
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                    let snapshot = self.read_snapshot(namespace).await?;
+                    polls.newest.send_replace(Some(Arc::clone(&snapshot)));
                     newest.mark_unchanged();
-                    return Ok(survey);
+                    return Ok(snapshot);
                 }
             }
         }
     }
 
-    /// Counts, with what was reported here and is not written yet.
+    /// Counts the subscribers, with the reports that are not written yet.
     fn count(
         &self,
         namespace: &NamespaceId,
         cursor: Cursor,
         moved: &BTreeSet<PolicyId>,
-        survey: &Survey,
+        snapshot: &SubscriberSnapshot,
     ) -> (Convergence, u64) {
-        let recent = self.as_known_here(namespace, survey.recent.clone());
-        (Convergence::count(&recent, cursor, moved, survey.now), survey.offline)
+        let recent = self.with_unwritten_reports(namespace, snapshot.recent.clone());
+        (Convergence::count(&recent, cursor, moved, snapshot.now), snapshot.offline)
     }
 
-    fn as_known_here(&self, namespace: &NamespaceId, mut subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
+    fn with_unwritten_reports(&self, namespace: &NamespaceId, mut subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
         let mut unwritten = self.leases.unwritten(namespace);
         for subscriber in &mut subscribers {
             if let Some(said) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {

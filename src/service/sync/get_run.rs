@@ -9,7 +9,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::watch::Verify as _;
 
 impl Sync {
-    /// A recorded run, compared with the log it speaks of.
+    /// Returns a recorded run, compared with the log.
     ///
     /// # Errors
     /// `RUN_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `DATA_LOSS` when the log says something else.

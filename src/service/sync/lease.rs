@@ -8,7 +8,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::watch::Lease;
 
 impl Sync {
-    /// The lease of a stream of a principal, for as long as it is held.
+    /// Opens the lease of a stream of a principal, which ends when it is dropped.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`. The latter comes from the lease when nobody knows yet.
@@ -17,7 +17,7 @@ impl Sync {
         lease.inspect_err(|error| self.count_subscriber(error))
     }
 
-    /// Counts a subscriber for which there was no room.
+    /// Counts a subscriber that was refused by its quota.
     pub(super) fn count_subscriber(&self, refused: &Error) {
         if refused.reason == Reason::QuotaExceeded {
             self.meters.count_refusal(Quota::MaxSubscribers);

@@ -20,9 +20,9 @@ use crate::watch::{InForce, Verify as _};
 /// A page of an active set.
 #[derive(Debug, Clone)]
 pub struct ActivePage {
-    /// Where the log stood.
+    /// The position of the log.
     pub at: Position,
-    /// In order of their policies: at least as many as fit into an answer, unless the page or the set ends before.
+    /// The bundles in order of their policies: at least as many as fit into an answer, unless the page or the set ends before.
     pub bundles: Vec<ActiveBundle>,
     /// Whether the set ends with them.
     pub is_last: bool,
@@ -32,22 +32,22 @@ pub struct ActivePage {
     pub set_proof: Bytes,
     /// Why something newer may be in force.
     pub staleness: Staleness,
-    /// When it was compared with the database; none for the past, and for further pages.
+    /// When the set was compared with the database; none for the past, and for further pages.
     pub checked: Option<Micros>,
 }
 
-/// How much was read for a page.
-struct Budget {
+/// What may still be read for a page.
+struct PageBudget {
     items: usize,
     bytes: usize,
 }
 
-impl Budget {
+impl PageBudget {
     fn of(query: &ListActive) -> Self {
         Self { items: query.page.size as usize, bytes: MESSAGE_MAX_BYTES }
     }
 
-    /// Whether one more bundle is wanted, whose content has so many bytes.
+    /// Takes a bundle, whose content has so many bytes, out of the budget. Returns whether it is wanted.
     fn takes(&mut self, content_bytes: usize) -> bool {
         let is_wanted = self.items > 0 && self.bytes > 0;
         self.items = self.items.saturating_sub(1);
@@ -57,7 +57,7 @@ impl Budget {
 }
 
 impl ActivePage {
-    /// Where an answer ends that ends with a policy.
+    /// Returns the key of an answer that ends with a policy.
     #[must_use]
     pub fn key_after(&self, policy: &PolicyId) -> ActiveKey {
         ActiveKey { cursor: self.at.cursor, policy: policy.clone(), checkpoint: self.checkpoint.clone() }
@@ -65,7 +65,7 @@ impl ActivePage {
 }
 
 impl Sync {
-    /// A page of what is in force.
+    /// Returns a page of what is in force.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision beyond the head, `INVALID_PAGE_TOKEN` for a cursor that the log has
@@ -86,7 +86,7 @@ impl Sync {
         }
     }
 
-    /// From memory: what was verified when it was read.
+    /// Answers from memory, with what was verified when it was read.
     async fn first_page(&self, query: &ListActive) -> Result<ActivePage> {
         let in_force = self.log.hub.in_force(&query.namespace).await?;
         self.log.hub.check_trusted(&in_force.view)?;
@@ -94,7 +94,7 @@ impl Sync {
         let InForce { view, checked, staleness } = in_force;
         let at = view.head().into();
         let wanted = |policy: &PolicyId| query.policies.is_empty() || query.policies.contains(policy);
-        let mut budget = Budget::of(query);
+        let mut budget = PageBudget::of(query);
         let all = view.bundles().filter(|active| wanted(&active.bundle.version.policy.policy));
         let content_bytes = |active: &ActiveBundle| if query.metadata_only { 0 } else { active.bundle.content.len() };
         let (mut bundles, mut is_last) = (Vec::new(), true);
@@ -110,19 +110,19 @@ impl Sync {
         Ok(ActivePage { at, bundles, is_last, checkpoint, set_proof, staleness, checked })
     }
 
-    /// From the database: what was in force at a cursor, proven before it is served.
+    /// Answers from the database: what was in force at a cursor, proven before it is served.
     async fn page_of(&self, tx: &ReadTx, query: &ListActive, at: Position, checkpoint: &str) -> Result<ActivePage> {
         let ListActive { namespace, policies, page, .. } = query;
         let revision = at.cursor.revision;
         let after = page.after.as_ref().map(|key| &key.policy);
-        let mut budget = Budget::of(query);
+        let mut budget = PageBudget::of(query);
         // Contents are read and compared with their digests, also when they are left out of the answer.
         let takes = |bytes: usize| budget.takes(bytes);
         let ActiveRows { rows, is_last } =
             tx.active_page(namespace, ActivePart { revision, policies, after }, takes).await?;
         let bundles = rows.into_iter().map(|row| self.log.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
         if !checkpoint.is_empty() {
-            // Of now, not of the past: what a revoked key signed is not served.
+            // This is the current set and not the past: what a revoked key signed is not served.
             self.log.signer.trusted(&mut bundles.iter().flat_map(ActiveBundle::tokens))?;
         }
         let is_proven = is_last && !checkpoint.is_empty() && !policies.is_empty();
@@ -137,11 +137,12 @@ impl Sync {
         Ok(ActivePage { at, bundles, is_last, checkpoint, set_proof, staleness, checked: None })
     }
 
-    /// The cursor of the first page, as far as the log still has it.
+    /// Returns the position of the first page, if the log still has it.
     async fn cursor_of_pages(&self, tx: &ReadTx, namespace: &NamespaceId, cursor: Cursor) -> Result<Position> {
         let head = tx.namespace(namespace).await?.cursor;
-        let gone =
-            || Error::new(Reason::InvalidPageToken, "the log has not that cursor any more; start without page_token");
+        let gone = || {
+            Error::new(Reason::InvalidPageToken, "the log does not have that cursor any more; start without page_token")
+        };
         if cursor.revision > head.revision {
             return Err(gone());
         }

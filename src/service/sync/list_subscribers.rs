@@ -11,7 +11,7 @@ use crate::domain::subscriber::{SubscriberId, SubscriberName};
 use crate::service::page_reader::PageReader;
 
 impl Sync {
-    /// A page of the subscribers, in order of their ids.
+    /// Returns a page of the subscribers, in order of their ids.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
@@ -39,7 +39,7 @@ impl Sync {
         Ok(reader.done())
     }
 
-    /// Forgets subscribers that are offline for long.
+    /// Deletes subscribers that are offline for long.
     ///
     /// # Errors
     /// When the database fails.

@@ -17,7 +17,7 @@ mod set_digest_cache;
 mod use_cases;
 mod watch_active;
 
-pub use get_active::Active;
-pub use get_convergence::Converged;
+pub use get_active::ActiveAnswer;
+pub use get_convergence::ConvergenceAnswer;
 pub use list_active::ActivePage;
 pub use use_cases::Sync;

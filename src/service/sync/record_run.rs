@@ -9,17 +9,17 @@ use crate::domain::run::{RecordRun, Run, RunId};
 use crate::service::context::Context;
 
 impl Sync {
-    /// Records a run, which belongs to who records it. The same run again answers its recorder what was recorded.
+    /// Records a run, which belongs to its recorder. The same run again gets the first answer.
     ///
     /// # Errors
-    /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` for
+    /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no position of the log, `RESUME_POINT_GONE` for
     /// one of another event, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `REQUEST_ID_REUSED`, `RUN_NOT_FOUND` for a request that was
     /// answered with a run that was deleted since.
     pub async fn record_run(&self, context: &Context, request: RecordRun) -> Result<Run> {
         let call = self.writer.call(context, "RecordRun", &request)?;
         let RecordRun { namespace, id, policies, cursor } = &request;
         let (tx, found) = self.log.read_current(namespace).await?;
-        // The answer is not kept itself: it may be as large as an answer can be, and a run stays as it was recorded.
+        // Only the id is kept: the answer may be as large as an answer can be, and a run stays as it was recorded.
         if let Some(id) = call.replayed::<RunId>(&tx).await? {
             return tx.run(namespace, &id).await?.ok_or_else(|| id.not_found(namespace));
         }
@@ -48,7 +48,7 @@ impl Sync {
         if self.log.store.insert_run(&run, kept).await? {
             return Ok(run);
         }
-        // Somebody else recorded it meanwhile.
+        // Another call recorded the run meanwhile.
         let recorded = self.log.store.read().await?.run(namespace, id).await?;
         let recorded = recorded.ok_or_else(|| id.not_found(namespace))?;
         request.check_same(&context.actor(), &recorded)?;

@@ -8,10 +8,11 @@ use crate::domain::subscriber::{Report, Verdict};
 use crate::domain::{Error, Result};
 
 impl Sync {
-    /// Takes note of what a principal says that its runtime did. True: it is in the database. False: it is here, and will be.
+    /// Records what a principal reports that its runtime did. Returns whether it is in the database already; otherwise it is in
+    /// memory, and will be written.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` when another event stands there by now,
+    /// `INVALID_ARGUMENT` for a cursor that is no position of the log, `RESUME_POINT_GONE` when another event stands there by now,
     /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
     pub async fn report_status(&self, principal: &Principal, report: Report) -> Result<bool> {
         if let Verdict::Rejected { reason } = &report.verdict {

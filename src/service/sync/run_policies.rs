@@ -17,7 +17,8 @@ use crate::watch::Verify as _;
 const POLICIES_ONE_BY_ONE_MAX: usize = 8;
 
 impl Sync {
-    /// What a run at a place of the log ran under, proven, in byte order of the policies; without policies the whole active set.
+    /// Returns the versions of a run at a cursor of the log, proven, in byte order of the policies; without policies the whole
+    /// active set.
     ///
     /// # Errors
     /// `NO_ACTIVE_VERSION`, `POLICY_NOT_FOUND`, `DATA_LOSS`.
@@ -40,7 +41,9 @@ impl Sync {
             }
         } else if active.is_empty() {
             let name = found.id.name();
-            return Err(Error::new(Reason::NoActiveVersion, format!("nothing is active in {name} there")).about(name));
+            return Err(
+                Error::new(Reason::NoActiveVersion, format!("nothing was active in {name} at that cursor")).about(name)
+            );
         }
         let policy = |(policy, entry): (PolicyId, ActiveEntry)| RunPolicy {
             policy,
@@ -77,7 +80,7 @@ impl Sync {
     }
 }
 
-/// Why a run can't be under a policy: it does not exist, or is not active.
+/// Returns why a run can't name a policy: it does not exist, or is not active.
 async fn not_active(tx: &ReadTx, found: &Namespace, policy: &PolicyId) -> Error {
     let name = PolicyName { namespace: found.id.clone(), policy: policy.clone() };
     tx.policy(&name).await.err().unwrap_or_else(|| lifecycle::no_active(&name))

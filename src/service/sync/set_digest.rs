@@ -1,15 +1,15 @@
-//! The digest of the active set at a position that a subscriber reports.
+//! The digest of the active set at a cursor that a subscriber reports.
 
 use super::use_cases::Sync;
 use crate::domain::Result;
 use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
-use crate::service::log::no_place;
+use crate::service::log::invalid_position;
 use crate::signing::active_set_digest;
 
 impl Sync {
-    /// Digest of the active set at a cursor, as a checkpoint there has it.
+    /// Returns the digest of the active set at a cursor, as a checkpoint there has it.
     ///
     /// # Errors
     /// As `event_at`; a cursor without an epoch is none.
@@ -24,7 +24,7 @@ impl Sync {
             }
             let (tx, found) = self.log.read_current(namespace).await?;
             if cursor.epoch == 0 {
-                return Err(no_place("cursor", cursor, found.cursor, "has no epoch"));
+                return Err(invalid_position("cursor", cursor, found.cursor, "has no epoch"));
             }
             self.log.event_at(&tx, &found, ("cursor", cursor.into())).await?;
             let entries = tx.active_entries(namespace, 0, cursor.revision).await?;

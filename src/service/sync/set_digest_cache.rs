@@ -1,4 +1,4 @@
-//! Digests of active sets, of the positions that were asked for last.
+//! A cache of the digests of active sets, by namespace and cursor.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,23 +9,23 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 
-/// Digests kept, of the places asked for last: a whole fleet reports the same few.
-const PLACES_KEPT_MAX: usize = 64;
+/// Digests in the cache: a whole fleet reports the same few cursors.
+const CACHED_DIGESTS_MAX: usize = 64;
 
-/// Digests of active sets by their places. One is read once, however many ask for it at once.
+/// Digests of active sets. One is read once, however many calls ask for it at the same time.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<VecDeque<Place>>);
+pub(super) struct SetDigestCache(Mutex<VecDeque<CachedDigest>>);
 
-type Place = (NamespaceId, Cursor, Arc<OnceCell<Digest>>);
+type CachedDigest = (NamespaceId, Cursor, Arc<OnceCell<Digest>>);
 
-impl Places {
+impl SetDigestCache {
     pub(super) fn cell(&self, namespace: &NamespaceId, cursor: Cursor) -> Arc<OnceCell<Digest>> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = places.iter().find(|(kept, place, _)| *place == cursor && kept == namespace);
         if let Some((_, _, cell)) = kept {
             return Arc::clone(cell);
         }
-        if places.len() == PLACES_KEPT_MAX {
+        if places.len() == CACHED_DIGESTS_MAX {
             places.pop_front();
         }
         let cell = Arc::default();

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::convergence_polls::Waits;
-use super::set_digest_cache::Places;
+use super::convergence_polls::ConvergencePolls;
+use super::set_digest_cache::SetDigestCache;
 use crate::service::log::{LogReader, LogWriter};
-use crate::service::meters::Meters;
+use crate::service::meters::QuotaMeters;
 use crate::watch::Leases;
 
 /// What running services read, watch and report.
@@ -14,9 +14,9 @@ pub struct Sync {
     pub(super) log: Arc<LogReader>,
     pub(super) writer: Arc<LogWriter>,
     pub(super) leases: Arc<Leases>,
-    pub(super) meters: Arc<Meters>,
-    pub(super) set_digests: Places,
-    pub(super) waits: Waits,
+    pub(super) meters: Arc<QuotaMeters>,
+    pub(super) set_digests: SetDigestCache,
+    pub(super) polls: ConvergencePolls,
 }
 
 impl Sync {
@@ -24,15 +24,15 @@ impl Sync {
         log: &Arc<LogReader>,
         writer: &Arc<LogWriter>,
         leases: Arc<Leases>,
-        meters: &Arc<Meters>,
+        meters: &Arc<QuotaMeters>,
     ) -> Self {
         Self {
             log: Arc::clone(log),
             writer: Arc::clone(writer),
             leases,
             meters: Arc::clone(meters),
-            set_digests: Places::default(),
-            waits: Waits::default(),
+            set_digests: SetDigestCache::default(),
+            polls: ConvergencePolls::default(),
         }
     }
 }
