@@ -126,19 +126,19 @@ impl QuotaMeters {
     }
 
     /// Returns what a namespace may use.
-    fn of(&self, namespace: &NamespaceId) -> Quotas {
+    fn quotas_of(&self, namespace: &NamespaceId) -> Quotas {
         let own = self.overrides.read().unwrap_or_else(PoisonError::into_inner);
         own.quotas.get(namespace).copied().unwrap_or_default().or(self.server.namespace)
     }
 
     /// Returns whether the quotas are those of this head of the log of `system`.
-    pub fn is_current_at(&self, place: Cursor) -> bool {
-        self.overrides.read().unwrap_or_else(PoisonError::into_inner).as_of == Some(place)
+    pub fn is_current_at(&self, head: Cursor) -> bool {
+        self.overrides.read().unwrap_or_else(PoisonError::into_inner).as_of == Some(head)
     }
 
     /// Replaces the quotas of namespaces by those that were read after the log of `system` had this head.
-    pub fn replace_overrides(&self, place: Cursor, quotas: BTreeMap<NamespaceId, Quotas>) {
-        *self.overrides.write().unwrap_or_else(PoisonError::into_inner) = QuotaOverrides { as_of: Some(place), quotas };
+    pub fn replace_overrides(&self, head: Cursor, quotas: BTreeMap<NamespaceId, Quotas>) {
+        *self.overrides.write().unwrap_or_else(PoisonError::into_inner) = QuotaOverrides { as_of: Some(head), quotas };
     }
 
     /// Applies quotas that this replica just committed, until the next poll reads them again.
@@ -155,7 +155,7 @@ impl QuotaMeters {
 
     /// Takes a call out of a namespace's rate.
     pub fn meter_namespace(&self, namespace: &NamespaceId, rate: Rate, now: Micros) -> Result<()> {
-        self.meter(self.of(namespace).per_second(rate), rate, now, || QuotaOwner::Namespace(namespace.clone()))
+        self.meter(self.quotas_of(namespace).per_second(rate), rate, now, || QuotaOwner::Namespace(namespace.clone()))
     }
 
     fn meter(&self, per_second: u32, rate: Rate, now: Micros, owner: impl FnOnce() -> QuotaOwner) -> Result<()> {
@@ -170,7 +170,7 @@ impl QuotaMeters {
     /// Takes a stream out of the quotas of its namespace and its principal.
     pub fn open_stream(&self, principal: &Principal, namespace: &NamespaceId) -> Result<StreamPermit> {
         let owners = [QuotaOwner::Namespace(namespace.clone()), QuotaOwner::Principal(principal.actor())];
-        let limits = [self.of(namespace).max_streams, self.server.principal.max_streams];
+        let limits = [self.quotas_of(namespace).max_streams, self.server.principal.max_streams];
         let mut open = self.streams.lock();
         for (owner, limit) in owners.iter().zip(limits) {
             let admitted = admit_stream(limit, open.get(owner).copied().unwrap_or_default());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_watch_takes_no_place_and_one_that_ends_gives_it_back() {
+    fn a_refused_watch_uses_nothing_and_one_that_ends_gives_it_back() {
         let meters = meters(Quotas { max_streams: 2, ..Quotas::default() }, 3);
         let (one, two) = (open(&meters, "ann", "a").expect("room"), open(&meters, "ann", "a").expect("room"));
         let refused = open(&meters, "bob", "a").expect_err("the namespace is full");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_apart_by_namespace_and_by_kind() {
+    fn rates_are_separate_by_namespace_and_by_kind() {
         let meters = meters(Quotas { writes_per_second: 1, reads_per_second: 1, ..Quotas::default() }, 0);
         let now = Micros(1_700_000_000_000_000);
         let take = |id: &str, rate| meters.meter_namespace(&namespace(id), rate, now).is_ok();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_just_granted_holds_and_the_next_look_reads_it_again() {
+    fn what_was_just_committed_holds_and_the_next_poll_reads_it_again() {
         let meters = meters(Quotas { max_streams: 1, ..Quotas::default() }, 0);
         let place = |revision| Cursor { epoch: 1, revision };
         meters.replace_overrides(place(1), BTreeMap::new());

@@ -9,7 +9,7 @@ use crate::domain::time::Micros;
 use crate::service::log::ROLES_RECHECK_INTERVAL;
 
 /// Callers whose roles are cached. When there are more, the cache is cleared and filled again by queries.
-const ADMITTED_MAX_CALLERS: usize = 10_000;
+const CACHED_CALLERS_MAX: usize = 10_000;
 
 /// The roles that callers have in any namespace. An entry ends with its interval, and when any bindings change at this replica.
 #[derive(Debug, Default)]
@@ -19,10 +19,10 @@ pub(super) struct AdmissionCache(Mutex<HashMap<Vec<String>, RolesAnywhere>>);
 pub(super) struct RolesAnywhere {
     pub(super) grants: Grants,
     /// The namespace of these roles, when it is one alone.
-    pub(super) only_place: Option<NamespaceId>,
+    pub(super) only_namespace: Option<NamespaceId>,
     pub(super) read: Micros,
     /// The generation of `RoleCache` before they were read.
-    pub(super) forgotten: u64,
+    pub(super) generation: u64,
 }
 
 impl AdmissionCache {
@@ -35,21 +35,21 @@ impl AdmissionCache {
         &self,
         members: &[String],
         permission: Permission,
-        forgotten: u64,
+        generation: u64,
         now: Micros,
     ) -> Option<bool> {
         let callers = self.lock();
-        let known = callers.get(members).filter(|known| known.forgotten == forgotten)?;
-        let fresh = (known.read.0..known.read.0.saturating_add(ROLES_RECHECK_INTERVAL.0)).contains(&now.0);
-        fresh.then(|| known.grants.permit(permission))
+        let cached = callers.get(members).filter(|cached| cached.generation == generation)?;
+        let fresh = (cached.read.0..cached.read.0.saturating_add(ROLES_RECHECK_INTERVAL.0)).contains(&now.0);
+        fresh.then(|| cached.grants.permit(permission))
     }
 
-    pub(super) fn remember(&self, members: Vec<String>, somewhere: RolesAnywhere) {
+    pub(super) fn insert(&self, members: Vec<String>, anywhere: RolesAnywhere) {
         let mut callers = self.lock();
-        if callers.len() >= ADMITTED_MAX_CALLERS {
+        if callers.len() >= CACHED_CALLERS_MAX {
             callers.clear();
         }
-        callers.insert(members, somewhere);
+        callers.insert(members, anywhere);
     }
 }
 
@@ -59,11 +59,12 @@ mod tests {
     use crate::domain::access::Role;
 
     #[test]
-    fn what_is_remembered_holds_for_a_second_and_until_bindings_change() {
+    fn what_is_cached_holds_for_a_second_and_until_bindings_change() {
         let (admitted, members) = (AdmissionCache::default(), vec!["local:ann".to_owned()]);
         let grants: Grants = [Role::Author].into_iter().collect();
-        admitted.remember(members.clone(), RolesAnywhere { grants, only_place: None, read: Micros(5), forgotten: 1 });
-        let ask = |permission, forgotten, at| admitted.permit(&members, permission, forgotten, Micros(at));
+        admitted
+            .insert(members.clone(), RolesAnywhere { grants, only_namespace: None, read: Micros(5), generation: 1 });
+        let ask = |permission, generation, at| admitted.permit(&members, permission, generation, Micros(at));
         assert_eq!(ask(Permission::Author, 1, 5), Some(true));
         assert_eq!(ask(Permission::Publish, 1, 6), Some(false));
         assert_eq!(ask(Permission::Author, 2, 6), None, "bindings changed");
@@ -72,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded() {
+    fn the_cache_is_bounded() {
         let admitted = AdmissionCache::default();
-        for number in 0..=ADMITTED_MAX_CALLERS {
-            let somewhere =
-                RolesAnywhere { grants: Grants::default(), only_place: None, read: Micros(0), forgotten: 0 };
-            admitted.remember(vec![number.to_string()], somewhere);
-            assert!(admitted.lock().len() <= ADMITTED_MAX_CALLERS);
+        for number in 0..=CACHED_CALLERS_MAX {
+            let anywhere =
+                RolesAnywhere { grants: Grants::default(), only_namespace: None, read: Micros(0), generation: 0 };
+            admitted.insert(vec![number.to_string()], anywhere);
+            assert!(admitted.lock().len() <= CACHED_CALLERS_MAX);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Rows are not proven here: the writer of a forged row gets its body read, and is refused by [`super::authorize`].
 
 use super::admission_cache::RolesAnywhere;
-use super::authorize::permitted;
+use super::authorize::check_permitted;
 use super::use_cases::Access;
 use crate::domain::access::{Grants, Needs, Permission, Rpc};
 use crate::domain::name::NamespaceId;
@@ -20,42 +20,42 @@ impl Access {
     pub async fn admit(&self, principal: &Principal, rpc: Rpc, now: Micros) -> Result<()> {
         // First, so that refused calls count against the rate of their caller too.
         self.meter_caller(principal, rpc, now)?;
-        let (permission, somewhere) = match rpc.needs() {
+        let (permission, anywhere) = match rpc.needs() {
             Needs::Authenticated => return Ok(()),
             Needs::StoreWide(permission) => (permission, false),
             Needs::InNamespace(permission) => (permission, true),
         };
         let everywhere: Grants =
             self.roles.roles_of(principal, &NamespaceId::system(), now).await?.into_iter().collect();
-        if somewhere && !everywhere.permit(permission) && self.permits_somewhere(principal, permission, now).await? {
+        if anywhere && !everywhere.permit(permission) && self.permits_anywhere(principal, permission, now).await? {
             return Ok(());
         }
-        let place = if somewhere && everywhere.is_empty() { self.only_place(principal) } else { None };
-        let place = place.unwrap_or_else(NamespaceId::system);
-        let permitted = permitted(everywhere, principal, permission).map(|_| ());
-        permitted.inspect_err(|error| self.denials.note_refusal(&place, principal, rpc, error, now))
+        let namespace = if anywhere && everywhere.is_empty() { self.only_namespace(principal) } else { None };
+        let namespace = namespace.unwrap_or_else(NamespaceId::system);
+        let permitted = check_permitted(everywhere, principal, permission).map(|_| ());
+        permitted.inspect_err(|error| self.denials.note_refusal(&namespace, principal, rpc, error, now))
     }
 
     /// Returns the one namespace in which a caller has roles. What a refused call was about is in its body, which is not read: a
     /// caller of one namespace most likely meant that one.
-    fn only_place(&self, principal: &Principal) -> Option<NamespaceId> {
+    fn only_namespace(&self, principal: &Principal) -> Option<NamespaceId> {
         let members: Vec<String> = principal.members().collect();
-        self.admitted.lock().get(&members).and_then(|known| known.only_place.clone())
+        self.admitted.lock().get(&members).and_then(|cached| cached.only_namespace.clone())
     }
 
-    async fn permits_somewhere(&self, principal: &Principal, permission: Permission, now: Micros) -> Result<bool> {
+    async fn permits_anywhere(&self, principal: &Principal, permission: Permission, now: Micros) -> Result<bool> {
         let members: Vec<String> = principal.members().collect();
         // Before the read, so that a change during it has the roles read again.
-        let forgotten = self.roles.generation();
-        if let Some(permits) = self.admitted.permit(&members, permission, forgotten, now) {
+        let generation = self.roles.generation();
+        if let Some(permits) = self.admitted.permit(&members, permission, generation, now) {
             return Ok(permits);
         }
         let found: Result<_, Error> = self.log.store.roles_of(&members).await;
-        let (roles, only_place) = found.as_ref().cloned().unwrap_or_default();
+        let (roles, only_namespace) = found.as_ref().cloned().unwrap_or_default();
         let grants: Grants = roles.into_iter().collect();
         let permits = grants.permit(permission);
         if found.is_ok() {
-            self.admitted.remember(members, RolesAnywhere { grants, only_place, read: now, forgotten });
+            self.admitted.insert(members, RolesAnywhere { grants, only_namespace, read: now, generation });
         }
         // In an outage, and when somebody deleted rows: the roles that were proven last, as in authorization.
         match found {

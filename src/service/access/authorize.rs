@@ -24,7 +24,7 @@ impl Access {
         (field, scope): (&str, &str),
         now: Micros,
     ) -> Result<Grants> {
-        let authorized = self.authorize_unnoted(principal, rpc, (field, scope), now).await;
+        let authorized = self.find_grants(principal, rpc, (field, scope), now).await;
         if let Err(error) = &authorized {
             let is_about_store = matches!(rpc.needs(), Needs::StoreWide(_));
             let namespace = namespace_of(scope).filter(|_| !is_about_store).unwrap_or_else(NamespaceId::system);
@@ -33,7 +33,7 @@ impl Access {
         authorized
     }
 
-    async fn authorize_unnoted(
+    async fn find_grants(
         &self,
         principal: &Principal,
         rpc: Rpc,
@@ -44,30 +44,30 @@ impl Access {
         let everywhere: Grants = everywhere.into_iter().collect();
         let permission = match rpc.needs() {
             Needs::Authenticated => return Ok(everywhere),
-            Needs::StoreWide(permission) => return permitted(everywhere, principal, permission),
+            Needs::StoreWide(permission) => return check_permitted(everywhere, principal, permission),
             Needs::InNamespace(permission) => permission,
         };
         let Some(namespace) = namespace_of(scope) else {
             return if everywhere.permit(permission) {
                 Ok(everywhere)
-            } else if self.has_some_role(principal, &everywhere).await? {
+            } else if self.has_any_role(principal, &everywhere).await? {
                 Err(Error::invalid_text(field, scope, "must begin with namespaces/{namespace}/, or be it"))
             } else {
                 Err(denied(principal, permission))
             };
         };
         if namespace.is_system() {
-            return permitted(everywhere, principal, permission);
+            return check_permitted(everywhere, principal, permission);
         }
         let here = self.roles.roles_of(principal, &namespace, now).await?;
         let grants: Grants = here.into_iter().chain(everywhere.roles()).collect();
         if grants.is_empty() {
             return Err(namespace.not_found());
         }
-        permitted(grants, principal, permission)
+        check_permitted(grants, principal, permission)
     }
 
-    async fn has_some_role(&self, principal: &Principal, everywhere: &Grants) -> Result<bool> {
+    async fn has_any_role(&self, principal: &Principal, everywhere: &Grants) -> Result<bool> {
         let members: Vec<String> = principal.members().collect();
         let first = Page { size: 1, after: None };
         Ok(!everywhere.is_empty() || !self.log.store.read().await?.namespaces_of(&members, &first).await?.is_empty())
@@ -75,7 +75,7 @@ impl Access {
 }
 
 /// Returns the grants, if they permit it.
-pub(super) fn permitted(grants: Grants, principal: &Principal, permission: Permission) -> Result<Grants> {
+pub(super) fn check_permitted(grants: Grants, principal: &Principal, permission: Permission) -> Result<Grants> {
     if grants.permit(permission) { Ok(grants) } else { Err(denied(principal, permission)) }
 }
 

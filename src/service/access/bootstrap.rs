@@ -26,7 +26,7 @@ impl Access {
     /// When the database fails.
     pub async fn bootstrap(&self, now: Micros) -> Result<()> {
         let context = Context::of_server(now);
-        for done in [self.first_namespace(&context).await, self.first_admin(&context).await] {
+        for done in [self.create_first_namespace(&context).await, self.create_first_admin(&context).await] {
             match done.as_ref().map_err(|error| error.reason) {
                 Ok(()) | Err(Reason::NamespaceExists | Reason::BindingExists) => {}
                 // While data loss is suspected nothing is written, and the server starts all the same; it tries again afterwards.
@@ -45,7 +45,7 @@ impl Access {
         Ok(())
     }
 
-    async fn first_namespace(&self, context: &Context) -> Result<()> {
+    async fn create_first_namespace(&self, context: &Context) -> Result<()> {
         let namespace = NamespaceId::parse("namespace", DEFAULT_NAMESPACE)?;
         match self.log.store.read().await?.find_namespace(&namespace).await {
             Ok(None) => {}
@@ -62,7 +62,7 @@ impl Access {
     }
 
     /// Grants the first role, which nobody else could. Once a store had a binding it always has an admin.
-    async fn first_admin(&self, context: &Context) -> Result<()> {
+    async fn create_first_admin(&self, context: &Context) -> Result<()> {
         let namespace = NamespaceId::system();
         let state = self.log.store.read().await?.log_state(&namespace).await?;
         if state.is_none_or(|state| state.access_revision > 0) {

@@ -9,7 +9,7 @@ use crate::domain::outcome::{Namespace, NamespaceChanged};
 use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
-pub(super) fn change(kind: EventKind, namespace: &Namespace) -> Change {
+pub(super) fn describe_namespace(kind: EventKind, namespace: &Namespace) -> Change {
     let settings = serde_json::json!({
         "namespace": namespace.id, "description": namespace.description, "quotas": namespace.quotas,
     });
@@ -36,7 +36,7 @@ impl Access {
                     .insert_namespace(&request.namespace, &request.description, request.quotas, write.time())
                     .await?;
                 let namespace = write.tx.read().namespace(&request.namespace).await?;
-                let recorded = write.record(change(EventKind::CreateNamespace, &namespace)).await?;
+                let recorded = write.record(describe_namespace(EventKind::CreateNamespace, &namespace)).await?;
                 committed = recorded.cursor.map(|_| namespace.clone());
                 Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
             })

@@ -1,6 +1,6 @@
 //! CreateRoleBinding: an event of the log where the role holds.
 
-use super::binding_change::record;
+use super::binding_change::record_binding_change;
 use super::use_cases::Access;
 use crate::domain::binding::{BindingName, RoleBinding};
 use crate::domain::command::CreateRoleBinding;
@@ -22,7 +22,7 @@ impl Access {
         let namespace = request.namespace.clone();
         let changed = call
             .mutate(&namespace, async |write| {
-                let mut bindings = self.bindings(write, &request.namespace).await?;
+                let mut bindings = self.read_bindings(write, &request.namespace).await?;
                 let same = |each: &&RoleBinding| each.member == request.member && each.role == request.role;
                 if let Some(found) = bindings.iter().find(same) {
                     let message = format!("{} has the role {} here already", request.member, request.role.as_str());
@@ -38,9 +38,9 @@ impl Access {
                 let binding = RoleBinding { name, role, member, creator: context.actor(), create_time: write.time() };
                 write.tx.insert_binding(&binding).await?;
                 bindings.push(binding.clone());
-                record(write, EventKind::CreateRoleBinding, request.reason, binding, bindings).await
+                record_binding_change(write, EventKind::CreateRoleBinding, request.reason, binding, bindings).await
             })
             .await;
-        self.forget_bindings(&namespace, changed)
+        self.invalidate_bindings(&namespace, changed)
     }
 }

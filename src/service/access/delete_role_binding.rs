@@ -1,6 +1,6 @@
 //! DeleteRoleBinding.
 
-use super::binding_change::record;
+use super::binding_change::record_binding_change;
 use super::use_cases::Access;
 use crate::domain::access::Role;
 use crate::domain::command::DeleteRoleBinding;
@@ -21,7 +21,7 @@ impl Access {
         let namespace = &request.name.namespace;
         let changed = call
             .mutate(namespace, async |write| {
-                let mut bindings = self.bindings(write, namespace).await?;
+                let mut bindings = self.read_bindings(write, namespace).await?;
                 let at = bindings.iter().position(|each| each.name == request.name);
                 let binding = bindings.remove(at.ok_or_else(|| request.name.not_found())?);
                 if namespace.is_system() && !bindings.iter().any(|each| each.role == Role::Admin) {
@@ -29,9 +29,9 @@ impl Access {
                     return Err(Error::new(Reason::LastAdmin, message).about(&request.name));
                 }
                 write.tx.delete_binding(&request.name).await?;
-                record(write, EventKind::DeleteRoleBinding, request.reason, binding, bindings).await
+                record_binding_change(write, EventKind::DeleteRoleBinding, request.reason, binding, bindings).await
             })
             .await;
-        self.forget_bindings(namespace, changed)
+        self.invalidate_bindings(namespace, changed)
     }
 }

@@ -1,6 +1,6 @@
 //! UpdateNamespace.
 
-use super::create_namespace::change;
+use super::create_namespace::describe_namespace;
 use super::use_cases::Access;
 use crate::domain::Result;
 use crate::domain::command::{QuotasPatch, UpdateNamespace};
@@ -41,7 +41,7 @@ impl Access {
                 patch(&mut namespace.quotas, request.quotas);
                 namespace.edits += 1;
                 write.tx.update_namespace(&namespace).await?;
-                let recorded = write.record(change(EventKind::UpdateNamespace, &namespace)).await?;
+                let recorded = write.record(describe_namespace(EventKind::UpdateNamespace, &namespace)).await?;
                 committed = recorded.cursor.map(|_| namespace.clone());
                 Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
             })

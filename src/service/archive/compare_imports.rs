@@ -1,6 +1,6 @@
 //! The part of VerifyLog about imported history: each one whole, by the keys of its own store, up to where the import says.
 
-use super::source_log::imported_log;
+use super::source_log::read_imported_log;
 use super::use_cases::Archive;
 use crate::domain::event::Head;
 use crate::domain::import::Import;
@@ -11,7 +11,7 @@ use crate::signing::digest_of;
 use crate::store::ReadTx;
 
 /// Returns what was read. A row that does not verify is a finding and not a failure of the check.
-fn found<T>(check: &mut LogCheck, row: &str, read: Result<T>) -> Result<Option<T>> {
+fn note_if_invalid<T>(check: &mut LogCheck, row: &str, read: Result<T>) -> Result<Option<T>> {
     match read {
         Err(Error { reason: Reason::DataLoss, internal, message, .. }) => {
             check.findings.add(0, row, internal.unwrap_or(message));
@@ -30,7 +30,7 @@ impl Archive {
         check: &mut LogCheck,
     ) -> Result<()> {
         let read = tx.imports(namespace).await;
-        let Some(imports) = found(check, "imports", read)? else { return Ok(()) };
+        let Some(imports) = note_if_invalid(check, "imports", read)? else { return Ok(()) };
         for position in tx.imported_positions(namespace).await? {
             if !imports.iter().any(|import| import.position == position) {
                 check.findings.add(0, &format!("imported_events {position}"), "no import has them");
@@ -55,11 +55,11 @@ impl Archive {
         check: &mut LogCheck,
     ) -> Result<()> {
         let row = format!("imported_events {}", import.position);
-        let read = imported_log(tx, namespace, import).await;
-        let Some(imported) = found(check, &row, read)? else { return Ok(()) };
+        let read = read_imported_log(tx, namespace, import).await;
+        let Some(imported) = note_if_invalid(check, &row, read)? else { return Ok(()) };
         for finding in &imported.findings.kept {
-            let (place, stored) = (format!("{row}/{}", finding.revision), finding.digest.clone());
-            check.findings.add_found(0, &place, &finding.message, stored);
+            let (name, stored) = (format!("{row}/{}", finding.revision), finding.digest.clone());
+            check.findings.add_found(0, &name, &finding.message, stored);
         }
         let reached: Head = imported.head();
         if reached != import.reached || (import.is_finished && reached != import.source.head) {

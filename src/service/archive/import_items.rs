@@ -43,9 +43,9 @@ pub(super) async fn import_items(
     context: &Context,
     write: &mut Write<'_>,
     items: Vec<Item>,
-    taken: ImportState<'_>,
+    state: ImportState<'_>,
 ) -> Result<()> {
-    let ImportState { imports, log, change } = taken;
+    let ImportState { imports, log, change } = state;
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {

@@ -57,14 +57,14 @@ impl Archive {
         self.check_schemas(&request.namespace, &request.items).await?;
         let has_rows = request.items.iter().any(|item| !matches!(item, Item::Event(..)));
         let log = match has_rows || request.is_last {
-            true => self.source_log(&request.namespace, &request.source).await?,
+            true => self.read_source_log(&request.namespace, &request.source).await?,
             false => None,
         };
         let call = self.writer.call(context, "ImportNamespace", &fingerprint(&request))?;
         let namespace = request.namespace.clone();
-        let taken =
-            call.try_mutate(&namespace, async |write| self.take_part(context, write, request, log.as_deref()).await);
-        let imported = match taken.await? {
+        let imported =
+            call.try_mutate(&namespace, async |write| self.import_part(context, write, request, log.as_deref()).await);
+        let imported = match imported.await? {
             Conclusion::Commit(imported) | Conclusion::RollBack(imported) => imported,
         };
         if imported.is_finished {
@@ -74,7 +74,7 @@ impl Archive {
     }
 
     /// Imports a part, unless it was imported already: then nothing is committed.
-    async fn take_part(
+    async fn import_part(
         &self,
         context: &Context,
         write: &mut Write<'_>,
@@ -103,8 +103,8 @@ impl Archive {
         }
         let mut change = Change::new(EventKind::ImportNamespace, None);
         let count = i64::try_from(request.items.len()).unwrap_or(i64::MAX);
-        let taken = ImportState { imports: &mut imports, log, change: &mut change };
-        import_items(self, context, write, request.items, taken).await?;
+        let state = ImportState { imports: &mut imports, log, change: &mut change };
+        import_items(self, context, write, request.items, state).await?;
         if let Some(first) = imports.first_mut() {
             (first.items, first.update_time) = (first.items.saturating_add(count), write.time());
         }

@@ -27,7 +27,7 @@ impl Archive {
             tx.policy(&PolicyName { namespace: namespace.clone(), policy: policy.clone() }).await?;
         }
         if let Some(after) = filter.after {
-            self.log.event_at(&tx, &found, ("after", after)).await?;
+            self.log.read_event_at(&tx, &found, ("after", after)).await?;
         }
         let mut reader = PageReader::searching(page, filter.is_search, EVENTS_SCANNED_MAX);
         while let Some(asked) = reader.next() {

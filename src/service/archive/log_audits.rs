@@ -15,7 +15,7 @@ const AUDITS_AT_ONCE_MAX: usize = 1;
 /// The slots in which logs are checked, and what was found last.
 #[derive(Debug)]
 pub(super) struct LogAudits {
-    pub(super) turns: Semaphore,
+    pub(super) slots: Semaphore,
     pub(super) checked: AtomicU64,
     /// Whether a finding freezes its namespace.
     pub(super) freezes: AtomicBool,
@@ -25,7 +25,7 @@ pub(super) struct LogAudits {
 impl Default for LogAudits {
     fn default() -> Self {
         Self {
-            turns: Semaphore::new(AUDITS_AT_ONCE_MAX),
+            slots: Semaphore::new(AUDITS_AT_ONCE_MAX),
             checked: AtomicU64::new(0),
             freezes: AtomicBool::new(false),
             found: Mutex::default(),

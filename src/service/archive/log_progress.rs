@@ -26,18 +26,18 @@ impl LogProgress {
     }
 
     /// Notes that the check begins, and how many events it will verify.
-    pub(super) fn begins(&self, total_events: i64) {
+    pub(super) fn start_events(&self, total_events: i64) {
         self.total_events.store(total_events, Ordering::Relaxed);
         self.phase.store(1, Ordering::Release);
     }
 
     /// Notes how many events are verified.
-    pub(super) fn checked(&self, events: i64) {
+    pub(super) fn set_checked(&self, events: i64) {
         self.events.store(events, Ordering::Relaxed);
     }
 
     /// Notes that all events are verified and rows are compared now.
-    pub(super) fn compares_rows(&self) {
+    pub(super) fn start_rows(&self) {
         self.phase.store(2, Ordering::Release);
     }
 }
@@ -50,11 +50,11 @@ mod tests {
     fn a_check_goes_through_its_phases() {
         let progress = LogProgress::default();
         assert_eq!(progress.read(), LogCheckProgress::default());
-        progress.begins(7);
-        progress.checked(5);
+        progress.start_events(7);
+        progress.set_checked(5);
         let read = LogCheckProgress { phase: LogCheckPhase::Events, events: 5, total_events: 7 };
         assert_eq!(progress.read(), read);
-        progress.compares_rows();
+        progress.start_rows();
         assert_eq!(progress.read(), LogCheckProgress { phase: LogCheckPhase::Rows, ..read });
     }
 }

@@ -19,9 +19,13 @@ const PAGE_EVENTS: u32 = 64;
 
 impl Archive {
     /// Returns the whole log of a source, once all its events are here; none before that.
-    pub(super) async fn source_log(&self, namespace: &NamespaceId, source: &Source) -> Result<Option<Arc<LogCheck>>> {
-        let turn = self.source_logs.turn.acquire().await;
-        let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
+    pub(super) async fn read_source_log(
+        &self,
+        namespace: &NamespaceId,
+        source: &Source,
+    ) -> Result<Option<Arc<LogCheck>>> {
+        let slot = self.source_logs.slot.acquire().await;
+        let _slot = slot.map_err(|error| Error::internal(error.to_string()))?;
         if let Some(log) = self.source_logs.find(namespace, source) {
             return Ok(Some(log));
         }
@@ -29,7 +33,7 @@ impl Archive {
         let imports = tx.imports(namespace).await?;
         let whole = imports.first().filter(|import| import.source == *source && import.reached == source.head);
         let Some(import) = whole else { return Ok(None) };
-        let check = imported_log(&tx, namespace, import).await?;
+        let check = read_imported_log(&tx, namespace, import).await?;
         if check.findings.count > 0 || check.head() != source.head {
             let first = check.findings.kept.first().map_or("it ends elsewhere", |finding| &finding.message);
             return Err(refused(format!("the log of the source does not hold: {first}")));
@@ -41,7 +45,7 @@ impl Archive {
 }
 
 /// Reads an imported history from one end to the other.
-pub(super) async fn imported_log(tx: &ReadTx, namespace: &NamespaceId, import: &Import) -> Result<LogCheck> {
+pub(super) async fn read_imported_log(tx: &ReadTx, namespace: &NamespaceId, import: &Import) -> Result<LogCheck> {
     let trust = trust_of(&import.source).map_err(|error| Error::new(Reason::DataLoss, error.message))?;
     let mut check = LogCheck::new(trust, import.source.namespace.clone());
     let mut after = None;

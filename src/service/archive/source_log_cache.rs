@@ -14,13 +14,13 @@ const CACHED_LOGS_MAX: usize = 2;
 /// The logs of sources whose rows are being imported.
 #[derive(Debug)]
 pub(super) struct SourceLogCache {
-    pub(super) turn: Semaphore,
+    pub(super) slot: Semaphore,
     kept: Mutex<Vec<(NamespaceId, Source, Arc<LogCheck>)>>,
 }
 
 impl Default for SourceLogCache {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), kept: Mutex::default() }
+        Self { slot: Semaphore::new(1), kept: Mutex::default() }
     }
 }
 

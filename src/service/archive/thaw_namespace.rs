@@ -15,7 +15,7 @@ use crate::service::log::Write;
 use crate::signing::chain::accepted_settings;
 
 /// Findings that a refusal names, so that it fits into the trailers of a call.
-const NAMED_MAX: usize = 10;
+const NAMED_FINDINGS_MAX: usize = 10;
 
 impl Archive {
     /// Thaws a namespace, if a new check finds nothing that the caller does not accept. Returns the position of its event.
@@ -125,7 +125,7 @@ fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
     let count = left.len() as u64 + unnamed;
     let message =
         format!("{count} findings remain in {}; repair what they are about, or accept them", namespace.name());
-    let violations = left.into_iter().take(NAMED_MAX).map(|finding| FieldViolation {
+    let violations = left.into_iter().take(NAMED_FINDINGS_MAX).map(|finding| FieldViolation {
         field: if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() },
         description: finding.message.clone(),
     });

@@ -18,7 +18,7 @@ use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx};
 use crate::watch::Verify as _;
 
-/// Events checked before other tasks get their turn.
+/// Events checked before other tasks get their slot.
 const PAGE_EVENTS: u32 = 64;
 
 impl Archive {
@@ -65,13 +65,13 @@ impl Archive {
         after: Position,
         progress: &LogProgress,
     ) -> Result<(LogVerdict, Head)> {
-        let turn = self.audits.turns.acquire().await;
-        let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
+        let slot = self.audits.slots.acquire().await;
+        let _slot = slot.map_err(|error| Error::internal(error.to_string()))?;
         let tx = self.log.store.read_for_stream().await?;
         let head = tx.log_head(namespace).await?;
         let after_revision = after.cursor.revision;
         let mut check = self.log_check(&tx, namespace, head, after).await?;
-        progress.begins(head.cursor.revision.saturating_sub(after_revision));
+        progress.start_events(head.cursor.revision.saturating_sub(after_revision));
         let mut from = if after_revision == 0 { i64::MIN } else { after_revision };
         loop {
             let page = tx.events_after(namespace, from, PAGE_EVENTS).await?;
@@ -80,10 +80,10 @@ impl Archive {
             let index = tx.event_index(namespace, first, until).await?;
             let pointers = tx.pointer_rows(namespace, first, until, None).await?;
             check_page(&mut check, &page, &index, pointers);
-            progress.checked(check.events);
+            progress.set_checked(check.events);
             from = until;
         }
-        progress.compares_rows();
+        progress.start_rows();
         for row in tx.pointer_rows(namespace, from.saturating_add(1), i64::MAX, Some(1)).await? {
             let message = format!("the pointer of {} moved without an event", row.policy);
             check.wrong_beside(row.revision, message, &row.version.to_string());
@@ -185,7 +185,7 @@ fn check_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointe
             check.wrong_beside(revision, "it is found by another time or policy than its own", &found);
         }
         let found = std::iter::from_fn(|| stored.next_if(|row| row.revision <= revision)).collect::<Vec<_>>();
-        if found != moved(&payload) {
+        if found != pointer_rows_of(&payload) {
             let said = found.iter().map(|row| format!("{} {} {}\n", row.revision, row.policy, row.version));
             let message = "the pointer history says something else than it does";
             check.wrong_beside(revision, message, &said.collect::<String>());
@@ -194,7 +194,7 @@ fn check_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointe
 }
 
 /// Returns the rows of pointer history that an event makes.
-fn moved(payload: &Payload) -> Vec<PointerRow> {
+fn pointer_rows_of(payload: &Payload) -> Vec<PointerRow> {
     let mut rows: Vec<PointerRow> = payload
         .changes
         .iter()

@@ -28,9 +28,9 @@ impl CheckRunner {
             // Encoded here: a content of 1 MiB would occupy a serving thread for too long.
             (asked.map(|check| WorkerRequest::new(&check)), input, started)
         };
-        let (slot, (question, input, started)) = run_blocking(slot, work).await?;
-        let outcome = match question {
-            Some(question) => Some(self.ask_schema(&question?, &input.bundle.version.name(), &slot).await?),
+        let (slot, (request, input, started)) = run_blocking(slot, work).await?;
+        let outcome = match request {
+            Some(request) => Some(self.ask_schema(&request?, &input.bundle.version.name(), &slot).await?),
             None => None,
         };
         Ok((input, started.report(outcome, now)))
@@ -62,8 +62,8 @@ impl CheckRunner {
             return Ok(());
         }
         let slot = self.slots.take(namespace).await?;
-        let question = WorkerRequest::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
-        let why = match self.ask_schema(&question, &namespace.name(), &slot).await? {
+        let request = WorkerRequest::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
+        let why = match self.ask_schema(&request, &namespace.name(), &slot).await? {
             SchemaOutcome::Answered(SchemaAnswer::Errors(_)) => return Ok(()),
             SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => why,
             SchemaOutcome::OverLimit(limit) => limit.message(),
@@ -71,8 +71,8 @@ impl CheckRunner {
         Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is not a usable JSON Schema: {why}")))
     }
 
-    async fn ask_schema(&self, question: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
-        let outcome = self.workers.ask(question, slot).await?;
+    async fn ask_schema(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let outcome = self.workers.ask(request, slot).await?;
         if let SchemaOutcome::OverLimit(limit) = outcome {
             tracing::warn!(resource, limit = limit.as_str(), "a check was ended by its limit: look at the JSON Schema");
         }

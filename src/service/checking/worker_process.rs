@@ -18,7 +18,7 @@ const COMMAND: &str = "check-worker";
 /// How long a worker that closed its pipes may take to end. Then it is killed.
 const END_MAX: Duration = Duration::from_secs(1);
 /// How much of the standard error of a worker is read.
-const LAST_WORDS_MAX_BYTES: u64 = 4 * 1024;
+const STDERR_MAX_BYTES: u64 = 4 * 1024;
 /// How the standard library reports that an allocation failed.
 const OUT_OF_MEMORY: &str = "memory allocation of ";
 /// How the standard library reports a stack overflow.
@@ -28,9 +28,9 @@ const OUT_OF_STACK: &str = "has overflowed its stack";
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
-    questions: ChildStdin,
+    requests: ChildStdin,
     answers: ChildStdout,
-    last_words: ChildStderr,
+    stderr: ChildStderr,
     answered: u32,
 }
 
@@ -55,13 +55,13 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(questions), Some(answers), Some(last_words)) = pipes else {
+        let (Some(requests), Some(answers), Some(stderr)) = pipes else {
             return Err(io::Error::other("a process without pipes"));
         };
-        let mut worker = Self { child, questions, answers, last_words, answered: 0 };
+        let mut worker = Self { child, requests, answers, stderr, answered: 0 };
         match worker.receive::<Greeting>().await {
             Ok(greeting) => Ok((worker, greeting.isolation)),
-            Err(error) => Err(io::Error::other(format!("{error}; it said: {:?}", worker.last_words().await))),
+            Err(error) => Err(io::Error::other(format!("{error}; it said: {:?}", worker.read_stderr().await))),
         }
     }
 
@@ -69,8 +69,8 @@ impl Worker {
     ///
     /// # Errors
     /// When the process ends or says something else: then it is of no use any more.
-    pub async fn ask(&mut self, question: &[u8]) -> io::Result<SchemaAnswer> {
-        self.questions.write_all(question).await?;
+    pub async fn ask(&mut self, request: &[u8]) -> io::Result<SchemaAnswer> {
+        self.requests.write_all(request).await?;
         let answer = self.receive().await?;
         self.answered += 1;
         Ok(answer)
@@ -94,18 +94,18 @@ impl Worker {
         };
         let signal =
             std::os::unix::process::ExitStatusExt::signal(&status).and_then(|number| Signal::try_from(number).ok());
-        let last_words = self.last_words().await;
+        let stderr = self.read_stderr().await;
         let limit = match signal {
             Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => {
                 return WorkerEnd::Killed;
             }
             Some(Signal::SIGXCPU) => CheckLimit::Cpu,
-            Some(Signal::SIGABRT) if last_words.contains(OUT_OF_MEMORY) => CheckLimit::Memory,
-            Some(Signal::SIGABRT) if last_words.contains(OUT_OF_STACK) => CheckLimit::Stack,
+            Some(Signal::SIGABRT) if stderr.contains(OUT_OF_MEMORY) => CheckLimit::Memory,
+            Some(Signal::SIGABRT) if stderr.contains(OUT_OF_STACK) => CheckLimit::Stack,
             _ => CheckLimit::Died,
         };
         if limit == CheckLimit::Died {
-            tracing::warn!(%status, ?last_words, "a check worker ended by itself");
+            tracing::warn!(%status, ?stderr, "a check worker ended by itself");
         }
         WorkerEnd::Over(limit)
     }
@@ -119,9 +119,9 @@ impl Worker {
     }
 
     /// Returns what the process wrote to standard error before it ended; nothing, after a while, if it still runs.
-    async fn last_words(&mut self) -> String {
+    async fn read_stderr(&mut self) -> String {
         let mut bytes = Vec::new();
-        let mut stderr = (&mut self.last_words).take(LAST_WORDS_MAX_BYTES);
+        let mut stderr = (&mut self.stderr).take(STDERR_MAX_BYTES);
         let _ = tokio::time::timeout(END_MAX, stderr.read_to_end(&mut bytes)).await;
         String::from_utf8_lossy(&bytes).into_owned()
     }

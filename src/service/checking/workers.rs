@@ -83,9 +83,9 @@ impl CheckWorkers {
     ///
     /// # Errors
     /// `CHECKS_UNAVAILABLE` when no worker can be started.
-    pub async fn ask(&self, question: &WorkerRequest, _slot: &CheckSlot) -> Result<SchemaOutcome> {
+    pub async fn ask(&self, request: &WorkerRequest, _slot: &CheckSlot) -> Result<SchemaOutcome> {
         let mut guard = AbandonGuard { abandoned: Some(&self.abandoned) };
-        let outcome = self.answer(question).await;
+        let outcome = self.answer(request).await;
         guard.abandoned = None;
         if let Ok(SchemaOutcome::OverLimit(limit)) = outcome {
             let counts = CheckLimit::ALL.iter().zip(&self.over_limit);
@@ -94,10 +94,10 @@ impl CheckWorkers {
         outcome
     }
 
-    async fn answer(&self, question: &WorkerRequest) -> Result<SchemaOutcome> {
+    async fn answer(&self, request: &WorkerRequest) -> Result<SchemaOutcome> {
         let worker = self.take().await?;
         let is_new = worker.answered() == 0;
-        let ended = match self.answer_by(worker, question).await {
+        let ended = match self.answer_by(worker, request).await {
             Ok(answer) => return Ok(SchemaOutcome::Answered(answer)),
             Err(ended) => ended,
         };
@@ -108,7 +108,7 @@ impl CheckWorkers {
             // When the server is stopped each process may get a signal.
             WorkerEnd::Killed => {}
         }
-        Ok(match self.answer_by(self.start().await?, question).await {
+        Ok(match self.answer_by(self.start().await?, request).await {
             Ok(answer) => SchemaOutcome::Answered(answer),
             Err(WorkerEnd::Over(limit)) => SchemaOutcome::OverLimit(limit),
             Err(WorkerEnd::Killed) => SchemaOutcome::OverLimit(CheckLimit::Died),
@@ -118,9 +118,9 @@ impl CheckWorkers {
     async fn answer_by(
         &self,
         mut worker: Worker,
-        question: &WorkerRequest,
+        request: &WorkerRequest,
     ) -> std::result::Result<SchemaAnswer, WorkerEnd> {
-        match tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&question.0)).await {
+        match tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&request.0)).await {
             Ok(Ok(answer)) => {
                 self.keep(worker);
                 Ok(answer)
@@ -170,7 +170,7 @@ impl CheckWorkers {
                 if failure.take().is_some() {
                     tracing::info!("check workers can be started again");
                 }
-                self.tell_isolation(isolation);
+                self.log_isolation(isolation);
                 Ok(worker)
             }
             Err(why) => {
@@ -190,7 +190,7 @@ impl CheckWorkers {
     }
 
     /// Logs once how far the kernel isolates workers, and again when that changes.
-    fn tell_isolation(&self, isolation: Isolation) {
+    fn log_isolation(&self, isolation: Isolation) {
         let told = self.isolation.lock().unwrap_or_else(PoisonError::into_inner).replace(isolation);
         match isolation {
             _ if told == Some(isolation) => {}
@@ -228,21 +228,21 @@ mod tests {
     use crate::service::checking::slots::CheckSlots;
 
     /// Reads a request, and answers that the schema is valid.
-    const ANSWERS: &str = r#"question; send '\0\0\0\015' '{"Errors":[]}'"#;
+    const ANSWERS: &str = r#"request; send '\0\0\0\015' '{"Errors":[]}'"#;
     /// Reads a request, and has no memory for it.
-    const OUT_OF_MEMORY: &str = "question; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
+    const OUT_OF_MEMORY: &str = "request; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
     /// Reads a request, and is killed by another process.
-    const KILLED: &str = "question; kill -TERM $$";
+    const KILLED: &str = "request; kill -TERM $$";
 
     /// Returns the outcomes of that many checks by workers that run these lines of a shell.
     async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<SchemaOutcome>> {
         let dir = tempfile::tempdir().expect("a directory");
         let program = dir.path().join("worker");
-        let question =
+        let request =
             WorkerRequest::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
         let script = format!(
             "#!/bin/sh\nquestion() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
-            question.0.len(),
+            request.0.len(),
             dir.path().join("asked").display(),
             lines.join("\n"),
         );
@@ -253,12 +253,12 @@ mod tests {
         let slot = CheckSlots::default().take(&namespace).await.expect("a slot");
         let mut outcomes = Vec::new();
         for _ in 0..checks {
-            outcomes.push(workers.ask(&question, &slot).await);
+            outcomes.push(workers.ask(&request, &slot).await);
         }
         outcomes
     }
 
-    const GREETS: &str = r#"send '\0\0\0\024' '{"isolation":"Full"}'"#;
+    const REPORTS_READY: &str = r#"send '\0\0\0\024' '{"isolation":"Full"}'"#;
 
     fn answered() -> SchemaOutcome {
         SchemaOutcome::Answered(SchemaAnswer::Errors(Vec::new()))
@@ -267,7 +267,7 @@ mod tests {
     /// A worker that has answered before may have kept memory: a new one does the check again.
     #[tokio::test]
     async fn what_a_check_leaves_behind_fails_no_other() {
-        let outcomes = outcomes(2, &[GREETS, ANSWERS, OUT_OF_MEMORY]).await;
+        let outcomes = outcomes(2, &[REPORTS_READY, ANSWERS, OUT_OF_MEMORY]).await;
         assert!(outcomes.iter().all(|outcome| outcome.as_ref().expect("an outcome") == &answered()), "{outcomes:?}");
     }
 
@@ -277,11 +277,11 @@ mod tests {
         for (line, limit) in [
             (OUT_OF_MEMORY, CheckLimit::Memory),
             (KILLED, CheckLimit::Died),
-            ("question; exit 101", CheckLimit::Died),
-            (r"question; send '\377\377\377\377' ''", CheckLimit::Died),
-            ("question; kill -XCPU $$", CheckLimit::Cpu),
+            ("request; exit 101", CheckLimit::Died),
+            (r"request; send '\377\377\377\377' ''", CheckLimit::Died),
+            ("request; kill -XCPU $$", CheckLimit::Cpu),
         ] {
-            let outcomes = outcomes(1, &[GREETS, line]).await;
+            let outcomes = outcomes(1, &[REPORTS_READY, line]).await;
             let outcome = outcomes.first().expect("one").as_ref().expect("an outcome");
             assert_eq!(outcome, &SchemaOutcome::OverLimit(limit), "{line}");
         }
@@ -289,7 +289,7 @@ mod tests {
 
     /// A process that is no worker gets no request.
     #[tokio::test]
-    async fn what_does_not_greet_is_not_asked() {
+    async fn what_is_no_worker_gets_no_request() {
         for line in ["exit 1", "echo nonsense", r"send '\0\0\0\002' '{}'"] {
             let outcomes = outcomes(1, &[line]).await;
             let refused = outcomes.first().expect("one").as_ref().expect_err("a refusal");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::resign_proof::read_valid_versions;
+use super::resign_proof::{ResignTarget, read_valid_versions};
 use super::use_cases::SigningKeys;
 use crate::domain::command::{Delivery, Page};
 use crate::domain::event::{Change, EventKind, PointerChange, VersionChange};
@@ -21,13 +21,11 @@ use crate::service::log::Conclusion;
 use crate::signing::{PublicKey, TYP_ACTIVATION, TYP_BUNDLE, jws};
 use crate::store::{ReadTx, VERSIONS_PER_SCAN};
 
-type ResignTarget = (PolicyId, i64);
-
 impl SigningKeys {
     /// Returns the versions whose manifest is signed by a key: the first names, and how many there are.
     pub(super) async fn signed_by(&self, key: &PublicKey) -> Result<(Vec<String>, i64)> {
         let (mut names, mut count) = (Vec::new(), 0);
-        for namespace in self.all_namespaces().await? {
+        for namespace in self.read_all_namespaces().await? {
             let mut after = None;
             while let Some((targets, last)) = self.next_signed_by(&namespace, after.as_ref(), key).await? {
                 count += i64::try_from(targets.len()).unwrap_or(i64::MAX);
@@ -46,7 +44,7 @@ impl SigningKeys {
 
     async fn resign_in_force(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<()> {
         let (manifest, statement) = (jws::head(TYP_BUNDLE, key)?, jws::head(TYP_ACTIVATION, key)?);
-        for namespace in self.all_namespaces().await? {
+        for namespace in self.read_all_namespaces().await? {
             // A write that signs by this key still holds the lock of its namespace; a write that begins after this line signs by
             // another key.
             drop(self.log.store.begin(&namespace).await?);
@@ -74,7 +72,7 @@ impl SigningKeys {
     pub(super) async fn resign(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<i64> {
         self.resign_in_force(context, key, reason).await?;
         let (mut signed, mut left) = (0, 0);
-        for namespace in self.all_namespaces().await? {
+        for namespace in self.read_all_namespaces().await? {
             let mut after = None;
             while let Some((targets, last)) = self.next_signed_by(&namespace, after.as_ref(), key).await? {
                 let mut done = 0;
@@ -89,7 +87,7 @@ impl SigningKeys {
         Ok(left)
     }
 
-    async fn all_namespaces(&self) -> Result<Vec<NamespaceId>> {
+    async fn read_all_namespaces(&self) -> Result<Vec<NamespaceId>> {
         let tx = self.log.store.read().await?;
         let mut all = Vec::new();
         loop {

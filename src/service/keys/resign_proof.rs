@@ -10,7 +10,8 @@ use crate::domain::{Reason, Result};
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-type ResignTarget = (PolicyId, i64);
+/// A version that may have to be signed again: its policy and number.
+pub(super) type ResignTarget = (PolicyId, i64);
 
 impl SigningKeys {
     /// Returns the versions of which a signed event says that this publisher published this digest.

@@ -50,8 +50,11 @@ impl SigningKeys {
         if record.state == KeyState::Revoked && request.resign {
             let (versions, version_count) = self.signed_by(&key).await?;
             let tx = self.log.store.read().await?;
-            let cursor =
-                self.log.positions(&tx, &NamespaceId::system(), &[record.revision]).await?.remove(&record.revision);
+            let cursor = self
+                .log
+                .read_positions(&tx, &NamespaceId::system(), &[record.revision])
+                .await?
+                .remove(&record.revision);
             return Ok(KeyRevoked { key: record, cursor, versions, version_count, remaining_count: version_count });
         }
         self.log.signer.view().ring().check_revoke(&request.key_id)?;

@@ -50,7 +50,7 @@ impl ActiveSetCache {
     ///
     /// # Errors
     /// `DATA_LOSS` when the pointers do not make the root that the event at the head names.
-    pub async fn at_head(
+    pub async fn read_at_head(
         &self,
         signer: &Signer,
         tx: &ReadTx,
@@ -62,7 +62,7 @@ impl ActiveSetCache {
             return Ok(kept.clone());
         }
         let Cursor { revision, .. } = head.cursor;
-        let sealed = match revision {
+        let signed_root = match revision {
             0 => Some(ActiveSetRoot::default()),
             _ => signer.head(&tx.event(namespace, revision).await?, head)?.active_set_root,
         };
@@ -72,26 +72,26 @@ impl ActiveSetCache {
         {
             let since = read_entries(tx, namespace, known.revision, revision).await?;
             apply_moves(&mut tree, &since);
-            if sealed == Some(ActiveSetRoot(tree.root())) {
+            if signed_root == Some(ActiveSetRoot(tree.root())) {
                 return Ok(ProvenActiveSet { head, tree });
             }
         }
-        Self::read_whole(tx, namespace, head, sealed).await
+        Self::read_whole(tx, namespace, head, signed_root).await
     }
 
     /// Returns the set right after an older event, which is proven.
     ///
     /// # Errors
     /// `DATA_LOSS` when the pointers do not make the root that the event names.
-    pub async fn at_event(tx: &ReadTx, event: &Event, payload: &Payload) -> Result<ProvenActiveSet> {
+    pub async fn read_at_event(tx: &ReadTx, event: &Event, payload: &Payload) -> Result<ProvenActiveSet> {
         Self::read_whole(tx, &event.namespace, event.head(), payload.active_set_root).await
     }
 
     /// Returns the pointers of the set right after an event, which is proven, in byte order of its policies.
     ///
     /// # Errors
-    /// As `at_event`.
-    pub async fn entries_at_event(
+    /// As `read_at_event`.
+    pub async fn read_entries_at_event(
         tx: &ReadTx,
         event: &Event,
         payload: &Payload,
@@ -106,11 +106,11 @@ impl ActiveSetCache {
         tx: &ReadTx,
         namespace: &NamespaceId,
         head: Head,
-        sealed: Option<ActiveSetRoot>,
+        signed_root: Option<ActiveSetRoot>,
     ) -> Result<ProvenActiveSet> {
         let revision = head.cursor.revision;
         let tree = tree_of(&read_entries(tx, namespace, 0, revision).await?);
-        check_root(namespace, revision, sealed, &tree)?;
+        check_root(namespace, revision, signed_root, &tree)?;
         Ok(ProvenActiveSet { head, tree })
     }
 }
@@ -118,11 +118,11 @@ impl ActiveSetCache {
 fn check_root(
     namespace: &NamespaceId,
     revision: i64,
-    sealed: Option<ActiveSetRoot>,
+    signed_root: Option<ActiveSetRoot>,
     tree: &ActiveSetTree,
 ) -> Result<()> {
     // Events were written without a root once; the next event has one.
-    if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
+    if signed_root.is_none_or(|signed_root| signed_root == ActiveSetRoot(tree.root())) {
         return Ok(());
     }
     Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that event {revision} names")))

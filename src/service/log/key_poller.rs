@@ -38,8 +38,13 @@ pub struct KeyPoller {
 
 impl KeyPoller {
     pub fn new(log: Arc<LogReader>) -> Self {
-        let (poll_lock, checked, failure) = (tokio::sync::Mutex::default(), AtomicI64::default(), Mutex::default());
-        Self { log, poll_lock, checked, failure, missing_logged: AtomicBool::default() }
+        Self {
+            log,
+            poll_lock: tokio::sync::Mutex::default(),
+            checked: AtomicI64::default(),
+            failure: Mutex::default(),
+            missing_logged: AtomicBool::default(),
+        }
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
@@ -52,8 +57,8 @@ impl KeyPoller {
     /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was
     /// known stands.
     pub async fn follow_keys(&self, now: Micros) -> Result<()> {
-        let _turn = self.poll_lock.lock().await;
-        let followed = match self.follow_keys_in_turn(now).await {
+        let _only_poll = self.poll_lock.lock().await;
+        let followed = match self.poll(now).await {
             // A log of `system` that ends before what was read of the keys means suspected data loss, as any other log that does.
             Err(error) => Err(self.log.store.or_doubt(error).await),
             followed => followed,
@@ -62,7 +67,7 @@ impl KeyPoller {
         followed
     }
 
-    async fn follow_keys_in_turn(&self, now: Micros) -> Result<()> {
+    async fn poll(&self, now: Micros) -> Result<()> {
         let before = self.log.signer.view();
         let system = NamespaceId::system();
         let heads = self.log.store.heads(std::slice::from_ref(&system)).await?;
@@ -97,12 +102,12 @@ impl KeyPoller {
         let holds = self.log.signer.check_holds_active();
         // A new store has no key that could be missing.
         let is_missing = holds.is_err() && view.active().is_some();
-        let said = self.missing_logged.swap(is_missing, Ordering::Relaxed);
+        let was_missing = self.missing_logged.swap(is_missing, Ordering::Relaxed);
         match holds {
-            Err(error) if is_missing && !said => {
+            Err(error) if is_missing && !was_missing => {
                 tracing::error!(%error, "can't sign: no writes and no checkpoints here")
             }
-            Ok(()) if said => tracing::info!("the active signing key is here: signing again"),
+            Ok(()) if was_missing => tracing::info!("the active signing key is here: signing again"),
             _ => {}
         }
     }
@@ -122,8 +127,8 @@ impl KeyPoller {
         let age = now.0 - self.checked.load(Ordering::Relaxed);
         if !self.log.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age) {
             check_waited()?;
-            let look = tokio::time::timeout(POLL_TIMEOUT, self.follow_keys(now)).await;
-            look.unwrap_or_else(|_| {
+            let polled = tokio::time::timeout(POLL_TIMEOUT, self.follow_keys(now)).await;
+            polled.unwrap_or_else(|_| {
                 // Another call is polling, and waits for what made the poll before fail.
                 let unnamed = || Error::new(Reason::DatabaseUnavailable, "the signing keys can't be read in time");
                 Err(self.failure().clone().unwrap_or_else(unnamed))

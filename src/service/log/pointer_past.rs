@@ -32,7 +32,7 @@ impl LogReader {
     ///
     /// # Errors
     /// `DATA_LOSS` when the history of the pointers is not what the log says.
-    pub async fn in_force_at(
+    pub async fn read_in_force(
         &self,
         tx: &ReadTx,
         found: &Namespace,
@@ -47,10 +47,10 @@ impl LogReader {
         let set = if tx.moved_since(policy, at.revision).await? {
             let event = tx.event(&found.id, at.revision).await?;
             let payload = self.signer.event(&event)?;
-            ActiveSetCache::at_event(tx, &event, &payload).await?
+            ActiveSetCache::read_at_event(tx, &event, &payload).await?
         } else {
             let head = Head { cursor: found.cursor, hash: found.head_hash };
-            let set = self.active_sets.at_head(&self.signer, tx, &found.id, head).await?;
+            let set = self.active_sets.read_at_head(&self.signer, tx, &found.id, head).await?;
             self.active_sets.keep(&found.id, set.clone());
             set
         };
@@ -66,8 +66,8 @@ impl LogReader {
     /// Returns the whole active set right after an event, proven, in byte order of its policies.
     ///
     /// # Errors
-    /// As `in_force_at`.
-    pub async fn set_in_force_at(
+    /// As `read_in_force`.
+    pub async fn read_set_in_force(
         &self,
         tx: &ReadTx,
         found: &Namespace,
@@ -82,6 +82,6 @@ impl LogReader {
         } else {
             self.signer.event(&event)?
         };
-        ActiveSetCache::entries_at_event(tx, &event, &payload).await
+        ActiveSetCache::read_entries_at_event(tx, &event, &payload).await
     }
 }

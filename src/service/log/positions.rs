@@ -33,7 +33,7 @@ impl LogReader {
     /// # Errors
     /// `INVALID_ARGUMENT` when it is no position of the log, `RESUME_POINT_GONE` when another event stands there than the position
     /// names, `DATA_LOSS`.
-    pub async fn event_at(
+    pub async fn read_event_at(
         &self,
         tx: &ReadTx,
         found: &Namespace,
@@ -69,7 +69,7 @@ impl LogReader {
     ///
     /// # Errors
     /// `DATA_LOSS`, also for an event that is not there.
-    pub async fn positions(
+    pub async fn read_positions(
         &self,
         tx: &ReadTx,
         namespace: &NamespaceId,
@@ -86,7 +86,7 @@ impl LogReader {
     }
 
     /// Returns the position of the log that a caller asks for, and the namespace.
-    pub async fn position_at(
+    pub async fn find_position(
         &self,
         tx: &ReadTx,
         namespace: &NamespaceId,
@@ -106,7 +106,7 @@ impl LogReader {
             AsOf::Event(at) => at,
         };
         // The cursor goes out with the epoch of its event: with a raised one clients would drop what they hold.
-        let at = match self.event_at(tx, &found, ("cursor", at)).await? {
+        let at = match self.read_event_at(tx, &found, ("cursor", at)).await? {
             Some((event, _)) => event.head().into(),
             None => Cursor { revision: 0, ..head }.into(),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::binding_cache::{BindingCache, NamespaceRoles};
 use super::reader::LogReader;
-use super::role_proofs::{broken, prove_bindings, prove_revision};
+use super::role_proofs::{bindings_broken, prove_bindings, prove_revision};
 use crate::domain::access::{Permission, Role};
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
@@ -104,7 +104,7 @@ impl RoleCache {
         let roles = NamespaceRoles::new(bindings, state, now);
         // Somebody put back an older set of the same epoch.
         if held.is_some_and(|held| held.epoch == roles.epoch && held.access_revision > roles.access_revision) {
-            return Err(broken(namespace, "they are older than those that were there before"));
+            return Err(bindings_broken(namespace, "they are older than those that were there before"));
         }
         Ok(Some(self.bindings.insert(namespace, roles, generation)))
     }

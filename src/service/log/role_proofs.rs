@@ -19,7 +19,7 @@ pub fn bindings_digest(bindings: &[RoleBinding]) -> Result<Digest> {
     Ok(digest_of(&bytes))
 }
 
-pub fn broken(namespace: &NamespaceId, what: &str) -> Error {
+pub fn bindings_broken(namespace: &NamespaceId, what: &str) -> Error {
     Error::data_loss(format!("role bindings of {namespace}: {what}"))
 }
 
@@ -36,7 +36,7 @@ pub async fn prove_revision(signer: &Signer, tx: &ReadTx, namespace: &NamespaceI
     if proven == state.access_revision {
         return Ok(proven);
     }
-    Err(broken(namespace, "the row of the namespace names another revision than the head of the log"))
+    Err(bindings_broken(namespace, "the row of the namespace names another revision than the head of the log"))
 }
 
 /// Reads the bindings of a log and proves them.
@@ -55,13 +55,13 @@ pub async fn prove_bindings(
         return if bindings.is_empty() {
             Ok(bindings)
         } else {
-            Err(broken(namespace, "there are rows without an event"))
+            Err(bindings_broken(namespace, "there are rows without an event"))
         };
     }
     let payload = signer.event(&tx.event(namespace, revision).await?)?;
     match payload.access {
         Some(access) if access.bindings_digest == bindings_digest(&bindings)? => Ok(bindings),
-        Some(_) => Err(broken(namespace, "the rows are not those of the log")),
-        None => Err(broken(namespace, "the event that is named changed none")),
+        Some(_) => Err(bindings_broken(namespace, "the rows are not those of the log")),
+        None => Err(bindings_broken(namespace, "the event that is named changed none")),
     }
 }

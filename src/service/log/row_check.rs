@@ -20,7 +20,7 @@ use crate::watch::Verify as _;
 const CACHED_ROWS_MAX: usize = 200_000;
 
 /// The revision of a row that no event of its log names.
-const NOWHERE: i64 = 0;
+const NO_REVISION: i64 = 0;
 
 /// Compares rows with the newest event about each.
 #[derive(Debug)]
@@ -98,32 +98,33 @@ impl RowCheck {
             match (self.cache.get(&log, &row, epoch), revision) {
                 (Some(known), Some(revision)) if known.at.revision == revision => {
                     if known.digest != row.digest {
-                        return Err(older(
+                        return Err(stale_row(
                             &row,
                             &format!("event {revision}, the newest about it, wrote something else"),
                         ));
                     }
                 }
                 (Some(known), revision)
-                    if known.at.revision > NOWHERE && revision.is_none_or(|revision| revision < known.at.revision) =>
+                    if known.at.revision > NO_REVISION
+                        && revision.is_none_or(|revision| revision < known.at.revision) =>
                 {
                     let newer = known.at.revision;
-                    return Err(older(
+                    return Err(stale_row(
                         &row,
                         &format!("the index of rows does not lead to event {newer}, which wrote it"),
                     ));
                 }
                 (_, Some(revision)) => unknown.push((log, row, revision)),
-                (_, None) if is_from_the_start(&row) => {}
+                (_, None) if is_from_creation(&row) => {}
                 (_, None) if row.digest.is_none() => absent.push((log, row)),
-                (_, None) => return Err(older(&row, "no event wrote it")),
+                (_, None) => return Err(stale_row(&row, "no event wrote it")),
             }
         }
         self.check_events(tx, unknown).await?;
         if is_alone {
             // What no event names is cached too, until this server writes it.
             for (log, row) in absent {
-                self.cache.learn(&log, Cursor { epoch, revision: NOWHERE }, [row]);
+                self.cache.learn(&log, Cursor { epoch, revision: NO_REVISION }, [row]);
             }
         }
         Ok(())
@@ -148,7 +149,10 @@ impl RowCheck {
                     self.cache.learn(&log, Cursor { epoch: payload.epoch, revision }, [row]);
                 }
                 _ => {
-                    return Err(older(&row, &format!("event {revision}, the newest about it, wrote something else")));
+                    return Err(stale_row(
+                        &row,
+                        &format!("event {revision}, the newest about it, wrote something else"),
+                    ));
                 }
             }
         }
@@ -157,12 +161,12 @@ impl RowCheck {
 }
 
 /// Returns whether a row was written when the store was created, without an event.
-fn is_from_the_start(row: &RowChange) -> bool {
+fn is_from_creation(row: &RowChange) -> bool {
     row.table == "namespaces" && row.key == SYSTEM_NAMESPACE
 }
 
 /// Makes the refusal of a row that is not the newest one, and logs it.
-fn older(row: &RowChange, problem: &str) -> Error {
+fn stale_row(row: &RowChange, problem: &str) -> Error {
     let RowChange { table, key, .. } = row;
     tracing::error!(target: "policyhub::audit", %table, row = %key, problem, "a decision was refused: a row is not the newest");
     Error::data_loss(format!("{table} {key}: {problem}"))

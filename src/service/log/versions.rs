@@ -14,7 +14,7 @@ use crate::watch::Verify as _;
 
 impl LogReader {
     /// Finds the version that a name means, and its policy.
-    pub async fn resolve(&self, tx: &ReadTx, name: &VersionName) -> Result<(Policy, Version)> {
+    pub async fn resolve_version(&self, tx: &ReadTx, name: &VersionName) -> Result<(Policy, Version)> {
         let policy = tx.policy(&name.policy).await?;
         let version = match &name.version {
             VersionRef::Number(number) => tx.version(&name.policy, *number).await?,
@@ -27,7 +27,7 @@ impl LogReader {
     }
 
     /// Reads the content of a version, proven to be the accepted bytes.
-    pub async fn content_of(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
+    pub async fn read_content(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
         let content = tx.content(&version.digest).await?;
         if version.state == VersionState::Published {
             self.signer.bundle(version, &content)?;

@@ -128,13 +128,13 @@ impl Write<'_> {
         if !may_interrupt_import(change.kind) && !self.namespace.is_system() {
             self.check_no_import().await?;
         }
-        let (writer, signer) = (self.call.writer(), &self.call.writer().log.signer);
+        let signer = &self.call.writer().log.signer;
         let (head, now, actor) = (self.tx.head(), self.time(), context.actor());
         if change.kind != EventKind::Resign {
             // Signing again proves each version by the event that published it, and skips those without.
             self.check_read().await?;
         }
-        let before = self.active_set(&change).await?;
+        let before = self.read_active_set(&change).await?;
         if context.delivery.validate_only {
             return Ok(RecordedEvent { cursor: None, statement: String::new() });
         }
@@ -145,6 +145,7 @@ impl Write<'_> {
         } else {
             signer.statement(&self.namespace, head, &change, root, &actor, now)?
         };
+        let access_revision = self.find_access_revision(&change).await?;
         let Change {
             kind,
             reason,
@@ -157,12 +158,6 @@ impl Write<'_> {
             approvals,
             imported,
         } = change;
-        let access_revision = match (&access, self.recorded.access_revision) {
-            // The bindings were proven before they were changed.
-            (Some(_), _) => self.tx.access_revision(),
-            (None, Some(proven)) => proven,
-            (None, None) => writer.roles.revision(&self.namespace, &self.tx).await?,
-        };
         let cursor = head.next();
         let payload = Payload {
             store: signer.store().to_owned(),
@@ -196,10 +191,20 @@ impl Write<'_> {
         Ok(RecordedEvent { cursor: Some(event.head().into()), statement: event.statement })
     }
 
+    /// Returns the last revision that changed a role binding, proven, for an event to name.
+    async fn find_access_revision(&self, change: &Change) -> Result<i64> {
+        match (&change.access, self.recorded.access_revision) {
+            // The bindings were proven before they were changed.
+            (Some(_), _) => Ok(self.tx.access_revision()),
+            (None, Some(proven)) => Ok(proven),
+            (None, None) => self.call.writer().roles.revision(&self.namespace, &self.tx).await,
+        }
+    }
+
     /// Returns the active set at the head, proven, with the pointers that a change moves where it has them. Freezes the namespace
     /// when its pointers do not make that set.
-    async fn active_set(&self, change: &Change) -> Result<ProvenActiveSet> {
-        let found = self.active_set_at_head(change).await;
+    async fn read_active_set(&self, change: &Change) -> Result<ProvenActiveSet> {
+        let found = self.read_active_set_at_head(change).await;
         if found.as_ref().is_err_and(|error| error.reason == Reason::DataLoss) {
             let (hub, tx) = (&self.call.writer().log.hub, &self.tx);
             hub.freeze_if_moved(tx.read(), &self.namespace, tx.head()).await?;
@@ -207,11 +212,11 @@ impl Write<'_> {
         found
     }
 
-    async fn active_set_at_head(&self, change: &Change) -> Result<ProvenActiveSet> {
+    async fn read_active_set_at_head(&self, change: &Change) -> Result<ProvenActiveSet> {
         let (log, head, tx) = (&self.call.writer().log, self.tx.head(), self.tx.read());
         let before = match &self.recorded.active_set {
             Some(after_the_event_before) => after_the_event_before.clone(),
-            None => log.active_sets.at_head(&log.signer, tx, &self.namespace, head).await?,
+            None => log.active_sets.read_at_head(&log.signer, tx, &self.namespace, head).await?,
         };
         if !change.pointers.is_empty() {
             let moved: Vec<_> = change.pointers.iter().map(|moved| &moved.policy).collect();
@@ -259,11 +264,11 @@ impl Write<'_> {
         }
         let writer = self.call.writer();
         let (hub, sets) = (Arc::clone(&writer.log.hub), Arc::clone(&writer.log.active_sets));
-        let known = Arc::clone(&writer.rows);
+        let rows_seen = Arc::clone(&writer.rows);
         let (namespace, cursor, recorded) = (self.namespace, self.tx.head().cursor, self.recorded);
         let committed = move || {
             for (at, rows) in recorded.rows {
-                known.learn(&namespace, at, rows);
+                rows_seen.learn(&namespace, at, rows);
             }
             if let Some(set) = recorded.active_set {
                 sets.keep(&namespace, set);

@@ -1,7 +1,7 @@
 //! AbandonDraft.
 
 use super::use_cases::Policies;
-use super::version_change::state_change;
+use super::version_change::describe_version;
 use crate::domain::Result;
 use crate::domain::command::AbandonDraft;
 use crate::domain::event::{Change, EventKind};
@@ -20,13 +20,13 @@ impl Policies {
         let call = self.writer.call(context, "AbandonDraft", &request)?;
         let name = &request.version.policy;
         call.mutate(&name.namespace, async |write| {
-            let (_, version) = self.log.resolve(write.tx.read(), &request.version).await?;
+            let (_, version) = self.log.resolve_version(write.tx.read(), &request.version).await?;
             lifecycle::abandon(&version, request.etag.as_ref())?;
             let version = Version { state: VersionState::Abandoned, edits: version.edits + 1, ..version };
             write.tx.update_version(&version).await?;
             let change = Change {
                 reason: request.reason,
-                versions: vec![state_change(&version)],
+                versions: vec![describe_version(&version)],
                 ..Change::new(EventKind::AbandonDraft, Some(&name.policy))
             };
             let recorded = write.record(change).await?;

@@ -85,10 +85,10 @@ impl Policies {
             check_unmoved(tx, &request.namespace, write.tx.head(), since).await?;
         }
         let (policies, versions) = read_targets(tx, &request.namespace, &request.targets).await?;
-        let pointers = lifecycle::activate(&request.targets, &facts(request, &policies, &versions)?);
+        let pointers = lifecycle::activate(&request.targets, &collect_facts(request, &policies, &versions)?);
         match pointers {
             Ok(pointers) => Ok(ActivationPlan { policies, versions, pointers }),
-            Err(refusal) => Err(self.with_who_moved(tx, &policies, refusal).await),
+            Err(refusal) => Err(self.add_who_moved(tx, &policies, refusal).await),
         }
     }
 
@@ -133,9 +133,9 @@ impl Policies {
         }
         let mut approvals: Vec<Approval> = Vec::new();
         // In the order of the targets, in which a check of the log counts the approvals again.
-        for TargetFacts { policy, version } in facts(request, &policies, &versions)? {
+        for TargetFacts { policy, version } in collect_facts(request, &policies, &versions)? {
             if let Some(version) = version.filter(|version| version.is_imported()) {
-                approvals.extend(self.reviewed(write.tx.read(), policy, version, write.time()).await?);
+                approvals.extend(self.approvals_for_activation(write.tx.read(), policy, version, write.time()).await?);
             }
         }
         let only = match request.targets.as_slice() {
@@ -169,7 +169,11 @@ async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) 
     Ok((tx.policies_named(namespace, &ids).await?, versions))
 }
 
-fn facts<'a>(request: &Activate, policies: &'a [Policy], versions: &'a [Version]) -> Result<Vec<TargetFacts<'a>>> {
+fn collect_facts<'a>(
+    request: &Activate,
+    policies: &'a [Policy],
+    versions: &'a [Version],
+) -> Result<Vec<TargetFacts<'a>>> {
     let find = |target: &Target| {
         let name = PolicyName { namespace: request.namespace.clone(), policy: target.policy.clone() };
         let policy = policies

@@ -28,7 +28,7 @@ impl BreakGlassAlarm {
 pub(super) struct LoweredApprovalsAlarm(AtomicU64);
 
 impl LoweredApprovalsAlarm {
-    /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
+    /// Logs a warning. Call it before the commit, so that a change whose outcome is unknown is logged too.
     pub(super) fn alarm(&self, context: &Context, policy: &Policy, from: u32) {
         self.0.fetch_add(1, Ordering::Relaxed);
         let (name, to, actor) = (&policy.name, policy.settings.required_approvals, context.actor());

@@ -18,8 +18,8 @@ impl Policies {
     ///
     /// # Errors
     /// `DATA_LOSS` when a row says something that its event does not.
-    pub(super) async fn approvals(&self, tx: &ReadTx, version: &Version) -> Result<Vec<Approval>> {
-        let mut found = self.approvals_of(tx, &version.policy, std::slice::from_ref(version)).await?;
+    pub(super) async fn read_approvals(&self, tx: &ReadTx, version: &Version) -> Result<Vec<Approval>> {
+        let mut found = self.read_approvals_of(tx, &version.policy, std::slice::from_ref(version)).await?;
         Ok(found.remove(&version.number).unwrap_or_default())
     }
 
@@ -28,7 +28,7 @@ impl Policies {
     ///
     /// # Errors
     /// `APPROVALS_MISSING`, `DATA_LOSS`.
-    pub(super) async fn reviewed(
+    pub(super) async fn approvals_for_activation(
         &self,
         tx: &ReadTx,
         policy: &Policy,
@@ -38,7 +38,7 @@ impl Policies {
         if !version.is_imported() || policy.settings.required_approvals == 0 {
             return Ok(Vec::new());
         }
-        let approvals = self.approvals(tx, version).await?;
+        let approvals = self.read_approvals(tx, version).await?;
         let was_active = self.log.was_active(tx, &version.policy, version.number).await?;
         let counted = lifecycle::reviewed(policy, version, Review { approvals: &approvals, was_active, now })?;
         Ok(counted.iter().map(Approval::for_log).collect())
@@ -46,7 +46,7 @@ impl Policies {
 
     /// Reads the approvals of several versions of a policy, by number. Only versions that are staged, or that were imported as
     /// published, have any.
-    pub(super) async fn approvals_of(
+    pub(super) async fn read_approvals_of(
         &self,
         tx: &ReadTx,
         policy: &PolicyName,

@@ -1,7 +1,7 @@
 //! ApproveVersion.
 
 use super::use_cases::Policies;
-use super::version_change::state_change;
+use super::version_change::describe_version;
 use crate::domain::command::ApproveVersion;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::import::FIRST_POSITION;
@@ -24,9 +24,9 @@ impl Policies {
         let call = self.writer.call(context, "ApproveVersion", &request)?;
         call.mutate(&request.version.policy.namespace, async |write| {
             let tx = write.tx.read();
-            let (policy, version) = self.log.resolve(tx, &request.version).await?;
-            let mut approvals = self.approvals(tx, &version).await?;
-            let importer = importer_of(tx, &version).await?;
+            let (policy, version) = self.log.resolve_version(tx, &request.version).await?;
+            let mut approvals = self.read_approvals(tx, &version).await?;
+            let importer = find_importer(tx, &version).await?;
             let (approver, now, revision) = (context.actor(), write.time(), write.tx.head().next().revision);
             let facts = ApproveFacts {
                 policy: &policy,
@@ -41,7 +41,7 @@ impl Policies {
             let approval = lifecycle::approve(facts, &request)?;
             let change = Change {
                 reason: request.reason.clone(),
-                versions: vec![state_change(&version)],
+                versions: vec![describe_version(&version)],
                 approvals: vec![approval.for_log()],
                 ..Change::new(EventKind::ApproveVersion, Some(&policy.name.policy))
             };
@@ -60,7 +60,7 @@ impl Policies {
 ///
 /// # Errors
 /// `DATA_LOSS` when the import is not there: its importer would be anybody.
-async fn importer_of(tx: &ReadTx, version: &Version) -> Result<Option<String>> {
+async fn find_importer(tx: &ReadTx, version: &Version) -> Result<Option<String>> {
     if !version.came_by_import() {
         return Ok(None);
     }

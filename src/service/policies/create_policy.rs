@@ -10,7 +10,7 @@ use crate::domain::policy::Policy;
 use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
-pub(super) fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
+pub(super) fn describe_policy(kind: EventKind, policy: &Policy) -> Result<Change> {
     let settings = serde_json::json!({
         "kind": policy.kind, "description": policy.description, "settings": policy.settings,
     });
@@ -40,7 +40,7 @@ impl Policies {
                 ..Policy::new(request.policy, request.kind, write.time())
             };
             self.meters.insert_policy(&mut write.tx, &policy).await?;
-            let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
+            let recorded = write.record(describe_policy(EventKind::CreatePolicy, &policy)?).await?;
             let policy = PointedPolicy { policy, activation: None };
             Ok(PolicyChanged { policy, cursor: recorded.cursor })
         })

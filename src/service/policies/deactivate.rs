@@ -22,7 +22,7 @@ impl Policies {
             let policy = write.tx.read().policy(&request.policy).await?;
             let pointer = match lifecycle::deactivate(&policy, request.expected_active) {
                 Ok(pointer) => pointer,
-                Err(refusal) => return Err(self.with_who_moved(write.tx.read(), &[policy], refusal).await),
+                Err(refusal) => return Err(self.add_who_moved(write.tx.read(), &[policy], refusal).await),
             };
             let change = Change {
                 reason: request.reason,

@@ -35,10 +35,10 @@ impl Policies {
             return Err(Error::invalid("to", "must be a version of the same policy as `from`"));
         }
         let tx = self.log.store.read().await?;
-        let (policy, old) = self.log.resolve(&tx, from).await?;
-        let (_, new) = self.log.resolve(&tx, to).await?;
-        let old = Bundle { content: self.log.content_of(&tx, &old).await?, version: old };
-        let new = Bundle { content: self.log.content_of(&tx, &new).await?, version: new };
+        let (policy, old) = self.log.resolve_version(&tx, from).await?;
+        let (_, new) = self.log.resolve_version(&tx, to).await?;
+        let old = Bundle { content: self.log.read_content(&tx, &old).await?, version: old };
+        let new = Bundle { content: self.log.read_content(&tx, &new).await?, version: new };
         drop(tx);
         let active_version = policy.active_version;
         let slot = self.checks.slots.take(&from.policy.namespace).await?;

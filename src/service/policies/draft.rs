@@ -1,7 +1,7 @@
 //! Draft: the next version of a policy.
 
 use super::use_cases::Policies;
-use super::version_change::state_change;
+use super::version_change::describe_version;
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{Draft, Page};
 use crate::domain::digest::Digest;
@@ -96,10 +96,10 @@ impl Policies {
             for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
                 let ended = Version { state: VersionState::Superseded, edits: version.edits + 1, ..version };
                 write.tx.update_version(&ended).await?;
-                change.versions.push(state_change(&ended));
+                change.versions.push(describe_version(&ended));
             }
             let version = self.insert_new_version(context, &policy, request, digest, number, write).await?;
-            change.versions.push(VersionChange { adopted: version.adopted.clone(), ..state_change(&version) });
+            change.versions.push(VersionChange { adopted: version.adopted.clone(), ..describe_version(&version) });
             change.reason.clone_from(&version.change_note);
             let recorded = write.record(change).await?;
             Ok(VersionChanged { version, active: false, cursor: recorded.cursor })

@@ -15,14 +15,14 @@ impl Policies {
     pub async fn get_policy(&self, name: &PolicyName) -> Result<PointedPolicy> {
         let tx = self.log.store.read().await?;
         let policy = tx.policy(name).await?;
-        self.pointed(&tx, policy).await
+        self.add_activation(&tx, policy).await
     }
 
     /// Adds the event that moved the pointer of a policy last.
-    pub(super) async fn pointed(&self, tx: &ReadTx, policy: Policy) -> Result<PointedPolicy> {
+    pub(super) async fn add_activation(&self, tx: &ReadTx, policy: Policy) -> Result<PointedPolicy> {
         let activation = match policy.active_revision {
             0 => None,
-            revision => self.log.positions(tx, &policy.name.namespace, &[revision]).await?.remove(&revision),
+            revision => self.log.read_positions(tx, &policy.name.namespace, &[revision]).await?.remove(&revision),
         };
         Ok(PointedPolicy { policy, activation })
     }

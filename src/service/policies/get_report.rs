@@ -13,7 +13,7 @@ impl Policies {
     /// `REPORT_NOT_FOUND`, `VERSION_NOT_FOUND`.
     pub async fn get_report(&self, name: &VersionName) -> Result<(Version, Report)> {
         let tx = self.log.store.read().await?;
-        let (_, version) = self.log.resolve(&tx, name).await?;
+        let (_, version) = self.log.resolve_version(&tx, name).await?;
         let report = tx.report(&version.policy, version.number).await?;
         Ok((version, report))
     }

@@ -29,7 +29,7 @@ impl Policies {
         let mut reader = PageReader::searching(page, !filter.wanted.is_empty(), POLICIES_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = tx.policies(namespace, &asked).await?;
-            let found = annotated(&tx, namespace, found, filter.needs_annotations()).await?;
+            let found = add_annotations(&tx, namespace, found, filter.needs_annotations()).await?;
             let measure =
                 |each: &AnnotatedPolicy| (each.policy.name.policy.clone(), each.policy.settings.json_schema.len());
             reader.add(&asked, found, measure, |each| filter.wanted.keeps(each));
@@ -37,7 +37,7 @@ impl Policies {
         let Listed { items, reached, is_last } = reader.done();
         let policies: Vec<Policy> = items.into_iter().map(|each| each.policy).collect();
         let moved: BTreeSet<i64> = policies.iter().map(|policy| policy.active_revision).filter(|at| *at > 0).collect();
-        let positions = self.log.positions(&tx, namespace, &Vec::from_iter(moved)).await?;
+        let positions = self.log.read_positions(&tx, namespace, &Vec::from_iter(moved)).await?;
         let pointed =
             |policy: Policy| PointedPolicy { activation: positions.get(&policy.active_revision).copied(), policy };
         Ok(Listed { items: policies.into_iter().map(pointed).collect(), reached, is_last })
@@ -45,7 +45,7 @@ impl Policies {
 }
 
 /// Adds the annotations of the newest published versions, when they are needed.
-async fn annotated(
+async fn add_annotations(
     tx: &ReadTx,
     namespace: &NamespaceId,
     policies: Vec<Policy>,

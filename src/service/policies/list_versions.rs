@@ -36,10 +36,10 @@ impl Policies {
             reader.add(&asked, found, measure, |version| filter.wanted.keeps(version));
         }
         let Listed { items: versions, reached, is_last } = reader.done();
-        let approvals = self.approvals_of(&tx, &policy.name, &versions).await?;
+        let approvals = self.read_approvals_of(&tx, &policy.name, &versions).await?;
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for version in versions {
-            let content = if full { Some(self.log.content_of(&tx, &version).await?) } else { None };
+            let content = if full { Some(self.log.read_content(&tx, &version).await?) } else { None };
             bytes += content.as_ref().map_or(0, Bytes::len);
             if bytes > MESSAGE_MAX_BYTES && !listed.is_empty() {
                 let reached = listed.last().map(|each: &VersionWithContent| each.version.number);

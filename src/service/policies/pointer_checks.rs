@@ -34,7 +34,7 @@ impl Policies {
         expected: Option<i64>,
     ) -> Result<()> {
         match lifecycle::check_expected(policy, expected) {
-            Err(refusal) => Err(self.with_who_moved(tx, std::slice::from_ref(policy), refusal).await),
+            Err(refusal) => Err(self.add_who_moved(tx, std::slice::from_ref(policy), refusal).await),
             Ok(()) => Ok(()),
         }
     }

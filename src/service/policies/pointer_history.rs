@@ -18,8 +18,8 @@ impl Policies {
     ///
     /// # Errors
     /// `NO_PREVIOUS_VERSION`, `DATA_LOSS`.
-    pub(super) async fn version_before(&self, tx: &ReadTx, policy: &Policy) -> Result<i64> {
-        let (moves, sources) = self.moves(tx, policy).await?;
+    pub(super) async fn find_version_before(&self, tx: &ReadTx, policy: &Policy) -> Result<i64> {
+        let (moves, sources) = self.read_moves(tx, policy).await?;
         let source_of = |copy| sources.get(&copy).copied().unwrap_or_default();
         rollback_target(&moves, source_of).ok_or_else(|| {
             let message =
@@ -29,12 +29,13 @@ impl Policies {
     }
 
     /// Reads the newest moves of a pointer, in order, and the sources of the copies among them.
-    async fn moves(&self, tx: &ReadTx, policy: &Policy) -> Result<(Vec<PointerMove>, BTreeMap<i64, i64>)> {
+    async fn read_moves(&self, tx: &ReadTx, policy: &Policy) -> Result<(Vec<PointerMove>, BTreeMap<i64, i64>)> {
         let (namespace, id) = (&policy.name.namespace, &policy.name.policy);
         let revisions = tx.newest_moves(&policy.name, ROLLBACK_MOVES_MAX).await?;
         let events = tx.events_at(namespace, &revisions).await?;
         let not_the_log = || Error::data_loss(format!("{}: its pointer did not move as the log says", policy.name));
-        let (mut moves, mut sources): (Vec<PointerMove>, BTreeMap<i64, i64>) = Default::default();
+        let mut moves: Vec<PointerMove> = Vec::new();
+        let mut sources = BTreeMap::new();
         for revision in revisions {
             let event = events.get(&revision).ok_or_else(not_the_log)?;
             let moved = PointerMove::of(&self.log.signer.event(event)?, id).ok_or_else(not_the_log)?;
@@ -55,11 +56,11 @@ impl Policies {
     }
 
     /// Adds to the refusal of a caller, who expected another version to be active, who moved the pointer, how, and when.
-    pub(super) async fn with_who_moved(&self, tx: &ReadTx, policies: &[Policy], refusal: Error) -> Error {
+    pub(super) async fn add_who_moved(&self, tx: &ReadTx, policies: &[Policy], refusal: Error) -> Error {
         let named = refusal.metadata.get("policy");
         let policy = policies.iter().find(|policy| named == Some(&policy.name.to_string()));
         let Some(policy) = policy.filter(|_| refusal.reason == Reason::ExpectedActiveMismatch) else { return refusal };
-        match self.newest_move(tx, policy).await {
+        match self.read_newest_move(tx, policy).await {
             Ok(Some(moved)) => {
                 let message = format!(
                     "{}; {} by {} at {} moved it there",
@@ -79,7 +80,7 @@ impl Policies {
         }
     }
 
-    async fn newest_move(&self, tx: &ReadTx, policy: &Policy) -> Result<Option<Payload>> {
+    async fn read_newest_move(&self, tx: &ReadTx, policy: &Policy) -> Result<Option<Payload>> {
         if policy.active_revision == 0 {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! What publishing a version writes, for every verb that publishes.
 
 use super::use_cases::Policies;
-use super::version_change::state_change;
+use super::version_change::describe_version;
 use crate::domain::Result;
 use crate::domain::approval::Approval;
 use crate::domain::etag::Etag;
@@ -48,7 +48,7 @@ impl Policies {
         write.tx.put_report(&version.policy, version.number, report).await?;
         let change = Change {
             reason,
-            versions: vec![state_change(&version)],
+            versions: vec![describe_version(&version)],
             approvals: grounds.approvals.iter().map(Approval::for_log).collect(),
             ..Change::new(EventKind::Publish, Some(&version.policy.policy))
         };
@@ -65,7 +65,7 @@ impl Policies {
         break_glass: bool,
     ) -> Result<Grounds> {
         let approvals = if policy.settings.required_approvals > 0 {
-            self.approvals(write.tx.read(), version).await?
+            self.read_approvals(write.tx.read(), version).await?
         } else {
             Vec::new()
         };

@@ -62,7 +62,7 @@ impl From<Error> for RefusedVersion {
 type VersionResult<T> = std::result::Result<T, RefusedVersion>;
 
 /// Separates the refusal of one version from the failure of the call.
-fn outcome_of<T>(decided: Result<T>) -> Result<VersionResult<T>> {
+fn separate_refusal<T>(decided: Result<T>) -> Result<VersionResult<T>> {
     match decided {
         Ok(decided) => Ok(Ok(decided)),
         Err(error) if error.reason.is_of_what_was_asked() => {
@@ -161,7 +161,7 @@ impl Policies {
                     }
                 }
             }
-            Ok(Conclusion::Commit(answer(names.clone(), outcomes)))
+            Ok(Conclusion::Commit(build_answer(names.clone(), outcomes)))
         });
         match published.await? {
             Conclusion::Commit(published) => Ok(published),
@@ -190,7 +190,7 @@ impl Policies {
                 let is_first = all.is_empty() && inputs.is_empty();
                 let admitted = if is_first { Ok(()) } else { self.meter_further(context, namespace) };
                 inputs.push(match admitted {
-                    Ok(()) => outcome_of(self.input_to_publish(&tx, one, &mut budget).await)?,
+                    Ok(()) => separate_refusal(self.input_to_publish(&tx, one, &mut budget).await)?,
                     Err(limited) => Err(limited.into()),
                 });
             }
@@ -236,15 +236,16 @@ impl Policies {
             Ok(input) => input,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (input, report) = match outcome_of(self.checks.check(input, CheckKind::BeforePublish, context.now).await)? {
-            Ok(checked) => checked,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let (input, report) =
+            match separate_refusal(self.checks.check(input, CheckKind::BeforePublish, context.now).await)? {
+                Ok(checked) => checked,
+                Err(refused) => return Ok(Err(refused)),
+            };
         let (policy, version) = (input.policy, input.bundle.version);
         Ok(if report.passed_but_for(LABEL_CHECK) {
             Ok(CheckedVersion { policy, version, etag, report })
         } else {
-            refused_by_checks(version, report)
+            refuse_by_checks(version, report)
         })
     }
 
@@ -274,21 +275,21 @@ impl Policies {
         write: &Write<'_>,
         checked: CheckedVersion,
     ) -> Result<VersionResult<(Version, Report, Grounds)>> {
-        let (policy, version) = match outcome_of(still_what_was_checked(write.tx.read(), &checked).await)? {
+        let (policy, version) = match separate_refusal(read_unchanged(write.tx.read(), &checked).await)? {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
         };
-        let report = match outcome_of(label_checked(write.tx.read(), &policy, &version, checked.report).await)? {
+        let report = match separate_refusal(recheck_label(write.tx.read(), &policy, &version, checked.report).await)? {
             Ok(report) if report.passed() => report,
-            Ok(report) => return Ok(refused_by_checks(version, report)),
+            Ok(report) => return Ok(refuse_by_checks(version, report)),
             Err(refused) => return Ok(Err(refused)),
         };
         let grounds = self.grounds(write, (&policy, &version), checked.etag.as_ref(), &report, false).await;
-        let grounds = match outcome_of(grounds)? {
+        let grounds = match separate_refusal(grounds)? {
             Ok(grounds) => grounds,
             Err(refused) => return Ok(Err(refused)),
         };
-        Ok(outcome_of(write.check_read().await)?.map(|()| (version, report, grounds)))
+        Ok(separate_refusal(write.check_read().await)?.map(|()| (version, report, grounds)))
     }
 
     /// Answers that nothing was published. No answer is kept: the same request is run again.
@@ -308,7 +309,7 @@ impl Policies {
             }
             tx.commit(|| {}).await?;
         }
-        Ok(answer(names, refused.into_iter().map(Err)))
+        Ok(build_answer(names, refused.into_iter().map(Err)))
     }
 }
 
@@ -316,7 +317,7 @@ impl Policies {
 ///
 /// # Errors
 /// `VERSION_NOT_OPEN`, also when an earlier version of the same call is this one; `ETAG_MISMATCH`, `CONCURRENT_CHANGE`.
-async fn still_what_was_checked(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy, Version)> {
+async fn read_unchanged(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy, Version)> {
     let policy = tx.policy(&checked.policy.name).await?;
     let version = tx.version(&checked.policy.name, checked.version.number).await?;
     lifecycle::check_stageable(&version, checked.etag.as_ref())?;
@@ -327,7 +328,7 @@ async fn still_what_was_checked(tx: &ReadTx, checked: &CheckedVersion) -> Result
 }
 
 /// Checks the label again, on the labels that are published by now, those of this call included.
-async fn label_checked(tx: &ReadTx, policy: &Policy, version: &Version, report: Report) -> Result<Report> {
+async fn recheck_label(tx: &ReadTx, policy: &Policy, version: &Version, report: Report) -> Result<Report> {
     if version.label.is_none() {
         return Ok(report);
     }
@@ -336,13 +337,13 @@ async fn label_checked(tx: &ReadTx, policy: &Policy, version: &Version, report: 
 }
 
 /// Refuses a version whose checks failed.
-fn refused_by_checks<T>(version: Version, report: Report) -> VersionResult<T> {
+fn refuse_by_checks<T>(version: Version, report: Report) -> VersionResult<T> {
     let error = lifecycle::check_report(&version, &report).err();
     let error = error.unwrap_or_else(|| Error::internal("a report without a failure refused a version"));
     Err(RefusedVersion { error, failed: Some(Box::new((version, report))) })
 }
 
-fn answer(
+fn build_answer(
     names: Vec<String>,
     outcomes: impl IntoIterator<Item = VersionResult<(Version, Option<Position>)>>,
 ) -> PublishedVersions {

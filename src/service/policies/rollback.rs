@@ -3,7 +3,7 @@
 use super::pointer_checks::check_unmoved;
 use super::publication::sign_version;
 use super::use_cases::Policies;
-use super::version_change::state_change;
+use super::version_change::describe_version;
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{Rollback, RollbackTarget};
 use crate::domain::event::{Change, EventKind};
@@ -46,11 +46,11 @@ impl Policies {
         let number = match &request.to {
             Some(RollbackTarget::Label(label)) => tx.labelled(&policy.name, label).await?.number,
             Some(RollbackTarget::Number(number)) => *number,
-            None => self.version_before(&tx, &policy).await?,
+            None => self.find_version_before(&tx, &policy).await?,
         };
         let version = tx.version(&request.policy, number).await?;
         let input = self.check_input_of(&tx, policy, version).await?;
-        let warnings = rejection_warnings(&tx, &request.policy, number).await?;
+        let warnings = read_rejection_warnings(&tx, &request.policy, number).await?;
         let kept = tx.reports_named(&request.policy.namespace, &[(&request.policy.policy, number)]).await?;
         drop(tx);
         let (input, report) = if request.skip_validation {
@@ -72,7 +72,7 @@ impl Policies {
             let approvals = if request.copy_forward {
                 Vec::new()
             } else {
-                self.reviewed(write.tx.read(), &policy, &version, write.time()).await?
+                self.approvals_for_activation(write.tx.read(), &policy, &version, write.time()).await?
             };
             let mut change = Change {
                 reason: request.reason.clone(),
@@ -82,7 +82,7 @@ impl Policies {
             };
             let version = if request.copy_forward {
                 let copy = self.copy_forward(context, write, &policy, &input, &request, report.as_ref()).await?;
-                change.versions.push(state_change(&copy));
+                change.versions.push(describe_version(&copy));
                 change.pointers.push(lifecycle::point(&policy, &copy)?);
                 copy
             } else {
@@ -144,7 +144,7 @@ impl Policies {
 }
 
 /// Returns a warning when subscribers rejected a version while it was in force before.
-async fn rejection_warnings(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
+async fn read_rejection_warnings(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
     let found = tx.rejections(policy, number).await?;
     let said = found.map(|(count, first, why)| {
         let who = if count == 1 { first } else { format!("{count} subscribers, {first} among them,") };

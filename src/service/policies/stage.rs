@@ -1,7 +1,7 @@
 //! Stage: every check, then the content is locked.
 
 use super::use_cases::Policies;
-use super::version_change::state_change;
+use super::version_change::describe_version;
 use crate::domain::Result;
 use crate::domain::command::Stage;
 use crate::domain::event::{Change, EventKind};
@@ -48,8 +48,10 @@ impl Policies {
             };
             write.tx.update_version(&version).await?;
             write.tx.put_report(name, version.number, &report).await?;
-            let change =
-                Change { versions: vec![state_change(&version)], ..Change::new(EventKind::Stage, Some(&name.policy)) };
+            let change = Change {
+                versions: vec![describe_version(&version)],
+                ..Change::new(EventKind::Stage, Some(&name.policy))
+            };
             let recorded = write.record(change).await?;
             Ok(Staged { version, report, cursor: recorded.cursor })
         })

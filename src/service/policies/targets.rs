@@ -21,7 +21,7 @@ impl Policies {
     /// Finds the version that a caller names, or the only open one of a policy.
     pub(super) async fn resolve_target(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<(Policy, Version)> {
         match target {
-            PolicyOrVersion::Version(name) => self.log.resolve(tx, name).await,
+            PolicyOrVersion::Version(name) => self.log.resolve_version(tx, name).await,
             PolicyOrVersion::Policy(name) => {
                 let policy = tx.policy(name).await?;
                 let list = tx.version_list(&policy).await?;
@@ -33,7 +33,7 @@ impl Policies {
 
     /// Reads all that the checks of a version need.
     pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
-        let content = self.log.content_of(tx, &version).await?;
+        let content = self.log.read_content(tx, &version).await?;
         let published_labels = tx.version_list(&policy).await?.published_labels;
         Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels })
     }

@@ -1,6 +1,6 @@
 //! UpdatePolicy.
 
-use super::create_policy::change;
+use super::create_policy::describe_policy;
 use super::use_cases::Policies;
 use crate::domain::command::{Page, SettingsPatch, UpdatePolicy};
 use crate::domain::event::EventKind;
@@ -84,8 +84,8 @@ impl Policies {
             policy.edits += 1;
             policy.update_time = write.time();
             write.tx.update_policy(&policy).await?;
-            let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
-            let policy = self.pointed(write.tx.read(), policy).await?;
+            let recorded = write.record(describe_policy(EventKind::UpdatePolicy, &policy)?).await?;
+            let policy = self.add_activation(write.tx.read(), policy).await?;
             Ok(PolicyChanged { policy, cursor: recorded.cursor })
         })
         .await

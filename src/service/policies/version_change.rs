@@ -4,7 +4,7 @@ use crate::domain::event::VersionChange;
 use crate::domain::version::Version;
 
 /// Returns what an event says of a version that changed its state.
-pub(super) fn state_change(version: &Version) -> VersionChange {
+pub(super) fn describe_version(version: &Version) -> VersionChange {
     VersionChange {
         policy: version.policy.policy.clone(),
         version: version.number,

@@ -38,8 +38,15 @@ struct KeptStatement {
 impl Default for KeyView {
     fn default() -> Self {
         let head = Head { cursor: Cursor::NONE, hash: [0; 32] };
-        let (ring, known, trusted) = Default::default();
-        Self { number: 1, head, ring, known, trusted, active: None, statements: Vec::new() }
+        Self {
+            number: 1,
+            head,
+            ring: KeyRing::default(),
+            known: KeySet::default(),
+            trusted: KeySet::default(),
+            active: None,
+            statements: Vec::new(),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct SubscriberSnapshot {
 #[derive(Debug, Default)]
 pub(super) struct NamespacePolls {
     /// The holder polls next.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) poll_lock: tokio::sync::Mutex<()>,
     pub(super) newest: watch::Sender<Option<Arc<SubscriberSnapshot>>>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct NamespacePolls {
 pub(super) struct ConvergencePolls(Mutex<BTreeMap<NamespaceId, Arc<NamespacePolls>>>);
 
 impl ConvergencePolls {
-    pub(super) fn of(&self, namespace: &NamespaceId) -> Arc<NamespacePolls> {
+    pub(super) fn get_or_insert(&self, namespace: &NamespaceId) -> Arc<NamespacePolls> {
         let mut polls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Only this map holds polls that no call waits for.
         polls.retain(|_, polls| Arc::strong_count(polls) > 1);

@@ -47,11 +47,11 @@ impl Sync {
         at: Position,
         enough: Option<impl Future<Output = ()>>,
     ) -> Result<ConvergenceAnswer> {
-        let (cursor, moved) = self.activation_at(namespace, at).await?;
+        let (cursor, moved) = self.read_activation(namespace, at).await?;
         let mut counted = self.count(namespace, cursor, &moved, &*self.read_snapshot(namespace).await?);
         if let Some(enough) = enough {
             let mut enough = std::pin::pin!(enough);
-            let polls = self.polls.of(namespace);
+            let polls = self.polls.get_or_insert(namespace);
             let mut newest = polls.newest.subscribe();
             while !counted.0.is_settled() {
                 let (snapshot, is_last) = tokio::select! {
@@ -76,9 +76,9 @@ impl Sync {
     }
 
     /// Returns the cursor of an activation, with its epoch, and the policies that it moved.
-    async fn activation_at(&self, namespace: &NamespaceId, at: Position) -> Result<(Cursor, BTreeSet<PolicyId>)> {
+    async fn read_activation(&self, namespace: &NamespaceId, at: Position) -> Result<(Cursor, BTreeSet<PolicyId>)> {
         let (tx, found) = self.log.read_current(namespace).await?;
-        match self.log.event_at(&tx, &found, ("cursor", at)).await? {
+        match self.log.read_event_at(&tx, &found, ("cursor", at)).await? {
             Some((event, payload)) if !payload.changes.is_empty() => {
                 Ok((event.cursor, payload.changes.into_iter().map(|change| change.policy).collect()))
             }
@@ -116,7 +116,7 @@ impl Sync {
                         return Ok(snapshot);
                     }
                 }
-                _turn = polls.turn.lock() => {
+                _only_poll = polls.poll_lock.lock() => {
                     tokio::time::sleep(POLL_INTERVAL).await;
                     let snapshot = self.read_snapshot(namespace).await?;
                     polls.newest.send_replace(Some(Arc::clone(&snapshot)));
@@ -142,8 +142,8 @@ impl Sync {
     fn with_unwritten_reports(&self, namespace: &NamespaceId, mut subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
         let mut unwritten = self.leases.unwritten(namespace);
         for subscriber in &mut subscribers {
-            if let Some(said) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {
-                subscriber.standing = std::mem::take(&mut subscriber.standing).then(said);
+            if let Some(reported) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {
+                subscriber.standing = std::mem::take(&mut subscriber.standing).then(reported);
             }
         }
         subscribers

@@ -14,11 +14,11 @@ impl Sync {
     /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`. The latter comes from the lease when nobody knows yet.
     pub fn lease(&self, principal: &Principal, name: SubscriberName, profile: Profile) -> Result<Lease> {
         let lease = self.leases.open(SubscriberClaim { name, owner: principal.actor() }, profile);
-        lease.inspect_err(|error| self.count_subscriber(error))
+        lease.inspect_err(|error| self.count_refused_subscriber(error))
     }
 
     /// Counts a subscriber that was refused by its quota.
-    pub(super) fn count_subscriber(&self, refused: &Error) {
+    pub(super) fn count_refused_subscriber(&self, refused: &Error) {
         if refused.reason == Reason::QuotaExceeded {
             self.meters.count_refusal(Quota::MaxSubscribers);
         }

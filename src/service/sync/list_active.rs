@@ -43,12 +43,12 @@ struct PageBudget {
 }
 
 impl PageBudget {
-    fn of(query: &ListActive) -> Self {
+    fn new(query: &ListActive) -> Self {
         Self { items: query.page.size as usize, bytes: MESSAGE_MAX_BYTES }
     }
 
     /// Takes a bundle, whose content has so many bytes, out of the budget. Returns whether it is wanted.
-    fn takes(&mut self, content_bytes: usize) -> bool {
+    fn take(&mut self, content_bytes: usize) -> bool {
         let is_wanted = self.items > 0 && self.bytes > 0;
         self.items = self.items.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(content_bytes);
@@ -75,13 +75,13 @@ impl Sync {
             (None, AsOf::Now) => self.first_page(query).await,
             (None, as_of) => {
                 let tx = self.log.store.read().await?;
-                let (at, _) = self.log.position_at(&tx, &query.namespace, as_of).await?;
-                self.page_of(&tx, query, at, "").await
+                let (at, _) = self.log.find_position(&tx, &query.namespace, as_of).await?;
+                self.read_page(&tx, query, at, "").await
             }
             (Some(after), _) => {
                 let tx = self.log.store.read().await?;
-                let at = self.cursor_of_pages(&tx, &query.namespace, after.cursor).await?;
-                self.page_of(&tx, query, at, &after.checkpoint).await
+                let at = self.find_position_of_pages(&tx, &query.namespace, after.cursor).await?;
+                self.read_page(&tx, query, at, &after.checkpoint).await
             }
         }
     }
@@ -94,12 +94,12 @@ impl Sync {
         let InForce { view, checked, staleness } = in_force;
         let at = view.head().into();
         let wanted = |policy: &PolicyId| query.policies.is_empty() || query.policies.contains(policy);
-        let mut budget = PageBudget::of(query);
+        let mut budget = PageBudget::new(query);
         let all = view.bundles().filter(|active| wanted(&active.bundle.version.policy.policy));
         let content_bytes = |active: &ActiveBundle| if query.metadata_only { 0 } else { active.bundle.content.len() };
         let (mut bundles, mut is_last) = (Vec::new(), true);
         for active in all {
-            is_last = budget.takes(content_bytes(active));
+            is_last = budget.take(content_bytes(active));
             if !is_last {
                 break;
             }
@@ -111,13 +111,13 @@ impl Sync {
     }
 
     /// Answers from the database: what was in force at a cursor, proven before it is served.
-    async fn page_of(&self, tx: &ReadTx, query: &ListActive, at: Position, checkpoint: &str) -> Result<ActivePage> {
+    async fn read_page(&self, tx: &ReadTx, query: &ListActive, at: Position, checkpoint: &str) -> Result<ActivePage> {
         let ListActive { namespace, policies, page, .. } = query;
         let revision = at.cursor.revision;
         let after = page.after.as_ref().map(|key| &key.policy);
-        let mut budget = PageBudget::of(query);
+        let mut budget = PageBudget::new(query);
         // Contents are read and compared with their digests, also when they are left out of the answer.
-        let takes = |bytes: usize| budget.takes(bytes);
+        let takes = |bytes: usize| budget.take(bytes);
         let ActiveRows { rows, is_last } =
             tx.active_page(namespace, ActivePart { revision, policies, after }, takes).await?;
         let bundles = rows.into_iter().map(|row| self.log.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
@@ -138,7 +138,7 @@ impl Sync {
     }
 
     /// Returns the position of the first page, if the log still has it.
-    async fn cursor_of_pages(&self, tx: &ReadTx, namespace: &NamespaceId, cursor: Cursor) -> Result<Position> {
+    async fn find_position_of_pages(&self, tx: &ReadTx, namespace: &NamespaceId, cursor: Cursor) -> Result<Position> {
         let head = tx.namespace(namespace).await?.cursor;
         let gone = || {
             Error::new(Reason::InvalidPageToken, "the log does not have that cursor any more; start without page_token")
@@ -146,7 +146,7 @@ impl Sync {
         if cursor.revision > head.revision {
             return Err(gone());
         }
-        let (at, _) = self.log.position_at(tx, namespace, AsOf::Event(cursor.into())).await?;
+        let (at, _) = self.log.find_position(tx, namespace, AsOf::Event(cursor.into())).await?;
         if at.cursor == cursor { Ok(at) } else { Err(gone()) }
     }
 }

@@ -23,7 +23,7 @@ impl Sync {
         if let Some(id) = call.replayed::<RunId>(&tx).await? {
             return tx.run(namespace, &id).await?.ok_or_else(|| id.not_found(namespace));
         }
-        let event = self.log.event_at(&tx, &found, ("cursor", cursor.unwrap_or(found.cursor.into()))).await?;
+        let event = self.log.read_event_at(&tx, &found, ("cursor", cursor.unwrap_or(found.cursor.into()))).await?;
         if let Some(recorded) = tx.run(namespace, id).await? {
             request.check_same(&context.actor(), &recorded)?;
             return Ok(recorded);

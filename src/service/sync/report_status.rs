@@ -27,6 +27,6 @@ impl Sync {
         self.log.hub.feed(namespace).await?.check(position).await?;
         let matches = digest == report.digest;
         let taken = self.leases.report(report, principal.actor(), matches).await;
-        taken.inspect_err(|error| self.count_subscriber(error))
+        taken.inspect_err(|error| self.count_refused_subscriber(error))
     }
 }

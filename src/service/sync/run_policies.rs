@@ -32,7 +32,7 @@ impl Sync {
         if (1..=POLICIES_ONE_BY_ONE_MAX).contains(&policies.len()) {
             return self.run_policies_one_by_one(tx, found, policies, cursor).await;
         }
-        let mut active = self.log.set_in_force_at(tx, found, cursor).await?;
+        let mut active = self.log.read_set_in_force(tx, found, cursor).await?;
         if !policies.is_empty() {
             active.retain(|(policy, _)| policies.contains(policy));
             let there: BTreeSet<PolicyId> = active.iter().map(|(policy, _)| policy.clone()).collect();
@@ -64,7 +64,7 @@ impl Sync {
         let mut active = Vec::with_capacity(policies.len());
         for policy in policies {
             let name = PolicyName { namespace: found.id.clone(), policy: policy.clone() };
-            let Some(row) = self.log.in_force_at(tx, found, &name, cursor).await? else {
+            let Some(row) = self.log.read_in_force(tx, found, &name, cursor).await? else {
                 return Err(not_active(tx, found, policy).await);
             };
             let bundle = self.log.signer.active_bundle(row)?;

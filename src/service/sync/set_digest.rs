@@ -12,7 +12,7 @@ impl Sync {
     /// Returns the digest of the active set at a cursor, as a checkpoint there has it.
     ///
     /// # Errors
-    /// As `event_at`; a cursor without an epoch is none.
+    /// As `read_event_at`; a cursor without an epoch is none.
     pub(super) async fn set_digest_at(&self, namespace: &NamespaceId, cursor: Cursor) -> Result<Digest> {
         let cell = self.set_digests.cell(namespace, cursor);
         let digest = cell.get_or_try_init(|| async {
@@ -26,7 +26,7 @@ impl Sync {
             if cursor.epoch == 0 {
                 return Err(invalid_position("cursor", cursor, found.cursor, "has no epoch"));
             }
-            self.log.event_at(&tx, &found, ("cursor", cursor.into())).await?;
+            self.log.read_event_at(&tx, &found, ("cursor", cursor.into())).await?;
             let entries = tx.active_entries(namespace, 0, cursor.revision).await?;
             let active = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.as_ref()?)));
             Ok(active_set_digest(active.map(|(policy, entry)| (policy, entry.version, &entry.digest))))

@@ -20,16 +20,16 @@ type CachedDigest = (NamespaceId, Cursor, Arc<OnceCell<Digest>>);
 
 impl SetDigestCache {
     pub(super) fn cell(&self, namespace: &NamespaceId, cursor: Cursor) -> Arc<OnceCell<Digest>> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = places.iter().find(|(kept, place, _)| *place == cursor && kept == namespace);
-        if let Some((_, _, cell)) = kept {
+        let mut digests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = digests.iter().find(|(found, at, _)| *at == cursor && found == namespace);
+        if let Some((_, _, cell)) = found {
             return Arc::clone(cell);
         }
-        if places.len() == CACHED_DIGESTS_MAX {
-            places.pop_front();
+        if digests.len() == CACHED_DIGESTS_MAX {
+            digests.pop_front();
         }
         let cell = Arc::default();
-        places.push_back((namespace.clone(), cursor, Arc::clone(&cell)));
+        digests.push_back((namespace.clone(), cursor, Arc::clone(&cell)));
         cell
     }
 }
