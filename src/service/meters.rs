@@ -282,11 +282,11 @@ mod tests {
     #[test]
     fn what_was_just_committed_holds_and_the_next_poll_reads_it_again() {
         let meters = meters(Quotas { max_streams: 1, ..Quotas::default() }, 0);
-        let place = |revision| Cursor { epoch: 1, revision };
-        meters.replace_overrides(place(1), BTreeMap::new());
-        assert!(meters.is_current_at(place(1)) && !meters.is_current_at(place(2)));
+        let at = |revision| Cursor { epoch: 1, revision };
+        meters.replace_overrides(at(1), BTreeMap::new());
+        assert!(meters.is_current_at(at(1)) && !meters.is_current_at(at(2)));
         let given = Quotas { max_streams: 2, ..Quotas::default() };
-        meters.replace_overrides(place(2), BTreeMap::from([(namespace("a"), given)]));
+        meters.replace_overrides(at(2), BTreeMap::from([(namespace("a"), given)]));
         let (_one, _two) = (open(&meters, "ann", "a").expect("room"), open(&meters, "ann", "a").expect("room"));
         assert!(open(&meters, "ann", "a").is_err());
         let _other = open(&meters, "ann", "b").expect("room");

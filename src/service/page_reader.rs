@@ -30,11 +30,11 @@ impl<K: Clone, T> PageReader<K, T> {
     /// Returns what to read next; none when the page is full, or the list ended.
     pub fn next(&self) -> Option<Page<K>> {
         let read = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
-        let room = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
+        let wanted = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
         let size = match self.left {
             // Few of the items that are read may be wanted.
-            Some(left) if room > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
-            _ => room,
+            Some(left) if wanted > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
+            _ => wanted,
         };
         let is_over = self.is_last || size == 0 || self.bytes > MESSAGE_MAX_BYTES;
         (!is_over).then(|| Page { size, after: self.page.after.clone() })

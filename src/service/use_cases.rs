@@ -1,4 +1,4 @@
-//! The use cases as one value, which wiring builds and handlers hold: a group for each thing that calls are about.
+//! The use cases as one value, which wiring builds and handlers hold: a group for each subject of calls.
 
 use std::sync::Arc;
 

@@ -43,17 +43,17 @@ pub enum EpochBumpOutcome {
 /// # Errors
 /// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same again raises the others.
 pub async fn bump_epoch(store: &Store, signer: &Signer, bump: EpochBump) -> Result<EpochBumpOutcome> {
-    let doubt = store.examine().await?;
+    let suspicion = store.examine().await?;
     // The heads are proven with the keys that the log of `system` names.
     signer.install(signer.view().at_end(&store.read().await?, signer).await?);
     let Epochs { heads, highest, incarnation, unfinished } = store.epochs().await?;
-    if doubt.is_none() && unfinished.is_none() && !bump.force {
+    if suspicion.is_none() && unfinished.is_none() && !bump.force {
         let epoch = heads.get(&NamespaceId::system()).map_or(highest, |cursor| cursor.epoch);
         return Ok(EpochBumpOutcome::NotInDoubt { epoch });
     }
     let epoch = unfinished.unwrap_or(highest + 1);
     store.begin_bump(epoch, &incarnation).await?;
-    let reason = doubt.unwrap_or_else(|| "asked for by the operator".to_owned());
+    let reason = suspicion.unwrap_or_else(|| "asked for by the operator".to_owned());
     // The log of `system` first: namespaces that are created from here on begin in the new epoch.
     let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason).await?);
     for namespace in store.epochs().await?.heads.into_keys() {

@@ -50,9 +50,9 @@ impl Archive {
     /// Compares what the row of the namespace says: what it uses, and which event changed a role binding last.
     async fn compare_namespace(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<()> {
         let row = format!("namespaces {namespace}");
-        let (said, counted) = tx.usage(namespace).await?;
-        if said != counted {
-            check.findings.add(0, &row, format!("it says it uses {said:?}, and uses {counted:?}"));
+        let (stated, counted) = tx.usage(namespace).await?;
+        if stated != counted {
+            check.findings.add(0, &row, format!("it says it uses {stated:?}, and uses {counted:?}"));
         }
         let Some(state) = tx.log_state(namespace).await? else { return Ok(()) };
         match prove_bindings(&self.log.signer, tx, namespace, state).await {

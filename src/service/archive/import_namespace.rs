@@ -1,6 +1,6 @@
 //! ImportNamespace: the history of another store is imported part by part, each part one transaction and one event of this store.
 //!
-//! Nothing the caller says of it is believed: events are proven by the keys of the source, rows by its events, versions by its
+//! Nothing that the caller states is trusted: events are proven by the keys of the source, rows by its events, versions by its
 //! manifests. Invariant: events of another store go to `imported_events`, and nothing that comes in is in force.
 
 use super::import_items::{ImportState, import_items};

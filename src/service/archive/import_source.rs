@@ -1,4 +1,4 @@
-//! The source of an import: whether it can be believed, and by which keys.
+//! The source of an import: whether it can be verified, and by which keys.
 
 use super::use_cases::Archive;
 use crate::domain::import::Source;

@@ -47,8 +47,8 @@ impl LogAudits {
             found.remove(namespace)
         } else {
             // Only those that are logged: the others are found again by the next check.
-            let told = Findings { kept: findings.named().cloned().collect(), count: findings.count };
-            found.insert(namespace.clone(), told)
+            let logged = Findings { kept: findings.named().cloned().collect(), count: findings.count };
+            found.insert(namespace.clone(), logged)
         };
         let known = before.unwrap_or_default();
         for finding in findings.named().filter(|finding| !known.kept.contains(finding)) {

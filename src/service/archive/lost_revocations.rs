@@ -34,10 +34,10 @@ impl Archive {
         let now = self.log.store.newest_time(tx, namespace, check.head().cursor.revision).await?;
         let mut lost = Vec::new();
         for ((table, key), Written { revision, .. }) in missing {
-            let said = check.revocations.get(&revision).filter(|said| is_early(said, now));
-            if let Some(said) = said {
+            let revocation = check.revocations.get(&revision).filter(|revocation| is_early(revocation, now));
+            if let Some(revocation) = revocation {
                 check.findings.add(revision, &format!("{table} {key}"), "it is not there");
-                lost.push(said.clone());
+                lost.push(revocation.clone());
             }
         }
         self.revocations.note_lost(lost);

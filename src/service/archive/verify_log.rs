@@ -186,9 +186,9 @@ fn check_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointe
         }
         let found = std::iter::from_fn(|| stored.next_if(|row| row.revision <= revision)).collect::<Vec<_>>();
         if found != pointer_rows_of(&payload) {
-            let said = found.iter().map(|row| format!("{} {} {}\n", row.revision, row.policy, row.version));
+            let stored = found.iter().map(|row| format!("{} {} {}\n", row.revision, row.policy, row.version));
             let message = "the pointer history says something else than it does";
-            check.wrong_beside(revision, message, &said.collect::<String>());
+            check.wrong_beside(revision, message, &stored.collect::<String>());
         }
     }
 }

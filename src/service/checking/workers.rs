@@ -191,9 +191,9 @@ impl CheckWorkers {
 
     /// Logs once how far the kernel isolates workers, and again when that changes.
     fn log_isolation(&self, isolation: Isolation) {
-        let told = self.isolation.lock().unwrap_or_else(PoisonError::into_inner).replace(isolation);
+        let logged = self.isolation.lock().unwrap_or_else(PoisonError::into_inner).replace(isolation);
         match isolation {
-            _ if told == Some(isolation) => {}
+            _ if logged == Some(isolation) => {}
             Isolation::Full => tracing::info!("check workers have neither files nor the network"),
             Isolation::Partial => tracing::warn!(
                 "the kernel has an older Landlock: it keeps check workers from files, and not from all else"
@@ -241,7 +241,7 @@ mod tests {
         let request =
             WorkerRequest::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
         let script = format!(
-            "#!/bin/sh\nquestion() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
+            "#!/bin/sh\nrequest() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
             request.0.len(),
             dir.path().join("asked").display(),
             lines.join("\n"),

@@ -146,9 +146,9 @@ impl Policies {
 /// Returns a warning when subscribers rejected a version while it was in force before.
 async fn read_rejection_warnings(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
     let found = tx.rejections(policy, number).await?;
-    let said = found.map(|(count, first, why)| {
+    let warning = found.map(|(count, first, why)| {
         let who = if count == 1 { first } else { format!("{count} subscribers, {first} among them,") };
         format!("{who} rejected an activation of {}: {why}", policy.version(number))
     });
-    Ok(said.into_iter().collect())
+    Ok(warning.into_iter().collect())
 }

@@ -35,14 +35,14 @@ impl Signer {
     /// # Errors
     /// `DATA_LOSS`.
     pub fn published(&self, version: &Version) -> Result<Manifest> {
-        let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
+        let invalid = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
         if version.state != VersionState::Published {
-            return broken("it is not published".to_owned());
+            return invalid("it is not published".to_owned());
         }
         let signed = jws::verify(&version.manifest, TYP_BUNDLE, self.view().known());
         let manifest = match signed.and_then(|signed| Manifest::from_bytes(&signed.payload)) {
             Ok(manifest) => manifest,
-            Err(error) => return broken(format!("its manifest does not verify: {error}")),
+            Err(error) => return invalid(format!("its manifest does not verify: {error}")),
         };
         let origin = version.origin_manifests.first().map(|origin| digest_of(origin.as_bytes()));
         let same = manifest.store == self.store()
@@ -58,7 +58,7 @@ impl Signer {
             && manifest.annotations == version.annotations
             && manifest.adopted == version.adopted
             && manifest.origin.as_ref().map(|origin| &origin.manifest) == origin.as_ref();
-        if same { Ok(manifest) } else { broken("its row says something else than its manifest".to_owned()) }
+        if same { Ok(manifest) } else { invalid("its row says something else than its manifest".to_owned()) }
     }
 }
 
@@ -70,15 +70,15 @@ impl Signer {
     pub fn approval(&self, policy: &PolicyName, row: ApprovalRow) -> Result<Approval> {
         let payload = self.event(&row.event)?;
         let is_given = payload.kind == EventKind::ApproveVersion && payload.policy.as_ref() == Some(&policy.policy);
-        if let ([said], [version]) = (payload.approvals.as_slice(), payload.versions.as_slice())
+        if let ([logged], [version]) = (payload.approvals.as_slice(), payload.versions.as_slice())
             && is_given
             && (&version.policy, version.version, &version.digest) == (&policy.policy, row.version, &row.digest)
             && (&payload.actor, payload.time, &payload.reason) == (&row.approver, row.create_time, &row.reason)
-            && (&said.approver, &said.digest) == (&row.approver, &row.digest)
-            && (said.create_time, said.expire_time) == (row.create_time, row.expire_time)
-            && said.revision == payload.revision
+            && (&logged.approver, &logged.digest) == (&row.approver, &row.digest)
+            && (logged.create_time, logged.expire_time) == (row.create_time, row.expire_time)
+            && logged.revision == payload.revision
         {
-            return Ok(Approval { reason: row.reason, ..said.clone() });
+            return Ok(Approval { reason: row.reason, ..logged.clone() });
         }
         let name = policy.version(row.version);
         Err(Error::data_loss(format!("{name}: event {} is not the approval that its row describes", payload.revision)))
@@ -120,10 +120,10 @@ impl Verify for Signer {
 
     fn in_force(&self, row: &ActiveRow) -> Result<()> {
         let version = &row.version;
-        let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
+        let invalid = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
         let statement = match verify_statement(&row.statement, self.view().known()) {
             Ok(statement) => statement,
-            Err(error) => return broken(format!("its statement does not verify: {error}")),
+            Err(error) => return invalid(format!("its statement does not verify: {error}")),
         };
         let same = statement.store == self.store()
             && statement.namespace == version.policy.namespace
@@ -133,6 +133,6 @@ impl Verify for Signer {
                     && change.version == version.number
                     && change.digest.as_ref() == Some(&version.digest)
             });
-        if same { Ok(()) } else { broken("its statement puts something else in force".to_owned()) }
+        if same { Ok(()) } else { invalid("its statement puts something else in force".to_owned()) }
     }
 }

@@ -26,7 +26,7 @@ impl Sync {
         let position = Position { cursor: report.cursor, event: report.event };
         self.log.hub.feed(namespace).await?.check(position).await?;
         let matches = digest == report.digest;
-        let taken = self.leases.report(report, principal.actor(), matches).await;
-        taken.inspect_err(|error| self.count_refused_subscriber(error))
+        let reported = self.leases.report(report, principal.actor(), matches).await;
+        reported.inspect_err(|error| self.count_refused_subscriber(error))
     }
 }
