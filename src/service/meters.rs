@@ -14,7 +14,7 @@ use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
 use crate::domain::principal::Principal;
-use crate::domain::quota::{Bucket, Quota, Quotas, Rate, Refusal, ServerQuotas, Usage, admit_stream};
+use crate::domain::quota::{Bucket, Quota, QuotaRefusal, Quotas, Rate, ServerQuotas, Usage, admit_stream};
 use crate::domain::time::Micros;
 
 /// The number of owners from which on those with full buckets are removed.
@@ -99,7 +99,13 @@ impl StreamCounts {
 }
 
 impl RateBuckets {
-    fn take(&mut self, owner: &QuotaOwner, kind: MeteredKind, per_second: u32, now: Micros) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        owner: &QuotaOwner,
+        kind: MeteredKind,
+        per_second: u32,
+        now: Micros,
+    ) -> Result<(), QuotaRefusal> {
         if self.buckets.len() >= self.sweep_at.max(SWEEP_MIN_OWNERS) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             // Twice as many as are in use, so that a sweep costs a call nothing on average.
@@ -107,7 +113,7 @@ impl RateBuckets {
         }
         let taken = self.buckets.entry((owner.clone(), kind)).or_default().take(per_second, now);
         let quota = if kind == MeteredKind::Write { Quota::WritesPerSecond } else { Quota::ReadsPerSecond };
-        taken.map_err(|wait| Refusal { quota, limit: per_second.into(), used: None, retry_after: Some(wait) })
+        taken.map_err(|wait| QuotaRefusal { quota, limit: per_second.into(), used: None, retry_after: Some(wait) })
     }
 }
 
@@ -195,7 +201,7 @@ impl QuotaMeters {
         self.count_if_refused(admitted, &QuotaOwner::Namespace(namespace.clone()))
     }
 
-    fn count_if_refused(&self, admitted: Result<(), Refusal>, owner: &QuotaOwner) -> Result<()> {
+    fn count_if_refused(&self, admitted: Result<(), QuotaRefusal>, owner: &QuotaOwner) -> Result<()> {
         admitted.map_err(|refusal| {
             self.count_refusal(refusal.quota);
             refusal.of(&owner.to_string())

@@ -6,7 +6,7 @@
 use super::admission_cache::RolesAnywhere;
 use super::authorize::check_permitted;
 use super::use_cases::Access;
-use crate::domain::access::{Grants, Needs, Permission, Rpc};
+use crate::domain::access::{Grants, Permission, RequiredPermission, Rpc};
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Micros;
@@ -20,10 +20,10 @@ impl Access {
     pub async fn admit(&self, principal: &Principal, rpc: Rpc, now: Micros) -> Result<()> {
         // First, so that refused calls count against the rate of their caller too.
         self.meter_caller(principal, rpc, now)?;
-        let (permission, anywhere) = match rpc.needs() {
-            Needs::Authenticated => return Ok(()),
-            Needs::StoreWide(permission) => (permission, false),
-            Needs::InNamespace(permission) => (permission, true),
+        let (permission, anywhere) = match rpc.required_permission() {
+            RequiredPermission::Authenticated => return Ok(()),
+            RequiredPermission::StoreWide(permission) => (permission, false),
+            RequiredPermission::InNamespace(permission) => (permission, true),
         };
         let everywhere: Grants =
             self.roles.roles_of(principal, &NamespaceId::system(), now).await?.into_iter().collect();

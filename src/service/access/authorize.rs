@@ -1,9 +1,9 @@
 //! Authorization: what a caller may do where a request is about, asked before anything else of the request is looked at.
 
 use super::use_cases::Access;
-use crate::domain::access::{Grants, Needs, Permission, Rpc};
+use crate::domain::access::{Grants, Permission, RequiredPermission, Rpc};
 use crate::domain::binding::ALL_NAMESPACES;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Micros;
@@ -26,7 +26,7 @@ impl Access {
     ) -> Result<Grants> {
         let authorized = self.find_grants(principal, rpc, (field, scope), now).await;
         if let Err(error) = &authorized {
-            let is_about_store = matches!(rpc.needs(), Needs::StoreWide(_));
+            let is_about_store = matches!(rpc.required_permission(), RequiredPermission::StoreWide(_));
             let namespace = namespace_of(scope).filter(|_| !is_about_store).unwrap_or_else(NamespaceId::system);
             self.denials.note_refusal(&namespace, principal, rpc, error, now);
         }
@@ -42,10 +42,10 @@ impl Access {
     ) -> Result<Grants> {
         let everywhere = self.roles.roles_of(principal, &NamespaceId::system(), now).await?;
         let everywhere: Grants = everywhere.into_iter().collect();
-        let permission = match rpc.needs() {
-            Needs::Authenticated => return Ok(everywhere),
-            Needs::StoreWide(permission) => return check_permitted(everywhere, principal, permission),
-            Needs::InNamespace(permission) => permission,
+        let permission = match rpc.required_permission() {
+            RequiredPermission::Authenticated => return Ok(everywhere),
+            RequiredPermission::StoreWide(permission) => return check_permitted(everywhere, principal, permission),
+            RequiredPermission::InNamespace(permission) => permission,
         };
         let Some(namespace) = namespace_of(scope) else {
             return if everywhere.permit(permission) {
@@ -69,7 +69,7 @@ impl Access {
 
     async fn has_any_role(&self, principal: &Principal, everywhere: &Grants) -> Result<bool> {
         let members: Vec<String> = principal.members().collect();
-        let first = Page { size: 1, after: None };
+        let first = PageRequest { size: 1, after: None };
         Ok(!everywhere.is_empty() || !self.log.store.read().await?.namespaces_of(&members, &first).await?.is_empty())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::use_cases::Access;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::denial::{Denial, DenialKey};
 use crate::domain::limits::ITEMS_SCANNED_MAX;
 use crate::domain::listing::DenialFilter;
@@ -45,9 +45,9 @@ impl Access {
     pub async fn list_denials(
         &self,
         namespace: &NamespaceId,
-        page: &Page<String>,
+        page: &PageRequest<String>,
         filter: &DenialFilter,
-    ) -> Result<Listed<String, Denial>> {
+    ) -> Result<ListPage<String, Denial>> {
         if let Err(error) = self.write_denials().await {
             tracing::debug!(%error, "failed to write what was denied before it is listed");
         }

@@ -3,7 +3,7 @@
 use super::use_cases::Access;
 use crate::domain::Result;
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::filter::Filter;
 use crate::domain::limits::ITEMS_SCANNED_MAX;
 use crate::domain::name::NamespaceId;
@@ -28,9 +28,9 @@ impl Access {
     pub async fn list_namespaces(
         &self,
         context: &Context,
-        page: &Page<NamespaceId>,
+        page: &PageRequest<NamespaceId>,
         wanted: &Filter<Namespace>,
-    ) -> Result<Listed<NamespaceId, Namespace>> {
+    ) -> Result<ListPage<NamespaceId, Namespace>> {
         let tx = self.log.store.read().await?;
         let reads_all = context.grants.permit(Permission::Read);
         // Rows name the namespaces of a caller and prove nothing, so some of them may be left out.
@@ -50,8 +50,8 @@ impl Access {
             };
             reader.add(&asked, found, measure, is_wanted);
         }
-        let Listed { items, reached, is_last } = reader.done();
-        Ok(Listed { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
+        let ListPage { items, reached, is_last } = reader.done();
+        Ok(ListPage { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
     }
 
     /// Reads the next namespaces in which rows give the caller a role, each with its value only when the caller may read it.
@@ -59,7 +59,7 @@ impl Access {
         &self,
         context: &Context,
         tx: &ReadTx,
-        page: &Page<NamespaceId>,
+        page: &PageRequest<NamespaceId>,
     ) -> Result<Vec<(NamespaceId, Option<Namespace>)>> {
         let members: Vec<String> = context.principal.members().collect();
         let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use super::use_cases::Access;
 use crate::domain::Result;
 use crate::domain::binding::RoleBinding;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::filter::Filter;
 use crate::domain::name::NamespaceId;
 use crate::service::log::prove_bindings;
@@ -16,9 +16,9 @@ impl Access {
     pub async fn list_role_bindings(
         &self,
         namespace: &NamespaceId,
-        page: &Page<String>,
+        page: &PageRequest<String>,
         wanted: &Filter<RoleBinding>,
-    ) -> Result<Listed<String, RoleBinding>> {
+    ) -> Result<ListPage<String, RoleBinding>> {
         let tx = self.log.store.read().await?;
         let state = tx.log_state(namespace).await?.ok_or_else(|| namespace.not_found())?;
         let bindings = prove_bindings(&self.log.signer, &tx, namespace, state).await?.into_iter();
@@ -26,6 +26,6 @@ impl Access {
         let mut rest = bindings.filter(|binding| is_next(binding) && wanted.keeps(binding));
         let items: Vec<RoleBinding> = rest.by_ref().take(page.size as usize).collect();
         let reached = items.last().map(|last| last.name.id.clone());
-        Ok(Listed { items, reached, is_last: rest.next().is_none() })
+        Ok(ListPage { items, reached, is_last: rest.next().is_none() })
     }
 }

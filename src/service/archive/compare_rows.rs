@@ -8,7 +8,7 @@ use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
 use crate::domain::version::VersionState;
 use crate::domain::{Reason, Result};
 use crate::service::log::prove_bindings;
-use crate::signing::chain::{LogCheck, Written};
+use crate::signing::chain::{LogCheck, RowState};
 use crate::signing::digest_of;
 use crate::store::{ReadTx, StoredRow, decides};
 
@@ -111,7 +111,7 @@ fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) 
 fn compare_row(check: &mut LogCheck, found: StoredRow) {
     let StoredRow { row, tag_holds } = found;
     let name = format!("{} {}", row.table, row.key);
-    let revision_of = |written: &Option<Written>| written.as_ref().map_or(0, |written| written.revision);
+    let revision_of = |written: &Option<RowState>| written.as_ref().map_or(0, |written| written.revision);
     let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
     let revision = revision_of(&written);
     if !tag_holds {

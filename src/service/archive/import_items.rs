@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::import_source::{refused, trust_of};
 use super::use_cases::Archive;
 use crate::domain::event::{Change, Event, Head, VersionChange};
-use crate::domain::import::{Import, Item};
+use crate::domain::import::{ArchiveItem, Import};
 use crate::domain::label::Label;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::{
@@ -42,17 +42,17 @@ pub(super) async fn import_items(
     archive: &Archive,
     context: &Context,
     write: &mut Write<'_>,
-    items: Vec<Item>,
+    items: Vec<ArchiveItem>,
     state: ImportState<'_>,
 ) -> Result<()> {
     let ImportState { imports, log, change } = state;
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
-            Item::Event(position, event) => {
+            ArchiveItem::Event(position, event) => {
                 let mut run = vec![event];
-                while let Some(Item::Event(_, next)) =
-                    items.next_if(|next| matches!(next, Item::Event(other, _) if *other == position))
+                while let Some(ArchiveItem::Event(_, next)) =
+                    items.next_if(|next| matches!(next, ArchiveItem::Event(other, _) if *other == position))
                 {
                     run.push(next);
                 }
@@ -64,12 +64,12 @@ pub(super) async fn import_items(
                 prove_events(import, &run)?;
                 write.tx.insert_imported_events(position, &run).await?;
             }
-            Item::Row(bytes) => {
+            ArchiveItem::Row(bytes) => {
                 let log = require_log(log)?;
                 let row = parse_proven_row(log, &bytes)?;
                 import_row(archive, write, (imports, &mut *change), row).await?;
             }
-            Item::Version { row: bytes, manifest, content } => {
+            ArchiveItem::Version { row: bytes, manifest, content } => {
                 let log = require_log(log)?;
                 let ForeignRow::Version(version) = parse_proven_row(log, &bytes)? else {
                     return Err(refused("a version is a row of another table"));
@@ -221,7 +221,7 @@ async fn import_version(
         };
         version.origin_manifests.insert(0, manifest);
         // With `validate_only` nothing is signed: the signature would stay valid.
-        if !context.delivery.validate_only {
+        if !context.options.validate_only {
             version.manifest = archive.log.signer.imported_manifest(&version, origin, write.time())?;
         }
     }
@@ -317,9 +317,9 @@ fn check_times(times: &[Option<Micros>]) -> Result<()> {
 
 impl Archive {
     /// Checks the schemas of policies before anything is locked. Rows that the log does not prove are refused later.
-    pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[Item]) -> Result<()> {
+    pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[ArchiveItem]) -> Result<()> {
         for item in items {
-            let Item::Row(bytes) = item else { continue };
+            let ArchiveItem::Row(bytes) = item else { continue };
             let Ok(ForeignRow::Policy(policy)) = read_row(bytes) else { continue };
             let schema = &policy.settings.json_schema;
             if schema.len() > SCHEMA_MAX_BYTES {

@@ -7,7 +7,7 @@ use super::import_items::{ImportState, import_items};
 use super::import_source::refused;
 use super::use_cases::Archive;
 use crate::domain::event::{Change, EventKind, Head, Position};
-use crate::domain::import::{FIRST_POSITION, Import, ImportNamespace, Imported, Item, Source};
+use crate::domain::import::{ArchiveItem, FIRST_POSITION, Import, ImportNamespace, ImportSource, Imported};
 use crate::domain::limits::IMPORT_ITEMS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -19,16 +19,16 @@ use crate::store::ImportedCounts;
 
 /// Returns what the fingerprint of a part is made of.
 fn fingerprint(request: &ImportNamespace) -> impl serde::Serialize {
-    let Source { store, namespace, jwks, seal_jwks, .. } = &request.source;
+    let ImportSource { store, namespace, jwks, seal_jwks, .. } = &request.source;
     let mut bytes = Vec::new();
     for item in &request.items {
         let parts: [&[u8]; 3] = match item {
-            Item::Event(position, event) => {
+            ArchiveItem::Event(position, event) => {
                 bytes.extend(position.to_be_bytes());
                 [&event.hash, &event.seal, event.statement.as_bytes()]
             }
-            Item::Row(row) => [row, b"", b""],
-            Item::Version { row, manifest, content } => {
+            ArchiveItem::Row(row) => [row, b"", b""],
+            ArchiveItem::Version { row, manifest, content } => {
                 [row, manifest.as_bytes(), content.as_ref().map_or(b"", |content| content)]
             }
         };
@@ -55,7 +55,7 @@ impl Archive {
         }
         self.check_source(&request.source)?;
         self.check_schemas(&request.namespace, &request.items).await?;
-        let has_rows = request.items.iter().any(|item| !matches!(item, Item::Event(..)));
+        let has_rows = request.items.iter().any(|item| !matches!(item, ArchiveItem::Event(..)));
         let log = match has_rows || request.is_last {
             true => self.read_source_log(&request.namespace, &request.source).await?,
             false => None,
@@ -152,8 +152,8 @@ fn not_empty(namespace: &NamespaceId) -> Error {
 
 /// Returns what the event of a part says of the imported history.
 fn event_settings(import: &Import) -> serde_json::Value {
-    let Source { store, namespace, jwks, seal_jwks, .. } = &import.source;
-    let reached = Source { head: import.reached, ..import.source.clone() };
+    let ImportSource { store, namespace, jwks, seal_jwks, .. } = &import.source;
+    let reached = ImportSource { head: import.reached, ..import.source.clone() };
     serde_json::json!({
         "store": store,
         "namespace": namespace,

@@ -1,10 +1,10 @@
 //! The source of an import: whether it can be verified, and by which keys.
 
 use super::use_cases::Archive;
-use crate::domain::import::Source;
+use crate::domain::import::ImportSource;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::KeySet;
-use crate::signing::chain::Trust;
+use crate::signing::chain::LogTrust;
 
 /// Makes the refusal of an item that the log of the source does not prove.
 pub(super) fn refused(message: impl Into<String>) -> Error {
@@ -12,14 +12,14 @@ pub(super) fn refused(message: impl Into<String>) -> Error {
 }
 
 /// Returns the keys by which the events of a source are verified.
-pub(super) fn trust_of(source: &Source) -> Result<Trust> {
+pub(super) fn trust_of(source: &ImportSource) -> Result<LogTrust> {
     if !source.has_store_id() {
         return Err(refused("source.store is no id of a store"));
     }
     let read = |what: &str, jwks: &str| {
         KeySet::parse_jwks(jwks.as_bytes()).map_err(|error| refused(format!("{what} can't be read: {error}")))
     };
-    Ok(Trust {
+    Ok(LogTrust {
         store: source.store.clone(),
         keys: read("source.jwks", &source.jwks)?,
         seal_keys: read("source.seal_jwks", &source.seal_jwks)?,
@@ -32,7 +32,7 @@ impl Archive {
     ///
     /// # Errors
     /// `IMPORT_REFUSED`.
-    pub(super) fn check_source(&self, source: &Source) -> Result<()> {
+    pub(super) fn check_source(&self, source: &ImportSource) -> Result<()> {
         let (claimed, own) = (trust_of(source)?, self.log.signer.trust());
         if claimed.store != own.store {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use super::use_cases::Archive;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::event::{Event, Payload};
 use crate::domain::limits::EVENTS_SCANNED_MAX;
 use crate::domain::listing::EventFilter;
@@ -18,9 +18,9 @@ impl Archive {
     pub async fn list_events(
         &self,
         namespace: &NamespaceId,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &EventFilter,
-    ) -> Result<Listed<i64, (Event, Payload)>> {
+    ) -> Result<ListPage<i64, (Event, Payload)>> {
         let tx = self.log.store.read().await?;
         let found = tx.namespace(namespace).await?;
         if let Some(policy) = &filter.policy {

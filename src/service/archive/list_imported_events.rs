@@ -3,7 +3,7 @@
 use super::import_source::trust_of;
 use super::list_events::measure;
 use super::use_cases::Archive;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::event::{Event, Payload};
 use crate::domain::limits::EVENTS_SCANNED_MAX;
 use crate::domain::listing::EventFilter;
@@ -21,9 +21,9 @@ impl Archive {
         &self,
         namespace: &NamespaceId,
         position: i64,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &EventFilter,
-    ) -> Result<Listed<i64, (Event, Payload)>> {
+    ) -> Result<ListPage<i64, (Event, Payload)>> {
         let tx = self.log.store.read().await?;
         tx.namespace(namespace).await?;
         let imports = tx.imports(namespace).await?;

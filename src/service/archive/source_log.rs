@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::import_source::{refused, trust_of};
 use super::use_cases::Archive;
-use crate::domain::command::Page;
-use crate::domain::import::{Import, Source};
+use crate::domain::command::PageRequest;
+use crate::domain::import::{Import, ImportSource};
 use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -22,7 +22,7 @@ impl Archive {
     pub(super) async fn read_source_log(
         &self,
         namespace: &NamespaceId,
-        source: &Source,
+        source: &ImportSource,
     ) -> Result<Option<Arc<LogCheck>>> {
         let slot = self.source_logs.slot.acquire().await;
         let _slot = slot.map_err(|error| Error::internal(error.to_string()))?;
@@ -50,7 +50,7 @@ pub(super) async fn read_imported_log(tx: &ReadTx, namespace: &NamespaceId, impo
     let mut check = LogCheck::new(trust, import.source.namespace.clone());
     let mut after = None;
     loop {
-        let page = Page { size: PAGE_EVENTS, after };
+        let page = PageRequest { size: PAGE_EVENTS, after };
         let events = tx.imported_events(namespace, import, &page, &EventFilter::default()).await?;
         let Some(last) = events.last() else {
             check.settle();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use crate::domain::import::Source;
+use crate::domain::import::ImportSource;
 use crate::domain::name::NamespaceId;
 use crate::signing::chain::LogCheck;
 
@@ -15,7 +15,7 @@ const CACHED_LOGS_MAX: usize = 2;
 #[derive(Debug)]
 pub(super) struct SourceLogCache {
     pub(super) slot: Semaphore,
-    kept: Mutex<Vec<(NamespaceId, Source, Arc<LogCheck>)>>,
+    kept: Mutex<Vec<(NamespaceId, ImportSource, Arc<LogCheck>)>>,
 }
 
 impl Default for SourceLogCache {
@@ -25,13 +25,13 @@ impl Default for SourceLogCache {
 }
 
 impl SourceLogCache {
-    pub(super) fn find(&self, namespace: &NamespaceId, source: &Source) -> Option<Arc<LogCheck>> {
+    pub(super) fn find(&self, namespace: &NamespaceId, source: &ImportSource) -> Option<Arc<LogCheck>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = kept.iter().filter(|(of, from, _)| of == namespace && from == source);
         found.next().map(|(_, _, log)| Arc::clone(log))
     }
 
-    pub(super) fn keep(&self, namespace: &NamespaceId, source: &Source, log: &Arc<LogCheck>) {
+    pub(super) fn keep(&self, namespace: &NamespaceId, source: &ImportSource, log: &Arc<LogCheck>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(of, _, _)| of != namespace);
         if kept.len() >= CACHED_LOGS_MAX {

@@ -13,7 +13,7 @@ use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::service::log::position_gone;
-use crate::signing::chain::{LogCheck, Trust, findings_digest};
+use crate::signing::chain::{LogCheck, LogTrust, findings_digest};
 use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx};
 use crate::watch::Verify as _;
@@ -148,7 +148,7 @@ impl Archive {
 
     /// Makes a check that begins after a position, which is proven first.
     async fn log_check(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head, after: Position) -> Result<LogCheck> {
-        let (trust, after_revision) = (Trust::clone(&self.log.signer.trust()), after.cursor.revision);
+        let (trust, after_revision) = (LogTrust::clone(&self.log.signer.trust()), after.cursor.revision);
         if after_revision == 0 {
             return Ok(LogCheck::new(trust, namespace.clone()));
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::resign_proof::{ResignTarget, read_valid_versions};
 use super::use_cases::SigningKeys;
-use crate::domain::command::{Delivery, Page};
+use crate::domain::command::{PageRequest, RequestOptions};
 use crate::domain::event::{Change, EventKind, PointerChange, VersionChange};
 use crate::domain::limits::{
     ACTIVATION_CONTENT_MAX_BYTES, PAGE_MAX_ITEMS, RESIGN_BATCH_MAX, RESIGN_CALL_MAX, REVOKED_VERSIONS_NAMED_MAX,
@@ -91,7 +91,7 @@ impl SigningKeys {
         let tx = self.log.store.read().await?;
         let mut all = Vec::new();
         loop {
-            let page = Page { size: PAGE_MAX_ITEMS, after: all.last().cloned() };
+            let page = PageRequest { size: PAGE_MAX_ITEMS, after: all.last().cloned() };
             let found = tx.namespaces(&page).await?;
             let is_full = found.len() == page.size as usize;
             all.extend(found.into_iter().map(|namespace| namespace.id));
@@ -158,7 +158,7 @@ impl SigningKeys {
             return Ok(0);
         }
         // This is a step of a call, whose answer is kept with the revocation: the step keeps none.
-        let context = Context { delivery: Delivery::default(), ..context.clone() };
+        let context = Context { options: RequestOptions::default(), ..context.clone() };
         let call = self.writer.call(&context, "RevokeSigningKey", &())?;
         let signed = call.try_mutate(namespace, async |write| {
             let batch = self.read_batch(write.tx.read(), namespace, key, targets).await?;

@@ -28,11 +28,11 @@ impl LogWriter {
         request: &impl Serialize,
     ) -> Result<IdempotentCall<'a>> {
         let text = serde_json::to_vec(request).map_err(|error| Error::internal(error.to_string()))?;
-        let keeps = !context.delivery.validate_only && !planted(Defect::NoIdempotency);
-        let key = (!context.delivery.request_id.is_empty() && keeps).then(|| IdempotencyKey {
+        let keeps = !context.options.validate_only && !planted(Defect::NoIdempotency);
+        let key = (!context.options.request_id.is_empty() && keeps).then(|| IdempotencyKey {
             principal: context.actor(),
             method,
-            request_id: context.delivery.request_id.clone(),
+            request_id: context.options.request_id.clone(),
         });
         Ok(IdempotentCall { writer: self, context, key, fingerprint: digest_of(&text).to_string() })
     }

@@ -135,7 +135,7 @@ impl Write<'_> {
             self.check_read().await?;
         }
         let before = self.read_active_set(&change).await?;
-        if context.delivery.validate_only {
+        if context.options.validate_only {
             return Ok(RecordedEvent { cursor: None, statement: String::new() });
         }
         let active_set = before.after(&change.pointers, head.next());
@@ -167,7 +167,7 @@ impl Write<'_> {
             kind,
             time: now,
             actor,
-            request_id: context.delivery.request_id.clone(),
+            request_id: context.options.request_id.clone(),
             reason,
             policy,
             versions,

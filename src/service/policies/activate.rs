@@ -6,7 +6,7 @@ use super::pointer_checks::check_unmoved;
 use super::use_cases::Policies;
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
-use crate::domain::command::{Activate, PointerTarget, Target};
+use crate::domain::command::{Activate, ActivationTarget, PointerTarget};
 use crate::domain::event::{Change, EventKind, PointerChange};
 use crate::domain::lifecycle;
 use crate::domain::lifecycle::TargetFacts;
@@ -154,10 +154,14 @@ impl Policies {
 }
 
 /// Reads all policies and all versions of the targets: three queries at most, however many there are.
-async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) -> Result<(Vec<Policy>, Vec<Version>)> {
+async fn read_targets(
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    targets: &[ActivationTarget],
+) -> Result<(Vec<Policy>, Vec<Version>)> {
     let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
     let (mut numbers, mut labels) = (Vec::new(), Vec::new());
-    for Target { policy, to, .. } in targets {
+    for ActivationTarget { policy, to, .. } in targets {
         match to {
             PointerTarget::Number(number) => numbers.push((policy, *number)),
             PointerTarget::Label(label) => labels.push((policy, label)),
@@ -174,7 +178,7 @@ fn collect_facts<'a>(
     policies: &'a [Policy],
     versions: &'a [Version],
 ) -> Result<Vec<TargetFacts<'a>>> {
-    let find = |target: &Target| {
+    let find = |target: &ActivationTarget| {
         let name = PolicyName { namespace: request.namespace.clone(), policy: target.policy.clone() };
         let policy = policies
             .iter()

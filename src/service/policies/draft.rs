@@ -3,7 +3,7 @@
 use super::use_cases::Policies;
 use super::version_change::describe_version;
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{Draft, Page};
+use crate::domain::command::{Draft, PageRequest};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
 use crate::domain::label::Label;
@@ -134,7 +134,7 @@ impl Policies {
     async fn find_stager(&self, tx: &ReadTx, staged: &Version) -> Result<String> {
         let policy = &staged.policy;
         let filter = EventFilter { policy: Some(policy.policy.clone()), newest_first: true, ..EventFilter::default() };
-        let page = Page { size: STAGE_EVENTS_READ_MAX, after: None };
+        let page = PageRequest { size: STAGE_EVENTS_READ_MAX, after: None };
         for event in tx.events(&policy.namespace, &page, &filter).await? {
             let payload = self.log.signer.event(&event)?;
             let is_of_it = |change: &VersionChange| change.version == staged.number && change.policy == policy.policy;

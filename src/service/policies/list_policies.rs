@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::use_cases::Policies;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::limits::POLICIES_SCANNED_MAX;
 use crate::domain::listing::{AnnotatedPolicy, PolicyFilter};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -21,9 +21,9 @@ impl Policies {
     pub async fn list_policies(
         &self,
         namespace: &NamespaceId,
-        page: &Page<PolicyId>,
+        page: &PageRequest<PolicyId>,
         filter: &PolicyFilter,
-    ) -> Result<Listed<PolicyId, PointedPolicy>> {
+    ) -> Result<ListPage<PolicyId, PointedPolicy>> {
         let tx = self.log.store.read().await?;
         tx.namespace(namespace).await?;
         let mut reader = PageReader::searching(page, !filter.wanted.is_empty(), POLICIES_SCANNED_MAX);
@@ -34,13 +34,13 @@ impl Policies {
                 |each: &AnnotatedPolicy| (each.policy.name.policy.clone(), each.policy.settings.json_schema.len());
             reader.add(&asked, found, measure, |each| filter.wanted.keeps(each));
         }
-        let Listed { items, reached, is_last } = reader.done();
+        let ListPage { items, reached, is_last } = reader.done();
         let policies: Vec<Policy> = items.into_iter().map(|each| each.policy).collect();
         let moved: BTreeSet<i64> = policies.iter().map(|policy| policy.active_revision).filter(|at| *at > 0).collect();
         let positions = self.log.read_positions(&tx, namespace, &Vec::from_iter(moved)).await?;
         let pointed =
             |policy: Policy| PointedPolicy { activation: positions.get(&policy.active_revision).copied(), policy };
-        Ok(Listed { items: policies.into_iter().map(pointed).collect(), reached, is_last })
+        Ok(ListPage { items: policies.into_iter().map(pointed).collect(), reached, is_last })
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::get_version::VersionWithContent;
 use super::use_cases::Policies;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::lifecycle;
 use crate::domain::limits::{ITEMS_SCANNED_MAX, MESSAGE_MAX_BYTES};
 use crate::domain::listing::VersionFilter;
@@ -23,10 +23,10 @@ impl Policies {
         &self,
         context: &Context,
         policy: &PolicyName,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &VersionFilter,
         full: bool,
-    ) -> Result<Listed<i64, VersionWithContent>> {
+    ) -> Result<ListPage<i64, VersionWithContent>> {
         let tx = self.log.store.read().await?;
         let policy = tx.policy(policy).await?;
         let mut reader = PageReader::searching(page, filter.is_search, ITEMS_SCANNED_MAX);
@@ -35,7 +35,7 @@ impl Policies {
             let measure = |version: &Version| (version.number, version.manifest.len());
             reader.add(&asked, found, measure, |version| filter.wanted.keeps(version));
         }
-        let Listed { items: versions, reached, is_last } = reader.done();
+        let ListPage { items: versions, reached, is_last } = reader.done();
         let approvals = self.read_approvals_of(&tx, &policy.name, &versions).await?;
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for version in versions {
@@ -43,13 +43,13 @@ impl Policies {
             bytes += content.as_ref().map_or(0, Bytes::len);
             if bytes > MESSAGE_MAX_BYTES && !listed.is_empty() {
                 let reached = listed.last().map(|each: &VersionWithContent| each.version.number);
-                return Ok(Listed { items: listed, reached, is_last: false });
+                return Ok(ListPage { items: listed, reached, is_last: false });
             }
             let active = version.number == policy.active_version;
             let given = approvals.get(&version.number).map_or(&[][..], Vec::as_slice);
             let approvals = lifecycle::counting(&policy, &version, given, context.now);
             listed.push(VersionWithContent { version, content, active, approvals });
         }
-        Ok(Listed { items: listed, reached, is_last })
+        Ok(ListPage { items: listed, reached, is_last })
     }
 }

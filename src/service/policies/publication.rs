@@ -7,7 +7,7 @@ use crate::domain::approval::Approval;
 use crate::domain::etag::Etag;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
-use crate::domain::lifecycle::{Grounds, PublishFacts};
+use crate::domain::lifecycle::{PublishBasis, PublishFacts};
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
@@ -21,7 +21,7 @@ pub(super) fn sign_version(signer: &Signer, context: &Context, version: Version,
     let publisher = context.actor();
     // With `validate_only` nothing is signed: the signature would stay valid.
     let manifest =
-        if context.delivery.validate_only { String::new() } else { signer.manifest(&version, &publisher, time)? };
+        if context.options.validate_only { String::new() } else { signer.manifest(&version, &publisher, time)? };
     Ok(Version {
         state: VersionState::Published,
         publisher,
@@ -40,7 +40,7 @@ impl Policies {
         write: &Write<'_>,
         version: Version,
         report: &Report,
-        grounds: &Grounds,
+        basis: &PublishBasis,
         reason: String,
     ) -> Result<(Version, Change)> {
         let version = sign_version(&self.log.signer, write.context(), version, write.time())?;
@@ -49,21 +49,21 @@ impl Policies {
         let change = Change {
             reason,
             versions: vec![describe_version(&version)],
-            approvals: grounds.approvals.iter().map(Approval::for_log).collect(),
+            approvals: basis.approvals.iter().map(Approval::for_log).collect(),
             ..Change::new(EventKind::Publish, Some(&version.policy.policy))
         };
         Ok((version, change))
     }
 
     /// Returns the basis of the publication, decided on the approvals as they are under the lock.
-    pub(super) async fn grounds(
+    pub(super) async fn basis(
         &self,
         write: &Write<'_>,
         (policy, version): (&Policy, &Version),
         etag: Option<&Etag>,
         report: &Report,
         break_glass: bool,
-    ) -> Result<Grounds> {
+    ) -> Result<PublishBasis> {
         let approvals = if policy.settings.required_approvals > 0 {
             self.read_approvals(write.tx.read(), version).await?
         } else {

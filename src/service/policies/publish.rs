@@ -44,7 +44,7 @@ impl Policies {
         self.check_expected_active(&tx, &input.policy, request.expected_active).await?;
         drop(tx);
         let (input, report) = self.checks.check(input, CheckKind::BeforePublish, context.now).await?;
-        if !context.delivery.validate_only {
+        if !context.options.validate_only {
             self.keep_failed_report(&input.bundle.version, &report).await?;
         }
         // Everything but the approvals, which are counted under the lock.
@@ -62,7 +62,7 @@ impl Policies {
             } else if request.activate {
                 change.kind = EventKind::Activate;
             }
-            if grounds.broke_glass && !context.delivery.validate_only {
+            if grounds.broke_glass && !context.options.validate_only {
                 self.break_glass.alarm(context, &version);
             }
             if !request.activate {

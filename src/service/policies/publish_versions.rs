@@ -15,7 +15,7 @@ use crate::domain::command::{PublishVersions, VersionToPublish};
 use crate::domain::etag::Etag;
 use crate::domain::event::Position;
 use crate::domain::lifecycle;
-use crate::domain::lifecycle::Grounds;
+use crate::domain::lifecycle::PublishBasis;
 use crate::domain::limits::{PUBLISH_VERSIONS_ANSWER_MAX_BYTES, PUBLISH_VERSIONS_CONTENT_MAX_BYTES};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
@@ -154,7 +154,7 @@ impl Policies {
             if outcomes.iter().all(VersionResult::is_err) {
                 return Ok(Conclusion::RollBack(outcomes));
             }
-            if !context.delivery.validate_only {
+            if !context.options.validate_only {
                 for RefusedVersion { failed, .. } in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
                     if let Some(failed) = failed {
                         put_failed_report(&write.tx, &failed.0, &failed.1).await?;
@@ -256,7 +256,7 @@ impl Policies {
         checked: CheckedVersion,
         reason: &str,
     ) -> Result<VersionResult<(Version, Option<Position>)>> {
-        let (version, report, grounds) = match self.decide_one(write, checked).await? {
+        let (version, report, basis) = match self.decide_one(write, checked).await? {
             Ok(decided) => decided,
             Err(refused) => {
                 // What was read for the refused version decides nothing of what comes next.
@@ -264,7 +264,7 @@ impl Policies {
                 return Ok(Err(refused));
             }
         };
-        let (version, change) = self.write_published(write, version, &report, &grounds, reason.to_owned()).await?;
+        let (version, change) = self.write_published(write, version, &report, &basis, reason.to_owned()).await?;
         let recorded = write.record(change).await?;
         Ok(Ok((version, recorded.cursor)))
     }
@@ -274,7 +274,7 @@ impl Policies {
         &self,
         write: &Write<'_>,
         checked: CheckedVersion,
-    ) -> Result<VersionResult<(Version, Report, Grounds)>> {
+    ) -> Result<VersionResult<(Version, Report, PublishBasis)>> {
         let (policy, version) = match separate_refusal(read_unchanged(write.tx.read(), &checked).await)? {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
@@ -284,12 +284,12 @@ impl Policies {
             Ok(report) => return Ok(refuse_by_checks(version, report)),
             Err(refused) => return Ok(Err(refused)),
         };
-        let grounds = self.grounds(write, (&policy, &version), checked.etag.as_ref(), &report, false).await;
-        let grounds = match separate_refusal(grounds)? {
-            Ok(grounds) => grounds,
+        let basis = self.basis(write, (&policy, &version), checked.etag.as_ref(), &report, false).await;
+        let basis = match separate_refusal(basis)? {
+            Ok(basis) => basis,
             Err(refused) => return Ok(Err(refused)),
         };
-        Ok(separate_refusal(write.check_read().await)?.map(|()| (version, report, grounds)))
+        Ok(separate_refusal(write.check_read().await)?.map(|()| (version, report, basis)))
     }
 
     /// Answers that nothing was published. No answer is kept: the same request is run again.
@@ -302,7 +302,7 @@ impl Policies {
     ) -> Result<PublishedVersions> {
         let mut refused: Vec<RefusedVersion> = refused.collect();
         let failed: Vec<_> = refused.iter_mut().filter_map(|each| each.failed.take()).collect();
-        if !failed.is_empty() && !context.delivery.validate_only {
+        if !failed.is_empty() && !context.options.validate_only {
             let tx = self.log.store.begin(namespace).await?;
             for each in &failed {
                 put_failed_report(&tx, &each.0, &each.1).await?;

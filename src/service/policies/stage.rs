@@ -28,7 +28,7 @@ impl Policies {
         drop(tx);
         lifecycle::check_stageable(&input.bundle.version, request.etag.as_ref())?;
         let (input, report) = self.checks.check(input, CheckKind::BeforePublish, context.now).await?;
-        if context.delivery.validate_only {
+        if context.options.validate_only {
             return Ok(Staged { version: input.bundle.version, report, cursor: None });
         }
         self.keep_failed_report(&input.bundle.version, &report).await?;

@@ -2,7 +2,7 @@
 
 use super::create_policy::describe_policy;
 use super::use_cases::Policies;
-use crate::domain::command::{Page, SettingsPatch, UpdatePolicy};
+use crate::domain::command::{PageRequest, SettingsPatch, UpdatePolicy};
 use crate::domain::event::EventKind;
 use crate::domain::lifecycle::{check_etag, check_note};
 use crate::domain::listing::VersionFilter;
@@ -40,7 +40,7 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
         return Ok(());
     }
     kind.check_has_parser()?;
-    let page = Page { size: 1, after: None };
+    let page = PageRequest { size: 1, after: None };
     let filter = VersionFilter::in_state(VersionState::Published);
     let Some(published) = tx.versions(&policy.name, &page, &filter).await?.pop() else { return Ok(()) };
     let message = format!(
@@ -78,7 +78,7 @@ impl Policies {
             let required_before = policy.settings.required_approvals;
             patch(&mut policy.settings, request.settings);
             policy.kind.check_json_schema(&policy.settings.json_schema)?;
-            if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
+            if policy.settings.required_approvals < required_before && !context.options.validate_only {
                 self.lowered_approvals.alarm(context, &policy, required_before);
             }
             policy.edits += 1;

@@ -143,7 +143,7 @@ impl Sync {
         let mut unwritten = self.leases.unwritten(namespace);
         for subscriber in &mut subscribers {
             if let Some(reported) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {
-                subscriber.standing = std::mem::take(&mut subscriber.standing).then(reported);
+                subscriber.status = std::mem::take(&mut subscriber.status).then(reported);
             }
         }
         subscribers

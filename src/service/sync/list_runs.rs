@@ -2,7 +2,7 @@
 
 use super::use_cases::Sync;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::limits::{RUN_COUNTS_MAX, RUNS_SCANNED_MAX};
 use crate::domain::listing::RunFilter;
 use crate::domain::name::PolicyName;
@@ -22,8 +22,8 @@ impl Sync {
     pub async fn list_runs(
         &self,
         filter: &RunFilter,
-        page: &Page<RunKey>,
-    ) -> Result<(Listed<RunKey, Run>, Option<Vec<RunCount>>)> {
+        page: &PageRequest<RunKey>,
+    ) -> Result<(ListPage<RunKey, Run>, Option<Vec<RunCount>>)> {
         let (tx, _) = self.log.read_current(&filter.namespace).await?;
         let mut counts = Some(Vec::new());
         if let Some(policy) = &filter.policy {

@@ -2,7 +2,7 @@
 
 use super::use_cases::Sync;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::filter::Filter;
 use crate::domain::limits::{ID_MAX_CHARS, ITEMS_SCANNED_MAX};
 use crate::domain::listing::SeenSubscriber;
@@ -18,9 +18,9 @@ impl Sync {
     pub async fn list_subscribers(
         &self,
         namespace: &NamespaceId,
-        page: &Page<SubscriberId>,
+        page: &PageRequest<SubscriberId>,
         wanted: &Filter<SeenSubscriber>,
-    ) -> Result<Listed<SubscriberId, SeenSubscriber>> {
+    ) -> Result<ListPage<SubscriberId, SeenSubscriber>> {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.log.read_current(namespace).await?;

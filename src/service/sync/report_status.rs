@@ -4,7 +4,7 @@ use super::use_cases::Sync;
 use crate::domain::event::Position;
 use crate::domain::lifecycle::check_note;
 use crate::domain::principal::Principal;
-use crate::domain::subscriber::{Report, Verdict};
+use crate::domain::subscriber::{ReportVerdict, StatusReport};
 use crate::domain::{Error, Result};
 
 impl Sync {
@@ -14,8 +14,8 @@ impl Sync {
     /// # Errors
     /// `INVALID_ARGUMENT` for a cursor that is no position of the log, `RESUME_POINT_GONE` when another event stands there by now,
     /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
-    pub async fn report_status(&self, principal: &Principal, report: Report) -> Result<bool> {
-        if let Verdict::Rejected { reason } = &report.verdict {
+    pub async fn report_status(&self, principal: &Principal, report: StatusReport) -> Result<bool> {
+        if let ReportVerdict::Rejected { reason } = &report.verdict {
             if reason.trim().is_empty() {
                 return Err(Error::invalid("reason", "is required: why it was rejected"));
             }
