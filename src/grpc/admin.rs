@@ -31,7 +31,7 @@ impl AdminService for AdminHandler {
     ) -> Answer<pb::CreateNamespaceResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::create_namespace(asked.into_inner()).map_err(status)?;
-        let done = self.0.service.create_namespace(&context, command).await.map_err(status)?;
+        let done = self.0.service.access.create_namespace(&context, command).await.map_err(status)?;
         let namespace = Some(response::namespace(done.namespace));
         Ok(Response::new(pb::CreateNamespaceResponse { namespace, cursor: done.cursor.map(Into::into) }))
     }
@@ -39,8 +39,8 @@ impl AdminService for AdminHandler {
     async fn get_namespace(&self, asked: Request<pb::GetNamespaceRequest>) -> Answer<pb::GetNamespaceResponse> {
         self.0.read(&asked).await?;
         let id = request::namespace("name", &asked.get_ref().name).map_err(status)?;
-        let found = self.0.service.get_namespace(&id).await.map_err(status)?;
-        let imports = self.0.service.imports(&id).await.map_err(status)?;
+        let found = self.0.service.access.get_namespace(&id).await.map_err(status)?;
+        let imports = self.0.service.archive.imports(&id).await.map_err(status)?;
         let imports = imports.into_iter().map(response::namespace_import).collect();
         let namespace = pb::Namespace { imports, ..response::namespace(found) };
         Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(namespace) }))
@@ -49,7 +49,7 @@ impl AdminService for AdminHandler {
     async fn list_namespaces(&self, asked: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
         let context = self.0.read(&asked).await?;
         let (list, page, filter) = request::list_namespaces(asked.get_ref()).map_err(status)?;
-        let found = self.0.service.list_namespaces(&context, &page, &filter).await.map_err(status)?;
+        let found = self.0.service.access.list_namespaces(&context, &page, &filter).await.map_err(status)?;
         let (namespaces, next_page_token) = list.answer(found, |each| each.id.to_string(), response::namespace);
         Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
     }
@@ -60,7 +60,7 @@ impl AdminService for AdminHandler {
     ) -> Answer<pb::UpdateNamespaceResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::update_namespace(asked.into_inner()).map_err(status)?;
-        let done = self.0.service.update_namespace(&context, command).await.map_err(status)?;
+        let done = self.0.service.access.update_namespace(&context, command).await.map_err(status)?;
         let namespace = Some(response::namespace(done.namespace));
         Ok(Response::new(pb::UpdateNamespaceResponse { namespace, cursor: done.cursor.map(Into::into) }))
     }
@@ -72,12 +72,12 @@ impl AdminService for AdminHandler {
         self.0.read(&asked).await?;
         let filter = request::list_signing_keys(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
-        let keys = first_that_fit(service.keys(&filter).into_iter().map(signing_key).collect(), KEYS_MAX_BYTES);
+        let keys = first_that_fit(service.keys.keys(&filter).into_iter().map(signing_key).collect(), KEYS_MAX_BYTES);
         // Where not all fit, the newest ones lead on from the keys of the latest rotations.
-        let newest_first = service.key_statements().into_iter().rev().collect();
+        let newest_first = service.keys.key_statements().into_iter().rev().collect();
         let mut key_statements = first_that_fit(newest_first, KEY_STATEMENTS_MAX_BYTES);
         key_statements.reverse();
-        let store = service.signer().store().to_owned();
+        let store = service.keys.signer().store().to_owned();
         Ok(Response::new(pb::ListSigningKeysResponse { keys, store, key_statements }))
     }
 
@@ -112,8 +112,8 @@ impl AdminService for AdminHandler {
     ) -> Answer<pb::PrepareSigningKeyResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::prepare_key(asked.into_inner());
-        let done = self.0.service.prepare_key(&context, command).await.map_err(status)?;
-        let key = Some(signing_key(self.0.service.key_info(done.key)));
+        let done = self.0.service.keys.prepare_key(&context, command).await.map_err(status)?;
+        let key = Some(signing_key(self.0.service.keys.key_info(done.key)));
         Ok(Response::new(pb::PrepareSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
@@ -123,8 +123,8 @@ impl AdminService for AdminHandler {
     ) -> Answer<pb::ActivateSigningKeyResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::activate_key(asked.into_inner()).map_err(status)?;
-        let done = self.0.service.activate_key(&context, command).await.map_err(status)?;
-        let key = Some(signing_key(self.0.service.key_info(done.key)));
+        let done = self.0.service.keys.activate_key(&context, command).await.map_err(status)?;
+        let key = Some(signing_key(self.0.service.keys.key_info(done.key)));
         Ok(Response::new(pb::ActivateSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
@@ -135,8 +135,8 @@ impl AdminService for AdminHandler {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::revoke_key(asked.into_inner()).map_err(status)?;
         let KeyRevoked { key, cursor, versions, version_count, remaining_count } =
-            self.0.service.revoke_key(&context, command).await.map_err(status)?;
-        let key = Some(signing_key(self.0.service.key_info(key)));
+            self.0.service.keys.revoke_key(&context, command).await.map_err(status)?;
+        let key = Some(signing_key(self.0.service.keys.key_info(key)));
         let answer = pb::RevokeSigningKeyResponse {
             key,
             versions,
@@ -150,7 +150,7 @@ impl AdminService for AdminHandler {
     async fn revoke_token(&self, asked: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::revoke_token(asked.into_inner()).map_err(status)?;
-        let at = self.0.service.revoke_token(&context, command).await.map_err(status)?;
+        let at = self.0.service.access.revoke_token(&context, command).await.map_err(status)?;
         Ok(Response::new(pb::RevokeTokenResponse { cursor: at.map(Into::into) }))
     }
 
@@ -158,7 +158,7 @@ impl AdminService for AdminHandler {
         let given = asked.get_ref();
         let context = self.0.write(&asked, &given.request_id, given.validate_only).await?;
         let command = request::thaw_namespace(asked.into_inner()).map_err(status)?;
-        let at = self.0.service.thaw_namespace(&context, command).await.map_err(status)?;
+        let at = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(pb::ThawNamespaceResponse { cursor: at.map(Into::into) }))
     }
 

@@ -36,7 +36,7 @@ impl RowMessages {
         let reserved = self.turn.reserve(LARGEST_ANSWER_BYTES).await?;
         let message = match &mut self.export {
             None => {
-                let export = self.service.export_rows(&self.namespace).await?;
+                let export = self.service.archive.export_rows(&self.namespace).await?;
                 let total_rows = i64::try_from(export.total_rows()).unwrap_or(i64::MAX);
                 let head = Some(response::cursor(export.head()));
                 self.export = Some(export);
@@ -85,7 +85,7 @@ impl AdminHandler {
     ) -> Answer<pb::ImportNamespaceResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::import_namespace(asked.into_inner()).map_err(status)?;
-        let done = self.0.service.import_namespace(&context, command).await.map_err(status)?;
+        let done = self.0.service.archive.import_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(response::imported(done)))
     }
 }

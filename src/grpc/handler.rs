@@ -62,15 +62,15 @@ impl Handler {
     /// Counts one thing more that a call asks for against the rate of its caller.
     pub(super) fn meter_caller<T>(&self, request: &Request<T>) -> Result<(), Error> {
         let (caller, rpc) = called(request)?;
-        self.service.meter_caller(&caller.principal, *rpc, (self.clock)())
+        self.service.access.meter_caller(&caller.principal, *rpc, (self.clock)())
     }
 
     /// Authorizes the caller for what one field names, and counts the call against the rate of its namespace.
     pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
         let (caller, rpc) = called(request)?;
         let (principal, now) = (&caller.principal, (self.clock)());
-        let grants = self.service.authorize(principal, *rpc, scope, now).await?;
-        self.service.meter_scope(scope.1, *rpc, now)?;
+        let grants = self.service.access.authorize(principal, *rpc, scope, now).await?;
+        self.service.access.meter_scope(scope.1, *rpc, now)?;
         Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now })
     }
 }

@@ -64,7 +64,7 @@ impl AdminHandler {
         let ReadStream { turn, connection, until } = ReadStream::open(&asked, limit)?;
         let (service, progress) = (self.0.service.clone(), Arc::<LogProgress>::default());
         let told = Arc::clone(&progress);
-        let check = Box::pin(async move { service.verify_log(&namespace, after, &told).await });
+        let check = Box::pin(async move { service.archive.verify_log(&namespace, after, &told).await });
         let mut ticks = interval(PROGRESS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let check = CheckMessages { turn, reserved: None, check: Some(check), progress, ticks };

@@ -21,7 +21,7 @@ impl SyncHandler {
     pub(super) async fn report(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
         let context = self.handler.read(&asked).await?;
         let report = request::report_status(asked.into_inner()).map_err(status)?;
-        let stored = self.handler.service.report_status(&context.principal, report).await.map_err(status)?;
+        let stored = self.handler.service.sync.report_status(&context.principal, report).await.map_err(status)?;
         Ok(Response::new(pb::ReportStatusResponse { stored }))
     }
 
@@ -31,7 +31,7 @@ impl SyncHandler {
     ) -> Answer<pb::ListSubscribersResponse> {
         self.handler.read(&asked).await?;
         let (namespace, list, page, filter) = request::list_subscribers(asked.get_ref()).map_err(status)?;
-        let found = self.handler.service.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
+        let found = self.handler.service.sync.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
         let (subscribers, next_page_token) =
             list.answer(found, |seen| seen.name.id.to_string(), response::seen_subscriber);
         Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
@@ -51,7 +51,7 @@ impl SyncHandler {
                 () = connection.ending().cancelled() => {}
             }
         });
-        let found = self.handler.service.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
+        let found = self.handler.service.sync.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
         Ok(Response::new(pb::GetConvergenceResponse {
             rejected_subscribers: named(&namespace, found.rejected, found.now),
             pending_subscribers: named(&namespace, found.pending, found.now),

@@ -82,7 +82,7 @@ impl SyncService for SyncHandler {
         let context = self.handler.read(&asked).await?;
         let metadata_only = asked.get_ref().metadata_only;
         let query = request::get_active(asked.get_ref()).map_err(status)?;
-        let found = self.handler.service.get_active(&context, &query).await.map_err(status)?;
+        let found = self.handler.service.sync.get_active(&context, &query).await.map_err(status)?;
         Ok(Response::new(pb::GetActiveResponse {
             cursor: Some(response::cursor(found.at)),
             not_modified: found.bundle.is_none(),
@@ -97,7 +97,7 @@ impl SyncService for SyncHandler {
     async fn list_active(&self, asked: Request<pb::ListActiveRequest>) -> Answer<pb::ListActiveResponse> {
         self.handler.read(&asked).await?;
         let (query, list) = request::list_active(asked.get_ref()).map_err(status)?;
-        let page = self.handler.service.list_active(&query).await.map_err(status)?;
+        let page = self.handler.service.sync.list_active(&query).await.map_err(status)?;
         let policy = |active: &ActiveBundle| active.bundle.version.policy.policy.clone();
         let key = |active: &ActiveBundle| request::write_active_key(&page.key_after(&policy(active)));
         let end = PageEnd {

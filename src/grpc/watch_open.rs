@@ -109,13 +109,13 @@ impl SyncHandler {
         let parent = watch.namespace.name();
         let opened = async {
             let service = &self.handler.service;
-            let quota = service.open_stream(&context.principal, &watch.namespace)?;
+            let quota = service.access.open_stream(&context.principal, &watch.namespace)?;
             let authority = Authority::of(asked, &parent, service.clone(), self.recheck.clone(), self.handler.clock)?;
-            let subscription = service.watch(&watch, stream.keys.clone()).await?;
+            let subscription = service.sync.watch(&watch, stream.keys.clone()).await?;
             let lease = stream.watcher.as_ref().map(|(id, attributes)| {
                 let name = SubscriberName { namespace: watch.namespace.clone(), id: id.clone() };
                 let profile = Profile { attributes: attributes.clone(), policies: watch.policies.clone() };
-                service.lease(&context.principal, name, profile)
+                service.sync.lease(&context.principal, name, profile)
             });
             let lease = lease.transpose()?;
             let connection = Connection::of(asked);

@@ -22,7 +22,7 @@ use crate::api::status::status;
 use crate::api::{pb, response};
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
-use crate::service::{Lease, Step, StreamPlace, Subscription};
+use crate::service::{Lease, Step, StreamPermit, Subscription};
 
 /// A watch that was admitted: what its messages come from, and what bounds it.
 pub(super) struct AdmittedWatch {
@@ -44,7 +44,7 @@ pub(super) struct NamespaceWatch {
     pub(super) authority: Authority,
     pub(super) connection: Connection,
     /// Counts it in the quotas.
-    pub(super) _quota: StreamPlace,
+    pub(super) _quota: StreamPermit,
     /// Counts it among the namespaces that this server watches.
     pub(super) _slot: OwnedSemaphorePermit,
 }

@@ -139,7 +139,7 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: 
     let service = Service::new(store, signer, hub, leases, config.quotas, config.listen.max_content_bytes);
     let told = |error: Error| error.internal.unwrap_or(error.message);
     let mut findings = Vec::new();
-    if let Err(error) = service.follow_keys(clock::now()).await {
+    if let Err(error) = service.keys.follow_keys(clock::now()).await {
         findings.push(format!("the signing keys: {}", told(error)));
         return Ok(findings);
     }
@@ -149,7 +149,7 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: 
             findings.push(format!("{name:?} is no namespace"));
             continue;
         };
-        match service.verify_log(&namespace, Cursor::NONE.into(), &LogProgress::default()).await {
+        match service.archive.verify_log(&namespace, Cursor::NONE.into(), &LogProgress::default()).await {
             Ok(verdict) => findings.extend(verdict.findings.kept.iter().map(|finding| {
                 let at =
                     if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() };

@@ -13,7 +13,7 @@ use super::serve::{Maintenance, database, identify, lock_maintenance};
 use super::telemetry::Telemetry;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
-use crate::service::{Bump, Bumped, Signer};
+use crate::service::{EpochBump, EpochBumpOutcome, Signer};
 use crate::signing::RowMacKey;
 use crate::store::{RememberedStore, Store};
 
@@ -74,13 +74,13 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
     // Not the locks of a server: one may be running, and goes on.
     let _lock = lock_existing(&config, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
-    let bumped = crate::service::bump_epoch(&store, &signer, Bump { force }).await;
+    let bumped = crate::service::bump_epoch(&store, &signer, EpochBump { force }).await;
     let mark = unwitnessed(&config.storage.data_dir);
     let is_unwitnessed = store.is_unwitnessed(&mark, signer.store()).await;
     store.close().await;
     let (epoch, logs) = match bumped.context("failed to raise every log; run it again")? {
-        Bumped::Raised { epoch, logs } => (epoch, logs),
-        Bumped::NotInDoubt { epoch } => (epoch, 0),
+        EpochBumpOutcome::Raised { epoch, logs } => (epoch, logs),
+        EpochBumpOutcome::NotInDoubt { epoch } => (epoch, 0),
     };
     Ok(BumpDone { epoch, logs, is_unwitnessed: is_unwitnessed? })
 }

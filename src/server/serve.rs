@@ -115,13 +115,13 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);
     let first_algorithm = algorithm(config.keys.signing_algorithm);
-    let keys = service.begin_keys(first_algorithm, clock::now()).await;
+    let keys = service.keys.begin_keys(first_algorithm, clock::now()).await;
     let keys =
         keys.inspect_err(|error| tracing::error!(%error, detail = error.internal, "can't read the signing keys"));
     keys.context("failed to read what the log says of the signing keys")?;
-    service.bootstrap(clock::now()).await?;
-    service.refresh_quotas().await?;
-    service.warm_check_workers().await;
+    service.access.bootstrap(clock::now()).await?;
+    service.access.refresh_quotas().await?;
+    service.policies.warm_check_workers().await;
     // Before the first call: what was ended must not be good for a second.
     let revocations_seen = revocations::look(&service, &verifier, Cursor::NONE).await?;
 

@@ -1,4 +1,4 @@
-//! What every use case is told of its call.
+//! What every use case knows of its call.
 
 use crate::domain::access::{Grants, Permission};
 use crate::domain::command::RequestOptions;
@@ -6,28 +6,28 @@ use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
-/// The call.
+/// The context of a call.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Who asks.
+    /// The caller.
     pub principal: Principal,
-    /// What they may do where the call is about.
+    /// What the caller may do in the namespace of the call.
     pub grants: Grants,
-    /// How it may change things.
+    /// How the call may change things.
     pub options: RequestOptions,
-    /// When it came in.
+    /// When the call came in.
     pub now: Micros,
 }
 
 impl Context {
-    /// What the server does by itself. Nobody authorizes it, so it has no grants.
+    /// Returns the context of what the server does by itself. Nobody authorizes it, so it has no grants.
     #[must_use]
-    pub(super) fn of_server(now: Micros) -> Self {
+    pub fn of_server(now: Micros) -> Self {
         let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
         Self { principal, grants: Grants::default(), options: RequestOptions::default(), now }
     }
 
-    /// Who asks, as events and versions name them.
+    /// Returns the caller, as events and versions name them.
     #[must_use]
     pub fn actor(&self) -> String {
         self.principal.actor()
@@ -42,8 +42,8 @@ impl Context {
     }
 }
 
-/// The refusal of a caller who lacks a permission.
-pub(super) fn denied(principal: &Principal, permission: Permission) -> Error {
+/// Makes the refusal of a caller who lacks a permission.
+pub fn denied(principal: &Principal, permission: Permission) -> Error {
     let (actor, permission) = (principal.actor(), permission.as_str());
     Error::new(Reason::PermissionDenied, format!("{actor} lacks the permission {permission} here"))
         .with("permission", permission)

@@ -1,4 +1,4 @@
-//! Slots, fair between those who ask for them: each has a part of them at most.
+//! Slots, fair between their keys: each key has a share of them at most.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,10 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::{Error, Result};
 
-/// Keys from which on those that hold no slot are looked for.
+/// The number of keys from which on idle ones are removed.
 const SWEEP_MIN_KEYS: usize = 1_024;
 
-/// The slots.
+/// Slots that are shared fairly by keys.
 #[derive(Debug)]
 pub struct FairSlots<K> {
     all: Arc<Semaphore>,
@@ -27,27 +27,27 @@ pub struct FairSlot {
 }
 
 impl<K: Clone + Eq + Hash> FairSlots<K> {
-    /// So many slots, of which one key has `own_max` at most.
+    /// Makes `all_max` slots, of which one key has `own_max` at most.
     #[must_use]
     pub fn new(all_max: usize, own_max: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all_max)), own_max, of_keys: Mutex::default() }
     }
 
-    /// A slot for a key, in the order of asking. Whoever waits takes no slot from others.
+    /// Waits for a slot of a key, in the order of the calls. A waiting call holds no slot.
     ///
     /// # Errors
     /// `INTERNAL` when there are no slots any more, which is never.
     pub async fn take(&self, key: &K) -> Result<FairSlot> {
         let own = self.of(key).acquire_owned().await;
-        // Only with its own: a key that waits for itself keeps no slot from the others.
+        // Only after the key's own permit: a key that waits for itself must not hold a slot of the others.
         let of_all = Arc::clone(&self.all).acquire_owned().await;
         let taken = own.and_then(|own| Ok(FairSlot { _own: own, _of_all: of_all? }));
         taken.map_err(|error| Error::internal(format!("no slots: {error}")))
     }
 
-    /// Slots that nobody holds.
+    /// Returns the number of free slots.
     #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
+    pub fn free(&self) -> usize {
         self.all.available_permits()
     }
 

@@ -1,8 +1,8 @@
 //! Quotas in force at this replica: who may use how much, who uses how much, and who was refused.
 //!
-//! All of it is in memory, so a call that is refused costs no query. What namespaces were given is read when the log of
-//! `system` moved, once a second at the most. A bucket that is full and a count of 0 are the same as none, and are
-//! forgotten: memory is bounded by what came in the last second and by the watches that are open.
+//! All of it is in memory, so a call that is refused costs no query. The quotas of namespaces are read when the log of `system`
+//! moved, once a second at the most. A bucket that is full and a count of 0 are the same as none, and are removed: memory is
+//! bounded by what came in the last second and by the open watches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,17 +17,17 @@ use crate::domain::principal::Principal;
 use crate::domain::quota::{Bucket, Quota, QuotaRefusal, Quotas, Rate, ServerQuotas, Usage, admit_stream};
 use crate::domain::time::Micros;
 
-/// Subjects from which on those with full buckets are looked for.
-const SWEEP_MIN_SUBJECTS: usize = 1_024;
+/// The number of owners from which on those with full buckets are removed.
+const SWEEP_MIN_OWNERS: usize = 1_024;
 
-/// Whose quota it is.
+/// The owner of a quota.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Subject {
+enum QuotaOwner {
     Namespace(NamespaceId),
     Principal(String),
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for QuotaOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Namespace(id) => f.write_str(&id.name()),
@@ -38,179 +38,185 @@ impl fmt::Display for Subject {
 
 /// The quotas of a replica, and what is used of them.
 #[derive(Debug, Default)]
-pub(super) struct Meters {
+pub struct QuotaMeters {
     server: ServerQuotas,
-    own: RwLock<Own>,
-    rates: Mutex<Rates>,
-    streams: Arc<Streams>,
+    overrides: RwLock<QuotaOverrides>,
+    rates: Mutex<RateBuckets>,
+    streams: Arc<StreamCounts>,
     refusals: [AtomicU64; Quota::ALL.len()],
 }
 
-/// What namespaces were given, as of a place in the log of `system`.
+/// The quotas of namespaces that have their own, as of a cursor of the log of `system`.
 #[derive(Debug, Default)]
-struct Own {
+struct QuotaOverrides {
     as_of: Option<Cursor>,
     quotas: BTreeMap<NamespaceId, Quotas>,
 }
 
 #[derive(Debug, Default)]
-struct Rates {
-    buckets: HashMap<(Subject, Metered), Bucket>,
+struct RateBuckets {
+    buckets: HashMap<(QuotaOwner, MeteredKind), Bucket>,
     sweep_at: usize,
 }
 
-/// `Rate` without what is not metered.
+/// A `Rate` that is metered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Metered {
+enum MeteredKind {
     Write,
     Read,
     Report,
 }
 
 #[derive(Debug, Default)]
-struct Streams(Mutex<HashMap<Subject, u32>>);
+struct StreamCounts(Mutex<HashMap<QuotaOwner, u32>>);
 
-/// A watch's place in the quotas of its namespace and its principal. Held by the stream, and given back with it.
+/// The use of a watch in the quotas of its namespace and its principal, given back when it is dropped.
 #[derive(Debug)]
-pub struct StreamPlace {
-    streams: Arc<Streams>,
-    subjects: [Subject; 2],
+pub struct StreamPermit {
+    streams: Arc<StreamCounts>,
+    owners: [QuotaOwner; 2],
 }
 
-impl Drop for StreamPlace {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.lock();
-        for subject in &self.subjects {
-            if let Some(count) = open.get_mut(subject) {
+        for owner in &self.owners {
+            if let Some(count) = open.get_mut(owner) {
                 *count -= 1;
                 if *count == 0 {
-                    open.remove(subject);
+                    open.remove(owner);
                 }
             }
         }
     }
 }
 
-impl Streams {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Subject, u32>> {
+impl StreamCounts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<QuotaOwner, u32>> {
         // Nothing under this lock panics, and every change of the state is complete before it is released.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Rates {
-    fn take(&mut self, subject: &Subject, kind: Metered, per_second: u32, now: Micros) -> Result<(), QuotaRefusal> {
-        if self.buckets.len() >= self.sweep_at.max(SWEEP_MIN_SUBJECTS) {
+impl RateBuckets {
+    fn take(
+        &mut self,
+        owner: &QuotaOwner,
+        kind: MeteredKind,
+        per_second: u32,
+        now: Micros,
+    ) -> Result<(), QuotaRefusal> {
+        if self.buckets.len() >= self.sweep_at.max(SWEEP_MIN_OWNERS) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            // Twice as many as are in use: a sweep costs a call nothing on average.
+            // Twice as many as are in use, so that a sweep costs a call nothing on average.
             self.sweep_at = self.buckets.len() * 2;
         }
-        let taken = self.buckets.entry((subject.clone(), kind)).or_default().take(per_second, now);
-        let quota = if kind == Metered::Write { Quota::WritesPerSecond } else { Quota::ReadsPerSecond };
+        let taken = self.buckets.entry((owner.clone(), kind)).or_default().take(per_second, now);
+        let quota = if kind == MeteredKind::Write { Quota::WritesPerSecond } else { Quota::ReadsPerSecond };
         taken.map_err(|wait| QuotaRefusal { quota, limit: per_second.into(), used: None, retry_after: Some(wait) })
     }
 }
 
-fn metered(rate: Rate) -> Option<Metered> {
+fn metered(rate: Rate) -> Option<MeteredKind> {
     match rate {
-        Rate::Write => Some(Metered::Write),
-        Rate::Read => Some(Metered::Read),
-        Rate::Report => Some(Metered::Report),
+        Rate::Write => Some(MeteredKind::Write),
+        Rate::Read => Some(MeteredKind::Read),
+        Rate::Report => Some(MeteredKind::Report),
         Rate::Unmetered => None,
     }
 }
 
-impl Meters {
-    pub(super) fn new(server: ServerQuotas) -> Self {
+impl QuotaMeters {
+    pub fn new(server: ServerQuotas) -> Self {
         Self { server, ..Self::default() }
     }
 
-    /// What a namespace may use.
-    fn of(&self, namespace: &NamespaceId) -> Quotas {
-        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+    /// Returns what a namespace may use.
+    fn quotas_of(&self, namespace: &NamespaceId) -> Quotas {
+        let own = self.overrides.read().unwrap_or_else(PoisonError::into_inner);
         own.quotas.get(namespace).copied().unwrap_or_default().or(self.server.namespace)
     }
 
-    /// Whether nothing was read since the log of `system` came to this place.
-    pub(super) fn is_as_of(&self, place: Cursor) -> bool {
-        self.own.read().unwrap_or_else(PoisonError::into_inner).as_of == Some(place)
+    /// Returns whether the quotas are those of this head of the log of `system`.
+    pub fn is_current_at(&self, head: Cursor) -> bool {
+        self.overrides.read().unwrap_or_else(PoisonError::into_inner).as_of == Some(head)
     }
 
-    /// Takes what namespaces were given, read after the log of `system` came to this place.
-    pub(super) fn learn(&self, place: Cursor, quotas: BTreeMap<NamespaceId, Quotas>) {
-        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Own { as_of: Some(place), quotas };
+    /// Replaces the quotas of namespaces by those that were read after the log of `system` had this head.
+    pub fn replace_overrides(&self, head: Cursor, quotas: BTreeMap<NamespaceId, Quotas>) {
+        *self.overrides.write().unwrap_or_else(PoisonError::into_inner) = QuotaOverrides { as_of: Some(head), quotas };
     }
 
-    /// Takes what this replica just committed: it holds from here on, and the next look reads it again.
-    pub(super) fn granted(&self, namespace: &Namespace) {
-        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+    /// Applies quotas that this replica just committed, until the next poll reads them again.
+    pub fn apply_committed(&self, namespace: &Namespace) {
+        let mut own = self.overrides.write().unwrap_or_else(PoisonError::into_inner);
         own.quotas.insert(namespace.id.clone(), namespace.quotas);
     }
 
     /// Takes a call out of a principal's rate.
-    pub(super) fn meter_principal(&self, principal: &Principal, rate: Rate, now: Micros) -> Result<()> {
+    pub fn meter_principal(&self, principal: &Principal, rate: Rate, now: Micros) -> Result<()> {
         let per_second = self.server.principal.per_second(rate);
-        self.meter(per_second, rate, now, || Subject::Principal(principal.actor()))
+        self.meter(per_second, rate, now, || QuotaOwner::Principal(principal.actor()))
     }
 
     /// Takes a call out of a namespace's rate.
-    pub(super) fn meter_namespace(&self, namespace: &NamespaceId, rate: Rate, now: Micros) -> Result<()> {
-        self.meter(self.of(namespace).per_second(rate), rate, now, || Subject::Namespace(namespace.clone()))
+    pub fn meter_namespace(&self, namespace: &NamespaceId, rate: Rate, now: Micros) -> Result<()> {
+        self.meter(self.quotas_of(namespace).per_second(rate), rate, now, || QuotaOwner::Namespace(namespace.clone()))
     }
 
-    fn meter(&self, per_second: u32, rate: Rate, now: Micros, subject: impl FnOnce() -> Subject) -> Result<()> {
+    fn meter(&self, per_second: u32, rate: Rate, now: Micros, owner: impl FnOnce() -> QuotaOwner) -> Result<()> {
         let Some(kind) = metered(rate).filter(|_| per_second > 0) else { return Ok(()) };
-        let subject = subject();
+        let owner = owner();
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = rates.take(&subject, kind, per_second, now);
+        let taken = rates.take(&owner, kind, per_second, now);
         drop(rates);
-        self.counted(taken, &subject)
+        self.count_if_refused(taken, &owner)
     }
 
-    /// A place for one more watch.
-    pub(super) fn open_stream(&self, principal: &Principal, namespace: &NamespaceId) -> Result<StreamPlace> {
-        let subjects = [Subject::Namespace(namespace.clone()), Subject::Principal(principal.actor())];
-        let limits = [self.of(namespace).max_streams, self.server.principal.max_streams];
+    /// Takes a stream out of the quotas of its namespace and its principal.
+    pub fn open_stream(&self, principal: &Principal, namespace: &NamespaceId) -> Result<StreamPermit> {
+        let owners = [QuotaOwner::Namespace(namespace.clone()), QuotaOwner::Principal(principal.actor())];
+        let limits = [self.quotas_of(namespace).max_streams, self.server.principal.max_streams];
         let mut open = self.streams.lock();
-        for (subject, limit) in subjects.iter().zip(limits) {
-            let admitted = admit_stream(limit, open.get(subject).copied().unwrap_or_default());
-            self.counted(admitted, subject)?;
+        for (owner, limit) in owners.iter().zip(limits) {
+            let admitted = admit_stream(limit, open.get(owner).copied().unwrap_or_default());
+            self.count_if_refused(admitted, owner)?;
         }
-        for subject in &subjects {
-            *open.entry(subject.clone()).or_default() += 1;
+        for owner in &owners {
+            *open.entry(owner.clone()).or_default() += 1;
         }
         drop(open);
-        Ok(StreamPlace { streams: Arc::clone(&self.streams), subjects })
+        Ok(StreamPermit { streams: Arc::clone(&self.streams), owners })
     }
 
-    /// Whether one more policy has room. `own` and `usage` are those of the locked row.
-    pub(super) fn admit_policy(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage) -> Result<()> {
+    /// Checks that one more policy fits. `own` and `usage` are those of the locked row.
+    pub fn admit_policy(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage) -> Result<()> {
         let admitted = own.or(self.server.namespace).admit_policy(usage);
-        self.counted(admitted, &Subject::Namespace(namespace.clone()))
+        self.count_if_refused(admitted, &QuotaOwner::Namespace(namespace.clone()))
     }
 
-    /// Whether one more version of so many bytes has room. `own` and `usage` are those of the locked row.
-    pub(super) fn admit_version(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage, bytes: i64) -> Result<()> {
+    /// Checks that one more version of so many bytes fits. `own` and `usage` are those of the locked row.
+    pub fn admit_version(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage, bytes: i64) -> Result<()> {
         let admitted = own.or(self.server.namespace).admit_version(usage, bytes);
-        self.counted(admitted, &Subject::Namespace(namespace.clone()))
+        self.count_if_refused(admitted, &QuotaOwner::Namespace(namespace.clone()))
     }
 
-    fn counted(&self, admitted: Result<(), QuotaRefusal>, subject: &Subject) -> Result<()> {
+    fn count_if_refused(&self, admitted: Result<(), QuotaRefusal>, owner: &QuotaOwner) -> Result<()> {
         admitted.map_err(|refusal| {
             self.count_refusal(refusal.quota);
-            refusal.of(&subject.to_string())
+            refusal.of(&owner.to_string())
         })
     }
 
     /// Counts a refusal.
-    pub(super) fn count_refusal(&self, refused: Quota) {
+    pub fn count_refusal(&self, refused: Quota) {
         if let Some((_, count)) = Quota::ALL.iter().zip(&self.refusals).find(|(quota, _)| **quota == refused) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Refusals so far, by quota.
-    pub(super) fn refusals(&self) -> impl Iterator<Item = (Quota, u64)> + '_ {
+    /// Returns the refusals so far, by quota.
+    pub fn refusals(&self) -> impl Iterator<Item = (Quota, u64)> + '_ {
         Quota::ALL.iter().zip(&self.refusals).map(|(quota, count)| (*quota, count.load(Ordering::Relaxed)))
     }
 }
@@ -220,21 +226,21 @@ mod tests {
     use super::*;
     use crate::domain::Reason;
 
-    fn meters(namespace: Quotas, max_streams: u32) -> Meters {
+    fn meters(namespace: Quotas, max_streams: u32) -> QuotaMeters {
         let principal = crate::domain::quota::PrincipalQuotas { max_streams, ..Default::default() };
-        Meters::new(ServerQuotas { namespace, principal })
+        QuotaMeters::new(ServerQuotas { namespace, principal })
     }
 
     fn namespace(id: &str) -> NamespaceId {
         NamespaceId::parse("namespace", id).expect("an id")
     }
 
-    fn open(meters: &Meters, subject: &str, id: &str) -> Result<StreamPlace> {
-        meters.open_stream(&Principal::new("local", subject), &namespace(id))
+    fn open(meters: &QuotaMeters, owner: &str, id: &str) -> Result<StreamPermit> {
+        meters.open_stream(&Principal::new("local", owner), &namespace(id))
     }
 
     #[test]
-    fn a_refused_watch_takes_no_place_and_one_that_ends_gives_it_back() {
+    fn a_refused_watch_uses_nothing_and_one_that_ends_gives_it_back() {
         let meters = meters(Quotas { max_streams: 2, ..Quotas::default() }, 3);
         let (one, two) = (open(&meters, "ann", "a").expect("room"), open(&meters, "ann", "a").expect("room"));
         let refused = open(&meters, "bob", "a").expect_err("the namespace is full");
@@ -243,7 +249,7 @@ mod tests {
         let refused = open(&meters, "ann", "b").expect_err("the principal is full");
         assert_eq!(refused.metadata["subject"], "local:ann");
         let counts: BTreeMap<String, u32> =
-            meters.streams.lock().iter().map(|(subject, count)| (subject.to_string(), *count)).collect();
+            meters.streams.lock().iter().map(|(owner, count)| (owner.to_string(), *count)).collect();
         assert_eq!(counts.values().sum::<u32>(), 6, "those that were refused left something behind: {counts:?}");
         drop((one, two, three));
         assert!(meters.streams.lock().is_empty());
@@ -251,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_apart_by_namespace_and_by_kind() {
+    fn rates_are_separate_by_namespace_and_by_kind() {
         let meters = meters(Quotas { writes_per_second: 1, reads_per_second: 1, ..Quotas::default() }, 0);
         let now = Micros(1_700_000_000_000_000);
         let take = |id: &str, rate| meters.meter_namespace(&namespace(id), rate, now).is_ok();
@@ -276,17 +282,17 @@ mod tests {
         }
         // 20 of them are in use at any time: each bucket is full again after a fifth of a second.
         let kept = meters.rates.lock().expect("a lock").buckets.len();
-        assert!(kept <= SWEEP_MIN_SUBJECTS, "{kept} buckets are kept");
+        assert!(kept <= SWEEP_MIN_OWNERS, "{kept} buckets are kept");
     }
 
     #[test]
-    fn what_was_just_granted_holds_and_the_next_look_reads_it_again() {
+    fn what_was_just_committed_holds_and_the_next_poll_reads_it_again() {
         let meters = meters(Quotas { max_streams: 1, ..Quotas::default() }, 0);
-        let place = |revision| Cursor { epoch: 1, revision };
-        meters.learn(place(1), BTreeMap::new());
-        assert!(meters.is_as_of(place(1)) && !meters.is_as_of(place(2)));
+        let at = |revision| Cursor { epoch: 1, revision };
+        meters.replace_overrides(at(1), BTreeMap::new());
+        assert!(meters.is_current_at(at(1)) && !meters.is_current_at(at(2)));
         let given = Quotas { max_streams: 2, ..Quotas::default() };
-        meters.learn(place(2), BTreeMap::from([(namespace("a"), given)]));
+        meters.replace_overrides(at(2), BTreeMap::from([(namespace("a"), given)]));
         let (_one, _two) = (open(&meters, "ann", "a").expect("room"), open(&meters, "ann", "a").expect("room"));
         assert!(open(&meters, "ann", "a").is_err());
         let _other = open(&meters, "ann", "b").expect("room");

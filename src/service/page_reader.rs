@@ -6,8 +6,8 @@ use crate::domain::limits::MESSAGE_MAX_BYTES;
 /// Items of one statement. More: what is read beyond the end of the answer is larger. Fewer: a long page takes more statements.
 const ITEMS_PER_QUERY: u32 = 100;
 
-/// A page on its way.
-pub(super) struct PageReader<K, T> {
+/// A page that is being read.
+pub struct PageReader<K, T> {
     page: PageRequest<K>,
     items: Vec<T>,
     bytes: usize,
@@ -21,7 +21,8 @@ impl<K: Clone, T> PageReader<K, T> {
         Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false, left: None }
     }
 
-    /// A page of items that are searched for, when some of what is read may be left out: at most `scanned_max` are looked at.
+    /// Makes a reader of a page that is searched, when some of what is read may be left out: at most `scanned_max` items are
+    /// looked at.
     pub fn searching(page: &PageRequest<K>, is_search: bool, scanned_max: usize) -> Self {
         Self { left: is_search.then_some(scanned_max), ..Self::new(page) }
     }
@@ -29,11 +30,11 @@ impl<K: Clone, T> PageReader<K, T> {
     /// Returns what to read next; none when the page is full, or the list ended.
     pub fn next(&self) -> Option<PageRequest<K>> {
         let read = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
-        let room = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
+        let wanted = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
         let size = match self.left {
-            // Few of what is read may be wanted.
-            Some(left) if room > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
-            _ => room,
+            // Few of the items that are read may be wanted.
+            Some(left) if wanted > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
+            _ => wanted,
         };
         let is_over = self.is_last || size == 0 || self.bytes > MESSAGE_MAX_BYTES;
         (!is_over).then(|| PageRequest { size, after: self.page.after.clone() })

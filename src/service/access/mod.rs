@@ -1,0 +1,24 @@
+//! Who may do how much, one verb one file.
+
+mod admission_cache;
+mod admit;
+mod authorize;
+mod binding_change;
+mod bootstrap;
+mod create_namespace;
+mod create_role_binding;
+mod delete_role_binding;
+mod denial_recorder;
+mod list_denials;
+mod list_namespaces;
+mod list_role_bindings;
+mod quotas;
+mod revocation_signal;
+mod revoke_token;
+mod update_namespace;
+mod use_cases;
+
+pub use bootstrap::FIRST_ADMIN;
+pub use denial_recorder::DenialRecorder;
+pub use revocation_signal::RevocationSignal;
+pub use use_cases::Access;

@@ -1,0 +1,75 @@
+//! RevokeToken: credentials end before their time. Its events are in the log of `system`.
+
+use super::use_cases::Access;
+use crate::domain::event::{Change, Cursor, EventKind, Position};
+use crate::domain::limits::REVOCATIONS_MAX;
+use crate::domain::name::NamespaceId;
+use crate::domain::revocation::{Revocation, RevokeToken};
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+use crate::service::context::Context;
+
+impl Access {
+    /// Revokes one token, or all that a subject was issued until now. Returns the position of the event.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`.
+    pub async fn revoke_token(&self, context: &Context, request: RevokeToken) -> Result<Option<Position>> {
+        request.check()?;
+        let call = self.writer.call(context, "RevokeToken", &request)?;
+        let answer = call
+            .mutate(&NamespaceId::system(), async |write| {
+                if write.tx.count_revocations().await? >= REVOCATIONS_MAX {
+                    return Err(Error::new(
+                        Reason::LimitExceeded,
+                        "too many credentials are revoked; end a subject instead, or wait",
+                    )
+                    .with("limit", REVOCATIONS_MAX));
+                }
+                let revocation = Revocation::at(&request.ended, context.now.max(write.time()));
+                write.tx.put_revocation(&revocation).await?;
+                let settings = Some(revocation.to_settings());
+                let change =
+                    Change { reason: request.reason.clone(), settings, ..Change::new(EventKind::RevokeToken, None) };
+                let recorded = write.record(change).await?;
+                Ok(recorded.cursor)
+            })
+            .await?;
+        self.revocations.changed.notify_one();
+        Ok(answer)
+    }
+
+    /// Waits until this replica revoked something.
+    pub async fn revoked(&self) {
+        self.revocations.changed.notified().await;
+    }
+
+    /// Returns every revocation and the head of the log of `system`; none when the head is still `seen` and no row was found
+    /// deleted.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn revocations_since(&self, seen: Cursor) -> Result<Option<(Cursor, Vec<Revocation>)>> {
+        // The head first, so that what is written in between is read twice and not missed.
+        let heads = self.log.store.heads(&[NamespaceId::system()]).await?;
+        let head = heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor);
+        if head == seen && self.revocations.lost().is_empty() {
+            return Ok(None);
+        }
+        let mut revocations = self.log.store.revocations().await?;
+        revocations.append(&mut self.revocations.lost());
+        Ok(Some((head, revocations)))
+    }
+
+    /// Deletes revocations of credentials that have expired.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
+        // While data loss is suspected nothing is deleted.
+        if self.log.store.doubt().is_some() {
+            return Ok(0);
+        }
+        self.log.store.forget_revocations(now).await
+    }
+}

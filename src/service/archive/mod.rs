@@ -1,0 +1,24 @@
+//! The log as a whole: read back, verified, exported, imported, one verb one file.
+
+mod bump_epoch;
+mod compare_imports;
+mod compare_rows;
+mod export_rows;
+mod import_items;
+mod import_namespace;
+mod import_source;
+mod list_events;
+mod list_imported_events;
+mod log_audits;
+mod log_progress;
+mod lost_revocations;
+mod source_log;
+mod source_log_cache;
+mod thaw_namespace;
+mod use_cases;
+mod verify_log;
+
+pub use bump_epoch::{EpochBump, EpochBumpOutcome, bump_epoch};
+pub use export_rows::{RowExport, RowWithContent};
+pub use log_progress::LogProgress;
+pub use use_cases::Archive;

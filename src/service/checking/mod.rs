@@ -1,0 +1,11 @@
+//! The checks of versions: what they are run on, and where they run.
+
+mod check_input;
+mod runner;
+mod slots;
+mod worker_process;
+mod workers;
+
+pub use check_input::{CheckInput, CheckKind, changed_meanwhile, is_of_today, put_failed_report};
+pub use runner::CheckRunner;
+pub use slots::{NAMESPACE_CHECKS_MAX, run_blocking};

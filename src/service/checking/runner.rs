@@ -1,0 +1,81 @@
+//! The checks of a version run before anything is locked, on blocking threads; a worker process evaluates the JSON Schema.
+
+use super::check_input::{CheckInput, CheckKind, is_of_today};
+use super::slots::{CheckSlot, CheckSlots, run_blocking};
+use super::workers::{CheckWorkers, WorkerRequest};
+use crate::checks::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
+use crate::domain::name::NamespaceId;
+use crate::domain::report::Report;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+
+/// Runs checks, a few at a time.
+#[derive(Debug, Default)]
+pub struct CheckRunner {
+    pub slots: CheckSlots,
+    pub workers: CheckWorkers,
+}
+
+impl CheckRunner {
+    /// Runs today's checks. A schema that needs more than a check may use is a failed check.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
+    pub async fn check(&self, input: CheckInput, kind: CheckKind, now: Micros) -> Result<(CheckInput, Report)> {
+        let slot = self.slots.take(&input.policy.name.namespace).await?;
+        let work = move || {
+            let (started, asked) = input.start(kind);
+            // Encoded here: a content of 1 MiB would occupy a serving thread for too long.
+            (asked.map(|check| WorkerRequest::new(&check)), input, started)
+        };
+        let (slot, (request, input, started)) = run_blocking(slot, work).await?;
+        let outcome = match request {
+            Some(request) => Some(self.ask_schema(&request?, &input.bundle.version.name(), &slot).await?),
+            None => None,
+        };
+        Ok((input, started.report(outcome, now)))
+    }
+
+    /// Runs today's checks of the content of a published version. A report of the same bytes by the same rules is taken as it is.
+    ///
+    /// # Errors
+    /// As `check`.
+    pub async fn check_again(
+        &self,
+        input: CheckInput,
+        kept: Option<Report>,
+        now: Micros,
+    ) -> Result<(CheckInput, Report)> {
+        match kept.filter(|report| is_of_today(report, &input.policy, &input.bundle.version)) {
+            Some(report) => Ok((input, report)),
+            None => self.check(input, CheckKind::AfterPublish, now).await,
+        }
+    }
+
+    /// Checks that a text is a JSON Schema; an empty one is none.
+    ///
+    /// # Errors
+    /// `INVALID_SCHEMA`, also when it needs more than a check may have; `LIMIT_EXCEEDED` when too many checks run,
+    /// `CHECKS_UNAVAILABLE`.
+    pub async fn check_schema(&self, namespace: &NamespaceId, schema: &str) -> Result<()> {
+        if schema.is_empty() {
+            return Ok(());
+        }
+        let slot = self.slots.take(namespace).await?;
+        let request = WorkerRequest::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
+        let why = match self.ask_schema(&request, &namespace.name(), &slot).await? {
+            SchemaOutcome::Answered(SchemaAnswer::Errors(_)) => return Ok(()),
+            SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => why,
+            SchemaOutcome::OverLimit(limit) => limit.message(),
+        };
+        Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is not a usable JSON Schema: {why}")))
+    }
+
+    async fn ask_schema(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let outcome = self.workers.ask(request, slot).await?;
+        if let SchemaOutcome::OverLimit(limit) = outcome {
+            tracing::warn!(resource, limit = limit.as_str(), "a check was ended by its limit: look at the JSON Schema");
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,120 @@
+//! The slots in which checks run, fair between namespaces: one has half of them at most.
+//!
+//! A slot is held until what runs in it has ended. Checks that are bounded by their code run on a thread, also when their caller
+//! is gone; the others run in a worker, which ends with its caller (`workers.rs`).
+
+use std::time::Duration;
+
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Reason, Result};
+use crate::service::fair_slots::{FairSlot, FairSlots};
+
+/// Versions checked at once. More: hostile schemas use more cores. Fewer: releases wait for each other.
+pub const CHECKS_AT_ONCE_MAX: usize = 4;
+/// Checks of one namespace that run at once.
+pub const NAMESPACE_CHECKS_MAX: usize = 2;
+/// How long a check waits for its slot. Longer: with the check itself, callers time out before they get a reason.
+const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The slots, fair between namespaces.
+#[derive(Debug)]
+pub struct CheckSlots(FairSlots<NamespaceId>);
+
+impl Default for CheckSlots {
+    fn default() -> Self {
+        Self(FairSlots::new(CHECKS_AT_ONCE_MAX, NAMESPACE_CHECKS_MAX))
+    }
+}
+
+/// The right to run one check.
+#[derive(Debug)]
+pub struct CheckSlot(#[expect(dead_code, reason = "it is held")] FairSlot);
+
+impl CheckSlots {
+    /// Waits for a slot of a namespace, in the order of the calls.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when none gets free in time.
+    pub async fn take(&self, namespace: &NamespaceId) -> Result<CheckSlot> {
+        match tokio::time::timeout(SLOT_WAIT_MAX, self.0.take(namespace)).await {
+            Ok(taken) => taken.map(CheckSlot),
+            Err(_) => {
+                let seconds = SLOT_WAIT_MAX.as_secs();
+                let message = format!(
+                    "too many checks run in {} or on this server; none ended within {seconds} s",
+                    namespace.name()
+                );
+                Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
+            }
+        }
+    }
+}
+
+/// Runs work that ends by itself on a blocking thread, and returns the slot with the result. When the caller is gone, the slot is
+/// free once the work has ended.
+///
+/// # Errors
+/// `INTERNAL` when it panics.
+pub async fn run_blocking<T: Send + 'static>(
+    slot: CheckSlot,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<(CheckSlot, T)> {
+    let run = tokio::task::spawn_blocking(move || {
+        let found = work();
+        (slot, found)
+    });
+    run.await.map_err(|error| Error::internal(format!("a check ended early: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn namespace(id: &str) -> NamespaceId {
+        NamespaceId::parse("namespace", id).expect("an id")
+    }
+
+    /// A namespace that asks for all slots gets half of them: the others stay free, and its own come back when their checks end.
+    #[tokio::test(start_paused = true)]
+    async fn one_namespace_has_half_of_the_slots() {
+        let slots = CheckSlots::default();
+        let mut held = Vec::new();
+        for _ in 0..NAMESPACE_CHECKS_MAX {
+            held.push(slots.take(&namespace("hostile")).await.expect("a slot"));
+        }
+        let refused = slots.take(&namespace("hostile")).await.expect_err("no third slot");
+        assert_eq!((refused.reason, refused.metadata["limit_seconds"].as_str()), (Reason::LimitExceeded, "10"));
+        let mut others = Vec::new();
+        for other in ["a", "b"] {
+            others.push(slots.take(&namespace(other)).await.expect("a slot"));
+        }
+        let refused = slots.take(&namespace("c")).await.expect_err("all are taken");
+        assert_eq!(refused.reason, Reason::LimitExceeded);
+        held.pop();
+        slots.take(&namespace("hostile")).await.expect("its own again");
+    }
+
+    /// Work on a thread keeps its slot until it has ended, also when nobody waits for it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_that_is_left_keeps_its_slot_until_its_end() {
+        let slots = CheckSlots::default();
+        let slot = slots.take(&namespace("n")).await.expect("a slot");
+        let (end, ends) = mpsc::channel::<()>();
+        let (started, starts) = mpsc::channel();
+        let work = move || {
+            started.send(()).expect("somebody waits");
+            let _ = ends.recv();
+        };
+        let mut calls = tokio::task::JoinSet::new();
+        calls.spawn(run_blocking(slot, work));
+        starts.recv().expect("it runs");
+        calls.shutdown().await;
+        assert_eq!(slots.0.free(), CHECKS_AT_ONCE_MAX - 1);
+        drop(end);
+        while slots.0.free() < CHECKS_AT_ONCE_MAX {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Worker processes, for checks whose cost only a limit of the kernel can bound: those of a JSON Schema that a stranger wrote.
+//!
+//! A worker that exceeds its limits, hangs or dies fails that check and nothing else. A check whose caller is gone ends at once,
+//! with its process. Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
+use super::worker_process::{Worker, WorkerEnd};
+use crate::checks::worker_messages::{Isolation, QUESTION_MAX_BYTES, encode};
+use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
+use crate::domain::{Error, Reason, Result};
+
+/// Checks of one worker. More: what a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds each.
+const CHECKS_PER_WORKER_MAX: u32 = 200;
+/// How long a worker may take to start, milliseconds as a rule. Longer: with the wait for a slot and a second try, callers time
+/// out before they get a reason.
+const START_MAX: Duration = Duration::from_secs(3);
+/// How long a check may take by the clock.
+const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
+
+/// A request to a worker, encoded.
+#[derive(Debug)]
+pub struct WorkerRequest(Vec<u8>);
+
+impl WorkerRequest {
+    /// # Errors
+    /// `INTERNAL` when it is larger than any that can be asked.
+    pub fn new(check: &SchemaCheck) -> Result<Self> {
+        encode(check, QUESTION_MAX_BYTES)
+            .map(Self)
+            .map_err(|error| Error::internal(format!("failed to encode a request to a check worker: {error}")))
+    }
+}
+
+/// The idle workers, and how checks ended.
+#[derive(Debug)]
+pub struct CheckWorkers {
+    program: PathBuf,
+    idle: Mutex<Vec<Worker>>,
+    /// Why the last start failed, if it did.
+    failure: Mutex<Option<String>>,
+    /// The isolation that the last worker reported.
+    isolation: Mutex<Option<Isolation>>,
+    over_limit: [AtomicU64; CheckLimit::ALL.len()],
+    abandoned: AtomicU64,
+}
+
+impl Default for CheckWorkers {
+    fn default() -> Self {
+        Self {
+            program: own_program(),
+            idle: Mutex::default(),
+            failure: Mutex::default(),
+            isolation: Mutex::default(),
+            over_limit: Default::default(),
+            abandoned: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Returns the path of the running program, also when its file was replaced by another version meanwhile, which may not know
+/// these requests.
+fn own_program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from("/proc/self/exe");
+    }
+    std::env::current_exe().unwrap_or_default()
+}
+
+impl CheckWorkers {
+    /// Starts a worker, so that the first check finds it ready. When that fails, the log says why, and so does every check.
+    pub async fn warm(&self) {
+        if let Ok(worker) = self.start().await {
+            self.keep(worker);
+        }
+    }
+
+    /// Sends a request to a worker, and waits for its answer within the limits. The process ends when this is dropped.
+    ///
+    /// # Errors
+    /// `CHECKS_UNAVAILABLE` when no worker can be started.
+    pub async fn ask(&self, request: &WorkerRequest, _slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let mut guard = AbandonGuard { abandoned: Some(&self.abandoned) };
+        let outcome = self.answer(request).await;
+        guard.abandoned = None;
+        if let Ok(SchemaOutcome::OverLimit(limit)) = outcome {
+            let counts = CheckLimit::ALL.iter().zip(&self.over_limit);
+            counts.filter(|(each, _)| **each == limit).for_each(|(_, count)| _ = count.fetch_add(1, Ordering::Relaxed));
+        }
+        outcome
+    }
+
+    async fn answer(&self, request: &WorkerRequest) -> Result<SchemaOutcome> {
+        let worker = self.take().await?;
+        let is_new = worker.answered() == 0;
+        let ended = match self.answer_by(worker, request).await {
+            Ok(answer) => return Ok(SchemaOutcome::Answered(answer)),
+            Err(ended) => ended,
+        };
+        match ended {
+            // Memory that earlier checks left in this worker must not decide about this one.
+            WorkerEnd::Over(CheckLimit::Memory) if !is_new => {}
+            WorkerEnd::Over(limit) => return Ok(SchemaOutcome::OverLimit(limit)),
+            // When the server is stopped each process may get a signal.
+            WorkerEnd::Killed => {}
+        }
+        Ok(match self.answer_by(self.start().await?, request).await {
+            Ok(answer) => SchemaOutcome::Answered(answer),
+            Err(WorkerEnd::Over(limit)) => SchemaOutcome::OverLimit(limit),
+            Err(WorkerEnd::Killed) => SchemaOutcome::OverLimit(CheckLimit::Died),
+        })
+    }
+
+    async fn answer_by(
+        &self,
+        mut worker: Worker,
+        request: &WorkerRequest,
+    ) -> std::result::Result<SchemaAnswer, WorkerEnd> {
+        match tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&request.0)).await {
+            Ok(Ok(answer)) => {
+                self.keep(worker);
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(worker.end(&error).await),
+            Err(_) => Err(WorkerEnd::Over(CheckLimit::WallTime)),
+        }
+    }
+
+    /// Returns why the last start failed; none when it did not.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the checks that each limit ended, and those that their callers left, since the start.
+    pub fn ended(&self) -> (Vec<(CheckLimit, u64)>, u64) {
+        let counts = self.over_limit.iter().map(|count| count.load(Ordering::Relaxed));
+        (CheckLimit::ALL.into_iter().zip(counts).collect(), self.abandoned.load(Ordering::Relaxed))
+    }
+
+    async fn take(&self) -> Result<Worker> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut worker) = idle else { return self.start().await };
+            // A worker that ended while it was idle is dropped.
+            if worker.is_running() {
+                return Ok(worker);
+            }
+        }
+    }
+
+    fn keep(&self, worker: Worker) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if worker.answered() < CHECKS_PER_WORKER_MAX && idle.len() < CHECKS_AT_ONCE_MAX {
+            idle.push(worker);
+        }
+    }
+
+    async fn start(&self) -> Result<Worker> {
+        let started = match tokio::time::timeout(START_MAX, Worker::start(&self.program)).await {
+            Ok(started) => started.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it was not ready within {} s", START_MAX.as_secs())),
+        };
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match started {
+            Ok((worker, isolation)) => {
+                if failure.take().is_some() {
+                    tracing::info!("check workers can be started again");
+                }
+                self.log_isolation(isolation);
+                Ok(worker)
+            }
+            Err(why) => {
+                if failure.is_none() {
+                    tracing::error!(
+                        why,
+                        "failed to start a check worker: versions with a JSON Schema are not checked until it works"
+                    );
+                }
+                *failure = Some(why.clone());
+                Err(Error {
+                    internal: Some(format!("failed to start a check worker: {why}")),
+                    ..Error::new(Reason::ChecksUnavailable, "this server can't start the process that checks run in")
+                })
+            }
+        }
+    }
+
+    /// Logs once how far the kernel isolates workers, and again when that changes.
+    fn log_isolation(&self, isolation: Isolation) {
+        let logged = self.isolation.lock().unwrap_or_else(PoisonError::into_inner).replace(isolation);
+        match isolation {
+            _ if logged == Some(isolation) => {}
+            Isolation::Full => tracing::info!("check workers have neither files nor the network"),
+            Isolation::Partial => tracing::warn!(
+                "the kernel has an older Landlock: it keeps check workers from files, and not from all else"
+            ),
+            Isolation::None => tracing::warn!(
+                "the kernel gives check workers no Landlock: they are limited, but not kept from files and the network"
+            ),
+        }
+    }
+}
+
+/// Counts a check that its caller left.
+struct AbandonGuard<'a> {
+    abandoned: Option<&'a AtomicU64>,
+}
+
+impl Drop for AbandonGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(abandoned) = self.abandoned {
+            abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::checks::SchemaTask;
+    use crate::domain::name::NamespaceId;
+    use crate::service::checking::slots::CheckSlots;
+
+    /// Reads a request, and answers that the schema is valid.
+    const ANSWERS: &str = r#"request; send '\0\0\0\015' '{"Errors":[]}'"#;
+    /// Reads a request, and has no memory for it.
+    const OUT_OF_MEMORY: &str = "request; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
+    /// Reads a request, and is killed by another process.
+    const KILLED: &str = "request; kill -TERM $$";
+
+    /// Returns the outcomes of that many checks by workers that run these lines of a shell.
+    async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<SchemaOutcome>> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("worker");
+        let request =
+            WorkerRequest::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
+        let script = format!(
+            "#!/bin/sh\nrequest() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
+            request.0.len(),
+            dir.path().join("asked").display(),
+            lines.join("\n"),
+        );
+        std::fs::write(&program, script).expect("a script");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("a mode");
+        let workers = CheckWorkers { program, ..Default::default() };
+        let namespace = NamespaceId::parse("namespace", "n").expect("an id");
+        let slot = CheckSlots::default().take(&namespace).await.expect("a slot");
+        let mut outcomes = Vec::new();
+        for _ in 0..checks {
+            outcomes.push(workers.ask(&request, &slot).await);
+        }
+        outcomes
+    }
+
+    const REPORTS_READY: &str = r#"send '\0\0\0\024' '{"isolation":"Full"}'"#;
+
+    fn answered() -> SchemaOutcome {
+        SchemaOutcome::Answered(SchemaAnswer::Errors(Vec::new()))
+    }
+
+    /// A worker that has answered before may have kept memory: a new one does the check again.
+    #[tokio::test]
+    async fn what_a_check_leaves_behind_fails_no_other() {
+        let outcomes = outcomes(2, &[REPORTS_READY, ANSWERS, OUT_OF_MEMORY]).await;
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().expect("an outcome") == &answered()), "{outcomes:?}");
+    }
+
+    /// A new worker that has no memory, or is killed again and again, is a finding.
+    #[tokio::test]
+    async fn ends_of_new_workers_are_findings() {
+        for (line, limit) in [
+            (OUT_OF_MEMORY, CheckLimit::Memory),
+            (KILLED, CheckLimit::Died),
+            ("request; exit 101", CheckLimit::Died),
+            (r"request; send '\377\377\377\377' ''", CheckLimit::Died),
+            ("request; kill -XCPU $$", CheckLimit::Cpu),
+        ] {
+            let outcomes = outcomes(1, &[REPORTS_READY, line]).await;
+            let outcome = outcomes.first().expect("one").as_ref().expect("an outcome");
+            assert_eq!(outcome, &SchemaOutcome::OverLimit(limit), "{line}");
+        }
+    }
+
+    /// A process that is no worker gets no request.
+    #[tokio::test]
+    async fn what_is_no_worker_gets_no_request() {
+        for line in ["exit 1", "echo nonsense", r"send '\0\0\0\002' '{}'"] {
+            let outcomes = outcomes(1, &[line]).await;
+            let refused = outcomes.first().expect("one").as_ref().expect_err("a refusal");
+            assert_eq!(refused.reason, Reason::ChecksUnavailable, "{line}");
+        }
+    }
+}

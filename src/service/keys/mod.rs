@@ -1,0 +1,13 @@
+//! The keys that sign, one verb one file.
+
+mod activate_key;
+mod begin_keys;
+mod change_key;
+mod list_keys;
+mod prepare_key;
+mod resign;
+mod resign_proof;
+mod revoke_key;
+mod use_cases;
+
+pub use use_cases::SigningKeys;

@@ -1,0 +1,37 @@
+//! What the use cases of signing keys share.
+
+use std::sync::Arc;
+
+use crate::domain::Result;
+use crate::domain::time::Micros;
+use crate::service::log::{KeyPoller, LogReader, LogWriter};
+use crate::service::proof::Signer;
+
+/// The keys that sign.
+#[derive(Debug)]
+pub struct SigningKeys {
+    pub(super) log: Arc<LogReader>,
+    pub(super) writer: Arc<LogWriter>,
+    pub(super) poller: Arc<KeyPoller>,
+}
+
+impl SigningKeys {
+    pub(in crate::service) fn new(log: &Arc<LogReader>, writer: &Arc<LogWriter>, poller: Arc<KeyPoller>) -> Self {
+        Self { log: Arc::clone(log), writer: Arc::clone(writer), poller }
+    }
+
+    /// Returns what the server signs with.
+    #[must_use]
+    pub fn signer(&self) -> &Signer {
+        &self.log.signer
+    }
+
+    /// Reads what the log says of the keys since the last poll, so that this replica knows what others changed.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was
+    /// known stands.
+    pub async fn follow_keys(&self, now: Micros) -> Result<()> {
+        self.poller.follow_keys(now).await
+    }
+}

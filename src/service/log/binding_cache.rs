@@ -1,0 +1,139 @@
+//! A cache of proven role bindings, by namespace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::access::{Permission, Role};
+use crate::domain::binding::RoleBinding;
+use crate::domain::name::NamespaceId;
+use crate::domain::principal::Principal;
+use crate::domain::time::Micros;
+use crate::store::LogState;
+
+/// How long cached bindings are used before the database is asked whether they changed. Longer: a role that was deleted at another
+/// replica counts longer here. Shorter: more queries.
+pub const ROLES_RECHECK_INTERVAL: Micros = Micros(1_000_000);
+/// Namespaces whose bindings are cached. When there are more, the cache is cleared and filled again by queries.
+const CACHED_NAMESPACES_MAX: usize = 10_000;
+
+/// Bindings that were read and proven.
+#[derive(Debug, Default)]
+pub struct BindingCache(Mutex<CachedBindings>);
+
+#[derive(Debug, Default)]
+struct CachedBindings {
+    by_namespace: HashMap<NamespaceId, Arc<NamespaceRoles>>,
+    /// Raised whenever bindings are invalidated: what was read before that may be older than the change.
+    generation: u64,
+}
+
+/// The roles that the bindings of one namespace give.
+#[derive(Debug)]
+pub struct NamespaceRoles {
+    roles: BTreeMap<String, Vec<Role>>,
+    pub(super) access_revision: i64,
+    pub(super) epoch: i64,
+    checked: AtomicI64,
+}
+
+impl NamespaceRoles {
+    pub(super) fn new(bindings: Vec<RoleBinding>, state: LogState, now: Micros) -> Self {
+        let mut roles: BTreeMap<String, Vec<Role>> = BTreeMap::new();
+        for binding in bindings {
+            roles.entry(binding.member).or_default().push(binding.role);
+        }
+        let (access_revision, epoch) = (state.access_revision, state.head.cursor.epoch);
+        Self { roles, access_revision, epoch, checked: AtomicI64::new(now.0) }
+    }
+
+    /// Returns whether this call has to ask the database again: the interval has passed, and no other call asks.
+    pub(super) fn claim_recheck(&self, now: Micros) -> bool {
+        let checked = self.checked.load(Ordering::Relaxed);
+        let fresh = (checked..checked.saturating_add(ROLES_RECHECK_INTERVAL.0)).contains(&now.0);
+        !fresh && self.checked.compare_exchange(checked, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Returns whether the bindings are those of this state of the log.
+    pub(super) fn is_current(&self, state: LogState) -> bool {
+        self.access_revision == state.access_revision && self.epoch == state.head.cursor.epoch
+    }
+
+    /// Returns the roles of a caller.
+    pub(super) fn roles_of(&self, principal: &Principal) -> Vec<Role> {
+        principal.members().filter_map(|member| self.roles.get(&member)).flatten().copied().collect()
+    }
+}
+
+impl BindingCache {
+    fn cached(&self) -> MutexGuard<'_, CachedBindings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, namespace: &NamespaceId) -> Option<Arc<NamespaceRoles>> {
+        self.cached().by_namespace.get(namespace).cloned()
+    }
+
+    pub(super) fn contains(&self, namespace: &NamespaceId) -> bool {
+        self.cached().by_namespace.contains_key(namespace)
+    }
+
+    /// Removes the bindings of a namespace, so that the next question reads them again.
+    pub(super) fn invalidate(&self, namespace: &NamespaceId) {
+        let mut all = self.cached();
+        all.by_namespace.remove(namespace);
+        all.generation += 1;
+    }
+
+    /// Returns whether the cached bindings of any namespace permit something to a caller.
+    pub(super) fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
+        let permits =
+            |roles: &Arc<NamespaceRoles>| roles.roles_of(principal).iter().any(|role| role.permits(permission));
+        self.cached().by_namespace.values().any(permits)
+    }
+
+    /// Returns the generation, to be asked before bindings are read.
+    pub(super) fn generation(&self) -> u64 {
+        self.cached().generation
+    }
+
+    /// Caches bindings that were read in a generation. In a later one only this call uses them: otherwise a role that was just
+    /// deleted here would count until the next recheck.
+    pub(super) fn insert(
+        &self,
+        namespace: &NamespaceId,
+        roles: NamespaceRoles,
+        generation: u64,
+    ) -> Arc<NamespaceRoles> {
+        let roles = Arc::new(roles);
+        let mut all = self.cached();
+        if all.generation != generation {
+            return roles;
+        }
+        if all.by_namespace.len() >= CACHED_NAMESPACES_MAX {
+            all.by_namespace.clear();
+        }
+        all.by_namespace.insert(namespace.clone(), Arc::clone(&roles));
+        roles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{Cursor, Head};
+
+    /// A read that began before a change and ends after it must not be what counts from then on.
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let (cache, namespace) = (BindingCache::default(), NamespaceId::system());
+        let state = LogState { head: Head { cursor: Cursor::default(), hash: [0; 32] }, access_revision: 0 };
+        let roles = || NamespaceRoles::new(Vec::new(), state, Micros(0));
+        let before = cache.generation();
+        cache.invalidate(&namespace);
+        cache.insert(&namespace, roles(), before);
+        assert!(cache.get(&namespace).is_none(), "it may hold the role that was taken away");
+        cache.insert(&namespace, roles(), cache.generation());
+        assert!(cache.get(&namespace).is_some());
+    }
+}

@@ -1,0 +1,176 @@
+//! Polling the signing keys: what the log of `system` says of them, and whether their private halves are here.
+//!
+//! Invariants: a replica that does not hold the active key writes nothing, and one that did not poll the log for
+//! `KEY_SPREAD_SECONDS` polls it before it signs.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::reader::LogReader;
+use crate::domain::key::KeyState;
+use crate::domain::limits::KEY_SPREAD_SECONDS;
+use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+use crate::service::proof::KeyView;
+use crate::signing::KeyStore;
+use crate::store::{ReadTx, check_waited};
+
+const KEY_SPREAD_MICROS: i64 = KEY_SPREAD_SECONDS * 1_000_000;
+
+/// How long a write waits for a poll of the keys: as long as for any statement, also behind others.
+const POLL_TIMEOUT: Duration = Duration::from_millis(2_400);
+
+/// Polls the signing keys.
+#[derive(Debug)]
+pub struct KeyPoller {
+    log: Arc<LogReader>,
+    /// Lets one poll run at a time.
+    poll_lock: tokio::sync::Mutex<()>,
+    /// When the last successful poll began, in microseconds.
+    checked: AtomicI64,
+    /// Why the last poll failed, if it did.
+    failure: Mutex<Option<Error>>,
+    /// Whether the log of the server says that the active key is missing.
+    missing_logged: AtomicBool,
+}
+
+impl KeyPoller {
+    pub fn new(log: Arc<LogReader>) -> Self {
+        Self {
+            log,
+            poll_lock: tokio::sync::Mutex::default(),
+            checked: AtomicI64::default(),
+            failure: Mutex::default(),
+            missing_logged: AtomicBool::default(),
+        }
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what the log says of the keys since the last poll. Called every second, and after each change of this replica.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was
+    /// known stands.
+    pub async fn follow_keys(&self, now: Micros) -> Result<()> {
+        let _only_poll = self.poll_lock.lock().await;
+        let followed = match self.poll(now).await {
+            // A log of `system` that ends before what was read of the keys means suspected data loss, as any other log that does.
+            Err(error) => Err(self.log.store.or_doubt(error).await),
+            followed => followed,
+        };
+        *self.failure() = followed.as_ref().err().cloned();
+        followed
+    }
+
+    async fn poll(&self, now: Micros) -> Result<()> {
+        let before = self.log.signer.view();
+        let system = NamespaceId::system();
+        let heads = self.log.store.heads(std::slice::from_ref(&system)).await?;
+        if heads.first().is_none_or(|(_, head)| *head != before.head()) {
+            let tx = self.log.store.read().await?;
+            let view = before.at_end(&tx, &*self.log.signer).await?;
+            warn_if_rows_differ(&tx, &view).await;
+            drop(tx);
+            if view.revokes_since(&before) {
+                // Subscribers get what was signed again before the old signatures are refused.
+                for namespace in self.log.hub.namespaces() {
+                    let _ = self.log.hub.in_force(&namespace).await;
+                }
+            }
+            self.log.signer.install(view);
+        }
+        self.find_private_keys().await;
+        self.checked.store(now.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Looks for the private halves of keys that sign or will sign, and logs when the active one is missing.
+    async fn find_private_keys(&self) {
+        let view = self.log.signer.view();
+        let wanted = view.ring().records().filter(|key| matches!(key.state, KeyState::Prepared | KeyState::Active));
+        let missing = wanted.filter(|key| !self.log.signer.private().holds(&key.key_id)).count();
+        if missing > 0
+            && let Err(error) = self.run_blocking(|private| private.look().map(drop)).await
+        {
+            tracing::error!(%error, detail = error.internal, "failed to look for signing keys");
+        }
+        let holds = self.log.signer.check_holds_active();
+        // A new store has no key that could be missing.
+        let is_missing = holds.is_err() && view.active().is_some();
+        let was_missing = self.missing_logged.swap(is_missing, Ordering::Relaxed);
+        match holds {
+            Err(error) if is_missing && !was_missing => {
+                tracing::error!(%error, "can't sign: no writes and no checkpoints here")
+            }
+            Ok(()) if was_missing => tracing::info!("the active signing key is here: signing again"),
+            _ => {}
+        }
+    }
+
+    /// Runs something slow with the private keys on a blocking thread.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&dyn KeyStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let private = Arc::clone(self.log.signer.private());
+        let done = tokio::task::spawn_blocking(move || what(&*private)).await;
+        done.unwrap_or_else(|error| Err(Error::internal(format!("the key store ended early: {error}"))))
+    }
+
+    /// Refuses a write that this replica could not sign, or might sign with a key that must not sign any more.
+    pub async fn check_may_sign(&self, now: Micros) -> Result<()> {
+        let age = now.0 - self.checked.load(Ordering::Relaxed);
+        if !self.log.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age) {
+            check_waited()?;
+            let polled = tokio::time::timeout(POLL_TIMEOUT, self.follow_keys(now)).await;
+            polled.unwrap_or_else(|_| {
+                // Another call is polling, and waits for what made the poll before fail.
+                let unnamed = || Error::new(Reason::DatabaseUnavailable, "the signing keys can't be read in time");
+                Err(self.failure().clone().unwrap_or_else(unnamed))
+            })?;
+        }
+        self.log.signer.check_holds_active()
+    }
+
+    /// Polls the keys once more if the log of `system` moved, as the transaction that holds a lock sees it: what is signed under
+    /// the lock is signed by the key that was active when it was taken.
+    ///
+    /// # Errors
+    /// As `follow_keys`; `SIGNING_UNAVAILABLE`.
+    pub async fn check_keys_current(&self, tx: &ReadTx, now: Micros) -> Result<()> {
+        if self.log.store.is_sole_writer() {
+            return Ok(());
+        }
+        let system = tx.log_state(&NamespaceId::system()).await?;
+        if system.is_some_and(|system| system.head != self.log.signer.view().head()) {
+            self.follow_keys(now).await?;
+        }
+        self.log.signer.check_holds_active()
+    }
+
+    /// Waits until every replica knows what happened at `since`: at most `KEY_SPREAD_SECONDS`.
+    pub async fn wait_for_replicas(&self, since: Micros, now: Micros) {
+        let left = since.0.saturating_add(KEY_SPREAD_MICROS).saturating_sub(now.0).min(KEY_SPREAD_MICROS);
+        if !self.log.store.is_sole_writer() && left > 0 {
+            tokio::time::sleep(Duration::from_micros(left.unsigned_abs())).await;
+        }
+    }
+}
+
+/// Logs an error when the rows differ from the log. They are for people; the server goes by the log.
+pub async fn warn_if_rows_differ(tx: &ReadTx, view: &KeyView) {
+    let same = match tx.signing_keys().await {
+        Ok(rows) => rows.iter().eq(view.ring().records()),
+        Err(error) if error.reason == Reason::DataLoss => false,
+        // The database stopped to answer; the next query reports it.
+        Err(_) => return,
+    };
+    if !same {
+        tracing::error!("the rows of signing_keys are not what the log says; going by the log");
+    }
+}

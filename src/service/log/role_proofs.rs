@@ -1,0 +1,67 @@
+//! The proof of role bindings.
+//!
+//! Invariant: a role counts only when an event of the log says so. Every event names the last one that changed the bindings, and
+//! that one holds the digest of all of them: a row that was written by hand is alarmed and never obeyed.
+
+use crate::domain::binding::RoleBinding;
+use crate::domain::digest::Digest;
+use crate::domain::event::{Cursor, Head};
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Result};
+use crate::service::proof::Signer;
+use crate::signing::digest_of;
+use crate::store::{LogState, ReadTx};
+use crate::watch::Verify as _;
+
+/// Returns the digest of the bindings of a log, which are in order of their ids.
+pub fn bindings_digest(bindings: &[RoleBinding]) -> Result<Digest> {
+    let bytes = serde_json::to_vec(bindings).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(digest_of(&bytes))
+}
+
+pub fn bindings_broken(namespace: &NamespaceId, what: &str) -> Error {
+    Error::data_loss(format!("role bindings of {namespace}: {what}"))
+}
+
+/// Returns the last revision that changed the bindings: that of the row, if the event at the head names it too.
+///
+/// # Errors
+/// `DATA_LOSS`.
+pub async fn prove_revision(signer: &Signer, tx: &ReadTx, namespace: &NamespaceId, state: LogState) -> Result<i64> {
+    let Head { cursor: Cursor { revision, .. }, .. } = state.head;
+    let proven = match revision {
+        0 => 0,
+        _ => signer.head(&tx.event(namespace, revision).await?, state.head)?.access_revision,
+    };
+    if proven == state.access_revision {
+        return Ok(proven);
+    }
+    Err(bindings_broken(namespace, "the row of the namespace names another revision than the head of the log"))
+}
+
+/// Reads the bindings of a log and proves them.
+///
+/// # Errors
+/// `DATA_LOSS`.
+pub async fn prove_bindings(
+    signer: &Signer,
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    state: LogState,
+) -> Result<Vec<RoleBinding>> {
+    let revision = prove_revision(signer, tx, namespace, state).await?;
+    let bindings = tx.bindings(namespace).await?;
+    if revision == 0 {
+        return if bindings.is_empty() {
+            Ok(bindings)
+        } else {
+            Err(bindings_broken(namespace, "there are rows without an event"))
+        };
+    }
+    let payload = signer.event(&tx.event(namespace, revision).await?)?;
+    match payload.access {
+        Some(access) if access.bindings_digest == bindings_digest(&bindings)? => Ok(bindings),
+        Some(_) => Err(bindings_broken(namespace, "the rows are not those of the log")),
+        None => Err(bindings_broken(namespace, "the event that is named changed none")),
+    }
+}

@@ -1,0 +1,200 @@
+//! Activate: one or many pointers of a namespace are moved or removed in one transaction, with one event and one statement.
+
+use std::collections::BTreeMap;
+
+use super::pointer_checks::check_unmoved;
+use super::use_cases::Policies;
+use crate::domain::access::{Permission, Rpc};
+use crate::domain::approval::Approval;
+use crate::domain::command::{Activate, ActivationTarget, PointerTarget};
+use crate::domain::event::{Change, EventKind, PointerChange};
+use crate::domain::lifecycle;
+use crate::domain::lifecycle::TargetFacts;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::outcome::Activated;
+use crate::domain::policy::Policy;
+use crate::domain::report::Report;
+use crate::domain::version::Version;
+use crate::domain::{Error, Reason, Result};
+use crate::service::checking::{CheckInput, CheckKind, is_of_today};
+use crate::service::context::Context;
+use crate::service::log::{Conclusion, Write};
+use crate::store::ReadTx;
+
+/// How often an activation tries: once more after each time that versions had to be checked without the lock.
+const TRIES_MAX: usize = 3;
+
+/// Reports by policy and version number.
+type ReportsByVersion = BTreeMap<(PolicyId, i64), Report>;
+
+/// The targets as they are under the lock, and where their pointers go.
+#[derive(Debug)]
+struct ActivationPlan {
+    policies: Vec<Policy>,
+    versions: Vec<Version>,
+    pointers: Vec<PointerChange>,
+}
+
+impl Policies {
+    /// Moves and removes pointers, all or none.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`, `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, `KEY_STATE_WRONG`, `VALIDATION_FAILED`, `CONCURRENT_CHANGE`, and
+    /// those of `lifecycle::check_activate` and `lifecycle::activate`.
+    pub async fn activate(&self, context: &Context, request: Activate) -> Result<Activated> {
+        if request.skip_validation {
+            self.denials.require(context, &request.namespace, Rpc::Activate, Permission::Administer)?;
+        }
+        lifecycle::check_activate(&request)?;
+        let call = self.writer.call(context, "Activate", &request)?;
+        let mut checked = ReportsByVersion::new();
+        for _ in 0..TRIES_MAX {
+            let tried = call.try_mutate(&request.namespace, async |write| {
+                let plan = self.plan(write, &request).await?;
+                let to_check = if request.skip_validation {
+                    Vec::new()
+                } else {
+                    self.versions_to_check(write.tx.read(), &plan, &checked).await?
+                };
+                if to_check.is_empty() {
+                    return self.write_activation(write, &request, plan, &checked).await.map(Conclusion::Commit);
+                }
+                Ok(Conclusion::RollBack(to_check))
+            });
+            let to_check = match tried.await? {
+                Conclusion::Commit(activated) => return Ok(activated),
+                Conclusion::RollBack(to_check) => to_check,
+            };
+            // A check may take seconds, so it runs without the lock.
+            for input in to_check {
+                let (input, report) = self.checks.check(input, CheckKind::AfterPublish, context.now).await?;
+                let version = input.bundle.version;
+                lifecycle::check_report(&version, &report)?;
+                checked.insert((version.policy.policy, version.number), report);
+            }
+        }
+        Err(Error::new(
+            Reason::ConcurrentChange,
+            "the rules of its policies changed while versions were checked; try again",
+        ))
+    }
+
+    async fn plan(&self, write: &Write<'_>, request: &Activate) -> Result<ActivationPlan> {
+        let tx = write.tx.read();
+        if let Some(since) = request.unmoved_since {
+            check_unmoved(tx, &request.namespace, write.tx.head(), since).await?;
+        }
+        let (policies, versions) = read_targets(tx, &request.namespace, &request.targets).await?;
+        let pointers = lifecycle::activate(&request.targets, &collect_facts(request, &policies, &versions)?);
+        match pointers {
+            Ok(pointers) => Ok(ActivationPlan { policies, versions, pointers }),
+            Err(refusal) => Err(self.add_who_moved(tx, &policies, refusal).await),
+        }
+    }
+
+    /// Returns the versions that no report of today's rules is about, with what their checks need.
+    async fn versions_to_check(
+        &self,
+        tx: &ReadTx,
+        plan: &ActivationPlan,
+        checked: &ReportsByVersion,
+    ) -> Result<Vec<CheckInput>> {
+        let Some(first) = plan.versions.first() else { return Ok(Vec::new()) };
+        let named: Vec<_> = plan.versions.iter().map(|version| (&version.policy.policy, version.number)).collect();
+        let kept = tx.reports_named(&first.policy.namespace, &named).await?;
+        let mut to_check = Vec::new();
+        for version in &plan.versions {
+            let key = (version.policy.policy.clone(), version.number);
+            let policy = plan.policies.iter().find(|policy| policy.name == version.policy);
+            let policy = policy.ok_or_else(|| Error::internal("a target without its policy"))?;
+            let of_today = [checked.get(&key), kept.get(&key)].into_iter().flatten();
+            match of_today.into_iter().find(|report| is_of_today(report, policy, version)) {
+                Some(report) => lifecycle::check_report(version, report)?,
+                None => to_check.push(self.check_input_of(tx, policy.clone(), version.clone()).await?),
+            }
+        }
+        Ok(to_check)
+    }
+
+    async fn write_activation(
+        &self,
+        write: &mut Write<'_>,
+        request: &Activate,
+        plan: ActivationPlan,
+        checked: &ReportsByVersion,
+    ) -> Result<Activated> {
+        let ActivationPlan { policies, versions, pointers } = plan;
+        for version in &versions {
+            // The statement will vouch for these rows.
+            self.log.signer.publishable(version)?;
+            if let Some(report) = checked.get(&(version.policy.policy.clone(), version.number)) {
+                write.tx.put_report(&version.policy, version.number, report).await?;
+            }
+        }
+        let mut approvals: Vec<Approval> = Vec::new();
+        // In the order of the targets, in which a check of the log counts the approvals again.
+        for TargetFacts { policy, version } in collect_facts(request, &policies, &versions)? {
+            if let Some(version) = version.filter(|version| version.is_imported()) {
+                approvals.extend(self.approvals_for_activation(write.tx.read(), policy, version, write.time()).await?);
+            }
+        }
+        let only = match request.targets.as_slice() {
+            [target] => Some(target.policy.clone()),
+            _ => None,
+        };
+        let change = Change {
+            reason: request.reason.clone(),
+            pointers,
+            approvals,
+            skipped_validation: request.skip_validation,
+            ..Change::new(EventKind::Activate, only.as_ref())
+        };
+        write.record_activation(change).await.map(|(activated, _)| activated)
+    }
+}
+
+/// Reads all policies and all versions of the targets: three queries at most, however many there are.
+async fn read_targets(
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    targets: &[ActivationTarget],
+) -> Result<(Vec<Policy>, Vec<Version>)> {
+    let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
+    let (mut numbers, mut labels) = (Vec::new(), Vec::new());
+    for ActivationTarget { policy, to, .. } in targets {
+        match to {
+            PointerTarget::Number(number) => numbers.push((policy, *number)),
+            PointerTarget::Label(label) => labels.push((policy, label)),
+            PointerTarget::None => {}
+        }
+    }
+    let mut versions = tx.versions_named(namespace, &numbers).await?;
+    versions.extend(tx.versions_labelled(namespace, &labels).await?);
+    Ok((tx.policies_named(namespace, &ids).await?, versions))
+}
+
+fn collect_facts<'a>(
+    request: &Activate,
+    policies: &'a [Policy],
+    versions: &'a [Version],
+) -> Result<Vec<TargetFacts<'a>>> {
+    let find = |target: &ActivationTarget| {
+        let name = PolicyName { namespace: request.namespace.clone(), policy: target.policy.clone() };
+        let policy = policies
+            .iter()
+            .find(|policy| policy.name == name)
+            .ok_or_else(|| Error::new(Reason::PolicyNotFound, format!("{name} does not exist")).about(&name))?;
+        let mut own = versions.iter().filter(|version| version.policy == name);
+        let found = match &target.to {
+            PointerTarget::None => return Ok(TargetFacts { policy, version: None }),
+            PointerTarget::Number(number) => {
+                own.find(|version| version.number == *number).ok_or_else(|| name.version_not_found(number))
+            }
+            PointerTarget::Label(label) => own
+                .find(|version| version.label.as_ref() == Some(label))
+                .ok_or_else(|| name.version_not_found(format_args!("v{label}"))),
+        };
+        Ok(TargetFacts { policy, version: Some(found?) })
+    };
+    request.targets.iter().map(find).collect()
+}

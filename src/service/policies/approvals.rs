@@ -1,0 +1,67 @@
+//! The approvals of a version, as the log proves them.
+
+use std::collections::BTreeMap;
+
+use super::use_cases::Policies;
+use crate::domain::Result;
+use crate::domain::approval::Approval;
+use crate::domain::lifecycle;
+use crate::domain::lifecycle::Review;
+use crate::domain::name::PolicyName;
+use crate::domain::policy::Policy;
+use crate::domain::time::Micros;
+use crate::domain::version::{Version, VersionState};
+use crate::store::ReadTx;
+
+impl Policies {
+    /// Reads every approval that a version was given, whether it still counts or not.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when a row says something that its event does not.
+    pub(super) async fn read_approvals(&self, tx: &ReadTx, version: &Version) -> Result<Vec<Approval>> {
+        let mut found = self.read_approvals_of(tx, &version.policy, std::slice::from_ref(version)).await?;
+        Ok(found.remove(&version.number).unwrap_or_default())
+    }
+
+    /// Returns the approvals, as events have them, that allow putting a version in force: those of a version that another store
+    /// published, the first time.
+    ///
+    /// # Errors
+    /// `APPROVALS_MISSING`, `DATA_LOSS`.
+    pub(super) async fn approvals_for_activation(
+        &self,
+        tx: &ReadTx,
+        policy: &Policy,
+        version: &Version,
+        now: Micros,
+    ) -> Result<Vec<Approval>> {
+        if !version.is_imported() || policy.settings.required_approvals == 0 {
+            return Ok(Vec::new());
+        }
+        let approvals = self.read_approvals(tx, version).await?;
+        let was_active = self.log.was_active(tx, &version.policy, version.number).await?;
+        let counted = lifecycle::reviewed(policy, version, Review { approvals: &approvals, was_active, now })?;
+        Ok(counted.iter().map(Approval::for_log).collect())
+    }
+
+    /// Reads the approvals of several versions of a policy, by number. Only versions that are staged, or that were imported as
+    /// published, have any.
+    pub(super) async fn read_approvals_of(
+        &self,
+        tx: &ReadTx,
+        policy: &PolicyName,
+        versions: &[Version],
+    ) -> Result<BTreeMap<i64, Vec<Approval>>> {
+        let is_reviewed = |version: &&Version| version.state == VersionState::Staged || version.is_imported();
+        let numbers: Vec<i64> = versions.iter().filter(is_reviewed).map(|version| version.number).collect();
+        let mut approvals: BTreeMap<i64, Vec<Approval>> = BTreeMap::new();
+        if numbers.is_empty() {
+            return Ok(approvals);
+        }
+        for row in tx.approvals(policy, &numbers).await? {
+            let number = row.version;
+            approvals.entry(number).or_default().push(self.log.signer.approval(policy, row)?);
+        }
+        Ok(approvals)
+    }
+}

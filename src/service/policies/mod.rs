@@ -1,0 +1,32 @@
+//! Policies and their versions, one verb one file.
+
+mod abandon_draft;
+mod activate;
+mod alarms;
+mod approvals;
+mod approve_version;
+mod create_policy;
+mod deactivate;
+mod diff_versions;
+mod draft;
+mod get_policy;
+mod get_report;
+mod get_version;
+mod list_policies;
+mod list_versions;
+mod pointer_checks;
+mod pointer_history;
+mod publication;
+mod publish;
+mod publish_versions;
+mod reject_version;
+mod rollback;
+mod stage;
+mod targets;
+mod update_policy;
+mod use_cases;
+mod version_change;
+
+pub use diff_versions::VersionDifference;
+pub use get_version::VersionWithContent;
+pub use use_cases::Policies;

@@ -1,0 +1,52 @@
+//! The versions that callers name, with all that their checks need, and reports of checks that failed.
+
+use super::use_cases::Policies;
+use crate::domain::Result;
+use crate::domain::bundle::Bundle;
+use crate::domain::command::PolicyOrVersion;
+use crate::domain::lifecycle;
+use crate::domain::policy::Policy;
+use crate::domain::report::Report;
+use crate::domain::version::Version;
+use crate::service::checking::{CheckInput, put_failed_report};
+use crate::store::ReadTx;
+
+impl Policies {
+    /// Reads the version that a caller names, with all that its checks need.
+    pub(super) async fn read_check_input(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<CheckInput> {
+        let (policy, version) = self.resolve_target(tx, target).await?;
+        self.check_input_of(tx, policy, version).await
+    }
+
+    /// Finds the version that a caller names, or the only open one of a policy.
+    pub(super) async fn resolve_target(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<(Policy, Version)> {
+        match target {
+            PolicyOrVersion::Version(name) => self.log.resolve_version(tx, name).await,
+            PolicyOrVersion::Policy(name) => {
+                let policy = tx.policy(name).await?;
+                let list = tx.version_list(&policy).await?;
+                let version = lifecycle::resolve_open(&policy, &list.open)?.clone();
+                Ok((policy, version))
+            }
+        }
+    }
+
+    /// Reads all that the checks of a version need.
+    pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
+        let content = self.log.read_content(tx, &version).await?;
+        let published_labels = tx.version_list(&policy).await?.published_labels;
+        Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels })
+    }
+
+    /// Writes the report of failed checks, so that the author can read it. Nothing else changes.
+    pub(super) async fn keep_failed_report(&self, version: &Version, report: &Report) -> Result<()> {
+        if report.passed() || !version.state.is_open() {
+            return Ok(());
+        }
+        let tx = self.log.store.begin(&version.policy.namespace).await?;
+        if put_failed_report(&tx, version, report).await? {
+            tx.commit(|| {}).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! What the use cases of policies share.
+
+use std::sync::Arc;
+
+use super::alarms::{BreakGlassAlarm, LoweredApprovalsAlarm};
+use crate::checks::CheckLimit;
+use crate::service::access::DenialRecorder;
+use crate::service::checking::CheckRunner;
+use crate::service::log::{LogReader, LogWriter};
+use crate::service::meters::QuotaMeters;
+
+/// Policies and their versions: created, checked, published, activated.
+#[derive(Debug)]
+pub struct Policies {
+    pub(super) log: Arc<LogReader>,
+    pub(super) writer: Arc<LogWriter>,
+    pub(super) denials: Arc<DenialRecorder>,
+    pub(super) meters: Arc<QuotaMeters>,
+    pub(super) checks: Arc<CheckRunner>,
+    pub(super) break_glass: BreakGlassAlarm,
+    pub(super) lowered_approvals: LoweredApprovalsAlarm,
+    pub(super) content_max_bytes: usize,
+}
+
+impl Policies {
+    pub(in crate::service) fn new(
+        log: &Arc<LogReader>,
+        writer: &Arc<LogWriter>,
+        denials: &Arc<DenialRecorder>,
+        meters: &Arc<QuotaMeters>,
+        checks: &Arc<CheckRunner>,
+        content_max_bytes: usize,
+    ) -> Self {
+        Self {
+            log: Arc::clone(log),
+            writer: Arc::clone(writer),
+            denials: Arc::clone(denials),
+            meters: Arc::clone(meters),
+            checks: Arc::clone(checks),
+            break_glass: BreakGlassAlarm::default(),
+            lowered_approvals: LoweredApprovalsAlarm::default(),
+            content_max_bytes,
+        }
+    }
+
+    /// Starts a process for checks, so that the first one finds it ready.
+    pub async fn warm_check_workers(&self) {
+        self.checks.workers.warm().await;
+    }
+
+    /// Returns the checks since the start that ended without an answer: by each limit, and because their callers left.
+    #[must_use]
+    pub fn ended_checks(&self) -> (Vec<(CheckLimit, u64)>, u64) {
+        self.checks.workers.ended()
+    }
+
+    /// Returns how many break-glass publications there were since the start.
+    #[must_use]
+    pub fn broken_glass(&self) -> u64 {
+        self.break_glass.count()
+    }
+
+    /// Returns how often fewer approvals were required than before, since the start.
+    #[must_use]
+    pub fn lowered_approvals(&self) -> u64 {
+        self.lowered_approvals.count()
+    }
+}

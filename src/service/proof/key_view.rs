@@ -1,0 +1,211 @@
+//! What a replica knows of the signing keys: the ring that the log adds up to, and the key sets made of it.
+//!
+//! Invariant: it comes from signed events alone; rows of `signing_keys` are compared with it and never obeyed.
+
+use crate::domain::event::{Cursor, Head, Payload};
+use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
+use crate::domain::limits::KEY_STATEMENTS_MAX;
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Result};
+use crate::signing::{KeySet, PublicKey, jws};
+use crate::store::ReadTx;
+use crate::watch::{Verify, check_follows};
+
+/// Events read at once.
+const PAGE_EVENTS: u32 = 500;
+
+/// The keys at a head of the log of `system`.
+#[derive(Debug, Clone)]
+pub struct KeyView {
+    number: u64,
+    head: Head,
+    ring: KeyRing,
+    known: KeySet,
+    trusted: KeySet,
+    active: Option<PublicKey>,
+    /// The newest key statement of each key that signed one, oldest first.
+    statements: Vec<KeptStatement>,
+}
+
+/// A key statement of the log.
+#[derive(Debug, Clone)]
+struct KeptStatement {
+    at: Cursor,
+    signer: String,
+    token: String,
+}
+
+impl Default for KeyView {
+    fn default() -> Self {
+        let head = Head { cursor: Cursor::NONE, hash: [0; 32] };
+        Self {
+            number: 1,
+            head,
+            ring: KeyRing::default(),
+            known: KeySet::default(),
+            trusted: KeySet::default(),
+            active: None,
+            statements: Vec::new(),
+        }
+    }
+}
+
+impl KeyView {
+    /// Returns a number that is raised whenever the keys change.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the head of the log of `system` up to which it was read.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Returns the keys.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Returns every key that the store ever had: a signature by one of them proves who signed, not that it is still trusted.
+    pub fn known(&self) -> &KeySet {
+        &self.known
+    }
+
+    /// Returns the keys that were not revoked.
+    pub fn trusted(&self) -> &KeySet {
+        &self.trusted
+    }
+
+    /// Returns the key that signs.
+    pub fn active(&self) -> Option<&PublicKey> {
+        self.active.as_ref()
+    }
+
+    /// Returns the key statements that lead on from one at this cursor, oldest first.
+    pub fn statements_after(&self, held: Cursor) -> impl Iterator<Item = &str> {
+        self.statements.iter().filter(move |kept| kept.at > held).map(|kept| kept.token.as_str())
+    }
+
+    /// Returns the cursor of the newest key statement; `Cursor::NONE` without one.
+    pub fn newest_statement_at(&self) -> Cursor {
+        self.statements.last().map_or(Cursor::NONE, |kept| kept.at)
+    }
+
+    /// Returns the newest key statement.
+    pub fn newest_statement(&self) -> Option<&str> {
+        self.statements.last().map(|kept| kept.token.as_str())
+    }
+
+    /// Returns whether no key was revoked.
+    pub fn none_revoked(&self) -> bool {
+        self.ring.records().all(|record| record.state != KeyState::Revoked)
+    }
+
+    /// Returns whether a key was revoked that `before` trusted.
+    pub fn revokes_since(&self, before: &Self) -> bool {
+        before.trusted.keys().any(|key| self.trusted.is_revoked(key.key_id()))
+    }
+
+    /// Reads on to the end of the log as a transaction sees it. It begins again from the first event when the log does not lead
+    /// on from here and its epoch was raised: then an operator accepted that its end was lost.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` for a log that is broken, or ends before what was read.
+    pub async fn at_end(&self, tx: &ReadTx, verify: &dyn Verify) -> Result<Self> {
+        let system = NamespaceId::system();
+        let found = tx.namespace(&system).await?;
+        let end = Head { cursor: found.cursor, hash: found.head_hash };
+        if end == self.head || end.cursor.revision == 0 && self.head.cursor.revision == 0 {
+            return Ok(Self { head: end, ..self.clone() });
+        }
+        let from =
+            if self.leads_to(tx, end).await? { self.clone() } else { Self { number: self.number, ..Self::default() } };
+        let read = from.read_on(tx, verify).await?;
+        if read.head != end {
+            return Err(Error::data_loss("system: its head is not its last event"));
+        }
+        if read.ring == self.ring {
+            return Ok(Self { head: read.head, ..self.clone() });
+        }
+        Self { number: self.number + 1, ..read }.with_sets()
+    }
+
+    /// Returns whether the log still has the event that was read last.
+    async fn leads_to(&self, tx: &ReadTx, end: Head) -> Result<bool> {
+        let held = self.head.cursor;
+        if held.revision == 0 {
+            return Ok(true);
+        }
+        let kept = tx.events_after(&NamespaceId::system(), held.revision - 1, 1).await?;
+        if kept.first().is_some_and(|event| event.hash == self.head.hash) {
+            return Ok(true);
+        }
+        if end.cursor.epoch > held.epoch {
+            return Ok(false);
+        }
+        Err(Error::data_loss("system: its log ends before what was read of the signing keys"))
+    }
+
+    async fn read_on(mut self, tx: &ReadTx, verify: &dyn Verify) -> Result<Self> {
+        loop {
+            let events = tx.events_after(&NamespaceId::system(), self.head.cursor.revision, PAGE_EVENTS).await?;
+            if events.is_empty() {
+                return Ok(self);
+            }
+            for event in events {
+                let payload = verify.event(&event)?;
+                check_follows(&event, payload.kind, self.head)?;
+                self.head = Head { cursor: event.cursor, hash: event.hash };
+                if let Some(change) = key_change(&payload)? {
+                    self.ring.take(payload.kind, &change, payload.time, payload.revision)?;
+                    self.keep_statement(change.statement);
+                }
+            }
+        }
+    }
+
+    /// Keeps the key statement of the event that was read last, in place of the one before by the same key. With the newest
+    /// statement of each key, a client that trusts one of them can follow to the newest of all.
+    fn keep_statement(&mut self, statement: Option<String>) {
+        let Some(token) = statement else { return };
+        let Some(signer) = jws::named_key(&token) else { return };
+        self.statements.retain(|kept| kept.signer != signer);
+        if self.statements.len() >= KEY_STATEMENTS_MAX {
+            self.statements.remove(0);
+        }
+        self.statements.push(KeptStatement { at: self.head.cursor, signer, token });
+    }
+
+    fn with_sets(mut self) -> Result<Self> {
+        let all: Vec<(&KeyRecord, PublicKey)> =
+            self.ring.records().map(|record| Ok((record, public(record)?))).collect::<Result<_>>()?;
+        let revoked = all.iter().filter(|(record, _)| record.state == KeyState::Revoked);
+        let revoked: Vec<String> = revoked.map(|(record, _)| record.key_id.clone()).collect();
+        let active = all.iter().find(|(record, _)| record.state == KeyState::Active).map(|(_, key)| key.clone());
+        let known = KeySet::from_keys(all.into_iter().map(|(_, key)| key).collect());
+        self.trusted = known.clone().without(revoked);
+        (self.known, self.active) = (known, active);
+        Ok(self)
+    }
+}
+
+/// Returns what an event says of a key, if it is about one.
+fn key_change(payload: &Payload) -> Result<Option<KeyChange>> {
+    use crate::domain::event::EventKind as K;
+    if !matches!(payload.kind, K::PrepareSigningKey | K::ActivateSigningKey | K::RevokeSigningKey) {
+        return Ok(None);
+    }
+    let settings = payload.settings.clone().unwrap_or_default();
+    let unreadable = |error| Error::data_loss(format!("system event {}: unreadable key: {error}", payload.revision));
+    serde_json::from_value(settings).map(Some).map_err(unreadable)
+}
+
+/// Returns the public key of a record.
+pub fn public(record: &KeyRecord) -> Result<PublicKey> {
+    let key_id = &record.key_id;
+    let jwk = serde_json::from_str(&record.jwk);
+    let jwk = jwk.map_err(|error| Error::data_loss(format!("key {key_id} is not JSON: {error}")))?;
+    let key = PublicKey::from_jwk(&jwk).map_err(|error| Error::data_loss(format!("key {key_id}: {error}")))?;
+    let same = key.key_id() == key_id && key.algorithm().as_str() == record.algorithm;
+    if same { Ok(key) } else { Err(Error::data_loss(format!("key {key_id} is another key"))) }
+}

@@ -1,0 +1,11 @@
+//! What this server signs with, and by which keys it believes what is stored.
+
+mod key_statements;
+mod key_view;
+mod set_tree;
+mod signer;
+mod verify;
+
+pub use key_view::{KeyView, public};
+pub use set_tree::{SetMoves, apply_moves, leaf, moves_of, tree_of};
+pub use signer::Signer;

@@ -1,0 +1,57 @@
+//! What a replica can do now, for probes.
+
+use super::use_cases::Service;
+
+/// What a replica can do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// The replica can do everything.
+    Ready,
+    /// Something fails, and why: the database of all replicas does not answer, or something needs an operator.
+    Degraded(String),
+    /// The database of this server alone can't be read or written, and why if that is known: reads are answered from memory.
+    Down(Option<String>),
+    /// Data loss is suspected, or the database takes no writes, and why.
+    ReadOnly(String),
+    /// The database of this server alone takes no writes, and why: every read is answered.
+    Unwritable(String),
+    /// The replica does not hold the key that signs, and which: no writes, no checkpoints here. Others may have it.
+    NotSigning(String),
+}
+
+impl Service {
+    /// Returns what callers may expect now.
+    pub async fn readiness(&self) -> Readiness {
+        // First: it remains after an outage.
+        if let Some(doubt) = self.log.store.doubt() {
+            return Readiness::ReadOnly(format!("the store is in doubt: {doubt}"));
+        }
+        if !self.log.store.ping().await {
+            if self.log.store.is_sole_writer() {
+                return Readiness::Down(self.log.store.outage_cause());
+            }
+            let unnamed = || "the database does not answer".to_owned();
+            return Readiness::Degraded(self.log.store.outage_cause().unwrap_or_else(unnamed));
+        }
+        if let Some(obstacle) = self.log.store.obstacle() {
+            let is_alone = self.log.store.is_sole_writer();
+            return if is_alone { Readiness::Unwritable(obstacle) } else { Readiness::ReadOnly(obstacle) };
+        }
+        if let Err(error) = self.log.signer.check_holds_active() {
+            return Readiness::NotSigning(error.message);
+        }
+        let frozen = self.log.store.all_frozen().len();
+        if frozen > 0 {
+            return Readiness::Degraded(format!("{frozen} namespaces are frozen; the metrics name them"));
+        }
+        if let Some(why) = self.checks.workers.failure() {
+            return Readiness::Degraded(format!("versions can't be checked, no process for it can be started: {why}"));
+        }
+        match self.log.store.missing_rights() {
+            Some(missing) => Readiness::Degraded(format!(
+                "the server's role lacks a right in the database, what needs it fails: {missing}"
+            )),
+            None => Readiness::Ready,
+        }
+    }
+}

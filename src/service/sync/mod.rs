@@ -1,0 +1,23 @@
+//! What running services read, watch and report, one verb one file.
+
+mod complete_run;
+mod convergence_polls;
+mod get_active;
+mod get_convergence;
+mod get_run;
+mod lease;
+mod list_active;
+mod list_runs;
+mod list_subscribers;
+mod record_run;
+mod report_status;
+mod run_policies;
+mod set_digest;
+mod set_digest_cache;
+mod use_cases;
+mod watch_active;
+
+pub use get_active::ActiveAnswer;
+pub use get_convergence::ConvergenceAnswer;
+pub use list_active::ActivePage;
+pub use use_cases::Sync;

@@ -1,0 +1,78 @@
+//! The use cases as one value, which wiring builds and handlers hold: a group for each subject of calls.
+
+use std::sync::Arc;
+
+use super::access::{Access, DenialRecorder, RevocationSignal};
+use super::archive::Archive;
+use super::checking::CheckRunner;
+use super::keys::SigningKeys;
+use super::log::{KeyPoller, LogReader, LogWriter, RoleCache};
+use super::meters::QuotaMeters;
+use super::policies::Policies;
+use super::proof::Signer;
+use super::sync::Sync;
+use crate::domain::Result;
+use crate::domain::quota::ServerQuotas;
+use crate::domain::time::Micros;
+use crate::store::Store;
+use crate::watch::{Hub, Leases};
+
+/// Every use case of the server, by group.
+#[derive(Debug)]
+pub struct Service {
+    /// Policies and their versions: created, checked, published, activated.
+    pub policies: Policies,
+    /// Who may do how much: namespaces, role bindings, quotas, tokens and denials.
+    pub access: Access,
+    /// The keys that sign.
+    pub keys: SigningKeys,
+    /// What running services read, watch and report.
+    pub sync: Sync,
+    /// The log as a whole: read, verified, exported, imported.
+    pub archive: Archive,
+    pub(super) log: Arc<LogReader>,
+    pub(super) checks: Arc<CheckRunner>,
+}
+
+impl Service {
+    /// Builds every group over one store. `content_max_bytes` is at most `limits::CONTENT_MAX_BYTES`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        signer: Arc<Signer>,
+        hub: Arc<Hub>,
+        leases: Arc<Leases>,
+        quotas: ServerQuotas,
+        content_max_bytes: usize,
+    ) -> Self {
+        let log = Arc::new(LogReader::new(store, signer, hub));
+        let roles = Arc::new(RoleCache::new(Arc::clone(&log)));
+        let key_poller = Arc::new(KeyPoller::new(Arc::clone(&log)));
+        let writer = Arc::new(LogWriter::new(Arc::clone(&log), Arc::clone(&roles), Arc::clone(&key_poller)));
+        let denials = Arc::new(DenialRecorder::new(Arc::clone(&roles)));
+        let meters = Arc::new(QuotaMeters::new(quotas));
+        let checks = Arc::new(CheckRunner::default());
+        let revocations = Arc::new(RevocationSignal::default());
+        Self {
+            policies: Policies::new(&log, &writer, &denials, &meters, &checks, content_max_bytes),
+            access: Access::new(&log, &writer, roles, denials, &meters, &revocations),
+            keys: SigningKeys::new(&log, &writer, key_poller),
+            sync: Sync::new(&log, &writer, leases, &meters),
+            archive: Archive::new(&log, &writer, &meters, &checks, revocations, content_max_bytes),
+            log,
+            checks,
+        }
+    }
+
+    /// Deletes kept answers whose time is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
+        // While data loss is suspected nothing is deleted.
+        if self.log.store.doubt().is_some() {
+            return Ok(0);
+        }
+        self.log.store.forget_answers(now).await
+    }
+}
