@@ -1,8 +1,8 @@
 //! `AdminService`: namespaces, role bindings, tokens, keys and archives.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
-use super::handler::Handler;
+use super::handler::{Handler, RpcResult};
 use super::unreachable_stream::{Unreachable, answered_by_stream_routes};
 use crate::api::page::first_that_fit;
 use crate::api::pb::admin_service_server::AdminService;
@@ -14,8 +14,6 @@ use crate::domain::limits::MESSAGE_MAX_BYTES;
 #[derive(Debug, Clone)]
 pub struct AdminHandler(pub Handler);
 
-type Answer<T> = Result<Response<T>, Status>;
-
 /// How many bytes of ListSigningKeys are for keys: some 2,000 keys; those that are not revoked are the first 20.
 const KEYS_MAX_BYTES: usize = 1024 * 1024;
 /// How many bytes of it are for key statements.
@@ -26,14 +24,14 @@ impl AdminService for AdminHandler {
     async fn create_namespace(
         &self,
         request: Request<pb::CreateNamespaceRequest>,
-    ) -> Answer<pb::CreateNamespaceResponse> {
+    ) -> RpcResult<pb::CreateNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::create_namespace(request.into_inner()).map_err(status)?;
         let done = self.0.service.create_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn get_namespace(&self, request: Request<pb::GetNamespaceRequest>) -> Answer<pb::GetNamespaceResponse> {
+    async fn get_namespace(&self, request: Request<pb::GetNamespaceRequest>) -> RpcResult<pb::GetNamespaceResponse> {
         self.0.read(&request).await?;
         let id = request::namespace("name", &request.get_ref().name).map_err(status)?;
         let found = self.0.service.get_namespace(&id).await.map_err(status)?;
@@ -43,7 +41,10 @@ impl AdminService for AdminHandler {
         Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(namespace) }))
     }
 
-    async fn list_namespaces(&self, request: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> RpcResult<pb::ListNamespacesResponse> {
         let context = self.0.read(&request).await?;
         let (list, page, filter) = request::list_namespaces(request.get_ref()).map_err(status)?;
         let found = self.0.service.list_namespaces(&context, &page, &filter).await.map_err(status)?;
@@ -54,7 +55,7 @@ impl AdminService for AdminHandler {
     async fn update_namespace(
         &self,
         request: Request<pb::UpdateNamespaceRequest>,
-    ) -> Answer<pb::UpdateNamespaceResponse> {
+    ) -> RpcResult<pb::UpdateNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::update_namespace(request.into_inner()).map_err(status)?;
         let done = self.0.service.update_namespace(&context, command).await.map_err(status)?;
@@ -64,7 +65,7 @@ impl AdminService for AdminHandler {
     async fn list_signing_keys(
         &self,
         request: Request<pb::ListSigningKeysRequest>,
-    ) -> Answer<pb::ListSigningKeysResponse> {
+    ) -> RpcResult<pb::ListSigningKeysResponse> {
         self.0.read(&request).await?;
         let filter = request::list_signing_keys(request.get_ref()).map_err(status)?;
         let service = &self.0.service;
@@ -81,7 +82,7 @@ impl AdminService for AdminHandler {
     async fn create_role_binding(
         &self,
         request: Request<pb::CreateRoleBindingRequest>,
-    ) -> Answer<pb::CreateRoleBindingResponse> {
+    ) -> RpcResult<pb::CreateRoleBindingResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::create_role_binding(request.into_inner()).map_err(status)?;
         let done = self.0.service.create_role_binding(&context, command).await.map_err(status)?;
@@ -91,7 +92,7 @@ impl AdminService for AdminHandler {
     async fn list_role_bindings(
         &self,
         request: Request<pb::ListRoleBindingsRequest>,
-    ) -> Answer<pb::ListRoleBindingsResponse> {
+    ) -> RpcResult<pb::ListRoleBindingsResponse> {
         self.0.read(&request).await?;
         let (namespace, list, page, filter) = request::list_role_bindings(request.get_ref()).map_err(status)?;
         let found = self.0.service.list_role_bindings(&namespace, &page, &filter).await.map_err(status)?;
@@ -100,7 +101,7 @@ impl AdminService for AdminHandler {
         Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
     }
 
-    async fn list_denials(&self, request: Request<pb::ListDenialsRequest>) -> Answer<pb::ListDenialsResponse> {
+    async fn list_denials(&self, request: Request<pb::ListDenialsRequest>) -> RpcResult<pb::ListDenialsResponse> {
         self.0.read(&request).await?;
         let (namespace, list, page, filter) = request::list_denials(request.get_ref()).map_err(status)?;
         let found = self.0.service.list_denials(&namespace, &page, &filter).await.map_err(status)?;
@@ -111,7 +112,7 @@ impl AdminService for AdminHandler {
     async fn delete_role_binding(
         &self,
         request: Request<pb::DeleteRoleBindingRequest>,
-    ) -> Answer<pb::DeleteRoleBindingResponse> {
+    ) -> RpcResult<pb::DeleteRoleBindingResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::delete_role_binding(request.into_inner()).map_err(status)?;
         let done = self.0.service.delete_role_binding(&context, command).await.map_err(status)?;
@@ -121,7 +122,7 @@ impl AdminService for AdminHandler {
     async fn prepare_signing_key(
         &self,
         request: Request<pb::PrepareSigningKeyRequest>,
-    ) -> Answer<pb::PrepareSigningKeyResponse> {
+    ) -> RpcResult<pb::PrepareSigningKeyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::prepare_key(request.into_inner());
         let done = self.0.service.prepare_key(&context, command).await.map_err(status)?;
@@ -132,7 +133,7 @@ impl AdminService for AdminHandler {
     async fn activate_signing_key(
         &self,
         request: Request<pb::ActivateSigningKeyRequest>,
-    ) -> Answer<pb::ActivateSigningKeyResponse> {
+    ) -> RpcResult<pb::ActivateSigningKeyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::activate_key(request.into_inner()).map_err(status)?;
         let done = self.0.service.activate_key(&context, command).await.map_err(status)?;
@@ -143,7 +144,7 @@ impl AdminService for AdminHandler {
     async fn revoke_signing_key(
         &self,
         request: Request<pb::RevokeSigningKeyRequest>,
-    ) -> Answer<pb::RevokeSigningKeyResponse> {
+    ) -> RpcResult<pb::RevokeSigningKeyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::revoke_key(request.into_inner()).map_err(status)?;
         let done = self.0.service.revoke_key(&context, command).await.map_err(status)?;
@@ -151,14 +152,14 @@ impl AdminService for AdminHandler {
         Ok(Response::new(response::key_revoked(key, done)))
     }
 
-    async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
+    async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> RpcResult<pb::RevokeTokenResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::revoke_token(request.into_inner()).map_err(status)?;
         let cursor = self.0.service.revoke_token(&context, command).await.map_err(status)?;
         Ok(Response::new(pb::RevokeTokenResponse { cursor: cursor.map(Into::into) }))
     }
 
-    async fn thaw_namespace(&self, request: Request<pb::ThawNamespaceRequest>) -> Answer<pb::ThawNamespaceResponse> {
+    async fn thaw_namespace(&self, request: Request<pb::ThawNamespaceRequest>) -> RpcResult<pb::ThawNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::thaw_namespace(request.into_inner()).map_err(status)?;
         let cursor = self.0.service.thaw_namespace(&context, command).await.map_err(status)?;
@@ -166,14 +167,14 @@ impl AdminService for AdminHandler {
     }
 
     /// Never called: `StreamRoutes` answers VerifyLog.
-    async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> Answer<Self::VerifyLogStream> {
+    async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> RpcResult<Self::VerifyLogStream> {
         Err(answered_by_stream_routes())
     }
 
     type VerifyLogStream = Unreachable<pb::VerifyLogResponse>;
 
     /// Never called: `StreamRoutes` answers ExportRows.
-    async fn export_rows(&self, _: Request<pb::ExportRowsRequest>) -> Answer<Self::ExportRowsStream> {
+    async fn export_rows(&self, _: Request<pb::ExportRowsRequest>) -> RpcResult<Self::ExportRowsStream> {
         Err(answered_by_stream_routes())
     }
 
@@ -182,7 +183,7 @@ impl AdminService for AdminHandler {
     async fn import_namespace(
         &self,
         request: Request<pb::ImportNamespaceRequest>,
-    ) -> Answer<pb::ImportNamespaceResponse> {
+    ) -> RpcResult<pb::ImportNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::import_namespace(request.into_inner()).map_err(status)?;
         let done = self.0.service.import_namespace(&context, command).await.map_err(status)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::api::request::{Mutation, Scoped};
 use crate::api::status::status;
@@ -15,6 +15,9 @@ use crate::service::{Context, Service};
 
 /// Reads the clock.
 pub type Clock = fn() -> Micros;
+
+/// The result of a unary handler.
+pub(super) type RpcResult<T> = Result<Response<T>, Status>;
 
 /// The state that all handlers share.
 #[derive(Debug, Clone)]

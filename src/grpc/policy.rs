@@ -1,8 +1,8 @@
 //! `PolicyService`: one handler per RPC; each authorizes, converts, calls the service and converts the result.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
-use super::handler::Handler;
+use super::handler::{Handler, RpcResult};
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
@@ -14,8 +14,6 @@ use crate::service::VersionWithContent;
 #[derive(Debug, Clone)]
 pub struct PolicyHandler(pub Handler);
 
-type Answer<T> = Result<Response<T>, Status>;
-
 /// Writes a version with the approvals that count now.
 fn version(from: VersionWithContent) -> pb::Version {
     let approvals = response::approvals(from.approvals);
@@ -24,21 +22,21 @@ fn version(from: VersionWithContent) -> pb::Version {
 
 #[tonic::async_trait]
 impl PolicyService for PolicyHandler {
-    async fn create_policy(&self, request: Request<pb::CreatePolicyRequest>) -> Answer<pb::CreatePolicyResponse> {
+    async fn create_policy(&self, request: Request<pb::CreatePolicyRequest>) -> RpcResult<pb::CreatePolicyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::create_policy(request.into_inner()).map_err(status)?;
         let done = self.0.service.create_policy(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn get_policy(&self, request: Request<pb::GetPolicyRequest>) -> Answer<pb::GetPolicyResponse> {
+    async fn get_policy(&self, request: Request<pb::GetPolicyRequest>) -> RpcResult<pb::GetPolicyResponse> {
         self.0.read(&request).await?;
         let name = request::policy("name", &request.get_ref().name).map_err(status)?;
         let policy = self.0.service.get_policy(&name).await.map_err(status)?;
         Ok(Response::new(pb::GetPolicyResponse { policy: Some(response::policy(policy)) }))
     }
 
-    async fn list_policies(&self, request: Request<pb::ListPoliciesRequest>) -> Answer<pb::ListPoliciesResponse> {
+    async fn list_policies(&self, request: Request<pb::ListPoliciesRequest>) -> RpcResult<pb::ListPoliciesResponse> {
         self.0.read(&request).await?;
         let list = request::list_policies(request.get_ref()).map_err(status)?;
         let found = self.0.service.list_policies(&list.namespace, &list.page, &list.filter).await;
@@ -47,35 +45,35 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
 
-    async fn update_policy(&self, request: Request<pb::UpdatePolicyRequest>) -> Answer<pb::UpdatePolicyResponse> {
+    async fn update_policy(&self, request: Request<pb::UpdatePolicyRequest>) -> RpcResult<pb::UpdatePolicyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::update_policy(request.into_inner()).map_err(status)?;
         let done = self.0.service.update_policy(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn draft(&self, request: Request<pb::DraftRequest>) -> Answer<pb::DraftResponse> {
+    async fn draft(&self, request: Request<pb::DraftRequest>) -> RpcResult<pb::DraftResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::draft(request.into_inner()).map_err(status)?;
         let done = self.0.service.draft(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn abandon_draft(&self, request: Request<pb::AbandonDraftRequest>) -> Answer<pb::AbandonDraftResponse> {
+    async fn abandon_draft(&self, request: Request<pb::AbandonDraftRequest>) -> RpcResult<pb::AbandonDraftResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::abandon_draft(request.into_inner()).map_err(status)?;
         let done = self.0.service.abandon_draft(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn stage(&self, request: Request<pb::StageRequest>) -> Answer<pb::StageResponse> {
+    async fn stage(&self, request: Request<pb::StageRequest>) -> RpcResult<pb::StageResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::stage(request.get_ref()).map_err(status)?;
         let done = self.0.service.stage(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn publish(&self, request: Request<pb::PublishRequest>) -> Answer<pb::PublishResponse> {
+    async fn publish(&self, request: Request<pb::PublishRequest>) -> RpcResult<pb::PublishResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::publish(request.into_inner()).map_err(status)?;
         let done = self.0.service.publish(&context, command).await.map_err(status)?;
@@ -85,35 +83,35 @@ impl PolicyService for PolicyHandler {
     async fn publish_versions(
         &self,
         request: Request<pb::PublishVersionsRequest>,
-    ) -> Answer<pb::PublishVersionsResponse> {
+    ) -> RpcResult<pb::PublishVersionsResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::publish_versions(request.into_inner()).map_err(status)?;
         let done = self.0.service.publish_versions(&context, command).await.map_err(status)?;
         Ok(Response::new(response::published_versions(done)))
     }
 
-    async fn activate(&self, request: Request<pb::ActivateRequest>) -> Answer<pb::ActivateResponse> {
+    async fn activate(&self, request: Request<pb::ActivateRequest>) -> RpcResult<pb::ActivateResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::activate(request.into_inner()).map_err(status)?;
         let done = self.0.service.activate(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> RpcResult<pb::RollbackResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::rollback(request.into_inner()).map_err(status)?;
         let done = self.0.service.rollback(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn deactivate(&self, request: Request<pb::DeactivateRequest>) -> Answer<pb::DeactivateResponse> {
+    async fn deactivate(&self, request: Request<pb::DeactivateRequest>) -> RpcResult<pb::DeactivateResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::deactivate(request.into_inner()).map_err(status)?;
         let done = self.0.service.deactivate(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> Answer<pb::GetVersionResponse> {
+    async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> RpcResult<pb::GetVersionResponse> {
         let context = self.0.read(&request).await?;
         let name = request::version("name", &request.get_ref().name).map_err(status)?;
         let full = request.get_ref().view != pb::VersionView::Basic as i32;
@@ -121,7 +119,7 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::GetVersionResponse { version: Some(version(found)) }))
     }
 
-    async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> Answer<pb::ListVersionsResponse> {
+    async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> RpcResult<pb::ListVersionsResponse> {
         let context = self.0.read(&request).await?;
         let list = request::list_versions(request.get_ref()).map_err(status)?;
         let service = &self.0.service;
@@ -131,7 +129,7 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
     }
 
-    async fn diff_versions(&self, request: Request<pb::DiffVersionsRequest>) -> Answer<pb::DiffVersionsResponse> {
+    async fn diff_versions(&self, request: Request<pb::DiffVersionsRequest>) -> RpcResult<pb::DiffVersionsResponse> {
         self.0.read(&request).await?;
         let from = request::version("base", &request.get_ref().base).map_err(status)?;
         let to = request::version("other", &request.get_ref().other).map_err(status)?;
@@ -148,7 +146,7 @@ impl PolicyService for PolicyHandler {
     async fn get_validation_report(
         &self,
         request: Request<pb::GetValidationReportRequest>,
-    ) -> Answer<pb::GetValidationReportResponse> {
+    ) -> RpcResult<pb::GetValidationReportResponse> {
         self.0.read(&request).await?;
         let name = request::version("name", &request.get_ref().name).map_err(status)?;
         let (version, report) = self.0.service.get_report(&name).await.map_err(status)?;
@@ -156,21 +154,24 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::GetValidationReportResponse { report }))
     }
 
-    async fn approve_version(&self, request: Request<pb::ApproveVersionRequest>) -> Answer<pb::ApproveVersionResponse> {
+    async fn approve_version(
+        &self,
+        request: Request<pb::ApproveVersionRequest>,
+    ) -> RpcResult<pb::ApproveVersionResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::approve_version(request.into_inner()).map_err(status)?;
         let done = self.0.service.approve_version(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn reject_version(&self, request: Request<pb::RejectVersionRequest>) -> Answer<pb::RejectVersionResponse> {
+    async fn reject_version(&self, request: Request<pb::RejectVersionRequest>) -> RpcResult<pb::RejectVersionResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::reject_version(request.into_inner()).map_err(status)?;
         let done = self.0.service.reject_version(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
-    async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> Answer<pb::ListEventsResponse> {
+    async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> RpcResult<pb::ListEventsResponse> {
         self.0.read(&request).await?;
         let list = request::list_events(request.get_ref()).map_err(status)?;
         let (service, namespace, position) = (&self.0.service, &list.namespace, list.import_position);

@@ -1,9 +1,9 @@
 //! `SyncService`: what is active, subscribers and runs. `grpc::watch` handles WatchActive.
 
 use prost::Message as _;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
-use super::handler::Handler;
+use super::handler::{Handler, RpcResult};
 use super::unreachable_stream::{Unreachable, answered_by_stream_routes};
 use crate::api::page::{FIELD_OVERHEAD_BYTES, PageEnd, first_that_fit};
 use crate::api::pb::sync_service_server::SyncService;
@@ -23,11 +23,9 @@ const KIND_MAX_BYTES: usize = MESSAGE_MAX_BYTES * 3 / 10;
 #[derive(Debug, Clone)]
 pub struct SyncHandler(pub Handler);
 
-type Answer<T> = Result<Response<T>, Status>;
-
 #[tonic::async_trait]
 impl SyncService for SyncHandler {
-    async fn get_active(&self, request: Request<pb::GetActiveRequest>) -> Answer<pb::GetActiveResponse> {
+    async fn get_active(&self, request: Request<pb::GetActiveRequest>) -> RpcResult<pb::GetActiveResponse> {
         let context = self.0.read(&request).await?;
         let metadata_only = request.get_ref().metadata_only;
         let query = request::get_active(request.get_ref()).map_err(status)?;
@@ -36,7 +34,7 @@ impl SyncService for SyncHandler {
         Ok(Response::new(response::active(found.at, bundle, metadata_only, found.staleness, found.checked)))
     }
 
-    async fn list_active(&self, request: Request<pb::ListActiveRequest>) -> Answer<pb::ListActiveResponse> {
+    async fn list_active(&self, request: Request<pb::ListActiveRequest>) -> RpcResult<pb::ListActiveResponse> {
         self.0.read(&request).await?;
         let (query, list) = request::list_active(request.get_ref()).map_err(status)?;
         let page = self.0.service.list_active(&query).await.map_err(status)?;
@@ -55,13 +53,13 @@ impl SyncService for SyncHandler {
     }
 
     /// Never called: `StreamRoutes` answers WatchActive.
-    async fn watch_active(&self, _: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
+    async fn watch_active(&self, _: Request<pb::WatchActiveRequest>) -> RpcResult<Self::WatchActiveStream> {
         Err(answered_by_stream_routes())
     }
 
     type WatchActiveStream = Unreachable<pb::WatchActiveResponse>;
 
-    async fn report_status(&self, request: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
+    async fn report_status(&self, request: Request<pb::ReportStatusRequest>) -> RpcResult<pb::ReportStatusResponse> {
         let context = self.0.read(&request).await?;
         let report = request::report_status(request.into_inner()).map_err(status)?;
         let stored = self.0.service.report_status(&context.principal, report).await.map_err(status)?;
@@ -71,7 +69,7 @@ impl SyncService for SyncHandler {
     async fn list_subscribers(
         &self,
         request: Request<pb::ListSubscribersRequest>,
-    ) -> Answer<pb::ListSubscribersResponse> {
+    ) -> RpcResult<pb::ListSubscribersResponse> {
         self.0.read(&request).await?;
         let (namespace, list, page, filter) = request::list_subscribers(request.get_ref()).map_err(status)?;
         let found = self.0.service.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
@@ -80,7 +78,10 @@ impl SyncService for SyncHandler {
         Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
     }
 
-    async fn get_convergence(&self, request: Request<pb::GetConvergenceRequest>) -> Answer<pb::GetConvergenceResponse> {
+    async fn get_convergence(
+        &self,
+        request: Request<pb::GetConvergenceRequest>,
+    ) -> RpcResult<pb::GetConvergenceResponse> {
         self.0.read(&request).await?;
         let (namespace, cursor, wait) = request::get_convergence(request.get_ref()).map_err(status)?;
         // A connection that shuts down must not wait for this call.
@@ -100,28 +101,28 @@ impl SyncService for SyncHandler {
         }))
     }
 
-    async fn record_run(&self, request: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
+    async fn record_run(&self, request: Request<pb::RecordRunRequest>) -> RpcResult<pb::RecordRunResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::record_run(request.get_ref()).map_err(status)?;
         let run = self.0.service.record_run(&context, command).await.map_err(status)?;
         Ok(Response::new(run.into()))
     }
 
-    async fn complete_run(&self, request: Request<pb::CompleteRunRequest>) -> Answer<pb::CompleteRunResponse> {
+    async fn complete_run(&self, request: Request<pb::CompleteRunRequest>) -> RpcResult<pb::CompleteRunResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::complete_run(request.into_inner()).map_err(status)?;
         let run = self.0.service.complete_run(&context, command).await.map_err(status)?;
         Ok(Response::new(run.into()))
     }
 
-    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
+    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> RpcResult<pb::GetRunResponse> {
         self.0.read(&request).await?;
         let (namespace, id) = request::get_run(request.get_ref()).map_err(status)?;
         let run = self.0.service.get_run(&namespace, &id).await.map_err(status)?;
         Ok(Response::new(run.into()))
     }
 
-    async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Answer<pb::ListRunsResponse> {
+    async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> RpcResult<pb::ListRunsResponse> {
         self.0.read(&request).await?;
         let (filter, list, page) = request::list_runs(request.get_ref()).map_err(status)?;
         let (found, counts) = self.0.service.list_runs(&filter, &page).await.map_err(status)?;

@@ -12,7 +12,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tonic::Code;
 
-use super::tls_files::ServerTlsFiles;
+use super::tls_files::PortTls;
 use crate::grpc::WatchSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
@@ -253,7 +253,7 @@ impl Metrics {
     }
 
     /// Shows until when the TLS certificate of this server is valid.
-    pub(super) fn show_certificate(&self, tls: &Arc<ServerTlsFiles>) {
+    pub(super) fn show_certificate(&self, tls: &Arc<PortTls>) {
         let tls = Arc::clone(tls);
         let name = "policyhub_tls_certificate_expiry_timestamp_seconds";
         let gauge = self.meter.i64_observable_gauge(name);

@@ -21,7 +21,7 @@ use crate::signing::CertificateFacts;
 use crate::transport::{ReloadableTls, tls_config};
 
 /// The TLS files of the port, and the configuration that was made of them.
-pub struct ServerTlsFiles {
+pub struct PortTls {
     files: TlsConfig,
     client_cas: Vec<ClientCa>,
     current: Arc<ReloadableTls>,
@@ -34,9 +34,9 @@ pub struct ServerTlsFiles {
     warned: Mutex<Vec<&'static str>>,
 }
 
-impl fmt::Debug for ServerTlsFiles {
+impl fmt::Debug for PortTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTlsFiles")
+        f.debug_struct("PortTls")
             .field("files", &self.files)
             .field("client_cas", &self.client_cas)
             .finish_non_exhaustive()
@@ -60,7 +60,7 @@ struct TlsFileContents {
     authorities: Vec<(String, Vec<u8>)>,
 }
 
-impl ServerTlsFiles {
+impl PortTls {
     /// Reads the files.
     ///
     /// # Errors

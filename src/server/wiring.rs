@@ -27,7 +27,7 @@ use super::denials::Denials;
 use super::issuers::Keeper;
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
-use super::tls_files::ServerTlsFiles;
+use super::tls_files::PortTls;
 use super::{clock, revocations, tasks};
 use crate::api::pb;
 use crate::api::pb::admin_service_server::AdminServiceServer;
@@ -57,7 +57,7 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Parts {
     pub config: Config,
     /// The identity of the gRPC port; without one it is plaintext.
-    pub tls: Option<Arc<ServerTlsFiles>>,
+    pub tls: Option<Arc<PortTls>>,
     pub store: Store,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
@@ -94,12 +94,11 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
     let handler = Handler::new(parts.service.clone(), clock::now);
     let services = add_services(Routes::new(health_service), &handler);
-    let watch_handler = WatchHandler { handler, settings, recheck };
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
     let budgets = budgets(&listen, &metrics, parts.store.readers_max());
-    let routes = StreamRoutes::new(watch_handler, routes.prepare());
+    let routes = StreamRoutes::new(WatchHandler { handler, settings, recheck }, routes.prepare());
     let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), budgets);
     let listener = Listener {
         socket: parts.grpc,

@@ -42,11 +42,11 @@ pub enum ShutdownReason {
 /// One connection, as its calls see it. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionHandle {
-    shared: Arc<Shared>,
+    state: Arc<HandleState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct HandleState {
     peer: Option<SocketAddr>,
     shutdown: CancellationToken,
     reason: OnceLock<ShutdownReason>,
@@ -68,7 +68,7 @@ impl ConnectionHandle {
     /// Makes the handle of a connection from `peer`.
     #[must_use]
     pub fn new(peer: Option<SocketAddr>) -> Self {
-        Self { shared: Arc::new(Shared { peer, ..Shared::default() }) }
+        Self { state: Arc::new(HandleState { peer, ..HandleState::default() }) }
     }
 
     /// Returns the handle of the connection that a request came by.
@@ -80,54 +80,54 @@ impl ConnectionHandle {
     /// Returns the network address of the client.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.shared.peer
+        self.state.peer
     }
 
     /// Holds `slot` until a call of the connection is authenticated, or the connection is gone.
     pub fn hold_until_authenticated(&self, slot: Box<dyn Any + Send>) {
-        *self.shared.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
+        *self.state.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
     }
 
     /// Records that a call of the connection was authenticated.
     pub fn mark_authenticated(&self) {
-        drop(self.shared.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.state.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Returns whether no call of the connection was authenticated so far.
     #[must_use]
     pub fn is_unauthenticated(&self) -> bool {
-        self.shared.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.state.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Tells every stream to end. The first reason stays.
     pub fn shut_down(&self, reason: ShutdownReason) {
-        let _ = self.shared.reason.set(reason);
-        self.shared.shutdown.cancel();
+        let _ = self.state.reason.set(reason);
+        self.state.shutdown.cancel();
     }
 
     /// Returns a token that is cancelled when the streams of the connection are to end.
     #[must_use]
     pub fn shutdown(&self) -> &CancellationToken {
-        &self.shared.shutdown
+        &self.state.shutdown
     }
 
     /// Returns why the connection shuts down; `Draining` while it does not.
     #[must_use]
     pub fn shutdown_reason(&self) -> ShutdownReason {
-        self.shared.reason.get().copied().unwrap_or(ShutdownReason::Draining)
+        self.state.reason.get().copied().unwrap_or(ShutdownReason::Draining)
     }
 
     /// Returns how many watches are open on the connection.
     #[must_use]
     pub fn open_watches(&self) -> usize {
-        self.shared.watches.load(Ordering::Relaxed)
+        self.state.watches.load(Ordering::Relaxed)
     }
 
     /// Counts one more watch until the returned value is dropped. Returns none when the connection has as many as it may have.
     #[must_use]
     pub fn open_watch(&self) -> Option<OpenWatch> {
         let counted = |open| (open < WATCHES_PER_CONNECTION_MAX).then_some(open + 1);
-        self.shared.watches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).ok()?;
+        self.state.watches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).ok()?;
         Some(OpenWatch { connection: self.clone() })
     }
 }
@@ -148,7 +148,7 @@ impl OpenWatch {
 
 impl Drop for OpenWatch {
     fn drop(&mut self) {
-        self.connection.shared.watches.fetch_sub(1, Ordering::Relaxed);
+        self.connection.state.watches.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -150,11 +150,11 @@ impl ConnectionServer {
     }
 }
 
-type Io = TokioIo<SharedIo<Socket>>;
+type ConnectionIo = TokioIo<SharedIo<Socket>>;
 
 /// hyper's connection, and the two things that hyper leaves to the caller after each poll: ended streams and the write buffer.
 struct Http2Connection {
-    http2: Pin<Box<http2::Connection<Io, CallService, StreamExecutor>>>,
+    http2: Pin<Box<http2::Connection<ConnectionIo, CallService, StreamExecutor>>>,
     io: SharedIo<Socket>,
     executor: StreamExecutor,
 }

@@ -23,7 +23,7 @@ const COALESCING_MIN_WATCHES: usize = 2;
 
 /// A socket that hyper writes to and its connection flushes. Both are in one task, so the lock is never contended.
 #[derive(Debug)]
-pub(super) struct SharedIo<S>(Arc<Mutex<Io<S>>>);
+pub(super) struct SharedIo<S>(Arc<Mutex<BufferedSocket<S>>>);
 
 impl<S> Clone for SharedIo<S> {
     fn clone(&self) -> Self {
@@ -32,7 +32,7 @@ impl<S> Clone for SharedIo<S> {
 }
 
 #[derive(Debug)]
-struct Io<S> {
+struct BufferedSocket<S> {
     socket: S,
     /// Was read from the socket already; hyper reads it first.
     ahead: &'static [u8],
@@ -59,8 +59,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
     /// Wraps a socket. `ahead` is read before it; a write that makes no progress for `write_timeout` fails.
     pub(super) fn new(socket: S, ahead: &'static [u8], connection: ConnectionHandle, write_timeout: Duration) -> Self {
         let buffer = BytesMut::new();
-        let io =
-            Io { socket, ahead, buffer, needs_flush: false, connection, write_timeout, stall_timer: None, loss: None };
+        let io = BufferedSocket {
+            socket,
+            ahead,
+            buffer,
+            needs_flush: false,
+            connection,
+            write_timeout,
+            stall_timer: None,
+            loss: None,
+        };
         Self(Arc::new(Mutex::new(io)))
     }
 
@@ -75,12 +83,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
         if io.needs_flush { io.poll_flush_all(context) } else { Poll::Ready(Ok(())) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Io<S>> {
+    fn lock(&self) -> MutexGuard<'_, BufferedSocket<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> BufferedSocket<S> {
     fn is_coalescing(&self) -> bool {
         self.connection.open_watches() >= COALESCING_MIN_WATCHES
     }

@@ -2,8 +2,8 @@
 //!
 //! hyper polls a body when there is room for its next frame and not before, so the body of a stalled stream is never polled again
 //! and can't notice by itself. [`StallGuard`] runs the whole stream and can: it looks whether the last frame was followed by a
-//! poll. The two share one [`StreamProgress`], which travels from the guard to [`StallGuardLayer`] in a task-local variable, because
-//! hyper takes nothing else along, and from there in the extensions of the request.
+//! poll. The two share one [`StreamProgress`]. The guard passes it to [`StallGuardLayer`] in a task-local variable, because hyper creates
+//! the stream in between; from there it is in the extensions of the request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,10 +30,10 @@ tokio::task_local! {
 
 /// How far the reader of a stream has come. Clones are the same one.
 #[derive(Debug, Clone, Default)]
-pub struct StreamProgress(Arc<Progress>);
+pub struct StreamProgress(Arc<ReaderProgress>);
 
 #[derive(Debug, Default)]
-struct Progress {
+struct ReaderProgress {
     /// How many frames were given to the connection.
     frames: AtomicU64,
     /// Whether the last of them still waits for room.

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use super::in_flight::{InFlight, LARGEST_ANSWER_BYTES, Reserved};
 use super::long_reads::LongReads;
-use super::stream_turn::StreamTurn;
+use super::read_stream_slot::ReadStreamSlot;
 use crate::api::status::status;
 use crate::domain::Result;
 use crate::domain::access::Rpc;
@@ -151,7 +151,7 @@ where
             let Some(largest_bytes) = largest_bytes else {
                 // A stream keeps its slot until it ends.
                 if let Some(slot) = slot {
-                    request.extensions_mut().insert(StreamTurn::new(slot, in_flight, caller));
+                    request.extensions_mut().insert(ReadStreamSlot::new(slot, in_flight, caller));
                 }
                 return inner.call(request).await;
             };

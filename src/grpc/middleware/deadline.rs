@@ -42,8 +42,8 @@ pub struct Deadline<S> {
     inner: S,
 }
 
-type Ended<R, E> = Result<Result<Response<R>, E>, Elapsed>;
-type InTime<F, R, E> = Map<Timeout<F>, fn(Ended<R, E>) -> Result<Response<R>, E>>;
+type TimedResult<R, E> = Result<Result<Response<R>, E>, Elapsed>;
+type DeadlineFuture<F, R, E> = Map<Timeout<F>, fn(TimedResult<R, E>) -> Result<Response<R>, E>>;
 
 impl<S, B, R> Service<Request<B>> for Deadline<S>
 where
@@ -52,7 +52,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Either<S::Future, InTime<S::Future, R, S::Error>>;
+    type Future = Either<S::Future, DeadlineFuture<S::Future, R, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -66,13 +66,13 @@ where
         let answer = self.inner.call(request);
         match given {
             None => Either::Left(answer),
-            Some(given) => Either::Right(tokio::time::timeout(given, answer).map(in_time)),
+            Some(given) => Either::Right(tokio::time::timeout(given, answer).map(answer_in_time)),
         }
     }
 }
 
-fn in_time<R: Default, E>(ended: Ended<R, E>) -> Result<Response<R>, E> {
-    ended.unwrap_or_else(|_| {
+fn answer_in_time<R: Default, E>(timed: TimedResult<R, E>) -> Result<Response<R>, E> {
+    timed.unwrap_or_else(|_| {
         let error = Error::new(Reason::DeadlineExceeded, "the caller's deadline passed before there was an answer");
         Ok(status(error).into_http())
     })

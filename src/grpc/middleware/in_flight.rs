@@ -54,10 +54,10 @@ pub struct InFlightCounts {
 
 /// A budget of memory. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct InFlight(Arc<Shared>);
+pub struct InFlight(Arc<InFlightState>);
 
 #[derive(Debug)]
-struct Shared {
+struct InFlightState {
     /// What the memory is for, in the error text.
     what: &'static str,
     largest_bytes: u64,
@@ -94,7 +94,7 @@ impl InFlight {
         let total_bytes = bytes.clamp(IN_FLIGHT_MIN_BYTES, IN_FLIGHT_MAX_BYTES);
         let share_bytes = (total_bytes / SHARES).max(largest_bytes);
         let sizes = BudgetSizes { total_bytes, share_bytes, waiting_max: WAITING_MAX_CALLS, share_waiting_max };
-        Self(Arc::new(Shared {
+        Self(Arc::new(InFlightState {
             what,
             largest_bytes,
             budget: Mutex::new(MemoryBudget::new(sizes)),
@@ -125,7 +125,7 @@ impl InFlight {
         // No call is larger. A larger claim would wait forever.
         let bytes = bytes.min(self.0.largest_bytes);
         if !self.wait(caller, Pool::Share, bytes).await {
-            return Err(self.exhausted(caller, "the caller has"));
+            return Err(self.exhausted(caller, "the caller"));
         }
         Ok(Reserved { in_flight: self.clone(), caller: caller.to_owned(), share_bytes: bytes, memory_bytes: 0 })
     }
@@ -180,10 +180,10 @@ impl InFlight {
     }
 
     /// Makes the error for a call for which there is no memory.
-    pub(super) fn exhausted(&self, subject: &str, who_has: &str) -> Error {
+    pub(super) fn exhausted(&self, subject: &str, owner: &str) -> Error {
         self.0.refusals.fetch_add(1, Ordering::Relaxed);
         let what = self.0.what;
-        let message = format!("{who_has} as many bytes of {what} in flight as it may: try again later");
+        let message = format!("{owner} is at its limit of bytes of {what} in flight: try again later");
         let error = Error::new(Reason::RequestBudgetExhausted, message).with("subject", subject);
         Error { retry_after: Some(RETRY_AFTER), ..error }
     }
@@ -191,7 +191,7 @@ impl InFlight {
     /// Makes the error for a request that stalled while others waited for its memory.
     pub(super) fn preempted(&self) -> Error {
         self.count_given_up();
-        let message = "the request was not sent on while others waited for its memory: send it again, without a pause";
+        let message = "the request stalled while others waited for its memory: send it again, without a pause";
         let error = Error::new(Reason::RequestBudgetExhausted, message).with("subject", "server");
         Error { retry_after: Some(RETRY_AFTER), ..error }
     }
@@ -223,7 +223,7 @@ impl Reserved {
     pub async fn grow_to(&mut self, bytes: u64) -> Result<()> {
         let more = bytes.min(self.share_bytes).saturating_sub(self.memory_bytes);
         if more > 0 && !self.in_flight.wait(&self.caller, Pool::Memory, more).await {
-            return Err(self.in_flight.exhausted("server", "the server has"));
+            return Err(self.in_flight.exhausted("server", "the server"));
         }
         self.memory_bytes += more;
         Ok(())
@@ -237,7 +237,7 @@ impl Reserved {
         if bytes > self.memory_bytes {
             let more = bytes - self.memory_bytes;
             if !self.in_flight.change(|budget| budget.try_take(&self.caller, more)) {
-                return Err(self.in_flight.exhausted("server", "the server or the caller has"));
+                return Err(self.in_flight.exhausted("server", "the server or the caller"));
             }
             self.memory_bytes += more;
             self.share_bytes += more;

@@ -89,7 +89,7 @@ fn too_many() -> Error {
     let seconds = SLOT_WAIT_MAX.as_secs();
     let message = format!(
         "too many lists, searches, diffs and exports run for this caller or on this server; none ended within {seconds} s: \
-         make fewer at once"
+         run fewer at the same time"
     );
     Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds)
 }
@@ -133,8 +133,8 @@ mod tests {
             let mut held = Vec::new();
             let take_all = async |rpc: Rpc, held: &mut Vec<_>| {
                 let mut count = 0;
-                while let Ok(turn) = slots.take(rpc, &format!("caller{}", held.len())).await {
-                    held.push(turn);
+                while let Ok(slot) = slots.take(rpc, &format!("caller{}", held.len())).await {
+                    held.push(slot);
                     count += 1;
                 }
                 count

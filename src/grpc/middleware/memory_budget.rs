@@ -53,7 +53,7 @@ struct QueuedCall {
     granted: oneshot::Sender<()>,
 }
 
-/// A place in the queue.
+/// The entry of a call in the queue.
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) number: u64,
@@ -260,12 +260,12 @@ mod tests {
             assert!(is_granted(&budget.take_or_queue(caller, Pool::Memory, 32 * MIB)));
         }
         let Admission::Queued(mut large) = budget.take_or_queue("g", Pool::Memory, 30 * MIB) else {
-            panic!("there is no room for it")
+            panic!("there is no memory for it")
         };
         assert!(is_granted(&budget.take_or_queue("h", Pool::Memory, SMALL_MAX_BYTES)));
         assert_eq!(budget.memory_waits(), 1);
         budget.release("a", Pool::Memory, 32 * MIB);
-        large.granted.try_recv().expect("room for it now");
+        large.granted.try_recv().expect("memory for it now");
         assert_eq!((budget.memory_waits(), budget.free_bytes()), (0, 256 * MIB - 190 * MIB - SMALL_MAX_BYTES));
     }
 
@@ -327,7 +327,7 @@ mod tests {
         for number in 0..8 {
             let Admission::Queued(ticket) = budget.take_or_queue(&format!("waits{number}"), Pool::Memory, 2 * MIB)
             else {
-                panic!("there is no room for it")
+                panic!("there is no memory for it")
             };
             tickets.push(ticket);
         }
@@ -351,16 +351,16 @@ mod tests {
             callers += 1;
         }
         let Admission::Queued(mut large) = budget.take_or_queue("large", Pool::Memory, 32 * MIB) else {
-            panic!("there is no room")
+            panic!("there is no memory")
         };
         let Admission::Queued(mut later) = budget.take_or_queue("later", Pool::Memory, 4 * MIB) else {
-            panic!("there is no room")
+            panic!("there is no memory")
         };
         let mut held = 0;
         while later.granted.try_recv().is_err() {
             budget.release(&format!("holds{held}"), Pool::Memory, 4 * MIB);
             held += 1;
-            assert!(large.granted.try_recv().is_err(), "the large one came first, and has room only later");
+            assert!(large.granted.try_recv().is_err(), "the large one came first, and fits only later");
         }
         assert_eq!(budget.memory_waits(), 1);
     }

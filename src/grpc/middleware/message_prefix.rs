@@ -7,7 +7,7 @@ pub(in crate::grpc) const MESSAGE_PREFIX_BYTES: usize = 5;
 
 /// Makes the error for a body that is not exactly one message.
 pub(super) fn not_one_message() -> Error {
-    Error::new(Reason::InvalidArgument, "the request is not one whole message, framed as gRPC frames it")
+    Error::new(Reason::InvalidArgument, "the request is not exactly one message with the prefix of gRPC")
 }
 
 /// Makes the error for a message of more than `max_bytes`.

@@ -13,8 +13,8 @@ mod long_reads;
 mod memory_budget;
 mod message_prefix;
 mod open_streams;
+mod read_stream_slot;
 mod request_body;
-mod stream_turn;
 mod transport_errors;
 mod whole_body;
 
@@ -30,7 +30,7 @@ pub use in_flight::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES, InFlight, InFlight
 pub use long_reads::LongReads;
 pub(super) use message_prefix::MESSAGE_PREFIX_BYTES;
 pub use open_streams::OpenStreamsLayer;
+pub(super) use read_stream_slot::ReadStreamSlot;
 pub use request_body::RequestBodyLayer;
-pub(super) use stream_turn::StreamTurn;
 pub(super) use transport_errors::COMPRESSED;
 pub use transport_errors::rewrite_transport_error;

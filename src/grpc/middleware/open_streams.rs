@@ -95,7 +95,7 @@ impl OpenStreamsLayer {
         let (all, own) = (all.entry(method).or_default(), by_peer.get(&key).copied().unwrap_or_default());
         let max = per_peer_max.min(all_max.saturating_sub(*all));
         if own >= max {
-            let message = format!("this peer has {own} such streams open already, as many as it may have now");
+            let message = format!("this peer has {own} streams of this kind open, which is its limit now");
             return Err(Error::new(Reason::TooManyStreams, message).with("limit_streams", own));
         }
         *all += 1;
@@ -143,7 +143,7 @@ pub struct OpenStreams<S> {
 }
 
 type BoundBody<E> = Box<dyn FnOnce(Result<Response<Body>, E>) -> Result<Response<Body>, E> + Send>;
-type Bounded<F, E> = futures_util::future::Map<F, BoundBody<E>>;
+type BoundedFuture<F, E> = futures_util::future::Map<F, BoundBody<E>>;
 
 impl<S> Service<Request<Body>> for OpenStreams<S>
 where
@@ -151,7 +151,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Either<Either<S::Future, Bounded<S::Future, S::Error>>, Ready<Result<S::Response, S::Error>>>;
+    type Future = Either<Either<S::Future, BoundedFuture<S::Future, S::Error>>, Ready<Result<S::Response, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -192,7 +192,7 @@ fn bounded(inner: Body, timeout: Option<Duration>, slot: Option<StreamSlot>) -> 
 
 fn timed_out() -> Status {
     let seconds = REFLECTION_TIMEOUT.as_secs();
-    let message = format!("a stream of reflection is open for {seconds} s at most");
+    let message = format!("a stream of reflection may be open for {seconds} s");
     status(Error::new(Reason::RequestTimeout, message).with("limit_seconds", seconds))
 }
 

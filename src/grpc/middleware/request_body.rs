@@ -155,7 +155,7 @@ where
 
 fn timed_out(timeout: Duration) -> Error {
     let seconds = timeout.as_secs();
-    let message = format!("the request was not sent whole within {seconds} s");
+    let message = format!("the request was not sent completely within {seconds} s");
     Error::new(Reason::RequestTimeout, message).with("limit_seconds", seconds)
 }
 
@@ -277,7 +277,7 @@ impl Pace {
 
 /// Makes the error for a stream that was reset. Mostly the client is gone and nobody reads it.
 fn broken(error: &Status) -> Error {
-    Error::new(Reason::InvalidArgument, format!("the request broke off: {}", error.message()))
+    Error::new(Reason::InvalidArgument, format!("the request ended early: {}", error.message()))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub fn rewrite_transport_error<B: Default>(response: Response<B>) -> Response<B>
         }
         // The specification says INTERNAL, but it is a mistake of the caller.
         Code::Internal if NOT_FRAMED.iter().any(|begin| found.message().starts_with(begin)) => {
-            Error::new(Reason::InvalidArgument, "the request is not one whole message, framed as gRPC frames it")
+            Error::new(Reason::InvalidArgument, "the request is not exactly one message with the prefix of gRPC")
         }
         Code::Unimplemented if found.message().starts_with(COMPRESSED) => {
             let message = "a request can be compressed by gzip, or not at all";

@@ -18,7 +18,7 @@ use crate::domain::audit::LogVerdict;
 use crate::domain::limits::LOG_CHECK_MAX_SECONDS;
 use crate::grpc::frame_message::frame_message;
 use crate::grpc::handler::Handler;
-use crate::grpc::middleware::{POLICY_ANSWER_MAX_BYTES, Reserved, StreamTurn};
+use crate::grpc::middleware::{POLICY_ANSWER_MAX_BYTES, ReadStreamSlot, Reserved};
 use crate::service::LogProgress;
 
 /// The time between two messages about progress. Shorter: more messages that nobody reads. Longer: the stream looks dead.
@@ -26,7 +26,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The messages of a check. The check runs while they are polled for, and is dropped with them.
 struct CheckMessages {
-    turn: StreamTurn,
+    slot: ReadStreamSlot,
     /// The memory for the result, reserved at the begin. Otherwise a check of an hour could fail because there is no memory for its result.
     reserved: Option<Reserved>,
     /// None once it has its verdict.
@@ -38,7 +38,7 @@ struct CheckMessages {
 impl CheckMessages {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.reserved.is_none() && self.check.is_some() {
-            self.reserved = Some(self.turn.reserve(POLICY_ANSWER_MAX_BYTES).await?);
+            self.reserved = Some(self.slot.reserve(POLICY_ANSWER_MAX_BYTES).await?);
         }
         let (Some(check), Some(_)) = (&mut self.check, &self.reserved) else { return Ok(None) };
         tokio::select! {
@@ -67,7 +67,7 @@ pub(in crate::grpc) async fn verify_log(
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let connection = stream.connection.clone();
-    let check = CheckMessages { turn: stream.turn.clone(), reserved: None, check: Some(check), progress, ticks };
+    let check = CheckMessages { slot: stream.slot.clone(), reserved: None, check: Some(check), progress, ticks };
     let messages = try_unfold((check, connection), |(mut check, connection)| async move {
         let next = next_unless_draining(&connection, check.next()).await?;
         Ok(next.map(|message| (message, (check, connection))))

@@ -18,12 +18,12 @@ use tonic::{Request, Status};
 use crate::api::status::status;
 use crate::domain::{Error, Reason, Result};
 use crate::grpc::frame_message::frame_message;
-use crate::grpc::middleware::{CallDeadline, Reserved, StreamTurn};
+use crate::grpc::middleware::{CallDeadline, ReadStreamSlot, Reserved};
 use crate::transport::{ConnectionHandle, MessageBody, ShutdownReason, StreamDeadline, StreamProgress};
 
 /// What the stream of a request holds, and what ends it.
 pub(super) struct ReadStream {
-    pub(super) turn: StreamTurn,
+    pub(super) slot: ReadStreamSlot,
     pub(super) connection: ConnectionHandle,
     deadline: StreamDeadline,
     progress: StreamProgress,
@@ -35,9 +35,9 @@ impl ReadStream {
     /// # Errors
     /// `INTERNAL` for a request that has no slot.
     pub(super) fn open<T>(request: &Request<T>, limit: Duration) -> Result<Self, Status> {
-        let turn = request.extensions().get::<StreamTurn>().cloned();
+        let slot = request.extensions().get::<ReadStreamSlot>().cloned();
         // The layer of answers inserted it. A call without it did not pass that layer and is refused.
-        let turn = turn.ok_or_else(|| status(Error::internal("a stream without its slot")))?;
+        let slot = slot.ok_or_else(|| status(Error::internal("a stream without its slot")))?;
         let bound = sleep(limit);
         let given = request.extensions().get::<CallDeadline>().filter(|CallDeadline(given)| *given < bound.deadline());
         let (time, error) = match given {
@@ -47,13 +47,14 @@ impl ReadStream {
             }
             None => {
                 let seconds = limit.as_secs();
-                let message = format!("a stream of this method may take {seconds} s: read faster, or by a better link");
+                let message =
+                    format!("a stream of this method may take {seconds} s: read faster, or over a faster link");
                 (bound, Error::new(Reason::RequestTimeout, message).with("limit_seconds", seconds))
             }
         };
         let deadline = StreamDeadline { time: Box::pin(time), status: status(error) };
         let progress = StreamProgress::of(request.extensions());
-        Ok(Self { turn, connection: ConnectionHandle::of_request(request), deadline, progress })
+        Ok(Self { slot, connection: ConnectionHandle::of_request(request), deadline, progress })
     }
 
     /// Returns the body of the response, which ends at the deadline.
@@ -81,7 +82,7 @@ pub(super) async fn next_unless_draining<T>(
     };
     tokio::select! {
         biased;
-        () = draining => Err(Error::new(Reason::ServerDraining, "this server stops: ask again")),
+        () = draining => Err(Error::new(Reason::ServerDraining, "this server is shutting down: try again")),
         next = next => next,
     }
 }

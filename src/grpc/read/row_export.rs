@@ -15,14 +15,14 @@ use crate::domain::Result;
 use crate::domain::limits::EXPORT_MAX_SECONDS;
 use crate::domain::name::NamespaceId;
 use crate::grpc::handler::Handler;
-use crate::grpc::middleware::{LARGEST_ANSWER_BYTES, StreamTurn};
+use crate::grpc::middleware::{LARGEST_ANSWER_BYTES, ReadStreamSlot};
 use crate::service::{RowExport, RowWithContent, Service};
 
 /// The messages of an export. The snapshot is opened for the first one, so that a client that reads nothing holds no snapshot.
 struct RowMessages {
     service: Arc<Service>,
     namespace: NamespaceId,
-    turn: StreamTurn,
+    slot: ReadStreamSlot,
     export: Option<RowExport>,
     is_complete: bool,
 }
@@ -32,7 +32,7 @@ impl RowMessages {
         if self.is_complete {
             return Ok(None);
         }
-        let reserved = self.turn.reserve(LARGEST_ANSWER_BYTES).await?;
+        let reserved = self.slot.reserve(LARGEST_ANSWER_BYTES).await?;
         let message = match &mut self.export {
             None => {
                 let export = self.service.export_rows(&self.namespace).await?;
@@ -69,7 +69,7 @@ pub(in crate::grpc) async fn export_rows(
     let namespace = request::namespace("parent", &request.get_ref().parent).map_err(status)?;
     let stream = ReadStream::open(&request, Duration::from_secs(EXPORT_MAX_SECONDS))?;
     let (service, connection) = (handler.service.clone(), stream.connection.clone());
-    let rows = RowMessages { service, namespace, turn: stream.turn.clone(), export: None, is_complete: false };
+    let rows = RowMessages { service, namespace, slot: stream.slot.clone(), export: None, is_complete: false };
     let messages = try_unfold((rows, connection), |(mut rows, connection)| async move {
         let next = next_unless_draining(&connection, rows.next()).await?;
         Ok(next.map(|message| (message, (rows, connection))))

@@ -41,7 +41,7 @@ impl WatchSettings {
     pub(super) fn slots_for(&self, namespaces: usize) -> Result<OwnedSemaphorePermit, Error> {
         let permits = u32::try_from(namespaces).unwrap_or(u32::MAX);
         self.slots.clone().try_acquire_many_owned(permits).map_err(|_| {
-            let error = Error::new(Reason::TooManyStreams, "this server watches as many namespaces as it may");
+            let error = Error::new(Reason::TooManyStreams, "this server is at its limit of watched namespaces");
             error.with("limit_streams", self.max_streams)
         })
     }
@@ -49,7 +49,7 @@ impl WatchSettings {
     /// Counts one more watch on the connection that the request came by.
     pub(super) fn open_on_connection<T>(&self, request: &Request<T>) -> Result<OpenWatch, Error> {
         ConnectionHandle::of_request(request).open_watch().ok_or_else(|| {
-            let message = "this connection carries as many watches as one may; open another connection for more";
+            let message = "this connection is at its limit of watches; open another connection for more";
             Error::new(Reason::TooManyStreams, message).with("limit_streams", WATCHES_PER_CONNECTION_MAX)
         })
     }

@@ -1,4 +1,4 @@
-//! The messages of one watch. The response body polls for them, so a reader that takes nothing costs nothing.
+//! The messages of one watch. The response body polls for them, so a reader that reads nothing costs nothing.
 //!
 //! A watch has no task and no queue: the next message is made when there is room for it. A stream of several namespaces takes from
 //! each that has something, in turn.
@@ -120,7 +120,7 @@ impl WatchStream {
                     }
                     self.pending.push_back(frame_message(&response::watch_ended(parent, error)));
                 }
-                None => return Err(status(Error::internal("a watch went on without a namespace"))),
+                None => return Err(status(Error::internal("a watch has no namespace left"))),
             }
         }
     }

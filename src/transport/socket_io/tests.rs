@@ -66,7 +66,7 @@ impl AsyncWrite for FakeSocket {
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// The wrapper on a connection with so many watches.
+/// Wraps a socket of a connection with that many watches.
 fn io(turns: &[usize], watches: usize) -> (SharedIo<FakeSocket>, Vec<OpenWatch>) {
     let connection = ConnectionHandle::default();
     let socket = FakeSocket { turns: turns.iter().copied().collect(), ..FakeSocket::default() };
@@ -173,12 +173,12 @@ async fn bytes_stay_in_order_when_watches_come_and_go_and_writes_are_partial() {
 #[tokio::test]
 async fn shutting_down_sends_the_buffer() {
     let (mut io, _watches) = io(&[2, 0, 1], 2);
-    io.write_all(b"the last words").await.expect("a write");
+    io.write_all(b"the last bytes").await.expect("a write");
     let mut context = Context::from_waker(Waker::noop());
     while Pin::new(&mut io).poll_shutdown(&mut context).is_pending() {
-        assert!(!io.lock().socket.shut, "the end came before the last words");
+        assert!(!io.lock().socket.shut, "the socket was closed before the last bytes");
     }
-    assert_eq!(io.lock().socket.taken, b"the last words");
+    assert_eq!(io.lock().socket.taken, b"the last bytes");
     assert!(io.lock().socket.shut);
 }
 
@@ -209,9 +209,9 @@ async fn a_socket_that_takes_nothing_is_an_error_in_time() {
             ready!(Pin::new(&mut io).poll_write(context, b"anybody there"))?;
             io.poll_flush_buffer(context)
         });
-        assert_eq!(error.await.expect_err("nobody").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(error.await.expect_err("a full socket").kind(), io::ErrorKind::TimedOut);
         assert!(io.loss() == Some(Loss::Stalled) && started.elapsed() >= WRITE_TIMEOUT);
-        assert!(tries.into_inner() < 10, "it waits, it does not ask");
+        assert!(tries.into_inner() < 10, "it waits and does not poll in a loop");
     }
     // Any progress begins the wait anew.
     let (mut io, _watches) = io(&[0, 3, 0, 3], 0);

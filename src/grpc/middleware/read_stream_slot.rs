@@ -8,13 +8,13 @@ use crate::service::FairSlot;
 
 /// The slot of a stream, and the budget of its messages; in the extensions of the request. Clones are the same one.
 #[derive(Debug, Clone)]
-pub(in crate::grpc) struct StreamTurn {
+pub(in crate::grpc) struct ReadStreamSlot {
     _slot: Arc<FairSlot>,
     in_flight: InFlight,
     caller: String,
 }
 
-impl StreamTurn {
+impl ReadStreamSlot {
     /// Holds a slot of a caller.
     pub(super) fn new(slot: FairSlot, in_flight: InFlight, caller: String) -> Self {
         // A share of its own: the caller reads pages beside its stream, and would wait for the memory of the stream's next message.
