@@ -48,7 +48,7 @@ pub struct ActiveSetOptions {
 
 /// What a message changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum SetChange {
     /// A part of a snapshot: nothing yet.
     SnapshotPart {
         /// Policies collected so far.
@@ -204,7 +204,7 @@ impl ActiveSet {
     ///
     /// # Errors
     /// The refusal. Nothing held changed; what is older than the document that verified in it is not taken any more. Until [`Self::begin_stream`] every further message is refused.
-    pub fn apply(&mut self, message: &pb::WatchActiveResponse, now_seconds: i64) -> Result<Change, Refusal> {
+    pub fn apply(&mut self, message: &pb::WatchActiveResponse, now_seconds: i64) -> Result<SetChange, Refusal> {
         if self.refused {
             return Err(Refusal::Malformed("stream goes on after a refusal"));
         }
@@ -215,16 +215,16 @@ impl ActiveSet {
             Some(Message::Snapshot(part)) => self.apply_snapshot(part, now_seconds),
             Some(Message::Activation(part)) => self.apply_activation(part),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
-            Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
+            Some(Message::Reconnect(reconnect)) => Ok(SetChange::Reconnect {
                 reason: reason_of(reconnect).to_owned(),
                 backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
             }),
-            Some(Message::Opened(opened)) => Ok(Change::Opened {
+            Some(Message::Opened(opened)) => Ok(SetChange::Opened {
                 heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
             }),
             Some(Message::KeyStatement(keys)) => Ok(self.take_key_statement(&keys.statement)),
             // This set is watched alone: its end is the end of the stream, so `ended` is not for it.
-            Some(Message::Ended(_)) | None => Ok(Change::Unknown),
+            Some(Message::Ended(_)) | None => Ok(SetChange::Unknown),
         };
         self.refused = outcome.is_err();
         if outcome.is_ok() {
@@ -265,7 +265,7 @@ impl ActiveSet {
         (self.cursor, self.event, self.evidence) = (Some(at.cursor), at.event, Some(Arc::new(evidence)));
     }
 
-    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<Change, Refusal> {
+    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<SetChange, Refusal> {
         let policies = self.collect(part)?;
         if !part.complete {
             if part.bundles.is_empty() {
@@ -274,7 +274,7 @@ impl ActiveSet {
             }
             let collected = policies.len();
             self.collected = Collected::Snapshot(policies);
-            return Ok(Change::SnapshotPart { collected });
+            return Ok(SetChange::SnapshotPart { collected });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&part.checkpoint, now_seconds)?;
         let at = position_of(&checkpoint);
@@ -289,10 +289,10 @@ impl ActiveSet {
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
         let document = Document::Checkpoint(part.checkpoint.clone());
         self.hold(policies, tree, at, Evidence::new(document, &part.set_proof));
-        Ok(Change::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
+        Ok(SetChange::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
     }
 
-    fn apply_activation(&mut self, part: &pb::Activation) -> Result<Change, Refusal> {
+    fn apply_activation(&mut self, part: &pb::Activation) -> Result<SetChange, Refusal> {
         let mut changes = match std::mem::take(&mut self.collected) {
             Collected::Activation(changes) => changes,
             Collected::Nothing => Changes::default(),
@@ -312,7 +312,7 @@ impl ActiveSet {
             }
             let collected = changes.bundles.len() + changes.removed.len();
             self.collected = Collected::Activation(changes);
-            return Ok(Change::ActivationPart { collected });
+            return Ok(SetChange::ActivationPart { collected });
         }
         let statement = self.trust.statement(&part.statement)?;
         let cursor = place_of(&statement);
@@ -353,17 +353,17 @@ impl ActiveSet {
         self.event = fingerprint(part.cursor.as_ref());
         let statement = Box::new(statement);
         let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
-        Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
+        Ok(SetChange::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
     }
 
-    fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
+    fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<SetChange, Refusal> {
         if self.collected.is_unfinished() {
             return Err(Refusal::Malformed("heartbeat within a message in parts"));
         }
         let held = self.cursor.ok_or(Refusal::NoSnapshot("heartbeat"))?;
         if heartbeat.resume_unknown {
             // This replica has not read as far as we have: a sign of life, and no freshness.
-            return Ok(Change::Alive { cursor: held, is_newest: false });
+            return Ok(SetChange::Alive { cursor: held, is_newest: false });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;
         let at = position_of(&checkpoint);
@@ -391,6 +391,6 @@ impl ActiveSet {
             self.fresh_until_seconds = 0;
         }
         (self.cursor, self.event) = (Some(at.cursor), at.event);
-        Ok(Change::Alive { cursor: at.cursor, is_newest })
+        Ok(SetChange::Alive { cursor: at.cursor, is_newest })
     }
 }

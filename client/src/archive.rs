@@ -11,7 +11,7 @@ use super::log::Read;
 use lines::{Base64, ContentLine, End, EventLine, ImportedLine, Line, RowLine, VersionLine};
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::name::NamespaceId;
-use policyhub_core::signing::chain::Trust;
+use policyhub_core::signing::chain::LogTrust;
 use policyhub_core::signing::{Running, digest_of};
 
 mod check;
@@ -39,7 +39,7 @@ impl<W: Write> ArchiveWriter<W> {
     ///
     /// # Errors
     /// When the disk does.
-    pub fn new(out: W, trust: &Trust, namespace: &NamespaceId) -> io::Result<Self> {
+    pub fn new(out: W, trust: &LogTrust, namespace: &NamespaceId) -> io::Result<Self> {
         let header = Header {
             format: ARCHIVE_FORMAT,
             store: trust.store.clone(),

@@ -1,6 +1,6 @@
 //! What the command `policyhub` and the tests of the server need of the SDK and programs do not. Any release may change it.
 
-pub use crate::active_set::{ActiveSet, ActiveSetOptions, Change};
+pub use crate::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 pub use crate::archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, label_of_item, verify_archive};
 pub use crate::bundle::ActivePolicy;
 pub use crate::channel::RpcClient as Client;

@@ -48,7 +48,7 @@ pub enum Refusal {
     },
     /// The place beside a statement or a checkpoint is not the one that is signed.
     #[error("it is signed for {}:{}, not {}:{}", signed.epoch, signed.revision, found.epoch, found.revision)]
-    OtherPlace {
+    OtherCursor {
         /// The place beside it.
         found: Cursor,
         /// The place in it.

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
-use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 use super::channel::RpcClient;
 use super::clock::now_seconds;
 use super::error::ClientError;
@@ -152,7 +152,7 @@ impl Watch {
     /// # Errors
     /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal
     /// of a message. Each ends the watch.
-    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         self.connection.next(&mut self.set, &mut self.pinned).await
     }
 
@@ -212,7 +212,7 @@ impl Connection {
         &mut self,
         set: &mut ActiveSet,
         pinned: &mut Option<PinnedFile>,
-    ) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    ) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         if self.came.is_none() {
             match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
                 Err(_) => return Err(silence(self.silence_max).into()),
@@ -243,13 +243,13 @@ impl Connection {
         };
         match set.apply(&message, now_seconds()) {
             Ok(change) => {
-                if let Change::Opened { heartbeat_interval } = &change {
+                if let SetChange::Opened { heartbeat_interval } = &change {
                     let silence_max = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED);
                     self.silence_max = silence_max.clamp(SILENCE_MIN, SILENCE_MAX);
                 }
                 Ok(Some((message, change)))
             }
-            Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
+            Err(refusal) => Err(WatchError::Refused { refusal, cursor: place_named(&message) }),
         }
     }
 

@@ -27,15 +27,15 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::CreateNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::create_namespace(request.into_inner()).map_err(status)?;
-        let done = self.0.service.create_namespace(&context, command).await.map_err(status)?;
+        let done = self.0.service.access.create_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn get_namespace(&self, request: Request<pb::GetNamespaceRequest>) -> RpcResult<pb::GetNamespaceResponse> {
         self.0.read(&request).await?;
         let id = request::namespace("name", &request.get_ref().name).map_err(status)?;
-        let found = self.0.service.get_namespace(&id).await.map_err(status)?;
-        let imports = self.0.service.imports(&id).await.map_err(status)?;
+        let found = self.0.service.access.get_namespace(&id).await.map_err(status)?;
+        let imports = self.0.service.archive.imports(&id).await.map_err(status)?;
         let imports = imports.into_iter().map(response::namespace_import).collect();
         let namespace = pb::Namespace { imports, ..response::namespace(found) };
         Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(namespace) }))
@@ -47,7 +47,7 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::ListNamespacesResponse> {
         let context = self.0.read(&request).await?;
         let (list, page, filter) = request::list_namespaces(request.get_ref()).map_err(status)?;
-        let found = self.0.service.list_namespaces(&context, &page, &filter).await.map_err(status)?;
+        let found = self.0.service.access.list_namespaces(&context, &page, &filter).await.map_err(status)?;
         let (namespaces, next_page_token) = list.answer(found, |each| each.id.to_string(), response::namespace);
         Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
     }
@@ -58,7 +58,7 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::UpdateNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::update_namespace(request.into_inner()).map_err(status)?;
-        let done = self.0.service.update_namespace(&context, command).await.map_err(status)?;
+        let done = self.0.service.access.update_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
@@ -70,12 +70,12 @@ impl AdminService for AdminHandler {
         let filter = request::list_signing_keys(request.get_ref()).map_err(status)?;
         let service = &self.0.service;
         let keys =
-            first_that_fit(service.keys(&filter).into_iter().map(response::signing_key).collect(), KEYS_MAX_BYTES);
+            first_that_fit(service.keys.keys(&filter).into_iter().map(response::signing_key).collect(), KEYS_MAX_BYTES);
         // When not all fit, the newest ones are kept: they lead from the keys of the latest rotations to the current one.
-        let newest_first = service.key_statements().into_iter().rev().collect();
+        let newest_first = service.keys.key_statements().into_iter().rev().collect();
         let mut key_statements = first_that_fit(newest_first, KEY_STATEMENTS_MAX_BYTES);
         key_statements.reverse();
-        let store = service.signer().store().to_owned();
+        let store = service.keys.signer().store().to_owned();
         Ok(Response::new(pb::ListSigningKeysResponse { keys, store, key_statements }))
     }
 
@@ -85,7 +85,7 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::CreateRoleBindingResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::create_role_binding(request.into_inner()).map_err(status)?;
-        let done = self.0.service.create_role_binding(&context, command).await.map_err(status)?;
+        let done = self.0.service.access.create_role_binding(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
@@ -95,7 +95,7 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::ListRoleBindingsResponse> {
         self.0.read(&request).await?;
         let (namespace, list, page, filter) = request::list_role_bindings(request.get_ref()).map_err(status)?;
-        let found = self.0.service.list_role_bindings(&namespace, &page, &filter).await.map_err(status)?;
+        let found = self.0.service.access.list_role_bindings(&namespace, &page, &filter).await.map_err(status)?;
         let (role_bindings, next_page_token) =
             list.answer(found, |binding| binding.name.id.clone(), response::role_binding);
         Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
@@ -104,7 +104,7 @@ impl AdminService for AdminHandler {
     async fn list_denials(&self, request: Request<pb::ListDenialsRequest>) -> RpcResult<pb::ListDenialsResponse> {
         self.0.read(&request).await?;
         let (namespace, list, page, filter) = request::list_denials(request.get_ref()).map_err(status)?;
-        let found = self.0.service.list_denials(&namespace, &page, &filter).await.map_err(status)?;
+        let found = self.0.service.access.list_denials(&namespace, &page, &filter).await.map_err(status)?;
         let (denials, next_page_token) = list.answer(found, |denial| denial.key.id(), response::denial);
         Ok(Response::new(pb::ListDenialsResponse { denials, next_page_token }))
     }
@@ -115,7 +115,7 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::DeleteRoleBindingResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::delete_role_binding(request.into_inner()).map_err(status)?;
-        let done = self.0.service.delete_role_binding(&context, command).await.map_err(status)?;
+        let done = self.0.service.access.delete_role_binding(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
@@ -125,8 +125,8 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::PrepareSigningKeyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::prepare_key(request.into_inner());
-        let done = self.0.service.prepare_key(&context, command).await.map_err(status)?;
-        let key = Some(response::signing_key(self.0.service.key_info(done.key)));
+        let done = self.0.service.keys.prepare_key(&context, command).await.map_err(status)?;
+        let key = Some(response::signing_key(self.0.service.keys.key_info(done.key)));
         Ok(Response::new(pb::PrepareSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
@@ -136,8 +136,8 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::ActivateSigningKeyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::activate_key(request.into_inner()).map_err(status)?;
-        let done = self.0.service.activate_key(&context, command).await.map_err(status)?;
-        let key = Some(response::signing_key(self.0.service.key_info(done.key)));
+        let done = self.0.service.keys.activate_key(&context, command).await.map_err(status)?;
+        let key = Some(response::signing_key(self.0.service.keys.key_info(done.key)));
         Ok(Response::new(pb::ActivateSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
@@ -147,22 +147,22 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::RevokeSigningKeyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::revoke_key(request.into_inner()).map_err(status)?;
-        let done = self.0.service.revoke_key(&context, command).await.map_err(status)?;
-        let key = response::signing_key(self.0.service.key_info(done.key.clone()));
+        let done = self.0.service.keys.revoke_key(&context, command).await.map_err(status)?;
+        let key = response::signing_key(self.0.service.keys.key_info(done.key.clone()));
         Ok(Response::new(response::key_revoked(key, done)))
     }
 
     async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> RpcResult<pb::RevokeTokenResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::revoke_token(request.into_inner()).map_err(status)?;
-        let cursor = self.0.service.revoke_token(&context, command).await.map_err(status)?;
+        let cursor = self.0.service.access.revoke_token(&context, command).await.map_err(status)?;
         Ok(Response::new(pb::RevokeTokenResponse { cursor: cursor.map(Into::into) }))
     }
 
     async fn thaw_namespace(&self, request: Request<pb::ThawNamespaceRequest>) -> RpcResult<pb::ThawNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::thaw_namespace(request.into_inner()).map_err(status)?;
-        let cursor = self.0.service.thaw_namespace(&context, command).await.map_err(status)?;
+        let cursor = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(pb::ThawNamespaceResponse { cursor: cursor.map(Into::into) }))
     }
 
@@ -186,7 +186,7 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::ImportNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::import_namespace(request.into_inner()).map_err(status)?;
-        let done = self.0.service.import_namespace(&context, command).await.map_err(status)?;
+        let done = self.0.service.archive.import_namespace(&context, command).await.map_err(status)?;
         Ok(Response::new(response::imported(done)))
     }
 }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use crate::api::request::{Mutation, Scoped};
 use crate::api::status::status;
 use crate::domain::access::Rpc;
-use crate::domain::command::Delivery;
+use crate::domain::command::RequestOptions;
 use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason};
@@ -38,7 +38,7 @@ impl Handler {
     /// # Errors
     /// When the caller lacks the permission, or the namespace is over its rate.
     pub(super) async fn read<T: Scoped>(&self, request: &Request<T>) -> Result<Context, Status> {
-        self.context(request, || Ok(Delivery::default())).await
+        self.context(request, || Ok(RequestOptions::default())).await
     }
 
     /// Authorizes a mutation and returns its context.
@@ -54,29 +54,29 @@ impl Handler {
     async fn context<T: Scoped>(
         &self,
         request: &Request<T>,
-        delivery: impl FnOnce() -> Result<Delivery, Error>,
+        options: impl FnOnce() -> Result<RequestOptions, Error>,
     ) -> Result<Context, Status> {
         let message = request.get_ref();
         let context = self.permit(request, message.scope()).await.map_err(status)?;
         if let Some(other) = message.other_scope() {
             self.permit(request, other).await.map_err(status)?;
         }
-        Ok(Context { delivery: delivery().map_err(status)?, ..context })
+        Ok(Context { options: options().map_err(status)?, ..context })
     }
 
     /// Counts one more item of a call against the rate of its caller.
     pub(super) fn meter_caller<T>(&self, request: &Request<T>) -> Result<(), Error> {
         let (caller, rpc) = caller_and_rpc(request)?;
-        self.service.meter_caller(&caller.principal, *rpc, (self.clock)())
+        self.service.access.meter_caller(&caller.principal, *rpc, (self.clock)())
     }
 
     /// Authorizes the caller for what one field names, and counts the call against the rate of its namespace.
     pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
         let (caller, rpc) = caller_and_rpc(request)?;
         let (principal, now) = (&caller.principal, (self.clock)());
-        let grants = self.service.authorize(principal, *rpc, scope, now).await?;
-        self.service.meter_scope(scope.1, *rpc, now)?;
-        Ok(Context { principal: principal.clone(), grants, delivery: Delivery::default(), now })
+        let grants = self.service.access.authorize(principal, *rpc, scope, now).await?;
+        self.service.access.meter_scope(scope.1, *rpc, now)?;
+        Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now })
     }
 }
 

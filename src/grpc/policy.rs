@@ -25,21 +25,21 @@ impl PolicyService for PolicyHandler {
     async fn create_policy(&self, request: Request<pb::CreatePolicyRequest>) -> RpcResult<pb::CreatePolicyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::create_policy(request.into_inner()).map_err(status)?;
-        let done = self.0.service.create_policy(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.create_policy(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn get_policy(&self, request: Request<pb::GetPolicyRequest>) -> RpcResult<pb::GetPolicyResponse> {
         self.0.read(&request).await?;
         let name = request::policy("name", &request.get_ref().name).map_err(status)?;
-        let policy = self.0.service.get_policy(&name).await.map_err(status)?;
+        let policy = self.0.service.policies.get_policy(&name).await.map_err(status)?;
         Ok(Response::new(pb::GetPolicyResponse { policy: Some(response::policy(policy)) }))
     }
 
     async fn list_policies(&self, request: Request<pb::ListPoliciesRequest>) -> RpcResult<pb::ListPoliciesResponse> {
         self.0.read(&request).await?;
         let list = request::list_policies(request.get_ref()).map_err(status)?;
-        let found = self.0.service.list_policies(&list.namespace, &list.page, &list.filter).await;
+        let found = self.0.service.policies.list_policies(&list.namespace, &list.page, &list.filter).await;
         let key = |each: &PointedPolicy| each.policy.name.policy.to_string();
         let (policies, next_page_token) = list.list.answer(found.map_err(status)?, key, response::policy);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
@@ -48,35 +48,35 @@ impl PolicyService for PolicyHandler {
     async fn update_policy(&self, request: Request<pb::UpdatePolicyRequest>) -> RpcResult<pb::UpdatePolicyResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::update_policy(request.into_inner()).map_err(status)?;
-        let done = self.0.service.update_policy(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.update_policy(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn draft(&self, request: Request<pb::DraftRequest>) -> RpcResult<pb::DraftResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::draft(request.into_inner()).map_err(status)?;
-        let done = self.0.service.draft(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.draft(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn abandon_draft(&self, request: Request<pb::AbandonDraftRequest>) -> RpcResult<pb::AbandonDraftResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::abandon_draft(request.into_inner()).map_err(status)?;
-        let done = self.0.service.abandon_draft(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.abandon_draft(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn stage(&self, request: Request<pb::StageRequest>) -> RpcResult<pb::StageResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::stage(request.get_ref()).map_err(status)?;
-        let done = self.0.service.stage(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.stage(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn publish(&self, request: Request<pb::PublishRequest>) -> RpcResult<pb::PublishResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::publish(request.into_inner()).map_err(status)?;
-        let done = self.0.service.publish(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.publish(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
@@ -86,28 +86,28 @@ impl PolicyService for PolicyHandler {
     ) -> RpcResult<pb::PublishVersionsResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::publish_versions(request.into_inner()).map_err(status)?;
-        let done = self.0.service.publish_versions(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.publish_versions(&context, command).await.map_err(status)?;
         Ok(Response::new(response::published_versions(done)))
     }
 
     async fn activate(&self, request: Request<pb::ActivateRequest>) -> RpcResult<pb::ActivateResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::activate(request.into_inner()).map_err(status)?;
-        let done = self.0.service.activate(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.activate(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> RpcResult<pb::RollbackResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::rollback(request.into_inner()).map_err(status)?;
-        let done = self.0.service.rollback(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.rollback(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn deactivate(&self, request: Request<pb::DeactivateRequest>) -> RpcResult<pb::DeactivateResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::deactivate(request.into_inner()).map_err(status)?;
-        let done = self.0.service.deactivate(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.deactivate(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
@@ -115,7 +115,7 @@ impl PolicyService for PolicyHandler {
         let context = self.0.read(&request).await?;
         let name = request::version("name", &request.get_ref().name).map_err(status)?;
         let full = request.get_ref().view != pb::VersionView::Basic as i32;
-        let found = self.0.service.get_version(&context, &name, full).await.map_err(status)?;
+        let found = self.0.service.policies.get_version(&context, &name, full).await.map_err(status)?;
         Ok(Response::new(pb::GetVersionResponse { version: Some(version(found)) }))
     }
 
@@ -123,7 +123,7 @@ impl PolicyService for PolicyHandler {
         let context = self.0.read(&request).await?;
         let list = request::list_versions(request.get_ref()).map_err(status)?;
         let service = &self.0.service;
-        let found = service.list_versions(&context, &list.policy, &list.page, &list.filter, list.full).await;
+        let found = service.policies.list_versions(&context, &list.policy, &list.page, &list.filter, list.full).await;
         let found = found.map_err(status)?;
         let (versions, next_page_token) = list.list.answer(found, |each| each.version.number.to_string(), version);
         Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
@@ -133,7 +133,7 @@ impl PolicyService for PolicyHandler {
         self.0.read(&request).await?;
         let from = request::version("base", &request.get_ref().base).map_err(status)?;
         let to = request::version("other", &request.get_ref().other).map_err(status)?;
-        let found = self.0.service.diff_versions(&from, &to).await.map_err(status)?;
+        let found = self.0.service.policies.diff_versions(&from, &to).await.map_err(status)?;
         Ok(Response::new(pb::DiffVersionsResponse {
             unified: found.unified,
             json_patch: found.json_patch,
@@ -149,7 +149,7 @@ impl PolicyService for PolicyHandler {
     ) -> RpcResult<pb::GetValidationReportResponse> {
         self.0.read(&request).await?;
         let name = request::version("name", &request.get_ref().name).map_err(status)?;
-        let (version, report) = self.0.service.get_report(&name).await.map_err(status)?;
+        let (version, report) = self.0.service.policies.get_report(&name).await.map_err(status)?;
         let report = Some(response::report(version.name(), report));
         Ok(Response::new(pb::GetValidationReportResponse { report }))
     }
@@ -160,14 +160,14 @@ impl PolicyService for PolicyHandler {
     ) -> RpcResult<pb::ApproveVersionResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::approve_version(request.into_inner()).map_err(status)?;
-        let done = self.0.service.approve_version(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.approve_version(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
     async fn reject_version(&self, request: Request<pb::RejectVersionRequest>) -> RpcResult<pb::RejectVersionResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::reject_version(request.into_inner()).map_err(status)?;
-        let done = self.0.service.reject_version(&context, command).await.map_err(status)?;
+        let done = self.0.service.policies.reject_version(&context, command).await.map_err(status)?;
         Ok(Response::new(done.into()))
     }
 
@@ -176,9 +176,9 @@ impl PolicyService for PolicyHandler {
         let list = request::list_events(request.get_ref()).map_err(status)?;
         let (service, namespace, position) = (&self.0.service, &list.namespace, list.import_position);
         let found = if position > 0 {
-            service.list_imported_events(namespace, position, &list.page, &list.filter).await
+            service.archive.list_imported_events(namespace, position, &list.page, &list.filter).await
         } else {
-            service.list_events(namespace, &list.page, &list.filter).await
+            service.archive.list_events(namespace, &list.page, &list.filter).await
         };
         let convert = if position > 0 { response::imported_event } else { response::event };
         let key = |(event, _): &(Event, Payload)| event.cursor.revision.to_string();

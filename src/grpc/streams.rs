@@ -15,7 +15,7 @@ use tower::Service;
 use super::middleware::COMPRESSED;
 use super::read::{export_rows, verify_log};
 use super::watch::WatchHandler;
-use crate::api::codec::{Bounded, BoundedCodec};
+use crate::api::codec::{BoundedCodec, BoundedMessage};
 use crate::domain::access::Rpc;
 use crate::domain::limits::REQUEST_MAX_BYTES;
 
@@ -70,7 +70,7 @@ where
 }
 
 /// Answers a call with the body of its handler, or with the status of its error.
-async fn answer<M: Bounded + Send>(
+async fn answer<M: BoundedMessage + Send>(
     request: http::Request<Body>,
     handle: impl AsyncFnOnce(Request<M>) -> Result<Body, Status>,
 ) -> Response<Body> {
@@ -89,7 +89,7 @@ async fn answer<M: Bounded + Send>(
 }
 
 /// Decodes the message of a request, with the errors that tonic would make.
-async fn decode<M: Bounded + Send>(request: http::Request<Body>) -> Result<Request<M>, Status> {
+async fn decode<M: BoundedMessage + Send>(request: http::Request<Body>) -> Result<Request<M>, Status> {
     let (parts, body) = request.into_parts();
     if parts.headers.get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Status::unimplemented(COMPRESSED));

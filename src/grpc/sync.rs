@@ -29,7 +29,7 @@ impl SyncService for SyncHandler {
         let context = self.0.read(&request).await?;
         let metadata_only = request.get_ref().metadata_only;
         let query = request::get_active(request.get_ref()).map_err(status)?;
-        let found = self.0.service.get_active(&context, &query).await.map_err(status)?;
+        let found = self.0.service.sync.get_active(&context, &query).await.map_err(status)?;
         let bundle = found.bundle.as_ref();
         Ok(Response::new(response::active(found.at, bundle, metadata_only, found.staleness, found.checked)))
     }
@@ -37,7 +37,7 @@ impl SyncService for SyncHandler {
     async fn list_active(&self, request: Request<pb::ListActiveRequest>) -> RpcResult<pb::ListActiveResponse> {
         self.0.read(&request).await?;
         let (query, list) = request::list_active(request.get_ref()).map_err(status)?;
-        let page = self.0.service.list_active(&query).await.map_err(status)?;
+        let page = self.0.service.sync.list_active(&query).await.map_err(status)?;
         let policy = |active: &ActiveBundle| active.bundle.version.policy.policy.clone();
         let key = |active: &ActiveBundle| request::write_active_key(&page.key_after(&policy(active)));
         let end = PageEnd {
@@ -62,7 +62,7 @@ impl SyncService for SyncHandler {
     async fn report_status(&self, request: Request<pb::ReportStatusRequest>) -> RpcResult<pb::ReportStatusResponse> {
         let context = self.0.read(&request).await?;
         let report = request::report_status(request.into_inner()).map_err(status)?;
-        let stored = self.0.service.report_status(&context.principal, report).await.map_err(status)?;
+        let stored = self.0.service.sync.report_status(&context.principal, report).await.map_err(status)?;
         Ok(Response::new(pb::ReportStatusResponse { stored }))
     }
 
@@ -72,7 +72,7 @@ impl SyncService for SyncHandler {
     ) -> RpcResult<pb::ListSubscribersResponse> {
         self.0.read(&request).await?;
         let (namespace, list, page, filter) = request::list_subscribers(request.get_ref()).map_err(status)?;
-        let found = self.0.service.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
+        let found = self.0.service.sync.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
         let (subscribers, next_page_token) =
             list.answer(found, |seen| seen.name.id.to_string(), response::seen_subscriber);
         Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
@@ -92,7 +92,7 @@ impl SyncService for SyncHandler {
                 () = connection.shutdown().cancelled() => {}
             }
         });
-        let found = self.0.service.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
+        let found = self.0.service.sync.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
         Ok(Response::new(pb::GetConvergenceResponse {
             rejected_subscribers: first_subscribers(&namespace, found.rejected, found.now),
             pending_subscribers: first_subscribers(&namespace, found.pending, found.now),
@@ -104,28 +104,28 @@ impl SyncService for SyncHandler {
     async fn record_run(&self, request: Request<pb::RecordRunRequest>) -> RpcResult<pb::RecordRunResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::record_run(request.get_ref()).map_err(status)?;
-        let run = self.0.service.record_run(&context, command).await.map_err(status)?;
+        let run = self.0.service.sync.record_run(&context, command).await.map_err(status)?;
         Ok(Response::new(run.into()))
     }
 
     async fn complete_run(&self, request: Request<pb::CompleteRunRequest>) -> RpcResult<pb::CompleteRunResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::complete_run(request.into_inner()).map_err(status)?;
-        let run = self.0.service.complete_run(&context, command).await.map_err(status)?;
+        let run = self.0.service.sync.complete_run(&context, command).await.map_err(status)?;
         Ok(Response::new(run.into()))
     }
 
     async fn get_run(&self, request: Request<pb::GetRunRequest>) -> RpcResult<pb::GetRunResponse> {
         self.0.read(&request).await?;
         let (namespace, id) = request::get_run(request.get_ref()).map_err(status)?;
-        let run = self.0.service.get_run(&namespace, &id).await.map_err(status)?;
+        let run = self.0.service.sync.get_run(&namespace, &id).await.map_err(status)?;
         Ok(Response::new(run.into()))
     }
 
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> RpcResult<pb::ListRunsResponse> {
         self.0.read(&request).await?;
         let (filter, list, page) = request::list_runs(request.get_ref()).map_err(status)?;
-        let (found, counts) = self.0.service.list_runs(&filter, &page).await.map_err(status)?;
+        let (found, counts) = self.0.service.sync.list_runs(&filter, &page).await.map_err(status)?;
         let counts_omitted = counts.is_none();
         let counts: Vec<pb::RunCount> = counts.unwrap_or_default().iter().map(response::run_count).collect();
         let key = found.reached.as_ref().map(request::write_run_key);

@@ -73,11 +73,11 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
 /// rotations, and so not a member of it.
 async fn key_statements(State(shared): State<Shared>) -> Response {
     let cache = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
-    let statements = serde_json::json!({ "key_statements": shared.service.key_statements() });
+    let statements = serde_json::json!({ "key_statements": shared.service.keys.key_statements() });
     ([(header::CACHE_CONTROL, cache)], Json(statements)).into_response()
 }
 
 async fn jwks(State(shared): State<Shared>) -> Response {
     let cache = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
-    ([(header::CACHE_CONTROL, cache)], Json(shared.service.jwks())).into_response()
+    ([(header::CACHE_CONTROL, cache)], Json(shared.service.keys.jwks())).into_response()
 }

@@ -17,7 +17,7 @@ use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::grpc::WatchEncoder;
 use crate::service::{Leases, LogProgress, Service, Signer};
-use crate::signing::{RowTagKey, digest_of, event_hash};
+use crate::signing::{RowMacKey, digest_of, event_hash};
 use crate::store::{CopyState, DatabaseCopy, LogEnd};
 use crate::watch::Hub;
 
@@ -131,7 +131,7 @@ fn keys_of(state: &CopyState, config: &Config) -> Result<Keys> {
 
 /// VerifyLog of every namespace, over the copy. Answers what does not hold.
 async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: &Config) -> Result<Vec<String>> {
-    let store = copy.store(Arc::new(RowTagKey::derive(&keys.seal)?), clock::CLOCKS);
+    let store = copy.store(Arc::new(RowMacKey::derive(&keys.seal)?), clock::CLOCKS);
     let id = state.store_id.clone();
     let signer = Arc::new(Signer::new(id, keys.seal, keys.signing, config.keys.publish_before_use));
     let hub =
@@ -140,7 +140,7 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: 
     let service = Service::new(store, signer, hub, leases, config.quotas, config.listen.max_content_bytes);
     let told = |error: Error| error.internal.unwrap_or(error.message);
     let mut findings = Vec::new();
-    if let Err(error) = service.follow_keys(clock::now()).await {
+    if let Err(error) = service.keys.follow_keys(clock::now()).await {
         findings.push(format!("the signing keys: {}", told(error)));
         return Ok(findings);
     }
@@ -150,7 +150,7 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: 
             findings.push(format!("{name:?} is no namespace"));
             continue;
         };
-        match service.verify_log(&namespace, Cursor::NONE.into(), &LogProgress::default()).await {
+        match service.archive.verify_log(&namespace, Cursor::NONE.into(), &LogProgress::default()).await {
             Ok(verdict) => findings.extend(verdict.findings.kept.iter().map(|finding| {
                 let at =
                     if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() };

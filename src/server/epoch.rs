@@ -13,8 +13,8 @@ use super::serve::{Maintenance, database, identify, lock_maintenance};
 use super::telemetry::Telemetry;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
-use crate::service::{Bump, Bumped, Signer};
-use crate::signing::RowTagKey;
+use crate::service::{EpochBump, EpochBumpOutcome, Signer};
+use crate::signing::RowMacKey;
 use crate::store::{RememberedStore, Store};
 
 /// What the store says of its epochs.
@@ -74,13 +74,13 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
     // Not the locks of a server: one may be running, and goes on.
     let _lock = lock_existing(&config, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
-    let bumped = crate::service::bump_epoch(&store, &signer, Bump { force }).await;
+    let bumped = crate::service::bump_epoch(&store, &signer, EpochBump { force }).await;
     let mark = unwitnessed(&config.storage.data_dir);
     let is_unwitnessed = store.is_unwitnessed(&mark, signer.store()).await;
     store.close().await;
     let (epoch, logs) = match bumped.context("failed to raise every log; run it again")? {
-        Bumped::Raised { epoch, logs } => (epoch, logs),
-        Bumped::NotInDoubt { epoch } => (epoch, 0),
+        EpochBumpOutcome::Raised { epoch, logs } => (epoch, logs),
+        EpochBumpOutcome::NotInDoubt { epoch } => (epoch, 0),
     };
     Ok(BumpDone { epoch, logs, is_unwitnessed: is_unwitnessed? })
 }
@@ -102,7 +102,7 @@ fn lock_existing(config: &Config, maintenance: Maintenance) -> Result<Option<Fil
 
 async fn open(config: &Config) -> Result<(Store, Signer)> {
     let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
-    let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
+    let tags = Arc::new(RowMacKey::derive(&keys.seal)?);
     let high_water = high_water(&config.storage.data_dir);
     let remembered = RememberedStore::read(&high_water)?;
     let store = database(&config.storage)?.open(false, remembered.as_ref(), tags, clock::CLOCKS).await?;

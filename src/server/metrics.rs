@@ -135,18 +135,18 @@ impl Metrics {
         self.meter
             .u64_observable_counter("policyhub_break_glass")
             .with_description("publications without the approvals they should have had")
-            .with_callback(move |broken| broken.observe(service.broken_glass(), &[]))
+            .with_callback(move |broken| broken.observe(service.policies.broken_glass(), &[]))
             .build();
         self.meter
             .u64_observable_counter("policyhub_required_approvals_lowered")
             .with_description("changes of a policy after which it requires fewer approvals than before")
-            .with_callback(move |lowered| lowered.observe(lowering.lowered_approvals(), &[]))
+            .with_callback(move |lowered| lowered.observe(lowering.policies.lowered_approvals(), &[]))
             .build();
         self.meter
             .u64_observable_counter("policyhub_quota_refusals")
             .with_description("calls refused because of a quota of their namespace or caller, by quota")
             .with_callback(move |refusals| {
-                for (quota, count) in refusing.quota_refusals() {
+                for (quota, count) in refusing.access.quota_refusals() {
                     refusals.observe(count, &[KeyValue::new("quota", quota.as_str())]);
                 }
             })
@@ -156,7 +156,7 @@ impl Metrics {
             .u64_observable_counter("policyhub_checks_over_limit")
             .with_description("checks that ended without an answer, by the limit that ended them")
             .with_callback(move |ended| {
-                for (limit, count) in checking.ended_checks().0 {
+                for (limit, count) in checking.policies.ended_checks().0 {
                     ended.observe(count, &[KeyValue::new("limit", limit.as_str())]);
                 }
             })
@@ -164,7 +164,7 @@ impl Metrics {
         self.meter
             .u64_observable_counter("policyhub_abandoned_checks")
             .with_description("checks whose callers left before they had an answer")
-            .with_callback(move |abandoned| abandoned.observe(left.ended_checks().1, &[]))
+            .with_callback(move |abandoned| abandoned.observe(left.policies.ended_checks().1, &[]))
             .build();
     }
 
@@ -174,12 +174,12 @@ impl Metrics {
         self.meter
             .u64_observable_counter("policyhub_audit_checks")
             .with_description("checks of a whole log and of the rows of its namespace")
-            .with_callback(move |checked| checked.observe(checks.audit_counts().0, &[]))
+            .with_callback(move |checked| checked.observe(checks.archive.audit_counts().0, &[]))
             .build();
         self.meter
             .u64_observable_gauge("policyhub_audit_findings")
             .with_description("what does not hold in the logs and rows of all namespaces, as of their last check")
-            .with_callback(move |findings| findings.observe(service.audit_counts().1, &[]))
+            .with_callback(move |findings| findings.observe(service.archive.audit_counts().1, &[]))
             .build();
     }
 
@@ -189,7 +189,7 @@ impl Metrics {
             .u64_observable_gauge("policyhub_namespace_frozen")
             .with_description("1 for a namespace that takes no writes because what is stored of it does not hold")
             .with_callback(move |frozen| {
-                for namespace in service.frozen_namespaces() {
+                for namespace in service.archive.frozen_namespaces() {
                     frozen.observe(1, &[KeyValue::new("namespace", namespace.to_string())]);
                 }
             })

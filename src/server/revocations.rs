@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Looks whether anything was revoked since `seen`; answers what is seen now.
 pub(super) async fn look(service: &Service, verifier: &Verifier, seen: Cursor) -> Result<Cursor> {
-    let Some((head, revocations)) = service.revocations_since(seen).await? else { return Ok(seen) };
+    let Some((head, revocations)) = service.access.revocations_since(seen).await? else { return Ok(seen) };
     let revoked = verifier.revoked().as_ref().clone().and(revocations, clock::now());
     verifier.revoke(revoked);
     Ok(head)
@@ -27,7 +27,7 @@ pub(super) async fn keep(service: Arc<Service>, verifier: Arc<Verifier>, mut see
     let mut failing = false;
     loop {
         tokio::select! {
-            () = service.revoked() => {}
+            () = service.access.revoked() => {}
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
         match look(&service, &verifier, seen).await {

@@ -26,7 +26,7 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::grpc::WatchEncoder;
 use crate::service::{Service, Signer};
-use crate::signing::RowTagKey;
+use crate::signing::RowMacKey;
 use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
@@ -100,7 +100,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         Database::check_listen_url(url.expose()).await?;
     }
     let database_lock = lock_file(&database, &data_dir)?;
-    let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
+    let tags = Arc::new(RowMacKey::derive(&keys.seal)?);
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     remember(&store, &data_dir, signer.store()).await?;
@@ -115,13 +115,13 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);
     let first_algorithm = algorithm(config.keys.signing_algorithm);
-    let keys = service.begin_keys(first_algorithm, clock::now()).await;
+    let keys = service.keys.begin_keys(first_algorithm, clock::now()).await;
     let keys =
         keys.inspect_err(|error| tracing::error!(%error, detail = error.internal, "can't read the signing keys"));
     keys.context("failed to read what the log says of the signing keys")?;
-    service.bootstrap(clock::now()).await?;
-    service.refresh_quotas().await?;
-    service.warm_check_workers().await;
+    service.access.bootstrap(clock::now()).await?;
+    service.access.refresh_quotas().await?;
+    service.policies.warm_check_workers().await;
     // Before the first call: what was ended must not be good for a second.
     let revocations_seen = revocations::look(&service, &verifier, Cursor::NONE).await?;
 

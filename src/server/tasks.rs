@@ -61,11 +61,11 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
             Ok(forgotten) => tracing::debug!(forgotten, "forgot answers past their time"),
             Err(error) => tracing::warn!(%error, "failed to forget old answers"),
         }
-        match service.forget_subscribers().await {
+        match service.sync.forget_subscribers().await {
             Ok(forgotten) => tracing::debug!(forgotten, "forgot subscribers that are offline for long"),
             Err(error) => tracing::warn!(%error, "failed to forget old subscribers"),
         }
-        match service.forget_revocations(clock::now()).await {
+        match service.access.forget_revocations(clock::now()).await {
             Ok(forgotten) => tracing::debug!(forgotten, "forgot revocations that end nothing any more"),
             Err(error) => tracing::warn!(%error, "failed to forget old revocations"),
         }
@@ -175,7 +175,7 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
             // What a start in doubt left out.
             Ok(None) => {
                 was_in_doubt = false;
-                if let Err(error) = service.bootstrap(clock::now()).await {
+                if let Err(error) = service.access.bootstrap(clock::now()).await {
                     tracing::warn!(%error, "failed to make the default namespace");
                 }
             }
@@ -189,7 +189,7 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
     let mut round = rounds(QUOTAS_INTERVAL);
     loop {
         round.tick().await;
-        if let Err(error) = service.refresh_quotas().await {
+        if let Err(error) = service.access.refresh_quotas().await {
             tracing::debug!(%error, "failed to look whether quotas changed");
         }
     }
@@ -200,7 +200,7 @@ pub(super) async fn follow_thaws(service: Arc<Service>) {
     let mut round = rounds(THAWS_INTERVAL);
     loop {
         round.tick().await;
-        if let Err(error) = service.follow_thaws().await {
+        if let Err(error) = service.archive.follow_thaws().await {
             tracing::debug!(%error, "failed to look whether a namespace was thawed");
         }
     }
@@ -212,7 +212,7 @@ pub(super) async fn follow_keys(service: Arc<Service>) {
     let mut said = None;
     loop {
         round.tick().await;
-        let failed = service.follow_keys(clock::now()).await.err();
+        let failed = service.keys.follow_keys(clock::now()).await.err();
         // An outage and a doubt are told by those who found them; anything else once.
         let failed = failed.filter(|error| !error.reason.is_of_the_database() && error.reason != Reason::StoreInDoubt);
         if let Some(error) = failed.as_ref().filter(|error| said.as_ref() != Some(&error.reason)) {
@@ -227,10 +227,10 @@ pub(super) async fn write_denials(service: Arc<Service>) {
     let mut round = rounds(DENIALS_WRITE_INTERVAL);
     loop {
         round.tick().await;
-        if let Err(error) = service.write_denials().await {
+        if let Err(error) = service.access.write_denials().await {
             tracing::debug!(%error, "failed to write down who was refused");
         }
-        let left_out = service.left_out_denials();
+        let left_out = service.access.left_out_denials();
         if left_out > 0 {
             tracing::warn!(target: "policyhub::denied", left_out, "denied more than the record has room for");
         }
@@ -249,14 +249,14 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
 /// Checks one log after the other, for ever: what was edited in the database is found even if nobody asks for it.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
     // Otherwise a revocation whose row was deleted would stay undone until the turn of `system`.
-    while let Err(error) = service.verify_own_log(&NamespaceId::system()).await {
+    while let Err(error) = service.archive.verify_own_log(&NamespaceId::system()).await {
         tracing::debug!(%error, detail = error.internal, "failed to check the log of system; trying again");
         tokio::time::sleep(interval).await;
     }
     let mut after = String::new();
     loop {
         let started = Instant::now();
-        match service.verify_next_log(&after).await {
+        match service.archive.verify_next_log(&after).await {
             Ok(checked) => after = checked.map(|namespace| namespace.to_string()).unwrap_or_default(),
             Err(error) => tracing::debug!(%error, detail = error.internal, "failed to check a log"),
         }

@@ -160,7 +160,7 @@ async fn write_the_last(leases: &Leases, service: &Service) {
     if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
     }
-    if !matches!(tokio::time::timeout(LAST_FLUSH_TIMEOUT, service.write_denials()).await, Ok(Ok(_))) {
+    if !matches!(tokio::time::timeout(LAST_FLUSH_TIMEOUT, service.access.write_denials()).await, Ok(Ok(_))) {
         tracing::warn!("who was refused last was not written down in time");
     }
 }
@@ -218,7 +218,7 @@ fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_inter
     background.spawn(tasks::follow_thaws(service.clone()));
     background.spawn(tasks::write_denials(service.clone()));
     if !audit_interval.is_zero() {
-        service.freeze_by_audits();
+        service.archive.freeze_by_audits();
         background.spawn(tasks::audit(service.clone(), audit_interval));
     }
 }

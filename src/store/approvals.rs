@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder a
 use super::entity::approvals::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
-use super::tagged::Proven;
+use super::tagged::Authenticated;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::approval::Approval;
 use crate::domain::digest::Digest;
@@ -80,7 +80,7 @@ impl WriteTx {
     }
 }
 
-fn approval(Proven(row): Proven<Model>, event: Event) -> Result<ApprovalRow> {
+fn approval(Authenticated(row): Authenticated<Model>, event: Event) -> Result<ApprovalRow> {
     Ok(ApprovalRow {
         version: row.number,
         approver: row.approver,

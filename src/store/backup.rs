@@ -20,7 +20,7 @@ use super::log_clock::Clocks;
 use super::migrate;
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Head};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 
 /// How long a lock that another process holds is waited for. Longer: a refusal comes later. Shorter: a checkpoint of a
 /// server that is just ending counts as a use.
@@ -212,7 +212,7 @@ impl DatabaseCopy {
 
     /// The same database as a store whose writes fail.
     #[must_use]
-    pub fn store(&self, tags: Arc<dyn RowTag>, clocks: Clocks) -> Store {
+    pub fn store(&self, tags: Arc<dyn RowMac>, clocks: Clocks) -> Store {
         let pools = Pools { writer: self.connections.clone(), reader: self.connections.clone() };
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clocks.monotonic))));
         Store::over(

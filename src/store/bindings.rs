@@ -7,11 +7,11 @@ use super::entity::namespaces;
 use super::entity::role_bindings::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
-use super::tagged::Proven;
+use super::tagged::Authenticated;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::access::Role;
 use crate::domain::binding::{BindingName, RoleBinding};
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -80,7 +80,7 @@ impl ReadTx {
     }
 
     /// The namespaces of a page in which one of the members has a role, in order of their ids.
-    pub async fn namespaces_of(&self, members: &[String], page: &Page<NamespaceId>) -> Result<Vec<NamespaceId>> {
+    pub async fn namespaces_of(&self, members: &[String], page: &PageRequest<NamespaceId>) -> Result<Vec<NamespaceId>> {
         let mut mine = Condition::all().add(Column::Member.is_in(members));
         if let Some(after) = &page.after {
             mine = mine.add(Column::Namespace.gt(after.as_str()));
@@ -93,7 +93,7 @@ impl ReadTx {
     }
 }
 
-fn binding(Proven(row): Proven<Model>) -> Result<RoleBinding> {
+fn binding(Authenticated(row): Authenticated<Model>) -> Result<RoleBinding> {
     let namespace = NamespaceId::parse("namespace", &row.namespace);
     Ok(RoleBinding {
         name: BindingName { namespace: namespace.map_err(|error| Error::data_loss(error.message))?, id: row.id },

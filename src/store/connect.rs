@@ -27,7 +27,7 @@ use super::sqlite_file::{flush_log, has_content, make_private};
 use super::version_list::ClosedVersions;
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 
 /// Connections to PostgreSQL that write: each holds one from lock to commit. Apart from those that read, so that writers
@@ -74,7 +74,7 @@ pub(super) struct Inner {
     closed_versions: Arc<ClosedVersions>,
     /// The files of a SQLite database that is open to writes.
     pub(super) files: Option<Arc<OpenedFiles>>,
-    tags: Arc<dyn RowTag>,
+    tags: Arc<dyn RowMac>,
     /// Something was committed here.
     pub(super) committed: Notify,
 }
@@ -110,7 +110,7 @@ impl Database {
         &self,
         migrate: bool,
         remembered: Option<&RememberedStore>,
-        tags: Arc<dyn RowTag>,
+        tags: Arc<dyn RowMac>,
         clocks: Clocks,
     ) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
@@ -291,7 +291,7 @@ impl Store {
         database: Database,
         pools: Pools,
         files: Option<Arc<OpenedFiles>>,
-        tags: Arc<dyn RowTag>,
+        tags: Arc<dyn RowMac>,
         health: Arc<Health>,
         doubt: Arc<Doubt>,
         wall: fn() -> Micros,
@@ -326,7 +326,7 @@ impl Store {
         matches!(self.inner.database, Database::Postgres { .. })
     }
 
-    pub(super) fn tags(&self) -> Arc<dyn RowTag> {
+    pub(super) fn tags(&self) -> Arc<dyn RowMac> {
         Arc::clone(&self.inner.tags)
     }
 

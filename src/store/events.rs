@@ -14,7 +14,7 @@ use super::error::failed;
 use super::ranges::within;
 use super::rows;
 use super::transaction::ReadTx;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Event};
 use crate::domain::listing::EventFilter;
@@ -100,7 +100,12 @@ impl ReadTx {
     }
 
     /// A page of the log.
-    pub async fn events(&self, namespace: &NamespaceId, page: &Page<i64>, filter: &EventFilter) -> Result<Vec<Event>> {
+    pub async fn events(
+        &self,
+        namespace: &NamespaceId,
+        page: &PageRequest<i64>,
+        filter: &EventFilter,
+    ) -> Result<Vec<Event>> {
         let mut query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
             .filter(Column::Revision.gt(filter.after_revision()))

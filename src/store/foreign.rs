@@ -12,7 +12,7 @@ use super::error::failed;
 use super::imports::import;
 use super::manifests::with_newest_manifest;
 use super::rows;
-use super::tagged::{Proven, Tagged, bytes_of};
+use super::tagged::{Authenticated, Tagged, bytes_of};
 use super::transaction::ReadTx;
 use crate::domain::import::Import;
 use crate::domain::name::{NamespaceId, PolicyName};
@@ -122,9 +122,9 @@ impl Columns<'_> {
 }
 
 /// The row, if it has these columns and no others: what this schema does not know would be lost without a word.
-fn whole<E: Tagged>(model: E::Model, bytes: &[u8]) -> Result<Proven<E::Model>> {
+fn whole<E: Tagged>(model: E::Model, bytes: &[u8]) -> Result<Authenticated<E::Model>> {
     if bytes_of::<E>(&model)? == bytes {
-        return Ok(Proven(model));
+        return Ok(Authenticated(model));
     }
     Err(Error::data_loss("it has columns that this version does not know"))
 }
@@ -188,7 +188,7 @@ fn report(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
         body: columns.text("body")?,
         tag: Vec::new(),
     };
-    let Proven(model) = whole::<reports::Entity>(model, bytes)?;
+    let Authenticated(model) = whole::<reports::Entity>(model, bytes)?;
     let policy = rows::policy_name(&model.namespace, &model.policy)?;
     Ok(ForeignRow::Report { policy, number: model.number, report: rows::json("report", &model.body)? })
 }
@@ -297,13 +297,13 @@ impl ReadTx {
     }
 
     fn exported<E: Tagged>(&self, key: RowKey, row: E::Model) -> Result<ExportedRow> {
-        let Proven(row) = self.proven::<E>(row)?;
+        let Authenticated(row) = self.proven::<E>(row)?;
         Ok(ExportedRow { bytes: bytes_of::<E>(&row)?, key, version: None })
     }
 
     fn exported_version(&self, row: versions::Model) -> Result<ExportedRow> {
-        let Proven(row) = self.proven::<versions::Entity>(row)?;
+        let Authenticated(row) = self.proven::<versions::Entity>(row)?;
         let (bytes, key) = (bytes_of::<versions::Entity>(&row)?, RowKey::Versions(row.policy.clone(), row.number));
-        Ok(ExportedRow { bytes, key, version: Some(rows::version(Proven(row))?) })
+        Ok(ExportedRow { bytes, key, version: Some(rows::version(Authenticated(row))?) })
     }
 }

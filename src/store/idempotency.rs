@@ -6,10 +6,10 @@ use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveMod
 use super::connect::Store;
 use super::entity::idempotency::{Column, Entity, Model};
 use super::error::failed;
-use super::tagged::{Proven, tagged};
+use super::tagged::{Authenticated, tagged};
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::limits::IDEMPOTENCY_TTL_SECONDS;
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
@@ -39,7 +39,7 @@ impl ReadTx {
         let id = (key.principal.clone(), key.method.to_owned(), key.request_id.clone());
         let row = Entity::find_by_id(id).filter(Column::ExpireTime.gt(now.0)).one(&self.tx).await.map_err(failed)?;
         let Some(row) = row else { return Ok(None) };
-        let Proven(row) = self.proven::<Entity>(row)?;
+        let Authenticated(row) = self.proven::<Entity>(row)?;
         Ok(Some(KeptAnswer { fingerprint: row.fingerprint, answer: row.answer }))
     }
 }
@@ -54,7 +54,7 @@ impl WriteTx {
 /// Keeps an answer, in whatever transaction did the work.
 pub(super) async fn keep(
     tx: &impl ConnectionTrait,
-    tags: &dyn RowTag,
+    tags: &dyn RowMac,
     key: &IdempotencyKey,
     kept: KeptAnswer,
     now: Micros,

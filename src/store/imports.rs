@@ -11,12 +11,12 @@ use sea_orm::{
 use super::entity::{events, imported_events, imports, namespaces, policies, reports, versions};
 use super::error::failed;
 use super::rows::{self, unreadable};
-use super::tagged::Proven;
+use super::tagged::Authenticated;
 use super::transaction::{ReadTx, WriteTx, update_one};
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, Head, RowChange};
-use crate::domain::import::{FIRST_POSITION, Import, Source};
+use crate::domain::import::{FIRST_POSITION, Import, ImportSource};
 use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -48,13 +48,13 @@ fn head(epoch: i64, revision: i64, hash: &[u8]) -> Result<Head> {
     Ok(Head { cursor: Cursor { epoch, revision }, hash: rows::hash("hash of an import", hash)? })
 }
 
-pub(super) fn import(Proven(row): Proven<imports::Model>) -> Result<Import> {
+pub(super) fn import(Authenticated(row): Authenticated<imports::Model>) -> Result<Import> {
     let is_finished = match row.state.as_str() {
         OPEN => false,
         DONE => true,
         _ => return Err(Error::data_loss("unreadable state of an import")),
     };
-    let source = Source {
+    let source = ImportSource {
         store: row.store,
         namespace: NamespaceId::parse("source", &row.source).map_err(unreadable("source"))?,
         head: head(row.head_epoch, row.head_revision, &row.head_hash)?,
@@ -155,7 +155,7 @@ impl ReadTx {
         &self,
         namespace: &NamespaceId,
         import: &Import,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &EventFilter,
     ) -> Result<Vec<Event>> {
         use imported_events::Column as E;

@@ -12,7 +12,7 @@ use super::rows;
 use super::tagged::prove;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
@@ -35,7 +35,7 @@ impl ReadTx {
     }
 
     /// A page of namespaces, in order of their ids.
-    pub async fn namespaces(&self, page: &Page<NamespaceId>) -> Result<Vec<Namespace>> {
+    pub async fn namespaces(&self, page: &PageRequest<NamespaceId>) -> Result<Vec<Namespace>> {
         let mut query = Entity::find().order_by_asc(Column::Id).limit(u64::from(page.size));
         if let Some(after) = &page.after {
             query = query.filter(Column::Id.gt(after.as_str()));

@@ -9,7 +9,7 @@ use super::entity::policies::{ActiveModel, Column, Entity, Model};
 use super::error::failed;
 use super::rows;
 use super::transaction::{ReadTx, WriteTx, update_one};
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
 use crate::domain::{Error, Reason, Result};
@@ -73,7 +73,7 @@ impl ReadTx {
     }
 
     /// A page of the policies of a namespace, in order of their ids.
-    pub async fn policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Vec<Policy>> {
+    pub async fn policies(&self, namespace: &NamespaceId, page: &PageRequest<PolicyId>) -> Result<Vec<Policy>> {
         let mut query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
             .order_by_asc(Column::Id)

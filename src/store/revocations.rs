@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, Pag
 use super::connect::Store;
 use super::entity::revoked_tokens::{Column, Entity, Model};
 use super::error::failed;
-use super::tagged::{Proven, prove};
+use super::tagged::{Authenticated, prove};
 use super::transaction::WriteTx;
 use crate::domain::Result;
 use crate::domain::revocation::Revocation;
@@ -65,7 +65,7 @@ impl Store {
 }
 
 /// A row of a kind that only a later version writes ends nothing here.
-fn revocation(Proven(row): Proven<Model>) -> Option<Revocation> {
+fn revocation(Authenticated(row): Authenticated<Model>) -> Option<Revocation> {
     let time = Micros(row.time);
     match row.kind.as_str() {
         TOKEN => Some(Revocation::Token { id: row.value, forget_time: time }),

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::entity::{events, namespaces, policies, subscribers, versions};
-use super::tagged::Proven;
+use super::tagged::Authenticated;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Event, Head};
@@ -13,7 +13,7 @@ use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::Policy;
 use crate::domain::quota::{Quotas, Usage};
-use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId};
+use crate::domain::subscriber::{Profile, Subscriber, SubscriberId, SubscriberStatus};
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
@@ -50,7 +50,7 @@ pub(super) fn policy_name(namespace: &str, policy: &str) -> Result<PolicyName> {
     })
 }
 
-pub(super) fn namespace(Proven(row): Proven<namespaces::Model>) -> Result<Namespace> {
+pub(super) fn namespace(Authenticated(row): Authenticated<namespaces::Model>) -> Result<Namespace> {
     let head = head(&row)?;
     Ok(Namespace {
         id: namespace_id(&row)?,
@@ -96,7 +96,7 @@ pub(super) fn head(row: &namespaces::Model) -> Result<Head> {
     Ok(Head { cursor, hash: hash("head hash", &row.head_hash)? })
 }
 
-pub(super) fn policy(Proven(row): Proven<policies::Model>) -> Result<Policy> {
+pub(super) fn policy(Authenticated(row): Authenticated<policies::Model>) -> Result<Policy> {
     Ok(Policy {
         name: policy_name(&row.namespace, &row.id)?,
         kind: word("kind", &row.kind)?,
@@ -111,7 +111,7 @@ pub(super) fn policy(Proven(row): Proven<policies::Model>) -> Result<Policy> {
     })
 }
 
-pub(super) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
+pub(super) fn version(Authenticated(row): Authenticated<versions::Model>) -> Result<Version> {
     let label = row.label.map(|label| Label::parse("label", &label)).transpose().map_err(unreadable("label"))?;
     Ok(Version {
         policy: policy_name(&row.namespace, &row.policy)?,
@@ -187,7 +187,7 @@ pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
         owner: row.owner,
         profile: Profile { attributes: json("labels", &row.labels)?, policies: json("policies", &row.policies)? },
-        standing: Standing {
+        status: SubscriberStatus {
             applied: Cursor { epoch: row.applied_epoch, revision: row.applied_revision },
             applied_matches: row.applied_matches,
             rejected: Cursor { epoch: row.rejected_epoch, revision: row.rejected_revision },

@@ -13,9 +13,9 @@ use super::entity::{run_ends, run_policies, runs};
 use super::error::failed;
 use super::ranges::within;
 use super::run_rows;
-use super::tagged::Proven;
+use super::tagged::Authenticated;
 use super::transaction::ReadTx;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::limits::RUNS_COUNTED_MAX;
 use crate::domain::listing::RunFilter;
 use crate::domain::name::PolicyId;
@@ -35,7 +35,7 @@ fn newest<E: EntityTrait>(
     columns: &Listed<E>,
     filter: &RunFilter,
     outcome: RunOutcome,
-    page: &Page<RunKey>,
+    page: &PageRequest<RunKey>,
 ) -> Select<E> {
     let Listed { namespace, outcome: ended, create_time, id } = columns;
     let mut query = E::find()
@@ -54,15 +54,15 @@ fn newest<E: EntityTrait>(
 }
 
 impl ReadTx {
-    /// A page of runs, each with one of its policies: that which was asked for, else its first. Proven by the tags of their rows.
-    pub async fn runs(&self, filter: &RunFilter, page: &Page<RunKey>) -> Result<Vec<Run>> {
+    /// A page of runs, each with one of its policies: that which was asked for, else its first. Authenticated by the tags of their rows.
+    pub async fn runs(&self, filter: &RunFilter, page: &PageRequest<RunKey>) -> Result<Vec<Run>> {
         match &filter.policy {
             Some(policy) => self.runs_of_policy(filter, policy, page).await,
             None => self.runs_of_namespace(filter, page).await,
         }
     }
 
-    async fn runs_of_namespace(&self, filter: &RunFilter, page: &Page<RunKey>) -> Result<Vec<Run>> {
+    async fn runs_of_namespace(&self, filter: &RunFilter, page: &PageRequest<RunKey>) -> Result<Vec<Run>> {
         use runs::Column as C;
         let columns = Listed { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
         let mut found: Vec<runs::Model> = Vec::new();
@@ -83,7 +83,12 @@ impl ReadTx {
             .collect()
     }
 
-    async fn runs_of_policy(&self, filter: &RunFilter, policy: &PolicyId, page: &Page<RunKey>) -> Result<Vec<Run>> {
+    async fn runs_of_policy(
+        &self,
+        filter: &RunFilter,
+        policy: &PolicyId,
+        page: &PageRequest<RunKey>,
+    ) -> Result<Vec<Run>> {
         use run_policies::Column as C;
         let columns = Listed { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
         let mut found: Vec<run_policies::Model> = Vec::new();
@@ -111,14 +116,22 @@ impl ReadTx {
             .collect()
     }
 
-    async fn run_rows(&self, filter: &RunFilter, ids: &[String]) -> Result<BTreeMap<String, Proven<runs::Model>>> {
+    async fn run_rows(
+        &self,
+        filter: &RunFilter,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, Authenticated<runs::Model>>> {
         use runs::Column as C;
         let query = runs::Entity::find().filter(C::Namespace.eq(filter.namespace.as_str())).filter(C::Id.is_in(ids));
         let rows = query.all(&self.tx).await.map_err(failed)?;
         rows.into_iter().map(|row| Ok((row.id.clone(), self.proven::<runs::Entity>(row)?))).collect()
     }
 
-    async fn run_ends(&self, filter: &RunFilter, ids: &[String]) -> Result<BTreeMap<String, Proven<run_ends::Model>>> {
+    async fn run_ends(
+        &self,
+        filter: &RunFilter,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, Authenticated<run_ends::Model>>> {
         use run_ends::Column as C;
         let query =
             run_ends::Entity::find().filter(C::Namespace.eq(filter.namespace.as_str())).filter(C::Id.is_in(ids));

@@ -12,7 +12,7 @@ use super::error::failed;
 use super::idempotency::{IdempotencyKey, KeptAnswer, keep};
 use super::run_rows;
 use super::subscribers::ROWS_PER_STATEMENT;
-use super::tagged::{Proven, tagged};
+use super::tagged::{Authenticated, tagged};
 use super::transaction::{ReadTx, Tx};
 use crate::domain::name::NamespaceId;
 use crate::domain::run::{Run, RunEnd, RunId, RunOutcome};
@@ -41,7 +41,7 @@ impl ReadTx {
             .filter(P::Id.eq(id.as_str()))
             .order_by_asc(P::Policy);
         let rows = rows.all(&self.tx).await.map_err(failed)?;
-        let rows: Vec<Proven<run_policies::Model>> =
+        let rows: Vec<Authenticated<run_policies::Model>> =
             rows.into_iter().map(|row| self.proven::<run_policies::Entity>(row)).collect::<Result<_>>()?;
         run_rows::whole(run, &rows).map(Some)
     }

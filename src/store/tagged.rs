@@ -15,7 +15,7 @@ use super::error::failed;
 use super::transaction::{WriteTx, update_one};
 use crate::domain::event::RowChange;
 use crate::domain::row::{Cell, RowBytes};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::{Error, Result};
 
 /// A table whose rows carry a tag.
@@ -33,28 +33,28 @@ pub(super) trait Tagged: EntityTrait {
 
 /// A row whose tag holds.
 #[derive(Debug)]
-pub(super) struct Proven<M>(pub(super) M);
+pub(super) struct Authenticated<M>(pub(super) M);
 
 /// Proves a row.
 ///
 /// # Errors
 /// `DATA_LOSS` when somebody else wrote it, or it is the row of another key.
-pub(super) fn prove<E: Tagged>(tags: &dyn RowTag, row: E::Model) -> Result<Proven<E::Model>> {
+pub(super) fn prove<E: Tagged>(tags: &dyn RowMac, row: E::Model) -> Result<Authenticated<E::Model>> {
     match row.get(E::TAG) {
-        Value::Bytes(Some(tag)) if tags.holds(&bytes_of::<E>(&row)?, &tag) => Ok(Proven(row)),
+        Value::Bytes(Some(tag)) if tags.verify(&bytes_of::<E>(&row)?, &tag) => Ok(Authenticated(row)),
         _ => Err(Error::data_loss(format!("{} {}: its tag does not hold", table::<E>(), key::<E>(&row, true)))),
     }
 }
 
 /// The row with its tag.
-pub(super) fn tagged<E: Tagged>(tags: &dyn RowTag, mut row: E::Model) -> Result<E::Model> {
-    let tag = tags.tag(&bytes_of::<E>(&row)?).to_vec();
+pub(super) fn tagged<E: Tagged>(tags: &dyn RowMac, mut row: E::Model) -> Result<E::Model> {
+    let tag = tags.mac(&bytes_of::<E>(&row)?).to_vec();
     row.try_set(E::TAG, Value::Bytes(Some(tag))).map_err(|error| Error::internal(error.to_string()))?;
     Ok(row)
 }
 
 /// What an event says of a row.
-pub(super) fn named<E: Tagged>(tags: &dyn RowTag, row: &E::Model) -> Result<RowChange> {
+pub(super) fn named<E: Tagged>(tags: &dyn RowMac, row: &E::Model) -> Result<RowChange> {
     let digest = Some(tags.digest(&bytes_of::<E>(row)?));
     Ok(RowChange { table: table::<E>(), key: key::<E>(row, false), digest })
 }
@@ -143,7 +143,7 @@ impl WriteTx {
     ) -> Result<()> {
         let row = E::find().filter(key.into_condition()).lock_exclusive().one(self.tx()).await.map_err(failed)?;
         let row = row.ok_or_else(|| Error::internal(format!("a row of {} to change is not there", table::<E>())))?;
-        let Proven(mut row) = self.read().proven::<E>(row)?;
+        let Authenticated(mut row) = self.read().proven::<E>(row)?;
         change(&mut row);
         let row = tagged::<E>(self.tags(), row)?;
         self.note(named::<E>(self.tags(), &row)?);

@@ -17,13 +17,13 @@ use super::error::{Failure, commit_failed, commit_refused, failed};
 use super::health::COMMIT_ANSWER_TIMEOUT;
 use super::row_changes::{Ledger, decides};
 use super::rows;
-use super::tagged::{Proven, Tagged, named, prove};
+use super::tagged::{Authenticated, Tagged, named, prove};
 use super::version_list::ClosedVersions;
 use crate::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::quota::{Quotas, Usage};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
@@ -31,7 +31,7 @@ use crate::domain::{Error, Reason, Result};
 #[derive(Debug)]
 pub struct ReadTx {
     pub(super) tx: Tx,
-    pub(super) tags: Arc<dyn RowTag>,
+    pub(super) tags: Arc<dyn RowMac>,
     pub(super) closed: Arc<ClosedVersions>,
     pub(super) ledger: Ledger,
 }
@@ -207,13 +207,13 @@ pub(super) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, key: impl I
 
 impl ReadTx {
     /// A row, proven. In a write it is noted, for the comparison with the event that named it last.
-    pub(super) fn proven<E: Tagged>(&self, row: E::Model) -> Result<Proven<E::Model>> {
+    pub(super) fn proven<E: Tagged>(&self, row: E::Model) -> Result<Authenticated<E::Model>> {
         let proven = prove::<E>(self.tags.as_ref(), row)?;
         self.note_read::<E>(&proven)?;
         Ok(proven)
     }
 
-    fn note_read<E: Tagged>(&self, Proven(row): &Proven<E::Model>) -> Result<()> {
+    fn note_read<E: Tagged>(&self, Authenticated(row): &Authenticated<E::Model>) -> Result<()> {
         if self.ledger.is_of_write() && decides(E::default().table_name()) {
             self.ledger.note_read(self.named::<E>(row)?);
         }
@@ -237,7 +237,7 @@ impl WriteTx {
         &self.read.tx
     }
 
-    pub(super) fn tags(&self) -> &dyn RowTag {
+    pub(super) fn tags(&self) -> &dyn RowMac {
         self.read.tags.as_ref()
     }
 
@@ -282,7 +282,7 @@ impl WriteTx {
     /// # Errors
     /// `DATA_LOSS`.
     pub fn quotas(&self) -> Result<Quotas> {
-        let Proven(row) = self.read.proven::<namespaces::Entity>(self.row.clone())?;
+        let Authenticated(row) = self.read.proven::<namespaces::Entity>(self.row.clone())?;
         rows::quotas(&row.settings)
     }
 

@@ -15,7 +15,7 @@ use super::pulse::Pulse;
 use super::ring::After;
 use super::view::{Snapshot, View};
 use crate::defect::{Defect, planted};
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
@@ -65,7 +65,7 @@ pub enum Step {
 }
 
 impl Subscription {
-    pub(super) fn open(feed: Arc<Feed>, watch: &Watch, keys: Option<Arc<KeysTold>>) -> Result<Self> {
+    pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, keys: Option<Arc<KeysTold>>) -> Result<Self> {
         // Listening starts before the cursor is compared: a move in between is heard.
         let pulses = feed.pulses().listen();
         // A stream that resumes at the head says so right away; a snapshot brings its own checkpoint.

@@ -127,7 +127,7 @@ impl ActiveSet {
     }
 
     /// The place of a checkpoint that verifies. It says how far the log has come; nothing held changes by it.
-    pub fn place_of_checkpoint(&mut self, checkpoint: String) -> Option<Cursor> {
+    pub fn cursor_of_checkpoint(&mut self, checkpoint: String) -> Option<Cursor> {
         self.trust.document(&Document::Checkpoint(checkpoint)).ok().map(|(at, _)| at.cursor)
     }
 

@@ -4,7 +4,7 @@
 //! is refused by itself.
 
 use super::followed::Followed;
-use super::{ActiveSet, Change};
+use super::{ActiveSet, SetChange};
 use policyhub_core::domain::event::Cursor;
 use policyhub_core::signing::{KeySet, PinnedKeys, SavedPins};
 
@@ -71,8 +71,8 @@ impl ActiveSet {
     }
 
     /// Takes a key statement over, as one that came with the stream.
-    pub(crate) fn take_key_statement(&mut self, statement: &str) -> Change {
-        let Some(followed) = &mut self.followed else { return Change::Keys { newest: None, refused: None } };
+    pub(crate) fn take_key_statement(&mut self, statement: &str) -> SetChange {
+        let Some(followed) = &mut self.followed else { return SetChange::Keys { newest: None, refused: None } };
         let (newest, refused) = match followed.keys.take(statement, self.trust.store.as_deref()) {
             Ok(is_new) => (followed.keys.newest().filter(|_| is_new), None),
             Err(error) => (None, Some(error)),
@@ -81,6 +81,6 @@ impl ActiveSet {
             followed.unsaved = true;
             self.trust.keys = followed.keys.trusted();
         }
-        Change::Keys { newest, refused }
+        SetChange::Keys { newest, refused }
     }
 }

@@ -84,7 +84,7 @@ fn a_place_counts_only_as_it_is_signed() {
     let (signer, mut set) = level();
     for hint in [900, 5] {
         let lie = heartbeat(hint, signer.checkpoint(1, 6, &BOTH));
-        assert!(matches!(refusal(&mut set, &lie), Refusal::OtherPlace { .. }));
+        assert!(matches!(refusal(&mut set, &lie), Refusal::OtherCursor { .. }));
         set.begin_stream();
     }
     assert_eq!(set.cursor(), at(5));

@@ -120,7 +120,7 @@ fn replays_are_refused() {
     let mut moved = signer.last_part(old.to_vec(), 5, &[("a", 1, 3), ("b", 1, 4)]);
     let Some(Message::Snapshot(part)) = &mut moved.message else { panic!("not a snapshot") };
     part.cursor = cursor(1, 8);
-    assert!(matches!(refusal(&mut set, &moved), Refusal::OtherPlace { .. }), "an old set at a made-up place");
+    assert!(matches!(refusal(&mut set, &moved), Refusal::OtherCursor { .. }), "an old set at a made-up place");
     set.begin_stream();
     part_without_checkpoint(&mut moved);
     assert!(matches!(refusal(&mut set, &moved), Refusal::Signature { .. }), "and without its checkpoint");
@@ -145,7 +145,7 @@ fn an_old_statement_under_a_new_place_is_refused() {
     let (signer, mut set) = level();
     let mut activation = signer.activation(4, &[("a", 2, 1)]);
     activation.cursor = cursor(1, 9);
-    assert!(matches!(refusal(&mut set, &told(activation)), Refusal::OtherPlace { .. }));
+    assert!(matches!(refusal(&mut set, &told(activation)), Refusal::OtherCursor { .. }));
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn a_saved_set_is_taken_up_by_its_evidence_alone() {
             let older = pb::Snapshot { bundles: vec![signer.active("a", 1, 2)], ..snapshot.clone() };
             assert_eq!(anew().restore(&older, (*evidence).clone()), Err(Refusal::OtherSet("saved set")), "{step}");
             let elsewhere = pb::Snapshot { cursor: cursor(1, 900), ..snapshot };
-            assert!(matches!(anew().restore(&elsewhere, (*evidence).clone()), Err(Refusal::OtherPlace { .. })));
+            assert!(matches!(anew().restore(&elsewhere, (*evidence).clone()), Err(Refusal::OtherCursor { .. })));
         }
     }
 }

@@ -12,7 +12,7 @@ use policyhub_core::domain::event::{Cursor, Fingerprint};
 pub(super) fn check_hint(hint: Option<&pb::Cursor>, signed: Cursor) -> Result<(), Refusal> {
     let hint = hint.ok_or(Refusal::Malformed("cursor is absent"))?;
     let found = Cursor { epoch: hint.epoch, revision: hint.revision };
-    if found == signed { Ok(()) } else { Err(Refusal::OtherPlace { found, signed }) }
+    if found == signed { Ok(()) } else { Err(Refusal::OtherCursor { found, signed }) }
 }
 
 /// Which event a cursor says that it names.

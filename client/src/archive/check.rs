@@ -12,7 +12,7 @@ use policyhub_core::domain::event::{Cursor, Head};
 use policyhub_core::domain::limits::{CONTENT_MAX_BYTES, IMPORT_POSITIONS_MAX};
 use policyhub_core::domain::name::NamespaceId;
 use policyhub_core::domain::row::Row;
-use policyhub_core::signing::chain::{LogCheck, Trust};
+use policyhub_core::signing::chain::{LogCheck, LogTrust};
 use policyhub_core::signing::{KeySet, digest_of};
 
 /// What an archive said of itself, and what its check found.
@@ -21,7 +21,7 @@ pub struct ArchiveCheck {
     /// Its first line.
     pub header: Header,
     /// Whom it was believed.
-    pub trust: Trust,
+    pub trust: LogTrust,
     /// Its log, rows and versions, checked. What does not hold in histories it had imported is in its findings too.
     pub check: LogCheck,
     /// Lines between the first and the last.
@@ -80,8 +80,11 @@ pub fn verify_archive(
     let own = |jwks: &Value| KeySet::parse_jwks(jwks.to_string().as_bytes()).map_err(ArchiveError::Keys);
     let (keys, seal_keys) = (own(&header.jwks)?, own(&header.seal_jwks)?);
     let same_keys = keys.to_jwks() == header.jwks && seal_keys.to_jwks() == header.seal_jwks;
-    let trust =
-        Trust { store: header.store.clone(), keys: pinned.0.unwrap_or(keys), seal_keys: pinned.1.unwrap_or(seal_keys) };
+    let trust = LogTrust {
+        store: header.store.clone(),
+        keys: pinned.0.unwrap_or(keys),
+        seal_keys: pinned.1.unwrap_or(seal_keys),
+    };
     let mut check = LogCheck::new(trust.clone(), header.namespace.clone());
     check.expect(remembered);
     if !same_keys {
@@ -242,7 +245,7 @@ impl Reading {
 /// The check of a history that was imported, and its head, as the row of the import says.
 fn imported(row: &Row) -> Option<(LogCheck, Head)> {
     let keys = |column: &str| KeySet::parse_jwks(row.text(column)?.as_bytes()).ok();
-    let trust = Trust { store: row.text("store")?.to_owned(), keys: keys("jwks")?, seal_keys: keys("seal_jwks")? };
+    let trust = LogTrust { store: row.text("store")?.to_owned(), keys: keys("jwks")?, seal_keys: keys("seal_jwks")? };
     let namespace = NamespaceId::parse("source", row.text("source")?).ok()?;
     // What is on its way ends where it has come to.
     let cursor = Cursor { epoch: row.int("reached_epoch")?, revision: row.int("reached_revision")? };

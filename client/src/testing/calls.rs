@@ -14,7 +14,7 @@ use policyhub_core::domain::command::{ActiveKey, AsOf};
 use policyhub_core::domain::event::Position;
 use policyhub_core::domain::lifecycle::{check_note, no_active};
 use policyhub_core::domain::name::PolicyId;
-use policyhub_core::domain::subscriber::Verdict;
+use policyhub_core::domain::subscriber::ReportVerdict;
 use policyhub_core::domain::{Error, Reason, Result};
 
 /// GetActive, of now or right after an event.
@@ -88,7 +88,7 @@ pub(super) fn list_active(shared: &Shared, asked: &pb::ListActiveRequest) -> Res
 /// ReportStatus: keeps the report for the test.
 pub(super) fn report_status(shared: &Shared, asked: pb::ReportStatusRequest) -> Result<pb::ReportStatusResponse> {
     let report = request::report_status(asked)?;
-    if let Verdict::Rejected { reason } = &report.verdict {
+    if let ReportVerdict::Rejected { reason } = &report.verdict {
         if reason.trim().is_empty() {
             return Err(Error::invalid("reason", "is required: why it was rejected"));
         }

@@ -41,5 +41,5 @@ pub use error::TestHubError;
 /// ```
 pub use hub::TestHub;
 /// What a runtime reported of an activation.
-pub use policyhub_core::domain::subscriber::Verdict;
+pub use policyhub_core::domain::subscriber::ReportVerdict;
 pub use report::SubscriberReport;

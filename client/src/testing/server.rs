@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::state::Shared;
 use super::{calls, stream};
-use policyhub_core::api::codec::{Bounded, BoundedCodec};
+use policyhub_core::api::codec::{BoundedCodec, BoundedMessage};
 use policyhub_core::api::pb;
 use policyhub_core::api::status::status;
 use policyhub_core::domain::limits::REQUEST_MAX_BYTES;
@@ -81,11 +81,11 @@ async fn answer(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
 /// Longest path that an error repeats.
 const SHOWN_MAX_CHARS: usize = 100;
 
-fn grpc<Asked: Bounded + Send, Answer: Bounded + Send>() -> Grpc<BoundedCodec<Answer, Asked>> {
+fn grpc<Asked: BoundedMessage + Send, Answer: BoundedMessage + Send>() -> Grpc<BoundedCodec<Answer, Asked>> {
     Grpc::new(BoundedCodec::default()).max_decoding_message_size(REQUEST_MAX_BYTES)
 }
 
-async fn unary<Asked: Bounded + Send, Answer: Bounded + Send>(
+async fn unary<Asked: BoundedMessage + Send, Answer: BoundedMessage + Send>(
     shared: Arc<Shared>,
     request: HttpRequest,
     answer: fn(&Shared, Asked) -> DomainResult<Answer>,

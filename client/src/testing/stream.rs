@@ -17,7 +17,7 @@ use crate::clock::now_seconds;
 use policyhub_core::api::status::status;
 use policyhub_core::api::{pb, request, response};
 use policyhub_core::domain::Result as DomainResult;
-use policyhub_core::domain::command::Watch;
+use policyhub_core::domain::command::StartWatch;
 use policyhub_core::domain::event::Cursor;
 
 type Told = Result<pb::WatchActiveResponse, Status>;
@@ -39,7 +39,7 @@ struct TestStream {
 /// The watch of one namespace.
 #[derive(Debug)]
 struct WatchedNamespace {
-    watch: Watch,
+    watch: StartWatch,
     /// Everything up to here was told; none before the snapshot.
     at: Option<Cursor>,
 }
@@ -87,7 +87,7 @@ pub(super) fn open(
 }
 
 impl WatchedNamespace {
-    fn open(state: &HubState, watch: Watch) -> DomainResult<Self> {
+    fn open(state: &HubState, watch: StartWatch) -> DomainResult<Self> {
         let log = state.log(&watch.namespace)?;
         let at = watch.resume.map(|position| log.at(position)).transpose()?.map(|found| found.head.cursor);
         Ok(Self { watch, at })

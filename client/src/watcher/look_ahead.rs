@@ -53,7 +53,7 @@ impl Watcher {
             ..Default::default()
         };
         let Some(checkpoint) = checkpoint_of(&client, request).await else { return };
-        if let Some(head) = self.set.place_of_checkpoint(checkpoint) {
+        if let Some(head) = self.set.cursor_of_checkpoint(checkpoint) {
             self.ahead.head = Some(head);
             self.show(|_| {});
         }

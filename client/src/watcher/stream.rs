@@ -55,7 +55,7 @@ impl Watcher {
                 self.end_stream(&ended.message, Duration::ZERO);
             }
             Err(WatchError::Call(error)) => self.failed(&error),
-            Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place),
+            Err(WatchError::Refused { refusal, cursor }) => self.refuse(refusal, place),
         }
     }
 

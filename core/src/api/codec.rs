@@ -26,7 +26,7 @@ pub const REQUEST: Bounds = Bounds { fields: REQUEST_FIELDS_MAX, extra_bytes: RE
 pub const ANSWER: Bounds = Bounds { fields: ANSWER_FIELDS_MAX, extra_bytes: ANSWER_DECODED_EXTRA_MAX_BYTES };
 
 /// A message that is only decoded within bounds. `build.rs` writes this for every request and every answer.
-pub trait Bounded: Message + Default + 'static {
+pub trait BoundedMessage: Message + Default + 'static {
     /// Its full name, `policyhub.v1.DraftRequest`.
     const NAME: &'static str;
     /// What it may hold.
@@ -46,7 +46,7 @@ impl<T, U> Default for BoundedCodec<T, U> {
 impl<T, U> Codec for BoundedCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Bounded + Send,
+    U: BoundedMessage + Send,
 {
     type Encode = T;
     type Decode = U;
@@ -66,7 +66,7 @@ where
 #[derive(Debug)]
 pub struct BoundedDecoder<U>(ProstDecoder<U>);
 
-impl<U: Bounded> Decoder for BoundedDecoder<U> {
+impl<U: BoundedMessage> Decoder for BoundedDecoder<U> {
     type Item = U;
     type Error = Status;
 

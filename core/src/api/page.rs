@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::digest::short_hash;
 use crate::domain::limits::{MESSAGE_MAX_BYTES, PAGE_DEFAULT_ITEMS, PAGE_MAX_ITEMS};
 use crate::domain::{Error, Reason, Result};
@@ -51,19 +51,19 @@ impl List {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a negative size, `INVALID_PAGE_TOKEN`.
-    pub fn page<T>(&self, size: i32, token: &str, key: impl Fn(&str) -> Option<T>) -> Result<Page<T>> {
+    pub fn page<T>(&self, size: i32, token: &str, key: impl Fn(&str) -> Option<T>) -> Result<PageRequest<T>> {
         let size = match u32::try_from(size) {
             Ok(0) => PAGE_DEFAULT_ITEMS,
             Ok(size) => size.min(PAGE_MAX_ITEMS),
             Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
         };
         if token.is_empty() {
-            return Ok(Page { size, after: None });
+            return Ok(PageRequest { size, after: None });
         }
         let after = self.open(token).and_then(|text| key(&text)).ok_or_else(|| {
             Error::new(Reason::InvalidPageToken, "page_token is not one of this list; start without it")
         })?;
-        Ok(Page { size, after: Some(after) })
+        Ok(PageRequest { size, after: Some(after) })
     }
 
     fn open(&self, token: &str) -> Option<String> {
@@ -84,7 +84,7 @@ impl List {
     /// Answers a page: what was read for it, as `write` puts it on the wire, as far as it fits, and the token of the page after it.
     pub fn answer<K: ToString, S, T: Message>(
         &self,
-        read: Listed<K, S>,
+        read: ListPage<K, S>,
         key: impl Fn(&S) -> String,
         write: impl Fn(S) -> T,
     ) -> (Vec<T>, String) {
@@ -159,7 +159,7 @@ mod tests {
         let list = List::new(["ListVersions", "p", "BASIC"]);
         let number = |text: &str| text.parse::<i64>().ok();
         let token = list.token("7");
-        assert_eq!(list.page(10, &token, number).ok(), Some(Page { size: 10, after: Some(7) }));
+        assert_eq!(list.page(10, &token, number).ok(), Some(PageRequest { size: 10, after: Some(7) }));
         let others = [List::new(["ListVersions", "q", "BASIC"]), List::new(["ListVersions", "pBASIC", ""])];
         let wrong = others.iter().map(|other| (other, token.as_str()));
         for (list, token) in wrong.chain([(&list, "?"), (&list, "AAAA"), (&list, "a 7")]) {

@@ -46,7 +46,7 @@ pub enum Permission {
 
 /// Where the permission has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
+pub enum RequiredPermission {
     /// Any caller whose credential is good. What it answers is filtered, or public.
     Authenticated,
     /// In the namespace the request names.
@@ -158,7 +158,7 @@ macro_rules! rpcs {
 
             /// What a caller must have.
             #[must_use]
-            pub fn needs(self) -> Needs {
+            pub fn required_permission(self) -> RequiredPermission {
                 match self { $($(Self::$rpc => $needs,)*)* }
             }
 
@@ -173,63 +173,63 @@ macro_rules! rpcs {
 
 rpcs! {
     "PolicyService" {
-        CreatePolicy => Needs::InNamespace(Permission::Author), Rate::Write;
-        GetPolicy => Needs::InNamespace(Permission::Read), Rate::Read;
-        ListPolicies => Needs::InNamespace(Permission::Read), Rate::Read;
-        UpdatePolicy => Needs::InNamespace(Permission::Administer), Rate::Write;
-        Draft => Needs::InNamespace(Permission::Author), Rate::Write;
-        AbandonDraft => Needs::InNamespace(Permission::Author), Rate::Write;
-        Stage => Needs::InNamespace(Permission::Author), Rate::Write;
+        CreatePolicy => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
+        GetPolicy => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListPolicies => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        UpdatePolicy => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
+        Draft => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
+        AbandonDraft => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
+        Stage => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
         // With `activate`, Activate too; with `break_glass`, Administer.
-        Publish => Needs::InNamespace(Permission::Publish), Rate::Write;
+        Publish => RequiredPermission::InNamespace(Permission::Publish), Rate::Write;
         // Each version beyond the first is metered as a call of its own.
-        PublishVersions => Needs::InNamespace(Permission::Publish), Rate::Write;
-        Activate => Needs::InNamespace(Permission::Activate), Rate::Write;
+        PublishVersions => RequiredPermission::InNamespace(Permission::Publish), Rate::Write;
+        Activate => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
         // With `skip_validation`, Administer too; COPY_FORWARD publishes, so Publish too.
-        Rollback => Needs::InNamespace(Permission::Activate), Rate::Write;
-        Deactivate => Needs::InNamespace(Permission::Activate), Rate::Write;
-        GetVersion => Needs::InNamespace(Permission::Read), Rate::Read;
-        ListVersions => Needs::InNamespace(Permission::Read), Rate::Read;
-        DiffVersions => Needs::InNamespace(Permission::Read), Rate::Read;
-        GetValidationReport => Needs::InNamespace(Permission::Read), Rate::Read;
-        ApproveVersion => Needs::InNamespace(Permission::Approve), Rate::Write;
-        RejectVersion => Needs::InNamespace(Permission::Approve), Rate::Write;
-        ListEvents => Needs::InNamespace(Permission::Read), Rate::Read;
+        Rollback => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
+        Deactivate => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
+        GetVersion => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListVersions => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        DiffVersions => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        GetValidationReport => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ApproveVersion => RequiredPermission::InNamespace(Permission::Approve), Rate::Write;
+        RejectVersion => RequiredPermission::InNamespace(Permission::Approve), Rate::Write;
+        ListEvents => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
     }
     "SyncService" {
-        GetActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
-        ListActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
-        WatchActive => Needs::InNamespace(Permission::Sync), Rate::Read;
-        ReportStatus => Needs::InNamespace(Permission::Sync), Rate::Report;
-        ListSubscribers => Needs::InNamespace(Permission::Read), Rate::Read;
-        GetConvergence => Needs::InNamespace(Permission::Read), Rate::Read;
-        RecordRun => Needs::InNamespace(Permission::Sync), Rate::Write;
-        CompleteRun => Needs::InNamespace(Permission::Sync), Rate::Write;
-        GetRun => Needs::InNamespace(Permission::Read), Rate::Read;
-        ListRuns => Needs::InNamespace(Permission::Read), Rate::Read;
+        GetActive => RequiredPermission::InNamespace(Permission::GetActive), Rate::Read;
+        ListActive => RequiredPermission::InNamespace(Permission::GetActive), Rate::Read;
+        WatchActive => RequiredPermission::InNamespace(Permission::Sync), Rate::Read;
+        ReportStatus => RequiredPermission::InNamespace(Permission::Sync), Rate::Report;
+        ListSubscribers => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        GetConvergence => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        RecordRun => RequiredPermission::InNamespace(Permission::Sync), Rate::Write;
+        CompleteRun => RequiredPermission::InNamespace(Permission::Sync), Rate::Write;
+        GetRun => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListRuns => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
     }
     "AdminService" {
-        CreateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        GetNamespace => Needs::InNamespace(Permission::Read), Rate::Read;
+        CreateNamespace => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        GetNamespace => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         // Those that the caller may read.
-        ListNamespaces => Needs::Authenticated, Rate::Read;
-        UpdateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        CreateRoleBinding => Needs::InNamespace(Permission::Administer), Rate::Write;
-        ListRoleBindings => Needs::InNamespace(Permission::Read), Rate::Read;
-        DeleteRoleBinding => Needs::InNamespace(Permission::Administer), Rate::Write;
+        ListNamespaces => RequiredPermission::Authenticated, Rate::Read;
+        UpdateNamespace => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        CreateRoleBinding => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
+        ListRoleBindings => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        DeleteRoleBinding => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
         // Public keys: also at /.well-known/jwks.json, without a token.
-        ListSigningKeys => Needs::Authenticated, Rate::Unmetered;
-        PrepareSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        ActivateSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        RevokeSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        RevokeToken => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        ListSigningKeys => RequiredPermission::Authenticated, Rate::Unmetered;
+        PrepareSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        ActivateSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        RevokeSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        RevokeToken => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
         // Who was refused is nothing for those who may only read.
-        ListDenials => Needs::InNamespace(Permission::Administer), Rate::Read;
-        VerifyLog => Needs::InNamespace(Permission::Read), Rate::Read;
-        ThawNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
-        ExportRows => Needs::InNamespace(Permission::Read), Rate::Read;
+        ListDenials => RequiredPermission::InNamespace(Permission::Administer), Rate::Read;
+        VerifyLog => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ThawNamespace => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
+        ExportRows => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         // Brings published versions and their settings past all checks.
-        ImportNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
+        ImportNamespace => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
         for rpc in Rpc::ALL {
             let is_metered = rpc.rate() != Rate::Unmetered;
             let is_public = *rpc == Rpc::ListSigningKeys;
-            let is_operators = matches!(rpc.needs(), Needs::StoreWide(_));
+            let is_operators = matches!(rpc.required_permission(), RequiredPermission::StoreWide(_));
             assert_eq!(is_metered, !is_public && !is_operators, "{rpc:?}");
         }
         assert_eq!(Rpc::ReportStatus.rate(), Rate::Report);

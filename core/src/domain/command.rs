@@ -193,7 +193,7 @@ mod requests {
     }
 
     #[derive(Debug, Clone, Serialize)]
-    pub struct Target {
+    pub struct ActivationTarget {
         pub policy: PolicyId,
         pub to: PointerTarget,
         pub expected_active: Option<i64>,
@@ -202,7 +202,7 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Activate {
         pub namespace: NamespaceId,
-        pub targets: Vec<Target>,
+        pub targets: Vec<ActivationTarget>,
         pub reason: String,
         /// No pointer of the namespace may have moved since.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -275,7 +275,7 @@ pub struct ListActive {
     /// Whether content is left out.
     pub metadata_only: bool,
     /// Which page.
-    pub page: Page<ActiveKey>,
+    pub page: PageRequest<ActiveKey>,
 }
 
 /// Where a page of an active set ended.
@@ -303,7 +303,7 @@ pub struct GetActive {
 
 /// Asks for a page. `after` is where the page before ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct PageRequest<T> {
     /// At most this many.
     pub size: u32,
     /// The last key of the page before.
@@ -312,7 +312,7 @@ pub struct Page<T> {
 
 /// What was read of a list for one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<K, T> {
+pub struct ListPage<K, T> {
     /// Items, at least as many as fit into an answer unless the page or the list ended before.
     pub items: Vec<T>,
     /// Where the read ended: the key of the last item that was looked at, beyond the last one of the page when what followed is left
@@ -324,7 +324,7 @@ pub struct Listed<K, T> {
 
 /// Opens a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
+pub struct StartWatch {
     /// Whose active set.
     pub namespace: NamespaceId,
     /// Only these policies; empty: all.
@@ -339,7 +339,7 @@ pub struct Watch {
 
 /// How a caller may change a request into its answer: the words every mutation shares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
+pub struct RequestOptions {
     /// Idempotency key; empty: none.
     pub request_id: String,
     /// Check, change nothing.

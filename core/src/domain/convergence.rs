@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::event::Cursor;
 use super::limits::{CONVERGENCE_NAMED_MAX, CONVERGENCE_PRINCIPALS_MAX};
 use super::name::PolicyId;
-use super::subscriber::{Standing, Subscriber, SubscriberId};
+use super::subscriber::{Subscriber, SubscriberId, SubscriberStatus};
 use super::time::Micros;
 
 /// What a subscriber has made of an activation.
@@ -24,11 +24,11 @@ pub enum Progress {
 /// Where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
 /// rejected the very place it had applied does not run with it any more.
 #[must_use]
-pub fn progress(standing: &Standing, activation: Cursor) -> Progress {
-    let withdrawn = standing.rejected == standing.applied;
-    if standing.applied >= activation && !withdrawn {
+pub fn progress(status: &SubscriberStatus, activation: Cursor) -> Progress {
+    let withdrawn = status.rejected == status.applied;
+    if status.applied >= activation && !withdrawn {
         Progress::Applied
-    } else if standing.rejected >= activation {
+    } else if status.rejected >= activation {
         Progress::Rejected
     } else {
         Progress::Pending
@@ -97,7 +97,7 @@ impl Convergence {
                 counts.unconcerned += usize::from(is_online);
                 continue;
             }
-            let progress = progress(&subscriber.standing, activation);
+            let progress = progress(&subscriber.status, activation);
             if progress == Progress::Applied && !is_online {
                 // One that ran with it when it ended kept nobody waiting.
                 continue;
@@ -156,8 +156,13 @@ mod tests {
         if revision == 0 { Cursor::NONE } else { Cursor { epoch: 1, revision } }
     }
 
-    fn standing(applied: i64, rejected: i64) -> Standing {
-        Standing { applied: at(applied), applied_matches: true, rejected: at(rejected), ..Standing::default() }
+    fn standing(applied: i64, rejected: i64) -> SubscriberStatus {
+        SubscriberStatus {
+            applied: at(applied),
+            applied_matches: true,
+            rejected: at(rejected),
+            ..SubscriberStatus::default()
+        }
     }
 
     #[test]
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_older_epoch_is_older_whatever_its_revision() {
-        let standing = Standing { applied: Cursor { epoch: 1, revision: 90 }, ..Standing::default() };
+        let status = SubscriberStatus { applied: Cursor { epoch: 1, revision: 90 }, ..SubscriberStatus::default() };
         assert_eq!(progress(&standing, Cursor { epoch: 2, revision: 7 }), Progress::Pending);
         assert_eq!(progress(&standing, Cursor { epoch: 1, revision: 7 }), Progress::Applied);
     }
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn a_part_of_a_set_does_not_diverge() {
         let mut live = [subscriber(1, 7, 0, &["a"]), subscriber(2, 7, 0, &[]), subscriber(3, 0, 0, &[])];
-        live.iter_mut().for_each(|each| each.standing.applied_matches = false);
+        live.iter_mut().for_each(|each| each.status.applied_matches = false);
         let counts = Convergence::count(&live, at(7), &moved(&["a"]), NOW);
         assert_eq!((counts.applied, counts.diverged, counts.pending), (2, 1, 1));
     }

@@ -19,7 +19,7 @@ pub const FIRST_POSITION: i64 = 1;
 
 /// Whose history it is, where it ends, and the keys it was proven with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct ImportSource {
     /// Id of the store.
     pub store: String,
     /// What the namespace was called there.
@@ -38,7 +38,7 @@ pub struct Import {
     /// Its place, from [`FIRST_POSITION`].
     pub position: i64,
     /// Where it is from.
-    pub source: Source,
+    pub source: ImportSource,
     /// Its last event that is here.
     pub reached: Head,
     /// Items of the archive that were taken in; counted at the first position alone.
@@ -55,7 +55,7 @@ pub struct Import {
 
 /// One piece of an archive.
 #[derive(Debug, Clone)]
-pub enum Item {
+pub enum ArchiveItem {
     /// An event of the history at a position.
     Event(i64, Event),
     /// A row by its bytes.
@@ -77,11 +77,11 @@ pub struct ImportNamespace {
     /// Where it goes.
     pub namespace: NamespaceId,
     /// Where it is from.
-    pub source: Source,
+    pub source: ImportSource,
     /// Items that came before.
     pub offset: i64,
     /// The next ones, in the order of the archive.
-    pub items: Vec<Item>,
+    pub items: Vec<ArchiveItem>,
     /// Whether these are the last.
     pub is_last: bool,
 }
@@ -105,7 +105,7 @@ pub fn unfinished(namespace: &NamespaceId) -> Error {
     Error::new(Reason::ImportUnfinished, message).about(name)
 }
 
-impl Source {
+impl ImportSource {
     /// Whether the id is one that a store can have: it becomes part of what this store signs.
     #[must_use]
     pub fn has_store_id(&self) -> bool {

@@ -90,7 +90,7 @@ pub struct Usage {
 
 /// Something over its quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct QuotaRefusal {
     /// Which.
     pub quota: Quota,
     /// How much there may be, or how many a second.
@@ -173,7 +173,7 @@ impl Quotas {
     ///
     /// # Errors
     /// When it has not.
-    pub fn admit_policy(&self, usage: &Usage) -> Result<(), Refusal> {
+    pub fn admit_policy(&self, usage: &Usage) -> Result<(), QuotaRefusal> {
         within(Quota::MaxPolicies, self.max_policies, usage.policies, 1)
     }
 
@@ -181,7 +181,7 @@ impl Quotas {
     ///
     /// # Errors
     /// When it has not.
-    pub fn admit_version(&self, usage: &Usage, size_bytes: i64) -> Result<(), Refusal> {
+    pub fn admit_version(&self, usage: &Usage, size_bytes: i64) -> Result<(), QuotaRefusal> {
         within(Quota::MaxVersions, self.max_versions, usage.versions, 1)?;
         within(Quota::MaxContentBytes, self.max_content_bytes, usage.content_bytes, size_bytes)
     }
@@ -203,19 +203,19 @@ fn per_second(rate: Rate, writes: u32, reads: u32) -> u32 {
     }
 }
 
-fn within(quota: Quota, limit: i64, used: i64, more: i64) -> Result<(), Refusal> {
+fn within(quota: Quota, limit: i64, used: i64, more: i64) -> Result<(), QuotaRefusal> {
     if limit <= 0 || used.saturating_add(more) <= limit {
         return Ok(());
     }
-    Err(Refusal { quota, limit, used: Some(used), retry_after: None })
+    Err(QuotaRefusal { quota, limit, used: Some(used), retry_after: None })
 }
 
 /// Whether one more watch has room beside those that are open; a limit of 0 is none.
 ///
 /// # Errors
 /// When it has not.
-pub fn admit_stream(limit: u32, open: u32) -> Result<(), Refusal> {
-    let refused = |refusal: Refusal| Refusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
+pub fn admit_stream(limit: u32, open: u32) -> Result<(), QuotaRefusal> {
+    let refused = |refusal: QuotaRefusal| QuotaRefusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxStreams, i64::from(limit), i64::from(open), 1).map_err(refused)
 }
 
@@ -223,12 +223,12 @@ pub fn admit_stream(limit: u32, open: u32) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When it has not.
-pub fn admit_subscriber(limit: u32, used: u32) -> Result<(), Refusal> {
-    let refused = |refusal: Refusal| Refusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
+pub fn admit_subscriber(limit: u32, used: u32) -> Result<(), QuotaRefusal> {
+    let refused = |refusal: QuotaRefusal| QuotaRefusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxSubscribers, i64::from(limit), i64::from(used), 1).map_err(refused)
 }
 
-impl Refusal {
+impl QuotaRefusal {
     /// The answer. `subject` is whose quota it is: a namespace's name, or a principal.
     #[must_use]
     pub fn of(self, subject: &str) -> Error {
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_and_whose() {
-        let rate = Refusal {
+        let rate = QuotaRefusal {
             quota: Quota::WritesPerSecond,
             limit: 5,
             used: None,
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!((error.reason, error.retry_after), (Reason::RateLimited, rate.retry_after));
         let metadata: Vec<(&str, &str)> = error.metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
         assert_eq!(metadata, [("limit_per_second", "5"), ("quota", "writes_per_second"), ("subject", "local:ci")]);
-        let count = Refusal { quota: Quota::MaxPolicies, limit: 2, used: Some(2), retry_after: None };
+        let count = QuotaRefusal { quota: Quota::MaxPolicies, limit: 2, used: Some(2), retry_after: None };
         let error = count.of("namespaces/a");
         assert_eq!((error.reason, error.retry_after), (Reason::QuotaExceeded, None));
         assert_eq!(error.metadata.keys().copied().collect::<Vec<_>>(), ["limit", "quota", "subject", "used"]);

@@ -97,7 +97,7 @@ pub struct Profile {
 /// What a runtime did with an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
-pub enum Verdict {
+pub enum ReportVerdict {
     /// It runs with it.
     Applied,
     /// It keeps what it had.
@@ -109,7 +109,7 @@ pub enum Verdict {
 
 /// One word of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct StatusReport {
     /// Who says it.
     pub subscriber: SubscriberName,
     /// What it speaks of.
@@ -119,12 +119,12 @@ pub struct Report {
     /// Digest of the active set it runs with now.
     pub digest: Digest,
     /// What it did.
-    pub verdict: Verdict,
+    pub verdict: ReportVerdict,
 }
 
 /// Where a runtime stands by its reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct SubscriberStatus {
     /// The newest place it applied.
     pub applied: Cursor,
     /// Whether the digest it reported with it is that of the active set there.
@@ -142,14 +142,16 @@ pub struct Standing {
     pub refusal: String,
 }
 
-impl Standing {
+impl SubscriberStatus {
     /// The standing of a runtime that said nothing but this. `matches`: its digest is that of the active set there.
     #[must_use]
-    pub fn after(report: Report, matches: bool) -> Self {
+    pub fn after(report: StatusReport, matches: bool) -> Self {
         let digest = Some(report.digest);
         match report.verdict {
-            Verdict::Applied => Self { applied: report.cursor, applied_matches: matches, digest, ..Self::default() },
-            Verdict::Rejected { reason } => Self {
+            ReportVerdict::Applied => {
+                Self { applied: report.cursor, applied_matches: matches, digest, ..Self::default() }
+            }
+            ReportVerdict::Rejected { reason } => Self {
                 rejected: report.cursor,
                 reason: reason.clone(),
                 digest,
@@ -207,7 +209,7 @@ pub struct Subscriber {
     /// What its stream says.
     pub profile: Profile,
     /// What it reported.
-    pub standing: Standing,
+    pub status: SubscriberStatus,
     /// When it was heard of last.
     pub last_seen: Micros,
     /// Until when its lease holds.
@@ -224,7 +226,7 @@ impl Subscriber {
     /// Whether it runs with something else than it says. A part of a set has no digest to compare with.
     #[must_use]
     pub fn has_diverged(&self) -> bool {
-        self.standing.applied.known().is_some() && self.profile.policies.is_empty() && !self.standing.applied_matches
+        self.status.applied.known().is_some() && self.profile.policies.is_empty() && !self.status.applied_matches
     }
 }
 
@@ -242,19 +244,20 @@ mod tests {
         Digest::from_sha256(&[seed; 32])
     }
 
-    fn word(revision: i64, rejects: bool, seed: u8) -> Standing {
+    fn word(revision: i64, rejects: bool, seed: u8) -> SubscriberStatus {
         let namespace = NamespaceId::system();
         let subscriber = SubscriberName { namespace, id: SubscriberId("s".to_owned()) };
-        let verdict = if rejects { Verdict::Rejected { reason: format!("r{seed}") } } else { Verdict::Applied };
-        Standing::after(
-            Report { subscriber, cursor: at(revision), event: None, digest: digest(seed), verdict },
+        let verdict =
+            if rejects { ReportVerdict::Rejected { reason: format!("r{seed}") } } else { ReportVerdict::Applied };
+        SubscriberStatus::after(
+            StatusReport { subscriber, cursor: at(revision), event: None, digest: digest(seed), verdict },
             seed.is_multiple_of(2),
         )
     }
 
     fn standing(words: &[(i64, bool)]) -> (i64, i64) {
         let words = words.iter().map(|(revision, rejects)| word(*revision, *rejects, 0));
-        let all = words.fold(Standing::default(), Standing::then);
+        let all = words.fold(SubscriberStatus::default(), SubscriberStatus::then);
         (all.applied.revision, all.rejected.revision)
     }
 
@@ -289,7 +292,7 @@ mod tests {
         }
     }
 
-    fn any_words() -> impl Strategy<Value = Vec<Standing>> {
+    fn any_words() -> impl Strategy<Value = Vec<SubscriberStatus>> {
         let any =
             (0..5_i64, any::<bool>(), 0..4_u8).prop_map(|(revision, rejects, seed)| word(revision, rejects, seed));
         proptest::collection::vec(any, 0..9)
@@ -298,17 +301,17 @@ mod tests {
     proptest! {
         #[test]
         fn words_may_be_gathered_first(words in any_words(), cut in 0..9_usize) {
-            let fold = |words: &[Standing]| words.iter().cloned().fold(Standing::default(), Standing::then);
+            let fold = |words: &[SubscriberStatus]| words.iter().cloned().fold(SubscriberStatus::default(), SubscriberStatus::then);
             let (first, rest) = words.split_at(cut.min(words.len()));
             prop_assert_eq!(fold(&words), fold(first).then(fold(rest)));
         }
 
         #[test]
         fn nothing_goes_back(words in any_words()) {
-            let mut standing = Standing::default();
+            let mut status = SubscriberStatus::default();
             for word in words {
                 let next = standing.clone().then(word);
-                prop_assert!(next.applied >= standing.applied && next.place() >= standing.place());
+                prop_assert!(next.applied >= status.applied && next.place() >= standing.place());
                 prop_assert!(next.rejected == Cursor::NONE || next.rejected >= next.applied);
                 standing = next;
             }

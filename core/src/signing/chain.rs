@@ -13,7 +13,7 @@ use super::hash::{digest_of, event_hash, sha256};
 use super::jws::{self, TYP_BUNDLE};
 use super::key_set::KeySet;
 use super::payload::Manifest;
-use super::seal::verify_seal;
+use super::seal::verify_event_signature;
 use super::verify::verify_statement;
 use crate::domain::audit::Findings;
 use crate::domain::digest::Digest;
@@ -25,7 +25,7 @@ use crate::domain::version::VersionState;
 
 /// Whom a log is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
+pub struct LogTrust {
     /// Id of the store.
     pub store: String,
     /// Keys of bundles and statements.
@@ -45,7 +45,7 @@ pub struct Pointer {
 
 /// What the newest event about a row says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct RowState {
     /// Its digest; none: it was removed.
     pub digest: Option<Digest>,
     /// The event.
@@ -55,7 +55,7 @@ pub struct Written {
 /// The check of one log, from its beginning or from a place that is proven.
 #[derive(Debug)]
 pub struct LogCheck {
-    trust: Trust,
+    trust: LogTrust,
     namespace: NamespaceId,
     /// Whether it began at the beginning: only then is it known what was written before.
     whole: bool,
@@ -78,7 +78,7 @@ pub struct LogCheck {
     /// The versions, in the state that events left them.
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
-    pub rows: BTreeMap<(String, String), Written>,
+    pub rows: BTreeMap<(String, String), RowState>,
     /// What credentials were ended, by the revisions of the events.
     pub revocations: BTreeMap<i64, Revocation>,
     /// Rows that came with it.
@@ -94,7 +94,7 @@ pub struct LogCheck {
 }
 
 /// Verifies one event by itself; what it says, or what is wrong.
-pub fn verify_event(event: &Event, trust: &Trust) -> Result<Payload, String> {
+pub fn verify_event(event: &Event, trust: &LogTrust) -> Result<Payload, String> {
     let broken = |what: &str| Err(what.to_owned());
     if event_hash(&event.prev_hash, &event.payload) != event.hash {
         return broken("its hash is not that of its payload");
@@ -102,7 +102,7 @@ pub fn verify_event(event: &Event, trust: &Trust) -> Result<Payload, String> {
     let Some(seal_key) = trust.seal_keys.get(&event.seal_key_id) else {
         return broken("it is sealed by an unknown key");
     };
-    if !verify_seal(&event.hash, &event.seal, seal_key) {
+    if !verify_event_signature(&event.hash, &event.seal, seal_key) {
         return broken("its seal does not verify");
     }
     let payload: Payload = match serde_json::from_slice(&event.payload) {
@@ -153,13 +153,13 @@ fn stored_digest(event: &Event) -> Digest {
 impl LogCheck {
     /// A check of the whole log of a namespace.
     #[must_use]
-    pub fn new(trust: Trust, namespace: NamespaceId) -> Self {
+    pub fn new(trust: LogTrust, namespace: NamespaceId) -> Self {
         Self { whole: true, rules: Some(Replay::default()), ..Self::after(trust, namespace, Head::EMPTY) }
     }
 
     /// A check of what follows a place.
     #[must_use]
-    pub fn after(trust: Trust, namespace: NamespaceId, head: Head) -> Self {
+    pub fn after(trust: LogTrust, namespace: NamespaceId, head: Head) -> Self {
         Self {
             trust,
             namespace,
@@ -313,7 +313,7 @@ impl LogCheck {
             self.wrong(revision, "its root is not that of the active set that the log makes");
         }
         for row in &payload.rows {
-            let written = Written { digest: row.digest.clone(), revision };
+            let written = RowState { digest: row.digest.clone(), revision };
             self.rows.insert((row.table.clone(), row.key.clone()), written);
         }
     }

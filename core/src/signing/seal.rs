@@ -19,7 +19,7 @@ pub fn seal(hash: &Hash, key: &super::PrivateKey) -> crate::domain::Result<Vec<u
 
 /// Whether `seal` is of `hash` and by `key`, an Ed25519 key.
 #[must_use]
-pub fn verify_seal(hash: &Hash, seal: &[u8], key: &PublicKey) -> bool {
+pub fn verify_event_signature(hash: &Hash, seal: &[u8], key: &PublicKey) -> bool {
     key.algorithm() == Algorithm::EdDsa && key.verify(hash, seal)
 }
 
@@ -39,11 +39,11 @@ mod tests {
         let (own, other) = (key(Algorithm::EdDsa), key(Algorithm::EdDsa));
         let hash = [7; 32];
         let sealed = seal(&hash, &own).expect("a seal");
-        assert!(verify_seal(&hash, &sealed, own.public()));
-        assert!(!verify_seal(&[8; 32], &sealed, own.public()));
-        assert!(!verify_seal(&hash, &sealed, other.public()));
-        assert!(!verify_seal(&hash, &sealed[1..], own.public()));
-        assert!(!verify_seal(&hash, &[], own.public()));
+        assert!(verify_event_signature(&hash, &sealed, own.public()));
+        assert!(!verify_event_signature(&[8; 32], &sealed, own.public()));
+        assert!(!verify_event_signature(&hash, &sealed, other.public()));
+        assert!(!verify_event_signature(&hash, &sealed[1..], own.public()));
+        assert!(!verify_event_signature(&hash, &[], own.public()));
     }
 
     #[test]
@@ -51,6 +51,6 @@ mod tests {
         let ec = key(Algorithm::Es256);
         assert!(seal(&[7; 32], &ec).is_err());
         let signature = ec.sign(&[7; 32]).expect("a signature");
-        assert!(!verify_seal(&[7; 32], &signature, ec.public()));
+        assert!(!verify_event_signature(&[7; 32], &signature, ec.public()));
     }
 }

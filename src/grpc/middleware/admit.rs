@@ -82,7 +82,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, next);
         let (service, now) = (Arc::clone(&self.layer.service), (self.layer.clock)());
         Box::pin(async move {
-            match service.admit(&principal, rpc, now).await {
+            match service.access.admit(&principal, rpc, now).await {
                 Ok(()) => inner.call(request).await,
                 Err(error) => {
                     let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(request.into_body())).await;

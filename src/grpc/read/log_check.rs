@@ -63,7 +63,7 @@ pub(in crate::grpc) async fn verify_log(
     let stream = ReadStream::open(&request, Duration::from_secs(LOG_CHECK_MAX_SECONDS))?;
     let (service, progress) = (handler.service.clone(), Arc::<LogProgress>::default());
     let reported = Arc::clone(&progress);
-    let check = Box::pin(async move { service.verify_log(&namespace, after, &reported).await });
+    let check = Box::pin(async move { service.archive.verify_log(&namespace, after, &reported).await });
     let mut ticks = interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let connection = stream.connection.clone();

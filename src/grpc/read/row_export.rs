@@ -35,7 +35,7 @@ impl RowMessages {
         let reserved = self.slot.reserve(LARGEST_ANSWER_BYTES).await?;
         let message = match &mut self.export {
             None => {
-                let export = self.service.export_rows(&self.namespace).await?;
+                let export = self.service.archive.export_rows(&self.namespace).await?;
                 let total_rows = i64::try_from(export.total_rows()).unwrap_or(i64::MAX);
                 let head = Some(response::cursor(export.head()));
                 self.export = Some(export);

@@ -90,7 +90,7 @@ impl WatchAuthorization {
         let (caller, rpc, scope, now) = (self.caller.clone(), self.rpc, self.scope.clone(), (self.clock)());
         Box::pin(async move {
             verifier.recheck(&caller, now.seconds())?;
-            match service.authorize(&caller.principal, rpc, ("parent", &scope), now).await {
+            match service.access.authorize(&caller.principal, rpc, ("parent", &scope), now).await {
                 Ok(_) => Ok(()),
                 // During an outage it is unknown who lost a role, and what was granted stays (docs/guarantees.md#g17).
                 Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),

@@ -14,7 +14,7 @@ use super::settings::WatchSettings;
 use super::stream::{AdmittedWatch, NamespaceWatch, NotWatched, messages};
 use crate::api::status::status;
 use crate::api::{pb, request};
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::domain::subscriber::{Profile, SubscriberId, SubscriberName};
 use crate::domain::{Reason, Result};
 use crate::grpc::handler::Handler;
@@ -108,21 +108,21 @@ impl WatchHandler {
     async fn open_namespace(
         &self,
         request: &Request<pb::WatchActiveRequest>,
-        watch: Watch,
+        watch: StartWatch,
         (context, slot): (Context, OwnedSemaphorePermit),
         stream: &StreamOptions,
     ) -> Result<NamespaceWatch, NotWatched> {
         let parent = watch.namespace.name();
         let opened = async {
             let service = &self.handler.service;
-            let quota = service.open_stream(&context.principal, &watch.namespace)?;
+            let quota = service.access.open_stream(&context.principal, &watch.namespace)?;
             let authorization =
                 WatchAuthorization::new(request, &parent, service.clone(), self.recheck.clone(), self.handler.clock)?;
-            let subscription = service.watch(&watch, stream.keys.clone()).await?;
+            let subscription = service.sync.watch(&watch, stream.keys.clone()).await?;
             let lease = stream.watcher.as_ref().map(|(id, attributes)| {
                 let name = SubscriberName { namespace: watch.namespace.clone(), id: id.clone() };
                 let profile = Profile { attributes: attributes.clone(), policies: watch.policies.clone() };
-                service.lease(&context.principal, name, profile)
+                service.sync.lease(&context.principal, name, profile)
             });
             let lease = lease.transpose()?;
             let connection = ConnectionHandle::of_request(request);

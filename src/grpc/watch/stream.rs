@@ -18,7 +18,7 @@ use crate::api::{pb, response};
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::grpc::frame_message::frame_message;
-use crate::service::{Lease, Step, StreamPlace, Subscription};
+use crate::service::{Lease, Step, StreamPermit, Subscription};
 use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress, random_fraction};
 
 /// A namespace that a watch named, and why it is not watched.
@@ -45,7 +45,7 @@ pub(super) struct NamespaceWatch {
     pub(super) connection: ConnectionHandle,
     pub(super) progress: StreamProgress,
     /// Counts it in the quotas.
-    pub(super) _quota: StreamPlace,
+    pub(super) _quota: StreamPermit,
     /// Counts it among the namespaces that this server watches.
     pub(super) _slot: OwnedSemaphorePermit,
 }

@@ -38,7 +38,7 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl Tagged for Entity {
     const TAG: Column = Column::Tag;
-    // Proven by the row in `run_ends`.
+    // Authenticated by the row in `run_ends`.
     const FREE: &'static [Column] = &[Column::Outcome];
 
     fn tagged_as() -> String {

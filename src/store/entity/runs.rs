@@ -39,6 +39,6 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl Tagged for Entity {
     const TAG: Column = Column::Tag;
-    // Proven by the row in `run_ends`.
+    // Authenticated by the row in `run_ends`.
     const FREE: &'static [Column] = &[Column::Outcome];
 }

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::event::Cursor;
-use crate::domain::subscriber::{Profile, Standing};
+use crate::domain::subscriber::{Profile, SubscriberStatus};
 
 /// Rounds between two writes of one kind about one subscriber, unless its streams begin or end. With the rounds of
 /// `FLUSH_INTERVAL` that is 10 s, and up to a round more for a write between two rounds.
@@ -23,7 +23,7 @@ pub(super) struct Entry {
     /// The round in which a lease was written, or tried: the database may hold it.
     pub leased: Option<u64>,
     /// What was reported and may not be in the database.
-    pub said: Standing,
+    pub said: SubscriberStatus,
     /// How many reports were taken.
     pub words: u64,
     /// How many of them are in the database.
@@ -57,7 +57,7 @@ impl Entry {
     /// A stream opens. What was said under another filter is of no policy that this one asks for.
     pub fn open(&mut self, profile: Profile) {
         if self.opened > 0 && self.profile.policies != profile.policies {
-            self.said = Standing::default();
+            self.said = SubscriberStatus::default();
             self.written = self.words;
         }
         self.streams += 1;
@@ -100,7 +100,7 @@ impl Entry {
     /// The id is another principal's: nothing is left to write, and whoever waits for it is told.
     pub fn refuse(&mut self, round: u64) {
         self.leased = None;
-        self.said = Standing::default();
+        self.said = SubscriberStatus::default();
         self.written = self.words;
         self.refused = Some(round);
         self.refusal.cancel();
@@ -120,7 +120,7 @@ impl Entry {
         self.rejected = self.rejected.max(rejected);
         self.reported = Some(round);
         if self.written == self.words {
-            self.said = Standing::default();
+            self.said = SubscriberStatus::default();
         }
     }
 }
@@ -159,9 +159,9 @@ mod tests {
         entry.open(profile("q"));
         (entry.words, entry.said.applied) = (1, Cursor { epoch: 1, revision: 5 });
         entry.open(profile("q"));
-        assert_ne!(entry.said, Standing::default(), "the same filter");
+        assert_ne!(entry.said, SubscriberStatus::default(), "the same filter");
         entry.open(profile("p"));
-        assert_eq!((&entry.said, entry.written, entry.streams), (&Standing::default(), 1, 3));
+        assert_eq!((&entry.said, entry.written, entry.streams), (&SubscriberStatus::default(), 1, 3));
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         entry.refuse(1);
         assert!(told.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
         assert_eq!((entry.lease_due(2), entry.report_due(2, true)), (None, false));
-        assert_eq!(entry.said, Standing::default());
+        assert_eq!(entry.said, SubscriberStatus::default());
         entry.streams = 0;
         assert!(!entry.is_idle(6) && entry.is_idle(7), "it is remembered for as long as it is not asked again");
         entry.claim_again(6);
@@ -205,7 +205,7 @@ mod tests {
             ("kept", false, true)
         );
         entry.wrote(3, Cursor::NONE, 13);
-        assert_eq!(entry.said, Standing::default());
+        assert_eq!(entry.said, SubscriberStatus::default());
         // A rejection is due at once, and once.
         let place = Cursor { epoch: 1, revision: 5 };
         (entry.words, entry.said.rejected) = (5, place);

@@ -102,7 +102,7 @@ impl Leases {
                 None => {}
             }
             if entry.report_due(round, last) && !is_listed(claim, work.report.last().map(|(row, _)| &row.claim)) {
-                work.report.push((Reported { claim: claim.clone(), standing: entry.said.clone() }, entry.words));
+                work.report.push((Reported { claim: claim.clone(), status: entry.said.clone() }, entry.words));
             }
         }
         work
@@ -135,7 +135,7 @@ impl Leases {
         for batch in work.report.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Reported> = batch.iter().map(|(reported, _)| reported.clone()).collect();
             let refused = self.store.report(&rows, now).await?;
-            let written = batch.iter().map(|(row, words)| (&row.claim, (*words, row.standing.rejected)));
+            let written = batch.iter().map(|(row, words)| (&row.claim, (*words, row.status.rejected)));
             let wrote = |entry: &mut Entry, (words, rejected)| entry.wrote(words, rejected, work.round);
             self.mark_written(written, &refused, work.round, wrote);
         }

@@ -4,11 +4,11 @@ use super::both::both;
 use super::fields::{count, etag, namespace, update_paths};
 use super::sync::optional_position;
 use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::domain::audit::Finding;
 use crate::domain::command::{
-    ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
+    ActivateKey, CreateNamespace, PageRequest, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
 };
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Position};
@@ -19,7 +19,7 @@ use crate::domain::listing::{KEYS, NAMESPACES};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
 use crate::domain::quota::Quotas;
-use crate::domain::revocation::{Ended, RevokeToken};
+use crate::domain::revocation::{EndedCredential, RevokeToken};
 use crate::domain::{Error, Result};
 
 /// Length of an RFC 7638 thumbprint by SHA-256 in base64url.
@@ -114,9 +114,11 @@ pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Positi
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>, Filter<Namespace>)> {
+pub fn list_namespaces(
+    request: &pb::ListNamespacesRequest,
+) -> Result<(ListIdentity, PageRequest<NamespaceId>, Filter<Namespace>)> {
     let Asked { filter, key, .. } = parse_asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
-    let list = List::new(["ListNamespaces", &key]);
+    let list = ListIdentity::new(["ListNamespaces", &key]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
     Ok((list, page, filter))
 }
@@ -136,8 +138,8 @@ pub fn list_signing_keys(request: &pb::ListSigningKeysRequest) -> Result<Filter<
 pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
     let pb::RevokeTokenRequest { token_id, subject, reason, .. } = request;
     let ended = match (token_id.is_empty(), subject.is_empty()) {
-        (false, true) => Ended::Token(token_id),
-        (true, false) => Ended::Subject(subject),
+        (false, true) => EndedCredential::Token(token_id),
+        (true, false) => EndedCredential::Subject(subject),
         (true, true) => return Err(Error::invalid("token_id", "is required, or a subject")),
         (false, false) => return Err(Error::invalid("token_id", "can't be given with a subject")),
     };

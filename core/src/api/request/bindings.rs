@@ -3,11 +3,11 @@
 use super::both::both;
 use super::fields::namespace;
 use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::domain::access::Role;
 use crate::domain::binding::{BindingName, RoleBinding, parse_member, parse_place, place};
-use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
+use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, PageRequest};
 use crate::domain::error::REQUIRED;
 use crate::domain::filter::Filter;
 use crate::domain::listing::{BINDINGS, DENIALS, DenialFilter};
@@ -52,10 +52,12 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, List, Page<String>, DenialFilter)> {
+pub fn list_denials(
+    request: &pb::ListDenialsRequest,
+) -> Result<(NamespaceId, ListIdentity, PageRequest<String>, DenialFilter)> {
     let wanted = parse_asked(&DENIALS, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListDenials", namespace.as_str(), &key]);
+    let list = ListIdentity::new(["ListDenials", namespace.as_str(), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page, DenialFilter::new(filter)))
 }
@@ -66,10 +68,10 @@ pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, Li
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_role_bindings(
     request: &pb::ListRoleBindingsRequest,
-) -> Result<(NamespaceId, List, Page<String>, Filter<RoleBinding>)> {
+) -> Result<(NamespaceId, ListIdentity, PageRequest<String>, Filter<RoleBinding>)> {
     let wanted = parse_asked(&BINDINGS, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(parse_place("parent", &request.parent), wanted)?;
-    let list = List::new(["ListRoleBindings", &place(&namespace), &key]);
+    let list = ListIdentity::new(["ListRoleBindings", &place(&namespace), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page, filter))
 }

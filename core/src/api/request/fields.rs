@@ -1,6 +1,6 @@
 //! Fields that many requests share.
 
-use crate::domain::command::{Delivery, PolicyOrVersion};
+use crate::domain::command::{PolicyOrVersion, RequestOptions};
 use crate::domain::etag::Etag;
 use crate::domain::limits::REQUEST_ID_MAX_CHARS;
 use crate::domain::name::{INEXACT_VERSION, NamespaceId, PolicyName, VersionName, VersionRef};
@@ -13,13 +13,13 @@ const SHOWN_MAX_CHARS: usize = 40;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for an id that is too long or not printable ASCII.
-pub fn delivery(request_id: &str, validate_only: bool) -> Result<Delivery> {
+pub fn request_options(request_id: &str, validate_only: bool) -> Result<RequestOptions> {
     let printable = request_id.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
     if request_id.len() > REQUEST_ID_MAX_CHARS || !printable {
         let rule = format!("must be at most {REQUEST_ID_MAX_CHARS} printable ASCII characters without spaces");
         return Err(Error::invalid("request_id", rule));
     }
-    Ok(Delivery { request_id: request_id.to_owned(), validate_only })
+    Ok(RequestOptions { request_id: request_id.to_owned(), validate_only })
 }
 
 /// A namespace's name.

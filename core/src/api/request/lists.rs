@@ -4,9 +4,9 @@ use super::both::both;
 use super::fields::{namespace, policy};
 use super::sync::optional_position;
 use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::pb;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
 use crate::domain::listing::{EVENTS, EventFilter, POLICIES, PolicyFilter, VERSIONS, VersionFilter};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -19,7 +19,7 @@ use crate::domain::{Error, Result};
 pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
     let wanted = parse_asked(&POLICIES, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListPolicies", &request.parent, &key]);
+    let list = ListIdentity::new(["ListPolicies", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
     Ok(PolicyList { namespace, list, page, filter: PolicyFilter { wanted: filter } })
 }
@@ -29,8 +29,8 @@ pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
 #[expect(missing_docs, reason = "the parts of ListPoliciesRequest")]
 pub struct PolicyList {
     pub namespace: NamespaceId,
-    pub list: List,
-    pub page: Page<PolicyId>,
+    pub list: ListIdentity,
+    pub page: PageRequest<PolicyId>,
     pub filter: PolicyFilter,
 }
 
@@ -39,8 +39,8 @@ pub struct PolicyList {
 #[expect(missing_docs, reason = "the parts of ListVersionsRequest")]
 pub struct VersionList {
     pub policy: PolicyName,
-    pub list: List,
-    pub page: Page<i64>,
+    pub list: ListIdentity,
+    pub page: PageRequest<i64>,
     pub filter: VersionFilter,
     pub full: bool,
 }
@@ -53,7 +53,7 @@ pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
     let full = request.view == pb::VersionView::Full as i32;
     let wanted = parse_asked(&VERSIONS, None, &request.filter, &request.order_by);
     let (policy, Asked { filter, is_descending, key }) = both(policy("parent", &request.parent), wanted)?;
-    let list = List::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
+    let list = ListIdentity::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
     let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     if full {
         page.size = page.size.min(PAGE_FULL_MAX_ITEMS);
@@ -66,8 +66,8 @@ pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
 #[expect(missing_docs, reason = "the parts of ListEventsRequest")]
 pub struct EventList {
     pub namespace: NamespaceId,
-    pub list: List,
-    pub page: Page<i64>,
+    pub list: ListIdentity,
+    pub page: PageRequest<i64>,
     pub filter: EventFilter,
     /// 0: the log of this store; else the position of an imported history.
     pub import_position: i64,
@@ -93,7 +93,7 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
         return Err(Error::invalid("import_position", "can't be given with a policy as the parent"));
     }
     let place = format!("{} {after:?} {key}", request.import_position);
-    let list = List::new(["ListEvents", &request.parent, &place]);
+    let list = ListIdentity::new(["ListEvents", &request.parent, &place]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     let filter = EventFilter::new(policy, after, is_descending, filter);
     Ok(EventList { namespace, list, page, filter, import_position: request.import_position })

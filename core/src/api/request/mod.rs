@@ -19,7 +19,7 @@ pub use admin::{
     thaw_namespace, update_namespace, verify_log,
 };
 pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
-pub use fields::{delivery, namespace, policy, version};
+pub use fields::{namespace, policy, request_options, version};
 pub use imports::import_namespace;
 pub use lists::{EventList, PolicyList, VersionList, list_events, list_policies, list_versions};
 pub use mutation::Mutation;

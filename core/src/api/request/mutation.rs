@@ -4,7 +4,7 @@ use super::fields::delivery;
 use super::scope::Scoped;
 use crate::api::pb;
 use crate::domain::Result;
-use crate::domain::command::Delivery;
+use crate::domain::command::RequestOptions;
 
 /// A request that changes something.
 pub trait Mutation: Scoped {
@@ -12,13 +12,13 @@ pub trait Mutation: Scoped {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a request id that is too long or not printable ASCII.
-    fn delivery(&self) -> Result<Delivery>;
+    fn delivery(&self) -> Result<RequestOptions>;
 }
 
 macro_rules! mutations {
     ($($request:ident),* $(,)?) => {$(
         impl Mutation for pb::$request {
-            fn delivery(&self) -> Result<Delivery> {
+            fn delivery(&self) -> Result<RequestOptions> {
                 delivery(&self.request_id, self.validate_only)
             }
         }
@@ -28,7 +28,7 @@ macro_rules! mutations {
 macro_rules! mutations_without_validation {
     ($($request:ident),* $(,)?) => {$(
         impl Mutation for pb::$request {
-            fn delivery(&self) -> Result<Delivery> {
+            fn delivery(&self) -> Result<RequestOptions> {
                 delivery(&self.request_id, false)
             }
         }

@@ -9,8 +9,8 @@ use crate::api::time::micros;
 use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{
-    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, PublishVersions,
-    RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage, Target, UpdatePolicy, VersionToPublish,
+    AbandonDraft, Activate, ActivationTarget, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish,
+    PublishVersions, RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage, UpdatePolicy, VersionToPublish,
 };
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
@@ -274,7 +274,7 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
             // No version has this number: it is refused with all that is wrong.
             None => PointerTarget::Number(0),
         };
-        Ok(Target { policy, to, expected_active: from.expected_active })
+        Ok(ActivationTarget { policy, to, expected_active: from.expected_active })
     };
     let targets = all(request.targets.into_iter().enumerate().map(target))?;
     let unmoved_since = optional_position("unmoved_since", request.unmoved_since)?;

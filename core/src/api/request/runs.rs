@@ -4,10 +4,10 @@ use super::both::both;
 use super::fields::namespace;
 use super::sync::{filter, optional_position};
 use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::api::response::run_outcome;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::error::REQUIRED;
 use crate::domain::listing::{RUNS, RunFilter};
 use crate::domain::name::NamespaceId;
@@ -61,10 +61,10 @@ pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, Page<RunKey>)> {
+pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, ListIdentity, PageRequest<RunKey>)> {
     let namespace = namespace("parent", &request.parent)?;
     let Asked { filter, key, .. } = parse_asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
-    let list = List::new(["ListRuns", &request.parent, &key]);
+    let list = ListIdentity::new(["ListRuns", &request.parent, &key]);
     let filter = RunFilter::new(namespace, filter);
     if filter.version.is_some() && filter.policy.is_none() {
         return Err(Error::invalid("filter", "version can't be given without a policy"));

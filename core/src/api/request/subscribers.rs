@@ -7,9 +7,9 @@ use super::both::both;
 use super::fields::namespace;
 use super::sync::optional_position;
 use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::pb;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::Position;
@@ -17,7 +17,7 @@ use crate::domain::filter::Filter;
 use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_ATTRIBUTE_MAX_CHARS, SUBSCRIBER_ATTRIBUTES_MAX};
 use crate::domain::listing::{SUBSCRIBERS, SeenSubscriber};
 use crate::domain::name::NamespaceId;
-use crate::domain::subscriber::{Report, SubscriberId, SubscriberName, Verdict};
+use crate::domain::subscriber::{ReportVerdict, StatusReport, SubscriberId, SubscriberName};
 use crate::domain::{Error, Result};
 
 /// Reads who watches, with the attributes given; nobody for an anonymous watch.
@@ -54,20 +54,20 @@ fn cursor(given: Option<pb::Cursor>) -> Result<Position> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
+pub fn report_status(request: pb::ReportStatusRequest) -> Result<StatusReport> {
     let name = SubscriberName::parse("name", &request.name);
     let what = both(cursor(request.cursor), Digest::parse("digest", &request.digest));
     let verdict = match pb::ApplyStatus::try_from(request.status) {
         Ok(pb::ApplyStatus::Applied) if !request.reason.is_empty() => {
             Err(Error::invalid("reason", "belongs to what was rejected"))
         }
-        Ok(pb::ApplyStatus::Applied) => Ok(Verdict::Applied),
-        Ok(pb::ApplyStatus::Rejected) => Ok(Verdict::Rejected { reason: request.reason }),
+        Ok(pb::ApplyStatus::Applied) => Ok(ReportVerdict::Applied),
+        Ok(pb::ApplyStatus::Rejected) => Ok(ReportVerdict::Rejected { reason: request.reason }),
         Ok(pb::ApplyStatus::Unspecified) => Err(Error::invalid("status", REQUIRED)),
         Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
     };
     let ((subscriber, (Position { cursor, event }, digest)), verdict) = both(both(name, what), verdict)?;
-    Ok(Report { subscriber, cursor, event, digest, verdict })
+    Ok(StatusReport { subscriber, cursor, event, digest, verdict })
 }
 
 /// ListSubscribers.
@@ -76,10 +76,10 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_subscribers(
     request: &pb::ListSubscribersRequest,
-) -> Result<(NamespaceId, List, Page<SubscriberId>, Filter<SeenSubscriber>)> {
+) -> Result<(NamespaceId, ListIdentity, PageRequest<SubscriberId>, Filter<SeenSubscriber>)> {
     let wanted = parse_asked(&SUBSCRIBERS, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListSubscribers", &request.parent, &key]);
+    let list = ListIdentity::new(["ListSubscribers", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;
     Ok((namespace, list, page, filter))
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::both::{all, at_most, both};
 use super::fields::namespace;
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::{pb, time};
-use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, Watch};
+use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, StartWatch};
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::{Cursor, Fingerprint, Position};
@@ -56,7 +56,7 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<GetActive> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)> {
+pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, ListIdentity)> {
     let namespace = namespace("parent", &request.parent)?;
     let policies = filter("policies", &namespace, &request.policies)?;
     let as_of = match request.at {
@@ -66,7 +66,7 @@ pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)
     };
     let asked = format!("{as_of:?} {}", request.metadata_only);
     let names = policies.iter().map(PolicyId::as_str);
-    let list = List::new(["ListActive", &request.parent, &asked].into_iter().chain(names));
+    let list = ListIdentity::new(["ListActive", &request.parent, &asked].into_iter().chain(names));
     let page = list.page(request.page_size, &request.page_token, active_key)?;
     Ok((ListActive { namespace, policies, as_of, metadata_only: request.metadata_only, page }, list))
 }
@@ -115,7 +115,7 @@ pub fn key_cursor(request: &pb::WatchActiveRequest) -> Result<Option<Cursor>> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
+pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<StartWatch>> {
     if request.targets.is_empty() {
         return Err(Error::invalid("targets", REQUIRED));
     }
@@ -130,7 +130,7 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
         if !seen.insert(namespace.clone()) {
             return Err(Error::invalid(format!("targets[{index}].parent"), "is there twice"));
         }
-        Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
+        Ok(StartWatch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
     });
     all(targets)
 }

@@ -26,11 +26,11 @@ pub fn seen_subscriber(seen: SeenSubscriber) -> pb::Subscriber {
         name: seen.name.to_string(),
         principal: from.owner,
         attributes: from.profile.attributes.into_iter().collect(),
-        applied: from.standing.applied.known().map(cursor),
-        rejected: from.standing.rejected.known().map(cursor),
-        reason: from.standing.reason,
+        applied: from.status.applied.known().map(cursor),
+        rejected: from.status.rejected.known().map(cursor),
+        reason: from.status.reason,
         last_seen_time: Some(time::timestamp(from.last_seen)),
-        digest: from.standing.digest.map(String::from).unwrap_or_default(),
+        digest: from.status.digest.map(String::from).unwrap_or_default(),
         policies: from.profile.policies.iter().map(ToString::to_string).collect(),
     }
 }

@@ -71,7 +71,7 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
 ///
 /// # Errors
 /// `VERSION_NOT_PUBLISHED`, `EXPECTED_ACTIVE_MISMATCH` with the current version, `LIMIT_EXCEEDED`.
-pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
+pub fn activate(targets: &[command::ActivationTarget], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
     let content: i64 = facts.iter().filter_map(|facts| facts.version).map(|version| version.size_bytes).sum();
     if content > ACTIVATION_CONTENT_MAX_BYTES {
         let message =
@@ -196,8 +196,11 @@ mod tests {
 
     fn request(targets: usize, number: i64) -> command::Activate {
         let policy = |index| PolicyId::parse("policy", &format!("p{index}")).unwrap();
-        let target =
-            |index| command::Target { policy: policy(index), to: PointerTarget::Number(number), expected_active: None };
+        let target = |index| command::ActivationTarget {
+            policy: policy(index),
+            to: PointerTarget::Number(number),
+            expected_active: None,
+        };
         let namespace = policy_name(0).namespace;
         let targets = (0..targets).map(target).collect();
         command::Activate {

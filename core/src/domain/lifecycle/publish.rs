@@ -34,7 +34,7 @@ pub struct PublishFacts<'a> {
 
 /// What a publication rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grounds {
+pub struct PublishBasis {
     /// The approvals that counted.
     pub approvals: Vec<Approval>,
     /// Whether they were too few.
@@ -65,14 +65,19 @@ pub fn stage(version: &Version, etag: Option<&Etag>, report: &Report) -> Result<
 ///
 /// # Errors
 /// As `stage`, and `APPROVALS_MISSING`.
-pub fn publish(facts: PublishFacts<'_>, etag: Option<&Etag>, report: &Report, break_glass: bool) -> Result<Grounds> {
+pub fn publish(
+    facts: PublishFacts<'_>,
+    etag: Option<&Etag>,
+    report: &Report,
+    break_glass: bool,
+) -> Result<PublishBasis> {
     let PublishFacts { policy, version, approvals, now } = facts;
     check_stageable(version, etag)?;
     check_report(version, report)?;
     let approvals = counting(policy, version, approvals, now);
     match check_approvals(policy, version, approvals.len()) {
         Err(missing) if !break_glass => Err(missing),
-        enough => Ok(Grounds { approvals, broke_glass: enough.is_err() }),
+        enough => Ok(PublishBasis { approvals, broke_glass: enough.is_err() }),
     }
 }
 

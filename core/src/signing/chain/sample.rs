@@ -17,7 +17,9 @@ use crate::domain::row::{Cell, Row, RowBytes};
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
 use crate::signing::payload::{Manifest, Statement, StatementChange};
-use crate::signing::{Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, seal};
+use crate::signing::{
+    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, sign_event_hash,
+};
 
 /// The log, and what it was made with.
 pub struct Sample {
@@ -200,7 +202,7 @@ impl Sample {
             payload,
             prev_hash: self.head.hash,
             hash,
-            seal: seal(&hash, &self.seal_key).expect("a seal"),
+            seal: sign_event_hash(&hash, &self.seal_key).expect("a seal"),
             seal_key_id: self.seal_key.public().key_id().to_owned(),
             statement,
         });

@@ -3,7 +3,7 @@
 //! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
 
 use super::super::super::annotations::Annotations;
-use super::super::super::command::{self, PointerTarget, Target};
+use super::super::super::command::{self, ActivationTarget, PointerTarget};
 use super::super::super::digest::Digest;
 use super::super::super::error::Result;
 use super::super::super::event::PointerChange;
@@ -113,6 +113,6 @@ pub(super) fn published(version: Version) -> Version {
 /// A pointer that moves to a version, as an activation of it alone decides.
 pub(super) fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
     let to = PointerTarget::Number(version.number);
-    let target = Target { policy: policy.name.policy.clone(), to, expected_active: None };
+    let target = ActivationTarget { policy: policy.name.policy.clone(), to, expected_active: None };
     activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }

@@ -18,7 +18,7 @@ use super::super::super::report::{Check, CheckFinding, CheckResult, Report};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
 use super::super::{
-    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, Grounds, PointerMove, PublishFacts, StageDecision,
+    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, PointerMove, PublishBasis, PublishFacts, StageDecision,
     TargetFacts,
 };
 use super::fixtures::{
@@ -308,7 +308,7 @@ impl World {
         let needs_some = shelf.policy.settings.required_approvals > 0;
         let approvals = if needs_some { shelf.approvals_of(version.number) } else { Vec::new() };
         let facts = PublishFacts { policy: &shelf.policy, version: &version, approvals: &approvals, now: self.now };
-        let Grounds { approvals, broke_glass } = {
+        let PublishBasis { approvals, broke_glass } = {
             let etag = etag_after(&version, asked.etag);
             lifecycle::publish(facts, etag.as_ref(), &report, asked.break_glass)?
         };
@@ -316,17 +316,17 @@ impl World {
         let changes = if asked.activate { point_to(&shelf.policy, &version)? } else { Vec::new() };
         let number = version.number;
         shelf.update(version);
-        let grounds = needs_some.then_some(Rests { approvers: approvers(&approvals), broke_glass });
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Activated), grounds })
+        let basis = needs_some.then_some(Rests { approvers: approvers(&approvals), broke_glass });
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Activated), basis })
     }
 
     fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
-        let target = |aim: &Aim| command::Target {
+        let target = |aim: &Aim| command::ActivationTarget {
             policy: policy_name(aim.policy).policy,
             to: if aim.version == 0 { PointerTarget::None } else { PointerTarget::Number(aim.version) },
             expected_active: aim.expected_active,
         };
-        let targets: Vec<command::Target> = aims.iter().map(target).collect();
+        let targets: Vec<command::ActivationTarget> = aims.iter().map(target).collect();
         let request =
             command::Activate { namespace: namespace(), targets, reason, unmoved_since: None, skip_validation: false };
         lifecycle::check_activate(&request)?;

@@ -5,12 +5,12 @@
 use super::digest::{Digest, Hash};
 
 /// Makes and compares tags of rows, each given as the canonical bytes of its columns.
-pub trait RowTag: Send + Sync + std::fmt::Debug {
+pub trait RowMac: Send + Sync + std::fmt::Debug {
     /// The tag of a row.
-    fn tag(&self, row: &[u8]) -> Hash;
+    fn mac(&self, row: &[u8]) -> Hash;
 
     /// Whether a tag is of this row. Takes the same time for every wrong tag.
-    fn holds(&self, row: &[u8], tag: &[u8]) -> bool;
+    fn verify(&self, row: &[u8], tag: &[u8]) -> bool;
 
     /// The digest of a row, by which events name what they wrote.
     fn digest(&self, row: &[u8]) -> Digest;
