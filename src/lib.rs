@@ -18,4 +18,5 @@ pub mod http;
 pub mod server;
 pub mod service;
 pub mod store;
+pub mod transport;
 pub mod watch;

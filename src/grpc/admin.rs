@@ -1,44 +1,39 @@
-//! `AdminService`: namespaces, tokens and keys here; role bindings in `bindings.rs`.
+//! `AdminService`: namespaces, role bindings, tokens, keys and archives.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
-use super::handler::Handler;
-use super::read_stream::EmptyStream;
-use super::signing_key::signing_key;
+use super::handler::{Handler, RpcResult};
+use super::unreachable_stream::{Unreachable, answered_by_stream_routes};
 use crate::api::page::first_that_fit;
 use crate::api::pb::admin_service_server::AdminService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::domain::limits::MESSAGE_MAX_BYTES;
-use crate::domain::outcome::KeyRevoked;
 
-/// The handlers.
+/// Handles the calls of `AdminService`.
 #[derive(Debug, Clone)]
 pub struct AdminHandler(pub Handler);
 
-type Answer<T> = Result<Response<T>, Status>;
-
-/// What ListSigningKeys may take for keys: some 2,000, and those that are not revoked are the first 20.
+/// How many bytes of ListSigningKeys are for keys: some 2,000 keys; those that are not revoked are the first 20.
 const KEYS_MAX_BYTES: usize = 1024 * 1024;
-/// What it may take for key statements.
+/// How many bytes of it are for key statements.
 const KEY_STATEMENTS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - KEYS_MAX_BYTES - 4 * 1024;
 
 #[tonic::async_trait]
 impl AdminService for AdminHandler {
     async fn create_namespace(
         &self,
-        asked: Request<pb::CreateNamespaceRequest>,
-    ) -> Answer<pb::CreateNamespaceResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
-        let command = request::create_namespace(asked.into_inner()).map_err(status)?;
+        request: Request<pb::CreateNamespaceRequest>,
+    ) -> RpcResult<pb::CreateNamespaceResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::create_namespace(request.into_inner()).map_err(status)?;
         let done = self.0.service.access.create_namespace(&context, command).await.map_err(status)?;
-        let namespace = Some(response::namespace(done.namespace));
-        Ok(Response::new(pb::CreateNamespaceResponse { namespace, cursor: done.cursor.map(Into::into) }))
+        Ok(Response::new(done.into()))
     }
 
-    async fn get_namespace(&self, asked: Request<pb::GetNamespaceRequest>) -> Answer<pb::GetNamespaceResponse> {
-        self.0.read(&asked).await?;
-        let id = request::namespace("name", &asked.get_ref().name).map_err(status)?;
+    async fn get_namespace(&self, request: Request<pb::GetNamespaceRequest>) -> RpcResult<pb::GetNamespaceResponse> {
+        self.0.read(&request).await?;
+        let id = request::namespace("name", &request.get_ref().name).map_err(status)?;
         let found = self.0.service.access.get_namespace(&id).await.map_err(status)?;
         let imports = self.0.service.archive.imports(&id).await.map_err(status)?;
         let imports = imports.into_iter().map(response::namespace_import).collect();
@@ -46,9 +41,12 @@ impl AdminService for AdminHandler {
         Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(namespace) }))
     }
 
-    async fn list_namespaces(&self, asked: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
-        let context = self.0.read(&asked).await?;
-        let (list, page, filter) = request::list_namespaces(asked.get_ref()).map_err(status)?;
+    async fn list_namespaces(
+        &self,
+        request: Request<pb::ListNamespacesRequest>,
+    ) -> RpcResult<pb::ListNamespacesResponse> {
+        let context = self.0.read(&request).await?;
+        let (list, page, filter) = request::list_namespaces(request.get_ref()).map_err(status)?;
         let found = self.0.service.access.list_namespaces(&context, &page, &filter).await.map_err(status)?;
         let (namespaces, next_page_token) = list.answer(found, |each| each.id.to_string(), response::namespace);
         Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
@@ -56,24 +54,24 @@ impl AdminService for AdminHandler {
 
     async fn update_namespace(
         &self,
-        asked: Request<pb::UpdateNamespaceRequest>,
-    ) -> Answer<pb::UpdateNamespaceResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
-        let command = request::update_namespace(asked.into_inner()).map_err(status)?;
+        request: Request<pb::UpdateNamespaceRequest>,
+    ) -> RpcResult<pb::UpdateNamespaceResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::update_namespace(request.into_inner()).map_err(status)?;
         let done = self.0.service.access.update_namespace(&context, command).await.map_err(status)?;
-        let namespace = Some(response::namespace(done.namespace));
-        Ok(Response::new(pb::UpdateNamespaceResponse { namespace, cursor: done.cursor.map(Into::into) }))
+        Ok(Response::new(done.into()))
     }
 
     async fn list_signing_keys(
         &self,
-        asked: Request<pb::ListSigningKeysRequest>,
-    ) -> Answer<pb::ListSigningKeysResponse> {
-        self.0.read(&asked).await?;
-        let filter = request::list_signing_keys(asked.get_ref()).map_err(status)?;
+        request: Request<pb::ListSigningKeysRequest>,
+    ) -> RpcResult<pb::ListSigningKeysResponse> {
+        self.0.read(&request).await?;
+        let filter = request::list_signing_keys(request.get_ref()).map_err(status)?;
         let service = &self.0.service;
-        let keys = first_that_fit(service.keys.keys(&filter).into_iter().map(signing_key).collect(), KEYS_MAX_BYTES);
-        // Where not all fit, the newest ones lead on from the keys of the latest rotations.
+        let keys =
+            first_that_fit(service.keys.keys(&filter).into_iter().map(response::signing_key).collect(), KEYS_MAX_BYTES);
+        // When not all fit, the newest ones are kept: they lead from the keys of the latest rotations to the current one.
         let newest_first = service.keys.key_statements().into_iter().rev().collect();
         let mut key_statements = first_that_fit(newest_first, KEY_STATEMENTS_MAX_BYTES);
         key_statements.reverse();
@@ -83,101 +81,112 @@ impl AdminService for AdminHandler {
 
     async fn create_role_binding(
         &self,
-        asked: Request<pb::CreateRoleBindingRequest>,
-    ) -> Answer<pb::CreateRoleBindingResponse> {
-        self.grant(asked).await
+        request: Request<pb::CreateRoleBindingRequest>,
+    ) -> RpcResult<pb::CreateRoleBindingResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::create_role_binding(request.into_inner()).map_err(status)?;
+        let done = self.0.service.access.create_role_binding(&context, command).await.map_err(status)?;
+        Ok(Response::new(done.into()))
     }
 
     async fn list_role_bindings(
         &self,
-        asked: Request<pb::ListRoleBindingsRequest>,
-    ) -> Answer<pb::ListRoleBindingsResponse> {
-        self.bindings(asked).await
+        request: Request<pb::ListRoleBindingsRequest>,
+    ) -> RpcResult<pb::ListRoleBindingsResponse> {
+        self.0.read(&request).await?;
+        let (namespace, list, page, filter) = request::list_role_bindings(request.get_ref()).map_err(status)?;
+        let found = self.0.service.access.list_role_bindings(&namespace, &page, &filter).await.map_err(status)?;
+        let (role_bindings, next_page_token) =
+            list.answer(found, |binding| binding.name.id.clone(), response::role_binding);
+        Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
     }
 
-    async fn list_denials(&self, asked: Request<pb::ListDenialsRequest>) -> Answer<pb::ListDenialsResponse> {
-        self.denials(asked).await
+    async fn list_denials(&self, request: Request<pb::ListDenialsRequest>) -> RpcResult<pb::ListDenialsResponse> {
+        self.0.read(&request).await?;
+        let (namespace, list, page, filter) = request::list_denials(request.get_ref()).map_err(status)?;
+        let found = self.0.service.access.list_denials(&namespace, &page, &filter).await.map_err(status)?;
+        let (denials, next_page_token) = list.answer(found, |denial| denial.key.id(), response::denial);
+        Ok(Response::new(pb::ListDenialsResponse { denials, next_page_token }))
     }
 
     async fn delete_role_binding(
         &self,
-        asked: Request<pb::DeleteRoleBindingRequest>,
-    ) -> Answer<pb::DeleteRoleBindingResponse> {
-        self.revoke(asked).await
+        request: Request<pb::DeleteRoleBindingRequest>,
+    ) -> RpcResult<pb::DeleteRoleBindingResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::delete_role_binding(request.into_inner()).map_err(status)?;
+        let done = self.0.service.access.delete_role_binding(&context, command).await.map_err(status)?;
+        Ok(Response::new(done.into()))
     }
 
     async fn prepare_signing_key(
         &self,
-        asked: Request<pb::PrepareSigningKeyRequest>,
-    ) -> Answer<pb::PrepareSigningKeyResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
-        let command = request::prepare_key(asked.into_inner());
+        request: Request<pb::PrepareSigningKeyRequest>,
+    ) -> RpcResult<pb::PrepareSigningKeyResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::prepare_key(request.into_inner());
         let done = self.0.service.keys.prepare_key(&context, command).await.map_err(status)?;
-        let key = Some(signing_key(self.0.service.keys.key_info(done.key)));
+        let key = Some(response::signing_key(self.0.service.keys.key_info(done.key)));
         Ok(Response::new(pb::PrepareSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn activate_signing_key(
         &self,
-        asked: Request<pb::ActivateSigningKeyRequest>,
-    ) -> Answer<pb::ActivateSigningKeyResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
-        let command = request::activate_key(asked.into_inner()).map_err(status)?;
+        request: Request<pb::ActivateSigningKeyRequest>,
+    ) -> RpcResult<pb::ActivateSigningKeyResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::activate_key(request.into_inner()).map_err(status)?;
         let done = self.0.service.keys.activate_key(&context, command).await.map_err(status)?;
-        let key = Some(signing_key(self.0.service.keys.key_info(done.key)));
+        let key = Some(response::signing_key(self.0.service.keys.key_info(done.key)));
         Ok(Response::new(pb::ActivateSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn revoke_signing_key(
         &self,
-        asked: Request<pb::RevokeSigningKeyRequest>,
-    ) -> Answer<pb::RevokeSigningKeyResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
-        let command = request::revoke_key(asked.into_inner()).map_err(status)?;
-        let KeyRevoked { key, cursor, versions, version_count, remaining_count } =
-            self.0.service.keys.revoke_key(&context, command).await.map_err(status)?;
-        let key = Some(signing_key(self.0.service.keys.key_info(key)));
-        let answer = pb::RevokeSigningKeyResponse {
-            key,
-            versions,
-            cursor: cursor.map(Into::into),
-            version_count,
-            remaining_count,
-        };
-        Ok(Response::new(answer))
+        request: Request<pb::RevokeSigningKeyRequest>,
+    ) -> RpcResult<pb::RevokeSigningKeyResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::revoke_key(request.into_inner()).map_err(status)?;
+        let done = self.0.service.keys.revoke_key(&context, command).await.map_err(status)?;
+        let key = response::signing_key(self.0.service.keys.key_info(done.key.clone()));
+        Ok(Response::new(response::key_revoked(key, done)))
     }
 
-    async fn revoke_token(&self, asked: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
-        let command = request::revoke_token(asked.into_inner()).map_err(status)?;
-        let at = self.0.service.access.revoke_token(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::RevokeTokenResponse { cursor: at.map(Into::into) }))
+    async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> RpcResult<pb::RevokeTokenResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::revoke_token(request.into_inner()).map_err(status)?;
+        let cursor = self.0.service.access.revoke_token(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::RevokeTokenResponse { cursor: cursor.map(Into::into) }))
     }
 
-    async fn thaw_namespace(&self, asked: Request<pb::ThawNamespaceRequest>) -> Answer<pb::ThawNamespaceResponse> {
-        let given = asked.get_ref();
-        let context = self.0.write(&asked, &given.request_id, given.validate_only).await?;
-        let command = request::thaw_namespace(asked.into_inner()).map_err(status)?;
-        let at = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::ThawNamespaceResponse { cursor: at.map(Into::into) }))
+    async fn thaw_namespace(&self, request: Request<pb::ThawNamespaceRequest>) -> RpcResult<pb::ThawNamespaceResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::thaw_namespace(request.into_inner()).map_err(status)?;
+        let cursor = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::ThawNamespaceResponse { cursor: cursor.map(Into::into) }))
     }
 
-    type VerifyLogStream = EmptyStream<pb::VerifyLogResponse>;
-
-    async fn verify_log(&self, asked: Request<pb::VerifyLogRequest>) -> Answer<Self::VerifyLogStream> {
-        self.check_log(asked).await
+    /// Never called: `StreamRoutes` answers VerifyLog.
+    async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> RpcResult<Self::VerifyLogStream> {
+        Err(answered_by_stream_routes())
     }
 
-    type ExportRowsStream = EmptyStream<pb::ExportRowsResponse>;
+    type VerifyLogStream = Unreachable<pb::VerifyLogResponse>;
 
-    async fn export_rows(&self, asked: Request<pb::ExportRowsRequest>) -> Answer<Self::ExportRowsStream> {
-        self.rows(asked).await
+    /// Never called: `StreamRoutes` answers ExportRows.
+    async fn export_rows(&self, _: Request<pb::ExportRowsRequest>) -> RpcResult<Self::ExportRowsStream> {
+        Err(answered_by_stream_routes())
     }
+
+    type ExportRowsStream = Unreachable<pb::ExportRowsResponse>;
 
     async fn import_namespace(
         &self,
-        asked: Request<pb::ImportNamespaceRequest>,
-    ) -> Answer<pb::ImportNamespaceResponse> {
-        self.import(asked).await
+        request: Request<pb::ImportNamespaceRequest>,
+    ) -> RpcResult<pb::ImportNamespaceResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::import_namespace(request.into_inner()).map_err(status)?;
+        let done = self.0.service.archive.import_namespace(&context, command).await.map_err(status)?;
+        Ok(Response::new(response::imported(done)))
     }
 }

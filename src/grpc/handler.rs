@@ -1,10 +1,10 @@
-//! What every handler has: the use cases, and a clock it was given.
+//! What every handler needs: the use cases, a clock, and the authorization of a call.
 
 use std::sync::Arc;
 
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
-use crate::api::request::{self, Scoped};
+use crate::api::request::{Mutation, Scoped};
 use crate::api::status::status;
 use crate::domain::access::Rpc;
 use crate::domain::command::RequestOptions;
@@ -13,10 +13,13 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Reason};
 use crate::service::{Context, Service};
 
-/// Tells the time.
+/// Reads the clock.
 pub type Clock = fn() -> Micros;
 
-/// The state of a handler.
+/// The result of a unary handler.
+pub(super) type RpcResult<T> = Result<Response<T>, Status>;
+
+/// The state that all handlers share.
 #[derive(Debug, Clone)]
 pub struct Handler {
     pub(super) service: Arc<Service>,
@@ -24,50 +27,52 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler over a service.
+    /// Makes the state of handlers over a service.
     #[must_use]
     pub fn new(service: Arc<Service>, clock: Clock) -> Self {
         Self { service, clock }
     }
 
-    /// The context of a read.
+    /// Authorizes a read and returns its context.
+    ///
+    /// # Errors
+    /// When the caller lacks the permission, or the namespace is over its rate.
     pub(super) async fn read<T: Scoped>(&self, request: &Request<T>) -> Result<Context, Status> {
         self.context(request, || Ok(RequestOptions::default())).await
     }
 
-    /// The context of a mutation.
-    pub(super) async fn write<T: Scoped>(
-        &self,
-        asked: &Request<T>,
-        request_id: &str,
-        validate: bool,
-    ) -> Result<Context, Status> {
-        self.context(asked, || request::request_options(request_id, validate)).await
+    /// Authorizes a mutation and returns its context.
+    ///
+    /// # Errors
+    /// As `read`, and for an invalid request id.
+    pub(super) async fn mutation<T: Mutation>(&self, request: &Request<T>) -> Result<Context, Status> {
+        self.context(request, || request.get_ref().delivery()).await
     }
 
-    /// Permission first, and the rate of the namespace; the caller's was counted when the call was admitted. What else is wrong with a request is told to those who may make it.
+    /// Checks permission first, and the rate of the namespace; the rate of the caller was checked when the call was admitted. Only a
+    /// caller with the permission gets to know what else is wrong with a request.
     async fn context<T: Scoped>(
         &self,
         request: &Request<T>,
         options: impl FnOnce() -> Result<RequestOptions, Error>,
     ) -> Result<Context, Status> {
-        let asked = request.get_ref();
-        let context = self.permit(request, asked.scope()).await.map_err(status)?;
-        if let Some(other) = asked.other_scope() {
+        let message = request.get_ref();
+        let context = self.permit(request, message.scope()).await.map_err(status)?;
+        if let Some(other) = message.other_scope() {
             self.permit(request, other).await.map_err(status)?;
         }
         Ok(Context { options: options().map_err(status)?, ..context })
     }
 
-    /// Counts one thing more that a call asks for against the rate of its caller.
+    /// Counts one more item of a call against the rate of its caller.
     pub(super) fn meter_caller<T>(&self, request: &Request<T>) -> Result<(), Error> {
-        let (caller, rpc) = called(request)?;
+        let (caller, rpc) = caller_and_rpc(request)?;
         self.service.access.meter_caller(&caller.principal, *rpc, (self.clock)())
     }
 
     /// Authorizes the caller for what one field names, and counts the call against the rate of its namespace.
     pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
-        let (caller, rpc) = called(request)?;
+        let (caller, rpc) = caller_and_rpc(request)?;
         let (principal, now) = (&caller.principal, (self.clock)());
         let grants = self.service.access.authorize(principal, *rpc, scope, now).await?;
         self.service.access.meter_scope(scope.1, *rpc, now)?;
@@ -75,8 +80,8 @@ impl Handler {
     }
 }
 
-/// Returns who called and what. The authentication layer put them there; a call without them went another way and is refused.
-fn called<T>(request: &Request<T>) -> Result<(&Caller, &Rpc), Error> {
+/// Returns the caller and the RPC. The authentication layer inserted them; a call without them did not pass that layer and is refused.
+fn caller_and_rpc<T>(request: &Request<T>) -> Result<(&Caller, &Rpc), Error> {
     let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
     called.ok_or_else(|| Error::new(Reason::TokenMissing, "no bearer token was given"))
 }

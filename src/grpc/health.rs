@@ -1,5 +1,5 @@
-//! The health checking protocol of gRPC (gRFC A17, and `List`): whether calls are taken. The process as a whole is healthy or not, so
-//! that all services have one status.
+//! The health checking protocol of gRPC (gRFC A17, and `List`): whether the server accepts calls. All services have the status of the
+//! process.
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio::sync::watch;
@@ -10,16 +10,16 @@ use crate::grpc::health_pb::health_check_response::ServingStatus;
 use crate::grpc::health_pb::health_server::Health;
 use crate::grpc::health_pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
-/// What has a status: the process, by no name, and each service.
+/// The names that have a status: the empty one for the process, and each service.
 const SERVICES: [&str; 4] =
     ["", policy_service_server::SERVICE_NAME, sync_service_server::SERVICE_NAME, admin_service_server::SERVICE_NAME];
 
-/// The handlers, and whether calls are taken.
+/// Handles the calls of `Health`. The receiver says whether the server accepts calls.
 #[derive(Debug)]
 pub struct HealthHandler(pub watch::Receiver<bool>);
 
-/// One answer to `Check`, and one of `Watch`.
-type Answer = Result<HealthCheckResponse, Status>;
+/// An answer to `Check`, and a message of `Watch`.
+type HealthAnswer = Result<HealthCheckResponse, Status>;
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
@@ -29,8 +29,8 @@ fn answer_if(is_serving: bool) -> HealthCheckResponse {
     answer(if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing })
 }
 
-/// The status now, and each one after it.
-fn changes(is_serving: watch::Receiver<bool>) -> impl Stream<Item = Answer> {
+/// Returns the current status, and each change.
+fn status_changes(is_serving: watch::Receiver<bool>) -> impl Stream<Item = HealthAnswer> {
     stream::unfold((is_serving, true), async |(mut is_serving, is_first)| {
         if !is_first {
             is_serving.changed().await.ok()?;
@@ -42,8 +42,8 @@ fn changes(is_serving: watch::Receiver<bool>) -> impl Stream<Item = Answer> {
 
 #[tonic::async_trait]
 impl Health for HealthHandler {
-    async fn check(&self, asked: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        if SERVICES.contains(&asked.get_ref().service.as_str()) {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if SERVICES.contains(&request.get_ref().service.as_str()) {
             Ok(Response::new(answer_if(*self.0.borrow())))
         } else {
             Err(Status::not_found("no such service"))
@@ -56,13 +56,13 @@ impl Health for HealthHandler {
         Ok(Response::new(HealthListResponse { statuses }))
     }
 
-    type WatchStream = BoxStream<'static, Answer>;
+    type WatchStream = BoxStream<'static, HealthAnswer>;
 
-    async fn watch(&self, asked: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        if SERVICES.contains(&asked.get_ref().service.as_str()) {
-            return Ok(Response::new(changes(self.0.clone()).boxed()));
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        if SERVICES.contains(&request.get_ref().service.as_str()) {
+            return Ok(Response::new(status_changes(self.0.clone()).boxed()));
         }
-        // What nobody knows gets no other status.
+        // An unknown service stays unknown.
         let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
         Ok(Response::new(unknown.chain(stream::pending()).boxed()))
     }

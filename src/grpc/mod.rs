@@ -1,51 +1,29 @@
-//! How it is spoken: thin handlers — decode, call, encode — and the middleware that every call passes.
+//! The RPCs: layers that every call passes, and thin handlers that decode, call a use case, and encode.
 //!
-//! Never sees the store. A handler that needs a decision is in the wrong module.
+//! Never sees the store. A handler that makes a decision is in the wrong module.
 
 mod admin;
-pub mod admit;
-pub mod answers;
-mod archives;
-pub mod authenticate;
-mod authority;
-mod bindings;
-mod connection;
-pub mod database_wait;
-pub mod deadline;
-mod encode;
-pub mod frames;
+mod frame_message;
 mod handler;
 mod health;
 pub mod health_pb;
-pub mod in_flight;
-mod inflate;
-pub mod jitter;
-mod log_checks;
-pub mod long_reads;
-mod memory_budget;
-mod message_prefix;
-pub mod open_streams;
+mod middleware;
 mod policy;
-pub mod protocol;
-mod read_stream;
-mod reconnect_delay;
-pub mod request_body;
-mod runs;
-mod signing_key;
-mod status_message;
-mod subscribers;
+mod read;
+mod streams;
 mod sync;
-pub mod taken;
-pub mod transport_errors;
-mod watch_open;
-mod watch_stream;
-mod whole_body;
+mod unreachable_stream;
+mod watch;
 
 pub use admin::AdminHandler;
-pub use authority::Recheck;
-pub use connection::{Connection, Ending, OpenWatch, STREAMS_PER_CONNECTION_MAX, network_of};
-pub use encode::Wire;
 pub use handler::{Clock, Handler};
 pub use health::HealthHandler;
+pub use middleware::{
+    AdmitLayer, AnswersLayer, AuthenticateLayer, DatabaseWaitLayer, DeadlineLayer, IN_FLIGHT_MAX_BYTES,
+    IN_FLIGHT_MIN_BYTES, InFlight, InFlightCounts, LongReads, OpenStreamsLayer, RequestBodyLayer,
+    rewrite_transport_error,
+};
 pub use policy::PolicyHandler;
-pub use sync::{SyncHandler, WatchSettings};
+pub use streams::StreamRoutes;
+pub use sync::SyncHandler;
+pub use watch::{Recheck, WatchEncoder, WatchHandler, WatchSettings};

@@ -1,160 +1,144 @@
-//! `SyncService`: GetActive and ListActive here; watches in `watch_open.rs`, reports and subscribers in `subscribers.rs`, runs in `runs.rs`.
+//! `SyncService`: what is active, subscribers and runs. `grpc::watch` handles WatchActive.
 
-use std::sync::Arc;
-use std::time::Duration;
+use prost::Message as _;
+use tonic::{Request, Response};
 
-use futures_util::stream::Empty;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Request, Response, Status};
-
-use super::authority::Recheck;
-use super::connection::{Connection, OpenWatch, WATCHES_PER_CONNECTION_MAX};
-use super::handler::Handler;
-use super::reconnect_delay::ReconnectDelays;
-use crate::api::page::PageEnd;
+use super::handler::{Handler, RpcResult};
+use super::unreachable_stream::{Unreachable, answered_by_stream_routes};
+use crate::api::page::{FIELD_OVERHEAD_BYTES, PageEnd, first_that_fit};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
-use crate::api::time::timestamp;
 use crate::api::{pb, request, response};
 use crate::domain::bundle::ActiveBundle;
-use crate::domain::{Error, Reason};
+use crate::domain::limits::MESSAGE_MAX_BYTES;
+use crate::domain::name::NamespaceId;
+use crate::domain::subscriber::Subscriber;
+use crate::domain::time::Micros;
+use crate::transport::ConnectionHandle;
 
-/// How watches run.
+/// How many bytes of GetConvergence are for the subscribers of one kind: three kinds, and all else, fit into an answer.
+const KIND_MAX_BYTES: usize = MESSAGE_MAX_BYTES * 3 / 10;
+
+/// Handles the calls of `SyncService`, except WatchActive.
 #[derive(Debug, Clone)]
-pub struct WatchSettings {
-    /// A permit for each namespace of a watch that may be open at this server.
-    pub slots: Arc<Semaphore>,
-    /// How many permits there are in all.
-    pub max_streams: usize,
-    /// How often each one shows that it lives.
-    pub heartbeat_interval: Duration,
-    delays: Arc<ReconnectDelays>,
-}
-
-impl WatchSettings {
-    /// Settings of a server that carries at most `max_streams` watches. `has_replicas`: others may take them when it stops.
-    #[must_use]
-    pub fn new(max_streams: usize, heartbeat_interval: Duration, has_replicas: bool) -> Self {
-        let delays = Arc::new(ReconnectDelays::new(has_replicas));
-        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, heartbeat_interval, delays }
-    }
-
-    /// Returns the longest delay to ask of the streams of a connection that ends.
-    pub(super) fn longest_delay(&self, connection: &Connection) -> Duration {
-        let of_server = self.max_streams.saturating_sub(self.slots.available_permits());
-        self.delays.longest(connection.why(), connection.watches(), of_server)
-    }
-
-    /// Takes permits for so many namespaces, all or none.
-    pub(super) fn slots_for(&self, namespaces: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let permits = u32::try_from(namespaces).unwrap_or(u32::MAX);
-        self.slots.clone().try_acquire_many_owned(permits).map_err(|_| {
-            let error = Error::new(Reason::TooManyStreams, "this server watches as many namespaces as it may");
-            error.with("limit_streams", self.max_streams)
-        })
-    }
-
-    /// Admits one more watch on the connection the request came by.
-    pub(super) fn open<T>(&self, request: &Request<T>) -> Result<OpenWatch, Error> {
-        Connection::of(request).open_watch().ok_or_else(|| {
-            let message = "this connection carries as many watches as one may; open another connection for more";
-            Error::new(Reason::TooManyStreams, message).with("limit_streams", WATCHES_PER_CONNECTION_MAX)
-        })
-    }
-}
-
-/// The handlers.
-#[derive(Debug, Clone)]
-pub struct SyncHandler {
-    /// What every handler has.
-    pub handler: Handler,
-    /// How watches run.
-    pub watch: WatchSettings,
-    /// Who is asked whether a watch may go on.
-    pub recheck: Recheck,
-}
-
-type Answer<T> = Result<Response<T>, Status>;
+pub struct SyncHandler(pub Handler);
 
 #[tonic::async_trait]
 impl SyncService for SyncHandler {
-    async fn get_active(&self, asked: Request<pb::GetActiveRequest>) -> Answer<pb::GetActiveResponse> {
-        let context = self.handler.read(&asked).await?;
-        let metadata_only = asked.get_ref().metadata_only;
-        let query = request::get_active(asked.get_ref()).map_err(status)?;
-        let found = self.handler.service.sync.get_active(&context, &query).await.map_err(status)?;
-        Ok(Response::new(pb::GetActiveResponse {
-            cursor: Some(response::cursor(found.at)),
-            not_modified: found.bundle.is_none(),
-            statement: found.bundle.as_ref().map(|active| active.statement.to_string()).unwrap_or_default(),
-            bundle: found.bundle.map(|active| response::active_bundle(&active, metadata_only)),
-            degraded: found.staleness.degraded,
-            in_doubt: found.staleness.in_doubt,
-            checked_time: found.checked.map(timestamp),
-        }))
+    async fn get_active(&self, request: Request<pb::GetActiveRequest>) -> RpcResult<pb::GetActiveResponse> {
+        let context = self.0.read(&request).await?;
+        let metadata_only = request.get_ref().metadata_only;
+        let query = request::get_active(request.get_ref()).map_err(status)?;
+        let found = self.0.service.sync.get_active(&context, &query).await.map_err(status)?;
+        let bundle = found.bundle.as_ref();
+        Ok(Response::new(response::active(found.at, bundle, metadata_only, found.staleness, found.checked)))
     }
 
-    async fn list_active(&self, asked: Request<pb::ListActiveRequest>) -> Answer<pb::ListActiveResponse> {
-        self.handler.read(&asked).await?;
-        let (query, list) = request::list_active(asked.get_ref()).map_err(status)?;
-        let page = self.handler.service.sync.list_active(&query).await.map_err(status)?;
+    async fn list_active(&self, request: Request<pb::ListActiveRequest>) -> RpcResult<pb::ListActiveResponse> {
+        self.0.read(&request).await?;
+        let (query, list) = request::list_active(request.get_ref()).map_err(status)?;
+        let page = self.0.service.sync.list_active(&query).await.map_err(status)?;
         let policy = |active: &ActiveBundle| active.bundle.version.policy.policy.clone();
         let key = |active: &ActiveBundle| request::write_active_key(&page.key_after(&policy(active)));
         let end = PageEnd {
-            // The end of the set comes with its proof.
+            // The last page has the proof of the set.
             beside_bytes: page.checkpoint.len() + page.set_proof.len(),
             ..PageEnd::at(page.bundles.last().map(key), page.is_last)
         };
         let found = page.bundles.iter().map(|each| (key(each), response::active_bundle(each, query.metadata_only)));
         let (bundles, next_page_token) = list.fill(found, end);
-        let is_last = next_page_token.is_empty();
-        Ok(Response::new(pb::ListActiveResponse {
-            bundles,
-            next_page_token,
-            cursor: Some(response::cursor(page.at)),
-            checkpoint: Some(page.checkpoint).filter(|_| is_last).unwrap_or_default(),
-            set_proof: Some(page.set_proof).filter(|_| is_last).unwrap_or_default(),
-            degraded: page.staleness.degraded,
-            in_doubt: page.staleness.in_doubt,
-            checked_time: page.checked.map(timestamp),
-        }))
+        let end = next_page_token.is_empty().then_some((page.checkpoint, page.set_proof));
+        let answer = response::active_page(page.at, end, page.staleness, page.checked);
+        Ok(Response::new(pb::ListActiveResponse { bundles, next_page_token, ..answer }))
     }
 
-    /// The messages travel in the body that is left with the response.
-    type WatchActiveStream = Empty<Result<pb::WatchActiveResponse, Status>>;
-
-    async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
-        self.open_watch(asked).await
+    /// Never called: `StreamRoutes` answers WatchActive.
+    async fn watch_active(&self, _: Request<pb::WatchActiveRequest>) -> RpcResult<Self::WatchActiveStream> {
+        Err(answered_by_stream_routes())
     }
 
-    async fn report_status(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
-        self.report(asked).await
+    type WatchActiveStream = Unreachable<pb::WatchActiveResponse>;
+
+    async fn report_status(&self, request: Request<pb::ReportStatusRequest>) -> RpcResult<pb::ReportStatusResponse> {
+        let context = self.0.read(&request).await?;
+        let report = request::report_status(request.into_inner()).map_err(status)?;
+        let stored = self.0.service.sync.report_status(&context.principal, report).await.map_err(status)?;
+        Ok(Response::new(pb::ReportStatusResponse { stored }))
     }
 
     async fn list_subscribers(
         &self,
-        asked: Request<pb::ListSubscribersRequest>,
-    ) -> Answer<pb::ListSubscribersResponse> {
-        self.subscribers(asked).await
+        request: Request<pb::ListSubscribersRequest>,
+    ) -> RpcResult<pb::ListSubscribersResponse> {
+        self.0.read(&request).await?;
+        let (namespace, list, page, filter) = request::list_subscribers(request.get_ref()).map_err(status)?;
+        let found = self.0.service.sync.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
+        let (subscribers, next_page_token) =
+            list.answer(found, |seen| seen.name.id.to_string(), response::seen_subscriber);
+        Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
     }
 
-    async fn get_convergence(&self, asked: Request<pb::GetConvergenceRequest>) -> Answer<pb::GetConvergenceResponse> {
-        self.convergence(asked).await
+    async fn get_convergence(
+        &self,
+        request: Request<pb::GetConvergenceRequest>,
+    ) -> RpcResult<pb::GetConvergenceResponse> {
+        self.0.read(&request).await?;
+        let (namespace, cursor, wait) = request::get_convergence(request.get_ref()).map_err(status)?;
+        // A connection that shuts down must not wait for this call.
+        let connection = ConnectionHandle::of_request(&request);
+        let enough = wait.map(|wait| async move {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = connection.shutdown().cancelled() => {}
+            }
+        });
+        let found = self.0.service.sync.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
+        Ok(Response::new(pb::GetConvergenceResponse {
+            rejected_subscribers: first_subscribers(&namespace, found.rejected, found.now),
+            pending_subscribers: first_subscribers(&namespace, found.pending, found.now),
+            gone_subscribers: first_subscribers(&namespace, found.gone, found.now),
+            ..response::convergence(found.cursor, &found.counts, found.offline)
+        }))
     }
 
-    async fn record_run(&self, asked: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
-        self.record(asked).await
+    async fn record_run(&self, request: Request<pb::RecordRunRequest>) -> RpcResult<pb::RecordRunResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::record_run(request.get_ref()).map_err(status)?;
+        let run = self.0.service.sync.record_run(&context, command).await.map_err(status)?;
+        Ok(Response::new(run.into()))
     }
 
-    async fn complete_run(&self, asked: Request<pb::CompleteRunRequest>) -> Answer<pb::CompleteRunResponse> {
-        self.complete(asked).await
+    async fn complete_run(&self, request: Request<pb::CompleteRunRequest>) -> RpcResult<pb::CompleteRunResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::complete_run(request.into_inner()).map_err(status)?;
+        let run = self.0.service.sync.complete_run(&context, command).await.map_err(status)?;
+        Ok(Response::new(run.into()))
     }
 
-    async fn get_run(&self, asked: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
-        self.run(asked).await
+    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> RpcResult<pb::GetRunResponse> {
+        self.0.read(&request).await?;
+        let (namespace, id) = request::get_run(request.get_ref()).map_err(status)?;
+        let run = self.0.service.sync.get_run(&namespace, &id).await.map_err(status)?;
+        Ok(Response::new(run.into()))
     }
 
-    async fn list_runs(&self, asked: Request<pb::ListRunsRequest>) -> Answer<pb::ListRunsResponse> {
-        self.runs(asked).await
+    async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> RpcResult<pb::ListRunsResponse> {
+        self.0.read(&request).await?;
+        let (filter, list, page) = request::list_runs(request.get_ref()).map_err(status)?;
+        let (found, counts) = self.0.service.sync.list_runs(&filter, &page).await.map_err(status)?;
+        let counts_omitted = counts.is_none();
+        let counts: Vec<pb::RunCount> = counts.unwrap_or_default().iter().map(response::run_count).collect();
+        let key = found.reached.as_ref().map(request::write_run_key);
+        let beside_bytes = counts.iter().map(|count| count.encoded_len() + FIELD_OVERHEAD_BYTES).sum();
+        let end = PageEnd { beside_bytes, ..PageEnd::at(key, found.is_last) };
+        let items = found.items.into_iter().map(|run| (request::write_run_key(&run.key()), response::run(run)));
+        let (runs, next_page_token) = list.fill(items, end);
+        Ok(Response::new(pb::ListRunsResponse { runs, next_page_token, counts, counts_omitted }))
     }
+}
+
+/// Writes the first subscribers of one kind, as many as fit into an answer.
+fn first_subscribers(namespace: &NamespaceId, subscribers: Vec<Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
+    let written = subscribers.into_iter().map(|each| response::subscriber(namespace, each, now)).collect();
+    first_that_fit(written, KIND_MAX_BYTES)
 }

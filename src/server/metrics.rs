@@ -12,10 +12,11 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tonic::Code;
 
-use super::listen::{Cause, Tls};
+use super::tls_files::PortTls;
 use crate::grpc::WatchSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
+use crate::transport::{CloseReason, ConnectionMetrics};
 use crate::watch::{Counts, Leases};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
@@ -252,7 +253,7 @@ impl Metrics {
     }
 
     /// Shows until when the TLS certificate of this server is valid.
-    pub(super) fn show_certificate(&self, tls: &Arc<Tls>) {
+    pub(super) fn show_certificate(&self, tls: &Arc<PortTls>) {
         let tls = Arc::clone(tls);
         let name = "policyhub_tls_certificate_expiry_timestamp_seconds";
         let gauge = self.meter.i64_observable_gauge(name);
@@ -288,21 +289,9 @@ impl Metrics {
         let _ = gauge.with_callback(move |observer| observer.observe(open(), &[])).build();
     }
 
-    /// Counts a connection that got in, for as long as the answer lives.
-    pub(super) fn connection_opened(&self) -> OpenConnection {
-        self.connections.accepted.add(1, &[]);
-        self.connections.open.add(1, &[]);
-        OpenConnection { counted: self.connections.clone(), cause: Cause::Draining }
-    }
-
-    /// Counts a connection that did not get in.
-    pub(super) fn connection_refused(&self, cause: Cause) {
-        self.connections.closed.add(1, &[KeyValue::new("cause", cause.as_str())]);
-    }
-
-    /// Counts a time that the kernel gave no connection.
-    pub(super) fn accept_failed(&self) {
-        self.connections.accept_errors.add(1, &[]);
+    /// Returns what counts the connections of the gRPC port.
+    pub(super) fn connections(&self) -> Arc<dyn ConnectionMetrics> {
+        Arc::new(self.connections.clone())
     }
 
     /// The text of a scrape.
@@ -340,24 +329,23 @@ impl Connections {
     }
 }
 
-/// A connection that is open.
-#[derive(Debug)]
-pub(super) struct OpenConnection {
-    counted: Connections,
-    cause: Cause,
-}
-
-impl OpenConnection {
-    /// It ended in order. One that is dropped instead was cut at the end of a drain.
-    pub(super) fn closed(mut self, cause: Cause) {
-        self.cause = cause;
+impl ConnectionMetrics for Connections {
+    fn opened(&self) {
+        self.accepted.add(1, &[]);
+        self.open.add(1, &[]);
     }
-}
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.counted.open.add(-1, &[]);
-        self.counted.closed.add(1, &[KeyValue::new("cause", self.cause.as_str())]);
+    fn closed(&self, reason: CloseReason) {
+        self.open.add(-1, &[]);
+        self.closed.add(1, &[KeyValue::new("cause", reason.as_str())]);
+    }
+
+    fn refused(&self, reason: CloseReason) {
+        self.closed.add(1, &[KeyValue::new("cause", reason.as_str())]);
+    }
+
+    fn accept_failed(&self) {
+        self.accept_errors.add(1, &[]);
     }
 }
 

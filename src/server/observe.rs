@@ -21,7 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::denials::{Denials, is_denial};
 use super::metrics::Metrics;
 use crate::api::pb::DESCRIPTORS;
-use crate::grpc::Connection;
+use crate::transport::ConnectionHandle;
 
 /// The header of W3C Trace Context that names the caller's span.
 const TRACE_PARENT: &str = "traceparent";
@@ -95,7 +95,7 @@ where
             // Without a collector there is no layer to take a parent: nothing to join.
             let _ = span.set_parent(parent);
         }
-        let peer = request.extensions().get::<Connection>().and_then(Connection::peer);
+        let peer = request.extensions().get::<ConnectionHandle>().and_then(ConnectionHandle::peer);
         let started = Instant::now();
         let (metrics, denials) = (self.layer.metrics.clone(), self.layer.denials.clone());
         let answer = span.in_scope(|| self.inner.call(request));

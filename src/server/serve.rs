@@ -17,14 +17,14 @@ use super::data_dir::{DataDir, high_water, make_private_dir};
 use super::greeting::{self, Greeting};
 use super::issuers::Keeper;
 use super::keys::{Keys, algorithm, local_issuer};
-use super::listen::Tls;
 use super::revocations;
 use super::tasks::{save_memory_at_end, write_admin_token};
 use super::telemetry::Telemetry;
+use super::tls_files::PortTls;
 use super::wiring::{Parts, serve_until};
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
-use crate::grpc::Wire;
+use crate::grpc::WatchEncoder;
 use crate::service::{Service, Signer};
 use crate::signing::RowMacKey;
 use crate::store::{Database, RememberedStore, Store, migration_lock};
@@ -85,7 +85,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
     let http = bind(config.listen.http_addr, "--http-addr")?;
     // Unusable files are refused before anybody is told that the server serves.
-    let tls = config.listen.tls.as_ref().map(|files| Tls::load(files, &config.auth.client_cas)).transpose()?;
+    let tls = config.listen.tls.as_ref().map(|files| PortTls::load(files, &config.auth.client_cas)).transpose()?;
 
     let keys = Keys::load(&config.keys)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
@@ -105,12 +105,12 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     remember(&store, &data_dir, signer.store()).await?;
     store.try_to_write().await;
-    let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
+    let hub =
+        Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.ring_events, clock::now));
     // Another name for each start: what a server wrote before it crashed is not this one's to end.
     let holder = uuid::Uuid::now_v7().to_string();
     let max_subscribers = config.quotas.principal.max_subscribers;
-    let leases = Leases::new(store.clone(), holder, max_subscribers, clock::now, clock::monotonic);
-    let leases = Arc::new(leases);
+    let leases = Arc::new(Leases::new(store.clone(), holder, max_subscribers, clock::now, clock::monotonic));
     let max_content_bytes = config.listen.max_content_bytes;
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);

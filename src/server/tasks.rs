@@ -10,8 +10,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::clock;
 use super::denials::{DENIALS_INTERVAL, Denials};
 use super::keys::existing_issuer;
-use super::listen::Tls;
 use super::metrics::Metrics;
+use super::tls_files::PortTls;
 use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::Reason;
@@ -83,7 +83,7 @@ fn rounds(interval: Duration) -> Interval {
 }
 
 /// Reads the files of TLS again when they change, for ever.
-pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Metrics) {
+pub(super) async fn mind_tls(tls: Arc<PortTls>, verifier: Arc<Verifier>, metrics: Metrics) {
     let mut round = rounds(TLS_INTERVAL);
     loop {
         round.tick().await;

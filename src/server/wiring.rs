@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -24,36 +25,28 @@ use super::config::{Config, ListenConfig, StorageConfig};
 use super::data_dir::DataDir;
 use super::denials::Denials;
 use super::issuers::Keeper;
-use super::listen::{GrpcService, Listener, Tls, spawn_http};
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
+use super::tls_files::PortTls;
 use super::{clock, revocations, tasks};
 use crate::api::pb;
 use crate::api::pb::admin_service_server::AdminServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::pb::sync_service_server::SyncServiceServer;
 use crate::api::status::status;
-use crate::auth::{LocalIssuer, Verifier};
+use crate::auth::{LocalIssuer, PeerCertificate, Verifier};
 use crate::domain::event::Cursor;
 use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
-use crate::grpc::admit::AdmitLayer;
-use crate::grpc::answers::AnswersLayer;
-use crate::grpc::authenticate::AuthenticateLayer;
-use crate::grpc::database_wait::DatabaseWaitLayer;
-use crate::grpc::deadline::DeadlineLayer;
-use crate::grpc::health_pb;
 use crate::grpc::health_pb::health_server::HealthServer;
-use crate::grpc::in_flight::InFlight;
-use crate::grpc::long_reads::LongReads;
-use crate::grpc::open_streams::OpenStreamsLayer;
-use crate::grpc::protocol::ProtocolLayer;
-use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
-    AdminHandler, Handler, HealthHandler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
+    AdminHandler, AdmitLayer, AnswersLayer, AuthenticateLayer, DatabaseWaitLayer, DeadlineLayer, Handler,
+    HealthHandler, InFlight, LongReads, OpenStreamsLayer, PolicyHandler, Recheck, RequestBodyLayer, StreamRoutes,
+    SyncHandler, WatchHandler, WatchSettings, health_pb, rewrite_transport_error,
 };
 use crate::service::Service;
 use crate::store::Store;
+use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
 use crate::watch::{Hub, Leases};
 
 /// How long writing the last reports may take, and the last denials.
@@ -64,7 +57,7 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Parts {
     pub config: Config,
     /// The identity of the gRPC port; without one it is plaintext.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<PortTls>>,
     pub store: Store,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
@@ -99,18 +92,21 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let settings = WatchSettings::new(watch.max_streams, watch.heartbeat_interval, parts.store.is_postgres());
     metrics.show_watches(&settings);
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
-    let services = add_services(Routes::new(health_service), &parts.service, recheck, settings);
+    let handler = Handler::new(parts.service.clone(), clock::now);
+    let services = add_services(Routes::new(health_service), &handler);
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
     let budgets = budgets(&listen, &metrics, parts.store.readers_max());
+    let routes = StreamRoutes::new(WatchHandler { handler, settings, recheck }, routes.prepare());
     let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), budgets);
     let listener = Listener {
         socket: parts.grpc,
-        tls: parts.tls.clone(),
+        tls: parts.tls.as_ref().map(|tls| tls.config()),
+        with_certificate,
         limits: connections,
         drain_timeout: listen.drain_timeout,
-        metrics: metrics.clone(),
+        metrics: metrics.connections(),
         service,
     };
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
@@ -190,7 +186,7 @@ fn budgets(listen: &ListenConfig, metrics: &Metrics, readers: usize) -> (Request
 
 /// Every call passes these, in this order.
 fn layered(
-    routes: Routes,
+    routes: StreamRoutes<Routes>,
     observe: ObserveLayer,
     verifier: Arc<Verifier>,
     service: Arc<Service>,
@@ -200,19 +196,19 @@ fn layered(
         .layer(ProtocolLayer)
         // Everything below sees a call of gRPC, and bounds it as one.
         .layer(GrpcWebLayer::new())
-        // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
-        .map_response(frames::attach)
+        .layer(StallGuardLayer)
+        .layer(PlainStatusMessageLayer)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(observe)
         .layer(DeadlineLayer)
         .layer(DatabaseWaitLayer)
-        .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
+        .layer(MapResponseLayer::new(rewrite_transport_error::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .layer(AdmitLayer::new(service, clock::now))
         .layer(requests)
         .layer(answers)
         .layer(OpenStreamsLayer::default());
-    BoxCloneSyncService::new(calls.service(routes.prepare()))
+    BoxCloneSyncService::new(calls.service(routes))
 }
 
 /// What is looked at again and again: what other replicas changed and thawed, and whether the logs hold.
@@ -248,14 +244,13 @@ fn spawn_notifications(
     });
 }
 
-fn add_services(routes: Routes, service: &Arc<Service>, recheck: Recheck, watch: WatchSettings) -> Routes {
-    let handler = Handler::new(service.clone(), clock::now);
+fn add_services(routes: Routes, handler: &Handler) -> Routes {
     // Contents come in by Draft; RequestBodyLayer bounds the others, and the limit of a content is checked below both.
     let policy_limit = CONTENT_MAX_BYTES + REQUEST_MAX_BYTES;
     let policy = PolicyServiceServer::new(PolicyHandler(handler.clone())).max_decoding_message_size(policy_limit);
-    let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch, recheck })
-        .max_decoding_message_size(REQUEST_MAX_BYTES);
-    let admin = AdminServiceServer::new(AdminHandler(handler)).max_decoding_message_size(IMPORT_REQUEST_MAX_BYTES);
+    let sync = SyncServiceServer::new(SyncHandler(handler.clone())).max_decoding_message_size(REQUEST_MAX_BYTES);
+    let admin =
+        AdminServiceServer::new(AdminHandler(handler.clone())).max_decoding_message_size(IMPORT_REQUEST_MAX_BYTES);
     routes.add_service(policy).add_service(sync).add_service(admin)
 }
 
@@ -275,4 +270,11 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
 /// The answer of a handler that panicked: one call fails, nothing else does.
 fn panicked(_: Box<dyn Any + Send>) -> http::Response<Body> {
     status(Error::new(Reason::Internal, "internal error")).into_http()
+}
+
+/// Adds the certificate of a client to what all requests of its connection carry.
+fn with_certificate(chain: Vec<CertificateDer<'static>>) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    extensions.insert(Arc::new(PeerCertificate::new(chain)));
+    extensions
 }

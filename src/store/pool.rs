@@ -11,7 +11,7 @@ use super::error::{Failure, StoreError, classify, is_disk_full};
 use super::sqlite_file::sqlite_options;
 
 /// Readers of a SQLite file. WAL lets them go on while the writer writes. Two are for lists, one for an export and one for the check
-/// of a log at most (`grpc::long_reads`). Fewer: nothing is left for short reads.
+/// of a log at most (`grpc::middleware::long_reads`). Fewer: nothing is left for short reads.
 pub(super) const SQLITE_READERS_MAX: u32 = 5;
 /// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);

@@ -18,7 +18,6 @@ mod tests;
 
 pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource};
 pub use connection_url::ConnectionUrl;
-pub use connections::ConnectionsConfig;
 pub use error::ConfigError;
 pub use resolve::{
     Config, DATA_DIR, GRPC_PORT, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig,

@@ -13,14 +13,14 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::auth::AuthConfig;
 use super::connection_url::ConnectionUrl;
-use super::connections::ConnectionsConfig;
 use super::error::ConfigError;
 use super::postgres_url;
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::quota::ServerQuotas;
-use crate::grpc::in_flight::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
+use crate::grpc::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
+use crate::transport::ConnectionLimits;
 
 /// Where a server keeps its data when nobody says where.
 pub const DATA_DIR: &str = "./policyhub-data";
@@ -51,7 +51,7 @@ pub struct Config {
     /// Where it listens, and how it stops.
     pub listen: ListenConfig,
     /// How many connections of gRPC there may be, and how long each part of one may take.
-    pub connections: ConnectionsConfig,
+    pub connections: ConnectionLimits,
     /// Who signs, and for whom tokens are.
     pub keys: KeysConfig,
     /// Who may call besides those with a token of the local issuer.

@@ -4,7 +4,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::AsyncInstrument;
 
 use super::Metrics;
-use crate::grpc::in_flight::{InFlight, InFlightCounts};
+use crate::grpc::{InFlight, InFlightCounts};
 
 impl Metrics {
     /// Shows the memory of requests and of answers in flight.

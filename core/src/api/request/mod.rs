@@ -7,6 +7,7 @@ mod collect_errors;
 mod fields;
 mod imports;
 mod lists;
+mod mutation;
 mod mutations;
 mod runs;
 mod scope;
@@ -21,6 +22,7 @@ pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_
 pub use fields::{namespace, policy, request_options, version};
 pub use imports::import_namespace;
 pub use lists::{EventQuery, PolicyQuery, VersionQuery, list_events, list_policies, list_versions};
+pub use mutation::Mutation;
 pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, publish_versions,
     reject_version, rollback, stage, update_policy,

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::api::status::refusal;
+use crate::api::time::timestamp;
 use crate::domain::Error;
 use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::time::Micros;
 
 /// Returns a cursor, with the fingerprint of its event where that is known.
 #[must_use]
@@ -41,6 +43,46 @@ fn bundle(from: &Bundle, activation: Option<Cursor>, metadata_only: bool) -> pb:
 pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::Bundle {
     let activation = Some(from.activation).filter(|_| !from.preview);
     pb::Bundle { preview: from.preview, ..bundle(&from.bundle, activation, metadata_only) }
+}
+
+/// Writes the answer of GetActive. Without a bundle it says that the caller holds the current one.
+#[must_use]
+pub fn active(
+    at: Position,
+    bundle: Option<&ActiveBundle>,
+    metadata_only: bool,
+    staleness: Staleness,
+    checked: Option<Micros>,
+) -> pb::GetActiveResponse {
+    pb::GetActiveResponse {
+        cursor: Some(cursor(at)),
+        not_modified: bundle.is_none(),
+        statement: bundle.map(|active| active.statement.to_string()).unwrap_or_default(),
+        bundle: bundle.map(|active| active_bundle(active, metadata_only)),
+        degraded: staleness.degraded,
+        in_doubt: staleness.in_doubt,
+        checked_time: checked.map(timestamp),
+    }
+}
+
+/// Writes a page of ListActive without its bundles and token. `end` is the checkpoint and the set proof of the last page.
+#[must_use]
+pub fn active_page(
+    at: Position,
+    end: Option<(String, Bytes)>,
+    staleness: Staleness,
+    checked: Option<Micros>,
+) -> pb::ListActiveResponse {
+    let (checkpoint, set_proof) = end.unwrap_or_default();
+    pb::ListActiveResponse {
+        cursor: Some(cursor(at)),
+        checkpoint,
+        set_proof,
+        degraded: staleness.degraded,
+        in_doubt: staleness.in_doubt,
+        checked_time: checked.map(timestamp),
+        ..Default::default()
+    }
 }
 
 /// Returns a part of a snapshot: its bundles, and nothing of its end.

@@ -1,0 +1,8 @@
+//! The server streams that read for long: VerifyLog and ExportRows.
+
+mod log_check;
+mod read_stream;
+mod row_export;
+
+pub(super) use log_check::verify_log;
+pub(super) use row_export::export_rows;

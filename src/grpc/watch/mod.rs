@@ -1,0 +1,13 @@
+//! WatchActive: opens a watch, makes its messages, and ends it when its caller loses the right to it.
+
+mod authority;
+mod encode;
+mod open;
+mod reconnect_delay;
+mod settings;
+mod stream;
+
+pub use authority::Recheck;
+pub use encode::WatchEncoder;
+pub use open::WatchHandler;
+pub use settings::WatchSettings;

@@ -1,0 +1,190 @@
+//! The messages of one watch. The response body polls for them, so a reader that reads nothing costs nothing.
+//!
+//! A watch has no task and no queue: the next message is made when there is room for it. A stream of several namespaces takes from
+//! each that has something, in turn.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, SelectAll, select_all, unfold};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::Status;
+
+use super::authority::WatchAuthorization;
+use super::settings::WatchSettings;
+use crate::api::status::status;
+use crate::api::{pb, response};
+use crate::defect::{Defect, planted};
+use crate::domain::{Error, Result};
+use crate::grpc::frame_message::frame_message;
+use crate::service::{Lease, Step, StreamPermit, Subscription};
+use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress, random_fraction};
+
+/// A namespace that a watch named, and why it is not watched.
+pub(super) type NotWatched = (String, Error);
+
+/// A watch that was admitted.
+pub(super) struct AdmittedWatch {
+    pub(super) namespaces: Vec<NamespaceWatch>,
+    /// The namespaces that can't be watched, and why.
+    pub(super) not_watched: Vec<NotWatched>,
+    /// Counts the watch on its connection, which may tell it to end.
+    pub(super) open: OpenWatch,
+    pub(super) settings: WatchSettings,
+}
+
+/// The watch of one namespace.
+pub(super) struct NamespaceWatch {
+    /// The name of the namespace.
+    pub(super) parent: String,
+    pub(super) subscription: Subscription,
+    /// Ends with the watch; none for an anonymous subscriber.
+    pub(super) lease: Option<Lease>,
+    pub(super) authorization: WatchAuthorization,
+    pub(super) connection: ConnectionHandle,
+    pub(super) progress: StreamProgress,
+    /// Counts it in the quotas.
+    pub(super) _quota: StreamPermit,
+    /// Counts it among the namespaces that this server watches.
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
+/// Messages that belong together, or why the watch of this namespace ends.
+type NamespaceMessages = Result<Vec<Bytes>, NotWatched>;
+
+struct WatchStream {
+    namespaces: SelectAll<BoxStream<'static, NamespaceMessages>>,
+    /// How many namespaces are still watched.
+    open_namespaces: usize,
+    /// Messages that are sent before anything else.
+    pending: VecDeque<Bytes>,
+    open: OpenWatch,
+    settings: WatchSettings,
+    /// The status of the stream when none of its namespaces can be watched.
+    refused: Option<Error>,
+    /// The last message or the status was returned.
+    has_ended: bool,
+}
+
+/// Returns the encoded messages of a watch.
+pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
+    let AdmittedWatch { namespaces, mut not_watched, open, settings } = watch;
+    let refused = not_watched.pop_if(|_| namespaces.is_empty()).map(|(_, error)| error);
+    let opened = frame_message(&response::opened(settings.heartbeat_interval));
+    let ended = not_watched.into_iter().map(|(parent, error)| frame_message(&response::watch_ended(parent, error)));
+    let pending = std::iter::once(opened).chain(ended).collect();
+    let open_namespaces = namespaces.len();
+    let namespaces = select_all(namespaces.into_iter().map(|namespace| namespace.into_messages().boxed()));
+    let stream = WatchStream { namespaces, open_namespaces, pending, open, settings, refused, has_ended: false };
+    unfold(stream, |mut stream| async move {
+        if stream.has_ended {
+            return None;
+        }
+        let message = stream.next().await;
+        stream.has_ended |= message.is_err();
+        Some((message, stream))
+    })
+}
+
+impl WatchStream {
+    async fn next(&mut self) -> Result<Bytes, Status> {
+        let connection = self.open.connection();
+        loop {
+            if let Some(message) = self.pending.pop_front() {
+                return Ok(message);
+            }
+            if let Some(error) = self.refused.take() {
+                return Err(status(error));
+            }
+            if connection.shutdown().is_cancelled() {
+                self.has_ended = true;
+                let delay = self.settings.longest_delay(connection).mul_f64(random_fraction());
+                let reason = match connection.shutdown_reason() {
+                    ShutdownReason::Draining => pb::ReconnectReason::Draining,
+                    ShutdownReason::Age => pb::ReconnectReason::Age,
+                };
+                return Ok(frame_message(&response::reconnect(reason, delay)));
+            }
+            let next = tokio::select! {
+                biased;
+                () = connection.shutdown().cancelled() => continue,
+                next = self.namespaces.next() => next,
+            };
+            match next {
+                Some(Ok(messages)) => self.pending.extend(messages),
+                Some(Err((parent, error))) => {
+                    self.open_namespaces -= 1;
+                    if self.open_namespaces == 0 {
+                        return Err(status(error));
+                    }
+                    self.pending.push_back(frame_message(&response::watch_ended(parent, error)));
+                }
+                None => return Err(status(Error::internal("a watch has no namespace left"))),
+            }
+        }
+    }
+}
+
+/// Waits until the subscriber id of a watch turns out to belong to another principal. Waits forever without an id.
+async fn lease_refused(lease: Option<&Lease>) -> Error {
+    match lease {
+        Some(lease) => lease.refused().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl NamespaceWatch {
+    /// Returns the messages of the namespace, and at the end why it is not watched any more.
+    fn into_messages(self) -> impl Stream<Item = NamespaceMessages> + use<> {
+        unfold(Some(self), |watch| async move {
+            let mut watch = watch?;
+            match watch.next().await {
+                Ok(messages) => Some((Ok(messages), Some(watch))),
+                Err(error) => Some((Err((watch.parent.clone(), error)), None)),
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Result<Vec<Bytes>> {
+        let Self { subscription, lease, authorization, .. } = self;
+        loop {
+            // Checked here too, because a watch that always has a message never gets to the select below.
+            if let Some(error) = authorization.revoked().now_or_never() {
+                return Err(error);
+            }
+            if planted(Defect::HeartbeatAhead) {
+                let ahead = subscription.heartbeat()?;
+                if !ahead.is_empty() {
+                    return Ok(ahead);
+                }
+            }
+            let messages = match subscription.step().await? {
+                Step::Messages(messages) => messages,
+                Step::Level => subscription.heartbeat()?,
+            };
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+            tokio::select! {
+                biased;
+                error = authorization.revoked() => return Err(error),
+                error = lease_refused(lease.as_ref()) => return Err(error),
+                () = subscription.moved() => {}
+            }
+        }
+    }
+}
+
+impl Drop for NamespaceWatch {
+    fn drop(&mut self) {
+        if self.progress.is_stalled() {
+            self.subscription.give_up();
+        }
+        if self.connection.shutdown().is_cancelled()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.hand_over();
+        }
+    }
+}

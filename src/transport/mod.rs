@@ -1,0 +1,36 @@
+//! The ports: accept loop, TLS, HTTP/2, the age and the end of connections, stalled streams, response bodies of shared bytes (ADR 0014).
+//!
+//! Boundary: sockets, and how long each step on them may take. What a call means is behind a service that the caller passes in; this
+//! module knows no service, no store and no setting of the configuration.
+//! Invariant: every task that it spawns is in a set of its own and is gone when [`Listener::serve`] returns.
+
+mod accept;
+mod close_reason;
+mod connection_handle;
+mod connection_slots;
+mod executor;
+mod handshake;
+mod http_port;
+mod http_thread;
+mod jitter;
+mod limits;
+mod message_body;
+mod protocol;
+mod serve_connection;
+mod socket_io;
+mod stalled_stream;
+mod status_message;
+mod tls;
+
+pub use accept::{ConnectionMetrics, Listener};
+pub use close_reason::CloseReason;
+pub use connection_handle::{ConnectionHandle, OpenWatch, ShutdownReason, WATCHES_PER_CONNECTION_MAX, network_of};
+pub use http_thread::spawn_http;
+pub use jitter::random_fraction;
+pub use limits::ConnectionLimits;
+pub use message_body::{MessageBody, SLICE_MAX_BYTES, StreamDeadline, status_trailers};
+pub use protocol::ProtocolLayer;
+pub use serve_connection::GrpcService;
+pub use stalled_stream::{StallGuardLayer, StreamProgress};
+pub use status_message::PlainStatusMessageLayer;
+pub use tls::{ReloadableTls, tls_config};
