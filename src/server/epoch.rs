@@ -88,7 +88,7 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
 fn load(settings: Settings) -> Result<(Config, Telemetry)> {
     let mut config = settings.load()?;
     // What the store says of its doubt tells to run the command that runs here, and the command says the rest itself.
-    config.telemetry.log_level.push_str(",policyhub::store::doubt=off");
+    config.telemetry.log_level.push_str(",policyhub::store::loss::suspected_loss=off");
     let telemetry = Telemetry::start(&config.telemetry)?;
     Ok((config, telemetry))
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
-use super::driver_words::words_of;
-use super::obstacle::DISK_FULL;
-use super::refusal;
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
+use crate::store::driver_message::words_of;
+use crate::store::health::error_codes;
+use crate::store::health::write_blocker::DISK_FULL;
 
 /// A start-up failure of the store: for the operator, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ pub(super) fn failed(error: DbErr) -> Error {
             ..Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; try again")
         };
     }
-    if let Some(obstacle) = code_of(&error).and_then(|code| refusal::named(&code)) {
+    if let Some(obstacle) = code_of(&error).and_then(|code| error_codes::named(&code)) {
         return Error { internal: Some(internal), ..obstacle.refusal() };
     }
     let message = match classify(&error) {
@@ -142,7 +142,7 @@ pub(super) fn commit_refused(error: &DbErr) -> Error {
 
 /// Whether the database says that its disk is full.
 pub(super) fn is_disk_full(error: &DbErr) -> bool {
-    code_of(error).is_some_and(|code| refusal::is_disk_full(&code))
+    code_of(error).is_some_and(|code| error_codes::is_disk_full(&code))
 }
 
 /// The code that the database gave.
@@ -150,7 +150,7 @@ pub(super) fn code_of(error: &DbErr) -> Option<String> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(inner))
         | DbErr::Exec(RuntimeErr::SqlxError(inner))
-        | DbErr::Query(RuntimeErr::SqlxError(inner)) => refusal::code_of(inner),
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => error_codes::code_of(inner),
         _ => None,
     }
 }
@@ -174,7 +174,7 @@ pub(super) fn classify(error: &DbErr) -> Failure {
 pub(super) fn classify_sqlx(error: &sqlx::Error) -> Failure {
     use sqlx::Error;
     match error {
-        Error::Database(answer) if refusal::is_about_connecting(answer.code().as_deref().unwrap_or_default()) => {
+        Error::Database(answer) if error_codes::is_about_connecting(answer.code().as_deref().unwrap_or_default()) => {
             Failure::Refused
         }
         Error::Database(answer) => classify_code(answer.code().as_deref().unwrap_or_default()),

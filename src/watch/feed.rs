@@ -4,9 +4,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use super::checkpoints::Checkpoints;
+use super::encode::Filter;
 use super::fingerprints::{FingerprintCache, RecentFingerprints, resume_point_gone};
 use super::frame::Frame;
+use super::freshness::{Freshness, Look};
 use super::pages::{Page, PageStart, Pages};
 use super::pulse::Pulses;
 use super::read::{Read, trees_after};
@@ -14,7 +18,6 @@ use super::ring::{After, Ring};
 use super::source::Source;
 use super::view::{Active, View};
 use crate::domain::Result;
-use crate::domain::bundle::Staleness;
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -40,42 +43,6 @@ struct State {
     view: Option<Arc<View>>,
     ring: Ring,
     recent: RecentFingerprints,
-}
-
-/// How sure a replica is that what it holds is the newest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
-    /// When the head was last compared with the database.
-    pub checked: Micros,
-    /// How the last look went.
-    pub last_look: Look,
-}
-
-/// How a look at a log went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// The feed is level with it.
-    Level,
-    /// The database did not answer.
-    Unanswered,
-    /// What is there does not follow what was read: it lost its end, or does not verify.
-    Broken,
-    /// The store is in doubt: what was verified goes on, and nothing is called fresh.
-    InDoubt,
-    /// The namespace was lost, and an operator has accepted that.
-    Gone,
-}
-
-impl Look {
-    /// What an answer made after it has to say of itself.
-    #[must_use]
-    pub fn staleness(self) -> Staleness {
-        match self {
-            Self::Level => Staleness::default(),
-            Self::Unanswered | Self::Broken | Self::Gone => Staleness { degraded: true, in_doubt: false },
-            Self::InDoubt => Staleness { degraded: false, in_doubt: true },
-        }
-    }
 }
 
 impl Feed {
@@ -168,8 +135,31 @@ impl Feed {
         &self.source
     }
 
-    pub(super) fn checkpoints(&self) -> &Checkpoints {
-        &self.checkpoints
+    /// Returns the checkpoint of exactly this view, as of `checked`.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub(super) fn checkpoint(&self, view: &View, checked: Micros) -> Result<Arc<str>> {
+        self.checkpoints.checkpoint(&self.source, &self.namespace, view, checked)
+    }
+
+    /// Returns the heartbeat of a stream that has sent everything up to `at`; none when the head has moved on meanwhile.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub(super) fn heartbeat(&self, at: Cursor, filter: &Filter) -> Result<Option<Bytes>> {
+        if at < self.head().cursor {
+            return Ok(None);
+        }
+        let (view, freshness) = self.view();
+        let head = view.head().cursor;
+        if at != head {
+            // The stream resumed ahead of what this replica has read: it is alive, and there is nothing to prove yet. Or the
+            // head moved just now.
+            let staleness = freshness.last_look.staleness();
+            return Ok((at > head).then(|| self.source.encode.heartbeat(&self.namespace, None, staleness)));
+        }
+        self.checkpoints.heartbeat(&self.source, &self.namespace, &view, freshness, filter).map(Some)
     }
 
     pub(super) fn pulses(&self) -> &Pulses {

@@ -9,7 +9,8 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::counts::Counts;
 use super::encode::{Encode, Filter};
-use super::feed::{Feed, Freshness, Look};
+use super::feed::Feed;
+use super::freshness::{Freshness, Look};
 use super::keys_told::KeysTold;
 use super::read::active;
 use super::read_index::ReadIndex;

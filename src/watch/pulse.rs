@@ -4,15 +4,13 @@
 //! frames: those are pulled.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::hub::Hub;
 use crate::domain::event::Cursor;
 
 /// Turns of one heartbeat interval.
-const SLOTS: usize = 16;
+pub(super) const SLOTS: usize = 16;
 
 /// What a stream is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,24 +53,9 @@ impl Pulses {
     }
 
     /// Gives one slot its turn.
-    fn beat(&self, slot: usize) {
+    pub(super) fn beat(&self, slot: usize) {
         if let Some(slot) = self.slots.get(slot).filter(|slot| slot.receiver_count() > 0) {
             slot.send_modify(|pulse| pulse.beats += 1);
-        }
-    }
-}
-
-impl Hub {
-    /// Lets every stream beat once in each interval, until it is dropped. A database that does not answer does not stop it.
-    pub async fn beat(&self, heartbeat_interval: Duration) {
-        let slots = u32::try_from(SLOTS).unwrap_or(1);
-        let mut turn = tokio::time::interval(heartbeat_interval / slots);
-        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for slot in (0..SLOTS).cycle() {
-            turn.tick().await;
-            for feed in self.feeds() {
-                feed.pulses().beat(slot);
-            }
         }
     }
 }

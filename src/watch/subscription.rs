@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::encode::Filter;
-use super::feed::{Feed, Freshness, Look};
+use super::feed::Feed;
 use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
+use super::freshness::{Freshness, Look};
 use super::keys_told::KeysTold;
 use super::pages::Page;
 use super::pulse::Pulse;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::feed::{Feed, Look};
+use super::feed::Feed;
+use super::freshness::Look;
 use super::hub::Hub;
 use super::read::{active, read_on};
 use crate::domain::event::Head;

@@ -166,7 +166,7 @@ impl Standing {
         self.applied.max(self.rejected)
     }
 
-    /// This standing, and then what was said later. `store/subscribers.rs` has the same rules in SQL.
+    /// This standing, and then what was said later. `store/tables/subscribers.rs` has the same rules in SQL.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         let digest = if later.place() >= self.place() { later.digest } else { self.digest };

@@ -4,7 +4,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::store::tagged::Tagged;
+use crate::store::authenticated::Tagged;
 
 /// A row. The columns that `runs` has too are in its order: a tag is over them in the order in which they stand here.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]

@@ -1,0 +1,154 @@
+//! The handle of a store: its connections, and what this process knows of its database.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use sea_orm::DatabaseConnection;
+use tokio::sync::Notify;
+
+use crate::domain::Result as Answer;
+use crate::domain::tag::RowTag;
+use crate::domain::time::Micros;
+use crate::store::connection::bounded::Bounded;
+use crate::store::connection::database::Database;
+use crate::store::connection::pools::{Pools, SQLITE_READERS_MAX};
+use crate::store::connection::postgres_pools::{POSTGRES_READERS_MAX, connect_postgres};
+use crate::store::connection::timeout::within;
+use crate::store::files::opened_files::OpenedFiles;
+use crate::store::health::state::Health;
+use crate::store::loss::high_water_marks::Memory;
+use crate::store::loss::suspected_loss::Doubt;
+use crate::store::tables::closed_versions::ClosedVersions;
+use crate::store::transaction::log_clock::LogClock;
+
+/// How long open connections may take to answer while the database refuses new ones. Shorter: busy ones count as gone.
+const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the database may take to end its connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The store. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What the clones share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) database: Database,
+    pools: RwLock<Pools>,
+    pub(super) health: Arc<Health>,
+    pub(super) doubt: Arc<Doubt>,
+    pub(super) memory: Memory,
+    pub(super) clock: LogClock,
+    closed_versions: Arc<ClosedVersions>,
+    /// The files of a SQLite database that is open to writes.
+    pub(super) files: Option<Arc<OpenedFiles>>,
+    tags: Arc<dyn RowTag>,
+    /// Something was committed here.
+    pub(super) committed: Notify,
+}
+
+impl Store {
+    /// A store over connections that were made already.
+    pub(super) fn over(
+        database: Database,
+        pools: Pools,
+        files: Option<Arc<OpenedFiles>>,
+        tags: Arc<dyn RowTag>,
+        health: Arc<Health>,
+        doubt: Arc<Doubt>,
+        wall: fn() -> Micros,
+    ) -> Self {
+        let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
+        let (clock, closed_versions) = (LogClock::new(wall), Arc::default());
+        let inner = Inner { database, pools, health, doubt, memory, clock, closed_versions, files, tags, committed };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether nothing else can write: then what this process committed is all there is.
+    #[must_use]
+    pub fn is_sole_writer(&self) -> bool {
+        !self.is_postgres()
+    }
+
+    /// What was proven of closed versions.
+    pub(super) fn closed_versions(&self) -> Arc<ClosedVersions> {
+        Arc::clone(&self.inner.closed_versions)
+    }
+
+    /// How many connections reads have, at most.
+    #[must_use]
+    pub fn readers_max(&self) -> usize {
+        let readers = if self.is_postgres() { POSTGRES_READERS_MAX } else { SQLITE_READERS_MAX };
+        usize::try_from(readers).unwrap_or(usize::MAX)
+    }
+
+    /// Whether it is PostgreSQL.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.inner.database, Database::Postgres { .. })
+    }
+
+    pub(super) fn tags(&self) -> Arc<dyn RowTag> {
+        Arc::clone(&self.inner.tags)
+    }
+
+    fn pools(&self) -> Pools {
+        self.inner.pools.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The connections that write.
+    pub(super) fn writer(&self) -> Answer<Bounded<DatabaseConnection>> {
+        self.inner.health.check()?;
+        self.inner.health.obstacles.check()?;
+        Ok(self.writer_in_spite_of_obstacles())
+    }
+
+    pub(super) fn writer_in_spite_of_obstacles(&self) -> Bounded<DatabaseConnection> {
+        Bounded::new(self.pools().writer, Arc::clone(&self.inner.health))
+    }
+
+    /// Whether connections that are open still serve, for writes and for reads.
+    pub(super) async fn pools_answer(&self) -> bool {
+        use sea_orm::ConnectionTrait as _;
+        let Pools { writer, reader } = self.pools();
+        let both = async { tokio::join!(writer.execute_unprepared("SELECT 1"), reader.execute_unprepared("SELECT 1")) };
+        matches!(within(POOLS_TIMEOUT, both).await, Some((Ok(_), Ok(_))))
+    }
+
+    /// The connections that read.
+    pub(super) fn reader(&self) -> Answer<Bounded<DatabaseConnection>> {
+        self.inner.health.check()?;
+        Ok(self.reader_in_outage())
+    }
+
+    /// Returns the same during an outage: for what finds out whether it is over.
+    pub(super) fn reader_in_outage(&self) -> Bounded<DatabaseConnection> {
+        Bounded::new(self.pools().reader, Arc::clone(&self.inner.health))
+    }
+
+    /// Takes new connections to PostgreSQL from now on. What runs on the old ones goes on.
+    pub(super) async fn replace_pools(&self) {
+        let Database::Postgres { url } = &self.inner.database else { return };
+        match connect_postgres(url, &self.inner.doubt, &self.inner.health).await {
+            Ok(pools) => *self.inner.pools.write().unwrap_or_else(PoisonError::into_inner) = pools,
+            Err(error) => tracing::error!(%error, "failed to replace the connections"),
+        }
+    }
+
+    /// Ends every connection.
+    pub async fn close(&self) {
+        // A call that hangs in the database keeps its connection: the end does not wait for it.
+        let closed = async {
+            if let Some(files) = &self.inner.files {
+                files.close().await;
+            }
+            self.pools().close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("the database did not let go of its connections in time");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Namespaces in which something does not hold, and that stand still until an admin has looked: nothing new is signed over them.
+//!
+//! Kept beside the database, in a file of its own, so that a hand that can write the database can't end it, and a start does not
+//! either. Each replica freezes by what it found itself. Invariant: only an event of the log ends it, one that is newer than
+//! what was found.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::Cursor;
+use crate::domain::name::NamespaceId;
+use crate::store::files::json_file::write_json;
+
+/// Why a namespace stands still, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// What was found first.
+    pub why: String,
+    /// The newest event there was when it was found; only a later one can end it.
+    pub at: Cursor,
+}
+
+/// What stands still, as this replica knows.
+#[derive(Debug, Default)]
+pub(in crate::store) struct FrozenNamespaces(pub(in crate::store) Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(in crate::store) struct State {
+    pub(in crate::store) file: Option<(PathBuf, String)>,
+    pub(in crate::store) frozen: BTreeMap<NamespaceId, Frozen>,
+    /// The newest event that ended it: what was found before it is settled.
+    pub(in crate::store) thawed: BTreeMap<NamespaceId, Cursor>,
+    /// How far the log was searched for an event that ends it.
+    pub(in crate::store) searched: BTreeMap<NamespaceId, Cursor>,
+}
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store) struct Kept {
+    pub(in crate::store) store: String,
+    pub(in crate::store) frozen: BTreeMap<NamespaceId, Frozen>,
+}
+
+impl State {
+    pub(in crate::store) fn save(&self) {
+        let Some((path, store)) = &self.file else { return };
+        let kept = Kept { store: store.clone(), frozen: self.frozen.clone() };
+        if let Err(error) = write_json(path, &kept) {
+            tracing::error!(path = %path.display(), %error, "failed to save which namespaces are frozen");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::files::json_file::read_json;
+
+    #[test]
+    fn a_file_keeps_what_is_frozen() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("frozen.json");
+        let a = NamespaceId::parse("namespace", "a").expect("an id");
+        let frozen = Frozen { why: "x".to_owned(), at: Cursor { epoch: 1, revision: 7 } };
+        let mut state = State { file: Some((path.clone(), "s".to_owned())), ..State::default() };
+        state.frozen.insert(a.clone(), frozen.clone());
+        state.save();
+        let kept: Kept = read_json(&path).expect("a file").expect("what was kept");
+        assert_eq!((kept.store.as_str(), kept.frozen.get(&a)), ("s", Some(&frozen)));
+        std::fs::write(&path, "{").expect("a file");
+        assert!(read_json::<Kept>(&path).is_err(), "half a file");
+    }
+}
