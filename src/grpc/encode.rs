@@ -6,7 +6,7 @@ use prost::Message;
 use crate::api::response;
 use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::name::NamespaceId;
-use crate::service::{ActivationEnd, Changes, Encode, Proven, SnapshotEnd};
+use crate::service::{ActivationEnd, Changes, Encode, HeartbeatProof, SnapshotEnd};
 
 /// Compressed flag and length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
@@ -54,8 +54,8 @@ impl Encode for Wire {
         framed(&response::key_statement(statement))
     }
 
-    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes {
-        let proven = proven.map(|Proven { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
+    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<HeartbeatProof<'_>>, staleness: Staleness) -> Bytes {
+        let proven = proven.map(|HeartbeatProof { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
         framed(&response::heartbeat(namespace, proven, staleness))
     }
 }
@@ -83,7 +83,7 @@ mod tests {
         let staleness = Staleness { degraded: true, in_doubt: false };
         let set_proof = &Bytes::from_static(b"proof");
         let namespace = &NamespaceId::parse("parent", "default").expect("an id");
-        let frame = Wire.heartbeat(namespace, Some(Proven { at, checkpoint: "token", set_proof }), staleness);
+        let frame = Wire.heartbeat(namespace, Some(HeartbeatProof { at, checkpoint: "token", set_proof }), staleness);
         let (prefix, message) = frame.split_at(PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");

@@ -19,7 +19,7 @@ use crate::api::status::status;
 use crate::domain::command::Watch;
 use crate::domain::subscriber::{Profile, SubscriberId, SubscriberName};
 use crate::domain::{Error, Reason, Result};
-use crate::service::{Context, KeysTold};
+use crate::service::{Context, SentKeyStatements};
 
 /// Namespaces of one stream that are opened at once. More: one caller has the connections to the database to itself.
 const OPENED_AT_ONCE: usize = 4;
@@ -28,7 +28,7 @@ const OPENED_AT_ONCE: usize = 4;
 struct StreamOptions {
     /// The id of the subscriber, and its attributes.
     watcher: Option<(SubscriberId, BTreeMap<String, String>)>,
-    keys: Option<Arc<KeysTold>>,
+    keys: Option<Arc<SentKeyStatements>>,
 }
 
 /// A namespace that a watch asked for, by its name, and why it is not watched.
@@ -48,7 +48,9 @@ impl SyncHandler {
             let watches = request::watch(asked.get_ref()).map_err(status)?;
             let stream = StreamOptions {
                 watcher: request::watcher(asked.get_ref()).map_err(status)?,
-                keys: request::key_cursor(asked.get_ref()).map_err(status)?.map(|at| Arc::new(KeysTold::up_to(at))),
+                keys: request::key_cursor(asked.get_ref())
+                    .map_err(status)?
+                    .map(|at| Arc::new(SentKeyStatements::up_to(at))),
             };
             let mut slots = self.watch.slots_for(permitted).map_err(status)?;
             let each = watches.into_iter().zip(contexts);

@@ -160,7 +160,7 @@ impl NamespaceWatch {
             }
             let messages = match subscription.step().await? {
                 Step::Messages(messages) => messages,
-                Step::Level => subscription.heartbeat()?,
+                Step::CaughtUp => subscription.heartbeat()?,
             };
             if !messages.is_empty() {
                 return Ok(messages);

@@ -93,7 +93,7 @@ impl Metrics {
         let pages = "pages of the log read for subscribers behind the ring";
         self.show("policyhub_watch_pages_read", pages, counts, |counts| vec![(None, counts.pages_read.get())]);
         let looks = "looks of the tailer at the logs, one query each";
-        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.looks.get())]);
+        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.polls.get())]);
         let rounds = "head reads, each for all reads of what is active that began before it";
         self.show("policyhub_head_rounds", rounds, counts, |counts| vec![(None, counts.head_rounds.get())]);
     }
@@ -204,12 +204,12 @@ impl Metrics {
         };
         gauge("policyhub_database_up", "1 unless the database is known not to answer", |store| !store.is_degraded());
         gauge("policyhub_database_writable", "0 while writes are refused because the database takes none", |store| {
-            !store.is_degraded() && store.obstacle().is_none()
+            !store.is_degraded() && store.write_blocker().is_none()
         });
         gauge(
             "policyhub_store_in_doubt",
             "1 while writes are refused because the store may have lost its tail",
-            |store| store.doubt().is_some(),
+            |store| store.suspected_loss().is_some(),
         );
         gauge(
             "policyhub_checkpoints_failing",

@@ -259,7 +259,7 @@ impl Service {
         }
         let failed = match self.proven_roles(namespace, held.as_ref(), now).await {
             Ok(known) => return Ok(known.map(|known| known.grants(principal)).unwrap_or_default()),
-            Err(error) => self.store.or_doubt(error).await,
+            Err(error) => self.store.or_suspected_loss(error).await,
         };
         match (failed, held) {
             // In an outage, in doubt, and when somebody wrote into the database: the roles that were proven last.
@@ -290,7 +290,7 @@ impl Service {
         let forgotten = self.access.forgotten();
         let tx = self.store.read().await?;
         let Some(state) = tx.log_state(namespace).await? else {
-            if held.is_some() && self.store.is_found_in_doubt().await {
+            if held.is_some() && self.store.detects_loss().await {
                 // Until an operator says that it is lost.
                 return Ok(held.map(Arc::clone));
             }

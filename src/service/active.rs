@@ -66,7 +66,7 @@ impl Service {
             // The past is shown as it was: what it was signed with proves who said it, whatever became of the key.
             self.signer.trusted(&mut active.tokens())?;
         }
-        let staleness = Staleness { degraded: false, in_doubt: self.store.doubt().is_some() };
+        let staleness = Staleness { degraded: false, in_doubt: self.store.suspected_loss().is_some() };
         Ok(Active { at, bundle: unless_held(active, query), staleness, checked: None })
     }
 

@@ -89,7 +89,7 @@ impl Service {
     /// When the database fails.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
         // In doubt the store stays as it was found.
-        if self.store.doubt().is_some() {
+        if self.store.suspected_loss().is_some() {
             return Ok(0);
         }
         self.store.forget_answers(now).await
@@ -98,7 +98,7 @@ impl Service {
     /// What callers may expect now.
     pub async fn readiness(&self) -> Readiness {
         // First: it outlives an outage.
-        if let Some(doubt) = self.store.doubt() {
+        if let Some(doubt) = self.store.suspected_loss() {
             return Readiness::ReadOnly(format!("the store is in doubt: {doubt}"));
         }
         if !self.store.ping().await {
@@ -108,7 +108,7 @@ impl Service {
             let unnamed = || "the database does not answer".to_owned();
             return Readiness::Degraded(self.store.outage_cause().unwrap_or_else(unnamed));
         }
-        if let Some(obstacle) = self.store.obstacle() {
+        if let Some(obstacle) = self.store.write_blocker() {
             let is_alone = self.store.is_sole_writer();
             return if is_alone { Readiness::Unwritable(obstacle) } else { Readiness::ReadOnly(obstacle) };
         }

@@ -44,29 +44,29 @@ pub enum Bumped {
 /// # Errors
 /// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same again raises the others.
 pub async fn bump_epoch(store: &Store, signer: &Signer, bump: Bump) -> Result<Bumped> {
-    let doubt = store.examine().await?;
+    let doubt = store.check_for_loss().await?;
     // Heads are proven, and what they say was signed by keys that the log of `system` names.
     signer.install(signer.view().at_end(&store.read().await?, signer).await?);
-    let Epochs { heads, highest, incarnation, unfinished } = store.epochs().await?;
+    let Epochs { heads, highest, system_identity, unfinished } = store.epochs().await?;
     if doubt.is_none() && unfinished.is_none() && !bump.force {
         let epoch = heads.get(&NamespaceId::system()).map_or(highest, |cursor| cursor.epoch);
         return Ok(Bumped::NotInDoubt { epoch });
     }
     let epoch = unfinished.unwrap_or(highest + 1);
-    store.begin_bump(epoch, &incarnation).await?;
+    store.begin_bump(epoch, &system_identity).await?;
     let reason = doubt.unwrap_or_else(|| "asked for by the operator".to_owned());
     // First the log that names the namespaces: those made from here on begin in the new epoch.
     let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason).await?);
     for namespace in store.epochs().await?.heads.into_keys() {
         logs += usize::from(raise(store, signer, &namespace, epoch, &reason).await?);
     }
-    store.end_bump(&incarnation).await?;
+    store.end_bump(&system_identity).await?;
     Ok(Bumped::Raised { epoch, logs })
 }
 
 /// Raises one log; answers whether it was below.
 async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i64, reason: &str) -> Result<bool> {
-    let mut tx = store.begin_in_doubt(namespace).await?;
+    let mut tx = store.begin_despite_suspected_loss(namespace).await?;
     let head = tx.head();
     if head.cursor.epoch >= epoch {
         return Ok(false);

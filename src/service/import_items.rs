@@ -26,7 +26,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::LogCheck;
 use crate::signing::digest_of;
 use crate::signing::payload::Origin;
-use crate::store::{ForeignRow, read_row};
+use crate::store::{ArchivedRow, read_row};
 
 /// The last time that travels: the end of the year 9999.
 const TIME_MAX_MICROS: i64 = 253_402_300_799_999_999;
@@ -72,7 +72,7 @@ pub(super) async fn take(
             }
             Item::Version { row: bytes, manifest, content } => {
                 let log = whole(log)?;
-                let ForeignRow::Version(version) = proven(log, &bytes)? else {
+                let ArchivedRow::Version(version) = proven(log, &bytes)? else {
                     return Err(refused("a version is a row of another table"));
                 };
                 let foreign = Foreign { version: *version, bytes, manifest, content };
@@ -88,7 +88,7 @@ fn whole(log: Option<&LogCheck>) -> Result<&LogCheck> {
 }
 
 /// A row that the log of the source says, and that this schema can keep.
-fn proven(log: &LogCheck, bytes: &[u8]) -> Result<ForeignRow> {
+fn proven(log: &LogCheck, bytes: &[u8]) -> Result<ArchivedRow> {
     log.proven_row(bytes).map_err(refused)?;
     read_row(bytes)
         .map_err(|error| refused(format!("a row can't be read: {}", error.internal.unwrap_or(error.message))))
@@ -117,12 +117,12 @@ async fn take_row(
     service: &Service,
     write: &mut Write<'_>,
     (imports, change): (&mut Vec<Import>, &mut Change),
-    row: ForeignRow,
+    row: ArchivedRow,
 ) -> Result<()> {
     match row {
-        ForeignRow::Policy(policy) => take_policy(service, write, policy, change).await,
-        ForeignRow::Report { policy, number, report } => take_report(write, policy, number, report).await,
-        ForeignRow::Import(_, import) => {
+        ArchivedRow::Policy(policy) => take_policy(service, write, policy, change).await,
+        ArchivedRow::Report { policy, number, report } => take_report(write, policy, number, report).await,
+        ArchivedRow::Import(_, import) => {
             service.check_source(&import.source)?;
             let import = further(write.time(), imports, *import)?;
             write.tx.put_import(&import).await?;
@@ -130,7 +130,7 @@ async fn take_row(
             imports.sort_by_key(|import| import.position);
             Ok(())
         }
-        ForeignRow::Version(_) => Err(refused("a version came without its manifest and content")),
+        ArchivedRow::Version(_) => Err(refused("a version came without its manifest and content")),
     }
 }
 
@@ -319,7 +319,7 @@ impl Service {
     pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[Item]) -> Result<()> {
         for item in items {
             let Item::Row(bytes) = item else { continue };
-            let Ok(ForeignRow::Policy(policy)) = read_row(bytes) else { continue };
+            let Ok(ArchivedRow::Policy(policy)) = read_row(bytes) else { continue };
             let schema = &policy.settings.json_schema;
             if schema.len() > SCHEMA_MAX_BYTES {
                 return Err(refused(format!("{}: its schema is over {SCHEMA_MAX_BYTES} bytes", policy.name)));

@@ -56,7 +56,7 @@ impl Service {
         let _turn = self.following.turn.lock().await;
         let followed = match self.follow_keys_in_turn(now).await {
             // A log of `system` that ends before what was read of the keys is a doubt like any other that does.
-            Err(error) => Err(self.store.or_doubt(error).await),
+            Err(error) => Err(self.store.or_suspected_loss(error).await),
             followed => followed,
         };
         *self.following.failure() = followed.as_ref().err().cloned();

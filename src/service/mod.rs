@@ -78,7 +78,7 @@ use crate::domain::quota::ServerQuotas;
 use crate::store::Store;
 use crate::watch::Hub;
 pub use crate::watch::{
-    ActivationEnd, Changes, Encode, KeysTold, Lease, Leases, Proven, SnapshotEnd, Step, Subscription,
+    ActivationEnd, Changes, Encode, HeartbeatProof, Lease, Leases, SentKeyStatements, SnapshotEnd, Step, Subscription,
 };
 
 /// Everything a use case needs.

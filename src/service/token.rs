@@ -92,7 +92,7 @@ impl Service {
     /// `DATABASE_UNAVAILABLE`.
     pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
         // In doubt the store stays as it was found.
-        if self.store.doubt().is_some() {
+        if self.store.suspected_loss().is_some() {
             return Ok(0);
         }
         self.store.forget_revocations(now).await

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::Service;
 use crate::domain::Result;
 use crate::domain::command::Watch;
-use crate::watch::{KeysTold, Subscription};
+use crate::watch::{SentKeyStatements, Subscription};
 
 impl Service {
     /// Opens the watch of a namespace. With `keys` it brings key statements too; those of one stream share them.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
-    pub async fn watch(&self, request: &Watch, keys: Option<Arc<KeysTold>>) -> Result<Subscription> {
+    pub async fn watch(&self, request: &Watch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
         self.hub.subscribe(request, keys).await
     }
 }

@@ -128,14 +128,14 @@ impl<'a> Call<'a> {
     /// Locks a namespace, unless this replica can't sign what would come of it.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
         // First: what was lost may be the very event that says who signs.
-        self.service.store.check_beyond_doubt()?;
+        self.service.store.check_no_suspected_loss()?;
         self.service.hub.check_thawed(namespace).await?;
         self.begin_frozen(namespace).await
     }
 
     /// The same of a namespace that may be frozen: for what ends that.
     pub(super) async fn begin_frozen<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
-        self.service.store.check_beyond_doubt()?;
+        self.service.store.check_no_suspected_loss()?;
         self.service.check_may_sign(self.context.now).await?;
         let begun = self.begin_unsigned(namespace).await?;
         if let Begun::Fresh(write) = &begun {
@@ -152,8 +152,8 @@ impl<'a> Call<'a> {
         let tx = self.service.store.begin(namespace).await?;
         // Otherwise a revision could be used twice.
         read.check_reaches(namespace, tx.head().cursor);
-        self.service.store.check_beyond_doubt()?;
-        self.service.hub.found_committed(namespace, tx.head().cursor);
+        self.service.store.check_no_suspected_loss()?;
+        self.service.hub.note_found_head(namespace, tx.head().cursor);
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }

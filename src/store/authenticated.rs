@@ -1,8 +1,8 @@
-//! Rows with a tag: what no signature covers is proven before it is used (ADR 0023).
+//! Rows with a MAC (message authentication code): what no signature covers is authenticated before it is used (ADR 0023).
 //!
-//! A table is one by its column `tag {blob} NOT NULL` and an `impl Tagged` beside its entity. Rows of the state of a
+//! Such a table has a column `tag {blob} NOT NULL` and an `impl AuthenticatedTable` beside its entity. Rows of the state of a
 //! namespace are written by `WriteTx::insert_row`, `put_row`, `change_row` and `delete_row` alone, before the event of the
-//! write: it names each with its digest. Rows are read through `prove`, and the readers of `rows.rs` take nothing else.
+//! write: it names each with its digest. Rows are read through `authenticate`, and the readers of `rows.rs` take nothing else.
 
 use sea_orm::{EntityTrait, IdenStatic as _, Iterable as _, ModelTrait as _, PrimaryKeyToColumn as _, Value};
 
@@ -11,44 +11,44 @@ use crate::domain::row::{Cell, RowBytes};
 use crate::domain::tag::RowTag;
 use crate::domain::{Error, Result};
 
-/// A table whose rows carry a tag.
-pub(super) trait Tagged: EntityTrait {
-    /// Where the tag is.
-    const TAG: Self::Column;
-    /// Columns that move without it, because something else proves them.
-    const FREE: &'static [Self::Column] = &[];
+/// A table whose rows carry a MAC.
+pub(super) trait AuthenticatedTable: EntityTrait {
+    /// The column of the MAC.
+    const MAC: Self::Column;
+    /// Columns that the MAC does not cover, because something else authenticates them.
+    const UNAUTHENTICATED: &'static [Self::Column] = &[];
 
-    /// The table whose name is under its tags: of rows that a migration copied, the one they are from.
-    fn tagged_as() -> String {
+    /// Returns the table name that the MACs cover: for rows that a migration copied, that of their first table.
+    fn mac_table_name() -> String {
         table::<Self>()
     }
 }
 
-/// A row whose tag holds.
+/// A row whose MAC was verified.
 #[derive(Debug)]
-pub(super) struct Proven<M>(pub(super) M);
+pub(super) struct Authenticated<M>(pub(super) M);
 
-/// Proves a row.
+/// Verifies the MAC of a row.
 ///
 /// # Errors
 /// `DATA_LOSS` when somebody else wrote it, or it is the row of another key.
-pub(super) fn prove<E: Tagged>(tags: &dyn RowTag, row: E::Model) -> Result<Proven<E::Model>> {
-    match row.get(E::TAG) {
-        Value::Bytes(Some(tag)) if tags.holds(&bytes_of::<E>(&row)?, &tag) => Ok(Proven(row)),
-        _ => Err(Error::data_loss(format!("{} {}: its tag does not hold", table::<E>(), key::<E>(&row, true)))),
+pub(super) fn authenticate<E: AuthenticatedTable>(tags: &dyn RowTag, row: E::Model) -> Result<Authenticated<E::Model>> {
+    match row.get(E::MAC) {
+        Value::Bytes(Some(tag)) if tags.holds(&mac_input::<E>(&row)?, &tag) => Ok(Authenticated(row)),
+        _ => Err(Error::data_loss(format!("{} {}: its MAC does not verify", table::<E>(), key::<E>(&row, true)))),
     }
 }
 
-/// The row with its tag.
-pub(super) fn tagged<E: Tagged>(tags: &dyn RowTag, mut row: E::Model) -> Result<E::Model> {
-    let tag = tags.tag(&bytes_of::<E>(&row)?).to_vec();
-    row.try_set(E::TAG, Value::Bytes(Some(tag))).map_err(|error| Error::internal(error.to_string()))?;
+/// Returns the row with its MAC.
+pub(super) fn with_mac<E: AuthenticatedTable>(tags: &dyn RowTag, mut row: E::Model) -> Result<E::Model> {
+    let tag = tags.tag(&mac_input::<E>(&row)?).to_vec();
+    row.try_set(E::MAC, Value::Bytes(Some(tag))).map_err(|error| Error::internal(error.to_string()))?;
     Ok(row)
 }
 
-/// What an event says of a row.
-pub(super) fn named<E: Tagged>(tags: &dyn RowTag, row: &E::Model) -> Result<RowChange> {
-    let digest = Some(tags.digest(&bytes_of::<E>(row)?));
+/// Returns what an event says of a row.
+pub(super) fn row_change<E: AuthenticatedTable>(tags: &dyn RowTag, row: &E::Model) -> Result<RowChange> {
+    let digest = Some(tags.digest(&mac_input::<E>(row)?));
     Ok(RowChange { table: table::<E>(), key: key::<E>(row, false), digest })
 }
 
@@ -68,13 +68,13 @@ fn key<E: EntityTrait>(row: &E::Model, with_namespace: bool) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-fn is_free<E: Tagged>(column: E::Column) -> bool {
-    E::FREE.iter().chain([&E::TAG]).any(|free| free.as_str() == column.as_str())
+fn is_free<E: AuthenticatedTable>(column: E::Column) -> bool {
+    E::UNAUTHENTICATED.iter().chain([&E::MAC]).any(|free| free.as_str() == column.as_str())
 }
 
-/// The bytes under a tag. A column that is NULL is left out: one that a later schema adds changes no tag.
-pub(super) fn bytes_of<E: Tagged>(row: &E::Model) -> Result<Vec<u8>> {
-    let mut bytes = RowBytes::of(&E::tagged_as())?;
+/// Returns the bytes that a MAC covers. A column that is NULL is left out: one that a later schema adds changes no MAC.
+pub(super) fn mac_input<E: AuthenticatedTable>(row: &E::Model) -> Result<Vec<u8>> {
+    let mut bytes = RowBytes::of(&E::mac_table_name())?;
     for column in E::Column::iter().filter(|column| !is_free::<E>(*column)) {
         let cell = match row.get(column) {
             Value::Bool(Some(value)) => Cell::Bool(value),

@@ -1,4 +1,4 @@
-//! What the database's driver says of a failure, for logs: without the lines of PostgreSQL's own source, and without what
+//! The driver's text of a failure, for logs: without the lines of PostgreSQL's own source, and without what
 //! stands in the URL.
 //!
 //! Boundary: text alone; what an error means is `error.rs` and `refusal.rs`. Invariant: of an error that ends a connection, or
@@ -10,8 +10,8 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use crate::domain::causes::causes;
 
-/// The words of a failure.
-pub(super) fn words_of(error: &DbErr) -> String {
+/// Returns the text of a failure, without secrets.
+pub(super) fn redacted_text(error: &DbErr) -> String {
     let inner = match error {
         DbErr::Conn(RuntimeErr::SqlxError(inner))
         | DbErr::Exec(RuntimeErr::SqlxError(inner))
@@ -19,11 +19,11 @@ pub(super) fn words_of(error: &DbErr) -> String {
         _ => return error.to_string(),
     };
     // What it was about stands before it.
-    error.to_string().replace(&inner.to_string(), &words_of_driver(inner))
+    error.to_string().replace(&inner.to_string(), &redacted_driver_text(inner))
 }
 
-/// The same, of the driver's own error.
-pub(super) fn words_of_driver(error: &Error) -> String {
+/// Returns the text of the driver's own error, without secrets.
+pub(super) fn redacted_driver_text(error: &Error) -> String {
     let told = error.as_database_error().and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
     match told {
         Some(answer) => format!("error returned from database: {}", postgres(answer)),
@@ -34,15 +34,15 @@ pub(super) fn words_of_driver(error: &Error) -> String {
 fn postgres(answer: &PgDatabaseError) -> String {
     let code = answer.code();
     let said = match answer.severity() {
-        PgSeverity::Fatal | PgSeverity::Panic => fixed_words(answer.message()),
+        PgSeverity::Fatal | PgSeverity::Panic => fixed_text(answer.message()),
         _ => answer.message(),
     };
     if said.is_empty() { format!("SQLSTATE {code}") } else { format!("{said} (SQLSTATE {code})") }
 }
 
-/// What stands before the first thing that is quoted or named. Servers quote as their language does: only what no language quotes
+/// Returns the text before the first value that is quoted or named. Servers quote as their language does: only what no language quotes
 /// with is let through.
-fn fixed_words(message: &str) -> &str {
+fn fixed_text(message: &str) -> &str {
     let is_fixed = |each: char| each.is_ascii_alphanumeric() || " ,._-()".contains(each);
     let end = message.find(|each| !is_fixed(each)).unwrap_or(message.len());
     message.get(..end).unwrap_or_default().trim_end()
@@ -69,7 +69,7 @@ mod tests {
             ),
             ("sorry, too many clients already", "sorry, too many clients already"),
         ] {
-            assert_eq!(fixed_words(message), words);
+            assert_eq!(fixed_text(message), words);
         }
     }
 }

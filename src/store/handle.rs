@@ -9,15 +9,15 @@ use tokio::sync::Notify;
 use crate::domain::Result as Answer;
 use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
-use crate::store::connection::bounded::Bounded;
+use crate::store::connection::bounded::TimedConnection;
 use crate::store::connection::database::Database;
 use crate::store::connection::pools::{Pools, SQLITE_READERS_MAX};
 use crate::store::connection::postgres_pools::{POSTGRES_READERS_MAX, connect_postgres};
 use crate::store::connection::timeout::within;
 use crate::store::files::opened_files::OpenedFiles;
 use crate::store::health::state::Health;
-use crate::store::loss::high_water_marks::Memory;
-use crate::store::loss::suspected_loss::Doubt;
+use crate::store::loss::high_water_marks::HighWaterMarks;
+use crate::store::loss::suspected_loss::SuspectedLoss;
 use crate::store::tables::closed_versions::ClosedVersions;
 use crate::store::transaction::log_clock::LogClock;
 
@@ -33,37 +33,48 @@ pub struct Store {
     pub(super) inner: Arc<Inner>,
 }
 
-/// What the clones share.
+/// The state that all clones of a `Store` share.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) database: Database,
     pools: RwLock<Pools>,
     pub(super) health: Arc<Health>,
-    pub(super) doubt: Arc<Doubt>,
-    pub(super) memory: Memory,
+    pub(super) suspected_loss: Arc<SuspectedLoss>,
+    pub(super) high_water: HighWaterMarks,
     pub(super) clock: LogClock,
     closed_versions: Arc<ClosedVersions>,
     /// The files of a SQLite database that is open to writes.
     pub(super) files: Option<Arc<OpenedFiles>>,
     tags: Arc<dyn RowTag>,
-    /// Something was committed here.
+    /// Wakes `Store::announce` after each commit of this process.
     pub(super) committed: Notify,
 }
 
 impl Store {
-    /// A store over connections that were made already.
+    /// Makes a store from connections that are open already.
     pub(super) fn over(
         database: Database,
         pools: Pools,
         files: Option<Arc<OpenedFiles>>,
         tags: Arc<dyn RowTag>,
         health: Arc<Health>,
-        doubt: Arc<Doubt>,
+        suspected_loss: Arc<SuspectedLoss>,
         wall: fn() -> Micros,
     ) -> Self {
-        let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
+        let (pools, high_water, committed) = (RwLock::new(pools), HighWaterMarks::default(), Notify::new());
         let (clock, closed_versions) = (LogClock::new(wall), Arc::default());
-        let inner = Inner { database, pools, health, doubt, memory, clock, closed_versions, files, tags, committed };
+        let inner = Inner {
+            database,
+            pools,
+            health,
+            suspected_loss,
+            high_water,
+            clock,
+            closed_versions,
+            files,
+            tags,
+            committed,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -73,7 +84,7 @@ impl Store {
         !self.is_postgres()
     }
 
-    /// What was proven of closed versions.
+    /// Returns the cache of closed versions.
     pub(super) fn closed_versions(&self) -> Arc<ClosedVersions> {
         Arc::clone(&self.inner.closed_versions)
     }
@@ -99,18 +110,18 @@ impl Store {
         self.inner.pools.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The connections that write.
-    pub(super) fn writer(&self) -> Answer<Bounded<DatabaseConnection>> {
+    /// Returns the connections that write, unless the database is away or writes are blocked.
+    pub(super) fn writer(&self) -> Answer<TimedConnection<DatabaseConnection>> {
         self.inner.health.check()?;
-        self.inner.health.obstacles.check()?;
-        Ok(self.writer_in_spite_of_obstacles())
+        self.inner.health.write_blockers.check()?;
+        Ok(self.writer_in_spite_of_write_blockers())
     }
 
-    pub(super) fn writer_in_spite_of_obstacles(&self) -> Bounded<DatabaseConnection> {
-        Bounded::new(self.pools().writer, Arc::clone(&self.inner.health))
+    pub(super) fn writer_in_spite_of_write_blockers(&self) -> TimedConnection<DatabaseConnection> {
+        TimedConnection::new(self.pools().writer, Arc::clone(&self.inner.health))
     }
 
-    /// Whether connections that are open still serve, for writes and for reads.
+    /// Whether connections that are open still answer, for writes and for reads.
     pub(super) async fn pools_answer(&self) -> bool {
         use sea_orm::ConnectionTrait as _;
         let Pools { writer, reader } = self.pools();
@@ -118,29 +129,29 @@ impl Store {
         matches!(within(POOLS_TIMEOUT, both).await, Some((Ok(_), Ok(_))))
     }
 
-    /// The connections that read.
-    pub(super) fn reader(&self) -> Answer<Bounded<DatabaseConnection>> {
+    /// Returns the connections that read, unless the database is away.
+    pub(super) fn reader(&self) -> Answer<TimedConnection<DatabaseConnection>> {
         self.inner.health.check()?;
         Ok(self.reader_in_outage())
     }
 
-    /// Returns the same during an outage: for what finds out whether it is over.
-    pub(super) fn reader_in_outage(&self) -> Bounded<DatabaseConnection> {
-        Bounded::new(self.pools().reader, Arc::clone(&self.inner.health))
+    /// Returns the connections that read, also during an outage: for the code that finds out whether it is over.
+    pub(super) fn reader_in_outage(&self) -> TimedConnection<DatabaseConnection> {
+        TimedConnection::new(self.pools().reader, Arc::clone(&self.inner.health))
     }
 
-    /// Takes new connections to PostgreSQL from now on. What runs on the old ones goes on.
+    /// Opens new connections to PostgreSQL for all later calls. Statements on the old ones go on.
     pub(super) async fn replace_pools(&self) {
         let Database::Postgres { url } = &self.inner.database else { return };
-        match connect_postgres(url, &self.inner.doubt, &self.inner.health).await {
+        match connect_postgres(url, &self.inner.suspected_loss, &self.inner.health).await {
             Ok(pools) => *self.inner.pools.write().unwrap_or_else(PoisonError::into_inner) = pools,
             Err(error) => tracing::error!(%error, "failed to replace the connections"),
         }
     }
 
-    /// Ends every connection.
+    /// Closes every connection.
     pub async fn close(&self) {
-        // A call that hangs in the database keeps its connection: the end does not wait for it.
+        // A call that hangs in the database keeps its connection: closing must not wait for it.
         let closed = async {
             if let Some(files) = &self.inner.files {
                 files.close().await;
@@ -148,7 +159,7 @@ impl Store {
             self.pools().close().await;
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-            tracing::warn!("the database did not let go of its connections in time");
+            tracing::warn!("the database did not close its connections in time");
         }
     }
 }

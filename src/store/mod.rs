@@ -1,7 +1,7 @@
-//! What is recorded: the only room that knows a database.
+//! What is recorded: the only module that knows a database.
 //!
-//! One write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` makes it so.
-//! Every event stands at head + 1 with the hash of the one before; what it says was decided elsewhere.
+//! One write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` commits both.
+//! Every event stands at head + 1 with the hash of the one before; its content is decided elsewhere.
 
 mod authenticated;
 mod connection;
@@ -25,11 +25,11 @@ pub use handle::Store;
 pub use loss::epochs::Epochs;
 pub use loss::frozen::Frozen;
 pub use loss::high_water_marks::RememberedStore;
-pub use loss::unverified_restore::UnwitnessedRestore;
+pub use loss::unverified_restore::UnverifiedRestore;
 pub use tables::approvals::ApprovalRow;
+pub use tables::archived_rows::{ArchivedRow, ExportedRow, ExportedRowKey, read_row};
 pub use tables::audit::{EventIndex, PointerRow, StoredRow, VersionKey};
 pub use tables::bindings::LogState;
-pub use tables::foreign::{ExportedRow, ForeignRow, RowKey, read_row};
 pub use tables::idempotency::{IdempotencyKey, KeptAnswer};
 pub use tables::imports::ImportedCounts;
 pub use tables::manifests::{Begins, VERSIONS_PER_SCAN};

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{Filter, Proven};
+use super::encode::{HeartbeatProof, WatchFilter};
 use super::freshness::Freshness;
-use super::source::Source;
-use super::view::View;
+use super::source::FeedSource;
+use super::view::ActiveView;
 use crate::domain::Result;
 use crate::domain::bundle::Staleness;
 use crate::domain::event::{Cursor, Position};
@@ -57,9 +57,9 @@ impl Checkpoints {
     /// `INTERNAL` when signing fails.
     pub(super) fn checkpoint(
         &self,
-        source: &Source,
+        source: &FeedSource,
         namespace: &NamespaceId,
-        view: &View,
+        view: &ActiveView,
         checked: Micros,
     ) -> Result<Arc<str>> {
         let mut kept = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,17 +82,17 @@ impl Checkpoints {
     /// `INTERNAL` when signing fails.
     pub(super) fn heartbeat(
         &self,
-        source: &Source,
+        source: &FeedSource,
         namespace: &NamespaceId,
-        view: &View,
+        view: &ActiveView,
         freshness: Freshness,
-        filter: &Filter,
+        filter: &WatchFilter,
     ) -> Result<Bytes> {
-        let (checked, staleness) = (freshness.checked, freshness.last_look.staleness());
+        let (checked, staleness) = (freshness.checked, freshness.last_poll.staleness());
         let (at, token) = (Position::from(view.head()), self.checkpoint(source, namespace, view, checked)?);
         let write = |set_proof: &Bytes| {
             source.counts.heartbeats_written.add();
-            source.encode.heartbeat(namespace, Some(Proven { at, checkpoint: &token, set_proof }), staleness)
+            source.encode.heartbeat(namespace, Some(HeartbeatProof { at, checkpoint: &token, set_proof }), staleness)
         };
         if !filter.wants_all() {
             return Ok(write(&view.proof(filter)));
@@ -113,20 +113,20 @@ impl Checkpoints {
 mod tests {
     use super::*;
 
-    fn place(epoch: i64, revision: i64) -> Cursor {
+    fn at(epoch: i64, revision: i64) -> Cursor {
         Cursor { epoch, revision }
     }
 
     #[test]
     fn a_checkpoint_covers_its_head_alone() {
         let seconds = |seconds: i64| Micros(seconds * 1_000_000);
-        let signed = Checkpoint { cursor: place(1, 16), checked: seconds(100), keys: 1, token: Arc::from("") };
+        let signed = Checkpoint { cursor: at(1, 16), checked: seconds(100), keys: 1, token: Arc::from("") };
         let speaks = |cursor, now| signed.covers(cursor, seconds(now), 1);
-        assert!(speaks(place(1, 16), 104), "the head of a quiet namespace");
-        assert!(!speaks(place(1, 16), 105), "too old");
-        assert!(!speaks(place(1, 17), 100), "something came after it");
-        assert!(!speaks(place(1, 15), 100), "of what the stream has not sent yet");
-        assert!(!speaks(place(2, 16), 100), "of an epoch before");
-        assert!(!signed.covers(place(1, 16), seconds(100), 2), "the keys changed");
+        assert!(speaks(at(1, 16), 104), "the head of a quiet namespace");
+        assert!(!speaks(at(1, 16), 105), "too old");
+        assert!(!speaks(at(1, 17), 100), "something came after it");
+        assert!(!speaks(at(1, 15), 100), "of what the stream has not sent yet");
+        assert!(!speaks(at(2, 16), 100), "of an epoch before");
+        assert!(!signed.covers(at(1, 16), seconds(100), 2), "the keys changed");
     }
 }

@@ -3,38 +3,38 @@
 use crate::domain::bundle::Staleness;
 use crate::domain::time::Micros;
 
-/// How sure a replica is that what it holds is the newest.
+/// When a feed was last known to be the newest, and how the last poll went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
     /// When the head was last compared with the database.
     pub checked: Micros,
-    /// How the last look went.
-    pub last_look: Look,
+    /// The result of the last poll.
+    pub last_poll: PollResult,
 }
 
-/// How a look at a log went.
+/// The result of a poll of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// The feed is level with it.
-    Level,
+pub enum PollResult {
+    /// The feed has caught up with the log.
+    CaughtUp,
     /// The database did not answer.
     Unanswered,
-    /// What is there does not follow what was read: it lost its end, or does not verify.
-    Broken,
-    /// The store is in doubt: what was verified goes on, and nothing is called fresh.
-    InDoubt,
+    /// The log does not follow what was read: it lost its end, or does not verify.
+    Invalid,
+    /// Data loss is suspected: what was verified is still served, and nothing is reported as fresh.
+    SuspectedLoss,
     /// The namespace was lost, and an operator has accepted that.
-    Gone,
+    Deleted,
 }
 
-impl Look {
-    /// What an answer made after it has to say of itself.
+impl PollResult {
+    /// Returns the staleness of an answer that is made after this poll.
     #[must_use]
     pub fn staleness(self) -> Staleness {
         match self {
-            Self::Level => Staleness::default(),
-            Self::Unanswered | Self::Broken | Self::Gone => Staleness { degraded: true, in_doubt: false },
-            Self::InDoubt => Staleness { degraded: false, in_doubt: true },
+            Self::CaughtUp => Staleness::default(),
+            Self::Unanswered | Self::Invalid | Self::Deleted => Staleness { degraded: true, in_doubt: false },
+            Self::SuspectedLoss => Staleness { degraded: false, in_doubt: true },
         }
     }
 }

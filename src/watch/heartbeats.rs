@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use super::change_signal::HEARTBEAT_SLOTS;
 use super::hub::Hub;
-use super::pulse::SLOTS;
 
 impl Hub {
-    /// Lets every stream beat once in each interval, until it is dropped. A database that does not answer does not stop it.
-    pub async fn beat(&self, heartbeat_interval: Duration) {
-        let slots = u32::try_from(SLOTS).unwrap_or(1);
+    /// Makes a heartbeat of every stream due once in each interval, until it is dropped; also while the database is away.
+    pub async fn send_heartbeats(&self, heartbeat_interval: Duration) {
+        let slots = u32::try_from(HEARTBEAT_SLOTS).unwrap_or(1);
         let mut turn = tokio::time::interval(heartbeat_interval / slots);
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for slot in (0..SLOTS).cycle() {
+        for slot in (0..HEARTBEAT_SLOTS).cycle() {
             turn.tick().await;
             for feed in self.feeds() {
-                feed.pulses().beat(slot);
+                feed.signals().tick(slot);
             }
         }
     }

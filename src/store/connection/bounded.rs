@@ -1,6 +1,6 @@
-//! A connection or transaction whose every statement is bounded in time: a stopped database answers nothing for ever.
+//! A connection or transaction on which every statement has a timeout: a database that stopped never answers.
 //!
-//! Only COMMIT is not bounded: cancelled, nobody would know what became of it (docs/guarantees.md#g8). What fails here is reported to `Health`.
+//! Only COMMIT has none: if it were cancelled, nobody would know whether it took effect (docs/guarantees.md#g8). Failures are reported to `Health`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::store::connection::postgres_session::LOCK_TIMEOUT;
 use crate::store::connection::timeout::{counted, within};
 use crate::store::error::{Failure, classify, is_disk_full};
 use crate::store::health::state::Health;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
 /// (docs/guarantees.md#g17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
@@ -43,16 +43,16 @@ fn lock_timeout(waited: Duration) -> Duration {
     WAITS_MAX.saturating_sub(waited).max(WAIT_MIN)
 }
 
-/// What the store runs statements on.
+/// The connection or transaction that the store runs statements on.
 #[derive(Debug)]
-pub(in crate::store) struct Bounded<C> {
+pub(in crate::store) struct TimedConnection<C> {
     connection: C,
     health: Arc<Health>,
     /// In a transaction of PostgreSQL, up to which wait of its call the timeout of its locks was shortened, in milliseconds.
     shortened: Option<AtomicU64>,
 }
 
-impl<C> Bounded<C> {
+impl<C> TimedConnection<C> {
     pub(in crate::store) fn new(connection: C, health: Arc<Health>) -> Self {
         Self { connection, health, shortened: None }
     }
@@ -69,9 +69,9 @@ impl<C> Bounded<C> {
         answer
     }
 
-    /// Does the same. When no connection was free, the error is what a new one was refused for, or what those in use waited for.
+    /// Runs a statement. When no connection was free, the error says why a new one was refused, or what those in use waited for.
     async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        self.health.asked();
+        self.health.count_statement();
         let causes = self.health.causes.watch();
         let (answer, waited) = counted(STATEMENT_TIMEOUT, statement).await;
         one_wait::add(waited);
@@ -83,7 +83,7 @@ impl<C> Bounded<C> {
         note_disk(&self.health, &error);
         self.health.causes.note_lock_timeout(&error);
         let failure = classify(&error);
-        // Before the failure is told: the probe that it brings about counts.
+        // Read before the failure is reported: the probe that the report starts must count.
         let begun = self.health.causes.begun();
         self.health.failed(failure);
         if failure != Failure::NoConnection {
@@ -96,11 +96,11 @@ impl<C> Bounded<C> {
 /// Notes a full disk, which keeps writes away and reads not.
 fn note_disk(health: &Health, error: &DbErr) {
     if is_disk_full(error) {
-        health.obstacles.note_disk(Some(Obstacle::disk_full()));
+        health.write_blockers.note_disk(Some(WriteBlocker::disk_full()));
     }
 }
 
-impl Bounded<DatabaseConnection> {
+impl TimedConnection<DatabaseConnection> {
     /// Opens a transaction.
     ///
     /// In a task of its own: sqlx rolls back a transaction that is dropped, but not one whose BEGIN was cancelled on its
@@ -109,17 +109,17 @@ impl Bounded<DatabaseConnection> {
     pub(in crate::store) async fn begin(
         &self,
         options: TransactionOptions,
-    ) -> Result<Bounded<DatabaseTransaction>, DbErr> {
+    ) -> Result<TimedConnection<DatabaseTransaction>, DbErr> {
         let connection = self.connection.clone();
         let begin = tokio::spawn(async move { connection.begin_with_options(options).await });
         let ended = |error: JoinError| Err(DbErr::Conn(RuntimeErr::Internal(error.to_string())));
         let begun = self.answer(async { begin.await.unwrap_or_else(ended) }).await?;
         let shortened = (begun.get_database_backend() == DbBackend::Postgres).then(AtomicU64::default);
-        Ok(Bounded { shortened, ..Bounded::new(begun, Arc::clone(&self.health)) })
+        Ok(TimedConnection { shortened, ..TimedConnection::new(begun, Arc::clone(&self.health)) })
     }
 }
 
-impl<C: ConnectionTrait> Bounded<C> {
+impl<C: ConnectionTrait> TimedConnection<C> {
     /// Has PostgreSQL wait for the next lock no longer than the waits of this call so far leave.
     async fn shorten_lock_timeout(&self) -> Result<(), DbErr> {
         let (Some(shortened), waited) = (&self.shortened, one_wait::sum()) else { return Ok(()) };
@@ -132,7 +132,7 @@ impl<C: ConnectionTrait> Bounded<C> {
     }
 }
 
-impl Bounded<DatabaseTransaction> {
+impl TimedConnection<DatabaseTransaction> {
     /// Commits, however long it takes.
     pub(in crate::store) async fn commit(self) -> Result<(), DbErr> {
         let Self { connection, health, .. } = self;
@@ -147,7 +147,7 @@ impl Bounded<DatabaseTransaction> {
 }
 
 #[async_trait]
-impl<C: ConnectionTrait + Send + Sync> ConnectionTrait for Bounded<C> {
+impl<C: ConnectionTrait + Send + Sync> ConnectionTrait for TimedConnection<C> {
     fn get_database_backend(&self) -> DbBackend {
         self.connection.get_database_backend()
     }

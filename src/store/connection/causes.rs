@@ -83,7 +83,8 @@ impl ConnectionCauses {
 
     /// Notes a statement that the database gave up for a lock; any other error is nothing here.
     pub(in crate::store) fn note_lock_timeout(&self, error: &DbErr) {
-        let reason = code_of(error).and_then(|code| error_codes::named(&code)).map(|named| named.refusal().reason);
+        let reason =
+            code_of(error).and_then(|code| error_codes::write_blocker(&code)).map(|named| named.to_error().reason);
         if reason == Some(Reason::LockTimeout) {
             self.lock_timeout.send_replace(Some(error.clone()));
         }

@@ -9,15 +9,15 @@ use crate::store::error::StoreError;
 use crate::store::files::sqlite_file::has_content;
 use crate::store::loss::high_water_marks::RememberedStore;
 
-/// Where the store lives.
+/// The address of a store.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// A file of this machine.
+    /// A SQLite file on this machine.
     Sqlite {
         /// Its path; made when absent.
         path: PathBuf,
     },
-    /// A server.
+    /// A PostgreSQL server.
     Postgres {
         /// `postgres://…`, with its secrets.
         url: String,
@@ -47,7 +47,7 @@ impl Database {
     }
 }
 
-/// How a connection to PostgreSQL is made.
+/// Parses a URL of PostgreSQL.
 pub(in crate::store) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     // Its own error would repeat the URL, secrets and all.
     let options = url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;

@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait as _, Statement};
 use tokio::time::{sleep, timeout};
 
 use crate::store::connection::database::postgres_options;
-use crate::store::connection::postgres_session::{Bounds, prepare};
+use crate::store::connection::postgres_session::{SessionTimeouts, prepare};
 use crate::store::connection::postgres_tls::warn_unverified;
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -83,9 +83,9 @@ async fn connect(url: &str) -> Result<PgListener, StoreError> {
     let failed =
         |error| StoreError::Connect(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))));
     let listen = async {
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .after_connect(|connection, _| Box::pin(async move { prepare(connection, Bounds::Calls).await.map(drop) }));
+        let pool = PgPoolOptions::new().max_connections(1).after_connect(|connection, _| {
+            Box::pin(async move { prepare(connection, SessionTimeouts::Calls).await.map(drop) })
+        });
         let pool: PgPool = pool.connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);

@@ -1,4 +1,4 @@
-//! One call waits for the database once: what it asks after a wait that came to nothing fails at once, for the same cause.
+//! One call waits for the database once: after a wait that failed, its later statements fail at once, for the same cause.
 //!
 //! Several steps of a call have a way to go on without the database. Without this each of them would wait by itself, and the
 //! call would fail after the sum of it, long after the 3 s of docs/guarantees.md#g17.
@@ -16,7 +16,7 @@ tokio::task_local! {
     static WAITED: Waited;
 }
 
-/// What a call has waited for.
+/// How long a call has waited for the database, and the failure of its wait.
 #[derive(Debug, Default)]
 pub struct Waited {
     failed: RefCell<Option<DbErr>>,
@@ -24,10 +24,10 @@ pub struct Waited {
     sum: Cell<Duration>,
 }
 
-/// A call that waits once.
+/// The future of a call that waits for the database once.
 pub type OneWait<F> = TaskLocalFuture<Waited, F>;
 
-/// Has a call wait for the database once.
+/// Lets a call wait for the database once.
 pub fn wait_once<F: Future>(call: F) -> OneWait<F> {
     WAITED.scope(Waited::default(), call)
 }
@@ -40,7 +40,7 @@ pub fn check_waited() -> Result<()> {
     waited().map_or(Ok(()), |error| Err(failed(error)))
 }
 
-/// What this call has waited for.
+/// Returns the error that ended this call's wait; none when no wait failed.
 pub(in crate::store) fn waited() -> Option<DbErr> {
     WAITED.try_with(|waited| waited.failed.borrow().clone()).ok().flatten()
 }

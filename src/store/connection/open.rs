@@ -11,10 +11,10 @@ use crate::store::connection::own_store::store_id;
 use crate::store::connection::pooler::refuse_transaction_mode;
 use crate::store::connection::pools::{ACQUIRE_TIMEOUT, Pools, SQLITE_READERS_MAX, connect, connect_sqlite};
 use crate::store::connection::postgres_pools::{POSTGRES_WRITERS_MAX, connect_postgres};
-use crate::store::connection::postgres_session::{Bounds, prepare, without_startup_parameters};
+use crate::store::connection::postgres_session::{SessionTimeouts, prepare, without_startup_parameters};
 use crate::store::connection::postgres_tls::warn_unverified;
 use crate::store::connection::reuse::LastFailure;
-use crate::store::connection::system_identity::INCARNATION;
+use crate::store::connection::system_identity::SYSTEM_IDENTITY;
 use crate::store::connection::timeout::within;
 use crate::store::connection::{durable_settings, migrate};
 use crate::store::error::StoreError;
@@ -23,7 +23,7 @@ use crate::store::files::sqlite_file::{flush_log, make_private};
 use crate::store::handle::Store;
 use crate::store::health::state::Health;
 use crate::store::loss::high_water_marks::RememberedStore;
-use crate::store::loss::suspected_loss::Doubt;
+use crate::store::loss::suspected_loss::SuspectedLoss;
 use crate::store::transaction::log_clock::Clocks;
 
 impl Database {
@@ -54,17 +54,17 @@ impl Database {
             migrate::check(&pools).await?;
         }
         drop(lock);
-        let doubt = Arc::<Doubt>::default();
+        let suspected_loss = Arc::<SuspectedLoss>::default();
         let (pools, files) = match self {
             Self::Sqlite { path } => (pools, Some(Arc::new(OpenedFiles::open(path).await?))),
             Self::Postgres { url } => {
                 pools.close().await;
-                (connect_postgres(url, &doubt, &health).await?, None)
+                (connect_postgres(url, &suspected_loss, &health).await?, None)
             }
         };
-        let store = Store::over(self.clone(), pools, files, tags, health, doubt, clocks.wall);
-        if let Some(incarnation) = store.incarnation().await? {
-            store.keep(INCARNATION, &incarnation).await?;
+        let store = Store::over(self.clone(), pools, files, tags, health, suspected_loss, clocks.wall);
+        if let Some(system_identity) = store.system_identity().await? {
+            store.keep(SYSTEM_IDENTITY, &system_identity).await?;
         }
         Ok(store)
     }
@@ -104,13 +104,13 @@ impl Database {
                     .map_sqlx_postgres_opts(without_startup_parameters)
                     .map_sqlx_postgres_pool_opts(|pool| {
                         pool.after_connect(|connection, _| {
-                            Box::pin(async move { prepare(connection, Bounds::None).await.map(drop) })
+                            Box::pin(async move { prepare(connection, SessionTimeouts::None).await.map(drop) })
                         })
                     });
                 let pool = match connect(options).await {
                     Ok(pool) => pool,
                     // The pool tries again until its time is over, and then says only that it is.
-                    Err(error) => return Err(why_not(&direct).await.unwrap_or(error)),
+                    Err(error) => return Err(connection_failure(&direct).await.unwrap_or(error)),
                 };
                 Ok(Pools { writer: pool.clone(), reader: pool })
             }
@@ -124,7 +124,7 @@ impl Database {
         }
     }
 
-    /// Refuses a `listen_url` that leads to a pooler in transaction or statement mode, where LISTEN is lost without a word. One
+    /// Refuses a `listen_url` that leads to a pooler in transaction or statement mode, where LISTEN is lost silently. One
     /// that can't be reached is tried again while the server runs, as NOTIFY is not needed for anything but speed.
     ///
     /// # Errors
@@ -155,8 +155,8 @@ async fn check_remembered(pools: &Pools, remembered: Option<&RememberedStore>) -
     checked
 }
 
-/// Returns why no connection is made, as far as the database says it.
-async fn why_not(options: &PgConnectOptions) -> Option<StoreError> {
+/// Connects once, and returns why that failed; none when it succeeded or timed out.
+async fn connection_failure(options: &PgConnectOptions) -> Option<StoreError> {
     use sea_orm::sqlx::ConnectOptions as _;
     let error = within(ACQUIRE_TIMEOUT, options.connect()).await?.err()?;
     Some(StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))

@@ -8,10 +8,10 @@ use sea_orm::{DatabaseConnection, DbBackend};
 
 use crate::domain::Result;
 use crate::store::connection::pools::text;
-use crate::store::connection::postgres_session::{Bounds, prepare};
+use crate::store::connection::postgres_session::{SessionTimeouts, prepare};
 use crate::store::error::StoreError;
 use crate::store::health::error_codes;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// Where `store_meta` keeps the id of the store.
 pub(in crate::store) const STORE_ID: &str = "store_id";
@@ -32,13 +32,13 @@ impl OwnStore {
 pub(in crate::store) async fn prepare_own(
     connection: &mut PgConnection,
     own_store: &OwnStore,
-    bounds: Bounds,
-) -> Result<Option<Obstacle>, sqlx::Error> {
-    let found = prepare(connection, bounds).await?;
-    if found.as_ref().is_some_and(Obstacle::is_standby) {
+    timeouts: SessionTimeouts,
+) -> Result<Option<WriteBlocker>, sqlx::Error> {
+    let found = prepare(connection, timeouts).await?;
+    if found.as_ref().is_some_and(WriteBlocker::is_standby) {
         return Err(error_codes::standby());
     }
-    if found.as_ref() == Some(&Obstacle::no_tables()) {
+    if found.as_ref() == Some(&WriteBlocker::no_tables()) {
         return Err(error_codes::no_tables());
     }
     if let Some(own) = own_store.0.get()

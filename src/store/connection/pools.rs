@@ -73,7 +73,7 @@ pub(in crate::store) async fn connect(mut options: ConnectOptions) -> Result<Dat
     sea_orm::Database::connect(options).await.map_err(StoreError::Connect)
 }
 
-/// Connections. Dropped, they end as soon as nothing runs on them.
+/// The pools of connections. When they are dropped, each connection is closed as soon as nothing runs on it.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Pools {
     pub(in crate::store) writer: DatabaseConnection,

@@ -12,7 +12,7 @@ use sea_orm::{DbErr, EntityTrait, QueryResult, QuerySelect as _, Select};
 use crate::defect::{Defect, planted};
 use crate::domain::Reason;
 use crate::domain::limits::EXPORT_MAX_SECONDS;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction
 /// whose replica fell asleep; and, in seconds, when it gives up a replica whose network is gone (in milliseconds, with
@@ -30,7 +30,7 @@ const TIMEOUTS: [(&str, &str); 7] = [
 ];
 /// `lock_timeout` in milliseconds, as text.
 const LOCK_TIMEOUT_MILLIS: &str = "2000";
-/// The same, of one lock: `Bounded` shortens it for a call that has waited already.
+/// The same, of one lock: `TimedConnection` shortens it for a call that has waited already.
 pub(in crate::store) const LOCK_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// `idle_in_transaction_session_timeout` of a view that a stream reads, in milliseconds: 20 minutes. A reader may take one message for as
 /// long as an export lasts (`EXPORT_MAX_SECONDS`), and nothing for as long as `stuck_reader_timeout_ms` allows, 300 s at most. Shorter:
@@ -65,7 +65,7 @@ const DURABILITY_COLUMNS: [(&str, &str); 7] = [
 
 /// Which bounds a connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Bounds {
+pub(in crate::store) enum SessionTimeouts {
     /// Those of calls.
     Calls,
     /// The same, but a lock is waited for shorter than the whole probe may take: it hears that there is one.
@@ -89,41 +89,41 @@ pub(in crate::store) fn without_startup_parameters(options: PgConnectOptions) ->
 /// connection.
 pub(in crate::store) async fn prepare(
     connection: &mut PgConnection,
-    bounds: Bounds,
-) -> Result<Option<Obstacle>, Error> {
+    timeouts: SessionTimeouts,
+) -> Result<Option<WriteBlocker>, Error> {
     let commit = if planted(Defect::PostgresCommitOff) { COMMIT_IS_NOT_FLUSHED } else { COMMIT_IS_FLUSHED };
     let mut set = vec![commit.to_owned()];
     let set_to = |name: &str, value: &str| format!("set_config('{name}', '{value}', false)");
-    if bounds != Bounds::None {
+    if timeouts != SessionTimeouts::None {
         set.extend(TIMEOUTS.iter().map(|(name, value)| set_to(name, value)));
     }
-    if bounds == Bounds::Probe {
+    if timeouts == SessionTimeouts::Probe {
         set.push(set_to("lock_timeout", PROBE_LOCK_TIMEOUT_MILLIS));
     }
     // Set first, then read: PostgreSQL evaluates the columns in their order.
     let sql = format!("SELECT concat({}), {}", set.join(", "), durability_columns());
     let row = raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
-    obstacle_of_row(&row)
+    write_blocker_of_row(&row)
 }
 
 /// Reads why a connection may not be written to, if it may not.
-pub(in crate::store) async fn look_for_obstacle(connection: &mut PgConnection) -> Result<Option<Obstacle>, Error> {
+pub(in crate::store) async fn read_write_blocker(connection: &mut PgConnection) -> Result<Option<WriteBlocker>, Error> {
     let sql = format!("SELECT {}", durability_columns());
-    obstacle_of_row(&raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)
+    write_blocker_of_row(&raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)
 }
 
-/// Adds to a query what tells whether the connection it runs on may be written to. `obstacle_of_result` reads it.
+/// Adds to a query what tells whether the connection it runs on may be written to. `write_blocker_of_result` reads it.
 pub(in crate::store) fn with_durability<E: EntityTrait>(query: Select<E>) -> Select<E> {
     DURABILITY_COLUMNS.into_iter().fold(query, |query, (name, sql)| query.column_as(Expr::cust(sql), name))
 }
 
 /// Says why the connection that answered a query of `with_durability` may not be written to, if it may not.
-pub(in crate::store) fn obstacle_of_result(row: &QueryResult) -> Result<Option<Obstacle>, DbErr> {
-    obstacle(|column| row.try_get("", column))
+pub(in crate::store) fn write_blocker_of_result(row: &QueryResult) -> Result<Option<WriteBlocker>, DbErr> {
+    write_blocker(|column| row.try_get("", column))
 }
 
-fn obstacle_of_row(row: &PgRow) -> Result<Option<Obstacle>, Error> {
-    obstacle(|column| row.try_get(column))
+fn write_blocker_of_row(row: &PgRow) -> Result<Option<WriteBlocker>, Error> {
+    write_blocker(|column| row.try_get(column))
 }
 
 fn durability_columns() -> String {
@@ -131,30 +131,30 @@ fn durability_columns() -> String {
 }
 
 /// What the values of `DURABILITY_COLUMNS` say.
-fn obstacle<E>(value: impl Fn(&str) -> Result<String, E>) -> Result<Option<Obstacle>, E> {
+fn write_blocker<E>(value: impl Fn(&str) -> Result<String, E>) -> Result<Option<WriteBlocker>, E> {
     if value("is_standby")? == "true" {
-        return Ok(Some(Obstacle::standby()));
+        return Ok(Some(WriteBlocker::standby()));
     }
     if value("has_tables")? != "true" {
-        return Ok(Some(Obstacle::no_tables()));
+        return Ok(Some(WriteBlocker::no_tables()));
     }
     if planted(Defect::PostgresCommitOff) {
         return Ok(None);
     }
     for (setting, lossy) in [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")] {
         if value(setting)? == lossy {
-            return Ok(Some(Obstacle::not_durable(setting, lossy)));
+            return Ok(Some(WriteBlocker::not_durable(setting, lossy)));
         }
     }
     if value("transaction_read_only")? == "on" {
-        return Ok(Some(Obstacle::new(
+        return Ok(Some(WriteBlocker::new(
             Reason::DatabaseReadOnly,
             "the database is read-only (default_transaction_read_only is on)",
         )));
     }
     if value("may_write")? != "true" {
         let message = "the server's role lacks a right in the database, to write its tables";
-        return Ok(Some(Obstacle::new(Reason::DatabaseAccessDenied, message)));
+        return Ok(Some(WriteBlocker::new(Reason::DatabaseAccessDenied, message)));
     }
     Ok(None)
 }

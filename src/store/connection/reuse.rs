@@ -1,4 +1,4 @@
-//! Which pooled connections may be used again (docs/guarantees.md#g25).
+//! Decides which pooled connections may be used again (docs/guarantees.md#g25).
 //!
 //! A connection is closed when it was open at the time of a failure, when its ROLLBACK failed, or when its last statement
 //! ended with an error of the database itself. Otherwise a transaction could stay open on it for ever, and every commit
@@ -15,9 +15,9 @@ use sea_orm::sqlx::{Connection as _, Error, raw_sql};
 use tokio::time::Instant;
 
 use crate::defect::{Defect, planted};
-use crate::store::connection::postgres_session::look_for_obstacle;
+use crate::store::connection::postgres_session::read_write_blocker;
 use crate::store::error::is_sqlite_failure;
-use crate::store::health::write_blocker::Obstacles;
+use crate::store::health::write_blocker::WriteBlockers;
 
 /// A connection that was opened so shortly after a failure counts as open at its time: ages and failures are read from the
 /// clock one after the other. Higher: connections are opened anew for nothing.
@@ -32,7 +32,7 @@ pub(in crate::store) struct LastFailure {
 }
 
 impl LastFailure {
-    /// None failed yet. `clock` is monotonic.
+    /// Starts with no failure. `clock` is monotonic.
     pub(in crate::store) fn new(clock: fn() -> Instant) -> Self {
         Self { clock, last: Mutex::default() }
     }
@@ -42,7 +42,7 @@ impl LastFailure {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock)());
     }
 
-    /// The time of its clock.
+    /// Reads its clock.
     pub(in crate::store) fn now(&self) -> Instant {
         (self.clock)()
     }
@@ -96,7 +96,7 @@ async fn is_idle_sqlite(connection: &mut SqliteConnection) -> bool {
 pub(in crate::store) fn guard_postgres(
     pool: PoolOptions<Postgres>,
     failures: &Arc<LastFailure>,
-    obstacles: Option<Arc<Obstacles>>,
+    write_blockers: Option<Arc<WriteBlockers>>,
 ) -> PoolOptions<Postgres> {
     let (released, taken) = (Arc::clone(failures), Arc::clone(failures));
     pool.after_release(move |connection, metadata| {
@@ -104,24 +104,24 @@ pub(in crate::store) fn guard_postgres(
         Box::pin(async move { Ok(is_good) })
     })
     // What a connection that writes is asked instead says that it lives too.
-    .test_before_acquire(obstacles.is_none())
+    .test_before_acquire(write_blockers.is_none())
     .before_acquire(move |connection, metadata| {
         let is_good = !taken.was_during(&metadata) && !connection.is_in_transaction();
-        let obstacles = obstacles.clone();
+        let write_blockers = write_blockers.clone();
         Box::pin(async move {
-            match obstacles {
-                Some(obstacles) if is_good => is_writable(connection, &obstacles).await,
+            match write_blockers {
+                Some(write_blockers) if is_good => is_writable(connection, &write_blockers).await,
                 _ => Ok(is_good),
             }
         })
     })
 }
 
-/// Whether a connection to PostgreSQL can be written to now, and durably; tells `obstacles`. A new connection takes the place
+/// Whether a connection to PostgreSQL can be written to now, and durably; tells `write_blockers`. A new connection takes the place
 /// of one that can't: the defaults of its role may have changed.
-async fn is_writable(connection: &mut PgConnection, obstacles: &Obstacles) -> Result<bool, Error> {
-    let found = look_for_obstacle(connection).await?;
+async fn is_writable(connection: &mut PgConnection, write_blockers: &WriteBlockers) -> Result<bool, Error> {
+    let found = read_write_blocker(connection).await?;
     let is_writable = found.is_none();
-    obstacles.note(found);
+    write_blockers.note(found);
     Ok(is_writable)
 }

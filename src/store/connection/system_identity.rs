@@ -1,4 +1,4 @@
-//! Which PostgreSQL it is: a promoted standby or a restored backup is another incarnation of the same store (docs/guarantees.md#g1b).
+//! The system identity of PostgreSQL: a promoted standby or a restored backup of the same store has another (docs/guarantees.md#g1b).
 //!
 //! Compared on every new connection, so that no write slips between a failover and the comparison.
 
@@ -10,47 +10,48 @@ use sea_orm::sqlx::pool::PoolConnectionMetadata;
 use sea_orm::sqlx::postgres::PgConnection;
 
 use crate::store::connection::own_store::{OwnStore, meta, prepare_own};
-use crate::store::connection::postgres_session::Bounds;
-use crate::store::health::write_blocker::Obstacles;
-use crate::store::loss::suspected_loss::Doubt;
+use crate::store::connection::postgres_session::SessionTimeouts;
+use crate::store::health::write_blocker::WriteBlockers;
+use crate::store::loss::suspected_loss::SuspectedLoss;
 
-/// Where `store_meta` keeps the incarnation that the store knows.
-pub(in crate::store) const INCARNATION: &str = "incarnation";
+/// The name in `store_meta` of the system identity that was recorded.
+pub(in crate::store) const SYSTEM_IDENTITY: &str = "incarnation";
 
 /// The system identifier says which cluster it is, the timeline how often one of its copies was promoted. The name of the
 /// file being written has the timeline right after a promotion; the control file learns it at the next checkpoint.
-pub(in crate::store) const ACTUAL: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || \
+pub(in crate::store) const READ_SYSTEM_IDENTITY: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || \
      ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text";
 
-/// What a server is connected to.
+/// The future that a pool runs on each new connection.
 type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
-/// What every new connection must pass: it leads to the server's own store, and another incarnation of that puts it in doubt. A
-/// connection that writes tells `obstacles` what is in its way.
+/// Checks every new connection: it must lead to the server's own store, and another system identity makes data loss suspected. A
+/// connection that writes notes in `write_blockers` what blocks its writes.
 pub(in crate::store) fn verified(
-    doubt: Arc<Doubt>,
-    obstacles: Option<Arc<Obstacles>>,
+    suspected_loss: Arc<SuspectedLoss>,
+    write_blockers: Option<Arc<WriteBlockers>>,
     own_store: OwnStore,
 ) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> Answer<'c, ()> + Send + Sync + 'static {
     move |connection, _| {
-        let (doubt, obstacles, own_store) = (Arc::clone(&doubt), obstacles.clone(), own_store.clone());
+        let (suspected_loss, write_blockers, own_store) =
+            (Arc::clone(&suspected_loss), write_blockers.clone(), own_store.clone());
         Box::pin(async move {
-            let found = prepare_own(connection, &own_store, Bounds::Calls).await?;
-            if let Some(obstacles) = obstacles {
-                obstacles.note(found);
+            let found = prepare_own(connection, &own_store, SessionTimeouts::Calls).await?;
+            if let Some(write_blockers) = write_blockers {
+                write_blockers.note(found);
             }
-            let actual = sqlx::query_scalar::<_, String>(ACTUAL).fetch_one(&mut *connection).await?;
-            let recorded = meta(connection, INCARNATION).await?;
-            if let Some(difference) = recorded.and_then(|recorded| difference(&recorded, &actual)) {
-                doubt.other_incarnation(difference);
+            let actual = sqlx::query_scalar::<_, String>(READ_SYSTEM_IDENTITY).fetch_one(&mut *connection).await?;
+            let recorded = meta(connection, SYSTEM_IDENTITY).await?;
+            if let Some(identity_mismatch) = recorded.and_then(|recorded| identity_mismatch(&recorded, &actual)) {
+                suspected_loss.other_system(identity_mismatch);
             }
             Ok(())
         })
     }
 }
 
-/// What to say of an incarnation that is not the recorded one.
-pub(in crate::store) fn difference(recorded: &str, actual: &str) -> Option<String> {
+/// Describes a system identity that is not the recorded one; none when they are equal.
+pub(in crate::store) fn identity_mismatch(recorded: &str, actual: &str) -> Option<String> {
     (recorded != actual).then(|| {
         format!(
             "the database is another one than before, a promoted standby or a restored backup: its system identifier \

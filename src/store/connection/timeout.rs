@@ -7,12 +7,12 @@ use std::time::Duration;
 /// away. Higher: on a loaded machine an outage is seen that is none. Lower: more wake-ups while a statement runs.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
-/// Waits for a future for `limit` at most, counting only time in which this process was scheduled.
+/// Waits for a future for `limit` at most, counting only the time in which this process was scheduled.
 pub(in crate::store) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     counted(limit, future).await.0
 }
 
-/// Does the same, and answers what it counted.
+/// Waits as `within` does, and also returns the time that it counted.
 pub(in crate::store) async fn counted<T>(limit: Duration, future: impl Future<Output = T>) -> (Option<T>, Duration) {
     let mut future = std::pin::pin!(future);
     let mut waited = Duration::ZERO;

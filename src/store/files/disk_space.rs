@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 
 use crate::domain::Reason;
 use crate::store::files::sqlite_file::with_suffix;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// What must be free on the disk of a SQLite database. Less: a write of one content with its indexes does not fit, and a start after
 /// that finds no room for SQLite's own files. More: writes that would fit are refused.
@@ -18,17 +18,17 @@ const FREE_MIN_BYTES: u64 = 1 << 20;
 /// transaction adds.
 const LIMIT_MARGIN_BYTES: u64 = 4 << 20;
 /// What keeps a SQLite database from being written to, which can be read. `is_full`: SQLite said that it is the room.
-pub(in crate::store) fn unwritable(path: &Path, is_full: bool) -> Obstacle {
+pub(in crate::store) fn unwritable(path: &Path, is_full: bool) -> WriteBlocker {
     if is_limit_near(path) {
         let message =
             "a limit of the size of files (ulimit -f) keeps the database from growing; the operator raises it";
-        return Obstacle::new(Reason::DatabaseUnavailable, message);
+        return WriteBlocker::new(Reason::DatabaseUnavailable, message);
     }
     if is_full || is_nearly_full(path) {
-        return Obstacle::disk_full();
+        return WriteBlocker::disk_full();
     }
     let message = "the disk does not take what is written to the database; the operator looks at the disk";
-    Obstacle::new(Reason::DatabaseUnavailable, message)
+    WriteBlocker::new(Reason::DatabaseUnavailable, message)
 }
 
 /// Whether so little is free on the disk that nothing more is written to it. Blocks for a look at the file system.

@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait as _;
 use crate::store::connection::database::Database;
 use crate::store::files::disk_space::is_nearly_full;
 use crate::store::handle::Store;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// Takes 64 KiB of the disk of PostgreSQL, in a row that does not compress and is never committed.
 const POSTGRES_WRITE: &str = "INSERT INTO store_meta (name, value) \
@@ -27,20 +27,20 @@ impl Store {
         if self.is_degraded() {
             return;
         }
-        let obstacles = &self.inner.health.obstacles;
+        let write_blockers = &self.inner.health.write_blockers;
         match &self.inner.database {
             Database::Sqlite { path } => {
                 let looked_at = path.clone();
                 let is_full = tokio::task::spawn_blocking(move || is_nearly_full(&looked_at)).await.unwrap_or(false);
                 if is_full {
-                    obstacles.note_disk(Some(Obstacle::disk_full()));
-                } else if obstacles.is_disk_noted() {
+                    write_blockers.note_disk(Some(WriteBlocker::disk_full()));
+                } else if write_blockers.is_disk_noted() {
                     self.probe_file(path).await;
                 }
             }
-            Database::Postgres { .. } if obstacles.is_disk_noted() => {
+            Database::Postgres { .. } if write_blockers.is_disk_noted() => {
                 if self.write_and_undo().await.is_ok() {
-                    obstacles.note_disk(None);
+                    write_blockers.note_disk(None);
                 }
             }
             Database::Postgres { .. } => {}
@@ -49,7 +49,7 @@ impl Store {
 
     /// Takes room on the disk of PostgreSQL and gives it back.
     async fn write_and_undo(&self) -> Result<(), sea_orm::DbErr> {
-        let tx = self.writer_in_spite_of_obstacles().begin(sea_orm::TransactionOptions::default()).await?;
+        let tx = self.writer_in_spite_of_write_blockers().begin(sea_orm::TransactionOptions::default()).await?;
         tx.execute_unprepared(POSTGRES_WRITE).await.map(drop)
     }
 }

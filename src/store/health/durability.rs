@@ -8,31 +8,31 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryResult, QuerySelect as _
 use crate::domain::Result as Answer;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
-use crate::store::connection::postgres_session::{obstacle_of_result, with_durability};
+use crate::store::connection::postgres_session::{with_durability, write_blocker_of_result};
 use crate::store::entity::events;
 use crate::store::error::failed;
 use crate::store::handle::Store;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
-/// What a connection that reads says of a transaction that was committed.
+/// What another connection finds of a transaction that was committed.
 #[derive(Debug)]
 pub(in crate::store) enum Confirmation {
-    /// It is there.
+    /// The transaction is there.
     Durable,
     /// It is there, and a crash may lose it: the settings of the database changed while the transaction was open.
-    Lossy(Obstacle),
-    /// It is not there.
+    Lossy(WriteBlocker),
+    /// The transaction is not there.
     Absent,
 }
 
 impl Store {
     /// Looks whether the database can be written to, as it is now: settings change under connections that are open. Writes
-    /// look for themselves; this is for those who ask before they write, and to notice that an obstacle is gone.
-    pub async fn look_for_obstacles(&self) {
+    /// look for themselves; this is for those who ask before they write, and to notice that an write blocker is gone.
+    pub async fn check_writability(&self) {
         self.look_at_disk().await;
         if self.is_postgres() && !self.is_degraded() {
             // The look is what a connection must pass when it is taken; what fails here has told `Health`.
-            let _ = self.writer_in_spite_of_obstacles().execute_unprepared("SELECT 1").await;
+            let _ = self.writer_in_spite_of_write_blockers().execute_unprepared("SELECT 1").await;
             if let Err(error) = self.look_for_rights().await {
                 tracing::debug!(%error, detail = error.internal, "failed to look at the rights of the server's role");
             }
@@ -59,10 +59,10 @@ impl Store {
         let query = if self.is_postgres() { with_durability(query) } else { query };
         let row = tx.query_one_raw(query.build(backend)).await.map_err(failed)?;
         if let Some(row) = row.as_ref().filter(|_| self.is_postgres())
-            && let Some(found) = obstacle_of_result(row).map_err(failed)?
+            && let Some(found) = write_blocker_of_result(row).map_err(failed)?
         {
-            let refusal = found.refusal();
-            self.inner.health.obstacles.note(Some(found));
+            let refusal = found.to_error();
+            self.inner.health.write_blockers.note(Some(found));
             return Err(refusal);
         }
         Ok(row)
@@ -82,8 +82,8 @@ impl Store {
         if !is_it(&row)? {
             return Ok(Confirmation::Absent);
         }
-        let found = if self.is_postgres() { obstacle_of_result(&row)? } else { None };
-        Ok(found.filter(Obstacle::is_lossy).map_or(Confirmation::Durable, Confirmation::Lossy))
+        let found = if self.is_postgres() { write_blocker_of_result(&row)? } else { None };
+        Ok(found.filter(WriteBlocker::is_lossy).map_or(Confirmation::Durable, Confirmation::Lossy))
     }
 
     /// Asks whether a log has the event of a head. One without events has nothing to lose.

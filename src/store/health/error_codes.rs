@@ -1,14 +1,14 @@
-//! What the database says by its code when it is there and does not serve us, in the product's words.
+//! Error codes of a database that answers and refuses to serve: what they mean for callers and operators.
 
 use sea_orm::sqlx::Error;
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::domain::Reason;
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// What a SQLSTATE, or a code of SQLite, says about the database or its operator's settings; nothing for a code that speaks of the statement.
-pub(in crate::store) fn named(code: &str) -> Option<Obstacle> {
+pub(in crate::store) fn write_blocker(code: &str) -> Option<WriteBlocker> {
     let (reason, message) = match code {
         "55P03" => (
             Reason::LockTimeout,
@@ -23,9 +23,9 @@ pub(in crate::store) fn named(code: &str) -> Option<Obstacle> {
             Reason::DatabaseConnectionLimit,
             "the database takes no further connection: its limit, or that of the server's role, is reached",
         ),
-        STANDBY => return Some(Obstacle::standby()),
-        ANOTHER_STORE => return Some(Obstacle::another_store()),
-        "42P01" | NO_TABLES => return Some(Obstacle::no_tables()),
+        STANDBY => return Some(WriteBlocker::standby()),
+        ANOTHER_STORE => return Some(WriteBlocker::another_store()),
+        "42P01" | NO_TABLES => return Some(WriteBlocker::no_tables()),
         "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or became a standby"),
         "28P01" => (Reason::DatabaseAccessDenied, "the database does not take the password of the server's role"),
         "28000" => (Reason::DatabaseAccessDenied, "the database does not let the server's role in"),
@@ -35,10 +35,10 @@ pub(in crate::store) fn named(code: &str) -> Option<Obstacle> {
         ),
         "3D000" => (Reason::DatabaseAccessDenied, "the server's database does not exist"),
         "42501" => (Reason::DatabaseAccessDenied, "the server's role lacks a right in the database"),
-        code if is_disk_full(code) => return Some(Obstacle::disk_full()),
+        code if is_disk_full(code) => return Some(WriteBlocker::disk_full()),
         _ => return None,
     };
-    Some(Obstacle::new(reason, message))
+    Some(WriteBlocker::new(reason, message))
 }
 
 /// Whether a code says that the disk is full: that of PostgreSQL, and those of SQLite: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`, which

@@ -13,7 +13,7 @@ use crate::store::files::disk_space::is_nearly_full;
 use crate::store::files::sqlite_file::with_suffix;
 use crate::store::handle::Store;
 use crate::store::health::file_probe::{FileProbe, PROBE_TIMEOUT, check_file, checkpoint, probe_sqlite, replaced};
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// How long the check of a damaged file may take. Shorter: a large one stays away for ever.
 const FILE_CHECK_TIMEOUT: Duration = Duration::from_secs(300);
@@ -52,12 +52,12 @@ impl Store {
         let hangs = || {
             let message =
                 "the disk has not ended what was written to the database for seconds; the operator looks at the disk";
-            Some(Obstacle::new(Reason::DatabaseUnavailable, message))
+            Some(WriteBlocker::new(Reason::DatabaseUnavailable, message))
         };
         match &found {
             // With too little room it stays as it was: a page may fit where a content does not.
-            Some(Ok(FileProbe::Written)) if !is_nearly_full(path) => health.obstacles.note_disk(None),
-            Some(Ok(FileProbe::Unwritable(cause))) => health.obstacles.note_disk(Some(cause.clone())),
+            Some(Ok(FileProbe::Written)) if !is_nearly_full(path) => health.write_blockers.note_disk(None),
+            Some(Ok(FileProbe::Unwritable(cause))) => health.write_blockers.note_disk(Some(cause.clone())),
             _ => {}
         }
         let (answers, cause) = match found.map(|found| found.unwrap_or(FileProbe::Failed)) {
@@ -66,7 +66,9 @@ impl Store {
             Some(FileProbe::Busy) if !health.is_write_stuck() => (true, None),
             Some(FileProbe::Busy) | None => (false, hangs()),
             Some(FileProbe::Failed) => (false, None),
-            Some(FileProbe::Replaced(message)) => (false, Some(Obstacle::new(Reason::DatabaseUnavailable, message))),
+            Some(FileProbe::Replaced(message)) => {
+                (false, Some(WriteBlocker::new(Reason::DatabaseUnavailable, message)))
+            }
         };
         health.note_file_cause(cause);
         answers
@@ -123,10 +125,10 @@ impl Store {
             }
         }
         let is_too_large = bytes > WAL_MAX_BYTES && health.checkpoints_fail.load(Ordering::Relaxed);
-        health.obstacles.note(is_too_large.then(|| {
+        health.write_blockers.note(is_too_large.then(|| {
             let message = "the write-ahead log of the database can't be moved into its file and has reached its bound; the \
                            operator looks at the disk";
-            Obstacle::new(Reason::DatabaseUnavailable, message)
+            WriteBlocker::new(Reason::DatabaseUnavailable, message)
         }));
     }
 

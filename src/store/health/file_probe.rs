@@ -12,7 +12,7 @@ use crate::store::files::disk_space::unwritable;
 use crate::store::files::opened_files::OpenedFiles;
 use crate::store::files::sqlite_file::sqlite_options;
 use crate::store::health::error_codes::{code_of, is_disk_full};
-use crate::store::health::write_blocker::Obstacle;
+use crate::store::health::write_blocker::WriteBlocker;
 
 /// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.
 pub(in crate::store) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(in crate::store) enum FileProbe {
     /// Somebody holds the lock of writers.
     Busy,
     /// It can be read and not written to, and what it is.
-    Unwritable(Obstacle),
+    Unwritable(WriteBlocker),
     /// It can be neither read nor written to.
     Failed,
     /// Its name leads elsewhere, and what became of it.

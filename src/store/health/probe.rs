@@ -12,7 +12,7 @@ use crate::defect::{Defect, planted};
 use crate::domain::Result;
 use crate::store::connection::database::{Database, postgres_options};
 use crate::store::connection::own_store::{OwnStore, prepare_own};
-use crate::store::connection::postgres_session::Bounds;
+use crate::store::connection::postgres_session::SessionTimeouts;
 use crate::store::connection::timeout::within;
 use crate::store::handle::Store;
 use crate::store::health::error_codes;
@@ -27,22 +27,22 @@ enum Probe {
     /// A new connection works.
     Answers,
     /// Nobody new is let in, and the connections that are open work.
-    KeepsOld,
+    OnlyExisting,
     /// Nothing works.
-    Away,
+    Unreachable,
 }
 
 impl Store {
-    /// Why the database can't be written to, although it answers.
+    /// Returns why the database can't be written to, although it answers.
     #[must_use]
-    pub fn obstacle(&self) -> Option<String> {
-        self.inner.health.obstacles.seen().map(|obstacle| obstacle.message().to_owned())
+    pub fn write_blocker(&self) -> Option<String> {
+        self.inner.health.write_blockers.seen().map(|write_blocker| write_blocker.message().to_owned())
     }
 
-    /// Why no connection to the database works, if it said so.
+    /// Returns why no connection to the database works, if it said so.
     #[must_use]
     pub fn outage_cause(&self) -> Option<String> {
-        self.inner.health.named_cause().map(|obstacle| obstacle.message().to_owned())
+        self.inner.health.named_cause().map(|write_blocker| write_blocker.message().to_owned())
     }
 
     /// Whether the database is known not to answer.
@@ -65,12 +65,12 @@ impl Store {
         self.inner.health.statements.load(Ordering::Relaxed)
     }
 
-    /// Follows every suspicion until it is dropped: the breaker opens while probes fail and closes when one succeeds.
+    /// Probes after every suspicion, until it is dropped: the circuit breaker opens while probes fail and closes when one succeeds.
     pub async fn watch_health(&self) {
         let health = &self.inner.health;
         loop {
             self.until_suspected().await;
-            while !self.is_back().await {
+            while !self.has_recovered().await {
                 if !health.down.swap(true, Ordering::Relaxed) {
                     let cause = self.outage_cause();
                     tracing::error!(cause, "the database does not answer; serving from memory, writes fail at once");
@@ -99,17 +99,17 @@ impl Store {
         }
     }
 
-    async fn is_back(&self) -> bool {
+    async fn has_recovered(&self) -> bool {
         match self.probe().await {
-            Probe::Answers => self.take_back().await,
-            // They are all there is: nothing takes their place.
-            Probe::KeepsOld => true,
-            Probe::Away => false,
+            Probe::Answers => self.resume().await,
+            // No new connection could replace them.
+            Probe::OnlyExisting => true,
+            Probe::Unreachable => false,
         }
     }
 
-    /// Makes ready to go on with a database that answers.
-    async fn take_back(&self) -> bool {
+    /// Prepares to go on with a database that answers again.
+    async fn resume(&self) -> bool {
         let health = &self.inner.health;
         let was_down = health.down.load(Ordering::Relaxed);
         if was_down {
@@ -125,7 +125,7 @@ impl Store {
             return true;
         }
         // It may be another database, or an older state of it: seen before the first write.
-        let examined = self.examine().await;
+        let examined = self.check_for_loss().await;
         if let Err(error) = &examined {
             tracing::error!(%error, detail = error.internal, "failed to compare the database with what was seen of it");
         }
@@ -141,22 +141,22 @@ impl Store {
                     let is_standby = error_codes::is_standby(&error);
                     health.causes.end_probe(number, Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
                     let keeps_old = !is_standby && self.pools_answer().await;
-                    return if keeps_old { Probe::KeepsOld } else { Probe::Away };
+                    return if keeps_old { Probe::OnlyExisting } else { Probe::Unreachable };
                 }
                 answer => matches!(answer, Some(Ok(()))),
             },
             Database::Sqlite { path } => self.probe_file(path).await && self.is_whole(path).await,
         };
         health.causes.end_probe(number, None);
-        if answers { Probe::Answers } else { Probe::Away }
+        if answers { Probe::Answers } else { Probe::Unreachable }
     }
 }
 
-/// Writes hear of what is in their way; reads have nothing to do with it.
+/// Opens a connection and checks it. What blocks writes is not reported here.
 async fn probe_postgres(url: &str, own_store: &OwnStore) -> std::result::Result<(), sqlx::Error> {
     let options = postgres_options(url).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
     let mut connection = options.connect().await?;
-    let prepared = prepare_own(&mut connection, own_store, Bounds::Probe).await;
+    let prepared = prepare_own(&mut connection, own_store, SessionTimeouts::Probe).await;
     // It has answered; whether it says goodbye is of no interest.
     let _ = connection.close().await;
     prepared.map(drop)

@@ -50,16 +50,16 @@ impl Store {
     /// Returns which rights the role of the server lacks in the database; nothing when it has all. On SQLite there are none.
     #[must_use]
     pub fn missing_rights(&self) -> Option<String> {
-        self.inner.health.obstacles.missing_rights()
+        self.inner.health.write_blockers.missing_rights()
     }
 
-    /// Looks which rights are missing.
+    /// Reads which rights are missing.
     pub(in crate::store) async fn look_for_rights(&self) -> Result<()> {
         let reader = self.reader()?;
         let asked = Statement::from_string(reader.get_database_backend(), missing());
         let row = reader.query_one_raw(asked).await.map_err(failed)?;
         let found: Option<String> = row.map(|row| row.try_get_by_index(0)).transpose().map_err(failed)?;
-        self.inner.health.obstacles.note_missing_rights(found.filter(|missing| !missing.is_empty()));
+        self.inner.health.write_blockers.note_missing_rights(found.filter(|missing| !missing.is_empty()));
         Ok(())
     }
 }

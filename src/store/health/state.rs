@@ -1,4 +1,4 @@
-//! Whether the database answers: suspected by every statement that fails, decided by a probe, obeyed by every call.
+//! The health of the database: a failed statement raises a suspicion, a probe decides, and every call checks the result.
 //!
 //! A probe is a connection of its own, so it tells a database that is gone from one that is busy and from pooled
 //! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
@@ -19,12 +19,12 @@ use crate::store::connection::reuse::LastFailure;
 use crate::store::error::{Failure, code_of};
 use crate::store::health::error_codes;
 use crate::store::health::file_probe::FileProbe;
-use crate::store::health::write_blocker::{Obstacle, Obstacles};
+use crate::store::health::write_blocker::{WriteBlocker, WriteBlockers};
 
 /// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
 pub(in crate::store) const COMMIT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2_400);
 
-/// What is known of the database.
+/// What this process knows about the state of the database.
 #[derive(Debug)]
 pub(in crate::store) struct Health {
     pub(in crate::store) down: AtomicBool,
@@ -34,7 +34,7 @@ pub(in crate::store) struct Health {
     pub(in crate::store) corrupt: AtomicBool,
     pub(in crate::store) failures: Arc<LastFailure>,
     /// Why it can't be written to, although it answers.
-    pub(in crate::store) obstacles: Arc<Obstacles>,
+    pub(in crate::store) write_blockers: Arc<WriteBlockers>,
     pub(in crate::store) suspected: Notify,
     /// Why a call gets no connection.
     pub(in crate::store) causes: ConnectionCauses,
@@ -45,7 +45,7 @@ pub(in crate::store) struct Health {
     /// A probe of a file that has not ended.
     pub(in crate::store) file_probe: tokio::sync::Mutex<Option<JoinHandle<FileProbe>>>,
     /// Why the file can't be written to, as its last probe found it.
-    file_cause: Mutex<Option<Obstacle>>,
+    file_cause: Mutex<Option<WriteBlocker>>,
     /// Bytes of SQLite's write-ahead log.
     pub(in crate::store) wal_bytes: AtomicU64,
     /// What is in the write-ahead log can't be moved into the file.
@@ -70,14 +70,14 @@ impl Drop for RunningCommit {
 }
 
 impl Health {
-    /// Nothing is known to be wrong.
+    /// Starts with a database that is assumed to answer.
     pub(in crate::store) fn new(failures: Arc<LastFailure>) -> Self {
         Self {
             down: AtomicBool::new(false),
             unanswered: AtomicBool::new(false),
             corrupt: AtomicBool::new(false),
             failures,
-            obstacles: Arc::default(),
+            write_blockers: Arc::default(),
             suspected: Notify::new(),
             causes: ConnectionCauses::default(),
             statements: AtomicU64::new(0),
@@ -91,7 +91,7 @@ impl Health {
         }
     }
 
-    /// A COMMIT begins; it ends when the answer is dropped.
+    /// Notes that a COMMIT begins; it ends when the returned guard is dropped.
     pub(in crate::store) fn commit_begins(self: &Arc<Self>) -> RunningCommit {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         let number = commits.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -108,11 +108,11 @@ impl Health {
     }
 
     /// Remembers why the file can't be written to.
-    pub(in crate::store) fn note_file_cause(&self, cause: Option<Obstacle>) {
+    pub(in crate::store) fn note_file_cause(&self, cause: Option<WriteBlocker>) {
         *self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 
-    /// Says when a reader keeps the write-ahead log from being emptied, and when no longer.
+    /// Logs when a reader starts to keep the write-ahead log from being emptied, and when that ends.
     pub(in crate::store) fn note_held_wal(&self, is_held: bool, wal_bytes: u64) {
         match (self.wal_is_held.swap(is_held, Ordering::Relaxed), is_held) {
             (false, true) => tracing::warn!(
@@ -125,17 +125,17 @@ impl Health {
         }
     }
 
-    /// A statement begins.
-    pub(in crate::store) fn asked(&self) {
+    /// Counts a statement that begins.
+    pub(in crate::store) fn count_statement(&self) {
         self.statements.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The database may be away: a probe shall tell.
+    /// Asks for a probe, because the database may be away.
     pub(in crate::store) fn suspect(&self) {
         self.suspected.notify_one();
     }
 
-    /// A statement failed.
+    /// Notes that a statement failed.
     pub(in crate::store) fn failed(&self, failure: Failure) {
         match failure {
             Failure::Busy | Failure::Statement => return,
@@ -149,7 +149,7 @@ impl Health {
         self.suspect();
     }
 
-    /// A statement was given up.
+    /// Notes that a statement was given up.
     pub(in crate::store) fn unanswered(&self) {
         self.unanswered.store(true, Ordering::Relaxed);
         self.suspect();
@@ -161,7 +161,7 @@ impl Health {
             let message = "the database does not answer; retry with the same request_id";
             let unnamed = || Error::new(Reason::DatabaseUnavailable, message);
             // Without the internal detail: the log has it once.
-            return Err(self.named_cause().map_or_else(unnamed, |obstacle| obstacle.refusal()));
+            return Err(self.named_cause().map_or_else(unnamed, |write_blocker| write_blocker.to_error()));
         }
         Ok(())
     }
@@ -169,14 +169,14 @@ impl Health {
 
 impl Health {
     /// What keeps every connection away, as the last probe heard it; nothing while the database answers. Somebody new may be
-    /// refused then all the same (`Probe::KeepsOld`).
-    pub(in crate::store) fn named_cause(&self) -> Option<Obstacle> {
+    /// refused then all the same (`Probe::OnlyExisting`).
+    pub(in crate::store) fn named_cause(&self) -> Option<WriteBlocker> {
         if !self.down.load(Ordering::Relaxed) {
             return None;
         }
         if let Some(cause) = &*self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) {
             return Some(cause.clone());
         }
-        self.causes.last_refusal().as_ref().and_then(code_of).and_then(|code| error_codes::named(&code))
+        self.causes.last_refusal().as_ref().and_then(code_of).and_then(|code| error_codes::write_blocker(&code))
     }
 }

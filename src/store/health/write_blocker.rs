@@ -1,22 +1,22 @@
-//! Why the database can't be written to although it is there: what it says of itself, remembered until it says otherwise.
+//! Write blockers: why a database that answers can't be written to, remembered until a later check finds otherwise.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Error, Reason, Result};
 
-/// What callers, `/readyz` and the log say of a full disk.
+/// The text for callers, `/readyz` and the log when the disk is full.
 pub(in crate::store) const DISK_FULL: &str = "the disk of the database is full";
 
-/// Why nothing is written.
+/// A reason why nothing can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Obstacle {
+pub(in crate::store) struct WriteBlocker {
     reason: Reason,
     is_standby: bool,
     /// For callers and operators, as a lower-case sentence.
     message: String,
 }
 
-impl Obstacle {
+impl WriteBlocker {
     pub(in crate::store) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, is_standby: false, message: message.into() }
     }
@@ -27,18 +27,18 @@ impl Obstacle {
         Self { is_standby: true, ..standby }
     }
 
-    /// There is no room on the disk of the database.
+    /// The disk of the database is full.
     pub(in crate::store) fn disk_full() -> Self {
         Self::new(Reason::DatabaseUnavailable, format!("{DISK_FULL}; the operator frees space"))
     }
 
-    /// The tables are not there, or not seen.
+    /// The tables are missing, or hidden by `search_path`.
     pub(in crate::store) fn no_tables() -> Self {
         let message = "the server's tables are not in the database, or its search_path hides them";
         Self::new(Reason::DatabaseAccessDenied, message)
     }
 
-    /// The database is somebody else's.
+    /// The database holds another store.
     pub(in crate::store) fn another_store() -> Self {
         let message = "the database holds another store than this server's; lead it back to its own";
         Self::new(Reason::DatabaseAccessDenied, message)
@@ -56,18 +56,18 @@ impl Obstacle {
         self.reason == Reason::DatabaseNotDurable
     }
 
-    /// Whether it is one that reads can't be trusted on either.
+    /// Whether reads from this database may be old too.
     pub(in crate::store) fn is_standby(&self) -> bool {
         self.is_standby
     }
 
-    /// What it is, for people.
+    /// Returns the text for people.
     pub(in crate::store) fn message(&self) -> &str {
         &self.message
     }
 
-    /// The refusal of a call.
-    pub(in crate::store) fn refusal(&self) -> Error {
+    /// Returns the error of a call that is refused for it.
+    pub(in crate::store) fn to_error(&self) -> Error {
         Error::new(self.reason, format!("{}; retry later with the same request_id", self.message))
     }
 }
@@ -76,36 +76,36 @@ impl Obstacle {
 /// takes a connection. It acknowledges nothing: another connection may have found otherwise, so each transaction looks for
 /// itself.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Obstacles {
-    found: Mutex<Option<Obstacle>>,
+pub(in crate::store) struct WriteBlockers {
+    found: Mutex<Option<WriteBlocker>>,
     /// The disk of the database takes no writes: found by one that failed, whatever the settings are.
-    disk: Mutex<Option<Obstacle>>,
+    disk: Mutex<Option<WriteBlocker>>,
     /// Rights that the server's role lacks: what needs them fails, and nothing else.
     missing_rights: Mutex<Option<String>>,
 }
 
-impl Obstacles {
-    fn now(&self) -> MutexGuard<'_, Option<Obstacle>> {
+impl WriteBlockers {
+    fn now(&self) -> MutexGuard<'_, Option<WriteBlocker>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of_disk(&self) -> MutexGuard<'_, Option<Obstacle>> {
+    fn of_disk(&self) -> MutexGuard<'_, Option<WriteBlocker>> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what a connection found out last.
-    pub(in crate::store) fn note(&self, found: Option<Obstacle>) {
+    /// Remembers what the connection that checked last found.
+    pub(in crate::store) fn note(&self, found: Option<WriteBlocker>) {
         let before = std::mem::replace(&mut *self.now(), found.clone());
         tell(before.as_ref(), found.as_ref());
     }
 
-    /// Remembers what the last write to the disk met.
-    pub(in crate::store) fn note_disk(&self, found: Option<Obstacle>) {
+    /// Remembers the result of the last write to the disk.
+    pub(in crate::store) fn note_disk(&self, found: Option<WriteBlocker>) {
         let before = std::mem::replace(&mut *self.of_disk(), found.clone());
         tell(before.as_ref(), found.as_ref());
     }
 
-    /// Whether the disk took no write when it was looked at last.
+    /// Whether the last check of the disk found that it takes no writes.
     pub(in crate::store) fn is_disk_noted(&self) -> bool {
         self.of_disk().is_some()
     }
@@ -123,28 +123,31 @@ impl Obstacles {
         *known = found;
     }
 
-    /// Which rights are missing.
+    /// Returns the rights that are missing; none when there are all.
     pub(in crate::store) fn missing_rights(&self) -> Option<String> {
         self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it is, if there is one.
-    pub(in crate::store) fn seen(&self) -> Option<Obstacle> {
+    /// Returns what blocks writes now; none when nothing does.
+    pub(in crate::store) fn seen(&self) -> Option<WriteBlocker> {
         let of_disk = self.of_disk().clone();
         of_disk.or_else(|| self.now().clone())
     }
 
-    /// Refuses a write while there is one.
+    /// Refuses a write while something blocks writes.
     pub(in crate::store) fn check(&self) -> Result<()> {
-        self.seen().map_or(Ok(()), |obstacle| Err(obstacle.refusal()))
+        self.seen().map_or(Ok(()), |write_blocker| Err(write_blocker.to_error()))
     }
 }
 
 /// Logs what changed.
-fn tell(before: Option<&Obstacle>, found: Option<&Obstacle>) {
+fn tell(before: Option<&WriteBlocker>, found: Option<&WriteBlocker>) {
     match (before, found) {
-        (_, Some(obstacle)) if before != found => {
-            tracing::error!(obstacle = obstacle.message(), "the database can't be written to: refusing writes");
+        (_, Some(write_blocker)) if before != found => {
+            tracing::error!(
+                write_blocker = write_blocker.message(),
+                "the database can't be written to: refusing writes"
+            );
         }
         (Some(_), None) => tracing::warn!("the database can be written to again"),
         _ => {}
@@ -157,19 +160,19 @@ mod tests {
 
     #[test]
     fn writes_are_refused_with_what_was_found_last() {
-        let obstacles = Obstacles::default();
-        assert!(obstacles.check().is_ok());
-        obstacles.note(Some(Obstacle::not_durable("fsync", "off")));
-        let error = obstacles.check().expect_err("refused");
+        let write_blockers = WriteBlockers::default();
+        assert!(write_blockers.check().is_ok());
+        write_blockers.note(Some(WriteBlocker::not_durable("fsync", "off")));
+        let error = write_blockers.check().expect_err("refused");
         assert_eq!(error.reason, Reason::DatabaseNotDurable);
         assert!(error.message.contains("fsync is off"), "{error}");
-        obstacles.note(Some(Obstacle::standby()));
-        assert_eq!(obstacles.check().expect_err("refused").reason, Reason::DatabaseReadOnly);
-        obstacles.note_disk(Some(Obstacle::new(Reason::DatabaseUnavailable, "the disk is full")));
-        obstacles.note(None);
-        let error = obstacles.check().expect_err("what a connection found says nothing of the disk");
+        write_blockers.note(Some(WriteBlocker::standby()));
+        assert_eq!(write_blockers.check().expect_err("refused").reason, Reason::DatabaseReadOnly);
+        write_blockers.note_disk(Some(WriteBlocker::new(Reason::DatabaseUnavailable, "the disk is full")));
+        write_blockers.note(None);
+        let error = write_blockers.check().expect_err("what a connection found says nothing of the disk");
         assert!(error.message.contains("the disk is full"), "{error}");
-        obstacles.note_disk(None);
-        assert!(obstacles.check().is_ok());
+        write_blockers.note_disk(None);
+        assert!(write_blockers.check().is_ok());
     }
 }

@@ -8,11 +8,11 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::store::files::json_file::read_json;
 use crate::store::handle::Store;
-use crate::store::loss::frozen::{Frozen, Kept, State};
+use crate::store::loss::frozen::{Frozen, FrozenFile, FrozenState};
 
 impl Store {
-    fn frozen_state(&self) -> MutexGuard<'_, State> {
-        self.inner.memory.frozen.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn frozen_state(&self) -> MutexGuard<'_, FrozenState> {
+        self.inner.high_water.frozen.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads which namespaces of the store `id` are frozen, and keeps it in that file from now on.
@@ -20,7 +20,7 @@ impl Store {
     /// # Errors
     /// When there is such a file and it can't be read.
     pub fn remember_frozen(&self, path: &Path, id: &str) -> std::io::Result<()> {
-        let kept: Option<Kept> = read_json(path)?;
+        let kept: Option<FrozenFile> = read_json(path)?;
         let mut state = self.frozen_state();
         // Another store has been here: what was found there is no matter of this one.
         if let Some(kept) = kept.filter(|kept| kept.store == id) {
@@ -33,7 +33,7 @@ impl Store {
         Ok(())
     }
 
-    /// Freezes a namespace for what was found when `at` was its newest event. Says so once.
+    /// Freezes a namespace for what was found when `at` was its newest event. Logs it once.
     pub fn freeze(&self, namespace: &NamespaceId, at: Cursor, why: &str) {
         let mut state = self.frozen_state();
         if state.frozen.contains_key(namespace) || state.thawed.get(namespace).is_some_and(|thawed| at < *thawed) {
@@ -45,7 +45,7 @@ impl Store {
         state.save();
     }
 
-    /// Ends it, as the event at `by` says.
+    /// Thaws a namespace, by the event at `by`.
     pub fn thaw(&self, namespace: &NamespaceId, by: Cursor) {
         let mut state = self.frozen_state();
         let thawed = state.thawed.entry(namespace.clone()).or_default();
@@ -60,7 +60,7 @@ impl Store {
     /// The newest cursor that was seen of a log.
     #[must_use]
     pub fn seen_cursor(&self, namespace: &NamespaceId) -> Cursor {
-        self.inner.memory.head(namespace).map_or(Cursor::NONE, |seen| seen.cursor)
+        self.inner.high_water.head(namespace).map_or(Cursor::NONE, |seen| seen.cursor)
     }
 
     /// How far the log of a frozen namespace was searched for an event that ends that.
@@ -80,7 +80,7 @@ impl Store {
         self.frozen_state().frozen.get(namespace).cloned()
     }
 
-    /// All that are frozen.
+    /// Returns all namespaces that are frozen.
     #[must_use]
     pub fn all_frozen(&self) -> Vec<NamespaceId> {
         self.frozen_state().frozen.keys().cloned().collect()

@@ -1,6 +1,6 @@
-//! Namespaces in which something does not hold, and that stand still until an admin has looked: nothing new is signed over them.
+//! Frozen namespaces: something stored in them did not verify, and nothing new is signed over them until an admin thaws them.
 //!
-//! Kept beside the database, in a file of its own, so that a hand that can write the database can't end it, and a start does not
+//! FrozenFile beside the database, in a file of its own, so that a hand that can write the database can't end it, and a start does not
 //! either. Each replica freezes by what it found itself. Invariant: only an event of the log ends it, one that is newer than
 //! what was found.
 
@@ -14,7 +14,7 @@ use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::store::files::json_file::write_json;
 
-/// Why a namespace stands still, and since when.
+/// Why a namespace is frozen, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frozen {
     /// What was found first.
@@ -23,12 +23,12 @@ pub struct Frozen {
     pub at: Cursor,
 }
 
-/// What stands still, as this replica knows.
+/// The namespaces that this replica froze.
 #[derive(Debug, Default)]
-pub(in crate::store) struct FrozenNamespaces(pub(in crate::store) Mutex<State>);
+pub(in crate::store) struct FrozenNamespaces(pub(in crate::store) Mutex<FrozenState>);
 
 #[derive(Debug, Default)]
-pub(in crate::store) struct State {
+pub(in crate::store) struct FrozenState {
     pub(in crate::store) file: Option<(PathBuf, String)>,
     pub(in crate::store) frozen: BTreeMap<NamespaceId, Frozen>,
     /// The newest event that ended it: what was found before it is settled.
@@ -37,17 +37,17 @@ pub(in crate::store) struct State {
     pub(in crate::store) searched: BTreeMap<NamespaceId, Cursor>,
 }
 
-/// The file.
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct Kept {
+pub(in crate::store) struct FrozenFile {
     pub(in crate::store) store: String,
     pub(in crate::store) frozen: BTreeMap<NamespaceId, Frozen>,
 }
 
-impl State {
+impl FrozenState {
     pub(in crate::store) fn save(&self) {
         let Some((path, store)) = &self.file else { return };
-        let kept = Kept { store: store.clone(), frozen: self.frozen.clone() };
+        let kept = FrozenFile { store: store.clone(), frozen: self.frozen.clone() };
         if let Err(error) = write_json(path, &kept) {
             tracing::error!(path = %path.display(), %error, "failed to save which namespaces are frozen");
         }
@@ -65,12 +65,12 @@ mod tests {
         let path = dir.path().join("frozen.json");
         let a = NamespaceId::parse("namespace", "a").expect("an id");
         let frozen = Frozen { why: "x".to_owned(), at: Cursor { epoch: 1, revision: 7 } };
-        let mut state = State { file: Some((path.clone(), "s".to_owned())), ..State::default() };
+        let mut state = FrozenState { file: Some((path.clone(), "s".to_owned())), ..FrozenState::default() };
         state.frozen.insert(a.clone(), frozen.clone());
         state.save();
-        let kept: Kept = read_json(&path).expect("a file").expect("what was kept");
+        let kept: FrozenFile = read_json(&path).expect("a file").expect("what was kept");
         assert_eq!((kept.store.as_str(), kept.frozen.get(&a)), ("s", Some(&frozen)));
         std::fs::write(&path, "{").expect("a file");
-        assert!(read_json::<Kept>(&path).is_err(), "half a file");
+        assert!(read_json::<FrozenFile>(&path).is_err(), "half a file");
     }
 }

@@ -17,7 +17,7 @@ impl Store {
     /// `StoreError::HighWater`, `StoreError::AnotherStore`.
     pub fn remember(&self, path: PathBuf, id: &str) -> Result<(), StoreError> {
         let kept = read(&path).map_err(|error| StoreError::HighWater { path: path.clone(), error })?;
-        let mut state = self.inner.memory.state();
+        let mut state = self.inner.high_water.state();
         if let Some(kept) = kept {
             RememberedStore { file: path.clone(), id: kept.store }.check(Some(id))?;
             state.heads = kept.heads;
@@ -31,9 +31,9 @@ impl Store {
     ///
     /// # Errors
     /// When the file can't be written or flushed: the next call tries again.
-    pub fn save_memory(&self) -> io::Result<()> {
-        let _saving = self.inner.memory.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((path, kept)) = self.inner.memory.unsaved() else { return Ok(()) };
-        write_json(&path, &kept).inspect_err(|_| self.inner.memory.state().is_ahead = true)
+    pub fn save_high_water_marks(&self) -> io::Result<()> {
+        let _saving = self.inner.high_water.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((path, kept)) = self.inner.high_water.unsaved() else { return Ok(()) };
+        write_json(&path, &kept).inspect_err(|_| self.inner.high_water.state().is_ahead = true)
     }
 }

@@ -1,7 +1,8 @@
-//! What this replica has seen of each log, kept beside the database: the second memory that shows a lost tail (docs/guarantees.md#g1b), and another
+//! High-water marks: the newest event this replica has seen of each log, kept beside the database. They show a lost tail
+//! (docs/guarantees.md#g1b), and another
 //! event where one was seen (docs/guarantees.md#g26).
 //!
-//! A file of its own, replaced whole and synced. It is missing without harm: then only the other memories tell.
+//! The file is replaced whole and synced. A server starts without it: then only subscribers and other replicas notice a loss.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,11 +19,11 @@ use crate::store::files::json_file::read_json;
 use crate::store::loss::frozen::FrozenNamespaces;
 
 /// The newest head seen of each namespace.
-pub(in crate::store) type Heads = BTreeMap<NamespaceId, Seen>;
+pub(in crate::store) type SeenHeads = BTreeMap<NamespaceId, SeenHead>;
 
 /// A head that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct Seen {
+pub(in crate::store) struct SeenHead {
     #[serde(flatten)]
     pub cursor: Cursor,
     /// Hash of the event there; none in a file of a release that did not keep it.
@@ -30,24 +31,24 @@ pub(in crate::store) struct Seen {
     pub hash: Option<Digest>,
 }
 
-impl From<Head> for Seen {
+impl From<Head> for SeenHead {
     fn from(head: Head) -> Self {
         Self { cursor: head.cursor, hash: Some(Digest::from_sha256(&head.hash)) }
     }
 }
 
-impl Seen {
-    /// What tells that a head does not lead on from it; nothing when that is not known without the event that stands there.
+impl SeenHead {
+    /// Describes why a head does not follow this one; none when it does, or when only the event at this cursor can tell.
     pub fn contradicts(&self, namespace: &NamespaceId, head: Head) -> Option<String> {
         if head.cursor < self.cursor {
-            return Some(ends_before(namespace, head.cursor, self.cursor));
+            return Some(describe_truncated_log(namespace, head.cursor, self.cursor));
         }
-        (head.cursor == self.cursor && self.differs(&head.hash)).then(|| is_another(namespace, self.cursor))
+        (head.cursor == self.cursor && self.differs(&head.hash)).then(|| describe_other_event(namespace, self.cursor))
     }
 
-    /// Whether only the event that stands there tells whether a head leads on from it: another one may have taken its place, and
-    /// the log gone on from that. A raised epoch is what an operator says about it.
-    pub fn is_to_be_asked_for(&self, head: Head) -> bool {
+    /// Whether only the event at this cursor tells whether a head follows it: another event may have replaced it, and
+    /// the log gone on from that. Not in another epoch: there an operator has accepted the loss.
+    pub fn needs_event_check(&self, head: Head) -> bool {
         self.hash.is_some()
             && self.cursor.revision > 0
             && head.cursor > self.cursor
@@ -61,34 +62,34 @@ impl Seen {
 }
 
 #[derive(Debug, Default)]
-pub(in crate::store) struct Memory {
+pub(in crate::store) struct HighWaterMarks {
     pub(in crate::store) frozen: FrozenNamespaces,
-    pub(in crate::store) state: Mutex<State>,
+    pub(in crate::store) state: Mutex<HighWaterState>,
     /// Held while the file is written: two at once would write into each other.
     pub(in crate::store) saving: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-pub(in crate::store) struct State {
+pub(in crate::store) struct HighWaterState {
     pub(in crate::store) file: Option<(PathBuf, String)>,
-    pub(in crate::store) heads: Heads,
-    /// Whether the file knows less.
+    pub(in crate::store) heads: SeenHeads,
+    /// Whether `heads` has more than the file.
     pub(in crate::store) is_ahead: bool,
 }
 
-/// The file.
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct Kept {
+pub(in crate::store) struct HighWaterFile {
     pub(in crate::store) store: String,
-    pub(in crate::store) heads: Heads,
+    pub(in crate::store) heads: SeenHeads,
 }
 
-impl Memory {
-    pub(in crate::store) fn state(&self) -> MutexGuard<'_, State> {
+impl HighWaterMarks {
+    pub(in crate::store) fn state(&self) -> MutexGuard<'_, HighWaterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A committed head was seen.
+    /// Notes a committed head.
     pub(in crate::store) fn note(&self, namespace: &NamespaceId, head: Head) {
         let mut state = self.state();
         let known = state.heads.get(namespace);
@@ -100,19 +101,19 @@ impl Memory {
         }
     }
 
-    /// The newest head that was seen of a namespace.
-    pub(in crate::store) fn head(&self, namespace: &NamespaceId) -> Option<Seen> {
+    /// Returns the newest head that was seen of a namespace.
+    pub(in crate::store) fn head(&self, namespace: &NamespaceId) -> Option<SeenHead> {
         self.state().heads.get(namespace).cloned()
     }
 
-    /// Those of some namespaces.
-    pub(in crate::store) fn heads_of(&self, namespaces: &[NamespaceId]) -> Heads {
+    /// Returns the newest heads that were seen of some namespaces.
+    pub(in crate::store) fn heads_of(&self, namespaces: &[NamespaceId]) -> SeenHeads {
         let state = self.state();
         let seen = |namespace: &NamespaceId| Some((namespace.clone(), state.heads.get(namespace)?.clone()));
         namespaces.iter().filter_map(seen).collect()
     }
 
-    pub(in crate::store) fn heads(&self) -> Heads {
+    pub(in crate::store) fn heads(&self) -> SeenHeads {
         self.state().heads.clone()
     }
 
@@ -121,11 +122,11 @@ impl Memory {
         self.state().heads.values().map(|seen| seen.cursor.epoch).max().unwrap_or(0)
     }
 
-    pub(in crate::store) fn unsaved(&self) -> Option<(PathBuf, Kept)> {
+    pub(in crate::store) fn unsaved(&self) -> Option<(PathBuf, HighWaterFile)> {
         let mut state = self.state();
         let (path, store) = state.file.clone().filter(|_| state.is_ahead)?;
         state.is_ahead = false;
-        Some((path, Kept { store, heads: state.heads.clone() }))
+        Some((path, HighWaterFile { store, heads: state.heads.clone() }))
     }
 }
 
@@ -169,24 +170,24 @@ impl RememberedStore {
     }
 }
 
-/// What tells that a log is gone: a namespace that is not there counts as empty, in the epoch of `system`.
-pub(in crate::store) fn gone(seen: &Heads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
+/// Describes a log that is missing: a namespace that is not there counts as empty, in the epoch of `system`.
+pub(in crate::store) fn find_lost_log(seen: &SeenHeads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
     let epoch = found.get(&NamespaceId::system()).map_or(0, |head| head.cursor.epoch);
     let empty = Head { cursor: Cursor { epoch, revision: 0 }, ..Head::EMPTY };
     let mut missing = seen.iter().filter(|(namespace, _)| !found.contains_key(namespace));
     missing.find_map(|(namespace, seen)| seen.contradicts(namespace, empty))
 }
 
-/// What to say of a log whose event is not the one that was seen there.
-pub(in crate::store) fn is_another(namespace: &NamespaceId, at: Cursor) -> String {
+/// Describes a log whose event is not the one that was seen at its cursor.
+pub(in crate::store) fn describe_other_event(namespace: &NamespaceId, at: Cursor) -> String {
     let (name, Cursor { epoch, revision }) = (namespace.name(), at);
     format!(
         "the log of {name} has another event at epoch {epoch}, revision {revision} than the one that was seen there"
     )
 }
 
-/// What to say of a log that lost its tail.
-pub(in crate::store) fn ends_before(namespace: &NamespaceId, found: Cursor, seen: Cursor) -> String {
+/// Describes a log that lost its tail.
+pub(in crate::store) fn describe_truncated_log(namespace: &NamespaceId, found: Cursor, seen: Cursor) -> String {
     format!(
         "the log of {} ends at epoch {}, revision {}, but epoch {}, revision {} was seen",
         namespace.name(),
@@ -197,7 +198,7 @@ pub(in crate::store) fn ends_before(namespace: &NamespaceId, found: Cursor, seen
     )
 }
 
-pub(in crate::store) fn read(path: &Path) -> io::Result<Option<Kept>> {
+pub(in crate::store) fn read(path: &Path) -> io::Result<Option<HighWaterFile>> {
     read_json(path)
 }
 
@@ -217,19 +218,19 @@ mod tests {
         heads.iter().map(entry).chain([(NamespaceId::system(), head(2, 9))]).collect()
     }
 
-    fn seen(seen: &[(&str, i64, i64)]) -> Heads {
+    fn seen(seen: &[(&str, i64, i64)]) -> SeenHeads {
         heads(seen).into_iter().map(|(namespace, head)| (namespace, head.into())).collect()
     }
 
     #[test]
     fn what_contradicts_what_was_seen_is_told() {
-        let (remembered, a) = (Seen::from(head(2, 5)), NamespaceId::parse("namespace", "a").expect("an id"));
+        let (remembered, a) = (SeenHead::from(head(2, 5)), NamespaceId::parse("namespace", "a").expect("an id"));
         for (epoch, revision, contradicts, is_asked) in
             [(2, 5, false, false), (2, 6, false, true), (3, 1, false, false), (2, 4, true, false), (1, 9, true, false)]
         {
             let found = head(epoch, revision);
             assert_eq!(remembered.contradicts(&a, found).is_some(), contradicts, "{found:?}");
-            assert_eq!(remembered.is_to_be_asked_for(found), is_asked, "{found:?}");
+            assert_eq!(remembered.needs_event_check(found), is_asked, "{found:?}");
         }
         assert_eq!(
             remembered.contradicts(&a, head(1, 4)).as_deref(),
@@ -238,18 +239,18 @@ mod tests {
         let other = Head { hash: [7; 32], ..head(2, 5) };
         let said = remembered.contradicts(&a, other).expect("another event");
         assert!(said.contains("another event at epoch 2, revision 5"), "{said}");
-        let without = Seen { hash: None, ..remembered };
+        let without = SeenHead { hash: None, ..remembered };
         assert_eq!(without.contradicts(&a, other), None, "its hash is not known");
-        assert!(!without.is_to_be_asked_for(head(2, 6)), "its hash is not known");
+        assert!(!without.needs_event_check(head(2, 6)), "its hash is not known");
     }
 
     #[test]
     fn a_log_that_is_not_there_is_an_empty_one_of_the_epoch_of_system() {
         let remembered = seen(&[("a", 2, 5), ("b", 1, 3)]);
-        assert_eq!(gone(&remembered, &heads(&[("a", 2, 5), ("b", 1, 3)])), None);
+        assert_eq!(find_lost_log(&remembered, &heads(&[("a", 2, 5), ("b", 1, 3)])), None);
         // `b` was of an epoch before: gone, it is made again in the second one.
-        assert_eq!(gone(&remembered, &heads(&[("a", 2, 5)])), None);
-        assert!(gone(&remembered, &heads(&[("b", 1, 3)])).is_some());
+        assert_eq!(find_lost_log(&remembered, &heads(&[("a", 2, 5)])), None);
+        assert!(find_lost_log(&remembered, &heads(&[("b", 1, 3)])).is_some());
     }
 
     #[test]
@@ -257,24 +258,24 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("high-water.json");
         assert!(read(&path).expect("no file is no error").is_none());
-        write_json(&path, &Kept { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
+        write_json(&path, &HighWaterFile { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
         let kept = read(&path).expect("a file").expect("a memory");
         assert_eq!((kept.store.as_str(), kept.heads), ("s", seen(&[("a", 2, 5)])));
         std::fs::write(&path, r#"{"store":"s","heads":{"a":{"epoch":2,"revision":5}}}"#).expect("a file");
         let before = read(&path).expect("a file of a release before").expect("a memory");
         let namespace = NamespaceId::parse("namespace", "a").expect("an id");
-        assert_eq!(before.heads.get(&namespace), Some(&Seen { hash: None, ..Seen::from(head(2, 5)) }));
+        assert_eq!(before.heads.get(&namespace), Some(&SeenHead { hash: None, ..SeenHead::from(head(2, 5)) }));
         std::fs::write(&path, "{\"store\":").expect("a file");
         assert!(read(&path).is_err(), "half a file");
     }
 
     #[test]
     fn the_memory_never_goes_back() {
-        let (memory, a) = (Memory::default(), NamespaceId::parse("namespace", "a").expect("an id"));
+        let (high_water, a) = (HighWaterMarks::default(), NamespaceId::parse("namespace", "a").expect("an id"));
         for (epoch, revision) in [(1, 5), (1, 4), (2, 3), (1, 9)] {
-            memory.note(&a, head(epoch, revision));
+            high_water.note(&a, head(epoch, revision));
         }
-        assert_eq!(memory.head(&a), Some(head(2, 3).into()));
-        assert_eq!(memory.highest_epoch(), 2);
+        assert_eq!(high_water.head(&a), Some(head(2, 3).into()));
+        assert_eq!(high_water.highest_epoch(), 2);
     }
 }

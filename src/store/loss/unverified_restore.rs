@@ -1,4 +1,4 @@
-//! The mark of a database that was restored where nobody could tell what was acknowledged after the backup (docs/guarantees.md#g1b).
+//! The mark of a restored database of which nobody could verify what was acknowledged after the backup (docs/guarantees.md#g1b).
 //!
 //! Invariant: it is on the disk before such a database takes its place, and holds until the epoch is raised: neither another restore
 //! nor a server that ran on it learns what was lost.
@@ -13,16 +13,16 @@ use crate::store::error::StoreError;
 use crate::store::files::json_file::{read_json, write_json};
 use crate::store::handle::Store;
 
-/// A restore that nobody vouched for.
+/// A restore after which it is not known whether acknowledged changes are missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnwitnessedRestore {
+pub struct UnverifiedRestore {
     /// Id of the store.
     pub store: String,
     /// The highest epoch of the backup: a higher one was raised by an operator afterwards.
     pub epoch: i64,
 }
 
-impl UnwitnessedRestore {
+impl UnverifiedRestore {
     /// Reads the mark; none when there is no such file.
     ///
     /// # Errors
@@ -51,18 +51,18 @@ impl Store {
     ///
     /// # Errors
     /// `StoreError::HighWater`, `DATABASE_UNAVAILABLE`.
-    pub async fn is_unwitnessed(&self, file: &Path, id: &str) -> Result<bool, StoreError> {
-        let Some(mark) = UnwitnessedRestore::read(file)? else { return Ok(false) };
+    pub async fn has_unverified_restore(&self, file: &Path, id: &str) -> Result<bool, StoreError> {
+        let Some(mark) = UnverifiedRestore::read(file)? else { return Ok(false) };
         let highest: Answer<i64> = self.epochs().await.map(|epochs| epochs.highest);
         Ok(mark.holds(id, highest?))
     }
 
-    /// Says so in the log.
+    /// Logs a warning while such a mark holds.
     ///
     /// # Errors
     /// As `is_unwitnessed`.
-    pub async fn warn_if_unwitnessed(&self, file: &Path, id: &str) -> Result<(), StoreError> {
-        if self.is_unwitnessed(file, id).await? {
+    pub async fn warn_of_unverified_restore(&self, file: &Path, id: &str) -> Result<(), StoreError> {
+        if self.has_unverified_restore(file, id).await? {
             tracing::warn!(
                 mark = %file.display(),
                 "the database was restored where nobody could tell whether changes were acknowledged after the backup: if any may \

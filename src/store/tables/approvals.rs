@@ -1,4 +1,4 @@
-//! Approvals, each with the event that must prove it: a row alone is nobody's word.
+//! Table `approvals`: each with the event that must prove it, because a row alone proves nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::domain::event::Event;
 use crate::domain::name::PolicyName;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::approvals::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::tables::rows;
@@ -27,7 +27,7 @@ pub struct ApprovalRow {
     pub digest: Digest,
     /// In the approver's words.
     pub reason: String,
-    /// When.
+    /// When it was given.
     pub create_time: Micros,
     /// From when it counts no more.
     pub expire_time: Micros,
@@ -55,7 +55,7 @@ impl ReadTx {
                 let name = policy.version(row.number);
                 Error::data_loss(format!("{name}: an approval names event {}, which is not there", row.revision))
             })?;
-            approval(self.proven::<Entity>(row)?, event)
+            approval(self.authenticated::<Entity>(row)?, event)
         };
         found.into_iter().map(proven_by).collect()
     }
@@ -80,7 +80,7 @@ impl WriteTx {
     }
 }
 
-fn approval(Proven(row): Proven<Model>, event: Event) -> Result<ApprovalRow> {
+fn approval(Authenticated(row): Authenticated<Model>, event: Event) -> Result<ApprovalRow> {
     Ok(ApprovalRow {
         version: row.number,
         approver: row.approver,

@@ -1,6 +1,6 @@
 //! What the check of a log reads: everything a namespace has, page by page, in one view.
 //!
-//! Nothing here stops at a row that is not what it should be: it says so and goes on.
+//! A row that is not what it should be is reported, and the check goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::domain::event::{Cursor, Fingerprint, Head, Position, RowChange};
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Usage;
 use crate::domain::version::{Version, VersionState};
-use crate::store::authenticated::Tagged;
+use crate::store::authenticated::AuthenticatedTable;
 use crate::store::entity::{
     approvals, events, imports, manifests, namespaces, pointer_changes, policies, reports, revoked_tokens,
     role_bindings, signing_keys, versions,
@@ -36,7 +36,7 @@ pub struct StoredRow {
     /// Where it is, and the digest of what it says.
     pub row: RowChange,
     /// Whether this server wrote it.
-    pub tag_holds: bool,
+    pub is_authentic: bool,
 }
 
 /// What stands beside an event, and which no seal covers: it only finds events.
@@ -191,7 +191,11 @@ impl ReadTx {
         Ok(())
     }
 
-    async fn rows_of<E: Tagged>(&self, of: Option<SimpleExpr>, take: &mut impl FnMut(StoredRow)) -> Result<()> {
+    async fn rows_of<E: AuthenticatedTable>(
+        &self,
+        of: Option<SimpleExpr>,
+        take: &mut impl FnMut(StoredRow),
+    ) -> Result<()> {
         let key: Vec<E::Column> = E::PrimaryKey::iter().map(|part| part.into_column()).collect();
         let mut after: Option<Vec<SimpleExpr>> = None;
         loop {
@@ -219,9 +223,9 @@ impl ReadTx {
         }
     }
 
-    fn stored<E: Tagged>(&self, row: E::Model) -> Result<StoredRow> {
-        let named = self.named::<E>(&row)?;
-        Ok(StoredRow { row: named, tag_holds: self.proven::<E>(row).is_ok() })
+    fn stored<E: AuthenticatedTable>(&self, row: E::Model) -> Result<StoredRow> {
+        let named = self.row_change::<E>(&row)?;
+        Ok(StoredRow { row: named, is_authentic: self.authenticated::<E>(row).is_ok() })
     }
 
     /// The published ones of a page of versions, and where the next page begins. Those whose row is not proven are left
@@ -244,7 +248,7 @@ impl ReadTx {
         let page = query.all(&self.tx).await.map_err(failed)?;
         let next = page.last().map(|last| (last.policy.clone(), last.number));
         let proven =
-            page.into_iter().filter_map(|row| self.proven::<versions::Entity>(row).and_then(rows::version).ok());
+            page.into_iter().filter_map(|row| self.authenticated::<versions::Entity>(row).and_then(rows::version).ok());
         Ok((proven.filter(|version| version.state == VersionState::Published).collect(), next))
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::namespaces;
 use crate::store::entity::role_bindings::{Column, Entity, Model};
 use crate::store::error::failed;
@@ -72,11 +72,11 @@ impl ReadTx {
         row.as_ref().map(state).transpose()
     }
 
-    /// Every binding of a log, in order of their ids. Bounded by `limits::ROLE_BINDINGS_PER_NAMESPACE_MAX`.
+    /// Every binding of a log, in order of their ids. TimedConnection by `limits::ROLE_BINDINGS_PER_NAMESPACE_MAX`.
     pub async fn bindings(&self, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).order_by_asc(Column::Id);
         let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
-        rows.map(|row| binding(self.proven::<Entity>(row)?)).collect()
+        rows.map(|row| binding(self.authenticated::<Entity>(row)?)).collect()
     }
 
     /// The namespaces of a page in which one of the members has a role, in order of their ids.
@@ -93,7 +93,7 @@ impl ReadTx {
     }
 }
 
-fn binding(Proven(row): Proven<Model>) -> Result<RoleBinding> {
+fn binding(Authenticated(row): Authenticated<Model>) -> Result<RoleBinding> {
     let namespace = NamespaceId::parse("namespace", &row.namespace);
     Ok(RoleBinding {
         name: BindingName { namespace: namespace.map_err(|error| Error::data_loss(error.message))?, id: row.id },

@@ -53,6 +53,7 @@ impl ClosedVersions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::name::NamespaceId;
 
     #[test]
     fn what_was_proven_later_is_nothing_to_an_earlier_view() {

@@ -1,4 +1,4 @@
-//! Denials: one row for all that are equal, the newest of each namespace.
+//! Table `denials`: one row for all denials that are equal, the newest of each namespace.
 
 use std::collections::BTreeSet;
 

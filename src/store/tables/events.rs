@@ -1,4 +1,4 @@
-//! The log: read in order, from any place.
+//! Table `events`: the log, read in order from any cursor.
 
 use std::collections::BTreeMap;
 

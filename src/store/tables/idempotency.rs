@@ -7,13 +7,13 @@ use crate::domain::limits::IDEMPOTENCY_TTL_SECONDS;
 use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
-use crate::store::authenticated::{Proven, tagged};
+use crate::store::authenticated::{Authenticated, with_mac};
 use crate::store::entity::idempotency::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::handle::Store;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// Whose request it is.
+/// The key of a request: its principal, method and request id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
     /// Who asked.
@@ -39,7 +39,7 @@ impl ReadTx {
         let id = (key.principal.clone(), key.method.to_owned(), key.request_id.clone());
         let row = Entity::find_by_id(id).filter(Column::ExpireTime.gt(now.0)).one(&self.tx).await.map_err(failed)?;
         let Some(row) = row else { return Ok(None) };
-        let Proven(row) = self.proven::<Entity>(row)?;
+        let Authenticated(row) = self.authenticated::<Entity>(row)?;
         Ok(Some(KeptAnswer { fingerprint: row.fingerprint, answer: row.answer }))
     }
 }
@@ -68,7 +68,7 @@ pub(in crate::store) async fn keep(
         expire_time: now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000,
         tag: Vec::new(),
     };
-    let row = tagged::<Entity>(tags, row)?.into_active_model();
+    let row = with_mac::<Entity>(tags, row)?.into_active_model();
     let replace_expired = OnConflict::columns([Column::Principal, Column::Method, Column::RequestId])
         .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime, Column::Tag])
         .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.0))

@@ -17,7 +17,7 @@ use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::{events, imported_events, imports, namespaces, policies, reports, versions};
 use crate::store::error::failed;
 use crate::store::tables::rows::{self, unreadable};
@@ -48,7 +48,7 @@ fn head(epoch: i64, revision: i64, hash: &[u8]) -> Result<Head> {
     Ok(Head { cursor: Cursor { epoch, revision }, hash: rows::hash("hash of an import", hash)? })
 }
 
-pub(in crate::store) fn import(Proven(row): Proven<imports::Model>) -> Result<Import> {
+pub(in crate::store) fn import(Authenticated(row): Authenticated<imports::Model>) -> Result<Import> {
     let is_finished = match row.state.as_str() {
         OPEN => false,
         DONE => true,
@@ -118,7 +118,7 @@ impl ReadTx {
             .filter(imports::Column::Namespace.eq(namespace.as_str()))
             .order_by_asc(imports::Column::Position);
         let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
-        rows.map(|row| import(self.proven::<imports::Entity>(row)?)).collect()
+        rows.map(|row| import(self.authenticated::<imports::Entity>(row)?)).collect()
     }
 
     /// Whether an import is not finished, as the row of the namespace says it.

@@ -1,6 +1,6 @@
 //! Rows of the signing keys: what the log of `system` says of them, for those who look into the database.
 //!
-//! Nobody obeys a row: the log is read instead, and a row that differs from it is an alarm.
+//! No decision uses a row: the log is read instead, and a row that differs from it is reported.
 
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 

@@ -25,7 +25,7 @@ pub const VERSIONS_PER_SCAN: usize = 2_000;
 const NEWEST: &str = "COALESCE((SELECT m.manifest FROM manifests m WHERE m.namespace = versions.namespace \
      AND m.policy = versions.policy AND m.number = versions.number ORDER BY m.revision DESC LIMIT 1), versions.manifest)";
 
-/// Published versions of a namespace after a place, and how their newest manifest begins.
+/// Published versions of a namespace after a key, and how their newest manifest begins.
 const SCAN: &str = "SELECT versions.policy, versions.number, substr(";
 const SCAN_FROM: &str = ", 1, $4) FROM versions WHERE versions.namespace = $1 AND versions.state = 'PUBLISHED' \
      AND (versions.policy, versions.number) > ($2, $3) ORDER BY versions.policy, versions.number LIMIT $5";
@@ -62,7 +62,7 @@ fn newest() -> SimpleExpr {
 }
 
 impl ReadTx {
-    /// How the manifests of published versions begin, in the order of the policies, after a place, at most
+    /// Returns how the manifests of published versions begin, in the order of the policies, after a key, at most
     /// `VERSIONS_PER_SCAN`.
     pub async fn manifest_heads(
         &self,

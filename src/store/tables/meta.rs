@@ -6,7 +6,7 @@ use crate::domain::Result;
 use crate::domain::name::SYSTEM_NAMESPACE;
 use crate::domain::quota::Quotas;
 use crate::domain::time::Micros;
-use crate::store::authenticated::tagged;
+use crate::store::authenticated::with_mac;
 use crate::store::connection::own_store::STORE_ID;
 use crate::store::entity::{namespaces, store_meta};
 use crate::store::error::{StoreError, failed};
@@ -73,7 +73,7 @@ impl Store {
         }
         let settings = rows::settings(Quotas::default())?;
         let row = namespace_row(id, description, settings, FIRST_EPOCH, now);
-        let row = tagged::<namespaces::Entity>(self.tags().as_ref(), row)?;
+        let row = with_mac::<namespaces::Entity>(self.tags().as_ref(), row)?;
         namespaces::Entity::insert(row.into_active_model())
             .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
             .exec_without_returning(&self.writer()?)

@@ -1,13 +1,13 @@
 //! Queries and rows, one file per table or per question over several.
 
 pub mod approvals;
+pub mod archived_rows;
 pub mod audit;
 pub mod bindings;
 pub mod closed_versions;
 pub mod contents;
 pub mod denials;
 pub mod events;
-pub mod foreign;
 pub mod idempotency;
 pub mod imports;
 pub mod keys;

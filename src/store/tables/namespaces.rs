@@ -11,7 +11,7 @@ use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
 use crate::domain::quota::Quotas;
 use crate::domain::time::Micros;
-use crate::store::authenticated::prove;
+use crate::store::authenticated::authenticate;
 use crate::store::entity::namespaces::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::handle::Store;
@@ -31,7 +31,7 @@ impl ReadTx {
     /// A namespace, if it is there.
     pub async fn find_namespace(&self, id: &NamespaceId) -> Result<Option<Namespace>> {
         let row = Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
-        row.map(|row| rows::namespace(self.proven::<Entity>(row)?)).transpose()
+        row.map(|row| rows::namespace(self.authenticated::<Entity>(row)?)).transpose()
     }
 
     /// A page of namespaces, in order of their ids.
@@ -41,27 +41,27 @@ impl ReadTx {
             query = query.filter(Column::Id.gt(after.as_str()));
         }
         let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
-        rows.map(|row| rows::namespace(self.proven::<Entity>(row)?)).collect()
+        rows.map(|row| rows::namespace(self.authenticated::<Entity>(row)?)).collect()
     }
 }
 
 impl Store {
     /// The heads of some logs, in one query. A namespace that is not there is left out.
     ///
-    /// One that does not lead on from what was seen of its log puts the store in doubt. That takes a second query when a log went
+    /// A head that does not follow what was seen of its log makes data loss suspected. That takes a second query when a log went
     /// on elsewhere.
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
         // Before they are read: what was seen by then must be in them.
-        let seen = self.inner.memory.heads_of(namespaces);
+        let seen = self.inner.high_water.heads_of(namespaces);
         let ids = namespaces.iter().map(NamespaceId::as_str);
         let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
         let is_gone = |namespace: &NamespaceId| rows.iter().all(|row| row.id != namespace.as_str());
         let lost = seen.keys().any(is_gone);
         let heads = named_heads(rows);
         self.see(&seen, heads.iter().cloned().collect()).await?;
-        if lost && self.doubt().is_none() {
-            // Whether that is a doubt, the epoch of `system` tells.
-            self.examine().await?;
+        if lost && self.suspected_loss().is_none() {
+            // The epoch of `system` tells whether that is a loss.
+            self.check_for_loss().await?;
         }
         Ok(heads)
     }
@@ -71,7 +71,7 @@ impl Store {
         let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
         let rows = given.all(&self.reader()?).await.map_err(failed)?;
         let tags = self.tags();
-        let proven = rows.into_iter().map(|row| rows::namespace(prove::<Entity>(tags.as_ref(), row)?));
+        let proven = rows.into_iter().map(|row| rows::namespace(authenticate::<Entity>(tags.as_ref(), row)?));
         Ok(readable(proven).map(|found| (found.id, found.quotas)).collect())
     }
 

@@ -299,7 +299,10 @@ impl ReadTx {
             .map(|row| {
                 let content = contents.get(&row.digest).cloned();
                 let content = content.ok_or_else(|| Error::data_loss(format!("no content for {}", row.digest)))?;
-                Ok(((row.policy.clone(), row.number), (rows::version(self.proven::<versions::Entity>(row)?)?, content)))
+                Ok((
+                    (row.policy.clone(), row.number),
+                    (rows::version(self.authenticated::<versions::Entity>(row)?)?, content),
+                ))
             })
             .collect()
     }

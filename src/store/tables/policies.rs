@@ -67,7 +67,7 @@ impl ReadTx {
 
     /// A policy, proven. In a write its settings are noted, for the event.
     fn policy_of(&self, row: Model) -> Result<Policy> {
-        let policy = rows::policy(self.proven::<Entity>(row)?)?;
+        let policy = rows::policy(self.authenticated::<Entity>(row)?)?;
         self.ledger.note_policy(&policy);
         Ok(policy)
     }

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::report::Report;
 use crate::domain::{Error, Reason, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::reports::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::tables::rows;
@@ -25,7 +25,7 @@ impl ReadTx {
             let name = policy.version(number);
             Error::new(Reason::ReportNotFound, format!("{name} has no report; stage it first")).about(name)
         })?;
-        let Proven(row) = self.proven::<Entity>(row)?;
+        let Authenticated(row) = self.authenticated::<Entity>(row)?;
         rows::json("report", &row.body)
     }
 }
@@ -45,7 +45,7 @@ impl ReadTx {
             .filter(key.in_tuples(versions.iter().map(|(policy, number)| (policy.as_str(), *number))));
         let mut found = BTreeMap::new();
         for row in query.all(&self.tx).await.map_err(failed)? {
-            let Proven(row) = self.proven::<Entity>(row)?;
+            let Authenticated(row) = self.authenticated::<Entity>(row)?;
             let policy = rows::policy_name(namespace.as_str(), &row.policy)?.policy;
             found.insert((policy, row.number), rows::json("report", &row.body)?);
         }

@@ -1,4 +1,4 @@
-//! Credentials that were ended before their time.
+//! Table `revoked_tokens`: credentials that were revoked before they expired.
 //!
 //! Rows are read whole: they are few, and each replica keeps them in memory. A row is forgotten when nothing that it ends
 //! could be good any more.
@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, Pag
 use crate::domain::Result;
 use crate::domain::revocation::Revocation;
 use crate::domain::time::Micros;
-use crate::store::authenticated::{Proven, prove};
+use crate::store::authenticated::{Authenticated, authenticate};
 use crate::store::entity::revoked_tokens::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::handle::Store;
@@ -20,7 +20,7 @@ const TOKEN: &str = "TOKEN";
 const SUBJECT: &str = "SUBJECT";
 
 impl WriteTx {
-    /// How many are remembered.
+    /// Counts the revocations.
     pub async fn count_revocations(&self) -> Result<u64> {
         Entity::find().count(self.tx()).await.map_err(failed)
     }
@@ -43,17 +43,17 @@ impl WriteTx {
 }
 
 impl Store {
-    /// All that was ended.
+    /// Returns all revocations.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` when somebody else wrote one of them.
     pub async fn revocations(&self) -> Result<Vec<Revocation>> {
         let (rows, tags) = (Entity::find().all(&self.reader()?).await.map_err(failed)?, self.tags());
-        let proven = rows.into_iter().map(|row| prove::<Entity>(tags.as_ref(), row));
+        let proven = rows.into_iter().map(|row| authenticate::<Entity>(tags.as_ref(), row));
         Ok(proven.collect::<Result<Vec<_>>>()?.into_iter().filter_map(revocation).collect())
     }
 
-    /// Forgets what is over by itself.
+    /// Deletes revocations of credentials that have expired.
     pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
         let kept_for = Revocation::forget_time_of(Micros(0)).0;
         let token = Column::Kind.eq(TOKEN).and(Column::Time.lte(now.0));
@@ -65,7 +65,7 @@ impl Store {
 }
 
 /// A row of a kind that only a later version writes ends nothing here.
-fn revocation(Proven(row): Proven<Model>) -> Option<Revocation> {
+fn revocation(Authenticated(row): Authenticated<Model>) -> Option<Revocation> {
     let time = Micros(row.time);
     match row.kind.as_str() {
         TOKEN => Some(Revocation::Token { id: row.value, forget_time: time }),

@@ -15,10 +15,10 @@ use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId};
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::{events, namespaces, policies, subscribers, versions};
 
-/// Names what was being read when a stored value made no sense.
+/// Returns a converter of errors that names the stored value which can't be read.
 pub(in crate::store) fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| Error::data_loss(format!("unreadable {what}: {}", error.message))
 }
@@ -33,7 +33,7 @@ pub(in crate::store) fn to_json<T: serde::Serialize>(value: &T) -> Result<String
     serde_json::to_string(value).map_err(|error| Error::internal(format!("failed to write JSON: {error}")))
 }
 
-/// A word of an enum that is kept as its serde name.
+/// Reads a value of an enum that is stored as its serde name.
 pub(in crate::store) fn word<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned()))
         .map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
@@ -50,7 +50,7 @@ pub(in crate::store) fn policy_name(namespace: &str, policy: &str) -> Result<Pol
     })
 }
 
-pub(in crate::store) fn namespace(Proven(row): Proven<namespaces::Model>) -> Result<Namespace> {
+pub(in crate::store) fn namespace(Authenticated(row): Authenticated<namespaces::Model>) -> Result<Namespace> {
     let head = head(&row)?;
     Ok(Namespace {
         id: namespace_id(&row)?,
@@ -96,7 +96,7 @@ pub(in crate::store) fn head(row: &namespaces::Model) -> Result<Head> {
     Ok(Head { cursor, hash: hash("head hash", &row.head_hash)? })
 }
 
-pub(in crate::store) fn policy(Proven(row): Proven<policies::Model>) -> Result<Policy> {
+pub(in crate::store) fn policy(Authenticated(row): Authenticated<policies::Model>) -> Result<Policy> {
     Ok(Policy {
         name: policy_name(&row.namespace, &row.id)?,
         kind: word("kind", &row.kind)?,
@@ -111,7 +111,7 @@ pub(in crate::store) fn policy(Proven(row): Proven<policies::Model>) -> Result<P
     })
 }
 
-pub(in crate::store) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
+pub(in crate::store) fn version(Authenticated(row): Authenticated<versions::Model>) -> Result<Version> {
     let label = row.label.map(|label| Label::parse("label", &label)).transpose().map_err(unreadable("label"))?;
     Ok(Version {
         policy: policy_name(&row.namespace, &row.policy)?,

@@ -15,7 +15,7 @@ use crate::domain::listing::RunFilter;
 use crate::domain::name::PolicyId;
 use crate::domain::run::{Run, RunCount, RunKey, RunOutcome};
 use crate::domain::{Error, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::{run_ends, run_policies, runs};
 use crate::store::error::failed;
 use crate::store::tables::ranges::within;
@@ -23,7 +23,7 @@ use crate::store::tables::run_rows;
 use crate::store::transaction::views::ReadTx;
 
 /// The columns by which a table of runs is listed.
-struct Listed<E: EntityTrait> {
+struct RunColumns<E: EntityTrait> {
     namespace: E::Column,
     outcome: E::Column,
     create_time: E::Column,
@@ -32,12 +32,12 @@ struct Listed<E: EntityTrait> {
 
 /// The newest rows of one outcome after the page before.
 fn newest<E: EntityTrait>(
-    columns: &Listed<E>,
+    columns: &RunColumns<E>,
     filter: &RunFilter,
     outcome: RunOutcome,
     page: &Page<RunKey>,
 ) -> Select<E> {
-    let Listed { namespace, outcome: ended, create_time, id } = columns;
+    let RunColumns { namespace, outcome: ended, create_time, id } = columns;
     let mut query = E::find()
         .filter(namespace.eq(filter.namespace.as_str()))
         .filter(ended.eq(outcome.as_str()))
@@ -64,7 +64,8 @@ impl ReadTx {
 
     async fn runs_of_namespace(&self, filter: &RunFilter, page: &Page<RunKey>) -> Result<Vec<Run>> {
         use runs::Column as C;
-        let columns = Listed { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
+        let columns =
+            RunColumns { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
         let mut found: Vec<runs::Model> = Vec::new();
         for outcome in &filter.outcomes {
             let query = newest::<runs::Entity>(&columns, filter, *outcome, page);
@@ -78,14 +79,15 @@ impl ReadTx {
             .into_iter()
             .map(|row| {
                 let end = ends.remove(&row.id);
-                run_rows::summary(&self.proven::<runs::Entity>(row)?, end)
+                run_rows::summary(&self.authenticated::<runs::Entity>(row)?, end)
             })
             .collect()
     }
 
     async fn runs_of_policy(&self, filter: &RunFilter, policy: &PolicyId, page: &Page<RunKey>) -> Result<Vec<Run>> {
         use run_policies::Column as C;
-        let columns = Listed { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
+        let columns =
+            RunColumns { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
         let mut found: Vec<run_policies::Model> = Vec::new();
         for outcome in &filter.outcomes {
             let mut query = newest::<run_policies::Entity>(&columns, filter, *outcome, page);
@@ -105,25 +107,33 @@ impl ReadTx {
                 let missing = || Error::data_loss(format!("run {}: a policy of a run that is not there", row.id));
                 let run = runs.remove(&row.id).ok_or_else(missing)?;
                 let run = run_rows::summary(&run, ends.remove(&row.id))?;
-                let policy = run_rows::policy(&run, &self.proven::<run_policies::Entity>(row)?)?;
+                let policy = run_rows::policy(&run, &self.authenticated::<run_policies::Entity>(row)?)?;
                 Ok(Run { policies: vec![policy], ..run })
             })
             .collect()
     }
 
-    async fn run_rows(&self, filter: &RunFilter, ids: &[String]) -> Result<BTreeMap<String, Proven<runs::Model>>> {
+    async fn run_rows(
+        &self,
+        filter: &RunFilter,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, Authenticated<runs::Model>>> {
         use runs::Column as C;
         let query = runs::Entity::find().filter(C::Namespace.eq(filter.namespace.as_str())).filter(C::Id.is_in(ids));
         let rows = query.all(&self.tx).await.map_err(failed)?;
-        rows.into_iter().map(|row| Ok((row.id.clone(), self.proven::<runs::Entity>(row)?))).collect()
+        rows.into_iter().map(|row| Ok((row.id.clone(), self.authenticated::<runs::Entity>(row)?))).collect()
     }
 
-    async fn run_ends(&self, filter: &RunFilter, ids: &[String]) -> Result<BTreeMap<String, Proven<run_ends::Model>>> {
+    async fn run_ends(
+        &self,
+        filter: &RunFilter,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, Authenticated<run_ends::Model>>> {
         use run_ends::Column as C;
         let query =
             run_ends::Entity::find().filter(C::Namespace.eq(filter.namespace.as_str())).filter(C::Id.is_in(ids));
         let rows = query.all(&self.tx).await.map_err(failed)?;
-        rows.into_iter().map(|row| Ok((row.id.clone(), self.proven::<run_ends::Entity>(row)?))).collect()
+        rows.into_iter().map(|row| Ok((row.id.clone(), self.authenticated::<run_ends::Entity>(row)?))).collect()
     }
 
     /// How many runs there are of each version of a policy and each outcome, of those that a list holds, in order of the versions;

@@ -7,7 +7,7 @@ use crate::domain::event::Cursor;
 use crate::domain::run::{Run, RunEnd, RunId, RunOutcome, RunPolicy};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
-use crate::store::authenticated::Proven;
+use crate::store::authenticated::Authenticated;
 use crate::store::entity::{run_ends, run_policies, runs};
 use crate::store::tables::rows::{policy_name, unreadable};
 
@@ -43,10 +43,10 @@ fn end(row: run_ends::Model) -> Result<RunEnd> {
 /// # Errors
 /// `DATA_LOSS` when its row and its end contradict each other, or can't be read.
 pub(in crate::store) fn summary(
-    Proven(row): &Proven<runs::Model>,
-    ended: Option<Proven<run_ends::Model>>,
+    Authenticated(row): &Authenticated<runs::Model>,
+    ended: Option<Authenticated<run_ends::Model>>,
 ) -> Result<Run> {
-    let end = ended.map(|Proven(row)| end(row)).transpose()?;
+    let end = ended.map(|Authenticated(row)| end(row)).transpose()?;
     let namespace = policy_name(&row.namespace, &row.policy)?.namespace;
     let run = Run {
         namespace,
@@ -69,7 +69,10 @@ pub(in crate::store) fn summary(
 ///
 /// # Errors
 /// `DATA_LOSS` when the row is not of this run, or can't be read.
-pub(in crate::store) fn policy(run: &Run, Proven(row): &Proven<run_policies::Model>) -> Result<RunPolicy> {
+pub(in crate::store) fn policy(
+    run: &Run,
+    Authenticated(row): &Authenticated<run_policies::Model>,
+) -> Result<RunPolicy> {
     let of_row = (row.epoch, row.revision, row.recorder.as_str(), Micros(row.create_time), row.part.is_some());
     let is_alone = run.policy_count == 1 && !run.is_whole_set;
     let of_run = (run.cursor.epoch, run.cursor.revision, run.recorder.as_str(), run.create_time, !is_alone);
@@ -88,8 +91,8 @@ pub(in crate::store) fn policy(run: &Run, Proven(row): &Proven<run_policies::Mod
 ///
 /// # Errors
 /// `DATA_LOSS` when one is missing, too many or of another run.
-pub(in crate::store) fn whole(run: Run, rows: &[Proven<run_policies::Model>]) -> Result<Run> {
-    let in_place = |(place, Proven(row)): (usize, &Proven<run_policies::Model>)| {
+pub(in crate::store) fn whole(run: Run, rows: &[Authenticated<run_policies::Model>]) -> Result<Run> {
+    let in_place = |(place, Authenticated(row)): (usize, &Authenticated<run_policies::Model>)| {
         row.part.is_none_or(|part| usize::try_from(part) == Ok(place))
     };
     let policies = rows.iter().map(|row| policy(&run, row)).collect::<Result<Vec<_>>>()?;

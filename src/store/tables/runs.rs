@@ -8,7 +8,7 @@ use sea_orm::{
 use crate::domain::name::NamespaceId;
 use crate::domain::run::{Run, RunEnd, RunId, RunOutcome};
 use crate::domain::{Error, Result};
-use crate::store::authenticated::{Proven, tagged};
+use crate::store::authenticated::{Authenticated, with_mac};
 use crate::store::entity::runs::{ActiveModel, Column, Entity};
 use crate::store::entity::{namespaces, run_ends, run_policies};
 use crate::store::error::failed;
@@ -28,8 +28,8 @@ impl ReadTx {
         let row = Entity::find_by_id(key(namespace, id)).one(&self.tx).await.map_err(failed)?;
         let Some(row) = row else { return Ok(None) };
         let end = run_ends::Entity::find_by_id(key(namespace, id)).one(&self.tx).await.map_err(failed)?;
-        let end = end.map(|row| self.proven::<run_ends::Entity>(row)).transpose()?;
-        run_rows::summary(&self.proven::<Entity>(row)?, end).map(Some)
+        let end = end.map(|row| self.authenticated::<run_ends::Entity>(row)).transpose()?;
+        run_rows::summary(&self.authenticated::<Entity>(row)?, end).map(Some)
     }
 
     /// A run with all of its policies, if it was recorded.
@@ -41,14 +41,14 @@ impl ReadTx {
             .filter(P::Id.eq(id.as_str()))
             .order_by_asc(P::Policy);
         let rows = rows.all(&self.tx).await.map_err(failed)?;
-        let rows: Vec<Proven<run_policies::Model>> =
-            rows.into_iter().map(|row| self.proven::<run_policies::Entity>(row)).collect::<Result<_>>()?;
+        let rows: Vec<Authenticated<run_policies::Model>> =
+            rows.into_iter().map(|row| self.authenticated::<run_policies::Entity>(row)).collect::<Result<_>>()?;
         run_rows::whole(run, &rows).map(Some)
     }
 }
 
 impl Store {
-    /// Opens a write of runs. It is of no namespace's log and takes no lock. What it refers to must be beyond doubt all the same.
+    /// Opens a write of runs. It is of no namespace's log and takes no lock. It is refused as well while data loss is suspected.
     async fn begin_run(&self, namespace: &NamespaceId) -> Result<Tx> {
         let options = TransactionOptions {
             // Whatever the role's default: whoever waited for another end of a run must see it.
@@ -56,9 +56,9 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.inner.doubt.check()?;
+        self.inner.suspected_loss.check()?;
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
-        self.inner.doubt.check()?;
+        self.inner.suspected_loss.check()?;
         self.writable_row(&tx, namespaces::Entity::find_by_id(namespace.as_str())).await?;
         Ok(tx)
     }
@@ -72,14 +72,14 @@ impl Store {
         let tx = self.begin_run(&run.namespace).await?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
         let tags = self.tags();
-        let row = tagged::<Entity>(tags.as_ref(), run_rows::run_row(run, first))?;
+        let row = with_mac::<Entity>(tags.as_ref(), run_rows::run_row(run, first))?;
         let insert = Entity::insert(row.into_active_model()).on_conflict(taken);
         if insert.exec_without_returning(&tx).await.map_err(failed)? == 0 {
             return Ok(false);
         }
         for chunk in run_rows::policy_rows(run).chunks(ROWS_PER_STATEMENT) {
             let rows = chunk.iter().map(|row| {
-                let row = tagged::<run_policies::Entity>(tags.as_ref(), row.clone())?;
+                let row = with_mac::<run_policies::Entity>(tags.as_ref(), row.clone())?;
                 Ok(row.into_active_model())
             });
             let rows = rows.collect::<Result<Vec<_>>>()?;
@@ -117,7 +117,7 @@ impl Store {
             .filter(P::Id.eq(id));
         policies.exec(&tx).await.map_err(failed)?;
         let tags = self.tags();
-        let row = tagged::<run_ends::Entity>(tags.as_ref(), run_rows::end_row(run, end))?;
+        let row = with_mac::<run_ends::Entity>(tags.as_ref(), run_rows::end_row(run, end))?;
         run_ends::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await.map_err(failed)?;
         if let Some((key, kept)) = kept {
             keep(&tx, tags.as_ref(), key, kept, end.complete_time).await?;

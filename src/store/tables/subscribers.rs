@@ -33,7 +33,7 @@ pub const ROWS_PER_STATEMENT: usize = 500;
 
 const GONE_MICROS: i64 = SUBSCRIBER_GONE_SECONDS * 1_000_000;
 
-/// A stream that is open, as it is told to the database.
+/// A stream that is open, as it is written to the database.
 #[derive(Debug, Clone)]
 pub struct Announced {
     /// Which subscriber, and who speaks for it.
@@ -42,7 +42,7 @@ pub struct Announced {
     pub profile: Profile,
 }
 
-/// Reports of a runtime, as they are told to the database.
+/// Reports of a runtime, as they are written to the database.
 #[derive(Debug, Clone)]
 pub struct Reported {
     /// Which subscriber, and who speaks for it.
@@ -195,7 +195,7 @@ impl Store {
         self.write_claims(batch, &claims, replace, now).await
     }
 
-    /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older word leaves a newer one as it is. Returns the claims
+    /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older report does not overwrite a newer one. Returns the claims
     /// to ids of others, of which nothing was written.
     pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<BTreeSet<SubscriberClaim>> {
         let profile = Profile::default();

@@ -16,7 +16,7 @@ use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
-use crate::store::authenticated::prove;
+use crate::store::authenticated::authenticate;
 use crate::store::entity::namespaces;
 use crate::store::entity::versions::{Column, Entity, Model};
 use crate::store::error::failed;
@@ -74,11 +74,11 @@ impl ReadTx {
     fn sort_in(&self, row: Model, list: &mut VersionList, closed: &mut Closed) -> Result<()> {
         let state = VersionState::parse(&row.state).ok_or_else(|| Error::data_loss("unreadable state"))?;
         if state.is_open() {
-            list.open.push(rows::version(self.proven::<Entity>(row)?)?);
+            list.open.push(rows::version(self.authenticated::<Entity>(row)?)?);
             return Ok(());
         }
         // Its tag is enough: there is no newer row of a version that is closed.
-        let version = rows::version(prove::<Entity>(self.tags.as_ref(), row)?)?;
+        let version = rows::version(authenticate::<Entity>(self.tags.as_ref(), row)?)?;
         let is_next = closed.through + 1 == version.number;
         if is_next {
             closed.through = version.number;

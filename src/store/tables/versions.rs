@@ -38,7 +38,7 @@ fn in_states(query: Select<Entity>, states: &[VersionState]) -> Select<Entity> {
 impl ReadTx {
     async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
         let rows = with_newest_manifest(query).all(&self.tx).await.map_err(failed)?.into_iter();
-        rows.map(|row| rows::version(self.proven::<Entity>(row)?)).collect()
+        rows.map(|row| rows::version(self.authenticated::<Entity>(row)?)).collect()
     }
 
     /// A version by number.
@@ -54,7 +54,7 @@ impl ReadTx {
     pub async fn find_version(&self, policy: &PolicyName, number: i64) -> Result<Option<Version>> {
         let key = (policy.namespace.to_string(), policy.policy.to_string(), number);
         let row = with_newest_manifest(Entity::find_by_id(key)).one(&self.tx).await.map_err(failed)?;
-        row.map(|row| rows::version(self.proven::<Entity>(row)?)).transpose()
+        row.map(|row| rows::version(self.authenticated::<Entity>(row)?)).transpose()
     }
 
     /// The live version that holds a label.

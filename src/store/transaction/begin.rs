@@ -41,13 +41,13 @@ impl Store {
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `STORE_IN_DOUBT`.
     pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
-        self.inner.doubt.check()?;
+        self.inner.suspected_loss.check()?;
         // Before the lock: what was seen of the log by then must be in it.
-        let seen = self.inner.memory.head(namespace);
-        let write = match self.begin_in_doubt(namespace).await {
+        let seen = self.inner.high_water.head(namespace);
+        let write = match self.begin_despite_suspected_loss(namespace).await {
             Err(gone) if gone.reason == Reason::NamespaceNotFound && seen.is_some() => {
-                self.is_found_in_doubt().await;
-                return Err(self.check_beyond_doubt().err().unwrap_or(gone));
+                self.detects_loss().await;
+                return Err(self.check_no_suspected_loss().err().unwrap_or(gone));
             }
             begun => begun?,
         };
@@ -55,15 +55,15 @@ impl Store {
             self.check_leads_on(&write, &seen).await?;
         }
         // Again: the connection may have been a new one, and only now led to another database.
-        self.inner.doubt.check()?;
+        self.inner.suspected_loss.check()?;
         Ok(write)
     }
 
-    /// The same, also in doubt: for what ends it.
+    /// Begins a write also while data loss is suspected: for the command that ends the suspicion.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
-    pub async fn begin_in_doubt(&self, namespace: &NamespaceId) -> Result<WriteTx> {
+    pub async fn begin_despite_suspected_loss(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting.
         // PostgreSQL: read committed whatever the role's default, so that what is read after the lock is what is there.
         let options = TransactionOptions {
@@ -101,7 +101,7 @@ impl Store {
     }
 }
 
-/// The planted defect: the place comes from a counter that the lock does not guard.
+/// The planted defect: the revision comes from a counter that the lock does not guard.
 #[cfg(feature = "planted-defects")]
 fn from_sequence(mut head: crate::domain::event::Head) -> crate::domain::event::Head {
     if planted(Defect::RevisionFromSequence) {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
-use crate::store::connection::bounded::Bounded;
+use crate::store::connection::bounded::TimedConnection;
 use crate::store::error::{Failure, commit_failed, commit_refused};
 use crate::store::handle::Store;
 use crate::store::health::durability::Confirmation;
@@ -26,7 +26,7 @@ impl Store {
     #[expect(clippy::disallowed_methods, reason = "nothing a caller does may cancel a COMMIT (docs/guarantees.md#g8)")]
     pub(in crate::store) async fn commit(
         &self,
-        tx: Bounded<DatabaseTransaction>,
+        tx: TimedConnection<DatabaseTransaction>,
         confirmation: impl Future<Output = std::result::Result<Confirmation, DbErr>> + Send + 'static,
         after: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
@@ -46,7 +46,7 @@ impl Store {
                     }
                     Ok(Confirmation::Lossy(found)) => {
                         let message = found.message().to_owned();
-                        health.obstacles.note(Some(found));
+                        health.write_blockers.note(Some(found));
                         // As below.
                         after();
                         return Err(commit_failed(message));
@@ -80,7 +80,7 @@ impl Store {
 }
 
 impl WriteTx {
-    /// Makes it so, then runs `after`. A caller that goes away, or that waited long enough, takes neither with it: both are
+    /// Commits, then runs `after`. A caller that goes away, or that stops waiting, cancels neither: both are
     /// done in a task of their own.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl WriteTx {
         let Self { read, store, namespace, head, .. } = self;
         let (inner, confirmation) = (Arc::clone(&store.inner), store.clone().confirm_event(namespace.clone(), head));
         let noted = move || {
-            inner.memory.note(&namespace, head);
+            inner.high_water.note(&namespace, head);
             inner.committed.notify_one();
             after();
         };

@@ -13,8 +13,8 @@ use crate::domain::quota::{Quotas, Usage};
 use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
-use crate::store::authenticated::{Proven, Tagged, named, prove};
-use crate::store::connection::bounded::Bounded;
+use crate::store::authenticated::{Authenticated, AuthenticatedTable, authenticate, row_change};
+use crate::store::connection::bounded::TimedConnection;
 use crate::store::entity::{events, namespaces, pointer_changes};
 use crate::store::error::failed;
 use crate::store::handle::Store;
@@ -31,8 +31,8 @@ pub struct ReadTx {
     pub(in crate::store) ledger: Ledger,
 }
 
-/// The transaction under both.
-pub(in crate::store) type Tx = Bounded<DatabaseTransaction>;
+/// The transaction under a read or a write.
+pub(in crate::store) type Tx = TimedConnection<DatabaseTransaction>;
 
 /// A write: the namespace is locked until it is committed or dropped, and dropping it undoes it.
 #[derive(Debug)]
@@ -59,28 +59,31 @@ pub(in crate::store) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, k
 }
 
 impl ReadTx {
-    /// A row, proven. In a write it is noted, for the comparison with the event that named it last.
-    pub(in crate::store) fn proven<E: Tagged>(&self, row: E::Model) -> Result<Proven<E::Model>> {
-        let proven = prove::<E>(self.tags.as_ref(), row)?;
+    /// Authenticates a row. In a write it is noted, for the comparison with the event that named it last.
+    pub(in crate::store) fn authenticated<E: AuthenticatedTable>(
+        &self,
+        row: E::Model,
+    ) -> Result<Authenticated<E::Model>> {
+        let proven = authenticate::<E>(self.tags.as_ref(), row)?;
         self.note_read::<E>(&proven)?;
         Ok(proven)
     }
 
-    fn note_read<E: Tagged>(&self, Proven(row): &Proven<E::Model>) -> Result<()> {
+    fn note_read<E: AuthenticatedTable>(&self, Authenticated(row): &Authenticated<E::Model>) -> Result<()> {
         if self.ledger.is_of_write() && decides(E::default().table_name()) {
-            self.ledger.note_read(self.named::<E>(row)?);
+            self.ledger.note_read(self.row_change::<E>(row)?);
         }
         Ok(())
     }
 
-    /// What an event that wrote this row would say of it.
-    pub(in crate::store) fn named<E: Tagged>(&self, row: &E::Model) -> Result<RowChange> {
-        named::<E>(self.tags.as_ref(), row)
+    /// Returns what an event that wrote this row would say of it.
+    pub(in crate::store) fn row_change<E: AuthenticatedTable>(&self, row: &E::Model) -> Result<RowChange> {
+        row_change::<E>(self.tags.as_ref(), row)
     }
 }
 
 impl WriteTx {
-    /// Reads, inside the write.
+    /// Returns the reads of this write: they see what it wrote.
     #[must_use]
     pub fn read(&self) -> &ReadTx {
         &self.read
@@ -94,12 +97,12 @@ impl WriteTx {
         self.read.tags.as_ref()
     }
 
-    /// What this write read and wrote.
+    /// Returns the rows that this write read and wrote.
     pub(in crate::store) fn ledger(&self) -> &Ledger {
         &self.read.ledger
     }
 
-    /// The end of the log, as locked.
+    /// Returns the end of the log, as locked.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
@@ -117,7 +120,7 @@ impl WriteTx {
         self.access_revision
     }
 
-    /// The next event changes a role binding.
+    /// Notes that the next event changes a role binding.
     pub(in crate::store) async fn access_changes(&mut self) -> Result<()> {
         self.access_revision = self.head.next().revision;
         let row = namespaces::ActiveModel { access_revision: Set(self.access_revision), ..Default::default() };
@@ -135,7 +138,7 @@ impl WriteTx {
     /// # Errors
     /// `DATA_LOSS`.
     pub fn quotas(&self) -> Result<Quotas> {
-        let Proven(row) = self.read.proven::<namespaces::Entity>(self.row.clone())?;
+        let Authenticated(row) = self.read.authenticated::<namespaces::Entity>(self.row.clone())?;
         rows::quotas(&row.settings)
     }
 
@@ -145,7 +148,7 @@ impl WriteTx {
         &self.usage
     }
 
-    /// Counts what was added: it stands in the row from the event on.
+    /// Counts what was added: it is written to the row with the next event.
     pub(in crate::store) fn usage_mut(&mut self) -> &mut Usage {
         &mut self.usage
     }
@@ -156,7 +159,7 @@ impl WriteTx {
     /// `INTERNAL` when the event does not stand at head + 1 with the head's hash.
     pub async fn append(&mut self, event: &Event, payload: &Payload) -> Result<()> {
         if event.cursor != self.head.next() {
-            return Err(Error::internal("an event was made for another place of the log"));
+            return Err(Error::internal("an event was made for another cursor of the log"));
         }
         self.add(event, payload.policy.as_ref()).await?;
         if !payload.changes.is_empty() {
@@ -172,7 +175,7 @@ impl WriteTx {
     pub async fn raise_epoch(&mut self, event: &Event) -> Result<()> {
         let is_raised = event.cursor.epoch > self.head.cursor.epoch;
         if !is_raised || event.cursor != self.head.next_epoch(event.cursor.epoch) {
-            return Err(Error::internal("an epoch was raised at another place of the log"));
+            return Err(Error::internal("an epoch was raised at another cursor of the log"));
         }
         self.add(event, None).await
     }

@@ -1,6 +1,6 @@
 //! Rows that leave the store as the bytes their events have the digest of, and rows of other stores that come in as such.
 //!
-//! Boundary: what is read is what some store wrote, exactly; whose word it is, the caller proves by the log it came with.
+//! Boundary: a row that is read is exactly what some store wrote; the caller authenticates it by the log it came with.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
 use sea_orm::{
@@ -14,7 +14,7 @@ use crate::domain::report::Report;
 use crate::domain::row::Row;
 use crate::domain::version::Version;
 use crate::domain::{Error, Result};
-use crate::store::authenticated::{Proven, Tagged, bytes_of};
+use crate::store::authenticated::{Authenticated, AuthenticatedTable, mac_input};
 use crate::store::entity::{imports, policies, reports, versions};
 use crate::store::error::failed;
 use crate::store::tables::imports::import;
@@ -25,7 +25,7 @@ use crate::store::transaction::views::ReadTx;
 /// A row of another store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is a row of the table of its name")]
-pub enum ForeignRow {
+pub enum ArchivedRow {
     Policy(Policy),
     Version(Box<Version>),
     Report {
@@ -42,16 +42,16 @@ pub enum ForeignRow {
 pub struct ExportedRow {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Where it stands.
-    pub key: RowKey,
+    /// The key of the row.
+    pub key: ExportedRowKey,
     /// A version: its newest manifest, and its content by digest.
     pub version: Option<Version>,
 }
 
-/// Where a row stands: its table, then the parts of its key.
+/// The table of a row and the parts of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the key of the table of its name")]
-pub enum RowKey {
+pub enum ExportedRowKey {
     Policies(String),
     Versions(String, i64),
     Reports(String, i64),
@@ -67,7 +67,7 @@ enum Table {
     Imports,
 }
 
-impl RowKey {
+impl ExportedRowKey {
     fn table(&self) -> Table {
         match self {
             Self::Policies(_) => Table::Policies,
@@ -92,7 +92,7 @@ impl RowKey {
 ///
 /// # Errors
 /// `DATA_LOSS` when it is not exactly what this schema writes of such a row.
-pub fn read_row(bytes: &[u8]) -> Result<ForeignRow> {
+pub fn read_row(bytes: &[u8]) -> Result<ArchivedRow> {
     let row = Row::read(bytes).ok_or_else(|| Error::data_loss("the bytes are no row"))?;
     match row.table.as_str() {
         "policies" => policy(&row, bytes),
@@ -122,14 +122,14 @@ impl Columns<'_> {
 }
 
 /// The row, if it has these columns and no others: what this schema does not know would be lost without a word.
-fn whole<E: Tagged>(model: E::Model, bytes: &[u8]) -> Result<Proven<E::Model>> {
-    if bytes_of::<E>(&model)? == bytes {
-        return Ok(Proven(model));
+fn whole<E: AuthenticatedTable>(model: E::Model, bytes: &[u8]) -> Result<Authenticated<E::Model>> {
+    if mac_input::<E>(&model)? == bytes {
+        return Ok(Authenticated(model));
     }
     Err(Error::data_loss("it has columns that this version does not know"))
 }
 
-fn policy(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
+fn policy(row: &Row, bytes: &[u8]) -> Result<ArchivedRow> {
     let columns = Columns(row);
     let model = policies::Model {
         namespace: columns.text("namespace")?,
@@ -145,10 +145,10 @@ fn policy(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
         update_time: columns.int("update_time")?,
         tag: Vec::new(),
     };
-    rows::policy(whole::<policies::Entity>(model, bytes)?).map(ForeignRow::Policy)
+    rows::policy(whole::<policies::Entity>(model, bytes)?).map(ArchivedRow::Policy)
 }
 
-fn version(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
+fn version(row: &Row, bytes: &[u8]) -> Result<ArchivedRow> {
     let columns = Columns(row);
     let model = versions::Model {
         namespace: columns.text("namespace")?,
@@ -176,10 +176,10 @@ fn version(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
         tag: Vec::new(),
     };
     let version = rows::version(whole::<versions::Entity>(model, bytes)?)?;
-    Ok(ForeignRow::Version(Box::new(version)))
+    Ok(ArchivedRow::Version(Box::new(version)))
 }
 
-fn report(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
+fn report(row: &Row, bytes: &[u8]) -> Result<ArchivedRow> {
     let columns = Columns(row);
     let model = reports::Model {
         namespace: columns.text("namespace")?,
@@ -188,12 +188,12 @@ fn report(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
         body: columns.text("body")?,
         tag: Vec::new(),
     };
-    let Proven(model) = whole::<reports::Entity>(model, bytes)?;
+    let Authenticated(model) = whole::<reports::Entity>(model, bytes)?;
     let policy = rows::policy_name(&model.namespace, &model.policy)?;
-    Ok(ForeignRow::Report { policy, number: model.number, report: rows::json("report", &model.body)? })
+    Ok(ArchivedRow::Report { policy, number: model.number, report: rows::json("report", &model.body)? })
 }
 
-fn imported(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
+fn imported(row: &Row, bytes: &[u8]) -> Result<ArchivedRow> {
     let columns = Columns(row);
     let model = imports::Model {
         namespace: columns.text("namespace")?,
@@ -217,26 +217,26 @@ fn imported(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
     };
     let namespace = NamespaceId::parse("namespace", &model.namespace).map_err(rows::unreadable("namespace"))?;
     let import = import(whole::<imports::Entity>(model, bytes)?)?;
-    Ok(ForeignRow::Import(namespace, Box::new(import)))
+    Ok(ArchivedRow::Import(namespace, Box::new(import)))
 }
 
 impl ReadTx {
-    /// Rows after a place, at most `limit`, in the order an archive has them. Fewer do not mean that there are no more.
+    /// Returns rows after a key, at most `limit`, in the order an archive has them. Fewer do not mean that there are no more.
     pub async fn exported_rows(
         &self,
         namespace: &NamespaceId,
-        after: Option<&RowKey>,
+        after: Option<&ExportedRowKey>,
         limit: u64,
     ) -> Result<Vec<ExportedRow>> {
         let own = namespace.as_str();
         let from = |table: Table| after.filter(|key| key.table() == table);
-        let first = after.map_or(Table::Policies, RowKey::table);
+        let first = after.map_or(Table::Policies, ExportedRowKey::table);
         if first == Table::Policies {
             use policies::Column as P;
             let query = policies::Entity::find().filter(P::Namespace.eq(own));
             let rows = self.page_of(query, [P::Id], from(Table::Policies), limit).await?;
             if !rows.is_empty() {
-                let key = |row: &policies::Model| RowKey::Policies(row.id.clone());
+                let key = |row: &policies::Model| ExportedRowKey::Policies(row.id.clone());
                 return rows.into_iter().map(|row| self.exported::<policies::Entity>(key(&row), row)).collect();
             }
         }
@@ -253,14 +253,14 @@ impl ReadTx {
             let query = reports::Entity::find().filter(R::Namespace.eq(own));
             let rows = self.page_of(query, [R::Policy, R::Number], from(Table::Reports), limit).await?;
             if !rows.is_empty() {
-                let key = |row: &reports::Model| RowKey::Reports(row.policy.clone(), row.number);
+                let key = |row: &reports::Model| ExportedRowKey::Reports(row.policy.clone(), row.number);
                 return rows.into_iter().map(|row| self.exported::<reports::Entity>(key(&row), row)).collect();
             }
         }
         use imports::Column as I;
         let query = imports::Entity::find().filter(I::Namespace.eq(own));
         let rows = self.page_of(query, [I::Position], from(Table::Imports), limit).await?;
-        let key = |row: &imports::Model| RowKey::Imports(row.position);
+        let key = |row: &imports::Model| ExportedRowKey::Imports(row.position);
         rows.into_iter().map(|row| self.exported::<imports::Entity>(key(&row), row)).collect()
     }
 
@@ -282,7 +282,7 @@ impl ReadTx {
         &self,
         query: sea_orm::Select<E>,
         key: [E::Column; N],
-        after: Option<&RowKey>,
+        after: Option<&ExportedRowKey>,
         limit: u64,
     ) -> Result<Vec<E::Model>> {
         let mut query = query.limit(limit);
@@ -296,14 +296,15 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)
     }
 
-    fn exported<E: Tagged>(&self, key: RowKey, row: E::Model) -> Result<ExportedRow> {
-        let Proven(row) = self.proven::<E>(row)?;
-        Ok(ExportedRow { bytes: bytes_of::<E>(&row)?, key, version: None })
+    fn exported<E: AuthenticatedTable>(&self, key: ExportedRowKey, row: E::Model) -> Result<ExportedRow> {
+        let Authenticated(row) = self.authenticated::<E>(row)?;
+        Ok(ExportedRow { bytes: mac_input::<E>(&row)?, key, version: None })
     }
 
     fn exported_version(&self, row: versions::Model) -> Result<ExportedRow> {
-        let Proven(row) = self.proven::<versions::Entity>(row)?;
-        let (bytes, key) = (bytes_of::<versions::Entity>(&row)?, RowKey::Versions(row.policy.clone(), row.number));
-        Ok(ExportedRow { bytes, key, version: Some(rows::version(Proven(row))?) })
+        let Authenticated(row) = self.authenticated::<versions::Entity>(row)?;
+        let (bytes, key) =
+            (mac_input::<versions::Entity>(&row)?, ExportedRowKey::Versions(row.policy.clone(), row.number));
+        Ok(ExportedRow { bytes, key, version: Some(rows::version(Authenticated(row))?) })
     }
 }

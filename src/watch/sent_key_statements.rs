@@ -1,15 +1,15 @@
-//! Which key statements a stream was told, whichever of its namespaces they came with.
+//! The key statements that were sent on a stream, whichever of its namespaces they came with.
 
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::source::Source;
+use super::source::FeedSource;
 use crate::domain::event::Cursor;
 
-/// How far a stream that asked for key statements was told of them.
+/// The newest key statement that was sent on a stream.
 #[derive(Debug)]
-pub struct KeysTold(Mutex<State>);
+pub struct SentKeyStatements(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
     number: u64,
 }
 
-impl KeysTold {
+impl SentKeyStatements {
     /// A stream that holds every statement up to a cursor.
     #[must_use]
     pub fn up_to(at: Cursor) -> Self {
@@ -28,7 +28,7 @@ impl KeysTold {
 
     /// Returns the statements that the stream does not have, each once. What is made by the same step has to follow them at once:
     /// a key may have begun to sign. Cheap while no key changes.
-    pub(super) fn new_statements(&self, source: &Source) -> Vec<Bytes> {
+    pub(super) fn new_statements(&self, source: &FeedSource) -> Vec<Bytes> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = source.proof.keys_number();
         if told.number == number {
