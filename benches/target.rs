@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use policyhub::client::name::NamespaceId;
 use policyhub::client::signing::{KeySet, PublicKey};
-use policyhub::client::{ActiveSetOptions, Change, Client, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Client, SetChange, WatchOptions, pb, watch};
 use prost::Message as _;
 use tempfile::TempDir;
 
@@ -91,13 +91,13 @@ impl Wares {
         };
         let mut stream = watch(&client, options).await?;
         let (_, first) = stream.next().await?.context("no snapshot")?;
-        anyhow::ensure!(matches!(&first, Change::Replaced { policies, .. } if policies.len() == 1), "no snapshot");
+        anyhow::ensure!(matches!(&first, SetChange::Replaced { policies, .. } if policies.len() == 1), "no snapshot");
         let mut caller = Caller::connect(hub.grpc, Wire::Grpc, &hub.token).await?;
         let activate = hub::activate_calls("default");
         caller.call(activate.first().context("no call")?).await?;
         let activation = loop {
             let (message, change) = stream.next().await?.context("no activation")?;
-            if matches!(change, Change::Activated { .. }) {
+            if matches!(change, SetChange::Activated { .. }) {
                 break message;
             }
         };

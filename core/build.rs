@@ -55,7 +55,7 @@ fn bounded(full_name: &str, bounds: &str) -> String {
     let full_name = full_name.trim_start_matches('.');
     let name = full_name.rsplit('.').next().unwrap_or(full_name);
     format!(
-        "impl super::codec::Bounded for {name} {{\n    const NAME: &'static str = {full_name:?};\n    \
-         const BOUNDS: super::wire_scan::Bounds = super::codec::{bounds};\n}}\n"
+        "impl super::codec::BoundedMessage for {name} {{\n    const NAME: &'static str = {full_name:?};\n    \
+         const BOUNDS: super::wire_scan::ScanBounds = super::codec::{bounds};\n}}\n"
     )
 }

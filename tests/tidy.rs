@@ -1,4 +1,4 @@
-//! The house rules a compiler cannot see: floors, visas, lengths, headers, names, references, private paths, documented reasons.
+//! The house rules a compiler cannot see: layers, allow-lists, lengths, headers, names, references, private paths, documented reasons.
 //!
 //! The tables here are the one place where the layers of docs/ARCHITECTURE.md and the crates each may name are written for a machine. Rules
 //! are in `tests/tidy/`, each with a test that proves it fires. Reads the tree, changes nothing.
@@ -22,66 +22,69 @@ mod shape;
 #[path = "tidy/source.rs"]
 mod source;
 
-use imports::{Room, Visa};
+use imports::{AllowList, Module};
 use source::Source;
 
-/// Rooms and what each may import, lowest floor first. `domain` is floor 0: everyone above it may.
-const ROOMS: &[Room] = &[
-    Room { name: "domain", may_import: &[] },
-    Room { name: "api", may_import: &["domain"] },
-    Room { name: "signing", may_import: &["domain"] },
-    Room { name: "checks", may_import: &["domain"] },
-    Room { name: "auth", may_import: &["domain"] },
-    Room { name: "store", may_import: &["defect", "domain"] },
-    Room { name: "watch", may_import: &["defect", "domain", "store"] },
-    Room { name: "service", may_import: &["defect", "domain", "signing", "checks", "store", "watch"] },
-    Room { name: "grpc", may_import: &["defect", "domain", "api", "auth", "service"] },
-    Room { name: "http", may_import: &["domain", "api", "auth", "service"] },
-    Room {
+/// Modules and what each may import, lowest layer first. `domain` is layer 0: everyone above it may.
+const MODULES: &[Module] = &[
+    Module { name: "domain", may_import: &[] },
+    Module { name: "api", may_import: &["domain"] },
+    Module { name: "signing", may_import: &["domain"] },
+    Module { name: "checks", may_import: &["domain"] },
+    Module { name: "auth", may_import: &["domain"] },
+    Module { name: "store", may_import: &["defect", "domain"] },
+    Module { name: "watch", may_import: &["defect", "domain", "store"] },
+    Module { name: "service", may_import: &["defect", "domain", "signing", "checks", "store", "watch"] },
+    Module { name: "grpc", may_import: &["defect", "domain", "api", "auth", "service"] },
+    Module { name: "http", may_import: &["domain", "api", "auth", "service"] },
+    Module {
         name: "server",
         may_import: &[
             "defect", "domain", "api", "signing", "checks", "auth", "store", "watch", "service", "grpc", "http",
         ],
     },
-    Room { name: "client", may_import: &["domain", "api", "signing"] },
+    Module { name: "client", may_import: &["domain", "api", "signing"] },
     // `signing` for `verify`, which needs no server; `checks` for `release`, which drafts nothing that does not parse.
-    Room { name: "cli", may_import: &["domain", "signing", "checks", "client", "server"] },
-    // No room: what the fault harness breaks on purpose, seen by all who have a part that can break.
-    Room { name: "defect", may_import: &[] },
-    Room { name: "main", may_import: &["cli", "server"] },
+    Module { name: "cli", may_import: &["domain", "signing", "checks", "client", "server"] },
+    // No module: what the fault harness breaks on purpose, seen by all who have a part that can break.
+    Module { name: "defect", may_import: &[] },
+    Module { name: "main", may_import: &["cli", "server"] },
 ];
 
 /// Outside crates and functions that only some may name. A crate that is not here is free.
-const VISAS: &[Visa] = &[
-    Visa { what: "sea_orm", who: &["store", "migrations"] },
-    Visa { what: "sea_orm_migration", who: &["store", "migrations"] },
-    Visa { what: "policyhub_migrations", who: &["store"] },
+const ALLOW_LISTS: &[AllowList] = &[
+    AllowList { what: "sea_orm", who: &["store", "migrations"] },
+    AllowList { what: "sea_orm_migration", who: &["store", "migrations"] },
+    AllowList { what: "policyhub_migrations", who: &["store"] },
     // `api` for `Status` and the generated services.
-    Visa { what: "tonic*", who: &["api", "grpc", "server", "client"] },
-    Visa { what: "axum", who: &["http", "server"] },
-    Visa { what: "ring", who: &["signing", "auth"] },
+    AllowList { what: "tonic*", who: &["api", "grpc", "server", "client"] },
+    AllowList { what: "axum", who: &["http", "server"] },
+    AllowList { what: "ring", who: &["signing", "auth"] },
     // For names of things, which prove nothing: whatever is signed is hashed in `signing`.
-    Visa { what: "sha2", who: &["domain/digest"] },
-    Visa { what: "jsonwebtoken", who: &["auth"] },
-    Visa { what: "tokio*", who: &["store", "watch", "service", "grpc", "http", "server", "client", "cli", "main"] },
-    Visa { what: "clap", who: &["server/config", "cli"] },
-    Visa { what: "opentelemetry*", who: &["server", "client/trace"] },
-    Visa { what: "tracing_opentelemetry", who: &["server", "client/trace"] },
-    Visa { what: "env::var", who: ENVIRONMENT },
-    Visa { what: "env::var_os", who: ENVIRONMENT },
-    Visa { what: "env::vars", who: ENVIRONMENT },
-    Visa { what: "env::vars_os", who: ENVIRONMENT },
-    Visa { what: "SystemTime::now", who: CLOCK },
-    Visa { what: "Instant::now", who: CLOCK },
-    Visa { what: "OffsetDateTime::now_utc", who: CLOCK },
-    Visa { what: "OffsetDateTime::now_local", who: CLOCK },
-    Visa { what: "UtcDateTime::now", who: CLOCK },
+    AllowList { what: "sha2", who: &["domain/digest"] },
+    AllowList { what: "jsonwebtoken", who: &["auth"] },
+    AllowList {
+        what: "tokio*",
+        who: &["store", "watch", "service", "grpc", "http", "server", "client", "cli", "main"],
+    },
+    AllowList { what: "clap", who: &["server/config", "cli"] },
+    AllowList { what: "opentelemetry*", who: &["server", "client/trace"] },
+    AllowList { what: "tracing_opentelemetry", who: &["server", "client/trace"] },
+    AllowList { what: "env::var", who: ENVIRONMENT },
+    AllowList { what: "env::var_os", who: ENVIRONMENT },
+    AllowList { what: "env::vars", who: ENVIRONMENT },
+    AllowList { what: "env::vars_os", who: ENVIRONMENT },
+    AllowList { what: "SystemTime::now", who: CLOCK },
+    AllowList { what: "Instant::now", who: CLOCK },
+    AllowList { what: "OffsetDateTime::now_utc", who: CLOCK },
+    AllowList { what: "OffsetDateTime::now_local", who: CLOCK },
+    AllowList { what: "UtcDateTime::now", who: CLOCK },
 ];
 
-/// Who may read the environment.
+/// Sets who may read the environment.
 const ENVIRONMENT: &[&str] = &["server", "cli"];
 
-/// Who may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason.
+/// Sets who may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason.
 const CLOCK: &[&str] = &["server", "client", "cli"];
 
 const LENGTH_CAP: usize = 400;
@@ -92,7 +95,7 @@ const PRIVATE_ROOTS: &[&str] = &["work", "root", "home"];
 /// The sources of server, command and SDK.
 const SOURCES: &[&str] = &["client/src", "core/src", "src"];
 
-/// The sources that are held to have no circles of imports. The other rooms of `src` still have some.
+/// The sources that are held to have no circles of imports. The other modules of `src` still have some.
 const WITHOUT_CIRCLES: &[&str] =
     &["client/src", "core/src", "src/auth", "src/checks", "src/http", "src/store", "src/watch"];
 
@@ -121,19 +124,22 @@ fn rust(directories: &[&str]) -> Vec<Source> {
 }
 
 #[test]
-fn rooms_import_lower_floors_only() {
-    refuse(rust(SOURCES).iter().flat_map(|file| imports::floors(file, ROOMS)).collect());
+fn modules_import_lower_layers_only() {
+    refuse(rust(SOURCES).iter().flat_map(|file| imports::layers(file, MODULES)).collect());
 }
 
 #[test]
-fn outside_crates_clocks_and_environment_stay_in_their_rooms() {
+fn outside_crates_clocks_and_environment_stay_in_their_modules() {
     refuse(
-        rust(&[SOURCES, &["migrations/src"]].concat()).iter().flat_map(|file| imports::visas(file, VISAS)).collect(),
+        rust(&[SOURCES, &["migrations/src"]].concat())
+            .iter()
+            .flat_map(|file| imports::allow_lists(file, ALLOW_LISTS))
+            .collect(),
     );
 }
 
 #[test]
-fn files_of_a_room_import_in_no_circle() {
+fn files_of_a_module_import_in_no_circle() {
     refuse(circles::circles(&rust(WITHOUT_CIRCLES)));
 }
 

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What a request handler does: one look, no lock held, no network.
+/// Returns what a request handler does: one look, no lock held, no network.
 fn decide(view: &View, policy: &str) -> String {
     let version = view.active().and_then(|active| active.get(policy).map(|policy| policy.version));
     format!("{} {policy} {version:?}", view.status().state)

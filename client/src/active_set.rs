@@ -1,6 +1,6 @@
 //! The active set of a namespace as a subscriber holds it: a verified state machine for the messages of a watch.
 //!
-//! Boundary: pure and synchronous, no I/O and no clock. Invariants: a message changes all it says or nothing; the place
+//! Boundary: pure and synchronous, no I/O and no clock. Invariants: a message changes all it says or nothing; the cursor
 //! held is one that was signed, and never goes back; after a refusal nothing more of that stream is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +10,10 @@ use std::time::Duration;
 use followed::Followed;
 use unsigned::{check_hint, fingerprint, reason_of, wait_of};
 
-use super::bundle::{ActivePolicy, Trust, place_of, position_of, root_of};
-use super::evidence::{Document, Evidence};
+use super::bundle::{ActivePolicy, SetTrust, cursor_of, position_of, root_of};
+use super::evidence::{Evidence, ProofDocument};
 use super::refusal::Refusal;
-use super::snapshot::{Changes, Collected, Policies, add, set_digest, whole};
+use super::snapshot::{Collected, PendingChanges, PolicyMap, add, set_digest, whole};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
@@ -33,22 +33,22 @@ mod snapshot_tests;
 mod tests;
 mod unsigned;
 
-/// What a watch was asked for.
+/// Holds what a watch was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ActiveSetOptions {
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Whether bundles come without content.
+    /// Says whether bundles come without content.
     pub metadata_only: bool,
-    /// Whether activations may be left out (mode LATEST). When not, each must follow the one before.
+    /// Says whether activations may be left out (mode LATEST). When not, each must follow the one before.
     pub latest: bool,
     /// Id of the store, when known; else that of the first document that verifies.
     pub store: Option<String>,
 }
 
-/// What a message changed.
+/// Says what a message changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum SetChange {
     /// A part of a snapshot: nothing yet.
     SnapshotPart {
         /// Policies collected so far.
@@ -56,7 +56,7 @@ pub enum Change {
     },
     /// A whole snapshot: everything held was replaced.
     Replaced {
-        /// Where the log stood.
+        /// Says where the log stood.
         cursor: Cursor,
         /// All that is in force.
         policies: Vec<Arc<ActivePolicy>>,
@@ -66,45 +66,45 @@ pub enum Change {
         /// Changes collected so far.
         collected: usize,
     },
-    /// One activation, whole.
+    /// A whole activation was applied.
     Activated {
-        /// Its place.
+        /// Its cursor.
         cursor: Cursor,
         /// `ACTIVATE`, `ROLLBACK` or `DEACTIVATE`, as signed.
         kind: String,
-        /// Who asked for it.
+        /// Says who asked for it.
         actor: String,
-        /// What is in force now.
+        /// Holds what is in force now.
         changed: Vec<Arc<ActivePolicy>>,
-        /// What is not in force any more.
+        /// Holds what is not in force any more.
         removed: Vec<PolicyId>,
-        /// What was signed of it: when, from where each pointer moved, and the digest of why.
+        /// Holds what was signed of it: when, from where each pointer moved, and the digest of why.
         statement: Box<Statement>,
     },
     /// A sign of life.
     Alive {
-        /// The place held.
+        /// The cursor held.
         cursor: Cursor,
-        /// Whether it proves that what is held is the newest.
+        /// Says whether it proves that what is held is the newest.
         is_newest: bool,
     },
     /// The server ends the stream.
     Reconnect {
-        /// Why.
+        /// Says why.
         reason: String,
-        /// How long to wait.
+        /// Says how long to wait.
         backoff: Duration,
     },
     /// The stream is open.
     Opened {
-        /// How often the server says that it shows signs of life.
+        /// Says how often the server says that it shows signs of life.
         heartbeat_interval: Duration,
     },
     /// A key statement.
     Keys {
-        /// Where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
+        /// Says where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
         newest: Option<Cursor>,
-        /// Why it was not taken: one by a key from before those that were pinned, or a forged one.
+        /// Says why it was not taken: one by a key from before those that were pinned, or a forged one.
         refused: Option<VerifyError>,
     },
     /// A kind of message that this version does not know: nothing.
@@ -114,7 +114,7 @@ pub enum Change {
 /// The active set, verified.
 #[derive(Debug)]
 pub struct ActiveSet {
-    trust: Trust,
+    trust: SetTrust,
     /// The pinned keys that follow key statements; none: the keys are those that were given.
     followed: Option<Followed>,
     wanted: BTreeSet<PolicyId>,
@@ -123,20 +123,20 @@ pub struct ActiveSet {
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
     newest_verified: Cursor,
-    /// Whether the store was known before the first message.
+    /// Says whether the store was known before the first message.
     knows_store: bool,
     /// The store that a stream named before it was refused, while nothing is held: the next stream may be of another one.
     refused_store: Option<String>,
-    /// Which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
+    /// Says which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
     event: Option<Fingerprint>,
-    /// What proves `policies`; none while they are not all that was asked for.
+    /// Holds what proves `policies`; none while they are not all that was asked for.
     evidence: Option<Arc<Evidence>>,
-    policies: Policies,
-    /// What the root is over.
+    policies: PolicyMap,
+    /// Holds what the root is over.
     tree: ActiveSetTree,
-    /// Whether `policies` is all that was asked for: not so after a resume without the policies.
+    /// Says whether `policies` is all that was asked for: not so after a resume without the policies.
     whole: bool,
-    /// Whether activations are told without the policies before them. What is in force is never known then.
+    /// Says whether activations are reported without the policies before them. The set in force is never known then.
     only_tells: bool,
     collected: Collected,
     fresh_until_seconds: i64,
@@ -144,13 +144,13 @@ pub struct ActiveSet {
 }
 
 impl ActiveSet {
-    /// An empty set that waits for a snapshot.
+    /// Returns an empty set that waits for a snapshot.
     #[must_use]
     pub fn new(namespace: NamespaceId, keys: KeySet, options: ActiveSetOptions) -> Self {
         let ActiveSetOptions { policies, metadata_only, latest, store } = options;
         let knows_store = store.is_some();
         Self {
-            trust: Trust { namespace, keys, store, metadata_only, clock_ahead_seconds: None },
+            trust: SetTrust { namespace, keys, store, metadata_only, clock_ahead_seconds: None },
             followed: None,
             wanted: policies,
             latest,
@@ -160,7 +160,7 @@ impl ActiveSet {
             refused_store: None,
             event: None,
             evidence: None,
-            policies: Policies::new(),
+            policies: PolicyMap::new(),
             tree: ActiveSetTree::new(),
             whole: false,
             only_tells: false,
@@ -170,31 +170,31 @@ impl ActiveSet {
         }
     }
 
-    /// Goes on from a place whose policies are not known here. What needs them is checked again after a snapshot.
+    /// Goes on from a cursor whose policies are not known here. What needs them is checked again after a snapshot.
     #[must_use]
     pub fn resume_at(mut self, cursor: Cursor) -> Self {
         (self.cursor, self.only_tells) = (Some(cursor), true);
         self
     }
 
-    /// The place held: the resume point. None before a snapshot.
+    /// Returns the cursor held: the resume point. None before a snapshot.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
     }
 
-    /// Digest of what is in force, as ReportStatus wants it.
+    /// Returns the digest of what is in force, as ReportStatus wants it.
     #[must_use]
     pub fn digest(&self) -> String {
         set_digest(&self.policies)
     }
 
-    /// What is in force, in the byte order of the ids.
+    /// Returns what is in force, in the byte order of the ids.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<ActivePolicy>> {
         self.policies.values()
     }
 
-    /// Whether no checkpoint says that what is held is the newest.
+    /// Returns whether no checkpoint says that what is held is the newest.
     #[must_use]
     pub fn is_stale(&self, now_seconds: i64) -> bool {
         now_seconds >= self.fresh_until_seconds
@@ -204,7 +204,7 @@ impl ActiveSet {
     ///
     /// # Errors
     /// The refusal. Nothing held changed; what is older than the document that verified in it is not taken any more. Until [`Self::begin_stream`] every further message is refused.
-    pub fn apply(&mut self, message: &pb::WatchActiveResponse, now_seconds: i64) -> Result<Change, Refusal> {
+    pub fn apply(&mut self, message: &pb::WatchActiveResponse, now_seconds: i64) -> Result<SetChange, Refusal> {
         if self.refused {
             return Err(Refusal::Malformed("stream goes on after a refusal"));
         }
@@ -215,16 +215,16 @@ impl ActiveSet {
             Some(Message::Snapshot(part)) => self.apply_snapshot(part, now_seconds),
             Some(Message::Activation(part)) => self.apply_activation(part),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
-            Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
+            Some(Message::Reconnect(reconnect)) => Ok(SetChange::Reconnect {
                 reason: reason_of(reconnect).to_owned(),
                 backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
             }),
-            Some(Message::Opened(opened)) => Ok(Change::Opened {
+            Some(Message::Opened(opened)) => Ok(SetChange::Opened {
                 heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
             }),
             Some(Message::KeyStatement(keys)) => Ok(self.take_key_statement(&keys.statement)),
             // This set is watched alone: its end is the end of the stream, so `ended` is not for it.
-            Some(Message::Ended(_)) | None => Ok(Change::Unknown),
+            Some(Message::Ended(_)) | None => Ok(SetChange::Unknown),
         };
         self.refused = outcome.is_err();
         if outcome.is_ok() {
@@ -235,7 +235,7 @@ impl ActiveSet {
 
     /// Verifies the bundles of a part of a snapshot, and collects them.
     pub(super) fn collect(&mut self, part: &pb::Snapshot) -> Result<BTreeMap<PolicyId, ActivePolicy>, Refusal> {
-        // A snapshot begins anew whatever was on its way.
+        // A snapshot replaces parts that were not finished.
         let mut policies = match std::mem::take(&mut self.collected) {
             Collected::Snapshot(policies) => policies,
             Collected::Nothing | Collected::Activation(_) => BTreeMap::new(),
@@ -260,21 +260,21 @@ impl ActiveSet {
     }
 
     /// Takes a whole set over.
-    fn hold(&mut self, policies: Policies, tree: ActiveSetTree, at: Position, evidence: Evidence) {
+    fn hold(&mut self, policies: PolicyMap, tree: ActiveSetTree, at: Position, evidence: Evidence) {
         (self.policies, self.tree, self.whole) = (policies, tree, true);
         (self.cursor, self.event, self.evidence) = (Some(at.cursor), at.event, Some(Arc::new(evidence)));
     }
 
-    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<Change, Refusal> {
+    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<SetChange, Refusal> {
         let policies = self.collect(part)?;
         if !part.complete {
             if part.bundles.is_empty() {
-                // Parts that bring nothing could come for ever.
+                // Otherwise a server could send empty parts for ever.
                 return Err(Refusal::Malformed("part of a snapshot is empty"));
             }
             let collected = policies.len();
             self.collected = Collected::Snapshot(policies);
-            return Ok(Change::SnapshotPart { collected });
+            return Ok(SetChange::SnapshotPart { collected });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&part.checkpoint, now_seconds)?;
         let at = position_of(&checkpoint);
@@ -285,20 +285,20 @@ impl ActiveSet {
         let root = checkpoint.active_set_root;
         self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values())?;
 
-        // Everything holds: only from here on anything changes.
+        // Everything verified. State changes only from here on.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
-        let document = Document::Checkpoint(part.checkpoint.clone());
+        let document = ProofDocument::Checkpoint(part.checkpoint.clone());
         self.hold(policies, tree, at, Evidence::new(document, &part.set_proof));
-        Ok(Change::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
+        Ok(SetChange::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
     }
 
-    fn apply_activation(&mut self, part: &pb::Activation) -> Result<Change, Refusal> {
+    fn apply_activation(&mut self, part: &pb::Activation) -> Result<SetChange, Refusal> {
         let mut changes = match std::mem::take(&mut self.collected) {
             Collected::Activation(changes) => changes,
-            Collected::Nothing => Changes::default(),
+            Collected::Nothing => PendingChanges::default(),
             Collected::Snapshot(_) => return Err(Refusal::NoSnapshot("activation")),
         };
-        // A cursor that is only remembered is nothing to build on: what it was the cursor of is not held.
+        // A remembered cursor is not enough for an activation: the set at that cursor is not held.
         let held = self.cursor.filter(|_| self.whole || self.only_tells).ok_or(Refusal::NoSnapshot("activation"))?;
         for bundle in &part.bundles {
             changes.add(self.verify_bundle(bundle)?)?;
@@ -312,10 +312,10 @@ impl ActiveSet {
             }
             let collected = changes.bundles.len() + changes.removed.len();
             self.collected = Collected::Activation(changes);
-            return Ok(Change::ActivationPart { collected });
+            return Ok(SetChange::ActivationPart { collected });
         }
         let statement = self.trust.statement(&part.statement)?;
-        let cursor = place_of(&statement);
+        let cursor = cursor_of(&statement);
         check_hint(part.cursor.as_ref(), cursor)?;
         self.check_not_before(cursor)?;
         if cursor <= held {
@@ -323,11 +323,11 @@ impl ActiveSet {
         }
         self.newest_verified = cursor;
         self.check_complete(&statement, &changes)?;
-        let Changes { bundles, removed } = changes;
+        let PendingChanges { bundles, removed } = changes;
         if bundles.values().any(|bundle| bundle.activated != cursor) {
             return Err(Refusal::Malformed("bundle of another activation"));
         }
-        let bundles: Policies = bundles.into_iter().map(|(policy, bundle)| (policy, Arc::new(bundle))).collect();
+        let bundles: PolicyMap = bundles.into_iter().map(|(policy, bundle)| (policy, Arc::new(bundle))).collect();
         let mut tree = self.tree.clone();
         for policy in &removed {
             tree.remove(policy);
@@ -338,14 +338,14 @@ impl ActiveSet {
             let left = self.policies.iter().filter(|(policy, _)| is_left(policy)).map(|(_, active)| active);
             let root = root_of(&statement)?;
             self.check_proves("statement", root, &part.set_proof, &tree, left.chain(bundles.values()))?;
-            let document = Document::Statement(part.statement.clone());
+            let document = ProofDocument::Statement(part.statement.clone());
             Some(Arc::new(Evidence::new(document, &part.set_proof)))
         } else {
-            // Without the policies before it there is nothing to prove: it is told, and never fresh.
+            // Without the policies before it nothing can be proven: the activation is reported as a change, and is never fresh.
             None
         };
 
-        // Everything holds: only from here on anything changes.
+        // Everything verified. State changes only from here on.
         let changed = bundles.values().cloned().collect();
         self.policies.retain(|policy, _| !removed.contains(policy));
         self.policies.extend(bundles);
@@ -353,17 +353,17 @@ impl ActiveSet {
         self.event = fingerprint(part.cursor.as_ref());
         let statement = Box::new(statement);
         let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
-        Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
+        Ok(SetChange::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
     }
 
-    fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
+    fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<SetChange, Refusal> {
         if self.collected.is_unfinished() {
             return Err(Refusal::Malformed("heartbeat within a message in parts"));
         }
         let held = self.cursor.ok_or(Refusal::NoSnapshot("heartbeat"))?;
         if heartbeat.resume_unknown {
-            // This replica has not read as far as we have: a sign of life, and no freshness.
-            return Ok(Change::Alive { cursor: held, is_newest: false });
+            // This replica is behind this client: the heartbeat shows that it lives, and proves no freshness.
+            return Ok(SetChange::Alive { cursor: held, is_newest: false });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;
         let at = position_of(&checkpoint);
@@ -379,18 +379,18 @@ impl ActiveSet {
                 }
                 return Err(refusal);
             }
-            let document = Document::Checkpoint(heartbeat.checkpoint.clone());
+            let document = ProofDocument::Checkpoint(heartbeat.checkpoint.clone());
             self.evidence = Some(Arc::new(Evidence::new(document, set_proof)));
         }
         let is_newest = is_valid && self.whole;
-        // One that has expired is old news, not a forgery: the server lost its database. What is held stands.
+        // An expired checkpoint is not a forgery: the server has no database at the moment. The set that is held stays.
         if is_newest {
             self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
         } else if self.trust.clock_ahead_seconds.is_some() {
-            // By a clock that was set back, an earlier checkpoint would seem good for as much longer.
+            // With a clock that was set back, an earlier checkpoint would seem valid for longer.
             self.fresh_until_seconds = 0;
         }
         (self.cursor, self.event) = (Some(at.cursor), at.event);
-        Ok(Change::Alive { cursor: at.cursor, is_newest })
+        Ok(SetChange::Alive { cursor: at.cursor, is_newest })
     }
 }

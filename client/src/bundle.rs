@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::evidence::Document;
+use super::evidence::ProofDocument;
 use super::refusal::Refusal;
 use policyhub_core::api::pb;
 use policyhub_core::domain::digest::{ActiveSetRoot, Digest};
@@ -35,19 +35,19 @@ pub struct ActivePolicy {
     pub activated: Cursor,
 }
 
-/// Whom a set trusts: one namespace of one store, and its keys.
+/// Names what a set is verified against: one namespace of one store, and its keys.
 #[derive(Debug, Clone)]
-pub(super) struct Trust {
+pub(super) struct SetTrust {
     pub namespace: NamespaceId,
     pub keys: KeySet,
     /// Taken from the first document that verifies when it is not given.
     pub store: Option<String>,
     pub metadata_only: bool,
-    /// How far the newest checkpoint is in the future, when it is so by more than clocks may differ.
+    /// Says how far the newest checkpoint is in the future, when it is so by more than clocks may differ.
     pub clock_ahead_seconds: Option<i64>,
 }
 
-impl Trust {
+impl SetTrust {
     /// Verifies an activation statement and that it belongs here.
     pub fn statement(&mut self, jws: &str) -> Result<Statement, Refusal> {
         let statement = signing::verify_statement(jws, &self.keys).map_err(refused("statement"))?;
@@ -72,14 +72,14 @@ impl Trust {
         Ok(checkpoint)
     }
 
-    /// Verifies the document that proves a set, and returns the place and the root that it is signed for.
-    pub fn document(&mut self, document: &Document) -> Result<(Position, ActiveSetRoot), Refusal> {
+    /// Verifies the document that proves a set, and returns the cursor and the root that it is signed for.
+    pub fn document(&mut self, document: &ProofDocument) -> Result<(Position, ActiveSetRoot), Refusal> {
         match document {
-            Document::Statement(jws) => {
+            ProofDocument::Statement(jws) => {
                 let statement = self.statement(jws)?;
-                Ok((place_of(&statement).into(), root_of(&statement)?))
+                Ok((cursor_of(&statement).into(), root_of(&statement)?))
             }
-            Document::Checkpoint(jws) => {
+            ProofDocument::Checkpoint(jws) => {
                 let checkpoint = self.checkpoint_of_any_time(jws)?;
                 Ok((position_of(&checkpoint), checkpoint.active_set_root))
             }
@@ -108,7 +108,7 @@ impl Trust {
             label: bundle.label.clone(),
             digest: manifest.digest,
             content_type: manifest.content_type,
-            // A copy: a slice of the received message would keep all of that message, however little of it is content.
+            // Copy the content: a slice would keep the whole received message in memory.
             content: (!self.metadata_only).then(|| Bytes::copy_from_slice(&bundle.content)),
             manifest: bundle.manifest.clone(),
             activated,
@@ -155,25 +155,25 @@ impl Trust {
 }
 
 impl ActivePolicy {
-    /// What the root of an active set covers of it.
+    /// Returns what the root of an active set covers of it.
     pub(super) fn leaf(&self) -> ActiveLeaf<'_> {
         let Self { policy, version, digest, activated, .. } = self;
         ActiveLeaf { policy, version: *version, digest, activated_at: *activated }
     }
 }
 
-/// The place a statement is signed for.
-pub(super) fn place_of(statement: &Statement) -> Cursor {
+/// Returns the cursor that a statement is signed for.
+pub(super) fn cursor_of(statement: &Statement) -> Cursor {
     Cursor { epoch: statement.epoch, revision: statement.revision }
 }
 
-/// The event a checkpoint is signed for: its place and its hash.
+/// Returns the event that a checkpoint is signed for: its cursor and its hash.
 pub(super) fn position_of(checkpoint: &Checkpoint) -> Position {
     let cursor = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
     Head { cursor, hash: checkpoint.head_hash }.into()
 }
 
-/// The root that a statement is signed for. None of a server that writes no roots is taken.
+/// Returns the root that a statement is signed for. None of a server that writes no roots is taken.
 pub(super) fn root_of(statement: &Statement) -> Result<ActiveSetRoot, Refusal> {
     statement.active_set_root.ok_or(Refusal::Malformed("statement names no root"))
 }

@@ -1,7 +1,7 @@
-//! The last known good set of a runtime on its disk, and the newest place it verified.
+//! The last known good set of a runtime on its disk, and the newest cursor it verified.
 //!
 //! A directory: `active.json` (what is in force, with every proof), `contents/` (by digest), `mark.json` (the store and the
-//! newest place), `pins.json` (pinned keys and key statements), `lock`. Invariant: `active.json` is replaced whole, after every content it names; what is read back is not believed but
+//! newest cursor), `pins.json` (pinned keys and key statements), `lock`. Invariant: `active.json` is replaced whole, after every content it names; what is read back is not believed but
 //! verified by the set it is given to.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::bundle::ActivePolicy;
 use super::durable::{read_bounded, replace_file};
-use super::evidence::{Document, Evidence};
+use super::evidence::{Evidence, ProofDocument};
 use policyhub_core::api::pb;
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
@@ -38,7 +38,7 @@ pub(super) struct Cache {
     _lock: File,
 }
 
-/// What was in force.
+/// Holds what was in force.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Saved {
     format: u32,
@@ -48,13 +48,13 @@ pub(super) struct Saved {
     pub namespace: NamespaceId,
     /// The policies that were asked for; empty: all.
     pub wanted: BTreeSet<PolicyId>,
-    /// Its place.
+    /// Its cursor.
     pub cursor: Cursor,
-    /// Which event the server said stands there; 0: not known.
+    /// Says which event the server said stands there; 0: not known.
     #[serde(default)]
     fingerprint: u64,
-    /// What proves it.
-    pub document: Document,
+    /// Holds what proves it.
+    pub document: ProofDocument,
     /// Proves it under the root of the document, base64; empty when all policies were asked for.
     set_proof: String,
     /// The keys it was verified with, a JWK Set.
@@ -83,26 +83,26 @@ pub(super) struct SavedSet<'a> {
     pub namespace: &'a NamespaceId,
     /// The policies that were asked for; empty: all.
     pub wanted: &'a BTreeSet<PolicyId>,
-    /// Its place.
+    /// Its cursor.
     pub at: Position,
-    /// What proves it.
+    /// Holds what proves it.
     pub evidence: &'a Evidence,
     /// The keys it was verified with.
     pub keys: &'a KeySet,
 }
 
-/// The newest place that was verified, and of which store.
+/// The newest cursor that was verified, and of which store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The store it is of. It outlives the set: another store is refused though the set can't be used any more.
     #[serde(default)]
     pub store: Option<String>,
-    /// The place.
+    /// The cursor.
     pub newest: Cursor,
-    /// Which event the server said stands there; 0: not known.
+    /// Says which event the server said stands there; 0: not known.
     #[serde(default)]
     fingerprint: u64,
-    /// Whether the set in force is the one there: not so when it was rejected.
+    /// Says whether the set in force is the one there: not so when it was rejected.
     pub same_set: bool,
 }
 
@@ -125,7 +125,7 @@ impl Cache {
         }
     }
 
-    /// What was saved last; none: nothing was.
+    /// Returns what was saved last; none: nothing was.
     pub fn saved(&self) -> io::Result<Option<Saved>> {
         let saved: Option<Saved> = read_json(&self.root.join("active.json"))?;
         match saved {
@@ -134,12 +134,12 @@ impl Cache {
         }
     }
 
-    /// The newest place; none: it was never said.
+    /// Returns the newest cursor; none: it was never said.
     pub fn mark(&self) -> io::Result<Option<Mark>> {
         read_json(&self.root.join("mark.json"))
     }
 
-    /// The pinned keys and the key statements that were taken; none: nothing was kept.
+    /// Returns the pinned keys and the key statements that were taken; none: nothing was kept.
     pub fn pins(&self) -> io::Result<Option<SavedPins>> {
         read_json(&self.root.join("pins.json"))
     }
@@ -149,12 +149,12 @@ impl Cache {
         replace_file(&self.root.join("pins.json"), &serde_json::to_vec(pins)?)
     }
 
-    /// Says what the newest place is.
+    /// Says what the newest cursor is.
     pub fn set_mark(&self, mark: &Mark) -> io::Result<()> {
         replace_file(&self.root.join("mark.json"), &serde_json::to_vec(mark)?)
     }
 
-    /// What was saved, as a server would send it.
+    /// Returns what was saved, as a server would send it.
     pub fn snapshot(&self, saved: Saved) -> io::Result<pb::Snapshot> {
         let at = saved.position();
         let bundles = saved.policies.into_iter().map(|policy| {
@@ -187,7 +187,7 @@ impl Cache {
             let content =
                 active.content.as_ref().ok_or_else(|| invalid(format!("{} has no content", active.policy)))?;
             let path = self.content_path(&active.digest);
-            // A file of that name is whole, for it was renamed; what rotted since is found when it is read.
+            // A file of that name is whole, because it was renamed. Damage since then is found when it is read.
             let is_there = fs::metadata(&path).is_ok_and(|found| found.len() == content.len() as u64);
             if !is_there {
                 replace_file(&path, content)?;
@@ -239,28 +239,28 @@ impl Mark {
         Self { store, newest: cursor, fingerprint: event.map(Fingerprint::number).unwrap_or_default(), same_set }
     }
 
-    /// The newest place, and the event there.
+    /// Returns the newest cursor, and the event there.
     pub fn position(&self) -> Position {
         Position { cursor: self.newest, event: Fingerprint::from_number(self.fingerprint) }
     }
 }
 
 impl Saved {
-    /// Its place, and the event there.
+    /// Returns its cursor, and the event there.
     pub fn position(&self) -> Position {
         Position { cursor: self.cursor, event: Fingerprint::from_number(self.fingerprint) }
     }
 
-    /// What proves it.
+    /// Returns what proves it.
     ///
     /// # Errors
-    /// When the proof can't be read.
+    /// Fails when the proof can't be read.
     pub fn evidence(&self) -> io::Result<Evidence> {
         let set_proof = STANDARD.decode(&self.set_proof).map_err(|error| invalid(format!("its proof: {error}")))?;
         Ok(Evidence { document: self.document.clone(), set_proof: set_proof.into() })
     }
 
-    /// A set without its policies.
+    /// Returns a set without its policies.
     pub fn of(set: SavedSet<'_>) -> Self {
         let SavedSet { store, namespace, wanted, at, evidence, keys } = set;
         Self {

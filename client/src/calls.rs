@@ -13,10 +13,10 @@ use super::retry::with_retries;
 use policyhub_core::api::pb;
 use policyhub_core::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 
-/// How long one try of a call may take, unless its caller says otherwise. A server answers sooner, also when its database is down.
+/// Sets how long one try of a call may take, unless its caller says otherwise. A server answers sooner, also when its database is down.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request with a deadline.
+/// Returns a request with a deadline.
 pub(super) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
@@ -121,7 +121,7 @@ mutations!(admin {
 });
 
 impl RpcClient {
-    /// How far an activation has come. Takes as long as the request asks to wait.
+    /// Returns how far an activation has come. Takes as long as the request asks to wait.
     pub async fn get_convergence(
         &self,
         request: pb::GetConvergenceRequest,

@@ -15,9 +15,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 
 use super::error::{ClientError, UNTRUSTED};
-use super::guarded::Guarded;
+use super::guarded::GuardedChannel;
 use super::identity::ClientIdentity;
-use super::shown_certificate::Shown;
+use super::shown_certificate::PresentedCertificate;
 use super::trace::trace_parent;
 use policyhub_core::api::pb::admin_service_client::AdminServiceClient;
 use policyhub_core::api::pb::policy_service_client::PolicyServiceClient;
@@ -25,11 +25,11 @@ use policyhub_core::api::pb::sync_service_client::SyncServiceClient;
 use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
 
-/// How long a connection may take to stand.
+/// Sets how long a connection may take to be established.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection is pinged. Longer: a dead one goes unnoticed longer.
+/// Sets how often a connection is pinged. Longer: a dead one goes unnoticed longer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may stay unanswered before the connection counts as dead.
+/// Sets how long a ping may stay unanswered before the connection counts as dead.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest message taken, of a call or of a stream. No server sends more than 2 MiB; more would be for a hostile one to use.
 const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -39,7 +39,7 @@ const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
 /// The channel under every service.
-pub type Transport = InterceptedService<Guarded, Bearer>;
+pub type Transport = InterceptedService<GuardedChannel, Bearer>;
 
 /// Every call of the contract, with its messages, over one connection. It is cheap to clone; clones share the connection.
 ///
@@ -50,17 +50,17 @@ pub struct RpcClient {
     pub(crate) policy: PolicyServiceClient<Transport>,
     pub(crate) sync: SyncServiceClient<Transport>,
     pub(crate) admin: AdminServiceClient<Transport>,
-    /// One for each connection; its clones have the same one.
+    /// Is shared by the clones of one connection.
     connection: Arc<ConnectionState>,
     /// The watch that this was given out for: as long as it is held, the connection carries that watch.
     _watch: Option<Arc<()>>,
 }
 
-/// What is known of a connection.
+/// Holds what is known of a connection.
 #[derive(Debug)]
 struct ConnectionState {
     endpoint: Option<usize>,
-    /// How many calls the server began to answer.
+    /// Says how many calls the server began to answer.
     answers: Arc<AtomicU64>,
 }
 
@@ -74,10 +74,10 @@ impl RpcClient {
         Self::connect_as(endpoint, token, tls_ca, None).await
     }
 
-    /// The same with a client certificate, for `https` alone.
+    /// Returns the same with a client certificate, for `https` alone.
     ///
     /// # Errors
-    /// As [`Self::connect`].
+    /// Those of [`Self::connect`].
     pub async fn connect_as(
         endpoint: &str,
         token: Option<String>,
@@ -101,8 +101,8 @@ impl RpcClient {
             check_token_stays_secret(url, &endpoint)?;
         }
         let bearer = Bearer::new(token)?;
-        let shown = Shown::of(identity);
-        // Around all of it: a peer may take the connection and never answer the TLS handshake.
+        let shown = PresentedCertificate::of(identity);
+        // The timeout covers the TLS handshake too: a peer may accept the connection and never answer it.
         let connecting = tokio::time::timeout(timeout, endpoint.connect()).await.map_err(|_| {
             let message = format!("no server at {url}: it did not answer within {timeout:?}");
             ClientError::local(Code::Unavailable, message)
@@ -117,9 +117,9 @@ impl RpcClient {
         Ok(Self::over(channel, shown, bearer))
     }
 
-    fn over(channel: Channel, shown: Shown, bearer: Bearer) -> Self {
+    fn over(channel: Channel, shown: PresentedCertificate, bearer: Bearer) -> Self {
         let answers = Arc::default();
-        let transport = InterceptedService::new(Guarded::new(channel, shown, Arc::clone(&answers)), bearer);
+        let transport = InterceptedService::new(GuardedChannel::new(channel, shown, Arc::clone(&answers)), bearer);
         Self {
             policy: PolicyServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
@@ -134,7 +134,7 @@ impl RpcClient {
     /// # Errors
     /// INVALID_ARGUMENT for a token that can't be used.
     pub(super) fn over_channel(channel: Channel, token: Option<String>) -> Result<Self, ClientError> {
-        Ok(Self::over(channel, Shown::default(), Bearer::new(token)?))
+        Ok(Self::over(channel, PresentedCertificate::default(), Bearer::new(token)?))
     }
 
     /// Notes at which of several endpoints the connection is.
@@ -144,12 +144,12 @@ impl RpcClient {
         self
     }
 
-    /// At which of several endpoints the connection is; none: it came by a channel.
+    /// Returns the index of the endpoint that the connection leads to; none for one that was made over a given channel.
     pub(super) fn endpoint(&self) -> Option<usize> {
         self.connection.endpoint
     }
 
-    /// How many calls the server began to answer over this connection.
+    /// Returns how many calls the server began to answer over this connection.
     pub(super) fn answers(&self) -> u64 {
         self.connection.answers.load(Ordering::Relaxed)
     }
@@ -203,7 +203,7 @@ pub(super) fn describe_endpoint(
     if secure {
         let tls = match tls_ca {
             Some(pem) if CertificateFacts::all_from_pem(&pem).is_empty() => {
-                // With nobody to trust every server would be a stranger, and no message would say why.
+                // Without any authority every server would be refused, and no message would say why.
                 return Err(invalid("the file of the certificate authority holds no certificate".to_owned()));
             }
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),

@@ -159,13 +159,13 @@ impl Client {
         traced(method, repeat(kind, with_token)).await
     }
 
-    /// How long one try of a call may take.
+    /// Returns how long one try of a call may take.
     pub(crate) fn call_timeout(&self) -> Duration {
         self.call_timeout
     }
 }
 
-/// What a client is made of.
+/// Holds what a client is made of.
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
@@ -258,7 +258,7 @@ impl ClientBuilder {
     /// Makes the client, and connects it.
     ///
     /// # Errors
-    /// As [`Self::build`], UNAVAILABLE when no endpoint answers, FAILED_PRECONDITION for a token or a file that can't be got, and
+    /// Those of [`Self::build`], UNAVAILABLE when no endpoint answers, FAILED_PRECONDITION for a token or a file that can't be got, and
     /// INVALID_ARGUMENT for an endpoint, a token or a certificate that can't be used.
     pub async fn connect(self) -> Result<Client, ClientError> {
         let client = self.build()?;

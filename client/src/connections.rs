@@ -17,7 +17,7 @@ use super::target::Target;
 /// Most watches that share a connection. A server takes 100 streams on one and keeps some for calls; what is over its limit waits
 /// without an error.
 const STREAMS_PER_CONNECTION_MAX: usize = 64;
-/// How long a connection is handed out. tonic opens it again by itself after the server closed it, with the certificates that it
+/// Sets how long a connection is handed out. tonic opens it again by itself after the server closed it, with the certificates that it
 /// began with. Longer: certificate files that were renewed are read later. Shorter: more handshakes.
 const HANDED_OUT_MAX: Duration = Duration::from_secs(600);
 
@@ -31,7 +31,7 @@ struct PoolState {
     pooled: Lock<Vec<PooledConnection>>,
     /// Tries to connect that have ended.
     tries: AtomicU64,
-    /// How the last try failed. It is locked while a connection is made, so that many who need one make one.
+    /// Says how the last try failed. It is locked while a connection is made, so that many who need one make one.
     connecting: Mutex<Option<ClientError>>,
 }
 
@@ -39,7 +39,7 @@ struct PoolState {
 struct PooledConnection {
     client: RpcClient,
     since: Instant,
-    /// One for each watch that was given this connection.
+    /// Counts the watches that were given this connection.
     streams: Vec<Weak<()>>,
 }
 
@@ -50,7 +50,7 @@ impl ConnectionPool {
         Self(Arc::new(PoolState { target, pooled, tries, connecting }))
     }
 
-    /// The server that the connections lead to.
+    /// Returns the server that the connections lead to.
     pub fn target(&self) -> &Target {
         &self.0.target
     }
@@ -58,7 +58,7 @@ impl ConnectionPool {
     /// Answers a connection for calls.
     ///
     /// # Errors
-    /// As [`Target::connect`].
+    /// Those of [`Target::connect`].
     pub async fn for_calls(&self) -> Result<RpcClient, ClientError> {
         self.find_or_connect(|pooled| pooled.first().map(|pooled| pooled.client.clone())).await
     }
@@ -66,7 +66,7 @@ impl ConnectionPool {
     /// Answers a connection that has room for one more watch, which lasts as long as the answer and its clones do.
     ///
     /// # Errors
-    /// As [`Target::connect`].
+    /// Those of [`Target::connect`].
     pub async fn for_stream(&self) -> Result<RpcClient, ClientError> {
         self.find_or_connect(|pooled| {
             let with_room = pooled.iter_mut().find(|pooled| pooled.streams.len() < STREAMS_PER_CONNECTION_MAX)?;
@@ -101,7 +101,7 @@ impl ConnectionPool {
         }
         let mut failure = self.0.connecting.lock().await;
         loop {
-            // Somebody else may have connected, or have taken the room meanwhile.
+            // Another caller may have connected meanwhile, or have taken the last stream of a connection.
             if let Some(found) = find() {
                 return Ok(found);
             }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use tonic::Code;
 
-    /// A pool for a port, which takes connections as long as it is held.
+    /// Returns a pool for a port, which takes connections as long as it is held.
     async fn pool() -> (tokio::net::TcpListener, ConnectionPool) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));

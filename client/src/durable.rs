@@ -13,14 +13,14 @@ use bytes::Bytes;
 /// of the same file is the caller's to keep out.
 ///
 /// # Errors
-/// When the disk does. What was there is still there.
+/// Fails when the disk does. The former file is still there then.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let draft = Path::new(&draft);
     let written = write_new(draft, bytes).and_then(|()| fs::rename(draft, path));
     if written.is_err() {
-        // Half of a file would take room on a disk that may have none left.
+        // Remove a partial file: it would take space on a disk that may be full.
         let _ = fs::remove_file(draft);
     }
     written?;
@@ -36,7 +36,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Reads a regular file of at most `limit_bytes`.
 ///
 /// # Errors
-/// When the disk does; `InvalidData` for a larger file, of which no more is read, and for what is no file: opening a pipe that
+/// Fails when the disk does; `InvalidData` for a larger file, of which no more is read, and for what is no file: opening a pipe that
 /// nobody writes to would never end.
 pub fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Bytes> {
     if !fs::metadata(path)?.is_file() {
@@ -54,7 +54,7 @@ pub fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Bytes> {
 /// Makes a rename within the directory of `path` last.
 ///
 /// # Errors
-/// When the disk does.
+/// Fails when the disk does.
 pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => File::open(parent)?.sync_all(),

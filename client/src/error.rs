@@ -1,4 +1,4 @@
-//! Errors of calls, as the server told them: canonical code, stable reason, every dynamic value.
+//! Errors of calls, as the server answered them: canonical code, stable reason, every dynamic value.
 //!
 //! Decoded once from `google.rpc.Status` details (AIP-193), so that no caller parses messages.
 
@@ -15,7 +15,7 @@ use policyhub_core::api::pb;
 use policyhub_core::domain::causes::with_causes;
 use policyhub_core::domain::error::{Error as DomainError, FieldViolation, Reason};
 
-/// What TLS says of a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
+/// Begins the error of TLS for a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
 pub(super) const UNTRUSTED: &str = "invalid peer certificate";
 
 /// A call that failed. Its source is what failed below it, such as a connection, where something did.
@@ -33,56 +33,56 @@ pub struct ClientError {
 }
 
 impl ClientError {
-    /// The canonical code.
+    /// Returns the canonical code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when neither the server nor a rule that this SDK
+    /// Returns the stable UPPER_SNAKE reason of `google.rpc.ErrorInfo`; empty when neither the server nor a rule that this SDK
     /// shares with it gave one. [`Reason`] has those that this SDK knows.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Whether the reason is this one.
+    /// Returns whether the reason is this one.
     #[must_use]
     pub fn is(&self, reason: Reason) -> bool {
         self.reason == reason.as_str()
     }
 
-    /// For people, as a lower-case fragment that fits after "failed to …: ". It names its causes.
+    /// Returns the message for people, a lower-case fragment that fits after "failed to …: ". It names its causes.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Every dynamic value of the message, by name.
+    /// Returns every dynamic value of the message, by name.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// The name of what it is about (`google.rpc.ResourceInfo`); empty when the server names nothing.
+    /// Returns the name of what it is about (`google.rpc.ResourceInfo`); empty when the server names nothing.
     #[must_use]
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// Every field of the request that can't be taken.
+    /// Returns every field of the request that can't be taken.
     #[must_use]
     pub fn violations(&self) -> &[FieldViolation] {
         &self.violations
     }
 
-    /// How long the server asks to wait before the next try.
+    /// Returns how long the server asks to wait before the next try.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether the call was one that changes something: only then a repeated one needs the same request id.
+    /// Returns whether the call was one that changes something: only then a repeated one needs the same request id.
     #[must_use]
     pub fn is_mutation(&self) -> bool {
         self.is_mutation
@@ -90,7 +90,7 @@ impl ClientError {
 }
 
 impl ClientError {
-    /// An error of this side: a bad endpoint, token or certificate, or a server that can't be reached.
+    /// Returns an error of this side: a bad endpoint, token or certificate, or a server that can't be reached.
     pub(crate) fn local(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -107,32 +107,32 @@ impl ClientError {
 }
 
 impl ClientError {
-    /// The same error, of a call that changes something or not.
+    /// Returns the same error, of a call that changes something or not.
     #[doc(hidden)]
     #[must_use]
     pub fn with_mutation(self, is_mutation: bool) -> Self {
         Self { is_mutation, ..self }
     }
 
-    /// What the caller gave can't be used.
+    /// Returns the error for an argument that can't be used.
     pub(crate) fn invalid(error: &DomainError) -> Self {
         let reason = error.reason.as_str().to_owned();
         let violations = error.violations.clone();
         Self { reason, violations, ..Self::local(Code::InvalidArgument, error.message.clone()) }
     }
 
-    /// What the server answered can't be read.
+    /// Returns the error for an answer of the server that can't be read.
     pub(crate) fn unreadable(error: &DomainError) -> Self {
         Self::local(Code::Internal, format!("the server's answer can't be read: {}", error.message))
     }
 
-    /// What the server answered has nothing where something must be.
+    /// Returns the error for an answer of the server that lacks a field.
     pub(crate) fn missing(what: &str) -> Self {
         Self::local(Code::Internal, format!("the server's answer has no {what}"))
     }
 
     #[doc(hidden)]
-    /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields are not told.
+    /// Returns the refusal of one version by PublishVersions, as Publish of it would have failed, without violations of fields.
     #[must_use]
     pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {
         let pb::Refusal { code, reason, message, metadata, retry_delay } = refusal;
@@ -149,7 +149,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or
+    /// Returns whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or
     /// the state it speaks of. Everything else may be tried again, with the same `request_id`, after [`Self::retry_after`]
     /// and a jitter.
     ///
@@ -173,13 +173,13 @@ impl ClientError {
 }
 
 impl ClientError {
-    /// Whether the client did not trust the server's certificate: its authority, its name or its time.
+    /// Returns whether the client did not trust the server's certificate: its authority, its name or its time.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {
         self.message.contains(UNTRUSTED)
     }
 
-    /// Whether it is the connection that failed, or that nobody may use any more: another one may do better.
+    /// Returns whether it is the connection that failed, or that nobody may use any more: another one may do better.
     pub(crate) fn is_of_connection(&self) -> bool {
         let is_broken = matches!(
             self.code,
@@ -189,13 +189,13 @@ impl ClientError {
         self.code == Code::Unauthenticated || drains || (is_broken && self.reason.is_empty())
     }
 
-    /// Whether a stream that this ended, or did not let begin, may be opened again as it is: a connection that broke, a server
+    /// Returns whether a stream that this ended, or did not let begin, may be opened again as it is: a connection that broke, a server
     /// that is away, drains or is too busy.
     #[must_use]
     pub fn may_reconnect(&self) -> bool {
         // What breaks below gRPC has codes of the transport's choice, and never a reason of the server.
         let is_broken = self.reason.is_empty() && matches!(self.code, Code::Unknown | Code::Internal);
-        // A stream only reads: it goes on once an operator has said what becomes of the store.
+        // A stream only reads, so it may continue once an operator has decided about the store.
         let is_in_doubt = self.reason == Reason::StoreInDoubt.as_str();
         is_broken || is_in_doubt || !self.is_terminal()
     }
@@ -231,7 +231,7 @@ impl From<Status> for ClientError {
     }
 }
 
-/// What failed below a call. It is kept within the status, which can't be taken apart.
+/// Holds what failed below a call. It is kept within the status, which can't be taken apart.
 #[derive(Debug)]
 struct Below(Status);
 
@@ -247,7 +247,7 @@ impl Error for Below {
     }
 }
 
-/// The code of a status, by the specification of gRPC: tonic calls a connection that broke UNKNOWN, INTERNAL or CANCELLED. What a server
+/// Returns the code of a status, by the specification of gRPC: tonic calls a connection that broke UNKNOWN, INTERNAL or CANCELLED. What a server
 /// answered has no source.
 fn code_of(status: &Status) -> Code {
     match status.code() {
@@ -257,7 +257,7 @@ fn code_of(status: &Status) -> Code {
     }
 }
 
-/// Whether the client's own clock ended the call, which tonic calls CANCELLED and gRPC DEADLINE_EXCEEDED.
+/// Returns whether the client's own clock ended the call, which tonic calls CANCELLED and gRPC DEADLINE_EXCEEDED.
 fn has_timed_out(status: &Status) -> bool {
     let mut next = status.source();
     while let Some(cause) = next {
@@ -277,7 +277,7 @@ impl fmt::Display for ClientError {
 }
 
 impl Error for ClientError {
-    /// What failed below the call. The message names it too, so that whoever prints the message alone has all of it.
+    /// Returns what failed below the call. The message names it too, so that whoever prints the message alone has all of it.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }

@@ -17,7 +17,7 @@ use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
 use policyhub_core::domain::limits::EXPORT_MAX_SECONDS;
 use policyhub_core::domain::row::Row;
 
-/// How long a whole export may take.
+/// Sets how long a whole export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(EXPORT_MAX_SECONDS);
 /// Longest silence of an export. A server sends the next rows as soon as it has read them.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -57,10 +57,10 @@ impl From<BrokenExport> for ClientError {
     }
 }
 
-/// Where a row stands in an export: its table, and its key.
-type Place = (u8, String, i64);
+/// Says where a row stands in an export: its table, and its key.
+type ExportKey = (u8, String, i64);
 
-fn place(row: &Row) -> Option<Place> {
+fn row_key(row: &Row) -> Option<ExportKey> {
     Some(match row.table.as_str() {
         "policies" => (0, row.text("id")?.to_owned(), 0),
         "versions" => (1, row.text("policy")?.to_owned(), row.int("number")?),
@@ -76,7 +76,7 @@ struct ExportGuard {
     head: Position,
     total_rows: u64,
     rows: u64,
-    last: Option<Place>,
+    last: Option<ExportKey>,
     is_complete: bool,
 }
 
@@ -120,8 +120,8 @@ impl ExportGuard {
             if self.rows > self.total_rows {
                 return Err(BrokenExport::TooMany);
             }
-            // What can't be read has no place; whoever reads it says so.
-            let Some(next) = Row::read(&each.row).as_ref().and_then(place) else { continue };
+            // What can't be read has no key; whoever reads it says so.
+            let Some(next) = Row::read(&each.row).as_ref().and_then(row_key) else { continue };
             if self.last.as_ref().is_some_and(|last| *last >= next) {
                 return Err(BrokenExport::Order);
             }
@@ -154,19 +154,19 @@ impl RpcClient {
 }
 
 impl ExportedRows {
-    /// The head of the log that the rows are of.
+    /// Returns the head of the log that the rows are of.
     #[must_use]
     pub fn head(&self) -> Position {
         self.guard.head
     }
 
-    /// How many rows came so far, and how many will in all.
+    /// Returns how many rows came so far, and how many will in all.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         (self.guard.rows, self.guard.total_rows)
     }
 
-    /// The next rows; none after the last one, when the server has said that they are all.
+    /// Returns the next rows; none after the last one, when the server has said that they are all.
     ///
     /// # Errors
     /// The error of the stream; INTERNAL for one that is no whole export.
@@ -225,7 +225,7 @@ mod tests {
         pb::ExportRowsResponse { complete: true, ..Default::default() }
     }
 
-    /// How a stream of these messages ends.
+    /// Returns how a stream of these messages ends.
     fn ends(messages: &[pb::ExportRowsResponse]) -> Result<(), BrokenExport> {
         let (first, others) = messages.split_first().expect("a message");
         let mut guard = ExportGuard::new(first)?;

@@ -22,13 +22,13 @@ use tonic::codegen::Service;
 use tonic::transport::Channel;
 use tonic_types::pb;
 
-use super::shown_certificate::{Shown, TransportError};
+use super::shown_certificate::{PresentedCertificate, TransportError};
 
 const DETAILS: &str = "grpc-status-details-bin";
 /// The longest there is (`google/protobuf/duration.proto`).
 const DURATION_MAX_SECONDS: u64 = 315_576_000_000;
 
-/// As tonic decodes it: with or without padding.
+/// Decodes base64 as tonic does: with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -36,19 +36,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A channel whose answers were looked through.
 #[derive(Debug, Clone)]
-pub struct Guarded {
+pub struct GuardedChannel {
     channel: Channel,
-    shown: Shown,
+    shown: PresentedCertificate,
     answers: Arc<AtomicU64>,
 }
 
-impl Guarded {
-    pub(super) fn new(channel: Channel, shown: Shown, answers: Arc<AtomicU64>) -> Self {
+impl GuardedChannel {
+    pub(super) fn new(channel: Channel, shown: PresentedCertificate, answers: Arc<AtomicU64>) -> Self {
         Self { channel, shown, answers }
     }
 }
 
-impl Service<Request<Body>> for Guarded {
+impl Service<Request<Body>> for GuardedChannel {
     type Response = Response<Body>;
     type Error = TransportError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;

@@ -13,7 +13,7 @@ pub struct ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// This certificate with its chain, leaf first, and its key: PKCS#8, PKCS#1 or SEC 1. Both are PEM.
+    /// Takes a certificate with its chain, leaf first, and its key in PKCS#8, PKCS#1 or SEC 1. Both are PEM.
     #[must_use]
     pub fn new(cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         Self { cert: cert.into(), key: key.into() }

@@ -1,7 +1,9 @@
 //! What the command `policyhub` and the tests of the server need of the SDK and programs do not. Any release may change it.
 
-pub use crate::active_set::{ActiveSet, ActiveSetOptions, Change};
-pub use crate::archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, label_of_item, verify_archive};
+pub use crate::active_set::{ActiveSet, ActiveSetOptions, SetChange};
+pub use crate::archive::{
+    ArchiveCheck, ArchiveError, ArchivePart, ArchiveWriter, ImportParts, label_of_item, verify_archive,
+};
 pub use crate::bundle::ActivePolicy;
 pub use crate::channel::RpcClient as Client;
 pub use crate::clock::now_seconds;
@@ -10,7 +12,7 @@ pub use crate::exported_rows::{BrokenExport, ExportedRows};
 pub use crate::identity::ClientIdentity;
 pub use crate::keys::{log_keys, seal_keys, trusted_keys};
 pub use crate::listed::{ListedOptions, ListedSet};
-pub use crate::log::{Read, ReadError, read_archive, read_log};
+pub use crate::log::{LogRead, ReadError, read_archive, read_log};
 pub use crate::missing::missing_policies;
 pub use crate::offline::verify_saved;
 pub use crate::page_guard::{EMPTY_PAGES_MAX, EndlessList, LIST_ITEMS_MAX, PageGuard};
@@ -18,7 +20,7 @@ pub use crate::pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};
 pub use crate::refusal::Refusal;
 pub use crate::retry::new_request_id;
 pub use crate::saved_set::{SavedVerdict, SetWriter, is_saved_set, verify_set};
-pub use crate::source::Source;
+pub use crate::source::StreamSource;
 pub use crate::target::Target;
 pub use crate::tls_files::TlsFiles;
 pub use crate::token::TokenSource;
@@ -40,7 +42,7 @@ pub use policyhub_core::domain::policy::PolicyKind;
 pub use policyhub_core::signing;
 pub use tonic::Code;
 
-/// A policy for tests that show one or keep one: nothing of it was verified.
+/// Returns a policy for tests that show one or keep one: nothing of it was verified.
 #[must_use]
 pub fn unverified_policy(policy: name::PolicyId, version: i64, content: &[u8]) -> ActivePolicy {
     ActivePolicy {

@@ -8,7 +8,7 @@ use super::error::ClientError;
 use policyhub_core::api::pb;
 use policyhub_core::signing::{KeySet, PublicKey};
 
-/// The keys that bundles, statements and checkpoints may be verified with. Revoked ones are refused by that name.
+/// Returns the keys that bundles, statements and checkpoints may be verified with. Revoked ones are refused by that name.
 ///
 /// # Errors
 /// INTERNAL for a key that can't be read, naming it.
@@ -24,30 +24,30 @@ pub fn trusted_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Cl
     Ok(KeySet::from_keys(keys).without(revoked))
 }
 
-/// The keys that seals of events may be verified with.
+/// Returns the keys that seals of events may be verified with.
 ///
 /// # Errors
-/// As `trusted_keys`.
+/// Those of `trusted_keys`.
 pub fn seal_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
     of_purpose(response, pb::KeyPurpose::Seal)
 }
 
-/// The keys that the statements and manifests of a log may be verified with: also those that were revoked since, for the
+/// Returns the keys that the statements and manifests of a log may be verified with: also those that were revoked since, for the
 /// seals prove what they signed before.
 ///
 /// # Errors
-/// As `trusted_keys`.
+/// Those of `trusted_keys`.
 pub fn log_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
     of_purpose(response, pb::KeyPurpose::Bundle)
 }
 
-/// Every key of a purpose, whatever its state.
+/// Returns every key of a purpose, whatever its state.
 fn of_purpose(response: &pb::ListSigningKeysResponse, purpose: pb::KeyPurpose) -> Result<KeySet, ClientError> {
     let keys = response.keys.iter().filter(|key| key.purpose() == purpose);
     Ok(KeySet::from_keys(keys.map(public).collect::<Result<Vec<_>, _>>()?))
 }
 
-/// The id of a key by its name: the last part.
+/// Returns the id of a key by its name: the last part.
 #[must_use]
 pub fn key_id(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)

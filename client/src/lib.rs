@@ -3,7 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 // Boundary: the names below are the interface; `internal` is not. Invariant: nothing that came over the wire is handed out as in
-// force before its signatures, digests, names and place in the log were checked.
+// force before its signatures, digests, names and cursor in the log were checked.
 
 mod active_set;
 mod archive;
@@ -61,8 +61,8 @@ pub use channel::RpcClient;
 pub use client::{Client, ClientBuilder};
 pub use error::ClientError;
 pub use identity::ClientIdentity;
-pub use model::{Activated, CheckFinding, Convergence, Moved, PolicyInfo, VersionChanged, VersionInfo};
-pub use namespace::{ListOptions, Namespace};
+pub use model::{ActivationResult, ConvergenceInfo, FindingInfo, MovedPolicy, PolicyInfo, VersionInfo, VersionResult};
+pub use namespace::{ListOptions, NamespaceClient};
 pub use pages::Pages;
 pub use pinned_file::PinnedFile;
 pub use retry::new_request_id;

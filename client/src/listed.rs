@@ -21,19 +21,19 @@ pub struct ListedSet {
     is_past: bool,
 }
 
-/// What was asked for.
+/// Holds what was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ListedOptions {
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Whether bundles come with their contents.
+    /// Says whether bundles come with their contents.
     pub has_content: bool,
-    /// Whether the set is one of the past: each bundle is verified, and nothing proves that they are all.
+    /// Says whether the set is one of the past: each bundle is verified, and nothing proves that they are all.
     pub is_past: bool,
 }
 
 impl ListedSet {
-    /// A set that no page of came yet.
+    /// Returns a set that no page of came yet.
     #[must_use]
     pub fn new(namespace: NamespaceId, keys: KeySet, options: ListedOptions) -> Self {
         let ListedOptions { policies, has_content, is_past } = options;
@@ -86,14 +86,14 @@ impl ListedSet {
         self.set.begin_stream();
     }
 
-    /// Whether no checkpoint says that the set is the newest.
+    /// Returns whether no checkpoint says that the set is the newest.
     #[must_use]
     pub fn is_stale(&self, now_seconds: i64) -> bool {
         self.set.is_stale(now_seconds)
     }
 }
 
-/// The content is the one of the digest and the size beside it.
+/// Checks that the content has the digest and the size beside it.
 fn check_content(bundle: &pb::Bundle) -> Result<(), Refusal> {
     let is_same = digest_of(&bundle.content).as_str() == bundle.digest
         && i64::try_from(bundle.content.len()).is_ok_and(|size| size == bundle.size_bytes);

@@ -41,14 +41,14 @@ pub enum ReadError {
     /// So much does not hold that the rest says nothing more.
     #[error("the server sent a log in which over {LOG_FINDINGS_MAX} things do not hold")]
     Worthless,
-    /// What was read could not be kept.
+    /// The consumer could not store what was read.
     #[error("failed to write")]
     Write(#[from] std::io::Error),
 }
 
-/// What was read, in order.
+/// Says what was read, in order.
 #[derive(Debug)]
-pub enum Read<'a> {
+pub enum LogRead<'a> {
     /// An event.
     Event(&'a Event),
     /// The bytes of a row of policies, reports or imports.
@@ -76,7 +76,7 @@ async fn read_events(
     namespace: &NamespaceId,
     check: &mut LogCheck,
     until: i64,
-    also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
+    also: &mut impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     let mut last = check.head().cursor.revision;
     let mut request = pb::ListEventsRequest {
@@ -96,9 +96,9 @@ async fn read_events(
                 return Ok(());
             }
             check.event(&each);
-            also(Read::Event(&each))?;
+            also(LogRead::Event(&each))?;
         }
-        also(Read::Progress(check.events))?;
+        also(LogRead::Progress(check.events))?;
         check_worth(check)?;
         if !pages.leads_on(count, &page.next_page_token)? {
             return Ok(());
@@ -115,7 +115,7 @@ pub async fn read_log(
     client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
-    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+    mut also: impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     read_events(client, namespace, check, i64::MAX, &mut also).await?;
     let published: BTreeSet<(PolicyId, i64)> = check.published().cloned().collect();
@@ -134,7 +134,7 @@ pub async fn read_log(
             let page = client.list_versions(request.clone()).await?;
             let before = left.len();
             for version in page.versions {
-                // What was published since is not in the log that was read, and what comes again says nothing new.
+                // Skip versions that were published after the log was read, and those that come again.
                 if left.remove(&version.version) {
                     check.content(&version.content);
                     check.manifest(policy, version.version, &version.manifest);
@@ -159,7 +159,7 @@ pub async fn read_archive(
     client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
-    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+    mut also: impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     // Most of the log before the server holds a snapshot for this reader, and the rest up to the head of that.
     read_events(client, namespace, check, i64::MAX, &mut also).await?;
@@ -180,20 +180,20 @@ pub async fn read_archive(
                 Some((_, _, table)) if table == "versions" => {
                     check.content(&content);
                     check.version(&bytes, &manifest);
-                    also(Read::Version { row: &bytes, manifest: &manifest, content: &content })?;
+                    also(LogRead::Version { row: &bytes, manifest: &manifest, content: &content })?;
                 }
                 // The checks of what is not published run again where it goes.
                 Some((_, Some(key), table)) if table == "reports" && !check.carries_report(&key) => {}
                 Some((import, _, table)) => {
                     check.row(&bytes);
                     imports.extend(import.filter(|_| table == "imports"));
-                    also(Read::Row(&bytes))?;
+                    also(LogRead::Row(&bytes))?;
                 }
                 None => check.findings.add(0, "", "the server sent a row that can't be read"),
             }
         }
         let (read, total) = rows.progress();
-        also(Read::Rows(read, total))?;
+        also(LogRead::Rows(read, total))?;
         check_worth(check)?;
     }
     for import in imports {
@@ -204,7 +204,7 @@ pub async fn read_archive(
     Ok(())
 }
 
-/// The events that were read lead to the head of the rows.
+/// Checks that the events which were read lead to the head of the rows.
 fn check_head(read: Head, named: Position) -> Result<(), ReadError> {
     let is_same = if named.cursor.revision == 0 {
         // The head of an empty log has the epoch of the store.
@@ -219,7 +219,7 @@ async fn read_imported(
     client: &RpcClient,
     namespace: &NamespaceId,
     (position, reached): (i64, i64),
-    also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
+    also: &mut impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     let mut request = pb::ListEventsRequest {
         parent: namespace.name(),
@@ -235,11 +235,11 @@ async fn read_imported(
             let source = NamespaceId::parse_name("namespace", &each.namespace).map_err(|_| ReadError::Event(0))?;
             let each = event(&source, each).ok_or(ReadError::Event(last))?;
             last = after(last, &each)?;
-            // More than the row of the import announces is no part of it.
+            // Events beyond those that the row of the import announces are not part of it.
             if last > reached {
                 return Err(ReadError::Event(reached));
             }
-            also(Read::Imported(position, &each))?;
+            also(LogRead::Imported(position, &each))?;
         }
         if !pages.leads_on(count, &page.next_page_token)? {
             return Ok(());
@@ -248,7 +248,7 @@ async fn read_imported(
     }
 }
 
-/// The revision of an event that comes after another one.
+/// Returns the revision of an event that comes after another one.
 fn after(last: i64, event: &Event) -> Result<i64, ReadError> {
     let revision = event.cursor.revision;
     if revision > last { Ok(revision) } else { Err(ReadError::Back(last, revision)) }
@@ -258,12 +258,12 @@ fn check_worth(check: &LogCheck) -> Result<(), ReadError> {
     if check.findings.count > LOG_FINDINGS_MAX { Err(ReadError::Worthless) } else { Ok(()) }
 }
 
-/// The numbers of the versions of a policy.
+/// Returns the numbers of the versions of a policy.
 fn numbers(published: &BTreeSet<(PolicyId, i64)>, policy: &PolicyId) -> BTreeSet<i64> {
     published.iter().filter(|(of, _)| of == policy).map(|(_, number)| *number).collect()
 }
 
-/// An event as it came; nothing of it is believed yet.
+/// Returns an event as it came; nothing of it is believed yet.
 fn event(namespace: &NamespaceId, from: pb::Event) -> Option<Event> {
     if from.namespace != namespace.name() {
         return None;

@@ -14,14 +14,14 @@ use policyhub_core::api::pb;
 use policyhub_core::api::pb::verify_log_response::Message;
 use policyhub_core::domain::limits::LOG_CHECK_MAX_SECONDS;
 
-/// How long a whole check may take, its wait for a turn included.
+/// Sets how long a whole check may take, its wait for a turn included.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(LOG_CHECK_MAX_SECONDS);
 /// Longest silence of a check that runs. A server says every second how far it is.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Most messages of one check: ten for each second that it may take.
 const MESSAGES_MAX: u64 = 10 * LOG_CHECK_MAX_SECONDS;
 
-/// What ends a check from which nothing follows.
+/// Says why a check ended without a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum BrokenCheck {
     #[error("the server's check of the log ended without a result; ask again")]
@@ -84,10 +84,10 @@ impl RpcClient {
         self.verify_log_with(request, |_| ()).await
     }
 
-    /// Does the same, and tells how far the check is. Dropped before it has ended, it ends the check at the server.
+    /// Does the same, and reports how far the check is. Dropped before it has ended, it ends the check at the server.
     ///
     /// # Errors
-    /// As [`Self::verify_log`].
+    /// Those of [`Self::verify_log`].
     pub async fn verify_log_with(
         &self,
         request: pb::VerifyLogRequest,

@@ -1,6 +1,6 @@
 //! Which of the policies that were asked for do not exist: a watch names them all the same, since they may be made later.
 //!
-//! Boundary: asks what a subscriber may ask, so nothing is told to whom the server would not tell it.
+//! Boundary: makes only calls that a subscriber may make, so nothing is disclosed that the server would not disclose.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use policyhub_core::domain::name::{NamespaceId, PolicyId, PolicyName};
 
 /// Most policies that are asked about. More: a list with many names that are not active yet takes long.
 const ASKED_MAX: usize = 100;
-/// How long all answers may take together.
+/// Sets how long all answers may take together.
 const ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Those of `policies` that the server says do not exist. Of the others it says that they do, nothing to this caller, or nothing
+/// Returns those of `policies` that the server says do not exist. Of the others it says that they do, nothing to this caller, or nothing
 /// in time: at most 100 are asked about, for at most 5 s.
 pub async fn missing_policies(
     client: &RpcClient,
@@ -32,7 +32,7 @@ pub async fn missing_policies(
             }
         }
     };
-    // What was found so far is worth saying.
+    // Report what was found so far.
     let _ = tokio::time::timeout(ANSWERS_TIMEOUT, asking).await;
     missing
 }

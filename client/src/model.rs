@@ -24,13 +24,13 @@ pub struct PolicyInfo {
     pub policy: PolicyId,
     /// Its language; none: one that this SDK does not know.
     pub kind: Option<PolicyKind>,
-    /// What it is for.
+    /// Holds what it is for.
     pub description: String,
     /// The number of the version in force.
     pub active_version: Option<i64>,
     /// The highest number of a version.
     pub latest_version: Option<i64>,
-    /// What a later change may say that it has seen.
+    /// Holds what a later change may say that it has seen.
     pub etag: String,
 }
 
@@ -42,7 +42,7 @@ pub struct VersionInfo {
     pub policy: PolicyId,
     /// Its number, from 1.
     pub number: i64,
-    /// Where it stands; none: in a state that this SDK does not know.
+    /// Says where it stands; none: in a state that this SDK does not know.
     pub state: Option<VersionState>,
     /// Its label, a SemVer, or empty.
     pub label: String,
@@ -52,78 +52,78 @@ pub struct VersionInfo {
     pub size_bytes: i64,
     /// Media type of its content.
     pub content_type: String,
-    /// Its content, where it was read by [`crate::Namespace::version`]; empty elsewhere.
+    /// Its content, where it was read by [`crate::NamespaceClient::version`]; empty elsewhere.
     pub content: Bytes,
-    /// Why it was written.
+    /// Says why it was written.
     pub change_note: String,
-    /// Who wrote it.
+    /// Says who wrote it.
     pub author: String,
-    /// Who published it, or empty.
+    /// Says who published it, or empty.
     pub publisher: String,
-    /// What was said of it when it was written.
+    /// Holds the annotations that its author gave.
     pub annotations: BTreeMap<String, String>,
-    /// Whether it is in force.
+    /// Says whether it is in force.
     pub is_active: bool,
-    /// What a later change may say that it has seen.
+    /// Holds what a later change may say that it has seen.
     pub etag: String,
-    /// When it was written.
+    /// Says when it was written.
     pub created: Option<SystemTime>,
-    /// When it was published.
+    /// Says when it was published.
     pub published: Option<SystemTime>,
 }
 
-/// What a check of a version found.
+/// Holds what a check of a version found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CheckFinding {
+pub struct FindingInfo {
     /// The check.
     pub check: String,
-    /// Whether it keeps the version from being staged.
+    /// Says whether it keeps the version from being staged.
     pub is_error: bool,
-    /// For people.
+    /// Is text for people.
     pub message: String,
-    /// Where in the content, as a JSON pointer (RFC 6901), or empty.
+    /// Locates the finding in the content, as a JSON pointer (RFC 6901), or empty.
     pub pointer: String,
     /// The line, from 1, where it is known.
     pub line: Option<i32>,
     /// The column, from 1, where it is known.
     pub column: Option<i32>,
-    /// What may mend it, or empty.
+    /// Suggests how to fix it, or empty.
     pub hint: String,
 }
 
 /// A version, and where the change of it stands in the log.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct VersionChanged {
+pub struct VersionResult {
     /// The version, after the change.
     pub version: VersionInfo,
-    /// Where the change stands; none when it was only validated.
+    /// Says where the change stands; none when it was only validated.
     pub position: Option<Position>,
-    /// What the checks found, if they ran.
-    pub findings: Vec<CheckFinding>,
-    /// What came into force with it, if anything did.
-    pub moved: Vec<Moved>,
+    /// Holds what the checks found, if they ran.
+    pub findings: Vec<FindingInfo>,
+    /// Holds what came into force with it, if anything did.
+    pub moved: Vec<MovedPolicy>,
 }
 
-/// What a change put in force.
+/// Holds what a change put in force.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Activated {
-    /// Which policies it moved.
-    pub moved: Vec<Moved>,
-    /// Where the change stands: what to wait for with [`crate::Namespace::convergence`]; none when it was only validated.
+pub struct ActivationResult {
+    /// Says which policies it moved.
+    pub moved: Vec<MovedPolicy>,
+    /// Says where the change stands: what to wait for with [`crate::NamespaceClient::convergence`]; none when it was only validated.
     pub position: Option<Position>,
-    /// Streams of this replica that are told of it.
+    /// Counts the streams of this replica that receive it.
     pub watching_streams: i32,
-    /// What the caller should know, such as a version that the checks of today would refuse.
+    /// Holds what the caller should know, such as a version that the checks of today would refuse.
     pub warnings: Vec<String>,
 }
 
 /// A policy whose active version changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Moved {
+pub struct MovedPolicy {
     /// The policy.
     pub policy: PolicyId,
     /// The version in force now.
@@ -132,11 +132,11 @@ pub struct Moved {
     pub previous_version: Option<i64>,
 }
 
-/// How far an activation has come, as runtimes reported it. Of those that are online and watch a policy that it moved, each is
+/// Says how far an activation has come, as runtimes reported it. Of those that are online and watch a policy that it moved, each is
 /// counted once as applied, rejected or pending.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Convergence {
+pub struct ConvergenceInfo {
     /// Runtimes that run with it, or with something newer.
     pub applied: i32,
     /// Runtimes that keep what they had.
@@ -145,24 +145,24 @@ pub struct Convergence {
     pub pending: i32,
     /// Runtimes that are known, and not online.
     pub offline: i32,
-    /// Of the applied: those that run with another active set than the one they say.
+    /// Counts those of the applied that run with another active set than the one they report.
     pub diverged: i32,
-    /// Of the offline: those that were online within the last 10 minutes and did not say that they run with it.
+    /// Counts those of the offline that were online within the last 10 minutes and did not report that they run with it.
     pub gone: i32,
-    /// Whether nobody is pending.
+    /// Says whether nobody is pending.
     pub is_settled: bool,
-    /// Who could not use it, by subscriber id, and why: the first 20.
+    /// Says who could not use it, by subscriber id, and why: the first 20.
     pub rejections: BTreeMap<String, String>,
 }
 
-/// Where something stands in the log.
+/// Returns where something stands in the log.
 pub(crate) fn position(from: Option<pb::Cursor>) -> Option<Position> {
     let pb::Cursor { epoch, revision, fingerprint } = from?;
     let cursor = Cursor { epoch, revision };
     (cursor != Cursor::default()).then(|| Position { cursor, event: Fingerprint::from_number(fingerprint) })
 }
 
-/// A number of a version; 0 on the wire is none.
+/// Returns a number of a version; 0 on the wire is none.
 fn some(number: i64) -> Option<i64> {
     Some(number).filter(|number| *number > 0)
 }
@@ -237,19 +237,19 @@ impl VersionInfo {
     }
 }
 
-impl VersionChanged {
+impl VersionResult {
     pub(crate) fn read(version: Option<pb::Version>, cursor: Option<pb::Cursor>) -> Result<Self, ClientError> {
         let version = VersionInfo::read(version)?;
         Ok(Self { version, position: position(cursor), findings: Vec::new(), moved: Vec::new() })
     }
 }
 
-/// What the checks of a report found.
-pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<CheckFinding> {
+/// Returns what the checks of a report found.
+pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<FindingInfo> {
     let checks = report.map(|report| report.checks).unwrap_or_default();
     let of_check = |check: pb::Check| {
         let id = check.id;
-        check.findings.into_iter().map(move |finding| CheckFinding {
+        check.findings.into_iter().map(move |finding| FindingInfo {
             check: id.clone(),
             is_error: finding.severity() == pb::finding::Severity::Error,
             message: finding.message,
@@ -262,12 +262,12 @@ pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<CheckFinding
     checks.into_iter().flat_map(of_check).collect()
 }
 
-/// What a summary says was moved.
-pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<Moved>, ClientError> {
+/// Returns what a summary says was moved.
+pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<MovedPolicy>, ClientError> {
     let changes = summary.map(|summary| summary.changes.as_slice()).unwrap_or_default();
     let read = |change: &pb::PointerChange| {
         let name = PolicyName::parse("policy", &change.policy).map_err(|error| ClientError::unreadable(&error))?;
-        Ok(Moved {
+        Ok(MovedPolicy {
             policy: name.policy,
             version: some(change.version),
             previous_version: some(change.previous_version),
@@ -276,7 +276,7 @@ pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<Moved
     changes.iter().map(read).collect()
 }
 
-impl Activated {
+impl ActivationResult {
     pub(crate) fn read(
         summary: Option<pb::ActivationSummary>,
         cursor: Option<pb::Cursor>,
@@ -290,7 +290,7 @@ impl Activated {
     }
 }
 
-impl Convergence {
+impl ConvergenceInfo {
     pub(crate) fn read(from: pb::GetConvergenceResponse) -> Self {
         let rejections = from.rejected_subscribers.into_iter().map(|subscriber| {
             let id = subscriber.name.rsplit_once('/').map_or(subscriber.name.as_str(), |(_, id)| id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::error::ClientError;
-use super::model::{CheckFinding, Convergence, PolicyInfo, VersionInfo, findings};
+use super::model::{ConvergenceInfo, FindingInfo, PolicyInfo, VersionInfo, findings};
 use super::pages::Pages;
 use super::retry::Repeat;
 use super::watcher::WatcherBuilder;
@@ -15,12 +15,12 @@ use policyhub_core::domain::name::{NamespaceId, PolicyId, VersionRef};
 
 /// A namespace, asked by a [`Client`]. It is cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Namespace {
+pub struct NamespaceClient {
     client: Client,
     id: NamespaceId,
 }
 
-/// Which items of a list, and in which order.
+/// Says which items of a list, and in which order.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ListOptions {
@@ -51,13 +51,13 @@ impl Client {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for what is no id of a namespace.
-    pub fn namespace(&self, id: &str) -> Result<Namespace, ClientError> {
+    pub fn namespace(&self, id: &str) -> Result<NamespaceClient, ClientError> {
         let id = NamespaceId::parse("namespace", id).map_err(|error| ClientError::invalid(&error))?;
-        Ok(Namespace { client: self.clone(), id })
+        Ok(NamespaceClient { client: self.clone(), id })
     }
 }
 
-impl Namespace {
+impl NamespaceClient {
     /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &NamespaceId {
@@ -73,13 +73,13 @@ impl Namespace {
         WatcherBuilder::over(self.client.pool().clone(), self.id.clone())
     }
 
-    /// The name of a policy of it.
+    /// Returns the name of a policy of it.
     pub(crate) fn policy_name(&self, policy: &str) -> Result<String, ClientError> {
         let policy = PolicyId::parse("policy", policy).map_err(|error| ClientError::invalid(&error))?;
         Ok(format!("{}/policies/{policy}", self.id.name()))
     }
 
-    /// The name of a version: `7`, `active`, `latest`, or `v` and a label.
+    /// Returns the name of a version: `7`, `active`, `latest`, or `v` and a label.
     fn version_name(&self, policy: &str, version: &str) -> Result<String, ClientError> {
         VersionRef::parse("version", version).map_err(|error| ClientError::invalid(&error))?;
         Ok(format!("{}/versions/{version}", self.policy_name(policy)?))
@@ -155,7 +155,7 @@ impl Namespace {
     ///
     /// # Errors
     /// The error of the call; INVALID_ARGUMENT for an id or a version that is none.
-    pub async fn findings(&self, policy: &str, version: &str) -> Result<Vec<CheckFinding>, ClientError> {
+    pub async fn findings(&self, policy: &str, version: &str) -> Result<Vec<FindingInfo>, ClientError> {
         let request = pb::GetValidationReportRequest { name: self.version_name(policy, version)? };
         let call = self.client.read("GetValidationReport", request, |mut rpc, request| async move {
             rpc.policy.get_validation_report(request).await
@@ -167,7 +167,7 @@ impl Namespace {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn convergence(&self, at: Position, wait: Duration) -> Result<Convergence, ClientError> {
+    pub async fn convergence(&self, at: Position, wait: Duration) -> Result<ConvergenceInfo, ClientError> {
         let longest = Duration::from_secs(CONVERGENCE_WAIT_MAX_SECONDS);
         let wait = wait.min(longest);
         let (parent, cursor) = (self.id.name(), Some(at.into()));
@@ -176,6 +176,6 @@ impl Namespace {
         let call = self.client.call("GetConvergence", Repeat::Read, timeout, request, |mut rpc, request| async move {
             rpc.sync.get_convergence(request).await
         });
-        Ok(Convergence::read(call.await?))
+        Ok(ConvergenceInfo::read(call.await?))
     }
 }

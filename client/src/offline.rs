@@ -41,12 +41,12 @@ pub fn verify_saved(
 
 #[cfg(test)]
 mod tests {
-    use super::super::active_set::signed_messages::{Signer, content};
+    use super::super::active_set::signed_messages::{MessageSigner, content};
     use super::*;
 
     #[test]
     fn a_saved_bundle_needs_its_own_statement() {
-        let signer = Signer::new();
+        let signer = MessageSigner::new();
         let (bundle, keys) = (signer.bundle("a", 2), signer.keys());
         let verify = |content: &[u8], statement: Option<&str>| {
             verify_saved(&bundle.manifest, content, statement, &keys).map(|(_, statement)| statement.is_some())
@@ -58,7 +58,7 @@ mod tests {
             assert!(matches!(verify(&bundle.content, Some(&other)), Err(Refusal::NotStated(_))));
         }
         assert!(matches!(verify(&content("a", 3), Some(&own)), Err(Refusal::Signature { .. })));
-        let stranger = Signer::new().statement(1, 7, &[("a", 2, 1)]);
+        let stranger = MessageSigner::new().statement(1, 7, &[("a", 2, 1)]);
         assert!(matches!(verify(&bundle.content, Some(&stranger)), Err(Refusal::Signature { .. })));
     }
 }

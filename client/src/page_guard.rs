@@ -44,10 +44,10 @@ pub struct PageGuard {
 }
 
 impl PageGuard {
-    /// Whether another page follows one that brought so many items, with this token.
+    /// Returns whether another page follows one that brought so many items, with this token.
     ///
     /// # Errors
-    /// When it would not come to an end.
+    /// Fails when the list would not come to an end.
     pub fn leads_on(&mut self, items: usize, next_page_token: &str) -> Result<bool, EndlessList> {
         self.items = self.items.saturating_add(items as u64);
         self.empty_pages = if items == 0 { self.empty_pages + 1 } else { 0 };
@@ -75,7 +75,7 @@ impl PageGuard {
 mod tests {
     use super::*;
 
-    /// After how many pages it ends, and why.
+    /// Returns after how many pages the list ends, and why.
     fn ends(items: usize, token: impl Fn(u64) -> String) -> (u64, Result<bool, EndlessList>) {
         let mut guard = PageGuard::default();
         for page in 1.. {

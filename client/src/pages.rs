@@ -20,8 +20,8 @@ use super::page_guard::PageGuard;
 #[must_use]
 pub struct Pages<T>(BoxStream<'static, Result<T, ClientError>>);
 
-/// What was read and not taken yet, and where the next page begins; none: there is no more.
-struct Reading<T> {
+/// Holds what was read and not taken yet, and where the next page begins; none: there is no more.
+struct PageReading<T> {
     waiting: VecDeque<T>,
     next: Option<String>,
     guard: PageGuard,
@@ -33,7 +33,7 @@ impl<T: Send + 'static> Pages<T> {
     where
         F: Future<Output = Result<(Vec<T>, String), ClientError>> + Send + 'static,
     {
-        let begin = Reading { waiting: VecDeque::new(), next: Some(String::new()), guard: PageGuard::default() };
+        let begin = PageReading { waiting: VecDeque::new(), next: Some(String::new()), guard: PageGuard::default() };
         let items = stream::try_unfold((begin, read), |(mut reading, read)| async move {
             loop {
                 if let Some(item) = reading.waiting.pop_front() {

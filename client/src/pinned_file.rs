@@ -23,7 +23,7 @@ pub struct PinnedFile {
     path: PathBuf,
     strict: bool,
     keys: KeySet,
-    /// What the file held at the last look, usable or not.
+    /// Holds what the file held at the last look, usable or not.
     seen: Vec<u8>,
     looked: Instant,
     problem: Option<String>,
@@ -34,26 +34,26 @@ impl PinnedFile {
     /// signed add to it.
     ///
     /// # Errors
-    /// When it can't be read or holds no key set.
+    /// Fails when the file can't be read or holds no key set.
     pub fn open(path: &Path, strict: bool) -> io::Result<Self> {
         let seen = durable::read_bounded(path, JWKS_MAX_BYTES as u64)?.to_vec();
         let keys = parse(&seen).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
         Ok(Self { path: path.to_owned(), strict, keys, seen, looked: Instant::now(), problem: None })
     }
 
-    /// The keys of the file as it was last usable.
+    /// Returns the keys of the file as it was last usable.
     #[must_use]
     pub fn keys(&self) -> &KeySet {
         &self.keys
     }
 
-    /// Whether key statements are left aside.
+    /// Returns whether key statements are left aside.
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.strict
     }
 
-    /// Why the newest state of the file is not used; none: it is.
+    /// Returns why the newest state of the file is not used; none: it is.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
@@ -104,7 +104,7 @@ fn parse(bytes: &[u8]) -> Result<KeySet, String> {
 
 async fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     if !tokio::fs::metadata(path).await?.is_file() {
-        // Opening a pipe that nobody writes to would never end.
+        // Opening a pipe without a writer would block for ever.
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
     }
     let mut bytes = Vec::new();

@@ -25,7 +25,7 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// The first try is at once.
+    /// Begins without a pause: the first try is at once.
     pub fn new() -> Self {
         Self { attempt: 0, try_at: Instant::now() }
     }
@@ -35,7 +35,7 @@ impl Pauses {
         tokio::time::sleep_until(self.try_at).await;
     }
 
-    /// A try failed, or the stream that began at `since` is over. The next try is after what the server asked for and a jitter
+    /// Records that a try failed, or that the stream which began at `since` is over. The next try is after what the server asked for and a jitter
     /// on top, both bounded.
     pub fn ended(&mut self, since: Option<Instant>, asked: Duration) {
         if since.is_some_and(|since| since.elapsed() >= STREAM_GOOD) {
@@ -46,7 +46,7 @@ impl Pauses {
     }
 }
 
-/// Full jitter: anything between nothing and the doubled bound, on top of what the server asked for.
+/// Returns a pause with full jitter: anything between nothing and the doubled bound, on top of what the server asked for.
 fn pause(attempt: u32, asked: Duration, fraction: f64) -> Duration {
     let longest = RECONNECT_BASE.saturating_mul(1 << attempt.min(16)).min(RECONNECT_MAX);
     longest.mul_f64(fraction).saturating_add(asked).min(RECONNECT_MAX)

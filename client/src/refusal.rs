@@ -12,9 +12,9 @@ pub enum Refusal {
     /// A signature, or what it covers, does not hold.
     #[error("{what} does not verify: {error}")]
     Signature {
-        /// What was signed: `manifest of pricing`, `statement`, `checkpoint`.
+        /// Holds what was signed: `manifest of pricing`, `statement`, `checkpoint`.
         what: String,
-        /// What is wrong with it.
+        /// Holds what is wrong with it.
         error: VerifyError,
     },
     /// A part of the message is absent or can't be read.
@@ -23,15 +23,15 @@ pub enum Refusal {
     /// Signed for another namespace.
     #[error("{what} is signed for namespace {found}")]
     OtherNamespace {
-        /// What was signed.
+        /// Holds what was signed.
         what: String,
-        /// Whose it is.
+        /// Says whose it is.
         found: String,
     },
     /// Signed by another store.
     #[error("{what} is signed for store {found}, not {held}")]
     OtherStore {
-        /// What was signed.
+        /// Holds what was signed.
         what: String,
         /// The store it names.
         found: String,
@@ -39,19 +39,19 @@ pub enum Refusal {
         held: String,
     },
     /// Goes back behind what is held, or repeats it: a replay.
-    #[error("place {}:{} is not after {}:{}", found.epoch, found.revision, held.epoch, held.revision)]
+    #[error("cursor {}:{} is not after {}:{}", found.epoch, found.revision, held.epoch, held.revision)]
     NotNewer {
-        /// The place it names.
+        /// The cursor it names.
         found: Cursor,
-        /// The place that is held.
+        /// The cursor that is held.
         held: Cursor,
     },
-    /// The place beside a statement or a checkpoint is not the one that is signed.
+    /// The cursor beside a statement or a checkpoint is not the one that is signed.
     #[error("it is signed for {}:{}, not {}:{}", signed.epoch, signed.revision, found.epoch, found.revision)]
-    OtherPlace {
-        /// The place beside it.
+    OtherCursor {
+        /// The cursor beside it.
         found: Cursor,
-        /// The place in it.
+        /// The cursor in it.
         signed: Cursor,
     },
     /// The statement does not put this bundle in force.
@@ -60,9 +60,9 @@ pub enum Refusal {
     /// The fields beside the manifest are not those that are signed.
     #[error("{field} of {policy} is not the signed one")]
     OtherBundle {
-        /// Whose bundle.
+        /// Names the policy of the bundle.
         policy: PolicyId,
-        /// Which field.
+        /// Says which field.
         field: &'static str,
     },
     /// The statement changes a policy, and the message says nothing of it.
@@ -74,7 +74,7 @@ pub enum Refusal {
     /// The change does not follow what is held: an activation was left out.
     #[error("change of {policy} follows version {stated}, but version {held} is held")]
     NotFollowing {
-        /// Whose pointer.
+        /// Names the policy of the pointer.
         policy: PolicyId,
         /// The version before, as signed.
         stated: i64,
@@ -84,7 +84,7 @@ pub enum Refusal {
     /// The set is not the one that is signed: something was left out, put in, or is not what is in force there.
     #[error("active set is not the one of the {0}")]
     OtherSet(&'static str),
-    /// What should prove the part of the set that was asked for proves nothing.
+    /// The proof of the part that was asked for does not verify.
     #[error("proof of the active set: {0}")]
     SetProof(SetProofError),
     /// A draft, served by fallback: never in force here.
@@ -99,7 +99,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the server tells another history than the one held, rather than something that proves nothing.
+    /// Returns whether the server shows another history than the one held, rather than something that proves nothing.
     #[must_use]
     pub fn is_divergence(&self) -> bool {
         matches!(self, Self::OtherStore { .. } | Self::NotNewer { .. } | Self::NotFollowing { .. } | Self::OtherSet(_))

@@ -19,7 +19,7 @@ pub const BACKOFF_BASE_MS: u64 = 200;
 /// Longest pause before any retry, also when the server asks for more.
 pub const BACKOFF_MAX_MS: u64 = 5_000;
 
-/// A new idempotency key. A request that carries one is tried again while the server is away, and has one effect in all.
+/// Returns a new idempotency key. A request that carries one is tried again while the server is away, and has one effect in all.
 #[must_use]
 pub fn new_request_id() -> String {
     uuid::Uuid::now_v7().to_string()
@@ -39,7 +39,7 @@ where
     .await
 }
 
-/// When a call may be made again.
+/// Says when a call may be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
     /// It changes nothing: while the server is UNAVAILABLE, or the caller is over a rate.
@@ -67,7 +67,7 @@ where
         let limits = [Reason::RateLimited, Reason::RequestBudgetExhausted];
         let is_limited = limits.iter().any(|limit| error.reason == limit.as_str());
         if error.code != Code::Unavailable && !is_limited {
-            // Refused before the request id was looked up: that says nothing of the try before.
+            // The call was refused before its request id was looked up, so the outcome of the earlier try is still unknown.
             let is_unread = error.reason.is_empty()
                 || matches!(error.code, Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted);
             return Err(unknown.filter(|_| is_unread).unwrap_or(error));
@@ -87,19 +87,19 @@ where
     }
 }
 
-/// Whether the database said itself why it does not serve this: the server has waited for it already, or an operator has to
+/// Returns whether the database said itself why it does not serve this: the server has waited for it already, or an operator has to
 /// act. The caller hears of it at once instead of after several such waits.
 fn is_named(error: &ClientError) -> bool {
     let mut named = Reason::ALL.iter().filter(|reason| reason.is_named_by_the_database());
     named.any(|reason| error.reason == reason.as_str())
 }
 
-/// Whether an UNAVAILABLE leaves open what became of the call: the server says so, or the answer was lost on its way.
+/// Returns whether an UNAVAILABLE leaves open what became of the call: the server says so, or the answer was lost on its way.
 fn may_have_happened(error: &ClientError) -> bool {
     error.reason.is_empty() || error.reason == Reason::OutcomeUnknown.as_str()
 }
 
-/// Full jitter: what the server asked for, and anything between nothing and the doubled bound on top: it tells many callers
+/// Returns a pause with full jitter: what the server asked for, and anything between nothing and the doubled bound on top: it tells many callers
 /// the same, and they must not come back as one.
 fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
     let longest = BACKOFF_BASE_MS.saturating_mul(1 << attempt.min(16)).min(BACKOFF_MAX_MS);
@@ -107,7 +107,7 @@ fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
     jittered.saturating_add(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
 }
 
-/// A number in 0..1. Each `RandomState` has keys of its own: random enough for a jitter.
+/// Returns a number in 0..1. Each `RandomState` has keys of its own: random enough for a jitter.
 pub(crate) fn random_fraction() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(u32::MAX);
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)

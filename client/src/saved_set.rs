@@ -29,7 +29,7 @@ const FORMAT: u32 = 1;
 /// Largest `set.json`: 10,000 policies are a tenth of it.
 const SET_FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a folder holds, as it was answered.
+/// Describes a saved set, as it was answered.
 #[derive(Debug, Serialize, Deserialize)]
 struct SavedFile {
     format: u32,
@@ -65,18 +65,18 @@ pub struct SetWriter {
     active: Vec<SavedBundle>,
 }
 
-/// What became of a folder that was verified.
+/// Reports what the verification of a folder found.
 #[derive(Debug)]
 pub struct SavedVerdict {
-    /// Whose set it is.
+    /// Says whose set it is.
     pub namespace: NamespaceId,
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Where the log stood.
+    /// Says where the log stood.
     pub cursor: Cursor,
-    /// How many policies it names.
+    /// Says how many policies it names.
     pub count: usize,
-    /// Until when its checkpoint says that it is the newest, Unix time; 0 when it has none.
+    /// Says until when its checkpoint says that it is the newest, Unix time; 0 when it has none.
     pub proven_until_seconds: i64,
     /// Everything that does not hold, one text each; empty: the set is whole and genuine.
     pub findings: Vec<String>,
@@ -91,7 +91,7 @@ fn cursor_of(from: Option<pb::Cursor>) -> io::Result<Cursor> {
     Ok(Cursor { epoch: from.epoch, revision: from.revision })
 }
 
-/// Whether a folder holds a saved set.
+/// Returns whether a folder holds a saved set.
 #[must_use]
 pub fn is_saved_set(root: &Path) -> bool {
     root.join(SET_FILE).is_file()
@@ -155,7 +155,7 @@ impl SetWriter {
 /// and what proves the part, without any key: so a part is what is wanted, or a finding.
 ///
 /// # Errors
-/// When there is no saved set, or it can't be read at all.
+/// Fails when there is no saved set, or it can't be read at all.
 pub fn verify_set(
     root: &Path,
     keys: &KeySet,
@@ -174,7 +174,7 @@ pub fn verify_set(
         cursor: file.cursor,
         count: file.active.len(),
         proven_until_seconds: checkpoint.map_or(0, |checkpoint| checkpoint.exp),
-        findings: strangers(root, &file.active)?,
+        findings: unknown_files(root, &file.active)?,
     };
     verdict.findings.extend(other_choice(&file, wanted));
     let options = ListedOptions { policies: file.policies.clone(), has_content: true, is_past: false };
@@ -207,7 +207,7 @@ pub fn verify_set(
     Ok(verdict)
 }
 
-/// Whether a folder is a set of other policies than those wanted, or of a choice that nothing is in force of.
+/// Returns whether a folder is a set of other policies than those wanted, or of a choice that nothing is in force of.
 fn other_choice(file: &SavedFile, wanted: &BTreeSet<PolicyId>) -> Option<String> {
     let listed = |policies: &BTreeSet<PolicyId>| {
         let ids: Vec<&str> = policies.iter().map(PolicyId::as_str).collect();
@@ -221,8 +221,8 @@ fn other_choice(file: &SavedFile, wanted: &BTreeSet<PolicyId>) -> Option<String>
     is_of_nothing.then(|| format!("it is a set of {}, of which nothing is in force", listed(&file.policies)))
 }
 
-/// What is in the folder and belongs to no policy of the set.
-fn strangers(root: &Path, active: &[SavedBundle]) -> io::Result<Vec<String>> {
+/// Returns what is in the folder and belongs to no policy of the set.
+fn unknown_files(root: &Path, active: &[SavedBundle]) -> io::Result<Vec<String>> {
     let mut findings = Vec::new();
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
@@ -236,7 +236,7 @@ fn strangers(root: &Path, active: &[SavedBundle]) -> io::Result<Vec<String>> {
     Ok(findings)
 }
 
-/// What is in the folder of a policy beside its two files. What is no folder is found when the files are read.
+/// Returns what is in the folder of a policy beside its two files. What is no folder is found when the files are read.
 fn strangers_beside(root: &Path, saved: &SavedBundle) -> io::Result<Vec<String>> {
     let folder = root.join(saved.policy.as_str());
     let mut findings = Vec::new();
@@ -252,7 +252,7 @@ fn strangers_beside(root: &Path, saved: &SavedBundle) -> io::Result<Vec<String>>
     Ok(findings)
 }
 
-/// A bundle as a server would answer it; or what is wrong with its files.
+/// Returns a bundle as a server would answer it; or what is wrong with its files.
 fn read_bundle(root: &Path, namespace: &NamespaceId, saved: &SavedBundle) -> Result<pb::Bundle, String> {
     let policy = PolicyId::parse("policy", saved.policy.as_str()).map_err(|_| "is no id of a policy".to_owned())?;
     let folder = root.join(policy.as_str());

@@ -13,22 +13,22 @@ use super::identity::ClientIdentity;
 use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
 
-/// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.
+/// Holds what is known of the client certificate that is presented; nothing when there is none. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shown(Option<Arc<Leaf>>);
+pub(super) struct PresentedCertificate(Option<Arc<LeafCertificate>>);
 
 #[derive(Debug)]
-struct Leaf {
+struct LeafCertificate {
     facts: CertificateFacts,
-    /// Whether the server ever answered: then it has taken the certificate.
+    /// Says whether the server ever answered: then it has taken the certificate.
     answered: AtomicBool,
 }
 
-impl Shown {
-    /// That of an identity.
+impl PresentedCertificate {
+    /// Returns the certificate of an identity.
     pub fn of(identity: Option<&ClientIdentity>) -> Self {
         let leaf = identity.and_then(|identity| CertificateFacts::all_from_pem(&identity.cert).into_iter().next());
-        Self(leaf.map(|facts| Arc::new(Leaf { facts, answered: AtomicBool::new(false) })))
+        Self(leaf.map(|facts| Arc::new(LeafCertificate { facts, answered: AtomicBool::new(false) })))
     }
 
     /// Notes that the server answered.
@@ -38,10 +38,10 @@ impl Shown {
         }
     }
 
-    /// Which certificate was shown and why it may have been refused, to be put after the error of a connection; none when
+    /// Returns which certificate was shown and why it may have been refused, to be put after the error of a connection; none when
     /// nothing says that the certificate is to blame.
     pub fn why_refused(&self, error: &(dyn Error + 'static)) -> Option<String> {
-        let Leaf { facts, answered } = self.0.as_deref()?;
+        let LeafCertificate { facts, answered } = self.0.as_deref()?;
         let causes = causes(error);
         let alert = alert_in(&causes);
         let why = match (alert, facts.why_not_valid(now_seconds())) {
@@ -58,7 +58,7 @@ impl Shown {
     }
 }
 
-/// Whether a connection that was there came to an end: anything else, such as a name that leads nowhere, has other causes.
+/// Returns whether a connection that was there came to an end: anything else, such as a name that leads nowhere, has other causes.
 fn has_ended(causes: &str) -> bool {
     let causes = causes.to_ascii_lowercase();
     ["connection closed", "connection reset", "broken pipe", "unexpected end of file", "close_notify"]
@@ -66,7 +66,7 @@ fn has_ended(causes: &str) -> bool {
         .any(|end| causes.contains(end))
 }
 
-/// What TLS said of a certificate: the description of an alert (RFC 8446 §6.2).
+/// Returns what TLS said of a certificate: the description of an alert (RFC 8446 §6.2).
 fn alert_in(causes: &str) -> Option<&str> {
     const SAID: &str = "received fatal alert: ";
     let (_, alert) = causes.split_once(SAID)?;
@@ -81,7 +81,7 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    pub(super) fn new(source: tonic::transport::Error, shown: &Shown) -> Self {
+    pub(super) fn new(source: tonic::transport::Error, shown: &PresentedCertificate) -> Self {
         Self { note: shown.why_refused(&source).unwrap_or_default(), source }
     }
 }

@@ -10,29 +10,29 @@ use policyhub_core::domain::name::PolicyId;
 use policyhub_core::signing::{ActiveSetTree, active_set_digest};
 
 /// The policies of a set, in the byte order of their ids.
-pub(super) type Policies = BTreeMap<PolicyId, Arc<ActivePolicy>>;
+pub(super) type PolicyMap = BTreeMap<PolicyId, Arc<ActivePolicy>>;
 
 /// The parts that came so far of a snapshot or an activation.
 #[derive(Debug, Default)]
 pub(super) enum Collected {
-    /// None: the next message may be of any kind.
+    /// It has begun no parts: the next message may be of any kind.
     #[default]
     Nothing,
-    /// Those of a snapshot.
+    /// It collects the parts of a snapshot.
     Snapshot(BTreeMap<PolicyId, ActivePolicy>),
-    /// Those of an activation.
-    Activation(Changes),
+    /// It collects the parts of an activation.
+    Activation(PendingChanges),
 }
 
-/// What an activation changes. Its bundles are not in force yet: since when they are, its last part says.
+/// Holds what an activation changes. Its bundles are not in force yet: since when they are, its last part says.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct PendingChanges {
     pub bundles: BTreeMap<PolicyId, ActivePolicy>,
     pub removed: BTreeSet<PolicyId>,
 }
 
 impl Collected {
-    /// Whether a message in parts has begun and did not end.
+    /// Returns whether a message in parts has begun and did not end.
     pub fn is_unfinished(&self) -> bool {
         !matches!(self, Self::Nothing)
     }
@@ -50,20 +50,20 @@ pub(super) fn add(policies: &mut BTreeMap<PolicyId, ActivePolicy>, active: Activ
     Ok(())
 }
 
-/// A whole set, and the tree of it.
-pub(super) fn whole(policies: BTreeMap<PolicyId, ActivePolicy>) -> (Policies, ActiveSetTree) {
-    let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
+/// Returns a whole set, and the tree of it.
+pub(super) fn whole(policies: BTreeMap<PolicyId, ActivePolicy>) -> (PolicyMap, ActiveSetTree) {
+    let policies: PolicyMap = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
     let tree = policies.values().map(|active| active.leaf()).collect();
     (policies, tree)
 }
 
-/// The digest of a set, as checkpoints carry it.
-pub(super) fn set_digest(policies: &Policies) -> String {
+/// Returns the digest of a set, as checkpoints carry it.
+pub(super) fn set_digest(policies: &PolicyMap) -> String {
     let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
     active_set_digest(entries).as_str().to_owned()
 }
 
-impl Changes {
+impl PendingChanges {
     /// Adds a verified bundle.
     pub fn add(&mut self, bundle: ActivePolicy) -> Result<(), Refusal> {
         add(&mut self.bundles, bundle)?;

@@ -5,20 +5,20 @@ use super::connections::ConnectionPool;
 use super::error::ClientError;
 use super::target::Target;
 
-/// Where connections for streams come from.
+/// Says where connections for streams come from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum StreamSource {
     /// Each stream has a connection of its own.
     Own(Box<Target>),
     /// Streams share the connections of a client.
     Shared(ConnectionPool),
 }
 
-impl Source {
+impl StreamSource {
     /// Answers a connection that has room for a stream.
     ///
     /// # Errors
-    /// As [`Target::connect`].
+    /// Those of [`Target::connect`].
     pub(super) async fn connect(&self) -> Result<RpcClient, ClientError> {
         match self {
             Self::Own(target) => target.connect().await,
@@ -37,7 +37,7 @@ impl Source {
     }
 }
 
-impl From<Target> for Source {
+impl From<Target> for StreamSource {
     fn from(target: Target) -> Self {
         Self::Own(Box::new(target))
     }

@@ -33,13 +33,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// A server at `http://host:port` or `https://host:port`, asked without a token.
+    /// Returns a server at `http://host:port` or `https://host:port`, asked without a token.
     #[must_use]
     pub fn new(endpoint: impl Into<String>) -> Self {
         Self::with_endpoints(vec![endpoint.into()])
     }
 
-    /// A server at these endpoints: each connection goes to the first that answers, beginning with the one that did last, or after a
+    /// Returns a server at these endpoints: each connection goes to the first that answers, beginning with the one that did last, or after a
     /// connection that broke with the next.
     #[must_use]
     pub fn with_endpoints(endpoints: Vec<String>) -> Self {
@@ -80,7 +80,7 @@ impl Target {
         Self { tls_files, ..self }
     }
 
-    /// Whether a token may be sent over `http` to a host that is not this machine: only where something else keeps the
+    /// Returns whether a token may be sent over `http` to a host that is not this machine: only where something else keeps the
     /// network secret.
     #[must_use]
     pub fn with_insecure_plaintext(self, insecure_plaintext: bool) -> Self {
@@ -116,7 +116,7 @@ impl Target {
         checked.collect()
     }
 
-    /// How long one endpoint may take to connect.
+    /// Returns how long one endpoint may take to connect.
     pub(super) fn with_connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
@@ -126,12 +126,12 @@ impl Target {
         Self { channel: Some(channel), ..self }
     }
 
-    /// Whether another token may be got than the one of the last connection.
+    /// Returns whether another token may be got than the one of the last connection.
     pub(super) fn may_renew_token(&self) -> bool {
         self.token.may_change()
     }
 
-    /// A connection of its own.
+    /// Returns a connection of its own.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for an endpoint, a token or a certificate that can't be used, FAILED_PRECONDITION for a token or a
@@ -145,14 +145,14 @@ impl Target {
         let mut failed = None;
         for at in (0..self.endpoints.len()).map(|next| (first + next) % self.endpoints.len()) {
             let Some(endpoint) = self.endpoints.get(at) else { continue };
-            // Whoever is interrupted here goes on at the next one.
+            // A caller that is cancelled here continues with the next endpoint.
             self.first.store((at + 1) % self.endpoints.len(), Ordering::Relaxed);
             match self.connect_to(endpoint, token.clone()).await {
                 Ok(client) => {
                     self.first.store(at, Ordering::Relaxed);
                     return Ok(client.at_endpoint(at));
                 }
-                // What can't be used says so, also when another endpoint could.
+                // An endpoint that can't be used is an error, even when another one could be.
                 Err(error) if error.code != Code::Unavailable => return Err(error),
                 Err(error) => failed = Some(error),
             }
@@ -178,7 +178,7 @@ impl Target {
         if let Some(at) = lost.endpoint().filter(|_| error.code != Code::Unauthenticated)
             && let Some(next) = (at + 1).checked_rem(self.endpoints.len())
         {
-            // Once for an endpoint, however many of its connections broke.
+            // Count an endpoint once, however many of its connections broke.
             let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }

@@ -26,13 +26,13 @@ pub struct TlsFiles {
     pub ca: Option<PathBuf>,
     /// PEM of a client certificate with its chain, and of its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// What was usable last. Shared by clones: all of them are one client.
-    usable: Arc<Mutex<Option<Contents>>>,
+    /// Holds what was usable last. Shared by clones: all of them are one client.
+    usable: Arc<Mutex<Option<TlsContents>>>,
 }
 
-/// What the files held.
+/// Holds what the files held.
 #[derive(Clone, PartialEq, Eq)]
-struct Contents {
+struct TlsContents {
     ca: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -44,13 +44,13 @@ impl fmt::Debug for TlsFiles {
 }
 
 impl TlsFiles {
-    /// These files.
+    /// Names the files. Nothing is read yet.
     #[must_use]
     pub fn new(ca: Option<PathBuf>, identity: Option<(PathBuf, PathBuf)>) -> Self {
         Self { ca, identity, ..Self::default() }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ca.is_none() && self.identity.is_none()
@@ -59,7 +59,7 @@ impl TlsFiles {
     /// Describes a connection with what the files hold by now, or held when they were usable last.
     ///
     /// # Errors
-    /// When they never were.
+    /// Fails when they never were.
     pub(super) async fn endpoint(&self, url: &str) -> Result<(Endpoint, Option<ClientIdentity>), ClientError> {
         let read = self.read().await;
         let newest = read.and_then(|contents| Ok((describe(url, &contents)?, contents)));
@@ -81,7 +81,7 @@ impl TlsFiles {
         }
     }
 
-    async fn read(&self) -> Result<Contents, ClientError> {
+    async fn read(&self) -> Result<TlsContents, ClientError> {
         let ca = match &self.ca {
             Some(path) => Some(read(path).await?),
             None => None,
@@ -90,17 +90,17 @@ impl TlsFiles {
             Some((cert, key)) => Some((read(cert).await?, read(key).await?)),
             None => None,
         };
-        Ok(Contents { ca, identity })
+        Ok(TlsContents { ca, identity })
     }
 }
 
-impl Contents {
+impl TlsContents {
     fn identity(&self) -> Option<ClientIdentity> {
         self.identity.clone().map(|(cert, key)| ClientIdentity { cert, key })
     }
 }
 
-fn describe(url: &str, contents: &Contents) -> Result<Endpoint, ClientError> {
+fn describe(url: &str, contents: &TlsContents) -> Result<Endpoint, ClientError> {
     describe_endpoint(url, contents.ca.clone(), contents.identity())
 }
 

@@ -20,14 +20,14 @@ use super::error::ClientError;
 
 /// Longest token that is taken from a file, a program or a function.
 const TOKEN_MAX_BYTES: u64 = 64 * 1024;
-/// How long a program or a function may take to give a token. Longer: a connection waits for a program that hangs.
+/// Sets how long a program or a function may take to give a token. Longer: a connection waits for a program that hangs.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a function that gives tokens may fail with.
+/// Says what a function that gives tokens may fail with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Function = Arc<dyn Fn() -> BoxFuture<'static, Result<String, BoxError>> + Send + Sync>;
 
-/// Where the bearer token comes from. It is asked for each time a connection is made, and again after a call that was
+/// Says where the bearer token comes from. It is asked for each time a connection is made, and again after a call that was
 /// UNAUTHENTICATED.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -75,7 +75,7 @@ impl TokenSource {
         Self::Program { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 
-    /// Whether another token may come from here than the last time.
+    /// Returns whether another token may come from here than the last time.
     pub(super) fn may_change(&self) -> bool {
         !matches!(self, Self::None | Self::Text(_))
     }
@@ -109,12 +109,12 @@ impl TokenSource {
     }
 }
 
-/// Somebody has to mend it before another try can help.
+/// Returns the error for a token that somebody has to mend before another try can help.
 fn failed(message: String) -> ClientError {
     ClientError::local(Code::FailedPrecondition, message)
 }
 
-/// Another try may help: who gives the token is away.
+/// Returns the error for a token whose source is away: another try may help.
 fn away(message: String) -> ClientError {
     ClientError::local(Code::Unavailable, message)
 }

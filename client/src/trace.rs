@@ -32,7 +32,7 @@ pub(crate) async fn traced<T>(
     answer
 }
 
-/// The current span as a `traceparent` (W3C Trace Context §3.2); none: there is none, or nobody keeps it.
+/// Returns the current span as a `traceparent` (W3C Trace Context §3.2); none: there is none, or nobody keeps it.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn trace_parent() -> Option<MetadataValue<Ascii>> {
     use opentelemetry::trace::TraceContextExt as _;
@@ -46,7 +46,7 @@ pub(crate) fn trace_parent() -> Option<MetadataValue<Ascii>> {
     written.parse().ok()
 }
 
-/// None: the feature `opentelemetry` is off.
+/// Returns none, because the feature `opentelemetry` is off.
 #[cfg(not(feature = "opentelemetry"))]
 pub(crate) fn trace_parent() -> Option<MetadataValue<Ascii>> {
     None

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
-use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 use super::channel::RpcClient;
 use super::clock::now_seconds;
 use super::error::ClientError;
@@ -19,7 +19,7 @@ use super::keys::trusted_keys;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
 use super::refusal::Refusal;
-use super::source::Source;
+use super::source::StreamSource;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::Cursor;
@@ -36,34 +36,34 @@ const SILENCE_MIN: Duration = Duration::from_secs(3);
 /// Heartbeats that a stream may miss.
 const HEARTBEATS_MISSED: u32 = 3;
 
-/// How long keys of the server are used before it is asked again. Longer: a revocation is heard of later.
+/// Sets how long keys of the server are used before it is asked again. Longer: a revocation is noticed later.
 pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a stream may take to open.
+/// Sets how long a stream may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long that answer may take: the stream waits for it.
+/// Sets how long that answer may take: the stream waits for it.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to watch.
+/// Holds what to watch.
 #[derive(Debug, Clone)]
 pub struct WatchOptions {
-    /// Whose active set.
+    /// Names the namespace of the active set.
     pub namespace: NamespaceId,
     /// The keys to trust.
     pub keys: KeySet,
-    /// Whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
+    /// Says whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
     /// every minute. Without it, keys change by whoever gave them.
     pub learn_keys: bool,
-    /// Which policies, and how much of them.
+    /// Says which policies, and how much of them.
     pub set: ActiveSetOptions,
-    /// The place to go on from; none: start with a snapshot.
+    /// The cursor to go on from; none: start with a snapshot.
     pub resume: Option<Cursor>,
     /// Stable id of this runtime; empty: anonymous.
     pub subscriber_id: String,
-    /// What to say of this runtime, for those who look at the list of subscribers.
+    /// Holds what to say of this runtime, for those who look at the list of subscribers.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Why a watch ended.
+/// Says why a watch ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The server or the transport ended it.
@@ -72,18 +72,18 @@ pub enum WatchError {
     /// A message was refused. What was in force before it still is.
     #[error("{refusal}")]
     Refused {
-        /// Why.
+        /// Says why.
         #[source]
         refusal: Refusal,
-        /// The place that the message named. Nothing proves it.
-        place: Option<Cursor>,
+        /// The cursor that the message named. Nothing proves it.
+        cursor: Option<Cursor>,
     },
 }
 
 /// An open watch.
 #[derive(Debug)]
 pub struct Watch {
-    connection: Connection,
+    connection: StreamConnection,
     set: ActiveSet,
     learn_keys: bool,
     pinned: Option<PinnedFile>,
@@ -92,22 +92,22 @@ pub struct Watch {
     since: Option<Instant>,
     pauses: Pauses,
     /// The next stream begins with a snapshot.
-    afresh: bool,
+    needs_snapshot: bool,
 }
 
 /// A stream, apart from the set that its messages change.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct StreamConnection {
     stream: Streaming<pb::WatchActiveResponse>,
-    /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
+    /// Holds what came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
     came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
-    /// When the last message came.
-    heard: Instant,
+    /// Says when the last message came.
+    last_message_at: Instant,
     /// Longest silence of this stream.
     silence_max: Duration,
-    /// Whom to ask for keys.
+    /// Says whom to ask for keys.
     client: RpcClient,
-    /// When the keys were asked for last; none: they are not the server's to name.
+    /// Says when the keys were asked for last; none: they are not the server's to name.
     keys_asked: Option<Instant>,
     /// The pinned keys changed: the statements that lead on from them came before, and are asked for.
     statements_due: bool,
@@ -121,11 +121,11 @@ pub async fn watch(client: &RpcClient, options: WatchOptions) -> Result<Watch, C
     open(client, options, None).await
 }
 
-/// The same with the keys of a file in place of [`WatchOptions::keys`]: it is read again when it changes, and unless it is
+/// Returns the same with the keys of a file in place of [`WatchOptions::keys`]: it is read again when it changes, and unless it is
 /// strict the watch follows the key statements of the store.
 ///
 /// # Errors
-/// As [`watch`].
+/// Those of [`watch`].
 pub async fn watch_pinned(client: &RpcClient, options: WatchOptions, file: PinnedFile) -> Result<Watch, ClientError> {
     let options = WatchOptions { keys: file.keys().clone(), learn_keys: false, ..options };
     open(client, options, Some(file)).await
@@ -137,22 +137,22 @@ async fn open(client: &RpcClient, options: WatchOptions, pinned: Option<PinnedFi
     let follows = pinned.as_ref().is_some_and(|file| !file.is_strict());
     let empty = if follows { empty.following_keys() } else { empty };
     let set = match resume {
-        Some(place) => empty.resume_at(place),
+        Some(cursor) => empty.resume_at(cursor),
         None => empty,
     };
     let request = set.request(subscriber_id.clone(), attributes.clone(), resume);
-    let connection = Connection::open(client, request, learn_keys).await?;
+    let connection = StreamConnection::open(client, request, learn_keys).await?;
     let (since, pauses) = (Some(Instant::now()), Pauses::new());
-    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, attributes, since, pauses, afresh: false })
+    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, attributes, since, pauses, needs_snapshot: false })
 }
 
 impl Watch {
-    /// The next message, verified, and what it changed. None when the server ended the stream in order.
+    /// Returns the next message, verified, and what it changed. None when the server ended the stream in order.
     ///
     /// # Errors
     /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal
     /// of a message. Each ends the watch.
-    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         self.connection.next(&mut self.set, &mut self.pinned).await
     }
 
@@ -162,38 +162,38 @@ impl Watch {
     /// # Errors
     /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here, see
     /// [`Self::begin_afresh`].
-    pub async fn reconnect(&mut self, source: &Source, asked: Duration) -> Result<RpcClient, ClientError> {
+    pub async fn reconnect(&mut self, source: &StreamSource, asked: Duration) -> Result<RpcClient, ClientError> {
         self.pauses.ended(self.since.take(), asked);
         self.pauses.wait().await;
         self.set.begin_stream();
         look_at_pins(&mut self.pinned, &mut self.set, true).await;
-        // Also without the policies, after a resume by whoever knows only the place.
+        // Also without the policies, after a resume by whoever knows only the cursor.
         let request = self.set.request(self.subscriber_id.clone(), self.attributes.clone(), self.resume_point());
         let (client, connection) = open_stream(source, request, self.learn_keys).await?;
-        (self.connection, self.since, self.afresh) = (connection, Some(Instant::now()), false);
+        (self.connection, self.since, self.needs_snapshot) = (connection, Some(Instant::now()), false);
         Ok(client)
     }
 
     /// Lets the next stream begin with a snapshot, compared with what is held: where no stream can go on, as after a lost tail,
     /// and the epoch was raised.
     pub fn begin_afresh(&mut self) {
-        self.afresh = true;
+        self.needs_snapshot = true;
     }
 
-    /// The place that the next stream goes on from; none: it begins with a snapshot.
+    /// Returns the cursor that the next stream goes on from; none: it begins with a snapshot.
     #[must_use]
     pub fn resume_point(&self) -> Option<Cursor> {
-        self.set.cursor().filter(|_| !self.afresh)
+        self.set.cursor().filter(|_| !self.needs_snapshot)
     }
 
-    /// What is in force.
+    /// Returns what is in force.
     #[must_use]
     pub fn set(&self) -> &ActiveSet {
         &self.set
     }
 }
 
-impl Connection {
+impl StreamConnection {
     /// Opens a stream.
     pub async fn open(
         client: &RpcClient,
@@ -204,25 +204,25 @@ impl Connection {
         let now = Instant::now();
         let (client, keys_asked) = (client.clone(), learn_keys.then_some(now));
         let silence_max = SILENCE_MAX;
-        Ok(Self { stream, came: None, heard: now, silence_max, client, keys_asked, statements_due: false })
+        Ok(Self { stream, came: None, last_message_at: now, silence_max, client, keys_asked, statements_due: false })
     }
 
-    /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
+    /// Does what [`Watch::next`] does. Dropped while it waits, it loses nothing.
     pub async fn next(
         &mut self,
         set: &mut ActiveSet,
         pinned: &mut Option<PinnedFile>,
-    ) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    ) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         if self.came.is_none() {
-            match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
+            match tokio::time::timeout_at(self.last_message_at + self.silence_max, self.stream.message()).await {
                 Err(_) => return Err(silence(self.silence_max).into()),
-                Ok(came) => (self.came, self.heard) = (Some(came), Instant::now()),
+                Ok(came) => (self.came, self.last_message_at) = (Some(came), Instant::now()),
             }
         }
         if let Some(Ok(Some(message))) = &self.came {
             let untrusted = set.names_untrusted_key(message);
             self.statements_due |= look_at_pins(pinned, set, untrusted).await && set.follows_keys();
-            // Without an answer they are asked for again with the next message.
+            // If there is no answer, the keys are asked for again with the next message.
             if self.statements_due
                 && let Some(answer) = list_keys(&self.client).await
             {
@@ -243,22 +243,22 @@ impl Connection {
         };
         match set.apply(&message, now_seconds()) {
             Ok(change) => {
-                if let Change::Opened { heartbeat_interval } = &change {
+                if let SetChange::Opened { heartbeat_interval } = &change {
                     let silence_max = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED);
                     self.silence_max = silence_max.clamp(SILENCE_MIN, SILENCE_MAX);
                 }
                 Ok(Some((message, change)))
             }
-            Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
+            Err(refusal) => Err(WatchError::Refused { refusal, cursor: cursor_named(&message) }),
         }
     }
 
-    /// Whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
+    /// Returns whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
     pub fn is_ready(&mut self) -> bool {
         if self.came.is_none()
             && let Some(came) = self.stream.message().now_or_never()
         {
-            (self.came, self.heard) = (Some(came), Instant::now());
+            (self.came, self.last_message_at) = (Some(came), Instant::now());
         }
         self.came.is_some()
     }
@@ -270,7 +270,7 @@ impl Connection {
             return;
         }
         let answer = list_keys(&self.client).await;
-        // Not before the answer: whoever stopped waiting for it asks again.
+        // Set it only after the answer, so that a cancelled call is made again.
         self.keys_asked = Some(Instant::now());
         if let Some(keys) = answer.and_then(|answer| trusted_keys(&answer).ok()) {
             set.trust(keys);
@@ -287,19 +287,19 @@ async fn list_keys(client: &RpcClient) -> Option<pb::ListSigningKeysResponse> {
 /// Connects and opens a stream: unless the connection is shared, the token is asked for and the name resolved again.
 ///
 /// # Errors
-/// Those of the connection and of the call, and DEADLINE_EXCEEDED.
+/// Fails as the connection and the call do, and with DEADLINE_EXCEEDED.
 pub(super) async fn open_stream(
-    source: &Source,
+    source: &StreamSource,
     request: pb::WatchActiveRequest,
     learn_keys: bool,
-) -> Result<(RpcClient, Connection), ClientError> {
+) -> Result<(RpcClient, StreamConnection), ClientError> {
     // It has bounds of its own, for each endpoint.
     let client = source.connect().await?;
     let late = || {
         let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());
         ClientError::local(Code::DeadlineExceeded, message)
     };
-    let opening = tokio::time::timeout(OPEN_TIMEOUT, Connection::open(&client, request, learn_keys)).await;
+    let opening = tokio::time::timeout(OPEN_TIMEOUT, StreamConnection::open(&client, request, learn_keys)).await;
     match opening.unwrap_or_else(|_| Err(late())) {
         Ok(connection) => Ok((client, connection)),
         Err(error) => {
@@ -318,8 +318,8 @@ pub(super) async fn look_at_pins(pinned: &mut Option<PinnedFile>, set: &mut Acti
     true
 }
 
-/// The place that a message says it is of: nothing that is proven.
-fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
+/// Returns the cursor that a message says it is of: nothing that is proven.
+fn cursor_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
     let cursor = match message.message.as_ref()? {
         Message::Snapshot(part) => part.cursor,
         Message::Activation(activation) => activation.cursor,

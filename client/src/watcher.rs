@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 use super::cache::{Cache, Mark, Saved, SavedSet};
 use super::channel::RpcClient;
 use super::clock::now_seconds;
@@ -22,8 +22,8 @@ use super::error::ClientError;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
 pub use super::reconnect::RECONNECT_MAX;
-use super::source::Source;
-use super::watch::{Connection, WatchError, look_at_pins};
+use super::source::StreamSource;
+use super::watch::{StreamConnection, WatchError, look_at_pins};
 use policyhub_core::domain::Reason;
 use policyhub_core::domain::event::{Cursor, Position};
 use policyhub_core::domain::name::NamespaceId;
@@ -43,49 +43,49 @@ mod tests;
 use ahead::Ahead;
 pub use builder::WatcherBuilder;
 pub use offers::{Offer, Offers};
-use report::{Report, Reporter};
+use report::{Reporter, RuntimeReport};
 pub use status::clocks_differ;
 pub use status::{Active, Behind, State, Status, StoreState, View};
-use status::{Refused, Shown};
+use status::{PublishedState, RefusalCause};
 
 /// Most messages that are verified before the newest set is offered. Without a bound, a server that sends faster than it is
 /// verified would keep the runtime from hearing anything.
 const MESSAGES_AHEAD_MAX: usize = 1_000;
 
-/// Which keys are trusted.
+/// Says which keys are trusted.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Keys {
-    /// These, known from elsewhere, and those that key statements of the store add when a trusted key signed them.
+    /// It trusts these keys, known from elsewhere, and those that key statements of the store add when a trusted key signed them.
     Pinned(KeySet),
-    /// Those of a file, which is read again when it changes. Unless it is strict, key statements add to it.
+    /// It trusts the keys of a file, which is read again when it changes. Unless it is strict, key statements add to it.
     PinnedFile(PinnedFile),
-    /// Those the server names: who answers at its address is trusted, so use `https`.
+    /// It trusts the keys that the server names: who answers at its address is trusted, so use `https`.
     Learned,
 }
 
-/// What to hold, and how.
+/// Holds what to hold, and how.
 #[derive(Debug)]
 pub struct WatcherOptions {
     /// The server.
-    pub source: Source,
-    /// Whose active set.
+    pub source: StreamSource,
+    /// Names the namespace of the active set.
     pub namespace: NamespaceId,
-    /// Whom to believe.
+    /// Says whom to believe.
     pub keys: Keys,
-    /// Which policies, and how much of them. With `latest` the server leaves out what a slow stream did not take yet: what a
+    /// Says which policies, and how much of them. With `latest` the server leaves out what a slow stream did not take yet: what a
     /// runtime wants, unless it needs [`Self::every_activation`].
     pub set: ActiveSetOptions,
-    /// Whether the set after each activation is offered, in order, also when the same versions were activated again. Without
+    /// Says whether the set after each activation is offered, in order, also when the same versions were activated again. Without
     /// it, a runtime that is behind is offered the newest one alone, and the versions that it has are not offered again.
     pub every_activation: bool,
     /// Stable id of this runtime; empty: anonymous, and nothing is reported. After a server said that it belongs to another
     /// principal, the next stream is opened without it, with a warning, and the one after that asks under it again: after five
     /// minutes at the latest.
     pub subscriber_id: String,
-    /// What the runtime says of itself, such as its zone.
+    /// Holds what the runtime says of itself, such as its zone.
     pub attributes: BTreeMap<String, String>,
-    /// Where the last known good set is kept over restarts, in a directory of its own; none: it is not.
+    /// Says where the last known good set is kept over restarts, in a directory of its own; none: it is not.
     pub directory: Option<PathBuf>,
 }
 
@@ -121,7 +121,7 @@ pub struct Update {
 /// ```
 #[derive(Debug)]
 pub struct Watcher {
-    source: Source,
+    source: StreamSource,
     namespace: NamespaceId,
     learn_keys: bool,
     pinned: Option<PinnedFile>,
@@ -131,29 +131,29 @@ pub struct Watcher {
     set: ActiveSet,
     /// Given out by `next`, and not answered yet.
     offered: Option<Update>,
-    /// To be given out by `next`, the oldest first. One at most, unless every activation is wanted.
+    /// Holds the updates that `next` returns, the oldest first. One at most, unless every activation is wanted.
     waiting: VecDeque<Update>,
     every_activation: bool,
-    /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
+    /// Says since when a verified set waits for the runtime, in seconds since the Unix epoch.
     behind_since_seconds: Option<i64>,
     ahead: Ahead,
     rejected: Option<Rejected>,
-    /// What is in force is not on the disk as it is.
+    /// Says whether the set in force is not saved on the disk.
     unsaved: bool,
-    /// Why the pinned keys are not on the disk as they are.
+    /// Says why the pinned keys are not on the disk as they are.
     pins_problem: Option<String>,
-    /// The server was told that a stream did not verify, and not yet that one does again.
-    told_refusal: bool,
+    /// It was reported to the server that a stream did not verify, and not yet that one does again.
+    reported_refusal: bool,
     opening: Option<Opening>,
-    link: Option<Link>,
+    session: Option<WatchSession>,
     pauses: Pauses,
     /// The next stream begins with a snapshot.
-    afresh: bool,
-    /// Views were told that nothing proves the set to be the newest.
+    needs_snapshot: bool,
+    /// Views were notified that nothing proves the set to be the newest.
     was_stale: bool,
-    /// When the log was told last that a key statement was left aside.
+    /// Says when it was logged last that a key statement was left aside.
     left_aside: Option<Instant>,
-    shown: watch::Sender<Shown>,
+    published: watch::Sender<PublishedState>,
 }
 
 /// The set that the runtime could not use.
@@ -163,8 +163,8 @@ struct Rejected {
     reason: String,
 }
 
-/// A stream on its way. It is kept here, so that a try outlives whoever stops waiting for it.
-struct Opening(Pin<Box<dyn Future<Output = Result<Link, ClientError>> + Send>>);
+/// Holds a stream that is being opened, so that the try survives when its caller stops waiting.
+struct Opening(Pin<Box<dyn Future<Output = Result<WatchSession, ClientError>> + Send>>);
 
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,14 +174,14 @@ impl fmt::Debug for Opening {
 
 /// An open stream.
 #[derive(Debug)]
-struct Link {
+struct WatchSession {
     client: RpcClient,
-    connection: Connection,
+    connection: StreamConnection,
     since: Instant,
 }
 
 impl Watcher {
-    /// A watcher, with the set of its directory verified and waiting for [`Self::next`]. Needs no server and does not wait for one.
+    /// Returns a watcher, with the set of its directory verified and waiting for [`Self::next`]. Needs no server and does not wait for one.
     ///
     /// What the directory holds and does not verify is left out; [`Status::problem`] says so.
     ///
@@ -220,14 +220,14 @@ impl Watcher {
             rejected: None,
             unsaved: false,
             pins_problem: None,
-            told_refusal: false,
+            reported_refusal: false,
             opening: None,
-            link: None,
+            session: None,
             pauses: Pauses::new(),
-            afresh: false,
+            needs_snapshot: false,
             was_stale: true,
             left_aside: None,
-            shown: watch::Sender::new(Shown::default()),
+            published: watch::Sender::new(PublishedState::default()),
         };
         watcher.take_up_saved()?;
         Ok(watcher)
@@ -236,7 +236,7 @@ impl Watcher {
     /// Returns a view for other parts of the process.
     #[must_use]
     pub fn view(&self) -> View {
-        View(self.shown.subscribe())
+        View(self.published.subscribe())
     }
 
     /// Waits for a set that the runtime does not have yet: at a start the saved one, at once; then each newer one, or with
@@ -251,7 +251,7 @@ impl Watcher {
             self.verify_what_came().await;
             if let Some(update) = self.waiting.pop_front() {
                 self.offered = Some(update.clone());
-                self.show(|_| {});
+                self.publish(|_| {});
                 return update;
             }
             self.advance().await;
@@ -263,7 +263,7 @@ impl Watcher {
     pub async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
-            // What is left unread holds the server back: the stream waits, and nothing is lost.
+            // Unread messages make the server wait (flow control); nothing is lost.
             let verifying = async { if self.is_full() { self.look_ahead().await } else { self.advance().await } };
             tokio::select! {
                 biased;
@@ -279,21 +279,21 @@ impl Watcher {
             return;
         }
         for _ in 0..MESSAGES_AHEAD_MAX {
-            if !self.link.as_mut().is_some_and(|link| link.connection.is_ready()) {
+            if !self.session.as_mut().is_some_and(|session| session.connection.is_ready()) {
                 return;
             }
             self.step().await;
         }
     }
 
-    /// One step of the stream, or the moment at which the set in force gets stale.
+    /// Makes one step of the stream, or waits until the set in force gets stale.
     async fn advance(&mut self) {
         let fresh_seconds = self.set.fresh_until_seconds().saturating_sub(now_seconds());
         let fresh_seconds = u64::try_from(fresh_seconds).unwrap_or(0);
-        // Views are told when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
+        // Views are notified when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
         let is_stale = fresh_seconds == 0;
         if is_stale != std::mem::replace(&mut self.was_stale, is_stale) {
-            self.show(|_| {});
+            self.publish(|_| {});
         }
         if is_stale {
             self.step().await;
@@ -311,15 +311,15 @@ impl Watcher {
         self.report().await;
     }
 
-    /// The runtime can't use the set that was offered: the one before stays in force, and the reason is reported. It is offered
+    /// Rejects the set that was offered: the one before stays in force, and the reason is reported. It is offered
     /// again when its versions are activated once more, or after a restart of the process; the next newer one is.
     pub async fn reject(&mut self, reason: &str) {
         let Some(Update { active, .. }) = self.offered.take() else { return };
         let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
-        self.reporter.set(Report { at: active.position(), digest, rejection: Some(reason.to_owned()) });
+        self.reporter.set(RuntimeReport { at: active.position(), digest, rejection: Some(reason.to_owned()) });
         self.rejected = Some(Rejected { active, reason: reason.to_owned() });
         self.save_mark();
-        self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
+        self.publish(|published| published.refused = Some(RefusalCause::Runtime(reason.to_owned())));
         self.pass_over_known();
         self.report().await;
     }
@@ -331,15 +331,17 @@ impl Watcher {
             return false;
         }
         self.waiting.push_back(Update { active: Arc::new(self.newest()), from_disk: false });
-        self.show(|shown| shown.refused = shown.refused.take().filter(|refused| matches!(refused, Refused::Stream(_))));
+        self.publish(|published| {
+            published.refused = published.refused.take().filter(|refused| matches!(refused, RefusalCause::Stream(_)))
+        });
         true
     }
 
     fn in_force(&self) -> Option<Arc<Active>> {
-        self.shown.borrow().active.clone()
+        self.published.borrow().active.clone()
     }
 
-    /// What the set holds, as it is offered.
+    /// Returns what the set holds, as it is offered.
     fn newest(&self) -> Active {
         let Position { cursor, event } = self.set.position().unwrap_or(Cursor::NONE.into());
         let (digest, evidence) = (self.set.digest(), self.set.evidence());
@@ -349,37 +351,37 @@ impl Watcher {
     fn put_in_force(&mut self, active: Arc<Active>, is_saved: bool) {
         self.rejected = None;
         self.unsaved = !is_saved;
-        self.reporter.set(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
-        // On the disk before it is shown: what a view once had in force outlives a kill.
+        self.reporter.set(RuntimeReport { at: active.position(), digest: active.digest.clone(), rejection: None });
+        // Save the set before it is published, so that what a view once showed survives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
         let problem = problem.unwrap_or_else(|| self.keys_problem());
         self.save_mark();
-        // What verified meanwhile and was refused is newer: taking this one mends nothing of that.
+        // A newer set was refused meanwhile. Accepting this one does not clear that refusal.
         let is_mended = self.set.newest_verified() <= active.cursor;
-        self.show(|shown| {
-            shown.active = Some(active);
-            if is_mended || !matches!(shown.refused, Some(Refused::Stream(_))) {
-                shown.refused = None;
+        self.publish(|published| {
+            published.active = Some(active);
+            if is_mended || !matches!(published.refused, Some(RefusalCause::Stream(_))) {
+                published.refused = None;
             }
-            shown.problem = problem;
+            published.problem = problem;
         });
     }
 
-    /// Changes what is shown, and tells the views.
-    fn show(&mut self, change: impl FnOnce(&mut Shown)) {
+    /// Changes what is shown, and notifies the views.
+    fn publish(&mut self, change: impl FnOnce(&mut PublishedState)) {
         let (newest, fresh_until_seconds) = (self.set.cursor(), self.set.fresh_until_seconds());
-        let (is_connected, by_revoked_keys) = (self.link.is_some(), self.set.by_revoked_keys());
+        let (is_connected, by_revoked_keys) = (self.session.is_some(), self.set.by_revoked_keys());
         let pending = self.waiting.back().or(self.offered.as_ref()).map(|update| update.active.cursor);
         let since_seconds = pending.map(|_| self.behind_since_seconds.unwrap_or_else(now_seconds));
         self.behind_since_seconds = since_seconds;
         let ahead = &self.ahead;
-        self.shown.send_modify(|shown| {
-            (shown.newest, shown.fresh_until_seconds) = (newest, fresh_until_seconds);
-            (shown.is_connected, shown.by_revoked_keys) = (is_connected, by_revoked_keys);
-            change(shown);
-            shown.behind = pending.zip(since_seconds).map(|(pending, since_seconds)| {
-                let held = shown.active.as_ref().map_or(0, |active| active.cursor.revision);
+        self.published.send_modify(|published| {
+            (published.newest, published.fresh_until_seconds) = (newest, fresh_until_seconds);
+            (published.is_connected, published.by_revoked_keys) = (is_connected, by_revoked_keys);
+            change(published);
+            published.behind = pending.zip(since_seconds).map(|(pending, since_seconds)| {
+                let held = published.active.as_ref().map_or(0, |active| active.cursor.revision);
                 Behind { revisions: ahead.newest(pending).revision.saturating_sub(held).max(1), since_seconds }
             });
         });

@@ -28,7 +28,7 @@ async fn in_time<T>(what: &str, awaited: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, awaited).await.unwrap_or_else(|_| unreachable!("{what} did not come in time"))
 }
 
-/// A hub whose streams show often that they live, so that no test waits for a heartbeat for long.
+/// Returns a hub whose streams show often that they live, so that no test waits for a heartbeat for long.
 async fn hub() -> TestHub {
     TestHub::builder().heartbeat_interval(Duration::from_millis(20)).start().await.expect("a hub")
 }
@@ -78,7 +78,7 @@ fn assert_nothing_refused(hub: &TestHub) {
     assert!(!reports.is_empty() && reports.iter().all(|report| report.is_applied()), "{reports:?}");
 }
 
-/// Each policy with its version and its content.
+/// Returns each policy with its version and its content.
 fn shown(active: &Active) -> Vec<(&str, i64, &str)> {
     active
         .policies
@@ -182,7 +182,7 @@ async fn a_rollback_is_an_older_version_at_a_new_revision() {
     assert_nothing_refused(&hub);
 }
 
-/// The kind of the event that put the version of `a` in force, as signed.
+/// Returns the kind of the event that put the version of `a` in force, as signed.
 async fn kind(hub: &TestHub) -> String {
     let client = Target::new(hub.endpoint()).connect().await.expect("a connection");
     let name = format!("{}/policies/a", hub.namespace().name());

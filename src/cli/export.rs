@@ -15,7 +15,7 @@ use super::verify_log::trust;
 use crate::client::durable::sync_directory_of;
 use crate::client::name::NamespaceId;
 use crate::client::signing::chain::LogCheck;
-use crate::client::{ArchiveWriter, Read, read_archive};
+use crate::client::{ArchiveWriter, LogRead, read_archive};
 
 /// Write a namespace to a file: its log, its settings, its versions and their contents
 #[derive(Debug, Args)]
@@ -71,8 +71,8 @@ async fn write(session: &Session, namespace: &NamespaceId, path: &Path) -> anyho
     let mut counts_rows = false;
     let read = read_archive(&session.client, namespace, &mut check, |read| {
         match read {
-            Read::Progress(events) => progress.set(events.unsigned_abs()),
-            Read::Rows(rows, total) => {
+            LogRead::Progress(events) => progress.set(events.unsigned_abs()),
+            LogRead::Rows(rows, total) => {
                 if !counts_rows {
                     (progress, counts_rows) = (Progress::of(total, "rows"), true);
                 }

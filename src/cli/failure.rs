@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_cause_that_an_error_repeats_is_said_once() {
         let refusal = Refusal::Malformed("no cursor");
-        let error = anyhow::Error::from(WatchError::Refused { refusal, place: None }).context("watch ended");
+        let error = anyhow::Error::from(WatchError::Refused { refusal, cursor: None }).context("watch ended");
         let text = explain(&error);
         assert!(text.starts_with("error: watch ended: message is malformed: no cursor\nnext: keep"), "{text}");
     }

@@ -22,7 +22,7 @@ use super::verify_log::{head, written};
 use crate::client::durable::replace_file;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::digest_of;
-use crate::client::{ArchiveCheck, Code, Head, ImportParts, Part, label_of_item, pb, verify_archive};
+use crate::client::{ArchiveCheck, ArchivePart, Code, Head, ImportParts, label_of_item, pb, verify_archive};
 
 /// Bring an exported namespace of another store into a namespace without policies
 #[derive(Debug, Args)]
@@ -135,7 +135,7 @@ async fn send(
     let source = source(archive);
     let name = digest_of(&serde_json::to_vec(&(target, &source.store, &source.head_hash.to_vec()))?);
     let name: String = name.as_str().chars().skip("sha256:".len()).take(ID_CHARS).collect();
-    let request = |part: Part, request_id: String| pb::ImportNamespaceRequest {
+    let request = |part: ArchivePart, request_id: String| pb::ImportNamespaceRequest {
         name: target.name(),
         source: Some(source.clone()),
         offset: part.offset,
@@ -145,7 +145,7 @@ async fn send(
         validate_only: arguments.dry_run,
     };
     // Without an id: how far it is now, not how far it was when this was asked first.
-    let begun = session.client.import_namespace(request(Part::default(), String::new())).await;
+    let begun = session.client.import_namespace(request(ArchivePart::default(), String::new())).await;
     if arguments.dry_run {
         return match begun {
             // It would be made first.

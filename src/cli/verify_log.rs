@@ -17,8 +17,8 @@ use super::text;
 use super::verify::LogArguments;
 use crate::client::name::NamespaceId;
 use crate::client::signing::KeySet;
-use crate::client::signing::chain::{LogCheck, Trust};
-use crate::client::{Cursor, Head, Read, log_keys, pb, read_log, seal_keys, verify_archive};
+use crate::client::signing::chain::{LogCheck, LogTrust};
+use crate::client::{Cursor, Head, LogRead, log_keys, pb, read_log, seal_keys, verify_archive};
 
 /// A place with its hash, as `--expect-head` takes it and as a verdict prints it.
 pub fn head(text: &str) -> Result<Head, String> {
@@ -76,7 +76,7 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
     check.expect(arguments.expect_head);
     let progress = Progress::counting("events");
     let read = read_log(&session.client, &namespace, &mut check, |read| {
-        if let Read::Progress(events) = read {
+        if let LogRead::Progress(events) = read {
             progress.set(events.unsigned_abs());
         }
         Ok(())
@@ -120,11 +120,11 @@ fn revision_of(found: &pb::LogFinding) -> i64 {
 }
 
 /// Whom a log is believed: keys that are known from elsewhere, else those of the server.
-pub async fn trust(session: &Session, pinned: (Option<KeySet>, Option<KeySet>)) -> anyhow::Result<Trust> {
+pub async fn trust(session: &Session, pinned: (Option<KeySet>, Option<KeySet>)) -> anyhow::Result<LogTrust> {
     let listed = keys::list(session).await?;
     let keys = pinned.0.map_or_else(|| log_keys(&listed), Ok)?;
     let seal_keys = pinned.1.map_or_else(|| seal_keys(&listed), Ok)?;
-    Ok(Trust { store: listed.store, keys, seal_keys })
+    Ok(LogTrust { store: listed.store, keys, seal_keys })
 }
 
 fn is_data_loss(error: &anyhow::Error) -> bool {

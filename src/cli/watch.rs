@@ -16,7 +16,7 @@ use super::watch_text::Teller;
 use crate::client::name::PolicyId;
 use crate::client::pb::watch_active_response::Message;
 use crate::client::{
-    ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, missing_policies, pb,
+    ActiveSet, ActiveSetOptions, Client, ClientError, Cursor, Reason, SetChange, WatchOptions, missing_policies, pb,
     trusted_keys, watch, watch_pinned,
 };
 use crate::client::{StoreState, clocks_differ};
@@ -186,14 +186,14 @@ impl Printer<'_> {
                 Ok(Some((message, change))) => {
                     self.note_store(&message);
                     self.print(&message, &change).await?;
-                    self.is_reported &= !matches!(change, Change::Replaced { .. } | Change::Activated { .. });
+                    self.is_reported &= !matches!(change, SetChange::Replaced { .. } | SetChange::Activated { .. });
                     self.report(stream.set()).await;
                     self.warn(stream.set());
                     let reached = stream.set().cursor().map(|cursor| cursor.revision);
                     if until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {
                         return Ok(());
                     }
-                    let Change::Reconnect { reason, backoff } = change else { continue };
+                    let SetChange::Reconnect { reason, backoff } = change else { continue };
                     (format!("server says {}", text::line(&reason)), backoff)
                 }
                 Ok(None) => ("server ended the stream".to_owned(), Duration::ZERO),
@@ -252,7 +252,7 @@ impl Printer<'_> {
         }
     }
 
-    async fn print(&mut self, message: &pb::WatchActiveResponse, change: &Change) -> anyhow::Result<()> {
+    async fn print(&mut self, message: &pb::WatchActiveResponse, change: &SetChange) -> anyhow::Result<()> {
         match self.session.output {
             Format::Text => {
                 let why = self.teller.why(&self.client, &self.session.namespace, change).await;

@@ -13,7 +13,7 @@ use super::text::{self, Release};
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::digest_of;
 use crate::client::signing::payload::Statement;
-use crate::client::{ActivePolicy, Change, Client, Cursor, pb};
+use crate::client::{ActivePolicy, Client, Cursor, SetChange, pb};
 
 /// Policies that a line names; the others are counted.
 const NAMED_MAX: usize = 10;
@@ -41,8 +41,8 @@ impl Teller {
     }
 
     /// The reason of an activation, when the log can be read and what it says is what was signed.
-    pub async fn why(&mut self, client: &Client, namespace: &NamespaceId, change: &Change) -> Option<String> {
-        let Change::Activated { cursor, statement, .. } = change else { return None };
+    pub async fn why(&mut self, client: &Client, namespace: &NamespaceId, change: &SetChange) -> Option<String> {
+        let SetChange::Activated { cursor, statement, .. } = change else { return None };
         if !self.asks_why {
             return None;
         }
@@ -66,17 +66,17 @@ impl Teller {
     }
 
     /// The line of a change; none for what nobody asked to see.
-    pub fn line(&mut self, change: &Change, why: Option<&str>) -> Option<String> {
+    pub fn line(&mut self, change: &SetChange, why: Option<&str>) -> Option<String> {
         match change {
-            Change::Opened { .. } | Change::SnapshotPart { .. } | Change::ActivationPart { .. } => None,
-            Change::Replaced { cursor, policies } => {
+            SetChange::Opened { .. } | SetChange::SnapshotPart { .. } | SetChange::ActivationPart { .. } => None,
+            SetChange::Replaced { cursor, policies } => {
                 self.held = policies.iter().map(|active| (active.policy.clone(), release_of(active))).collect();
                 let policies =
                     policies.iter().map(|active| format!("{} {}", active.policy, shown(Some(&release_of(active)))));
                 let listed = if self.held.is_empty() { "nothing is active".to_owned() } else { bounded(policies) };
                 Some(self.columns(NO_TIME, "SNAPSHOT", look::PLACE, *cursor, &listed))
             }
-            Change::Activated { cursor, kind, actor, changed, removed, statement } => {
+            SetChange::Activated { cursor, kind, actor, changed, removed, statement } => {
                 let moves = bounded(self.moves(changed, removed, statement).into_iter());
                 let mut what = format!("{moves}  by {}", text::line(actor));
                 if let Some(why) = why {
@@ -87,21 +87,21 @@ impl Teller {
                 let style = if kind == "ACTIVATE" { look::GOOD } else { look::BAD };
                 Some(self.columns(&time, &text::line(kind), style, *cursor, &what))
             }
-            Change::Alive { cursor, is_newest } => {
+            SetChange::Alive { cursor, is_newest } => {
                 let changed = std::mem::replace(&mut self.is_newest, *is_newest) != *is_newest;
                 let state = if *is_newest { "proven to be the newest" } else { "not proven to be the newest" };
                 let said = self.columns(NO_TIME, "HEARTBEAT", look::QUIET, *cursor, state);
                 (self.heartbeats || changed).then_some(said)
             }
-            Change::Reconnect { reason, backoff } => {
+            SetChange::Reconnect { reason, backoff } => {
                 let said = format!("RECONNECT   {} after {} ms", text::line(reason), backoff.as_millis());
                 Some(format!("{NO_TIME}  {}", self.to_look.paint(look::PLACE, &said)))
             }
-            Change::Keys { newest, .. } => {
+            SetChange::Keys { newest, .. } => {
                 let at = (*newest).filter(|_| self.heartbeats)?;
                 Some(self.columns(NO_TIME, "KEYS", look::QUIET, at, "keys of the store, by a key that was trusted"))
             }
-            Change::Unknown => Some(format!("{NO_TIME}  UNKNOWN     message of a newer server")),
+            SetChange::Unknown => Some(format!("{NO_TIME}  UNKNOWN     message of a newer server")),
         }
     }
 
@@ -176,7 +176,7 @@ mod tests {
         Arc::new(policy)
     }
 
-    fn activated(kind: &str, changed: Vec<Arc<ActivePolicy>>, removed: &[&str], previous: &[(&str, i64)]) -> Change {
+    fn activated(kind: &str, changed: Vec<Arc<ActivePolicy>>, removed: &[&str], previous: &[(&str, i64)]) -> SetChange {
         let change = |(id, previous): &(&str, i64)| StatementChange {
             policy: policy(id),
             version: 0,
@@ -196,7 +196,7 @@ mod tests {
             prev: [0; 32],
             iat: 1_700_000_000,
         };
-        Change::Activated {
+        SetChange::Activated {
             cursor: CURSOR,
             kind: kind.to_owned(),
             actor: statement.actor.clone(),
@@ -214,7 +214,7 @@ mod tests {
     fn a_line_says_from_where_to_where_by_whom_and_why() {
         let mut teller = teller();
         let policies = vec![active("limits", 4, ""), active("pricing", 2, "1.1.0")];
-        let snapshot = teller.line(&Change::Replaced { cursor: CURSOR, policies }, None);
+        let snapshot = teller.line(&SetChange::Replaced { cursor: CURSOR, policies }, None);
         assert_eq!(snapshot.as_deref(), Some("                      SNAPSHOT    1:42    limits 4, pricing 1.1.0"));
         let change = activated(
             "ACTIVATE",
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn only_a_signed_reason_is_shown() {
-        let Change::Activated { statement, .. } = activated("ACTIVATE", vec![], &[], &[]) else { panic!() };
+        let SetChange::Activated { statement, .. } = activated("ACTIVATE", vec![], &[], &[]) else { panic!() };
         assert!(is_signed("launch", &statement));
         assert!(!is_signed("lunch", &statement) && !is_signed("", &statement));
     }
@@ -252,23 +252,23 @@ mod tests {
     #[test]
     fn signs_of_life_are_quiet_unless_they_say_something() {
         let mut quiet = teller();
-        let mut alive = |is_newest| quiet.line(&Change::Alive { cursor: CURSOR, is_newest }, None);
+        let mut alive = |is_newest| quiet.line(&SetChange::Alive { cursor: CURSOR, is_newest }, None);
         assert_eq!(alive(true), None);
         assert!(alive(false).is_some_and(|line| line.ends_with("HEARTBEAT   1:42    not proven to be the newest")));
         assert_eq!(alive(false), None);
         assert!(alive(true).is_some_and(|line| line.ends_with("  proven to be the newest")));
         let mut loud = Teller::new(true, Look::PLAIN);
-        assert!(loud.line(&Change::Alive { cursor: CURSOR, is_newest: true }, None).is_some());
+        assert!(loud.line(&SetChange::Alive { cursor: CURSOR, is_newest: true }, None).is_some());
     }
 
     #[test]
     fn a_line_is_bounded() {
         let policies: Vec<_> = (0..500).map(|index| active(&format!("p{index}"), 1, "")).collect();
-        let line = teller().line(&Change::Replaced { cursor: CURSOR, policies }, None).expect("a line");
+        let line = teller().line(&SetChange::Replaced { cursor: CURSOR, policies }, None).expect("a line");
         assert!(line.ends_with("p9 1, and 490 more"), "{line}");
-        let nothing = teller().line(&Change::Replaced { cursor: CURSOR, policies: vec![] }, None);
+        let nothing = teller().line(&SetChange::Replaced { cursor: CURSOR, policies: vec![] }, None);
         assert!(nothing.is_some_and(|line| line.ends_with("nothing is active")));
-        let reconnect = Change::Reconnect { reason: "draining".to_owned(), backoff: Duration::from_millis(250) };
+        let reconnect = SetChange::Reconnect { reason: "draining".to_owned(), backoff: Duration::from_millis(250) };
         assert!(
             teller().line(&reconnect, None).is_some_and(|line| line.ends_with("RECONNECT   draining after 250 ms"))
         );

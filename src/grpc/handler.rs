@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 use crate::api::request::{self, Scoped};
 use crate::api::status::status;
 use crate::domain::access::Rpc;
-use crate::domain::command::Delivery;
+use crate::domain::command::RequestOptions;
 use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason};
@@ -32,7 +32,7 @@ impl Handler {
 
     /// The context of a read.
     pub(super) async fn read<T: Scoped>(&self, request: &Request<T>) -> Result<Context, Status> {
-        self.context(request, || Ok(Delivery::default())).await
+        self.context(request, || Ok(RequestOptions::default())).await
     }
 
     /// The context of a mutation.
@@ -42,21 +42,21 @@ impl Handler {
         request_id: &str,
         validate: bool,
     ) -> Result<Context, Status> {
-        self.context(asked, || request::delivery(request_id, validate)).await
+        self.context(asked, || request::request_options(request_id, validate)).await
     }
 
     /// Permission first, and the rate of the namespace; the caller's was counted when the call was admitted. What else is wrong with a request is told to those who may make it.
     async fn context<T: Scoped>(
         &self,
         request: &Request<T>,
-        delivery: impl FnOnce() -> Result<Delivery, Error>,
+        options: impl FnOnce() -> Result<RequestOptions, Error>,
     ) -> Result<Context, Status> {
         let asked = request.get_ref();
         let context = self.permit(request, asked.scope()).await.map_err(status)?;
         if let Some(other) = asked.other_scope() {
             self.permit(request, other).await.map_err(status)?;
         }
-        Ok(Context { delivery: delivery().map_err(status)?, ..context })
+        Ok(Context { options: options().map_err(status)?, ..context })
     }
 
     /// Counts one thing more that a call asks for against the rate of its caller.
@@ -71,7 +71,7 @@ impl Handler {
         let (principal, now) = (&caller.principal, (self.clock)());
         let grants = self.service.authorize(principal, *rpc, scope, now).await?;
         self.service.meter_scope(scope.1, *rpc, now)?;
-        Ok(Context { principal: principal.clone(), grants, delivery: Delivery::default(), now })
+        Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now })
     }
 }
 

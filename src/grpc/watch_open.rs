@@ -16,7 +16,7 @@ use super::watch_stream::{self, AdmittedWatch, NamespaceWatch};
 use crate::api::pb;
 use crate::api::request;
 use crate::api::status::status;
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::domain::subscriber::{Profile, SubscriberId, SubscriberName};
 use crate::domain::{Error, Reason, Result};
 use crate::service::{Context, SentKeyStatements};
@@ -104,7 +104,7 @@ impl SyncHandler {
     async fn open_namespace(
         &self,
         asked: &Request<pb::WatchActiveRequest>,
-        watch: Watch,
+        watch: StartWatch,
         (context, slot): (Context, OwnedSemaphorePermit),
         stream: &StreamOptions,
     ) -> Result<NamespaceWatch, NotWatched> {

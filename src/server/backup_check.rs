@@ -17,7 +17,7 @@ use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::grpc::Wire;
 use crate::service::{Leases, LogProgress, Service, Signer};
-use crate::signing::{RowTagKey, digest_of, event_hash};
+use crate::signing::{RowMacKey, digest_of, event_hash};
 use crate::store::{CopyState, DatabaseCopy, LogEnd};
 use crate::watch::Hub;
 
@@ -131,7 +131,7 @@ fn keys_of(state: &CopyState, config: &Config) -> Result<Keys> {
 
 /// VerifyLog of every namespace, over the copy. Answers what does not hold.
 async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: &Config) -> Result<Vec<String>> {
-    let store = copy.store(Arc::new(RowTagKey::derive(&keys.seal)?), clock::CLOCKS);
+    let store = copy.store(Arc::new(RowMacKey::derive(&keys.seal)?), clock::CLOCKS);
     let id = state.store_id.clone();
     let signer = Arc::new(Signer::new(id, keys.seal, keys.signing, config.keys.publish_before_use));
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));

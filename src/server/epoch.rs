@@ -14,7 +14,7 @@ use super::telemetry::Telemetry;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::service::{Bump, Bumped, Signer};
-use crate::signing::RowTagKey;
+use crate::signing::RowMacKey;
 use crate::store::{RememberedStore, Store};
 
 /// What the store says of its epochs.
@@ -102,7 +102,7 @@ fn lock_existing(config: &Config, maintenance: Maintenance) -> Result<Option<Fil
 
 async fn open(config: &Config) -> Result<(Store, Signer)> {
     let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
-    let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
+    let tags = Arc::new(RowMacKey::derive(&keys.seal)?);
     let high_water = high_water(&config.storage.data_dir);
     let remembered = RememberedStore::read(&high_water)?;
     let store = database(&config.storage)?.open(false, remembered.as_ref(), tags, clock::CLOCKS).await?;

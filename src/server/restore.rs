@@ -20,7 +20,7 @@ use super::serve::{Maintenance, database, lock_file, lock_maintenance};
 use super::telemetry::Telemetry;
 use super::whole_file::{NameNotFlushed, SQLITE_COMPANIONS, Unfinished, is_same_file, sync_directory_of, with_suffix};
 use crate::domain::digest::{Digest, Hash};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore, UnverifiedRestore};
 
 /// What the new database is called before it takes its place.
@@ -267,12 +267,12 @@ fn refuse_other_keys(new: &CopyState, config: &Config) -> Result<()> {
 #[derive(Debug)]
 struct NoTags;
 
-impl RowTag for NoTags {
-    fn tag(&self, _: &[u8]) -> Hash {
+impl RowMac for NoTags {
+    fn mac(&self, _: &[u8]) -> Hash {
         [0; 32]
     }
 
-    fn holds(&self, _: &[u8], _: &[u8]) -> bool {
+    fn verify(&self, _: &[u8], _: &[u8]) -> bool {
         false
     }
 

@@ -26,7 +26,7 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
-use crate::signing::RowTagKey;
+use crate::signing::RowMacKey;
 use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
@@ -100,7 +100,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         Database::check_listen_url(url.expose()).await?;
     }
     let database_lock = lock_file(&database, &data_dir)?;
-    let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
+    let tags = Arc::new(RowMacKey::derive(&keys.seal)?);
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     remember(&store, &data_dir, signer.store()).await?;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::denied;
 use super::{Service, Signer};
-use crate::domain::access::{Grants, Needs, Permission, Role, Rpc};
+use crate::domain::access::{Grants, Permission, RequiredPermission, Role, Rpc};
 use crate::domain::binding::{ALL_NAMESPACES, RoleBinding};
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
@@ -204,7 +204,7 @@ impl Service {
     ) -> Result<Grants> {
         let authorized = self.authorize_unnoted(principal, rpc, (field, scope), now).await;
         if let Err(error) = &authorized {
-            let is_about_store = matches!(rpc.needs(), Needs::StoreWide(_));
+            let is_about_store = matches!(rpc.required_permission(), RequiredPermission::StoreWide(_));
             let namespace = namespace_of(scope).filter(|_| !is_about_store).unwrap_or_else(NamespaceId::system);
             self.note_denial(&namespace, principal, rpc, error, now);
         }
@@ -220,10 +220,10 @@ impl Service {
     ) -> Result<Grants> {
         let everywhere = self.roles(principal, &NamespaceId::system(), now).await?;
         let everywhere: Grants = everywhere.into_iter().collect();
-        let permission = match rpc.needs() {
-            Needs::Authenticated => return Ok(everywhere),
-            Needs::StoreWide(permission) => return permitted(everywhere, principal, permission),
-            Needs::InNamespace(permission) => permission,
+        let permission = match rpc.required_permission() {
+            RequiredPermission::Authenticated => return Ok(everywhere),
+            RequiredPermission::StoreWide(permission) => return permitted(everywhere, principal, permission),
+            RequiredPermission::InNamespace(permission) => permission,
         };
         let Some(namespace) = namespace_of(scope) else {
             return if everywhere.permit(permission) {
@@ -247,7 +247,7 @@ impl Service {
 
     async fn has_some_role(&self, principal: &Principal, everywhere: &Grants) -> Result<bool> {
         let members: Vec<String> = principal.members().collect();
-        let first = Page { size: 1, after: None };
+        let first = PageRequest { size: 1, after: None };
         Ok(!everywhere.is_empty() || !self.store.read().await?.namespaces_of(&members, &first).await?.is_empty())
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{Occasion, Subject, is_of_today};
+use super::check::{CheckKind, Subject, is_of_today};
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
-use crate::domain::command::{Activate, PointerTarget, Target};
+use crate::domain::command::{Activate, ActivationTarget, PointerTarget};
 use crate::domain::event::{Change, Cursor, EventKind, Fingerprint, Head, PointerChange, Position};
 use crate::domain::lifecycle::{self, TargetFacts};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -62,7 +62,7 @@ impl Service {
             // A check may take seconds: nobody waits for it under the lock.
             drop(write);
             for subject in unchecked {
-                let (subject, report) = self.check(subject, Occasion::Again, context.now).await?;
+                let (subject, report) = self.check(subject, CheckKind::Again, context.now).await?;
                 let version = subject.bundle.version;
                 lifecycle::check_report(&version, &report)?;
                 checked.insert((version.policy.policy, version.number), report);
@@ -159,10 +159,14 @@ pub(super) async fn check_unmoved(tx: &ReadTx, namespace: &NamespaceId, head: He
 }
 
 /// All policies and all versions of the targets: three queries at most, however many there are.
-async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) -> Result<(Vec<Policy>, Vec<Version>)> {
+async fn read_targets(
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    targets: &[ActivationTarget],
+) -> Result<(Vec<Policy>, Vec<Version>)> {
     let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
     let (mut numbers, mut labels) = (Vec::new(), Vec::new());
-    for Target { policy, to, .. } in targets {
+    for ActivationTarget { policy, to, .. } in targets {
         match to {
             PointerTarget::Number(number) => numbers.push((policy, *number)),
             PointerTarget::Label(label) => labels.push((policy, label)),
@@ -175,7 +179,7 @@ async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) 
 }
 
 fn facts<'a>(request: &Activate, policies: &'a [Policy], versions: &'a [Version]) -> Result<Vec<TargetFacts<'a>>> {
-    let find = |target: &Target| {
+    let find = |target: &ActivationTarget| {
         let name = PolicyName { namespace: request.namespace.clone(), policy: target.policy.clone() };
         let policy = policies
             .iter()

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Service;
 use super::access::{CHECK_INTERVAL, permitted};
-use crate::domain::access::{Grants, Needs, Permission, Rpc};
+use crate::domain::access::{Grants, Permission, RequiredPermission, Rpc};
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Micros;
@@ -61,10 +61,10 @@ impl Service {
     pub async fn admit(&self, principal: &Principal, rpc: Rpc, now: Micros) -> Result<()> {
         // First: who asks for what is not theirs is metered too.
         self.meter_caller(principal, rpc, now)?;
-        let (permission, somewhere) = match rpc.needs() {
-            Needs::Authenticated => return Ok(()),
-            Needs::StoreWide(permission) => (permission, false),
-            Needs::InNamespace(permission) => (permission, true),
+        let (permission, somewhere) = match rpc.required_permission() {
+            RequiredPermission::Authenticated => return Ok(()),
+            RequiredPermission::StoreWide(permission) => (permission, false),
+            RequiredPermission::InNamespace(permission) => (permission, true),
         };
         let everywhere: Grants = self.roles(principal, &NamespaceId::system(), now).await?.into_iter().collect();
         if somewhere && !everywhere.permit(permission) && self.permits_somewhere(principal, permission, now).await? {

@@ -18,7 +18,7 @@ use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
-use crate::signing::chain::{LogCheck, Trust, Written, findings_digest};
+use crate::signing::chain::{LogCheck, LogTrust, RowState, findings_digest};
 use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx, StoredRow, decides};
 use crate::watch::Verify as _;
@@ -201,7 +201,7 @@ impl Service {
 
     /// A check that begins after a place, which is proven first.
     async fn log_check(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head, after: Position) -> Result<LogCheck> {
-        let (trust, after_revision) = (Trust::clone(&self.signer.trust()), after.cursor.revision);
+        let (trust, after_revision) = (LogTrust::clone(&self.signer.trust()), after.cursor.revision);
         if after_revision == 0 {
             return Ok(LogCheck::new(trust, namespace.clone()));
         }
@@ -358,7 +358,7 @@ fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) 
 fn compare_row(check: &mut LogCheck, found: StoredRow) {
     let StoredRow { row, is_authentic } = found;
     let name = format!("{} {}", row.table, row.key);
-    let revision_of = |written: &Option<Written>| written.as_ref().map_or(0, |written| written.revision);
+    let revision_of = |written: &Option<RowState>| written.as_ref().map_or(0, |written| written.revision);
     let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
     let revision = revision_of(&written);
     if !is_authentic {

@@ -5,7 +5,7 @@ use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::Role;
 use crate::domain::binding::{AccessChange, BindingName, RoleBinding};
-use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Listed, Page};
+use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, ListPage, PageRequest};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::filter::Filter;
 use crate::domain::lifecycle::check_note;
@@ -77,9 +77,9 @@ impl Service {
     pub async fn list_role_bindings(
         &self,
         namespace: &NamespaceId,
-        page: &Page<String>,
+        page: &PageRequest<String>,
         wanted: &Filter<RoleBinding>,
-    ) -> Result<Listed<String, RoleBinding>> {
+    ) -> Result<ListPage<String, RoleBinding>> {
         let tx = self.store.read().await?;
         let state = tx.log_state(namespace).await?.ok_or_else(|| namespace.not_found())?;
         let bindings = prove_bindings(&self.signer, &tx, namespace, state).await?.into_iter();
@@ -87,7 +87,7 @@ impl Service {
         let mut rest = bindings.filter(|binding| is_next(binding) && wanted.keeps(binding));
         let items: Vec<RoleBinding> = rest.by_ref().take(page.size as usize).collect();
         let reached = items.last().map(|last| last.name.id.clone());
-        Ok(Listed { items, reached, is_last: rest.next().is_none() })
+        Ok(ListPage { items, reached, is_last: rest.next().is_none() })
     }
 
     /// The answer to a request that was carried out before, perhaps by a call that ended before it could forget what it changed,

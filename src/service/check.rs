@@ -19,7 +19,7 @@ use crate::store::{ReadTx, WriteTx};
 
 /// What is checked of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Occasion {
+pub(super) enum CheckKind {
     /// It is about to be published: everything.
     First,
     /// It was published long ago, and took its label then: only what it says.
@@ -36,11 +36,11 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Runs what is bounded by us; what is left is asked of the schema.
-    fn start(&self, occasion: Occasion) -> (Started, Option<SchemaCheck>) {
+    fn start(&self, kind: CheckKind) -> (Started, Option<SchemaCheck>) {
         let version = &self.bundle.version;
-        let (label, content_type) = match occasion {
-            Occasion::First => (version.label.as_ref(), Some(version.content_type.as_str())),
-            Occasion::Again => (None, None),
+        let (label, content_type) = match kind {
+            CheckKind::First => (version.label.as_ref(), Some(version.content_type.as_str())),
+            CheckKind::Again => (None, None),
         };
         let input = checks::Input {
             kind: self.policy.kind,
@@ -135,10 +135,10 @@ impl Service {
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
-    pub(super) async fn check(&self, subject: Subject, occasion: Occasion, now: Micros) -> Result<(Subject, Report)> {
+    pub(super) async fn check(&self, subject: Subject, kind: CheckKind, now: Micros) -> Result<(Subject, Report)> {
         let slot = self.check_slots.take(&subject.policy.name.namespace).await?;
         let work = move || {
-            let (started, asked) = subject.start(occasion);
+            let (started, asked) = subject.start(kind);
             // Written here: a content of a MiB, its objects and their end would keep a thread that serves for too long.
             (asked.map(|check| Question::new(&check)), subject, started)
         };
@@ -162,7 +162,7 @@ impl Service {
     ) -> Result<(Subject, Report)> {
         match kept.filter(|report| is_of_today(report, &subject.policy, &subject.bundle.version)) {
             Some(report) => Ok((subject, report)),
-            None => self.check(subject, Occasion::Again, now).await,
+            None => self.check(subject, CheckKind::Again, now).await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What every use case is told of its call.
 
 use crate::domain::access::{Grants, Permission};
-use crate::domain::command::Delivery;
+use crate::domain::command::RequestOptions;
 use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
@@ -14,7 +14,7 @@ pub struct Context {
     /// What they may do where the call is about.
     pub grants: Grants,
     /// How it may change things.
-    pub delivery: Delivery,
+    pub options: RequestOptions,
     /// When it came in.
     pub now: Micros,
 }
@@ -24,7 +24,7 @@ impl Context {
     #[must_use]
     pub(super) fn of_server(now: Micros) -> Self {
         let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
-        Self { principal, grants: Grants::default(), delivery: Delivery::default(), now }
+        Self { principal, grants: Grants::default(), options: RequestOptions::default(), now }
     }
 
     /// Who asks, as events and versions name them.

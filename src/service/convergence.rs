@@ -171,7 +171,7 @@ impl Service {
         let mut unwritten = self.leases.unwritten(namespace);
         for subscriber in &mut subscribers {
             if let Some(said) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {
-                subscriber.standing = std::mem::take(&mut subscriber.standing).then(said);
+                subscriber.status = std::mem::take(&mut subscriber.status).then(said);
             }
         }
         subscribers

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::page_reader::PageReader;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::denial::{Denial, DenialCount, DenialKey};
 use crate::domain::limits::{
     DENIALS_PENDING_MAX, DENIALS_PENDING_PER_NAMESPACE_MAX, DENIALS_PER_WRITE_MAX, ITEMS_SCANNED_MAX,
@@ -152,9 +152,9 @@ impl Service {
     pub async fn list_denials(
         &self,
         namespace: &NamespaceId,
-        page: &Page<String>,
+        page: &PageRequest<String>,
         filter: &DenialFilter,
-    ) -> Result<Listed<String, Denial>> {
+    ) -> Result<ListPage<String, Denial>> {
         if let Err(error) = self.write_denials().await {
             tracing::debug!(%error, "failed to write what was denied before it is listed");
         }

@@ -3,7 +3,7 @@
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{AbandonDraft, Draft, Page};
+use crate::domain::command::{AbandonDraft, Draft, PageRequest};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
 use crate::domain::label::Label;
@@ -135,7 +135,7 @@ impl Service {
     async fn stager_of(&self, tx: &ReadTx, staged: &Version) -> Result<String> {
         let policy = &staged.policy;
         let filter = EventFilter { policy: Some(policy.policy.clone()), newest_first: true, ..EventFilter::default() };
-        let page = Page { size: STAGE_EVENTS_READ_MAX, after: None };
+        let page = PageRequest { size: STAGE_EVENTS_READ_MAX, after: None };
         for event in tx.events(&policy.namespace, &page, &filter).await? {
             let payload = self.signer.event(&event)?;
             let is_of_it = |change: &VersionChange| change.version == staged.number && change.policy == policy.policy;

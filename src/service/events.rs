@@ -3,7 +3,7 @@
 use super::Service;
 use super::page_reader::PageReader;
 use crate::domain::Result;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::event::{Event, Payload};
 use crate::domain::limits::EVENTS_SCANNED_MAX;
 use crate::domain::listing::EventFilter;
@@ -18,9 +18,9 @@ impl Service {
     pub async fn list_events(
         &self,
         namespace: &NamespaceId,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &EventFilter,
-    ) -> Result<Listed<i64, (Event, Payload)>> {
+    ) -> Result<ListPage<i64, (Event, Payload)>> {
         let tx = self.store.read().await?;
         let found = tx.namespace(namespace).await?;
         if let Some(policy) = &filter.policy {

@@ -7,7 +7,7 @@ use super::import_items::{Taken, take};
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::event::{Change, EventKind, Head, Position};
-use crate::domain::import::{FIRST_POSITION, Import, ImportNamespace, Imported, Item, Source};
+use crate::domain::import::{ArchiveItem, FIRST_POSITION, Import, ImportNamespace, ImportSource, Imported};
 use crate::domain::limits::IMPORT_ITEMS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -22,16 +22,16 @@ pub(super) fn refused(message: impl Into<String>) -> Error {
 
 /// What tells one part from another.
 fn fingerprint(request: &ImportNamespace) -> impl serde::Serialize {
-    let Source { store, namespace, jwks, seal_jwks, .. } = &request.source;
+    let ImportSource { store, namespace, jwks, seal_jwks, .. } = &request.source;
     let mut bytes = Vec::new();
     for item in &request.items {
         let parts: [&[u8]; 3] = match item {
-            Item::Event(position, event) => {
+            ArchiveItem::Event(position, event) => {
                 bytes.extend(position.to_be_bytes());
                 [&event.hash, &event.seal, event.statement.as_bytes()]
             }
-            Item::Row(row) => [row, b"", b""],
-            Item::Version { row, manifest, content } => {
+            ArchiveItem::Row(row) => [row, b"", b""],
+            ArchiveItem::Version { row, manifest, content } => {
                 [row, manifest.as_bytes(), content.as_ref().map_or(b"", |content| content)]
             }
         };
@@ -58,7 +58,7 @@ impl Service {
         }
         self.check_source(&request.source)?;
         self.check_schemas(&request.namespace, &request.items).await?;
-        let has_rows = request.items.iter().any(|item| !matches!(item, Item::Event(..)));
+        let has_rows = request.items.iter().any(|item| !matches!(item, ArchiveItem::Event(..)));
         let log = match has_rows || request.is_last {
             true => self.source_log(&request.namespace, &request.source).await?,
             false => None,
@@ -139,8 +139,8 @@ fn not_empty(namespace: &NamespaceId) -> Error {
 
 /// What an event of this store says of a history that comes in.
 fn settings(import: &Import) -> serde_json::Value {
-    let Source { store, namespace, jwks, seal_jwks, .. } = &import.source;
-    let reached = Source { head: import.reached, ..import.source.clone() };
+    let ImportSource { store, namespace, jwks, seal_jwks, .. } = &import.source;
+    let reached = ImportSource { head: import.reached, ..import.source.clone() };
     serde_json::json!({
         "store": store,
         "namespace": namespace,

@@ -9,7 +9,7 @@ use super::import_log::trust_of;
 use super::write::Write;
 use super::{Context, Service};
 use crate::domain::event::{Change, Event, Head, VersionChange};
-use crate::domain::import::{Import, Item};
+use crate::domain::import::{ArchiveItem, Import};
 use crate::domain::label::Label;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::{
@@ -43,17 +43,17 @@ pub(super) async fn take(
     service: &Service,
     context: &Context,
     write: &mut Write<'_>,
-    items: Vec<Item>,
+    items: Vec<ArchiveItem>,
     taken: Taken<'_>,
 ) -> Result<()> {
     let Taken { imports, log, change } = taken;
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
-            Item::Event(position, event) => {
+            ArchiveItem::Event(position, event) => {
                 let mut run = vec![event];
-                while let Some(Item::Event(_, next)) =
-                    items.next_if(|next| matches!(next, Item::Event(other, _) if *other == position))
+                while let Some(ArchiveItem::Event(_, next)) =
+                    items.next_if(|next| matches!(next, ArchiveItem::Event(other, _) if *other == position))
                 {
                     run.push(next);
                 }
@@ -65,12 +65,12 @@ pub(super) async fn take(
                 prove_events(import, &run)?;
                 write.tx.insert_imported_events(position, &run).await?;
             }
-            Item::Row(bytes) => {
+            ArchiveItem::Row(bytes) => {
                 let log = whole(log)?;
                 let row = proven(log, &bytes)?;
                 take_row(service, write, (imports, &mut *change), row).await?;
             }
-            Item::Version { row: bytes, manifest, content } => {
+            ArchiveItem::Version { row: bytes, manifest, content } => {
                 let log = whole(log)?;
                 let ArchivedRow::Version(version) = proven(log, &bytes)? else {
                     return Err(refused("a version is a row of another table"));
@@ -222,7 +222,7 @@ async fn take_version(
         };
         version.origin_manifests.insert(0, manifest);
         // What is not done is not signed either: the signature would outlive the question.
-        if !context.delivery.validate_only {
+        if !context.options.validate_only {
             version.manifest = service.signer.imported_manifest(&version, origin, write.time())?;
         }
     }
@@ -316,9 +316,9 @@ fn check_times(times: &[Option<Micros>]) -> Result<()> {
 
 impl Service {
     /// The schemas of policies that come in, before anything is locked. Those that no log proves are refused later.
-    pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[Item]) -> Result<()> {
+    pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[ArchiveItem]) -> Result<()> {
         for item in items {
-            let Item::Row(bytes) = item else { continue };
+            let ArchiveItem::Row(bytes) = item else { continue };
             let Ok(ArchivedRow::Policy(policy)) = read_row(bytes) else { continue };
             let schema = &policy.settings.json_schema;
             if schema.len() > SCHEMA_MAX_BYTES {

@@ -10,15 +10,15 @@ use super::Service;
 use super::events::measure;
 use super::import::refused;
 use super::page_reader::PageReader;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::event::{Event, Payload};
-use crate::domain::import::{Import, Source};
+use crate::domain::import::{Import, ImportSource};
 use crate::domain::limits::EVENTS_SCANNED_MAX;
 use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::KeySet;
-use crate::signing::chain::{LogCheck, Trust, verify_event};
+use crate::signing::chain::{LogCheck, LogTrust, verify_event};
 use crate::store::ReadTx;
 
 /// Logs kept. Each is as large as what it names.
@@ -30,7 +30,7 @@ const PAGE_EVENTS: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Sources {
     turn: Semaphore,
-    kept: Mutex<Vec<(NamespaceId, Source, Arc<LogCheck>)>>,
+    kept: Mutex<Vec<(NamespaceId, ImportSource, Arc<LogCheck>)>>,
 }
 
 impl Default for Sources {
@@ -40,13 +40,13 @@ impl Default for Sources {
 }
 
 impl Sources {
-    fn find(&self, namespace: &NamespaceId, source: &Source) -> Option<Arc<LogCheck>> {
+    fn find(&self, namespace: &NamespaceId, source: &ImportSource) -> Option<Arc<LogCheck>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = kept.iter().filter(|(of, from, _)| of == namespace && from == source);
         found.next().map(|(_, _, log)| Arc::clone(log))
     }
 
-    fn keep(&self, namespace: &NamespaceId, source: &Source, log: &Arc<LogCheck>) {
+    fn keep(&self, namespace: &NamespaceId, source: &ImportSource, log: &Arc<LogCheck>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(of, _, _)| of != namespace);
         if kept.len() >= LOGS_KEPT_MAX {
@@ -62,14 +62,14 @@ impl Sources {
 }
 
 /// Whom the events of a source are believed.
-pub(super) fn trust_of(source: &Source) -> Result<Trust> {
+pub(super) fn trust_of(source: &ImportSource) -> Result<LogTrust> {
     if !source.has_store_id() {
         return Err(refused("source.store is no id of a store"));
     }
     let read = |what: &str, jwks: &str| {
         KeySet::parse_jwks(jwks.as_bytes()).map_err(|error| refused(format!("{what} can't be read: {error}")))
     };
-    Ok(Trust {
+    Ok(LogTrust {
         store: source.store.clone(),
         keys: read("source.jwks", &source.jwks)?,
         seal_keys: read("source.seal_jwks", &source.seal_jwks)?,
@@ -82,7 +82,7 @@ impl Service {
     ///
     /// # Errors
     /// `IMPORT_REFUSED`.
-    pub(super) fn check_source(&self, source: &Source) -> Result<()> {
+    pub(super) fn check_source(&self, source: &ImportSource) -> Result<()> {
         let (claimed, own) = (trust_of(source)?, self.signer.trust());
         if claimed.store != own.store {
             return Ok(());
@@ -97,7 +97,11 @@ impl Service {
     }
 
     /// The whole log of a source whose events are all here; none before that.
-    pub(super) async fn source_log(&self, namespace: &NamespaceId, source: &Source) -> Result<Option<Arc<LogCheck>>> {
+    pub(super) async fn source_log(
+        &self,
+        namespace: &NamespaceId,
+        source: &ImportSource,
+    ) -> Result<Option<Arc<LogCheck>>> {
         let turn = self.sources.turn.acquire().await;
         let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
         if let Some(log) = self.sources.find(namespace, source) {
@@ -125,9 +129,9 @@ impl Service {
         &self,
         namespace: &NamespaceId,
         position: i64,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &EventFilter,
-    ) -> Result<Listed<i64, (Event, Payload)>> {
+    ) -> Result<ListPage<i64, (Event, Payload)>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
         let imports = tx.imports(namespace).await?;
@@ -159,7 +163,7 @@ pub(super) async fn imported_log(tx: &ReadTx, namespace: &NamespaceId, import: &
     let mut check = LogCheck::new(trust, import.source.namespace.clone());
     let mut after = None;
     loop {
-        let page = Page { size: PAGE_EVENTS, after };
+        let page = PageRequest { size: PAGE_EVENTS, after };
         let events = tx.imported_events(namespace, import, &page, &EventFilter::default()).await?;
         let Some(last) = events.last() else {
             check.settle();

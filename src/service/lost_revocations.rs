@@ -8,7 +8,7 @@ use crate::domain::Result;
 use crate::domain::name::NamespaceId;
 use crate::domain::revocation::Revocation;
 use crate::domain::time::Micros;
-use crate::signing::chain::{LogCheck, Written};
+use crate::signing::chain::{LogCheck, RowState};
 use crate::store::ReadTx;
 
 /// The table of revocations.
@@ -33,7 +33,7 @@ impl Service {
         }
         let now = self.store.newest_time(tx, namespace, check.head().cursor.revision).await?;
         let mut lost = Vec::new();
-        for ((table, key), Written { revision, .. }) in missing {
+        for ((table, key), RowState { revision, .. }) in missing {
             let said = check.revocations.get(&revision).filter(|said| is_early(said, now));
             if let Some(said) = said {
                 check.findings.add(revision, &format!("{table} {key}"), "it is not there");

@@ -14,7 +14,7 @@ use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
 use crate::domain::principal::Principal;
-use crate::domain::quota::{Bucket, Quota, Quotas, Rate, Refusal, ServerQuotas, Usage, admit_stream};
+use crate::domain::quota::{Bucket, Quota, QuotaRefusal, Quotas, Rate, ServerQuotas, Usage, admit_stream};
 use crate::domain::time::Micros;
 
 /// Subjects from which on those with full buckets are looked for.
@@ -99,7 +99,7 @@ impl Streams {
 }
 
 impl Rates {
-    fn take(&mut self, subject: &Subject, kind: Metered, per_second: u32, now: Micros) -> Result<(), Refusal> {
+    fn take(&mut self, subject: &Subject, kind: Metered, per_second: u32, now: Micros) -> Result<(), QuotaRefusal> {
         if self.buckets.len() >= self.sweep_at.max(SWEEP_MIN_SUBJECTS) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             // Twice as many as are in use: a sweep costs a call nothing on average.
@@ -107,7 +107,7 @@ impl Rates {
         }
         let taken = self.buckets.entry((subject.clone(), kind)).or_default().take(per_second, now);
         let quota = if kind == Metered::Write { Quota::WritesPerSecond } else { Quota::ReadsPerSecond };
-        taken.map_err(|wait| Refusal { quota, limit: per_second.into(), used: None, retry_after: Some(wait) })
+        taken.map_err(|wait| QuotaRefusal { quota, limit: per_second.into(), used: None, retry_after: Some(wait) })
     }
 }
 
@@ -195,7 +195,7 @@ impl Meters {
         self.counted(admitted, &Subject::Namespace(namespace.clone()))
     }
 
-    fn counted(&self, admitted: Result<(), Refusal>, subject: &Subject) -> Result<()> {
+    fn counted(&self, admitted: Result<(), QuotaRefusal>, subject: &Subject) -> Result<()> {
         admitted.map_err(|refusal| {
             self.count_refusal(refusal.quota);
             refusal.of(&subject.to_string())

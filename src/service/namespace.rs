@@ -4,7 +4,7 @@ use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{CreateNamespace, Listed, Page, QuotasPatch, UpdateNamespace};
+use crate::domain::command::{CreateNamespace, ListPage, PageRequest, QuotasPatch, UpdateNamespace};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::filter::Filter;
 use crate::domain::lifecycle::{check_etag, check_note};
@@ -105,9 +105,9 @@ impl Service {
     pub async fn list_namespaces(
         &self,
         context: &Context,
-        page: &Page<NamespaceId>,
+        page: &PageRequest<NamespaceId>,
         wanted: &Filter<Namespace>,
-    ) -> Result<Listed<NamespaceId, Namespace>> {
+    ) -> Result<ListPage<NamespaceId, Namespace>> {
         let tx = self.store.read().await?;
         let reads_all = context.grants.permit(Permission::Read);
         // Somebody's own namespaces are named by rows that prove nothing, so that some may be left out.
@@ -127,8 +127,8 @@ impl Service {
             };
             reader.add(&asked, found, measure, is_wanted);
         }
-        let Listed { items, reached, is_last } = reader.done();
-        Ok(Listed { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
+        let ListPage { items, reached, is_last } = reader.done();
+        Ok(ListPage { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
     }
 
     /// The next namespaces in which rows give the caller a role; each is there only when the caller may read it.
@@ -136,7 +136,7 @@ impl Service {
         &self,
         context: &Context,
         tx: &ReadTx,
-        page: &Page<NamespaceId>,
+        page: &PageRequest<NamespaceId>,
     ) -> Result<Vec<(NamespaceId, Option<Namespace>)>> {
         let members: Vec<String> = context.principal.members().collect();
         let mut found = Vec::new();

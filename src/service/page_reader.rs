@@ -1,6 +1,6 @@
 //! A page whose items may be large, read in small parts: a call holds little more than its answer can carry.
 
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::limits::MESSAGE_MAX_BYTES;
 
 /// Items of one statement. More: what is read beyond the end of the answer is larger. Fewer: a long page takes more statements.
@@ -8,7 +8,7 @@ const ITEMS_PER_QUERY: u32 = 100;
 
 /// A page on its way.
 pub(super) struct PageReader<K, T> {
-    page: Page<K>,
+    page: PageRequest<K>,
     items: Vec<T>,
     bytes: usize,
     is_last: bool,
@@ -17,17 +17,17 @@ pub(super) struct PageReader<K, T> {
 }
 
 impl<K: Clone, T> PageReader<K, T> {
-    pub fn new(page: &Page<K>) -> Self {
+    pub fn new(page: &PageRequest<K>) -> Self {
         Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false, left: None }
     }
 
     /// A page of items that are searched for, when some of what is read may be left out: at most `scanned_max` are looked at.
-    pub fn searching(page: &Page<K>, is_search: bool, scanned_max: usize) -> Self {
+    pub fn searching(page: &PageRequest<K>, is_search: bool, scanned_max: usize) -> Self {
         Self { left: is_search.then_some(scanned_max), ..Self::new(page) }
     }
 
     /// Returns what to read next; none when the page is full, or the list ended.
-    pub fn next(&self) -> Option<Page<K>> {
+    pub fn next(&self) -> Option<PageRequest<K>> {
         let read = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         let room = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
         let size = match self.left {
@@ -36,13 +36,13 @@ impl<K: Clone, T> PageReader<K, T> {
             _ => room,
         };
         let is_over = self.is_last || size == 0 || self.bytes > MESSAGE_MAX_BYTES;
-        (!is_over).then(|| Page { size, after: self.page.after.clone() })
+        (!is_over).then(|| PageRequest { size, after: self.page.after.clone() })
     }
 
     /// Adds those that are wanted of what was read of `asked`; `measure` returns the key of an item and, roughly, its size in bytes.
     pub fn add(
         &mut self,
-        asked: &Page<K>,
+        asked: &PageRequest<K>,
         found: Vec<T>,
         measure: impl Fn(&T) -> (K, usize),
         is_wanted: impl Fn(&T) -> bool,
@@ -65,8 +65,8 @@ impl<K: Clone, T> PageReader<K, T> {
     }
 
     /// Returns the page, which ends at the last item that was looked at, whether it was taken or not.
-    pub fn done(self) -> Listed<K, T> {
-        Listed { items: self.items, reached: self.page.after, is_last: self.is_last }
+    pub fn done(self) -> ListPage<K, T> {
+        ListPage { items: self.items, reached: self.page.after, is_last: self.is_last }
     }
 }
 
@@ -77,14 +77,14 @@ mod tests {
     /// Reads a page of a list of items that all have one size. Returns how many were read, in how many statements, and whether
     /// the list ended.
     fn read(list: u32, size: u32, item_bytes: usize) -> (usize, usize, bool) {
-        let (mut reader, mut statements) = (PageReader::new(&Page { size, after: None }), 0);
+        let (mut reader, mut statements) = (PageReader::new(&PageRequest { size, after: None }), 0);
         while let Some(asked) = reader.next() {
             let from = asked.after.map_or(0, |after: u32| after + 1);
             let found: Vec<u32> = (from..list.min(from + asked.size)).collect();
             reader.add(&asked, found, |item| (*item, item_bytes), |_| true);
             statements += 1;
         }
-        let Listed { items, is_last, .. } = reader.done();
+        let ListPage { items, is_last, .. } = reader.done();
         assert!(items.iter().copied().eq(0..u32::try_from(items.len()).unwrap()), "in order, each once");
         (items.len(), statements, is_last)
     }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_search_ends_at_its_bound_and_goes_on_from_there() {
         let search = |size: u32, after: Option<u32>, scanned_max: usize| {
-            let mut reader = PageReader::searching(&Page { size, after }, true, scanned_max);
+            let mut reader = PageReader::searching(&PageRequest { size, after }, true, scanned_max);
             while let Some(asked) = reader.next() {
                 let from = asked.after.map_or(0, |after: u32| after + 1);
                 let found: Vec<u32> = (from..1_000.min(from + asked.size)).collect();
@@ -101,7 +101,7 @@ mod tests {
             reader.done()
         };
         let listed =
-            |reached, items: &[u32], is_last| Listed { items: items.to_vec(), reached: Some(reached), is_last };
+            |reached, items: &[u32], is_last| ListPage { items: items.to_vec(), reached: Some(reached), is_last };
         assert_eq!(search(50, None, 250), listed(249, &[0, 150], false), "the bound");
         assert_eq!(search(50, Some(249), 250), listed(499, &[300, 450], false));
         assert_eq!(search(50, Some(949), 250), listed(999, &[], true), "the end of the list");

@@ -7,7 +7,7 @@ use super::namespace::check_description;
 use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy};
+use crate::domain::command::{CreatePolicy, ListPage, PageRequest, SettingsPatch, UpdatePolicy};
 use crate::domain::event::{Change, EventKind, Position};
 use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, POLICIES_SCANNED_MAX};
@@ -55,7 +55,7 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
         return Ok(());
     }
     kind.check_has_parser()?;
-    let page = Page { size: 1, after: None };
+    let page = PageRequest { size: 1, after: None };
     let filter = VersionFilter::in_state(VersionState::Published);
     let Some(published) = tx.versions(&policy.name, &page, &filter).await?.pop() else { return Ok(()) };
     let message = format!(
@@ -159,7 +159,7 @@ impl Service {
         let required_before = policy.settings.required_approvals;
         patch(&mut policy.settings, request.settings);
         policy.kind.check_json_schema(&policy.settings.json_schema)?;
-        if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
+        if policy.settings.required_approvals < required_before && !context.options.validate_only {
             self.lowered_approvals.alarm(context, &policy, required_before);
         }
         policy.edits += 1;
@@ -215,9 +215,9 @@ impl Service {
     pub async fn list_policies(
         &self,
         namespace: &NamespaceId,
-        page: &Page<PolicyId>,
+        page: &PageRequest<PolicyId>,
         filter: &PolicyFilter,
-    ) -> Result<Listed<PolicyId, PointedPolicy>> {
+    ) -> Result<ListPage<PolicyId, PointedPolicy>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
         let mut reader = PageReader::searching(page, !filter.wanted.is_empty(), POLICIES_SCANNED_MAX);
@@ -228,13 +228,13 @@ impl Service {
                 |each: &AnnotatedPolicy| (each.policy.name.policy.clone(), each.policy.settings.json_schema.len());
             reader.add(&asked, found, measure, |each| filter.wanted.keeps(each));
         }
-        let Listed { items, reached, is_last } = reader.done();
+        let ListPage { items, reached, is_last } = reader.done();
         let policies: Vec<Policy> = items.into_iter().map(|each| each.policy).collect();
         let moved: BTreeSet<i64> = policies.iter().map(|policy| policy.active_revision).filter(|at| *at > 0).collect();
         let positions = self.positions(&tx, namespace, &Vec::from_iter(moved)).await?;
         let pointed =
             |policy: Policy| PointedPolicy { activation: positions.get(&policy.active_revision).copied(), policy };
-        Ok(Listed { items: policies.into_iter().map(pointed).collect(), reached, is_last })
+        Ok(ListPage { items: policies.into_iter().map(pointed).collect(), reached, is_last })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::check::Occasion;
+use super::check::CheckKind;
 use super::draft::state_change;
 use super::write::{Begun, Write};
 use super::{Context, Service, Signer};
@@ -11,7 +11,7 @@ use crate::domain::approval::Approval;
 use crate::domain::command::Publish;
 use crate::domain::etag::Etag;
 use crate::domain::event::{Change, EventKind};
-use crate::domain::lifecycle::{self, Grounds, PublishFacts};
+use crate::domain::lifecycle::{self, PublishBasis, PublishFacts};
 use crate::domain::outcome::Published;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
@@ -24,7 +24,7 @@ pub(super) fn signed(signer: &Signer, context: &Context, version: Version, time:
     let publisher = context.actor();
     // What is not published is not signed either: the signature would outlive the question.
     let manifest =
-        if context.delivery.validate_only { String::new() } else { signer.manifest(&version, &publisher, time)? };
+        if context.options.validate_only { String::new() } else { signer.manifest(&version, &publisher, time)? };
     Ok(Version {
         state: VersionState::Published,
         publisher,
@@ -82,8 +82,8 @@ impl Service {
         let subject = self.subject(&tx, &request.target).await?;
         self.check_expected_active(&tx, &subject.policy, request.expected_active).await?;
         drop(tx);
-        let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
-        if !context.delivery.validate_only {
+        let (subject, report) = self.check(subject, CheckKind::First, context.now).await?;
+        if !context.options.validate_only {
             self.keep_failed_report(&subject.bundle.version, &report).await?;
         }
         // What needs no approvals: they are counted under the lock.
@@ -96,15 +96,15 @@ impl Service {
         };
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
         self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
-        let grounds =
-            self.grounds(&write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
-        let (version, mut change) = self.write_published(&write, version, &report, &grounds, request.reason).await?;
-        if grounds.broke_glass {
+        let basis =
+            self.basis(&write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
+        let (version, mut change) = self.write_published(&write, version, &report, &basis, request.reason).await?;
+        if basis.broke_glass {
             change.kind = EventKind::BreakGlass;
         } else if request.activate {
             change.kind = EventKind::Activate;
         }
-        if grounds.broke_glass && !context.delivery.validate_only {
+        if basis.broke_glass && !context.options.validate_only {
             self.break_glass.alarm(context, &version);
         }
         if !request.activate {
@@ -122,7 +122,7 @@ impl Service {
         write: &Write<'_>,
         version: Version,
         report: &Report,
-        grounds: &Grounds,
+        basis: &PublishBasis,
         reason: String,
     ) -> Result<(Version, Change)> {
         let version = signed(&self.signer, write.context(), version, write.time())?;
@@ -131,21 +131,21 @@ impl Service {
         let change = Change {
             reason,
             versions: vec![state_change(&version)],
-            approvals: grounds.approvals.iter().map(Approval::for_log).collect(),
+            approvals: basis.approvals.iter().map(Approval::for_log).collect(),
             ..Change::new(EventKind::Publish, Some(&version.policy.policy))
         };
         Ok((version, change))
     }
 
     /// What the publication rests on, decided on the approvals as they are under the lock.
-    pub(super) async fn grounds(
+    pub(super) async fn basis(
         &self,
         write: &Write<'_>,
         (policy, version): (&Policy, &Version),
         etag: Option<&Etag>,
         report: &Report,
         break_glass: bool,
-    ) -> Result<Grounds> {
+    ) -> Result<PublishBasis> {
         let approvals = if policy.settings.required_approvals > 0 {
             self.approvals(write.tx.read(), version).await?
         } else {

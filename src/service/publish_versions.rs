@@ -8,7 +8,7 @@
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::check::{Occasion, Subject, changed_meanwhile, put_failed_report};
+use super::check::{CheckKind, Subject, changed_meanwhile, put_failed_report};
 use super::check_slots::NAMESPACE_CHECKS_MAX;
 use super::write::{Begun, Write};
 use super::{Context, Service};
@@ -18,7 +18,7 @@ use crate::domain::annotations::Annotations;
 use crate::domain::command::{PublishVersions, VersionToPublish};
 use crate::domain::etag::Etag;
 use crate::domain::event::Position;
-use crate::domain::lifecycle::{self, Grounds};
+use crate::domain::lifecycle::{self, PublishBasis};
 use crate::domain::limits::{PUBLISH_VERSIONS_ANSWER_MAX_BYTES, PUBLISH_VERSIONS_CONTENT_MAX_BYTES};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
@@ -156,7 +156,7 @@ impl Service {
             drop(write);
             return self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(Outcome::err)).await;
         }
-        if !context.delivery.validate_only {
+        if !context.options.validate_only {
             for Refused { failed, .. } in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
                 if let Some(failed) = failed {
                     put_failed_report(&write.tx, &failed.0, &failed.1).await?;
@@ -229,7 +229,7 @@ impl Service {
             Ok(subject) => subject,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (subject, report) = match outcome_of(self.check(subject, Occasion::First, context.now).await)? {
+        let (subject, report) = match outcome_of(self.check(subject, CheckKind::First, context.now).await)? {
             Ok(checked) => checked,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -248,7 +248,7 @@ impl Service {
         checked: Checked,
         reason: &str,
     ) -> Result<Outcome<(Version, Option<Position>)>> {
-        let (version, report, grounds) = match self.decide_one(write, checked).await? {
+        let (version, report, basis) = match self.decide_one(write, checked).await? {
             Ok(decided) => decided,
             Err(refused) => {
                 // What was read for it decides nothing of what comes next.
@@ -256,13 +256,17 @@ impl Service {
                 return Ok(Err(refused));
             }
         };
-        let (version, change) = self.write_published(write, version, &report, &grounds, reason.to_owned()).await?;
+        let (version, change) = self.write_published(write, version, &report, &basis, reason.to_owned()).await?;
         let recorded = write.record(change).await?;
         Ok(Ok((version, recorded.cursor)))
     }
 
     /// Decides on what is there under the lock. Nothing is written before it has decided.
-    async fn decide_one(&self, write: &Write<'_>, checked: Checked) -> Result<Outcome<(Version, Report, Grounds)>> {
+    async fn decide_one(
+        &self,
+        write: &Write<'_>,
+        checked: Checked,
+    ) -> Result<Outcome<(Version, Report, PublishBasis)>> {
         let (policy, version) = match outcome_of(still_what_was_checked(write.tx.read(), &checked).await)? {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
@@ -272,12 +276,12 @@ impl Service {
             Ok(report) => return Ok(refused_by_checks(version, report)),
             Err(refused) => return Ok(Err(refused)),
         };
-        let grounds = self.grounds(write, (&policy, &version), checked.etag.as_ref(), &report, false).await;
-        let grounds = match outcome_of(grounds)? {
-            Ok(grounds) => grounds,
+        let basis = self.basis(write, (&policy, &version), checked.etag.as_ref(), &report, false).await;
+        let basis = match outcome_of(basis)? {
+            Ok(basis) => basis,
             Err(refused) => return Ok(Err(refused)),
         };
-        Ok(outcome_of(self.check_read(&write.tx).await)?.map(|()| (version, report, grounds)))
+        Ok(outcome_of(self.check_read(&write.tx).await)?.map(|()| (version, report, basis)))
     }
 
     /// Answers that nothing was published. No answer is kept: the same request is run again.
@@ -290,7 +294,7 @@ impl Service {
     ) -> Result<PublishedVersions> {
         let mut refused: Vec<Refused> = refused.collect();
         let failed: Vec<_> = refused.iter_mut().filter_map(|each| each.failed.take()).collect();
-        if !failed.is_empty() && !context.delivery.validate_only {
+        if !failed.is_empty() && !context.options.validate_only {
             let tx = self.store.begin(namespace).await?;
             for each in &failed {
                 put_failed_report(&tx, &each.0, &each.1).await?;

@@ -8,7 +8,7 @@ use super::{Context, Service};
 use crate::checks;
 use crate::domain::approval::Approval;
 use crate::domain::bundle::Bundle;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::lifecycle;
 use crate::domain::limits::{DIFFERENCE_MAX_BYTES, ITEMS_SCANNED_MAX, MESSAGE_MAX_BYTES};
 use crate::domain::listing::VersionFilter;
@@ -96,10 +96,10 @@ impl Service {
         &self,
         context: &Context,
         policy: &PolicyName,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &VersionFilter,
         full: bool,
-    ) -> Result<Listed<i64, VersionWithContent>> {
+    ) -> Result<ListPage<i64, VersionWithContent>> {
         let tx = self.store.read().await?;
         let policy = tx.policy(policy).await?;
         let mut reader = PageReader::searching(page, filter.is_search, ITEMS_SCANNED_MAX);
@@ -108,7 +108,7 @@ impl Service {
             let measure = |version: &Version| (version.number, version.manifest.len());
             reader.add(&asked, found, measure, |version| filter.wanted.keeps(version));
         }
-        let Listed { items: versions, reached, is_last } = reader.done();
+        let ListPage { items: versions, reached, is_last } = reader.done();
         let approvals = self.approvals_of(&tx, &policy.name, &versions).await?;
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for version in versions {
@@ -116,14 +116,14 @@ impl Service {
             bytes += content.as_ref().map_or(0, Bytes::len);
             if bytes > MESSAGE_MAX_BYTES && !listed.is_empty() {
                 let reached = listed.last().map(|each: &VersionWithContent| each.version.number);
-                return Ok(Listed { items: listed, reached, is_last: false });
+                return Ok(ListPage { items: listed, reached, is_last: false });
             }
             let active = version.number == policy.active_version;
             let given = approvals.get(&version.number).map_or(&[][..], Vec::as_slice);
             let approvals = lifecycle::counting(&policy, &version, given, context.now);
             listed.push(VersionWithContent { version, content, active, approvals });
         }
-        Ok(Listed { items: listed, reached, is_last })
+        Ok(ListPage { items: listed, reached, is_last })
     }
 
     /// What changed between two versions of one policy.

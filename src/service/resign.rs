@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{Delivery, Page};
+use crate::domain::command::{PageRequest, RequestOptions};
 use crate::domain::event::{Change, EventKind, PointerChange, VersionChange};
 use crate::domain::limits::{
     ACTIVATION_CONTENT_MAX_BYTES, PAGE_MAX_ITEMS, RESIGN_BATCH_MAX, RESIGN_CALL_MAX, REVOKED_VERSIONS_NAMED_MAX,
@@ -91,7 +91,7 @@ impl Service {
         let tx = self.store.read().await?;
         let mut all = Vec::new();
         loop {
-            let page = Page { size: PAGE_MAX_ITEMS, after: all.last().cloned() };
+            let page = PageRequest { size: PAGE_MAX_ITEMS, after: all.last().cloned() };
             let found = tx.namespaces(&page).await?;
             let is_full = found.len() == page.size as usize;
             all.extend(found.into_iter().map(|namespace| namespace.id));
@@ -158,7 +158,7 @@ impl Service {
             return Ok(0);
         }
         // A step of a call: what the whole of it did is kept with the revocation.
-        let context = Context { delivery: Delivery::default(), ..context.clone() };
+        let context = Context { options: RequestOptions::default(), ..context.clone() };
         let call = self.call(&context, "RevokeSigningKey", &())?;
         let Begun::Fresh(mut write) = call.begin::<()>(namespace).await? else { return Ok(0) };
         let batch = self.read_batch(write.tx.read(), namespace, key, targets).await?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::page_reader::PageReader;
 use super::{Context, Service};
 use crate::domain::bundle::ActiveEntry;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::event::Cursor;
 use crate::domain::lifecycle;
 use crate::domain::limits::{RUN_COUNTS_MAX, RUNS_SCANNED_MAX};
@@ -130,8 +130,8 @@ impl Service {
     pub async fn list_runs(
         &self,
         filter: &RunFilter,
-        page: &Page<RunKey>,
-    ) -> Result<(Listed<RunKey, Run>, Option<Vec<RunCount>>)> {
+        page: &PageRequest<RunKey>,
+    ) -> Result<(ListPage<RunKey, Run>, Option<Vec<RunCount>>)> {
         let (tx, _) = self.look(&filter.namespace).await?;
         let mut counts = Some(Vec::new());
         if let Some(policy) = &filter.policy {

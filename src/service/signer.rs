@@ -13,11 +13,11 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::signing::chain::Trust;
+use crate::signing::chain::LogTrust;
 use crate::signing::payload::{Checkpoint, Manifest, Origin, Statement, StatementChange};
 use crate::signing::{
     KeySet, KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW,
-    active_set_digest, digest_of, not_held, seal,
+    active_set_digest, digest_of, not_held, sign_event_hash,
 };
 use crate::watch::{Attest, SetEntry, SetTree};
 
@@ -28,7 +28,7 @@ pub struct Signer {
     seal_key: PrivateKey,
     private: Arc<dyn KeyStore>,
     view: RwLock<Arc<KeyView>>,
-    trust: RwLock<Arc<Trust>>,
+    trust: RwLock<Arc<LogTrust>>,
     publish_micros: i64,
 }
 
@@ -39,7 +39,7 @@ impl Signer {
     pub fn new(store: String, seal_key: PrivateKey, private: Arc<dyn KeyStore>, publish_before_use: Duration) -> Self {
         let publish_micros = i64::try_from(publish_before_use.as_micros()).unwrap_or(i64::MAX);
         let seal_keys = KeySet::from_keys(vec![seal_key.public().clone()]);
-        let trust = Trust { store: store.clone(), keys: KeySet::default(), seal_keys };
+        let trust = LogTrust { store: store.clone(), keys: KeySet::default(), seal_keys };
         let (view, trust) = (RwLock::default(), RwLock::new(Arc::new(trust)));
         Self { store, seal_key, private, view, trust, publish_micros }
     }
@@ -68,13 +68,13 @@ impl Signer {
 
     /// Takes over what the log says now.
     pub(super) fn install(&self, view: KeyView) {
-        let trust = Trust { keys: view.known().clone(), ..Trust::clone(&self.trust()) };
+        let trust = LogTrust { keys: view.known().clone(), ..LogTrust::clone(&self.trust()) };
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
     /// Whom the logs of this store are believed: also keys that were revoked since, for the seals prove what they signed.
-    pub(super) fn trust(&self) -> Arc<Trust> {
+    pub(super) fn trust(&self) -> Arc<LogTrust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -180,7 +180,7 @@ impl Signer {
 
     /// Seals an event's hash.
     pub(super) fn seal(&self, hash: &Hash) -> Result<Vec<u8>> {
-        seal(hash, &self.seal_key)
+        sign_event_hash(hash, &self.seal_key)
     }
 }
 

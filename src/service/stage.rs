@@ -1,6 +1,6 @@
 //! Stage: every check, then the lock on the content.
 
-use super::check::Occasion;
+use super::check::CheckKind;
 use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service};
@@ -26,8 +26,8 @@ impl Service {
         let subject = self.subject(&tx, &request.target).await?;
         drop(tx);
         lifecycle::check_stageable(&subject.bundle.version, request.etag.as_ref())?;
-        let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
-        if context.delivery.validate_only {
+        let (subject, report) = self.check(subject, CheckKind::First, context.now).await?;
+        if context.options.validate_only {
             return Ok(Staged { version: subject.bundle.version, report, cursor: None });
         }
         self.keep_failed_report(&subject.bundle.version, &report).await?;

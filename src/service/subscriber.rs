@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::page_reader::PageReader;
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::event::Position;
 use crate::domain::filter::Filter;
 use crate::domain::lifecycle::check_note;
@@ -11,7 +11,7 @@ use crate::domain::listing::SeenSubscriber;
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::quota::Quota;
-use crate::domain::subscriber::{Profile, Report, SubscriberClaim, SubscriberId, SubscriberName, Verdict};
+use crate::domain::subscriber::{Profile, ReportVerdict, StatusReport, SubscriberClaim, SubscriberId, SubscriberName};
 use crate::domain::{Error, Reason, Result};
 use crate::watch::Lease;
 
@@ -37,8 +37,8 @@ impl Service {
     /// # Errors
     /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` when another event stands there by now,
     /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
-    pub async fn report_status(&self, principal: &Principal, report: Report) -> Result<bool> {
-        if let Verdict::Rejected { reason } = &report.verdict {
+    pub async fn report_status(&self, principal: &Principal, report: StatusReport) -> Result<bool> {
+        if let ReportVerdict::Rejected { reason } = &report.verdict {
             if reason.trim().is_empty() {
                 return Err(Error::invalid("reason", "is required: why it was rejected"));
             }
@@ -60,9 +60,9 @@ impl Service {
     pub async fn list_subscribers(
         &self,
         namespace: &NamespaceId,
-        page: &Page<SubscriberId>,
+        page: &PageRequest<SubscriberId>,
         wanted: &Filter<SeenSubscriber>,
-    ) -> Result<Listed<SubscriberId, SeenSubscriber>> {
+    ) -> Result<ListPage<SubscriberId, SeenSubscriber>> {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;

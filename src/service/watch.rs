@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Service;
 use crate::domain::Result;
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::watch::{SentKeyStatements, Subscription};
 
 impl Service {
@@ -12,7 +12,7 @@ impl Service {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
-    pub async fn watch(&self, request: &Watch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
+    pub async fn watch(&self, request: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
         self.hub.subscribe(request, keys).await
     }
 }

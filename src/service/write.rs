@@ -76,11 +76,11 @@ impl Service {
         request: &impl Serialize,
     ) -> Result<Call<'a>> {
         let text = serde_json::to_vec(request).map_err(|error| Error::internal(error.to_string()))?;
-        let keeps = !context.delivery.validate_only && !planted(Defect::NoIdempotency);
-        let key = (!context.delivery.request_id.is_empty() && keeps).then(|| IdempotencyKey {
+        let keeps = !context.options.validate_only && !planted(Defect::NoIdempotency);
+        let key = (!context.options.request_id.is_empty() && keeps).then(|| IdempotencyKey {
             principal: context.actor(),
             method,
-            request_id: context.delivery.request_id.clone(),
+            request_id: context.options.request_id.clone(),
         });
         Ok(Call { service: self, context, key, fingerprint: digest_of(&text).to_string() })
     }
@@ -238,7 +238,7 @@ impl Write<'_> {
             service.check_read(&self.tx).await?;
         }
         let before = self.active_set(&change).await?;
-        if context.delivery.validate_only {
+        if context.options.validate_only {
             return Ok(Recorded { cursor: None, statement: String::new() });
         }
         let active_set = before.after(&change.pointers, head.next());
@@ -275,7 +275,7 @@ impl Write<'_> {
             kind,
             time: now,
             actor,
-            request_id: context.delivery.request_id.clone(),
+            request_id: context.options.request_id.clone(),
             reason,
             policy,
             versions,
@@ -354,7 +354,7 @@ impl Write<'_> {
             // What was decided is that nothing changes.
             self.call.service.check_read(&self.tx).await?;
         }
-        if self.call.context.delivery.validate_only {
+        if self.call.context.options.validate_only {
             return Ok(answer);
         }
         if let Some((key, kept)) = self.call.kept(&answer)? {

@@ -8,7 +8,7 @@ use sea_orm::{EntityTrait, IdenStatic as _, Iterable as _, ModelTrait as _, Prim
 
 use crate::domain::event::RowChange;
 use crate::domain::row::{Cell, RowBytes};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::{Error, Result};
 
 /// A table whose rows carry a MAC.
@@ -32,23 +32,23 @@ pub(super) struct Authenticated<M>(pub(super) M);
 ///
 /// # Errors
 /// `DATA_LOSS` when somebody else wrote it, or it is the row of another key.
-pub(super) fn authenticate<E: AuthenticatedTable>(tags: &dyn RowTag, row: E::Model) -> Result<Authenticated<E::Model>> {
+pub(super) fn authenticate<E: AuthenticatedTable>(macs: &dyn RowMac, row: E::Model) -> Result<Authenticated<E::Model>> {
     match row.get(E::MAC) {
-        Value::Bytes(Some(tag)) if tags.holds(&mac_input::<E>(&row)?, &tag) => Ok(Authenticated(row)),
+        Value::Bytes(Some(tag)) if macs.verify(&mac_input::<E>(&row)?, &tag) => Ok(Authenticated(row)),
         _ => Err(Error::data_loss(format!("{} {}: its MAC does not verify", table::<E>(), key::<E>(&row, true)))),
     }
 }
 
 /// Returns the row with its MAC.
-pub(super) fn with_mac<E: AuthenticatedTable>(tags: &dyn RowTag, mut row: E::Model) -> Result<E::Model> {
-    let tag = tags.tag(&mac_input::<E>(&row)?).to_vec();
+pub(super) fn with_mac<E: AuthenticatedTable>(macs: &dyn RowMac, mut row: E::Model) -> Result<E::Model> {
+    let tag = macs.mac(&mac_input::<E>(&row)?).to_vec();
     row.try_set(E::MAC, Value::Bytes(Some(tag))).map_err(|error| Error::internal(error.to_string()))?;
     Ok(row)
 }
 
 /// Returns what an event says of a row.
-pub(super) fn row_change<E: AuthenticatedTable>(tags: &dyn RowTag, row: &E::Model) -> Result<RowChange> {
-    let digest = Some(tags.digest(&mac_input::<E>(row)?));
+pub(super) fn row_change<E: AuthenticatedTable>(macs: &dyn RowMac, row: &E::Model) -> Result<RowChange> {
+    let digest = Some(macs.digest(&mac_input::<E>(row)?));
     Ok(RowChange { table: table::<E>(), key: key::<E>(row, false), digest })
 }
 

@@ -7,7 +7,7 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::Notify;
 
 use crate::domain::Result as Answer;
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::store::connection::bounded::TimedConnection;
 use crate::store::connection::database::Database;
@@ -45,7 +45,7 @@ pub(super) struct Inner {
     closed_versions: Arc<ClosedVersions>,
     /// The files of a SQLite database that is open to writes.
     pub(super) files: Option<Arc<OpenedFiles>>,
-    tags: Arc<dyn RowTag>,
+    macs: Arc<dyn RowMac>,
     /// Wakes `Store::announce` after each commit of this process.
     pub(super) committed: Notify,
 }
@@ -56,7 +56,7 @@ impl Store {
         database: Database,
         pools: Pools,
         files: Option<Arc<OpenedFiles>>,
-        tags: Arc<dyn RowTag>,
+        macs: Arc<dyn RowMac>,
         health: Arc<Health>,
         suspected_loss: Arc<SuspectedLoss>,
         wall: fn() -> Micros,
@@ -72,7 +72,7 @@ impl Store {
             clock,
             closed_versions,
             files,
-            tags,
+            macs,
             committed,
         };
         Self { inner: Arc::new(inner) }
@@ -102,8 +102,8 @@ impl Store {
         matches!(self.inner.database, Database::Postgres { .. })
     }
 
-    pub(super) fn tags(&self) -> Arc<dyn RowTag> {
-        Arc::clone(&self.inner.tags)
+    pub(super) fn macs(&self) -> Arc<dyn RowMac> {
+        Arc::clone(&self.inner.macs)
     }
 
     fn pools(&self) -> Pools {

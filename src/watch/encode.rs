@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 
@@ -91,7 +91,7 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
 }
 
 impl WatchFilter {
-    pub(super) fn of(watch: &Watch) -> Self {
+    pub(super) fn of(watch: &StartWatch) -> Self {
         Self { policies: watch.policies.clone(), metadata_only: watch.metadata_only }
     }
 

@@ -20,7 +20,7 @@ use super::verify::Proof;
 use super::view::ActiveView;
 use crate::defect::{Defect, planted};
 use crate::domain::bundle::Staleness;
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
@@ -173,7 +173,7 @@ impl Hub {
     ///
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
-    pub async fn subscribe(&self, watch: &Watch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
+    pub async fn subscribe(&self, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
         self.check_thawed(&watch.namespace).await?;
         let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, keys)?;
         subscription.check_resume_point().await?;

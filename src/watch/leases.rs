@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::limits::{SUBSCRIBERS_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_REPLICA_MAX};
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::admit_subscriber;
-use crate::domain::subscriber::{Profile, Report, Standing, SubscriberClaim, SubscriberId, Verdict};
+use crate::domain::subscriber::{
+    Profile, ReportVerdict, StatusReport, SubscriberClaim, SubscriberId, SubscriberStatus,
+};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
@@ -225,10 +227,10 @@ impl Leases {
     ///
     /// # Errors
     /// `SUBSCRIBER_ID_TAKEN`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`.
-    pub async fn report(&self, report: Report, owner: String, matches: bool) -> Result<bool> {
+    pub async fn report(&self, report: StatusReport, owner: String, matches: bool) -> Result<bool> {
         let count = match report.verdict {
-            Verdict::Applied => &self.applied,
-            Verdict::Rejected { .. } => &self.rejected,
+            ReportVerdict::Applied => &self.applied,
+            ReportVerdict::Rejected { .. } => &self.rejected,
         };
         let claim = SubscriberClaim { name: report.subscriber.clone(), owner };
         let (report_number, is_due, refused) = {
@@ -236,7 +238,7 @@ impl Leases {
             let round = state.round;
             let entry = state.entry(&claim, self.per_principal)?;
             entry.report_count += 1;
-            entry.unwritten = std::mem::take(&mut entry.unwritten).then(Standing::after(report, matches));
+            entry.unwritten = std::mem::take(&mut entry.unwritten).then(SubscriberStatus::after(report, matches));
             (entry.report_count, entry.report_due(round, false), entry.refusal.clone())
         };
         let is_written = || self.lock().entries.get(&claim).is_none_or(|entry| entry.written_count >= report_number);
@@ -272,7 +274,7 @@ impl Leases {
 
     /// What was reported here and may not be in the database, by id and by who said it: it counts for a row of that principal.
     #[must_use]
-    pub fn unwritten(&self, namespace: &NamespaceId) -> BTreeMap<(SubscriberId, String), Standing> {
+    pub fn unwritten(&self, namespace: &NamespaceId) -> BTreeMap<(SubscriberId, String), SubscriberStatus> {
         let state = self.lock();
         if !state.per_namespace.contains_key(namespace) {
             return BTreeMap::new();

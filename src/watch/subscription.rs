@@ -16,7 +16,7 @@ use super::ring::After;
 use super::sent_key_statements::SentKeyStatements;
 use super::view::{ActiveView, Snapshot};
 use crate::defect::{Defect, planted};
-use crate::domain::command::Watch;
+use crate::domain::command::StartWatch;
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
@@ -66,7 +66,7 @@ pub enum Step {
 }
 
 impl Subscription {
-    pub(super) fn open(feed: Arc<Feed>, watch: &Watch, keys: Option<Arc<SentKeyStatements>>) -> Result<Self> {
+    pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Self> {
         // Subscribe before the cursor is compared, so that a change in between is not missed.
         let signals = feed.signals().listen();
         // A stream that resumes at the head gets a heartbeat at once; a snapshot brings its own checkpoint.

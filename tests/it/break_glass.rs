@@ -1,6 +1,6 @@
 //! Break-glass: publishing without the approvals that are missing, in sight of everybody (docs/security.md#t34).
 
-use policyhub::client::{Change, pb};
+use policyhub::client::{SetChange, pb};
 use tonic::Code;
 
 use crate::harness::calls::{Revision as _, active, get_version, head, publish_request, refused, refused_fields, set};
@@ -78,7 +78,7 @@ on_both_databases! {
         assert_eq!((event.reason.as_str(), event.changes.len()), ("the shop is down", 1));
         assert_eq!(grounds, [("local:bob".to_owned(), given)], "what there was is on record");
         match watching::change(&mut watch).await {
-            Change::Activated { cursor, kind, .. } => {
+            SetChange::Activated { cursor, kind, .. } => {
                 assert_eq!((cursor.revision, kind.as_str()), (answer.cursor.revision(), "BREAK_GLASS"));
             }
             other => panic!("{other:?}"),

@@ -4,7 +4,8 @@
 
 use policyhub::auth::LocalIssuer;
 use policyhub::signing::{
-    KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, VerifyError, jws, seal, sha256,
+    KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, VerifyError, jws, sha256,
+    sign_event_hash,
 };
 use serde_json::json;
 
@@ -41,7 +42,7 @@ fn only_the_diagonal_passes() {
 
     // The seal of an event is a bare signature: of a message that is no token, and no token is one.
     let (message, signature) = token.rsplit_once('.').expect("three parts");
-    let sealed = seal(&sha256(&[message.as_bytes()]), &key).expect("a seal");
+    let sealed = sign_event_hash(&sha256(&[message.as_bytes()]), &key).expect("a seal");
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, sealed);
     assert_ne!(encoded, signature);
     let forged = format!("Bearer {message}.{encoded}");

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use policyhub::client::Change;
+use policyhub::client::SetChange;
 use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
 use tonic::Code;
@@ -118,10 +118,10 @@ on_both_databases! {
         lose_the_last_activation(&hub);
         // A log that ends before what was read moves nothing and nobody.
         for _ in 0..3 {
-            assert!(matches!(watching::next(&mut watch).await.1, Change::Alive { .. }));
+            assert!(matches!(watching::next(&mut watch).await.1, SetChange::Alive { .. }));
         }
         bumped(&hub, RAISED, 2, 2);
-        let Change::Replaced { cursor, policies } = watching::change(&mut watch).await else {
+        let SetChange::Replaced { cursor, policies } = watching::change(&mut watch).await else {
             panic!("not a snapshot");
         };
         assert_eq!((cursor.epoch, cursor.revision), (2, lost), "the bump stands where the lost event stood");
@@ -182,7 +182,7 @@ on_both_databases! {
         let Some(Message::Heartbeat(heartbeat)) = message.message else { panic!("not a heartbeat: {message:?}") };
         assert!(heartbeat.in_doubt, "{heartbeat:?}");
         bumped(&hub, RAISED, 2, 2);
-        let Change::Replaced { cursor, .. } = watching::change(&mut watch).await else { panic!("not a snapshot") };
+        let SetChange::Replaced { cursor, .. } = watching::change(&mut watch).await else { panic!("not a snapshot") };
         assert_eq!((cursor.epoch, cursor.revision), (2, lost));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
         assert!(!watch.set().is_stale(now.as_secs().try_into().expect("a time")), "its checkpoint has expired");

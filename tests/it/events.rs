@@ -1,7 +1,7 @@
 //! The log: gap-free, chained, sealed, and read back in any order, from any place.
 
 use policyhub::client::pb::activate_target::To;
-use policyhub::client::signing::{digest_of, sha256, verify_seal, verify_statement};
+use policyhub::client::signing::{digest_of, sha256, verify_event_signature, verify_statement};
 use policyhub::client::{Client, pb};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -21,7 +21,7 @@ pub fn audit(log: &[pb::Event], trust: &Trust) {
         let hash = sha256(&[&before, &event.payload]);
         assert_eq!(event.hash, &hash[..], "event {revision} is not its hash");
         assert_eq!(event.seal_key_id, trust.seal_key.key_id());
-        assert!(verify_seal(&hash, &event.seal, &trust.seal_key), "event {revision} is not sealed");
+        assert!(verify_event_signature(&hash, &event.seal, &trust.seal_key), "event {revision} is not sealed");
         audit_payload(event, revision, trust);
         if event.changes.is_empty() {
             assert_eq!(event.statement, "");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use policyhub::client::name::NamespaceId;
-use policyhub::client::signing::chain::{LogCheck, Trust};
+use policyhub::client::signing::chain::{LogCheck, LogTrust};
 use policyhub::client::{ArchiveWriter, Client, log_keys, pb, read_archive, seal_keys, verify_archive};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -74,10 +74,10 @@ async fn run_beside(hub: &Hub, arguments: &[&str]) -> (i32, String, String) {
 }
 
 /// Whom a log of the hub is believed.
-async fn trust(client: &Client) -> Trust {
+async fn trust(client: &Client) -> LogTrust {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     let (keys, seal_keys) = (log_keys(&listed).expect("keys"), seal_keys(&listed).expect("keys"));
-    Trust { store: listed.store, keys, seal_keys }
+    LogTrust { store: listed.store, keys, seal_keys }
 }
 
 /// The revision of the last event of an archive that verifies.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pb::import_item::Item;
-use policyhub::client::signing::{Algorithm, KeySet, PrivateKey, digest_of, event_hash, seal};
+use policyhub::client::signing::{Algorithm, KeySet, PrivateKey, digest_of, event_hash, sign_event_hash};
 use policyhub::client::{Client, pb};
 use policyhub::domain::row::{Cell, Row, RowBytes};
 use tonic::Code;
@@ -46,7 +46,7 @@ fn forge_as(store: &str, rows: &[Vec<u8>]) -> Source {
         payload: payload.into(),
         prev_hash: vec![0; 32].into(),
         hash: hash.to_vec().into(),
-        seal: seal(&hash, &seal_key).expect("a seal").into(),
+        seal: sign_event_hash(&hash, &seal_key).expect("a seal").into(),
         seal_key_id: seal_key.public().key_id().to_owned(),
         statement: String::new(),
     };

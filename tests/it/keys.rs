@@ -3,7 +3,7 @@
 use policyhub::client::name::PolicyId;
 use policyhub::client::signing::jws::named_key;
 use policyhub::client::signing::{PrivateKey, TYP_BUNDLE, digest_of, jws};
-use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, WatchOptions, pb, trusted_keys, watch};
+use policyhub::client::{ActiveSetOptions, Client, Cursor, SetChange, WatchOptions, pb, trusted_keys, watch};
 use tonic::Code;
 
 use crate::harness::calls::{
@@ -140,7 +140,7 @@ on_both_databases! {
             };
             assert!(options.keys.is_revoked(&first));
             let mut stream = watch(&client, options).await.expect("a watch");
-            let Change::Replaced { policies, .. } = watching::change(&mut stream).await else { panic!("no snapshot") };
+            let SetChange::Replaced { policies, .. } = watching::change(&mut stream).await else { panic!("no snapshot") };
             assert_eq!(policies.len(), 2);
 
             // Who asks for policies that the key signed nothing of gets the log as it is.
@@ -151,7 +151,7 @@ on_both_databases! {
                 ..watching::everything(&client).await
             };
             let mut stream = watch(&client, options).await.expect("a watch");
-            let Change::Activated { changed, .. } = watching::change(&mut stream).await else { panic!("no activation") };
+            let SetChange::Activated { changed, .. } = watching::change(&mut stream).await else { panic!("no activation") };
             assert_eq!(changed.len(), 1);
         }
     }
@@ -166,7 +166,7 @@ on_both_databases! {
         watching::change(&mut stream).await;
         let second = rotate(&client).await;
         revoke(&client, &first, true).await.expect("a revocation");
-        let Change::Activated { kind, changed, removed, .. } = watching::change(&mut stream).await else { panic!() };
+        let SetChange::Activated { kind, changed, removed, .. } = watching::change(&mut stream).await else { panic!() };
         assert_eq!((kind.as_str(), removed.len()), ("RESIGN", 0));
         let by: Vec<_> = changed.iter().map(|active| (active.version, named_key(&active.manifest).expect("a key"))).collect();
         assert_eq!(by, [(1, second.clone()), (1, second.clone())]);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use policyhub::client::Watch;
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::jws::named_key;
-use policyhub::client::{Change, Client, pb};
+use policyhub::client::{Client, SetChange, pb};
 use tokio::sync::watch as latest;
 
 use crate::harness::calls::{self, NAMESPACE, publish};
@@ -56,8 +56,10 @@ async fn follow(mut watch: Watch, mut last: latest::Receiver<i64>) -> (Vec<i64>,
             return (seen, held(&watch));
         }
         match watching::next(&mut watch).await.1 {
-            Change::Activated { cursor, .. } => seen.push(cursor.revision),
-            Change::Replaced { .. } => assert!(seen.is_empty(), "a subscriber that keeps up needs no second snapshot"),
+            SetChange::Activated { cursor, .. } => seen.push(cursor.revision),
+            SetChange::Replaced { .. } => {
+                assert!(seen.is_empty(), "a subscriber that keeps up needs no second snapshot")
+            }
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use policyhub::client::name::NamespaceId;
 use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::{Algorithm, PrivateKey};
-use policyhub::client::{ActiveSet, ActiveSetOptions, Change, Cursor, hex};
+use policyhub::client::{ActiveSet, ActiveSetOptions, Cursor, SetChange, hex};
 
 use crate::harness::history::{FILTERS, History, POLICIES, Set, Step, TTL_SECONDS, True, asked, id, tree};
 use crate::harness::random::Random;
@@ -202,12 +202,12 @@ fn claims(message: &pb::WatchActiveResponse) -> Option<(String, i64)> {
     Some((payload["active_set_root"].as_str()?.to_owned(), payload["exp"].as_i64()?))
 }
 
-fn kind(change: &Change) -> &'static str {
+fn kind(change: &SetChange) -> &'static str {
     match change {
-        Change::Replaced { .. } => "snapshot",
-        Change::Activated { .. } => "activation",
-        Change::Alive { is_newest: true, .. } => "fresh heartbeat",
-        Change::Alive { .. } => "expired heartbeat",
+        SetChange::Replaced { .. } => "snapshot",
+        SetChange::Activated { .. } => "activation",
+        SetChange::Alive { is_newest: true, .. } => "fresh heartbeat",
+        SetChange::Alive { .. } => "expired heartbeat",
         _ => "part",
     }
 }
@@ -235,7 +235,7 @@ fn play(random: &mut Random, worlds: &Worlds, played: &mut Played) {
                 Ok(change) => {
                     *played.taken.entry(kind(&change)).or_default() += 1;
                     assert!(set.cursor() >= before.1, "{what}: goes back");
-                    let is_moved = matches!(change, Change::Replaced { .. } | Change::Activated { .. });
+                    let is_moved = matches!(change, SetChange::Replaced { .. } | SetChange::Activated { .. });
                     assert!(!is_moved || set.cursor() >= Some(newest), "{what}: takes what is older than {newest:?}");
                 }
                 Err(_) => {

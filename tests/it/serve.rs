@@ -6,7 +6,7 @@ use std::path::Path;
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::KeySet;
-use policyhub::client::{Change, Client, pb};
+use policyhub::client::{Client, SetChange, pb};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
@@ -85,7 +85,7 @@ on_both_databases! {
 
         hub.signal("TERM");
         match watching::change(&mut watch).await {
-            Change::Reconnect { reason, backoff } => {
+            SetChange::Reconnect { reason, backoff } => {
                 assert_eq!(reason, "draining");
                 assert!(backoff < std::time::Duration::from_secs(5), "{backoff:?}");
             }

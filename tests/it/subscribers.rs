@@ -5,7 +5,7 @@ use policyhub::client::{Client, pb};
 use policyhub::domain::digest::Digest;
 use policyhub::domain::event::Cursor;
 use policyhub::domain::name::NamespaceId;
-use policyhub::domain::subscriber::{Report, Standing, SubscriberId, SubscriberName, Verdict};
+use policyhub::domain::subscriber::{ReportVerdict, StatusReport, SubscriberId, SubscriberName, SubscriberStatus};
 use tonic::Code;
 
 use crate::harness::calls::{NAMESPACE, Named as _, activate, draft, publish, refused, refused_fields, release};
@@ -150,11 +150,11 @@ on_both_databases! {
                 client.report_status(request(number, *word)).await.expect("taken");
             }
         }
-        let expected: Vec<Standing> = said
+        let expected: Vec<SubscriberStatus> = said
             .iter()
             .enumerate()
             .map(|(number, words)| {
-                words.iter().fold(Standing::default(), |standing, word| standing.then(standing_of(number, *word)))
+                words.iter().fold(SubscriberStatus::default(), |standing, word| standing.then(standing_of(number, *word)))
             })
             .collect();
         eventually("every word is written", async || {
@@ -356,16 +356,20 @@ fn request(number: usize, word: (i64, bool)) -> pb::ReportStatusRequest {
     }
 }
 
-fn standing_of(number: usize, word: (i64, bool)) -> Standing {
+fn standing_of(number: usize, word: (i64, bool)) -> SubscriberStatus {
     let (revision, rejects) = word;
     let namespace = NamespaceId::parse("namespace", "default").expect("an id");
     let subscriber = SubscriberName { namespace, id: SubscriberId::parse("id", &name(number)).expect("an id") };
-    let verdict = if rejects { Verdict::Rejected { reason: format!("no {revision}") } } else { Verdict::Applied };
+    let verdict =
+        if rejects { ReportVerdict::Rejected { reason: format!("no {revision}") } } else { ReportVerdict::Applied };
     let cursor = Cursor { epoch: 1, revision };
-    Standing::after(Report { subscriber, cursor, event: None, digest: digest(number, word), verdict }, false)
+    SubscriberStatus::after(
+        StatusReport { subscriber, cursor, event: None, digest: digest(number, word), verdict },
+        false,
+    )
 }
 
-fn is_listed(listed: &pb::Subscriber, expected: &Standing) -> bool {
+fn is_listed(listed: &pb::Subscriber, expected: &SubscriberStatus) -> bool {
     let place = |cursor: Cursor| cursor.known().map(|known| at(known.revision));
     listed.applied == place(expected.applied)
         && listed.rejected == place(expected.rejected)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use policyhub::client::pb::watch_active_response::Message as Said;
-use policyhub::client::{Change, pb};
+use policyhub::client::{SetChange, pb};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +26,11 @@ on_both_databases! {
         let mut watch = watching::open(&client).await;
         let reason = loop {
             match watching::change(&mut watch).await {
-                Change::Reconnect { reason, backoff } => {
+                SetChange::Reconnect { reason, backoff } => {
                     assert!(backoff < Duration::from_millis(10), "the server takes it itself, at once: {backoff:?}");
                     break reason;
                 }
-                Change::Alive { .. } | Change::SnapshotPart { .. } | Change::Replaced { .. } => {}
+                SetChange::Alive { .. } | SetChange::SnapshotPart { .. } | SetChange::Replaced { .. } => {}
                 other => panic!("{other:?}"),
             }
         };
@@ -141,7 +141,7 @@ async fn open_watches_do_not_hold_the_end_up() {
     }
     hub.signal("TERM");
     for watch in &mut watches {
-        assert!(matches!(watching::change(watch).await, Change::Reconnect { .. }));
+        assert!(matches!(watching::change(watch).await, SetChange::Reconnect { .. }));
         assert!(watch.next().await.expect("an end in order").is_none());
     }
     assert_eq!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").code(), Some(0));

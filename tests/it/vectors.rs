@@ -11,8 +11,8 @@ use policyhub::domain::name::PolicyId;
 use policyhub::signing::payload::{Checkpoint, Manifest, Statement};
 use policyhub::signing::{
     Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, VerifyError,
-    active_set_digest, digest_of, event_hash, jws, seal, verify_bundle, verify_checkpoint, verify_seal,
-    verify_statement,
+    active_set_digest, digest_of, event_hash, jws, sign_event_hash, verify_bundle, verify_checkpoint,
+    verify_event_signature, verify_statement,
 };
 use serde_json::Value;
 
@@ -172,9 +172,9 @@ fn golden_hashes_and_seals_hold() {
         assert_eq!(hex(&head), text(event, "prev"));
         head = event_hash(&head, text(event, "payload").as_bytes());
         assert_eq!(head, hash(text(event, "hash")));
-        let sealed = seal(&head, &key).expect("a seal");
+        let sealed = sign_event_hash(&head, &key).expect("a seal");
         assert_eq!(hex(&sealed), text(event, "seal"));
-        assert!(verify_seal(&head, &sealed, key.public()));
+        assert!(verify_event_signature(&head, &sealed, key.public()));
     }
     assert_ne!(head, Hash::default());
     let sets = golden["active_sets"].as_array().expect("sets");

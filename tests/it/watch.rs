@@ -6,7 +6,7 @@ use policyhub::client::name::PolicyId;
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::{ActiveLeaf, ActiveSetTree, verify_checkpoint};
-use policyhub::client::{ActiveSetOptions, Change, Cursor, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Cursor, SetChange, WatchOptions, pb, watch};
 use policyhub::domain::digest::{ActiveSetRoot, Digest};
 use prost::Message as _;
 
@@ -47,7 +47,7 @@ on_both_databases! {
         let Some(Message::Snapshot(part)) = message.message else { panic!("not a snapshot") };
         assert!(part.complete && part.bundles.is_empty());
         assert_eq!(part.cursor.expect("a cursor").revision, watching::head(&client).await);
-        assert!(matches!(change, Change::Replaced { policies, .. } if policies.is_empty()));
+        assert!(matches!(change, SetChange::Replaced { policies, .. } if policies.is_empty()));
     }
 
     async fn a_snapshot_then_every_activation(hub: Hub) {
@@ -55,7 +55,7 @@ on_both_databases! {
         release(&client, "a", "a: 1").await;
         release(&client, "b", "b: 1").await;
         let mut watch = open(&client).await;
-        assert!(matches!(change(&mut watch).await, Change::Replaced { .. }));
+        assert!(matches!(change(&mut watch).await, SetChange::Replaced { .. }));
         assert_eq!(held(&watch), in_force(&client).await);
         assert_eq!(held(&watch).keys().collect::<Vec<_>>(), ["a", "b"]);
 
@@ -66,7 +66,7 @@ on_both_databases! {
         let request = pb::RollbackRequest { name: policy("a"), reason: "back".to_owned(), ..Default::default() };
         let revision = client.rollback(request).await.expect("a rollback").cursor.revision();
         match change(&mut watch).await {
-            Change::Activated { cursor, kind, actor, changed, .. } => {
+            SetChange::Activated { cursor, kind, actor, changed, .. } => {
                 assert_eq!((cursor.revision, kind.as_str(), actor.as_str()), (revision, "ROLLBACK", "local:admin"));
                 assert_eq!(changed.first().map(|active| active.version), Some(1));
             }
@@ -107,10 +107,10 @@ on_both_databases! {
             assert_eq!(cursor.is_some(), part.complete, "the cursor is on the last part and on no other");
             parts.push(part.bundles.len());
             if part.complete {
-                assert!(matches!(change, Change::Replaced { .. }));
+                assert!(matches!(change, SetChange::Replaced { .. }));
                 break;
             }
-            assert!(matches!(change, Change::SnapshotPart { .. }), "a part changes nothing");
+            assert!(matches!(change, SetChange::SnapshotPart { .. }), "a part changes nothing");
             assert!(held(&watch).is_empty());
         }
         assert!(parts.len() >= 3, "{parts:?}");
@@ -169,9 +169,9 @@ on_both_databases! {
                 let bytes = message.encoded_len();
                 assert!(bytes <= PART_MAX_BYTES, "a message of {bytes} bytes");
                 match change {
-                    Change::ActivationPart { .. } => assert!(held(&watch).is_empty(), "a part changes nothing"),
-                    Change::Activated { changed, .. } => break changed.len(),
-                    Change::Alive { .. } => continue,
+                    SetChange::ActivationPart { .. } => assert!(held(&watch).is_empty(), "a part changes nothing"),
+                    SetChange::Activated { changed, .. } => break changed.len(),
+                    SetChange::Alive { .. } => continue,
                     other => panic!("{other:?}"),
                 }
                 parts += 1;
@@ -196,7 +196,7 @@ on_both_databases! {
         publish(&client, "a", "a: 22").await;
         activate(&client, "a", 2).await;
         match change(&mut watch).await {
-            Change::Activated { changed, .. } => assert_eq!(changed[0].content, None),
+            SetChange::Activated { changed, .. } => assert_eq!(changed[0].content, None),
             other => panic!("{other:?}"),
         }
         assert_eq!(held(&watch), in_force(&client).await);
@@ -213,7 +213,7 @@ on_both_databases! {
         // One of them does not exist yet.
         let set = only(&["mine", "later"]);
         let mut watch = watch(&client, WatchOptions { set, ..everything(&client).await }).await.expect("a watch");
-        assert!(matches!(change(&mut watch).await, Change::Replaced { .. }));
+        assert!(matches!(change(&mut watch).await, SetChange::Replaced { .. }));
         assert_eq!(held(&watch).keys().collect::<Vec<_>>(), ["mine"]);
 
         release(&client, "other", "a: 2").await;

@@ -1,7 +1,7 @@
 //! Resuming: at r comes r+1 and everything after it, once, in order; or the refusal at once.
 
 use policyhub::client::pb::watch_active_response::Message;
-use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Client, Cursor, SetChange, WatchOptions, pb, watch};
 use tonic::Code;
 
 use crate::harness::calls::{activate, draft, publish};
@@ -89,7 +89,7 @@ on_both_databases! {
         let head = watching::head(&client).await;
         let mut ahead = resume(&client, head + 2).await;
         // Alive, and nothing to tell.
-        assert!(matches!(watching::next(&mut ahead).await.1, Change::Alive { .. }));
+        assert!(matches!(watching::next(&mut ahead).await.1, SetChange::Alive { .. }));
         let places = [activate(&client, "p", 1).await, activate(&client, "p", 2).await, activate(&client, "p", 1).await];
         assert_eq!(places, [head + 1, head + 2, head + 3]);
         assert_eq!(read_to(&mut ahead, head + 3).await, [head + 3]);

@@ -1,6 +1,6 @@
-//! Circles: files of a room that import each other, directly or by way of others.
+//! Circles: files of a module that import each other, directly or by way of others.
 //!
-//! Boundary: between rooms the layers see to it. Test code is left out. A door that hands on what its children have imports nothing.
+//! Boundary: between modules the layers see to it. Test code is left out. A door that hands on what its children have imports nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,23 +8,23 @@ use super::imports::{full_path, module_of};
 use super::paths::{Names, names};
 use super::source::Source;
 
-type Module = Vec<String>;
-type Imports = BTreeMap<Module, BTreeSet<Module>>;
+type ModulePath = Vec<String>;
+type Imports = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
 
-/// The files that stand in a circle, or between two.
+/// Returns the files that stand in a circle, or between two.
 pub fn circles(files: &[Source]) -> Vec<String> {
-    let read: BTreeMap<Module, (&Source, Names)> = files
+    let read: BTreeMap<ModulePath, (&Source, Names)> = files
         .iter()
         .map(|file| (module_of(&file.path), (file, names(file))))
         .filter(|(module, _)| !module.is_empty())
         .collect();
-    let tests: BTreeSet<Module> = read
+    let tests: BTreeSet<ModulePath> = read
         .iter()
         .flat_map(|(module, (_, names))| {
             names.test_modules.iter().map(|test| [module.as_slice(), std::slice::from_ref(test)].concat())
         })
         .collect();
-    let is_test = |module: &Module| (1..=module.len()).any(|depth| tests.contains(&module[..depth]));
+    let is_test = |module: &ModulePath| (1..=module.len()).any(|depth| tests.contains(&module[..depth]));
     let mut imports = Imports::new();
     for (module, (_, names)) in read.iter().filter(|(module, _)| !is_test(module)) {
         let found = names.paths.iter().filter(|path| !path.in_test && !path.handed_on).filter_map(|path| {
@@ -35,8 +35,8 @@ pub fn circles(files: &[Source]) -> Vec<String> {
         imports.insert(module.clone(), found.collect());
     }
     let left = without_ends(imports);
-    let named = |module: &Module| module.join("::");
-    let line = |(module, targets): (&Module, &BTreeSet<Module>)| {
+    let named = |module: &ModulePath| module.join("::");
+    let line = |(module, targets): (&ModulePath, &BTreeSet<ModulePath>)| {
         let others: Vec<String> = targets.iter().map(named).collect();
         read[module].0.finding(
             1,
@@ -46,8 +46,8 @@ pub fn circles(files: &[Source]) -> Vec<String> {
     left.iter().map(line).collect()
 }
 
-/// The file that a path leads into, through the doors that hand it on.
-fn file_of(named: &[String], read: &BTreeMap<Module, (&Source, Names)>) -> Option<Module> {
+/// Returns the file that a path leads into, through the doors that hand it on.
+fn file_of(named: &[String], read: &BTreeMap<ModulePath, (&Source, Names)>) -> Option<ModulePath> {
     let depth = (1..=named.len()).rev().find(|depth| read.contains_key(&named[..*depth]))?;
     let (file, name) = (named[..depth].to_vec(), named.get(depth));
     let handed_on = read[&file].1.paths.iter().filter(|path| path.handed_on && path.segments.last() == name);
@@ -61,10 +61,10 @@ fn file_of(named: &[String], read: &BTreeMap<Module, (&Source, Names)>) -> Optio
 /// Takes away what imports nothing that is left and what nobody that is left imports, until nothing more goes.
 fn without_ends(mut imports: Imports) -> Imports {
     loop {
-        let imported: BTreeSet<Module> = imports.values().flatten().cloned().collect();
+        let imported: BTreeSet<ModulePath> = imports.values().flatten().cloned().collect();
         let before = imports.len();
         imports.retain(|module, targets| !targets.is_empty() && imported.contains(module));
-        let left: BTreeSet<Module> = imports.keys().cloned().collect();
+        let left: BTreeSet<ModulePath> = imports.keys().cloned().collect();
         imports.values_mut().for_each(|targets| targets.retain(|target| left.contains(target)));
         if imports.len() == before {
             return imports;

@@ -37,7 +37,7 @@ pub fn anchors(files: &[Source]) -> Anchors {
     pages.map(|page| (page.path.clone(), anchors_of(&page.text))).collect()
 }
 
-/// The headings of a page, as code hosts name them, and what it names itself.
+/// Returns the headings of a page, as code hosts name them, and what it names itself.
 fn anchors_of(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in outside_of_fences(text) {
@@ -81,7 +81,7 @@ pub fn links(page: &Source, anchors: &Anchors, exists: &dyn Fn(&str) -> bool) ->
     findings
 }
 
-/// A relative path, as seen from the root.
+/// Returns a relative path, as seen from the root.
 fn beside(page: &str, target: &str) -> String {
     let mut path = PathBuf::from(page);
     path.pop();

@@ -1,42 +1,42 @@
-//! Who may import whom: rooms (the layers of docs/ARCHITECTURE.md) and outside crates and functions (visas).
+//! Who may import whom: modules (the layers of docs/ARCHITECTURE.md) and outside crates and functions (allow-lists).
 //!
 //! Boundary: the tables are in `tests/tidy.rs`; here is only how they are applied. Test code inside `src/` keeps the
-//! floors but needs no visa.
+//! layers but needs no allow-list.
 
 use super::paths::{Names, Path, names};
 use super::source::Source;
 
-/// A room and the rooms it may import; every room may import itself.
-pub struct Room {
+/// A module and the modules it may import; every module may import itself.
+pub struct Module {
     /// Its module directly below the crate root.
     pub name: &'static str,
-    /// What it may import.
+    /// Holds what it may import.
     pub may_import: &'static [&'static str],
 }
 
 /// Something from outside, and who may name it.
-pub struct Visa {
+pub struct AllowList {
     /// A crate (`ring`), every crate that starts so (`opentelemetry*`), or the end of a path (`SystemTime::now`).
     pub what: &'static str,
-    /// Rooms (`store`, `migrations`) or modules of a room (`server/config`: that file, or that directory).
+    /// Modules (`store`, `migrations`) or modules of a module (`server/config`: that file, or that directory).
     pub who: &'static [&'static str],
 }
 
 /// Imports that go up or sideways.
-pub fn floors(source: &Source, rooms: &[Room]) -> Vec<String> {
+pub fn layers(source: &Source, modules: &[Module]) -> Vec<String> {
     let module = module_of(&source.path);
     let Some(home) = module.first() else { return Vec::new() };
-    let Some(room) = rooms.iter().find(|room| room.name == home) else {
-        let advice = format!("`{home}` is no room: put the file in one, or add a row to ROOMS in tests/tidy.rs");
+    let Some(row) = modules.iter().find(|row| row.name == home) else {
+        let advice = format!("`{home}` is no module: put the file in one, or add a row to MODULES in tests/tidy.rs");
         return vec![source.finding(1, &advice)];
     };
     let mut findings = Vec::new();
     for path in names(source).paths {
-        let Some(target) = room_named(&path, &module) else { continue };
-        if target != *home && !room.may_import.contains(&target.as_str()) {
-            let allowed = if room.may_import.is_empty() { "nothing".to_owned() } else { room.may_import.join(", ") };
+        let Some(target) = module_named(&path, &module) else { continue };
+        if target != *home && !row.may_import.contains(&target.as_str()) {
+            let allowed = if row.may_import.is_empty() { "nothing".to_owned() } else { row.may_import.join(", ") };
             let advice = format!(
-                "`{home}` may not import `{}`; it may import {allowed}: move the code to the room that may",
+                "`{home}` may not import `{}`; it may import {allowed}: move the code to the module that may",
                 path.segments.join("::")
             );
             findings.push(source.finding(path.line, &advice));
@@ -46,20 +46,23 @@ pub fn floors(source: &Source, rooms: &[Room]) -> Vec<String> {
     findings
 }
 
-/// Outside crates and functions named where they have no visa.
-pub fn visas(source: &Source, visas: &[Visa]) -> Vec<String> {
+/// Outside crates and functions named where they have no allow-list.
+pub fn allow_lists(source: &Source, allow_lists: &[AllowList]) -> Vec<String> {
     if source.path.ends_with("/tests.rs") {
         return Vec::new();
     }
     let names = names(source);
     let mut findings = Vec::new();
     for path in names.paths.iter().filter(|path| !path.in_test) {
-        for visa in visas.iter().filter(|visa| names_it(path, visa.what, &names) && !admits(visa, &source.path)) {
-            let who = if visa.who.is_empty() { "no file".to_owned() } else { visa.who.join(", ") };
+        for allow_list in allow_lists
+            .iter()
+            .filter(|allow_list| names_it(path, allow_list.what, &names) && !admits(allow_list, &source.path))
+        {
+            let who = if allow_list.who.is_empty() { "no file".to_owned() } else { allow_list.who.join(", ") };
             let advice = format!(
-                "`{}` is for {who} only: move the code there, take the value as a parameter, or change VISAS in \
+                "`{}` is for {who} only: move the code there, take the value as a parameter, or change ALLOW_LISTS in \
                  tests/tidy.rs",
-                visa.what
+                allow_list.what
             );
             findings.push(source.finding(path.line, &advice));
         }
@@ -68,14 +71,14 @@ pub fn visas(source: &Source, visas: &[Visa]) -> Vec<String> {
     findings
 }
 
-/// Where a file stands, as if all packages were one: `client/src/` is the room `client`, and the rooms of `core/src/` stand
-/// beside those of `src/`. None: the file is in no room.
+/// Returns where a file stands, as if all packages were one: `client/src/` is the module `client`, and the modules of `core/src/` stand
+/// beside those of `src/`. None: the file is in no module.
 fn inside(path: &str) -> Option<String> {
     let inside = path.strip_prefix("src/").or_else(|| path.strip_prefix("core/src/"));
     inside.map(str::to_owned).or_else(|| Some(format!("client/{}", path.strip_prefix("client/src/")?)))
 }
 
-/// The module a file is; `main.rs` is the room `main`, `lib.rs` is the root of its package.
+/// Returns the module a file is; `main.rs` is the module `main`, `lib.rs` is the root of its package.
 pub fn module_of(path: &str) -> Vec<String> {
     let Some(inside) = inside(path) else { return Vec::new() };
     let Some(module) = inside.strip_suffix(".rs") else { return Vec::new() };
@@ -83,14 +86,14 @@ pub fn module_of(path: &str) -> Vec<String> {
     module.split('/').filter(|name| *name != "lib").map(str::to_owned).collect()
 }
 
-/// The room a path leads into, when it leads into one: `crate::x`, `policyhub_core::x`, or enough `super`s.
-fn room_named(path: &Path, file: &[String]) -> Option<String> {
+/// Returns the module a path leads into, when it leads into one: `crate::x`, `policyhub_core::x`, or enough `super`s.
+fn module_named(path: &Path, file: &[String]) -> Option<String> {
     full_path(path, file)?.into_iter().next()
 }
 
-/// Where a path leads from the root, as if all packages were one; none: into another crate.
+/// Returns where a path leads from the root, as if all packages were one; none: into another crate.
 pub fn full_path(path: &Path, file: &[String]) -> Option<Vec<String>> {
-    // The modules of a binary hang below its own root, not below a room.
+    // The modules of a binary hang below its own root, not below a module.
     let file = if file == ["main"] { &[] } else { file };
     let client = "client".to_owned();
     let is_client = file.first() == Some(&client);
@@ -124,7 +127,7 @@ fn names_it(path: &Path, what: &str, names: &Names) -> bool {
     named && !is_local(first, path, names)
 }
 
-/// Whether a word is a module of the file's own: declared in it, or imported into it from a longer path.
+/// Returns whether a word is a module of the file's own: declared in it, or imported into it from a longer path.
 fn is_local(word: &str, path: &Path, names: &Names) -> bool {
     let imported = |other: &Path| {
         other.imported && other.segments.len() > 1 && other.segments.last().is_some_and(|last| last == word)
@@ -132,20 +135,20 @@ fn is_local(word: &str, path: &Path, names: &Names) -> bool {
     names.modules.iter().any(|(module, _)| module == word) || (!path.imported && names.paths.iter().any(imported))
 }
 
-fn admits(visa: &Visa, path: &str) -> bool {
+fn admits(allow_list: &AllowList, path: &str) -> bool {
     let inside = inside(path).unwrap_or_else(|| path.to_owned());
-    visa.who.iter().any(|who| {
+    allow_list.who.iter().any(|who| {
         inside.strip_prefix(who).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".rs")
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ROOMS, VISAS};
+    use super::super::{ALLOW_LISTS, MODULES};
     use super::*;
 
-    fn floor_lines(path: &str, text: &str) -> Vec<String> {
-        floors(&Source::sample(path, text), ROOMS)
+    fn layer_lines(path: &str, text: &str) -> Vec<String> {
+        layers(&Source::sample(path, text), MODULES)
     }
 
     #[test]
@@ -159,17 +162,17 @@ mod tests {
             "use crate::*;",
             "pub use super::{super::{store}};",
         ] {
-            let found = floor_lines("core/src/signing/jws.rs", &format!("//! Head.\n{text}\n"));
+            let found = layer_lines("core/src/signing/jws.rs", &format!("//! Head.\n{text}\n"));
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             assert!(found[0].starts_with("core/src/signing/jws.rs:2: `signing` may not import"), "{found:?}");
         }
-        assert_eq!(floor_lines("src/main.rs", "use policyhub::store::Store;").len(), 1);
-        assert_eq!(floor_lines("src/cli/publish.rs", "use crate::api::pb;").len(), 1);
-        assert_eq!(floor_lines("src/store/a.rs", "use crate::domain::D;\nuse crate::api::pb;").len(), 1);
-        assert_eq!(floor_lines("core/src/api/a.rs", "use crate::signing::jws;").len(), 1);
-        assert_eq!(floor_lines("client/src/watch.rs", "use policyhub::store::Store;").len(), 1);
-        assert_eq!(floor_lines("src/service/a.rs", "use policyhub_client::Client;").len(), 1);
-        assert_eq!(floor_lines("src/attic/box.rs", "").len(), 1, "a room that the table does not know");
+        assert_eq!(layer_lines("src/main.rs", "use policyhub::store::Store;").len(), 1);
+        assert_eq!(layer_lines("src/cli/publish.rs", "use crate::api::pb;").len(), 1);
+        assert_eq!(layer_lines("src/store/a.rs", "use crate::domain::D;\nuse crate::api::pb;").len(), 1);
+        assert_eq!(layer_lines("core/src/api/a.rs", "use crate::signing::jws;").len(), 1);
+        assert_eq!(layer_lines("client/src/watch.rs", "use policyhub::store::Store;").len(), 1);
+        assert_eq!(layer_lines("src/service/a.rs", "use policyhub_client::Client;").len(), 1);
+        assert_eq!(layer_lines("src/attic/box.rs", "").len(), 1, "a module that the table does not know");
     }
 
     #[test]
@@ -184,7 +187,7 @@ mod tests {
             ("src/main.rs", "fn main() { policyhub::cli::run() }"),
             ("src/lib.rs", "pub mod store; pub use store::Store;"),
         ] {
-            assert_eq!(floor_lines(path, text), Vec::<String>::new(), "{text}");
+            assert_eq!(layer_lines(path, text), Vec::<String>::new(), "{text}");
         }
     }
 
@@ -203,7 +206,7 @@ mod tests {
             ("core/src/signing/jws.rs", "use time::OffsetDateTime;\nfn f() { OffsetDateTime::now_utc() }"),
             ("migrations/src/lib.rs", "use axum::Router;"),
         ] {
-            let found = visas(&Source::sample(path, text), VISAS);
+            let found = allow_lists(&Source::sample(path, text), ALLOW_LISTS);
             assert_eq!(found.len(), 1, "{path} {text}: {found:?}");
         }
     }
@@ -220,7 +223,7 @@ mod tests {
             ("core/src/domain/time.rs", "// tokio::spawn\nconst A: &str = \"ring::digest\";"),
             ("src/auth/token.rs", "#[cfg(test)]\nmod tests { fn f() { std::time::SystemTime::now(); } }"),
         ] {
-            assert_eq!(visas(&Source::sample(path, text), VISAS), Vec::<String>::new(), "{path} {text}");
+            assert_eq!(allow_lists(&Source::sample(path, text), ALLOW_LISTS), Vec::<String>::new(), "{path} {text}");
         }
     }
 }

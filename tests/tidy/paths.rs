@@ -22,7 +22,7 @@ pub struct Path {
     pub in_test: bool,
 }
 
-/// What a Rust file names.
+/// Holds what a Rust file names.
 #[derive(Default)]
 pub struct Names {
     /// Every path of two words or more, and every imported one.
@@ -113,7 +113,7 @@ fn starts_with(tokens: &[Token], at: usize, words: &[&str]) -> bool {
     words.iter().enumerate().all(|(offset, word)| tokens.get(at + offset).is_some_and(|token| token.word == *word))
 }
 
-/// Where the item that starts at `at` ends: after its block, or after the semicolon when it has none.
+/// Returns where the item that starts at `at` ends: after its block, or after the semicolon when it has none.
 fn item_end(tokens: &[Token], at: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate().skip(at) {
@@ -128,12 +128,12 @@ fn item_end(tokens: &[Token], at: usize) -> usize {
     tokens.len()
 }
 
-/// The `x` of the `mod x {` whose brace is at `at`.
+/// Returns the `x` of the `mod x {` whose brace is at `at`.
 fn module_opened_at(tokens: &[Token], at: usize) -> Option<String> {
     (at >= 2 && tokens[at - 2].word == "mod").then(|| tokens[at - 1].word.clone())
 }
 
-/// Whether a word begins a path here, not continues one (`a::b`) nor names a member (`a.b`).
+/// Returns whether a word begins a path here, not continues one (`a::b`) nor names a member (`a.b`).
 fn starts_path(tokens: &[Token], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back).map(|index| &tokens[index]);
     let continued = || before(2).is_some_and(|token| token.is_word() || token.word == ">");

@@ -48,7 +48,7 @@ pub fn private_paths(source: &Source, roots: &[&str]) -> Vec<String> {
     findings
 }
 
-/// Whether a line holds `/` and a root as the start of an absolute path,
+/// Returns whether a line holds `/` and a root as the start of an absolute path,
 /// and not as the tail of a URL, a relative path or a variable.
 fn names_root(line: &str, root: &str) -> bool {
     let part = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
@@ -86,7 +86,7 @@ pub fn reasons(code: &Source, page: &Source) -> Vec<String> {
     findings
 }
 
-/// The variants of `enum Reason` as words of the wire, with their lines.
+/// Returns the variants of `enum Reason` as words of the wire, with their lines.
 fn reasons_of(source: &Source) -> Vec<(String, usize)> {
     let code = code_only(&source.text);
     let numbered = code.lines().enumerate().map(|(index, line)| (line.trim(), index + 1));
@@ -110,7 +110,7 @@ fn upper_snake(camel: &str) -> String {
     word
 }
 
-/// The `## REASON` sections of a page: word, line, and whether text follows before the next heading.
+/// Returns the `## REASON` sections of a page: word, line, and whether text follows before the next heading.
 fn sections_of(page: &Source) -> Vec<(String, usize, bool)> {
     let lines: Vec<&str> = page.text.lines().collect();
     let mut sections = Vec::new();

@@ -15,23 +15,23 @@ pub struct Source {
 }
 
 impl Source {
-    /// A made-up file, for the tests of the rules.
+    /// Returns a made-up file, for the tests of the rules.
     pub fn sample(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
-    /// Where a finding is and what to do.
+    /// Returns where a finding is and what to do.
     pub fn finding(&self, line: usize, advice: &str) -> String {
         format!("{}:{line}: {advice}", self.path)
     }
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every `.rs` file below the given directories, in order of their paths. A directory that is absent has none.
+/// Returns every `.rs` file below the given directories, in order of their paths. A directory that is absent has none.
 pub fn rust_files(directories: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
     for directory in directories {
@@ -52,7 +52,7 @@ fn collect(directory: &Path, found: &mut Vec<Source>) {
     }
 }
 
-/// Every text file that git tracks, or would track once added.
+/// Returns every text file that git tracks, or would track once added.
 pub fn tracked_files() -> Vec<Source> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -64,14 +64,14 @@ pub fn tracked_files() -> Vec<Source> {
     names.split('\0').filter(|name| !name.is_empty()).filter_map(|name| read(&root().join(name))).collect()
 }
 
-/// A file as text; none when it is gone or is not text.
+/// Returns a file as text; none when it is gone or is not text.
 pub fn read(path: &Path) -> Option<Source> {
     let text = String::from_utf8(fs::read(path).ok()?).ok()?;
     let path = path.strip_prefix(root()).ok()?.to_string_lossy().replace('\\', "/");
     Some(Source { path, text })
 }
 
-/// The code of a Rust file: comments and the insides of string and character literals become blanks.
+/// Returns the code of a Rust file: comments and the insides of string and character literals become blanks.
 pub fn code_only(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let mut code = String::with_capacity(text.len());
@@ -89,7 +89,7 @@ pub fn code_only(text: &str) -> String {
     code
 }
 
-/// Where the comment or literal that starts at `at` ends; `at` itself when none starts there.
+/// Returns where the comment or literal that starts at `at` ends; `at` itself when none starts there.
 fn skipped_until(letters: &[char], at: usize) -> usize {
     let is = |offset: usize, wanted: char| letters.get(at + offset) == Some(&wanted);
     match letters[at] {
@@ -146,7 +146,7 @@ fn raw_string_end(letters: &[char], start: usize) -> Option<usize> {
     Some(find(letters, start + 2 + hashes, &close).map_or(letters.len(), |end| end + close.len()))
 }
 
-/// Whether the letter before belongs to the same word: `br"…"` starts a raw string, `for"…"` does not.
+/// Returns whether the letter before belongs to the same word: `br"…"` starts a raw string, `for"…"` does not.
 fn continues_word(letters: &[char], at: usize) -> bool {
     let in_word = |back: usize| {
         let letter = at.checked_sub(back).map(|index| letters[index]);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ActiveSet;
 use crate::bundle::ActivePolicy;
 use crate::refusal::Refusal;
-use crate::snapshot::Changes;
+use crate::snapshot::PendingChanges;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::digest::ActiveSetRoot;
@@ -23,7 +23,7 @@ impl ActiveSet {
         self.trust.keys = keys;
     }
 
-    /// Whether a message is signed by a key that is not among those trusted: a newer one, a stranger's, or one that was said
+    /// Returns whether a message is signed by a key that is not among those trusted: a newer one, a stranger's, or one that was said
     /// to be revoked, which may have been a lie. To be asked before [`Self::apply`], which refuses it for good.
     #[must_use]
     pub fn names_untrusted_key(&self, message: &pb::WatchActiveResponse) -> bool {
@@ -45,7 +45,7 @@ impl ActiveSet {
         }
     }
 
-    /// The policies held whose manifest is by a key that was revoked since. They were verified when they came;
+    /// Returns the policies held whose manifest is by a key that was revoked since. They were verified when they came;
     /// whether to go on with them is the runtime's to decide. A server that signed them again sends them anew.
     #[must_use]
     pub fn by_revoked_keys(&self) -> Vec<PolicyId> {
@@ -58,7 +58,7 @@ impl ActiveSet {
         self.wanted.is_empty() || self.wanted.contains(policy)
     }
 
-    /// A place may not be before the one held, nor before any that was verified.
+    /// Refuses a cursor before the one held, or before any that was verified.
     pub(super) fn check_not_before(&self, found: Cursor) -> Result<(), Refusal> {
         // What was refused before anything was held counts for its own store alone.
         let is_other = self.cursor.is_none() && self.refused_store.is_some() && self.refused_store != self.trust.store;
@@ -67,7 +67,7 @@ impl ActiveSet {
         if found < held { Err(Refusal::NotNewer { found, held }) } else { Ok(()) }
     }
 
-    /// A tombstone is the name of a policy of this namespace.
+    /// Reads a tombstone: the name of a policy of this namespace.
     pub(super) fn tombstone(&self, name: &str) -> Result<PolicyId, Refusal> {
         let name = PolicyName::parse("tombstone", name).map_err(|_| Refusal::Malformed("name of a tombstone"))?;
         if name.namespace == self.trust.namespace {
@@ -77,8 +77,8 @@ impl ActiveSet {
         Err(Refusal::OtherNamespace { what, found: name.namespace.to_string() })
     }
 
-    /// Each change that was asked for is there, follows what is held, and nothing else is there.
-    pub(super) fn check_complete(&self, statement: &Statement, changes: &Changes) -> Result<(), Refusal> {
+    /// Checks that each change that was asked for is there and follows what is held, and that nothing else is there.
+    pub(super) fn check_complete(&self, statement: &Statement, changes: &PendingChanges) -> Result<(), Refusal> {
         let mut stated = BTreeSet::new();
         for change in statement.changes.iter().filter(|change| self.wants(&change.policy)) {
             match changes.bundles.get(&change.policy) {
@@ -88,7 +88,7 @@ impl ActiveSet {
                 None => return Err(Refusal::ChangeMissing(change.policy.clone())),
             }
             let held = self.policies.get(&change.policy).map_or(0, |active| active.version);
-            // Of what was not told since a resume nothing is known.
+            // Nothing is known of policies that were not sent since the resume.
             let is_known = self.whole || (held > 0 && !self.latest);
             if is_known && held != change.previous {
                 return Err(Refusal::NotFollowing { policy: change.policy.clone(), stated: change.previous, held });
@@ -104,7 +104,7 @@ impl ActiveSet {
         Ok(())
     }
 
-    /// A signed root is of exactly these policies: of all that is in force, or, by the proof, of those that were asked for.
+    /// Checks that a signed root covers exactly these policies: all that is in force, or, by the proof, those that were asked for.
     pub(super) fn check_proves<'a>(
         &self,
         what: &'static str,

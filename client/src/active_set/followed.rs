@@ -6,6 +6,6 @@ use policyhub_core::signing::PinnedKeys;
 #[derive(Debug)]
 pub(super) struct Followed {
     pub keys: PinnedKeys,
-    /// Whether they changed since they were last saved.
+    /// Says whether they changed since they were last saved.
     pub unsaved: bool,
 }

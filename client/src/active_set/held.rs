@@ -1,6 +1,6 @@
 //! What a set says of itself, and what it remembers from before a restart.
 //!
-//! Invariant: what was saved is verified like what comes over a stream; a place remembered only raises the bar.
+//! Invariant: what was saved is verified like what comes over a stream; a cursor remembered only raises the bar.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ActiveSet;
 use super::unsigned::{check_hint, fingerprint};
 use crate::bundle::ActivePolicy;
-use crate::evidence::{Document, Evidence};
+use crate::evidence::{Evidence, ProofDocument};
 use crate::refusal::Refusal;
 use crate::snapshot::{Collected, whole};
 use policyhub_core::api::pb;
@@ -17,7 +17,7 @@ use policyhub_core::domain::name::PolicyId;
 use policyhub_core::signing::KeySet;
 
 impl ActiveSet {
-    /// The request that opens a stream for it.
+    /// Returns the request that opens a stream for it.
     #[must_use]
     pub fn request(
         &self,
@@ -45,7 +45,7 @@ impl ActiveSet {
         }
     }
 
-    /// The cursor held and the event that the server says stands there: what it wants to have back.
+    /// Returns the cursor held and the event that the server says stands there: what it wants to have back.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.cursor.map(|cursor| Position { cursor, event: self.event })
@@ -55,13 +55,13 @@ impl ActiveSet {
         self.position().filter(|held| held.cursor == cursor).unwrap_or_else(|| cursor.into())
     }
 
-    /// The place to go on from: none while what is held is not all there is at that place.
+    /// Returns the cursor to go on from: none while what is held is not all there is at that cursor.
     #[must_use]
     pub fn resume_point(&self) -> Option<Cursor> {
         self.cursor.filter(|_| self.whole)
     }
 
-    /// A new stream begins: parts of an unfinished snapshot are dropped, a refusal of the old stream is over.
+    /// Begins a new stream: drops the parts of an unfinished snapshot, and forgets a refusal of the old stream.
     pub fn begin_stream(&mut self) {
         self.collected = Collected::default();
         self.refused = false;
@@ -77,58 +77,58 @@ impl ActiveSet {
         self.knows_store = true;
     }
 
-    /// Whose documents it takes: known once one verified.
+    /// Returns whose documents it takes: known once one verified.
     #[must_use]
     pub fn store(&self) -> Option<&str> {
         self.trust.store.as_deref()
     }
 
-    /// The policies asked for; empty: all.
+    /// Returns the policies asked for; empty: all.
     #[must_use]
     pub fn wanted(&self) -> &BTreeSet<PolicyId> {
         &self.wanted
     }
 
-    /// The keys it trusts.
+    /// Returns the keys it trusts.
     #[must_use]
     pub fn keys(&self) -> &KeySet {
         &self.trust.keys
     }
 
-    /// Until when a checkpoint proves that what is held is the newest, in seconds since the Unix epoch; 0: none does.
+    /// Returns until when a checkpoint proves that what is held is the newest, in seconds since the Unix epoch; 0: none does.
     #[must_use]
     pub fn fresh_until_seconds(&self) -> i64 {
         self.fresh_until_seconds
     }
 
-    /// How many seconds the newest checkpoint is ahead of this machine's clock, when it is so far ahead that it proves nothing:
+    /// Returns how many seconds the newest checkpoint is ahead of this machine's clock, when it is so far ahead that it proves nothing:
     /// the server's clock is wrong, or this one. What is held is not fresh by it, and stays in force.
     #[must_use]
     pub fn clock_ahead_seconds(&self) -> Option<i64> {
         self.trust.clock_ahead_seconds
     }
 
-    /// What is held, by its ids.
+    /// Returns what is held, by its ids.
     #[must_use]
     pub fn held(&self) -> BTreeMap<PolicyId, Arc<ActivePolicy>> {
         self.policies.clone()
     }
 
-    /// What proves the policies held; none while they are not all that was asked for.
+    /// Returns what proves the policies held; none while they are not all that was asked for.
     #[must_use]
     pub fn evidence(&self) -> Option<Arc<Evidence>> {
         self.evidence.clone()
     }
 
-    /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken any more.
+    /// Returns the newest statement or checkpoint that verified, also when its message was refused: nothing older is taken any more.
     #[must_use]
     pub fn newest_verified(&self) -> Cursor {
         self.newest_verified
     }
 
-    /// The place of a checkpoint that verifies. It says how far the log has come; nothing held changes by it.
-    pub fn place_of_checkpoint(&mut self, checkpoint: String) -> Option<Cursor> {
-        self.trust.document(&Document::Checkpoint(checkpoint)).ok().map(|(at, _)| at.cursor)
+    /// Returns the place of a checkpoint that verifies. It says how far the log has come; nothing held changes by it.
+    pub fn cursor_of_checkpoint(&mut self, checkpoint: String) -> Option<Cursor> {
+        self.trust.document(&ProofDocument::Checkpoint(checkpoint)).ok().map(|(at, _)| at.cursor)
     }
 
     /// Takes up what was held before a restart: each bundle is verified, and `evidence` must prove them all to have been in force
@@ -147,7 +147,7 @@ impl ActiveSet {
         Ok(())
     }
 
-    /// Remembers the newest place that was verified before a restart: nothing older is taken from here on. `same_set`: what
+    /// Remembers the newest cursor that was verified before a restart: nothing older is taken from here on. `same_set`: what
     /// is held was the set there, too; else it waits for a snapshot.
     pub fn remember(&mut self, newest: Position, same_set: bool) {
         self.newest_verified = self.newest_verified.max(newest.cursor);

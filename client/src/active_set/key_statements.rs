@@ -4,7 +4,7 @@
 //! is refused by itself.
 
 use super::followed::Followed;
-use super::{ActiveSet, Change};
+use super::{ActiveSet, SetChange};
 use policyhub_core::domain::event::Cursor;
 use policyhub_core::signing::{KeySet, PinnedKeys, SavedPins};
 
@@ -44,7 +44,7 @@ impl ActiveSet {
         }
     }
 
-    /// What to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].
+    /// Returns what to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].
     #[must_use]
     pub fn unsaved_pins(&self) -> Option<SavedPins> {
         let followed = self.followed.as_ref()?;
@@ -58,21 +58,21 @@ impl ActiveSet {
         }
     }
 
-    /// Whether it follows key statements.
+    /// Returns whether it follows key statements.
     #[must_use]
     pub fn follows_keys(&self) -> bool {
         self.followed.is_some()
     }
 
-    /// The newest key statement held, for the request of a stream; none when it follows none.
+    /// Returns the newest key statement held, for the request of a stream; none when it follows none.
     pub(super) fn key_cursor(&self) -> Option<Cursor> {
         let followed = self.followed.as_ref()?;
         Some(followed.keys.newest().unwrap_or(Cursor::NONE))
     }
 
     /// Takes a key statement over, as one that came with the stream.
-    pub(crate) fn take_key_statement(&mut self, statement: &str) -> Change {
-        let Some(followed) = &mut self.followed else { return Change::Keys { newest: None, refused: None } };
+    pub(crate) fn take_key_statement(&mut self, statement: &str) -> SetChange {
+        let Some(followed) = &mut self.followed else { return SetChange::Keys { newest: None, refused: None } };
         let (newest, refused) = match followed.keys.take(statement, self.trust.store.as_deref()) {
             Ok(is_new) => (followed.keys.newest().filter(|_| is_new), None),
             Err(error) => (None, Some(error)),
@@ -81,6 +81,6 @@ impl ActiveSet {
             followed.unsaved = true;
             self.trust.keys = followed.keys.trusted();
         }
-        Change::Keys { newest, refused }
+        SetChange::Keys { newest, refused }
     }
 }

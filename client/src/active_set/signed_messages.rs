@@ -28,17 +28,17 @@ pub fn content(id: &str, version: i64) -> Bytes {
 }
 
 /// A pointer that moves: id, number, number before.
-pub type Move<'a> = (&'a str, i64, i64);
+pub type TestMove<'a> = (&'a str, i64, i64);
 /// A version in force: id, number, revision of its activation in epoch 1.
-pub type InForce<'a> = (&'a str, i64, i64);
+pub type SetInForce<'a> = (&'a str, i64, i64);
 
-pub struct Signer {
+pub struct MessageSigner {
     pub key: PrivateKey,
     pub namespace: NamespaceId,
     pub store: String,
 }
 
-impl Signer {
+impl MessageSigner {
     pub fn new() -> Self {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
         let key = PrivateKey::from_pem(&pem).expect("the same key");
@@ -49,7 +49,7 @@ impl Signer {
         KeySet::from_keys(vec![self.key.public().clone()])
     }
 
-    /// A version, put in force at 7, where most tests move something.
+    /// Returns a version, put in force at 7, where most tests move something.
     pub fn bundle(&self, id: &str, version: i64) -> pb::Bundle {
         let content = content(id, version);
         let manifest = Manifest {
@@ -82,8 +82,8 @@ impl Signer {
         }
     }
 
-    /// A statement without a root, as earlier servers signed them.
-    pub fn statement(&self, epoch: i64, revision: i64, moves: &[Move<'_>]) -> String {
+    /// Returns a statement without a root, as earlier servers signed them.
+    pub fn statement(&self, epoch: i64, revision: i64, moves: &[TestMove<'_>]) -> String {
         self.statement_of(epoch, revision, moves, None)
     }
 
@@ -91,7 +91,7 @@ impl Signer {
         &self,
         epoch: i64,
         revision: i64,
-        moves: &[Move<'_>],
+        moves: &[TestMove<'_>],
         active_set_root: Option<ActiveSetRoot>,
     ) -> String {
         let changes = moves.iter().map(|(id, version, previous)| StatementChange {
@@ -116,11 +116,11 @@ impl Signer {
         jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[InForce<'_>]) -> String {
+    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[SetInForce<'_>]) -> String {
         self.checkpoint_at(NOW, epoch, revision, set)
     }
 
-    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[InForce<'_>]) -> String {
+    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[SetInForce<'_>]) -> String {
         let checkpoint = Checkpoint {
             store: self.store.clone(),
             namespace: self.namespace.clone(),
@@ -134,13 +134,13 @@ impl Signer {
         jws::sign(TYP_CHECKPOINT, &checkpoint.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    /// An activation as an honest server tells it to whom holds [`BOTH`].
-    pub fn activation(&self, revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+    /// Returns an activation as an honest server sends it to a subscriber that holds [`BOTH`].
+    pub fn activation(&self, revision: i64, moves: &[TestMove<'_>]) -> pb::Activation {
         self.activation_after(&BOTH, revision, moves)
     }
 
-    /// An activation as an honest server tells it to whom holds this set.
-    pub fn activation_after(&self, held: &[InForce<'_>], revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+    /// Returns an activation as an honest server sends it to a subscriber that holds this set.
+    pub fn activation_after(&self, held: &[SetInForce<'_>], revision: i64, moves: &[TestMove<'_>]) -> pb::Activation {
         let root = ActiveSetRoot(tree(&after(held, revision, moves)).root());
         let there = moves.iter().filter(|(_, version, _)| *version != 0);
         let gone = moves.iter().filter(|(_, version, _)| *version == 0);
@@ -154,32 +154,37 @@ impl Signer {
         }
     }
 
-    /// The last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
-    pub fn last_part(&self, bundles: Vec<pb::Bundle>, revision: i64, set: &[InForce<'_>]) -> pb::WatchActiveResponse {
+    /// Returns the last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
+    pub fn last_part(
+        &self,
+        bundles: Vec<pb::Bundle>,
+        revision: i64,
+        set: &[SetInForce<'_>],
+    ) -> pb::WatchActiveResponse {
         let checkpoint = self.checkpoint_at(NOW - 100, 1, revision, set);
         let (complete, cursor) = (true, cursor(1, revision));
         message(Message::Snapshot(pb::Snapshot { bundles, complete, cursor, checkpoint, ..Default::default() }))
     }
 
-    /// A version, put in force at `revision`.
+    /// Returns a version, put in force at `revision`.
     pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::Bundle {
         pb::Bundle { activation: cursor(1, revision), ..self.bundle(id, version) }
     }
 }
 
-/// What most tests hold before something moves.
-pub const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
+/// Names the policies that most tests hold before something moves.
+pub const BOTH: [SetInForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
 
-/// A set after an activation.
-pub fn after<'a>(held: &[InForce<'a>], revision: i64, moves: &[Move<'a>]) -> Vec<InForce<'a>> {
-    let is_moved = |(id, ..): &&InForce<'_>| moves.iter().any(|(moved, ..)| moved == id);
+/// Returns a set after an activation.
+pub fn after<'a>(held: &[SetInForce<'a>], revision: i64, moves: &[TestMove<'a>]) -> Vec<SetInForce<'a>> {
+    let is_moved = |(id, ..): &&SetInForce<'_>| moves.iter().any(|(moved, ..)| moved == id);
     let stay = held.iter().filter(|each| !is_moved(each)).copied();
     let there = moves.iter().filter(|(_, version, _)| *version != 0).map(|(id, version, _)| (*id, *version, revision));
     stay.chain(there).collect()
 }
 
-/// The tree of a set.
-pub fn tree(set: &[InForce<'_>]) -> ActiveSetTree {
+/// Returns the tree of a set.
+pub fn tree(set: &[SetInForce<'_>]) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (id, version, revision) in set {
         let (policy, digest) = (policy(id), digest_of(&content(id, *version)));
@@ -202,7 +207,7 @@ pub fn heartbeat(revision: i64, checkpoint: String) -> pb::WatchActiveResponse {
     message(Message::Heartbeat(pb::Heartbeat { cursor: cursor(1, revision), checkpoint, ..Default::default() }))
 }
 
-pub fn told(activation: pb::Activation) -> pb::WatchActiveResponse {
+pub fn activation_message(activation: pb::Activation) -> pb::WatchActiveResponse {
     message(Message::Activation(activation))
 }
 

@@ -1,14 +1,14 @@
 //! Snapshots, checkpoints and filters: what they prove, and what they must not be taken for.
 
 use super::signed_messages::*;
-use super::tests::{at, content_digest, held, level, level_with, only, pairs, proven, refusal};
+use super::tests::{at, caught_up, caught_up_with, content_digest, held, only, pairs, proven, refusal};
 use super::*;
 
 #[test]
 fn only_a_whole_snapshot_lets_anything_follow() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
-    let activation = told(signer.activation(7, &[("a", 2, 1)]));
+    let activation = activation_message(signer.activation(7, &[("a", 2, 1)]));
     assert_eq!(refusal(&mut set, &activation), Refusal::NoSnapshot("activation"));
     set.begin_stream();
     assert_eq!(refusal(&mut set, &heartbeat(7, signer.checkpoint(1, 7, &[]))), Refusal::NoSnapshot("heartbeat"));
@@ -19,7 +19,7 @@ fn only_a_whole_snapshot_lets_anything_follow() {
 
 #[test]
 fn a_snapshot_must_be_the_set_of_its_checkpoint() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let both = [("a", 1, 3), ("b", 1, 4)];
     for (bundles, what) in [
         (vec![signer.active("a", 1, 3)], "one is left out"),
@@ -36,7 +36,7 @@ fn a_snapshot_must_be_the_set_of_its_checkpoint() {
 
 #[test]
 fn a_filtered_snapshot_must_be_proven() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let both = [("a", 1, 3), ("b", 1, 4)];
     let filter = only(&["a", "c"]);
     let taken = |bundles: Vec<pb::Bundle>, proof: Vec<u8>| {
@@ -59,7 +59,7 @@ fn a_filtered_snapshot_must_be_proven() {
 
 #[test]
 fn previews_are_never_in_force() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
     let preview = pb::Bundle { preview: true, ..signer.active("a", 1, 3) };
     assert!(matches!(refusal(&mut set, &signer.last_part(vec![preview], 5, &[("a", 1, 3)])), Refusal::Preview(_)));
@@ -67,10 +67,10 @@ fn previews_are_never_in_force() {
 
 #[test]
 fn checkpoints_keep_the_set_fresh_and_move_the_place() {
-    let (signer, mut set) = level();
+    let (signer, mut set) = caught_up();
     assert!(set.is_stale(NOW));
     let change = set.apply(&heartbeat(6, signer.checkpoint(1, 6, &BOTH)), NOW);
-    assert_eq!(change, Ok(Change::Alive { cursor: Cursor { epoch: 1, revision: 6 }, is_newest: true }));
+    assert_eq!(change, Ok(SetChange::Alive { cursor: Cursor { epoch: 1, revision: 6 }, is_newest: true }));
     assert!(!set.is_stale(NOW + 59) && set.is_stale(NOW + 60));
     let earlier = heartbeat(5, signer.checkpoint(1, 5, &BOTH));
     assert_eq!(
@@ -81,28 +81,28 @@ fn checkpoints_keep_the_set_fresh_and_move_the_place() {
 
 #[test]
 fn a_place_counts_only_as_it_is_signed() {
-    let (signer, mut set) = level();
+    let (signer, mut set) = caught_up();
     for hint in [900, 5] {
         let lie = heartbeat(hint, signer.checkpoint(1, 6, &BOTH));
-        assert!(matches!(refusal(&mut set, &lie), Refusal::OtherPlace { .. }));
+        assert!(matches!(refusal(&mut set, &lie), Refusal::OtherCursor { .. }));
         set.begin_stream();
     }
     assert_eq!(set.cursor(), at(5));
-    assert!(set.apply(&told(signer.activation(7, &[("a", 2, 1)])), NOW).is_ok());
+    assert!(set.apply(&activation_message(signer.activation(7, &[("a", 2, 1)])), NOW).is_ok());
 }
 
 #[test]
 fn a_replica_that_is_behind_proves_nothing() {
-    let (_, mut set) = level();
+    let (_, mut set) = caught_up();
     let unknown = message(Message::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() }));
-    let alive = Change::Alive { cursor: Cursor { epoch: 1, revision: 5 }, is_newest: false };
+    let alive = SetChange::Alive { cursor: Cursor { epoch: 1, revision: 5 }, is_newest: false };
     assert_eq!(set.apply(&unknown, NOW), Ok(alive));
     assert!(set.is_stale(NOW));
 }
 
 #[test]
 fn another_set_than_the_checkpoint_says_is_refused() {
-    let (signer, mut set) = level();
+    let (signer, mut set) = caught_up();
     let lost = heartbeat(8, signer.checkpoint(1, 8, &[("a", 2, 7), ("b", 1, 4)]));
     set.apply(&heartbeat(5, signer.checkpoint(1, 5, &BOTH)), NOW).expect("fresh until then");
     assert_eq!(refusal(&mut set, &lost), Refusal::OtherSet("checkpoint"), "an activation was dropped");
@@ -119,7 +119,7 @@ fn another_set_than_the_checkpoint_says_is_refused() {
 
 #[test]
 fn a_filtered_set_is_fresh_by_a_proof_alone() {
-    let (signer, mut set) = level_with(only(&["a"]));
+    let (signer, mut set) = caught_up_with(only(&["a"]));
     let wanted = set.wanted().clone();
     let bare = heartbeat(6, signer.checkpoint(1, 6, &BOTH));
     assert!(matches!(refusal(&mut set, &bare), Refusal::SetProof(_)));
@@ -135,65 +135,69 @@ fn a_filtered_set_is_fresh_by_a_proof_alone() {
     // What was not asked for may change.
     let other = [("a", 1, 3), ("b", 2, 7)];
     let honest = proven(heartbeat(8, signer.checkpoint(1, 8, &other)), &wanted, &other);
-    assert!(matches!(set.apply(&honest, NOW), Ok(Change::Alive { is_newest: true, .. })));
+    assert!(matches!(set.apply(&honest, NOW), Ok(SetChange::Alive { is_newest: true, .. })));
     assert!(!set.is_stale(NOW));
     // Another activation may have been dropped before this one: only a proof says that none was.
     let (moves, newest) = ([("a", 2, 1)], after(&other, 9, &[("a", 2, 1)]));
     let activation = signer.activation_after(&other, 9, &moves);
-    assert!(matches!(refusal(&mut set, &told(activation.clone())), Refusal::SetProof(_)));
+    assert!(matches!(refusal(&mut set, &activation_message(activation.clone())), Refusal::SetProof(_)));
     set.begin_stream();
-    let spliced = proven(told(activation.clone()), &wanted, &other);
+    let spliced = proven(activation_message(activation.clone()), &wanted, &other);
     assert!(matches!(refusal(&mut set, &spliced), Refusal::SetProof(_)));
     set.begin_stream();
-    set.apply(&proven(told(activation), &wanted, &newest), NOW).expect("an activation");
+    set.apply(&proven(activation_message(activation), &wanted, &newest), NOW).expect("an activation");
     assert!(!set.is_stale(NOW), "as fresh as the checkpoint before");
 }
 
 #[test]
 fn an_expired_checkpoint_keeps_the_set_and_refreshes_nothing() {
-    let (signer, mut set) = level();
+    let (signer, mut set) = caught_up();
     let expired = heartbeat(6, signer.checkpoint(1, 6, &BOTH));
     let before = held(&set);
     let alive = set.apply(&expired, NOW + 60).expect("alive");
-    assert!(matches!(alive, Change::Alive { is_newest: false, .. }), "{alive:?}");
+    assert!(matches!(alive, SetChange::Alive { is_newest: false, .. }), "{alive:?}");
     assert_eq!(held(&set), before);
     assert!(set.is_stale(NOW + 60));
 }
 
 #[test]
 fn a_filter_hides_what_was_not_asked_for() {
-    let (signer, mut set) = level_with(only(&["a"]));
+    let (signer, mut set) = caught_up_with(only(&["a"]));
     assert_eq!(held(&set), pairs(&[("a", 1)]));
     let mut activation = signer.activation(7, &[("a", 2, 1), ("b", 2, 1)]);
     let other = activation.bundles.pop().expect("b");
     let newest = after(&BOTH, 7, &[("a", 2, 1), ("b", 2, 1)]);
-    set.apply(&proven(told(activation.clone()), &only(&["a"]).policies, &newest), NOW).expect("the part asked for");
+    set.apply(&proven(activation_message(activation.clone()), &only(&["a"]).policies, &newest), NOW)
+        .expect("the part asked for");
     assert_eq!(held(&set), pairs(&[("a", 2)]));
-    let (signer, mut set) = level_with(only(&["a"]));
+    let (signer, mut set) = caught_up_with(only(&["a"]));
     let mut activation = signer.activation(7, &[("a", 2, 1), ("b", 2, 1)]);
     activation.bundles.pop();
     activation.bundles.push(signer.bundle("b", 2));
     drop(other);
-    assert_eq!(refusal(&mut set, &told(activation)), Refusal::Unexpected(policy("b")));
+    assert_eq!(refusal(&mut set, &activation_message(activation)), Refusal::Unexpected(policy("b")));
 }
 
 #[test]
 fn metadata_alone_is_verified_too() {
     let options = ActiveSetOptions { metadata_only: true, ..Default::default() };
-    let (signer, mut set) = level_with(options);
+    let (signer, mut set) = caught_up_with(options);
     let mut activation = signer.activation(7, &[("a", 2, 1)]);
     activation.bundles[0].content = bytes::Bytes::new();
     let mut lie = activation.clone();
     lie.bundles[0].digest = content_digest("a", 3);
-    assert_eq!(refusal(&mut set, &told(lie)), Refusal::OtherBundle { policy: policy("a"), field: "digest" });
+    assert_eq!(
+        refusal(&mut set, &activation_message(lie)),
+        Refusal::OtherBundle { policy: policy("a"), field: "digest" }
+    );
     set.begin_stream();
-    set.apply(&told(activation), NOW).expect("an activation");
+    set.apply(&activation_message(activation), NOW).expect("an activation");
     assert!(set.policies().all(|active| active.content.is_none()));
 }
 
 #[test]
 fn a_raised_epoch_comes_after_every_revision() {
-    let (signer, mut set) = level();
+    let (signer, mut set) = caught_up();
     let mut activation = signer.activation(2, &[("a", 2, 1)]);
     (activation.cursor, activation.bundles[0].activation) = (cursor(2, 2), cursor(2, 2));
     let mut moved = tree(&[("b", 1, 4)]);
@@ -207,12 +211,15 @@ fn a_raised_epoch_comes_after_every_revision() {
     });
     let root = policyhub_core::domain::digest::ActiveSetRoot(moved.root());
     activation.statement = signer.statement_of(2, 2, &[("a", 2, 1)], Some(root));
-    assert!(set.apply(&told(activation), NOW).is_ok());
-    assert!(matches!(refusal(&mut set, &told(signer.activation(99, &[("a", 3, 2)]))), Refusal::NotNewer { .. }));
+    assert!(set.apply(&activation_message(activation), NOW).is_ok());
+    assert!(matches!(
+        refusal(&mut set, &activation_message(signer.activation(99, &[("a", 3, 2)]))),
+        Refusal::NotNewer { .. }
+    ));
 }
 
-/// A snapshot at (2, 5) whose policy is older than the one held, with a checkpoint.
-fn after_a_loss(signer: &Signer, checkpoint: String) -> pb::WatchActiveResponse {
+/// Returns a snapshot at (2, 5) whose policy is older than the one held, with a checkpoint.
+fn after_a_loss(signer: &MessageSigner, checkpoint: String) -> pb::WatchActiveResponse {
     message(Message::Snapshot(pb::Snapshot {
         bundles: vec![signer.active("a", 1, 1)],
         complete: true,
@@ -224,8 +231,8 @@ fn after_a_loss(signer: &Signer, checkpoint: String) -> pb::WatchActiveResponse 
 
 #[test]
 fn only_a_signed_epoch_brings_back_what_is_older() {
-    let (signer, mut set) = level();
-    set.apply(&told(signer.activation(7, &[("a", 2, 1)])), NOW).expect("an activation");
+    let (signer, mut set) = caught_up();
+    set.apply(&activation_message(signer.activation(7, &[("a", 2, 1)])), NOW).expect("an activation");
     let before = held(&set);
     let older = [("a", 1, 1)];
     for (checkpoint, refused) in [
@@ -233,7 +240,7 @@ fn only_a_signed_epoch_brings_back_what_is_older() {
         (signer.checkpoint(1, 5, &older), "another place"),
         (signer.checkpoint(2, 6, &older), "another place"),
         (signer.checkpoint(2, 5, &[("a", 2, 7)]), "another set"),
-        (Signer::new().checkpoint(2, 5, &older), "an unknown key"),
+        (MessageSigner::new().checkpoint(2, 5, &older), "an unknown key"),
         ("garbage".to_owned(), "no token"),
     ] {
         set.begin_stream();

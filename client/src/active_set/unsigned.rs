@@ -8,19 +8,19 @@ use crate::refusal::Refusal;
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::{Cursor, Fingerprint};
 
-/// A cursor beside something signed says nothing else.
+/// Checks that a cursor beside a signed document is the signed one.
 pub(super) fn check_hint(hint: Option<&pb::Cursor>, signed: Cursor) -> Result<(), Refusal> {
     let hint = hint.ok_or(Refusal::Malformed("cursor is absent"))?;
     let found = Cursor { epoch: hint.epoch, revision: hint.revision };
-    if found == signed { Ok(()) } else { Err(Refusal::OtherPlace { found, signed }) }
+    if found == signed { Ok(()) } else { Err(Refusal::OtherCursor { found, signed }) }
 }
 
-/// Which event a cursor says that it names.
+/// Returns which event a cursor says that it names.
 pub(super) fn fingerprint(cursor: Option<&pb::Cursor>) -> Option<Fingerprint> {
     cursor.and_then(|cursor| Fingerprint::from_number(cursor.fingerprint))
 }
 
-/// How long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the
+/// Returns how long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the
 /// lowest number does not outlive.
 pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
     match (u64::try_from(wait.seconds), u32::try_from(wait.nanos)) {
@@ -29,7 +29,7 @@ pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
     }
 }
 
-/// Why a server ends a stream, in words.
+/// Returns why a server ends a stream, in words.
 pub(super) fn reason_of(reconnect: &pb::Reconnect) -> &'static str {
     match pb::ReconnectReason::try_from(reconnect.reason) {
         Ok(pb::ReconnectReason::Draining) => "draining",

@@ -6,27 +6,27 @@ use std::io::{self, BufRead};
 use serde_json::Value;
 
 use super::ARCHIVE_FORMAT;
-use super::lines::{ContentLine, End, Header, Line, Lines};
+use super::lines::{ArchiveEnd, ArchiveHeader, ArchiveLine, ArchiveLines, ContentLine};
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::event::{Cursor, Head};
 use policyhub_core::domain::limits::{CONTENT_MAX_BYTES, IMPORT_POSITIONS_MAX};
 use policyhub_core::domain::name::NamespaceId;
 use policyhub_core::domain::row::Row;
-use policyhub_core::signing::chain::{LogCheck, Trust};
+use policyhub_core::signing::chain::{LogCheck, LogTrust};
 use policyhub_core::signing::{KeySet, digest_of};
 
-/// What an archive said of itself, and what its check found.
+/// Holds what an archive said of itself, and what its check found.
 #[derive(Debug)]
 pub struct ArchiveCheck {
     /// Its first line.
-    pub header: Header,
-    /// Whom it was believed.
-    pub trust: Trust,
+    pub header: ArchiveHeader,
+    /// Names the store and the keys that the archive was verified with.
+    pub trust: LogTrust,
     /// Its log, rows and versions, checked. What does not hold in histories it had imported is in its findings too.
     pub check: LogCheck,
     /// Lines between the first and the last.
     pub lines: u64,
-    /// Of them, contents: each travels with its first version.
+    /// Counts the contents among them: each travels with its first version.
     pub contents: u64,
     /// Histories that it had imported.
     pub imported: usize,
@@ -41,59 +41,62 @@ pub enum ArchiveError {
     /// The first line is not that of an archive.
     #[error("it is not an archive of a namespace")]
     NotAnArchive,
-    /// Of another version.
+    /// It has another format version.
     #[error("it has format {0}, and this version reads {ARCHIVE_FORMAT}")]
     Format(u32),
     /// Its keys are none.
     #[error("its keys can't be read: {0}")]
     Keys(policyhub_core::signing::VerifyError),
-    /// It is another one than a moment ago.
+    /// The file changed while it was read.
     #[error("line {0} is not what it was when it was checked")]
     Changed(u64),
 }
 
-/// Where a line stands: what kind it is, then its key. Lines only ever go up.
-type Place = (u8, String, i64);
+/// Says where a line stands: what kind it is, then its key. Lines only ever go up.
+type LineKey = (u8, String, i64);
 
-struct Reading {
+struct ArchiveReading {
     check: LogCheck,
     imported: BTreeMap<i64, (LogCheck, Head)>,
-    found: End,
+    found: ArchiveEnd,
     contents: BTreeSet<Digest>,
     /// A content whose version comes next.
     pending: Option<Digest>,
-    place: Place,
+    row_key: LineKey,
 }
 
 /// Proves an archive. `pinned` are keys known from elsewhere, of bundles and of seals; without them its own are taken, and
 /// who can write the archive can make such. `remembered` is an event that it must have.
 ///
 /// # Errors
-/// When it can't be checked at all. What does not hold is in the check.
+/// Fails when the archive can't be checked at all. What does not hold is in the check.
 pub fn verify_archive(
     input: impl BufRead,
     pinned: (Option<KeySet>, Option<KeySet>),
     remembered: Option<Head>,
 ) -> Result<ArchiveCheck, ArchiveError> {
-    let mut lines = Lines::new(input);
+    let mut lines = ArchiveLines::new(input);
     let header = header(&mut lines)?;
     let own = |jwks: &Value| KeySet::parse_jwks(jwks.to_string().as_bytes()).map_err(ArchiveError::Keys);
     let (keys, seal_keys) = (own(&header.jwks)?, own(&header.seal_jwks)?);
     let same_keys = keys.to_jwks() == header.jwks && seal_keys.to_jwks() == header.seal_jwks;
-    let trust =
-        Trust { store: header.store.clone(), keys: pinned.0.unwrap_or(keys), seal_keys: pinned.1.unwrap_or(seal_keys) };
+    let trust = LogTrust {
+        store: header.store.clone(),
+        keys: pinned.0.unwrap_or(keys),
+        seal_keys: pinned.1.unwrap_or(seal_keys),
+    };
     let mut check = LogCheck::new(trust.clone(), header.namespace.clone());
     check.expect(remembered);
     if !same_keys {
         check.findings.add(0, "", "its keys are not written as they are");
     }
-    let mut reading = Reading {
+    let mut reading = ArchiveReading {
         check,
         imported: BTreeMap::new(),
-        found: End::default(),
+        found: ArchiveEnd::default(),
         contents: BTreeSet::new(),
         pending: None,
-        place: (0, String::new(), 0),
+        row_key: (0, String::new(), 0),
     };
     if !reading.read(&mut lines, &header.namespace)? {
         reading.check.findings.add(0, "", "the archive has no end");
@@ -103,21 +106,21 @@ pub fn verify_archive(
     Ok(ArchiveCheck { header, trust, check: reading.end(), lines, contents, imported })
 }
 
-/// The first line.
-pub(super) fn header<R: BufRead>(lines: &mut Lines<R>) -> Result<Header, ArchiveError> {
-    let Some(Ok(Line::Archive(header))) = lines.next()? else { return Err(ArchiveError::NotAnArchive) };
+/// Returns the first line.
+pub(super) fn header<R: BufRead>(lines: &mut ArchiveLines<R>) -> Result<ArchiveHeader, ArchiveError> {
+    let Some(Ok(ArchiveLine::Archive(header))) = lines.next()? else { return Err(ArchiveError::NotAnArchive) };
     if header.format == ARCHIVE_FORMAT { Ok(header) } else { Err(ArchiveError::Format(header.format)) }
 }
 
-impl Reading {
+impl ArchiveReading {
     /// Reads all lines after the first. Answers whether the last one is one.
-    fn read<R: BufRead>(&mut self, lines: &mut Lines<R>, namespace: &NamespaceId) -> Result<bool, ArchiveError> {
+    fn read<R: BufRead>(&mut self, lines: &mut ArchiveLines<R>, namespace: &NamespaceId) -> Result<bool, ArchiveError> {
         loop {
             self.found.digest = lines.running.clone().digest().into();
             let Some(line) = lines.next()? else { return Ok(false) };
             let taken = match line {
                 Err(problem) => Err(problem),
-                Ok(Line::End(end)) => {
+                Ok(ArchiveLine::End(end)) => {
                     if end != self.found {
                         self.check.findings.add(0, "", "its end counts something else, or is of other bytes");
                     }
@@ -134,25 +137,25 @@ impl Reading {
         }
     }
 
-    fn line(&mut self, line: Line, namespace: &NamespaceId) -> Result<(), &'static str> {
+    fn line(&mut self, line: ArchiveLine, namespace: &NamespaceId) -> Result<(), &'static str> {
         let pending = self.pending.take();
-        if pending.is_some() && !matches!(line, Line::Version(_)) {
+        if pending.is_some() && !matches!(line, ArchiveLine::Version(_)) {
             return Err("a content whose version does not follow is before it");
         }
         match line {
-            Line::Archive(_) | Line::End(_) => Err("a second archive begins"),
-            Line::Event(line) => {
+            ArchiveLine::Archive(_) | ArchiveLine::End(_) => Err("a second archive begins"),
+            ArchiveLine::Event(line) => {
                 self.found.events += 1;
                 self.check.event(&line.read(namespace).ok_or("it is no event")?);
                 self.stands(0, String::new(), 0)
             }
-            Line::Row(line) => {
+            ArchiveLine::Row(line) => {
                 self.found.rows += 1;
                 let Some(row) = self.check.row(&line.row.0) else { return Ok(()) };
                 self.row(&row)
             }
-            Line::Content(line) => self.content(line),
-            Line::Version(line) => {
+            ArchiveLine::Content(line) => self.content(line),
+            ArchiveLine::Version(line) => {
                 self.found.versions += 1;
                 let Some(row) = self.check.version(&line.row.0, &line.manifest) else { return Ok(()) };
                 if pending.is_some_and(|digest| row.text("digest") != Some(digest.as_str())) {
@@ -160,7 +163,7 @@ impl Reading {
                 }
                 self.stands(2, row.text("policy").unwrap_or_default().to_owned(), row.int("number").unwrap_or_default())
             }
-            Line::Imported(line) => {
+            ArchiveLine::Imported(line) => {
                 self.found.imported += 1;
                 let (check, head) = self.imported.get_mut(&line.position).ok_or("no such history was imported")?;
                 let namespace = check.namespace().clone();
@@ -176,10 +179,10 @@ impl Reading {
 
     /// Lines stand in order, and a row is there once.
     fn stands(&mut self, kind: u8, name: String, number: i64) -> Result<(), &'static str> {
-        let place = (kind, name, number);
-        let repeats = matches!(kind, 0 | 5) && place == self.place;
-        let follows = repeats || place > self.place || (place.0, self.place.0) == (0, 0);
-        self.place = place;
+        let row_key = (kind, name, number);
+        let repeats = matches!(kind, 0 | 5) && row_key == self.row_key;
+        let follows = repeats || row_key > self.row_key || (row_key.0, self.row_key.0) == (0, 0);
+        self.row_key = row_key;
         if follows { Ok(()) } else { Err("it does not stand where it belongs") }
     }
 
@@ -216,7 +219,7 @@ impl Reading {
         if self.contents.insert(line.digest) { Ok(()) } else { Err("its content was there before") }
     }
 
-    /// Nothing more comes.
+    /// Ends the check: nothing more comes.
     fn end(mut self) -> LogCheck {
         if self.pending.is_some() {
             self.check.findings.add(0, "", "no version follows its last content");
@@ -239,12 +242,12 @@ impl Reading {
     }
 }
 
-/// The check of a history that was imported, and its head, as the row of the import says.
+/// Returns the check of a history that was imported, and its head, as the row of the import says.
 fn imported(row: &Row) -> Option<(LogCheck, Head)> {
     let keys = |column: &str| KeySet::parse_jwks(row.text(column)?.as_bytes()).ok();
-    let trust = Trust { store: row.text("store")?.to_owned(), keys: keys("jwks")?, seal_keys: keys("seal_jwks")? };
+    let trust = LogTrust { store: row.text("store")?.to_owned(), keys: keys("jwks")?, seal_keys: keys("seal_jwks")? };
     let namespace = NamespaceId::parse("source", row.text("source")?).ok()?;
-    // What is on its way ends where it has come to.
+    // An import that is not finished ends at its last event.
     let cursor = Cursor { epoch: row.int("reached_epoch")?, revision: row.int("reached_revision")? };
     let head = Head { cursor, hash: row.bytes("reached_hash")?.try_into().ok()? };
     Some((LogCheck::new(trust, namespace), head))

@@ -15,20 +15,20 @@ use policyhub_core::signing::Running;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Line {
-    Archive(Header),
+pub(super) enum ArchiveLine {
+    Archive(ArchiveHeader),
     Event(EventLine),
     Row(RowLine),
     Content(ContentLine),
     Version(VersionLine),
     Imported(ImportedLine),
-    End(End),
+    End(ArchiveEnd),
 }
 
-/// What an archive is of.
+/// Holds what an archive is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub struct ArchiveHeader {
     /// [`super::ARCHIVE_FORMAT`].
     pub format: u32,
     /// Id of the store.
@@ -86,7 +86,7 @@ pub(super) struct ImportedLine {
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct End {
+pub(super) struct ArchiveEnd {
     pub(super) events: u64,
     pub(super) rows: u64,
     pub(super) contents: u64,
@@ -125,7 +125,7 @@ impl EventLine {
         }
     }
 
-    /// The event of a namespace; none when its hashes are none.
+    /// Returns the event of a namespace; none when its hashes are none.
     pub(super) fn read(self, namespace: &NamespaceId) -> Option<Event> {
         let hash = |text: &str| unhex(text)?.try_into().ok();
         Some(Event {
@@ -142,18 +142,18 @@ impl EventLine {
 }
 
 /// The lines of an archive, each in bounds and written as it would be written again.
-pub(super) struct Lines<R> {
+pub(super) struct ArchiveLines<R> {
     input: R,
     pub(super) running: Running,
     pub(super) number: u64,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> ArchiveLines<R> {
     pub(super) fn new(input: R) -> Self {
         Self { input, running: Running::default(), number: 0 }
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Option<Result<Line, &'static str>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Result<ArchiveLine, &'static str>>> {
         let mut text = Vec::new();
         let limit = ARCHIVE_LINE_MAX_BYTES as u64 + 1;
         self.input.by_ref().take(limit).read_until(b'\n', &mut text)?;
@@ -163,7 +163,7 @@ impl<R: BufRead> Lines<R> {
         self.number += 1;
         self.running.update(&text);
         let Some(line) = text.strip_suffix(b"\n") else { return Ok(Some(Err("it is cut off, or too long"))) };
-        let Ok(read) = serde_json::from_slice::<Line>(line) else { return Ok(Some(Err("it can't be read"))) };
+        let Ok(read) = serde_json::from_slice::<ArchiveLine>(line) else { return Ok(Some(Err("it can't be read"))) };
         let same = serde_json::to_vec(&read).is_ok_and(|again| again == line);
         Ok(Some(if same { Ok(read) } else { Err("it is written in another way") }))
     }

@@ -5,7 +5,7 @@
 use std::io::BufRead;
 
 use super::check::{ArchiveError, header};
-use super::lines::{Line, Lines};
+use super::lines::{ArchiveLine, ArchiveLines};
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::Event;
 use policyhub_core::domain::limits::{IMPORT_ITEMS_MAX, IMPORT_REQUEST_MAX_BYTES};
@@ -17,7 +17,7 @@ const PART_MAX_BYTES: usize = IMPORT_REQUEST_MAX_BYTES / 4;
 
 /// Reads parts.
 pub struct ImportParts<R> {
-    lines: Lines<R>,
+    lines: ArchiveLines<R>,
     namespace: NamespaceId,
     /// Items before the next one.
     offset: i64,
@@ -26,14 +26,14 @@ pub struct ImportParts<R> {
     is_over: bool,
 }
 
-/// One part.
+/// Holds one part.
 #[derive(Debug, Clone, Default)]
-pub struct Part {
+pub struct ArchivePart {
     /// Items before these.
     pub offset: i64,
     /// The items.
     pub items: Vec<pb::ImportItem>,
-    /// Whether nothing comes after them.
+    /// Says whether nothing comes after them.
     pub is_last: bool,
 }
 
@@ -41,22 +41,22 @@ impl<R: BufRead> ImportParts<R> {
     /// Begins to read.
     ///
     /// # Errors
-    /// When it is no archive.
+    /// Fails when the file is no archive.
     pub fn new(input: R) -> Result<Self, ArchiveError> {
-        let mut lines = Lines::new(input);
+        let mut lines = ArchiveLines::new(input);
         let namespace = header(&mut lines)?.namespace;
         Ok(Self { lines, namespace, offset: 0, held: None, is_over: false })
     }
 
-    /// The next part after `items` items; none when all were given. Events and rows are never in one part.
+    /// Returns the next part after `items` items; none when all were given. Events and rows are never in one part.
     ///
     /// # Errors
-    /// When the file is not what was checked.
-    pub fn next(&mut self, items: i64) -> Result<Option<Part>, ArchiveError> {
+    /// Fails when the file is not what was checked.
+    pub fn next(&mut self, items: i64) -> Result<Option<ArchivePart>, ArchiveError> {
         if self.is_over {
             return Ok(None);
         }
-        let mut part = Part::default();
+        let mut part = ArchivePart::default();
         let (mut bytes, mut events) = (0, None);
         loop {
             let next = match self.held.take() {
@@ -88,7 +88,7 @@ impl<R: BufRead> ImportParts<R> {
         if part.items.is_empty() {
             part.offset = self.offset;
         }
-        // What proves the rows must be there as a whole before the last part.
+        // The events that prove the rows must all be there before the last part.
         if part.is_last && events == Some(true) && !part.items.is_empty() {
             (part.is_last, self.is_over) = (false, false);
         }
@@ -102,28 +102,28 @@ impl<R: BufRead> ImportParts<R> {
             let Some(line) = self.lines.next()? else { return Ok(None) };
             let changed = ArchiveError::Changed(self.lines.number);
             return Ok(Some(match line {
-                Ok(Line::Event(line)) => (event(1, line.read(&self.namespace).ok_or(changed)?), true),
-                Ok(Line::Row(line)) => (Item::Row(line.row.0.into()), false),
-                Ok(Line::Content(line)) => {
+                Ok(ArchiveLine::Event(line)) => (event(1, line.read(&self.namespace).ok_or(changed)?), true),
+                Ok(ArchiveLine::Row(line)) => (Item::Row(line.row.0.into()), false),
+                Ok(ArchiveLine::Content(line)) => {
                     content = line.bytes.0;
                     continue;
                 }
-                Ok(Line::Version(line)) => {
+                Ok(ArchiveLine::Version(line)) => {
                     let (row, content) = (line.row.0.into(), content.into());
                     (Item::Version(pb::ImportedVersion { row, manifest: line.manifest, content }), false)
                 }
-                Ok(Line::Imported(line)) => {
+                Ok(ArchiveLine::Imported(line)) => {
                     let read = line.event.read(&self.namespace).ok_or(changed)?;
                     (event(line.position.saturating_add(1), read), true)
                 }
-                Ok(Line::End(_)) => return Ok(None),
-                Ok(Line::Archive(_)) | Err(_) => return Err(changed),
+                Ok(ArchiveLine::End(_)) => return Ok(None),
+                Ok(ArchiveLine::Archive(_)) | Err(_) => return Err(changed),
             }));
         }
     }
 }
 
-/// Policy, number and label of a version that has one.
+/// Returns policy, number and label of an item, if it is a version with a label.
 #[must_use]
 pub fn label_of_item(item: &pb::ImportItem) -> Option<(PolicyId, i64, String)> {
     let Some(pb::import_item::Item::Version(version)) = &item.item else { return None };

@@ -6,12 +6,12 @@ use super::lines::*;
 use super::*;
 use policyhub_core::domain::event::Head;
 use policyhub_core::domain::limits::ARCHIVE_LINE_MAX_BYTES;
-use policyhub_core::signing::chain::sample::Sample;
+use policyhub_core::signing::chain::sample::SampleLog;
 
 /// Numbers that look random and are the same every time (Vigna's splitmix64).
-struct Dice(u64);
+struct ArchiveRng(u64);
 
-impl Dice {
+impl ArchiveRng {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -21,57 +21,57 @@ impl Dice {
     }
 }
 
-/// A log with two policies and eight versions, that imported another one.
-fn sample() -> Sample {
+/// Returns a log with two policies and eight versions, that imported another one.
+fn sample() -> SampleLog {
     sample_of(4)
 }
 
-fn sample_of(rounds: i64) -> Sample {
-    let mut sample = Sample::empty("a").fill(rounds);
+fn sample_of(rounds: i64) -> SampleLog {
+    let mut sample = SampleLog::empty("a").fill(rounds);
     sample.import(&other());
     sample
 }
 
 thread_local! {
-    static OTHER: std::rc::Rc<Sample> = std::rc::Rc::new(Sample::empty("o").fill(1));
+    static OTHER: std::rc::Rc<SampleLog> = std::rc::Rc::new(SampleLog::empty("o").fill(1));
 }
 
-fn other() -> std::rc::Rc<Sample> {
+fn other() -> std::rc::Rc<SampleLog> {
     OTHER.with(std::rc::Rc::clone)
 }
 
-fn rows<'a>(sample: &'a Sample, of: &'static str) -> impl Iterator<Item = &'a Vec<u8>> {
+fn rows<'a>(sample: &'a SampleLog, of: &'static str) -> impl Iterator<Item = &'a Vec<u8>> {
     sample.rows.iter().filter(move |((table, _), _)| table == of).map(|(_, row)| row)
 }
 
-fn archive(sample: &Sample) -> Vec<u8> {
+fn archive(sample: &SampleLog) -> Vec<u8> {
     let mut writer = ArchiveWriter::new(Vec::new(), &sample.trust, &sample.namespace).expect("memory");
     for event in &sample.events {
-        writer.add(&Read::Event(event)).expect("memory");
+        writer.add(&LogRead::Event(event)).expect("memory");
     }
     let rows = |of| rows(sample, of);
     for row in rows("policies") {
-        writer.add(&Read::Row(row)).expect("memory");
+        writer.add(&LogRead::Row(row)).expect("memory");
     }
     let mut versions: Vec<_> = sample.versions.iter().collect();
     versions.sort_by_key(|(policy, number, _, _)| (policy, number));
     for (policy, number, manifest, content) in versions {
         let row = &sample.rows[&("versions".to_owned(), format!("{policy}/{number}"))];
-        writer.add(&Read::Version { row, manifest, content }).expect("memory");
+        writer.add(&LogRead::Version { row, manifest, content }).expect("memory");
     }
     for row in rows("reports").chain(rows("imports")) {
-        writer.add(&Read::Row(row)).expect("memory");
+        writer.add(&LogRead::Row(row)).expect("memory");
     }
     if rows("imports").next().is_some() {
         for event in &other().events {
-            writer.add(&Read::Imported(1, event)).expect("memory");
+            writer.add(&LogRead::Imported(1, event)).expect("memory");
         }
     }
     writer.end().expect("memory")
 }
 
-/// How many things do not hold; a refusal is one.
-fn findings(bytes: &[u8], sample: &Sample, remembered: Option<Head>) -> u64 {
+/// Returns how many things do not hold; a refusal is one.
+fn findings(bytes: &[u8], sample: &SampleLog, remembered: Option<Head>) -> u64 {
     let pinned = (Some(sample.trust.keys.clone()), Some(sample.trust.seal_keys.clone()));
     verify_archive(bytes, pinned, remembered).map_or(1, |read| read.check.findings.count)
 }
@@ -80,13 +80,13 @@ fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
 }
 
-/// The archive of these lines, with an end that fits them.
+/// Returns the archive of these lines, with an end that fits them.
 fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = lines.concat();
     let of =
         |kind: &str| lines.iter().filter(|line| line.starts_with(format!("{{\"{kind}\"").as_bytes())).count() as u64;
     let digest = digest_of(&bytes).to_string();
-    let end = End {
+    let end = ArchiveEnd {
         events: of("event"),
         rows: of("row"),
         contents: of("content"),
@@ -94,7 +94,7 @@ fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
         imported: of("imported"),
         digest,
     };
-    bytes.extend(serde_json::to_vec(&Line::End(end)).expect("JSON"));
+    bytes.extend(serde_json::to_vec(&ArchiveLine::End(end)).expect("JSON"));
     bytes.push(b'\n');
     bytes
 }
@@ -114,7 +114,7 @@ fn an_archive_holds_as_it_was_written() {
     assert_eq!((read.imported, read.check.carried_rows("reports"), read.lines), (1, 8, 25 + 2 + 16 + 8 + 1 + 6));
     // Another's keys in the first line make another's archive of it, which pinned keys tell.
     let other = archive(&{
-        let mut other_keys = Sample::empty("a").fill(4);
+        let mut other_keys = SampleLog::empty("a").fill(4);
         other_keys.import(&other());
         other_keys
     });
@@ -131,7 +131,7 @@ fn a_thousand_edits_are_all_found() {
     let mut beside = sample.beside("b").fill(2);
     beside.import(&other());
     let beside = lines(&archive(&beside));
-    // The same keys and the same place, another history.
+    // The same keys and the same cursor, another history.
     let mut fork = sample.beside("a");
     fork.write(policyhub_core::domain::event::EventKind::Stage, vec![], vec![]);
     let mut fork = fork.fill(2);
@@ -140,18 +140,18 @@ fn a_thousand_edits_are_all_found() {
     let bytes = archive(&sample);
     let all = lines(&bytes);
     let body = &all[..all.len() - 1];
-    let mut dice = Dice(20_261_122);
+    let mut rng = ArchiveRng(20_261_122);
     let mut done = std::collections::BTreeMap::new();
     for round in 0..1_000 {
         let mut edited = body.to_vec();
-        let (at, other) = (1 + dice.below(body.len() - 1), 1 + dice.below(body.len() - 1));
+        let (at, other) = (1 + rng.below(body.len() - 1), 1 + rng.below(body.len() - 1));
         let what = ["edit a byte", "swap", "delete", "truncate", "duplicate", "fork", "reorder", "copy from beside"]
             [round % 8];
         match what {
             "edit a byte" => {
-                let at = dice.below(body.len());
-                let byte = dice.below(edited[at].len() - 1);
-                edited[at][byte] ^= 1 << dice.below(7);
+                let at = rng.below(body.len());
+                let byte = rng.below(edited[at].len() - 1);
+                edited[at][byte] ^= 1 << rng.below(7);
             }
             "swap" => edited.swap(at, other),
             "delete" => drop(edited.remove(at)),
@@ -162,7 +162,7 @@ fn a_thousand_edits_are_all_found() {
                 let at = 2 + at % (sample.events.len() - 2);
                 edited[at..=sample.events.len()].clone_from_slice(&fork[at..=sample.events.len()]);
             }
-            "reorder" => edited[1..].rotate_left(1 + dice.below(body.len() - 2)),
+            "reorder" => edited[1..].rotate_left(1 + rng.below(body.len() - 2)),
             _ => edited[at].clone_from(&beside[at]),
         }
         // An edit may be none.
@@ -191,7 +191,7 @@ fn is_tail_gone(edited: &[Vec<u8>], body: &[Vec<u8>]) -> bool {
 
 #[test]
 fn what_is_no_archive_is_refused_and_bounded() {
-    let sample = Sample::empty("a").fill(1);
+    let sample = SampleLog::empty("a").fill(1);
     let bytes = archive(&sample);
     for text in [&b""[..], b"{}\n", b"not json\n", &bytes[..10], &bytes[1..]] {
         assert!(matches!(verify_archive(text, (None, None), None), Err(ArchiveError::NotAnArchive)));

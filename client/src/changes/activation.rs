@@ -4,13 +4,13 @@ use tonic::Code;
 
 use super::{Prepared, can_be_validated, every_change};
 use crate::error::ClientError;
-use crate::model::Activated;
-use crate::namespace::Namespace;
+use crate::model::ActivationResult;
+use crate::namespace::NamespaceClient;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::activate_target::To;
 use policyhub_core::api::pb::rollback_request;
 
-impl Namespace {
+impl NamespaceClient {
     /// Begins to move policies, all or none.
     pub fn activate(&self, moves: impl IntoIterator<Item = Move>, reason: &str) -> ActivateCall {
         let request = |request_id| pb::ActivateRequest {
@@ -38,7 +38,7 @@ impl Namespace {
     }
 }
 
-/// Where an activation moves one policy.
+/// Says where an activation moves one policy.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Move(pb::ActivateTarget);
@@ -97,10 +97,10 @@ impl ActivateCall {
     ///
     /// # Errors
     /// The error of the call: ABORTED with EXPECTED_ACTIVE_MISMATCH names what is in force, and nothing was changed.
-    pub async fn send(&self) -> Result<Activated, ClientError> {
+    pub async fn send(&self) -> Result<ActivationResult, ClientError> {
         let call = self.0.send("Activate", |mut rpc, request| async move { rpc.policy.activate(request).await });
         let answer = call.await?;
-        Activated::read(answer.activation, answer.cursor)
+        ActivationResult::read(answer.activation, answer.cursor)
     }
 }
 
@@ -124,11 +124,11 @@ impl RollbackCall {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(&self) -> Result<Activated, ClientError> {
+    pub async fn send(&self) -> Result<ActivationResult, ClientError> {
         let call = self.0.send("Rollback", |mut rpc, request| async move { rpc.policy.rollback(request).await });
         let answer = call.await?;
         let warnings = answer.warnings;
-        Ok(Activated { warnings, ..Activated::read(answer.activation, answer.cursor)? })
+        Ok(ActivationResult { warnings, ..ActivationResult::read(answer.activation, answer.cursor)? })
     }
 }
 
@@ -142,9 +142,9 @@ impl DeactivateCall {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(&self) -> Result<Activated, ClientError> {
+    pub async fn send(&self) -> Result<ActivationResult, ClientError> {
         let call = self.0.send("Deactivate", |mut rpc, request| async move { rpc.policy.deactivate(request).await });
         let answer = call.await?;
-        Activated::read(answer.activation, answer.cursor)
+        ActivationResult::read(answer.activation, answer.cursor)
     }
 }

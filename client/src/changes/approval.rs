@@ -5,11 +5,11 @@ use tonic::Code;
 use super::{Prepared, every_change};
 use crate::channel::RpcClient;
 use crate::error::ClientError;
-use crate::model::VersionChanged;
-use crate::namespace::Namespace;
+use crate::model::VersionResult;
+use crate::namespace::NamespaceClient;
 use policyhub_core::api::pb;
 
-impl Namespace {
+impl NamespaceClient {
     /// Begins to approve a staged version, by the digest of what was read.
     pub fn approve(&self, policy: &str, number: i64, digest: &str) -> ApproveCall {
         let digest = digest.to_owned();
@@ -48,10 +48,10 @@ impl ApproveCall {
     ///
     /// # Errors
     /// The error of the call: ABORTED with DIGEST_MISMATCH when the version is not what was read.
-    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionResult, ClientError> {
         let call = |mut rpc: RpcClient, request| async move { rpc.policy.approve_version(request).await };
         let answer = self.0.send("ApproveVersion", call).await?;
-        VersionChanged::read(answer.version, answer.cursor)
+        VersionResult::read(answer.version, answer.cursor)
     }
 }
 
@@ -60,9 +60,9 @@ impl RejectCall {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionResult, ClientError> {
         let call = |mut rpc: RpcClient, request| async move { rpc.policy.reject_version(request).await };
         let answer = self.0.send("RejectVersion", call).await?;
-        VersionChanged::read(answer.version, answer.cursor)
+        VersionResult::read(answer.version, answer.cursor)
     }
 }

@@ -5,11 +5,11 @@ use tonic::Code;
 
 use super::{Prepared, can_be_validated, every_change};
 use crate::error::ClientError;
-use crate::model::VersionChanged;
-use crate::namespace::Namespace;
+use crate::model::VersionResult;
+use crate::namespace::NamespaceClient;
 use policyhub_core::api::pb;
 
-impl Namespace {
+impl NamespaceClient {
     /// Begins to write the next version of a policy.
     pub fn draft(&self, policy: &str, content_type: &str, content: impl Into<Bytes>) -> DraftCall {
         let (content, content_type) = (content.into(), content_type.to_owned());
@@ -52,9 +52,9 @@ impl DraftCall {
     ///
     /// # Errors
     /// The error of the call; INVALID_ARGUMENT for an id that is none.
-    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionResult, ClientError> {
         let call = self.0.send("Draft", |mut rpc, request| async move { rpc.policy.draft(request).await });
         let answer = call.await?;
-        VersionChanged::read(answer.version, answer.cursor)
+        VersionResult::read(answer.version, answer.cursor)
     }
 }

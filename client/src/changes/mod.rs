@@ -1,4 +1,4 @@
-//! Changes of a namespace: each is begun by a method of [`Namespace`], configured by its own methods, and sent.
+//! Changes of a namespace: each is begun by a method of [`NamespaceClient`], configured by its own methods, and sent.
 //!
 //! Invariant: each carries a request id, so that a try which may have been carried out can be made again.
 
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::channel::RpcClient;
 use super::client::Client;
 use super::error::ClientError;
-use super::namespace::Namespace;
+use super::namespace::NamespaceClient;
 use super::retry::{Repeat, new_request_id};
 
 pub use activation::{ActivateCall, DeactivateCall, Move, RollbackCall};
@@ -31,17 +31,22 @@ struct Prepared<Q> {
 
 impl<Q: Clone> Prepared<Q> {
     /// Begins a change by what makes its request from a new request id.
-    fn new(namespace: &Namespace, request: impl FnOnce(String) -> Result<Q, ClientError>) -> Self {
+    fn new(namespace: &NamespaceClient, request: impl FnOnce(String) -> Result<Q, ClientError>) -> Self {
         Self { client: namespace.client().clone(), request: request(new_request_id()) }
     }
 
     /// Begins a change of a policy, by what makes its request from the name of the policy and a new request id.
-    fn of_policy(namespace: &Namespace, policy: &str, request: impl FnOnce(String, String) -> Q) -> Self {
+    fn of_policy(namespace: &NamespaceClient, policy: &str, request: impl FnOnce(String, String) -> Q) -> Self {
         Self::new(namespace, |id| Ok(request(namespace.policy_name(policy)?, id)))
     }
 
     /// Begins a change of a version, by what makes its request from the name of the version and a new request id.
-    fn of_version(namespace: &Namespace, policy: &str, number: i64, request: impl FnOnce(String, String) -> Q) -> Self {
+    fn of_version(
+        namespace: &NamespaceClient,
+        policy: &str,
+        number: i64,
+        request: impl FnOnce(String, String) -> Q,
+    ) -> Self {
         Self::of_policy(namespace, policy, |policy, id| request(format!("{policy}/versions/{number}"), id))
     }
 

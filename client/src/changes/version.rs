@@ -4,11 +4,11 @@ use tonic::Code;
 
 use super::{Prepared, can_be_validated, every_change};
 use crate::error::ClientError;
-use crate::model::{VersionChanged, findings, moved};
-use crate::namespace::Namespace;
+use crate::model::{VersionResult, findings, moved};
+use crate::namespace::NamespaceClient;
 use policyhub_core::api::pb;
 
-impl Namespace {
+impl NamespaceClient {
     /// Begins to check and lock a draft.
     pub fn stage(&self, policy: &str, number: i64) -> StageCall {
         let request = |name, request_id| pb::StageRequest { name, request_id, ..Default::default() };
@@ -60,11 +60,11 @@ impl StageCall {
     ///
     /// # Errors
     /// The error of the call: FAILED_PRECONDITION with VALIDATION_FAILED names what a check found.
-    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionResult, ClientError> {
         let call = self.0.send("Stage", |mut rpc, request| async move { rpc.policy.stage(request).await });
         let answer = call.await?;
-        let changed = VersionChanged::read(answer.version, answer.cursor)?;
-        Ok(VersionChanged { findings: findings(answer.report), ..changed })
+        let changed = VersionResult::read(answer.version, answer.cursor)?;
+        Ok(VersionResult { findings: findings(answer.report), ..changed })
     }
 }
 
@@ -88,11 +88,11 @@ impl PublishCall {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionResult, ClientError> {
         let call = self.0.send("Publish", |mut rpc, request| async move { rpc.policy.publish(request).await });
         let answer = call.await?;
         let moved = moved(answer.activation.as_ref())?;
-        Ok(VersionChanged { moved, ..VersionChanged::read(answer.version, answer.cursor)? })
+        Ok(VersionResult { moved, ..VersionResult::read(answer.version, answer.cursor)? })
     }
 }
 
@@ -106,9 +106,9 @@ impl AbandonCall {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionResult, ClientError> {
         let call = |mut rpc: crate::channel::RpcClient, request| async move { rpc.policy.abandon_draft(request).await };
         let answer = self.0.send("AbandonDraft", call).await?;
-        VersionChanged::read(answer.version, answer.cursor)
+        VersionResult::read(answer.version, answer.cursor)
     }
 }

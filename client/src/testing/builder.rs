@@ -6,7 +6,7 @@ use policyhub_core::domain::limits::{CHECKPOINT_TTL_SECONDS, CONTENT_TYPE_MAX_CH
 use policyhub_core::domain::name::NamespaceId;
 use policyhub_core::domain::{Error, Result};
 
-/// How often a stream shows that it lives, unless a test says something else or its checkpoints end sooner.
+/// Sets how often a stream shows that it lives, unless a test says something else or its checkpoints end sooner.
 pub const HEARTBEAT_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// The shortest lifetime of a checkpoint. Its times are whole seconds: one of a single second may end as soon as it is made.
 pub const TEST_CHECKPOINT_LIFETIME_MIN: Duration = Duration::from_secs(2);

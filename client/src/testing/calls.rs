@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::log::{NamespaceLog, StateAt};
 use super::report::SubscriberReport;
-use super::state::Shared;
+use super::state::SharedState;
 use crate::clock::now_seconds;
 use policyhub_core::api::page::PageEnd;
 use policyhub_core::api::{pb, request, response};
@@ -14,11 +14,11 @@ use policyhub_core::domain::command::{ActiveKey, AsOf};
 use policyhub_core::domain::event::Position;
 use policyhub_core::domain::lifecycle::{check_note, no_active};
 use policyhub_core::domain::name::PolicyId;
-use policyhub_core::domain::subscriber::Verdict;
+use policyhub_core::domain::subscriber::ReportVerdict;
 use policyhub_core::domain::{Error, Reason, Result};
 
-/// GetActive, of now or right after an event.
-pub(super) fn get_active(shared: &Shared, asked: &pb::GetActiveRequest) -> Result<pb::GetActiveResponse> {
+/// Answers GetActive, of now or right after an event.
+pub(super) fn get_active(shared: &SharedState, asked: &pb::GetActiveRequest) -> Result<pb::GetActiveResponse> {
     let query = request::get_active(asked)?;
     let name = &query.policy;
     shared.read(|state| {
@@ -40,8 +40,8 @@ pub(super) fn get_active(shared: &Shared, asked: &pb::GetActiveRequest) -> Resul
     })
 }
 
-/// ListActive, of now or right after an event. Every page is of the state of the first one, by the checkpoint of the first one.
-pub(super) fn list_active(shared: &Shared, asked: &pb::ListActiveRequest) -> Result<pb::ListActiveResponse> {
+/// Answers ListActive, of now or right after an event. Every page is of the state of the first one, by the checkpoint of the first one.
+pub(super) fn list_active(shared: &SharedState, asked: &pb::ListActiveRequest) -> Result<pb::ListActiveResponse> {
     let (query, list) = request::list_active(asked)?;
     shared.read(|state| {
         let log = state.log(&query.namespace)?;
@@ -85,10 +85,10 @@ pub(super) fn list_active(shared: &Shared, asked: &pb::ListActiveRequest) -> Res
     })
 }
 
-/// ReportStatus: keeps the report for the test.
-pub(super) fn report_status(shared: &Shared, asked: pb::ReportStatusRequest) -> Result<pb::ReportStatusResponse> {
+/// Answers ReportStatus, and keeps the report for the test.
+pub(super) fn report_status(shared: &SharedState, asked: pb::ReportStatusRequest) -> Result<pb::ReportStatusResponse> {
     let report = request::report_status(asked)?;
-    if let Verdict::Rejected { reason } = &report.verdict {
+    if let ReportVerdict::Rejected { reason } = &report.verdict {
         if reason.trim().is_empty() {
             return Err(Error::invalid("reason", "is required: why it was rejected"));
         }
@@ -103,9 +103,9 @@ pub(super) fn report_status(shared: &Shared, asked: pb::ReportStatusRequest) -> 
     })
 }
 
-/// ListSigningKeys: the one key, and the statement that names it.
+/// Answers ListSigningKeys: with the one key, and the statement that names it.
 pub(super) fn list_signing_keys(
-    shared: &Shared,
+    shared: &SharedState,
     asked: &pb::ListSigningKeysRequest,
 ) -> Result<pb::ListSigningKeysResponse> {
     if !asked.filter.is_empty() || !asked.order_by.is_empty() {

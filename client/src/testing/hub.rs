@@ -12,7 +12,7 @@ use super::log::NamespaceLog;
 use super::report::SubscriberReport;
 use super::server::serve;
 use super::signer::TestSigner;
-use super::state::{Shared, now};
+use super::state::{SharedState, now};
 use crate::client::Client;
 use crate::connections::ConnectionPool;
 use crate::error::ClientError;
@@ -34,7 +34,7 @@ pub struct TestHub {
 /// The server. It ends with the last handle that holds it.
 #[derive(Debug)]
 struct HubServer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     address: SocketAddr,
 }
 
@@ -55,7 +55,7 @@ impl TestHubBuilder {
         let namespace = settings.namespace.clone();
         let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into())?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
-        let shared = Shared::new(settings)?;
+        let shared = SharedState::new(settings)?;
         tokio::spawn(serve(Arc::clone(&shared), incoming));
         Ok(TestHub { server: Arc::new(HubServer { shared, address }), namespace })
     }
@@ -96,7 +96,7 @@ impl TestHub {
     /// Returns a client of the hub. No token is needed, and any is taken.
     ///
     /// # Errors
-    /// None that a hub which runs leads to.
+    /// Fails for no reason that a running hub gives.
     pub fn client(&self) -> Result<Client, ClientError> {
         Client::builder().endpoint(self.endpoint()).build()
     }
@@ -193,7 +193,7 @@ impl TestHub {
 
     /// Makes the hub silent: connections stay open, and calls and streams hear nothing, not even heartbeats, until
     /// [`Self::resume`]. A watcher gets stale when the lifetime of its last checkpoint is over
-    /// ([`TestHubBuilder::checkpoint_lifetime`]). What is activated meanwhile is told afterwards.
+    /// ([`TestHubBuilder::checkpoint_lifetime`]). What is activated meanwhile is sent afterwards.
     pub fn pause(&self) {
         self.shared().change(|state| state.is_paused = true);
     }
@@ -209,7 +209,7 @@ impl TestHub {
         self.shared().change(|state| state.tampers_next = true);
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &SharedState {
         &self.server.shared
     }
 

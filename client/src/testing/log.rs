@@ -33,12 +33,12 @@ pub(super) struct NamespaceLog {
     newest: Arc<StateAt>,
 }
 
-/// What was in force after an event.
+/// Holds what was in force after an event.
 #[derive(Debug)]
 pub(super) struct StateAt {
     /// The event.
     pub(super) head: Head,
-    /// What the event moved; none when it moved no pointer.
+    /// Holds what the event moved; none when it moved no pointer.
     pub(super) activation: Option<Activation>,
     /// Everything in force, by its ids.
     pub(super) active: BTreeMap<PolicyId, ActiveBundle>,
@@ -46,7 +46,7 @@ pub(super) struct StateAt {
 }
 
 /// A pointer that moves; to nothing, when `to` is none.
-struct PointerMove {
+struct MovedPointer {
     policy: PolicyId,
     to: Option<Arc<Bundle>>,
 }
@@ -127,7 +127,7 @@ impl NamespaceLog {
         }
         let publish = |(policy, content)| {
             let to = Some(self.next_version(signer, &policy, content, content_type, now)?);
-            Ok::<_, Error>(PointerMove { policy, to })
+            Ok::<_, Error>(MovedPointer { policy, to })
         };
         let moves = contents.into_iter().map(publish).collect::<Result<Vec<_>>>()?;
         let published: Vec<_> =
@@ -152,7 +152,7 @@ impl NamespaceLog {
         let Some(bundle) = found else { return Err(TestHubError::UnknownVersion { policy, version }) };
         let is_older = self.newest.active.get(&policy).is_some_and(|held| held.bundle.version.number > version);
         let kind = if is_older { EventKind::Rollback } else { EventKind::Activate };
-        Ok(self.append(signer, kind, vec![PointerMove { policy, to: Some(bundle) }], now)?)
+        Ok(self.append(signer, kind, vec![MovedPointer { policy, to: Some(bundle) }], now)?)
     }
 
     /// Takes policies out of force by one event.
@@ -165,7 +165,7 @@ impl NamespaceLog {
         if let Some(policy) = policies.iter().find(|policy| !self.newest.active.contains_key(*policy)) {
             return Err(TestHubError::NotActive(policy.clone()));
         }
-        let moves = policies.into_iter().map(|policy| PointerMove { policy, to: None }).collect();
+        let moves = policies.into_iter().map(|policy| MovedPointer { policy, to: None }).collect();
         Ok(self.append(signer, EventKind::Deactivate, moves, now)?)
     }
 
@@ -213,7 +213,13 @@ impl NamespaceLog {
     }
 
     /// Signs and appends the event that moves these pointers.
-    fn append(&mut self, signer: &TestSigner, kind: EventKind, moves: Vec<PointerMove>, now: Micros) -> Result<Cursor> {
+    fn append(
+        &mut self,
+        signer: &TestSigner,
+        kind: EventKind,
+        moves: Vec<MovedPointer>,
+        now: Micros,
+    ) -> Result<Cursor> {
         check_targets(&moves)?;
         let before = &self.newest;
         let cursor = before.head.next();
@@ -225,7 +231,7 @@ impl NamespaceLog {
             }
         }
         let previous = |policy: &PolicyId| before.active.get(policy).map_or(0, |held| held.bundle.version.number);
-        let change = |moved: &PointerMove| PointerChange {
+        let change = |moved: &MovedPointer| PointerChange {
             policy: moved.policy.clone(),
             version: moved.to.as_ref().map_or(0, |bundle| bundle.version.number),
             digest: moved.to.as_ref().map(|bundle| bundle.version.digest.clone()),
@@ -239,7 +245,7 @@ impl NamespaceLog {
 
         let mut active = before.active.clone();
         let (mut bundles, mut tombstones) = (Vec::new(), Vec::new());
-        for PointerMove { policy, to } in moves {
+        for MovedPointer { policy, to } in moves {
             if let Some(bundle) = to {
                 let statement = Arc::clone(&statement);
                 bundles.push(Arc::clone(&bundle));
@@ -262,7 +268,7 @@ fn leaf<'a>(policy: &'a PolicyId, version: &'a Version, activated_at: Cursor) ->
 }
 
 /// Refuses an activation that no subscriber would take.
-fn check_targets(moves: &[PointerMove]) -> Result<()> {
+fn check_targets(moves: &[MovedPointer]) -> Result<()> {
     if moves.is_empty() || moves.len() > ACTIVATION_TARGETS_MAX {
         return Err(Error::invalid("policies", format!("must be 1 to {ACTIVATION_TARGETS_MAX}")));
     }

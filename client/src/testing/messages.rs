@@ -11,21 +11,21 @@ use policyhub_core::api::page::FIELD_OVERHEAD_BYTES;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::api::{pb, response};
 use policyhub_core::domain::bundle::{Bundle, Staleness};
-use policyhub_core::domain::command::Watch;
+use policyhub_core::domain::command::StartWatch;
 use policyhub_core::domain::limits::MESSAGE_MAX_BYTES;
 use policyhub_core::domain::name::PolicyId;
 
-/// What a message has beside bundles, documents and names of policies, at most: cursors and framing.
+/// Bounds what a message has beside bundles, documents and names of policies: cursors and framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
-/// What the name of a policy takes in a message beside its id, at most.
+/// Bounds what the name of a policy takes in a message beside its id.
 const TOMBSTONE_OVERHEAD_BYTES: usize = 128;
 
-fn wants(watch: &Watch, policy: &PolicyId) -> bool {
+fn wants(watch: &StartWatch, policy: &PolicyId) -> bool {
     watch.policies.is_empty() || watch.policies.contains(policy)
 }
 
 /// Writes a snapshot. `checkpoint` signs the state.
-pub(super) fn snapshot(state: &StateAt, watch: &Watch, checkpoint: String) -> Vec<pb::WatchActiveResponse> {
+pub(super) fn snapshot(state: &StateAt, watch: &StartWatch, checkpoint: String) -> Vec<pb::WatchActiveResponse> {
     let set_proof = state.prove(&watch.policies);
     let wanted = state.active.iter().filter(|(policy, _)| wants(watch, policy));
     let bundles = wanted.map(|(_, active)| response::active_bundle(active, watch.metadata_only)).collect();
@@ -38,7 +38,7 @@ pub(super) fn snapshot(state: &StateAt, watch: &Watch, checkpoint: String) -> Ve
 }
 
 /// Writes the activation after which a state holds; nothing, when the watch wants none of its changes.
-pub(super) fn activation(state: &StateAt, watch: &Watch) -> Vec<pb::WatchActiveResponse> {
+pub(super) fn activation(state: &StateAt, watch: &StartWatch) -> Vec<pb::WatchActiveResponse> {
     let Some(activation) = &state.activation else { return Vec::new() };
     let is_wanted = |bundle: &&Arc<Bundle>| wants(watch, &bundle.version.policy.policy);
     let bundles: Vec<Arc<Bundle>> = activation.bundles.iter().filter(is_wanted).cloned().collect();
@@ -64,8 +64,8 @@ pub(super) fn activation(state: &StateAt, watch: &Watch) -> Vec<pb::WatchActiveR
     before.chain([end]).map(|part| response::activation(&watch.namespace, part)).collect()
 }
 
-/// Writes a sign of life of a stream that was told everything up to a state. `checkpoint` signs the state.
-pub(super) fn heartbeat(state: &StateAt, watch: &Watch, checkpoint: &str) -> pb::WatchActiveResponse {
+/// Writes the heartbeat of a stream that received everything up to a state. `checkpoint` signs the state.
+pub(super) fn heartbeat(state: &StateAt, watch: &StartWatch, checkpoint: &str) -> pb::WatchActiveResponse {
     let set_proof = state.prove(&watch.policies);
     response::heartbeat(&watch.namespace, Some((state.head.into(), checkpoint, &set_proof)), Staleness::default())
 }

@@ -40,6 +40,6 @@ pub use error::TestHubError;
 /// # }
 /// ```
 pub use hub::TestHub;
-/// What a runtime reported of an activation.
-pub use policyhub_core::domain::subscriber::Verdict;
+/// Says what a runtime reported about an activation.
+pub use policyhub_core::domain::subscriber::ReportVerdict;
 pub use report::SubscriberReport;

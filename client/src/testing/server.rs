@@ -17,9 +17,9 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use super::state::Shared;
+use super::state::SharedState;
 use super::{calls, stream};
-use policyhub_core::api::codec::{Bounded, BoundedCodec};
+use policyhub_core::api::codec::{BoundedCodec, BoundedMessage};
 use policyhub_core::api::pb;
 use policyhub_core::api::status::status;
 use policyhub_core::domain::limits::REQUEST_MAX_BYTES;
@@ -30,20 +30,20 @@ type HttpResponse = http::Response<Body>;
 type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Serves until no handle of the hub is left, and then until its connections have ended.
-pub(super) async fn serve(shared: Arc<Shared>, incoming: TcpIncoming) {
+pub(super) async fn serve(shared: Arc<SharedState>, incoming: TcpIncoming) {
     let watched = Arc::clone(&shared);
     let over = async move { watched.wait_for(|state| state.is_over.then_some(())).await };
     // Each connection answers for itself: what fails here is a listener that nobody can do anything about.
-    if let Err(error) = Server::builder().serve_with_incoming_shutdown(Calls(shared), incoming, over).await {
+    if let Err(error) = Server::builder().serve_with_incoming_shutdown(HubCalls(shared), incoming, over).await {
         tracing::warn!(%error, "the testing hub stopped listening");
     }
 }
 
 /// All calls.
 #[derive(Debug, Clone)]
-struct Calls(Arc<Shared>);
+struct HubCalls(Arc<SharedState>);
 
-impl Service<HttpRequest> for Calls {
+impl Service<HttpRequest> for HubCalls {
     type Response = HttpResponse;
     type Error = Infallible;
     type Future = Answering<Result<HttpResponse, Infallible>>;
@@ -58,9 +58,9 @@ impl Service<HttpRequest> for Calls {
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
+async fn answer(shared: Arc<SharedState>, request: HttpRequest) -> HttpResponse {
     match request.uri().path() {
-        "/policyhub.v1.SyncService/WatchActive" => grpc().server_streaming(Watching(shared), request).await,
+        "/policyhub.v1.SyncService/WatchActive" => grpc().server_streaming(OpenedWatch(shared), request).await,
         "/policyhub.v1.SyncService/GetActive" => {
             unary(shared, request, |hub, asked| calls::get_active(hub, &asked)).await
         }
@@ -81,22 +81,22 @@ async fn answer(shared: Arc<Shared>, request: HttpRequest) -> HttpResponse {
 /// Longest path that an error repeats.
 const SHOWN_MAX_CHARS: usize = 100;
 
-fn grpc<Asked: Bounded + Send, Answer: Bounded + Send>() -> Grpc<BoundedCodec<Answer, Asked>> {
+fn grpc<Asked: BoundedMessage + Send, Answer: BoundedMessage + Send>() -> Grpc<BoundedCodec<Answer, Asked>> {
     Grpc::new(BoundedCodec::default()).max_decoding_message_size(REQUEST_MAX_BYTES)
 }
 
-async fn unary<Asked: Bounded + Send, Answer: Bounded + Send>(
-    shared: Arc<Shared>,
+async fn unary<Asked: BoundedMessage + Send, Answer: BoundedMessage + Send>(
+    shared: Arc<SharedState>,
     request: HttpRequest,
-    answer: fn(&Shared, Asked) -> DomainResult<Answer>,
+    answer: fn(&SharedState, Asked) -> DomainResult<Answer>,
 ) -> HttpResponse {
     grpc().unary(Unary { shared, answer }, request).await
 }
 
 /// A call with one answer.
 struct Unary<Asked, Answer> {
-    shared: Arc<Shared>,
-    answer: fn(&Shared, Asked) -> DomainResult<Answer>,
+    shared: Arc<SharedState>,
+    answer: fn(&SharedState, Asked) -> DomainResult<Answer>,
 }
 
 impl<Asked: Send + 'static, Answer: 'static> Service<Request<Asked>> for Unary<Asked, Answer> {
@@ -119,9 +119,9 @@ impl<Asked: Send + 'static, Answer: 'static> Service<Request<Asked>> for Unary<A
 }
 
 /// The call whose answer is a stream.
-struct Watching(Arc<Shared>);
+struct OpenedWatch(Arc<SharedState>);
 
-impl Service<Request<pb::WatchActiveRequest>> for Watching {
+impl Service<Request<pb::WatchActiveRequest>> for OpenedWatch {
     type Response = Response<BoxStream<'static, Result<pb::WatchActiveResponse, Status>>>;
     type Error = Status;
     type Future = Answering<Result<Self::Response, Status>>;

@@ -15,9 +15,9 @@ use policyhub_core::signing::{
     digest_of, jws,
 };
 
-/// Who drafts, publishes and activates in a testing hub.
+/// Sets who drafts, publishes and activates in a testing hub.
 pub(super) const ACTOR: &str = "local:testing-hub";
-/// What is given as the reason of every activation.
+/// Sets what is given as the reason of every activation.
 const REASON: &str = "a test";
 
 /// A store's one key.
@@ -50,7 +50,7 @@ impl TestSigner {
         Ok(Self { key, store, checkpoint_lifetime_seconds, key_statement, prepared_seconds: now_seconds })
     }
 
-    /// Where the one key statement stands: its epoch and serial.
+    /// Sets where the one key statement stands: its epoch and serial.
     pub(super) const KEY_CURSOR: Cursor = Cursor { epoch: 1, revision: 1 };
 
     pub(super) fn keys(&self) -> KeySet {

@@ -21,7 +21,7 @@ use policyhub_core::domain::time::Micros;
 
 /// A testing hub, as its server sees it.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) signer: TestSigner,
     pub(super) content_type: String,
     pub(super) heartbeat_interval: Duration,
@@ -29,15 +29,15 @@ pub(super) struct Shared {
     changed: watch::Sender<()>,
 }
 
-/// What changes while a hub runs.
+/// Holds what changes while a hub runs.
 #[derive(Debug, Default)]
 pub(super) struct HubState {
     pub(super) namespaces: BTreeMap<NamespaceId, NamespaceLog>,
-    /// In the order in which they came.
+    /// Holds the reports in the order in which they came.
     pub(super) reports: Vec<(NamespaceId, SubscriberReport)>,
-    /// Nothing is answered and nothing is told.
+    /// Says whether the hub answers nothing and sends nothing.
     pub(super) is_paused: bool,
-    /// How often all streams were ended.
+    /// Says how often all streams were ended.
     pub(super) disconnects: u64,
     /// The next snapshot or activation carries a broken signature.
     pub(super) tampers_next: bool,
@@ -55,7 +55,7 @@ impl HubState {
     }
 }
 
-impl Shared {
+impl SharedState {
     pub(super) fn new(settings: TestHubSettings) -> Result<Arc<Self>> {
         let TestHubSettings { namespace, content_type, checkpoint_lifetime_seconds, heartbeat_interval } = settings;
         let signer = TestSigner::new(new_request_id(), checkpoint_lifetime_seconds, now_seconds())?;

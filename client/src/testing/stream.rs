@@ -1,4 +1,4 @@
-//! One watch: what it was told, and what is due next.
+//! One watch: what it received, and what is due next.
 //!
 //! It is pulled by its connection and holds a cursor for each namespace: no task and no queue of its own.
 
@@ -12,25 +12,25 @@ use tonic::Status;
 
 use super::messages;
 use super::signer::TestSigner;
-use super::state::{HubState, Shared, over};
+use super::state::{HubState, SharedState, over};
 use crate::clock::now_seconds;
 use policyhub_core::api::status::status;
 use policyhub_core::api::{pb, request, response};
 use policyhub_core::domain::Result as DomainResult;
-use policyhub_core::domain::command::Watch;
+use policyhub_core::domain::command::StartWatch;
 use policyhub_core::domain::event::Cursor;
 
-type Told = Result<pb::WatchActiveResponse, Status>;
+type StreamItem = Result<pb::WatchActiveResponse, Status>;
 
 /// An open watch.
 #[derive(Debug)]
 struct TestStream {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     changes: watch::Receiver<()>,
     namespaces: Vec<WatchedNamespace>,
-    /// What is to be sent before anything else.
+    /// Holds what is to be sent before anything else.
     due: VecDeque<pb::WatchActiveResponse>,
-    /// How often streams had been ended when it was opened.
+    /// Says how often streams had been ended when it was opened.
     disconnects: u64,
     heartbeat_at: Instant,
     has_ended: bool,
@@ -39,8 +39,8 @@ struct TestStream {
 /// The watch of one namespace.
 #[derive(Debug)]
 struct WatchedNamespace {
-    watch: Watch,
-    /// Everything up to here was told; none before the snapshot.
+    watch: StartWatch,
+    /// Is the last revision that was sent; none before the snapshot.
     at: Option<Cursor>,
 }
 
@@ -49,9 +49,9 @@ struct WatchedNamespace {
 /// # Errors
 /// `INVALID_ARGUMENT`; `NAMESPACE_NOT_FOUND` and `RESUME_POINT_GONE` when no namespace of the request can be watched.
 pub(super) fn open(
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     asked: &pb::WatchActiveRequest,
-) -> Result<impl Stream<Item = Told> + use<>, Status> {
+) -> Result<impl Stream<Item = StreamItem> + use<>, Status> {
     request::watch_size(asked).map_err(status)?;
     request::watcher(asked).map_err(status)?;
     let watches = request::watch(asked).map_err(status)?;
@@ -87,7 +87,7 @@ pub(super) fn open(
 }
 
 impl WatchedNamespace {
-    fn open(state: &HubState, watch: Watch) -> DomainResult<Self> {
+    fn open(state: &HubState, watch: StartWatch) -> DomainResult<Self> {
         let log = state.log(&watch.namespace)?;
         let at = watch.resume.map(|position| log.at(position)).transpose()?.map(|found| found.head.cursor);
         Ok(Self { watch, at })
@@ -102,13 +102,13 @@ impl WatchedNamespace {
             self.at = Some(newest.head.cursor);
             return Ok(messages::snapshot(newest, &self.watch, checkpoint));
         };
-        let mut told = Vec::new();
-        while let Some(next) = log.after(at).filter(|_| told.is_empty()) {
+        let mut received = Vec::new();
+        while let Some(next) = log.after(at).filter(|_| received.is_empty()) {
             at = next.head.cursor;
-            told = messages::activation(next, &self.watch);
+            received = messages::activation(next, &self.watch);
         }
         self.at = Some(at);
-        Ok(told)
+        Ok(received)
     }
 
     fn heartbeat(&self, state: &HubState, signer: &TestSigner) -> DomainResult<pb::WatchActiveResponse> {
@@ -121,7 +121,7 @@ impl WatchedNamespace {
 
 impl TestStream {
     /// Waits for the next message; none after the end.
-    async fn next(&mut self) -> Option<Told> {
+    async fn next(&mut self) -> Option<StreamItem> {
         if self.has_ended {
             return None;
         }
@@ -164,7 +164,7 @@ impl TestStream {
                     for watch in namespaces.iter_mut() {
                         due.extend(watch.news(state, &shared.signer)?);
                     }
-                    // Told everything there is: under the same lock, so that the newest state is what was told.
+                    // StreamItem everything there is: under the same lock, so that the newest state is what was told.
                     if due.is_empty() && self.heartbeat_at <= Instant::now() {
                         for watch in namespaces.iter() {
                             due.push_back(watch.heartbeat(state, &shared.signer)?);

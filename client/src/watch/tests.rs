@@ -10,21 +10,21 @@ use tonic::codegen::tokio_stream::{self, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::active_set::signed_messages::{Signer, namespace, told};
+use crate::active_set::signed_messages::{MessageSigner, activation_message, namespace};
 use policyhub_core::api::pb::sync_service_server::{SyncService, SyncServiceServer};
 
-pub type Told = Result<pb::WatchActiveResponse, Status>;
+pub type ScriptedItem = Result<pb::WatchActiveResponse, Status>;
 
 /// Answers every watch with the same messages, or the next of `streams` and then silence, and remembers what was asked and
 /// reported.
 #[derive(Clone, Default)]
-pub struct Script {
-    pub messages: Vec<Told>,
-    pub streams: Arc<Mutex<VecDeque<Vec<Told>>>>,
+pub struct ScriptedServer {
+    pub messages: Vec<ScriptedItem>,
+    pub streams: Arc<Mutex<VecDeque<Vec<ScriptedItem>>>>,
     pub asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
     /// The reports that were taken.
     pub reported: Arc<Mutex<Vec<pb::ReportStatusRequest>>>,
-    /// How many reports came, taken or not.
+    /// Says how many reports came, taken or not.
     pub reports_begun: Arc<AtomicUsize>,
     /// Each report waits for a permit of it.
     pub report_gate: Arc<Mutex<Option<Arc<Semaphore>>>>,
@@ -33,8 +33,8 @@ pub struct Script {
 }
 
 #[tonic::async_trait]
-impl SyncService for Script {
-    type WatchActiveStream = futures_util::stream::BoxStream<'static, Told>;
+impl SyncService for ScriptedServer {
+    type WatchActiveStream = futures_util::stream::BoxStream<'static, ScriptedItem>;
 
     async fn watch_active(
         &self,
@@ -108,7 +108,7 @@ impl SyncService for Script {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the server of a test")]
-pub async fn listen(script: Script) -> String {
+pub async fn listen(script: ScriptedServer) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let server = tonic::transport::Server::builder().add_service(SyncServiceServer::new(script));
@@ -116,12 +116,12 @@ pub async fn listen(script: Script) -> String {
     format!("http://{address}")
 }
 
-async fn serve(script: Script) -> RpcClient {
+async fn serve(script: ScriptedServer) -> RpcClient {
     let endpoint = listen(script).await;
     RpcClient::connect(&endpoint, Some("secret".to_owned()), None).await.expect("connected")
 }
 
-fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
+fn options(signer: &MessageSigner, resume: Option<Cursor>) -> WatchOptions {
     let set = ActiveSetOptions { latest: true, ..Default::default() };
     let attributes = [("app".to_owned(), "shop".to_owned())].into();
     let subscriber_id = "runtime-1".to_owned();
@@ -138,14 +138,14 @@ fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
 
 #[tokio::test]
 async fn only_verified_messages_come_out() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut forged = signer.activation_after(&[("a", 2, 6)], 7, &[("a", 3, 2)]);
     forged.bundles[0].content = "forged".into();
-    let script = Script {
+    let script = ScriptedServer {
         messages: vec![
             Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)])),
-            Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
-            Ok(told(forged)),
+            Ok(activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
+            Ok(activation_message(forged)),
         ],
         ..Default::default()
     };
@@ -153,9 +153,9 @@ async fn only_verified_messages_come_out() {
     let client = serve(script).await;
     let mut stream = watch(&client, options(&signer, None)).await.expect("a stream");
     let (_, first) = stream.next().await.expect("verified").expect("a message");
-    assert!(matches!(first, Change::Replaced { .. }));
+    assert!(matches!(first, SetChange::Replaced { .. }));
     let (_, second) = stream.next().await.expect("verified").expect("a message");
-    assert!(matches!(second, Change::Activated { .. }));
+    assert!(matches!(second, SetChange::Activated { .. }));
     assert!(matches!(stream.next().await, Err(WatchError::Refused { .. })));
     assert_eq!(stream.set().cursor(), Some(Cursor { epoch: 1, revision: 6 }));
     let asked = asked.lock().expect("lock");
@@ -168,9 +168,10 @@ async fn only_verified_messages_come_out() {
 
 #[tokio::test]
 async fn a_resumed_watch_needs_no_snapshot_and_ends_as_the_server_says() {
-    let signer = Signer::new();
-    let activation = told(signer.activation(7, &[("a", 2, 1)]));
-    let script = Script { messages: vec![Ok(activation), Err(Status::out_of_range("gone"))], ..Default::default() };
+    let signer = MessageSigner::new();
+    let activation = activation_message(signer.activation(7, &[("a", 2, 1)]));
+    let script =
+        ScriptedServer { messages: vec![Ok(activation), Err(Status::out_of_range("gone"))], ..Default::default() };
     let asked = Arc::clone(&script.asked);
     let client = serve(script).await;
     let resume = Some(Cursor { epoch: 1, revision: 6 });
@@ -189,8 +190,8 @@ async fn a_resumed_watch_needs_no_snapshot_and_ends_as_the_server_says() {
 
 #[tokio::test]
 async fn an_orderly_end_is_no_error() {
-    let signer = Signer::new();
-    let client = serve(Script::default()).await;
+    let signer = MessageSigner::new();
+    let client = serve(ScriptedServer::default()).await;
     let mut stream = watch(&client, options(&signer, None)).await.expect("a stream");
     assert!(stream.next().await.expect("an end").is_none());
 }

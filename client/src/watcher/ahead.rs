@@ -4,21 +4,21 @@ use tokio::time::Instant;
 
 use policyhub_core::domain::event::Cursor;
 
-/// The newest place of the log that is known, beyond what was read of the stream.
+/// The newest cursor of the log that is known, beyond what was read of the stream.
 #[derive(Debug)]
 pub(super) struct Ahead {
     pub head: Option<Cursor>,
-    /// When the server is asked next.
+    /// Says when the server is asked next.
     pub look_at: Instant,
 }
 
 impl Ahead {
-    /// Nothing is known, and it is time to look.
+    /// Begins without knowledge, and with a look that is due.
     pub fn new() -> Self {
         Self { head: None, look_at: Instant::now() }
     }
 
-    /// The newest place: that one, or what is known beyond it.
+    /// Returns the newest cursor: that one, or what is known beyond it.
     pub fn newest(&self, verified: Cursor) -> Cursor {
         self.head.map_or(verified, |head| head.max(verified))
     }

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use super::{Keys, Watcher, WatcherOptions};
 use crate::active_set::ActiveSetOptions;
 use crate::connections::ConnectionPool;
-use crate::source::Source;
+use crate::source::StreamSource;
 use policyhub_core::domain::name::{NamespaceId, PolicyId};
 use policyhub_core::domain::subscriber::SubscriberId;
 
-/// What a watcher is made of: begun by [`crate::Namespace::watcher`].
+/// Holds what a watcher is made of: begun by [`crate::NamespaceClient::watcher`].
 #[derive(Debug)]
 #[must_use = "nothing is watched before it is opened"]
 pub struct WatcherBuilder {
@@ -23,7 +23,7 @@ pub struct WatcherBuilder {
 impl WatcherBuilder {
     pub(crate) fn over(connections: ConnectionPool, namespace: NamespaceId) -> Self {
         let options = WatcherOptions {
-            source: Source::Shared(connections),
+            source: StreamSource::Shared(connections),
             namespace,
             keys: Keys::Learned,
             set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },

@@ -34,7 +34,7 @@ impl Watcher {
     /// Turns the watcher into a stream of its sets.
     pub fn into_stream(self) -> Offers {
         let view = self.view();
-        let offers = stream::unfold((self, None), |(mut watcher, answered): (Self, Option<Answer>)| async move {
+        let offers = stream::unfold((self, None), |(mut watcher, answered): (Self, Option<OfferAnswer>)| async move {
             if let Some(answered) = answered {
                 // While the runtime decides, what comes is verified, and what is newer makes it BEHIND.
                 match watcher.drive(answered).await {
@@ -51,12 +51,12 @@ impl Watcher {
     }
 }
 
-type Answer = oneshot::Receiver<Result<(), String>>;
+type OfferAnswer = oneshot::Receiver<Result<(), String>>;
 
 impl Offer {
     /// Puts the set in force when the stream is polled next. When the stream is dropped before, it does not.
     pub fn accept(self) {
-        // Without a stream there is nobody to tell.
+        // Without a stream there is no server to report to.
         let _ = self.answer.send(Ok(()));
     }
 

@@ -16,28 +16,28 @@ use policyhub_core::api::pb;
 use policyhub_core::domain::event::Position;
 use policyhub_core::domain::limits::NOTE_MAX_BYTES;
 
-/// How long a report may take: no other one is sent meanwhile.
+/// Sets how long a report may take: no other one is sent meanwhile.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a refused report rests, and a stream without the subscriber id that was refused, before the watcher asks again.
+/// Sets how long a refused report rests, and a stream without the subscriber id that was refused, before the watcher asks again.
 /// Shorter: a runtime with a wrong id opens streams all the time. Longer: a runtime whose refusal was forged stays unreported after
 /// it is back at an honest server.
 pub(super) const ID_RETRY_INTERVAL: Duration = Duration::from_secs(300);
 
-/// What the runtime did with the set of a cursor.
+/// Holds what the runtime did with the set of a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct RuntimeReport {
     /// The cursor, and the event there.
     pub at: Position,
     /// Digest of what is in force now.
     pub digest: String,
-    /// Why the runtime keeps what it had; none: it runs with everything up to the cursor.
+    /// Says why the runtime keeps what it had; none: it runs with everything up to the cursor.
     pub rejection: Option<String>,
 }
 
-/// How a server answered a report.
+/// Says how a server answered a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ReportAnswer {
     Taken,
     /// Nobody answered, or not for good: send it again.
     Unsent,
@@ -47,9 +47,9 @@ enum Answer {
 
 /// A report on its way. It is kept here, so that it outlives whoever stops waiting for its answer.
 struct Sending {
-    /// None: what a stream was refused for, which is sent once.
-    report: Option<Report>,
-    answer: BoxFuture<'static, Answer>,
+    /// Holds the report; none for the refusal of a stream, which is sent once.
+    report: Option<RuntimeReport>,
+    answer: BoxFuture<'static, ReportAnswer>,
 }
 
 impl fmt::Debug for Sending {
@@ -68,11 +68,11 @@ pub(super) struct Reporter {
     attributes: BTreeMap<String, String>,
     /// A server said that the id is another principal's: the next stream is opened without it.
     is_id_refused: bool,
-    /// Whether the stream was opened without the id, though there is one.
+    /// Says whether the stream was opened without the id, though there is one.
     is_withheld: bool,
-    unsent: Option<Report>,
+    unsent: Option<RuntimeReport>,
     sending: Option<Sending>,
-    /// From when on what is in force is reported again; none: it was reported on this stream.
+    /// Says from when on the set in force is reported again; none: it was reported on this stream.
     repeat_at: Option<Instant>,
 }
 
@@ -111,12 +111,12 @@ impl Reporter {
         }
     }
 
-    /// Whether the stream should end after this time, so that the next one asks under the id again.
+    /// Returns whether the stream should end after this time, so that the next one asks under the id again.
     pub fn should_retry_id(&self, stream_age: Duration) -> bool {
         self.is_withheld && stream_age >= ID_RETRY_INTERVAL
     }
 
-    /// Whether nothing that this stream reported was taken, and nothing waits to be sent.
+    /// Returns whether nothing that this stream reported was taken, and nothing waits to be sent.
     pub fn should_repeat(&self) -> bool {
         self.unsent.is_none()
             && self.sending.is_none()
@@ -124,11 +124,11 @@ impl Reporter {
     }
 
     /// Takes the newest report, to be sent instead of an older one.
-    pub fn set(&mut self, report: Report) {
+    pub fn set(&mut self, report: RuntimeReport) {
         self.unsent = Some(report);
     }
 
-    /// Whether a report waits to be sent.
+    /// Returns whether a report waits to be sent.
     pub fn has_unsent(&self) -> bool {
         self.unsent.is_some()
     }
@@ -143,11 +143,11 @@ impl Reporter {
     }
 
     /// Begins to send what a stream was refused for; nothing is kept for later.
-    pub fn start_refusal(&mut self, refusal: Report, client: &RpcClient, parent: &str) {
+    pub fn start_refusal(&mut self, refusal: RuntimeReport, client: &RpcClient, parent: &str) {
         self.begin(None, refusal, client, parent);
     }
 
-    fn begin(&mut self, kept: Option<Report>, report: Report, client: &RpcClient, parent: &str) {
+    fn begin(&mut self, kept: Option<RuntimeReport>, report: RuntimeReport, client: &RpcClient, parent: &str) {
         if self.subscriber_id.is_empty() {
             self.unsent = None;
         } else if !self.is_withheld {
@@ -156,7 +156,7 @@ impl Reporter {
         }
     }
 
-    /// Whether a report is on its way.
+    /// Returns whether a report is on its way.
     pub fn is_sending(&self) -> bool {
         self.sending.is_some()
     }
@@ -169,15 +169,15 @@ impl Reporter {
         let answer = sending.answer.as_mut().await;
         let Some(Sending { report: Some(report), .. }) = self.sending.take() else { return self.unsent.is_some() };
         let is_same = self.unsent.as_ref() == Some(&report);
-        if answer != Answer::Unsent {
+        if answer != ReportAnswer::Unsent {
             self.unsent.take_if(|_| is_same);
-            self.repeat_at = (answer == Answer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
+            self.repeat_at = (answer == ReportAnswer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
         }
         self.unsent.is_some() && !is_same
     }
 }
 
-impl Report {
+impl RuntimeReport {
     fn request(&self, name: String) -> pb::ReportStatusRequest {
         let status = if self.rejection.is_some() { pb::ApplyStatus::Rejected } else { pb::ApplyStatus::Applied };
         pb::ReportStatusRequest {
@@ -190,16 +190,16 @@ impl Report {
     }
 }
 
-async fn send(client: RpcClient, request: pb::ReportStatusRequest) -> Answer {
+async fn send(client: RpcClient, request: pb::ReportStatusRequest) -> ReportAnswer {
     match tokio::time::timeout(REPORT_TIMEOUT, client.report_status(request)).await {
-        Ok(Ok(_)) => Answer::Taken,
+        Ok(Ok(_)) => ReportAnswer::Taken,
         // A token may be renewed.
-        Ok(Err(error)) if error.is_terminal() && error.code != Code::Unauthenticated => Answer::Refused,
-        Ok(Err(_)) | Err(_) => Answer::Unsent,
+        Ok(Err(error)) if error.is_terminal() && error.code != Code::Unauthenticated => ReportAnswer::Refused,
+        Ok(Err(_)) | Err(_) => ReportAnswer::Unsent,
     }
 }
 
-/// A reason as the server takes it: not empty, and not too long.
+/// Returns a reason as the server takes it: not empty, and not too long.
 fn clipped(reason: &str) -> String {
     let mut end = reason.len().min(NOTE_MAX_BYTES);
     while !reason.is_char_boundary(end) {

@@ -1,6 +1,6 @@
 //! A watcher and its directory: what is read at the start, and what is written when.
 //!
-//! Invariant: what is read is verified before it is offered; a place that was verified once is remembered also when its set
+//! Invariant: what is read is verified before it is offered; a cursor that was verified once is remembered also when its set
 //! is not in force.
 
 use std::io;
@@ -14,7 +14,7 @@ impl Watcher {
     pub(super) fn take_up_saved(&mut self) -> io::Result<()> {
         let Some(cache) = &self.cache else { return Ok(()) };
         let (pins, mark, saved) = (cache.pins(), cache.mark(), cache.saved());
-        // First: nothing of another store is believed, a key statement neither, and also when the set can't be used.
+        // Read the mark first: nothing of another store is used, not even a key statement, also when the set can't be used.
         let of_mark = mark.as_ref().ok().and_then(|mark| mark.as_ref()?.store.clone());
         let of_set = saved.as_ref().ok().and_then(Option::as_ref);
         if let Some(store) = of_mark.or_else(|| of_set.map(|saved| saved.store.clone())) {
@@ -25,7 +25,7 @@ impl Watcher {
             }
             self.set.remember_store(store);
         }
-        // Then: what is in force may be signed by a key that a statement brought.
+        // The pins come before the set: the set in force may be signed by a key that a statement added.
         if let Ok(Some(saved)) = &saved
             && saved.namespace != self.namespace
         {
@@ -67,7 +67,7 @@ impl Watcher {
         if let Err(error) = pins {
             problem = Some(format!("the key statements that were taken are lost: {error}"));
         }
-        self.show(|shown| shown.problem = problem.unwrap_or_default());
+        self.publish(|published| published.problem = problem.unwrap_or_default());
         self.save_pins();
         Ok(())
     }
@@ -86,13 +86,13 @@ impl Watcher {
                 if self.pins_problem.as_ref() != Some(&problem) {
                     tracing::warn!("{problem}");
                     self.pins_problem = Some(problem.clone());
-                    self.show(|shown| shown.problem = problem);
+                    self.publish(|published| published.problem = problem);
                 }
             }
         }
     }
 
-    /// What is wrong with the pinned keys, for as long as it is; empty: nothing.
+    /// Returns what is wrong with the pinned keys, for as long as it is; empty: nothing.
     pub(super) fn keys_problem(&self) -> String {
         let of_file = self.pinned.as_ref().and_then(|file| file.problem());
         of_file.or(self.pins_problem.as_deref()).unwrap_or_default().to_owned()
@@ -100,10 +100,10 @@ impl Watcher {
 
     fn restore(&mut self, saved: Saved) -> Result<(), String> {
         // Also when the set can't be used: what was in force there is what nothing older may replace.
-        let place = saved.position();
+        let position = saved.position();
         let restored = self.restore_set(saved);
         if restored.is_err() {
-            self.set.remember(place, false);
+            self.set.remember(position, false);
         }
         restored
     }
@@ -143,12 +143,12 @@ impl Watcher {
         Ok(())
     }
 
-    /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
+    /// Remembers the newest cursor, on the disk. That it could not be said is not worth more: it is said again with the next.
     pub(super) fn save_mark(&mut self) {
         let (Some(cache), Some(held)) = (&self.cache, self.set.position()) else { return };
         let (newest, store) = (self.set.newest_verified(), self.set.store());
         let mark = if newest > held.cursor {
-            // Of a message that was refused: its set is not known, and nothing older is.
+            // The message was refused, so its set is not known. Nothing older is taken.
             Mark::new(store, newest.into(), false)
         } else {
             let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_empty() && self.offered.is_none();

@@ -21,7 +21,7 @@ use policyhub_core::domain::name::PolicyId;
 /// Longest text of a problem: the server may be the one who words it.
 const PROBLEM_MAX_CHARS: usize = 4 * 1024;
 
-/// How what is in force relates to what the server says. The worst that is true is said: first `Diverged`, then `Rejected`,
+/// Says how what is in force relates to what the server says. The worst that is true is said: first `Diverged`, then `Rejected`,
 /// `Stale`, `Behind`, and `Ready` when none of them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,7 +34,7 @@ pub enum State {
     Stale,
     /// Something newer was refused: it does not verify, or the runtime could not use it.
     Rejected,
-    /// The server tells another history than the one held: older, of another store, or of another set.
+    /// The server shows another history than the one held: older, of another store, or of another set.
     Diverged,
 }
 
@@ -54,15 +54,15 @@ impl fmt::Display for State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Active {
-    /// Its place in the log.
+    /// Its cursor in the log.
     pub cursor: Cursor,
-    /// Which event the server says stands there.
+    /// Says which event the server says stands there.
     pub event: Option<Fingerprint>,
     /// Its digest, as in a checkpoint.
     pub digest: String,
     /// Its policies.
     pub policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
-    /// What proves it.
+    /// Holds what proves it.
     pub(crate) evidence: Option<Arc<Evidence>>,
 }
 
@@ -71,57 +71,57 @@ impl Active {
         Position { cursor: self.cursor, event: self.event }
     }
 
-    /// Whether another one is the same versions, each in force by the same activation: nobody activated anything in between.
+    /// Returns whether another one is the same versions, each in force by the same activation: nobody activated anything in between.
     pub(super) fn is_of_same_activations(&self, other: &Self) -> bool {
         let activated = self.policies.values().map(|policy| policy.activated);
         self.digest == other.digest && activated.eq(other.policies.values().map(|policy| policy.activated))
     }
 
-    /// A policy by its id.
+    /// Returns a policy by its id.
     #[must_use]
     pub fn get(&self, policy: &str) -> Option<&Arc<ActivePolicy>> {
         self.policies.get(&PolicyId::parse("policy", policy).ok()?)
     }
 }
 
-/// How far what is in force is behind what was verified.
+/// Says how far the set in force is behind what was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Behind {
-    /// Revisions between the two, as far as they were verified, or a checkpoint tells while the stream waits; at least 1.
+    /// Counts the revisions between the two, as far as they were verified, or a checkpoint says while the stream waits; at least 1.
     /// Without anything in force: all of them.
     pub revisions: i64,
-    /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
+    /// Says since when a verified set waits for the runtime, in seconds since the Unix epoch.
     pub since_seconds: i64,
 }
 
-/// How a watcher is.
+/// Says how a watcher is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// In one word; the worst that is true.
+    /// Summarizes the status: the worst that is true.
     pub state: State,
-    /// Whether the set is not proven to be the newest, whatever else is wrong.
+    /// Says whether the set is not proven to be the newest, whatever else is wrong.
     pub is_stale: bool,
     /// The place of what is in force; none: nothing is.
     pub in_force: Option<Cursor>,
-    /// The newest place that was verified.
+    /// The newest cursor that was verified.
     pub newest: Option<Cursor>,
-    /// Until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
+    /// Says until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
     pub fresh_until_seconds: i64,
-    /// What was verified and waits for the runtime, whatever the state is; none: nothing does.
+    /// Holds what was verified and waits for the runtime, whatever the state is; none: nothing does.
     pub behind: Option<Behind>,
-    /// Whether a stream is open.
+    /// Says whether a stream is open.
     pub is_connected: bool,
-    /// What the server says of its store, over the stream that is open. Nothing proves it.
+    /// Holds what the server says of its store, over the stream that is open. Nothing proves it.
     pub store: StoreState,
-    /// What went wrong last, and was not mended since, in one line; empty: nothing.
+    /// Holds the last problem that is not solved yet, in one line; empty: none.
     pub problem: String,
     /// The policies in force by a key that was revoked since: a server that signed them again sends them anew.
     pub by_revoked_keys: Vec<PolicyId>,
 }
 
-/// What a server says of its store beside what is in force: hints for people.
+/// Holds what a server says about the state of its store: hints for people.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreState {
     /// It can't compare with its database now: something newer may be in force.
@@ -131,7 +131,7 @@ pub struct StoreState {
 }
 
 impl StoreState {
-    /// As a heartbeat says it; none for another message.
+    /// Returns what a heartbeat says; none for another message.
     #[doc(hidden)]
     #[must_use]
     pub fn of(message: &pb::WatchActiveResponse) -> Option<Self> {
@@ -143,7 +143,7 @@ impl StoreState {
         }
     }
 
-    /// For people; none when all is well.
+    /// Returns the problem in words for people; none when all is well.
     #[must_use]
     pub fn problem(self) -> Option<&'static str> {
         match self {
@@ -158,38 +158,40 @@ impl StoreState {
     }
 }
 
-/// Why what is newest is not in force.
+/// Says why what is newest is not in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum RefusalCause {
     /// The stream did not verify.
     Stream(Refusal),
     /// The runtime could not use it.
     Runtime(String),
 }
 
-/// What is shown, as of the last change.
+/// Holds what is published, as of the last change.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shown {
+pub(super) struct PublishedState {
     pub active: Option<Arc<Active>>,
     pub newest: Option<Cursor>,
     pub fresh_until_seconds: i64,
     pub is_connected: bool,
     pub store: StoreState,
     pub behind: Option<Behind>,
-    pub refused: Option<Refused>,
+    pub refused: Option<RefusalCause>,
     pub problem: String,
     pub by_revoked_keys: Vec<PolicyId>,
 }
 
-impl Shown {
-    /// As of `now_seconds`.
+impl PublishedState {
+    /// Returns the status as of `now_seconds`.
     pub fn status(&self, now_seconds: i64) -> Status {
         let is_unproven = now_seconds >= self.fresh_until_seconds;
         let is_stale = self.active.is_none() || is_unproven;
         let (state, problem) = match &self.refused {
-            Some(Refused::Stream(refusal)) if refusal.is_divergence() => (State::Diverged, line(&refusal.to_string())),
-            Some(Refused::Stream(refusal)) => (State::Rejected, line(&refusal.to_string())),
-            Some(Refused::Runtime(reason)) => (State::Rejected, line(reason)),
+            Some(RefusalCause::Stream(refusal)) if refusal.is_divergence() => {
+                (State::Diverged, line(&refusal.to_string()))
+            }
+            Some(RefusalCause::Stream(refusal)) => (State::Rejected, line(&refusal.to_string())),
+            Some(RefusalCause::Runtime(reason)) => (State::Rejected, line(reason)),
             None if is_unproven || (is_stale && self.behind.is_none()) => (State::Stale, line(&self.problem)),
             None if self.behind.is_some() => (State::Behind, line(&self.problem)),
             None => (State::Ready, line(&self.problem)),
@@ -209,37 +211,37 @@ impl Shown {
     }
 }
 
-/// A text that may have come from the server, as one line that can be printed and is not too long.
+/// Returns a text that may have come from the server, as one line that can be printed and is not too long.
 fn line(text: &str) -> String {
     let printable = |each: char| if each.is_control() { ' ' } else { each };
     text.chars().take(PROBLEM_MAX_CHARS).map(printable).collect()
 }
 
-/// The eyes of the rest of the process on a watcher. Cheap to clone; goes on showing the last set when the watcher is gone.
+/// Shows the state of a watcher to the rest of the process. Cheap to clone; goes on showing the last set when the watcher is gone.
 #[derive(Debug, Clone)]
-pub struct View(pub(super) watch::Receiver<Shown>);
+pub struct View(pub(super) watch::Receiver<PublishedState>);
 
 impl View {
-    /// What is in force; none before the first set was accepted.
+    /// Returns what is in force; none before the first set was accepted.
     #[must_use]
     pub fn active(&self) -> Option<Arc<Active>> {
         self.0.borrow().active.clone()
     }
 
-    /// How the watcher is now.
+    /// Returns how the watcher is now.
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.borrow().status(now_seconds())
     }
 
     /// Waits for a change: of the set, of the state, or of what is known. False: the watcher is gone, and none will come. A watcher that
-    /// nobody drives tells of nothing: [`Self::status`] knows by the clock that the set is stale.
+    /// nobody drives reports no change; [`Self::status`] knows by the clock that the set is stale.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
 }
 
-/// What is wrong when checkpoints come from the future, for people.
+/// Returns what is wrong when checkpoints come from the future, for people.
 #[must_use]
 pub fn clocks_differ(ahead_seconds: i64) -> String {
     format!(
@@ -256,7 +258,7 @@ mod tests {
     fn the_worst_that_is_true_is_said() {
         let older = Refusal::NotNewer { found: Cursor::default(), held: Cursor::default() };
         let forged = Refusal::Malformed("x");
-        let unusable = || Some(Refused::Runtime("no".to_owned()));
+        let unusable = || Some(RefusalCause::Runtime("no".to_owned()));
         let active = Some(Arc::new(Active::default()));
         let behind = Some(Behind { revisions: 1, since_seconds: 0 });
         let cases = [
@@ -267,14 +269,15 @@ mod tests {
             (active.clone(), None, None, 10, State::Stale),
             (active.clone(), behind, None, 10, State::Stale),
             (active.clone(), behind, unusable(), 9, State::Rejected),
-            (active.clone(), None, Some(Refused::Stream(forged)), 10, State::Rejected),
-            (active, behind, Some(Refused::Stream(older)), 9, State::Diverged),
+            (active.clone(), None, Some(RefusalCause::Stream(forged)), 10, State::Rejected),
+            (active, behind, Some(RefusalCause::Stream(older)), 9, State::Diverged),
         ];
         for (active, behind, refused, now, expected) in cases {
-            let shown = Shown { active, behind, refused, fresh_until_seconds: 10, ..Shown::default() };
-            let status = shown.status(now);
-            assert_eq!((status.state, status.behind), (expected, behind), "{shown:?}");
-            assert_eq!(status.is_stale, now >= 10 || shown.active.is_none());
+            let published =
+                PublishedState { active, behind, refused, fresh_until_seconds: 10, ..PublishedState::default() };
+            let status = published.status(now);
+            assert_eq!((status.state, status.behind), (expected, behind), "{published:?}");
+            assert_eq!(status.is_stale, now >= 10 || published.active.is_none());
         }
     }
 }

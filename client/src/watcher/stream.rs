@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tonic::Code;
 
 use super::{
-    Active, Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Rejected, Report, StoreState,
-    Update, WatchError, Watcher, clocks_differ, look_at_pins,
+    Active, ClientError, Duration, Instant, Opening, Reason, RefusalCause, Rejected, RuntimeReport, SetChange,
+    StoreState, Update, WatchError, WatchSession, Watcher, clocks_differ, look_at_pins,
 };
 use crate::pinned_file::PINNED_FILE_INTERVAL;
 use crate::refusal::Refusal;
@@ -21,10 +21,10 @@ use policyhub_core::signing::VerifyError;
 const LEFT_ASIDE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Watcher {
-    /// One message, or one try of a connection.
+    /// Takes one message, or makes one try of a connection.
     pub(super) async fn step(&mut self) {
-        let Some(link) = &mut self.link else {
-            // What a stream was refused for goes out over its connection, before the next one is opened.
+        let Some(session) = &mut self.session else {
+            // The refusal of a stream is reported over its connection, before the next one is opened.
             if self.reporter.is_sending() {
                 self.reporter.answered().await;
             } else {
@@ -39,9 +39,9 @@ impl Watcher {
                 }
                 return;
             }
-            came = link.connection.next(&mut self.set, &mut self.pinned) => came,
+            came = session.connection.next(&mut self.set, &mut self.pinned) => came,
         };
-        // Before anything that a new key signed is kept.
+        // Save the pins before anything that a new key signed is saved.
         self.save_pins();
         match came {
             Ok(Some((message, change))) => {
@@ -55,7 +55,7 @@ impl Watcher {
                 self.end_stream(&ended.message, Duration::ZERO);
             }
             Err(WatchError::Call(error)) => self.failed(&error),
-            Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place),
+            Err(WatchError::Refused { refusal, cursor }) => self.refuse(refusal, cursor),
         }
     }
 
@@ -71,9 +71,9 @@ impl Watcher {
         let opened = opening.0.as_mut().await;
         self.opening = None;
         match opened {
-            Ok(link) => {
-                self.link = Some(link);
-                self.show(|_| {});
+            Ok(session) => {
+                self.session = Some(session);
+                self.publish(|_| {});
             }
             Err(error) => self.failed(&error),
         }
@@ -95,35 +95,38 @@ impl Watcher {
 
     fn begin_opening(&mut self) -> Opening {
         self.set.begin_stream();
-        let resume = if self.afresh { None } else { self.set.resume_point() };
+        let resume = if self.needs_snapshot { None } else { self.set.resume_point() };
         let (subscriber_id, attributes) = self.reporter.begin_stream();
         let request = self.set.request(subscriber_id, attributes, resume);
         let (source, learn_keys) = (self.source.clone(), self.learn_keys);
         Opening(Box::pin(async move {
             let (client, connection) = open_stream(&source, request, learn_keys).await?;
-            Ok(Link { client, connection, since: Instant::now() })
+            Ok(WatchSession { client, connection, since: Instant::now() })
         }))
     }
 
-    fn take(&mut self, change: Change) {
+    fn take(&mut self, change: SetChange) {
         match change {
-            Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Opened { .. } | Change::Unknown => {}
-            Change::Keys { newest, refused } => self.note_keys(newest, refused),
-            Change::Replaced { .. } | Change::Activated { .. } => {
-                self.afresh = false;
-                self.weigh();
+            SetChange::SnapshotPart { .. }
+            | SetChange::ActivationPart { .. }
+            | SetChange::Opened { .. }
+            | SetChange::Unknown => {}
+            SetChange::Keys { newest, refused } => self.note_keys(newest, refused),
+            SetChange::Replaced { .. } | SetChange::Activated { .. } => {
+                self.needs_snapshot = false;
+                self.evaluate();
                 self.save_mark();
                 self.compare_clocks();
-                // What was put in force without the runtime is news to the server too.
+                // Report also what was put in force without the runtime.
                 self.tell();
             }
-            Change::Alive { is_newest, .. } => {
+            SetChange::Alive { is_newest, .. } => {
                 if !self.compare_clocks() && is_newest {
-                    self.level();
+                    self.record_caught_up();
                 }
                 self.tell();
             }
-            Change::Reconnect { reason, backoff } => {
+            SetChange::Reconnect { reason, backoff } => {
                 let asked = format!("the server asks to come back: {reason}");
                 self.drop_connection(&ClientError::local(Code::Unavailable, asked.clone()));
                 self.end_stream(&asked, backoff);
@@ -132,13 +135,13 @@ impl Watcher {
     }
 
     /// Puts what the set holds now where [`Watcher::next`] finds it, unless the runtime has it or could not use it.
-    fn weigh(&mut self) {
+    fn evaluate(&mut self) {
         let newest = Update { active: Arc::new(self.newest()), from_disk: false };
         let is_last = |last: &Update| last.active.is_of_same_activations(&newest.active);
         if !self.every_activation {
             self.waiting.clear();
         } else if self.waiting.back().is_some_and(is_last) {
-            // The same policies at a newer place: no activation that the runtime waits for.
+            // The same policies at a newer cursor: no activation that the runtime waits for.
             self.waiting.pop_back();
         }
         self.waiting.push_back(newest);
@@ -153,28 +156,28 @@ impl Watcher {
         {
             let first = &first.active;
             if self.rejected.as_ref().is_some_and(|rejected| rejected.active.is_of_same_activations(first)) {
-                // Activated again, it would be another try.
+                // If it were activated again, it would be offered again.
                 self.waiting.pop_front();
             } else if self.in_force().is_some_and(|held| self.needs_no_answer(&held, first))
                 && let Some(same) = self.waiting.pop_front()
             {
-                // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
+                // The same policies at a newer cursor, by newer signatures perhaps: nothing for the runtime to do.
                 self.put_in_force(same.active, same.from_disk);
             } else {
                 break;
             }
         }
-        self.show(|_| {});
+        self.publish(|_| {});
     }
 
-    /// Whether a newer set is what a runtime has already.
+    /// Returns whether a newer set is what a runtime has already.
     fn needs_no_answer(&self, held: &Active, newer: &Active) -> bool {
         if self.every_activation { held.is_of_same_activations(newer) } else { held.digest == newer.digest }
     }
 
-    /// A checkpoint proved that nothing is newer than what the set holds.
-    fn level(&mut self) {
-        let moved = self.set.cursor() != self.shown.borrow().newest;
+    /// Records that a checkpoint proved that nothing is newer than what the set holds.
+    fn record_caught_up(&mut self) {
+        let moved = self.set.cursor() != self.published.borrow().newest;
         if moved || self.unsaved {
             self.save_mark();
         }
@@ -182,58 +185,58 @@ impl Watcher {
             && let Some(active) = self.in_force()
             && let Err(error) = self.save(&active)
         {
-            return self.show(|shown| shown.problem = format!("failed to save the set: {error}"));
+            return self.publish(|published| published.problem = format!("failed to save the set: {error}"));
         }
-        let is_verified_again = std::mem::take(&mut self.told_refusal) && !self.reporter.has_unsent();
+        let is_verified_again = std::mem::take(&mut self.reported_refusal) && !self.reporter.has_unsent();
         if (is_verified_again || self.reporter.should_repeat())
             && let Some(report) = self.current_report()
         {
             self.reporter.set(report);
         }
-        let refused = self.rejected.as_ref().map(|rejected| Refused::Runtime(rejected.reason.clone()));
+        let refused = self.rejected.as_ref().map(|rejected| RefusalCause::Runtime(rejected.reason.clone()));
         let problem = self.keys_problem();
-        self.show(|shown| {
-            shown.problem = problem;
+        self.publish(|published| {
+            published.problem = problem;
             // The stream verifies again; what the runtime could not use is still what is newest.
-            shown.refused = refused;
+            published.refused = refused;
         });
     }
 
     /// Shows what the server says of its store, when that changed.
     fn note_store(&mut self, message: &pb::WatchActiveResponse) {
-        let held = self.shown.borrow().store;
+        let held = self.published.borrow().store;
         if let Some(store) = StoreState::of(message).filter(|store| *store != held) {
-            self.show(|shown| shown.store = store);
+            self.publish(|published| published.store = store);
         }
     }
 
     /// Says that checkpoints come from the future. True: they do, and prove nothing.
     fn compare_clocks(&mut self) -> bool {
         let Some(ahead) = self.set.clock_ahead_seconds() else { return false };
-        self.show(|shown| shown.problem = clocks_differ(ahead));
+        self.publish(|published| published.problem = clocks_differ(ahead));
         true
     }
 
-    /// A message did not verify: what is in force stays, the operators hear of it, and the next stream begins anew.
-    fn refuse(&mut self, refusal: Refusal, place: Option<Cursor>) {
-        let client = self.link.as_ref().map(|link| link.client.clone());
-        self.afresh = true;
+    /// Records that a message did not verify: what is in force stays, the refusal is reported, and the next stream begins with a snapshot.
+    fn refuse(&mut self, refusal: Refusal, cursor: Option<Cursor>) {
+        let client = self.session.as_ref().map(|session| session.client.clone());
+        self.needs_snapshot = true;
         if self.set.cursor().is_some_and(|held| held < self.set.newest_verified()) {
             self.save_mark();
         }
         let text = refusal.to_string();
         let is_unproven = matches!(refusal, Refusal::Signature { .. });
-        self.show(|shown| shown.refused = Some(Refused::Stream(refusal)));
+        self.publish(|published| published.refused = Some(RefusalCause::Stream(refusal)));
         self.end_stream(&text, Duration::ZERO);
-        // Said once: nothing proves the place.
+        // It is reported once, because nothing proves the cursor.
         let held = self.in_force().unwrap_or_default();
-        let place = place.filter(|place| *place > held.cursor).map(Position::from);
-        // A message without a newer place, such as a heartbeat by an unknown key: of what is in force nothing can be proven.
+        let cursor = cursor.filter(|cursor| *cursor > held.cursor).map(Position::from);
+        // A message without a newer cursor, such as a heartbeat by an unknown key: of what is in force nothing can be proven.
         // Another history than the one held is DIVERGED here, and no rejection of what is in force.
-        let at = place.or_else(|| Some(held.position()).filter(|at| is_unproven && at.cursor > Cursor::NONE));
+        let at = cursor.or_else(|| Some(held.position()).filter(|at| is_unproven && at.cursor > Cursor::NONE));
         if let (Some(client), Some(at)) = (client, at) {
-            self.told_refusal = true;
-            let report = Report { at, digest: held.digest.clone(), rejection: Some(text) };
+            self.reported_refusal = true;
+            let report = RuntimeReport { at, digest: held.digest.clone(), rejection: Some(text) };
             self.reporter.start_refusal(report, &client, &self.namespace.name());
         }
     }
@@ -253,7 +256,7 @@ impl Watcher {
 
     fn failed(&mut self, error: &ClientError) {
         if error.reason == Reason::ResumePointGone.as_str() {
-            self.afresh = true;
+            self.needs_snapshot = true;
         }
         if error.reason == Reason::SubscriberIdTaken.as_str() {
             self.reporter.refuse_id();
@@ -264,31 +267,31 @@ impl Watcher {
 
     /// Says that the connection of the stream is of no use any more, to all who share it.
     fn drop_connection(&self, error: &ClientError) {
-        if let Some(link) = &self.link {
-            self.source.drop_connection(&link.client, error);
+        if let Some(session) = &self.session {
+            self.source.drop_connection(&session.client, error);
         }
     }
 
     /// Ends a stream that has been without the subscriber id for long enough: the next one asks under it again.
     fn retry_id(&mut self) {
-        if self.link.as_ref().is_some_and(|link| self.reporter.should_retry_id(link.since.elapsed())) {
+        if self.session.as_ref().is_some_and(|session| self.reporter.should_retry_id(session.since.elapsed())) {
             self.end_stream("asking again under the subscriber id that a server refused", Duration::ZERO);
         }
     }
 
-    /// The stream is over. The next try is after what the server asked for and a jitter on top, both bounded.
+    /// Ends the stream. The next try comes after what the server asked for and a jitter on top, both bounded.
     fn end_stream(&mut self, problem: &str, asked: Duration) {
-        self.pauses.ended(self.link.take().map(|link| link.since), asked);
-        self.show(|shown| {
-            problem.clone_into(&mut shown.problem);
-            shown.store = StoreState::default();
+        self.pauses.ended(self.session.take().map(|session| session.since), asked);
+        self.publish(|published| {
+            problem.clone_into(&mut published.problem);
+            published.store = StoreState::default();
         });
     }
 
     /// Begins to report what was not reported yet.
     pub(super) fn tell(&mut self) {
-        if let Some(link) = &self.link {
-            self.reporter.start(&link.client, &self.namespace.name());
+        if let Some(session) = &self.session {
+            self.reporter.start(&session.client, &self.namespace.name());
         }
     }
 
@@ -303,20 +306,20 @@ impl Watcher {
         }
     }
 
-    /// What to report when a checkpoint has just proven that nothing is newer than what the set holds; none while a set waits for the
+    /// Returns what to report when a checkpoint has just proven that nothing is newer than what the set holds; none while a set waits for the
     /// runtime. The cursor is that of the checkpoint: which event stands there is signed.
-    fn current_report(&self) -> Option<Report> {
+    fn current_report(&self) -> Option<RuntimeReport> {
         let held = self.in_force()?;
         if let Some(Rejected { active, reason }) = &self.rejected {
             let at = active.cursor.into();
-            return Some(Report { at, digest: held.digest.clone(), rejection: Some(reason.clone()) });
+            return Some(RuntimeReport { at, digest: held.digest.clone(), rejection: Some(reason.clone()) });
         }
         let at = self.set.position()?;
-        (held.digest == self.set.digest()).then(|| Report { at, digest: held.digest.clone(), rejection: None })
+        (held.digest == self.set.digest()).then(|| RuntimeReport { at, digest: held.digest.clone(), rejection: None })
     }
 }
 
-/// Whether a key statement was left aside because it is older than the pinned keys: the server sends such to everyone.
+/// Returns whether a key statement was left aside because it is older than the pinned keys: the server sends such to everyone.
 fn is_of_before(error: VerifyError) -> bool {
     matches!(error, VerifyError::KeyUnknown | VerifyError::PinNotStated)
 }

@@ -3,24 +3,24 @@
 use std::path::Path;
 
 use super::*;
-use crate::active_set::signed_messages::{Signer, message, namespace, policy, told};
+use crate::active_set::signed_messages::{MessageSigner, activation_message, message, namespace, policy};
 use crate::target::Target;
 use crate::token::TokenSource;
-use crate::watch::tests::{Script, Told, listen};
+use crate::watch::tests::{ScriptedItem, ScriptedServer, listen};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 
 mod again;
 mod reports;
 
-/// A server whose streams are these, one after the other.
-fn script(streams: Vec<Vec<Told>>) -> Script {
-    let script = Script::default();
+/// Returns a server whose streams are these, one after the other.
+fn script(streams: Vec<Vec<ScriptedItem>>) -> ScriptedServer {
+    let script = ScriptedServer::default();
     script.streams.lock().expect("lock").extend(streams);
     script
 }
 
-fn options(endpoint: &str, signer: &Signer, directory: Option<&Path>) -> WatcherOptions {
+fn options(endpoint: &str, signer: &MessageSigner, directory: Option<&Path>) -> WatcherOptions {
     WatcherOptions {
         source: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
         namespace: namespace(),
@@ -41,13 +41,13 @@ fn versions(active: &Active) -> Vec<(String, i64)> {
     active.policies.values().map(|policy| (policy.policy.to_string(), policy.version)).collect()
 }
 
-fn reports(script: &Script) -> Vec<(i64, pb::ApplyStatus, String)> {
+fn reports(script: &ScriptedServer) -> Vec<(i64, pb::ApplyStatus, String)> {
     let reported = script.reported.lock().expect("lock");
     let revision = |report: &pb::ReportStatusRequest| report.cursor.map_or(0, |cursor| cursor.revision);
     reported.iter().map(|report| (revision(report), report.status(), report.reason.clone())).collect()
 }
 
-fn resumes(script: &Script) -> Vec<Option<i64>> {
+fn resumes(script: &ScriptedServer) -> Vec<Option<i64>> {
     let asked = script.asked.lock().expect("lock");
     asked.iter().map(|(_, request)| request.targets[0].resume.map(|cursor| cursor.revision)).collect()
 }
@@ -61,7 +61,7 @@ async fn offered(watcher: &mut Watcher) -> Update {
     update.unwrap_or_else(|_| panic!("nothing is offered: {:?}", status.status()))
 }
 
-/// Nothing is offered while the server has nothing new: the watcher is given time without a clock.
+/// Checks that nothing is offered while the server has nothing new: the watcher is given time without a clock.
 async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) {
     let mut view = watcher.view();
     tokio::select! {
@@ -72,10 +72,12 @@ async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) 
 
 #[tokio::test]
 async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
-    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let (signer, directory) = (MessageSigner::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let server =
-        script(vec![vec![Ok(first.clone()), Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)])))]]);
+    let server = script(vec![vec![
+        Ok(first.clone()),
+        Ok(activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
+    ]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
     assert_eq!(watcher.view().status().state, State::Stale, "nothing is in force yet");
@@ -111,12 +113,16 @@ async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
 
 #[tokio::test]
 async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_after_a_restart() {
-    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let (signer, directory) = (MessageSigner::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let second = signer.last_part(vec![signer.active("a", 2, 6)], 8, &[("a", 2, 6)]);
     let again = signer.last_part(vec![signer.active("a", 2, 6)], 7, &[("a", 2, 6)]);
     let come_back = message(Message::Reconnect(pb::Reconnect::default()));
-    let rejected = vec![Ok(first), Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))), Ok(come_back)];
+    let rejected = vec![
+        Ok(first),
+        Ok(activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
+        Ok(come_back),
+    ];
     let server = script(vec![rejected, vec![Ok(again)], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
@@ -143,7 +149,7 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
 
 #[tokio::test]
 async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
-    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let (signer, directory) = (MessageSigner::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let endpoint = listen(script(vec![vec![Ok(first.clone())], vec![Ok(first)]])).await;
     let open = |endpoint: &str| Watcher::open(options(endpoint, &signer, Some(directory.path()))).expect("open");
@@ -183,12 +189,12 @@ async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
 
 #[tokio::test]
 async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     let second = signer.last_part(vec![signer.active("a", 2, 6)], 6, &[("a", 2, 6)]);
     let mut forged = signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]);
     forged.bundles[0].content = "forged".into();
-    let server = script(vec![vec![Ok(first), Ok(told(forged))], vec![Ok(second)]]);
+    let server = script(vec![vec![Ok(first), Ok(activation_message(forged))], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
     offered(&mut watcher).await;
@@ -196,20 +202,20 @@ async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
     let update = offered(&mut watcher).await;
     assert_eq!(versions(&update.active), [("a".to_owned(), 2)]);
     assert_eq!(watcher.view().status().state, State::Rejected, "until it is accepted");
-    let told = reports(&server);
+    let received = reports(&server);
     assert!(
-        matches!(told.last(), Some((6, pb::ApplyStatus::Rejected, reason)) if reason.contains("manifest of a")),
-        "{told:?}"
+        matches!(received.last(), Some((6, pb::ApplyStatus::Rejected, reason)) if reason.contains("manifest of a")),
+        "{received:?}"
     );
     assert_eq!(resumes(&server), [None, None]);
 }
 
 #[tokio::test]
 async fn who_stops_waiting_loses_nothing() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let moves: Vec<Told> =
-        (6..40).map(|at| Ok(told(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
+    let moves: Vec<ScriptedItem> =
+        (6..40).map(|at| Ok(activation_message(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
     let endpoint = listen(script(vec![[vec![Ok(first)], moves].concat()])).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
     let mut seen = Vec::new();
@@ -226,7 +232,7 @@ async fn who_stops_waiting_loses_nothing() {
     assert_eq!(seen, (5..40).collect::<Vec<_>>());
 }
 
-/// Works on what was offered until a place was verified.
+/// Works on what was offered until a cursor was verified.
 async fn works_until(watcher: &mut Watcher, revision: i64) {
     let mut view = watcher.view();
     let work = async {
@@ -244,10 +250,10 @@ fn behind(watcher: &Watcher) -> Option<i64> {
 
 #[tokio::test]
 async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let moves: Vec<Told> =
-        (6..40).map(|at| Ok(told(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
+    let moves: Vec<ScriptedItem> =
+        (6..40).map(|at| Ok(activation_message(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
     for every_activation in [false, true] {
         let endpoint = listen(script(vec![[vec![Ok(first.clone())], moves.clone()].concat()])).await;
         let options = WatcherOptions { every_activation, ..options(&endpoint, &signer, None) };
@@ -274,9 +280,9 @@ async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
 
 #[tokio::test]
 async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let moved = |at, to, from| Ok(told(signer.activation_after(&[], at, &[("a", to, from)])));
+    let moved = |at, to, from| Ok(activation_message(signer.activation_after(&[], at, &[("a", to, from)])));
     let back = vec![Ok(first.clone()), moved(6, 2, 1), moved(7, 3, 2), moved(8, 2, 3)];
     let endpoint = listen(script(vec![back])).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
@@ -302,7 +308,11 @@ async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
     works_until(&mut watcher, 7).await;
     watcher.reject("not 2").await;
     let status = watcher.view().status();
-    assert_eq!((status.in_force.map(|place| place.revision), status.behind), (Some(7), None), "1 is what it runs with");
+    assert_eq!(
+        (status.in_force.map(|cursor| cursor.revision), status.behind),
+        (Some(7), None),
+        "1 is what it runs with"
+    );
     assert_ne!(status.state, State::Rejected);
     assert_eq!(reports(&server).last(), Some(&(7, pb::ApplyStatus::Applied, String::new())));
 }
@@ -311,7 +321,7 @@ async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
 fn a_task_of_its_own_may_drive_it() {
     fn is_send<T: Send>(_: T) {}
     fn is_shared<T: Clone + Send + Sync + 'static>(_: T) {}
-    let mut watcher = Watcher::open(options(nowhere(), &Signer::new(), None)).expect("open");
+    let mut watcher = Watcher::open(options(nowhere(), &MessageSigner::new(), None)).expect("open");
     is_shared(watcher.view());
     is_send(async move {
         watcher.next().await;
@@ -322,12 +332,12 @@ fn a_task_of_its_own_may_drive_it() {
 
 #[tokio::test]
 async fn a_server_whose_clock_is_ahead_is_followed_and_proves_nothing() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
     if let Some(Message::Snapshot(snapshot)) = &mut first.message {
         snapshot.checkpoint = signer.checkpoint_at(now_seconds() + 3_600, 1, 5, &[("a", 1, 3)]);
     }
-    let moved = told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]));
+    let moved = activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]));
     let server = script(vec![vec![Ok(first), Ok(moved)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");

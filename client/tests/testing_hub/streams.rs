@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use policyhub_client::internal::ActiveSet;
 use policyhub_client::internal::now_seconds;
 use policyhub_client::internal::pb::watch_active_response::Message;
-use policyhub_client::internal::{ActiveSetOptions, Change, Client, Cursor, Keys, State, Watcher, WatcherOptions, pb};
+use policyhub_client::internal::{
+    ActiveSetOptions, Client, Cursor, Keys, SetChange, State, Watcher, WatcherOptions, pb,
+};
 
 use super::{assert_nothing_refused, hub, in_time, offered, options, policies, shown, watcher, works_until};
 
@@ -69,14 +71,14 @@ async fn what_is_too_large_for_a_message_comes_in_parts() {
     let activated = loop {
         let message = in_time("a message", stream.message()).await.expect("no error").expect("no end");
         match set.apply(&message, now_seconds()).expect("verified") {
-            Change::SnapshotPart { .. } => snapshot_parts += 1,
-            Change::Replaced { policies, .. } => {
+            SetChange::SnapshotPart { .. } => snapshot_parts += 1,
+            SetChange::Replaced { policies, .. } => {
                 assert_eq!(policies.len(), large.len());
                 hub.activate(large).await.expect("activated");
             }
-            Change::ActivationPart { .. } => activation_parts += 1,
-            Change::Activated { changed, .. } => break changed.len(),
-            Change::Opened { .. } | Change::Alive { .. } => {}
+            SetChange::ActivationPart { .. } => activation_parts += 1,
+            SetChange::Activated { changed, .. } => break changed.len(),
+            SetChange::Opened { .. } | SetChange::Alive { .. } => {}
             other => unreachable!("{other:?}"),
         }
     };

@@ -10,27 +10,27 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use super::wire_scan::{Bounds, Excess, scan};
+use super::wire_scan::{Excess, ScanBounds, scan};
 use crate::domain::limits::{
     ANSWER_DECODED_EXTRA_MAX_BYTES, ANSWER_FIELDS_MAX, REQUEST_DECODED_EXTRA_MAX_BYTES, REQUEST_FIELDS_MAX,
 };
 
-/// How the refusal of a message begins that would decode to too much.
+/// Begins the error for a message that would decode to too much.
 pub const TOO_COMPLEX: &str = "message is too complex";
-/// How prost begins when it can't decode a message; the scan says the same of what it can't read.
+/// Begins the error of prost for a message that it can't decode; the scan says the same of what it can't read.
 pub const UNDECODABLE: &str = "failed to decode Protobuf message";
 
-/// What requests may hold.
-pub const REQUEST: Bounds = Bounds { fields: REQUEST_FIELDS_MAX, extra_bytes: REQUEST_DECODED_EXTRA_MAX_BYTES };
-/// What answers may hold, and the messages of streams.
-pub const ANSWER: Bounds = Bounds { fields: ANSWER_FIELDS_MAX, extra_bytes: ANSWER_DECODED_EXTRA_MAX_BYTES };
+/// Bounds the size of a request.
+pub const REQUEST: ScanBounds = ScanBounds { fields: REQUEST_FIELDS_MAX, extra_bytes: REQUEST_DECODED_EXTRA_MAX_BYTES };
+/// Bounds the size of an answer, and of a message of a stream.
+pub const ANSWER: ScanBounds = ScanBounds { fields: ANSWER_FIELDS_MAX, extra_bytes: ANSWER_DECODED_EXTRA_MAX_BYTES };
 
 /// A message that is only decoded within bounds. `build.rs` writes this for every request and every answer.
-pub trait Bounded: Message + Default + 'static {
+pub trait BoundedMessage: Message + Default + 'static {
     /// Its full name, `policyhub.v1.DraftRequest`.
     const NAME: &'static str;
-    /// What it may hold.
-    const BOUNDS: Bounds;
+    /// Bounds the size of the message.
+    const BOUNDS: ScanBounds;
 }
 
 /// The codec. Encoding is prost's.
@@ -46,7 +46,7 @@ impl<T, U> Default for BoundedCodec<T, U> {
 impl<T, U> Codec for BoundedCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Bounded + Send,
+    U: BoundedMessage + Send,
 {
     type Encode = T;
     type Decode = U;
@@ -66,7 +66,7 @@ where
 #[derive(Debug)]
 pub struct BoundedDecoder<U>(ProstDecoder<U>);
 
-impl<U: Bounded> Decoder for BoundedDecoder<U> {
+impl<U: BoundedMessage> Decoder for BoundedDecoder<U> {
     type Item = U;
     type Error = Status;
 
@@ -78,7 +78,7 @@ impl<U: Bounded> Decoder for BoundedDecoder<U> {
         }
         scan(U::NAME, bytes, U::BOUNDS).map_err(|excess| match excess {
             Excess::Malformed => Status::internal(format!("{UNDECODABLE}: {excess}")),
-            // INTERNAL without a reason: to a client that is a stream which broke, and it asks again, maybe somebody else.
+            // INTERNAL without a reason looks to a client like a stream that broke, so it tries again, perhaps at another server.
             _ => Status::internal(format!("{TOO_COMPLEX}: {excess}")),
         })?;
         self.0.decode(buffer)

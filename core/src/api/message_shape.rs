@@ -15,7 +15,7 @@ const SHARED_BYTES: u64 = 32;
 const MAP_BYTES: u64 = 48;
 /// A number with its presence.
 const NUMBER_BYTES: u64 = 16;
-/// What an allocator takes beside what it was asked for.
+/// Estimates what an allocator takes beside what it was asked for.
 const ALLOCATION_BYTES: u64 = 16;
 /// Presence of an embedded message or of a variant, with its alignment.
 const PRESENCE_BYTES: u64 = 8;
@@ -24,12 +24,12 @@ const ELEMENT_MIN_WIRE_BYTES: u64 = 2;
 /// Messages within messages whose sizes are added up. The contract has no message that contains itself.
 const NESTING_MAX: u32 = 16;
 
-/// What one element of a field takes in memory, beyond the message that it stands in.
+/// Holds what one element of a field takes in memory, beyond the message that it stands in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Element {
-    /// For the element itself.
+    /// Counts the element itself.
     pub(super) bytes: u64,
-    /// For each byte of its payload.
+    /// Counts each byte of its payload.
     pub(super) bytes_per_byte: u64,
     /// The shape of the message that its payload is.
     pub(super) message: Option<usize>,
@@ -39,19 +39,19 @@ pub(super) struct Element {
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     elements: HashMap<u32, Element>,
-    /// Of the struct, those of its embedded messages included.
+    /// Counts the bytes of the struct, those of its embedded messages included.
     struct_bytes: u64,
     /// The most that one byte on the wire becomes, anywhere in it.
     per_byte: u64,
 }
 
 impl Shape {
-    /// The element that a field number adds; none for an unknown field.
+    /// Returns the element that a field number adds; none for an unknown field.
     pub(super) fn element(&self, number: u32) -> Option<Element> {
         self.elements.get(&number).copied()
     }
 
-    /// The most that a message of this length becomes.
+    /// Returns the most that a message of this length becomes.
     pub(super) fn worst_case_bytes(&self, length: u64) -> u64 {
         self.struct_bytes.saturating_add(length.saturating_mul(self.per_byte))
     }
@@ -62,7 +62,7 @@ impl Shape {
     }
 }
 
-/// Every message of a set, and where each one stands in the list.
+/// Returns every message of a set, and where each one stands in the list.
 pub(super) fn read_shapes(set: &FileDescriptorSet) -> (Vec<Shape>, HashMap<String, usize>) {
     let mut found = Vec::new();
     for file in &set.file {
@@ -73,12 +73,12 @@ pub(super) fn read_shapes(set: &FileDescriptorSet) -> (Vec<Shape>, HashMap<Strin
     }
     let by_name: HashMap<String, usize> =
         found.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
-    let reader = Reader { found: &found, by_name: &by_name };
+    let reader = ShapeReader { found: &found, by_name: &by_name };
     let all = (0..found.len()).map(|index| reader.shape(index)).collect();
     (all, by_name)
 }
 
-/// A message and those declared in it, by their full names.
+/// Collects a message and those declared in it, by their full names.
 fn collect<'a>(scope: &str, message: &'a DescriptorProto, found: &mut Vec<(String, &'a DescriptorProto)>) {
     let name = format!("{scope}.{}", message.name());
     for nested in &message.nested_type {
@@ -87,12 +87,12 @@ fn collect<'a>(scope: &str, message: &'a DescriptorProto, found: &mut Vec<(Strin
     found.push((name, message));
 }
 
-struct Reader<'a> {
+struct ShapeReader<'a> {
     found: &'a [(String, &'a DescriptorProto)],
     by_name: &'a HashMap<String, usize>,
 }
 
-impl Reader<'_> {
+impl ShapeReader<'_> {
     fn message(&self, index: usize) -> Option<&DescriptorProto> {
         self.found.get(index).map(|(_, message)| *message)
     }
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The size of the struct: of the variants of a oneof the largest one counts.
+    /// Returns the size of the struct: of the variants of a oneof the largest one counts.
     fn struct_bytes(&self, index: usize, nesting: u32) -> u64 {
         let Some(message) = self.message(index).filter(|_| nesting > 0) else { return 0 };
         let mut oneofs: HashMap<i32, u64> = HashMap::new();
@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What an element adds: one that is not repeated stands in the struct already, and its payload does not.
+    /// Returns what an element adds: one that is not repeated stands in the struct already, and its payload does not.
     fn element(&self, field: &FieldDescriptorProto) -> Element {
         let own = if is_repeated(field) { value_bytes(field) } else { 0 };
         match (self.embedded(field), field.r#type()) {

@@ -7,28 +7,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 
-use crate::domain::command::{Listed, Page};
+use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::digest::short_hash;
 use crate::domain::limits::{MESSAGE_MAX_BYTES, PAGE_DEFAULT_ITEMS, PAGE_MAX_ITEMS};
 use crate::domain::{Error, Reason, Result};
 
 /// Longest token: the longest key fits, which has a checkpoint.
 const TOKEN_MAX_CHARS: usize = 4 * 1024;
-/// What an answer has beside items and token, at most: cursors, times, flags, and an id of a store.
+/// Bounds what an answer has beside items and token: cursors, times, flags, and an id of a store.
 const PAGE_FIELDS_MAX_BYTES: usize = 1024;
-/// What a field takes in a message beside its value: its number, and its length of up to 2 MiB.
+/// Bounds what a field takes in a message beside its value: its number, and its length of up to 2 MiB.
 pub const FIELD_OVERHEAD_BYTES: usize = 6;
 
 /// A list: a hash of its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct List(String);
+pub struct ListIdentity(String);
 
-/// How far what was read for a page goes.
+/// Says where the read for a page ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageEnd {
     /// The key at which the read ended; none at the end of the list.
     pub key: Option<String>,
-    /// What the answer has beside the items, beyond the fixed fields and the token.
+    /// Holds what the answer has beside the items, beyond the fixed fields and the token.
     pub beside_bytes: usize,
 }
 
@@ -40,7 +40,7 @@ impl PageEnd {
     }
 }
 
-impl List {
+impl ListIdentity {
     /// Names a list. Two with the same parts are the same list.
     #[must_use]
     pub fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
@@ -51,19 +51,19 @@ impl List {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a negative size, `INVALID_PAGE_TOKEN`.
-    pub fn page<T>(&self, size: i32, token: &str, key: impl Fn(&str) -> Option<T>) -> Result<Page<T>> {
+    pub fn page<T>(&self, size: i32, token: &str, key: impl Fn(&str) -> Option<T>) -> Result<PageRequest<T>> {
         let size = match u32::try_from(size) {
             Ok(0) => PAGE_DEFAULT_ITEMS,
             Ok(size) => size.min(PAGE_MAX_ITEMS),
             Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
         };
         if token.is_empty() {
-            return Ok(Page { size, after: None });
+            return Ok(PageRequest { size, after: None });
         }
         let after = self.open(token).and_then(|text| key(&text)).ok_or_else(|| {
             Error::new(Reason::InvalidPageToken, "page_token is not one of this list; start without it")
         })?;
-        Ok(Page { size, after: Some(after) })
+        Ok(PageRequest { size, after: Some(after) })
     }
 
     fn open(&self, token: &str) -> Option<String> {
@@ -75,7 +75,7 @@ impl List {
         (list == self.0).then(|| key.to_owned())
     }
 
-    /// The token of the page after one that ended at a key.
+    /// Returns the token of the page after one that ended at a key.
     #[must_use]
     pub fn token(&self, key: &str) -> String {
         URL_SAFE_NO_PAD.encode(format!("{} {key}", self.0))
@@ -84,7 +84,7 @@ impl List {
     /// Answers a page: what was read for it, as `write` puts it on the wire, as far as it fits, and the token of the page after it.
     pub fn answer<K: ToString, S, T: Message>(
         &self,
-        read: Listed<K, S>,
+        read: ListPage<K, S>,
         key: impl Fn(&S) -> String,
         write: impl Fn(S) -> T,
     ) -> (Vec<T>, String) {
@@ -93,11 +93,11 @@ impl List {
     }
 
     /// Fills a page with as many of the items found, each after its key, as fit into an answer, the first one in any case.
-    /// With them, the token of the page after them; empty on the last one.
+    /// Returns with them the token of the next page; empty on the last one.
     #[must_use]
     pub fn fill<T: Message>(&self, found: impl IntoIterator<Item = (String, T)>, end: PageEnd) -> (Vec<T>, String) {
         let room = (MESSAGE_MAX_BYTES - TOKEN_MAX_CHARS - PAGE_FIELDS_MAX_BYTES).saturating_sub(end.beside_bytes);
-        let (mut items, mut last, mut left) = (Vec::new(), None::<String>, Room(room));
+        let (mut items, mut last, mut left) = (Vec::new(), None::<String>, PageBudget(room));
         for (key, item) in found {
             if !left.takes(&item) && last.is_some() {
                 return (items, last.map(|key| self.token(&key)).unwrap_or_default());
@@ -112,14 +112,14 @@ impl List {
 /// Takes as many of the first items as fit into some bytes of an answer.
 #[must_use]
 pub fn first_that_fit<T: Message>(items: Vec<T>, room_bytes: usize) -> Vec<T> {
-    let mut room = Room(room_bytes);
+    let mut room = PageBudget(room_bytes);
     items.into_iter().take_while(|item| room.takes(item)).collect()
 }
 
-/// How many bytes of an answer are left.
-struct Room(usize);
+/// Says how many bytes of an answer are left.
+struct PageBudget(usize);
 
-impl Room {
+impl PageBudget {
     /// Takes the bytes of an item, if it fits.
     fn takes(&mut self, item: &impl Message) -> bool {
         let left = self.0.checked_sub(item.encoded_len() + FIELD_OVERHEAD_BYTES);
@@ -132,7 +132,7 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn fill(list: &List, sizes: &[usize], end: PageEnd) -> (usize, String) {
+    fn fill(list: &ListIdentity, sizes: &[usize], end: PageEnd) -> (usize, String) {
         let found = sizes.iter().enumerate().map(|(at, size)| (at.to_string(), "x".repeat(*size)));
         let (items, token) = list.fill(found, end);
         let key = list.page(1, &token, |key| Some(key.to_owned())).ok().and_then(|page| page.after);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_page_ends_before_it_is_too_large() {
-        let list = List::new(["l"]);
+        let list = ListIdentity::new(["l"]);
         let more = |beside_bytes| PageEnd { key: Some("end".to_owned()), beside_bytes };
         let kib = |count: usize| count * 1024;
         assert_eq!(fill(&list, &[10, 20, 30], PageEnd::default()), (3, String::new()), "the last page");
@@ -156,11 +156,12 @@ mod tests {
 
     #[test]
     fn tokens_belong_to_one_list() {
-        let list = List::new(["ListVersions", "p", "BASIC"]);
+        let list = ListIdentity::new(["ListVersions", "p", "BASIC"]);
         let number = |text: &str| text.parse::<i64>().ok();
         let token = list.token("7");
-        assert_eq!(list.page(10, &token, number).ok(), Some(Page { size: 10, after: Some(7) }));
-        let others = [List::new(["ListVersions", "q", "BASIC"]), List::new(["ListVersions", "pBASIC", ""])];
+        assert_eq!(list.page(10, &token, number).ok(), Some(PageRequest { size: 10, after: Some(7) }));
+        let others =
+            [ListIdentity::new(["ListVersions", "q", "BASIC"]), ListIdentity::new(["ListVersions", "pBASIC", ""])];
         let wrong = others.iter().map(|other| (other, token.as_str()));
         for (list, token) in wrong.chain([(&list, "?"), (&list, "AAAA"), (&list, "a 7")]) {
             let error = list.page(10, token, number).err().map(|error| error.reason);
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded() {
-        let list = List::new(["l"]);
+        let list = ListIdentity::new(["l"]);
         let size = |asked| list.page(asked, "", |_| None::<i64>).map(|page| page.size).ok();
         assert_eq!((size(0), size(7), size(5_000), size(-1)), (Some(50), Some(7), Some(1_000), None));
     }

@@ -12,7 +12,7 @@ use crate::domain::{Error, Reason};
 
 /// The domain of every `ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "policyhub";
-/// When a caller may try again after the server could not answer.
+/// Sets when a caller may try again after the server could not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 // A status travels in HTTP/2 headers, of which hyper's client takes 16 KiB in all by default. An error over that would
@@ -22,7 +22,7 @@ const METADATA_VALUE_MAX_BYTES: usize = 256;
 const VIOLATION_MAX_BYTES: usize = 200;
 const VIOLATIONS_MAX: usize = 16;
 
-/// The canonical code of a reason.
+/// Returns the canonical code of a reason.
 #[must_use]
 #[expect(clippy::too_many_lines, reason = "one table of all reasons, without a wildcard")]
 pub fn code(reason: Reason) -> Code {
@@ -174,7 +174,7 @@ fn log_internal(error: &Error) {
     }
 }
 
-/// Cut to what a client is sure to take.
+/// Cuts an error to a size that every client takes.
 fn bounded(mut error: Error) -> Error {
     cut(&mut error.message, MESSAGE_MAX_BYTES);
     error.metadata.values_mut().for_each(|value| cut(value, METADATA_VALUE_MAX_BYTES));

@@ -13,16 +13,16 @@ use prost_types::FileDescriptorSet;
 use super::message_shape::{Element, Shape, read_shapes};
 use crate::domain::limits::{MESSAGE_DECODED_PER_BYTE_MAX, MESSAGE_DEPTH_MAX};
 
-/// What a message may hold.
+/// Holds what a message may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ScanBounds {
     /// Most fields, those of embedded messages and unknown ones included.
     pub fields: u32,
-    /// What it may take in memory beyond `limits::MESSAGE_DECODED_PER_BYTE_MAX` for each byte on the wire.
+    /// Holds what it may take in memory beyond `limits::MESSAGE_DECODED_PER_BYTE_MAX` for each byte on the wire.
     pub extra_bytes: u64,
 }
 
-/// Why a message is not decoded.
+/// Says why a message is not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// It is not in the wire format.
@@ -52,7 +52,7 @@ struct Shapes {
 
 impl Shapes {
     fn of_the_contract() -> Self {
-        // Built from the same descriptors as the types: it can't fail, and without shapes every message is refused.
+        // The descriptors are those of the generated types, so this can't fail. Without shapes every message would be refused.
         let set = FileDescriptorSet::decode(super::pb::DESCRIPTORS).unwrap_or_default();
         let (all, by_name) = read_shapes(&set);
         let mut requests = HashMap::new();
@@ -73,7 +73,7 @@ impl Shapes {
 ///
 /// # Errors
 /// The first excess that is found.
-pub fn scan(name: &str, bytes: &[u8], bounds: Bounds) -> Result<(), Excess> {
+pub fn scan(name: &str, bytes: &[u8], bounds: ScanBounds) -> Result<(), Excess> {
     let shapes = &*SHAPES;
     let shape = shapes.by_name.get(name).copied().ok_or(Excess::Malformed)?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -82,7 +82,7 @@ pub fn scan(name: &str, bytes: &[u8], bounds: Bounds) -> Result<(), Excess> {
     scan.message(shape, bytes, MESSAGE_DEPTH_MAX)
 }
 
-/// The most that a request of a method takes in memory while it is handled, by its length on the wire: its bytes, and what
+/// Returns the most that a request of a method takes in memory while it is handled, by its length on the wire: its bytes, and what
 /// the scan lets them decode to. Of a path that is no method of the contract only the bytes are counted.
 #[must_use]
 pub fn worst_case_bytes(path: &str, length: u64, extra_bytes: u64) -> u64 {
@@ -92,7 +92,7 @@ pub fn worst_case_bytes(path: &str, length: u64, extra_bytes: u64) -> u64 {
     length.saturating_add(decoded.min(bound))
 }
 
-/// What is left of the bounds of one message.
+/// Holds what is left of the bounds of one message.
 struct Scan<'a> {
     shapes: &'a [Shape],
     fields: u32,
@@ -155,7 +155,7 @@ impl Scan<'_> {
     }
 }
 
-/// A varint of at most ten bytes, as prost reads it.
+/// Returns a varint of at most ten bytes, as prost reads it.
 fn varint(bytes: &mut &[u8]) -> Result<u64, Excess> {
     let mut value = 0_u64;
     for shift in (0..70).step_by(7) {

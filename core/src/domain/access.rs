@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quota::Rate;
 
-/// What a member is given.
+/// Says what a member is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each is the proto's role of the same name")]
@@ -23,7 +23,7 @@ pub enum Role {
     Admin,
 }
 
-/// What an RPC asks for.
+/// Says what an RPC asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Permission {
     /// Read everything but secrets.
@@ -44,14 +44,14 @@ pub enum Permission {
     Administer,
 }
 
-/// Where the permission has to hold.
+/// Says where the permission has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
+pub enum RequiredPermission {
     /// Any caller whose credential is good. What it answers is filtered, or public.
     Authenticated,
-    /// In the namespace the request names.
+    /// The caller needs the permission in the namespace that the request names.
     InNamespace(Permission),
-    /// In all namespaces.
+    /// The caller needs the permission in all namespaces.
     StoreWide(Permission),
 }
 
@@ -60,7 +60,7 @@ impl Role {
     pub const ALL: &[Role] =
         &[Role::Viewer, Role::Subscriber, Role::Author, Role::Approver, Role::Publisher, Role::Activator, Role::Admin];
 
-    /// Whether the role includes the permission (docs/security.md).
+    /// Returns whether the role includes the permission (docs/security.md).
     #[must_use]
     pub fn permits(self, permission: Permission) -> bool {
         use Permission as P;
@@ -75,7 +75,7 @@ impl Role {
         }
     }
 
-    /// The word kept in the database and in events.
+    /// Returns the word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl Role {
 }
 
 impl Permission {
-    /// The word of an error's metadata.
+    /// Returns its name in the metadata of an error.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,18 +114,18 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Whether one of the roles includes the permission.
+    /// Returns whether one of the roles includes the permission.
     #[must_use]
     pub fn permit(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| role.permits(permission))
     }
 
-    /// The roles.
+    /// Returns the roles.
     pub fn roles(&self) -> impl Iterator<Item = Role> + '_ {
         self.roles.iter().copied()
     }
 
-    /// Whether there is no role at all: then not even the existence of what is asked for is told.
+    /// Returns whether there is no role at all. Such a caller does not even learn whether a resource exists.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty()
@@ -150,19 +150,19 @@ macro_rules! rpcs {
             /// Every RPC.
             pub const ALL: &[Rpc] = &[$($(Rpc::$rpc,)*)*];
 
-            /// Its path on the wire: `/policyhub.v1.PolicyService/Draft`.
+            /// Returns its path on the wire: `/policyhub.v1.PolicyService/Draft`.
             #[must_use]
             pub fn path(self) -> &'static str {
                 match self { $($(Self::$rpc => concat!("/policyhub.v1.", $service, "/", stringify!($rpc)),)*)* }
             }
 
-            /// What a caller must have.
+            /// Returns the permission that a caller must have.
             #[must_use]
-            pub fn needs(self) -> Needs {
+            pub fn required_permission(self) -> RequiredPermission {
                 match self { $($(Self::$rpc => $needs,)*)* }
             }
 
-            /// What a call counts as.
+            /// Returns what a call counts as.
             #[must_use]
             pub fn rate(self) -> Rate {
                 match self { $($(Self::$rpc => $rate,)*)* }
@@ -173,68 +173,68 @@ macro_rules! rpcs {
 
 rpcs! {
     "PolicyService" {
-        CreatePolicy => Needs::InNamespace(Permission::Author), Rate::Write;
-        GetPolicy => Needs::InNamespace(Permission::Read), Rate::Read;
-        ListPolicies => Needs::InNamespace(Permission::Read), Rate::Read;
-        UpdatePolicy => Needs::InNamespace(Permission::Administer), Rate::Write;
-        Draft => Needs::InNamespace(Permission::Author), Rate::Write;
-        AbandonDraft => Needs::InNamespace(Permission::Author), Rate::Write;
-        Stage => Needs::InNamespace(Permission::Author), Rate::Write;
+        CreatePolicy => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
+        GetPolicy => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListPolicies => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        UpdatePolicy => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
+        Draft => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
+        AbandonDraft => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
+        Stage => RequiredPermission::InNamespace(Permission::Author), Rate::Write;
         // With `activate`, Activate too; with `break_glass`, Administer.
-        Publish => Needs::InNamespace(Permission::Publish), Rate::Write;
+        Publish => RequiredPermission::InNamespace(Permission::Publish), Rate::Write;
         // Each version beyond the first is metered as a call of its own.
-        PublishVersions => Needs::InNamespace(Permission::Publish), Rate::Write;
-        Activate => Needs::InNamespace(Permission::Activate), Rate::Write;
+        PublishVersions => RequiredPermission::InNamespace(Permission::Publish), Rate::Write;
+        Activate => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
         // With `skip_validation`, Administer too; COPY_FORWARD publishes, so Publish too.
-        Rollback => Needs::InNamespace(Permission::Activate), Rate::Write;
-        Deactivate => Needs::InNamespace(Permission::Activate), Rate::Write;
-        GetVersion => Needs::InNamespace(Permission::Read), Rate::Read;
-        ListVersions => Needs::InNamespace(Permission::Read), Rate::Read;
-        DiffVersions => Needs::InNamespace(Permission::Read), Rate::Read;
-        GetValidationReport => Needs::InNamespace(Permission::Read), Rate::Read;
-        ApproveVersion => Needs::InNamespace(Permission::Approve), Rate::Write;
-        RejectVersion => Needs::InNamespace(Permission::Approve), Rate::Write;
-        ListEvents => Needs::InNamespace(Permission::Read), Rate::Read;
+        Rollback => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
+        Deactivate => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
+        GetVersion => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListVersions => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        DiffVersions => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        GetValidationReport => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ApproveVersion => RequiredPermission::InNamespace(Permission::Approve), Rate::Write;
+        RejectVersion => RequiredPermission::InNamespace(Permission::Approve), Rate::Write;
+        ListEvents => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
     }
     "SyncService" {
-        GetActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
-        ListActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
-        WatchActive => Needs::InNamespace(Permission::Sync), Rate::Read;
-        ReportStatus => Needs::InNamespace(Permission::Sync), Rate::Report;
-        ListSubscribers => Needs::InNamespace(Permission::Read), Rate::Read;
-        GetConvergence => Needs::InNamespace(Permission::Read), Rate::Read;
-        RecordRun => Needs::InNamespace(Permission::Sync), Rate::Write;
-        CompleteRun => Needs::InNamespace(Permission::Sync), Rate::Write;
-        GetRun => Needs::InNamespace(Permission::Read), Rate::Read;
-        ListRuns => Needs::InNamespace(Permission::Read), Rate::Read;
+        GetActive => RequiredPermission::InNamespace(Permission::GetActive), Rate::Read;
+        ListActive => RequiredPermission::InNamespace(Permission::GetActive), Rate::Read;
+        WatchActive => RequiredPermission::InNamespace(Permission::Sync), Rate::Read;
+        ReportStatus => RequiredPermission::InNamespace(Permission::Sync), Rate::Report;
+        ListSubscribers => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        GetConvergence => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        RecordRun => RequiredPermission::InNamespace(Permission::Sync), Rate::Write;
+        CompleteRun => RequiredPermission::InNamespace(Permission::Sync), Rate::Write;
+        GetRun => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListRuns => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
     }
     "AdminService" {
-        CreateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        GetNamespace => Needs::InNamespace(Permission::Read), Rate::Read;
+        CreateNamespace => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        GetNamespace => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         // Those that the caller may read.
-        ListNamespaces => Needs::Authenticated, Rate::Read;
-        UpdateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        CreateRoleBinding => Needs::InNamespace(Permission::Administer), Rate::Write;
-        ListRoleBindings => Needs::InNamespace(Permission::Read), Rate::Read;
-        DeleteRoleBinding => Needs::InNamespace(Permission::Administer), Rate::Write;
+        ListNamespaces => RequiredPermission::Authenticated, Rate::Read;
+        UpdateNamespace => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        CreateRoleBinding => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
+        ListRoleBindings => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        DeleteRoleBinding => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
         // Public keys: also at /.well-known/jwks.json, without a token.
-        ListSigningKeys => Needs::Authenticated, Rate::Unmetered;
-        PrepareSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        ActivateSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        RevokeSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        RevokeToken => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
-        // Who was refused is nothing for those who may only read.
-        ListDenials => Needs::InNamespace(Permission::Administer), Rate::Read;
-        VerifyLog => Needs::InNamespace(Permission::Read), Rate::Read;
-        ThawNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
-        ExportRows => Needs::InNamespace(Permission::Read), Rate::Read;
+        ListSigningKeys => RequiredPermission::Authenticated, Rate::Unmetered;
+        PrepareSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        ActivateSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        RevokeSigningKey => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        RevokeToken => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        // Readers may not see who was refused.
+        ListDenials => RequiredPermission::InNamespace(Permission::Administer), Rate::Read;
+        VerifyLog => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ThawNamespace => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
+        ExportRows => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         // Brings published versions and their settings past all checks.
-        ImportNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
+        ImportNamespace => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
     }
 }
 
 impl Rpc {
-    /// The RPC of a path.
+    /// Returns the RPC of a path.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rpc| rpc.path() == path)
@@ -274,7 +274,7 @@ mod tests {
         for rpc in Rpc::ALL {
             let is_metered = rpc.rate() != Rate::Unmetered;
             let is_public = *rpc == Rpc::ListSigningKeys;
-            let is_operators = matches!(rpc.needs(), Needs::StoreWide(_));
+            let is_operators = matches!(rpc.required_permission(), RequiredPermission::StoreWide(_));
             assert_eq!(is_metered, !is_public && !is_operators, "{rpc:?}");
         }
         assert_eq!(Rpc::ReportStatus.rate(), Rate::Report);

@@ -9,7 +9,7 @@ use super::limits::ADOPTED_AUTHOR_MAX_BYTES;
 use super::time::Micros;
 use super::{Error, Result};
 
-/// What is said of a version that existed before.
+/// Holds what is said of a version that existed before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Adopted {
@@ -19,7 +19,7 @@ pub struct Adopted {
     create_time: Option<i64>,
 }
 
-/// As it was read.
+/// Holds the text as it was read.
 #[derive(Deserialize)]
 struct Unchecked {
     author: String,
@@ -39,13 +39,13 @@ impl Adopted {
         Ok(Self { author, create_time })
     }
 
-    /// Who wrote it, in the words of who brought it: no principal of this store.
+    /// Returns who wrote it, in the words of who brought it: no principal of this store.
     #[must_use]
     pub fn author(&self) -> &str {
         &self.author
     }
 
-    /// When it was written; none: not known.
+    /// Returns when it was written; none: not known.
     #[must_use]
     pub fn create_time(&self) -> Option<Micros> {
         self.create_time.map(|seconds| Micros(seconds.saturating_mul(1_000_000)))

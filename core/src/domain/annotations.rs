@@ -50,19 +50,19 @@ impl Annotations {
         fits
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes of all keys and values.
+    /// Returns the number of bytes of all keys and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 
-    /// Keys and values, in order of the keys.
+    /// Returns keys and values, in order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -89,7 +89,7 @@ fn check_value(value: &str) -> std::result::Result<(), String> {
     if value.len() > ANNOTATION_VALUE_MAX_BYTES {
         return Err(format!("is over {ANNOTATION_VALUE_MAX_BYTES} bytes"));
     }
-    // PostgreSQL keeps NUL in no text, and a terminal acts on the others.
+    // PostgreSQL can't store NUL, and terminals interpret the other control characters.
     if value.chars().any(|letter| letter.is_control() && letter != '\n' && letter != '\t') {
         return Err("holds a control character other than a line feed or a tab".to_owned());
     }

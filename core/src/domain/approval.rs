@@ -11,26 +11,26 @@ use super::time::Micros;
 /// An approval of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
-    /// Who approved.
+    /// Says who approved.
     pub approver: String,
     /// The digest that was reviewed.
     pub digest: Digest,
     /// `Policy::edits` when it was given: another one voids it.
     #[serde(rename = "policy_etag")]
     pub policy_edits: i64,
-    /// In the approver's words. Left out of events: the one of the approval has it as its own reason.
+    /// Says why, in the approver's words. It is left out of events: the event of the approval has it as its own reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// When.
+    /// Says when.
     pub create_time: Micros,
-    /// From when it counts no more.
+    /// Says when it expires.
     pub expire_time: Micros,
     /// Revision of its event.
     pub revision: i64,
 }
 
 impl Approval {
-    /// As events tell it.
+    /// Returns the approval as events contain it.
     #[must_use]
     pub fn for_log(&self) -> Self {
         Self { reason: String::new(), ..self.clone() }

@@ -10,16 +10,16 @@ use super::digest::Digest;
 use super::event::{Cursor, Head, Position};
 use super::limits::{FINDING_MAX_CHARS, FINDINGS_KEPT_MAX, FINDINGS_MAX};
 
-/// One thing that does not hold.
+/// Describes one problem of a log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// The event it is about; 0: no one event.
     pub revision: i64,
     /// The table, and the key of the row in it; empty: no row.
     pub row: String,
-    /// What is wrong.
+    /// Holds what is wrong.
     pub message: String,
-    /// Of what is stored there: who accepts the finding accepts these bytes, and no others. None: nothing is there.
+    /// Is the digest of what is stored there: who accepts the finding accepts these bytes, and no others. None: nothing is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
@@ -29,11 +29,11 @@ pub struct Finding {
 pub struct Findings {
     /// The first ones.
     pub kept: Vec<Finding>,
-    /// How many there are.
+    /// Says how many there are.
     pub count: u64,
 }
 
-/// What the check of a log found.
+/// Holds what the check of a log found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogVerdict {
     /// Events checked.
@@ -44,15 +44,15 @@ pub struct LogVerdict {
     pub rows: i64,
     /// The last event before anything was wrong with the log.
     pub head: Head,
-    /// What does not hold.
+    /// Holds the findings.
     pub findings: Findings,
-    /// Of all that does not hold; none when nothing is wrong, or more than can be accepted.
+    /// Is the digest of all findings; none when there are none, or more than can be accepted.
     pub findings_digest: Option<Digest>,
-    /// What is stored at the revisions that named findings, and the first broken event, are about. None stands where nothing is.
+    /// Holds what is stored at the revisions that named findings, and the first broken event, are about. None stands where nothing is.
     pub positions: BTreeMap<i64, Position>,
 }
 
-/// What the check of a log is doing.
+/// Says what the check of a log is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogCheckPhase {
     /// It waits for its turn.
@@ -64,10 +64,10 @@ pub enum LogCheckPhase {
     Rows,
 }
 
-/// How far the check of a log is.
+/// Says how far the check of a log is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogCheckProgress {
-    /// What it is doing.
+    /// Holds what it is doing.
     pub phase: LogCheckPhase,
     /// Events checked so far.
     pub events: i64,
@@ -90,7 +90,7 @@ impl Findings {
         }
     }
 
-    /// Those that are named where all of them would be too many.
+    /// Returns those that are named where all of them would be too many.
     pub fn named(&self) -> impl Iterator<Item = &Finding> {
         self.kept.iter().take(FINDINGS_MAX)
     }
@@ -104,13 +104,13 @@ impl Findings {
 }
 
 impl LogVerdict {
-    /// Whether everything holds.
+    /// Returns whether everything holds.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.findings.count == 0
     }
 
-    /// The event that a finding is about, as it is stored; with epoch 0 when nothing is. None: the finding is about no one event.
+    /// Returns the event that a finding is about, as it is stored; with epoch 0 when nothing is. None: the finding is about no one event.
     #[must_use]
     pub fn position(&self, finding: &Finding) -> Option<Position> {
         let absent = Cursor { epoch: 0, revision: finding.revision };
@@ -118,7 +118,7 @@ impl LogVerdict {
         (finding.revision > 0).then(stored)
     }
 
-    /// The finding about the first event that does not hold.
+    /// Returns the finding about the first event that does not hold.
     #[must_use]
     pub fn broken(&self) -> Option<&Finding> {
         self.findings.kept.iter().filter(|finding| finding.revision > 0).min_by_key(|finding| finding.revision)

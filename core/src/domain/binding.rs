@@ -16,7 +16,7 @@ use super::{Error, Reason, Result};
 
 /// The id that stands for all namespaces (AIP-159).
 pub const ALL_NAMESPACES: &str = "-";
-/// What comes before the id of a binding in its name.
+/// Precedes the id of a binding in its name.
 const COLLECTION: &str = "roleBindings";
 
 /// A role of a member.
@@ -26,11 +26,11 @@ pub struct RoleBinding {
     pub name: BindingName,
     /// The role.
     pub role: Role,
-    /// Who has it.
+    /// Says who has it.
     pub member: String,
-    /// Who granted it.
+    /// Says who granted it.
     pub creator: String,
-    /// When.
+    /// Says when.
     pub create_time: Micros,
 }
 
@@ -43,7 +43,7 @@ pub struct BindingName {
     pub id: String,
 }
 
-/// What an event says of the bindings of its log: which one changed, and all that are there now.
+/// Holds what an event says of the bindings of its log: which one changed, and all that are there now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessChange {
     /// The one that was made or taken away.
@@ -56,8 +56,8 @@ pub struct AccessChange {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn parse_place(field: &str, text: &str) -> Result<NamespaceId> {
-    if text == place(&NamespaceId::system()) {
+pub fn parse_scope(field: &str, text: &str) -> Result<NamespaceId> {
+    if text == scope(&NamespaceId::system()) {
         return Ok(NamespaceId::system());
     }
     match NamespaceId::parse_name(field, text) {
@@ -69,9 +69,9 @@ pub fn parse_place(field: &str, text: &str) -> Result<NamespaceId> {
     }
 }
 
-/// Where a binding holds, as callers read it.
+/// Returns where a binding holds, as callers read it.
 #[must_use]
-pub fn place(namespace: &NamespaceId) -> String {
+pub fn scope(namespace: &NamespaceId) -> String {
     if namespace.is_system() { format!("namespaces/{ALL_NAMESPACES}") } else { namespace.name() }
 }
 
@@ -101,14 +101,14 @@ impl BindingName {
     /// # Errors
     /// `INVALID_ARGUMENT`.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
-        let (place, id) = text.split_once(&format!("/{COLLECTION}/")).ok_or_else(|| {
+        let (scope, id) = text.split_once(&format!("/{COLLECTION}/")).ok_or_else(|| {
             Error::invalid_text(
                 field,
                 text,
                 "must be namespaces/{namespace}/roleBindings/{binding}, or namespaces/-/roleBindings/{binding}",
             )
         })?;
-        let namespace = parse_place(field, place)?;
+        let namespace = parse_scope(field, scope)?;
         let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         if is_id {
             Ok(Self { namespace, id: id.to_owned() })
@@ -117,7 +117,7 @@ impl BindingName {
         }
     }
 
-    /// The error for a binding that is not there.
+    /// Returns the error for a binding that is not there.
     #[must_use]
     pub fn not_found(&self) -> Error {
         Error::new(Reason::BindingNotFound, format!("{self} does not exist")).about(self)
@@ -126,7 +126,7 @@ impl BindingName {
 
 impl fmt::Display for BindingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{COLLECTION}/{}", place(&self.namespace), self.id)
+        write!(f, "{}/{COLLECTION}/{}", scope(&self.namespace), self.id)
     }
 }
 
@@ -194,8 +194,8 @@ mod tests {
         ] {
             assert!(BindingName::parse("name", text).is_err(), "{text:?}");
         }
-        assert_eq!(place(&parse_place("namespace", "namespaces/-").expect("all")), "namespaces/-");
-        assert_eq!(place(&parse_place("namespace", "namespaces/a").expect("one")), "namespaces/a");
-        assert!(parse_place("namespace", "namespaces/system").is_err());
+        assert_eq!(scope(&parse_scope("namespace", "namespaces/-").expect("all")), "namespaces/-");
+        assert_eq!(scope(&parse_scope("namespace", "namespaces/a").expect("one")), "namespaces/a");
+        assert!(parse_scope("namespace", "namespaces/system").is_err());
     }
 }

@@ -27,24 +27,24 @@ pub struct ActiveBundle {
     pub activation: Cursor,
     /// Statement of that activation; empty for a preview.
     pub statement: Arc<str>,
-    /// Whether it is a draft, served by fallback.
+    /// Says whether it is a draft, served by fallback.
     pub preview: bool,
 }
 
 impl ActiveBundle {
-    /// Everything in it that is signed by a signing key.
+    /// Returns every token in it that is signed by a signing key.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         [&*self.bundle.version.manifest, &*self.statement].into_iter()
     }
 
-    /// What it is in the digest of an active set.
+    /// Returns what it is in the digest of an active set.
     #[must_use]
     pub fn set_entry(&self) -> (&PolicyId, i64, &Digest) {
         let version = &self.bundle.version;
         (&version.policy.policy, version.number, &version.digest)
     }
 
-    /// What the root of an active set covers of it.
+    /// Returns what the root of an active set covers of it.
     #[must_use]
     pub fn entry(&self) -> ActiveEntry {
         let version = &self.bundle.version;
@@ -52,7 +52,7 @@ impl ActiveBundle {
     }
 }
 
-/// What is in force of a policy, as the root of an active set covers it.
+/// Holds what is in force of a policy, as the root of an active set covers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveEntry {
     /// Number of the version.
@@ -72,7 +72,7 @@ impl ActiveEntry {
     }
 }
 
-/// Why something newer than what a server says may exist.
+/// Says why something newer than what a server says may exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Staleness {
     /// The database does not answer.
@@ -81,7 +81,7 @@ pub struct Staleness {
     pub in_doubt: bool,
 }
 
-/// One activation, as it is told.
+/// Describes one activation, as watches send it.
 #[derive(Debug, Clone)]
 pub struct Activation {
     /// Its place in the log.
@@ -92,14 +92,14 @@ pub struct Activation {
     pub statement: Arc<str>,
     /// Root of the active set after it; none in an event that was written before events carried one.
     pub root: Option<ActiveSetRoot>,
-    /// What points somewhere new.
+    /// Holds what points somewhere new.
     pub bundles: Vec<Arc<Bundle>>,
-    /// What points nowhere any more.
+    /// Holds what points nowhere any more.
     pub tombstones: Vec<PolicyId>,
 }
 
 impl Activation {
-    /// Returns the event that it is told of.
+    /// Returns the event that the activation belongs to.
     #[must_use]
     pub fn head(&self) -> Head {
         Head { cursor: self.cursor, hash: self.event_hash }

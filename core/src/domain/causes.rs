@@ -2,13 +2,13 @@
 
 use std::error::Error;
 
-/// The words of an error and of its causes, each once.
+/// Returns the words of an error and of its causes, each once.
 #[must_use]
 pub fn causes(error: &dyn Error) -> String {
     with_causes(error.to_string(), error.source())
 }
 
-/// The same, of an error whose own words are `text`; empty: its causes alone.
+/// Returns the same, of an error whose own words are `text`; empty: its causes alone.
 #[must_use]
 pub fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
     while let Some(error) = cause {

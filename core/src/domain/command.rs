@@ -37,7 +37,7 @@ mod requests {
         pub quotas: Quotas,
     }
 
-    /// Only what is `Some` changes.
+    /// Changes only what is `Some`.
     #[derive(Debug, Clone, Default, Serialize)]
     pub struct QuotasPatch {
         pub max_policies: Option<i64>,
@@ -60,7 +60,7 @@ mod requests {
     pub struct ThawNamespace {
         pub namespace: NamespaceId,
         pub reason: String,
-        /// What is found and stays.
+        /// Holds the findings that are accepted as they are.
         pub accepted: Vec<Finding>,
         /// The events that the caller says they are about, as far as it says which.
         pub positions: Vec<Position>,
@@ -91,7 +91,7 @@ mod requests {
         pub settings: PolicySettings,
     }
 
-    /// Only what is `Some` changes.
+    /// Changes only what is `Some`.
     #[derive(Debug, Clone, Default, Serialize)]
     pub struct SettingsPatch {
         pub max_open_drafts: Option<u32>,
@@ -128,7 +128,7 @@ mod requests {
         pub allow_missing: bool,
         /// Of the policy, which must have it or is made with it; none: that of the content type.
         pub kind: Option<PolicyKind>,
-        /// With `max_open_drafts` 1, ends a version that is staged, too.
+        /// Says whether a draft may end a version that is staged, with `max_open_drafts` 1.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         pub supersede_staged: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,13 +168,13 @@ mod requests {
         pub etag: Option<Etag>,
         pub activate: bool,
         pub reason: String,
-        /// Without the approvals that are missing.
+        /// Says whether it is published although approvals are missing (break-glass).
         pub break_glass: bool,
-        /// What must be active now; only with `activate`.
+        /// Holds what must be active now; only with `activate`.
         pub expected_active: Option<i64>,
     }
 
-    /// Which version a rollback returns to.
+    /// Says which version a rollback returns to.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     pub enum RollbackTarget {
         /// Anything below 1 is refused.
@@ -182,7 +182,7 @@ mod requests {
         Label(Label),
     }
 
-    /// Where a pointer shall go.
+    /// Says where a pointer shall go.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     pub enum PointerTarget {
         /// Of a version; anything below 1 is refused.
@@ -193,7 +193,7 @@ mod requests {
     }
 
     #[derive(Debug, Clone, Serialize)]
-    pub struct Target {
+    pub struct ActivationTarget {
         pub policy: PolicyId,
         pub to: PointerTarget,
         pub expected_active: Option<i64>,
@@ -202,7 +202,7 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Activate {
         pub namespace: NamespaceId,
-        pub targets: Vec<Target>,
+        pub targets: Vec<ActivationTarget>,
         pub reason: String,
         /// No pointer of the namespace may have moved since.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -252,33 +252,33 @@ mod requests {
 }
 pub use requests::*;
 
-/// When a read looks.
+/// Says when a read looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
     /// Now, at least as new as every write that returned before the call.
     Now,
-    /// As it was at a time.
+    /// It reads the set as it was at a time.
     Time(Micros),
-    /// As it was right after an event.
+    /// It reads the set as it was right after an event.
     Event(Position),
 }
 
 /// Asks for a page of an active set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListActive {
-    /// Whose set.
+    /// Names the namespace of the set.
     pub namespace: NamespaceId,
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// As of when; for a further page the first one has settled it.
+    /// Says as of when; a further page uses what the first one found.
     pub as_of: AsOf,
-    /// Whether content is left out.
+    /// Says whether content is left out.
     pub metadata_only: bool,
-    /// Which page.
-    pub page: Page<ActiveKey>,
+    /// Says which page.
+    pub page: PageRequest<ActiveKey>,
 }
 
-/// Where a page of an active set ended.
+/// Says where a page of an active set ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveKey {
     /// The cursor that the pages are of.
@@ -293,9 +293,9 @@ pub struct ActiveKey {
 /// Asks for the active version of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GetActive {
-    /// Whose.
+    /// Names the namespace.
     pub policy: PolicyName,
-    /// As of when.
+    /// Says as of when.
     pub as_of: AsOf,
     /// The digest of the content that the caller holds.
     pub if_digest: Option<Digest>,
@@ -303,43 +303,43 @@ pub struct GetActive {
 
 /// Asks for a page. `after` is where the page before ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// At most this many.
+pub struct PageRequest<T> {
+    /// Bounds the number of items.
     pub size: u32,
     /// The last key of the page before.
     pub after: Option<T>,
 }
 
-/// What was read of a list for one page.
+/// Holds what was read of a list for one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<K, T> {
+pub struct ListPage<K, T> {
     /// Items, at least as many as fit into an answer unless the page or the list ended before.
     pub items: Vec<T>,
-    /// Where the read ended: the key of the last item that was looked at, beyond the last one of the page when what followed is left
+    /// Says where the read ended: the key of the last item that was looked at, beyond the last one of the page when what followed is left
     /// out.
     pub reached: Option<K>,
-    /// Whether the list ends there.
+    /// Says whether the list ends there.
     pub is_last: bool,
 }
 
 /// Opens a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
-    /// Whose active set.
+pub struct StartWatch {
+    /// Names the namespace of the active set.
     pub namespace: NamespaceId,
     /// Only these policies; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Where the subscriber is.
+    /// Says where the subscriber is.
     pub resume: Option<Position>,
-    /// Whether activations in between may be left out.
+    /// Says whether activations in between may be left out.
     pub latest: bool,
-    /// Whether content is left out.
+    /// Says whether content is left out.
     pub metadata_only: bool,
 }
 
-/// How a caller may change a request into its answer: the words every mutation shares.
+/// Holds the options that every mutation has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
+pub struct RequestOptions {
     /// Idempotency key; empty: none.
     pub request_id: String,
     /// Check, change nothing.

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::event::Cursor;
 use super::limits::{CONVERGENCE_NAMED_MAX, CONVERGENCE_PRINCIPALS_MAX};
 use super::name::PolicyId;
-use super::subscriber::{Standing, Subscriber, SubscriberId};
+use super::subscriber::{Subscriber, SubscriberId, SubscriberStatus};
 use super::time::Micros;
 
-/// What a subscriber has made of an activation.
+/// Says what a subscriber has made of an activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// It runs with it, or with something newer.
@@ -21,14 +21,14 @@ pub enum Progress {
     Pending,
 }
 
-/// Where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
+/// Returns where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
 /// rejected the very place it had applied does not run with it any more.
 #[must_use]
-pub fn progress(standing: &Standing, activation: Cursor) -> Progress {
-    let withdrawn = standing.rejected == standing.applied;
-    if standing.applied >= activation && !withdrawn {
+pub fn progress(status: &SubscriberStatus, activation: Cursor) -> Progress {
+    let withdrawn = status.rejected == status.applied;
+    if status.applied >= activation && !withdrawn {
         Progress::Applied
-    } else if standing.rejected >= activation {
+    } else if status.rejected >= activation {
         Progress::Rejected
     } else {
         Progress::Pending
@@ -47,7 +47,7 @@ pub struct PrincipalProgress {
 }
 
 impl PrincipalProgress {
-    /// How many do not run with it.
+    /// Returns how many do not run with it.
     fn missing(&self) -> usize {
         self.rejected + self.pending + self.gone
     }
@@ -69,11 +69,11 @@ pub struct Convergence {
     pub principals: Vec<PrincipalProgress>,
 }
 
-/// The first `CONVERGENCE_PRINCIPALS_MAX`: those with most that is missing, then by name.
+/// Returns the first `CONVERGENCE_PRINCIPALS_MAX`: those with most that is missing, then by name.
 fn most_missing(principals: BTreeMap<&str, PrincipalProgress>) -> Vec<PrincipalProgress> {
     let named = principals.into_iter().map(|(name, counts)| PrincipalProgress { principal: name.to_owned(), ..counts });
     let mut all: Vec<PrincipalProgress> = named.collect();
-    // Stable: those with as many stay in order of their names.
+    // The sort is stable: equal counts stay in order of their names.
     all.sort_by_key(|counts| std::cmp::Reverse(counts.missing()));
     all.truncate(CONVERGENCE_PRINCIPALS_MAX);
     all
@@ -97,9 +97,9 @@ impl Convergence {
                 counts.unconcerned += usize::from(is_online);
                 continue;
             }
-            let progress = progress(&subscriber.standing, activation);
+            let progress = progress(&subscriber.status, activation);
             if progress == Progress::Applied && !is_online {
-                // One that ran with it when it ended kept nobody waiting.
+                // A subscriber that had applied it before it ended is not missing.
                 continue;
             }
             let own = principals.entry(&subscriber.owner).or_default();
@@ -135,7 +135,7 @@ impl Convergence {
         counts
     }
 
-    /// Whether everybody concerned has spoken.
+    /// Returns whether everybody concerned has spoken.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.pending == 0
@@ -156,8 +156,13 @@ mod tests {
         if revision == 0 { Cursor::NONE } else { Cursor { epoch: 1, revision } }
     }
 
-    fn standing(applied: i64, rejected: i64) -> Standing {
-        Standing { applied: at(applied), applied_matches: true, rejected: at(rejected), ..Standing::default() }
+    fn status(applied: i64, rejected: i64) -> SubscriberStatus {
+        SubscriberStatus {
+            applied: at(applied),
+            applied_matches: true,
+            rejected: at(rejected),
+            ..SubscriberStatus::default()
+        }
     }
 
     #[test]
@@ -170,9 +175,9 @@ mod tests {
             (9, 0, Applied),
             (6, 7, Rejected),
             (0, 7, Rejected),
-            // It rejected something older and has not spoken since.
+            // It rejected something older and has not reported since.
             (5, 6, Pending),
-            // It never came to 7, and rejected what came after.
+            // It never applied 7, and rejected what came after.
             (6, 9, Rejected),
             // It runs with 7 or newer, and rejected what came after that.
             (7, 9, Applied),
@@ -182,15 +187,15 @@ mod tests {
             (9, 9, Rejected),
             (6, 6, Pending),
         ] {
-            assert_eq!(progress(&standing(applied, rejected), at(7)), expected, "{applied} {rejected}");
+            assert_eq!(progress(&status(applied, rejected), at(7)), expected, "{applied} {rejected}");
         }
     }
 
     #[test]
     fn an_older_epoch_is_older_whatever_its_revision() {
-        let standing = Standing { applied: Cursor { epoch: 1, revision: 90 }, ..Standing::default() };
-        assert_eq!(progress(&standing, Cursor { epoch: 2, revision: 7 }), Progress::Pending);
-        assert_eq!(progress(&standing, Cursor { epoch: 1, revision: 7 }), Progress::Applied);
+        let status = SubscriberStatus { applied: Cursor { epoch: 1, revision: 90 }, ..SubscriberStatus::default() };
+        assert_eq!(progress(&status, Cursor { epoch: 2, revision: 7 }), Progress::Pending);
+        assert_eq!(progress(&status, Cursor { epoch: 1, revision: 7 }), Progress::Applied);
     }
 
     fn subscriber(number: usize, applied: i64, rejected: i64, policies: &[&str]) -> Subscriber {
@@ -199,7 +204,7 @@ mod tests {
             id: SubscriberId::parse("id", &format!("s{number:03}")).expect("an id"),
             owner: format!("local:{}", number % 25),
             profile: Profile { policies: policies.iter().map(policy).collect(), ..Profile::default() },
-            standing: standing(applied, rejected),
+            status: status(applied, rejected),
             last_seen: Micros(0),
             lease_end: Micros(0),
         }
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn a_part_of_a_set_does_not_diverge() {
         let mut live = [subscriber(1, 7, 0, &["a"]), subscriber(2, 7, 0, &[]), subscriber(3, 0, 0, &[])];
-        live.iter_mut().for_each(|each| each.standing.applied_matches = false);
+        live.iter_mut().for_each(|each| each.status.applied_matches = false);
         let counts = Convergence::count(&live, at(7), &moved(&["a"]), NOW);
         assert_eq!((counts.applied, counts.diverged, counts.pending), (2, 1, 1));
     }
@@ -243,9 +248,9 @@ mod tests {
         let mut recent = vec![of("local:b", 1, 7), of("local:a", 2, 7), of("local:prod", 3, 7), of("local:prod", 4, 6)];
         recent.extend((5..9).map(|number| of("local:ghosts", number, 0)));
         let counts = Convergence::count(&recent, at(7), &moved(&["a"]), NOW);
-        let told: Vec<(&str, usize, usize)> =
+        let received: Vec<(&str, usize, usize)> =
             counts.principals.iter().map(|own| (own.principal.as_str(), own.applied, own.pending)).collect();
-        assert_eq!(told, [("local:ghosts", 0, 4), ("local:prod", 1, 1), ("local:a", 1, 0), ("local:b", 1, 0)]);
+        assert_eq!(received, [("local:ghosts", 0, 4), ("local:prod", 1, 1), ("local:a", 1, 0), ("local:b", 1, 0)]);
     }
 
     proptest! {
@@ -258,9 +263,9 @@ mod tests {
             prop_assert_eq!(counts.unconcerned, words.iter().filter(|word| word.2).count());
             prop_assert_eq!(counts.pending_ids.len(), counts.pending.min(CONVERGENCE_NAMED_MAX));
             prop_assert_eq!(counts.rejected_ids.len(), counts.rejected.min(CONVERGENCE_NAMED_MAX));
-            let told: usize = counts.principals.iter().map(|own| own.applied + own.rejected + own.pending).sum();
+            let received: usize = counts.principals.iter().map(|own| own.applied + own.rejected + own.pending).sum();
             prop_assert!(counts.principals.len() <= CONVERGENCE_PRINCIPALS_MAX);
-            prop_assert!(told + counts.unconcerned == live.len() || counts.principals.len() == CONVERGENCE_PRINCIPALS_MAX);
+            prop_assert!(received + counts.unconcerned == live.len() || counts.principals.len() == CONVERGENCE_PRINCIPALS_MAX);
         }
     }
 }

@@ -6,25 +6,25 @@ use super::digest::short_hash;
 use super::name::NamespaceId;
 use super::time::Micros;
 
-/// Who was refused what.
+/// Says who was refused what.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DenialKey {
-    /// Where it is recorded: the namespace that the call was about, or `system` when that is not known.
+    /// Says where it is recorded: the namespace that the call was about, or `system` when that is not known.
     pub namespace: NamespaceId,
-    /// Who asked, as events name them.
+    /// Says who asked, as events name them.
     pub principal: String,
     /// Path of the RPC: `/policyhub.v1.PolicyService/Activate`.
     pub method: String,
     /// Reason code of the refusal.
     pub reason: String,
-    /// What the caller lacked; empty for a caller without any role where the call was about.
+    /// Holds what the caller lacked; empty for a caller without any role where the call was about.
     pub permission: String,
 }
 
-/// How often, and when.
+/// Says how often, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenialCount {
-    /// How often, from 1.
+    /// Says how often, from 1.
     pub count: i64,
     /// The first time.
     pub first: Micros,
@@ -35,9 +35,9 @@ pub struct DenialCount {
 /// Equal refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// Who was refused what.
+    /// Says who was refused what.
     pub key: DenialKey,
-    /// How often, and when.
+    /// Says how often, and when.
     pub count: DenialCount,
 }
 
@@ -51,7 +51,7 @@ impl DenialKey {
 }
 
 impl DenialCount {
-    /// One refusal.
+    /// Returns one refusal.
     #[must_use]
     pub fn once(now: Micros) -> Self {
         Self { count: 1, first: now, last: now }

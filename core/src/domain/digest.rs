@@ -50,7 +50,7 @@ impl TryFrom<String> for ActiveSetRoot {
 }
 
 impl Digest {
-    /// The written form of a SHA-256.
+    /// Returns the written form of a SHA-256.
     #[must_use]
     pub fn from_sha256(hash: &[u8]) -> Self {
         Self(format!("sha256:{}", hex(hash)))
@@ -68,7 +68,7 @@ impl Digest {
         }
     }
 
-    /// The written form.
+    /// Returns the written form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,7 +78,7 @@ impl Digest {
 /// Bytes of a short hash: 128 bits, so that nobody finds two lists of parts with one hash.
 const SHORT_HASH_BYTES: usize = 16;
 
-/// The first 128 bits of the SHA-256 of some parts, in lower-case hex. Each part counts with its length, so that no two lists of
+/// Returns the first 128 bits of the SHA-256 of some parts, in lower-case hex. Each part counts with its length, so that no two lists of
 /// parts hash the same bytes. It names things, and proves nothing: whatever is signed is hashed in `signing`.
 #[must_use]
 pub fn short_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -90,7 +90,7 @@ pub fn short_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     hex(hash.finalize().get(..SHORT_HASH_BYTES).unwrap_or_default())
 }
 
-/// Lower-case hex.
+/// Writes bytes in lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
@@ -100,7 +100,7 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes of lower-case hex; none when it is not.
+/// Returns the bytes of lower-case hex; none when it is not.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |letter: u8| match letter {

@@ -188,19 +188,19 @@ impl Reason {
         Reason::Internal,
     ];
 
-    /// Whether the request or the stored data it names is at fault. Otherwise the server could not serve another part of the call either.
+    /// Returns whether the request or the stored data it names is at fault. Otherwise the server could not serve another part of the call either.
     #[must_use]
     pub fn is_of_what_was_asked(self) -> bool {
         self < Reason::DatabaseUnavailable || self == Reason::DataLoss
     }
 
-    /// Whether the database can't serve this now: what was verified before is served on, marked as old (docs/guarantees.md#g17).
+    /// Returns whether the database can't serve this now: what was verified before is served on, marked as old (docs/guarantees.md#g17).
     #[must_use]
     pub fn is_of_the_database(self) -> bool {
         matches!(self, Reason::DatabaseUnavailable) || self.is_named_by_the_database()
     }
 
-    /// Whether the database said itself why not. It has waited already, or somebody has to act: trying again at once does
+    /// Returns whether the database said itself why not. It has waited already, or somebody has to act: trying again at once does
     /// not help.
     #[must_use]
     pub fn is_named_by_the_database(self) -> bool {
@@ -214,7 +214,7 @@ impl Reason {
         )
     }
 
-    /// The UPPER_SNAKE word on the wire: the variant's own name, spelt out.
+    /// Returns the UPPER_SNAKE word on the wire: the variant's own name, spelt out.
     #[must_use]
     pub fn as_str(self) -> String {
         let camel = format!("{self:?}");
@@ -229,12 +229,12 @@ impl Reason {
     }
 }
 
-/// One field of a request that can't be taken, for `google.rpc.BadRequest`.
+/// Describes one invalid field of a request, for `google.rpc.BadRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// Path of the field, as in the proto: `targets[1].policy`.
     pub field: String,
-    /// What is wrong, as a lower-case fragment.
+    /// Holds what is wrong, as a lower-case fragment.
     pub description: String,
 }
 
@@ -243,7 +243,7 @@ pub struct FieldViolation {
 pub struct Error {
     /// The stable word.
     pub reason: Reason,
-    /// For people, as a lower-case fragment that fits after "failed: ".
+    /// Is the message for people, a lower-case fragment that fits after "failed: ".
     pub message: String,
     /// Every dynamic value of the message, by name.
     pub metadata: BTreeMap<&'static str, String>,
@@ -251,20 +251,20 @@ pub struct Error {
     pub violations: Vec<FieldViolation>,
     /// Name of the resource it is about, for `google.rpc.ResourceInfo`.
     pub resource: Option<String>,
-    /// How long to wait before another try, for `google.rpc.RetryInfo`.
+    /// Says how long to wait before another try, for `google.rpc.RetryInfo`.
     pub retry_after: Option<Duration>,
-    /// For the log alone.
+    /// Is the detail for the log alone. It is never sent to a caller.
     pub internal: Option<String>,
 }
 
 /// A result of the product.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is said of a field that must be given and is not.
+/// Describes the violation of a required field that is missing.
 pub const REQUIRED: &str = "is required";
 
 impl Error {
-    /// An error with a message for the caller.
+    /// Returns an error with a message for the caller.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -277,17 +277,17 @@ impl Error {
         }
     }
 
-    /// One field that can't be taken.
+    /// Returns one field that can't be taken.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::invalid_fields(vec![FieldViolation { field: field.into(), description: description.into() }])
     }
 
-    /// A text that can't be taken: one that is missing is required, whatever the rule for it is.
+    /// Returns a text that can't be taken: one that is missing is required, whatever the rule for it is.
     pub fn invalid_text(field: impl Into<String>, text: &str, rule: impl Into<String>) -> Self {
         if text.is_empty() { Self::invalid(field, REQUIRED) } else { Self::invalid(field, rule) }
     }
 
-    /// All fields that can't be taken.
+    /// Returns all fields that can't be taken.
     #[must_use]
     pub fn invalid_fields(violations: Vec<FieldViolation>) -> Self {
         let text: Vec<String> =
@@ -295,12 +295,12 @@ impl Error {
         Self { violations, ..Self::new(Reason::InvalidArgument, text.join("; ")) }
     }
 
-    /// Something that is our fault: the caller learns only that, the log learns `detail`.
+    /// Returns the error for a fault of the server. The caller learns only that; `detail` is logged.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self { internal: Some(detail.into()), ..Self::new(Reason::Internal, "internal error") }
     }
 
-    /// A stored byte that does not verify: never served, always alarmed.
+    /// Returns a stored byte that does not verify: never served, always alarmed.
     pub fn data_loss(detail: impl Into<String>) -> Self {
         Self { internal: Some(detail.into()), ..Self::new(Reason::DataLoss, "stored data does not verify") }
     }

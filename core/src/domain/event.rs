@@ -13,7 +13,7 @@ use super::policy::ImportedPolicy;
 use super::time::Micros;
 use super::version::VersionState;
 
-/// A place in a log. Order is (epoch, revision): the order of the fields.
+/// Addresses an event in a log. Cursors are ordered by epoch, then by revision: the order of the fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     /// Raised when the store lost the tail of its log.
@@ -22,7 +22,7 @@ pub struct Cursor {
     pub revision: i64,
 }
 
-/// What an accepted change was.
+/// Says what an accepted change was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each is the RPC of the same name, or named by its comment in the proto")]
@@ -83,20 +83,20 @@ impl EventKind {
     ];
 }
 
-/// One pointer moved.
+/// Describes one pointer that moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointerChange {
-    /// Whose pointer.
+    /// Names the policy of the pointer.
     pub policy: PolicyId,
-    /// Where it points now; 0: nowhere.
+    /// Says where it points now; 0: nowhere.
     pub version: i64,
     /// Digest of that version; none for 0.
     pub digest: Option<Digest>,
-    /// Where it pointed before; 0: nowhere.
+    /// Says where it pointed before; 0: nowhere.
     pub previous: i64,
 }
 
-/// One version that changed its state, or was approved as it is.
+/// Describes one version that changed its state, or was approved as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionChange {
     /// Its policy.
@@ -107,12 +107,12 @@ pub struct VersionChange {
     pub state: VersionState,
     /// Its digest.
     pub digest: Digest,
-    /// Of a version that comes here and existed before: who wrote it.
+    /// Says who wrote a version that existed before it came here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
 }
 
-/// One row that was written.
+/// Describes one row that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowChange {
     /// Its table.
@@ -124,12 +124,12 @@ pub struct RowChange {
     pub digest: Option<Digest>,
 }
 
-/// What a change says of itself, before the log gives it a place.
+/// Describes a change before the log gives it a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What it was.
+    /// Names the kind of the change.
     pub kind: EventKind,
-    /// Why, in the caller's words.
+    /// Says why, in the caller's words.
     pub reason: String,
     /// The one policy it is about.
     pub policy: Option<PolicyId>,
@@ -139,7 +139,7 @@ pub struct Change {
     pub pointers: Vec<PointerChange>,
     /// Settings as they are now, for changes of a policy or namespace.
     pub settings: Option<serde_json::Value>,
-    /// Whether checks were skipped on request.
+    /// Says whether checks were skipped on request.
     pub skipped_validation: bool,
     /// The role binding that changed.
     pub access: Option<AccessChange>,
@@ -149,7 +149,7 @@ pub struct Change {
     pub imported: Vec<ImportedPolicy>,
 }
 
-/// What is hashed: written once to JSON, kept as those exact bytes.
+/// Is hashed and signed: written once to JSON, and stored as those exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the proto's Event and of Change")]
 pub struct Payload {
@@ -193,18 +193,18 @@ pub struct Payload {
     /// The policies that an import brought; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imported: Vec<ImportedPolicy>,
-    /// Which settings it was decided by, in order of the policies; none in an event that was written before events named them.
+    /// Says which settings it was decided by, in order of the policies; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings_read: Vec<SettingsRead>,
 }
 
-/// Which settings of a policy a decision read. The log says what they were, so that older ones that somebody put back for a
+/// Says which settings of a policy a decision read. The log says what they were, so that older ones that somebody put back for a
 /// moment are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsRead {
-    /// Whose settings.
+    /// Names the policy of the settings.
     pub policy: PolicyId,
-    /// How often they had been written.
+    /// Says how often they had been written.
     pub edits: i64,
 }
 
@@ -213,12 +213,12 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// One entry of a log, as it is kept.
+/// Holds one entry of a log, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Whose log.
+    /// Names the namespace of the log.
     pub namespace: NamespaceId,
-    /// Where it stands.
+    /// Says where it stands.
     pub cursor: Cursor,
     /// The exact bytes that were hashed.
     pub payload: Vec<u8>,
@@ -234,17 +234,17 @@ pub struct Event {
     pub statement: String,
 }
 
-/// First bytes of an event's hash: tells two events apart that stood at one cursor in two histories of a store.
+/// Holds the first bytes of an event's hash. It distinguishes two events that had one cursor in two histories of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(NonZeroU64);
 
-/// A cursor, and which event stands there, as far as that is known.
+/// Holds a cursor with the fingerprint of its event, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Where.
+    /// Says where.
     #[serde(flatten)]
     pub cursor: Cursor,
-    /// Which event; none: not known, or none stands there.
+    /// Says which event; none: not known, or none stands there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Fingerprint>,
 }
@@ -252,14 +252,14 @@ pub struct Position {
 /// The end of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Where the last event stands.
+    /// Says where the last event stands.
     pub cursor: Cursor,
     /// Its hash.
     pub hash: Hash,
 }
 
 impl EventKind {
-    /// The word kept in the database and in events.
+    /// Returns the word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -292,7 +292,7 @@ impl EventKind {
 }
 
 impl Change {
-    /// A change about one policy, or none.
+    /// Returns a change about one policy, or none.
     #[must_use]
     pub fn new(kind: EventKind, policy: Option<&PolicyId>) -> Self {
         Self {
@@ -311,10 +311,10 @@ impl Change {
 }
 
 impl Cursor {
-    /// No place at all: before every place of every log, whose epochs begin at 1.
+    /// Is before every event of every log, whose epochs begin at 1.
     pub const NONE: Self = Self { epoch: 0, revision: 0 };
 
-    /// The place; none for [`Cursor::NONE`].
+    /// Returns the cursor; none for [`Cursor::NONE`].
     #[must_use]
     pub fn known(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)
@@ -322,13 +322,13 @@ impl Cursor {
 }
 
 impl Event {
-    /// The log as it was when this was its last event.
+    /// Returns the log as it was when this was its last event.
     #[must_use]
     pub fn head(&self) -> Head {
         Head { cursor: self.cursor, hash: self.hash }
     }
 
-    /// Whether it stands right after `head`: the next revision, its hash, and an epoch that is raised by its own kind of
+    /// Returns whether it stands right after `head`: the next revision, its hash, and an epoch that is raised by its own kind of
     /// event and by nothing else. Before the first event the epoch is whatever that one says.
     #[must_use]
     pub fn follows(&self, kind: EventKind, head: Head) -> bool {
@@ -343,19 +343,19 @@ impl Event {
 }
 
 impl Fingerprint {
-    /// Of an event with this hash.
+    /// Returns the fingerprint of an event with this hash.
     #[must_use]
     pub fn of(hash: &Hash) -> Option<Self> {
         hash.first_chunk().and_then(|bytes| Self::from_number(u64::from_be_bytes(*bytes)))
     }
 
-    /// As it stands in a cursor on the wire; none for 0.
+    /// Reads the number of a cursor on the wire; none for 0.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
     }
 
-    /// As it stands in a cursor on the wire.
+    /// Returns the number that a cursor on the wire carries.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0.get()
@@ -363,7 +363,7 @@ impl Fingerprint {
 }
 
 impl Position {
-    /// Whether it names this event, or none.
+    /// Returns whether it names this event, or none.
     #[must_use]
     pub fn may_be(self, event: Option<Fingerprint>) -> bool {
         self.event.is_none() || self.event == event
@@ -386,13 +386,13 @@ impl Head {
     /// The end of a log without events.
     pub const EMPTY: Self = Self { cursor: Cursor::NONE, hash: [0; 32] };
 
-    /// Where the next event will stand.
+    /// Returns where the next event will stand.
     #[must_use]
     pub fn next(&self) -> Cursor {
         Cursor { revision: self.cursor.revision + 1, ..self.cursor }
     }
 
-    /// Where the event will stand that raises the epoch: the next revision, so that a log has no gap whatever was lost.
+    /// Returns where the event will stand that raises the epoch: the next revision, so that a log has no gap whatever was lost.
     #[must_use]
     pub fn next_epoch(&self, epoch: i64) -> Cursor {
         Cursor { epoch, revision: self.cursor.revision + 1 }

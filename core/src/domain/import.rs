@@ -17,12 +17,12 @@ const STORE_ID_MAX_CHARS: usize = 64;
 /// The history that was imported. Higher positions are what that store had imported itself, the nearest first.
 pub const FIRST_POSITION: i64 = 1;
 
-/// Whose history it is, where it ends, and the keys it was proven with.
+/// Says whose history it is, where it ends, and the keys it was proven with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct ImportSource {
     /// Id of the store.
     pub store: String,
-    /// What the namespace was called there.
+    /// Holds what the namespace was called there.
     pub namespace: NamespaceId,
     /// Its last event.
     pub head: Head,
@@ -37,25 +37,25 @@ pub struct Source {
 pub struct Import {
     /// Its place, from [`FIRST_POSITION`].
     pub position: i64,
-    /// Where it is from.
-    pub source: Source,
+    /// Says where it is from.
+    pub source: ImportSource,
     /// Its last event that is here.
     pub reached: Head,
     /// Items of the archive that were taken in; counted at the first position alone.
     pub items: i64,
-    /// Whether all of it is here.
+    /// Says whether all of it is here.
     pub is_finished: bool,
-    /// Who imported it.
+    /// Says who imported it.
     pub importer: String,
-    /// When it began.
+    /// Says when it began.
     pub create_time: Micros,
-    /// When it went on last.
+    /// Says when it went on last.
     pub update_time: Micros,
 }
 
-/// One piece of an archive.
+/// Holds one piece of an archive.
 #[derive(Debug, Clone)]
-pub enum Item {
+pub enum ArchiveItem {
     /// An event of the history at a position.
     Event(i64, Event),
     /// A row by its bytes.
@@ -74,30 +74,30 @@ pub enum Item {
 /// ImportNamespace.
 #[derive(Debug, Clone)]
 pub struct ImportNamespace {
-    /// Where it goes.
+    /// Says where it goes.
     pub namespace: NamespaceId,
-    /// Where it is from.
-    pub source: Source,
+    /// Says where it is from.
+    pub source: ImportSource,
     /// Items that came before.
     pub offset: i64,
     /// The next ones, in the order of the archive.
-    pub items: Vec<Item>,
-    /// Whether these are the last.
+    pub items: Vec<ArchiveItem>,
+    /// Says whether these are the last.
     pub is_last: bool,
 }
 
-/// How far an import is.
+/// Says how far an import is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Items taken in so far.
     pub items: i64,
-    /// Whether it is finished.
+    /// Says whether it is finished.
     pub is_finished: bool,
     /// The event of this store that says so; 0: nothing was written.
     pub cursor: Option<Position>,
 }
 
-/// The refusal of what must wait until an import into a namespace is finished.
+/// Returns the refusal of what must wait until an import into a namespace is finished.
 #[must_use]
 pub fn unfinished(namespace: &NamespaceId) -> Error {
     let name = namespace.name();
@@ -105,15 +105,15 @@ pub fn unfinished(namespace: &NamespaceId) -> Error {
     Error::new(Reason::ImportUnfinished, message).about(name)
 }
 
-impl Source {
-    /// Whether the id is one that a store can have: it becomes part of what this store signs.
+impl ImportSource {
+    /// Returns whether the id is one that a store can have: it becomes part of what this store signs.
     #[must_use]
     pub fn has_store_id(&self) -> bool {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=STORE_ID_MAX_CHARS).contains(&self.store.len()) && self.store.bytes().all(is_part)
     }
 
-    /// The last event as people compare it: epoch, revision and hash.
+    /// Returns the last event as people compare it: epoch, revision and hash.
     #[must_use]
     pub fn head_text(&self) -> String {
         let Head { cursor, hash } = &self.head;

@@ -15,7 +15,7 @@ use super::{Error, Reason, Result};
 /// The collection of signing keys: `signingKeys/{thumbprint}` is the name of one.
 pub const SIGNING_KEYS: &str = "signingKeys";
 
-/// Where a key stands.
+/// Says where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum KeyState {
@@ -25,7 +25,7 @@ pub enum KeyState {
     Active,
     /// Signs nothing any more; what it signed is good.
     Retired,
-    /// What it signed is not trusted any more.
+    /// It is revoked: what it signed is not trusted any more.
     Revoked,
 }
 
@@ -38,21 +38,21 @@ pub struct KeyRecord {
     pub algorithm: String,
     /// The public key as JWK, JSON text.
     pub jwk: String,
-    /// Where it stands.
+    /// Says where it stands.
     pub state: KeyState,
-    /// When it became public.
+    /// Says when it became public.
     pub prepare_time: Micros,
-    /// When it began to sign.
+    /// Says when it began to sign.
     pub activate_time: Option<Micros>,
-    /// When another took its place.
+    /// Says when another took its place.
     pub retire_time: Option<Micros>,
-    /// When trust in it ended.
+    /// Says when trust in it ended.
     pub revoke_time: Option<Micros>,
     /// The last event about it.
     pub revision: i64,
 }
 
-/// What a key signs.
+/// Says what a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPurpose {
     /// Bundles, statements, checkpoints, previews.
@@ -61,21 +61,21 @@ pub enum KeyPurpose {
     Seal,
 }
 
-/// A public key, as it is told.
+/// Describes a public key, as ListSigningKeys answers it.
 #[derive(Debug, Clone)]
 pub struct KeyInfo {
     /// The key and where it stands.
     pub record: KeyRecord,
-    /// What it signs.
+    /// Holds what it signs.
     pub purpose: KeyPurpose,
     /// The earliest time at which it may become the one that signs; none when it did already.
     pub ready_time: Option<Micros>,
 }
 
-/// What a key event says: whole for a key that is new, its id alone for others.
+/// Holds what a key event says: whole for a key that is new, its id alone for others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChange {
-    /// Whose state changes.
+    /// Names the key whose state changes.
     pub key_id: String,
     /// JWS algorithm of a new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +96,7 @@ pub struct KeyRing {
 }
 
 impl KeyChange {
-    /// A change of a key that is known already.
+    /// Returns a change of a key that is known already.
     #[must_use]
     pub fn of(key_id: &str) -> Self {
         Self { key_id: key_id.to_owned(), algorithm: None, jwk: None, statement: None }
@@ -107,7 +107,7 @@ impl KeyPurpose {
     /// Every purpose, in the order of the proto.
     pub const ALL: [Self; 2] = [Self::Bundle, Self::Seal];
 
-    /// Returns its word.
+    /// Returns its name, as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -132,7 +132,7 @@ impl KeyState {
     /// Every state, in the order of the proto.
     pub const ALL: [Self; 4] = [Self::Prepared, Self::Active, Self::Retired, Self::Revoked];
 
-    /// The word kept in the database and in errors.
+    /// Returns the word kept in the database and in errors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -150,24 +150,24 @@ fn wrong_state(record: &KeyRecord, advice: &str) -> Error {
 }
 
 impl KeyRing {
-    /// Every key, in the order of their ids.
+    /// Returns every key, in the order of their ids.
     pub fn records(&self) -> impl Iterator<Item = &KeyRecord> {
         self.records.values()
     }
 
-    /// Whether the store has no key yet.
+    /// Returns whether the store has no key yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     #[must_use]
     pub fn active(&self) -> Option<&KeyRecord> {
         self.records.values().find(|record| record.state == KeyState::Active)
     }
 
-    /// A key.
+    /// Returns a key.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`.
@@ -176,7 +176,7 @@ impl KeyRing {
         self.records.get(key_id).ok_or_else(missing)
     }
 
-    /// Whether a key may be added.
+    /// Checks whether a key may be added.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`: verifiers take `SIGNING_KEYS_MAX` keys at once.
@@ -189,7 +189,7 @@ impl KeyRing {
         Err(Error::new(Reason::LimitExceeded, message).with("limit", SIGNING_KEYS_MAX))
     }
 
-    /// Whether a key may begin to sign. `publish_micros`: how long it must have been public.
+    /// Checks whether a key may begin to sign. `publish_micros`: how long it must have been public.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `KEY_NOT_READY`.
@@ -207,7 +207,7 @@ impl KeyRing {
         Err(Error::new(Reason::KeyNotReady, message).with("ready_time_seconds", ready.seconds()))
     }
 
-    /// Whether trust in a key may end.
+    /// Checks whether trust in a key may end.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`.
@@ -229,7 +229,7 @@ impl KeyRing {
             EventKind::PrepareSigningKey => self.add(change, time, revision),
             EventKind::ActivateSigningKey => {
                 if self.is_empty() {
-                    // The first key of a store: nobody could have known another one before.
+                    // The first key of a store may sign at once: no verifier can have known another one before.
                     self.add(change, time, revision)?;
                 }
                 let before = self.active().map(|record| record.key_id.clone());
@@ -281,7 +281,7 @@ impl KeyRing {
 }
 
 impl KeyRecord {
-    /// The earliest time at which it may begin to sign.
+    /// Returns the earliest time at which it may begin to sign.
     #[must_use]
     pub fn ready_time(&self, publish_micros: i64) -> Micros {
         Micros(self.prepare_time.0.saturating_add(publish_micros))

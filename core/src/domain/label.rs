@@ -58,13 +58,13 @@ impl Label {
             .map_err(|error| Error::invalid_text(field, text, format!("label is not a SemVer: {error}")))
     }
 
-    /// Whether `self` comes after `other` by SemVer precedence (§11; build metadata does not count).
+    /// Returns whether `self` comes after `other` by SemVer precedence (§11; build metadata does not count).
     #[must_use]
     pub fn is_higher_than(&self, other: &Self) -> bool {
         self.0.cmp_precedence(&other.0).is_gt()
     }
 
-    /// Whether `self` is exactly one major, minor or patch step after `other`. Pre-releases of that step count as it.
+    /// Returns whether `self` is exactly one major, minor or patch step after `other`. Pre-releases of that step count as it.
     #[must_use]
     pub fn is_next_after(&self, other: &Self) -> bool {
         let (new, old) = (&self.0, &other.0);

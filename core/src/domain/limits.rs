@@ -61,7 +61,7 @@ pub const ITEMS_SCANNED_MAX: usize = 2_000;
 pub const POLICIES_SCANNED_MAX: usize = 2_000;
 /// Most approvals of a version that count at once, and the most that a policy may require.
 pub const APPROVALS_PER_VERSION_MAX: usize = 64;
-/// How long an approval counts: 7 days. Shorter: reviewers of a slow release are asked twice. Longer: what nobody remembers
+/// Sets how long an approval counts: 7 days. Shorter: reviewers of a slow release are asked twice. Longer: what nobody remembers
 /// having read is published on their word.
 pub const APPROVAL_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Most findings of one check of a version: the first ones. More: authors are told of errors that those before them made.
@@ -97,11 +97,11 @@ pub const MESSAGE_DECODED_PER_BYTE_MAX: u64 = 2;
 pub const MESSAGE_DEPTH_MAX: u32 = 64;
 /// Most fields of a request: the largest part of an import has about 3,000.
 pub const REQUEST_FIELDS_MAX: u32 = 16 * 1024;
-/// What a request may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`: 1,000 short ids of policies are 40 KiB.
+/// Bounds what a request may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`: 1,000 short ids of policies are 40 KiB.
 pub const REQUEST_DECODED_EXTRA_MAX_BYTES: u64 = 1024 * 1024;
 /// Most fields of an answer, or of a message of a stream: the largest page of the log has about 500,000.
 pub const ANSWER_FIELDS_MAX: u32 = 512 * 1024;
-/// What an answer may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`. More: a hostile server makes a client larger. With the
+/// Bounds what an answer may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`. More: a hostile server makes a client larger. With the
 /// largest message that a client takes, 8 MiB, its buffer and what it decodes to stay below 32 MiB.
 pub const ANSWER_DECODED_EXTRA_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Namespaces that one stream may watch: with their cursors they fit into the largest request.
@@ -123,7 +123,7 @@ pub const SUBSCRIBER_ATTRIBUTE_MAX_CHARS: usize = 64;
 pub const SUBSCRIBERS_PER_REPLICA_MAX: usize = 50_000;
 /// Most subscribers of one namespace whose leases one replica keeps: a tenant does not use up the room of the others.
 pub const SUBSCRIBERS_PER_NAMESPACE_MAX: usize = 20_000;
-/// For how long the id of a subscriber that is not heard of stays its principal's: a day. Shorter: another principal speaks for a
+/// Sets how long the id of a subscriber that is not seen stays its principal's: a day. Shorter: another principal speaks for a
 /// runtime that is down over night. Longer: a runtime that has another principal now waits longer for its old id.
 pub const SUBSCRIBER_ID_KEPT_SECONDS: i64 = 24 * 60 * 60;
 /// Subscriber ids that one principal uses in one namespace at one replica, unless the server's config says something else: a
@@ -132,10 +132,10 @@ pub const SUBSCRIBERS_PER_PRINCIPAL_DEFAULT: u32 = 1_000;
 /// Subscribers of one principal in one namespace that are remembered while they are offline, the newest of them. More: one caller
 /// fills the table with made-up ids. Fewer: a fleet that is replaced often is forgotten before anybody asks.
 pub const SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX: i64 = 1_000;
-/// How long a lease holds after it was written. Shorter: a replica that stalls makes its subscribers look gone. Longer:
+/// Sets how long a lease holds after it was written. Shorter: a replica that stalls makes its subscribers look gone. Longer:
 /// those of a replica that crashed look alive.
 pub const LEASE_TTL_SECONDS: i64 = 30;
-/// How long a subscriber that is offline is remembered: 7 days.
+/// Sets how long a subscriber that is offline is remembered: 7 days.
 pub const SUBSCRIBER_OFFLINE_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Longest wait of GetConvergence.
 pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
@@ -143,7 +143,7 @@ pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
 pub const CONVERGENCE_NAMED_MAX: usize = 20;
 /// Principals whose subscribers GetConvergence counts by themselves: those with most that is missing.
 pub const CONVERGENCE_PRINCIPALS_MAX: usize = 20;
-/// For how long a subscriber whose lease ended is still expected. Longer: runtimes that were replaced under other ids hold a
+/// Sets how long a subscriber whose lease ended is still expected. Longer: runtimes that were replaced under other ids hold a
 /// pipeline up for longer. Shorter: a fleet that stops at an activation is forgotten before anybody asks.
 pub const SUBSCRIBER_GONE_SECONDS: i64 = 10 * 60;
 /// Longest id of a run.
@@ -161,7 +161,7 @@ pub const RUN_COUNTS_MAX: usize = 1_000;
 /// Runs that one ListRuns looks through for those of its filter where no index finds them. More: a call may take longer than its
 /// caller waits. Fewer: more calls for what is rare.
 pub const RUNS_SCANNED_MAX: usize = 5_000;
-/// How long a `request_id` is remembered: 7 days.
+/// Sets how long a `request_id` is remembered: 7 days.
 pub const IDEMPOTENCY_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Longest a token may live from now, and so how long a revocation is remembered: 366 days.
 pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
@@ -172,10 +172,10 @@ pub const REVOCATIONS_MAX: u64 = 100_000;
 /// Events that one ListEvents looks through for those of its filter where no index finds them: each is verified. More: a call may
 /// take longer than its caller waits. Fewer: more calls for what is rare.
 pub const EVENTS_SCANNED_MAX: usize = 5_000;
-/// How long the check of a log may take, its wait for a turn included: an hour. Shorter: the largest logs are never checked as a
+/// Sets how long the check of a log may take, its wait for a turn included: an hour. Shorter: the largest logs are never checked as a
 /// whole. Longer: the database keeps what it would remove for as long.
 pub const LOG_CHECK_MAX_SECONDS: u64 = 60 * 60;
-/// How long one export of rows may hold its snapshot of the database: 15 minutes. Shorter: a large namespace can't be exported over
+/// Sets how long one export of rows may hold its snapshot of the database: 15 minutes. Shorter: a large namespace can't be exported over
 /// a slow link. Longer: PostgreSQL keeps dead rows, and SQLite its write-ahead log, for as long as a reader is slow.
 pub const EXPORT_MAX_SECONDS: u64 = 15 * 60;
 /// Findings that the answer to a check of a log names; the others are counted.
@@ -212,7 +212,7 @@ pub const STATED_REVOKED_KEYS_MAX: usize = 200;
 /// Most key statements that lead from an old key to the newest one: the last of each key that signed one. Higher: whoever
 /// begins with an older key can follow, and each answer that carries them is longer.
 pub const KEY_STATEMENTS_MAX: usize = 32;
-/// How long a change of keys may take to reach every replica, at most. Nothing depends on a replica having heard of it
+/// Sets how long a change of keys may take to reach every replica, at most. Nothing depends on a replica having heard of it
 /// before. Longer: activations and revocations wait as long.
 pub const KEY_SPREAD_SECONDS: i64 = 3;
 /// Versions that one event signs again.

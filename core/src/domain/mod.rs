@@ -33,10 +33,10 @@ pub mod quota;
 pub mod report;
 pub mod revocation;
 pub mod row;
+pub mod row_mac;
 pub mod run;
 pub mod spiffe;
 pub mod subscriber;
-pub mod tag;
 pub mod time;
 pub mod version;
 

@@ -32,16 +32,16 @@ pub struct PolicyName {
     pub policy: PolicyId,
 }
 
-/// Which version a caller means.
+/// Says which version a caller means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VersionRef {
-    /// By number, from 1.
+    /// It names a version by number, from 1.
     Number(i64),
     /// The one in force.
     Active,
     /// The one with the highest number.
     Latest,
-    /// By label, written `v1.5.0`.
+    /// It names a version by label, written `v1.5.0`.
     Label(Label),
 }
 
@@ -50,7 +50,7 @@ pub enum VersionRef {
 pub struct VersionName {
     /// Its policy.
     pub policy: PolicyName,
-    /// Which one.
+    /// Says which one.
     pub version: VersionRef,
 }
 
@@ -63,10 +63,10 @@ fn is_id(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(byte))
 }
 
-/// What an id is that somebody else gives out. None of its characters needs an escape in a resource name (RFC 3986 §2.3, and ':').
+/// States the rule for ids that clients choose, for errors. None of its characters needs an escape in a resource name (RFC 3986 §2.3, and ':').
 pub const FOREIGN_ID_RULE: &str = "characters of A-Z a-z 0-9 . _ ~ : -";
 
-/// Whether a text can be an id that somebody else gives out, of at most `max_chars`.
+/// Returns whether a text can be an id that somebody else gives out, of at most `max_chars`.
 #[must_use]
 pub fn is_foreign_id(text: &str, max_chars: usize) -> bool {
     (1..=max_chars).contains(&text.len()) && text.bytes().all(is_unreserved)
@@ -76,7 +76,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b':' | b'-')
 }
 
-/// What is said of a version that is named by what may be another one by the time it is done.
+/// Describes the violation of a version named by `latest` or `active`, which may mean another version by the time it is done.
 pub const INEXACT_VERSION: &str = "must name the version by its number or label";
 
 /// Takes the name of a member of a collection of a namespace, `namespaces/{namespace}/{collection}/{id}`. Returns both ids.
@@ -110,31 +110,31 @@ impl NamespaceId {
         }
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The reserved namespace.
+    /// Returns the reserved namespace.
     #[must_use]
     pub fn system() -> Self {
         Self(SYSTEM_NAMESPACE.to_owned())
     }
 
-    /// The error for a namespace that is not there, or that the caller may not know of.
+    /// Returns the error for a namespace that is not there, or that the caller may not know of.
     #[must_use]
     pub fn not_found(&self) -> Error {
         Error::new(Reason::NamespaceNotFound, format!("{} does not exist", self.name())).about(self.name())
     }
 
-    /// Whether it is the reserved one.
+    /// Returns whether it is the reserved one.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.0 == SYSTEM_NAMESPACE
     }
 
-    /// `namespaces/{namespace}`.
+    /// Returns the resource name, `namespaces/{namespace}`.
     #[must_use]
     pub fn name(&self) -> String {
         format!("namespaces/{}", self.0)
@@ -164,7 +164,7 @@ impl PolicyId {
         }
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -182,14 +182,14 @@ impl PolicyName {
         }
     }
 
-    /// The error for a version that is not there; `version` is as it was asked for.
+    /// Returns the error for a version that is not there; `version` is as it was asked for.
     #[must_use]
     pub fn version_not_found(&self, version: impl fmt::Display) -> Error {
         let name = format!("{self}/versions/{version}");
         Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
     }
 
-    /// The name of one of its versions.
+    /// Returns the name of one of its versions.
     #[must_use]
     pub fn version(&self, number: i64) -> String {
         format!("{self}/versions/{number}")

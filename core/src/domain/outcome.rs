@@ -24,24 +24,24 @@ use super::version::Version;
 pub struct Namespace {
     /// Its id.
     pub id: NamespaceId,
-    /// For people.
+    /// Is text for people.
     pub description: String,
-    /// What it may use, as far as that was said for it.
+    /// Holds what it may use, as far as that was said for it.
     #[serde(default)]
     pub quotas: Quotas,
     /// The head of its log.
     pub cursor: Cursor,
     /// Hash of the event there.
     pub head_hash: Hash,
-    /// How often it was written: raised by every change of description or quotas.
+    /// Says how often it was written: raised by every change of description or quotas.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// When it was made.
+    /// Says when it was made.
     pub create_time: Micros,
 }
 
 impl Namespace {
-    /// Its etag: which namespace it is, and which of its descriptions and quotas. What is written in it leaves it as it is.
+    /// Returns its etag: which namespace it is, and which of its descriptions and quotas. What is written in it leaves it as it is.
     #[must_use]
     pub fn etag(&self) -> Etag {
         let Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second } =
@@ -101,14 +101,14 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Approved {
         pub version: Version,
-        /// Those that count now.
+        /// Holds the approvals that count now.
         pub approvals: Vec<Approval>,
         pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Activated {
-        /// Of its event; none with `validate_only`.
+        /// Is the position of its event; none with `validate_only`.
         pub cursor: Option<Position>,
         pub changes: Vec<PointerChange>,
         /// Empty with `validate_only`.
@@ -127,18 +127,18 @@ mod outcomes {
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct PublishedVersions {
-        /// One for each version that was asked for, in that order.
+        /// Holds one result for each version that was asked for, in that order.
         pub results: Vec<PublishVersionsResult>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct PublishVersionsResult {
-        /// As it was asked for.
+        /// Is the name as it was asked for.
         pub name: String,
         pub outcome: PublishOutcome,
     }
 
-    /// What became of one of several versions.
+    /// Says what became of one of several versions.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub enum PublishOutcome {
         Published { version: Box<Version>, cursor: Option<Position> },
@@ -185,7 +185,7 @@ mod outcomes {
         /// Names of the versions it signed, the first of them.
         pub versions: Vec<String>,
         pub version_count: i64,
-        /// Of them, those that are not signed again.
+        /// Counts those of them that are not signed again.
         pub remaining_count: i64,
     }
 }

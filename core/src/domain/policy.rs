@@ -24,7 +24,7 @@ pub enum PolicyKind {
     Opaque,
 }
 
-/// How a label must follow the highest published one.
+/// Says how a label must follow the highest published one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum BumpRule {
@@ -43,15 +43,15 @@ pub struct PolicySettings {
     pub max_open_drafts: u32,
     /// JSON Schema as JSON text; empty: none.
     pub json_schema: String,
-    /// Whether a label may be lower than one already published.
+    /// Says whether a label may be lower than one already published.
     pub allow_backport: bool,
-    /// How a label must follow.
+    /// Says how a label must follow.
     pub bump_rule: BumpRule,
-    /// Whether GetActive may serve a draft, marked as such, when nothing is active.
+    /// Says whether GetActive may serve a draft, marked as such, when nothing is active.
     pub allow_draft_fallback: bool,
     /// Approvals that Publish needs.
     pub required_approvals: u32,
-    /// Whether a draft must say what changed and why. Left out when it is not so: settings from before have the same text.
+    /// Says whether a draft must say what changed and why. Left out when it is not so: settings from before have the same text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_change_note: bool,
 }
@@ -63,7 +63,7 @@ pub struct Policy {
     pub name: PolicyName,
     /// Its language.
     pub kind: PolicyKind,
-    /// For people.
+    /// Is text for people.
     pub description: String,
     /// The owner's decisions.
     pub settings: PolicySettings,
@@ -73,21 +73,21 @@ pub struct Policy {
     pub active_version: i64,
     /// The revision that moved the pointer last; 0: never.
     pub active_revision: i64,
-    /// How often it was written: raised by every change of description or settings.
+    /// Says how often it was written: raised by every change of description or settings.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// When it was made.
+    /// Says when it was made.
     pub create_time: Micros,
-    /// When description or settings changed last.
+    /// Says when description or settings changed last.
     pub update_time: Micros,
 }
 
-/// What the event of an import says of a policy that it brought: as much as later decisions are made on.
+/// Holds what the event of an import says of a policy that it brought: as much as later decisions are made on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedPolicy {
-    /// Which.
+    /// Says which.
     pub policy: PolicyId,
-    /// How often it was written where it is from.
+    /// Says how often it was written in the store that it is from.
     #[serde(rename = "etag")]
     pub edits: i64,
     /// The highest number that was used where it is from.
@@ -118,7 +118,7 @@ impl From<&Policy> for ImportedPolicy {
 }
 
 impl Policy {
-    /// A policy as it begins: no version, nothing active, settings of its own to come.
+    /// Returns a policy as it begins: no version, nothing active, settings of its own to come.
     #[must_use]
     pub fn new(name: PolicyName, kind: PolicyKind, now: Micros) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl Policy {
         }
     }
 
-    /// Its etag: which policy it is, and which of its descriptions and settings. A pointer that moves leaves it as it is.
+    /// Returns its etag: which policy it is, and which of its descriptions and settings. A pointer that moves leaves it as it is.
     #[must_use]
     pub fn etag(&self) -> Etag {
         Etag::derive(
@@ -152,7 +152,7 @@ impl Policy {
 }
 
 impl PolicyKind {
-    /// The kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
+    /// Returns the kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
     #[must_use]
     pub fn of_content_type(content_type: &str) -> Self {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -167,7 +167,7 @@ impl PolicyKind {
         }
     }
 
-    /// The kind of a policy that is made for a draft: said, or that of the content type. Bytes of no known kind are not called OPAQUE
+    /// Returns the kind of a policy that is made for a draft: said, or that of the content type. Bytes of no known kind are not called OPAQUE
     /// by a caller's silence.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl PolicyKind {
     /// Every kind, in the order of the proto.
     pub const ALL: [Self; 5] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque];
 
-    /// The word for it, as in the log.
+    /// Returns the word for it, as in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -239,7 +239,7 @@ impl PolicyKind {
         Err(Error::invalid("policy.settings.json_schema", rule))
     }
 
-    /// The media type of content whose author gave none.
+    /// Returns the media type of content whose author gave none.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {

@@ -32,13 +32,13 @@ pub struct Principal {
 /// A caller: who, and by what it was proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Who.
+    /// Identifies the caller.
     pub principal: Principal,
-    /// By what.
+    /// Holds the credential that was presented.
     pub credential: Credential,
 }
 
-/// What proved who a caller is, kept so that a stream can be asked again whether it still does.
+/// Holds the credential that authenticated a caller, kept so that a stream can be asked again whether it still does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A bearer token.
@@ -64,32 +64,32 @@ pub enum Credential {
 }
 
 impl Principal {
-    /// A caller in no group.
+    /// Returns a caller in no group.
     #[must_use]
     pub fn new(issuer: &str, subject: &str) -> Self {
         Self { issuer: issuer.to_owned(), subject: subject.to_owned(), groups: Vec::new() }
     }
 
-    /// Everything a role binding may call the caller: its own name and that of each of its groups.
+    /// Returns every name by which a role binding may mean the caller: its own and that of each of its groups.
     pub fn members(&self) -> impl Iterator<Item = String> + '_ {
         let groups = self.groups.iter().map(|group| format!("group:{}:{group}", self.issuer));
         std::iter::once(self.actor()).chain(groups)
     }
 
-    /// The one-line form kept in events and compared by role bindings: `local:admin`.
+    /// Returns the one-line form kept in events and compared by role bindings: `local:admin`.
     #[must_use]
     pub fn actor(&self) -> String {
         format!("{}:{}", self.issuer, self.subject)
     }
 
-    /// Whether a text can be the short name of an issuer.
+    /// Returns whether a text can be the short name of an issuer.
     #[must_use]
     pub fn is_issuer_name(text: &str) -> bool {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(allowed)
     }
 
-    /// Whether a text can be a subject: 1 to 255 printable ASCII characters, no space at either end. Anything wider
+    /// Returns whether a text can be a subject: 1 to 255 printable ASCII characters, no space at either end. Anything wider
     /// lets two callers look alike in a log.
     #[must_use]
     pub fn is_subject(text: &str) -> bool {
@@ -105,17 +105,17 @@ impl fmt::Display for Principal {
     }
 }
 
-/// What identities of other stores begin with. No issuer of this store has a slash in its name.
+/// Prefixes identities of other stores. No issuer of this store has a slash in its name.
 const IMPORTED_PREFIX: &str = "imported/";
 
-/// An identity of another store, as this one tells of it: never a name that this store gives anybody, whose issuers have no
+/// Returns an identity of another store, as this one tells of it: never a name that this store gives anybody, whose issuers have no
 /// slash. Empty stays empty: nobody did it.
 #[must_use]
 pub fn imported_identity(store: &str, identity: &str) -> String {
     if identity.is_empty() { String::new() } else { format!("{IMPORTED_PREFIX}{store}/{identity}") }
 }
 
-/// Who that is in a store that had exported it: what came back through imports, the name there once more. Any other name stays
+/// Returns who that is in a store that had exported it: what came back through imports, the name there once more. Any other name stays
 /// what it is.
 #[must_use]
 pub fn identity_in<'a>(store: &str, identity: &'a str) -> &'a str {
@@ -129,7 +129,7 @@ pub fn identity_in<'a>(store: &str, identity: &'a str) -> &'a str {
     found
 }
 
-/// Whether a name is one of another store.
+/// Returns whether a name is one of another store.
 #[must_use]
 pub fn is_imported_identity(identity: &str) -> bool {
     identity.starts_with(IMPORTED_PREFIX)

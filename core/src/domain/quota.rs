@@ -23,21 +23,21 @@ pub enum Quota {
     ReadsPerSecond,
 }
 
-/// What an RPC is metered as.
+/// Says what an RPC is metered as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// What changes a namespace.
+    /// It changes a namespace.
     Write,
-    /// What only asks. A watch counts when it opens.
+    /// It only reads. A watch counts when it opens.
     Read,
-    /// The word of a subscriber: as many as reads, counted apart, so that a fleet that reports and those who read never
+    /// It is a report of a subscriber: as many as reads, counted separately, so that a fleet that reports and those who read never
     /// use up each other's.
     Report,
-    /// What tells nothing of a tenant, and what an operator needs while a tenant is over its rate.
+    /// It discloses nothing of a tenant, or an operator needs it while a tenant is over its rate.
     Unmetered,
 }
 
-/// What a namespace may use.
+/// Holds what a namespace may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Quotas {
@@ -49,13 +49,13 @@ pub struct Quotas {
     pub max_content_bytes: i64,
     /// Watches open at one replica.
     pub max_streams: u32,
-    /// At one replica.
+    /// Applies to each replica by itself.
     pub writes_per_second: u32,
-    /// At one replica.
+    /// Applies to each replica by itself.
     pub reads_per_second: u32,
 }
 
-/// What one principal may use of a replica, in all namespaces together.
+/// Holds what one principal may use of a replica, in all namespaces together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrincipalQuotas {
     /// Watches open.
@@ -68,16 +68,16 @@ pub struct PrincipalQuotas {
     pub reads_per_second: u32,
 }
 
-/// What a server grants where nothing else is said.
+/// Holds what a server grants where nothing else is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServerQuotas {
-    /// To each namespace without a value of its own.
+    /// Applies to each namespace without a value of its own.
     pub namespace: Quotas,
-    /// To each principal.
+    /// Applies to each principal.
     pub principal: PrincipalQuotas,
 }
 
-/// What a namespace uses.
+/// Holds what a namespace uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Policies.
@@ -90,21 +90,21 @@ pub struct Usage {
 
 /// Something over its quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// Which.
+pub struct QuotaRefusal {
+    /// Says which.
     pub quota: Quota,
-    /// How much there may be, or how many a second.
+    /// Says how much there may be, or how many a second.
     pub limit: i64,
-    /// How much there is; none for a rate.
+    /// Says how much there is; none for a rate.
     pub used: Option<i64>,
-    /// When it is worth another try; none when waiting alone does not help.
+    /// Says when it is worth another try; none when waiting alone does not help.
     pub retry_after: Option<Duration>,
 }
 
-/// When a watch or a report that found no room may find some.
+/// Sets when a watch or a report that was refused by its quota may be tried again.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How much may come at once after a silence: one second's worth.
+/// Bounds the burst after a pause: one second's worth.
 const BURST_NANOS: i64 = 1_000_000_000;
 
 impl Quota {
@@ -119,7 +119,7 @@ impl Quota {
         Quota::ReadsPerSecond,
     ];
 
-    /// Its name on the wire.
+    /// Returns its name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,7 +135,7 @@ impl Quota {
 }
 
 impl Rate {
-    /// The quota it is held to; none when it is not metered.
+    /// Returns the quota it is held to; none when it is not metered.
     #[must_use]
     pub fn quota(self) -> Option<Quota> {
         match self {
@@ -147,7 +147,7 @@ impl Rate {
 }
 
 impl Quotas {
-    /// These, and the server's values where nothing is said.
+    /// Returns these quotas, with the server's values where none are set.
     #[must_use]
     pub fn or(self, server: Self) -> Self {
         fn either<T: Default + PartialEq>(own: T, server: T) -> T {
@@ -169,19 +169,19 @@ impl Quotas {
         per_second(rate, self.writes_per_second, self.reads_per_second)
     }
 
-    /// Whether one more policy has room.
+    /// Checks whether the quota allows one more policy.
     ///
     /// # Errors
-    /// When it has not.
-    pub fn admit_policy(&self, usage: &Usage) -> Result<(), Refusal> {
+    /// When the quota does not allow it.
+    pub fn admit_policy(&self, usage: &Usage) -> Result<(), QuotaRefusal> {
         within(Quota::MaxPolicies, self.max_policies, usage.policies, 1)
     }
 
-    /// Whether one more version of so many bytes has room.
+    /// Checks whether the quota allows one more version of so many bytes.
     ///
     /// # Errors
-    /// When it has not.
-    pub fn admit_version(&self, usage: &Usage, size_bytes: i64) -> Result<(), Refusal> {
+    /// When the quota does not allow it.
+    pub fn admit_version(&self, usage: &Usage, size_bytes: i64) -> Result<(), QuotaRefusal> {
         within(Quota::MaxVersions, self.max_versions, usage.versions, 1)?;
         within(Quota::MaxContentBytes, self.max_content_bytes, usage.content_bytes, size_bytes)
     }
@@ -203,33 +203,33 @@ fn per_second(rate: Rate, writes: u32, reads: u32) -> u32 {
     }
 }
 
-fn within(quota: Quota, limit: i64, used: i64, more: i64) -> Result<(), Refusal> {
+fn within(quota: Quota, limit: i64, used: i64, more: i64) -> Result<(), QuotaRefusal> {
     if limit <= 0 || used.saturating_add(more) <= limit {
         return Ok(());
     }
-    Err(Refusal { quota, limit, used: Some(used), retry_after: None })
+    Err(QuotaRefusal { quota, limit, used: Some(used), retry_after: None })
 }
 
-/// Whether one more watch has room beside those that are open; a limit of 0 is none.
+/// Checks whether the quota allows one more watch beside those that are open. A limit of 0 means no limit.
 ///
 /// # Errors
-/// When it has not.
-pub fn admit_stream(limit: u32, open: u32) -> Result<(), Refusal> {
-    let refused = |refusal: Refusal| Refusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
+/// When the quota does not allow it.
+pub fn admit_stream(limit: u32, open: u32) -> Result<(), QuotaRefusal> {
+    let refused = |refusal: QuotaRefusal| QuotaRefusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxStreams, i64::from(limit), i64::from(open), 1).map_err(refused)
 }
 
-/// Whether one more subscriber id of a principal has room beside those it uses; a limit of 0 is none.
+/// Checks whether the quota allows one more subscriber id of a principal beside those it uses. A limit of 0 means no limit.
 ///
 /// # Errors
-/// When it has not.
-pub fn admit_subscriber(limit: u32, used: u32) -> Result<(), Refusal> {
-    let refused = |refusal: Refusal| Refusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
+/// When the quota does not allow it.
+pub fn admit_subscriber(limit: u32, used: u32) -> Result<(), QuotaRefusal> {
+    let refused = |refusal: QuotaRefusal| QuotaRefusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxSubscribers, i64::from(limit), i64::from(used), 1).map_err(refused)
 }
 
-impl Refusal {
-    /// The answer. `subject` is whose quota it is: a namespace's name, or a principal.
+impl QuotaRefusal {
+    /// Returns the answer. `subject` is whose quota it is: a namespace's name, or a principal.
     #[must_use]
     pub fn of(self, subject: &str) -> Error {
         let Self { quota, limit, used, retry_after } = self;
@@ -249,10 +249,10 @@ impl Refusal {
     }
 }
 
-/// How much of a rate is left, for one subject and one kind of call. A full one is the same as none.
+/// Says how much of a rate is left, for one subject and one kind of call. A full one is the same as none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// When it will be full, in nanoseconds since 1970. Never further away than a burst.
+    /// Says when it will be full, in nanoseconds since 1970. Never further away than a burst.
     full_at: i64,
 }
 
@@ -260,11 +260,11 @@ impl Bucket {
     /// Takes one call out of it.
     ///
     /// # Errors
-    /// How long until there is one, when there is none; at most a second.
+    /// Says how long until there is one, when there is none; at most a second.
     pub fn take(&mut self, per_second: u32, now: Micros) -> Result<(), Duration> {
         let now = nanos(now);
         let each = BURST_NANOS / i64::from(per_second.max(1));
-        // A clock that was set back must not stop anybody for longer than a burst.
+        // A clock that was set back must not block callers for longer than a burst.
         let full_at = self.full_at.clamp(now, now.saturating_add(BURST_NANOS));
         let over = full_at.saturating_add(each).saturating_sub(now).saturating_sub(BURST_NANOS);
         if over > 0 {
@@ -274,7 +274,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether nothing was taken out of it for so long that it may be forgotten.
+    /// Returns whether nothing was taken out of it for so long that it may be forgotten.
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
         let now = nanos(now);
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_and_whose() {
-        let rate = Refusal {
+        let rate = QuotaRefusal {
             quota: Quota::WritesPerSecond,
             limit: 5,
             used: None,
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!((error.reason, error.retry_after), (Reason::RateLimited, rate.retry_after));
         let metadata: Vec<(&str, &str)> = error.metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
         assert_eq!(metadata, [("limit_per_second", "5"), ("quota", "writes_per_second"), ("subject", "local:ci")]);
-        let count = Refusal { quota: Quota::MaxPolicies, limit: 2, used: Some(2), retry_after: None };
+        let count = QuotaRefusal { quota: Quota::MaxPolicies, limit: 2, used: Some(2), retry_after: None };
         let error = count.of("namespaces/a");
         assert_eq!((error.reason, error.retry_after), (Reason::QuotaExceeded, None));
         assert_eq!(error.metadata.keys().copied().collect::<Vec<_>>(), ["limit", "quota", "subject", "used"]);

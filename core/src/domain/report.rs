@@ -13,10 +13,10 @@ use super::time::Micros;
 /// Id of the check that looks at the label of a version, and at no content.
 pub const LABEL_CHECK: &str = "label";
 
-/// What a finding takes in a report beside its texts: its fields, with the names that they are kept under.
+/// Bounds what a finding takes in a report beside its texts: its fields, with the names that they are kept under.
 const FINDING_FIXED_BYTES: usize = 128;
 
-/// How a check ended.
+/// Says how a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CheckResult {
@@ -30,7 +30,7 @@ pub enum CheckResult {
     Skipped,
 }
 
-/// How much a finding matters.
+/// Says how much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
@@ -42,12 +42,12 @@ pub enum Severity {
     Info,
 }
 
-/// One thing that a check found, and where.
+/// Describes one finding of a check, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFinding {
-    /// How much it matters.
+    /// Says how much it matters.
     pub severity: Severity,
-    /// What was found, for the author.
+    /// Holds what was found, for the author.
     pub message: String,
     /// Path of the file in a content of several; empty for a single content.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -61,19 +61,19 @@ pub struct CheckFinding {
     /// Column in characters, from 1; 0 without a place.
     #[serde(default)]
     pub column: u32,
-    /// What to do next; empty when there is nothing to do.
+    /// Holds what to do next; empty when there is nothing to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 
-/// One check of one version.
+/// Holds one check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Stable id: `limits`, `parse`, `json-schema`, `label`.
     pub id: String,
-    /// How it ended.
+    /// Says how it ended.
     pub result: CheckResult,
-    /// What it found, at most `CHECK_FINDINGS_MAX`.
+    /// Holds what it found, at most `CHECK_FINDINGS_MAX`.
     pub findings: Vec<CheckFinding>,
 }
 
@@ -88,12 +88,12 @@ pub struct Report {
     /// Every check that ran, in order, each once.
     #[serde(with = "kept")]
     pub checks: Vec<Check>,
-    /// When they ran.
+    /// Says when they ran.
     pub time: Micros,
 }
 
 impl CheckFinding {
-    /// A finding without a place.
+    /// Returns a finding without a place.
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { severity, message, file: String::new(), pointer: String::new(), line: 0, column: 0, hint: String::new() }
@@ -126,7 +126,7 @@ impl CheckFinding {
 }
 
 impl CheckResult {
-    /// The severity of what a check with this result found.
+    /// Returns the severity of what a check with this result found.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -138,12 +138,12 @@ impl CheckResult {
 }
 
 impl Check {
-    /// A check with one finding, as severe as its result.
+    /// Returns a check with one finding, as severe as its result.
     pub fn new(id: &str, result: CheckResult, message: impl Into<String>) -> Self {
         Self::of(id, result, vec![CheckFinding::new(result.severity(), message)])
     }
 
-    /// A check with these findings, or with as many of them as it may have; the last of those then says that there are more.
+    /// Returns a check with these findings, or with as many of them as it may have; the last of those then says that there are more.
     #[must_use]
     pub fn of(id: &str, result: CheckResult, mut findings: Vec<CheckFinding>) -> Self {
         if findings.len() > CHECK_FINDINGS_MAX {
@@ -171,7 +171,7 @@ fn say_there_are_more(findings: &mut [CheckFinding]) {
 }
 
 impl Report {
-    /// A report within its bounds: the first finding of each check is always in it.
+    /// Returns a report within its bounds: the first finding of each check is always in it.
     #[must_use]
     pub fn new(digest: Digest, rules: String, mut checks: Vec<Check>, time: Micros) -> Self {
         let firsts = checks.iter().filter_map(|check| check.findings.first());
@@ -191,19 +191,19 @@ impl Report {
         Self { digest, rules, checks, time }
     }
 
-    /// Whether checks of these bytes by these rules would find the same again.
+    /// Returns whether checks of these bytes by these rules would find the same again.
     #[must_use]
     pub fn is_of(&self, digest: &Digest, rules: &str) -> bool {
         self.digest == *digest && self.rules == rules
     }
 
-    /// Whether no check failed.
+    /// Returns whether no check failed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.result != CheckResult::Failed)
     }
 
-    /// The same report with another outcome of one of its checks.
+    /// Returns the same report with another outcome of one of its checks.
     #[must_use]
     pub fn with(mut self, check: Check) -> Self {
         match self.checks.iter_mut().find(|each| each.id == check.id) {
@@ -213,13 +213,13 @@ impl Report {
         self
     }
 
-    /// Whether no check but this one failed.
+    /// Returns whether no check but this one failed.
     #[must_use]
     pub fn passed_but_for(&self, id: &str) -> bool {
         self.checks.iter().all(|check| check.id == id || check.result != CheckResult::Failed)
     }
 
-    /// What made checks fail, each finding with the id of its check, in order.
+    /// Returns what made checks fail, each finding with the id of its check, in order.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &CheckFinding)> {
         let failed = self.checks.iter().filter(|check| check.result == CheckResult::Failed);
         failed.flat_map(|check| {

@@ -11,10 +11,10 @@ use super::spiffe::SpiffeId;
 use super::time::Micros;
 use super::{Error, Result};
 
-/// What is to end.
+/// Says what is to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Ended {
-    /// One token, by its `jti`.
+pub enum EndedCredential {
+    /// Names one token, by its `jti`.
     Token(String),
     /// All that an actor was issued until now.
     Subject(String),
@@ -23,46 +23,46 @@ pub enum Ended {
 /// Ends credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RevokeToken {
-    /// Which.
-    pub ended: Ended,
-    /// Why.
+    /// Says which.
+    pub ended: EndedCredential,
+    /// Says why.
     pub reason: String,
 }
 
-/// What is kept of it.
+/// Says what is kept of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revocation {
-    /// One token is ended.
+    /// It ends one token.
     Token {
         /// Its `jti`.
         id: String,
-        /// When no token of today is good any more by itself.
+        /// Says when no token of today is good any more by itself.
         forget_time: Micros,
     },
     /// All that an actor was issued is ended.
     Subject {
         /// The actor.
         actor: String,
-        /// Until when it was issued.
+        /// Says until when it was issued.
         time: Micros,
     },
 }
 
 impl RevokeToken {
-    /// What can be told before anything is read.
+    /// Checks what can be checked before anything is read.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.
     pub fn check(&self) -> Result<()> {
         check_reason(&self.reason)?;
         match &self.ended {
-            Ended::Token(id) if !Principal::is_subject(id) => {
+            EndedCredential::Token(id) if !Principal::is_subject(id) => {
                 Err(Error::invalid("token_id", format!("must be 1 to {SUBJECT_MAX_CHARS} printable ASCII characters")))
             }
-            Ended::Subject(actor) if !is_actor(actor) => {
+            EndedCredential::Subject(actor) if !is_actor(actor) => {
                 Err(Error::invalid("subject", "must be {issuer}:{subject}, as the log names it"))
             }
-            Ended::Token(_) | Ended::Subject(_) => Ok(()),
+            EndedCredential::Token(_) | EndedCredential::Subject(_) => Ok(()),
         }
     }
 }
@@ -78,12 +78,12 @@ fn is_actor(text: &str) -> bool {
 }
 
 impl Revocation {
-    /// What is kept when something is ended at `now`.
+    /// Returns the record that is kept when a token or a session is ended at `now`.
     #[must_use]
-    pub fn at(ended: &Ended, now: Micros) -> Self {
+    pub fn at(ended: &EndedCredential, now: Micros) -> Self {
         match ended {
-            Ended::Token(id) => Self::Token { id: id.clone(), forget_time: Self::forget_time_of(now) },
-            Ended::Subject(actor) => Self::Subject { actor: actor.clone(), time: now },
+            EndedCredential::Token(id) => Self::Token { id: id.clone(), forget_time: Self::forget_time_of(now) },
+            EndedCredential::Subject(actor) => Self::Subject { actor: actor.clone(), time: now },
         }
     }
 
@@ -119,7 +119,7 @@ impl Revocation {
         }
     }
 
-    /// When everything issued until `time` is over by itself: no token is taken that lives longer.
+    /// Returns when everything issued until `time` is over by itself: no token is taken that lives longer.
     #[must_use]
     pub fn forget_time_of(time: Micros) -> Micros {
         Micros(time.0.saturating_add((TOKEN_LIFETIME_MAX_SECONDS + REMEMBER_SECONDS) * 1_000_000))
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn what_names_no_credential_is_refused() {
         let check = |ended| RevokeToken { ended, reason: "lost".to_owned() }.check();
-        let token = |id: &str| check(Ended::Token(id.to_owned()));
-        let subject = |actor: &str| check(Ended::Subject(actor.to_owned()));
+        let token = |id: &str| check(EndedCredential::Token(id.to_owned()));
+        let subject = |actor: &str| check(EndedCredential::Subject(actor.to_owned()));
         token("jti-1").expect("an id");
         subject("local:ci").expect("an actor");
         subject(&format!("spiffe://example.org/{}", "a".repeat(1_000))).expect("a SPIFFE ID");
@@ -163,7 +163,7 @@ mod tests {
         ] {
             subject(actor).expect_err(actor);
         }
-        let silent = RevokeToken { ended: Ended::Token("a".to_owned()), reason: " ".to_owned() };
+        let silent = RevokeToken { ended: EndedCredential::Token("a".to_owned()), reason: " ".to_owned() };
         silent.check().expect_err("no reason");
     }
 }

@@ -72,7 +72,7 @@ impl RowBytes {
         Ok(())
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn end(self) -> Vec<u8> {
         self.0
@@ -103,7 +103,7 @@ impl Row {
         Some(Self { table, cells })
     }
 
-    /// A column that is a text.
+    /// Returns a column that is a text.
     #[must_use]
     pub fn text(&self, column: &str) -> Option<&str> {
         match self.cells.get(column) {
@@ -112,7 +112,7 @@ impl Row {
         }
     }
 
-    /// A column that is a number.
+    /// Returns a column that is a number.
     #[must_use]
     pub fn int(&self, column: &str) -> Option<i64> {
         match self.cells.get(column) {
@@ -121,7 +121,7 @@ impl Row {
         }
     }
 
-    /// A column that is bytes.
+    /// Returns a column that is bytes.
     #[must_use]
     pub fn bytes(&self, column: &str) -> Option<&[u8]> {
         match self.cells.get(column) {
@@ -130,7 +130,7 @@ impl Row {
         }
     }
 
-    /// Its key as events name it; none for a table that archives do not carry.
+    /// Returns its key as events name it; none for a table that archives do not carry.
     #[must_use]
     pub fn key(&self) -> Option<String> {
         match self.table.as_str() {
@@ -183,7 +183,7 @@ mod tests {
         let bytes = row();
         for end in 0..bytes.len() {
             let cut = Row::read(&bytes[..end]);
-            // At the end of a column it is a row with fewer of them, which no event has the digest of.
+            // A row that ends early is a row with fewer columns, and no event has its digest.
             assert!(cut.is_none_or(|cut| cut.cells.len() < 4), "cut off at {end}");
         }
         assert_eq!(Row::read(&[&bytes[..], &[0]].concat()), None);

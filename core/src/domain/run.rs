@@ -28,13 +28,13 @@ impl RunId {
         Err(Error::invalid_text(field, text, rule))
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name of a run, for errors.
+    /// Returns the name of a run, for errors.
     #[must_use]
     pub fn name(&self, namespace: &NamespaceId) -> String {
         format!("{}/runs/{}", namespace.name(), self.0)
@@ -49,7 +49,7 @@ impl RunId {
         Ok((namespace, Self::parse(field, id)?))
     }
 
-    /// The error for a run that is not there.
+    /// Returns the error for a run that is not there.
     #[must_use]
     pub fn not_found(&self, namespace: &NamespaceId) -> Error {
         let name = self.name(namespace);
@@ -57,7 +57,7 @@ impl RunId {
     }
 }
 
-/// How a run ended, or that it did not yet.
+/// Says how a run ended, or that it did not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum RunOutcome {
     /// It was not completed.
@@ -74,7 +74,7 @@ impl RunOutcome {
     /// Every outcome, in the order of the proto.
     pub const ALL: [Self; 4] = [Self::Open, Self::Succeeded, Self::Failed, Self::Cancelled];
 
-    /// Its word, as it is stored and shown.
+    /// Returns its name, as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -108,98 +108,98 @@ pub struct RunPolicy {
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
-    /// How it ended: never [`RunOutcome::Open`].
+    /// Says how it ended: never [`RunOutcome::Open`].
     pub outcome: RunOutcome,
-    /// What its recorder says of it, perhaps nothing.
+    /// Holds what its recorder says of it, perhaps nothing.
     pub message: String,
-    /// When that was said.
+    /// Says when that was said.
     pub complete_time: Micros,
 }
 
 /// A run, as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Where it was recorded.
+    /// Says where it was recorded.
     pub namespace: NamespaceId,
     /// Its id.
     pub id: RunId,
-    /// What it ran under, in byte order of the policies; in a summary one of them. Never empty.
+    /// Holds what it ran under, in byte order of the policies; in a summary one of them. Never empty.
     pub policies: Vec<RunPolicy>,
-    /// How many policies it ran under.
+    /// Says how many policies it ran under.
     pub policy_count: usize,
-    /// Whether it was recorded for the whole active set.
+    /// Says whether it was recorded for the whole active set.
     pub is_whole_set: bool,
-    /// Where the log stood.
+    /// Says where the log stood.
     pub cursor: Cursor,
-    /// Who recorded it.
+    /// Says who recorded it.
     pub recorder: String,
-    /// When it was recorded.
+    /// Says when it was recorded.
     pub create_time: Micros,
-    /// How it ended; none: it is open.
+    /// Says how it ended; none: it is open.
     pub end: Option<RunEnd>,
 }
 
 impl Run {
-    /// How it ended, or that it did not.
+    /// Returns how it ended, or that it did not.
     #[must_use]
     pub fn outcome(&self) -> RunOutcome {
         self.end.as_ref().map_or(RunOutcome::Open, |end| end.outcome)
     }
 
-    /// Where it stands in a list of runs.
+    /// Returns where it stands in a list of runs.
     #[must_use]
     pub fn key(&self) -> RunKey {
         RunKey { create_time: self.create_time, id: self.id.clone() }
     }
 }
 
-/// The place of a run in lists, which begin with the newest.
+/// Orders runs in lists, which begin with the newest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunKey {
-    /// When it was recorded.
+    /// Says when it was recorded.
     pub create_time: Micros,
     /// Its id, which orders those that were recorded in one microsecond.
     pub id: RunId,
 }
 
-/// How many runs under a version ended in one way.
+/// Says how many runs under a version ended in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunCount {
     /// The version of the policy that was asked for.
     pub version: i64,
-    /// How they ended.
+    /// Says how they ended.
     pub outcome: RunOutcome,
-    /// How many there are.
+    /// Says how many there are.
     pub runs: i64,
 }
 
 /// Asks for a run to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordRun {
-    /// Where.
+    /// Says where.
     pub namespace: NamespaceId,
     /// Its id.
     pub id: RunId,
-    /// What it runs under; empty: the whole active set.
+    /// Holds what it runs under; empty: the whole active set.
     pub policies: BTreeSet<PolicyId>,
-    /// What the runtime holds; none: the head now.
+    /// Holds what the runtime holds; none: the head now.
     pub cursor: Option<Position>,
 }
 
 /// Asks for a run to be ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CompleteRun {
-    /// Where it was recorded.
+    /// Says where it was recorded.
     pub namespace: NamespaceId,
     /// Its id.
     pub id: RunId,
-    /// How it ended: never [`RunOutcome::Open`].
+    /// Says how it ended: never [`RunOutcome::Open`].
     pub outcome: RunOutcome,
-    /// What is to be said of it.
+    /// Holds what is to be said of it.
     pub message: String,
 }
 
-/// What a run was recorded for, in words.
+/// Returns what a run was recorded for, in words.
 fn recorded_for(run: &Run) -> String {
     match run.policies.as_slice() {
         _ if run.is_whole_set => format!("the active set of {} policies", run.policy_count),
@@ -209,7 +209,7 @@ fn recorded_for(run: &Run) -> String {
 }
 
 impl RecordRun {
-    /// The run that has this id must be this one: of this recorder, recorded for the same policies, and at the same cursor when one
+    /// Checks that the run which has this id is this one: of this recorder, recorded for the same policies, and at the same cursor when one
     /// is given. Otherwise whoever is first with an id decides what the run of another one ran under.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ impl RecordRun {
             .about(name))
     }
 
-    /// A run has no more policies than an answer holds.
+    /// Checks that a run has no more policies than an answer holds.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`.
@@ -253,7 +253,7 @@ impl RecordRun {
 }
 
 impl CompleteRun {
-    /// The message must be short text without control characters.
+    /// Checks that a message is short text without control characters.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.
@@ -265,7 +265,7 @@ impl CompleteRun {
         Err(Error::invalid("message", rule))
     }
 
-    /// Whether the run ended just so already. Only its recorder ends a run, and only once.
+    /// Returns whether the run ended just so already. Only its recorder ends a run, and only once.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` for another principal, `RUN_CONFLICT` when it ended in another way.

@@ -31,14 +31,14 @@ impl<'a> SpiffeId<'a> {
     }
 }
 
-/// Whether a text can be a trust domain: lower case, no port, no user.
+/// Returns whether a text can be a trust domain: lower case, no port, no user.
 #[must_use]
 pub fn is_trust_domain(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
     (1..=TRUST_DOMAIN_MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// No empty segment, none that a path would resolve, no percent-encoding.
+/// Returns whether a text may be a segment: not empty, not `.` or `..`, and without percent-encoding.
 fn is_segment(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     !text.is_empty() && text != "." && text != ".." && text.bytes().all(allowed)

@@ -1,6 +1,6 @@
-//! Subscribers: what a stream says of its runtime, what the runtime reports, and which word counts when two meet.
+//! Subscribers: what a stream says of its runtime, what the runtime reports, and which report counts when two meet.
 //!
-//! Order is (epoch, revision), never time. Words may be taken one by one or gathered first: the outcome is the same.
+//! Reports are ordered by (epoch, revision), never by time. They may be merged one by one or in batches: the outcome is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,7 +26,7 @@ impl SubscriberId {
         Err(Error::invalid_text(field, text, rule))
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -65,18 +65,18 @@ impl fmt::Display for SubscriberName {
     }
 }
 
-/// A principal that speaks for a subscriber. An id is its principal's from the first use until it was not heard of for
+/// Claims a subscriber id for a principal. An id is its principal's from the first use until it was not seen for
 /// `SUBSCRIBER_ID_KEPT_SECONDS`; the database says whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriberClaim {
-    /// Which subscriber.
+    /// Says which subscriber.
     pub name: SubscriberName,
     /// The principal, as `Principal::actor` writes it.
     pub owner: String,
 }
 
 impl SubscriberClaim {
-    /// The refusal of a claim to an id that is another principal's. It does not say whose.
+    /// Returns the refusal of a claim to an id that is another principal's. It does not say whose.
     #[must_use]
     pub fn refused(&self) -> Error {
         let SubscriberName { namespace, id } = &self.name;
@@ -85,71 +85,73 @@ impl SubscriberClaim {
     }
 }
 
-/// What a stream says of its runtime.
+/// Holds what a stream says of its runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// What it says of itself.
+    /// Holds what it says of itself.
     pub attributes: BTreeMap<String, String>,
-    /// What it watches; empty: everything.
+    /// Holds what it watches; empty: everything.
     pub policies: BTreeSet<PolicyId>,
 }
 
-/// What a runtime did with an activation.
+/// Says what a runtime did with an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
-pub enum Verdict {
+pub enum ReportVerdict {
     /// It runs with it.
     Applied,
     /// It keeps what it had.
     Rejected {
-        /// Why.
+        /// Says why.
         reason: String,
     },
 }
 
-/// One word of a runtime.
+/// Holds one report of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Who says it.
+pub struct StatusReport {
+    /// Names the subscriber that reports.
     pub subscriber: SubscriberName,
-    /// What it speaks of.
+    /// Names the activation that the report is about.
     pub cursor: Cursor,
-    /// Which event it was told stands there, if it was.
+    /// Says which event the server said stands there, if it did.
     pub event: Option<Fingerprint>,
     /// Digest of the active set it runs with now.
     pub digest: Digest,
-    /// What it did.
-    pub verdict: Verdict,
+    /// Holds what it did.
+    pub verdict: ReportVerdict,
 }
 
-/// Where a runtime stands by its reports.
+/// Describes what a runtime runs, by its reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// The newest place it applied.
+pub struct SubscriberStatus {
+    /// The newest activation that it applied.
     pub applied: Cursor,
-    /// Whether the digest it reported with it is that of the active set there.
+    /// Says whether the digest it reported with it is that of the active set there.
     pub applied_matches: bool,
-    /// The newest place it rejected; none once it applied that or something newer. Never below `applied`; at it when the
+    /// The newest activation that it rejected; none once it applied that or something newer. Never below `applied`; at it when the
     /// rejection was said after.
     pub rejected: Cursor,
-    /// Why.
+    /// Says why.
     pub reason: String,
-    /// What it ran with, by the report of the newest place.
+    /// Holds the digest of the set that it ran with, by its newest report.
     pub digest: Option<Digest>,
-    /// The newest place it ever rejected, also once it applied something newer.
+    /// The newest activation that it ever rejected, also once it applied something newer.
     pub refused: Cursor,
-    /// Why.
+    /// Says why.
     pub refusal: String,
 }
 
-impl Standing {
-    /// The standing of a runtime that said nothing but this. `matches`: its digest is that of the active set there.
+impl SubscriberStatus {
+    /// Returns the status of a runtime that said nothing but this. `matches`: its digest is that of the active set there.
     #[must_use]
-    pub fn after(report: Report, matches: bool) -> Self {
+    pub fn after(report: StatusReport, matches: bool) -> Self {
         let digest = Some(report.digest);
         match report.verdict {
-            Verdict::Applied => Self { applied: report.cursor, applied_matches: matches, digest, ..Self::default() },
-            Verdict::Rejected { reason } => Self {
+            ReportVerdict::Applied => {
+                Self { applied: report.cursor, applied_matches: matches, digest, ..Self::default() }
+            }
+            ReportVerdict::Rejected { reason } => Self {
                 rejected: report.cursor,
                 reason: reason.clone(),
                 digest,
@@ -160,16 +162,16 @@ impl Standing {
         }
     }
 
-    /// The newest place it spoke of.
+    /// Returns the newest activation that it reported about.
     #[must_use]
-    pub fn place(&self) -> Cursor {
+    pub fn newest(&self) -> Cursor {
         self.applied.max(self.rejected)
     }
 
-    /// This standing, and then what was said later. `store/tables/subscribers.rs` has the same rules in SQL.
+    /// Merges a later report into this status. `store/subscribers.rs` has the same rules in SQL.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
-        let digest = if later.place() >= self.place() { later.digest } else { self.digest };
+        let digest = if later.newest() >= self.newest() { later.digest } else { self.digest };
         let (rejected, reason) = if later.rejected >= self.rejected {
             (later.rejected, later.reason)
         } else if self.rejected > later.applied {
@@ -204,27 +206,27 @@ pub struct Subscriber {
     pub id: SubscriberId,
     /// The principal it belongs to, as `Principal::actor` writes it; empty: nobody used it since ids have owners.
     pub owner: String,
-    /// What its stream says.
+    /// Holds what its stream says.
     pub profile: Profile,
-    /// What it reported.
-    pub standing: Standing,
-    /// When it was heard of last.
+    /// Holds what it reported.
+    pub status: SubscriberStatus,
+    /// Says when it was last seen.
     pub last_seen: Micros,
-    /// Until when its lease holds.
+    /// Says until when its lease holds.
     pub lease_end: Micros,
 }
 
 impl Subscriber {
-    /// Whether its lease holds.
+    /// Returns whether its lease holds.
     #[must_use]
     pub fn is_online(&self, now: Micros) -> bool {
         self.lease_end > now
     }
 
-    /// Whether it runs with something else than it says. A part of a set has no digest to compare with.
+    /// Returns whether it runs with something else than it says. A part of a set has no digest to compare with.
     #[must_use]
     pub fn has_diverged(&self) -> bool {
-        self.standing.applied.known().is_some() && self.profile.policies.is_empty() && !self.standing.applied_matches
+        self.status.applied.known().is_some() && self.profile.policies.is_empty() && !self.status.applied_matches
     }
 }
 
@@ -242,19 +244,20 @@ mod tests {
         Digest::from_sha256(&[seed; 32])
     }
 
-    fn word(revision: i64, rejects: bool, seed: u8) -> Standing {
+    fn report(revision: i64, rejects: bool, seed: u8) -> SubscriberStatus {
         let namespace = NamespaceId::system();
         let subscriber = SubscriberName { namespace, id: SubscriberId("s".to_owned()) };
-        let verdict = if rejects { Verdict::Rejected { reason: format!("r{seed}") } } else { Verdict::Applied };
-        Standing::after(
-            Report { subscriber, cursor: at(revision), event: None, digest: digest(seed), verdict },
+        let verdict =
+            if rejects { ReportVerdict::Rejected { reason: format!("r{seed}") } } else { ReportVerdict::Applied };
+        SubscriberStatus::after(
+            StatusReport { subscriber, cursor: at(revision), event: None, digest: digest(seed), verdict },
             seed.is_multiple_of(2),
         )
     }
 
-    fn standing(words: &[(i64, bool)]) -> (i64, i64) {
-        let words = words.iter().map(|(revision, rejects)| word(*revision, *rejects, 0));
-        let all = words.fold(Standing::default(), Standing::then);
+    fn status(reports: &[(i64, bool)]) -> (i64, i64) {
+        let reports = reports.iter().map(|(revision, rejects)| report(*revision, *rejects, 0));
+        let all = reports.fold(SubscriberStatus::default(), SubscriberStatus::then);
         (all.applied.revision, all.rejected.revision)
     }
 
@@ -262,19 +265,19 @@ mod tests {
     fn the_newest_word_counts() {
         const REJECTS: bool = true;
         const APPLIES: bool = false;
-        for (words, expected) in [
+        for (reports, expected) in [
             (&[(3, APPLIES), (5, APPLIES), (4, APPLIES)][..], (5, 0)),
             (&[(3, APPLIES), (4, REJECTS)], (3, 4)),
             (&[(4, REJECTS), (3, APPLIES)], (3, 4)),
             (&[(4, REJECTS), (5, APPLIES)], (5, 0)),
             (&[(5, APPLIES), (4, REJECTS)], (5, 0)),
-            // About one place, the last word.
+            // For one cursor, the last report counts.
             (&[(4, REJECTS), (4, APPLIES)], (4, 0)),
             (&[(4, APPLIES), (4, REJECTS)], (4, 4)),
             (&[(4, APPLIES), (4, REJECTS), (4, APPLIES)], (4, 0)),
             (&[(4, REJECTS), (6, REJECTS), (5, REJECTS)], (0, 6)),
         ] {
-            assert_eq!(standing(words), expected, "{words:?}");
+            assert_eq!(status(reports), expected, "{reports:?}");
         }
     }
 
@@ -289,28 +292,28 @@ mod tests {
         }
     }
 
-    fn any_words() -> impl Strategy<Value = Vec<Standing>> {
+    fn any_reports() -> impl Strategy<Value = Vec<SubscriberStatus>> {
         let any =
-            (0..5_i64, any::<bool>(), 0..4_u8).prop_map(|(revision, rejects, seed)| word(revision, rejects, seed));
+            (0..5_i64, any::<bool>(), 0..4_u8).prop_map(|(revision, rejects, seed)| report(revision, rejects, seed));
         proptest::collection::vec(any, 0..9)
     }
 
     proptest! {
         #[test]
-        fn words_may_be_gathered_first(words in any_words(), cut in 0..9_usize) {
-            let fold = |words: &[Standing]| words.iter().cloned().fold(Standing::default(), Standing::then);
-            let (first, rest) = words.split_at(cut.min(words.len()));
-            prop_assert_eq!(fold(&words), fold(first).then(fold(rest)));
+        fn words_may_be_gathered_first(reports in any_reports(), cut in 0..9_usize) {
+            let fold = |reports: &[SubscriberStatus]| reports.iter().cloned().fold(SubscriberStatus::default(), SubscriberStatus::then);
+            let (first, rest) = reports.split_at(cut.min(reports.len()));
+            prop_assert_eq!(fold(&reports), fold(first).then(fold(rest)));
         }
 
         #[test]
-        fn nothing_goes_back(words in any_words()) {
-            let mut standing = Standing::default();
-            for word in words {
-                let next = standing.clone().then(word);
-                prop_assert!(next.applied >= standing.applied && next.place() >= standing.place());
+        fn nothing_goes_back(reports in any_reports()) {
+            let mut status = SubscriberStatus::default();
+            for report in reports {
+                let next = status.clone().then(report);
+                prop_assert!(next.applied >= status.applied && next.newest() >= status.newest());
                 prop_assert!(next.rejected == Cursor::NONE || next.rejected >= next.applied);
-                standing = next;
+                status = next;
             }
         }
     }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 #[serde(transparent)]
 pub struct Micros(pub i64);
 
-/// As RFC 3339 writes it, in UTC; the number where that has no year for it.
+/// Writes the time by RFC 3339, in UTC; or the number, where RFC 3339 has no year for it.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000);
@@ -25,7 +25,7 @@ impl fmt::Display for Micros {
 }
 
 impl Micros {
-    /// Whole seconds since the Unix epoch, as JWS claims carry them (RFC 7519 NumericDate).
+    /// Returns whole seconds since the Unix epoch, as JWS claims carry them (RFC 7519 NumericDate).
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)

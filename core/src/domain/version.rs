@@ -11,7 +11,7 @@ use super::name::{PolicyId, PolicyName};
 use super::principal::is_imported_identity;
 use super::time::Micros;
 
-/// Where a version stands. "Active" is a pointer, never a state.
+/// Says where a version stands. "Active" is a pointer, never a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -46,7 +46,7 @@ pub struct Version {
     pub policy: PolicyName,
     /// Its number, from 1.
     pub number: i64,
-    /// Where it stands.
+    /// Says where it stands.
     pub state: VersionState,
     /// Its label.
     pub label: Option<Label>,
@@ -56,36 +56,36 @@ pub struct Version {
     pub size_bytes: i64,
     /// Media type of its content.
     pub content_type: String,
-    /// What the author said of it.
+    /// Holds what the author said of it.
     pub change_note: String,
-    /// What must be active for it to be active.
+    /// Holds what must be active for it to be active.
     pub requires: Vec<Requirement>,
     /// The version the author started from; 0: not said.
     pub base_version: i64,
     /// The version its content was copied from; 0: none.
     pub source_version: i64,
-    /// Who drafted it.
+    /// Says who drafted it.
     pub author: String,
-    /// Who published it; empty before.
+    /// Says who published it; empty before.
     pub publisher: String,
     /// Compact JWS of its bundle; empty before publishing.
     pub manifest: String,
-    /// How often it was written: raised by every change of state.
+    /// Says how often it was written: raised by every change of state.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// When it was drafted.
+    /// Says when it was drafted.
     pub create_time: Micros,
-    /// When its checks passed.
+    /// Says when its checks passed.
     pub stage_time: Option<Micros>,
-    /// When it was published.
+    /// Says when it was published.
     pub publish_time: Option<Micros>,
     /// Manifests of the stores it was imported from, the nearest first. Empty: it was made here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origin_manifests: Vec<String>,
-    /// What its author said of it by name. They never change, so its etag is not derived from them.
+    /// Holds what its author said of it by name. They never change, so its etag is not derived from them.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
-    /// Who wrote it before it came here, as its author says; none: it was made here. It never changes either.
+    /// Says who wrote it before it came here, as its author says; none: it was made here. It never changes either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
 }
@@ -95,7 +95,7 @@ impl VersionState {
     pub const ALL: [Self; 6] =
         [Self::Draft, Self::Staged, Self::Published, Self::Superseded, Self::Abandoned, Self::Rejected];
 
-    /// The word kept in the database and in events.
+    /// Returns the word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,7 +114,7 @@ impl VersionState {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether it may still be published.
+    /// Returns whether it may still be published.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Draft | Self::Staged)
@@ -122,25 +122,25 @@ impl VersionState {
 }
 
 impl Version {
-    /// Whether another store published it.
+    /// Returns whether another store published it.
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.state == VersionState::Published && !self.origin_manifests.is_empty()
     }
 
-    /// Whether an import brought it, in whatever state: its author is one of another store.
+    /// Returns whether an import brought it, in whatever state: its author is one of another store.
     #[must_use]
     pub fn came_by_import(&self) -> bool {
         !self.origin_manifests.is_empty() || is_imported_identity(&self.author)
     }
 
-    /// Its full name.
+    /// Returns its full name.
     #[must_use]
     pub fn name(&self) -> String {
         self.policy.version(self.number)
     }
 
-    /// Its etag: which version it is, of what content, and where it stands.
+    /// Returns its etag: which version it is, of what content, and where it stands.
     #[must_use]
     pub fn etag(&self) -> Etag {
         let label = self.label.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -52,7 +52,7 @@ impl CertificateFacts {
         })
     }
 
-    /// Every certificate of a PEM file, in its order. One that can't be read is left out.
+    /// Returns every certificate of a PEM file, in its order. One that can't be read is left out.
     #[must_use]
     pub fn all_from_pem(pem: &[u8]) -> Vec<Self> {
         let blocks = Pem::iter_from_buffer(pem).map_while(Result::ok);
@@ -62,7 +62,7 @@ impl CertificateFacts {
             .collect()
     }
 
-    /// Why it is not valid at this time; none: it is.
+    /// Returns why it is not valid at this time; none: it is.
     #[must_use]
     pub fn why_not_valid(&self, now_seconds: i64) -> Option<&'static str> {
         if now_seconds < self.not_before_seconds {

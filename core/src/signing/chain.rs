@@ -13,7 +13,7 @@ use super::hash::{digest_of, event_hash, sha256};
 use super::jws::{self, TYP_BUNDLE};
 use super::key_set::KeySet;
 use super::payload::Manifest;
-use super::seal::verify_seal;
+use super::seal::verify_event_signature;
 use super::verify::verify_statement;
 use crate::domain::audit::Findings;
 use crate::domain::digest::Digest;
@@ -23,9 +23,9 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::revocation::Revocation;
 use crate::domain::version::VersionState;
 
-/// Whom a log is believed.
+/// Names the store and the keys that a log is verified with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
+pub struct LogTrust {
     /// Id of the store.
     pub store: String,
     /// Keys of bundles and statements.
@@ -34,7 +34,7 @@ pub struct Trust {
     pub seal_keys: KeySet,
 }
 
-/// Where the pointer of a policy went last.
+/// Says where the pointer of a policy went last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pointer {
     /// The version; 0: nowhere.
@@ -43,21 +43,21 @@ pub struct Pointer {
     pub revision: i64,
 }
 
-/// What the newest event about a row says of it.
+/// Holds what the newest event about a row says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct RowState {
     /// Its digest; none: it was removed.
     pub digest: Option<Digest>,
     /// The event.
     pub revision: i64,
 }
 
-/// The check of one log, from its beginning or from a place that is proven.
+/// Checks one log, from its beginning or from a proven head.
 #[derive(Debug)]
 pub struct LogCheck {
-    trust: Trust,
+    trust: LogTrust,
     namespace: NamespaceId,
-    /// Whether it began at the beginning: only then is it known what was written before.
+    /// Says whether it began at the beginning: only then is it known what was written before.
     whole: bool,
     head: Head,
     /// The end of what holds without a break.
@@ -69,32 +69,32 @@ pub struct LogCheck {
     pub manifests: BTreeSet<(PolicyId, i64)>,
     /// Contents seen, with their sizes.
     contents: BTreeMap<Digest, u64>,
-    /// What is remembered of the log.
+    /// Holds what is remembered of the log.
     expected: Option<Head>,
-    /// Where the pointers are.
+    /// Says where the pointers are.
     pub pointers: BTreeMap<PolicyId, Pointer>,
     /// The active set that they make.
     active: ActiveSetTree,
     /// The versions, in the state that events left them.
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
-    pub rows: BTreeMap<(String, String), Written>,
-    /// What credentials were ended, by the revisions of the events.
+    pub rows: BTreeMap<(String, String), RowState>,
+    /// Holds what credentials were ended, by the revisions of the events.
     pub revocations: BTreeMap<i64, Revocation>,
     /// Rows that came with it.
     carried: BTreeSet<(String, String)>,
     /// The rules, as long as every event so far could be read: what is missing may be what allowed the next one.
     rules: Option<Replay>,
-    /// What admins accepted, as events say that thawed the namespace.
+    /// Holds what admins accepted, as events say that thawed the namespace.
     accepted: Accepted,
     /// The event that was taken in last: its revision, and the digest of all that is stored of it.
     newest: (i64, Option<Digest>),
-    /// What does not hold.
+    /// Holds the findings.
     pub findings: Findings,
 }
 
 /// Verifies one event by itself; what it says, or what is wrong.
-pub fn verify_event(event: &Event, trust: &Trust) -> Result<Payload, String> {
+pub fn verify_event(event: &Event, trust: &LogTrust) -> Result<Payload, String> {
     let broken = |what: &str| Err(what.to_owned());
     if event_hash(&event.prev_hash, &event.payload) != event.hash {
         return broken("its hash is not that of its payload");
@@ -102,7 +102,7 @@ pub fn verify_event(event: &Event, trust: &Trust) -> Result<Payload, String> {
     let Some(seal_key) = trust.seal_keys.get(&event.seal_key_id) else {
         return broken("it is sealed by an unknown key");
     };
-    if !verify_seal(&event.hash, &event.seal, seal_key) {
+    if !verify_event_signature(&event.hash, &event.seal, seal_key) {
         return broken("its seal does not verify");
     }
     let payload: Payload = match serde_json::from_slice(&event.payload) {
@@ -113,7 +113,7 @@ pub fn verify_event(event: &Event, trust: &Trust) -> Result<Payload, String> {
         && payload.namespace == event.namespace
         && (payload.epoch, payload.revision) == (event.cursor.epoch, event.cursor.revision);
     if !same_place {
-        return broken("its payload speaks of another place");
+        return broken("its payload names another cursor");
     }
     let statement = (!event.statement.is_empty()).then(|| digest_of(event.statement.as_bytes()));
     if payload.statement_digest != statement || payload.changes.is_empty() == statement.is_some() {
@@ -125,7 +125,7 @@ pub fn verify_event(event: &Event, trust: &Trust) -> Result<Payload, String> {
     Ok(payload)
 }
 
-/// Whether the statement of an event is signed and says what its payload says.
+/// Returns whether the statement of an event is signed and says what its payload says.
 fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
     let Ok(statement) = verify_statement(&event.statement, keys) else { return false };
     statement.store == payload.store
@@ -142,7 +142,7 @@ fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
         })
 }
 
-/// The digest of everything that is stored of an event.
+/// Returns the digest of everything that is stored of an event.
 fn stored_digest(event: &Event) -> Digest {
     let Event { payload, prev_hash, hash, seal, seal_key_id, statement, .. } = event;
     let parts: [&[u8]; 4] = [payload, seal, seal_key_id.as_bytes(), statement.as_bytes()];
@@ -151,15 +151,15 @@ fn stored_digest(event: &Event) -> Digest {
 }
 
 impl LogCheck {
-    /// A check of the whole log of a namespace.
+    /// Returns a check of the whole log of a namespace.
     #[must_use]
-    pub fn new(trust: Trust, namespace: NamespaceId) -> Self {
+    pub fn new(trust: LogTrust, namespace: NamespaceId) -> Self {
         Self { whole: true, rules: Some(Replay::default()), ..Self::after(trust, namespace, Head::EMPTY) }
     }
 
-    /// A check of what follows a place.
+    /// Returns a check of the events that follow a head.
     #[must_use]
-    pub fn after(trust: Trust, namespace: NamespaceId, head: Head) -> Self {
+    pub fn after(trust: LogTrust, namespace: NamespaceId, head: Head) -> Self {
         Self {
             trust,
             namespace,
@@ -184,38 +184,38 @@ impl LogCheck {
         }
     }
 
-    /// Whose log it is.
+    /// Returns whose log it is.
     #[must_use]
     pub fn namespace(&self) -> &NamespaceId {
         &self.namespace
     }
 
-    /// The last event that was seen, as it is stored.
+    /// Returns the last event that was seen, as it is stored.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// The last event before anything was wrong.
+    /// Returns the last event before anything was wrong.
     #[must_use]
     pub fn proven(&self) -> Head {
         self.proven
     }
 
-    /// The versions that the log published.
+    /// Returns the versions that the log published.
     pub fn published(&self) -> impl Iterator<Item = &(PolicyId, i64)> {
         let versions = self.versions.iter();
         versions.filter(|(_, (state, _))| *state == VersionState::Published).map(|(version, _)| version)
     }
 
-    /// Something does not hold about an event.
+    /// Records a finding about an event.
     pub fn wrong(&mut self, revision: i64, message: impl AsRef<str>) {
         self.broken = true;
         let digest = self.newest.1.clone().filter(|_| self.newest.0 == revision);
         self.findings.add_found(revision, "", message, digest);
     }
 
-    /// What stands beside an event does not hold: `found` is what it says.
+    /// Records a finding about a document that is stored beside an event. `found` is what it says.
     pub fn wrong_beside(&mut self, revision: i64, message: impl AsRef<str>, found: &str) {
         self.broken = true;
         self.findings.add_found(revision, "", message, Some(digest_of(found.as_bytes())));
@@ -244,7 +244,7 @@ impl LogCheck {
                 self.add_up(payload);
                 let broken = self.rules.as_mut().and_then(|rules| rules.event(payload).err());
                 if let Some(rule) = broken.filter(|_| self.findings.count == before) {
-                    // The chain holds all the same: what follows is no further finding.
+                    // The chain itself is intact, so the events that follow are not findings.
                     let digest = self.newest.1.clone();
                     self.findings.add_found(revision, "", format!("the rules do not allow it: {rule}"), digest);
                 }
@@ -266,7 +266,7 @@ impl LogCheck {
         payload.ok()
     }
 
-    /// What an event changed.
+    /// Adds what an event changed to the state of the log.
     fn add_up(&mut self, payload: &Payload) {
         let revision = payload.revision;
         if payload.kind == EventKind::ThawNamespace {
@@ -313,7 +313,7 @@ impl LogCheck {
             self.wrong(revision, "its root is not that of the active set that the log makes");
         }
         for row in &payload.rows {
-            let written = Written { digest: row.digest.clone(), revision };
+            let written = RowState { digest: row.digest.clone(), revision };
             self.rows.insert((row.table.clone(), row.key.clone()), written);
         }
     }
@@ -355,7 +355,7 @@ impl LogCheck {
         }
     }
 
-    /// Nothing more comes: what should have come and did not.
+    /// Ends the check: what should have come and did not is a finding.
     pub fn end(&mut self) {
         if let Some(expected) = self.expected.take() {
             let message = format!("the log ends before {}, which is remembered of it", expected.cursor.revision);
@@ -368,7 +368,7 @@ impl LogCheck {
         }
     }
 
-    /// Everything was compared: leaves out the findings that an admin accepted.
+    /// Removes the findings that an administrator accepted, after everything was compared.
     pub fn settle(&mut self) {
         let Self { findings, accepted, .. } = self;
         findings.leave_out(|finding| accepted.contains(finding));

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::name::PolicyId;
 
-/// SHA-256 over the parts, one after the other. The caller makes sure that their lengths can't shift.
+/// Returns the SHA-256 over the parts, one after the other. The caller makes sure that their lengths can't shift.
 #[must_use]
 pub fn sha256(parts: &[&[u8]]) -> Hash {
     let mut context = Context::new(&SHA256);
@@ -17,19 +17,19 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     finish(context)
 }
 
-/// The digest of exact bytes.
+/// Returns the digest of exact bytes.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest::from_sha256(&sha256(&[bytes]))
 }
 
-/// The hash of an event: SHA-256 over the hash of the event before (32 bytes) and the event's exact payload bytes.
+/// Returns the hash of an event: SHA-256 over the hash of the event before (32 bytes) and the event's exact payload bytes.
 #[must_use]
 pub fn event_hash(prev: &Hash, payload: &[u8]) -> Hash {
     sha256(&[prev, payload])
 }
 
-/// The digest of an active set: SHA-256 over one line `{policy}\t{version}\t{digest}\n` for each active policy.
+/// Returns the digest of an active set: SHA-256 over one line `{policy}\t{version}\t{digest}\n` for each active policy.
 ///
 /// `active` must come in the byte order of the policy ids, each at most once; ids hold neither tab nor newline.
 #[must_use]
@@ -54,7 +54,7 @@ impl Running {
         self.0.update(bytes);
     }
 
-    /// The digest of all of them.
+    /// Returns the digest of all of them.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::from_sha256(&finish(self.0.clone()))

@@ -27,7 +27,7 @@ pub const TYP_KEYS: &str = "policyhub-keys+jws";
 /// Both algorithms have signatures of this length.
 const SIGNATURE_BYTES: usize = 64;
 
-/// What a signature covered.
+/// Holds what a signature covered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The exact bytes that were signed.
@@ -62,7 +62,7 @@ pub fn sign(typ: &str, payload: &[u8], key: &super::PrivateKey) -> crate::domain
     Ok(token)
 }
 
-/// What every token of this `typ` and key begins with: the header and its dot.
+/// Returns what every token of this `typ` and key begins with: the header and its dot.
 ///
 /// Errors: `Internal`, in theory alone.
 #[cfg(feature = "server")]
@@ -75,7 +75,7 @@ pub fn head(typ: &str, key: &super::PublicKey) -> crate::domain::Result<String> 
     Ok(head)
 }
 
-/// The key a token names, unverified; none when its header can't be read.
+/// Returns the key a token names, unverified; none when its header can't be read.
 #[must_use]
 pub fn named_key(token: &str) -> Option<String> {
     let (header, _) = token.split_once('.')?;

@@ -99,7 +99,7 @@ impl KeyStore for KeyDirs {
     }
 }
 
-/// The first key of an algorithm has its name; further ones have their ids.
+/// Makes a key file. The first key of an algorithm has the algorithm's name; further ones have their ids.
 fn make(dir: &Path, algorithm: Algorithm) -> Result<PrivateKey, KeyFileError> {
     let plain = dir.join(format!("signing-{}.pem", algorithm.as_str().to_lowercase()));
     if plain.symlink_metadata().is_err() {
@@ -108,7 +108,7 @@ fn make(dir: &Path, algorithm: Algorithm) -> Result<PrivateKey, KeyFileError> {
     key_file::make_named(dir, algorithm).map(|(_, key)| key)
 }
 
-/// The key files of a directory, in the order of their names.
+/// Returns the key files of a directory, in the order of their names.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
     let failed = |error| KeyFileError::Io { what: "read", path: dir.to_owned(), error };
     let mut files = Vec::new();
@@ -124,7 +124,7 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
     Ok(files)
 }
 
-/// The error for a key whose private half is not here.
+/// Returns the error for a key whose private half is not here.
 #[must_use]
 pub fn not_held(key_id: &str) -> Error {
     let message = format!("this replica does not hold the signing key {key_id}; it writes nothing until it does");
@@ -132,7 +132,7 @@ pub fn not_held(key_id: &str) -> Error {
 }
 
 fn unavailable(error: &KeyFileError) -> Error {
-    // Paths are for the operator's log.
+    // Paths are only for the operator's log.
     Error {
         internal: Some(error.to_string()),
         ..Error::new(Reason::SigningUnavailable, "the key directories of this replica can't be used")

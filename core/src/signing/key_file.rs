@@ -24,23 +24,23 @@ const GROUP_AND_OTHERS: u32 = 0o077;
 const BEYOND_GROUP_READS: u32 = 0o037;
 const ROOT: u32 = 0;
 
-/// Why a key file can't be used. For the operator at start-up: every message names the path.
+/// Says why a key file can't be used. For the operator at start-up: every message names the path.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file system refused.
     #[error("{what} key file {}: {error}", path.display())]
     Io {
-        /// What was tried: `read`, `create`.
+        /// Holds what was tried: `read`, `create`.
         what: &'static str,
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
-        /// What the system says.
+        /// Holds what the system says.
         error: io::Error,
     },
     /// Group or others may read or write it.
     #[error("use key file {}: its mode {mode:04o} lets others in; run chmod 600 on it", path.display())]
     Permissions {
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -48,20 +48,20 @@ pub enum KeyFileError {
     /// Not a key that can be used.
     #[error("use key file {}: {message}", path.display())]
     Malformed {
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
-        /// What is wrong; never any of the text.
+        /// Holds what is wrong; never any of the text.
         message: String,
     },
     /// No key could be made.
     #[error("make a key for {}: the system gives no randomness", path.display())]
     NoRandomness {
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
     },
 }
 
-/// Whether others than us may touch a file of this mode and owner. A Secret that Kubernetes mounts for a user that is not
+/// Returns whether others than us may touch a file of this mode and owner. A Secret that Kubernetes mounts for a user that is not
 /// root belongs to root, and its group, which is the pod's own (`fsGroup`), may read it: there is no other way in.
 fn lets_others_in(mode: u32, owner: u32, ourselves: u32) -> bool {
     let closed_to = if owner == ROOT && ourselves != ROOT { BEYOND_GROUP_READS } else { GROUP_AND_OTHERS };
@@ -78,14 +78,14 @@ pub fn read(path: &Path) -> Result<PrivateKey, KeyFileError> {
 pub fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let failed = |error| KeyFileError::Io { what: "read", path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
-    // Of the open file, so that nobody swaps it between the check and the reading.
+    // Check the open file, so that nobody can replace it between the check and the read.
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.mode() & 0o7777;
     if lets_others_in(mode, metadata.uid(), nix::unistd::Uid::effective().as_raw()) {
         return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
     }
     let malformed = |message: String| KeyFileError::Malformed { path: path.to_owned(), message };
-    // With room for all of it: a text that grows leaves copies behind.
+    // Reserve the whole capacity first: a string that grows leaves copies of the secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_MAX_BYTES as usize + 1));
     file.take(KEY_FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > KEY_FILE_MAX_BYTES {
@@ -137,7 +137,7 @@ fn create(path: &Path, suffix: &str, pem: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
-    // The key has its name or is of no use: what stays behind is a secret that nothing needs.
+    // Remove the temporary file: it holds a secret that nothing needs any more.
     let removed = match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -31,7 +31,7 @@ struct Jwks {
 }
 
 impl KeySet {
-    /// The set of these keys; a key given twice is there once.
+    /// Returns the set of these keys; a key given twice is there once.
     #[must_use]
     pub fn from_keys(keys: Vec<PublicKey>) -> Self {
         let by_id = keys.into_iter().map(|key| (key.key_id().to_owned(), key)).collect();
@@ -46,7 +46,7 @@ impl KeySet {
         self
     }
 
-    /// Whether trust in a key ended.
+    /// Returns whether trust in a key ended.
     #[must_use]
     pub fn is_revoked(&self, key_id: &str) -> bool {
         self.revoked.contains(key_id)
@@ -64,18 +64,18 @@ impl KeySet {
         jwks.keys.into_iter().map(Jwk::into_key).collect::<Result<_, _>>().map(Self::from_keys)
     }
 
-    /// The key with this id.
+    /// Returns the key with this id.
     #[must_use]
     pub fn get(&self, key_id: &str) -> Option<&PublicKey> {
         self.by_id.get(key_id)
     }
 
-    /// All keys, in the order of their ids.
+    /// Returns all keys, in the order of their ids.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &PublicKey> {
         self.by_id.values()
     }
 
-    /// The JWKS, keys in the order of their ids.
+    /// Returns the JWKS, keys in the order of their ids.
     #[must_use]
     pub fn to_jwks(&self) -> Value {
         json!({"keys": self.keys().map(PublicKey::to_jwk).collect::<Vec<_>>()})

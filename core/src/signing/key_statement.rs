@@ -30,7 +30,7 @@ pub struct KeyStatement {
     pub keys: Vec<StatedKey>,
     /// Digest of the payload of the statement before; none in the first one.
     pub prev: Option<Digest>,
-    /// When it was signed, in seconds since the Unix epoch.
+    /// Says when it was signed, in seconds since the Unix epoch.
     pub iat: i64,
 }
 
@@ -39,34 +39,34 @@ pub struct KeyStatement {
 pub struct StatedKey {
     /// RFC 7638 thumbprint.
     pub key_id: String,
-    /// Where it stands.
+    /// Says where it stands.
     pub state: KeyState,
     /// The public key; none of a key that is revoked, since nobody needs it any more.
     pub key: Option<PublicKey>,
-    /// When it became public.
+    /// Says when it became public.
     pub prepare_time: Option<i64>,
-    /// When it began to sign.
+    /// Says when it began to sign.
     pub activate_time: Option<i64>,
-    /// When another took its place.
+    /// Says when another took its place.
     pub retire_time: Option<i64>,
-    /// When trust in it ended.
+    /// Says when trust in it ended.
     pub revoke_time: Option<i64>,
 }
 
 /// A statement as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct EncodedStatement<'a> {
     store: &'a str,
     epoch: i64,
     serial: i64,
-    keys: Vec<WrittenKey<'a>>,
+    keys: Vec<EncodedKey<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<&'a Digest>,
     iat: i64,
 }
 
 #[derive(Serialize)]
-struct WrittenKey<'a> {
+struct EncodedKey<'a> {
     kid: &'a str,
     state: KeyState,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,18 +83,18 @@ struct WrittenKey<'a> {
 
 /// A statement as it is read.
 #[derive(Deserialize)]
-struct Read {
+struct DecodedStatement {
     store: String,
     epoch: i64,
     serial: i64,
     #[serde(deserialize_with = "object::list")]
-    keys: Vec<ReadKey>,
+    keys: Vec<DecodedKey>,
     prev: Option<Digest>,
     iat: i64,
 }
 
 #[derive(Deserialize)]
-struct ReadKey {
+struct DecodedKey {
     kid: String,
     state: KeyState,
     jwk: Option<Object<Jwk>>,
@@ -105,12 +105,12 @@ struct ReadKey {
 }
 
 impl KeyStatement {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     ///
     /// # Errors
     /// `INTERNAL`, in theory alone.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
-        let keys = self.keys.iter().map(|key| WrittenKey {
+        let keys = self.keys.iter().map(|key| EncodedKey {
             kid: &key.key_id,
             state: key.state,
             jwk: key.key.as_ref().map(PublicKey::to_jwk),
@@ -120,8 +120,14 @@ impl KeyStatement {
             revoke_time: key.revoke_time,
         });
         let Self { store, epoch, serial, prev, iat, .. } = self;
-        let written =
-            Written { store, epoch: *epoch, serial: *serial, keys: keys.collect(), prev: prev.as_ref(), iat: *iat };
+        let written = EncodedStatement {
+            store,
+            epoch: *epoch,
+            serial: *serial,
+            keys: keys.collect(),
+            prev: prev.as_ref(),
+            iat: *iat,
+        };
         serde_json::to_vec(&written).map_err(|error| crate::domain::Error::internal(format!("key statement: {error}")))
     }
 
@@ -130,9 +136,9 @@ impl KeyStatement {
     /// # Errors
     /// `PayloadMalformed` when they are not a statement; the error of a key that is not one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VerifyError> {
-        let read: Read = object::read(bytes).map_err(|_| VerifyError::PayloadMalformed)?;
-        let Read { store, epoch, serial, keys, prev, iat } = read;
-        let keys = keys.into_iter().map(ReadKey::into_key).collect::<Result<_, _>>()?;
+        let read: DecodedStatement = object::read(bytes).map_err(|_| VerifyError::PayloadMalformed)?;
+        let DecodedStatement { store, epoch, serial, keys, prev, iat } = read;
+        let keys = keys.into_iter().map(DecodedKey::into_key).collect::<Result<_, _>>()?;
         let statement = Self { store, epoch, serial, keys, prev, iat };
         if statement.is_well_formed() { Ok(statement) } else { Err(VerifyError::PayloadMalformed) }
     }
@@ -140,13 +146,13 @@ impl KeyStatement {
     /// Verifies the signature by one of these keys, and reads what it covers. With it, the id of the key that signed.
     ///
     /// # Errors
-    /// As [`jws::verify`] and [`Self::from_bytes`].
+    /// Those of [`jws::verify`] and [`Self::from_bytes`].
     pub fn verify(token: &str, keys: &KeySet) -> Result<(Self, String, Vec<u8>), VerifyError> {
         let jws::Verified { payload, key_id } = jws::verify(token, TYP_KEYS, keys)?;
         Ok((Self::from_bytes(&payload)?, key_id, payload))
     }
 
-    /// What it says of a key.
+    /// Returns what it says of a key.
     #[must_use]
     pub fn key(&self, key_id: &str) -> Option<&StatedKey> {
         self.keys.iter().find(|key| key.key_id == key_id)
@@ -165,7 +171,7 @@ impl KeyStatement {
     }
 }
 
-impl ReadKey {
+impl DecodedKey {
     fn into_key(self) -> Result<StatedKey, VerifyError> {
         let key = self.jwk.map(|jwk| jwk.0.into_key()).transpose()?;
         // A key that may verify something is there, and is the one that its id names.

@@ -9,16 +9,16 @@ use crate::domain::Result;
 /// Keys that can sign. Called under the lock of a namespace: a signature must come within milliseconds, or fail. One that
 /// asks another machine has to bound its wait below the 2.4 s of a statement.
 pub trait KeyStore: Send + Sync + std::fmt::Debug {
-    /// Whether it can sign with this key.
+    /// Returns whether it can sign with this key.
     fn holds(&self, key_id: &str) -> bool;
 
-    /// A compact JWS of exactly these bytes.
+    /// Returns a compact JWS of exactly these bytes.
     ///
     /// # Errors
     /// `SIGNING_UNAVAILABLE` when it can't sign with this key now, `INTERNAL`.
     fn sign(&self, key_id: &str, typ: &str, payload: &[u8]) -> Result<String>;
 
-    /// The public halves of all it can sign with. Slow: it looks anew, so that keys that came meanwhile are there.
+    /// Returns the public halves of all it can sign with. Slow: it looks anew, so that keys that came meanwhile are there.
     ///
     /// # Errors
     /// `SIGNING_UNAVAILABLE` when it can't look.

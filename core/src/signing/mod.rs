@@ -25,7 +25,7 @@ mod pinned_keys;
 mod private_key;
 mod public_key;
 #[cfg(feature = "server")]
-mod row_tag;
+mod row_mac_key;
 mod seal;
 mod verify;
 
@@ -45,10 +45,10 @@ pub use pinned_keys::{PinnedKeys, SavedPins};
 pub use private_key::PrivateKey;
 pub use public_key::{Algorithm, PublicKey};
 #[cfg(feature = "server")]
-pub use row_tag::RowTagKey;
+pub use row_mac_key::RowMacKey;
 #[cfg(feature = "server")]
-pub use seal::seal;
-pub use seal::verify_seal;
+pub use seal::sign_event_hash;
+pub use seal::verify_event_signature;
 pub use verify::{
     CHECKPOINT_MAX_SKEW_SECONDS, check_time, read_checkpoint, verify_bundle, verify_checkpoint, verify_statement,
 };

@@ -16,7 +16,7 @@ struct ObjectVisitor<T>(PhantomData<T>);
 
 /// Reads the one JSON object that `bytes` is.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    // What a typed reader skips it does not check: text that is no UTF-8, half a surrogate, a number of no size.
+    // A typed reader does not check what it skips: text that is not UTF-8, half a surrogate, a number out of range.
     serde_json::from_slice::<serde_json::Value>(bytes)?;
     serde_json::from_slice::<Object<T>>(bytes).map(|object| object.0)
 }
@@ -55,28 +55,28 @@ mod tests {
     use super::*;
 
     #[derive(serde::Deserialize, Debug, PartialEq)]
-    struct Pair {
+    struct MemberPair {
         a: u8,
         b: u8,
     }
 
     #[derive(serde::Deserialize)]
-    struct Holder {
+    struct TestHolder {
         #[serde(deserialize_with = "optional")]
-        pair: Option<Pair>,
+        pair: Option<MemberPair>,
     }
 
     #[test]
     fn only_one_object_without_repeated_members_is_read() {
-        assert_eq!(read::<Pair>(br#" {"b":2,"a":1,"c":[3]} "#).ok(), Some(Pair { a: 1, b: 2 }));
-        let given = |text: &str| serde_json::from_str::<Holder>(text).map(|holder| holder.pair).ok();
-        assert_eq!(given(r#"{"pair":{"a":1,"b":2}}"#), Some(Some(Pair { a: 1, b: 2 })));
+        assert_eq!(read::<MemberPair>(br#" {"b":2,"a":1,"c":[3]} "#).ok(), Some(MemberPair { a: 1, b: 2 }));
+        let given = |text: &str| serde_json::from_str::<TestHolder>(text).map(|holder| holder.pair).ok();
+        assert_eq!(given(r#"{"pair":{"a":1,"b":2}}"#), Some(Some(MemberPair { a: 1, b: 2 })));
         assert_eq!((given(r#"{"pair":null}"#), given(r#"{"pair":[1,2]}"#)), (Some(None), None));
         for skipped in [b"\"\xff\"".as_slice(), br#""\ud800""#, b"1e999"] {
-            assert!(read::<Pair>(&[br#"{"a":1,"b":2,"c":"#, skipped, b"}"].concat()).is_err(), "{skipped:?}");
+            assert!(read::<MemberPair>(&[br#"{"a":1,"b":2,"c":"#, skipped, b"}"].concat()).is_err(), "{skipped:?}");
         }
         for text in ["[1,2]", r#"{"a":1,"b":2,"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}{}"#, "", "null", "\u{feff}{}"] {
-            assert!(read::<Pair>(text.as_bytes()).is_err(), "{text:?} must be refused");
+            assert!(read::<MemberPair>(text.as_bytes()).is_err(), "{text:?} must be refused");
         }
     }
 }

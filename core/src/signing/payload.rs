@@ -34,19 +34,19 @@ pub struct Manifest {
     pub size: u64,
     /// Media type of the content.
     pub content_type: String,
-    /// Who drafted it.
+    /// Says who drafted it.
     pub author: String,
-    /// Who published it; for a preview, who asked.
+    /// Says who published it; for a preview, who asked.
     pub publisher: String,
-    /// What the author said of it by name, in order of the names; absent when that is nothing.
+    /// Holds what the author said of it by name, in order of the names; absent when that is nothing.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
-    /// Who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
+    /// Says who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub adopted: Option<Adopted>,
-    /// When it was signed, in seconds since the Unix epoch.
+    /// Says when it was signed, in seconds since the Unix epoch.
     pub iat: i64,
-    /// Where it was imported from; absent when it was made here. Author and publisher are that store's word then.
+    /// Says where it was imported from; absent when it was made here. Author and publisher are that store's word then.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub origin: Option<Origin>,
 }
@@ -56,7 +56,7 @@ pub struct Manifest {
 pub struct Origin {
     /// Id of the store that signed it.
     pub store: String,
-    /// What the namespace was called there.
+    /// Holds what the namespace was called there.
     pub namespace: String,
     /// Digest of the manifest, compact JWS.
     pub manifest: Digest,
@@ -79,7 +79,7 @@ pub struct Statement {
     /// Every pointer that moves.
     #[serde(deserialize_with = "object::list")]
     pub changes: Vec<StatementChange>,
-    /// Who moved them.
+    /// Says who moved them.
     pub actor: String,
     /// Digest of the reason's text.
     pub reason_digest: Digest,
@@ -89,7 +89,7 @@ pub struct Statement {
     /// Root of the active set after the changes; none in a statement that was signed before roots were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_set_root: Option<ActiveSetRoot>,
-    /// When it was signed, in seconds since the Unix epoch.
+    /// Says when it was signed, in seconds since the Unix epoch.
     pub iat: i64,
 }
 
@@ -125,14 +125,14 @@ pub struct Checkpoint {
     pub head_hash: Hash,
     /// Root of everything active.
     pub active_set_root: ActiveSetRoot,
-    /// When it was signed, in seconds since the Unix epoch.
+    /// Says when it was signed, in seconds since the Unix epoch.
     pub iat: i64,
-    /// When it stops proving anything, in seconds since the Unix epoch.
+    /// Says when it stops proving anything, in seconds since the Unix epoch.
     pub exp: i64,
 }
 
 impl Manifest {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
         write(self)
     }
@@ -145,7 +145,7 @@ impl Manifest {
 }
 
 impl Statement {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
         write(self)
     }
@@ -163,7 +163,7 @@ impl Statement {
 }
 
 impl Checkpoint {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
         write(self)
     }

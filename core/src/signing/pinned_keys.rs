@@ -41,7 +41,7 @@ struct Newest {
     active: String,
 }
 
-/// What is kept of [`PinnedKeys`] over a restart. Statements are verified again when it is read back.
+/// Holds what is kept of [`PinnedKeys`] over a restart. Statements are verified again when it is read back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPins {
     /// Ids of the keys of the file.
@@ -87,7 +87,7 @@ impl PinnedKeys {
         keys
     }
 
-    /// What to keep over a restart.
+    /// Returns what to keep over a restart.
     #[must_use]
     pub fn saved(&self) -> SavedPins {
         let statements = self.chain.iter().map(|(_, statement)| statement.clone()).collect();
@@ -95,20 +95,20 @@ impl PinnedKeys {
         SavedPins { pins: ids(&self.pins), dropped, revoked, statements }
     }
 
-    /// The keys that signatures are verified with. Those whose trust ended are refused as revoked.
+    /// Returns the keys that signatures are verified with. Those whose trust ended are refused as revoked.
     #[must_use]
     pub fn trusted(&self) -> KeySet {
         let keys = self.pins.keys().chain(self.stated.values()).cloned().collect();
         KeySet::from_keys(keys).without(self.revoked.iter().chain(&self.dropped).cloned())
     }
 
-    /// The epoch and the serial of the newest statement that was taken; none: none was.
+    /// Returns the epoch and the serial of the newest statement that was taken; none: none was.
     #[must_use]
     pub fn newest(&self) -> Option<Cursor> {
         self.newest.as_ref().map(|newest| newest.at)
     }
 
-    /// The file has other keys by now: they are trusted, and those it had before and has no more are not. Statements that
+    /// Replaces the pins by those that the file has now: they are trusted, and those it had before and has no more are not. Statements that
     /// were taken count no more; those that a key of the file signed may be taken again. What they revoked stays revoked, unless
     /// the file has it.
     pub fn replace(&mut self, pins: KeySet) {
@@ -140,9 +140,9 @@ impl PinnedKeys {
     /// when that is known already.
     ///
     /// # Errors
-    /// Why it is not believed. Nothing changed.
+    /// Says why the statement is refused. Nothing changed.
     pub fn take(&mut self, token: &str, store: Option<&str>) -> Result<bool, VerifyError> {
-        // A key of the file that is only retired signed statements while it was active, and they trust keys that were stolen and
+        // A retired key of the file signed statements while it was active, and they trust keys that were stolen and
         // revoked before the file was made. Who made the file knew a later state: what does not name all of it is older.
         self.take_unless(token, store, |pins, statement| {
             let names_all = pins.keys().all(|key| statement.key(key.key_id()).is_some());
@@ -150,7 +150,7 @@ impl PinnedKeys {
         })
     }
 
-    /// The same, with why the first statement of all is not believed.
+    /// Returns the same, with why the first statement of all is not believed.
     fn take_unless(
         &mut self,
         token: &str,
@@ -181,7 +181,7 @@ impl PinnedKeys {
         if !matches!(signs, Some(KeyState::Active | KeyState::Retired)) {
             return Err(VerifyError::KeyNotActive);
         }
-        // Else an old statement would have a key lead on that is not trusted any more.
+        // Otherwise an old statement could continue the chain by a key that is not trusted any more.
         let is_ended = |key_id: &String| self.revoked.contains(key_id) || self.dropped.contains(key_id);
         if statement.keys.iter().any(|key| key.state == KeyState::Active && is_ended(&key.key_id)) {
             return Err(VerifyError::KeyNotActive);

@@ -15,12 +15,12 @@ use crate::domain::{Error, Result};
 
 /// A key that signs.
 pub struct PrivateKey {
-    pair: Pair,
+    pair: KeyPair,
     public: PublicKey,
     random: SystemRandom,
 }
 
-enum Pair {
+enum KeyPair {
     EdDsa(Ed25519KeyPair),
     Es256(EcdsaKeyPair),
 }
@@ -61,33 +61,33 @@ impl PrivateKey {
         let der = der(text)?;
         let random = SystemRandom::new();
         let pair = if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der) {
-            Pair::EdDsa(pair)
+            KeyPair::EdDsa(pair)
         } else if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random) {
-            Pair::Es256(pair)
+            KeyPair::Es256(pair)
         } else {
             return Err(Error::invalid("key", "is neither an Ed25519 nor a P-256 key in PKCS#8"));
         };
         let public = match &pair {
-            Pair::EdDsa(pair) => PublicKey::from_raw(Algorithm::EdDsa, pair.public_key().as_ref().to_vec()),
-            Pair::Es256(pair) => PublicKey::from_raw(Algorithm::Es256, pair.public_key().as_ref().to_vec()),
+            KeyPair::EdDsa(pair) => PublicKey::from_raw(Algorithm::EdDsa, pair.public_key().as_ref().to_vec()),
+            KeyPair::Es256(pair) => PublicKey::from_raw(Algorithm::Es256, pair.public_key().as_ref().to_vec()),
         };
         Ok(Self { pair, public, random })
     }
 
-    /// Signs: 64 bytes, for ES256 r and s side by side (RFC 7518 §3.4).
+    /// Signs a message. The signature has 64 bytes, for ES256 r and s side by side (RFC 7518 §3.4).
     ///
     /// Errors: `Internal` when ES256 gets no randomness.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         match &self.pair {
-            Pair::EdDsa(pair) => Ok(pair.sign(message).as_ref().to_vec()),
-            Pair::Es256(pair) => pair
+            KeyPair::EdDsa(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            KeyPair::Es256(pair) => pair
                 .sign(&self.random, message)
                 .map(|signature| signature.as_ref().to_vec())
                 .map_err(|_| Error::internal("failed to sign: no randomness")),
         }
     }
 
-    /// Its public half.
+    /// Returns its public half.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
         &self.public
@@ -102,7 +102,7 @@ impl fmt::Debug for PrivateKey {
 
 fn pem(der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    // With room for all of it: a text that grows leaves copies behind.
+    // Reserve the whole capacity first: a string that grows leaves copies of the secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(2 * body.len() + PEM_BEGIN.len() + PEM_END.len()));
     text.push_str(PEM_BEGIN);
     text.push('\n');

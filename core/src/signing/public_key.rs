@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::error::VerifyError;
 use super::hash::sha256;
 
-/// How a key signs. The only two there are.
+/// Names a signature algorithm. There are only two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Ed25519 (RFC 8032), `EdDSA` in JOSE (RFC 8037).
@@ -49,7 +49,7 @@ const COORDINATE_BYTES: usize = 32;
 const SEC1_UNCOMPRESSED: u8 = 0x04;
 
 impl Algorithm {
-    /// The name in JOSE.
+    /// Returns the name in JOSE.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,19 +69,19 @@ impl Algorithm {
 }
 
 impl PublicKey {
-    /// The key's own algorithm.
+    /// Returns the key's own algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The SHA-256 thumbprint (RFC 7638) as 43 characters of base64url.
+    /// Returns the SHA-256 thumbprint (RFC 7638) as 43 characters of base64url.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// Whether `signature`, 64 bytes, is of `message` and by this key.
+    /// Returns whether `signature`, 64 bytes, is of `message` and by this key.
     ///
     /// An ES256 signature has a twin that verifies too: a signature is never an identity.
     #[must_use]
@@ -95,7 +95,7 @@ impl PublicKey {
         verified.is_ok()
     }
 
-    /// The JWK: `kty`, `crv`, `x`, (`y`), `kid`, `alg` and `use`.
+    /// Returns the JWK: `kty`, `crv`, `x`, (`y`), `kid`, `alg` and `use`.
     #[must_use]
     pub fn to_jwk(&self) -> Value {
         let (kid, alg) = (&self.key_id, self.algorithm.as_str());
@@ -118,7 +118,7 @@ impl PublicKey {
         Jwk::deserialize(jwk).map_err(|_| VerifyError::KeyMalformed)?.into_key()
     }
 
-    /// A key from its raw bytes: 32 for Ed25519, 65 (SEC 1, uncompressed) for P-256.
+    /// Returns a key from its raw bytes: 32 for Ed25519, 65 (SEC 1, uncompressed) for P-256.
     pub(super) fn from_raw(algorithm: Algorithm, bytes: Vec<u8>) -> Self {
         let mut key = Self { algorithm, bytes, key_id: String::new() };
         let (x, y) = key.coordinates();
@@ -131,7 +131,7 @@ impl PublicKey {
         key
     }
 
-    /// x and y as a JWK writes them; y is empty for Ed25519.
+    /// Returns x and y as a JWK writes them; y is empty for Ed25519.
     fn coordinates(&self) -> (String, String) {
         let bytes = match self.algorithm {
             Algorithm::EdDsa => self.bytes.as_slice(),
@@ -180,12 +180,12 @@ fn coordinate(text: Option<&str>) -> Result<Vec<u8>, VerifyError> {
 mod tests {
     use super::*;
 
-    /// RFC 8037 appendix A.2.
+    /// Returns the key of RFC 8037 appendix A.2.
     fn rfc8037() -> Value {
         json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
     }
 
-    /// RFC 7515 appendix A.3.
+    /// Returns the key of RFC 7515 appendix A.3.
     fn rfc7515() -> Value {
         json!({"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
                "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"})

@@ -9,7 +9,7 @@ use super::key_set::KeySet;
 use super::payload::{Checkpoint, Manifest, Statement};
 use crate::domain::limits::{CHECKPOINT_TTL_SECONDS, CONTENT_MAX_BYTES};
 
-/// How far in the future a checkpoint may have been made. Lower: hosts with bad clocks alarm. Higher: a checkpoint made
+/// Sets how far in the future a checkpoint may have been made. Lower: hosts with bad clocks alarm. Higher: a checkpoint made
 /// ahead of its time hides a frozen stream for longer.
 pub const CHECKPOINT_MAX_SKEW_SECONDS: i64 = 60;
 

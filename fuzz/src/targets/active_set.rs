@@ -8,7 +8,7 @@ mod log;
 
 use std::collections::BTreeMap;
 
-use policyhub::client::{ActiveSet, ActiveSetOptions, Change};
+use policyhub::client::{ActiveSet, ActiveSetOptions, SetChange};
 use policyhub::client::{Cursor, pb};
 use policyhub::domain::name::NamespaceId;
 use policyhub::signing::digest_of;
@@ -84,7 +84,7 @@ impl Held {
 
 /// Everything held was in force at the place it names; after a whole change, and when it counts as the newest, all of it
 /// is what was in force there.
-fn holds(set: &ActiveSet, change: &Change) {
+fn holds(set: &ActiveSet, change: &SetChange) {
     let mut held = BTreeMap::new();
     for active in set.policies() {
         let there = HONEST.at(active.activated).get(active.policy.as_str());
@@ -100,18 +100,18 @@ fn holds(set: &ActiveSet, change: &Change) {
         state.iter().filter(|(policy, _)| asked(policy)).map(|(policy, version)| (policy.clone(), *version)).collect()
     };
     match change {
-        Change::Replaced { cursor, .. } | Change::Alive { cursor, is_newest: true } => {
+        SetChange::Replaced { cursor, .. } | SetChange::Alive { cursor, is_newest: true } => {
             assert_eq!(held, wanted(HONEST.at(*cursor)), "at {cursor:?}");
         }
-        Change::Activated { cursor, changed, removed, .. } => {
+        SetChange::Activated { cursor, changed, removed, .. } => {
             assert_eq!(held, wanted(HONEST.at(*cursor)), "at {cursor:?}");
             let there = HONEST.at(*cursor);
             assert!(changed.iter().all(|active| there.get(active.policy.as_str()) == Some(&active.version)));
             assert!(removed.iter().all(|policy| !there.contains_key(policy.as_str())));
             assert!(removed.iter().all(|policy| !held.contains_key(policy.as_str())));
         }
-        Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Alive { .. } => {}
-        Change::Opened { .. } | Change::Keys { .. } | Change::Reconnect { .. } | Change::Unknown => {}
+        SetChange::SnapshotPart { .. } | SetChange::ActivationPart { .. } | SetChange::Alive { .. } => {}
+        SetChange::Opened { .. } | SetChange::Keys { .. } | SetChange::Reconnect { .. } | SetChange::Unknown => {}
     }
 }
 

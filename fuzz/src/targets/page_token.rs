@@ -2,7 +2,7 @@
 //!
 //! The first byte chooses: a token as it is, or a key whose token is made here.
 
-use policyhub::api::page::List;
+use policyhub::api::page::ListIdentity;
 use policyhub::api::{pb, request};
 use policyhub::domain::limits::PAGE_MAX_ITEMS;
 
@@ -11,8 +11,8 @@ use super::texts;
 pub fn check(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    let list = List::new(["ListPolicies", "namespaces/default"]);
-    let other = List::new(["ListPolicies", "namespaces/other"]);
+    let list = ListIdentity::new(["ListPolicies", "namespaces/default"]);
+    let other = ListIdentity::new(["ListPolicies", "namespaces/other"]);
     let size = i32::from(*choice) * 1_000 - 100_000;
     let key = |text: &str| Some(text.to_owned());
     if let Ok(page) = list.page(size, text, key) {
@@ -44,7 +44,7 @@ pub fn check(input: &[u8]) {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let list = List::new(["ListPolicies", "namespaces/default"]);
+    let list = ListIdentity::new(["ListPolicies", "namespaces/default"]);
     let token = list.token("checkout-limits");
     texts(&[&format!("e{token}"), "e", "eTGlzdFBvbGljaWVz", "eAAAA", "echeckout", "\u{1}17"])
 }

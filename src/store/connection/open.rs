@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectOptions, DbErr, RuntimeErr};
 
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::store::connection::database::{Database, postgres_options};
 use crate::store::connection::own_store::store_id;
 use crate::store::connection::pooler::refuse_transaction_mode;
@@ -28,7 +28,7 @@ use crate::store::transaction::log_clock::Clocks;
 
 impl Database {
     /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (docs/guarantees.md#g1), or that does not hold
-    /// the store that is `remembered` (docs/guarantees.md#g1b). `tags` prove rows.
+    /// the store that is `remembered` (docs/guarantees.md#g1b). `macs` prove rows.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.
@@ -36,7 +36,7 @@ impl Database {
         &self,
         migrate: bool,
         remembered: Option<&RememberedStore>,
-        tags: Arc<dyn RowTag>,
+        macs: Arc<dyn RowMac>,
         clocks: Clocks,
     ) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
@@ -62,7 +62,7 @@ impl Database {
                 (connect_postgres(url, &suspected_loss, &health).await?, None)
             }
         };
-        let store = Store::over(self.clone(), pools, files, tags, health, suspected_loss, clocks.wall);
+        let store = Store::over(self.clone(), pools, files, macs, health, suspected_loss, clocks.wall);
         if let Some(system_identity) = store.system_identity().await? {
             store.keep(SYSTEM_IDENTITY, &system_identity).await?;
         }

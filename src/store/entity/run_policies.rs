@@ -38,7 +38,7 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl AuthenticatedTable for Entity {
     const MAC: Column = Column::Tag;
-    // Proven by the row in `run_ends`.
+    // Authenticated by the row in `run_ends`.
     const UNAUTHENTICATED: &'static [Column] = &[Column::Outcome];
 
     fn mac_table_name() -> String {

@@ -39,6 +39,6 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl AuthenticatedTable for Entity {
     const MAC: Column = Column::Tag;
-    // Proven by the row in `run_ends`.
+    // Authenticated by the row in `run_ends`.
     const UNAUTHENTICATED: &'static [Column] = &[Column::Outcome];
 }

@@ -13,7 +13,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBacken
 
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Head};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::store::connection::database::Database;
 use crate::store::connection::migrate;
 use crate::store::connection::pools::{Pools, text};
@@ -213,14 +213,14 @@ impl DatabaseCopy {
 
     /// The same database as a store whose writes fail.
     #[must_use]
-    pub fn store(&self, tags: Arc<dyn RowTag>, clocks: Clocks) -> Store {
+    pub fn store(&self, macs: Arc<dyn RowMac>, clocks: Clocks) -> Store {
         let pools = Pools { writer: self.connections.clone(), reader: self.connections.clone() };
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clocks.monotonic))));
         Store::over(
             Database::Sqlite { path: self.path.clone() },
             pools,
             None,
-            tags,
+            macs,
             health,
             Arc::default(),
             clocks.wall,

@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, Q
 
 use crate::domain::access::Role;
 use crate::domain::binding::{BindingName, RoleBinding};
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -80,7 +80,7 @@ impl ReadTx {
     }
 
     /// The namespaces of a page in which one of the members has a role, in order of their ids.
-    pub async fn namespaces_of(&self, members: &[String], page: &Page<NamespaceId>) -> Result<Vec<NamespaceId>> {
+    pub async fn namespaces_of(&self, members: &[String], page: &PageRequest<NamespaceId>) -> Result<Vec<NamespaceId>> {
         let mut mine = Condition::all().add(Column::Member.is_in(members));
         if let Some(after) = &page.after {
             mine = mine.add(Column::Namespace.gt(after.as_str()));

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::denial::{Denial, DenialCount, DenialKey};
 use crate::domain::limits::DENIALS_PER_NAMESPACE_MAX;
 use crate::domain::listing::DenialFilter;
@@ -63,7 +63,7 @@ impl ReadTx {
     pub async fn denials(
         &self,
         namespace: &NamespaceId,
-        page: &Page<String>,
+        page: &PageRequest<String>,
         filter: &DenialFilter,
     ) -> Result<Vec<Denial>> {
         let mut query = Entity::find()

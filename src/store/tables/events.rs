@@ -7,7 +7,7 @@ use sea_orm::{
     QueryTrait as _, sea_query::UnionType,
 };
 
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Event};
 use crate::domain::listing::EventFilter;
@@ -103,7 +103,12 @@ impl ReadTx {
     }
 
     /// A page of the log.
-    pub async fn events(&self, namespace: &NamespaceId, page: &Page<i64>, filter: &EventFilter) -> Result<Vec<Event>> {
+    pub async fn events(
+        &self,
+        namespace: &NamespaceId,
+        page: &PageRequest<i64>,
+        filter: &EventFilter,
+    ) -> Result<Vec<Event>> {
         let mut query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
             .filter(Column::Revision.gt(filter.after_revision()))

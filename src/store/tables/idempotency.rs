@@ -4,7 +4,7 @@ use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
 use crate::domain::limits::IDEMPOTENCY_TTL_SECONDS;
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::authenticated::{Authenticated, with_mac};
@@ -47,14 +47,14 @@ impl ReadTx {
 impl WriteTx {
     /// Keeps an answer. Two requests under one key in two namespaces at once: the second fails with `CONCURRENT_CHANGE`.
     pub async fn keep_answer(&self, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
-        keep(self.tx(), self.tags(), key, kept, now).await
+        keep(self.tx(), self.macs(), key, kept, now).await
     }
 }
 
 /// Keeps an answer, in whatever transaction did the work.
 pub(in crate::store) async fn keep(
     tx: &impl ConnectionTrait,
-    tags: &dyn RowTag,
+    macs: &dyn RowMac,
     key: &IdempotencyKey,
     kept: KeptAnswer,
     now: Micros,
@@ -68,7 +68,7 @@ pub(in crate::store) async fn keep(
         expire_time: now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000,
         tag: Vec::new(),
     };
-    let row = with_mac::<Entity>(tags, row)?.into_active_model();
+    let row = with_mac::<Entity>(macs, row)?.into_active_model();
     let replace_expired = OnConflict::columns([Column::Principal, Column::Method, Column::RequestId])
         .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime, Column::Tag])
         .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.0))

@@ -8,10 +8,10 @@ use sea_orm::{
     sea_query::ExprTrait as _,
 };
 
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, Head, RowChange};
-use crate::domain::import::{FIRST_POSITION, Import, Source};
+use crate::domain::import::{FIRST_POSITION, Import, ImportSource};
 use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -54,7 +54,7 @@ pub(in crate::store) fn import(Authenticated(row): Authenticated<imports::Model>
         DONE => true,
         _ => return Err(Error::data_loss("unreadable state of an import")),
     };
-    let source = Source {
+    let source = ImportSource {
         store: row.store,
         namespace: NamespaceId::parse("source", &row.source).map_err(unreadable("source"))?,
         head: head(row.head_epoch, row.head_revision, &row.head_hash)?,
@@ -155,7 +155,7 @@ impl ReadTx {
         &self,
         namespace: &NamespaceId,
         import: &Import,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &EventFilter,
     ) -> Result<Vec<Event>> {
         use imported_events::Column as E;

@@ -73,7 +73,7 @@ impl Store {
         }
         let settings = rows::settings(Quotas::default())?;
         let row = namespace_row(id, description, settings, FIRST_EPOCH, now);
-        let row = with_mac::<namespaces::Entity>(self.tags().as_ref(), row)?;
+        let row = with_mac::<namespaces::Entity>(self.macs().as_ref(), row)?;
         namespaces::Entity::insert(row.into_active_model())
             .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
             .exec_without_returning(&self.writer()?)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
@@ -35,7 +35,7 @@ impl ReadTx {
     }
 
     /// A page of namespaces, in order of their ids.
-    pub async fn namespaces(&self, page: &Page<NamespaceId>) -> Result<Vec<Namespace>> {
+    pub async fn namespaces(&self, page: &PageRequest<NamespaceId>) -> Result<Vec<Namespace>> {
         let mut query = Entity::find().order_by_asc(Column::Id).limit(u64::from(page.size));
         if let Some(after) = &page.after {
             query = query.filter(Column::Id.gt(after.as_str()));
@@ -70,8 +70,8 @@ impl Store {
     pub async fn own_quotas(&self) -> Result<BTreeMap<NamespaceId, Quotas>> {
         let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
         let rows = given.all(&self.reader()?).await.map_err(failed)?;
-        let tags = self.tags();
-        let proven = rows.into_iter().map(|row| rows::namespace(authenticate::<Entity>(tags.as_ref(), row)?));
+        let macs = self.macs();
+        let proven = rows.into_iter().map(|row| rows::namespace(authenticate::<Entity>(macs.as_ref(), row)?));
         Ok(readable(proven).map(|found| (found.id, found.quotas)).collect())
     }
 

@@ -5,7 +5,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _},
 };
 
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
 use crate::domain::{Error, Reason, Result};
@@ -73,7 +73,7 @@ impl ReadTx {
     }
 
     /// A page of the policies of a namespace, in order of their ids.
-    pub async fn policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Vec<Policy>> {
+    pub async fn policies(&self, namespace: &NamespaceId, page: &PageRequest<PolicyId>) -> Result<Vec<Policy>> {
         let mut query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
             .order_by_asc(Column::Id)

@@ -11,7 +11,7 @@ use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::Policy;
 use crate::domain::quota::{Quotas, Usage};
-use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId};
+use crate::domain::subscriber::{Profile, Subscriber, SubscriberId, SubscriberStatus};
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
@@ -187,7 +187,7 @@ pub(in crate::store) fn subscriber(row: subscribers::Model) -> Result<Subscriber
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
         owner: row.owner,
         profile: Profile { attributes: json("labels", &row.labels)?, policies: json("policies", &row.policies)? },
-        standing: Standing {
+        status: SubscriberStatus {
             applied: Cursor { epoch: row.applied_epoch, revision: row.applied_revision },
             applied_matches: row.applied_matches,
             rejected: Cursor { epoch: row.rejected_epoch, revision: row.rejected_revision },

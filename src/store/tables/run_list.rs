@@ -9,7 +9,7 @@ use sea_orm::{
     Select, Statement,
 };
 
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::limits::RUNS_COUNTED_MAX;
 use crate::domain::listing::RunFilter;
 use crate::domain::name::PolicyId;
@@ -35,7 +35,7 @@ fn newest<E: EntityTrait>(
     columns: &RunColumns<E>,
     filter: &RunFilter,
     outcome: RunOutcome,
-    page: &Page<RunKey>,
+    page: &PageRequest<RunKey>,
 ) -> Select<E> {
     let RunColumns { namespace, outcome: ended, create_time, id } = columns;
     let mut query = E::find()
@@ -54,15 +54,15 @@ fn newest<E: EntityTrait>(
 }
 
 impl ReadTx {
-    /// A page of runs, each with one of its policies: that which was asked for, else its first. Proven by the tags of their rows.
-    pub async fn runs(&self, filter: &RunFilter, page: &Page<RunKey>) -> Result<Vec<Run>> {
+    /// A page of runs, each with one of its policies: that which was asked for, else its first. Authenticated by the MACs of their rows.
+    pub async fn runs(&self, filter: &RunFilter, page: &PageRequest<RunKey>) -> Result<Vec<Run>> {
         match &filter.policy {
             Some(policy) => self.runs_of_policy(filter, policy, page).await,
             None => self.runs_of_namespace(filter, page).await,
         }
     }
 
-    async fn runs_of_namespace(&self, filter: &RunFilter, page: &Page<RunKey>) -> Result<Vec<Run>> {
+    async fn runs_of_namespace(&self, filter: &RunFilter, page: &PageRequest<RunKey>) -> Result<Vec<Run>> {
         use runs::Column as C;
         let columns =
             RunColumns { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
@@ -84,7 +84,12 @@ impl ReadTx {
             .collect()
     }
 
-    async fn runs_of_policy(&self, filter: &RunFilter, policy: &PolicyId, page: &Page<RunKey>) -> Result<Vec<Run>> {
+    async fn runs_of_policy(
+        &self,
+        filter: &RunFilter,
+        policy: &PolicyId,
+        page: &PageRequest<RunKey>,
+    ) -> Result<Vec<Run>> {
         use run_policies::Column as C;
         let columns =
             RunColumns { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
@@ -137,7 +142,7 @@ impl ReadTx {
     }
 
     /// How many runs there are of each version of a policy and each outcome, of those that a list holds, in order of the versions;
-    /// none when an outcome has more than `RUNS_COUNTED_MAX`. The rows are counted as they are, without their tags.
+    /// none when an outcome has more than `RUNS_COUNTED_MAX`. The rows are counted as they are, without their MACs.
     pub async fn run_counts(&self, filter: &RunFilter, policy: &PolicyId) -> Result<Option<Vec<RunCount>>> {
         if filter.outcomes.is_empty() {
             return Ok(Some(Vec::new()));

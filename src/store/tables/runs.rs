@@ -71,22 +71,22 @@ impl Store {
         let first = run.policies.first().ok_or_else(|| Error::internal("a run without a policy"))?;
         let tx = self.begin_run(&run.namespace).await?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
-        let tags = self.tags();
-        let row = with_mac::<Entity>(tags.as_ref(), run_rows::run_row(run, first))?;
+        let macs = self.macs();
+        let row = with_mac::<Entity>(macs.as_ref(), run_rows::run_row(run, first))?;
         let insert = Entity::insert(row.into_active_model()).on_conflict(taken);
         if insert.exec_without_returning(&tx).await.map_err(failed)? == 0 {
             return Ok(false);
         }
         for chunk in run_rows::policy_rows(run).chunks(ROWS_PER_STATEMENT) {
             let rows = chunk.iter().map(|row| {
-                let row = with_mac::<run_policies::Entity>(tags.as_ref(), row.clone())?;
+                let row = with_mac::<run_policies::Entity>(macs.as_ref(), row.clone())?;
                 Ok(row.into_active_model())
             });
             let rows = rows.collect::<Result<Vec<_>>>()?;
             run_policies::Entity::insert_many(rows).exec_without_returning(&tx).await.map_err(failed)?;
         }
         if let Some((key, kept)) = kept {
-            keep(&tx, tags.as_ref(), key, kept, run.create_time).await?;
+            keep(&tx, macs.as_ref(), key, kept, run.create_time).await?;
         }
         let written = Entity::find_by_id(key(&run.namespace, &run.id));
         self.commit(tx, self.clone().confirm(written, |_| Ok(true)), || ()).await?;
@@ -116,11 +116,11 @@ impl Store {
             .filter(P::Namespace.eq(namespace))
             .filter(P::Id.eq(id));
         policies.exec(&tx).await.map_err(failed)?;
-        let tags = self.tags();
-        let row = with_mac::<run_ends::Entity>(tags.as_ref(), run_rows::end_row(run, end))?;
+        let macs = self.macs();
+        let row = with_mac::<run_ends::Entity>(macs.as_ref(), run_rows::end_row(run, end))?;
         run_ends::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await.map_err(failed)?;
         if let Some((key, kept)) = kept {
-            keep(&tx, tags.as_ref(), key, kept, end.complete_time).await?;
+            keep(&tx, macs.as_ref(), key, kept, end.complete_time).await?;
         }
         let written = run_ends::Entity::find_by_id(key(&run.namespace, &run.id));
         self.commit(tx, self.clone().confirm(written, |_| Ok(true)), || ()).await?;

@@ -13,14 +13,14 @@ use sea_orm::{
 };
 
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::event::Cursor;
 use crate::domain::limits::{
     LEASE_TTL_SECONDS, SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_ID_KEPT_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS,
     SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX,
 };
 use crate::domain::name::{NamespaceId, PolicyName};
-use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberClaim, SubscriberId};
+use crate::domain::subscriber::{Profile, Subscriber, SubscriberClaim, SubscriberId, SubscriberStatus};
 use crate::domain::time::Micros;
 use crate::store::entity::subscribers::{ActiveModel, Column, Entity, Model};
 use crate::store::error::failed;
@@ -48,7 +48,7 @@ pub struct Reported {
     /// Which subscriber, and who speaks for it.
     pub claim: SubscriberClaim,
     /// What they add up to since the last ones that were written.
-    pub standing: Standing,
+    pub status: SubscriberStatus,
 }
 
 /// Microseconds since the Unix epoch, at the moment of the question and not of its transaction.
@@ -62,7 +62,7 @@ const REJECTIONS: &str = "SELECT count(*) OVER (), s.id, s.refused_reason FROM p
      WHERE p.namespace = $1 AND p.policy = $2 AND p.version = $3 AND (s.policies = '[]' OR s.policies LIKE $4 ESCAPE '!') \
      ORDER BY s.id LIMIT 1";
 
-// `Standing::then` in SQL: the row first, what is written now later. A test compares the two.
+// `SubscriberStatus::then` in SQL: the row first, what is written now later. A test compares the two.
 const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)";
 const APPLIED_NOW: &str = "(excluded.applied_epoch, excluded.applied_revision)";
 const REJECTED: &str = "(subscribers.rejected_epoch, subscribers.rejected_revision)";
@@ -105,7 +105,7 @@ fn if_place_is_newer(column: &str) -> SimpleExpr {
     ))
 }
 
-fn row(claim: &SubscriberClaim, profile: &Profile, standing: &Standing) -> Result<Model> {
+fn row(claim: &SubscriberClaim, profile: &Profile, status: &SubscriberStatus) -> Result<Model> {
     Ok(Model {
         namespace: claim.name.namespace.to_string(),
         id: claim.name.id.to_string(),
@@ -115,16 +115,16 @@ fn row(claim: &SubscriberClaim, profile: &Profile, standing: &Standing) -> Resul
         holder: String::new(),
         lease_end_time: 0,
         last_seen_time: 0,
-        applied_epoch: standing.applied.epoch,
-        applied_revision: standing.applied.revision,
-        applied_matches: standing.applied_matches,
-        rejected_epoch: standing.rejected.epoch,
-        rejected_revision: standing.rejected.revision,
-        reason: standing.reason.clone(),
-        digest: standing.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
-        refused_epoch: standing.refused.epoch,
-        refused_revision: standing.refused.revision,
-        refused_reason: standing.refusal.clone(),
+        applied_epoch: status.applied.epoch,
+        applied_revision: status.applied.revision,
+        applied_matches: status.applied_matches,
+        rejected_epoch: status.rejected.epoch,
+        rejected_revision: status.rejected.revision,
+        reason: status.reason.clone(),
+        digest: status.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        refused_epoch: status.refused.epoch,
+        refused_revision: status.refused.revision,
+        refused_reason: status.refusal.clone(),
     })
 }
 
@@ -161,10 +161,9 @@ impl Store {
         announced: &[Announced],
         now: Micros,
     ) -> Result<BTreeSet<SubscriberClaim>> {
-        let none = Standing::default();
         let batch = || {
             let rows = announced.iter().map(|each| {
-                let row = row(&each.claim, &each.profile, &none)?;
+                let row = row(&each.claim, &each.profile, &SubscriberStatus::default())?;
                 let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
                 Ok(Model { last_seen_time: now.0, ..lease }.into_active_model())
             });
@@ -198,10 +197,9 @@ impl Store {
     /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older report does not overwrite a newer one. Returns the claims
     /// to ids of others, of which nothing was written.
     pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<BTreeSet<SubscriberClaim>> {
-        let profile = Profile::default();
         let batch = || {
             let rows = reported.iter().map(|each| {
-                let row = row(&each.claim, &profile, &each.standing)?;
+                let row = row(&each.claim, &Profile::default(), &each.status)?;
                 Ok(Model { last_seen_time: now.0, ..row }.into_active_model())
             });
             rows.collect()
@@ -331,7 +329,11 @@ impl ReadTx {
     }
 
     /// A page of subscribers, in order of their ids.
-    pub async fn subscribers(&self, namespace: &NamespaceId, page: &Page<SubscriberId>) -> Result<Vec<Subscriber>> {
+    pub async fn subscribers(
+        &self,
+        namespace: &NamespaceId,
+        page: &PageRequest<SubscriberId>,
+    ) -> Result<Vec<Subscriber>> {
         let mut query = of(namespace).limit(u64::from(page.size));
         if let Some(after) = &page.after {
             query = query.filter(Column::Id.gt(after.as_str()));
@@ -378,17 +380,17 @@ impl ReadTx {
         let offline = of(namespace).filter(Column::LeaseEndTime.lte(now.0)).count(&self.tx).await.map_err(failed)?;
         let live =
             live.into_iter().map(|(id, owner, policies, epoch, revision, matches, rejected_epoch, rejected, end)| {
-                let standing = Standing {
+                let status = SubscriberStatus {
                     applied: Cursor { epoch, revision },
                     applied_matches: matches,
                     rejected: Cursor { epoch: rejected_epoch, revision: rejected },
-                    ..Standing::default()
+                    ..SubscriberStatus::default()
                 };
                 Ok(Subscriber {
                     id: SubscriberId::parse("id", &id)?,
                     owner,
                     profile: Profile { policies: rows::json("policies", &policies)?, attributes: BTreeMap::new() },
-                    standing,
+                    status,
                     last_seen: Micros(0),
                     lease_end: Micros(end),
                 })

@@ -78,7 +78,7 @@ impl ReadTx {
             return Ok(());
         }
         // Its tag is enough: there is no newer row of a version that is closed.
-        let version = rows::version(authenticate::<Entity>(self.tags.as_ref(), row)?)?;
+        let version = rows::version(authenticate::<Entity>(self.macs.as_ref(), row)?)?;
         let is_next = closed.through + 1 == version.number;
         if is_next {
             closed.through = version.number;

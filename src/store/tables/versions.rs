@@ -6,7 +6,7 @@ use sea_orm::{
 };
 
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::label::Label;
 use crate::domain::listing::VersionFilter;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -113,7 +113,7 @@ impl ReadTx {
     pub async fn versions(
         &self,
         policy: &PolicyName,
-        page: &Page<i64>,
+        page: &PageRequest<i64>,
         filter: &VersionFilter,
     ) -> Result<Vec<Version>> {
         let mut query = within(of(policy).limit(u64::from(page.size)), Column::Number, filter.numbers);

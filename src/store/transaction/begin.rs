@@ -33,7 +33,7 @@ impl Store {
             TransactionOptions::default()
         };
         let tx = self.reader()?.begin(options).await.map_err(failed)?;
-        Ok(ReadTx { tx, tags: self.tags(), closed: self.closed_versions(), ledger: Ledger::of_view() })
+        Ok(ReadTx { tx, macs: self.macs(), closed: self.closed_versions(), ledger: Ledger::of_view() })
     }
 
     /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
@@ -82,7 +82,7 @@ impl Store {
         let time = self.time_of_next(&tx, namespace, head.cursor.revision).await?;
         let (access_revision, usage, is_importing) = (row.access_revision, rows::usage(&row), row.importing != 0);
         let (store, namespace) = (self.clone(), namespace.clone());
-        let read = ReadTx { tx, tags: self.tags(), closed: self.closed_versions(), ledger: Ledger::of_write() };
+        let read = ReadTx { tx, macs: self.macs(), closed: self.closed_versions(), ledger: Ledger::of_write() };
         Ok(WriteTx { read, store, namespace, head, time, access_revision, is_importing, row, usage })
     }
 

@@ -18,8 +18,8 @@ impl WriteTx {
     where
         E::Model: IntoActiveModel<E::ActiveModel>,
     {
-        let row = with_mac::<E>(self.tags(), row)?;
-        let named = row_change::<E>(self.tags(), &row)?;
+        let row = with_mac::<E>(self.macs(), row)?;
+        let named = row_change::<E>(self.macs(), &row)?;
         self.note_absent(&named);
         self.note(named);
         E::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
@@ -31,8 +31,8 @@ impl WriteTx {
     where
         E::Model: IntoActiveModel<E::ActiveModel>,
     {
-        let row = with_mac::<E>(self.tags(), row)?;
-        let named = row_change::<E>(self.tags(), &row)?;
+        let row = with_mac::<E>(self.macs(), row)?;
+        let named = row_change::<E>(self.macs(), &row)?;
         self.note_absent(&named);
         self.note(named);
         let key: Vec<E::Column> = E::PrimaryKey::iter().map(|part| part.into_column()).collect();
@@ -55,8 +55,8 @@ impl WriteTx {
         let row = row.ok_or_else(|| Error::internal(format!("a row of {} to change is not there", table::<E>())))?;
         let Authenticated(mut row) = self.read().authenticated::<E>(row)?;
         change(&mut row);
-        let row = with_mac::<E>(self.tags(), row)?;
-        self.note(row_change::<E>(self.tags(), &row)?);
+        let row = with_mac::<E>(self.macs(), row)?;
+        self.note(row_change::<E>(self.macs(), &row)?);
         let mut active = E::ActiveModel::new();
         for column in columns.iter().chain([&E::MAC]) {
             active.set(*column, row.get(*column));
@@ -66,7 +66,7 @@ impl WriteTx {
 
     /// Removes a row, which was read before.
     pub(in crate::store) async fn delete_row<E: AuthenticatedTable>(&self, row: &E::Model) -> Result<()> {
-        self.note(RowChange { digest: None, ..row_change::<E>(self.tags(), row)? });
+        self.note(RowChange { digest: None, ..row_change::<E>(self.macs(), row)? });
         let done = E::delete_many().filter(is_row::<E>(row)).exec(self.tx()).await.map_err(failed)?;
         match done.rows_affected {
             1 => Ok(()),

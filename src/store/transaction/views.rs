@@ -10,7 +10,7 @@ use sea_orm::{
 use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::quota::{Quotas, Usage};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 use crate::store::authenticated::{Authenticated, AuthenticatedTable, authenticate, row_change};
@@ -26,7 +26,7 @@ use crate::store::transaction::ledger::{Ledger, decides};
 #[derive(Debug)]
 pub struct ReadTx {
     pub(in crate::store) tx: Tx,
-    pub(in crate::store) tags: Arc<dyn RowTag>,
+    pub(in crate::store) macs: Arc<dyn RowMac>,
     pub(in crate::store) closed: Arc<ClosedVersions>,
     pub(in crate::store) ledger: Ledger,
 }
@@ -64,7 +64,7 @@ impl ReadTx {
         &self,
         row: E::Model,
     ) -> Result<Authenticated<E::Model>> {
-        let proven = authenticate::<E>(self.tags.as_ref(), row)?;
+        let proven = authenticate::<E>(self.macs.as_ref(), row)?;
         self.note_read::<E>(&proven)?;
         Ok(proven)
     }
@@ -78,7 +78,7 @@ impl ReadTx {
 
     /// Returns what an event that wrote this row would say of it.
     pub(in crate::store) fn row_change<E: AuthenticatedTable>(&self, row: &E::Model) -> Result<RowChange> {
-        row_change::<E>(self.tags.as_ref(), row)
+        row_change::<E>(self.macs.as_ref(), row)
     }
 }
 
@@ -93,8 +93,8 @@ impl WriteTx {
         &self.read.tx
     }
 
-    pub(in crate::store) fn tags(&self) -> &dyn RowTag {
-        self.read.tags.as_ref()
+    pub(in crate::store) fn macs(&self) -> &dyn RowMac {
+        self.read.macs.as_ref()
     }
 
     /// Returns the rows that this write read and wrote.

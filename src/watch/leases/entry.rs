@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::event::Cursor;
-use crate::domain::subscriber::{Profile, Standing};
+use crate::domain::subscriber::{Profile, SubscriberStatus};
 
 /// Rounds between two writes of one kind about one subscriber, unless its streams begin or end. With the rounds of
 /// `FLUSH_INTERVAL` that is 10 s, and up to a round more for a write between two rounds.
@@ -23,7 +23,7 @@ pub(super) struct LeaseEntry {
     /// The round in which a lease was written, or tried: the database may hold it.
     pub lease_round: Option<u64>,
     /// The reported status that may not be in the database.
-    pub unwritten: Standing,
+    pub unwritten: SubscriberStatus,
     /// How many reports were taken.
     pub report_count: u64,
     /// How many of them are in the database.
@@ -57,7 +57,7 @@ impl LeaseEntry {
     /// A stream opens. What was said under another filter is of no policy that this one asks for.
     pub fn open(&mut self, profile: Profile) {
         if self.opened > 0 && self.profile.policies != profile.policies {
-            self.unwritten = Standing::default();
+            self.unwritten = SubscriberStatus::default();
             self.written_count = self.report_count;
         }
         self.streams += 1;
@@ -101,7 +101,7 @@ impl LeaseEntry {
     /// The id is another principal's: nothing is left to write, and whoever waits for it is told.
     pub fn refuse(&mut self, round: u64) {
         self.lease_round = None;
-        self.unwritten = Standing::default();
+        self.unwritten = SubscriberStatus::default();
         self.written_count = self.report_count;
         self.refused = Some(round);
         self.refusal.cancel();
@@ -121,7 +121,7 @@ impl LeaseEntry {
         self.rejected = self.rejected.max(rejected);
         self.reports_round = Some(round);
         if self.written_count == self.report_count {
-            self.unwritten = Standing::default();
+            self.unwritten = SubscriberStatus::default();
         }
     }
 }
@@ -160,9 +160,9 @@ mod tests {
         entry.open(profile("q"));
         (entry.report_count, entry.unwritten.applied) = (1, Cursor { epoch: 1, revision: 5 });
         entry.open(profile("q"));
-        assert_ne!(entry.unwritten, Standing::default(), "the same filter");
+        assert_ne!(entry.unwritten, SubscriberStatus::default(), "the same filter");
         entry.open(profile("p"));
-        assert_eq!((&entry.unwritten, entry.written_count, entry.streams), (&Standing::default(), 1, 3));
+        assert_eq!((&entry.unwritten, entry.written_count, entry.streams), (&SubscriberStatus::default(), 1, 3));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         entry.refuse(1);
         assert!(told.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
         assert_eq!((entry.lease_due(2), entry.report_due(2, true)), (None, false));
-        assert_eq!(entry.unwritten, Standing::default());
+        assert_eq!(entry.unwritten, SubscriberStatus::default());
         entry.streams = 0;
         assert!(!entry.is_idle(6) && entry.is_idle(7), "it is remembered for as long as it is not asked again");
         entry.claim_again(6);
@@ -207,7 +207,7 @@ mod tests {
             ("kept", false, true)
         );
         entry.mark_reports_written(3, Cursor::NONE, 13);
-        assert_eq!(entry.unwritten, Standing::default());
+        assert_eq!(entry.unwritten, SubscriberStatus::default());
         // A rejection is due at once, and once.
         let place = Cursor { epoch: 1, revision: 5 };
         (entry.report_count, entry.unwritten.rejected) = (5, place);

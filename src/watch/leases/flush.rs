@@ -103,7 +103,7 @@ impl Leases {
             }
             if entry.report_due(round, last) && !is_listed(claim, work.report.last().map(|(row, _)| &row.claim)) {
                 work.report
-                    .push((Reported { claim: claim.clone(), standing: entry.unwritten.clone() }, entry.report_count));
+                    .push((Reported { claim: claim.clone(), status: entry.unwritten.clone() }, entry.report_count));
             }
         }
         work
@@ -136,7 +136,7 @@ impl Leases {
         for batch in work.report.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Reported> = batch.iter().map(|(reported, _)| reported.clone()).collect();
             let refused = self.store.report(&rows, now).await?;
-            let written = batch.iter().map(|(row, report_count)| (&row.claim, (*report_count, row.standing.rejected)));
+            let written = batch.iter().map(|(row, report_count)| (&row.claim, (*report_count, row.status.rejected)));
             let mark_reports_written = |entry: &mut LeaseEntry, (report_count, rejected)| {
                 entry.mark_reports_written(report_count, rejected, work.round)
             };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use policyhub::client::signing::{digest_of, event_hash, verify_seal, verify_statement};
+use policyhub::client::signing::{digest_of, event_hash, verify_event_signature, verify_statement};
 use policyhub::client::{Client, pb};
 use policyhub::domain::digest::Hash;
 use policyhub::domain::event::Payload;
@@ -38,7 +38,7 @@ pub fn verify(events: &[pb::Event], keys: &Keys) -> Replay {
         let hash = event_hash(&prev, &event.payload);
         assert_eq!(event.hash.as_ref(), hash, "hash of revision {revision}");
         let key = keys.seals.get(&event.seal_key_id).unwrap_or_else(|| panic!("revision {revision}: unknown seal key"));
-        assert!(verify_seal(&hash, &event.seal, key), "seal of revision {revision}");
+        assert!(verify_event_signature(&hash, &event.seal, key), "seal of revision {revision}");
         let payload: Payload = serde_json::from_slice(&event.payload).expect("a payload");
         check_payload(event, &payload, keys);
         if payload.changes.is_empty() {

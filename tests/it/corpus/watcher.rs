@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use policyhub::client::signing::active_set_digest;
-use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, Watch, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Client, Cursor, SetChange, Watch, WatchOptions, pb, watch};
 use tokio::sync::watch as target;
 use tokio::task::JoinHandle;
 
@@ -52,9 +52,9 @@ impl Watcher {
         };
         let mut stream = watch(client, options).await.expect("a stream");
         let opened = stream.next().await.expect("verified").expect("a message").1;
-        assert!(matches!(opened, Change::Opened { .. }), "{opened:?}");
+        assert!(matches!(opened, SetChange::Opened { .. }), "{opened:?}");
         match stream.next().await.expect("verified").expect("a message").1 {
-            Change::Replaced { policies, .. } => assert!(policies.is_empty(), "a new namespace has nothing active"),
+            SetChange::Replaced { policies, .. } => assert!(policies.is_empty(), "a new namespace has nothing active"),
             other => panic!("the first message must be a whole snapshot, not {other:?}"),
         }
         let (until, target) = target::channel(0);
@@ -81,12 +81,12 @@ async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> Watched {
     loop {
         let (message, change) = stream.next().await.expect("verified").expect("the stream goes on");
         match (message.message, change) {
-            (Some(pb::watch_active_response::Message::Activation(activation)), Change::Activated { cursor, .. }) => {
+            (Some(pb::watch_active_response::Message::Activation(activation)), SetChange::Activated { cursor, .. }) => {
                 watched.last_activation = Instant::now();
                 watched.content_bytes += activation.bundles.iter().map(|bundle| bundle.content.len()).sum::<usize>();
                 watched.activations.push((cursor.revision, activation.statement));
             }
-            (_, Change::Alive { cursor, is_newest }) => {
+            (_, SetChange::Alive { cursor, is_newest }) => {
                 watched.heartbeats += 1;
                 let until = *target.borrow();
                 if is_newest && until > 0 && cursor.revision >= until {
@@ -95,7 +95,7 @@ async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> Watched {
                     return Watched { state: held.collect(), cursor: Some(cursor), ..watched };
                 }
             }
-            (_, Change::Opened { .. }) => {}
+            (_, SetChange::Opened { .. }) => {}
             (_, other) => panic!("a watch of a healthy server has only activations and heartbeats, not {other:?}"),
         }
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use policyhub::client::Watch;
-use policyhub::client::{Change, Client};
+use policyhub::client::{Client, SetChange};
 use tonic::Code;
 
 use super::Hub;
@@ -66,7 +66,7 @@ pub async fn prepare(client: &Client) -> Watch {
 /// What must hold during an outage: the watch goes on with heartbeats, and the process lives.
 pub async fn check_alive(hub: &Hub, watch: &mut Watch) {
     for _ in 0..HEARTBEATS {
-        assert!(matches!(watching::next(watch).await.1, Change::Alive { .. }));
+        assert!(matches!(watching::next(watch).await.1, SetChange::Alive { .. }));
     }
     assert_eq!(get(&hub.http, "/livez").expect("it lives").0, 200);
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use policyhub::client::Watch;
 use policyhub::client::name::{NamespaceId, PolicyId};
 use policyhub::client::signing::{KeySet, active_set_digest};
-use policyhub::client::{ActiveSetOptions, Change, Client, ClientError, Cursor, WatchOptions, pb, trusted_keys, watch};
+use policyhub::client::{
+    ActiveSetOptions, Client, ClientError, Cursor, SetChange, WatchOptions, pb, trusted_keys, watch,
+};
 use policyhub::domain::digest::Digest;
 
 use super::calls::NAMESPACE;
@@ -74,22 +76,22 @@ pub fn bare(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
 }
 
 /// The next message after the first, which says that the stream is open, verified.
-pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, Change) {
+pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, SetChange) {
     loop {
         let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");
         match next.expect("a message that verifies").expect("a stream that goes on") {
-            (_, Change::Opened { .. }) => {}
+            (_, SetChange::Opened { .. }) => {}
             next => return next,
         }
     }
 }
 
 /// The next change of the set; signs of life are passed over.
-pub async fn change(watch: &mut Watch) -> Change {
+pub async fn change(watch: &mut Watch) -> SetChange {
     let wait = async {
         loop {
             match next(watch).await.1 {
-                Change::Alive { .. } | Change::ActivationPart { .. } => {}
+                SetChange::Alive { .. } | SetChange::ActivationPart { .. } => {}
                 change => return change,
             }
         }
@@ -100,7 +102,7 @@ pub async fn change(watch: &mut Watch) -> Change {
 /// The revision, the policies that changed (`id@version`) and those that are gone, of the next activation.
 pub async fn activation(watch: &mut Watch) -> (i64, Vec<String>, Vec<String>) {
     match change(watch).await {
-        Change::Activated { cursor, changed, removed, .. } => {
+        SetChange::Activated { cursor, changed, removed, .. } => {
             let changed = changed.iter().map(|active| format!("{}@{}", active.policy, active.version)).collect();
             (cursor.revision, changed, removed.iter().map(ToString::to_string).collect())
         }
@@ -113,7 +115,7 @@ pub async fn read_to(watch: &mut Watch, revision: i64) -> Vec<i64> {
     let mut seen = Vec::new();
     let read = async {
         while watch.set().cursor().is_none_or(|cursor| cursor.revision < revision) {
-            if let Change::Activated { cursor, .. } = next(watch).await.1 {
+            if let SetChange::Activated { cursor, .. } = next(watch).await.1 {
                 assert!(seen.last().is_none_or(|last| *last < cursor.revision), "{cursor:?} after {seen:?}");
                 seen.push(cursor.revision);
             }

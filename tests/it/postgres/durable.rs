@@ -1,6 +1,6 @@
 //! Acknowledged is durable (docs/guarantees.md#g1), whatever becomes of a PostgreSQL's settings while a server runs.
 
-use policyhub::client::{Change, pb};
+use policyhub::client::{SetChange, pb};
 
 use crate::harness::calls::{draft_request, policy, version};
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
@@ -68,7 +68,7 @@ async fn a_configuration_that_does_not_flush() {
         scene.until_readyz(&format!("{setting} is off")).await;
         // It is about writes alone.
         scene.client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.expect("a read");
-        assert!(matches!(watching::next(&mut watch).await.1, Change::Alive { .. }), "the watch goes on");
+        assert!(matches!(watching::next(&mut watch).await.1, SetChange::Alive { .. }), "the watch goes on");
         for _ in 0..DRAFTS {
             assert_eq!(scene.write().await.expect_err("no write").reason(), "DATABASE_NOT_DURABLE");
         }

@@ -4,22 +4,22 @@
 use super::*;
 use crate::active_set::signed_messages::heartbeat;
 
-pub(super) fn moved(signer: &Signer, at: i64, to: i64, from: i64) -> Told {
-    Ok(told(signer.activation_after(&[], at, &[("a", to, from)])))
+pub(super) fn moved(signer: &MessageSigner, at: i64, to: i64, from: i64) -> ScriptedItem {
+    Ok(activation_message(signer.activation_after(&[], at, &[("a", to, from)])))
 }
 
-/// `a@1` in force at 3, by a snapshot at 5.
-pub(super) fn first(signer: &Signer) -> Told {
+/// Returns a snapshot at 5 with `a@1`, in force since 3.
+pub(super) fn first(signer: &MessageSigner) -> ScriptedItem {
     Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]))
 }
 
-pub(super) fn open(endpoint: &str, signer: &Signer, every_activation: bool) -> Watcher {
+pub(super) fn open(endpoint: &str, signer: &MessageSigner, every_activation: bool) -> Watcher {
     Watcher::open(WatcherOptions { every_activation, ..options(endpoint, signer, None) }).expect("open")
 }
 
 #[tokio::test]
 async fn what_was_rejected_is_offered_again_when_it_is_activated_again() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     for every_activation in [false, true] {
         let come_back = Ok(message(Message::Reconnect(pb::Reconnect::default())));
         let streams = vec![vec![first(&signer), moved(&signer, 6, 2, 1), come_back], vec![moved(&signer, 7, 2, 2)]];
@@ -40,7 +40,7 @@ async fn what_was_rejected_is_offered_again_when_it_is_activated_again() {
 
 #[tokio::test]
 async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_each_activation_counts() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let again = || vec![first(&signer), moved(&signer, 6, 1, 1), moved(&signer, 7, 1, 1)];
     let server = script(vec![again()]);
     let endpoint = listen(server.clone()).await;
@@ -48,7 +48,7 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
     offered(&mut watcher).await;
     watcher.accept().await;
     // No heartbeat comes: what the server hears, it hears with the activation.
-    let heard = |revision| {
+    let reported = |revision| {
         let server = server.clone();
         async move {
             while reports(&server).last() != Some(&(revision, pb::ApplyStatus::Applied, String::new())) {
@@ -58,9 +58,9 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
     };
     tokio::select! {
         update = watcher.next() => panic!("offered {update:?}"),
-        heard = tokio::time::timeout(DEADLINE, heard(7)) => heard.expect("reported"),
+        reported = tokio::time::timeout(DEADLINE, reported(7)) => reported.expect("reported"),
     }
-    assert_eq!(watcher.view().status().in_force.map(|place| place.revision), Some(7));
+    assert_eq!(watcher.view().status().in_force.map(|cursor| cursor.revision), Some(7));
 
     let server = script(vec![again()]);
     let endpoint = listen(server.clone()).await;
@@ -82,7 +82,7 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
 
 #[tokio::test]
 async fn what_the_server_says_of_its_store_is_shown_while_the_stream_is_open() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut doubtful = heartbeat(5, signer.checkpoint(1, 5, &[("a", 1, 3)]));
     if let Some(Message::Heartbeat(heartbeat)) = &mut doubtful.message {
         (heartbeat.in_doubt, heartbeat.degraded) = (true, true);

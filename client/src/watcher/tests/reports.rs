@@ -5,7 +5,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::again::{first, moved, open};
 use super::*;
-use crate::active_set::signed_messages::{InForce, heartbeat};
+use crate::active_set::signed_messages::{SetInForce, heartbeat};
 use policyhub_core::domain::event::Fingerprint;
 
 fn refusal(reason: &str) -> Status {
@@ -13,12 +13,12 @@ fn refusal(reason: &str) -> Status {
     Status::with_error_details(Code::PermissionDenied, "shop-1 is another principal's", details)
 }
 
-fn come_back() -> Told {
+fn come_back() -> ScriptedItem {
     Ok(message(Message::Reconnect(pb::Reconnect::default())))
 }
 
-/// A heartbeat whose checkpoint is of now.
-fn alive(signer: &Signer, revision: i64, set: &[InForce<'_>]) -> Told {
+/// Returns a heartbeat whose checkpoint is of now.
+fn alive(signer: &MessageSigner, revision: i64, set: &[SetInForce<'_>]) -> ScriptedItem {
     Ok(heartbeat(revision, signer.checkpoint_at(now_seconds(), 1, revision, set)))
 }
 
@@ -44,7 +44,7 @@ async fn looks_at_each_change_until(watcher: &mut Watcher, holds: impl Fn() -> b
 
 #[tokio::test]
 async fn a_refused_id_is_left_out_of_one_stream_and_asked_for_again() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let taken = Err(refusal("SUBSCRIBER_ID_TAKEN"));
     let server = script(vec![
         vec![first(&signer), taken],
@@ -68,7 +68,7 @@ async fn a_refused_id_is_left_out_of_one_stream_and_asked_for_again() {
 
 #[tokio::test]
 async fn a_report_that_was_refused_is_sent_again_on_the_next_stream() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let here = || alive(&signer, 5, &[("a", 1, 3)]);
     let server = script(vec![vec![first(&signer), here(), here(), come_back()], vec![here()]]);
     server.report_refusals.lock().expect("lock").push_back(refusal("PERMISSION_DENIED"));
@@ -85,7 +85,7 @@ async fn a_report_that_was_refused_is_sent_again_on_the_next_stream() {
 /// A server may lose a report after it took it, and an answer may be made up.
 #[tokio::test]
 async fn what_is_in_force_is_reported_once_on_each_stream() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let here = || alive(&signer, 5, &[("a", 1, 3)]);
     let later = || alive(&signer, 9, &[("a", 1, 3)]);
     let server = script(vec![
@@ -104,7 +104,7 @@ async fn what_is_in_force_is_reported_once_on_each_stream() {
 /// What was rejected is said again too, and not that all is well.
 #[tokio::test]
 async fn a_rejection_is_reported_again() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let later = alive(&signer, 9, &[("a", 2, 6)]);
     let server = script(vec![vec![first(&signer), moved(&signer, 6, 2, 1), come_back()], vec![later]]);
     let endpoint = listen(server.clone()).await;
@@ -121,7 +121,7 @@ async fn a_rejection_is_reported_again() {
 /// The answer takes its time: the runtime that stops waiting meanwhile must not take the report back.
 #[tokio::test]
 async fn a_report_outlives_whoever_stops_waiting() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let here = || alive(&signer, 5, &[("a", 1, 3)]);
     let server = script(vec![vec![first(&signer), come_back()], vec![here(), here(), here()]]);
     let endpoint = listen(server.clone()).await;
@@ -132,7 +132,7 @@ async fn a_report_outlives_whoever_stops_waiting() {
     *server.report_gate.lock().expect("lock") = Some(Arc::clone(&gate));
     let begun = || server.reports_begun.load(std::sync::atomic::Ordering::Relaxed);
     looks_at_each_change_until(&mut watcher, || begun() == 2).await;
-    let stamp = |watcher: &Watcher| watcher.shown.send_modify(|_| {});
+    let stamp = |watcher: &Watcher| watcher.published.send_modify(|_| {});
     // Views change, and the runtime looks at each change.
     for _ in 0..3 {
         stamp(&watcher);
@@ -153,11 +153,13 @@ async fn a_report_outlives_whoever_stops_waiting() {
 /// Nothing signs which event stands where an activation is, until a checkpoint does.
 #[tokio::test]
 async fn a_made_up_fingerprint_is_corrected_by_the_next_checkpoint() {
-    let signer = Signer::new();
+    let signer = MessageSigner::new();
     let mut forged = signer.activation_after(&[], 6, &[("a", 2, 1)]);
     forged.cursor.as_mut().expect("a cursor").fingerprint = 0xdead_beef;
-    let server =
-        script(vec![vec![first(&signer), Ok(told(forged)), come_back()], vec![alive(&signer, 6, &[("a", 2, 6)])]]);
+    let server = script(vec![
+        vec![first(&signer), Ok(activation_message(forged)), come_back()],
+        vec![alive(&signer, 6, &[("a", 2, 6)])],
+    ]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = open(&endpoint, &signer, true);
     offered(&mut watcher).await;

@@ -6,12 +6,12 @@ use crate::domain::filter::{Filter, Listing};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
-/// What a request for a list asks for.
+/// Holds what a request for a list asks for.
 #[derive(Debug)]
-pub struct Asked<T: 'static> {
-    /// Which items.
+pub struct ListQuery<T: 'static> {
+    /// Says which items.
     pub filter: Filter<T>,
-    /// Whether the order is the reverse of that of the index.
+    /// Says whether the order is the reverse of that of the index.
     pub is_descending: bool,
     /// The filter and the order as one text: the same for all requests that ask for the same. It binds a page token to them.
     pub key: String,
@@ -26,11 +26,11 @@ pub fn parse_asked<T>(
     namespace: Option<&NamespaceId>,
     filter: &str,
     order_by: &str,
-) -> Result<Asked<T>> {
+) -> Result<ListQuery<T>> {
     match (parse_filter(listing, namespace, filter), parse_order(listing, order_by)) {
         (Ok(filter), Ok(order)) => {
             let key = format!("{} {filter}", order.map_or("", |order| order.text));
-            Ok(Asked { filter, is_descending: order.is_some_and(|order| order.is_descending), key })
+            Ok(ListQuery { filter, is_descending: order.is_some_and(|order| order.is_descending), key })
         }
         (Err(one), Err(other)) => Err(Error::invalid_fields([one.violations, other.violations].concat())),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),

@@ -9,7 +9,7 @@ mod parser;
 mod scanner;
 mod typing;
 
-pub use asked::{Asked, parse_asked};
+pub use asked::{ListQuery, parse_asked};
 pub use order::parse_order;
 pub use parser::parse_filter;
 

@@ -58,7 +58,7 @@ impl<T> Parser<'_, T> {
         refused(self.scanner.column(), format!("expected {what}, not {}", self.scanner.next_shown()))
     }
 
-    /// `either { AND either }`
+    /// Parses `either { AND either }`.
     fn expression(&mut self, depth: usize) -> Result<Node<T>> {
         let first = self.either(depth)?;
         let mut parts = vec![first];
@@ -68,7 +68,7 @@ impl<T> Parser<'_, T> {
         Ok(joined(parts, Node::All))
     }
 
-    /// `term { OR term }`
+    /// Parses `term { OR term }`.
     fn either(&mut self, depth: usize) -> Result<Node<T>> {
         let first = self.term(depth)?;
         let mut parts = vec![first];
@@ -78,7 +78,7 @@ impl<T> Parser<'_, T> {
         Ok(joined(parts, Node::OneOf))
     }
 
-    /// `[NOT | -] (restriction | "(" expression ")")`
+    /// Parses `[NOT | -] (restriction | "(" expression ")")`.
     fn term(&mut self, depth: usize) -> Result<Node<T>> {
         self.scanner.skip_space();
         if depth > FILTER_MAX_DEPTH {
@@ -103,7 +103,7 @@ impl<T> Parser<'_, T> {
         Ok(node)
     }
 
-    /// `field operator value`
+    /// Parses `field operator value`.
     fn restriction(&mut self) -> Result<Restriction<T>> {
         let column = self.scanner.column();
         self.terms += 1;
@@ -141,7 +141,7 @@ impl<T> Parser<'_, T> {
         Ok(Restriction { field, key, operator, operand, column })
     }
 
-    /// `name { "." (name | text in quotes) }`
+    /// Parses `name { "." (name | text in quotes) }`.
     fn path(&mut self) -> Result<Vec<String>> {
         if self.scanner.is_at_keyword() || !self.scanner.is_at_name() {
             let what = format!("a field; this list takes {}", self.listing.description());
@@ -163,7 +163,7 @@ impl<T> Parser<'_, T> {
     }
 }
 
-/// One part as it is, several joined.
+/// Returns one part as it is, several joined.
 fn joined<T>(mut parts: Vec<Node<T>>, join: fn(Vec<Node<T>>) -> Node<T>) -> Node<T> {
     match parts.pop() {
         Some(only) if parts.is_empty() => only,

@@ -9,18 +9,18 @@ const SHOWN_MAX_CHARS: usize = 40;
 /// The words that join comparisons, and no value without quotes.
 pub(super) const KEYWORDS: [&str; 3] = ["AND", "OR", "NOT"];
 
-/// What is left of a filter.
+/// Holds what is left of a filter.
 pub(super) struct Scanner<'a> {
     rest: &'a str,
     column: usize,
 }
 
-/// Whether a letter may be in the name of a field or in a word.
+/// Returns whether a letter may be in the name of a field or in a word.
 fn is_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_' || letter == '-'
 }
 
-/// Whether a letter may be in a value that has no quotes.
+/// Returns whether a letter may be in a value that has no quotes.
 fn is_bare(letter: char) -> bool {
     letter.is_alphanumeric() || "_-.:/+@*%~#$".contains(letter)
 }
@@ -35,7 +35,7 @@ impl<'a> Scanner<'a> {
         Self { rest: text, column: 1 }
     }
 
-    /// The column of the next letter, in characters from 1.
+    /// Returns the column of the next letter, in characters from 1.
     pub fn column(&self) -> usize {
         self.column
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::pb;
 use crate::domain::Result;
-use crate::domain::filter::{Field, Filter, Kind, Listing, Order, Range, Served, Value, Words};
+use crate::domain::filter::{EnumNames, Field, Filter, Kind, Listing, Order, Range, Served, Value};
 use crate::domain::limits::{FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_TERMS_MAX};
 use crate::domain::listing::{BINDINGS, DENIALS, EVENTS, KEYS, NAMESPACES, POLICIES, RUNS, SUBSCRIBERS, VERSIONS};
 use crate::domain::name::NamespaceId;
@@ -38,8 +38,8 @@ static ITEMS: Listing<Item> = Listing {
         Field::number("nested.number", |item| Value::Number(item.number)),
         Field::time("time", |item| Value::time(item.time)),
         Field::truth("truth", |item| Value::Truth(item.truth)),
-        Field::word("word", Words { prefix: "WORD_", all: || WORDS.to_vec() }, |item| {
-            Value::Word(WORDS.get(item.word).copied().unwrap_or_default())
+        Field::enumeration("word", EnumNames { prefix: "WORD_", all: || WORDS.to_vec() }, |item| {
+            Value::Enum(WORDS.get(item.word).copied().unwrap_or_default())
         }),
         Field::policy("policy", policies),
         Field::<Item>::policy("only", policies).narrowing(),
@@ -127,7 +127,7 @@ fn what_can_not_be_taken_is_told_with_its_column() {
     let many = |terms: usize| vec!["number = 1"; terms].join(" OR ");
     parsed(&deep(FILTER_MAX_DEPTH));
     parsed(&many(FILTER_TERMS_MAX));
-    for (text, told) in [
+    for (text, received) in [
         ("size = 1", "column 1: \"size\" is no field of this list, which takes text (text; = != :), number"),
         ("number", "column 7: expected an operator after the field, not the end"),
         ("number 7", "column 8: expected an operator"),
@@ -177,11 +177,11 @@ fn what_can_not_be_taken_is_told_with_its_column() {
         let [violation] = error.violations.as_slice() else { panic!("{text}: {error}") };
         assert_eq!(violation.field, "filter", "{text}");
         assert!(
-            violation.description.starts_with(told) || told.starts_with("over"),
+            violation.description.starts_with(received) || received.starts_with("over"),
             "{text}: {}",
             violation.description
         );
-        assert!(violation.description.contains(told), "{text}: {}", violation.description);
+        assert!(violation.description.contains(received), "{text}: {}", violation.description);
         assert!(!violation.description.contains('\u{1b}') && violation.description.len() < 1_000, "{text}");
     }
 }
@@ -205,7 +205,7 @@ fn an_index_is_asked_for_what_has_to_hold() {
     let filter = parsed("number >= 3 AND number < 9 AND word != ONE AND policy = p");
     assert_eq!(filter.range("number"), Range { start: Some(3), end: Some(9) });
     assert_eq!(filter.text("policy"), Some("p"));
-    let words = |filter: &Filter<Item>| filter.words("word", &WORDS, |word| word);
+    let words = |filter: &Filter<Item>| filter.enum_values("word", &WORDS, |word| word);
     assert_eq!(words(&filter), ["TWO", "THREE"]);
     assert_eq!(words(&parsed("word = ONE OR (word = TWO AND truth = true)")), ["ONE", "TWO"]);
     assert_eq!(words(&parsed("NOT (word = ONE OR truth = true)")), ["TWO", "THREE"]);
@@ -218,7 +218,7 @@ fn an_index_is_asked_for_what_has_to_hold() {
     let highest = i64::MAX;
     assert_eq!(parsed(&format!("number <= {highest}")).range("number"), Range::default());
     assert_eq!(parsed(&format!("number > {highest}")).range("number"), Range { start: Some(highest), end: None });
-    let by = Served { ranges: &["number", "time"], texts: &["policy"], words: &["word"] };
+    let by = Served { ranges: &["number", "time"], texts: &["policy"], enums: &["word"] };
     for (text, is_served) in [
         ("", true),
         ("number >= 3 AND time < 2026-01-01T00:00:00Z AND word != ONE AND policy = p", true),
@@ -265,7 +265,7 @@ fn is_documented<T>(listing: &'static Listing<T>) {
     let quoted: Vec<&str> = order.split('"').skip(1).step_by(2).collect();
     assert_eq!(quoted, listing.orders.iter().map(|order| order.text).collect::<Vec<_>>(), "{}", listing.request);
     for field in listing.fields {
-        let Kind::Word(words) = field.kind else { continue };
+        let Kind::Enum(words) = field.kind else { continue };
         let named: Vec<&str> =
             (1..100).filter_map(|number| name_of(words.prefix, number)?.strip_prefix(words.prefix)).collect();
         assert_eq!((words.all)(), named, "{}", field.name);
@@ -334,7 +334,7 @@ proptest! {
         prop_assert_eq!(again.to_string(), printed);
         let item = Item { number, word, truth, ..item() };
         prop_assert_eq!(again.keeps(&item), filter.keeps(&item));
-        let served = filter.words("word", &[0, 1, 2], |word| WORDS[word]);
+        let served = filter.enum_values("word", &[0, 1, 2], |word| WORDS[word]);
         prop_assert!(!filter.keeps(&item) || served.contains(&word), "an index leaves out what the filter keeps");
         let Range { start, end } = filter.range("number");
         let in_range = start.is_none_or(|start| start <= number) && end.is_none_or(|end| number < end);

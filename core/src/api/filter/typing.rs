@@ -3,7 +3,7 @@
 use super::scanner::{refused, shown};
 use crate::api::time;
 use crate::domain::Result;
-use crate::domain::filter::{Field, Kind, Listing, Operand, Operator, Words};
+use crate::domain::filter::{EnumNames, Field, Kind, Listing, Operand, Operator};
 use crate::domain::name::{NamespaceId, PolicyId};
 
 /// Finds the field of a path; what a path has beyond a map is a key of it.
@@ -48,7 +48,7 @@ pub(super) fn operand<T>(
             time::rfc3339(text).map(Operand::Time).ok_or_else(rule)
         }
         Kind::Truth => text.parse().map(Operand::Truth).map_err(|_| "takes true or false".to_owned()),
-        Kind::Word(words) => word(words, text),
+        Kind::Enum(names) => word(names, text),
         Kind::Policy => {
             let id = match namespace {
                 Some(namespace) => PolicyId::parse_within(field.name, namespace, text),
@@ -60,9 +60,9 @@ pub(super) fn operand<T>(
     }
 }
 
-fn word(words: Words, text: &str) -> std::result::Result<Operand, String> {
-    let all = (words.all)();
-    let short = text.strip_prefix(words.prefix).unwrap_or(text);
+fn word(names: EnumNames, text: &str) -> std::result::Result<Operand, String> {
+    let all = (names.all)();
+    let short = text.strip_prefix(names.prefix).unwrap_or(text);
     let found = all.iter().find(|word| **word == short);
-    found.map(|word| Operand::Word(word)).ok_or_else(|| format!("takes one of {}", all.join(", ")))
+    found.map(|word| Operand::Enum(word)).ok_or_else(|| format!("takes one of {}", all.join(", ")))
 }

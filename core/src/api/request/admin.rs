@@ -1,14 +1,14 @@
 //! Requests of `AdminService`.
 
-use super::both::both;
+use super::collect_errors::collect_errors;
 use super::fields::{count, etag, namespace, update_paths};
 use super::sync::optional_position;
-use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::filter::{ListQuery, parse_asked};
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::domain::audit::Finding;
 use crate::domain::command::{
-    ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
+    ActivateKey, CreateNamespace, PageRequest, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
 };
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Position};
@@ -19,31 +19,31 @@ use crate::domain::listing::{KEYS, NAMESPACES};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
 use crate::domain::quota::Quotas;
-use crate::domain::revocation::{Ended, RevokeToken};
+use crate::domain::revocation::{EndedCredential, RevokeToken};
 use crate::domain::{Error, Result};
 
 /// Length of an RFC 7638 thumbprint by SHA-256 in base64url.
 const KEY_ID_CHARS: usize = 43;
 
-/// CreateNamespace.
+/// Reads a CreateNamespace request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn create_namespace(request: pb::CreateNamespaceRequest) -> Result<CreateNamespace> {
     let given = request.namespace.unwrap_or_default();
     let namespace = NamespaceId::parse("namespace_id", &request.namespace_id);
-    let (namespace, quotas) = both(namespace, quotas(given.quotas.unwrap_or_default()))?;
+    let (namespace, quotas) = collect_errors(namespace, quotas(given.quotas.unwrap_or_default()))?;
     Ok(CreateNamespace { namespace, description: given.description, quotas })
 }
 
-/// UpdateNamespace. Paths of the mask: `description`, `quotas`, `quotas.{field}`; `*` for all, none for those that are
+/// Reads an UpdateNamespace request. Paths of the mask: `description`, `quotas`, `quotas.{field}`; `*` for all, none for those that are
 /// populated (AIP-134).
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn update_namespace(request: pb::UpdateNamespaceRequest) -> Result<UpdateNamespace> {
     let given = request.namespace.ok_or_else(|| Error::invalid("namespace", "is required"))?;
-    let named = both(namespace("namespace.name", &given.name), etag(&given.etag));
+    let named = collect_errors(namespace("namespace.name", &given.name), etag(&given.etag));
     let from = given.quotas.unwrap_or_default();
     let populated = [
         ("description", !given.description.is_empty()),
@@ -55,7 +55,7 @@ pub fn update_namespace(request: pb::UpdateNamespaceRequest) -> Result<UpdateNam
         ("quotas.reads_per_second", from.reads_per_second != 0),
     ];
     let paths = update_paths(request.update_mask, &["description", "quotas"], &populated)?;
-    let ((namespace, etag), new) = both(named, quotas(from))?;
+    let ((namespace, etag), new) = collect_errors(named, quotas(from))?;
     let mut update = UpdateNamespace { namespace, description: None, quotas: QuotasPatch::default(), etag };
     for path in paths {
         let patch = &mut update.quotas;
@@ -89,39 +89,44 @@ fn quotas(from: pb::NamespaceQuotas) -> Result<Quotas> {
         if value < 0 { Err(negative()) } else { Ok(value) }
     }
     let small = |name: &str, value: i32| count(&format!("namespace.quotas.{name}"), value);
-    let stored = both(
+    let stored = collect_errors(
         whole("max_policies", from.max_policies),
-        both(whole("max_versions", from.max_versions), whole("max_content_bytes", from.max_content_bytes)),
+        collect_errors(whole("max_versions", from.max_versions), whole("max_content_bytes", from.max_content_bytes)),
     );
-    let rates =
-        both(small("writes_per_second", from.writes_per_second), small("reads_per_second", from.reads_per_second));
-    let metered = both(small("max_streams", from.max_streams), rates);
+    let rates = collect_errors(
+        small("writes_per_second", from.writes_per_second),
+        small("reads_per_second", from.reads_per_second),
+    );
+    let metered = collect_errors(small("max_streams", from.max_streams), rates);
     let ((max_policies, (max_versions, max_content_bytes)), (max_streams, (writes_per_second, reads_per_second))) =
-        both(stored, metered)?;
+        collect_errors(stored, metered)?;
     Ok(Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second })
 }
 
-/// VerifyLog: the namespace, and the event to begin after.
+/// Reads a VerifyLog request: the namespace, and the event to begin after.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Position)> {
-    let (namespace, after) = both(namespace("parent", &request.parent), optional_position("after", request.after))?;
+    let (namespace, after) =
+        collect_errors(namespace("parent", &request.parent), optional_position("after", request.after))?;
     Ok((namespace, after.unwrap_or(Cursor::NONE.into())))
 }
 
-/// ListNamespaces.
+/// Reads a ListNamespaces request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>, Filter<Namespace>)> {
-    let Asked { filter, key, .. } = parse_asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
-    let list = List::new(["ListNamespaces", &key]);
+pub fn list_namespaces(
+    request: &pb::ListNamespacesRequest,
+) -> Result<(ListIdentity, PageRequest<NamespaceId>, Filter<Namespace>)> {
+    let ListQuery { filter, key, .. } = parse_asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
+    let list = ListIdentity::new(["ListNamespaces", &key]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
     Ok((list, page, filter))
 }
 
-/// ListSigningKeys.
+/// Reads a ListSigningKeys request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -129,22 +134,22 @@ pub fn list_signing_keys(request: &pb::ListSigningKeysRequest) -> Result<Filter<
     Ok(parse_asked(&KEYS, None, &request.filter, &request.order_by)?.filter)
 }
 
-/// RevokeToken.
+/// Reads a RevokeToken request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
     let pb::RevokeTokenRequest { token_id, subject, reason, .. } = request;
     let ended = match (token_id.is_empty(), subject.is_empty()) {
-        (false, true) => Ended::Token(token_id),
-        (true, false) => Ended::Subject(subject),
+        (false, true) => EndedCredential::Token(token_id),
+        (true, false) => EndedCredential::Subject(subject),
         (true, true) => return Err(Error::invalid("token_id", "is required, or a subject")),
         (false, false) => return Err(Error::invalid("token_id", "can't be given with a subject")),
     };
     Ok(RevokeToken { ended, reason })
 }
 
-/// ThawNamespace.
+/// Reads a ThawNamespace request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -172,13 +177,13 @@ fn optional_digest(field: &str, text: &str) -> Result<Option<Digest>> {
     if text.is_empty() { Ok(None) } else { Digest::parse(field, text).map(Some) }
 }
 
-/// PrepareSigningKey.
+/// Reads a PrepareSigningKey request.
 #[must_use]
 pub fn prepare_key(request: pb::PrepareSigningKeyRequest) -> PrepareKey {
     PrepareKey { algorithm: request.algorithm }
 }
 
-/// ActivateSigningKey.
+/// Reads an ActivateSigningKey request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -186,7 +191,7 @@ pub fn activate_key(request: pb::ActivateSigningKeyRequest) -> Result<ActivateKe
     Ok(ActivateKey { key_id: key_id(&request.name)?, reason: request.reason })
 }
 
-/// RevokeSigningKey.
+/// Reads a RevokeSigningKey request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -194,7 +199,7 @@ pub fn revoke_key(request: pb::RevokeSigningKeyRequest) -> Result<RevokeKey> {
     Ok(RevokeKey { key_id: key_id(&request.name)?, reason: request.reason, resign: request.resign })
 }
 
-/// A thumbprint: 43 characters of base64url.
+/// Reads a thumbprint: 43 characters of base64url.
 /// Takes the name of a key. Returns its id.
 fn key_id(name: &str) -> Result<String> {
     let given = name.strip_prefix(SIGNING_KEYS).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();

@@ -1,13 +1,13 @@
 //! Requests about role bindings.
 
-use super::both::both;
+use super::collect_errors::collect_errors;
 use super::fields::namespace;
-use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::filter::{ListQuery, parse_asked};
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::domain::access::Role;
-use crate::domain::binding::{BindingName, RoleBinding, parse_member, parse_place, place};
-use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
+use crate::domain::binding::{BindingName, RoleBinding, parse_member, parse_scope, scope};
+use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, PageRequest};
 use crate::domain::error::REQUIRED;
 use crate::domain::filter::Filter;
 use crate::domain::listing::{BINDINGS, DENIALS, DenialFilter};
@@ -28,19 +28,19 @@ fn role(from: i32) -> Result<Role> {
     }
 }
 
-/// CreateRoleBinding.
+/// Reads a CreateRoleBinding request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn create_role_binding(request: pb::CreateRoleBindingRequest) -> Result<CreateRoleBinding> {
     let given = request.role_binding.ok_or_else(|| Error::invalid("role_binding", "is required"))?;
-    let place = parse_place("parent", &request.parent);
+    let scope = parse_scope("parent", &request.parent);
     let member = parse_member("role_binding.member", &given.member);
-    let (namespace, (role, member)) = both(place, both(role(given.role), member))?;
+    let (namespace, (role, member)) = collect_errors(scope, collect_errors(role(given.role), member))?;
     Ok(CreateRoleBinding { namespace, role, member, reason: request.reason })
 }
 
-/// DeleteRoleBinding.
+/// Reads a DeleteRoleBinding request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -48,28 +48,30 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
     Ok(DeleteRoleBinding { name: BindingName::parse("name", &request.name)?, reason: request.reason })
 }
 
-/// ListDenials.
+/// Reads a ListDenials request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, List, Page<String>, DenialFilter)> {
+pub fn list_denials(
+    request: &pb::ListDenialsRequest,
+) -> Result<(NamespaceId, ListIdentity, PageRequest<String>, DenialFilter)> {
     let wanted = parse_asked(&DENIALS, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListDenials", namespace.as_str(), &key]);
+    let (namespace, ListQuery { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListDenials", namespace.as_str(), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page, DenialFilter::new(filter)))
 }
 
-/// ListRoleBindings.
+/// Reads a ListRoleBindings request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_role_bindings(
     request: &pb::ListRoleBindingsRequest,
-) -> Result<(NamespaceId, List, Page<String>, Filter<RoleBinding>)> {
+) -> Result<(NamespaceId, ListIdentity, PageRequest<String>, Filter<RoleBinding>)> {
     let wanted = parse_asked(&BINDINGS, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = both(parse_place("parent", &request.parent), wanted)?;
-    let list = List::new(["ListRoleBindings", &place(&namespace), &key]);
+    let (namespace, ListQuery { filter, key, .. }) = collect_errors(parse_scope("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListRoleBindings", &scope(&namespace), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page, filter))
 }

@@ -1,6 +1,6 @@
 //! Fields that many requests share.
 
-use crate::domain::command::{Delivery, PolicyOrVersion};
+use crate::domain::command::{PolicyOrVersion, RequestOptions};
 use crate::domain::etag::Etag;
 use crate::domain::limits::REQUEST_ID_MAX_CHARS;
 use crate::domain::name::{INEXACT_VERSION, NamespaceId, PolicyName, VersionName, VersionRef};
@@ -9,20 +9,20 @@ use crate::domain::{Error, Result};
 /// Longest path of a mask that an error repeats.
 const SHOWN_MAX_CHARS: usize = 40;
 
-/// `request_id` and `validate_only`.
+/// Reads `request_id` and `validate_only`.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for an id that is too long or not printable ASCII.
-pub fn delivery(request_id: &str, validate_only: bool) -> Result<Delivery> {
+pub fn request_options(request_id: &str, validate_only: bool) -> Result<RequestOptions> {
     let printable = request_id.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
     if request_id.len() > REQUEST_ID_MAX_CHARS || !printable {
         let rule = format!("must be at most {REQUEST_ID_MAX_CHARS} printable ASCII characters without spaces");
         return Err(Error::invalid("request_id", rule));
     }
-    Ok(Delivery { request_id: request_id.to_owned(), validate_only })
+    Ok(RequestOptions { request_id: request_id.to_owned(), validate_only })
 }
 
-/// A namespace's name.
+/// Reads the name of a namespace.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -30,7 +30,7 @@ pub fn namespace(field: &str, name: &str) -> Result<NamespaceId> {
     NamespaceId::parse_name(field, name)
 }
 
-/// A policy's name.
+/// Reads the name of a policy.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -38,7 +38,7 @@ pub fn policy(field: &str, name: &str) -> Result<PolicyName> {
     PolicyName::parse(field, name)
 }
 
-/// A version's name.
+/// Reads the name of a version.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -46,7 +46,7 @@ pub fn version(field: &str, name: &str) -> Result<VersionName> {
     VersionName::parse(field, name)
 }
 
-/// The name of a version that shall change: by number or label. What `latest` or `active` means may be another version
+/// Reads the name of a version that shall change: by number or label. What `latest` or `active` means may be another version
 /// by the time it is done.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub(super) fn exact_version(field: &str, name: &str) -> Result<VersionName> {
     }
 }
 
-/// A version's name, or a policy's for its one open draft.
+/// Reads the name of a version, or that of a policy for its one open draft.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -71,17 +71,17 @@ pub(super) fn policy_or_version(field: &str, name: &str) -> Result<PolicyOrVersi
     }
 }
 
-/// An etag; none when empty.
+/// Reads an etag; none when it is empty.
 pub(super) fn etag(text: &str) -> Result<Option<Etag>> {
     if text.is_empty() { Ok(None) } else { Etag::parse("etag", text).map(Some) }
 }
 
-/// A count that must not be negative.
+/// Reads a count that must not be negative.
 pub(super) fn count(field: &str, value: i32) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::invalid(field, "must not be negative"))
 }
 
-/// The paths that an update takes (AIP-134, AIP-161): those of its mask; `*` for `all`; without a mask those that are populated, each
+/// Returns the paths that an update takes (AIP-134, AIP-161): those of its mask; `*` for `all`; without a mask those that are populated, each
 /// with whether it is.
 ///
 /// # Errors

@@ -5,11 +5,11 @@ use crate::api::pb;
 use crate::domain::digest::Hash;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::{Cursor, Event, Head};
-use crate::domain::import::{ImportNamespace, Item, Source};
+use crate::domain::import::{ArchiveItem, ImportNamespace, ImportSource};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
-/// ImportNamespace.
+/// Reads an ImportNamespace request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -23,13 +23,13 @@ pub fn import_namespace(request: pb::ImportNamespaceRequest) -> Result<ImportNam
     Ok(ImportNamespace { namespace: target, source, offset: request.offset, items, is_last: request.last })
 }
 
-fn source(from: pb::ImportSource) -> Result<Source> {
+fn source(from: pb::ImportSource) -> Result<ImportSource> {
     let head = from.head.filter(|head| head.revision > 0);
     let head = head.ok_or_else(|| Error::invalid("source.head", "is required"))?;
     if from.store.is_empty() || from.store.len() > STORE_ID_MAX_BYTES || from.store.contains('\0') {
         return Err(Error::invalid_text("source.store", &from.store, "is no id of a store"));
     }
-    Ok(Source {
+    Ok(ImportSource {
         store: from.store,
         namespace: namespace("source.namespace", &from.namespace)?,
         head: Head { cursor: cursor(head), hash: hash("source.head_hash", &from.head_hash)? },
@@ -41,7 +41,7 @@ fn source(from: pb::ImportSource) -> Result<Source> {
 /// Longest id of a store. Ours are UUIDs.
 const STORE_ID_MAX_BYTES: usize = 128;
 
-/// A text that both databases keep.
+/// Reads a text, and refuses one that PostgreSQL can't keep.
 fn text(field: &str, from: String) -> Result<String> {
     if from.contains('\0') { Err(Error::invalid(field, "holds a NUL character")) } else { Ok(from) }
 }
@@ -55,23 +55,23 @@ fn hash(field: &str, bytes: &[u8]) -> Result<Hash> {
     bytes.try_into().map_err(|_| Error::invalid(field, rule))
 }
 
-fn item(namespace: &NamespaceId, from: pb::ImportItem) -> Result<Item> {
+fn item(namespace: &NamespaceId, from: pb::ImportItem) -> Result<ArchiveItem> {
     use pb::import_item::Item as From;
     match from.item {
         Some(From::Event(from)) => event(namespace, from),
-        Some(From::Row(bytes)) => Ok(Item::Row(bytes)),
+        Some(From::Row(bytes)) => Ok(ArchiveItem::Row(bytes)),
         Some(From::Version(from)) => {
             let manifest = text("items.version.manifest", from.manifest)?;
             let content = (!from.content.is_empty()).then_some(from.content);
-            Ok(Item::Version { row: from.row, manifest, content })
+            Ok(ArchiveItem::Version { row: from.row, manifest, content })
         }
         None => Err(Error::invalid("items", "one of them is nothing")),
     }
 }
 
-fn event(namespace: &NamespaceId, from: pb::ImportedEvent) -> Result<Item> {
+fn event(namespace: &NamespaceId, from: pb::ImportedEvent) -> Result<ArchiveItem> {
     let event = Event {
-        // What a history further away was called is in its import.
+        // The name of a history that was imported before is in its import.
         namespace: namespace.clone(),
         cursor: cursor(from.cursor.unwrap_or_default()),
         payload: from.payload.into(),
@@ -81,5 +81,5 @@ fn event(namespace: &NamespaceId, from: pb::ImportedEvent) -> Result<Item> {
         seal_key_id: text("items.event.seal_key_id", from.seal_key_id)?,
         statement: text("items.event.statement", from.statement)?,
     };
-    Ok(Item::Event(from.position, event))
+    Ok(ArchiveItem::Event(from.position, event))
 }

@@ -1,83 +1,83 @@
 //! The lists of `PolicyService`.
 
-use super::both::both;
+use super::collect_errors::collect_errors;
 use super::fields::{namespace, policy};
 use super::sync::optional_position;
-use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::filter::{ListQuery, parse_asked};
+use crate::api::page::ListIdentity;
 use crate::api::pb;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
 use crate::domain::listing::{EVENTS, EventFilter, POLICIES, PolicyFilter, VERSIONS, VersionFilter};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::{Error, Result};
 
-/// ListPolicies.
+/// Reads a ListPolicies request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
+pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyQuery> {
     let wanted = parse_asked(&POLICIES, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
-    let list = List::new(["ListPolicies", &request.parent, &key]);
+    let (namespace, ListQuery { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListPolicies", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
-    Ok(PolicyList { namespace, list, page, filter: PolicyFilter { wanted: filter } })
+    Ok(PolicyQuery { namespace, list, page, filter: PolicyFilter { wanted: filter } })
 }
 
 /// A list of policies.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the parts of ListPoliciesRequest")]
-pub struct PolicyList {
+pub struct PolicyQuery {
     pub namespace: NamespaceId,
-    pub list: List,
-    pub page: Page<PolicyId>,
+    pub list: ListIdentity,
+    pub page: PageRequest<PolicyId>,
     pub filter: PolicyFilter,
 }
 
 /// A list of versions.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the parts of ListVersionsRequest")]
-pub struct VersionList {
+pub struct VersionQuery {
     pub policy: PolicyName,
-    pub list: List,
-    pub page: Page<i64>,
+    pub list: ListIdentity,
+    pub page: PageRequest<i64>,
     pub filter: VersionFilter,
     pub full: bool,
 }
 
-/// ListVersions.
+/// Reads a ListVersions request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
+pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionQuery> {
     let full = request.view == pb::VersionView::Full as i32;
     let wanted = parse_asked(&VERSIONS, None, &request.filter, &request.order_by);
-    let (policy, Asked { filter, is_descending, key }) = both(policy("parent", &request.parent), wanted)?;
-    let list = List::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
+    let (policy, ListQuery { filter, is_descending, key }) = collect_errors(policy("parent", &request.parent), wanted)?;
+    let list = ListIdentity::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
     let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     if full {
         page.size = page.size.min(PAGE_FULL_MAX_ITEMS);
     }
-    Ok(VersionList { policy, list, page, filter: VersionFilter::new(!is_descending, filter), full })
+    Ok(VersionQuery { policy, list, page, filter: VersionFilter::new(!is_descending, filter), full })
 }
 
 /// A list of events.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the parts of ListEventsRequest")]
-pub struct EventList {
+pub struct EventQuery {
     pub namespace: NamespaceId,
-    pub list: List,
-    pub page: Page<i64>,
+    pub list: ListIdentity,
+    pub page: PageRequest<i64>,
     pub filter: EventFilter,
     /// 0: the log of this store; else the position of an imported history.
     pub import_position: i64,
 }
 
-/// ListEvents, of a namespace or of a policy.
+/// Reads a ListEvents request, of a namespace or of a policy.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
+pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventQuery> {
     let (namespace, policy) = if request.parent.contains("/policies/") {
         let name = policy("parent", &request.parent)?;
         (name.namespace, Some(name.policy))
@@ -85,16 +85,17 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
         (namespace("parent", &request.parent)?, None)
     };
     let wanted = parse_asked(&EVENTS, Some(&namespace), &request.filter, &request.order_by);
-    let (after, Asked { filter, is_descending, key }) = both(optional_position("after", request.after), wanted)?;
+    let (after, ListQuery { filter, is_descending, key }) =
+        collect_errors(optional_position("after", request.after), wanted)?;
     if request.import_position < 0 {
         return Err(Error::invalid("import_position", "must not be negative"));
     }
     if request.import_position > 0 && policy.is_some() {
         return Err(Error::invalid("import_position", "can't be given with a policy as the parent"));
     }
-    let place = format!("{} {after:?} {key}", request.import_position);
-    let list = List::new(["ListEvents", &request.parent, &place]);
+    let part = format!("{} {after:?} {key}", request.import_position);
+    let list = ListIdentity::new(["ListEvents", &request.parent, &part]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     let filter = EventFilter::new(policy, after, is_descending, filter);
-    Ok(EventList { namespace, list, page, filter, import_position: request.import_position })
+    Ok(EventQuery { namespace, list, page, filter, import_position: request.import_position })
 }

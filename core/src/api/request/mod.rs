@@ -3,7 +3,7 @@
 
 mod admin;
 mod bindings;
-mod both;
+mod collect_errors;
 mod fields;
 mod imports;
 mod lists;
@@ -18,9 +18,9 @@ pub use admin::{
     thaw_namespace, update_namespace, verify_log,
 };
 pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
-pub use fields::{delivery, namespace, policy, version};
+pub use fields::{namespace, policy, request_options, version};
 pub use imports::import_namespace;
-pub use lists::{EventList, PolicyList, VersionList, list_events, list_policies, list_versions};
+pub use lists::{EventQuery, PolicyQuery, VersionQuery, list_events, list_policies, list_versions};
 pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, publish_versions,
     reject_version, rollback, stage, update_policy,

@@ -1,6 +1,6 @@
 //! The mutations of `PolicyService`.
 
-use super::both::{all, at_most, both};
+use super::collect_errors::{at_most, collect_all_errors, collect_errors};
 use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version, update_paths};
 use super::sync::optional_position;
 use crate::api::pb;
@@ -9,8 +9,8 @@ use crate::api::time::micros;
 use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{
-    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, PublishVersions,
-    RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage, Target, UpdatePolicy, VersionToPublish,
+    AbandonDraft, Activate, ActivationTarget, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish,
+    PublishVersions, RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage, UpdatePolicy, VersionToPublish,
 };
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
@@ -21,7 +21,7 @@ use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
 use crate::domain::{Error, Result};
 
-/// A kind; none when it is not given.
+/// Reads a kind; none when it is not given.
 fn kind(field: &str, value: i32) -> Result<Option<PolicyKind>> {
     match pb::PolicyKind::try_from(value) {
         Ok(pb::PolicyKind::Unspecified) => Ok(None),
@@ -52,11 +52,11 @@ fn required_approvals(value: i32) -> Result<u32> {
 }
 
 fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
-    let counts = both(
+    let counts = collect_errors(
         count("policy.settings.max_open_drafts", from.max_open_drafts),
         required_approvals(from.required_approvals),
     );
-    let ((max_open_drafts, required_approvals), bump_rule) = both(counts, bump_rule(from.bump_rule))?;
+    let ((max_open_drafts, required_approvals), bump_rule) = collect_errors(counts, bump_rule(from.bump_rule))?;
     Ok(PolicySettings {
         max_open_drafts,
         json_schema: from.json_schema,
@@ -68,28 +68,28 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
     })
 }
 
-/// CreatePolicy.
+/// Reads a CreatePolicy request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
     let given = request.policy.unwrap_or_default();
-    let name = both(namespace("parent", &request.parent), PolicyId::parse("policy_id", &request.policy_id));
-    let decided = both(kind("policy.kind", given.kind), settings(given.settings.unwrap_or_default()));
-    let ((namespace, policy), (kind, settings)) = both(name, decided)?;
+    let name = collect_errors(namespace("parent", &request.parent), PolicyId::parse("policy_id", &request.policy_id));
+    let decided = collect_errors(kind("policy.kind", given.kind), settings(given.settings.unwrap_or_default()));
+    let ((namespace, policy), (kind, settings)) = collect_errors(name, decided)?;
     let policy = PolicyName { namespace, policy };
     let kind = kind.unwrap_or(PolicyKind::Opaque);
     Ok(CreatePolicy { policy, kind, description: given.description, settings })
 }
 
-/// UpdatePolicy. Paths of the mask: `kind`, `description`, `settings`, `settings.{field}`; `*` for all, none for those that are
+/// Reads an UpdatePolicy request. Paths of the mask: `kind`, `description`, `settings`, `settings.{field}`; `*` for all, none for those that are
 /// populated (AIP-134).
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
     let given = request.policy.ok_or_else(|| Error::invalid("policy", "is required"))?;
-    let named = both(policy("policy.name", &given.name), etag(&given.etag));
+    let named = collect_errors(policy("policy.name", &given.name), etag(&given.etag));
     let from = given.settings.unwrap_or_default();
     let populated = [
         ("kind", given.kind != 0),
@@ -105,7 +105,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
     let all: &[&str] =
         if given.kind == 0 { &["description", "settings"] } else { &["kind", "description", "settings"] };
     let paths = update_paths(request.update_mask, all, &populated)?;
-    let ((policy, etag), new) = both(named, settings(from))?;
+    let ((policy, etag), new) = collect_errors(named, settings(from))?;
     let mut update = UpdatePolicy { policy, kind: None, description: None, settings: SettingsPatch::default(), etag };
     for path in paths {
         let patch = &mut update.settings;
@@ -145,21 +145,23 @@ fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
         Error::invalid_text(format!("requires[{index}].version_req"), &from.version_req, rule)
     });
     let policy = PolicyId::parse(&format!("requires[{index}].policy"), &from.policy);
-    both(policy, version_req).map(|(policy, version_req)| Requirement { policy, version_req })
+    collect_errors(policy, version_req).map(|(policy, version_req)| Requirement { policy, version_req })
 }
 
-/// Draft.
+/// Reads a Draft request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
     at_most("requires", &request.requires, REQUIRES_MAX)?;
-    let requires = all(request.requires.into_iter().enumerate().map(requirement));
+    let requires = collect_all_errors(request.requires.into_iter().enumerate().map(requirement));
     let annotations =
-        both(Annotations::new("annotations", request.annotations), request.adopted.map(adopted).transpose());
-    let told = both(both(kind("kind", request.kind), annotations), both(label, requires));
-    let (policy, ((kind, (annotations, adopted)), (label, requires))) = both(policy("parent", &request.parent), told)?;
+        collect_errors(Annotations::new("annotations", request.annotations), request.adopted.map(adopted).transpose());
+    let received =
+        collect_errors(collect_errors(kind("kind", request.kind), annotations), collect_errors(label, requires));
+    let (policy, ((kind, (annotations, adopted)), (label, requires))) =
+        collect_errors(policy("parent", &request.parent), received)?;
     Ok(Draft {
         policy,
         content: request.content,
@@ -181,25 +183,25 @@ fn adopted(from: pb::Adopted) -> Result<Adopted> {
     Adopted::new(from.author, create_time)
 }
 
-/// AbandonDraft.
+/// Reads an AbandonDraft request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn abandon_draft(request: pb::AbandonDraftRequest) -> Result<AbandonDraft> {
-    let (version, etag) = both(exact_version("name", &request.name), etag(&request.etag))?;
+    let (version, etag) = collect_errors(exact_version("name", &request.name), etag(&request.etag))?;
     Ok(AbandonDraft { version, etag, reason: request.reason })
 }
 
-/// Stage.
+/// Reads a Stage request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn stage(request: &pb::StageRequest) -> Result<Stage> {
-    let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
+    let (target, etag) = collect_errors(policy_or_version("name", &request.name), etag(&request.etag))?;
     Ok(Stage { target, etag })
 }
 
-/// ApproveVersion.
+/// Reads an ApproveVersion request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -208,7 +210,7 @@ pub fn approve_version(request: pb::ApproveVersionRequest) -> Result<ApproveVers
     Ok(ApproveVersion { version, digest, reason: request.reason })
 }
 
-/// RejectVersion.
+/// Reads a RejectVersion request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -217,22 +219,22 @@ pub fn reject_version(request: pb::RejectVersionRequest) -> Result<RejectVersion
     Ok(RejectVersion { version, digest, reason: request.reason })
 }
 
-/// What a reviewer speaks of. Both are required: nobody decides about what they have not seen.
+/// Reads which version a review is about. Name and digest are required: nobody decides about what they have not seen.
 fn reviewed(name: &str, digest: &str) -> Result<(VersionName, Digest)> {
-    both(exact_version("name", name), Digest::parse("digest", digest))
+    collect_errors(exact_version("name", name), Digest::parse("digest", digest))
 }
 
-/// Publish.
+/// Reads a Publish request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
-    let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
+    let (target, etag) = collect_errors(policy_or_version("name", &request.name), etag(&request.etag))?;
     let pb::PublishRequest { activate, reason, break_glass, expected_active, .. } = request;
     Ok(Publish { target, etag, activate, reason, break_glass, expected_active })
 }
 
-/// PublishVersions. What is wrong with the name or the etag of one version is a refusal of that version.
+/// Reads a PublishVersions request. What is wrong with the name or the etag of one version is a refusal of that version.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -241,22 +243,23 @@ pub fn publish_versions(request: pb::PublishVersionsRequest) -> Result<PublishVe
         0 => Err(Error::invalid("versions", REQUIRED)),
         _ => at_most("versions", &request.versions, PUBLISH_VERSIONS_MAX),
     };
-    let (namespace, ()) = both(namespace("parent", &request.parent), listed)?;
+    let (namespace, ()) = collect_errors(namespace("parent", &request.parent), listed)?;
     let one = |from: pb::VersionToPublish| {
-        // As Publish of this version alone would name it.
+        // Name the field as Publish of this version alone would.
         let field = "name";
-        let target = both(policy_or_version(field, &from.name), etag(&from.etag)).and_then(|(target, etag)| {
-            let is_here = *target.namespace() == namespace;
-            let elsewhere = || Error::invalid(field, format!("must be in {}", namespace.name()));
-            if is_here { Ok((target, etag)) } else { Err(elsewhere()) }
-        });
+        let target =
+            collect_errors(policy_or_version(field, &from.name), etag(&from.etag)).and_then(|(target, etag)| {
+                let is_here = *target.namespace() == namespace;
+                let elsewhere = || Error::invalid(field, format!("must be in {}", namespace.name()));
+                if is_here { Ok((target, etag)) } else { Err(elsewhere()) }
+            });
         VersionToPublish { name: from.name, etag: from.etag, target }
     };
     let versions = request.versions.into_iter().map(one).collect();
     Ok(PublishVersions { namespace, versions, reason: request.reason })
 }
 
-/// Activate.
+/// Reads an Activate request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -271,18 +274,18 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
                 PointerTarget::Label(policy.parse_label(&format!("targets[{index}].label"), &text)?)
             }
             Some(To::None(())) => PointerTarget::None,
-            // No version has this number: it is refused with all that is wrong.
+            // No version has this number, so it is refused with the other violations.
             None => PointerTarget::Number(0),
         };
-        Ok(Target { policy, to, expected_active: from.expected_active })
+        Ok(ActivationTarget { policy, to, expected_active: from.expected_active })
     };
-    let targets = all(request.targets.into_iter().enumerate().map(target))?;
+    let targets = collect_all_errors(request.targets.into_iter().enumerate().map(target))?;
     let unmoved_since = optional_position("unmoved_since", request.unmoved_since)?;
     let pb::ActivateRequest { reason, skip_validation, .. } = request;
     Ok(Activate { namespace, targets, reason, unmoved_since, skip_validation })
 }
 
-/// Rollback.
+/// Reads a Rollback request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -293,7 +296,7 @@ pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
     let (policy, unmoved_since) =
-        both(policy("name", &request.name), optional_position("unmoved_since", request.unmoved_since))?;
+        collect_errors(policy("name", &request.name), optional_position("unmoved_since", request.unmoved_since))?;
     let to = match &request.to {
         Some(pb::rollback_request::To::Version(number)) => Some(RollbackTarget::Number(*number)),
         Some(pb::rollback_request::To::Label(label)) => {
@@ -312,7 +315,7 @@ pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
     })
 }
 
-/// Deactivate.
+/// Reads a Deactivate request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.

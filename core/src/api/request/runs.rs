@@ -1,13 +1,13 @@
 //! Requests about runs.
 
-use super::both::both;
+use super::collect_errors::collect_errors;
 use super::fields::namespace;
 use super::sync::{filter, optional_position};
-use crate::api::filter::{Asked, parse_asked};
-use crate::api::page::List;
+use crate::api::filter::{ListQuery, parse_asked};
+use crate::api::page::ListIdentity;
 use crate::api::pb;
 use crate::api::response::run_outcome;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::error::REQUIRED;
 use crate::domain::listing::{RUNS, RunFilter};
 use crate::domain::name::NamespaceId;
@@ -15,19 +15,19 @@ use crate::domain::run::{CompleteRun, RecordRun, RunId, RunKey, RunOutcome};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
-/// RecordRun.
+/// Reads a RecordRun request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn record_run(request: &pb::RecordRunRequest) -> Result<RecordRun> {
     let within = namespace("parent", &request.parent)
         .and_then(|namespace| Ok((filter("policies", &namespace, &request.policies)?, namespace)));
-    let names = both(within, RunId::parse("run_id", &request.run_id));
-    let (((policies, namespace), id), cursor) = both(names, optional_position("cursor", request.cursor))?;
+    let names = collect_errors(within, RunId::parse("run_id", &request.run_id));
+    let (((policies, namespace), id), cursor) = collect_errors(names, optional_position("cursor", request.cursor))?;
     Ok(RecordRun { namespace, id, policies, cursor })
 }
 
-/// The outcome of a number; none for one that is not known.
+/// Returns the outcome of a number; none for one that is not known.
 fn outcome(number: i32) -> Option<RunOutcome> {
     RunOutcome::ALL.into_iter().find(|outcome| run_outcome(*outcome) as i32 == number)
 }
@@ -38,18 +38,18 @@ fn ended(number: i32) -> Result<RunOutcome> {
     ended.ok_or_else(|| Error::invalid("outcome", rule))
 }
 
-/// CompleteRun.
+/// Reads a CompleteRun request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn complete_run(request: pb::CompleteRunRequest) -> Result<CompleteRun> {
     let name = RunId::parse_name("name", &request.name);
-    let end = both(ended(request.outcome), CompleteRun::check_message(&request.message));
-    let ((namespace, id), (outcome, ())) = both(name, end)?;
+    let end = collect_errors(ended(request.outcome), CompleteRun::check_message(&request.message));
+    let ((namespace, id), (outcome, ())) = collect_errors(name, end)?;
     Ok(CompleteRun { namespace, id, outcome, message: request.message })
 }
 
-/// GetRun.
+/// Reads a GetRun request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -57,14 +57,14 @@ pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
     RunId::parse_name("name", &request.name)
 }
 
-/// ListRuns.
+/// Reads a ListRuns request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, Page<RunKey>)> {
+pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, ListIdentity, PageRequest<RunKey>)> {
     let namespace = namespace("parent", &request.parent)?;
-    let Asked { filter, key, .. } = parse_asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
-    let list = List::new(["ListRuns", &request.parent, &key]);
+    let ListQuery { filter, key, .. } = parse_asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
+    let list = ListIdentity::new(["ListRuns", &request.parent, &key]);
     let filter = RunFilter::new(namespace, filter);
     if filter.version.is_some() && filter.policy.is_none() {
         return Err(Error::invalid("filter", "version can't be given without a policy"));

@@ -4,10 +4,10 @@ use crate::api::pb;
 
 /// A request that names what it is about.
 pub trait Scoped {
-    /// The field that names it, and the name as it was sent, whatever it holds; empty for what belongs to no namespace.
+    /// Returns the field that names it, and the name as it was sent, whatever it holds; empty for what belongs to no namespace.
     fn scope(&self) -> (&str, &str);
 
-    /// The second one, of a request about two.
+    /// Returns the second one, of a request about two.
     fn other_scope(&self) -> Option<(&str, &str)> {
         None
     }
@@ -33,7 +33,7 @@ macro_rules! scoped {
     )*};
 }
 
-/// The namespaces that a watch asks for, each with the field that names it. A request without
+/// Returns the namespaces that a watch asks for, each with the field that names it. A request without
 /// targets gives one empty name, so that it is refused as one without a namespace.
 pub fn watch_scopes(request: &pb::WatchActiveRequest) -> impl Iterator<Item = (String, &str)> {
     let named = request.targets.iter().enumerate();

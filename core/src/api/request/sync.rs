@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::both::{all, at_most, both};
+use super::collect_errors::{at_most, collect_all_errors, collect_errors};
 use super::fields::namespace;
-use crate::api::page::List;
+use crate::api::page::ListIdentity;
 use crate::api::{pb, time};
-use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, Watch};
+use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, StartWatch};
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::{Cursor, Fingerprint, Position};
@@ -33,7 +33,7 @@ pub(super) fn optional_position(field: &str, given: Option<pb::Cursor>) -> Resul
     given.map(|given| position(field, given)).transpose()
 }
 
-/// GetActive.
+/// Reads a GetActive request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, for the name of a namespace too.
@@ -52,11 +52,11 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<GetActive> {
     Ok(GetActive { policy, as_of, if_digest: if_digest.transpose()? })
 }
 
-/// ListActive.
+/// Reads a ListActive request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)> {
+pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, ListIdentity)> {
     let namespace = namespace("parent", &request.parent)?;
     let policies = filter("policies", &namespace, &request.policies)?;
     let as_of = match request.at {
@@ -66,7 +66,7 @@ pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)
     };
     let asked = format!("{as_of:?} {}", request.metadata_only);
     let names = policies.iter().map(PolicyId::as_str);
-    let list = List::new(["ListActive", &request.parent, &asked].into_iter().chain(names));
+    let list = ListIdentity::new(["ListActive", &request.parent, &asked].into_iter().chain(names));
     let page = list.page(request.page_size, &request.page_token, active_key)?;
     Ok((ListActive { namespace, policies, as_of, metadata_only: request.metadata_only, page }, list))
 }
@@ -92,7 +92,7 @@ pub(super) fn filter(field: &str, namespace: &NamespaceId, policies: &[String]) 
     at_most(field, policies, WATCH_POLICIES_MAX)?;
     let named = policies.iter().enumerate();
     let policies = named.map(|(index, policy)| PolicyId::parse_within(&format!("{field}[{index}]"), namespace, policy));
-    Ok(BTreeSet::from_iter(all(policies)?))
+    Ok(BTreeSet::from_iter(collect_all_errors(policies)?))
 }
 
 /// Refuses a watch of more namespaces than one may have.
@@ -115,7 +115,7 @@ pub fn key_cursor(request: &pb::WatchActiveRequest) -> Result<Option<Cursor>> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
+pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<StartWatch>> {
     if request.targets.is_empty() {
         return Err(Error::invalid("targets", REQUIRED));
     }
@@ -130,14 +130,14 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
         if !seen.insert(namespace.clone()) {
             return Err(Error::invalid(format!("targets[{index}].parent"), "is there twice"));
         }
-        Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
+        Ok(StartWatch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
     });
-    all(targets)
+    collect_all_errors(targets)
 }
 
 fn watch_target(field: &str, target: &pb::WatchTarget) -> Result<(NamespaceId, BTreeSet<PolicyId>, Option<Position>)> {
     let namespace = namespace(&format!("{field}.parent"), &target.parent)?;
     let policies = filter(&format!("{field}.policies"), &namespace, &target.policies);
-    let (policies, resume) = both(policies, optional_position(&format!("{field}.resume"), target.resume))?;
+    let (policies, resume) = collect_errors(policies, optional_position(&format!("{field}.resume"), target.resume))?;
     Ok((namespace, policies, resume))
 }

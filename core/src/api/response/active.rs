@@ -13,13 +13,13 @@ use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 
-/// A cursor, with the fingerprint of its event where that is known.
+/// Returns a cursor, with the fingerprint of its event where that is known.
 #[must_use]
 pub fn cursor(from: impl Into<Position>) -> pb::Cursor {
     from.into().into()
 }
 
-/// A bundle put in force by an activation, without its content when `metadata_only`.
+/// Returns a bundle put in force by an activation, without its content when `metadata_only`.
 fn bundle(from: &Bundle, activation: Option<Cursor>, metadata_only: bool) -> pb::Bundle {
     let version = &from.version;
     pb::Bundle {
@@ -36,33 +36,33 @@ fn bundle(from: &Bundle, activation: Option<Cursor>, metadata_only: bool) -> pb:
     }
 }
 
-/// A bundle in force, or a preview.
+/// Returns a bundle in force, or a preview.
 #[must_use]
 pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::Bundle {
     let activation = Some(from.activation).filter(|_| !from.preview);
     pb::Bundle { preview: from.preview, ..bundle(&from.bundle, activation, metadata_only) }
 }
 
-/// A part of a snapshot: its bundles, and nothing of its end.
+/// Returns a part of a snapshot: its bundles, and nothing of its end.
 #[must_use]
 pub fn snapshot_part(bundles: &[ActiveBundle], metadata_only: bool) -> pb::Snapshot {
     let bundles = bundles.iter().map(|active| active_bundle(active, metadata_only)).collect();
     pb::Snapshot { bundles, ..Default::default() }
 }
 
-/// A part of a snapshot as a message of a watch.
+/// Returns a part of a snapshot as a message of a watch.
 #[must_use]
 pub fn snapshot(namespace: &NamespaceId, part: pb::Snapshot) -> pb::WatchActiveResponse {
     about(namespace, Message::Snapshot(part))
 }
 
-/// A key statement.
+/// Returns a key statement.
 #[must_use]
 pub fn key_statement(statement: String) -> pb::WatchActiveResponse {
     message(Message::KeyStatement(pb::KeyStatement { statement }))
 }
 
-/// A sign of life: of a cursor with its checkpoint and the proof of a filter, or of a stream that is ahead of this replica.
+/// Returns a sign of life: of a cursor with its checkpoint and the proof of a filter, or of a stream that is ahead of this replica.
 #[must_use]
 pub fn heartbeat(
     namespace: &NamespaceId,
@@ -86,7 +86,7 @@ pub fn watch_ended(parent: String, error: Error) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { parent, message: Some(Message::Ended(refusal(error))) }
 }
 
-/// The end of a stream: `reason` and `backoff` say why and for how long.
+/// Returns the end of a stream: `reason` and `backoff` say why and for how long.
 #[must_use]
 pub fn reconnect(reason: pb::ReconnectReason, backoff: Duration) -> pb::WatchActiveResponse {
     message(Message::Reconnect(pb::Reconnect {
@@ -95,7 +95,7 @@ pub fn reconnect(reason: pb::ReconnectReason, backoff: Duration) -> pb::WatchAct
     }))
 }
 
-/// A message about the whole stream.
+/// Returns a message about the whole stream.
 fn message(message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message), parent: String::new() }
 }
@@ -104,7 +104,7 @@ fn about(namespace: &NamespaceId, message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message), parent: namespace.name() }
 }
 
-/// A part of the activation at a cursor: what it changes, and nothing of its end.
+/// Returns a part of the activation at a cursor: what it changes, and nothing of its end.
 #[must_use]
 pub fn activation_part(
     namespace: &NamespaceId,
@@ -121,13 +121,13 @@ pub fn activation_part(
     }
 }
 
-/// A part of an activation as a message of a watch.
+/// Returns a part of an activation as a message of a watch.
 #[must_use]
 pub fn activation(namespace: &NamespaceId, part: pb::Activation) -> pb::WatchActiveResponse {
     about(namespace, Message::Activation(part))
 }
 
-/// The first message of a watch.
+/// Returns the first message of a watch.
 #[must_use]
 pub fn opened(heartbeat_interval: Duration) -> pb::WatchActiveResponse {
     let heartbeat_interval = prost_types::Duration::try_from(heartbeat_interval).ok();

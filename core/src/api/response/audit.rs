@@ -5,7 +5,7 @@ use crate::api::pb;
 use crate::api::pb::verify_log_response::Message;
 use crate::domain::audit::{Finding, LogCheckPhase, LogCheckProgress, LogVerdict};
 
-/// How far the check of a log is.
+/// Returns how far the check of a log is.
 #[must_use]
 pub fn log_progress(from: LogCheckProgress) -> pb::VerifyLogResponse {
     let phase = match from.phase {
@@ -17,7 +17,7 @@ pub fn log_progress(from: LogCheckProgress) -> pb::VerifyLogResponse {
     pb::VerifyLogResponse { message: Some(Message::Progress(progress)) }
 }
 
-/// The verdict on a log, the last message.
+/// Returns the verdict on a log, the last message.
 #[must_use]
 pub fn verdict(from: LogVerdict) -> pb::VerifyLogResponse {
     let broken = from.broken().cloned();

@@ -17,7 +17,7 @@ fn role(from: Role) -> pb::Role {
     }
 }
 
-/// A role binding.
+/// Returns a role binding.
 #[must_use]
 pub fn role_binding(from: RoleBinding) -> pb::RoleBinding {
     pb::RoleBinding {

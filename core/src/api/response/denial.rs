@@ -4,7 +4,7 @@ use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::denial::{Denial, DenialCount, DenialKey};
 
-/// Equal refusals of one principal.
+/// Writes equal refusals of one principal.
 #[must_use]
 pub fn denial(Denial { key, count }: Denial) -> pb::Denial {
     let (DenialKey { principal, method, reason, permission, .. }, DenialCount { count, first, last }) = (key, count);

@@ -8,7 +8,7 @@ use crate::domain::event::{Event, EventKind, Payload, PointerChange};
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::Activated;
 
-/// The kind of an event.
+/// Returns the kind of an event.
 #[must_use]
 pub fn event_kind(from: EventKind) -> pb::EventKind {
     match from {
@@ -48,7 +48,7 @@ fn pointer_change(namespace: &NamespaceId, from: PointerChange) -> pb::PointerCh
     }
 }
 
-/// An event with what its payload says.
+/// Returns an event with what its payload says.
 #[must_use]
 pub fn event(from: Event, payload: Payload) -> pb::Event {
     let namespace = &from.namespace;
@@ -82,14 +82,14 @@ pub fn event(from: Event, payload: Payload) -> pb::Event {
     }
 }
 
-/// An event of another store, marked as such.
+/// Returns an event of another store, marked as such.
 #[must_use]
 pub fn imported_event(from: Event, payload: Payload) -> pb::Event {
     let origin_store = payload.store.clone();
     pb::Event { origin_store, ..event(from, payload) }
 }
 
-/// What an activation did.
+/// Returns what an activation did.
 #[must_use]
 pub fn activation_summary(from: Activated) -> pb::ActivationSummary {
     let namespace = &from.namespace;

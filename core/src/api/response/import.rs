@@ -5,7 +5,7 @@ use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::import::{Import, Imported};
 
-/// A history of another store.
+/// Returns a history of another store.
 #[must_use]
 pub fn namespace_import(from: Import) -> pb::NamespaceImport {
     let source = from.source;
@@ -27,7 +27,7 @@ pub fn namespace_import(from: Import) -> pb::NamespaceImport {
     }
 }
 
-/// How far an import is.
+/// Returns how far an import is.
 #[must_use]
 pub fn imported(from: Imported) -> pb::ImportNamespaceResponse {
     pb::ImportNamespaceResponse { items: from.items, finished: from.is_finished, cursor: from.cursor.map(Into::into) }

@@ -9,7 +9,7 @@ use crate::domain::pointed_policy::PointedPolicy;
 use crate::domain::policy::{BumpRule, PolicyKind};
 use crate::domain::quota::Quotas;
 
-/// A namespace.
+/// Returns a namespace.
 #[must_use]
 pub fn namespace(from: Namespace) -> pb::Namespace {
     let etag = from.etag().to_string();
@@ -37,7 +37,7 @@ fn quotas(from: Quotas) -> pb::NamespaceQuotas {
     }
 }
 
-/// A policy.
+/// Returns a policy.
 #[must_use]
 pub fn policy(from: PointedPolicy) -> pb::Policy {
     let PointedPolicy { policy: from, activation } = from;

@@ -3,7 +3,7 @@
 use crate::api::{pb, time};
 use crate::domain::run::{Run, RunCount, RunOutcome, RunPolicy};
 
-/// How a run ended.
+/// Returns how a run ended.
 #[must_use]
 pub fn run_outcome(from: RunOutcome) -> pb::RunOutcome {
     match from {
@@ -23,7 +23,7 @@ fn run_policy(from: RunPolicy) -> pb::RunPolicy {
     }
 }
 
-/// A run.
+/// Returns a run.
 #[must_use]
 pub fn run(from: Run) -> pb::Run {
     let outcome = run_outcome(from.outcome());
@@ -42,7 +42,7 @@ pub fn run(from: Run) -> pb::Run {
     }
 }
 
-/// How many runs under a version ended in one way.
+/// Returns how many runs under a version ended in one way.
 #[must_use]
 pub fn run_count(from: &RunCount) -> pb::RunCount {
     pb::RunCount { version: from.version, outcome: run_outcome(from.outcome).into(), count: from.runs }

@@ -9,14 +9,14 @@ use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Subscriber, SubscriberName};
 use crate::domain::time::Micros;
 
-/// A subscriber. `now` is the time by which leases count.
+/// Returns a subscriber. `now` is the time by which leases count.
 #[must_use]
 pub fn subscriber(namespace: &NamespaceId, from: Subscriber, now: Micros) -> pb::Subscriber {
     let name = SubscriberName { namespace: namespace.clone(), id: from.id.clone() };
     seen_subscriber(SeenSubscriber { name, is_online: from.is_online(now), subscriber: from })
 }
 
-/// A subscriber of a list.
+/// Returns a subscriber of a list.
 #[must_use]
 pub fn seen_subscriber(seen: SeenSubscriber) -> pb::Subscriber {
     let from = seen.subscriber;
@@ -26,11 +26,11 @@ pub fn seen_subscriber(seen: SeenSubscriber) -> pb::Subscriber {
         name: seen.name.to_string(),
         principal: from.owner,
         attributes: from.profile.attributes.into_iter().collect(),
-        applied: from.standing.applied.known().map(cursor),
-        rejected: from.standing.rejected.known().map(cursor),
-        reason: from.standing.reason,
+        applied: from.status.applied.known().map(cursor),
+        rejected: from.status.rejected.known().map(cursor),
+        reason: from.status.reason,
         last_seen_time: Some(time::timestamp(from.last_seen)),
-        digest: from.standing.digest.map(String::from).unwrap_or_default(),
+        digest: from.status.digest.map(String::from).unwrap_or_default(),
         policies: from.profile.policies.iter().map(ToString::to_string).collect(),
     }
 }
@@ -49,7 +49,7 @@ fn principal_progress(counts: &PrincipalProgress) -> pb::PrincipalProgress {
     }
 }
 
-/// How far an activation has come, without the subscribers it names.
+/// Returns how far an activation has come, without the subscribers it names.
 #[must_use]
 pub fn convergence(at: Cursor, counts: &Convergence, offline: u64) -> pb::GetConvergenceResponse {
     pb::GetConvergenceResponse {

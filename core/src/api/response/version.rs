@@ -14,13 +14,13 @@ use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVer
 use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
 use crate::domain::version::{Version, VersionState};
 
-/// Who wrote a version before it came here.
+/// Returns who wrote a version before it came here.
 pub(super) fn adopted(from: Adopted) -> pb::Adopted {
     let create_time = from.create_time().map(timestamp);
     pb::Adopted { author: from.author().to_owned(), create_time }
 }
 
-/// Where a version stands.
+/// Returns where a version stands.
 pub(super) fn state(from: VersionState) -> pb::VersionState {
     match from {
         VersionState::Draft => pb::VersionState::Draft,
@@ -32,13 +32,13 @@ pub(super) fn state(from: VersionState) -> pb::VersionState {
     }
 }
 
-/// A version without its content.
+/// Returns a version without its content.
 #[must_use]
 pub fn version(from: Version, active: bool) -> pb::Version {
     version_with_content(from, active, None)
 }
 
-/// A version, with its content when there is some.
+/// Returns a version, with its content when there is some.
 #[must_use]
 pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>) -> pb::Version {
     let etag = from.etag().to_string();
@@ -74,7 +74,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
     }
 }
 
-/// What became of several versions that were to be published.
+/// Returns what became of several versions that were to be published.
 #[must_use]
 pub fn published_versions(from: PublishedVersions) -> pb::PublishVersionsResponse {
     let result = |from: PublishVersionsResult| {
@@ -90,7 +90,7 @@ pub fn published_versions(from: PublishedVersions) -> pb::PublishVersionsRespons
     pb::PublishVersionsResponse { results: from.results.into_iter().map(result).collect() }
 }
 
-/// Approvals.
+/// Writes approvals.
 #[must_use]
 pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
     let approval = |from: Approval| pb::Approval {
@@ -103,7 +103,7 @@ pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
     from.into_iter().map(approval).collect()
 }
 
-/// A report of the version called `name`.
+/// Returns a report of the version called `name`.
 #[must_use]
 pub fn report(name: String, from: Report) -> pb::ValidationReport {
     pb::ValidationReport {

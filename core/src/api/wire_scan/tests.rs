@@ -3,10 +3,10 @@
 use prost::Message;
 
 use super::*;
-use crate::api::codec::{ANSWER, Bounded, REQUEST};
+use crate::api::codec::{ANSWER, BoundedMessage, REQUEST};
 use crate::api::pb;
 
-fn scanned<T: Bounded>(bytes: &[u8]) -> Result<(), Excess> {
+fn scanned<T: BoundedMessage>(bytes: &[u8]) -> Result<(), Excess> {
     scan(T::NAME, bytes, T::BOUNDS)
 }
 

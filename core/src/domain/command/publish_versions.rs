@@ -20,26 +20,26 @@ pub enum PolicyOrVersion {
 pub struct PublishVersions {
     /// The namespace that all of them are in.
     pub namespace: NamespaceId,
-    /// At least one.
+    /// Names the versions, at least one.
     pub versions: Vec<VersionToPublish>,
-    /// Why, for the event of each.
+    /// Says why, for the event of each.
     pub reason: String,
 }
 
-/// One version of them.
+/// Names one version of the request.
 #[derive(Debug, Clone, Serialize)]
 pub struct VersionToPublish {
     /// The name as it was sent: the result repeats it.
     pub name: String,
     /// The etag as it was sent.
     pub etag: String,
-    /// What both mean, or why this version is refused. The two texts stand in for it in the fingerprint of the request.
+    /// Holds the meaning of both, or why this version is refused. The two texts stand in for it in the fingerprint of the request.
     #[serde(skip)]
     pub target: Result<(PolicyOrVersion, Option<Etag>)>,
 }
 
 impl PolicyOrVersion {
-    /// The namespace that it is in.
+    /// Returns the namespace that it is in.
     #[must_use]
     pub fn namespace(&self) -> &NamespaceId {
         match self {

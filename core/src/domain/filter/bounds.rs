@@ -3,7 +3,7 @@
 use super::operand::{Operand, Operator, Value};
 use super::tree::{Filter, Node, Restriction};
 
-/// From a number on, and up to one that is not in it; microseconds for times.
+/// Holds a half-open range: from a number on, and up to one that is not in it. Times are microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Range {
     /// The lowest number.
@@ -12,7 +12,7 @@ pub struct Range {
     pub end: Option<i64>,
 }
 
-/// What the indexes of a list find of a filter.
+/// Holds what the indexes of a list find of a filter.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Served {
     /// Fields by whose ranges the index is read.
@@ -20,7 +20,7 @@ pub struct Served {
     /// Fields whose exact value leads to an index.
     pub texts: &'static [&'static str],
     /// Fields of enums: each name has a part of the index.
-    pub words: &'static [&'static str],
+    pub enums: &'static [&'static str],
 }
 
 impl Range {
@@ -31,7 +31,7 @@ impl Range {
             Operator::Equal => (Some(number), above),
             Operator::Less => (None, Some(number)),
             Operator::AtMost => (None, above),
-            // Nothing is above the highest number: the filter itself leaves out what is not.
+            // No number is above the highest one. The filter itself removes what does not match.
             Operator::Greater => (above.or(Some(number)), None),
             Operator::AtLeast => (Some(number), None),
             Operator::NotEqual | Operator::Has => (None, None),
@@ -42,7 +42,7 @@ impl Range {
 }
 
 impl<T> Filter<T> {
-    /// The comparisons of a field that have to hold whatever else does.
+    /// Returns the comparisons of a field that have to hold whatever else does.
     fn of_field<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Restriction<T>> {
         self.terms().iter().filter_map(move |term| match term {
             Node::Is(restriction) if restriction.field.name == name => Some(restriction),
@@ -75,12 +75,12 @@ impl<T> Filter<T> {
 
     /// Returns those names of an enum for which it can hold, whatever the other fields are.
     #[must_use]
-    pub fn words<W: Copy>(&self, name: &str, all: &[W], word: fn(W) -> &'static str) -> Vec<W> {
+    pub fn enum_values<W: Copy>(&self, name: &str, all: &[W], word: fn(W) -> &'static str) -> Vec<W> {
         let can_hold = |value: &W| self.terms().iter().all(|term| term.holds_for(name, word(*value)) != Some(false));
         all.iter().copied().filter(can_hold).collect()
     }
 
-    /// Whether an index finds exactly the items of the filter, so that none of what is read is left out.
+    /// Returns whether an index finds exactly the items of the filter, so that none of what is read is left out.
     #[must_use]
     pub fn is_served(&self, by: Served) -> bool {
         self.terms().iter().all(|term| match term {
@@ -91,27 +91,27 @@ impl<T> Filter<T> {
                 let exact = self.text(restriction.field.name).map(|text| Operand::Text(text.to_owned()));
                 restriction.operator == Operator::Equal && exact.as_ref() == Some(&restriction.operand)
             }
-            other => other.find(&|restriction| !by.words.contains(&restriction.field.name)).is_none(),
+            other => other.find(&|restriction| !by.enums.contains(&restriction.field.name)).is_none(),
         })
     }
 }
 
 impl<T> Node<T> {
-    /// Whether it holds for a name of an enum; none: that depends on other fields.
+    /// Returns whether it holds for a name of an enum; none: that depends on other fields.
     fn holds_for(&self, name: &str, word: &'static str) -> Option<bool> {
         match self {
             Self::All(parts) => decide(parts.iter().map(|part| part.holds_for(name, word)), false),
             Self::OneOf(parts) => decide(parts.iter().map(|part| part.holds_for(name, word)), true),
             Self::Not(part) => part.holds_for(name, word).map(|holds| !holds),
             Self::Is(restriction) if restriction.field.name == name => {
-                Some(Value::Word(word).satisfies(restriction.operator, &restriction.operand, None))
+                Some(Value::Enum(word).satisfies(restriction.operator, &restriction.operand, None))
             }
             Self::Is(_) => None,
         }
     }
 }
 
-/// What parts come to, one of which decides alone when it is `decisive`; none: what is not known decides.
+/// Returns what parts come to, one of which decides alone when it is `decisive`; none: what is not known decides.
 fn decide(parts: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
     let mut is_known = true;
     for part in parts {

@@ -24,8 +24,8 @@ const TEXTS: &[Operator] = &[Operator::Equal, Operator::NotEqual, Operator::Has]
 
 /// The names of an enum.
 #[derive(Debug, Clone, Copy)]
-pub struct Words {
-    /// What stands before each name in the proto, and may be left out.
+pub struct EnumNames {
+    /// Holds what stands before each name in the proto, and may be left out.
     pub prefix: &'static str,
     /// Every name, without it.
     pub all: fn() -> Vec<&'static str>,
@@ -43,7 +43,7 @@ pub enum Kind {
     /// True or false.
     Truth,
     /// A name of an enum.
-    Word(Words),
+    Enum(EnumNames),
     /// A policy, by id or by name.
     Policy,
     /// Several texts.
@@ -53,7 +53,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the word of the documentation.
+    /// Returns its name in the documentation.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Kind {
             Self::Number => "number",
             Self::Time => "time",
             Self::Truth => "bool",
-            Self::Word(_) => "enum",
+            Self::Enum(_) => "enum",
             Self::Policy => "policy",
             Self::List => "list",
             Self::Map => "map",
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// Where in a filter a field may stand.
+/// Says where in a filter a field may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// Anywhere.
@@ -87,7 +87,7 @@ pub struct Field<T: 'static> {
     pub kind: Kind,
     /// The operators that it takes.
     pub operators: &'static [Operator],
-    /// Where it may stand.
+    /// Says where it may stand.
     pub placement: Placement,
     /// Reads what an item has in it.
     pub read: for<'a> fn(&'a T) -> Value<'a>,
@@ -124,8 +124,8 @@ impl<T> Field<T> {
     }
 
     /// Makes a field of an enum.
-    pub const fn word(name: &'static str, words: Words, read: for<'a> fn(&'a T) -> Value<'a>) -> Self {
-        Self::new(name, Kind::Word(words), EQUALITY, read)
+    pub const fn enumeration(name: &'static str, words: EnumNames, read: for<'a> fn(&'a T) -> Value<'a>) -> Self {
+        Self::new(name, Kind::Enum(words), EQUALITY, read)
     }
 
     /// Makes a field of policies.
@@ -164,9 +164,9 @@ impl<T> Field<T> {
 /// An order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
-    /// How it is asked for (AIP-132): `revision desc`.
+    /// Says how it is asked for (AIP-132): `revision desc`.
     pub text: &'static str,
-    /// Whether it is the reverse of that of the index.
+    /// Says whether it is the reverse of that of the index.
     pub is_descending: bool,
 }
 
@@ -184,7 +184,7 @@ impl Order {
     }
 }
 
-/// What a list can be asked for.
+/// Holds what a list can be asked for.
 #[derive(Debug)]
 pub struct Listing<T: 'static> {
     /// The message that asks for it.

@@ -11,7 +11,7 @@ mod spelling;
 mod tree;
 
 pub use bounds::{Range, Served};
-pub use field::{Field, Kind, Listing, Order, Placement, Words};
+pub use field::{EnumNames, Field, Kind, Listing, Order, Placement};
 pub use operand::{Operand, Operator, Value};
 pub use spelling::{Conditions, quoted};
 pub use tree::{Filter, Node, Restriction};

@@ -37,7 +37,7 @@ impl Operator {
         }
     }
 
-    /// Whether it holds between two values that compare so.
+    /// Returns whether it holds between two values that compare so.
     fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),
@@ -51,7 +51,7 @@ impl Operator {
     }
 }
 
-/// What a restriction compares with, of the type of its field.
+/// Says what a restriction compares with, of the type of its field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operand {
     /// A text, compared byte by byte.
@@ -63,7 +63,7 @@ pub enum Operand {
     /// True or false.
     Truth(bool),
     /// A name of an enum, without its prefix.
-    Word(&'static str),
+    Enum(&'static str),
     /// `*`: any value, only after `:`.
     Any,
 }
@@ -75,13 +75,13 @@ impl fmt::Display for Operand {
             Self::Number(number) => write!(f, "{number}"),
             Self::Time(time) => write!(f, "\"{time}\""),
             Self::Truth(truth) => write!(f, "{truth}"),
-            Self::Word(word) => f.write_str(word),
+            Self::Enum(word) => f.write_str(word),
             Self::Any => f.write_str("*"),
         }
     }
 }
 
-/// What an item has in a field.
+/// Says what an item has in a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// Nothing: of the operators only `!=` holds.
@@ -97,7 +97,7 @@ pub enum Value<'a> {
     /// True or false.
     Truth(bool),
     /// A name of an enum.
-    Word(&'static str),
+    Enum(&'static str),
     /// Texts by key.
     Map(&'a BTreeMap<String, String>),
 }
@@ -121,7 +121,7 @@ impl<'a> Value<'a> {
         time.map_or(Self::Unset, Self::Time)
     }
 
-    /// Whether the value is as an operator and its operand want it; `key` is that of a map.
+    /// Returns whether the value is as an operator and its operand want it; `key` is that of a map.
     #[must_use]
     pub fn satisfies(&self, operator: Operator, operand: &Operand, key: Option<&str>) -> bool {
         match (self, operand) {
@@ -143,7 +143,7 @@ impl<'a> Value<'a> {
             (Self::Number(number), Operand::Number(wanted)) => operator.holds(number.cmp(wanted)),
             (Self::Time(time), Operand::Time(wanted)) => operator.holds(time.cmp(wanted)),
             (Self::Truth(truth), Operand::Truth(wanted)) => operator.holds(truth.cmp(wanted)),
-            (Self::Word(word), Operand::Word(wanted)) => operator.holds(word.cmp(wanted)),
+            (Self::Enum(word), Operand::Enum(wanted)) => operator.holds(word.cmp(wanted)),
             _ => false,
         }
     }
@@ -156,7 +156,7 @@ fn has_text(text: &str, operator: Operator, wanted: &str) -> bool {
     }
 }
 
-/// Whether an entry of a map is as wanted: `:` also takes one item of a list whose items are separated by commas.
+/// Returns whether an entry of a map is as wanted: `:` also takes one item of a list whose items are separated by commas.
 fn has_entry(entry: Option<&String>, operator: Operator, operand: &Operand) -> bool {
     match (entry, operand) {
         (None, _) => operator == Operator::NotEqual,

@@ -5,18 +5,18 @@ use std::fmt;
 use super::field::Field;
 use super::operand::{Operand, Operator};
 
-/// One comparison of a field with a value.
+/// Compares a field with a value.
 #[derive(Debug)]
 pub struct Restriction<T: 'static> {
     /// Its row in the table of the list.
     pub field: &'static Field<T>,
     /// The key, of a map.
     pub key: Option<String>,
-    /// How it compares.
+    /// Says how it compares.
     pub operator: Operator,
-    /// What it compares with: of the field's type.
+    /// Holds what it compares with: of the field's type.
     pub operand: Operand,
-    /// Where it begins in the text, in characters from 1, for errors.
+    /// Says where it begins in the text, in characters from 1, for errors.
     pub column: usize,
 }
 
@@ -25,7 +25,7 @@ pub struct Restriction<T: 'static> {
 pub enum Node<T: 'static> {
     /// All of its parts hold.
     All(Vec<Node<T>>),
-    /// One of its parts holds.
+    /// It holds when one of its parts holds.
     OneOf(Vec<Node<T>>),
     /// Its part does not hold.
     Not(Box<Node<T>>),
@@ -33,7 +33,7 @@ pub enum Node<T: 'static> {
     Is(Restriction<T>),
 }
 
-/// Which items a list holds: those for which every term holds. Without terms, all of them.
+/// Says which items a list holds: those for which every term holds. Without terms, all of them.
 #[derive(Debug)]
 pub struct Filter<T: 'static> {
     terms: Vec<Node<T>>,
@@ -60,13 +60,13 @@ impl<T> Filter<T> {
         &self.terms
     }
 
-    /// Whether it holds for every item.
+    /// Returns whether it holds for every item.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// Whether an item belongs to the list.
+    /// Returns whether an item belongs to the list.
     #[must_use]
     pub fn keeps(&self, item: &T) -> bool {
         self.terms.iter().all(|term| term.holds(item))
@@ -81,7 +81,7 @@ fn flatten<T>(node: Node<T>, terms: &mut Vec<Node<T>>) {
 }
 
 impl<T> Restriction<T> {
-    /// Whether it holds for an item.
+    /// Returns whether it holds for an item.
     #[must_use]
     pub fn holds(&self, item: &T) -> bool {
         (self.field.read)(item).satisfies(self.operator, &self.operand, self.key.as_deref())
@@ -89,7 +89,7 @@ impl<T> Restriction<T> {
 }
 
 impl<T> Node<T> {
-    /// Whether it holds for an item.
+    /// Returns whether it holds for an item.
     #[must_use]
     pub fn holds(&self, item: &T) -> bool {
         match self {

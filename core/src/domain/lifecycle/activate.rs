@@ -13,7 +13,7 @@ use super::super::version::{Version, VersionState};
 use super::preconditions::check_note;
 use super::publish::check_report;
 
-/// What one target is decided on.
+/// Holds what one target is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct TargetFacts<'a> {
     /// The policy.
@@ -22,7 +22,7 @@ pub struct TargetFacts<'a> {
     pub version: Option<&'a Version>,
 }
 
-/// A reason is required to move a pointer (rule 11).
+/// Checks that a reason is given, which is required to move a pointer (rule 11).
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -33,7 +33,7 @@ pub fn check_reason(reason: &str) -> Result<()> {
     check_note("reason", reason)
 }
 
-/// What can be told of a request before anything is read.
+/// Checks what can be checked of a request before anything is read.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with every violation, `DUPLICATE_TARGET`.
@@ -71,7 +71,7 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
 ///
 /// # Errors
 /// `VERSION_NOT_PUBLISHED`, `EXPECTED_ACTIVE_MISMATCH` with the current version, `LIMIT_EXCEEDED`.
-pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
+pub fn activate(targets: &[command::ActivationTarget], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
     let content: i64 = facts.iter().filter_map(|facts| facts.version).map(|version| version.size_bytes).sum();
     if content > ACTIVATION_CONTENT_MAX_BYTES {
         let message =
@@ -93,7 +93,7 @@ pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Resul
         .collect()
 }
 
-/// Whether no pointer of a namespace moved after a place at which somebody read it. `found` is the event that stands there, when
+/// Checks that no pointer of a namespace moved after the cursor at which somebody read it. `found` is the event that stands there, when
 /// the place names one; `moved` is the revision of the last move in the epoch of today: whoever read in another epoch, another
 /// event, or beyond the head may have seen what is lost.
 ///
@@ -141,13 +141,13 @@ pub fn deactivate(policy: &Policy, expected_active: Option<i64>) -> Result<Point
     Ok(PointerChange { policy: policy.name.policy.clone(), version: 0, digest: None, previous: policy.active_version })
 }
 
-/// The error for a policy that points nowhere (rule 10).
+/// Returns the error for a policy that points nowhere (rule 10).
 #[must_use]
 pub fn no_active(policy: &PolicyName) -> Error {
     Error::new(Reason::NoActiveVersion, format!("{policy} has no active version")).about(policy)
 }
 
-/// The pointer of a policy, moved to one of its versions.
+/// Returns the pointer of a policy, moved to one of its versions.
 ///
 /// # Errors
 /// `VERSION_NOT_PUBLISHED`.
@@ -168,7 +168,7 @@ pub fn point(policy: &Policy, version: &Version) -> Result<PointerChange> {
     })
 }
 
-/// A pointer must be where the caller saw it, if they say where.
+/// Checks that a pointer is where the caller saw it, if they say where.
 ///
 /// # Errors
 /// `EXPECTED_ACTIVE_MISMATCH`.
@@ -196,8 +196,11 @@ mod tests {
 
     fn request(targets: usize, number: i64) -> command::Activate {
         let policy = |index| PolicyId::parse("policy", &format!("p{index}")).unwrap();
-        let target =
-            |index| command::Target { policy: policy(index), to: PointerTarget::Number(number), expected_active: None };
+        let target = |index| command::ActivationTarget {
+            policy: policy(index),
+            to: PointerTarget::Number(number),
+            expected_active: None,
+        };
         let namespace = policy_name(0).namespace;
         let targets = (0..targets).map(target).collect();
         command::Activate {

@@ -16,7 +16,7 @@ use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
 use super::preconditions::check_open;
 
-/// What an approval is decided on.
+/// Holds what an approval is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct ApproveFacts<'a> {
     /// The policy.
@@ -25,15 +25,15 @@ pub struct ApproveFacts<'a> {
     pub version: &'a Version,
     /// Every approval it was given before; proven.
     pub approvals: &'a [Approval],
-    /// Who brought the version from another store; none: it was made here.
+    /// Says who brought the version from another store; none: it was made here.
     pub importer: Option<&'a str>,
     /// Id of this store: its people's versions may come back through an import.
     pub store: &'a str,
-    /// Who approves.
+    /// Says who approves.
     pub approver: &'a str,
-    /// When it expires is counted from here.
+    /// Is the time from which the expiry is counted.
     pub now: Micros,
-    /// Where its event will stand.
+    /// Says where its event will stand.
     pub revision: i64,
 }
 
@@ -57,7 +57,7 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
         let message = format!("{approver} wrote {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
     }
-    // Whoever chose the archive chose what is in it.
+    // The importer chose the archive, and so its content.
     if importer == Some(approver) {
         let message = format!("{approver} imported {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
@@ -89,17 +89,17 @@ pub fn reject(version: &Version, request: &command::RejectVersion) -> Result<()>
     check_digest(version, &request.digest)
 }
 
-/// Whether a version can be approved: it is staged, or another store published it and it has yet to be in force here.
+/// Returns whether a version can be approved: it is staged, or another store published it and it has yet to be in force here.
 fn is_reviewable(version: &Version) -> bool {
     version.state == VersionState::Staged || version.is_imported()
 }
 
-/// What putting an imported version in force is decided on.
+/// Holds what putting an imported version in force is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct Review<'a> {
     /// Every approval that it was given here, whether it still counts or not; proven.
     pub approvals: &'a [Approval],
-    /// Whether it was in force here before.
+    /// Says whether it was in force here before.
     pub was_active: bool,
     /// Decides which approvals have expired.
     pub now: Micros,
@@ -120,7 +120,7 @@ pub fn reviewed(policy: &Policy, version: &Version, review: Review<'_>) -> Resul
     Ok(counted)
 }
 
-/// The approvals that count now: of a version that can be approved, of this very digest, by others than its author, each approver once,
+/// Returns the approvals that count now: of a version that can be approved, of this very digest, by others than its author, each approver once,
 /// not expired, and given under the policy as it is.
 #[must_use]
 pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now: Micros) -> Vec<Approval> {
@@ -138,7 +138,7 @@ pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now:
     counted.cloned().collect()
 }
 
-/// Whether there are enough of them.
+/// Checks that there are enough approvals.
 ///
 /// # Errors
 /// `APPROVALS_MISSING`.
@@ -151,7 +151,7 @@ pub(super) fn check_approvals(policy: &Policy, version: &Version, given: usize) 
     Ok(())
 }
 
-/// A copy is published as it is made: nobody can have approved it.
+/// Refuses a copy where approvals are required: a copy is published as it is made, so nobody can have approved it.
 ///
 /// # Errors
 /// `APPROVALS_MISSING`.

@@ -8,7 +8,7 @@ use super::super::policy::Policy;
 use super::super::version::{Version, VersionState};
 use super::preconditions::{check_etag, check_note, check_open};
 
-/// What a draft is decided on.
+/// Holds what a draft is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct DraftFacts<'a> {
     /// The policy.
@@ -17,14 +17,14 @@ pub struct DraftFacts<'a> {
     pub open: &'a [Version],
     /// The live version that holds the label asked for.
     pub label_holder: Option<&'a Version>,
-    /// Whether the base version exists; true when none is named.
+    /// Says whether the base version exists; true when none is named.
     pub base_exists: bool,
-    /// Who staged the open version that the draft would end; empty when nobody knows.
+    /// Says who staged the open version that the draft would end; empty when nobody knows.
     pub stager: &'a str,
 }
 
 impl DraftFacts<'_> {
-    /// The staged version that a new draft would end without a word: somebody checked it, and may have had it approved.
+    /// Returns the staged version that a new draft would end without a word: somebody checked it, and may have had it approved.
     #[must_use]
     pub fn staged(policy: &Policy, open: &[Version], request: &command::Draft) -> Option<usize> {
         let ends_it = policy.settings.max_open_drafts == 1 && !request.supersede_staged;
@@ -32,7 +32,7 @@ impl DraftFacts<'_> {
     }
 }
 
-/// What happens.
+/// Says what happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DraftDecision {
     /// The version that holds the label has the same bytes: it is the answer.
@@ -113,7 +113,7 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
         .about(staged.name())
 }
 
-/// What a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
+/// Returns what a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
 /// nothing of annotations and adoption takes what is there.
 fn difference(holder: &Version, request: &command::Draft, digest: &Digest) -> Option<&'static str> {
     if &holder.digest != digest {
@@ -150,7 +150,7 @@ pub fn abandon(version: &Version, etag: Option<&Etag>) -> Result<()> {
     check_open(version)
 }
 
-/// The one open version a caller means who named just the policy.
+/// Returns the one open version a caller means who named just the policy.
 ///
 /// # Errors
 /// `NO_OPEN_DRAFT`, `SEVERAL_OPEN_DRAFTS` naming them.

@@ -7,6 +7,7 @@
 mod fixtures;
 mod invariants;
 mod operation;
+mod policy_rows;
 mod reference;
 mod separation;
 mod worked_states;
@@ -18,10 +19,10 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 pub(super) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
-use self::operation::{Answer, Operation, Rests, operation};
+use self::operation::{ModelAnswer, ModelOperation, Rests, operation};
 use self::reference::Reference;
-use self::separation::Witness;
-use self::world::World;
+use self::separation::SeparationObserver;
+use self::world::ModelWorld;
 use super::super::error::Reason;
 
 const STEPS_MAX: usize = 80;
@@ -52,18 +53,18 @@ const REFUSALS: [Reason; 19] = [
 /// Both sides, and who watches them.
 #[derive(Debug)]
 struct Trial {
-    world: World,
+    world: ModelWorld,
     reference: Reference,
-    witness: Witness,
+    observer: SeparationObserver,
 }
 
 impl Trial {
     fn new() -> Self {
-        Self { world: World::new(), reference: Reference::new(), witness: Witness::default() }
+        Self { world: ModelWorld::new(), reference: Reference::new(), observer: SeparationObserver::default() }
     }
 
     /// Does one operation in both, compares, and says what came of it.
-    fn step(&mut self, operation: &Operation) -> Result<Answer, Reason> {
+    fn step(&mut self, operation: &ModelOperation) -> Result<ModelAnswer, Reason> {
         let operation = &operation.clone().aimed(&self.reference.lines);
         let before = self.world.clone();
         let answer = self.world.apply(operation);
@@ -79,7 +80,7 @@ impl Trial {
         }
         assert_eq!(self.world.picture(), self.reference.lines, "{operation:?}");
         invariants::check(&before, &self.world, operation, &answer);
-        self.witness.see(&before, &self.world, operation, &answer);
+        self.observer.see(&before, &self.world, operation, &answer);
         answer.map_err(|error| error.reason)
     }
 }
@@ -96,13 +97,13 @@ proptest! {
     }
 }
 
-/// What was accepted, by the words of `VERBS`.
-fn verbs(operation: &Operation, answer: &Answer) -> Vec<&'static str> {
-    let grounds = answer.grounds.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
+/// Returns what was accepted, by the words of `VERBS`.
+fn verbs(operation: &ModelOperation, answer: &ModelAnswer) -> Vec<&'static str> {
+    let basis = answer.basis.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
         true => "break glass",
         false => "publish what was approved",
     });
-    std::iter::once(operation.verb()).chain(grounds).collect()
+    std::iter::once(operation.verb()).chain(basis).collect()
 }
 
 /// Agreement on what never happens proves nothing: the same generator, from a fixed seed, reaches every answer.

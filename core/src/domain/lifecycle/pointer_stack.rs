@@ -11,14 +11,14 @@ pub struct PointerMove {
     pub version: i64,
     /// The version it moved from; 0: from none.
     pub previous: i64,
-    /// Whether a rollback moved it.
+    /// Says whether a rollback moved it.
     pub is_rollback: bool,
-    /// Whether the rollback made the version, as a copy of an older one.
+    /// Says whether the rollback made the version, as a copy of an older one.
     pub is_copy: bool,
 }
 
 impl PointerMove {
-    /// What an event did to the pointer of a policy; none when it did not move it.
+    /// Returns what an event did to the pointer of a policy; none when it did not move it.
     #[must_use]
     pub fn of(payload: &Payload, policy: &PolicyId) -> Option<Self> {
         let change = payload.changes.iter().find(|change| change.policy == *policy)?;
@@ -65,7 +65,7 @@ pub fn rollback_target(moves: &[PointerMove], source_of: impl Fn(i64) -> i64) ->
 mod tests {
     use super::*;
 
-    /// `3` activates version 3, `-3` rolls back to it, `0` deactivates, `43` rolls back to 3 by a copy with number 4.
+    /// Reads a history: `3` activates version 3, `-3` rolls back to it, `0` deactivates, `43` rolls back to 3 by a copy with number 4.
     fn target(history: &[i64]) -> Option<i64> {
         let mut previous = 0;
         let moved = |step: &i64| {
@@ -88,7 +88,7 @@ mod tests {
             (&[1, 2, -1], None),
             (&[1, 2, 3, -2], Some(1)),
             (&[1, 2, 3, -2, -1], None),
-            // Past what stood between.
+            // It skips the versions between.
             (&[1, 2, 3, -1], None),
             (&[1, 2, 3, -1, 4], Some(1)),
             // Activated again after a rollback from it: it counts again.
@@ -99,7 +99,7 @@ mod tests {
             (&[1, 2, 1], Some(2)),
             (&[1, 2, 1, -2], None),
             (&[1, 1], None),
-            // A pause is no version.
+            // A deactivation is not a version to return to.
             (&[1, 0], Some(1)),
             (&[1, 2, 0], Some(2)),
             (&[1, 0, 2], Some(1)),

@@ -5,7 +5,7 @@ use crate::domain::etag::Etag;
 use crate::domain::limits::NOTE_MAX_BYTES;
 use crate::domain::version::{Version, VersionState};
 
-/// A text for people: bounded, and without NUL, which PostgreSQL keeps in no text. `field` is named in the error.
+/// Checks a text for people: its length, and that it has no NUL, which PostgreSQL does not store. `field` is named in the error.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -19,7 +19,7 @@ pub fn check_note(field: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A given etag must be the current one.
+/// Checks that a given etag is the current one.
 pub fn check_etag(given: Option<&Etag>, current: &Etag, resource: &str) -> Result<()> {
     match given {
         Some(etag) if etag != current => {
@@ -32,7 +32,7 @@ pub fn check_etag(given: Option<&Etag>, current: &Etag, resource: &str) -> Resul
     }
 }
 
-/// A version must be open: nothing that was published or ended is changed.
+/// Checks that a version is open: nothing that was published or ended is changed.
 pub(super) fn check_open(version: &Version) -> Result<()> {
     if version.state.is_open() {
         return Ok(());

@@ -10,7 +10,7 @@ use super::super::version::{Version, VersionState};
 use super::approve::{check_approvals, counting};
 use super::preconditions::{check_etag, check_open};
 
-/// What happens.
+/// Says what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageDecision {
     /// It is staged already, with these very bytes.
@@ -19,7 +19,7 @@ pub enum StageDecision {
     Lock,
 }
 
-/// What a publication is decided on.
+/// Holds what a publication is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct PublishFacts<'a> {
     /// The policy.
@@ -32,16 +32,16 @@ pub struct PublishFacts<'a> {
     pub now: Micros,
 }
 
-/// What a publication rests on.
+/// Says on which approvals a publication is based, and whether they were too few.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grounds {
+pub struct PublishBasis {
     /// The approvals that counted.
     pub approvals: Vec<Approval>,
-    /// Whether they were too few.
+    /// Says whether they were too few.
     pub broke_glass: bool,
 }
 
-/// Whether a version may be staged or published at all, whatever its checks find.
+/// Checks whether a version may be staged or published at all, whatever its checks find.
 ///
 /// # Errors
 /// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`.
@@ -64,19 +64,24 @@ pub fn stage(version: &Version, etag: Option<&Etag>, report: &Report) -> Result<
 /// approvals, and for nothing else.
 ///
 /// # Errors
-/// As `stage`, and `APPROVALS_MISSING`.
-pub fn publish(facts: PublishFacts<'_>, etag: Option<&Etag>, report: &Report, break_glass: bool) -> Result<Grounds> {
+/// Those of `stage`, and `APPROVALS_MISSING`.
+pub fn publish(
+    facts: PublishFacts<'_>,
+    etag: Option<&Etag>,
+    report: &Report,
+    break_glass: bool,
+) -> Result<PublishBasis> {
     let PublishFacts { policy, version, approvals, now } = facts;
     check_stageable(version, etag)?;
     check_report(version, report)?;
     let approvals = counting(policy, version, approvals, now);
     match check_approvals(policy, version, approvals.len()) {
         Err(missing) if !break_glass => Err(missing),
-        enough => Ok(Grounds { approvals, broke_glass: enough.is_err() }),
+        enough => Ok(PublishBasis { approvals, broke_glass: enough.is_err() }),
     }
 }
 
-/// A version whose checks failed goes nowhere. The message and metadata are those of the first finding that made one fail, the
+/// Refuses a version whose checks failed. The message and metadata are those of the first finding that made one fail, the
 /// violations those of all of them, up to `VIOLATIONS_MAX_BYTES`; the report has every one.
 ///
 /// # Errors
@@ -170,10 +175,10 @@ mod tests {
             failed("label", [found("not higher")]),
             Check::new("requires", CheckResult::Skipped, "none"),
         ]);
-        let told: Vec<(&str, &str)> =
+        let received: Vec<(&str, &str)> =
             error.violations.iter().map(|each| (each.field.as_str(), each.description.as_str())).collect();
         assert_eq!(
-            told,
+            received,
             [
                 ("parse", "key twice at /a/b, line 3, column 7"),
                 ("json-schema", "not a number at /n"),

@@ -9,7 +9,7 @@ mod line;
 
 use std::collections::BTreeMap;
 
-use self::line::{Line, draft_of, settings_of};
+use self::line::{PolicyReplay, draft_of, settings_of};
 use super::super::command;
 use super::super::error::{Error, Result};
 use super::super::event::{EventKind, Payload, PointerChange, VersionChange};
@@ -21,20 +21,20 @@ use super::{
     deactivate, draft, point, publish, reject, reviewed, rollback, stage,
 };
 
-/// What the log of a namespace says so far.
+/// Holds what the log of a namespace says so far.
 #[derive(Debug, Default)]
 pub struct Replay {
-    lines: BTreeMap<PolicyId, Line>,
+    lines: BTreeMap<PolicyId, PolicyReplay>,
     /// The last revision that changed a role binding.
     access_revision: i64,
 }
 
-/// A rule that an event breaks.
+/// Returns a rule that an event breaks.
 fn broken(message: impl Into<String>) -> Error {
     Error::data_loss(message)
 }
 
-/// The words of a refusal. What is not for callers is, in a log that somebody checks, what it is about.
+/// Returns the words of a refusal. What is not for callers is, in a log that somebody checks, what it is about.
 fn words(error: Error) -> String {
     error.internal.unwrap_or(error.message)
 }
@@ -51,11 +51,11 @@ impl Replay {
         allowed.map_err(words)
     }
 
-    fn line(&self, policy: &PolicyId) -> Result<&Line> {
+    fn line(&self, policy: &PolicyId) -> Result<&PolicyReplay> {
         self.lines.get(policy).ok_or_else(|| broken(format!("it is about the policy {policy}, which no event made")))
     }
 
-    fn version(&self, change: &VersionChange) -> Result<(&Line, &Version)> {
+    fn version(&self, change: &VersionChange) -> Result<(&PolicyReplay, &Version)> {
         let line = self.line(&change.policy)?;
         let version = line.versions.get(&change.version);
         let version = version.ok_or_else(|| broken(format!("no event drafted {}", name_of(change))))?;
@@ -112,8 +112,8 @@ impl Replay {
         }
     }
 
-    /// The one version that an event changes.
-    fn one<'a>(&self, payload: &'a Payload, state: VersionState) -> Result<(&'a VersionChange, &Line)> {
+    /// Returns the one version that an event changes.
+    fn one<'a>(&self, payload: &'a Payload, state: VersionState) -> Result<(&'a VersionChange, &PolicyReplay)> {
         match payload.versions.as_slice() {
             [change] if change.state == state && payload.policy.as_ref() == Some(&change.policy) => {
                 if payload.kind != EventKind::Activate && payload.kind != EventKind::BreakGlass {
@@ -134,7 +134,7 @@ impl Replay {
             Some(_) if payload.settings.is_some() => return Err(broken("it makes a policy that there is")),
             Some(line) => line,
             None if payload.settings.is_some() => {
-                fresh = Line::new(payload, policy);
+                fresh = PolicyReplay::new(payload, policy);
                 &fresh
             }
             None => return Err(broken(format!("no event made the policy {policy}"))),
@@ -187,7 +187,7 @@ impl Replay {
         Err(broken(format!("the approval that it tells of is not the one that {} could give", payload.actor)))
     }
 
-    /// A publication, alone or with its activation: enough approvals under the requirement in force, or broken glass.
+    /// Checks a publication, alone or with its activation: it needs enough approvals under the requirement in force, or break-glass.
     fn check_publication(&self, payload: &Payload) -> Result<()> {
         let (change, line) = self.one(payload, VersionState::Published)?;
         let (_, version) = self.version(change)?;
@@ -199,8 +199,8 @@ impl Replay {
                 Vec::new()
             };
             let facts = PublishFacts { policy: &line.policy, version, approvals: &approvals, now: payload.time };
-            let grounds = publish(facts, None, &passed(version), broke_glass)?;
-            if grounds.broke_glass != broke_glass || grounds.approvals != payload.approvals {
+            let basis = publish(facts, None, &passed(version), broke_glass)?;
+            if basis.broke_glass != broke_glass || basis.approvals != payload.approvals {
                 return Err(broken(format!("{} did not rest on the approvals that it names", name_of(change))));
             }
         } else {
@@ -257,7 +257,7 @@ impl Replay {
         }
     }
 
-    /// A version that a rollback made as a copy, published as it was made.
+    /// Returns a version that a rollback made as a copy, published as it was made.
     fn check_copied(&self, copy: &VersionChange) -> Result<Version> {
         let line = self.line(&copy.policy)?;
         let is_published =
@@ -273,7 +273,7 @@ impl Replay {
         Ok(Version { number: copy.version, origin_manifests: Vec::new(), ..source.clone() })
     }
 
-    /// Signed again: everything stays where it was.
+    /// Checks an event that signed statements again: every pointer stays where it was.
     fn check_resign(&self, payload: &Payload) -> Result<()> {
         for change in &payload.versions {
             let (_, version) = self.version(change)?;
@@ -289,7 +289,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Every decision is made by the settings in force: schemas, labels and checks are not replayed, but which counted is.
+    /// Checks that a decision was made by the settings in force. Schemas, labels and checks are not replayed, but which settings were read is.
     fn check_settings(&self, payload: &Payload) -> Result<()> {
         for read in &payload.settings_read {
             let line = self.lines.get(&read.policy).filter(|line| line.is_known);
@@ -300,7 +300,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Every event names the last revision that changed a role binding, and only one that carries a binding changes one.
+    /// Checks that an event names the last revision which changed a role binding: only an event that carries a binding changes one.
     fn check_access(&self, payload: &Payload) -> Result<()> {
         use EventKind::{CreateRoleBinding, DeleteRoleBinding};
         let changes = matches!(payload.kind, CreateRoleBinding | DeleteRoleBinding);
@@ -315,7 +315,7 @@ impl Replay {
     fn apply(&mut self, payload: &Payload) {
         self.access_revision = payload.access_revision;
         if let (Some(policy), Some(_)) = (&payload.policy, &payload.settings) {
-            let made = Line::new(payload, policy);
+            let made = PolicyReplay::new(payload, policy);
             let line = self.lines.entry(policy.clone()).or_insert(made);
             if payload.kind == EventKind::UpdatePolicy {
                 line.policy.settings = settings_of(payload);
@@ -323,19 +323,21 @@ impl Replay {
             }
         }
         for imported in &payload.imported {
-            self.lines.insert(imported.policy.clone(), Line::imported(payload, imported));
+            self.lines.insert(imported.policy.clone(), PolicyReplay::imported(payload, imported));
         }
         if payload.kind == EventKind::ImportNamespace {
             // What an event from before it carried settings brought: the policy is there, and not known.
             for row in payload.rows.iter().filter(|row| row.table == "policies") {
                 if let Ok(policy) = PolicyId::parse("policy", &row.key) {
-                    self.lines.entry(policy.clone()).or_insert_with(|| Line::unknown(payload, &policy));
+                    self.lines.entry(policy.clone()).or_insert_with(|| PolicyReplay::unknown(payload, &policy));
                 }
             }
         }
         for change in &payload.versions {
-            let line =
-                self.lines.entry(change.policy.clone()).or_insert_with(|| Line::unknown(payload, &change.policy));
+            let line = self
+                .lines
+                .entry(change.policy.clone())
+                .or_insert_with(|| PolicyReplay::unknown(payload, &change.policy));
             line.change(payload, change);
         }
         for moved in &payload.changes {
@@ -359,7 +361,7 @@ fn about(payload: &Payload) -> Result<&PolicyId> {
     payload.policy.as_ref().ok_or_else(|| broken("it names no policy"))
 }
 
-/// A report of checks that found nothing: no event carries another.
+/// Returns a report of checks that found nothing: no event carries another.
 fn passed(version: &Version) -> Report {
     Report { digest: version.digest.clone(), rules: String::new(), checks: Vec::new(), time: version.create_time }
 }

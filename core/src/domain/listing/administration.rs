@@ -3,15 +3,15 @@
 use crate::domain::access::Role;
 use crate::domain::binding::RoleBinding;
 use crate::domain::denial::Denial;
-use crate::domain::filter::{Field, Filter, Listing, Order, Served, Value, Words};
+use crate::domain::filter::{EnumNames, Field, Filter, Listing, Order, Served, Value};
 use crate::domain::key::{KeyInfo, KeyPurpose, KeyState, SIGNING_KEYS};
 use crate::domain::outcome::Namespace;
 
-const ROLES: Words = Words { prefix: "ROLE_", all: || Role::ALL.iter().map(|role| role.as_str()).collect() };
-const PURPOSES: Words =
-    Words { prefix: "KEY_PURPOSE_", all: || KeyPurpose::ALL.iter().map(|purpose| purpose.as_str()).collect() };
-const STATES: Words =
-    Words { prefix: "KEY_STATE_", all: || KeyState::ALL.iter().map(|state| state.as_str()).collect() };
+const ROLES: EnumNames = EnumNames { prefix: "ROLE_", all: || Role::ALL.iter().map(|role| role.as_str()).collect() };
+const PURPOSES: EnumNames =
+    EnumNames { prefix: "KEY_PURPOSE_", all: || KeyPurpose::ALL.iter().map(|purpose| purpose.as_str()).collect() };
+const STATES: EnumNames =
+    EnumNames { prefix: "KEY_STATE_", all: || KeyState::ALL.iter().map(|state| state.as_str()).collect() };
 
 /// Says what ListNamespaces takes.
 pub static NAMESPACES: Listing<Namespace> = Listing {
@@ -29,7 +29,7 @@ pub static BINDINGS: Listing<RoleBinding> = Listing {
     request: "ListRoleBindingsRequest",
     fields: &[
         Field::text("name", |binding| Value::written(&binding.name)),
-        Field::word("role", ROLES, |binding| Value::Word(binding.role.as_str())),
+        Field::enumeration("role", ROLES, |binding| Value::Enum(binding.role.as_str())),
         Field::text("member", |binding| Value::text(&binding.member)),
         Field::text("creator", |binding| Value::text(&binding.creator)),
         Field::time("create_time", |binding| Value::Time(binding.create_time)),
@@ -58,8 +58,8 @@ pub static KEYS: Listing<KeyInfo> = Listing {
     fields: &[
         Field::text("name", |key| Value::written(format_args!("{SIGNING_KEYS}/{}", key.record.key_id))),
         Field::text("algorithm", |key| Value::text(&key.record.algorithm)),
-        Field::word("purpose", PURPOSES, |key| Value::Word(key.purpose.as_str())),
-        Field::word("state", STATES, |key| Value::Word(key.record.state.as_str())),
+        Field::enumeration("purpose", PURPOSES, |key| Value::Enum(key.purpose.as_str())),
+        Field::enumeration("state", STATES, |key| Value::Enum(key.record.state.as_str())),
         Field::time("prepare_time", |key| Value::time(key.prepare_time())),
         Field::time("ready_time", |key| Value::time(key.ready_time)),
         Field::time("activate_time", |key| Value::time(key.record.activate_time)),
@@ -76,7 +76,7 @@ pub struct DenialFilter {
     pub principal: Option<String>,
     /// Only those that it keeps.
     pub wanted: Filter<Denial>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 
@@ -84,7 +84,7 @@ impl DenialFilter {
     /// Makes the filter of a list of denials.
     #[must_use]
     pub fn new(wanted: Filter<Denial>) -> Self {
-        let served = Served { ranges: &[], texts: &["principal"], words: &[] };
+        let served = Served { ranges: &[], texts: &["principal"], enums: &[] };
         let principal = wanted.text("principal").map(str::to_owned);
         Self { principal, is_search: !wanted.is_served(served), wanted }
     }

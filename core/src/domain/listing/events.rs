@@ -1,17 +1,18 @@
 //! Events: read in order of their revisions, by time and by policy from an index.
 
 use crate::domain::event::{EventKind, Payload, Position};
-use crate::domain::filter::{Field, Filter, Listing, Order, Range, Served, Value, Words};
+use crate::domain::filter::{EnumNames, Field, Filter, Listing, Order, Range, Served, Value};
 use crate::domain::name::PolicyId;
 
-const KINDS: Words = Words { prefix: "EVENT_KIND_", all: || EventKind::ALL.iter().map(|kind| kind.as_str()).collect() };
+const KINDS: EnumNames =
+    EnumNames { prefix: "EVENT_KIND_", all: || EventKind::ALL.iter().map(|kind| kind.as_str()).collect() };
 
 /// Says what ListEvents takes.
 pub static EVENTS: Listing<Payload> = Listing {
     request: "ListEventsRequest",
     fields: &[
         Field::number("revision", |event| Value::Number(event.revision)),
-        Field::word("kind", KINDS, |event| Value::Word(event.kind.as_str())),
+        Field::enumeration("kind", KINDS, |event| Value::Enum(event.kind.as_str())),
         Field::time("time", |event| Value::Time(event.time)),
         Field::text("actor", |event| Value::text(&event.actor)),
         Field::policy("policy", policies),
@@ -20,7 +21,7 @@ pub static EVENTS: Listing<Payload> = Listing {
     orders: &[Order::ascending("revision"), Order::descending("revision desc")],
 };
 
-/// The policies that an event is about: an activation of several is about each of them.
+/// Returns the policies that an event is about: an activation of several is about each of them.
 fn policies(event: &Payload) -> Value<'_> {
     let moved = event.changes.iter().map(|change| change.policy.as_str());
     Value::Texts(event.policy.iter().map(PolicyId::as_str).chain(moved).collect())
@@ -41,7 +42,7 @@ pub struct EventFilter {
     pub times: Range,
     /// Only events that it keeps.
     pub wanted: Filter<Payload>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 
@@ -50,7 +51,7 @@ impl EventFilter {
     #[must_use]
     pub fn new(parent: Option<PolicyId>, after: Option<Position>, newest_first: bool, wanted: Filter<Payload>) -> Self {
         let texts: &[&str] = if parent.is_none() { &["policy"] } else { &[] };
-        let served = Served { ranges: &["revision", "time"], texts, words: &[] };
+        let served = Served { ranges: &["revision", "time"], texts, enums: &[] };
         let named = || wanted.text("policy").and_then(|text| PolicyId::parse("policy", text).ok());
         Self {
             policy: parent.or_else(named),

@@ -1,11 +1,11 @@
 //! Policies: read in order of their names. No index finds any of them otherwise.
 
 use crate::domain::annotations::Annotations;
-use crate::domain::filter::{Field, Filter, Listing, Order, Value, Words};
+use crate::domain::filter::{EnumNames, Field, Filter, Listing, Order, Value};
 use crate::domain::policy::{Policy, PolicyKind};
 
-const KINDS: Words =
-    Words { prefix: "POLICY_KIND_", all: || PolicyKind::ALL.iter().map(|kind| kind.as_str()).collect() };
+const KINDS: EnumNames =
+    EnumNames { prefix: "POLICY_KIND_", all: || PolicyKind::ALL.iter().map(|kind| kind.as_str()).collect() };
 
 /// A policy, with what its newest published version says of itself.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub static POLICIES: Listing<AnnotatedPolicy> = Listing {
     request: "ListPoliciesRequest",
     fields: &[
         Field::text("name", |each| Value::written(&each.policy.name)),
-        Field::word("kind", KINDS, |each| Value::Word(each.policy.kind.as_str())),
+        Field::enumeration("kind", KINDS, |each| Value::Enum(each.policy.kind.as_str())),
         Field::text("description", |each| Value::text(&each.policy.description)),
         Field::number("active_version", |each| Value::Number(each.policy.active_version)),
         Field::number("latest_version", |each| Value::Number(each.policy.latest_version)),
@@ -40,7 +40,7 @@ pub struct PolicyFilter {
 }
 
 impl PolicyFilter {
-    /// Whether it asks for annotations, which have to be read for it.
+    /// Returns whether it asks for annotations, which have to be read for it.
     #[must_use]
     pub fn needs_annotations(&self) -> bool {
         self.wanted.terms().iter().any(|term| term.find(&|asked| asked.field.name == "annotations").is_some())

@@ -10,9 +10,9 @@ use crate::domain::subscriber::{Subscriber, SubscriberName};
 pub struct SeenSubscriber {
     /// Its name.
     pub name: SubscriberName,
-    /// What is kept of it.
+    /// Holds what is kept of it.
     pub subscriber: Subscriber,
-    /// Whether its lease holds now.
+    /// Says whether its lease holds now.
     pub is_online: bool,
 }
 
@@ -24,9 +24,9 @@ pub static SUBSCRIBERS: Listing<SeenSubscriber> = Listing {
         Field::text("principal", |seen| Value::text(&seen.subscriber.owner)),
         Field::truth("online", |seen| Value::Truth(seen.is_online)),
         Field::truth("diverged", |seen| Value::Truth(seen.subscriber.has_diverged())),
-        Field::number("applied.revision", |seen| revision(seen.subscriber.standing.applied)),
-        Field::number("rejected.revision", |seen| revision(seen.subscriber.standing.rejected)),
-        Field::text("reason", |seen| Value::text(&seen.subscriber.standing.reason)),
+        Field::number("applied.revision", |seen| revision(seen.subscriber.status.applied)),
+        Field::number("rejected.revision", |seen| revision(seen.subscriber.status.rejected)),
+        Field::text("reason", |seen| Value::text(&seen.subscriber.status.reason)),
         Field::time("last_seen_time", |seen| Value::Time(seen.subscriber.last_seen)),
         Field::map("attributes", |seen| Value::Map(&seen.subscriber.profile.attributes)),
         Field::list("policies", |seen| {

@@ -1,17 +1,17 @@
 //! Versions of a policy: read in order of their numbers, those of a state alone where that is asked for.
 
-use crate::domain::filter::{Field, Filter, Listing, Order, Range, Served, Value, Words};
+use crate::domain::filter::{EnumNames, Field, Filter, Listing, Order, Range, Served, Value};
 use crate::domain::version::{Version, VersionState};
 
-const STATES: Words =
-    Words { prefix: "VERSION_STATE_", all: || VersionState::ALL.iter().map(|state| state.as_str()).collect() };
+const STATES: EnumNames =
+    EnumNames { prefix: "VERSION_STATE_", all: || VersionState::ALL.iter().map(|state| state.as_str()).collect() };
 
 /// Says what ListVersions takes.
 pub static VERSIONS: Listing<Version> = Listing {
     request: "ListVersionsRequest",
     fields: &[
         Field::number("version", |version| Value::Number(version.number)),
-        Field::word("state", STATES, |version| Value::Word(version.state.as_str())),
+        Field::enumeration("state", STATES, |version| Value::Enum(version.state.as_str())),
         Field::text("label", |version| version.label.as_ref().map_or(Value::text(""), Value::written)),
         Field::text("digest", |version| Value::text(version.digest.as_str())),
         Field::text("content_type", |version| Value::text(&version.content_type)),
@@ -37,7 +37,7 @@ pub struct VersionFilter {
     pub numbers: Range,
     /// Only those that it keeps.
     pub wanted: Filter<Version>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 
@@ -45,10 +45,10 @@ impl VersionFilter {
     /// Makes the filter of a list of versions.
     #[must_use]
     pub fn new(oldest_first: bool, wanted: Filter<Version>) -> Self {
-        let served = Served { ranges: &["version"], texts: &[], words: &["state"] };
+        let served = Served { ranges: &["version"], texts: &[], enums: &["state"] };
         Self {
             oldest_first,
-            states: wanted.words("state", &VersionState::ALL, VersionState::as_str),
+            states: wanted.enum_values("state", &VersionState::ALL, VersionState::as_str),
             numbers: wanted.range("version"),
             is_search: !wanted.is_served(served),
             wanted,

@@ -16,7 +16,7 @@ struct KeptCheck {
     pointer: String,
     line: u32,
     column: u32,
-    /// None: an earlier build wrote it.
+    /// Is none in a report of an earlier build.
     #[serde(default)]
     findings: Option<Vec<CheckFinding>>,
 }
@@ -71,7 +71,7 @@ mod tests {
     use crate::domain::digest::Digest;
     use crate::domain::time::Micros;
 
-    /// As the build before findings wrote it.
+    /// Reads a check as the build before findings wrote it.
     const EARLIER: &str = r#"{"digest":"sha256:0707070707070707070707070707070707070707070707070707070707070707","rules":"r","checks":[
         {"id":"limits","result":"PASSED","message":"2 of at most 9 bytes","pointer":"","line":0,"column":0},
         {"id":"json-schema","result":"FAILED","message":"no number","pointer":"/a","line":0,"column":0},

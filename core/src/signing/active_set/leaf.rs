@@ -17,7 +17,7 @@ pub(super) const KEY_BITS: usize = 256;
 const LEAF_PREFIX: &[u8] = &[0];
 /// First byte under the hash of a node.
 const NODE_PREFIX: &[u8] = &[1];
-/// What the value of a leaf begins with. Nothing else that is hashed begins so, and a later form gets another number.
+/// Prefixes the value of a leaf when it is hashed (domain separation). Nothing else that is hashed begins so, and a later form gets another number.
 const VALUE_DOMAIN: &[u8] = b"policyhub-active-policy-v1";
 
 /// An active policy as the root covers it.
@@ -34,7 +34,7 @@ pub struct ActiveLeaf<'a> {
 }
 
 impl ActiveLeaf<'_> {
-    /// The value of the leaf, see [`active_set_root`].
+    /// Returns the value of the leaf, see [`active_set_root`].
     pub(super) fn value(&self) -> Hash {
         let (policy, digest) = (self.policy.as_str().as_bytes(), self.digest.as_str().as_bytes());
         sha256(&[
@@ -88,7 +88,7 @@ pub fn active_set_root<'a>(active: impl IntoIterator<Item = ActiveLeaf<'a>>) -> 
     root_of(&leaves.into_iter().collect::<Vec<_>>(), 0)
 }
 
-/// The root of sorted (key, leaf hash) pairs that agree in their first `depth` bits. Keys differ, so `depth` is at most 256.
+/// Returns the root of sorted (key, leaf hash) pairs that agree in their first `depth` bits. Keys differ, so `depth` is at most 256.
 fn root_of(leaves: &[(Hash, Hash)], depth: usize) -> Hash {
     match leaves {
         [] => EMPTY_ROOT,
@@ -100,27 +100,27 @@ fn root_of(leaves: &[(Hash, Hash)], depth: usize) -> Hash {
     }
 }
 
-/// The key of a policy.
+/// Returns the key of a policy.
 pub(super) fn key_of(policy: &PolicyId) -> Hash {
     sha256(&[policy.as_str().as_bytes()])
 }
 
-/// The hash of a leaf.
+/// Returns the hash of a leaf.
 pub(super) fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
     sha256(&[LEAF_PREFIX, key, value])
 }
 
-/// The hash of a node.
+/// Returns the hash of a node.
 pub(super) fn node_hash(left: &Hash, right: &Hash) -> Hash {
     sha256(&[NODE_PREFIX, left, right])
 }
 
-/// Whether a key goes right at this depth.
+/// Returns whether a key goes right at this depth.
 pub(super) fn bit(key: &Hash, depth: usize) -> bool {
     key.get(depth / 8).is_some_and(|byte| byte & (0x80 >> (depth % 8)) != 0)
 }
 
-/// The length of a part, before the part. Ids and digests are some bytes long: it always fits.
+/// Returns the length of a part, before the part. Ids and digests are some bytes long: it always fits.
 fn length(part: &[u8]) -> [u8; 4] {
     u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes()
 }

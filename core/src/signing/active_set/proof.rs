@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaf::{ActiveLeaf, key_of};
 use super::proof_error::SetProofError;
-use super::walk::{Position, ProofPart, walk};
+use super::walk::{ProofPart, ProofPosition, walk};
 use crate::domain::digest::Hash;
 use crate::domain::name::PolicyId;
 
@@ -57,7 +57,7 @@ pub fn verify_set_proof<'a>(
     unclaimed.first().map_or(Ok(()), |policy| Err(SetProofError::NotClaimed((*policy).clone())))
 }
 
-/// The values of those policies of the filter that are in force under `root`.
+/// Returns the values of those policies of the filter that are in force under `root`.
 fn open<'f>(
     proof: &[u8],
     root: &Hash,
@@ -65,7 +65,7 @@ fn open<'f>(
 ) -> Result<BTreeMap<&'f PolicyId, Hash>, SetProofError> {
     let asked: BTreeMap<Hash, &PolicyId> = filter.iter().map(|policy| (key_of(policy), policy)).collect();
     // Keys with the bits of a position follow one another, and begin at its path.
-    let first_through = |position: &Position| {
+    let first_through = |position: &ProofPosition| {
         let first = asked.range(position.path..).next();
         first.filter(|(key, _)| position.is_on_way_to(key)).map(|(_, policy)| *policy)
     };

@@ -58,7 +58,7 @@ pub enum SetProofError {
 }
 
 impl SetProofError {
-    /// Whether the proof holds under the root and contradicts the claim: then what is claimed is wrong, and asking another
+    /// Returns whether the proof holds under the root and contradicts the claim: then what is claimed is wrong, and asking another
     /// server for another proof does not help. In every other case the proof is bad and says nothing about the claim.
     #[must_use]
     pub fn contradicts_claim(&self) -> bool {

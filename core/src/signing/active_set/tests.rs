@@ -20,13 +20,13 @@ const POOL: usize = 24;
 const SEARCHED: usize = 20_000;
 
 #[derive(Debug, Clone, PartialEq)]
-struct Active {
+struct TestActive {
     version: i64,
     digest: Digest,
     activated_at: Cursor,
 }
 
-type Set = BTreeMap<PolicyId, Active>;
+type TestSet = BTreeMap<PolicyId, TestActive>;
 
 fn id(number: usize) -> PolicyId {
     PolicyId::parse("policy", &format!("p{number}")).expect("an id")
@@ -45,32 +45,32 @@ static POLICIES: LazyLock<Vec<PolicyId>> = LazyLock::new(|| {
     nearest.iter().map(|(_, policy)| policy.clone()).chain(others).collect()
 });
 
-fn active(version: i64) -> Active {
+fn active(version: i64) -> TestActive {
     let digest = digest_of(&version.to_be_bytes());
-    Active { version, digest, activated_at: Cursor { epoch: 1 + version % 2, revision: version * 7 } }
+    TestActive { version, digest, activated_at: Cursor { epoch: 1 + version % 2, revision: version * 7 } }
 }
 
-fn leaf<'a>((policy, active): (&'a PolicyId, &'a Active)) -> ActiveLeaf<'a> {
+fn leaf<'a>((policy, active): (&'a PolicyId, &'a TestActive)) -> ActiveLeaf<'a> {
     ActiveLeaf { policy, version: active.version, digest: &active.digest, activated_at: active.activated_at }
 }
 
-fn tree(set: &Set) -> ActiveSetTree {
+fn tree(set: &TestSet) -> ActiveSetTree {
     set.iter().map(leaf).collect()
 }
 
-/// What of a set a filter asks for.
-fn within(set: &Set, filter: &BTreeSet<PolicyId>) -> Set {
+/// Returns what of a set a filter asks for.
+fn within(set: &TestSet, filter: &BTreeSet<PolicyId>) -> TestSet {
     set.iter()
         .filter(|(policy, _)| filter.contains(policy))
         .map(|(policy, active)| (policy.clone(), active.clone()))
         .collect()
 }
 
-fn verify(proof: &[u8], root: &Hash, filter: &BTreeSet<PolicyId>, claimed: &Set) -> Result<(), SetProofError> {
+fn verify(proof: &[u8], root: &Hash, filter: &BTreeSet<PolicyId>, claimed: &TestSet) -> Result<(), SetProofError> {
     verify_set_proof(proof, root, filter, claimed.iter().map(leaf))
 }
 
-fn any_set() -> impl Strategy<Value = Set> {
+fn any_set() -> impl Strategy<Value = TestSet> {
     proptest::collection::btree_map(0..POOL, 1..9_i64, 0..POOL)
         .prop_map(|picked| picked.into_iter().map(|(at, version)| (POLICIES[at].clone(), active(version))).collect())
 }
@@ -80,7 +80,7 @@ fn any_filter() -> impl Strategy<Value = BTreeSet<PolicyId>> {
         .prop_map(|picked| picked.into_iter().map(|at| POLICIES[at].clone()).collect())
 }
 
-/// Where each part of a proof begins.
+/// Returns where each part of a proof begins.
 fn parts(proof: &[u8]) -> Vec<&[u8]> {
     let (mut rest, mut parts) = (proof, Vec::new());
     while let Some(tag) = rest.first() {
@@ -96,9 +96,9 @@ fn parts(proof: &[u8]) -> Vec<&[u8]> {
     parts
 }
 
-/// Every claim that differs from a true one in one thing.
-fn wrong_claims(claim: &Set) -> Vec<Set> {
-    let changed = |policy: &PolicyId, active: Active| {
+/// Returns every claim that differs from a true one in one thing.
+fn wrong_claims(claim: &TestSet) -> Vec<TestSet> {
+    let changed = |policy: &PolicyId, active: TestActive| {
         let mut changed = claim.clone();
         changed.insert(policy.clone(), active);
         changed
@@ -110,14 +110,14 @@ fn wrong_claims(claim: &Set) -> Vec<Set> {
         );
         for bit in (0..63).step_by(7) {
             let Cursor { epoch, revision } = held.activated_at;
-            wrong.push(changed(policy, Active { version: held.version ^ 1 << bit, ..held.clone() }));
+            wrong.push(changed(policy, TestActive { version: held.version ^ 1 << bit, ..held.clone() }));
             for activated_at in
                 [Cursor { epoch: epoch ^ 1 << bit, revision }, Cursor { epoch, revision: revision ^ 1 << bit }]
             {
-                wrong.push(changed(policy, Active { activated_at, ..held.clone() }));
+                wrong.push(changed(policy, TestActive { activated_at, ..held.clone() }));
             }
         }
-        wrong.push(changed(policy, Active { digest: digest_of(b"other"), ..held.clone() }));
+        wrong.push(changed(policy, TestActive { digest: digest_of(b"other"), ..held.clone() }));
     }
     wrong
 }
@@ -127,7 +127,7 @@ proptest! {
     fn any_order_of_updates_makes_the_root_of_the_set(
         updates in proptest::collection::vec((0..POOL, 0..9_i64), 0..60),
     ) {
-        let (mut kept, mut tree, mut set) = (Vec::new(), ActiveSetTree::new(), Set::new());
+        let (mut kept, mut tree, mut set) = (Vec::new(), ActiveSetTree::new(), TestSet::new());
         for (at, version) in updates {
             kept.push((tree.clone(), tree.root()));
             let policy = &POLICIES[at];
@@ -210,7 +210,7 @@ proptest! {
         prop_assert_eq!(verify(&forged, &tree.root(), &filter, &claimed).is_ok(), forged == proof);
         // The lie that pays: what is active is claimed absent.
         if !claimed.is_empty() {
-            prop_assert!(verify(&forged, &tree.root(), &filter, &Set::new()).is_err());
+            prop_assert!(verify(&forged, &tree.root(), &filter, &TestSet::new()).is_err());
         }
     }
 
@@ -219,7 +219,7 @@ proptest! {
         bytes in proptest::collection::vec(prop_oneof![0..4_u8, any::<u8>()], 0..400),
         filter in any_filter(),
     ) {
-        prop_assert!(verify(&bytes, &[7; 32], &filter, &Set::new()).is_err());
+        prop_assert!(verify(&bytes, &[7; 32], &filter, &TestSet::new()).is_err());
     }
 }
 
@@ -262,7 +262,7 @@ proptest! {
         for at in 0..proof.len() * 8 {
             let mut changed = proof.clone();
             changed[at / 8] ^= 1 << (at % 8);
-            for claim in [&claimed, &Set::new()] {
+            for claim in [&claimed, &TestSet::new()] {
                 prop_assert!(verify(&changed, &root, &filter, claim).is_err(), "bit {} of {}", at, proof.len() * 8);
             }
         }
@@ -283,20 +283,20 @@ proptest! {
 
 #[test]
 fn the_smallest_sets_are_as_defined() {
-    let (set, filter) = (Set::from([(id(1), active(3))]), BTreeSet::from([id(1), id(2)]));
+    let (set, filter) = (TestSet::from([(id(1), active(3))]), BTreeSet::from([id(1), id(2)]));
     let key = key_of(&id(1));
     let value = leaf((&id(1), &active(3))).value();
     let root = super::leaf::leaf_hash(&key, &value);
     assert_eq!(active_set_root(set.iter().map(leaf)), root, "a leaf alone is the root");
     assert_eq!(tree(&set).prove(&filter), [&[TAG_LEAF][..], &key, &value].concat());
     assert_eq!(ActiveSetTree::new().prove(&filter), [TAG_EMPTY]);
-    assert_eq!(verify(&[TAG_EMPTY], &EMPTY_ROOT, &filter, &Set::new()), Ok(()));
+    assert_eq!(verify(&[TAG_EMPTY], &EMPTY_ROOT, &filter, &TestSet::new()), Ok(()));
     assert_eq!(tree(&set).prove(&BTreeSet::new()), [&[TAG_OPAQUE][..], &root].concat());
     let twice = [(id(1), active(1)), (id(1), active(3))];
     assert_eq!(active_set_root(twice.iter().map(|(policy, active)| leaf((policy, active)))), root, "the last counts");
 }
 
-/// A proof that goes down to the last bit for each of these keys, with a made-up hash beside each leaf.
+/// Writes a proof that goes down to the last bit for each of these keys, with a made-up hash beside each leaf.
 fn deepest(keys: &[Hash], depth: usize, proof: &mut Vec<u8>) {
     match keys {
         [] if depth == KEY_BITS => proof.extend([&[TAG_OPAQUE][..], &[1; 32]].concat()),
@@ -313,7 +313,7 @@ fn deepest(keys: &[Hash], depth: usize, proof: &mut Vec<u8>) {
 
 #[test]
 fn hostile_sizes_end_at_their_bounds() {
-    let refused = |proof: &[u8], filter: &BTreeSet<PolicyId>| verify(proof, &[7; 32], filter, &Set::new());
+    let refused = |proof: &[u8], filter: &BTreeSet<PolicyId>| verify(proof, &[7; 32], filter, &TestSet::new());
     let deep = |count: usize| {
         let filter: BTreeSet<PolicyId> = (0..count).map(id).collect();
         let mut keys: Vec<Hash> = filter.iter().map(key_of).collect();
@@ -346,7 +346,7 @@ fn hostile_sizes_end_at_their_bounds() {
 fn the_largest_filter_of_the_largest_namespace_fits() {
     use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, WATCH_POLICIES_MAX};
     let most = usize::try_from(POLICIES_PER_NAMESPACE_MAX).expect("a count");
-    let set: Set = (0..most).map(|number| (id(number), active(1))).collect();
+    let set: TestSet = (0..most).map(|number| (id(number), active(1))).collect();
     let filter: BTreeSet<PolicyId> = set.keys().step_by(most / WATCH_POLICIES_MAX).cloned().collect();
     let tree = tree(&set);
     let proof = tree.prove(&filter);

@@ -20,41 +20,41 @@ pub struct ActiveSetTree {
 }
 
 /// A subtree; none when it is empty.
-type Subtree = Option<Arc<Node>>;
+type Subtree = Option<Arc<TreeNode>>;
 
 #[derive(Debug)]
-enum Node {
-    Leaf(Leaf),
+enum TreeNode {
+    Leaf(TreeLeaf),
     Branch { left: Subtree, right: Subtree, hash: Hash },
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Leaf {
+struct TreeLeaf {
     key: Hash,
     value: Hash,
     hash: Hash,
 }
 
 impl ActiveSetTree {
-    /// The tree of a set without policies.
+    /// Returns the tree of a set without policies.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The root.
+    /// Returns the root.
     #[must_use]
     pub fn root(&self) -> Hash {
         hash_of(self.top.as_ref())
     }
 
-    /// How many policies are in it.
+    /// Returns how many policies are in it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether it holds none.
+    /// Returns whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -62,7 +62,7 @@ impl ActiveSetTree {
 
     /// Puts a policy in force, in place of the version that was before.
     pub fn insert(&mut self, active: ActiveLeaf<'_>) {
-        let leaf = Leaf::of(active);
+        let leaf = TreeLeaf::of(active);
         if self.find(&leaf.key).is_none() {
             self.count += 1;
         }
@@ -80,13 +80,13 @@ impl ActiveSetTree {
         found
     }
 
-    /// Whether exactly this is in force: the version, its digest and its activation.
+    /// Returns whether exactly this is in force: the version, its digest and its activation.
     #[must_use]
     pub fn holds(&self, active: ActiveLeaf<'_>) -> bool {
         self.find(&key_of(active.policy)).is_some_and(|leaf| leaf.value == active.value())
     }
 
-    /// Whether any version of a policy is in force.
+    /// Returns whether any version of a policy is in force.
     #[must_use]
     pub fn contains(&self, policy: &PolicyId) -> bool {
         self.find(&key_of(policy)).is_some()
@@ -105,12 +105,12 @@ impl ActiveSetTree {
         proof
     }
 
-    fn find(&self, key: &Hash) -> Option<&Leaf> {
+    fn find(&self, key: &Hash) -> Option<&TreeLeaf> {
         let (mut at, mut depth) = (self.top.as_deref()?, 0);
         loop {
             match at {
-                Node::Leaf(leaf) => return (leaf.key == *key).then_some(leaf),
-                Node::Branch { left, right, .. } => {
+                TreeNode::Leaf(leaf) => return (leaf.key == *key).then_some(leaf),
+                TreeNode::Branch { left, right, .. } => {
                     at = if bit(key, depth) { right.as_deref()? } else { left.as_deref()? };
                     depth += 1;
                 }
@@ -123,21 +123,22 @@ impl<'a> FromIterator<ActiveLeaf<'a>> for ActiveSetTree {
     /// Builds the tree of a whole set, in any order, with about two hashes of nodes for each policy. Of two entries for one
     /// policy the last counts.
     fn from_iter<I: IntoIterator<Item = ActiveLeaf<'a>>>(active: I) -> Self {
-        let leaves: BTreeMap<Hash, Leaf> = active.into_iter().map(Leaf::of).map(|leaf| (leaf.key, leaf)).collect();
-        let leaves: Vec<Leaf> = leaves.into_values().collect();
+        let leaves: BTreeMap<Hash, TreeLeaf> =
+            active.into_iter().map(TreeLeaf::of).map(|leaf| (leaf.key, leaf)).collect();
+        let leaves: Vec<TreeLeaf> = leaves.into_values().collect();
         Self { top: built(&leaves, 0), count: leaves.len() }
     }
 }
 
-impl Leaf {
+impl TreeLeaf {
     fn of(active: ActiveLeaf<'_>) -> Self {
         let (key, value) = (key_of(active.policy), active.value());
         Self { key, value, hash: leaf_hash(&key, &value) }
     }
 }
 
-impl Node {
-    /// What stands one level below. A leaf that gets company goes down on its own side.
+impl TreeNode {
+    /// Returns what stands one level below. A leaf that gets company goes down on its own side.
     fn below(this: &Arc<Self>, depth: usize) -> (Subtree, Subtree) {
         match &**this {
             Self::Branch { left, right, .. } => (left.clone(), right.clone()),
@@ -147,25 +148,25 @@ impl Node {
     }
 }
 
-fn hash_of(subtree: Option<&Arc<Node>>) -> Hash {
+fn hash_of(subtree: Option<&Arc<TreeNode>>) -> Hash {
     match subtree.map(|node| &**node) {
         None => EMPTY_ROOT,
-        Some(Node::Leaf(leaf)) => leaf.hash,
-        Some(Node::Branch { hash, .. }) => *hash,
+        Some(TreeNode::Leaf(leaf)) => leaf.hash,
+        Some(TreeNode::Branch { hash, .. }) => *hash,
     }
 }
 
-fn branch(left: Subtree, right: Subtree) -> Arc<Node> {
+fn branch(left: Subtree, right: Subtree) -> Arc<TreeNode> {
     let hash = node_hash(&hash_of(left.as_ref()), &hash_of(right.as_ref()));
-    Arc::new(Node::Branch { left, right, hash })
+    Arc::new(TreeNode::Branch { left, right, hash })
 }
 
 // The recursions below go as deep as two keys of the set agree, which is 255 bits at the most.
 
-fn built(sorted: &[Leaf], depth: usize) -> Subtree {
+fn built(sorted: &[TreeLeaf], depth: usize) -> Subtree {
     match sorted {
         [] => None,
-        [leaf] => Some(Arc::new(Node::Leaf(*leaf))),
+        [leaf] => Some(Arc::new(TreeNode::Leaf(*leaf))),
         _ => {
             let (left, right) = sorted.split_at(sorted.partition_point(|leaf| !bit(&leaf.key, depth)));
             Some(branch(built(left, depth + 1), built(right, depth + 1)))
@@ -173,12 +174,12 @@ fn built(sorted: &[Leaf], depth: usize) -> Subtree {
     }
 }
 
-fn inserted(subtree: Option<&Arc<Node>>, leaf: Leaf, depth: usize) -> Arc<Node> {
-    let Some(node) = subtree else { return Arc::new(Node::Leaf(leaf)) };
-    if matches!(&**node, Node::Leaf(held) if held.key == leaf.key) {
-        return Arc::new(Node::Leaf(leaf));
+fn inserted(subtree: Option<&Arc<TreeNode>>, leaf: TreeLeaf, depth: usize) -> Arc<TreeNode> {
+    let Some(node) = subtree else { return Arc::new(TreeNode::Leaf(leaf)) };
+    if matches!(&**node, TreeNode::Leaf(held) if held.key == leaf.key) {
+        return Arc::new(TreeNode::Leaf(leaf));
     }
-    let (left, right) = Node::below(node, depth);
+    let (left, right) = TreeNode::below(node, depth);
     if bit(&leaf.key, depth) {
         branch(left, Some(inserted(right.as_ref(), leaf, depth + 1)))
     } else {
@@ -186,34 +187,34 @@ fn inserted(subtree: Option<&Arc<Node>>, leaf: Leaf, depth: usize) -> Arc<Node> 
     }
 }
 
-fn removed(subtree: Option<&Arc<Node>>, key: &Hash, depth: usize) -> Subtree {
-    let Node::Branch { left, right, .. } = &**subtree? else { return None };
+fn removed(subtree: Option<&Arc<TreeNode>>, key: &Hash, depth: usize) -> Subtree {
+    let TreeNode::Branch { left, right, .. } = &**subtree? else { return None };
     let (left, right) = if bit(key, depth) {
         (left.clone(), removed(right.as_ref(), key, depth + 1))
     } else {
         (removed(left.as_ref(), key, depth + 1), right.clone())
     };
     match (left, right) {
-        // A leaf that is left alone goes up again.
-        (None, lone) | (lone, None) if lone.as_ref().is_none_or(|node| matches!(&**node, Node::Leaf(_))) => lone,
+        // A leaf without a sibling moves up again.
+        (None, lone) | (lone, None) if lone.as_ref().is_none_or(|node| matches!(&**node, TreeNode::Leaf(_))) => lone,
         (left, right) => Some(branch(left, right)),
     }
 }
 
 /// Writes a subtree: open where a key goes, a hash elsewhere.
-fn describe(subtree: Option<&Arc<Node>>, keys: &[Hash], depth: usize, proof: &mut Vec<u8>) {
+fn describe(subtree: Option<&Arc<TreeNode>>, keys: &[Hash], depth: usize, proof: &mut Vec<u8>) {
     match subtree.map(|node| &**node) {
         None => proof.push(TAG_EMPTY),
         Some(_) if keys.is_empty() => {
             proof.push(TAG_OPAQUE);
             proof.extend(hash_of(subtree));
         }
-        Some(Node::Leaf(leaf)) => {
+        Some(TreeNode::Leaf(leaf)) => {
             proof.push(TAG_LEAF);
             proof.extend(leaf.key);
             proof.extend(leaf.value);
         }
-        Some(Node::Branch { left, right, .. }) => {
+        Some(TreeNode::Branch { left, right, .. }) => {
             proof.push(TAG_NODE);
             let (to_left, to_right) = keys.split_at(keys.partition_point(|key| !bit(key, depth)));
             describe(left.as_ref(), to_left, depth + 1, proof);

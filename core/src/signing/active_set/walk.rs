@@ -25,9 +25,9 @@ pub(super) enum ProofPart {
     Node,
 }
 
-/// Where a part stands in the tree: the bits on the way to it. Bits beyond `depth` are 0.
+/// Says where a part stands in the tree: the bits on the way to it. Bits beyond `depth` are 0.
 #[derive(Debug, Default)]
-pub(super) struct Position {
+pub(super) struct ProofPosition {
     pub(super) path: Hash,
     depth: usize,
 }
@@ -36,7 +36,7 @@ pub(super) struct Position {
 #[derive(Debug, Clone, Copy)]
 struct ReadSubtree {
     hash: Hash,
-    /// Whether it is seen to hold at most one leaf. A hash may be that of a leaf; but then the root, which is of a
+    /// Says whether it is seen to hold at most one leaf. A hash may be that of a leaf; but then the root, which is of a
     /// canonical tree, does not come out.
     at_most_one_leaf: bool,
 }
@@ -45,12 +45,12 @@ struct ReadSubtree {
 /// nothing is proven before that is compared.
 pub(super) fn walk(
     proof: &[u8],
-    mut visit: impl FnMut(&Position, &ProofPart) -> Result<(), SetProofError>,
+    mut visit: impl FnMut(&ProofPosition, &ProofPart) -> Result<(), SetProofError>,
 ) -> Result<Hash, SetProofError> {
     if proof.len() > SET_PROOF_MAX_BYTES {
         return Err(SetProofError::TooLarge);
     }
-    let (mut rest, mut position) = (proof, Position::default());
+    let (mut rest, mut position) = (proof, ProofPosition::default());
     // One entry for each node on the way down, with its left subtree once that has been read.
     let mut open: Vec<Option<ReadSubtree>> = Vec::new();
     for _ in 0..SET_PROOF_PARTS_MAX {
@@ -98,7 +98,7 @@ impl ProofPart {
         }
     }
 
-    /// The whole subtree that this part is; none for a node, whose children follow.
+    /// Returns the whole subtree that this part is; none for a node, whose children follow.
     fn subtree(&self) -> Option<ReadSubtree> {
         match self {
             Self::Empty => Some(ReadSubtree { hash: EMPTY_ROOT, at_most_one_leaf: true }),
@@ -115,8 +115,8 @@ fn read_hash(rest: &mut &[u8]) -> Result<Hash, SetProofError> {
     Ok(*hash)
 }
 
-impl Position {
-    /// Whether the way to a key leads through here.
+impl ProofPosition {
+    /// Returns whether the way to a key leads through here.
     pub(super) fn is_on_way_to(&self, key: &Hash) -> bool {
         let mut pairs = self.path.iter().zip(key).enumerate();
         let same_bits = pairs.find_map(|(index, (own, other))| {

@@ -10,13 +10,13 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Payload;
 use crate::domain::limits::FINDINGS_MAX;
 
-/// The digest of a finding: of its JSON, whose members always come in one order.
+/// Returns the digest of a finding: of its JSON, whose members always come in one order.
 fn finding_digest(finding: &Finding) -> Digest {
     let Finding { revision, row, message, digest } = finding;
     digest_of(serde_json::json!([revision, row, message, digest]).to_string().as_bytes())
 }
 
-/// The digest of all findings, in any order; none when there are none, or more than are kept.
+/// Returns the digest of all findings, in any order; none when there are none, or more than are kept.
 #[must_use]
 pub fn findings_digest(findings: &Findings) -> Option<Digest> {
     let digests: BTreeSet<Digest> = findings.kept.iter().map(finding_digest).collect();
@@ -25,7 +25,7 @@ pub fn findings_digest(findings: &Findings) -> Option<Digest> {
     is_whole.then(|| digest_of(lines.as_bytes()))
 }
 
-/// What the event of a thaw says of the findings that were accepted: the first ones whole, for people, and the others by their
+/// Returns what the event of a thaw says of the findings that were accepted: the first ones whole, for people, and the others by their
 /// digests.
 #[must_use]
 pub fn accepted_settings(findings: &Findings) -> serde_json::Value {
@@ -52,7 +52,7 @@ impl Accepted {
         self.0.extend(others.unwrap_or_default());
     }
 
-    /// Whether it was accepted as it is.
+    /// Returns whether it was accepted as it is.
     pub(super) fn contains(&self, finding: &Finding) -> bool {
         !self.0.is_empty() && self.0.contains(&finding_digest(finding))
     }

@@ -15,11 +15,11 @@ use crate::signing::{TYP_BUNDLE, digest_of, jws};
 /// Tables whose rows come with a log.
 const CARRIED: &[&str] = &["policies", "versions", "reports", "imports"];
 
-/// What is wrong with a row: the event that wrote it, the row, the problem.
+/// Says what is wrong with a row: the event that wrote it, the row, the problem.
 type Wrong = (i64, String, &'static str);
 
 impl LogCheck {
-    /// The row that these bytes are, if they are what the newest event about it wrote.
+    /// Returns the row that these bytes are, if they are what the newest event about it wrote.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -44,7 +44,7 @@ impl LogCheck {
         Ok((row, name))
     }
 
-    /// What a manifest says of a version whose row is proven: none when it is not published, and then there is no manifest.
+    /// Returns what a manifest says of a version whose row is proven: none when it is not published, and then there is no manifest.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -96,7 +96,7 @@ impl LogCheck {
         Some(row)
     }
 
-    /// Nothing more comes: rows that should have come and did not. Reports of what is not published may be left out.
+    /// Ends the check of the rows: those that should have come and did not are findings. Reports of what is not published may be left out.
     pub fn end_rows(&mut self) {
         let Self { rows, carried, versions, findings, .. } = self;
         let left = rows.iter().filter(|(name, written)| written.digest.is_some() && !carried.contains(name));
@@ -107,14 +107,14 @@ impl LogCheck {
         }
     }
 
-    /// How many rows of a table an archive of this log has.
+    /// Returns how many rows of a table an archive of this log has.
     #[must_use]
     pub fn carried_rows(&self, of: &str) -> u64 {
         let named = self.rows.iter().filter(|((table, _), written)| table == of && written.digest.is_some());
         named.filter(|((table, key), _)| table != "reports" || is_published(&self.versions, key)).count() as u64
     }
 
-    /// Whether a report comes with the log: that of a published version.
+    /// Returns whether a report comes with the log: that of a published version.
     #[must_use]
     pub fn carries_report(&self, key: &str) -> bool {
         is_published(&self.versions, key)
@@ -133,7 +133,7 @@ fn is_published<T>(versions: &std::collections::BTreeMap<(PolicyId, i64), (Versi
     state.is_some_and(|(state, _)| *state == VersionState::Published)
 }
 
-/// Whether a manifest says of a version what its row says.
+/// Returns whether a manifest says of a version what its row says.
 fn says_same(manifest: &Manifest, row: &Row) -> bool {
     Some(manifest.policy.as_str()) == row.text("policy")
         && Some(manifest.version) == row.int("number")
@@ -147,12 +147,12 @@ fn says_same(manifest: &Manifest, row: &Row) -> bool {
         && adopted(row).is_ok_and(|adopted| adopted == manifest.adopted)
 }
 
-/// The annotations of a version as its row has them; none when they can't be read.
+/// Returns the annotations of a version as its row has them; none when they can't be read.
 fn annotations(row: &Row) -> Option<Annotations> {
     row.text("annotations").map_or_else(|| Some(Annotations::default()), |text| serde_json::from_str(text).ok())
 }
 
-/// The adoption of a version as its row has it.
+/// Returns the adoption of a version as its row has it.
 fn adopted(row: &Row) -> serde_json::Result<Option<Adopted>> {
     row.text("adopted").map(serde_json::from_str).transpose()
 }

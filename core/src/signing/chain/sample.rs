@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Trust;
+use super::LogTrust;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload, PointerChange, RowChange, VersionChange};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -17,13 +17,15 @@ use crate::domain::row::{Cell, Row, RowBytes};
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
 use crate::signing::payload::{Manifest, Statement, StatementChange};
-use crate::signing::{Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, seal};
+use crate::signing::{
+    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, sign_event_hash,
+};
 
 /// The log, and what it was made with.
-pub struct Sample {
-    /// What a verifier knows.
-    pub trust: Trust,
-    /// Whose log it is.
+pub struct SampleLog {
+    /// Holds what a verifier knows.
+    pub trust: LogTrust,
+    /// Says whose log it is.
     pub namespace: NamespaceId,
     /// The log.
     pub events: Vec<Event>,
@@ -46,30 +48,30 @@ fn text(value: &str) -> Cell {
     Cell::Text(value.to_owned())
 }
 
-/// A policy.
+/// Returns a policy.
 pub fn policy(id: &str) -> PolicyId {
     PolicyId::parse("policy", id).expect("an id")
 }
 
-impl Sample {
-    /// An empty log.
+impl SampleLog {
+    /// Returns an empty log.
     pub fn empty(namespace: &str) -> Self {
         let (key, seal_key) = (private(), private());
         let set = |key: &PrivateKey| KeySet::from_keys(vec![key.public().clone()]);
-        let trust = Trust { store: "s".to_owned(), keys: set(&key), seal_keys: set(&seal_key) };
+        let trust = LogTrust { store: "s".to_owned(), keys: set(&key), seal_keys: set(&seal_key) };
         let namespace = NamespaceId::parse("namespace", namespace).expect("an id");
         let head = Head { cursor: Cursor { epoch: 1, revision: 0 }, hash: [0; 32] };
         let (events, versions, rows, written) = Default::default();
         Self { trust, namespace, events, versions, rows, written, key, seal_key, head }
     }
 
-    /// The same keys for another namespace.
+    /// Returns the same keys for another namespace.
     pub fn beside(&self, namespace: &str) -> Self {
         let [key, seal_key] = [&self.key, &self.seal_key].map(Arc::clone);
         Self { trust: self.trust.clone(), key, seal_key, ..Self::empty(namespace) }
     }
 
-    /// Two policies, each drafted, published and activated `rounds` times.
+    /// Returns two policies, each drafted, published and activated `rounds` times.
     pub fn fill(mut self, rounds: i64) -> Self {
         for version in 1..=rounds {
             for id in ["p", "q"] {
@@ -200,7 +202,7 @@ impl Sample {
             payload,
             prev_hash: self.head.hash,
             hash,
-            seal: seal(&hash, &self.seal_key).expect("a seal"),
+            seal: sign_event_hash(&hash, &self.seal_key).expect("a seal"),
             seal_key_id: self.seal_key.public().key_id().to_owned(),
             statement,
         });
@@ -230,7 +232,7 @@ impl Sample {
         jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    /// Where it ends.
+    /// Returns where it ends.
     pub fn head(&self) -> Head {
         self.head
     }

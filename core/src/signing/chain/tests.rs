@@ -1,10 +1,10 @@
 //! What the check of a log lets pass, and what it finds.
 
-use super::sample::{Sample, policy};
+use super::sample::{SampleLog, policy};
 use super::*;
 use crate::domain::event::{Cursor, EventKind, PointerChange, VersionChange};
 
-fn read(sample: &Sample, edit: impl FnOnce(&mut Vec<Event>)) -> LogCheck {
+fn read(sample: &SampleLog, edit: impl FnOnce(&mut Vec<Event>)) -> LogCheck {
     let mut check = LogCheck::new(sample.trust.clone(), sample.namespace.clone());
     let mut events = sample.events.clone();
     edit(&mut events);
@@ -25,7 +25,7 @@ fn found(check: &LogCheck) -> Vec<(i64, &str)> {
 
 #[test]
 fn a_whole_log_holds_and_adds_up() {
-    let sample = Sample::empty("a").fill(3);
+    let sample = SampleLog::empty("a").fill(3);
     let check = read(&sample, |_| {});
     assert_eq!(found(&check), []);
     assert_eq!(
@@ -39,13 +39,13 @@ fn a_whole_log_holds_and_adds_up() {
 
 #[test]
 fn one_edit_is_found_where_it_is_and_what_was_before_holds() {
-    let sample = Sample::empty("a").fill(3);
+    let sample = SampleLog::empty("a").fill(3);
     let hash = |edit: fn(&mut Event)| read(&sample, |events| edit(&mut events[6]));
     for (edit, problem) in [
         ((|event| event.payload.push(b' ')) as fn(&mut Event), "hash is not that of its payload"),
         (|event| event.seal[0] ^= 1, "its seal does not verify"),
         (|event| event.seal_key_id.push('x'), "sealed by an unknown key"),
-        (|event| event.cursor.epoch = 2, "speaks of another place"),
+        (|event| event.cursor.epoch = 2, "names another cursor"),
         (|event| event.statement = "x".to_owned(), "its statement is not the one"),
     ] {
         let check = hash(edit);
@@ -57,7 +57,7 @@ fn one_edit_is_found_where_it_is_and_what_was_before_holds() {
 
 #[test]
 fn what_is_missing_moved_or_doubled_breaks_the_chain() {
-    let sample = Sample::empty("a").fill(3);
+    let sample = SampleLog::empty("a").fill(3);
     for edit in [
         (|events: &mut Vec<Event>| drop(events.remove(0))) as fn(&mut Vec<Event>),
         |events| drop(events.remove(7)),
@@ -71,7 +71,7 @@ fn what_is_missing_moved_or_doubled_breaks_the_chain() {
 
 #[test]
 fn a_tail_that_was_cut_off_is_found_by_who_remembers_it() {
-    let sample = Sample::empty("a").fill(3);
+    let sample = SampleLog::empty("a").fill(3);
     let cut = |events: &mut Vec<Event>| events.truncate(12);
     let without = |mut check: LogCheck, remembered: Head| {
         check.expect(Some(remembered));
@@ -115,7 +115,7 @@ fn a_sealed_event_may_still_not_say_everything() {
         ),
     ];
     for (versions, changes, holds) in cases {
-        let mut sample = Sample::empty("a").fill(1);
+        let mut sample = SampleLog::empty("a").fill(1);
         let own = digest_of(&sample.versions[0].3);
         let changes = changes.into_iter().map(|change| PointerChange { digest: Some(own.clone()), ..change }).collect();
         sample.write(EventKind::Activate, versions, changes);
@@ -125,14 +125,14 @@ fn a_sealed_event_may_still_not_say_everything() {
 
 #[test]
 fn an_epoch_is_raised_by_its_own_event_alone() {
-    let mut sample = Sample::empty("a").fill(1);
+    let mut sample = SampleLog::empty("a").fill(1);
     sample.write(EventKind::BumpEpoch, vec![], vec![]);
     assert_eq!(found(&read(&sample, |_| {})), [(7, "its epoch 1 does not follow")]);
 }
 
 #[test]
 fn a_check_may_begin_where_another_one_ended() {
-    let sample = Sample::empty("a").fill(3);
+    let sample = SampleLog::empty("a").fill(3);
     let at = Head { cursor: sample.events[8].cursor, hash: sample.events[8].hash };
     let mut check = LogCheck::after(sample.trust.clone(), sample.namespace.clone(), at);
     sample.events[9..].iter().for_each(|event| drop(check.event(event)));
@@ -145,7 +145,7 @@ fn a_check_may_begin_where_another_one_ended() {
 
 #[test]
 fn versions_that_are_not_those_of_the_log_are_found() {
-    let sample = Sample::empty("a").fill(2);
+    let sample = SampleLog::empty("a").fill(2);
     let other = sample.beside("b").fill(2);
     let with = |versions: &[(PolicyId, i64, String, Vec<u8>)]| {
         let mut check = LogCheck::new(sample.trust.clone(), sample.namespace.clone());

@@ -3,7 +3,7 @@
 //! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
 
 use super::super::super::annotations::Annotations;
-use super::super::super::command::{self, PointerTarget, Target};
+use super::super::super::command::{self, ActivationTarget, PointerTarget};
 use super::super::super::digest::Digest;
 use super::super::super::error::Result;
 use super::super::super::event::PointerChange;
@@ -39,7 +39,7 @@ pub(in super::super) fn label(index: usize) -> Label {
     Label::parse("label", LABELS[index]).unwrap()
 }
 
-/// Who somebody is.
+/// Returns who somebody is.
 pub(super) fn person(index: usize) -> String {
     format!("local:{index}")
 }
@@ -48,7 +48,7 @@ pub(super) fn index_of(person: &str) -> usize {
     (0..PEOPLE).find(|index| self::person(*index) == person).unwrap()
 }
 
-/// A request for a draft that says nothing but of which policy.
+/// Returns a request for a draft that says nothing but of which policy.
 pub(in super::super) fn draft_request(policy: PolicyName) -> command::Draft {
     command::Draft {
         policy,
@@ -66,7 +66,7 @@ pub(in super::super) fn draft_request(policy: PolicyName) -> command::Draft {
     }
 }
 
-/// A draft as it begins.
+/// Returns a draft as it begins.
 pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Option<Label>, digest: Digest) -> Version {
     Version {
         policy,
@@ -93,7 +93,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
     }
 }
 
-/// A policy as it begins.
+/// Returns a policy as it begins.
 pub(in super::super) fn new_policy(index: usize) -> Policy {
     Policy::new(policy_name(index), PolicyKind::Opaque, Micros(0))
 }
@@ -110,9 +110,9 @@ pub(super) fn published(version: Version) -> Version {
     }
 }
 
-/// A pointer that moves to a version, as an activation of it alone decides.
+/// Returns a pointer that moves to a version, as an activation of it alone decides.
 pub(super) fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
     let to = PointerTarget::Number(version.number);
-    let target = Target { policy: policy.name.policy.clone(), to, expected_active: None };
+    let target = ActivationTarget { policy: policy.name.policy.clone(), to, expected_active: None };
     activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }

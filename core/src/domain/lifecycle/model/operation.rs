@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::super::super::error::Reason;
 use super::super::super::version::VersionState;
 
-/// How many policies there are. They are named by index.
+/// Sets how many policies there are. They are named by index.
 pub(super) const POLICIES: usize = 2;
 /// Labels by index, in SemVer order, which is not their order as text.
 pub(super) const LABELS: [&str; 4] = ["1.0.0-rc.1", "1.0.0", "1.9.0", "1.10.0"];
@@ -28,16 +28,16 @@ pub(super) const UNDER_WAY: i64 = -1;
 /// Principals by index. Each may write, and each may approve.
 pub(super) const PEOPLE: usize = 3;
 
-/// What the owner of a policy decides, as far as the lifecycle cares.
+/// Holds what the owner of a policy decides, as far as the lifecycle cares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Settings {
+pub(super) struct ModelSettings {
     pub(super) max_open_drafts: u32,
     pub(super) allow_backport: bool,
     pub(super) strict: bool,
     pub(super) required_approvals: u32,
 }
 
-/// One target of an activation.
+/// Describes one target of an activation.
 #[derive(Debug, Clone)]
 pub(super) struct Aim {
     pub(super) policy: usize,
@@ -45,18 +45,18 @@ pub(super) struct Aim {
     pub(super) expected_active: Option<i64>,
 }
 
-/// One request. `version: None` names just the policy; `reasoned` says whether a reason was given; `reviewed: None` is the
+/// Describes one request. `version: None` names just the policy; `reasoned` says whether a reason was given; `reviewed: None` is the
 /// version's own content. `Wait` lets a third of the time pass that an approval lasts.
 #[derive(Debug, Clone)]
-pub(super) enum Operation {
-    Settings { policy: usize, settings: Settings },
+pub(super) enum ModelOperation {
+    Settings { policy: usize, settings: ModelSettings },
     Draft { policy: usize, label: Option<usize>, content: u8, base: i64, author: usize, supersede_staged: bool },
     Abandon { policy: usize, version: i64, etag: Option<i64> },
     Stage { policy: usize, version: Option<i64>, etag: Option<i64> },
     Approve { policy: usize, version: i64, reviewed: Option<u8>, approver: usize },
     Reject { policy: usize, version: i64, reviewed: Option<u8>, reasoned: bool },
     Wait,
-    Publish(Publish),
+    Publish(PublishOperation),
     Activate { targets: Vec<Aim>, reasoned: bool },
     Rollback { policy: usize, version: i64, copy_forward: bool, skip_validation: bool, reasoned: bool },
     Deactivate { policy: usize, expected_active: Option<i64>, reasoned: bool },
@@ -64,7 +64,7 @@ pub(super) enum Operation {
 
 /// A request to publish.
 #[derive(Debug, Clone)]
-pub(super) struct Publish {
+pub(super) struct PublishOperation {
     pub(super) policy: usize,
     pub(super) version: Option<i64>,
     pub(super) etag: Option<i64>,
@@ -93,13 +93,13 @@ pub(super) const VERBS: [&str; 16] = [
     "wait",
 ];
 
-impl Operation {
-    /// With the number of the version that is under way, where it is meant: random numbers hardly ever follow one version
+impl ModelOperation {
+    /// Fills in the number of the version that is under way, where it is meant: random numbers hardly ever follow one version
     /// through a review.
-    pub(super) fn aimed(mut self, lines: &[Line]) -> Self {
+    pub(super) fn aimed(mut self, lines: &[ModelPolicy]) -> Self {
         let meant = match &mut self {
             Self::Stage { policy, version: Some(version), .. }
-            | Self::Publish(Publish { policy, version: Some(version), .. })
+            | Self::Publish(PublishOperation { policy, version: Some(version), .. })
             | Self::Approve { policy, version, .. }
             | Self::Reject { policy, version, .. } => Some((*policy, version)),
             _ => None,
@@ -123,8 +123,8 @@ impl Operation {
             Self::Approve { .. } => "approve",
             Self::Reject { .. } => "reject",
             Self::Wait => "wait",
-            Self::Publish(Publish { activate: false, .. }) => "publish",
-            Self::Publish(Publish { activate: true, .. }) => "publish and activate",
+            Self::Publish(PublishOperation { activate: false, .. }) => "publish",
+            Self::Publish(PublishOperation { activate: true, .. }) => "publish and activate",
             Self::Activate { targets, .. } if targets.len() > 1 => "activate several",
             Self::Activate { .. } => "activate",
             Self::Rollback { copy_forward: false, .. } => "rollback",
@@ -136,24 +136,24 @@ impl Operation {
 
 /// A pointer that moved; `content` is that of the version, none for 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Moved {
+pub(super) struct ModelMove {
     pub(super) policy: usize,
     pub(super) version: i64,
     pub(super) content: Option<u8>,
     pub(super) previous: i64,
 }
 
-/// An accepted operation. `version` is the one it was about, `wrote` whether it was an event. `grounds` are what a
+/// An accepted operation. `version` is the one it was about, `wrote` whether it was an event. `basis` are what a
 /// publication of a policy with required approvals rests on.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct ModelAnswer {
     pub(super) version: Option<i64>,
     pub(super) wrote: bool,
-    pub(super) moved: Vec<Moved>,
-    pub(super) grounds: Option<Rests>,
+    pub(super) moved: Vec<ModelMove>,
+    pub(super) basis: Option<Rests>,
 }
 
-/// Who approved what was published, and whether they were too few.
+/// Says who approved what was published, and whether the approvals were too few.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rests {
     pub(super) approvers: Vec<usize>,
@@ -162,37 +162,37 @@ pub(super) struct Rests {
 
 /// A refused operation. The error must hold these details, and may hold more.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ModelRefusal {
     pub(super) reason: Reason,
     pub(super) details: BTreeMap<&'static str, String>,
 }
 
-/// A version, as both sides can tell it. `etag` counts from 1 with every change of state.
+/// Describes a version, as both sides know it. `etag` counts from 1 with every change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct ModelRow {
     pub(super) state: VersionState,
     pub(super) label: Option<usize>,
     pub(super) content: u8,
     pub(super) source: i64,
     pub(super) etag: i64,
     pub(super) author: usize,
-    /// Whose approvals count.
+    /// Says whose approvals count.
     pub(super) approvers: Vec<usize>,
 }
 
-/// A policy, as both sides can tell it. `history` is every place its pointer was moved to, in order.
+/// Describes a policy, as both sides know it. `history` is every version its pointer was moved to, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) settings: Settings,
-    pub(super) rows: BTreeMap<i64, Row>,
+pub(super) struct ModelPolicy {
+    pub(super) settings: ModelSettings,
+    pub(super) rows: BTreeMap<i64, ModelRow>,
     pub(super) pointer: i64,
     pub(super) history: Vec<i64>,
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
+fn settings() -> impl Strategy<Value = ModelSettings> {
     let required_approvals = prop_oneof![2 => Just(0u32), 4 => Just(1), 2 => Just(2)];
     (0..=3u32, any::<bool>(), any::<bool>(), required_approvals).prop_map(
-        |(max_open_drafts, allow_backport, strict, required_approvals)| Settings {
+        |(max_open_drafts, allow_backport, strict, required_approvals)| ModelSettings {
             max_open_drafts,
             allow_backport,
             strict,
@@ -201,12 +201,12 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
-/// Mostly the first few, so that the same versions are met again in another state.
+/// Returns mostly the first few numbers, so that the same versions are met again in another state.
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![4 => 1..=3i64, 1 => 4..=8i64]
 }
 
-/// A number, or the version that is under way.
+/// Returns a number, or the version that is under way.
 fn aimed() -> impl Strategy<Value = i64> {
     prop_oneof![2 => number(), 3 => Just(UNDER_WAY)]
 }
@@ -218,7 +218,7 @@ fn aim(policy: impl Strategy<Value = usize>) -> impl Strategy<Value = Aim> {
         .prop_map(|(policy, (version, expected_active))| Aim { policy, version, expected_active })
 }
 
-/// One target, one for each policy, or any.
+/// Returns one target, one for each policy, or any.
 fn targets() -> impl Strategy<Value = Vec<Aim>> {
     prop_oneof![
         4 => vec(aim(0..POLICIES), 1),
@@ -227,21 +227,21 @@ fn targets() -> impl Strategy<Value = Vec<Aim>> {
     ]
 }
 
-/// That of a draft, of one that was staged, or of neither.
+/// Returns the etag of a draft, of a version that was staged, or of neither.
 fn etag() -> impl Strategy<Value = Option<i64>> {
     weighted(0.3, 1..=3i64)
 }
 
-fn publish() -> impl Strategy<Value = Publish> {
+fn publish() -> impl Strategy<Value = PublishOperation> {
     let flags = (any::<bool>(), prop::bool::weighted(0.15), prop::bool::weighted(0.95));
     (0..POLICIES, weighted(0.8, aimed()), etag(), flags).prop_map(|(policy, version, etag, flags)| {
         let (activate, break_glass, reasoned) = flags;
-        Publish { policy, version, etag, activate, break_glass, reasoned }
+        PublishOperation { policy, version, etag, activate, break_glass, reasoned }
     })
 }
 
-/// Any request. Drafts and publishing come often, so that there is something to activate.
-pub(super) fn operation() -> impl Strategy<Value = Operation> {
+/// Returns any request. Drafts and publishing come often, so that there is something to activate.
+pub(super) fn operation() -> impl Strategy<Value = ModelOperation> {
     let policy = || 0..POLICIES;
     let person = || 0..PEOPLE;
     let reviewed = || weighted(0.1, 0..BAD);
@@ -250,32 +250,32 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let content = prop_oneof![8 => 0..BAD, 1 => Just(BAD)];
     let older = prop_oneof![1 => Just(0i64), 1 => number()];
     prop_oneof![
-        2 => (policy(), settings()).prop_map(|(policy, settings)| Operation::Settings { policy, settings }),
+        2 => (policy(), settings()).prop_map(|(policy, settings)| ModelOperation::Settings { policy, settings }),
         8 => (policy(), weighted(0.4, 0..LABELS.len()), content, base, person(), any::<bool>()).prop_map(
             |(policy, label, content, base, author, supersede_staged)| {
-                Operation::Draft { policy, label, content, base, author, supersede_staged }
+                ModelOperation::Draft { policy, label, content, base, author, supersede_staged }
             }
         ),
         14 => (policy(), aimed(), reviewed(), person()).prop_map(
-            |(policy, version, reviewed, approver)| Operation::Approve { policy, version, reviewed, approver }
+            |(policy, version, reviewed, approver)| ModelOperation::Approve { policy, version, reviewed, approver }
         ),
         1 => (policy(), aimed(), reviewed(), reasoned()).prop_map(
-            |(policy, version, reviewed, reasoned)| Operation::Reject { policy, version, reviewed, reasoned }
+            |(policy, version, reviewed, reasoned)| ModelOperation::Reject { policy, version, reviewed, reasoned }
         ),
-        1 => Just(Operation::Wait),
+        1 => Just(ModelOperation::Wait),
         2 => (policy(), number(), etag())
-            .prop_map(|(policy, version, etag)| Operation::Abandon { policy, version, etag }),
-        6 => (policy(), weighted(0.8, aimed()), etag()).prop_map(|(policy, version, etag)| Operation::Stage { policy, version, etag }),
-        10 => publish().prop_map(Operation::Publish),
+            .prop_map(|(policy, version, etag)| ModelOperation::Abandon { policy, version, etag }),
+        6 => (policy(), weighted(0.8, aimed()), etag()).prop_map(|(policy, version, etag)| ModelOperation::Stage { policy, version, etag }),
+        10 => publish().prop_map(ModelOperation::Publish),
         6 => (targets(), reasoned())
-            .prop_map(|(targets, reasoned)| Operation::Activate { targets, reasoned }),
+            .prop_map(|(targets, reasoned)| ModelOperation::Activate { targets, reasoned }),
         5 => (policy(), older, any::<bool>(), any::<bool>(), reasoned()).prop_map(
-            |(policy, version, copy_forward, skip_validation, reasoned)| Operation::Rollback {
+            |(policy, version, copy_forward, skip_validation, reasoned)| ModelOperation::Rollback {
                 policy, version, copy_forward, skip_validation, reasoned
             }
         ),
         2 => (policy(), weighted(0.5, 0..=4i64), reasoned()).prop_map(
-            |(policy, expected_active, reasoned)| Operation::Deactivate { policy, expected_active, reasoned }
+            |(policy, expected_active, reasoned)| ModelOperation::Deactivate { policy, expected_active, reasoned }
         ),
     ]
 }

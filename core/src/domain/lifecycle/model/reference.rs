@@ -5,7 +5,10 @@
 use super::super::super::digest::Digest;
 use super::super::super::error::Reason;
 use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Rejected, Staged, Superseded};
-use super::operation::{Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Refusal, Rests, Row};
+use super::operation::{
+    Aim, BAD, LABELS, LAX, ModelAnswer, ModelMove, ModelOperation, ModelPolicy, ModelRefusal, ModelRow, POLICIES,
+    PublishOperation, Rests,
+};
 
 /// Waits that an approval does not outlast.
 const WAITS: u32 = 3;
@@ -13,9 +16,9 @@ const WAITS: u32 = 3;
 /// Policies, what was approved of them since they changed last, and how often somebody waited.
 #[derive(Debug)]
 pub(super) struct Reference {
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<ModelPolicy>,
     given: Vec<Vec<Given>>,
-    /// Of each policy, the versions that a rollback may return to, the newest last.
+    /// Holds for each policy the versions that a rollback may return to, the newest last.
     returns: Vec<Vec<i64>>,
     waited: u32,
 }
@@ -28,17 +31,17 @@ struct Given {
     at: u32,
 }
 
-type Outcome<T = Answer> = Result<T, Refusal>;
+type ModelOutcome<T = ModelAnswer> = Result<T, ModelRefusal>;
 
-fn refuse<T>(reason: Reason, details: &[(&'static str, String)]) -> Outcome<T> {
-    Err(Refusal { reason, details: details.iter().cloned().collect() })
+fn refuse<T>(reason: Reason, details: &[(&'static str, String)]) -> ModelOutcome<T> {
+    Err(ModelRefusal { reason, details: details.iter().cloned().collect() })
 }
 
-fn written(version: i64, moved: Vec<Moved>) -> Outcome {
-    Ok(Answer { version: Some(version), wrote: true, moved, grounds: None })
+fn written(version: i64, moved: Vec<ModelMove>) -> ModelOutcome {
+    Ok(ModelAnswer { version: Some(version), wrote: true, moved, basis: None })
 }
 
-fn needs_reason(reasoned: bool) -> Outcome<()> {
+fn needs_reason(reasoned: bool) -> ModelOutcome<()> {
     if reasoned { Ok(()) } else { refuse(Reason::InvalidArgument, &[]) }
 }
 
@@ -49,10 +52,10 @@ fn is_open(state: VersionState) -> bool {
 impl Reference {
     pub(super) fn new() -> Self {
         let given = (0..POLICIES).map(|_| Vec::new()).collect();
-        Self { lines: vec![Line::default(); POLICIES], given, returns: vec![Vec::new(); POLICIES], waited: 0 }
+        Self { lines: vec![ModelPolicy::default(); POLICIES], given, returns: vec![Vec::new(); POLICIES], waited: 0 }
     }
 
-    pub(super) fn apply(&mut self, operation: &Operation) -> Outcome {
+    pub(super) fn apply(&mut self, operation: &ModelOperation) -> ModelOutcome {
         let outcome = self.done(operation);
         for (line, given) in self.lines.iter_mut().zip(&self.given) {
             for (number, row) in &mut line.rows {
@@ -65,65 +68,65 @@ impl Reference {
         outcome
     }
 
-    fn done(&mut self, operation: &Operation) -> Outcome {
+    fn done(&mut self, operation: &ModelOperation) -> ModelOutcome {
         match operation.clone() {
-            Operation::Settings { policy, settings } => {
+            ModelOperation::Settings { policy, settings } => {
                 self.lines[policy].settings = settings;
                 self.given[policy].clear();
-                Ok(Answer { wrote: true, ..Answer::default() })
+                Ok(ModelAnswer { wrote: true, ..ModelAnswer::default() })
             }
-            Operation::Draft { policy, label, content, base, author, supersede_staged } => {
+            ModelOperation::Draft { policy, label, content, base, author, supersede_staged } => {
                 self.lines[policy].draft(label, content, base, author, supersede_staged)
             }
-            Operation::Abandon { policy, version, etag } => {
+            ModelOperation::Abandon { policy, version, etag } => {
                 let line = &mut self.lines[policy];
                 line.fits(version, etag)?;
                 line.turn(version, Abandoned);
                 written(version, vec![])
             }
-            Operation::Stage { policy, version, etag } => self.lines[policy].stage(version, etag),
-            Operation::Approve { policy, version, reviewed, approver } => {
+            ModelOperation::Stage { policy, version, etag } => self.lines[policy].stage(version, etag),
+            ModelOperation::Approve { policy, version, reviewed, approver } => {
                 self.lines[policy].approve(version, reviewed, approver)?;
                 self.given[policy].push(Given { version, approver, at: self.waited });
                 written(version, vec![])
             }
-            Operation::Reject { policy, version, reviewed, reasoned } => {
+            ModelOperation::Reject { policy, version, reviewed, reasoned } => {
                 needs_reason(reasoned)?;
                 self.lines[policy].fits(version, None)?;
                 self.lines[policy].is_what_was_reviewed(version, reviewed)?;
                 self.lines[policy].turn(version, Rejected);
                 written(version, vec![])
             }
-            Operation::Wait => {
+            ModelOperation::Wait => {
                 self.waited += 1;
-                Ok(Answer::default())
+                Ok(ModelAnswer::default())
             }
-            Operation::Publish(asked) => {
+            ModelOperation::Publish(asked) => {
                 needs_reason(asked.reasoned || !(asked.activate || asked.break_glass))?;
-                let (version, grounds) = self.lines[asked.policy].publish(&asked)?;
+                let (version, basis) = self.lines[asked.policy].publish(&asked)?;
                 let moved = if asked.activate { vec![self.point(asked.policy, version)] } else { vec![] };
-                written(version, moved).map(|answer| Answer { grounds, ..answer })
+                written(version, moved).map(|answer| ModelAnswer { basis, ..answer })
             }
-            Operation::Activate { targets, reasoned } => self.activate(&targets, reasoned),
-            Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
+            ModelOperation::Activate { targets, reasoned } => self.activate(&targets, reasoned),
+            ModelOperation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
                 needs_reason(reasoned)?;
                 let source = self.lines[policy].rollback_target(version, skip_validation, self.before(policy))?;
                 let version = if copy_forward { self.lines[policy].copy(source)? } else { source };
                 self.leave(policy, source);
                 written(version, vec![self.point(policy, version)])
             }
-            Operation::Deactivate { policy, expected_active, reasoned } => {
+            ModelOperation::Deactivate { policy, expected_active, reasoned } => {
                 needs_reason(reasoned)?;
                 self.lines[policy].expect(expected_active)?;
                 if self.lines[policy].pointer == 0 {
                     return refuse(Reason::NoActiveVersion, &[]);
                 }
-                Ok(Answer { wrote: true, moved: vec![self.point(policy, 0)], ..Answer::default() })
+                Ok(ModelAnswer { wrote: true, moved: vec![self.point(policy, 0)], ..ModelAnswer::default() })
             }
         }
     }
 
-    fn activate(&mut self, targets: &[Aim], reasoned: bool) -> Outcome {
+    fn activate(&mut self, targets: &[Aim], reasoned: bool) -> ModelOutcome {
         needs_reason(reasoned)?;
         if targets.is_empty() {
             return refuse(Reason::InvalidArgument, &[]);
@@ -143,12 +146,12 @@ impl Reference {
             }
         }
         let moved = targets.iter().map(|aim| self.point(aim.policy, aim.version)).collect();
-        Ok(Answer { wrote: true, moved, ..Answer::default() })
+        Ok(ModelAnswer { wrote: true, moved, ..ModelAnswer::default() })
     }
 
-    fn point(&mut self, policy: usize, version: i64) -> Moved {
+    fn point(&mut self, policy: usize, version: i64) -> ModelMove {
         let line = &mut self.lines[policy];
-        let moved = Moved {
+        let moved = ModelMove {
             policy,
             version,
             content: line.rows.get(&version).map(|row| row.content),
@@ -163,12 +166,12 @@ impl Reference {
         moved
     }
 
-    /// What is left to return to.
+    /// Returns what is left to return to.
     fn before(&self, policy: usize) -> Option<i64> {
         self.returns[policy].iter().rev().find(|version| **version != self.lines[policy].pointer).copied()
     }
 
-    /// Everything from the version returned to upwards is not returned to again; without it, what was in force is not.
+    /// Marks everything from the target of a rollback upwards as not to be returned to again; without a target, what was in force.
     fn leave(&mut self, policy: usize, target: i64) {
         let pointer = self.lines[policy].pointer;
         let returns = &mut self.returns[policy];
@@ -180,8 +183,8 @@ impl Reference {
     }
 }
 
-impl Line {
-    fn row(&self, version: i64) -> Outcome<&Row> {
+impl ModelPolicy {
+    fn row(&self, version: i64) -> ModelOutcome<&ModelRow> {
         self.rows.get(&version).map_or_else(|| refuse(Reason::VersionNotFound, &[]), Ok)
     }
 
@@ -206,7 +209,7 @@ impl Line {
         base: i64,
         author: usize,
         supersede_staged: bool,
-    ) -> Outcome {
+    ) -> ModelOutcome {
         let one_draft = self.settings.max_open_drafts == 1;
         let holder = self
             .rows
@@ -214,7 +217,7 @@ impl Line {
             .find(|(_, row)| label.is_some() && row.label == label && (is_open(row.state) || row.state == Published));
         if let Some((number, row)) = holder {
             if row.content == content {
-                return Ok(Answer { version: Some(*number), ..Answer::default() });
+                return Ok(ModelAnswer { version: Some(*number), ..ModelAnswer::default() });
             }
             if !one_draft || row.state == Published {
                 let digest = |content: u8| Digest::from_sha256(&[content; 32]).to_string();
@@ -244,13 +247,13 @@ impl Line {
             self.open().into_iter().for_each(|open| self.turn(open, Superseded));
         }
         let number = self.next();
-        let row = Row { state: Draft, label, content, source: 0, etag: 1, author, approvers: vec![] };
+        let row = ModelRow { state: Draft, label, content, source: 0, etag: 1, author, approvers: vec![] };
         self.rows.insert(number, row);
         written(number, vec![])
     }
 
-    /// The version named, or the one open draft.
-    fn meant(&self, version: Option<i64>) -> Outcome<i64> {
+    /// Returns the version named, or the one open draft.
+    fn meant(&self, version: Option<i64>) -> ModelOutcome<i64> {
         match (version, self.open().as_slice()) {
             (Some(version), _) => self.row(version).map(|_| version),
             (None, []) => refuse(Reason::NoOpenDraft, &[]),
@@ -262,8 +265,8 @@ impl Line {
         }
     }
 
-    /// It is there, as it was read, and not ended.
-    fn fits(&self, version: i64, etag: Option<i64>) -> Outcome<()> {
+    /// Checks that a version is there, as it was read, and not ended.
+    fn fits(&self, version: i64, etag: Option<i64>) -> ModelOutcome<()> {
         let row = self.row(version)?;
         if let Some(etag) = etag
             && etag != row.etag
@@ -277,14 +280,14 @@ impl Line {
         refuse(Reason::VersionNotOpen, &[("state", row.state.as_str().to_owned())])
     }
 
-    fn content_passes(&self, content: u8) -> Outcome<()> {
+    fn content_passes(&self, content: u8) -> ModelOutcome<()> {
         if content == BAD || (content == LAX && self.settings.strict) {
             return refuse(Reason::ValidationFailed, &[("check", "content".to_owned())]);
         }
         Ok(())
     }
 
-    fn passes(&self, version: i64) -> Outcome<()> {
+    fn passes(&self, version: i64) -> ModelOutcome<()> {
         let row = self.row(version)?;
         self.content_passes(row.content)?;
         let highest = self.rows.values().filter(|other| other.state == Published).filter_map(|other| other.label).max();
@@ -294,18 +297,18 @@ impl Line {
         Ok(())
     }
 
-    fn stage(&mut self, version: Option<i64>, etag: Option<i64>) -> Outcome {
+    fn stage(&mut self, version: Option<i64>, etag: Option<i64>) -> ModelOutcome {
         let version = self.meant(version)?;
         self.fits(version, etag)?;
         self.passes(version)?;
         if self.row(version)?.state == Staged {
-            return Ok(Answer { version: Some(version), ..Answer::default() });
+            return Ok(ModelAnswer { version: Some(version), ..ModelAnswer::default() });
         }
         self.turn(version, Staged);
         written(version, vec![])
     }
 
-    fn is_what_was_reviewed(&self, version: i64, reviewed: Option<u8>) -> Outcome<()> {
+    fn is_what_was_reviewed(&self, version: i64, reviewed: Option<u8>) -> ModelOutcome<()> {
         let content = self.row(version)?.content;
         if reviewed.is_none_or(|reviewed| reviewed == content) {
             return Ok(());
@@ -313,7 +316,7 @@ impl Line {
         refuse(Reason::DigestMismatch, &[("digest", Digest::from_sha256(&[content; 32]).to_string())])
     }
 
-    fn approve(&self, version: i64, reviewed: Option<u8>, approver: usize) -> Outcome<()> {
+    fn approve(&self, version: i64, reviewed: Option<u8>, approver: usize) -> ModelOutcome<()> {
         self.fits(version, None)?;
         if self.row(version)?.state == Draft {
             return refuse(Reason::VersionNotStaged, &[("state", "DRAFT".to_owned())]);
@@ -325,12 +328,12 @@ impl Line {
         Ok(())
     }
 
-    fn approvals_missing<T>(&self, given: usize) -> Outcome<T> {
+    fn approvals_missing<T>(&self, given: usize) -> ModelOutcome<T> {
         let required = self.settings.required_approvals.to_string();
         refuse(Reason::ApprovalsMissing, &[("required", required), ("given", given.to_string())])
     }
 
-    fn publish(&mut self, asked: &Publish) -> Outcome<(i64, Option<Rests>)> {
+    fn publish(&mut self, asked: &PublishOperation) -> ModelOutcome<(i64, Option<Rests>)> {
         let version = self.meant(asked.version)?;
         self.fits(version, asked.etag)?;
         self.passes(version)?;
@@ -343,7 +346,7 @@ impl Line {
         Ok((version, (required > 0).then_some(Rests { approvers, broke_glass })))
     }
 
-    fn expect(&self, expected: Option<i64>) -> Outcome<()> {
+    fn expect(&self, expected: Option<i64>) -> ModelOutcome<()> {
         match expected {
             Some(expected) if expected != self.pointer => {
                 let details = [("expected_active", expected.to_string()), ("current_active", self.pointer.to_string())];
@@ -353,7 +356,7 @@ impl Line {
         }
     }
 
-    fn is_published(&self, version: i64) -> Outcome<()> {
+    fn is_published(&self, version: i64) -> ModelOutcome<()> {
         let row = self.row(version)?;
         if row.state == Published {
             return Ok(());
@@ -361,7 +364,7 @@ impl Line {
         refuse(Reason::VersionNotPublished, &[("state", row.state.as_str().to_owned())])
     }
 
-    fn rollback_target(&self, named: i64, skip_validation: bool, before: Option<i64>) -> Outcome<i64> {
+    fn rollback_target(&self, named: i64, skip_validation: bool, before: Option<i64>) -> ModelOutcome<i64> {
         let version = match (named, before) {
             (0, None) => return refuse(Reason::NoPreviousVersion, &[]),
             (0, Some(before)) => before,
@@ -377,12 +380,12 @@ impl Line {
         Ok(version)
     }
 
-    fn copy(&mut self, source: i64) -> Outcome<i64> {
+    fn copy(&mut self, source: i64) -> ModelOutcome<i64> {
         if self.settings.required_approvals > 0 {
             return self.approvals_missing(0);
         }
         let number = self.next();
-        let row = Row { label: None, source, etag: 1, ..self.row(source)?.clone() };
+        let row = ModelRow { label: None, source, etag: 1, ..self.row(source)?.clone() };
         self.rows.insert(number, row);
         Ok(number)
     }

@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use super::super::super::error::Result;
 use super::super::super::version::{Version, VersionState};
 use super::fixtures::{content_of, index_of};
-use super::operation::{Answer, Operation, POLICIES, Publish};
-use super::world::World;
+use super::operation::{ModelAnswer, ModelOperation, POLICIES, PublishOperation};
+use super::world::ModelWorld;
 
 /// After so many waits an approval is too old.
 const WAITS: usize = 3;
 
-/// One accepted approval.
+/// Holds one accepted approval.
 #[derive(Debug)]
-struct Heard {
+struct SeenApproval {
     policy: usize,
     version: i64,
     content: u8,
@@ -24,48 +24,55 @@ struct Heard {
     waits: usize,
 }
 
-/// Listens.
+/// Observes operations, and asserts that every publication had the approvals it needs.
 #[derive(Debug, Default)]
-pub(super) struct Witness {
-    heard: Vec<Heard>,
+pub(super) struct SeparationObserver {
+    approvals: Vec<SeenApproval>,
 }
 
-impl Witness {
+impl SeparationObserver {
     /// Takes note of an operation, and objects.
-    pub(super) fn see(&mut self, before: &World, after: &World, operation: &Operation, answer: &Result<Answer>) {
+    pub(super) fn see(
+        &mut self,
+        before: &ModelWorld,
+        after: &ModelWorld,
+        operation: &ModelOperation,
+        answer: &Result<ModelAnswer>,
+    ) {
         if answer.is_err() {
             return;
         }
         for policy in 0..POLICIES {
-            let was = |number: &i64| before.shelves[policy].versions.get(number).map(|version| version.state);
-            for (number, version) in &after.shelves[policy].versions {
+            let was = |number: &i64| before.policies[policy].versions.get(number).map(|version| version.state);
+            for (number, version) in &after.policies[policy].versions {
                 if version.state == VersionState::Published && was(number) != Some(VersionState::Published) {
                     self.may_be_published(after, policy, version, operation);
                 }
             }
         }
         match operation {
-            Operation::Settings { policy, .. } => self.heard.retain(|heard| heard.policy != *policy),
-            Operation::Wait => self.heard.iter_mut().for_each(|heard| heard.waits += 1),
-            Operation::Approve { policy, version, reviewed, approver } => {
-                let content = content_of(&after.shelves[*policy].versions[version].digest);
+            ModelOperation::Settings { policy, .. } => self.approvals.retain(|seen| seen.policy != *policy),
+            ModelOperation::Wait => self.approvals.iter_mut().for_each(|seen| seen.waits += 1),
+            ModelOperation::Approve { policy, version, reviewed, approver } => {
+                let content = content_of(&after.policies[*policy].versions[version].digest);
                 assert!(reviewed.is_none_or(|reviewed| reviewed == content), "approved without having been seen");
                 let (policy, version, approver) = (*policy, *version, *approver);
-                self.heard.push(Heard { policy, version, content, approver, waits: 0 });
+                self.approvals.push(SeenApproval { policy, version, content, approver, waits: 0 });
             }
             _ => {}
         }
     }
 
-    fn may_be_published(&self, world: &World, policy: usize, version: &Version, operation: &Operation) {
-        let required = world.shelves[policy].policy.settings.required_approvals as usize;
+    fn may_be_published(&self, world: &ModelWorld, policy: usize, version: &Version, operation: &ModelOperation) {
+        let required = world.policies[policy].policy.settings.required_approvals as usize;
         let (author, content) = (index_of(&version.author), content_of(&version.digest));
-        let speaks_of_it = |heard: &&Heard| {
-            (heard.policy, heard.version, heard.content) == (policy, version.number, content) && heard.waits < WAITS
+        let counts = |seen: &&SeenApproval| {
+            (seen.policy, seen.version, seen.content) == (policy, version.number, content) && seen.waits < WAITS
         };
-        let people: BTreeSet<usize> = self.heard.iter().filter(speaks_of_it).map(|heard| heard.approver).collect();
+        let people: BTreeSet<usize> = self.approvals.iter().filter(counts).map(|seen| seen.approver).collect();
         let others = people.len() - usize::from(people.contains(&author));
-        let broke_glass = matches!(operation, Operation::Publish(Publish { break_glass: true, reasoned: true, .. }));
+        let broke_glass =
+            matches!(operation, ModelOperation::Publish(PublishOperation { break_glass: true, reasoned: true, .. }));
         assert!(others >= required || broke_glass, "{others} of {required} approved what {operation:?} published");
     }
 }

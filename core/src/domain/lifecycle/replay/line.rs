@@ -1,4 +1,4 @@
-//! One policy as a log tells of it: its settings, its versions, and the approvals that they were given.
+//! One policy as its log describes it: its settings, its versions, and the approvals that they were given.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,30 +12,30 @@ use super::super::super::version::{Version, VersionState};
 
 /// A policy and its versions.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct PolicyReplay {
     pub(super) policy: Policy,
-    /// Whether its settings are known. Those of policies that were imported before events carried them are not.
+    /// Says whether its settings are known. Those of policies that were imported before events carried them are not.
     pub(super) is_known: bool,
     pub(super) versions: BTreeMap<i64, Version>,
-    /// By version, then by approver: the newest of each.
+    /// Holds the newest approval by version and approver.
     approvals: BTreeMap<i64, BTreeMap<String, Approval>>,
     /// Versions that were in force at some time.
     pub(super) were_active: BTreeSet<i64>,
 }
 
-impl Line {
+impl PolicyReplay {
     fn with(policy: Policy, is_known: bool) -> Self {
         let (versions, approvals, were_active) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         Self { policy, is_known, versions, approvals, were_active }
     }
 
-    /// A policy as the event says that made it.
+    /// Returns a policy as the event says that made it.
     pub(super) fn new(payload: &Payload, policy: &PolicyId) -> Self {
         let made = Policy::new(name(&payload.namespace, policy), PolicyKind::Opaque, payload.time);
         Self::with(Policy { settings: settings_of(payload), ..made }, true)
     }
 
-    /// A policy that an import brought, as its event says.
+    /// Returns a policy that an import brought, as its event says.
     pub(super) fn imported(payload: &Payload, brought: &ImportedPolicy) -> Self {
         let made = Policy::new(name(&payload.namespace, &brought.policy), PolicyKind::Opaque, payload.time);
         let settings = PolicySettings {
@@ -47,12 +47,12 @@ impl Line {
         Self::with(policy, true)
     }
 
-    /// A policy whose settings no event carries.
+    /// Returns a policy whose settings no event carries.
     pub(super) fn unknown(payload: &Payload, policy: &PolicyId) -> Self {
         Self::with(Policy::new(name(&payload.namespace, policy), PolicyKind::Opaque, payload.time), false)
     }
 
-    /// In order of the approvers, as the server reads them.
+    /// Returns the approvals of a version in order of the approvers, as the server reads them.
     pub(super) fn approvals_of(&self, version: i64) -> Vec<Approval> {
         self.approvals.get(&version).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
@@ -81,7 +81,7 @@ pub(super) fn settings_of(payload: &Payload) -> PolicySettings {
     carried.and_then(|settings| serde_json::from_value(settings.clone()).ok()).unwrap_or_default()
 }
 
-/// A draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
+/// Returns a draft as far as its event describes it. What ends with it stands in the event, so it may end what is staged.
 pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
     command::Draft {
         policy: policy.name.clone(),
@@ -99,7 +99,7 @@ pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
     }
 }
 
-/// A version as the event says that made it. What it came with is not in the log; that it came from elsewhere is.
+/// Returns a version as the event says that made it. What it came with is not in the log; that it came from elsewhere is.
 fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -> Version {
     let origin_manifests = if payload.kind == EventKind::ImportNamespace && change.state == VersionState::Published {
         vec![String::new()]
@@ -118,7 +118,7 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         requires: Vec::new(),
         base_version: 0,
         source_version: 0,
-        // Who imported it counts as its author.
+        // The importer counts as its author.
         author: payload.actor.clone(),
         publisher: String::new(),
         manifest: String::new(),

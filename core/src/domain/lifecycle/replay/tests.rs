@@ -10,7 +10,7 @@ fn digest(content: u8) -> String {
     Digest::from_sha256(&[content; 32]).to_string()
 }
 
-/// An event of the log of `n`, at a time that is its revision.
+/// Returns an event of the log of `n`, at a time that is its revision.
 fn payload(revision: i64, actor: &str, fields: Value) -> Payload {
     let mut event = json!({
         "store": "s", "namespace": "n", "epoch": 1, "revision": revision, "time": revision, "actor": actor, "policy": "p",
@@ -39,7 +39,7 @@ fn approval(approver: &str, revision: i64, etag: i64) -> Value {
             "expire_time": expire_time, "revision": revision}])
 }
 
-/// A policy that needs one approval, with one version that ann staged.
+/// Returns a policy that needs one approval, with one version that ann staged.
 fn reviewed() -> Vec<Payload> {
     vec![
         payload(1, "ann", json!({"kind": "CREATE_POLICY", "settings": settings(1)})),
@@ -48,7 +48,7 @@ fn reviewed() -> Vec<Payload> {
     ]
 }
 
-/// What the last event breaks; all before it must be allowed.
+/// Returns what the last event breaks. All events before it must be allowed.
 fn last(history: impl IntoIterator<Item = Payload>) -> Result<(), String> {
     let (mut replay, mut last) = (Replay::default(), Ok(()));
     for event in history {

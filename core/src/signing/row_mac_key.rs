@@ -1,6 +1,6 @@
-//! The key under the tags of rows: HMAC-SHA256 (RFC 2104), derived (HKDF, RFC 5869) from the seal key.
+//! The MAC key of rows: HMAC-SHA256 (RFC 2104), derived (HKDF, RFC 5869) from the key of event signatures.
 //!
-//! Replicas that share the seal key share it, and the database never has it. It comes from a signature over a fixed label,
+//! Replicas that share the seal key share it, and the database never has it. It is derived from a signature over a fixed label,
 //! which Ed25519 makes the same every time (RFC 8032 §5.1.6), so that a seal key that can't be read out has one too.
 
 use ring::{hkdf, hmac};
@@ -9,16 +9,16 @@ use super::hash::digest_of;
 use super::private_key::PrivateKey;
 use super::public_key::Algorithm;
 use crate::domain::digest::{Digest, Hash};
-use crate::domain::tag::RowTag;
+use crate::domain::row_mac::RowMac;
 use crate::domain::{Error, Result};
 
-/// What is signed. A seal is over 32 bytes, which this is not: no seal ever gives the key away.
+/// Is signed to derive the key. An event signature is over 32 bytes, which this is not, so no event signature ever discloses the key.
 const LABEL: &[u8] = b"policyhub: the key under the tags of rows, version 1";
 
 /// The key.
-pub struct RowTagKey(hmac::Key);
+pub struct RowMacKey(hmac::Key);
 
-impl RowTagKey {
+impl RowMacKey {
     /// Derives it.
     ///
     /// # Errors
@@ -33,14 +33,14 @@ impl RowTagKey {
     }
 }
 
-impl RowTag for RowTagKey {
-    fn tag(&self, row: &[u8]) -> Hash {
+impl RowMac for RowMacKey {
+    fn mac(&self, row: &[u8]) -> Hash {
         let mut tag = Hash::default();
         tag.copy_from_slice(hmac::sign(&self.0, row).as_ref());
         tag
     }
 
-    fn holds(&self, row: &[u8], tag: &[u8]) -> bool {
+    fn verify(&self, row: &[u8], tag: &[u8]) -> bool {
         hmac::verify(&self.0, row, tag).is_ok()
     }
 
@@ -49,9 +49,9 @@ impl RowTag for RowTagKey {
     }
 }
 
-impl std::fmt::Debug for RowTagKey {
+impl std::fmt::Debug for RowMacKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowTagKey").finish_non_exhaustive()
+        f.debug_struct("RowMacKey").finish_non_exhaustive()
     }
 }
 
@@ -66,13 +66,13 @@ mod tests {
     #[test]
     fn a_tag_holds_for_one_row_and_one_seal_key() {
         let own = seal(Algorithm::EdDsa);
-        let [key, again] = [(); 2].map(|()| RowTagKey::derive(&own).expect("a key"));
-        let other = RowTagKey::derive(&seal(Algorithm::EdDsa)).expect("a key");
-        let tag = key.tag(b"row");
-        assert!(key.holds(b"row", &tag) && again.holds(b"row", &tag), "every replica has the same key");
-        assert!(!other.holds(b"row", &tag) && !key.holds(b"rov", &tag));
-        assert!(!key.holds(b"row", &[]) && !key.holds(b"row", &tag[1..]));
-        assert!(RowTagKey::derive(&seal(Algorithm::Es256)).is_err(), "its signatures differ every time");
-        assert_eq!(format!("{key:?}"), "RowTagKey { .. }");
+        let [key, again] = [(); 2].map(|()| RowMacKey::derive(&own).expect("a key"));
+        let other = RowMacKey::derive(&seal(Algorithm::EdDsa)).expect("a key");
+        let tag = key.mac(b"row");
+        assert!(key.verify(b"row", &tag) && again.verify(b"row", &tag), "every replica has the same key");
+        assert!(!other.verify(b"row", &tag) && !key.verify(b"rov", &tag));
+        assert!(!key.verify(b"row", &[]) && !key.verify(b"row", &tag[1..]));
+        assert!(RowMacKey::derive(&seal(Algorithm::Es256)).is_err(), "its signatures differ every time");
+        assert_eq!(format!("{key:?}"), "RowMacKey { .. }");
     }
 }
