@@ -82,7 +82,7 @@ pub(super) fn mac_input<E: AuthenticatedTable>(row: &E::Model) -> Result<Vec<u8>
             Value::String(Some(value)) => Cell::Text(value),
             Value::Bytes(Some(value)) => Cell::Bytes(value),
             Value::Bool(None) | Value::BigInt(None) | Value::String(None) | Value::Bytes(None) => continue,
-            other => return Err(Error::internal(format!("a column of a kind that has no tag: {other:?}"))),
+            other => return Err(Error::internal(format!("a column of a type that the MAC does not cover: {other:?}"))),
         };
         bytes.add(column.as_str(), &cell)?;
     }

@@ -24,8 +24,8 @@ pub(super) fn redacted_text(error: &DbErr) -> String {
 
 /// Returns the text of the driver's own error, without secrets.
 pub(super) fn redacted_driver_text(error: &Error) -> String {
-    let told = error.as_database_error().and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
-    match told {
+    let answer = error.as_database_error().and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
+    match answer {
         Some(answer) => format!("error returned from database: {}", postgres(answer)),
         None => causes(error),
     }

@@ -50,7 +50,7 @@ impl Hub {
     }
 
     /// Whether the pointers, in the rows of the policies and in their history, are those of the root that the event at the
-    /// head names. One that can't be proven, or has no root, says nothing of them.
+    /// head names. One that can't be verified, or has no root, says nothing of them.
     async fn do_pointers_hold(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head) -> Result<bool> {
         let revision = head.cursor.revision;
         let sealed = match revision {

@@ -47,7 +47,7 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     /// `DATA_LOSS`.
     fn in_force(&self, row: &ActiveRow) -> Result<()>;
 
-    /// A bundle in force, once everything about its row is proven.
+    /// A bundle in force, once everything about its row is verified.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -62,7 +62,7 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
         })
     }
 
-    /// The event is proven, and the namespace's row names it as the end of the log. Answers the payload.
+    /// The event is verified, and the namespace's row names it as the end of the log. Answers the payload.
     ///
     /// # Errors
     /// `DATA_LOSS`.

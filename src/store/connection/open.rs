@@ -28,7 +28,7 @@ use crate::store::transaction::log_clock::Clocks;
 
 impl Database {
     /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (docs/guarantees.md#g1), or that does not hold
-    /// the store that is `remembered` (docs/guarantees.md#g1b). `macs` prove rows.
+    /// the store that is `remembered` (docs/guarantees.md#g1b). `macs` authenticate rows.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.

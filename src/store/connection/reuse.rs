@@ -20,7 +20,7 @@ use crate::store::error::is_sqlite_failure;
 use crate::store::health::write_blocker::WriteBlockers;
 
 /// A connection that was opened so shortly after a failure counts as open at its time: ages and failures are read from the
-/// clock one after the other. Higher: connections are opened anew for nothing.
+/// clock one after the other. Higher: connections are opened again for nothing.
 const FAILURE_MARGIN: Duration = Duration::from_millis(10);
 /// Fails inside a transaction, and does nothing outside of one.
 const SQLITE_IS_IDLE: &str = "BEGIN; ROLLBACK";

@@ -1,6 +1,6 @@
 //! Copies of a SQLite database: one is made while servers write, is read back, and takes the place of another.
 //!
-//! Boundary: what SQLite must do for it. Which file becomes which, and what must be proven of a copy, `server` decides.
+//! Boundary: what SQLite must do for it. Which file becomes which, and what must be verified of a copy, `server` decides.
 //! Invariant: a copy is opened `immutable`: reading it changes nothing of it and makes no file beside it.
 
 use std::path::{Path, PathBuf};

@@ -26,15 +26,15 @@ pub(in crate::store) enum Confirmation {
 }
 
 impl Store {
-    /// Looks whether the database can be written to, as it is now: settings change under connections that are open. Writes
-    /// look for themselves; this is for those who ask before they write, and to notice that an write blocker is gone.
+    /// Checks whether the database can be written to now: its settings change under connections that are open. Each write checks
+    /// that itself; this is for callers that ask before they write, and it notices that a write blocker is gone.
     pub async fn check_writability(&self) {
         self.look_at_disk().await;
         if self.is_postgres() && !self.is_degraded() {
-            // The look is what a connection must pass when it is taken; what fails here has told `Health`.
+            // A connection is checked when it is taken from the pool; a failure was reported to `Health` by then.
             let _ = self.writer_in_spite_of_write_blockers().execute_unprepared("SELECT 1").await;
             if let Err(error) = self.look_for_rights().await {
-                tracing::debug!(%error, detail = error.internal, "failed to look at the rights of the server's role");
+                tracing::debug!(%error, detail = error.internal, "failed to check the rights of the server's role");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Frozen namespaces: something stored in them did not verify, and nothing new is signed over them until an admin thaws them.
 //!
-//! FrozenFile beside the database, in a file of its own, so that a hand that can write the database can't end it, and a start does not
-//! either. Each replica freezes by what it found itself. Invariant: only an event of the log ends it, one that is newer than
+//! The list is in a file of its own beside the database: who can write only the database can't end a freeze, and a start of the
+//! server does not end it either. Each replica freezes by what it found itself. Invariant: only an event of the log ends it, one that is newer than
 //! what was found.
 
 use std::collections::BTreeMap;

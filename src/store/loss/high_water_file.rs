@@ -11,7 +11,7 @@ use crate::store::loss::high_water_marks::{RememberedStore, read};
 
 impl Store {
     /// Reads what was seen of the store `id`, and keeps it in that file from now on. What was seen of another store is never
-    /// overwritten: it may be the only witness of a database that is lost.
+    /// overwritten: it may be the only evidence of a database that is lost.
     ///
     /// # Errors
     /// `StoreError::HighWater`, `StoreError::AnotherStore`.

@@ -130,7 +130,7 @@ impl HighWaterMarks {
     }
 }
 
-/// The store whose heads a file of `Store::remember` keeps: the only witness of a database that is gone (docs/guarantees.md#g1b).
+/// The store whose heads a file of `Store::remember` keeps: the only evidence of a database that is gone (docs/guarantees.md#g1b).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RememberedStore {
     pub(in crate::store) file: PathBuf,
@@ -259,10 +259,10 @@ mod tests {
         let path = dir.path().join("high-water.json");
         assert!(read(&path).expect("no file is no error").is_none());
         write_json(&path, &HighWaterFile { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
-        let kept = read(&path).expect("a file").expect("a memory");
+        let kept = read(&path).expect("a file").expect("the file");
         assert_eq!((kept.store.as_str(), kept.heads), ("s", seen(&[("a", 2, 5)])));
         std::fs::write(&path, r#"{"store":"s","heads":{"a":{"epoch":2,"revision":5}}}"#).expect("a file");
-        let before = read(&path).expect("a file of a release before").expect("a memory");
+        let before = read(&path).expect("a file of a release before").expect("the file");
         let namespace = NamespaceId::parse("namespace", "a").expect("an id");
         assert_eq!(before.heads.get(&namespace), Some(&SeenHead { hash: None, ..SeenHead::from(head(2, 5)) }));
         std::fs::write(&path, "{\"store\":").expect("a file");

@@ -35,7 +35,7 @@ impl Store {
         if self.suspected_loss().is_none()
             && let Err(error) = self.check_for_loss().await
         {
-            tracing::debug!(%error, detail = error.internal, "failed to look whether the store is in doubt");
+            tracing::debug!(%error, detail = error.internal, "failed to check whether the store is in doubt");
         }
         self.suspected_loss().is_some()
     }
@@ -102,14 +102,15 @@ impl Store {
     /// Compares the log that is about to be written to with what was seen of it, under its lock: another replica may have written since.
     pub(in crate::store) async fn check_leads_on(&self, write: &WriteTx, seen: &SeenHead) -> Result<()> {
         let (namespace, head) = (write.namespace(), write.head());
-        let mut told = seen.contradicts(namespace, head);
+        let mut contradiction = seen.contradicts(namespace, head);
         if seen.needs_event_check(head) {
             let found = write.read().events_after(namespace, seen.cursor.revision - 1, 1).await?;
-            let is_it = found.first().is_some_and(|event| event.cursor == seen.cursor && !seen.differs(&event.hash));
-            told = (!is_it).then(|| describe_other_event(namespace, seen.cursor));
+            let is_expected =
+                found.first().is_some_and(|event| event.cursor == seen.cursor && !seen.differs(&event.hash));
+            contradiction = (!is_expected).then(|| describe_other_event(namespace, seen.cursor));
         }
-        if let Some(told) = told {
-            self.lost_tail(told);
+        if let Some(contradiction) = contradiction {
+            self.lost_tail(contradiction);
         }
         Ok(())
     }
@@ -130,7 +131,7 @@ impl Store {
         self.note([(namespace.clone(), head)].into());
     }
 
-    /// Notes that a log ends before what was read of it: a restored backup, or a hand in the database.
+    /// Notes that a log ends before what was read of it: a restored backup, or a manual change of the database.
     pub fn note_truncated_log(&self, namespace: &NamespaceId, found: Cursor, seen: Cursor) {
         self.lost_tail(describe_truncated_log(namespace, found, seen));
     }
@@ -140,13 +141,14 @@ impl Store {
         self.inner.suspected_loss.lost_tail(seen);
     }
 
-    /// What tells that one of these heads does not lead on from what was seen of its log. One query for all logs that went on.
+    /// Describes the first of these heads that does not lead on from what was seen of its log; none when all do. Asks once for all
+    /// logs that went on.
     async fn contradiction(&self, seen: &SeenHeads, found: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
-        let both = || found.iter().filter_map(|(namespace, head)| Some((namespace, seen.get(namespace)?, *head)));
-        if let Some(told) = both().find_map(|(namespace, seen, head)| seen.contradicts(namespace, head)) {
-            return Ok(Some(told));
+        let pairs = || found.iter().filter_map(|(namespace, head)| Some((namespace, seen.get(namespace)?, *head)));
+        if let Some(contradiction) = pairs().find_map(|(namespace, seen, head)| seen.contradicts(namespace, head)) {
+            return Ok(Some(contradiction));
         }
-        let asked: Vec<_> = both().filter(|(_, seen, head)| seen.needs_event_check(*head)).collect();
+        let asked: Vec<_> = pairs().filter(|(_, seen, head)| seen.needs_event_check(*head)).collect();
         let cursors: Vec<_> = asked.iter().map(|(namespace, seen, _)| (*namespace, seen.cursor)).collect();
         let hashes = self.event_hashes(&cursors).await?;
         let other =

@@ -39,7 +39,7 @@ pub struct StoredRow {
     pub is_authentic: bool,
 }
 
-/// What stands beside an event, and which no seal covers: it only finds events.
+/// Index columns of an event. No signature covers them: they only serve to find events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventIndex {
     /// Where the event stands.
@@ -228,7 +228,7 @@ impl ReadTx {
         Ok(StoredRow { row: named, is_authentic: self.authenticated::<E>(row).is_ok() })
     }
 
-    /// The published ones of a page of versions, and where the next page begins. Those whose row is not proven are left
+    /// The published ones of a page of versions, and where the next page begins. Those whose row is not authenticated are left
     /// out: they are found as rows.
     pub async fn published_page(
         &self,
@@ -247,8 +247,8 @@ impl ReadTx {
         }
         let page = query.all(&self.tx).await.map_err(failed)?;
         let next = page.last().map(|last| (last.policy.clone(), last.number));
-        let proven =
+        let authenticated =
             page.into_iter().filter_map(|row| self.authenticated::<versions::Entity>(row).and_then(rows::version).ok());
-        Ok((proven.filter(|version| version.state == VersionState::Published).collect(), next))
+        Ok((authenticated.filter(|version| version.state == VersionState::Published).collect(), next))
     }
 }

@@ -17,7 +17,7 @@ use crate::store::handle::Store;
 use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// What a namespace's row says of its log.
+/// The state of a log, as the row of its namespace records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogState {
     /// The end of the log.
@@ -27,7 +27,7 @@ pub struct LogState {
 }
 
 impl Store {
-    /// What the rows of some namespaces say of their logs, in one query. A namespace that is not there is left out.
+    /// Reads the states of the logs of some namespaces in one query. A namespace that does not exist is left out.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
@@ -40,8 +40,8 @@ impl Store {
 }
 
 impl Store {
-    /// The roles that any of the members has in any namespace, as the rows say, which are not proven. A word that is no role
-    /// is passed over.
+    /// The roles that any of the members has in any namespace, by rows that are not authenticated. A text that is no role
+    /// is skipped.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -57,7 +57,7 @@ impl Store {
         let first = found.iter().map(|(_, first, _)| first.as_str()).min();
         let only = first.filter(|first| found.iter().all(|(_, _, last)| last.as_str() == *first));
         let only = only.and_then(|id| NamespaceId::parse("namespace", id).ok());
-        Ok((found.iter().filter_map(|(word, ..)| rows::word("role", word).ok()).collect(), only))
+        Ok((found.iter().filter_map(|(role, ..)| rows::parse_enum("role", role).ok()).collect(), only))
     }
 }
 
@@ -97,7 +97,7 @@ fn binding(Authenticated(row): Authenticated<Model>) -> Result<RoleBinding> {
     let namespace = NamespaceId::parse("namespace", &row.namespace);
     Ok(RoleBinding {
         name: BindingName { namespace: namespace.map_err(|error| Error::data_loss(error.message))?, id: row.id },
-        role: rows::word("role", &row.role)?,
+        role: rows::parse_enum("role", &row.role)?,
         member: row.member,
         creator: row.creator,
         create_time: Micros(row.create_time),

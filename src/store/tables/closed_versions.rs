@@ -17,7 +17,7 @@ pub(in crate::store) struct ClosedVersions(Mutex<HashMap<PolicyName, Arc<Closed>
 
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Closed {
-    /// The head of the log where it was proven. It counts in that epoch alone, since a log that lost its tail goes on in another; and
+    /// The head of the log where it was authenticated. It counts in that epoch alone, since a log that lost its tail goes on in another; and
     /// not in a view of before, where what is closed by now is still open, or not there yet.
     pub(in crate::store) head: Cursor,
     /// Each number up to this one is closed.
@@ -37,7 +37,7 @@ impl ClosedVersions {
         known.unwrap_or_else(|| Arc::new(Closed { head, through: 0, labels: Vec::new() }))
     }
 
-    /// Remembers what was proven, unless a later view proved more.
+    /// Remembers what was authenticated, unless a later view covered more.
     pub(in crate::store) fn learn(&self, policy: &PolicyName, closed: Closed) {
         let mut policies = self.policies();
         if policies.get(policy).is_some_and(|known| known.head > closed.head) {

@@ -45,7 +45,7 @@ impl WriteTx {
 
 fn record(row: Model) -> Result<KeyRecord> {
     Ok(KeyRecord {
-        state: rows::word("state of a key", &row.state)?,
+        state: rows::parse_enum("state of a key", &row.state)?,
         key_id: row.key_id,
         algorithm: row.algorithm,
         jwk: row.jwk,

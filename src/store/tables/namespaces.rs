@@ -71,8 +71,8 @@ impl Store {
         let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
         let rows = given.all(&self.reader()?).await.map_err(failed)?;
         let macs = self.macs();
-        let proven = rows.into_iter().map(|row| rows::namespace(authenticate::<Entity>(macs.as_ref(), row)?));
-        Ok(readable(proven).map(|found| (found.id, found.quotas)).collect())
+        let authenticated = rows.into_iter().map(|row| rows::namespace(authenticate::<Entity>(macs.as_ref(), row)?));
+        Ok(readable(authenticated).map(|found| (found.id, found.quotas)).collect())
     }
 
     /// The heads of all logs, in one query.

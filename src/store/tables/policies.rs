@@ -65,7 +65,7 @@ impl ReadTx {
         rows.map(|row| self.policy_of(row)).collect()
     }
 
-    /// A policy, proven. In a write its settings are noted, for the event.
+    /// Reads a policy and authenticates its row. A write notes its settings for the event.
     fn policy_of(&self, row: Model) -> Result<Policy> {
         let policy = rows::policy(self.authenticated::<Entity>(row)?)?;
         self.ledger.note_policy(&policy);

@@ -49,8 +49,8 @@ impl Store {
     /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` when somebody else wrote one of them.
     pub async fn revocations(&self) -> Result<Vec<Revocation>> {
         let (rows, macs) = (Entity::find().all(&self.reader()?).await.map_err(failed)?, self.macs());
-        let proven = rows.into_iter().map(|row| authenticate::<Entity>(macs.as_ref(), row));
-        Ok(proven.collect::<Result<Vec<_>>>()?.into_iter().filter_map(revocation).collect())
+        let authenticated = rows.into_iter().map(|row| authenticate::<Entity>(macs.as_ref(), row));
+        Ok(authenticated.collect::<Result<Vec<_>>>()?.into_iter().filter_map(revocation).collect())
     }
 
     /// Deletes revocations of credentials that have expired.

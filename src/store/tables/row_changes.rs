@@ -12,7 +12,7 @@ use crate::store::error::failed;
 use crate::store::transaction::ledger::{Key, NAMESPACES, decides, key_of};
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// The table whose rows a policy counts: a proven policy row says which numbers were never used.
+/// The table whose rows a policy counts: an authenticated policy row says which numbers were never used.
 const COUNTED: &str = "versions";
 /// Keys asked for in one statement. SQLite takes 32,766 parameters.
 const KEYS_PER_QUERY: usize = 500;
@@ -54,7 +54,7 @@ impl ReadTx {
 
 impl WriteTx {
     /// Notes that a row is added which was not read before: the log must know none, or have removed it last. Otherwise somebody
-    /// took it away, and what it said would be said anew.
+    /// took it away, and the same change would be made a second time.
     pub(in crate::store) fn note_absent(&self, row: &RowChange) {
         if decides(&row.table) && row.table != COUNTED {
             self.ledger().note_read(RowChange { digest: None, ..row.clone() });

@@ -34,7 +34,7 @@ pub(in crate::store) fn to_json<T: serde::Serialize>(value: &T) -> Result<String
 }
 
 /// Reads a value of an enum that is stored as its serde name.
-pub(in crate::store) fn word<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+pub(in crate::store) fn parse_enum<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned()))
         .map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
 }
@@ -99,7 +99,7 @@ pub(in crate::store) fn head(row: &namespaces::Model) -> Result<Head> {
 pub(in crate::store) fn policy(Authenticated(row): Authenticated<policies::Model>) -> Result<Policy> {
     Ok(Policy {
         name: policy_name(&row.namespace, &row.id)?,
-        kind: word("kind", &row.kind)?,
+        kind: parse_enum("kind", &row.kind)?,
         description: row.description,
         settings: json("settings", &row.settings)?,
         latest_version: row.latest_version,

@@ -15,8 +15,8 @@ fn data_loss(id: &str, what: &str) -> Error {
     Error::data_loss(format!("run {id}: {what}"))
 }
 
-fn outcome(word: &str) -> Result<RunOutcome> {
-    RunOutcome::of_word(word).ok_or_else(|| Error::data_loss(format!("unreadable outcome of a run: {word}")))
+fn outcome(text: &str) -> Result<RunOutcome> {
+    RunOutcome::of_word(text).ok_or_else(|| Error::data_loss(format!("unreadable outcome of a run: {text}")))
 }
 
 fn digest(text: &str) -> Result<Digest> {
@@ -92,13 +92,13 @@ pub(in crate::store) fn policy(
 /// # Errors
 /// `DATA_LOSS` when one is missing, too many or of another run.
 pub(in crate::store) fn whole(run: Run, rows: &[Authenticated<run_policies::Model>]) -> Result<Run> {
-    let in_place = |(place, Authenticated(row)): (usize, &Authenticated<run_policies::Model>)| {
-        row.part.is_none_or(|part| usize::try_from(part) == Ok(place))
+    let is_in_order = |(index, Authenticated(row)): (usize, &Authenticated<run_policies::Model>)| {
+        row.part.is_none_or(|part| usize::try_from(part) == Ok(index))
     };
     let policies = rows.iter().map(|row| policy(&run, row)).collect::<Result<Vec<_>>>()?;
     if policies.len() != run.policy_count
         || policies.first() != run.policies.first()
-        || !rows.iter().enumerate().all(in_place)
+        || !rows.iter().enumerate().all(is_in_order)
     {
         return Err(data_loss(run.id.as_str(), "its policies are not those that it was recorded with"));
     }

@@ -237,7 +237,7 @@ impl Store {
         if written == claims.len() as u64 {
             return Ok(BTreeSet::new());
         }
-        // Whoever takes an id that is free begins anew, so the row of the one before goes.
+        // Delete the row of the owner before: otherwise a new owner of the id would inherit its reports.
         let before = now.0.saturating_sub(SUBSCRIBER_ID_KEPT_SECONDS * 1_000_000);
         let lapsed = named(claims).and(Column::LastSeenTime.lte(before)).and(Column::LeaseEndTime.lte(before));
         let freed = Entity::delete_many().filter(lapsed).exec(&writer).await.map_err(failed)?;

@@ -1,8 +1,8 @@
 //! The versions of a policy that decide about its next one: those that are open, and the labels of those that are published.
 //!
 //! A version that is hidden for a moment, by taking its row away or by changing its state, is one that nobody counts. Invariant:
-//! a list is made of the proven row of every number up to the policy's highest, or there is none. Numbers have no gaps, no row
-//! is ever deleted, and a version that is closed stays closed: so those are proven once, and remembered.
+//! a list is made of the authenticated row of every number up to the policy's highest, or there is none. Numbers have no gaps, no row
+//! is ever deleted, and a version that is closed stays closed: so those are authenticated once, and remembered.
 
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, Iterable as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -77,7 +77,7 @@ impl ReadTx {
             list.open.push(rows::version(self.authenticated::<Entity>(row)?)?);
             return Ok(());
         }
-        // Its tag is enough: there is no newer row of a version that is closed.
+        // Its MAC is enough: there is no newer row of a version that is closed.
         let version = rows::version(authenticate::<Entity>(self.macs.as_ref(), row)?)?;
         let is_next = closed.through + 1 == version.number;
         if is_next {

@@ -11,7 +11,7 @@ use crate::domain::event::RowChange;
 use crate::domain::name::PolicyId;
 use crate::domain::policy::Policy;
 
-/// The tables whose rows decide. The others are proven otherwise: role bindings by the digest of all of them, keys by the log
+/// The tables whose rows decide. The others are verified otherwise: role bindings by the digest of all of them, keys by the log
 /// of `system`, manifests by their signatures; a report may be written without an event.
 const DECIDING: [&str; 5] = ["approvals", "imports", NAMESPACES, "policies", "versions"];
 
@@ -34,7 +34,7 @@ pub(in crate::store) struct Rows {
     pub(in crate::store) read: BTreeMap<Key, RowChange>,
     /// Rows that no event names yet.
     pub(in crate::store) written: BTreeMap<Key, RowChange>,
-    /// Rows that an earlier event of this write names: nothing else proves them before it is committed.
+    /// Rows that an earlier event of this write names: nothing else verifies them before it is committed.
     pub(in crate::store) named: BTreeSet<Key>,
     /// How often the settings of a policy had been written when it was read first.
     pub(in crate::store) policies: BTreeMap<PolicyId, i64>,

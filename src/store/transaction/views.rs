@@ -64,9 +64,9 @@ impl ReadTx {
         &self,
         row: E::Model,
     ) -> Result<Authenticated<E::Model>> {
-        let proven = authenticate::<E>(self.macs.as_ref(), row)?;
-        self.note_read::<E>(&proven)?;
-        Ok(proven)
+        let authenticated = authenticate::<E>(self.macs.as_ref(), row)?;
+        self.note_read::<E>(&authenticated)?;
+        Ok(authenticated)
     }
 
     fn note_read<E: AuthenticatedTable>(&self, Authenticated(row): &Authenticated<E::Model>) -> Result<()> {
