@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::plan::LatencySample;
 use super::process::cpu;
 
-/// As in `src/store/connect.rs`.
+/// As in `src/store/connection/open.rs`.
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const WARM_UP: Duration = Duration::from_millis(300);
 

@@ -51,13 +51,13 @@ pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
     let (config, _telemetry) = load(settings)?;
     let _lock = lock_existing(&config, Maintenance::Reads)?;
     let (store, signer) = open(&config).await?;
-    let doubt = store.examine().await?;
-    let is_unwitnessed = store.is_unwitnessed(&unwitnessed(&config.storage.data_dir), signer.store()).await?;
+    let doubt = store.check_for_loss().await?;
+    let is_unwitnessed = store.has_unverified_restore(&unwitnessed(&config.storage.data_dir), signer.store()).await?;
     let epochs = store.epochs().await?;
     store.close().await;
     Ok(EpochState {
         heads: epochs.heads.into_iter().collect(),
-        incarnation: epochs.incarnation,
+        incarnation: epochs.system_identity,
         doubt,
         is_unwitnessed,
         unfinished: epochs.unfinished,
@@ -76,7 +76,7 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
     let (store, signer) = open(&config).await?;
     let bumped = crate::service::bump_epoch(&store, &signer, EpochBump { force }).await;
     let mark = unwitnessed(&config.storage.data_dir);
-    let is_unwitnessed = store.is_unwitnessed(&mark, signer.store()).await;
+    let is_unwitnessed = store.has_unverified_restore(&mark, signer.store()).await;
     store.close().await;
     let (epoch, logs) = match bumped.context("failed to raise every log; run it again")? {
         EpochBumpOutcome::Raised { epoch, logs } => (epoch, logs),
@@ -88,7 +88,7 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
 fn load(settings: Settings) -> Result<(Config, Telemetry)> {
     let mut config = settings.load()?;
     // What the store says of its doubt tells to run the command that runs here, and the command says the rest itself.
-    config.telemetry.log_level.push_str(",policyhub::store::doubt=off");
+    config.telemetry.log_level.push_str(",policyhub::store::loss::suspected_loss=off");
     let telemetry = Telemetry::start(&config.telemetry)?;
     Ok((config, telemetry))
 }

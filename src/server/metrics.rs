@@ -17,14 +17,14 @@ use crate::grpc::WatchSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
 use crate::transport::{CloseReason, ConnectionMetrics};
-use crate::watch::{Counts, Leases};
+use crate::watch::{WatchCounts, Leases};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
 /// need no buckets of their own.
 const LATENCY_BUCKETS_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
 /// Values of a counter, each with its label.
-type ReadCounts = fn(&Counts) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
+type ReadCounts = fn(&WatchCounts) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
 
 /// What the server counts.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Metrics {
     }
 
     /// Shows what the watch plane counts.
-    pub(super) fn watch(&self, counts: &Arc<Counts>) {
+    pub(super) fn watch(&self, counts: &Arc<WatchCounts>) {
         let written = "messages of watches written, each for all who want the same";
         self.show("policyhub_watch_messages_written", written, counts, |counts| {
             vec![
@@ -94,12 +94,12 @@ impl Metrics {
         let pages = "pages of the log read for subscribers behind the ring";
         self.show("policyhub_watch_pages_read", pages, counts, |counts| vec![(None, counts.pages_read.get())]);
         let looks = "looks of the tailer at the logs, one query each";
-        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.looks.get())]);
+        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.polls.get())]);
         let rounds = "head reads, each for all reads of what is active that began before it";
         self.show("policyhub_head_rounds", rounds, counts, |counts| vec![(None, counts.head_rounds.get())]);
     }
 
-    fn show(&self, name: &'static str, description: &'static str, counts: &Arc<Counts>, read: ReadCounts) {
+    fn show(&self, name: &'static str, description: &'static str, counts: &Arc<WatchCounts>, read: ReadCounts) {
         let counts = Arc::clone(counts);
         let observed = self.meter.u64_observable_counter(name).with_description(description).with_callback(move |to| {
             for (label, value) in read(&counts) {
@@ -205,12 +205,12 @@ impl Metrics {
         };
         gauge("policyhub_database_up", "1 unless the database is known not to answer", |store| !store.is_degraded());
         gauge("policyhub_database_writable", "0 while writes are refused because the database takes none", |store| {
-            !store.is_degraded() && store.obstacle().is_none()
+            !store.is_degraded() && store.write_blocker().is_none()
         });
         gauge(
             "policyhub_store_in_doubt",
             "1 while writes are refused because the store may have lost its tail",
-            |store| store.doubt().is_some(),
+            |store| store.suspected_loss().is_some(),
         );
         gauge(
             "policyhub_checkpoints_failing",

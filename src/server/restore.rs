@@ -21,7 +21,7 @@ use super::telemetry::Telemetry;
 use super::whole_file::{NameNotFlushed, SQLITE_COMPANIONS, Unfinished, is_same_file, sync_directory_of, with_suffix};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::row_mac::RowMac;
-use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore, UnwitnessedRestore};
+use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore, UnverifiedRestore};
 
 /// What the new database is called before it takes its place.
 const UNFINISHED: &str = ".restoring";
@@ -110,7 +110,7 @@ pub async fn restore(
 
     let mark = data_dir.unwitnessed();
     // Before the restored database itself is one of those who remember.
-    let marked = UnwitnessedRestore::read(&mark)?;
+    let marked = UnverifiedRestore::read(&mark)?;
     // What the old database knows of its logs goes into the second memory first: a server that was killed has not written
     // the last second of it.
     if let OldDatabase::Readable(state) = &old
@@ -162,7 +162,7 @@ fn highest_epoch_of(state: &CopyState) -> i64 {
 /// Says on the disk that nobody can tell what this restore lost, before it takes place.
 fn mark_unwitnessed(mark: &Path, new: &CopyState, known_epoch: i64) -> Result<()> {
     let epoch = highest_epoch_of(new).max(known_epoch);
-    let marked = UnwitnessedRestore { store: new.store_id.clone(), epoch };
+    let marked = UnverifiedRestore { store: new.store_id.clone(), epoch };
     marked.write(mark).with_context(|| format!("failed to write {}", mark.display()))
 }
 
@@ -290,8 +290,8 @@ async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<(
     let live = DatabaseCopy::open_live(path).await?;
     let store = live.store(Arc::new(NoTags), clock::CLOCKS);
     store.remember(high_water.to_owned(), &state.store_id)?;
-    let examined = store.examine().await;
-    let saved = store.save_memory();
+    let examined = store.check_for_loss().await;
+    let saved = store.save_high_water_marks();
     live.close().await;
     examined.with_context(|| format!("failed to compare the old database with {}", high_water.display()))?;
     // Otherwise the next start would know less than was acknowledged, and use revisions twice. The directory also for a name that
@@ -310,7 +310,7 @@ pub(super) async fn expected_doubt(path: &Path, state: &CopyState, high_water: &
     let store = copy.store(Arc::new(NoTags), clock::CLOCKS);
     store.remember(high_water.to_owned(), &state.store_id)?;
     let epoch = store.remembered_epoch();
-    let doubt = store.examine().await;
+    let doubt = store.check_for_loss().await;
     copy.close().await;
     Ok((doubt.with_context(|| format!("failed to compare the backup with {}", high_water.display()))?, epoch))
 }

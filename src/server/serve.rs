@@ -172,8 +172,8 @@ fn trusted_issuers(local: &LocalIssuer, config: &Config, data_dir: &DataDir) -> 
 async fn remember(store: &Store, data_dir: &DataDir, id: &str) -> Result<()> {
     store.remember(data_dir.high_water(), id)?;
     store.remember_frozen(&data_dir.frozen(), id).context("failed to read which namespaces are frozen")?;
-    store.examine().await.context("failed to compare the database with what was seen of it")?;
-    Ok(store.warn_if_unwitnessed(&data_dir.unwitnessed(), id).await?)
+    store.check_for_loss().await.context("failed to compare the database with what was seen of it")?;
+    Ok(store.warn_of_unverified_restore(&data_dir.unwitnessed(), id).await?)
 }
 
 /// Writes what clients on this machine read. On a full disk a server that was here before serves what it has: it goes on with

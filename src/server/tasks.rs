@@ -110,8 +110,8 @@ pub(super) async fn mind_tls(tls: Arc<PortTls>, verifier: Arc<Verifier>, metrics
 
 /// Saves what was seen of the logs, and answers whether it is saved. A failure after one that was saved is logged. Blocks for a sync
 /// of the disk.
-fn save_memory(store: &Store, was_saved: bool) -> bool {
-    let saved = store.save_memory();
+fn save_high_water_marks(store: &Store, was_saved: bool) -> bool {
+    let saved = store.save_high_water_marks();
     if let Err(error) = &saved
         && was_saved
     {
@@ -127,7 +127,7 @@ pub(super) async fn keep_memory(store: Store) {
     loop {
         round.tick().await;
         let saving = store.clone();
-        let mut save = tokio::task::spawn_blocking(move || save_memory(&saving, is_saved));
+        let mut save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, is_saved));
         let done = match tokio::time::timeout(SAVE_TIMEOUT, &mut save).await {
             Ok(done) => done,
             Err(_) => {
@@ -150,7 +150,7 @@ pub(super) async fn keep_memory(store: Store) {
 /// Saves what was seen of the logs once more, before the end of the server, which waits for no disk that hangs.
 pub(super) async fn save_memory_at_end(store: &Store) {
     let saving = store.clone();
-    let save = tokio::task::spawn_blocking(move || save_memory(&saving, true));
+    let save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, true));
     if tokio::time::timeout(SAVE_TIMEOUT, save).await.is_err() {
         tracing::error!(
             "ending without what was seen last of the logs in high-water.json: the disk of the data directory does not answer"
@@ -161,16 +161,16 @@ pub(super) async fn save_memory_at_end(store: &Store) {
 /// Looks whether the database can be written to and whether a doubt has ended, for ever.
 pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
     let mut round = rounds(STORE_INTERVAL);
-    let mut was_in_doubt = store.doubt().is_some();
+    let mut was_in_doubt = store.suspected_loss().is_some();
     loop {
         round.tick().await;
-        store.look_for_obstacles().await;
+        store.check_writability().await;
         store.look_at_checkpoints().await;
-        let is_in_doubt = store.doubt().is_some();
+        let is_in_doubt = store.suspected_loss().is_some();
         if !(is_in_doubt || was_in_doubt) || store.is_degraded() {
             continue;
         }
-        match store.examine().await {
+        match store.check_for_loss().await {
             Ok(Some(_)) => was_in_doubt = true,
             // What a start in doubt left out.
             Ok(None) => {

@@ -118,7 +118,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let (hub, store, leases) = (parts.hub.clone(), parts.store.clone(), parts.leases.clone());
     let beating = hub.clone();
     background.spawn(async move { hub.tail(watch.poll_interval).await });
-    background.spawn(async move { beating.beat(watch.heartbeat_interval).await });
+    background.spawn(async move { beating.send_heartbeats(watch.heartbeat_interval).await });
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { store.watch_health().await });
     background.spawn(tasks::sum_up_denials(denials));

@@ -20,7 +20,7 @@ mod use_cases;
 
 pub use crate::store::{OneWait, wait_once};
 pub use crate::watch::{
-    ActivationEnd, Changes, Encode, KeysTold, Lease, Leases, Proven, SnapshotEnd, Step, Subscription,
+    ActivationEnd, ActivationChanges, Encode, HeartbeatProof, Lease, Leases, SentKeyStatements, SnapshotEnd, WatchStep, Subscription,
 };
 pub use access::Access;
 pub use access::FIRST_ADMIN;

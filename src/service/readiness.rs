@@ -23,7 +23,7 @@ impl Service {
     /// Returns what callers may expect now.
     pub async fn readiness(&self) -> Readiness {
         // First: it remains after an outage.
-        if let Some(doubt) = self.log.store.doubt() {
+        if let Some(doubt) = self.log.store.suspected_loss() {
             return Readiness::ReadOnly(format!("the store is in doubt: {doubt}"));
         }
         if !self.log.store.ping().await {
@@ -33,7 +33,7 @@ impl Service {
             let unnamed = || "the database does not answer".to_owned();
             return Readiness::Degraded(self.log.store.outage_cause().unwrap_or_else(unnamed));
         }
-        if let Some(obstacle) = self.log.store.obstacle() {
+        if let Some(obstacle) = self.log.store.write_blocker() {
             let is_alone = self.log.store.is_sole_writer();
             return if is_alone { Readiness::Unwritable(obstacle) } else { Readiness::ReadOnly(obstacle) };
         }

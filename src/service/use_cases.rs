@@ -70,7 +70,7 @@ impl Service {
     /// When the database fails.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
         // While data loss is suspected nothing is deleted.
-        if self.log.store.doubt().is_some() {
+        if self.log.store.suspected_loss().is_some() {
             return Ok(0);
         }
         self.log.store.forget_answers(now).await

@@ -1,22 +1,22 @@
-//! What a database says, in the product's words.
+//! Errors of the database, turned into the errors of this product.
 //!
-//! Nothing of the database reaches a caller: its text goes to the log alone.
+//! The database's own text never reaches a caller: it goes to the log only.
 
 use std::path::PathBuf;
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
-use super::driver_words::words_of;
-use super::obstacle::DISK_FULL;
-use super::refusal;
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
+use crate::store::driver_message::redacted_text;
+use crate::store::health::error_codes;
+use crate::store::health::write_blocker::DISK_FULL;
 
 /// A start-up failure of the store: for the operator, with what to do.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum StoreError {
-    #[error("failed to reach the database: {}", words_of(.0))]
+    #[error("failed to reach the database: {}", redacted_text(.0))]
     Connect(DbErr),
     #[error(
         "failed to read the database URL: it must be postgres://user:password@host:port/name, each part percent-encoded"
@@ -54,7 +54,7 @@ pub enum StoreError {
         high_water.display()
     )]
     AnotherStore { high_water: PathBuf, remembered: String, found: String },
-    #[error("failed to migrate the database: {}", words_of(.0))]
+    #[error("failed to migrate the database: {}", redacted_text(.0))]
     Migrate(DbErr),
     #[error("failed to lock the migration: {0}")]
     MigrateLock(std::io::Error),
@@ -74,16 +74,16 @@ pub enum StoreError {
     Stored(Error),
 }
 
-/// What a failed statement says of the database.
+/// What a failed statement says about the state of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// It works: somebody else holds what the statement needs, or took too long.
     Busy,
     /// All connections of this process are in use.
     NoConnection,
-    /// It is gone, or can't read or write.
+    /// The database is away, or can't read or write.
     Outage,
-    /// It is there, and lets this server in no more.
+    /// The database answers, and refuses connections of this server.
     Refused,
     /// Its file is damaged, or is no database.
     Corrupt,
@@ -91,9 +91,9 @@ pub(super) enum Failure {
     Statement,
 }
 
-/// A failed statement of a transaction that is not committing.
+/// Returns the error for a failed statement, unless it is a COMMIT.
 pub(super) fn failed(error: DbErr) -> Error {
-    let internal = words_of(&error);
+    let internal = redacted_text(&error);
     if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
         // Somebody else wrote the same key first; the caller looks again.
         return Error {
@@ -101,8 +101,8 @@ pub(super) fn failed(error: DbErr) -> Error {
             ..Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; try again")
         };
     }
-    if let Some(obstacle) = code_of(&error).and_then(|code| refusal::named(&code)) {
-        return Error { internal: Some(internal), ..obstacle.refusal() };
+    if let Some(write_blocker) = code_of(&error).and_then(|code| error_codes::write_blocker(&code)) {
+        return Error { internal: Some(internal), ..write_blocker.to_error() };
     }
     let message = match classify(&error) {
         Failure::Statement => return Error::internal(internal),
@@ -116,7 +116,7 @@ pub(super) fn failed(error: DbErr) -> Error {
     Error { internal: Some(internal), ..Error::new(Reason::DatabaseUnavailable, message) }
 }
 
-/// A failed COMMIT: nobody knows what became of it.
+/// Returns the error for a COMMIT without a confirmation: it may have taken effect or not.
 pub(super) fn commit_failed(detail: String) -> Error {
     if planted(Defect::UnknownIsFailed) {
         return Error { internal: Some(detail), ..Error::new(Reason::DatabaseUnavailable, "the commit failed") };
@@ -130,9 +130,9 @@ pub(super) fn commit_failed(detail: String) -> Error {
     }
 }
 
-/// A COMMIT that the database answered with an error: nobody knows what became of it either.
+/// Returns the error for a COMMIT that the database answered with an error: it may have taken effect or not.
 pub(super) fn commit_refused(error: &DbErr) -> Error {
-    let unknown = commit_failed(words_of(error));
+    let unknown = commit_failed(redacted_text(error));
     if !is_disk_full(error) || unknown.reason != Reason::OutcomeUnknown {
         return unknown;
     }
@@ -142,20 +142,20 @@ pub(super) fn commit_refused(error: &DbErr) -> Error {
 
 /// Whether the database says that its disk is full.
 pub(super) fn is_disk_full(error: &DbErr) -> bool {
-    code_of(error).is_some_and(|code| refusal::is_disk_full(&code))
+    code_of(error).is_some_and(|code| error_codes::is_disk_full(&code))
 }
 
-/// The code that the database gave.
+/// Returns the database's error code.
 pub(super) fn code_of(error: &DbErr) -> Option<String> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(inner))
         | DbErr::Exec(RuntimeErr::SqlxError(inner))
-        | DbErr::Query(RuntimeErr::SqlxError(inner)) => refusal::code_of(inner),
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => error_codes::code_of(inner),
         _ => None,
     }
 }
 
-/// What a failed statement says of the database.
+/// What a failed statement says about the state of the database.
 pub(super) fn classify(error: &DbErr) -> Failure {
     match error {
         DbErr::ConnectionAcquire(_) => Failure::NoConnection,
@@ -170,11 +170,11 @@ pub(super) fn classify(error: &DbErr) -> Failure {
     }
 }
 
-/// The same, of what sqlx says.
+/// Classifies an error of sqlx.
 pub(super) fn classify_sqlx(error: &sqlx::Error) -> Failure {
     use sqlx::Error;
     match error {
-        Error::Database(answer) if refusal::is_about_connecting(answer.code().as_deref().unwrap_or_default()) => {
+        Error::Database(answer) if error_codes::is_about_connecting(answer.code().as_deref().unwrap_or_default()) => {
             Failure::Refused
         }
         Error::Database(answer) => classify_code(answer.code().as_deref().unwrap_or_default()),

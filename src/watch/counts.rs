@@ -1,10 +1,10 @@
-//! What the watch plane did, counted: for operators, and for tests that something is done once.
+//! Counters of the watch plane: for operators, and for tests that something is done once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of a replica since its start. They only grow.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct WatchCounts {
     /// Activations written: once for each different part of one that somebody wants.
     pub activations_written: Count,
     /// Parts of snapshots written.
@@ -17,8 +17,8 @@ pub struct Counts {
     pub streams_given_up: Count,
     /// Pages of the log read for subscribers behind the ring.
     pub pages_read: Count,
-    /// Looks of the tailer.
-    pub looks: Count,
+    /// Polls of the log follower.
+    pub polls: Count,
     /// Rounds of head reads for GetActive.
     pub head_rounds: Count,
 }
@@ -32,7 +32,7 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many so far.
+    /// Returns the count so far.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! How what is told is written: given by the room that knows the wire.
+//! Encodes messages; the module that knows the wire format implements it.
 //!
 //! Boundary: `watch` decides what a message says and who shares it; it never sees the wire's types.
 
@@ -12,9 +12,9 @@ use crate::domain::command::StartWatch;
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 
-/// What a subscriber asked to hear of. Subscribers with equal filters share frames.
+/// The policies that a subscriber asked for. Subscribers with equal filters share frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Filter {
+pub(super) struct WatchFilter {
     /// Empty: all.
     policies: BTreeSet<PolicyId>,
     /// Whether content is left out.
@@ -32,9 +32,9 @@ pub struct SnapshotEnd<'a> {
     pub set_proof: &'a Bytes,
 }
 
-/// What a sign of life says of a stream's cursor.
+/// The proof that a heartbeat carries for a stream's cursor.
 #[derive(Debug, Clone, Copy)]
-pub struct Proven<'a> {
+pub struct HeartbeatProof<'a> {
     /// Everything up to here was sent.
     pub at: Position,
     /// The checkpoint of exactly this cursor.
@@ -45,7 +45,7 @@ pub struct Proven<'a> {
 
 /// What a part of an activation brings.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Changes<'a> {
+pub struct ActivationChanges<'a> {
     /// The cursor of the activation.
     pub at: Cursor,
     /// What points somewhere new.
@@ -69,7 +69,7 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
     fn activation_part(
         &self,
         namespace: &NamespaceId,
-        changes: Changes<'_>,
+        changes: ActivationChanges<'_>,
         metadata_only: bool,
         end: Option<ActivationEnd<'_>>,
     ) -> Bytes;
@@ -86,11 +86,11 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
     /// A key statement.
     fn key_statement(&self, statement: String) -> Bytes;
 
-    /// A sign of life: of a cursor that is proven to be the newest, or of a stream that is ahead of this replica.
-    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes;
+    /// Encodes a heartbeat: with the proof that its cursor is the newest, or without one for a stream ahead of this replica.
+    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<HeartbeatProof<'_>>, staleness: Staleness) -> Bytes;
 }
 
-impl Filter {
+impl WatchFilter {
     pub(super) fn of(watch: &StartWatch) -> Self {
         Self { policies: watch.policies.clone(), metadata_only: watch.metadata_only }
     }

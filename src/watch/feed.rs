@@ -1,20 +1,23 @@
-//! The feed of one namespace: its active set, its head and its newest activations, level with the tailer.
+//! The feed of one namespace: its active set, its head and its newest activations, as far as the log follower has read.
 //!
-//! Snapshot and tail are one cursor: both are read under one lock.
+//! A snapshot and the changes after it meet at one cursor, because both are read under one lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
+use super::change_signal::ChangeSignals;
 use super::checkpoints::Checkpoints;
+use super::encode::WatchFilter;
 use super::fingerprints::{FingerprintCache, RecentFingerprints, resume_point_gone};
 use super::frame::Frame;
-use super::pages::{Page, PageStart, Pages};
-use super::pulse::Pulses;
-use super::read::{Read, trees_after};
+use super::freshness::{Freshness, PollResult};
+use super::pages::{LogPage, LogPageCache, PageStart};
+use super::read::{VerifiedEvents, trees_after};
 use super::ring::{After, Ring};
-use super::source::Source;
-use super::view::{Active, View};
+use super::source::FeedSource;
+use super::view::{ActiveBundles, ActiveView};
 use crate::domain::Result;
-use crate::domain::bundle::Staleness;
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -23,67 +26,31 @@ use crate::domain::time::Micros;
 #[derive(Debug)]
 pub struct Feed {
     namespace: NamespaceId,
-    source: Source,
+    source: FeedSource,
     state: Mutex<State>,
-    pages: Pages,
+    pages: LogPageCache,
     fingerprints: FingerprintCache,
     checkpoints: Checkpoints,
-    pulses: Pulses,
+    signals: ChangeSignals,
 }
 
 #[derive(Debug)]
 struct State {
     head: Head,
     freshness: Freshness,
-    active: Arc<Active>,
+    active: Arc<ActiveBundles>,
     /// Made when somebody asks, dropped when the head moves.
-    view: Option<Arc<View>>,
+    view: Option<Arc<ActiveView>>,
     ring: Ring,
     recent: RecentFingerprints,
-}
-
-/// How sure a replica is that what it holds is the newest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
-    /// When the head was last compared with the database.
-    pub checked: Micros,
-    /// How the last look went.
-    pub last_look: Look,
-}
-
-/// How a look at a log went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// The feed is level with it.
-    Level,
-    /// The database did not answer.
-    Unanswered,
-    /// What is there does not follow what was read: it lost its end, or does not verify.
-    Broken,
-    /// The store is in doubt: what was verified goes on, and nothing is called fresh.
-    InDoubt,
-    /// The namespace was lost, and an operator has accepted that.
-    Gone,
-}
-
-impl Look {
-    /// What an answer made after it has to say of itself.
-    #[must_use]
-    pub fn staleness(self) -> Staleness {
-        match self {
-            Self::Level => Staleness::default(),
-            Self::Unanswered | Self::Broken | Self::Gone => Staleness { degraded: true, in_doubt: false },
-            Self::InDoubt => Staleness { degraded: false, in_doubt: true },
-        }
-    }
 }
 
 impl Feed {
     pub(super) fn new(
         namespace: NamespaceId,
-        source: Source,
+        source: FeedSource,
         head: Head,
-        active: Active,
+        active: ActiveBundles,
         freshness: Freshness,
         ring_capacity: usize,
     ) -> Self {
@@ -93,10 +60,10 @@ impl Feed {
             namespace,
             source,
             state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring, recent }),
-            pages: Pages::default(),
+            pages: LogPageCache::default(),
             fingerprints: FingerprintCache::default(),
             checkpoints: Checkpoints::default(),
-            pulses: Pulses::new(head.cursor),
+            signals: ChangeSignals::new(head.cursor),
         }
     }
 
@@ -105,40 +72,40 @@ impl Feed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose feed it is.
+    /// Returns the namespace of the feed.
     #[must_use]
     pub fn namespace(&self) -> &NamespaceId {
         &self.namespace
     }
 
-    /// How far it has read.
+    /// Returns how far the feed has read.
     #[must_use]
     pub fn head(&self) -> Head {
         self.state().head
     }
 
-    /// The state at the head, and how fresh it is.
+    /// Returns the state at the head, and how fresh it is.
     #[must_use]
-    pub fn view(&self) -> (Arc<View>, Freshness) {
+    pub fn view(&self) -> (Arc<ActiveView>, Freshness) {
         let mut state = self.state();
         let State { head, freshness, active, view, .. } = &mut *state;
-        let view = view.get_or_insert_with(|| Arc::new(View::new(*head, Arc::clone(active))));
+        let view = view.get_or_insert_with(|| Arc::new(ActiveView::new(*head, Arc::clone(active))));
         (Arc::clone(view), *freshness)
     }
 
-    /// How fresh it is.
+    /// Returns how fresh the feed is.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         self.state().freshness
     }
 
-    /// What comes after a place, and the head that answer belongs to: read apart, an activation could slip between.
+    /// Returns what comes after a cursor, and the head at that moment: read separately, an activation could come between them.
     pub(super) fn after(&self, at: Cursor) -> (After, Head) {
         let state = self.state();
         (state.ring.after(at), state.head)
     }
 
-    /// Checks that the event a position names is the one that stands there; nothing when it names none, or is ahead of this
+    /// Checks that the event of a position is the one at its cursor in the log. It passes when it names no event, or is ahead of this
     /// replica.
     ///
     /// # Errors
@@ -159,35 +126,58 @@ impl Feed {
         if found == Some(named) { Ok(()) } else { Err(resume_point_gone(cursor, head.cursor.epoch)) }
     }
 
-    /// The page of the log with what comes after a place behind the ring.
-    pub(super) async fn page(&self, at: Cursor, known: Option<Head>, is_filtered: bool) -> Result<Arc<Page>> {
+    /// Returns the page of the log that comes after a cursor which the ring no longer holds.
+    pub(super) async fn page(&self, at: Cursor, known: Option<Head>, is_filtered: bool) -> Result<Arc<LogPage>> {
         self.pages.after(&self.source, &self.namespace, PageStart { at, known }, is_filtered).await
     }
 
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &FeedSource {
         &self.source
     }
 
-    pub(super) fn checkpoints(&self) -> &Checkpoints {
-        &self.checkpoints
+    /// Returns the checkpoint of exactly this view, as of `checked`.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub(super) fn checkpoint(&self, view: &ActiveView, checked: Micros) -> Result<Arc<str>> {
+        self.checkpoints.checkpoint(&self.source, &self.namespace, view, checked)
     }
 
-    pub(super) fn pulses(&self) -> &Pulses {
-        &self.pulses
+    /// Returns the heartbeat of a stream that has sent everything up to `at`; none when the head has moved on meanwhile.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub(super) fn heartbeat(&self, at: Cursor, filter: &WatchFilter) -> Result<Option<Bytes>> {
+        if at < self.head().cursor {
+            return Ok(None);
+        }
+        let (view, freshness) = self.view();
+        let head = view.head().cursor;
+        if at != head {
+            // The stream resumed ahead of what this replica has read: it is alive, and there is nothing to prove yet. Or the
+            // head moved just now.
+            let staleness = freshness.last_poll.staleness();
+            return Ok((at > head).then(|| self.source.encode.heartbeat(&self.namespace, None, staleness)));
+        }
+        self.checkpoints.heartbeat(&self.source, &self.namespace, &view, freshness, filter).map(Some)
+    }
+
+    pub(super) fn signals(&self) -> &ChangeSignals {
+        &self.signals
     }
 
     /// Streams that listen now.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.pulses.listeners()
+        self.signals.listeners()
     }
 
-    /// Notes how a look went that began at `now`.
-    pub(super) fn looked(&self, look: Look, now: Micros) {
+    /// Records the result of a poll that began at `now`.
+    pub(super) fn record_poll(&self, result: PollResult, now: Micros) {
         self.pages.prune();
         let mut state = self.state();
-        state.freshness.last_look = look;
-        if look == Look::Level {
+        state.freshness.last_poll = result;
+        if result == PollResult::CaughtUp {
             state.freshness.checked = now;
         }
     }
@@ -196,31 +186,31 @@ impl Feed {
     pub(super) fn end(&self) {
         let head = {
             let mut state = self.state();
-            state.freshness.last_look = Look::Gone;
+            state.freshness.last_poll = PollResult::Deleted;
             state.head
         };
-        self.pulses.moved(head.cursor);
+        self.signals.moved(head.cursor);
     }
 
-    /// Takes in what the tailer read: all of it, then one wake. `checked` is given when the end of what was read is the
+    /// Adds what the log follower read: all of it, then one signal. `checked` is given when the end of what was read is the
     /// head of the log, with the time as of which it is.
     ///
     /// # Errors
-    /// `DATA_LOSS` when it does not make the roots that its events were sealed with: nothing of it is taken in.
-    pub(super) fn advance(&self, read: Read, checked: Option<Micros>) -> Result<()> {
-        let Read { events, activations, end: head, raised } = read;
+    /// `DATA_LOSS` when the result does not have the roots that its signed events name: then nothing of it is added.
+    pub(super) fn advance(&self, read: VerifiedEvents, checked: Option<Micros>) -> Result<()> {
+        let VerifiedEvents { events, activations, end: head, raised } = read;
         {
             let mut state = self.state();
             let trees = trees_after(&self.namespace, Arc::clone(state.active.tree()), &activations)?;
             state.view = None;
             if let (Some(_), Some(checked)) = (raised, checked) {
                 // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired, and what was
-                // read in doubt has none.
-                state.freshness = Freshness { checked, last_look: Look::Level };
+                // read while loss was suspected has none.
+                state.freshness = Freshness { checked, last_poll: PollResult::CaughtUp };
             }
-            // It leads on from what was verified before: who waits for that need not wait for the look to end.
-            if state.freshness.last_look != Look::InDoubt {
-                state.freshness.last_look = Look::Level;
+            // It follows what was verified before: a caller that waits for it need not wait for the end of the poll.
+            if state.freshness.last_poll != PollResult::SuspectedLoss {
+                state.freshness.last_poll = PollResult::CaughtUp;
             }
             if let Some(raised) = raised {
                 state.ring.raise(raised);
@@ -233,23 +223,23 @@ impl Feed {
             state.recent.extend(events);
             state.head = head;
         }
-        self.pulses.moved(head.cursor);
+        self.signals.moved(head.cursor);
         Ok(())
     }
 
-    /// Starts anew at a head that what was read does not lead to: the store lost its tail and says so by its epoch.
+    /// Starts again at a head that does not follow what was read: the store lost its tail, and its epoch was raised.
     /// Subscribers of the epoch before get a snapshot.
-    pub(super) fn reset(&self, head: Head, active: Active, now: Micros) {
+    pub(super) fn reset(&self, head: Head, active: ActiveBundles, now: Micros) {
         {
             let mut state = self.state();
             // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired.
-            state.freshness = Freshness { checked: now, last_look: Look::Level };
+            state.freshness = Freshness { checked: now, last_poll: PollResult::CaughtUp };
             state.active = Arc::new(active);
             state.head = head;
             state.view = None;
             state.ring.reset(head.cursor);
             state.recent = RecentFingerprints::new(head);
         }
-        self.pulses.moved(head.cursor);
+        self.signals.moved(head.cursor);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::source::Source;
+use super::source::FeedSource;
 use crate::domain::event::{Cursor, Fingerprint, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -57,7 +57,7 @@ impl FingerprintCache {
     /// `DATABASE_UNAVAILABLE`.
     pub(super) async fn read(
         &self,
-        source: &Source,
+        source: &FeedSource,
         namespace: &NamespaceId,
         cursor: Cursor,
     ) -> Result<Option<Fingerprint>> {

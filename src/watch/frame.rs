@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{ActivationEnd, Changes, Filter};
-use super::source::Source;
+use super::encode::{ActivationEnd, ActivationChanges, WatchFilter};
+use super::source::FeedSource;
 use super::split::{bundle_bytes, split};
 use super::verify::{SetTree, Trusted};
 use crate::domain::bundle::{Activation, Bundle};
@@ -60,7 +60,7 @@ struct Written {
     /// The parts by what they bring.
     parts: BTreeMap<PartsKey, Vec<Bytes>>,
     /// The last parts of filters.
-    ends: BTreeMap<Arc<Filter>, Bytes>,
+    ends: BTreeMap<Arc<WatchFilter>, Bytes>,
 }
 
 impl Written {
@@ -91,12 +91,12 @@ impl Frame {
     }
 
     /// Whether there is anything in it that a filter wants.
-    pub(super) fn concerns(&self, filter: &Filter) -> bool {
+    pub(super) fn concerns(&self, filter: &WatchFilter) -> bool {
         self.selection(filter) != 0
     }
 
     /// Whether a subscriber would take it: its statement has a root, and nothing in it is by a key that was revoked since.
-    pub(super) fn is_believed(&self, source: &Source) -> bool {
+    pub(super) fn is_believed(&self, source: &FeedSource) -> bool {
         let manifests = self.activation.bundles.iter().map(|bundle| bundle.version.manifest.as_str());
         let tokens = manifests.chain([&*self.activation.statement]);
         self.activation.root.is_some() && self.trusted.check(&*source.proof, tokens).is_ok()
@@ -115,8 +115,8 @@ impl Frame {
     pub(super) fn messages(
         &self,
         namespace: &NamespaceId,
-        filter: &Arc<Filter>,
-        source: &Source,
+        filter: &Arc<WatchFilter>,
+        source: &FeedSource,
     ) -> Result<Option<Vec<Bytes>>> {
         let selection = self.selection(filter);
         if selection == 0 {
@@ -143,7 +143,7 @@ impl Frame {
     }
 
     /// What a filter wants of it, as parts: the last with the end when it wants all.
-    fn parts(&self, namespace: &NamespaceId, filter: &Filter, source: &Source) -> Vec<Bytes> {
+    fn parts(&self, namespace: &NamespaceId, filter: &WatchFilter, source: &FeedSource) -> Vec<Bytes> {
         let Activation { bundles, tombstones, .. } = &self.activation;
         let bundles: Vec<Arc<Bundle>> =
             bundles.iter().filter(|each| filter.wants(&each.version.policy.policy)).cloned().collect();
@@ -158,7 +158,7 @@ impl Frame {
             // All names together are small: they travel with the last bundles.
             let tombstones = if index == last { tombstones.as_slice() } else { &[] };
             let bundles = bundles.get(range).unwrap_or_default();
-            let changes = Changes { at: self.activation.head().cursor, bundles, tombstones };
+            let changes = ActivationChanges { at: self.activation.head().cursor, bundles, tombstones };
             let ends = index == last && filter.wants_all();
             let end = ends.then_some(ActivationEnd { activation: &self.activation, set_proof });
             source.encode.activation_part(namespace, changes, filter.metadata_only, end)
@@ -169,8 +169,8 @@ impl Frame {
     fn end(
         &self,
         namespace: &NamespaceId,
-        filter: &Arc<Filter>,
-        source: &Source,
+        filter: &Arc<WatchFilter>,
+        source: &FeedSource,
         written: &mut Written,
     ) -> Result<Bytes> {
         if let Some(kept) = written.ends.get(filter) {
@@ -179,14 +179,14 @@ impl Frame {
         let tree = self.tree.as_ref().ok_or_else(|| Error::internal("an activation was read without its set"))?;
         let set_proof = &Bytes::from(tree.prove(filter.policies()));
         let end = Some(ActivationEnd { activation: &self.activation, set_proof });
-        let end = source.encode.activation_part(namespace, Changes::default(), filter.metadata_only, end);
+        let end = source.encode.activation_part(namespace, ActivationChanges::default(), filter.metadata_only, end);
         if written.keep(std::slice::from_ref(&end), self.content_bytes) {
             written.ends.insert(Arc::clone(filter), end.clone());
         }
         Ok(end)
     }
 
-    fn selection(&self, filter: &Filter) -> Selection {
+    fn selection(&self, filter: &WatchFilter) -> Selection {
         let bundles = self.activation.bundles.iter().map(|bundle| &bundle.version.policy.policy);
         let changed = bundles.chain(&self.activation.tombstones);
         changed.enumerate().filter(|(_, policy)| filter.wants(policy)).fold(0, |bits, (index, _)| bits | bit(index))

@@ -25,14 +25,14 @@ impl Hub {
         store.check_thawed(namespace)
     }
 
-    /// Freezes a namespace when its pointers do not make the root of the event at its head. Not in doubt, which says as much
+    /// Freezes a namespace when its pointers do not make the root of the event at its head. Not while data loss is suspected, which says as much
     /// itself.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn freeze_if_moved(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head) -> Result<()> {
         let store = &self.source().store;
-        if store.doubt().is_none() && !self.do_pointers_hold(tx, namespace, head).await? {
+        if store.suspected_loss().is_none() && !self.do_pointers_hold(tx, namespace, head).await? {
             store.freeze(namespace, head.cursor, &moved(head));
         }
         Ok(())
@@ -50,7 +50,7 @@ impl Hub {
     }
 
     /// Whether the pointers, in the rows of the policies and in their history, are those of the root that the event at the
-    /// head names. One that can't be proven, or has no root, says nothing of them.
+    /// head names. One that can't be verified, or has no root, says nothing of them.
     async fn do_pointers_hold(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head) -> Result<bool> {
         let revision = head.cursor.revision;
         let sealed = match revision {

@@ -1,4 +1,4 @@
-//! All feeds of a replica. A namespace has one from the first time somebody asks for it.
+//! All feeds of a replica. A namespace gets its feed when somebody asks for it first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +8,16 @@ use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell};
 
 use super::counts::Counts;
-use super::encode::{Encode, Filter};
-use super::feed::{Feed, Freshness, Look};
-use super::keys_told::KeysTold;
+use super::encode::{Encode, WatchFilter};
+use super::feed::Feed;
+use super::freshness::{Freshness, PollResult};
 use super::read::active;
 use super::read_index::ReadIndex;
-use super::source::Source;
+use super::sent_key_statements::SentKeyStatements;
+use super::source::FeedSource;
 use super::subscription::Subscription;
 use super::verify::Proof;
-use super::view::View;
+use super::view::ActiveView;
 use crate::defect::{Defect, planted};
 use crate::domain::bundle::Staleness;
 use crate::domain::command::StartWatch;
@@ -27,15 +28,15 @@ use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
 
 /// How long a read waits until its replica has read what was committed before it.
-const LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When a feed was compared with the database that never was.
+/// The time of the last comparison with the database, for a feed that was never compared.
 const NEVER: Micros = Micros(0);
 
-/// Opens watches, answers what is in force, and holds what the tailer fills.
+/// Opens watches, answers what is in force, and holds the feeds that the log follower fills.
 #[derive(Debug)]
 pub struct Hub {
-    source: Source,
+    source: FeedSource,
     ring_capacity: usize,
     clock: fn() -> Micros,
     feeds: Mutex<Feeds>,
@@ -56,11 +57,11 @@ pub struct ReadUpTo {
 }
 
 impl ReadUpTo {
-    /// Puts the store in doubt when a log ends before what had been read of it: a restored backup, or a hand in the database.
-    /// Reads go on; a write checks the doubt before it commits.
+    /// Suspects data loss when a log ends before what had been read of it: after a restored backup, or a manual change.
+    /// Reads go on; a write checks for suspected loss before it commits.
     pub fn check_reaches(self, namespace: &NamespaceId, end: Cursor) {
         if let Some(read) = self.read.filter(|read| *read > end) {
-            self.store.ends_before(namespace, end, read);
+            self.store.note_truncated_log(namespace, end, read);
         }
     }
 }
@@ -70,7 +71,7 @@ impl ReadUpTo {
 #[derive(Debug, Clone)]
 pub struct InForce {
     /// What is in force.
-    pub view: Arc<View>,
+    pub view: Arc<ActiveView>,
     /// When it was compared with the database last.
     pub checked: Micros,
     /// Why something newer may exist.
@@ -89,7 +90,7 @@ impl Hub {
         clock: fn() -> Micros,
     ) -> Self {
         let read_index = ReadIndex::new(store.clone());
-        let source = Source { store, proof, encode, counts: Arc::default() };
+        let source = FeedSource { store, proof, encode, counts: Arc::default() };
         Self {
             source,
             ring_capacity,
@@ -108,7 +109,7 @@ impl Hub {
     /// The feed of a namespace, read from the database when nobody asked for it before.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, in doubt `STORE_IN_DOUBT`; `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    /// `NAMESPACE_NOT_FOUND`, or `STORE_IN_DOUBT` while data loss is suspected; `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
     pub async fn feed(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
         if let Some(feed) = self.existing(namespace) {
             return Ok(feed);
@@ -128,22 +129,22 @@ impl Hub {
     }
 
     async fn read(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
-        if self.source.store.doubt().is_some() {
-            // It may have ended just now.
-            self.source.store.examine().await?;
+        if self.source.store.suspected_loss().is_some() {
+            // The suspicion may have ended just now.
+            self.source.store.check_for_loss().await?;
         }
-        // A log that does not lead on from what this replica saw of it must not be called the newest.
+        // A log that does not follow what this replica saw of it must not be reported as the newest.
         self.source.store.heads(std::slice::from_ref(namespace)).await?;
-        // In doubt nothing was ever known to be the newest: the Unix epoch makes every checkpoint of it one that has expired.
-        let freshness = if self.source.store.doubt().is_some() {
-            Freshness { checked: NEVER, last_look: Look::InDoubt }
+        // While loss is suspected nothing is known to be the newest: with the Unix epoch as its time, every checkpoint has expired.
+        let freshness = if self.source.store.suspected_loss().is_some() {
+            Freshness { checked: NEVER, last_poll: PollResult::SuspectedLoss }
         } else {
-            Freshness { checked: self.now(), last_look: Look::Level }
+            Freshness { checked: self.now(), last_poll: PollResult::CaughtUp }
         };
         let tx = self.source.store.read().await?;
         let Some(found) = tx.find_namespace(namespace).await? else {
-            // In doubt nobody knows whether it is there.
-            self.source.store.check_beyond_doubt()?;
+            // While loss is suspected, a namespace that is missing may have been lost.
+            self.source.store.check_no_suspected_loss()?;
             return Err(namespace.not_found());
         };
         let head = Head { cursor: found.cursor, hash: found.head_hash };
@@ -162,7 +163,7 @@ impl Hub {
         self.lock().get(namespace).and_then(|cell| cell.get().cloned())
     }
 
-    /// How far this replica has read a log. Ask before the transaction that reads or writes it.
+    /// Returns how far this replica has read a log. Call it before the transaction that reads or writes the log.
     pub fn read_up_to(&self, namespace: &NamespaceId) -> ReadUpTo {
         let read = self.existing(namespace).map(|feed| feed.head().cursor);
         ReadUpTo { store: self.source.store.clone(), read }
@@ -172,7 +173,7 @@ impl Hub {
     ///
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
-    pub async fn subscribe(&self, watch: &StartWatch, keys: Option<Arc<KeysTold>>) -> Result<Subscription> {
+    pub async fn subscribe(&self, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
         self.check_thawed(&watch.namespace).await?;
         let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, keys)?;
         subscription.check_resume_point().await?;
@@ -192,45 +193,45 @@ impl Hub {
         if planted(Defect::CachedGetActive) {
             return Ok(in_force(&feed, Staleness::default()));
         }
-        if self.source.store.doubt().is_some() {
-            return Ok(in_force(&feed, Look::InDoubt.staleness()));
+        if self.source.store.suspected_loss().is_some() {
+            return Ok(in_force(&feed, PollResult::SuspectedLoss.staleness()));
         }
         // Before the head is asked for: what was read by then must be in the log.
         let read = feed.head().cursor;
         let needed = match self.committed_before(namespace).await {
             Ok(needed) => needed,
-            // Fail static: what was verified is served on, and says of itself how old it is (docs/guarantees.md#g17).
+            // Fail static: what was verified is still served, with its age (docs/guarantees.md#g17).
             Err(error) if error.reason.is_of_the_database() => {
-                return Ok(in_force(&feed, Look::Unanswered.staleness()));
+                return Ok(in_force(&feed, PollResult::Unanswered.staleness()));
             }
             Err(error) if error.reason == Reason::NamespaceNotFound => {
-                if self.source.store.is_found_in_doubt().await {
-                    return Ok(in_force(&feed, Look::InDoubt.staleness()));
+                if self.source.store.detects_loss().await {
+                    return Ok(in_force(&feed, PollResult::SuspectedLoss.staleness()));
                 }
                 return Err(self.why_missing(namespace).await);
             }
             Err(error) => return Err(error),
         };
-        if self.source.store.doubt().is_some() || (needed < read && !self.source.store.is_sole_writer()) {
-            // The look at the head put the store in doubt: what was verified goes on (docs/guarantees.md#g1b).
-            return Ok(in_force(&feed, Look::InDoubt.staleness()));
+        if self.source.store.suspected_loss().is_some() || (needed < read && !self.source.store.is_sole_writer()) {
+            // Reading the head made data loss suspected: what was verified is still served (docs/guarantees.md#g1b).
+            return Ok(in_force(&feed, PollResult::SuspectedLoss.staleness()));
         }
         if feed.head().cursor < needed {
             self.wake();
-            let mut moved = feed.pulses().listen();
-            let level = tokio::time::timeout(LEVEL_TIMEOUT, moved.wait_for(|pulse| pulse.head >= needed)).await;
-            if level.is_err() && feed.freshness().last_look != Look::Broken {
-                return Ok(in_force(&feed, Look::Unanswered.staleness()));
+            let mut moved = feed.signals().listen();
+            let level = tokio::time::timeout(CATCH_UP_TIMEOUT, moved.wait_for(|signal| signal.head >= needed)).await;
+            if level.is_err() && feed.freshness().last_poll != PollResult::Invalid {
+                return Ok(in_force(&feed, PollResult::Unanswered.staleness()));
             }
         }
-        match feed.freshness().last_look {
-            Look::Broken if self.source.store.is_found_in_doubt().await => {
-                Ok(in_force(&feed, Look::InDoubt.staleness()))
+        match feed.freshness().last_poll {
+            PollResult::Invalid if self.source.store.detects_loss().await => {
+                Ok(in_force(&feed, PollResult::SuspectedLoss.staleness()))
             }
-            Look::Broken => Err(lost_its_end(namespace)),
-            Look::Gone => Err(namespace.not_found()),
-            Look::InDoubt => Ok(in_force(&feed, Look::InDoubt.staleness())),
-            Look::Level | Look::Unanswered => Ok(in_force(&feed, Staleness::default())),
+            PollResult::Invalid => Err(lost_its_end(namespace)),
+            PollResult::Deleted => Err(namespace.not_found()),
+            PollResult::SuspectedLoss => Ok(in_force(&feed, PollResult::SuspectedLoss.staleness())),
+            PollResult::CaughtUp | PollResult::Unanswered => Ok(in_force(&feed, Staleness::default())),
         }
     }
 
@@ -245,8 +246,8 @@ impl Hub {
     }
 
     /// Notes a head that was read under the lock of its namespace. It may be of a commit whose outcome nobody knew, or of another
-    /// process beside this one: whoever is told of it must not read an older state afterwards (docs/guarantees.md#g4).
-    pub fn found_committed(&self, namespace: &NamespaceId, cursor: Cursor) {
+    /// process beside this one: a caller that saw it must not read an older state afterwards (docs/guarantees.md#g4).
+    pub fn note_found_head(&self, namespace: &NamespaceId, cursor: Cursor) {
         let is_known = {
             let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
             committed.get(namespace).is_some_and(|newest| *newest >= cursor)
@@ -256,7 +257,7 @@ impl Hub {
         }
     }
 
-    /// Notes a commit of this process, and wakes the tailer. Many before the tailer looks are one.
+    /// Notes a commit of this process, and wakes the log follower. Several commits before its next poll cause one poll.
     pub fn committed(&self, namespace: &NamespaceId, cursor: Cursor) {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = committed.entry(namespace.clone()).or_default();
@@ -269,7 +270,7 @@ impl Hub {
     ///
     /// # Errors
     /// `KEY_STATE_WRONG`.
-    pub fn check_trusted(&self, view: &View) -> Result<()> {
+    pub fn check_trusted(&self, view: &ActiveView) -> Result<()> {
         view.check_trusted(&self.source)
     }
 
@@ -284,8 +285,8 @@ impl Hub {
 
     /// Proves what is in force of these policies; empty when all are meant.
     #[must_use]
-    pub fn prove(&self, view: &View, policies: &BTreeSet<PolicyId>) -> Bytes {
-        view.proof(&Filter::of_policies(policies.clone()))
+    pub fn prove(&self, view: &ActiveView, policies: &BTreeSet<PolicyId>) -> Bytes {
+        view.proof(&WatchFilter::of_policies(policies.clone()))
     }
 
     /// Returns why a namespace has no head: it is gone, or its row can't be read.
@@ -298,7 +299,7 @@ impl Hub {
         }
     }
 
-    /// Lets go of the feed of a namespace that is gone: its streams end, and whoever asks for it is told so.
+    /// Drops the feed of a namespace that was deleted: its streams end, and later callers get `NAMESPACE_NOT_FOUND`.
     pub(super) fn end(&self, feed: &Arc<Feed>) {
         let is_it = |cell: &Arc<OnceCell<Arc<Feed>>>| cell.get().is_some_and(|kept| Arc::ptr_eq(kept, feed));
         self.lock().retain(|_, cell| !is_it(cell));
@@ -313,13 +314,13 @@ impl Hub {
 
     /// Digest of an active set, as in its checkpoint.
     #[must_use]
-    pub fn set_digest(&self, view: &View) -> crate::domain::digest::Digest {
+    pub fn set_digest(&self, view: &ActiveView) -> crate::domain::digest::Digest {
         view.digest(&*self.source.proof).clone()
     }
 
     /// What this replica did so far.
     #[must_use]
-    pub fn counts(&self) -> Arc<Counts> {
+    pub fn counts(&self) -> Arc<WatchCounts> {
         Arc::clone(&self.source.counts)
     }
 
@@ -332,11 +333,11 @@ impl Hub {
         (self.clock)()
     }
 
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &FeedSource {
         &self.source
     }
 
-    /// Has the tailer look now.
+    /// Wakes the log follower, so that it polls now.
     pub fn wake(&self) {
         self.wake.notify_one();
     }

@@ -1,4 +1,4 @@
-//! The leases of a replica: who watches here, what was reported here, and one task that writes both in batches.
+//! Leases and status reports of the subscribers of a replica, written by one task in batches.
 //!
 //! A stream holds a `Lease` and does nothing for it; its end is its drop. Never a task or a timer per subscriber. What
 //! is not written yet is in memory, and is written again until it is: each write may be done twice. Each principal that claims an
@@ -28,12 +28,12 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
 use clock::LeaseClock;
-use entry::Entry;
+use entry::LeaseEntry;
 
 /// How long a call waits for its report to be written. Longer: runtimes hang on a database that is gone.
 const WRITTEN_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Who watches a replica, and what was reported to it.
+/// The subscribers of a replica, and what they reported.
 #[derive(Debug)]
 pub struct Leases {
     store: Store,
@@ -57,7 +57,7 @@ pub struct Leases {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: BTreeMap<SubscriberClaim, Entry>,
+    entries: BTreeMap<SubscriberClaim, LeaseEntry>,
     per_namespace: BTreeMap<NamespaceId, usize>,
     /// By namespace and principal.
     per_principal: BTreeMap<(NamespaceId, String), u32>,
@@ -96,7 +96,7 @@ impl Drop for Lease {
         if let Some(entry) = self.leases.lock().entries.get_mut(&self.claim) {
             entry.streams = entry.streams.saturating_sub(1);
             if self.handed_over && entry.streams == 0 {
-                entry.leased = None;
+                entry.lease_round = None;
             }
         }
     }
@@ -104,7 +104,7 @@ impl Drop for Lease {
 
 impl State {
     /// The entry of a claim. `limit` ids of one principal in one namespace; 0: no limit.
-    fn entry(&mut self, claim: &SubscriberClaim, limit: u32) -> Result<&mut Entry> {
+    fn entry(&mut self, claim: &SubscriberClaim, limit: u32) -> Result<&mut LeaseEntry> {
         let (all, round) = (self.entries.len(), self.round);
         match self.entries.entry(claim.clone()) {
             MapEntry::Occupied(entry) if entry.get().is_refused(round) => Err(claim.refused()),
@@ -131,7 +131,7 @@ impl State {
                 *count += 1;
                 self.per_principal.insert(own, owned + 1);
                 self.has_grown = true;
-                Ok(vacant.insert(Entry::default()))
+                Ok(vacant.insert(LeaseEntry::default()))
             }
         }
     }
@@ -201,7 +201,7 @@ impl Leases {
 
     /// Notes whether leases can be written: one that nobody can renew does not lapse.
     fn note_database(&self) {
-        let is_away = self.store.is_degraded() || self.store.obstacle().is_some();
+        let is_away = self.store.is_degraded() || self.store.write_blocker().is_some();
         self.lease_clock().note_database(is_away, (self.monotonic)());
     }
 
@@ -223,7 +223,7 @@ impl Leases {
         Ok(Lease { leases: Arc::clone(self), claim, refused, handed_over: false })
     }
 
-    /// Takes a report of `owner`. True: it is in the database. False: it is here, and will be written.
+    /// Takes a report of `owner`. Returns true when it is in the database, false when it is in memory and will be written.
     ///
     /// # Errors
     /// `SUBSCRIBER_ID_TAKEN`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`.
@@ -233,15 +233,15 @@ impl Leases {
             ReportVerdict::Rejected { .. } => &self.rejected,
         };
         let claim = SubscriberClaim { name: report.subscriber.clone(), owner };
-        let (word, is_due, refused) = {
+        let (report_number, is_due, refused) = {
             let mut state = self.lock();
             let round = state.round;
             let entry = state.entry(&claim, self.per_principal)?;
-            entry.words += 1;
-            entry.said = std::mem::take(&mut entry.said).then(SubscriberStatus::after(report, matches));
-            (entry.words, entry.report_due(round, false), entry.refusal.clone())
+            entry.report_count += 1;
+            entry.unwritten = std::mem::take(&mut entry.unwritten).then(SubscriberStatus::after(report, matches));
+            (entry.report_count, entry.report_due(round, false), entry.refusal.clone())
         };
-        let is_written = || self.lock().entries.get(&claim).is_none_or(|entry| entry.written >= word);
+        let is_written = || self.lock().entries.get(&claim).is_none_or(|entry| entry.written_count >= report_number);
         let is_stored = is_due && self.flushed_until(is_written).await;
         // A claim that is refused has nothing more to write.
         if refused.is_cancelled() {
@@ -256,7 +256,8 @@ impl Leases {
     pub async fn settle(&self) {
         let is_settled = || {
             let state = self.lock();
-            let due = |entry: &Entry| entry.lease_due(state.round).is_some() || entry.report_due(state.round, false);
+            let due =
+                |entry: &LeaseEntry| entry.lease_due(state.round).is_some() || entry.report_due(state.round, false);
             !state.entries.values().any(due)
         };
         if !is_settled() {
@@ -278,10 +279,13 @@ impl Leases {
         if !state.per_namespace.contains_key(namespace) {
             return BTreeMap::new();
         }
-        let is_said =
-            |claim: &SubscriberClaim, entry: &Entry| &claim.name.namespace == namespace && entry.words > entry.written;
-        let said = state.entries.iter().filter(|(claim, entry)| is_said(claim, entry));
-        said.map(|(claim, entry)| ((claim.name.id.clone(), claim.owner.clone()), entry.said.clone())).collect()
+        let is_unwritten = |claim: &SubscriberClaim, entry: &LeaseEntry| {
+            &claim.name.namespace == namespace && entry.report_count > entry.written_count
+        };
+        let unwritten = state.entries.iter().filter(|(claim, entry)| is_unwritten(claim, entry));
+        unwritten
+            .map(|(claim, entry)| ((claim.name.id.clone(), claim.owner.clone()), entry.unwritten.clone()))
+            .collect()
     }
 
     /// Reports taken since the start: applied, rejected.

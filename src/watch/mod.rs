@@ -1,24 +1,26 @@
-//! Who is told: one tailer per replica, one feed per namespace, one cursor per subscriber.
+//! Delivers changes to subscribers: one log follower per replica, one feed per namespace, one cursor per subscriber.
 //!
-//! The database is the only bus: local and remote commits come the same road. Never a queue per subscriber; never a
+//! The database is the only bus: local and remote commits arrive in the same way. Never a queue per subscriber; never a
 //! frame that was not read after its commit; never a gap, because every event is checked against the one before. Each
 //! message is written once for all who want the same.
 
+mod change_signal;
 mod checkpoints;
 mod counts;
 mod encode;
 mod feed;
 mod fingerprints;
 mod frame;
+mod freshness;
 mod frozen;
+mod heartbeats;
 mod hub;
-mod keys_told;
 mod leases;
 mod pages;
-mod pulse;
 mod read;
 mod read_index;
 mod ring;
+mod sent_key_statements;
 mod source;
 mod split;
 mod subscription;
@@ -26,13 +28,14 @@ mod tailer;
 mod verify;
 mod view;
 
-pub use counts::{Count, Counts};
-pub use encode::{ActivationEnd, Changes, Encode, Proven, SnapshotEnd};
-pub use feed::{Feed, Freshness, Look};
+pub use counts::{Count, WatchCounts};
+pub use encode::{ActivationEnd, ActivationChanges, Encode, HeartbeatProof, SnapshotEnd};
+pub use feed::Feed;
+pub use freshness::{Freshness, PollResult};
 pub use hub::{Hub, InForce};
-pub use keys_told::KeysTold;
 pub use leases::{Lease, Leases};
 pub use read::check_follows;
-pub use subscription::{Step, Subscription};
+pub use sent_key_statements::SentKeyStatements;
+pub use subscription::{WatchStep, Subscription};
 pub use verify::{Attest, Proof, SetEntry, SetTree, Verify};
-pub use view::View;
+pub use view::ActiveView;

@@ -10,17 +10,17 @@ use tokio::sync::Mutex;
 use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
 use super::read::{read_on, trees_after};
-use super::source::Source;
+use super::source::FeedSource;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
-/// Pages kept of one namespace. Fewer: subscribers at different places read the same page again.
+/// Pages kept of one namespace. Fewer: subscribers at different cursors read the same page again.
 const PAGES_MAX: usize = 8;
 
 /// Some events of the log, in a row.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct LogPage {
     from: Head,
     frames: Vec<Arc<Frame>>,
     /// Whether the frames serve filters.
@@ -39,10 +39,10 @@ pub(super) struct PageStart {
 
 /// The pages that were read last.
 #[derive(Debug, Default)]
-pub(super) struct Pages(Mutex<VecDeque<Arc<Page>>>);
+pub(super) struct LogPageCache(Mutex<VecDeque<Arc<LogPage>>>);
 
-impl Page {
-    /// The first activation after a place of this page, none when there is no more.
+impl LogPage {
+    /// Returns the first activation of this page after a cursor; none when there is no more.
     pub(super) fn after(&self, at: Cursor) -> Option<&Arc<Frame>> {
         self.frames.get(self.frames.partition_point(|frame| frame.cursor() <= at))
     }
@@ -53,16 +53,16 @@ impl Page {
     }
 }
 
-impl Pages {
+impl LogPageCache {
     /// Returns the page with what comes after a cursor. A filtered stream costs the pointers at that cursor besides: it wants
     /// proofs.
     pub(super) async fn after(
         &self,
-        source: &Source,
+        source: &FeedSource,
         namespace: &NamespaceId,
         start: PageStart,
         is_filtered: bool,
-    ) -> Result<Arc<Page>> {
+    ) -> Result<Arc<LogPage>> {
         let mut pages = self.0.lock().await;
         if let Some(page) = pages.iter().find(|page| page.covers(start.at, is_filtered)) {
             return Ok(Arc::clone(page));
@@ -84,11 +84,11 @@ impl Pages {
 }
 
 async fn read(
-    source: &Source,
+    source: &FeedSource,
     namespace: &NamespaceId,
     PageStart { at, known }: PageStart,
     with_trees: bool,
-) -> Result<Page> {
+) -> Result<LogPage> {
     source.counts.pages_read.add();
     let tx = source.store.read().await?;
     let from = match known {
@@ -119,5 +119,5 @@ async fn read(
     };
     let frames = read.activations.into_iter().zip(trees);
     let frames = frames.map(|(activation, tree)| Arc::new(Frame::new(activation, tree))).collect();
-    Ok(Page { from, frames, has_trees: with_trees, end: read.end })
+    Ok(LogPage { from, frames, has_trees: with_trees, end: read.end })
 }

@@ -1,4 +1,4 @@
-//! From rows to frames: what is told is built from what was committed, and verified first.
+//! Reads the log and verifies it: everything that subscribers get is built from committed rows that were verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::verify::{Proof, SetTree, Verify};
-use super::view::Active;
+use super::view::ActiveBundles;
 use crate::domain::bundle::{Activation, ActiveEntry, Bundle};
 use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload};
@@ -16,7 +16,7 @@ use crate::domain::version::Version;
 use crate::domain::{Error, Result};
 use crate::store::ReadTx;
 
-/// Events read at once. Pages end at multiples of it, so that readers who began at different places soon read the same.
+/// Events read at once. Pages end at multiples of it, so that readers who began at different cursors soon read the same pages.
 const PAGE_EVENTS: i64 = 64;
 /// Content read at once, if one activation alone has not more: as much as one may carry.
 const PAGE_CONTENT_MAX_BYTES: i64 = ACTIVATION_CONTENT_MAX_BYTES;
@@ -26,7 +26,7 @@ const _: () = assert!(PAGE_SMALL_CONTENTS * CONTENT_MAX_BYTES <= PAGE_CONTENT_MA
 
 /// Events in a row, as frames of those that moved pointers.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct VerifiedEvents {
     /// Every event that was read, in order.
     pub(super) events: Vec<Head>,
     pub(super) activations: Vec<Activation>,
@@ -40,7 +40,12 @@ pub(super) struct Read {
 ///
 /// # Errors
 /// `DATA_LOSS`, also when the pointers do not make the root that the event at the head names.
-pub(super) async fn active(tx: &ReadTx, proof: &dyn Proof, namespace: &NamespaceId, head: Head) -> Result<Active> {
+pub(super) async fn active(
+    tx: &ReadTx,
+    proof: &dyn Proof,
+    namespace: &NamespaceId,
+    head: Head,
+) -> Result<ActiveBundles> {
     let sealed = match head.cursor.revision {
         0 => Some(ActiveSetRoot::default()),
         revision => proof.head(&tx.event(namespace, revision).await?, head)?.active_set_root,
@@ -50,7 +55,7 @@ pub(super) async fn active(tx: &ReadTx, proof: &dyn Proof, namespace: &Namespace
         let active = proof.active_bundle(row)?;
         Ok((active.bundle.version.policy.policy.clone(), active))
     });
-    let active = Active::new(bundles.collect::<Result<_>>()?, proof);
+    let active = ActiveBundles::new(bundles.collect::<Result<_>>()?, proof);
     // An event that was written before events carried a root says nothing of it.
     if sealed.is_none_or(|sealed| sealed == active.tree().root()) {
         Ok(active)
@@ -62,7 +67,7 @@ pub(super) async fn active(tx: &ReadTx, proof: &dyn Proof, namespace: &Namespace
 /// Returns what each of these activations in a row makes of the set before them.
 ///
 /// # Errors
-/// `DATA_LOSS` when that is not the root that its event was sealed with.
+/// `DATA_LOSS` when that is not the root that its signed event names.
 pub(super) fn trees_after(
     namespace: &NamespaceId,
     before: Arc<dyn SetTree>,
@@ -93,7 +98,12 @@ fn other_root(namespace: &NamespaceId, head: Head) -> Error {
 
 /// Reads on after `head`, a page at most: the events must follow it without a gap and hash onto each other. Nothing is
 /// read when there is nothing.
-pub(super) async fn read_on(tx: &ReadTx, verify: &dyn Verify, namespace: &NamespaceId, head: Head) -> Result<Read> {
+pub(super) async fn read_on(
+    tx: &ReadTx,
+    verify: &dyn Verify,
+    namespace: &NamespaceId,
+    head: Head,
+) -> Result<VerifiedEvents> {
     let from = head.cursor.revision;
     let limit = u32::try_from(PAGE_EVENTS - from % PAGE_EVENTS).unwrap_or(1);
     let (mut end, mut read) = (head, Vec::new());
@@ -112,7 +122,7 @@ pub(super) async fn read_on(tx: &ReadTx, verify: &dyn Verify, namespace: &Namesp
     let end = events.last().copied().unwrap_or(head);
     read.retain(|(_, payload)| !payload.changes.is_empty());
     let raised = raises.into_iter().rfind(|raised| *raised <= end.cursor);
-    Ok(Read { events, activations: activations(tx, verify, namespace, read).await?, end, raised })
+    Ok(VerifiedEvents { events, activations: activations(tx, verify, namespace, read).await?, end, raised })
 }
 
 /// Cuts what was read before the first activation whose content would be too much, the very first excepted.

@@ -44,7 +44,7 @@ impl ReadIndex {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `NAMESPACE_NOT_FOUND` for one that is gone.
-    pub(super) async fn head(&self, namespace: &NamespaceId, counts: &Counts) -> Result<Cursor> {
+    pub(super) async fn head(&self, namespace: &NamespaceId, counts: &WatchCounts) -> Result<Cursor> {
         let round = {
             let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.namespaces().insert(namespace.clone());
@@ -56,7 +56,7 @@ impl ReadIndex {
         found.map(|(_, head)| head).ok_or_else(|| namespace.not_found())
     }
 
-    async fn read(&self, round: &Arc<Round>, counts: &Counts) -> Result<Vec<(NamespaceId, Cursor)>> {
+    async fn read(&self, round: &Arc<Round>, counts: &WatchCounts) -> Result<Vec<(NamespaceId, Cursor)>> {
         // While the query before runs, calls gather in this round.
         let _running = self.running.lock().await;
         {

@@ -1,6 +1,6 @@
 //! A bounded ring of the newest activations of one namespace.
 //!
-//! It holds every activation after its floor, and says so when asked for one it let go.
+//! It holds every activation after its floor, and answers `Behind` for one that it dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ const RING_MAX_BYTES: usize = 128 * 1024 * 1024;
 pub(super) enum After {
     /// This one.
     Next(Arc<Frame>),
-    /// Nothing yet.
-    Level,
-    /// The ring let it go: read it from the database.
+    /// Nothing: the cursor has caught up.
+    CaughtUp,
+    /// The ring no longer holds it: read it from the database.
     Behind,
-    /// The place is of an epoch before: whether the log still leads on from there is not known. Start anew.
+    /// The cursor is of an earlier epoch, and the log may not have it any more: start with a snapshot.
     EpochBefore,
 }
 
 #[derive(Debug)]
 pub(super) struct Ring {
     frames: VecDeque<Arc<Frame>>,
-    /// Every activation after this place is in the ring.
+    /// Every activation after this cursor is in the ring.
     floor: Cursor,
-    /// Where the epoch was raised last, if that was seen: the log has no place of an epoch before from there on, and none of
+    /// Where the epoch was raised last, if that was seen: from there on the log has no cursor of an earlier epoch, and none of
     /// this one before it.
     raised: Option<Cursor>,
     capacity: usize,
@@ -42,18 +42,18 @@ impl Ring {
         Self { frames: VecDeque::new(), floor, raised: None, capacity: capacity.max(1), bytes: 0 }
     }
 
-    /// Empties it, for what comes after another place.
+    /// Empties the ring, for what comes after another cursor.
     pub(super) fn reset(&mut self, floor: Cursor) {
         *self = Self::new(floor, self.capacity);
     }
 
-    /// The epoch was raised at this place, and the log led there.
+    /// Notes that the epoch was raised at this cursor of the log.
     pub(super) fn raise(&mut self, raised: Cursor) {
         self.raised = Some(raised);
     }
 
-    /// Whether the log never had this place, or has it no more.
-    fn is_no_place(&self, at: Cursor) -> bool {
+    /// Whether the log never had this cursor, or no longer has it.
+    fn is_not_in_log(&self, at: Cursor) -> bool {
         match self.raised {
             Some(raised) if at.epoch < raised.epoch => at.revision >= raised.revision,
             Some(raised) if at.epoch == raised.epoch => at.revision < raised.revision,
@@ -64,7 +64,7 @@ impl Ring {
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
         self.bytes += frame.held_bytes();
         self.frames.push_back(frame);
-        // The newest stays whatever its size: subscribers that are level get it from here.
+        // The newest stays whatever its size: subscribers that have caught up get it from here.
         while self.frames.len() > 1 && (self.frames.len() > self.capacity || self.bytes > RING_MAX_BYTES) {
             let Some(oldest) = self.frames.pop_front() else { break };
             self.bytes -= oldest.held_bytes();
@@ -73,14 +73,14 @@ impl Ring {
     }
 
     pub(super) fn after(&self, at: Cursor) -> After {
-        if at.epoch < self.floor.epoch || self.is_no_place(at) {
+        if at.epoch < self.floor.epoch || self.is_not_in_log(at) {
             return After::EpochBefore;
         }
         if at < self.floor {
             return After::Behind;
         }
         let index = self.frames.partition_point(|frame| frame.cursor() <= at);
-        self.frames.get(index).map_or(After::Level, |frame| After::Next(Arc::clone(frame)))
+        self.frames.get(index).map_or(After::CaughtUp, |frame| After::Next(Arc::clone(frame)))
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     use crate::domain::bundle::{Activation, Bundle};
     use crate::domain::version::Version;
 
-    fn place(revision: i64) -> Cursor {
+    fn at(revision: i64) -> Cursor {
         Cursor { epoch: 1, revision }
     }
 
@@ -125,7 +125,7 @@ mod tests {
     fn next(ring: &Ring, at: Cursor) -> i64 {
         match ring.after(at) {
             After::Next(frame) => frame.cursor().revision,
-            After::Level => 0,
+            After::CaughtUp => 0,
             After::Behind => -1,
             After::EpochBefore => -2,
         }
@@ -133,45 +133,45 @@ mod tests {
 
     #[test]
     fn nothing_is_skipped_and_what_is_gone_is_named() {
-        let mut ring = Ring::new(place(10), 2);
-        assert_eq!(next(&ring, place(10)), 0);
-        assert_eq!(next(&ring, place(9)), -1, "before the floor nobody knows");
+        let mut ring = Ring::new(at(10), 2);
+        assert_eq!(next(&ring, at(10)), 0);
+        assert_eq!(next(&ring, at(9)), -1, "before the floor nobody knows");
         for revision in [12, 15, 19] {
-            ring.push(frame(place(revision), 0));
+            ring.push(frame(at(revision), 0));
         }
-        assert_eq!(next(&ring, place(10)), -1, "12 was let go");
-        assert_eq!(next(&ring, place(11)), -1);
-        assert_eq!(next(&ring, place(12)), 15);
-        assert_eq!(next(&ring, place(13)), 15, "events between activations are no gap");
-        assert_eq!(next(&ring, place(15)), 19);
-        assert_eq!(next(&ring, place(19)), 0);
-        assert_eq!(next(&ring, place(25)), 0, "ahead of the head waits");
+        assert_eq!(next(&ring, at(10)), -1, "12 was let go");
+        assert_eq!(next(&ring, at(11)), -1);
+        assert_eq!(next(&ring, at(12)), 15);
+        assert_eq!(next(&ring, at(13)), 15, "events between activations are no gap");
+        assert_eq!(next(&ring, at(15)), 19);
+        assert_eq!(next(&ring, at(19)), 0);
+        assert_eq!(next(&ring, at(25)), 0, "ahead of the head waits");
     }
 
     #[test]
     fn large_contents_leave_early() {
-        let mut ring = Ring::new(place(0), 1_000);
+        let mut ring = Ring::new(at(0), 1_000);
         let third = RING_MAX_BYTES / 2 / 3;
-        ring.push(frame(place(1), third));
-        ring.push(frame(place(2), third));
-        assert_eq!(next(&ring, place(0)), 1, "two fit");
-        ring.push(frame(place(3), third));
-        assert_eq!((next(&ring, place(0)), next(&ring, place(1))), (-1, 2), "the oldest made room");
+        ring.push(frame(at(1), third));
+        ring.push(frame(at(2), third));
+        assert_eq!(next(&ring, at(0)), 1, "two fit");
+        ring.push(frame(at(3), third));
+        assert_eq!((next(&ring, at(0)), next(&ring, at(1))), (-1, 2), "the oldest made room");
     }
 
     #[test]
     fn an_epoch_before_starts_anew() {
-        let mut ring = Ring::new(place(10), 2);
+        let mut ring = Ring::new(at(10), 2);
         let raised = Cursor { epoch: 2, revision: 12 };
         ring.raise(raised);
         let after = Cursor { epoch: 2, revision: 13 };
         ring.push(frame(after, 0));
-        assert_eq!(next(&ring, place(11)), 13, "the log led on from there");
-        assert_eq!(next(&ring, place(12)), -2, "that place was lost");
+        assert_eq!(next(&ring, at(11)), 13, "the log led on from there");
+        assert_eq!(next(&ring, at(12)), -2, "that place was lost");
         assert_eq!(next(&ring, Cursor { epoch: 2, revision: 11 }), -2, "that place never was");
         assert_eq!(next(&ring, raised), 13);
         ring.reset(Cursor { epoch: 2, revision: 8 });
-        assert_eq!(next(&ring, place(11)), -2, "it does not any more, whatever the revision");
+        assert_eq!(next(&ring, at(11)), -2, "it does not any more, whatever the revision");
         assert_eq!(next(&ring, Cursor { epoch: 2, revision: 8 }), 0);
     }
 }

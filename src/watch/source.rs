@@ -1,4 +1,4 @@
-//! Where feeds read, how they prove it and how they write it: the same for all of a replica.
+//! The store, the keys and the encoder that all feeds of a replica share.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use super::encode::Encode;
 use super::verify::Proof;
 use crate::store::Store;
 
-/// What every feed reads through.
+/// The store, keys, encoder and counters of a feed.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct FeedSource {
     pub(super) store: Store,
     pub(super) proof: Arc<dyn Proof>,
     pub(super) encode: Arc<dyn Encode>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<WatchCounts>,
 }

@@ -1,19 +1,20 @@
-//! A subscriber's cursor: pulled by its own socket, never pushed to.
+//! A subscriber's cursor: each stream pulls its messages when its socket takes them; nothing is pushed.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::encode::Filter;
-use super::feed::{Feed, Freshness, Look};
+use super::change_signal::ChangeSignal;
+use super::encode::WatchFilter;
+use super::feed::Feed;
 use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
-use super::keys_told::KeysTold;
-use super::pages::Page;
-use super::pulse::Pulse;
+use super::freshness::{Freshness, PollResult};
+use super::pages::LogPage;
 use super::ring::After;
-use super::view::{Snapshot, View};
+use super::sent_key_statements::SentKeyStatements;
+use super::view::{ActiveView, Snapshot};
 use crate::defect::{Defect, planted};
 use crate::domain::command::StartWatch;
 use crate::domain::event::{Cursor, Head, Position};
@@ -23,70 +24,70 @@ use crate::domain::{Error, Reason, Result};
 /// Revisions after which a planted defect freezes a stream.
 const FROZEN_AFTER_REVISIONS: i64 = 10;
 
-/// One watch.
+/// The watch of one namespace by one stream.
 #[derive(Debug)]
 pub struct Subscription {
     feed: Arc<Feed>,
-    filter: Arc<Filter>,
+    filter: Arc<WatchFilter>,
     latest: bool,
-    /// Where it began: at its resume point, or with its snapshot.
+    /// The cursor at which it began: its resume point, or that of its snapshot.
     since: Cursor,
     /// Everything up to here was taken; `None` until the snapshot was.
     at: Option<Position>,
-    /// Whether it is not known yet that the event at its resume point is the one it was: this replica had not read so far.
-    is_unproven: bool,
+    /// Whether the event at its resume point is still to be compared with the log: this replica has not read so far.
+    is_unverified: bool,
     /// The snapshot that is being taken.
-    snapshot: Option<Taking>,
+    snapshot: Option<SnapshotProgress>,
     /// The page of the log that is being taken, for a subscriber behind the ring.
-    page: Option<Arc<Page>>,
-    pulses: watch::Receiver<Pulse>,
-    /// Turns to beat that were taken, or not this stream's: it was not there yet.
-    beats: u64,
-    /// How far it was told of the keys; none: it did not ask.
-    keys: Option<Arc<KeysTold>>,
+    page: Option<Arc<LogPage>>,
+    signals: watch::Receiver<ChangeSignal>,
+    /// Heartbeat ticks that this stream has answered, or that came before it opened.
+    ticks: u64,
+    /// The key statements that were sent; none when the stream did not ask for them.
+    keys: Option<Arc<SentKeyStatements>>,
 }
 
 #[derive(Debug)]
-struct Taking {
-    view: Arc<View>,
+struct SnapshotProgress {
+    view: Arc<ActiveView>,
     snapshot: Arc<Snapshot>,
     next_part: usize,
     /// When the view was known to be the newest.
     checked: Micros,
 }
 
-/// What a subscriber is due next.
+/// The next messages of a subscriber.
 #[derive(Debug)]
-pub enum Step {
+pub enum WatchStep {
     /// These messages, in order and with nothing in between.
     Messages(Vec<Bytes>),
     /// Nothing until the head moves.
-    Level,
+    CaughtUp,
 }
 
 impl Subscription {
-    pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, keys: Option<Arc<KeysTold>>) -> Result<Self> {
-        // Listening starts before the cursor is compared: a move in between is heard.
-        let pulses = feed.pulses().listen();
-        // A stream that resumes at the head says so right away; a snapshot brings its own checkpoint.
-        let beats = pulses.borrow().beats.wrapping_sub(u64::from(watch.resume.is_some()));
+    pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Self> {
+        // Subscribe before the cursor is compared, so that a change in between is not missed.
+        let signals = feed.signals().listen();
+        // A stream that resumes at the head gets a heartbeat at once; a snapshot brings its own checkpoint.
+        let ticks = signals.borrow().ticks.wrapping_sub(u64::from(watch.resume.is_some()));
         let epoch = feed.head().cursor.epoch;
         if let Some(Position { cursor, .. }) = watch.resume
             && cursor.epoch != epoch
         {
             return Err(resume_point_gone(cursor, epoch));
         }
-        let filter = Arc::new(Filter::of(watch));
+        let filter = Arc::new(WatchFilter::of(watch));
         let (latest, since) = (watch.latest, watch.resume.map(|at| at.cursor).unwrap_or_default());
         let (mut at, mut snapshot) = (watch.resume, None);
-        let is_unproven = at.is_some_and(|at| at.event.is_some());
+        let is_unverified = at.is_some_and(|at| at.event.is_some());
         if planted(Defect::ResumeOffByOne) {
             at = at.map(|at| Cursor { revision: at.cursor.revision + 1, ..at.cursor }.into());
         } else if planted(Defect::SnapshotThenSubscribe) && at.is_none() {
             let (view, Freshness { checked, .. }) = feed.view();
-            snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
+            snapshot = Some(SnapshotProgress { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
         }
-        Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats, keys })
+        Ok(Self { feed, filter, latest, since, at, is_unverified, snapshot, page: None, signals, ticks, keys })
     }
 
     /// Checks once that the event at the resume point is the one it was, as soon as this replica has read so far.
@@ -94,9 +95,9 @@ impl Subscription {
     /// # Errors
     /// `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`.
     pub(super) async fn check_resume_point(&mut self) -> Result<()> {
-        if let Some(at) = self.at.filter(|at| self.is_unproven && at.cursor <= self.feed.head().cursor) {
+        if let Some(at) = self.at.filter(|at| self.is_unverified && at.cursor <= self.feed.head().cursor) {
             self.feed.check(at).await?;
-            self.is_unproven = false;
+            self.is_unverified = false;
         }
         Ok(())
     }
@@ -110,16 +111,16 @@ impl Subscription {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`; `NAMESPACE_NOT_FOUND` for one that is gone.
-    pub async fn step(&mut self) -> Result<Step> {
+    pub async fn step(&mut self) -> Result<WatchStep> {
         let statements = self.new_key_statements();
         if !statements.is_empty() {
-            return Ok(Step::Messages(statements));
+            return Ok(WatchStep::Messages(statements));
         }
-        let Step::Messages(messages) = self.next_step().await? else { return Ok(Step::Level) };
+        let WatchStep::Messages(messages) = self.next_step().await? else { return Ok(WatchStep::CaughtUp) };
         // A key may have begun to sign while these were made.
         let mut all = self.new_key_statements();
         all.extend(messages);
-        Ok(Step::Messages(all))
+        Ok(WatchStep::Messages(all))
     }
 
     /// Returns the key statements that this stream asked for and does not have.
@@ -127,24 +128,24 @@ impl Subscription {
         self.keys.as_ref().map(|keys| keys.new_statements(self.feed.source())).unwrap_or_default()
     }
 
-    async fn next_step(&mut self) -> Result<Step> {
-        // A wake that comes from here on is a new one.
-        self.pulses.mark_unchanged();
+    async fn next_step(&mut self) -> Result<WatchStep> {
+        // Only signals from here on count as new.
+        self.signals.mark_unchanged();
         if self.is_frozen() {
             tracing::warn!("a planted defect froze a stream");
-            return Ok(Step::Level);
+            return Ok(WatchStep::CaughtUp);
         }
-        if self.feed.freshness().last_look == Look::Gone {
+        if self.feed.freshness().last_poll == PollResult::Deleted {
             return Err(self.feed.namespace().not_found());
         }
-        if self.is_unproven {
+        if self.is_unverified {
             Box::pin(self.check_resume_point()).await?;
         }
         loop {
             if self.snapshot.is_some() || self.at.is_none() {
                 return match self.part() {
                     Err(error) if error.reason == Reason::KeyStateWrong => Box::pin(self.signed_again(error)).await,
-                    part => part.map(|part| Step::Messages(vec![part])),
+                    part => part.map(|part| WatchStep::Messages(vec![part])),
                 };
             }
             let Some(at) = self.at else { continue };
@@ -152,10 +153,10 @@ impl Subscription {
                 Some(frame) => frame,
                 None => match self.feed.after(self.at.unwrap_or(at).cursor) {
                     (After::Next(frame), _) => frame,
-                    (After::Level, head) => {
+                    (After::CaughtUp, head) => {
                         // Events that moved nothing are passed over; a cursor ahead of the head stays.
                         self.pass_over(head);
-                        return Ok(Step::Level);
+                        return Ok(WatchStep::CaughtUp);
                     }
                     (After::Behind, head) if !self.latest && planted(Defect::DropOnFull) => {
                         self.at = Some(head.into());
@@ -165,9 +166,9 @@ impl Subscription {
                         // Boxed: thousands of streams that never read the database need not carry its state.
                         match Box::pin(self.read_page()).await {
                             Ok(()) => continue,
-                            // What it was to read next may be lost: it waits for what an operator says.
-                            Err(error) => match self.feed.source().store.or_doubt(error).await {
-                                error if error.reason == Reason::StoreInDoubt => return Ok(Step::Level),
+                            // What comes next may be lost: the stream waits until an operator decides.
+                            Err(error) => match self.feed.source().store.or_suspected_loss(error).await {
+                                error if error.reason == Reason::StoreInDoubt => return Ok(WatchStep::CaughtUp),
                                 error => return Err(error),
                             },
                         }
@@ -180,7 +181,7 @@ impl Subscription {
             };
             let source = self.feed.source();
             if frame.concerns(&self.filter) && !frame.is_believed(source) {
-                // The subscriber would not take it: what is in force now takes its place.
+                // The subscriber would reject it: it gets a snapshot of what is in force now instead.
                 (self.at, self.page) = (None, None);
                 continue;
             }
@@ -188,7 +189,7 @@ impl Subscription {
             self.at = Some(frame.head().into());
             if let Some(messages) = messages {
                 source.counts.messages_taken.add();
-                return Ok(Step::Messages(messages));
+                return Ok(WatchStep::Messages(messages));
             }
         }
     }
@@ -232,7 +233,7 @@ impl Subscription {
         let taking = self.snapshot.get_or_insert_with(|| {
             let (view, Freshness { checked, .. }) = self.feed.view();
             let snapshot = view.snapshot(&self.filter);
-            Taking { view, snapshot, next_part: 0, checked }
+            SnapshotProgress { view, snapshot, next_part: 0, checked }
         });
         taking.snapshot.check_trusted(source)?;
         source.counts.messages_taken.add();
@@ -241,7 +242,7 @@ impl Subscription {
             taking.next_part += 1;
             return Ok(taking.snapshot.part(self.feed.namespace(), part, source));
         }
-        // Of when it was the newest: a reader that stretches its parts must not get old news signed as fresh.
+        // Use the time at which this view was last current: a slow reader must not get a fresh checkpoint.
         let (newest, Freshness { checked, .. }) = self.feed.view();
         let checked = if newest.head() == taking.view.head() { checked } else { taking.checked };
         let checkpoint = self.feed.checkpoint(&taking.view, checked)?;
@@ -255,9 +256,9 @@ impl Subscription {
         Ok(message)
     }
 
-    /// What was to be taken is by a key that was revoked. What the key had signed was signed again before that, if it was at
+    /// Handles a snapshot that has something signed by a revoked key. It was signed again before the revocation, if it was at
     /// all: a log that goes on is waited for, and the snapshot begun anew.
-    async fn signed_again(&mut self, refusal: Error) -> Result<Step> {
+    async fn signed_again(&mut self, refusal: Error) -> Result<WatchStep> {
         let Some(taking) = self.snapshot.take() else { return Err(refusal) };
         if taking.next_part > 0 {
             let message = "the keys changed while the snapshot was taken; watch again";
@@ -266,7 +267,7 @@ impl Subscription {
         let namespace = self.feed.namespace();
         let heads = self.feed.source().store.heads(std::slice::from_ref(namespace)).await?;
         let goes_on = heads.into_iter().any(|(_, head)| head.cursor > taking.view.head().cursor);
-        if goes_on { Ok(Step::Level) } else { Err(refusal) }
+        if goes_on { Ok(WatchStep::CaughtUp) } else { Err(refusal) }
     }
 
     /// Notes that the reader took nothing for too long, and from where it can go on.
@@ -276,28 +277,28 @@ impl Subscription {
         tracing::info!(%namespace, resume = ?self.at.map(|at| at.cursor), "closed a watch whose reader took nothing");
     }
 
-    /// Waits until the head has moved since the last step, or it is this stream's turn to beat.
+    /// Waits until the head has moved since the last step, or a heartbeat is due.
     pub async fn moved(&mut self) {
-        if self.pulses.changed().await.is_err() {
+        if self.signals.changed().await.is_err() {
             // The feed outlives its subscriptions; if it ever does not, the heartbeat goes on.
             std::future::pending::<()>().await;
         }
     }
 
-    /// The sign of life that is due, from this cursor, after the key statements that have to come before it; nothing when it is
+    /// Returns the heartbeat that is due at this cursor, after the key statements that have to come before it; nothing when it is
     /// not this stream's turn, or while there is something to take first.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&mut self) -> Result<Vec<Bytes>> {
-        let beats = self.pulses.borrow().beats;
-        let is_due = beats != self.beats && !self.is_frozen();
+        let ticks = self.signals.borrow().ticks;
+        let is_due = ticks != self.ticks && !self.is_frozen();
         let Some(mut at) = self.at.filter(|_| is_due).map(|at| at.cursor) else { return Ok(Vec::new()) };
         if planted(Defect::HeartbeatAhead) {
             at = self.feed.head().cursor;
         }
         let Some(heartbeat) = self.feed.heartbeat(at, &self.filter)? else { return Ok(Vec::new()) };
-        self.beats = beats;
+        self.ticks = ticks;
         self.feed.source().counts.messages_taken.add();
         let mut messages = self.new_key_statements();
         messages.push(heartbeat);

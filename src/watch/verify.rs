@@ -1,4 +1,4 @@
-//! What the keys of the store do for the watch plane: prove what was read, and sign that it is the newest.
+//! The keys of the store, as the watch plane uses them: to verify what was read, and to sign checkpoints.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::ActiveRow;
 
 /// The proof of stored rows. The database is an untrusted log: whatever is served went through this.
 pub trait Verify: Send + Sync + std::fmt::Debug {
-    /// The hash is that of the payload after `prev_hash`, the seal is of a known key, and the payload says what the row
+    /// Verifies an event: the hash is that of the payload after `prev_hash`, the signature is of a known key, and the payload says what the row
     /// says. Answers the payload.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     /// `DATA_LOSS`.
     fn in_force(&self, row: &ActiveRow) -> Result<()>;
 
-    /// A bundle in force, once everything about its row is proven.
+    /// A bundle in force, once everything about its row is verified.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -62,7 +62,7 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
         })
     }
 
-    /// The event is proven, and the namespace's row names it as the end of the log. Answers the payload.
+    /// The event is verified, and the namespace's row names it as the end of the log. Answers the payload.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -98,7 +98,7 @@ pub type SetEntry<'a> = (&'a PolicyId, i64, &'a Digest);
 
 /// The tree of an active set: its root, and proofs under it. Never changes.
 pub trait SetTree: Send + Sync + std::fmt::Debug {
-    /// Its root.
+    /// Returns the root.
     fn root(&self) -> ActiveSetRoot;
 
     /// The tree after these policies moved; none: to nothing.
@@ -108,7 +108,7 @@ pub trait SetTree: Send + Sync + std::fmt::Debug {
     fn prove(&self, policies: &BTreeSet<PolicyId>) -> Vec<u8>;
 }
 
-/// The signature under what a replica holds.
+/// Signs what a replica holds.
 pub trait Attest: Send + Sync + std::fmt::Debug {
     /// Digest of an active set, given in byte order of its policies.
     fn set_digest(&self, entries: &mut dyn Iterator<Item = SetEntry<'_>>) -> Digest;
@@ -123,7 +123,7 @@ pub trait Attest: Send + Sync + std::fmt::Debug {
     fn checkpoint(&self, namespace: &NamespaceId, head: Head, root: ActiveSetRoot, checked: Micros) -> Result<String>;
 }
 
-/// Both.
+/// Verifies and signs.
 pub trait Proof: Verify + Attest {}
 
 impl<T: Verify + Attest> Proof for T {}

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{Filter, SnapshotEnd};
-use super::source::Source;
+use super::encode::{SnapshotEnd, WatchFilter};
+use super::source::FeedSource;
 use super::split::{bundle_bytes, split};
 use super::verify::{Attest, SetTree, Trusted};
 use crate::domain::Result;
@@ -28,9 +28,9 @@ const SNAPSHOT_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Filters whose snapshots of one view are shared.
 const SNAPSHOT_FILTERS_MAX: usize = 64;
 
-/// All that is in force, by policy.
+/// The bundles in force, by policy.
 #[derive(Debug, Clone)]
-pub(super) struct Active {
+pub(super) struct ActiveBundles {
     bundles: BTreeMap<PolicyId, ActiveBundle>,
     tree: Arc<dyn SetTree>,
     digest: OnceLock<Digest>,
@@ -38,10 +38,10 @@ pub(super) struct Active {
 
 /// A namespace at a head.
 #[derive(Debug)]
-pub struct View {
+pub struct ActiveView {
     head: Head,
-    active: Arc<Active>,
-    snapshots: Mutex<BTreeMap<Arc<Filter>, Arc<Snapshot>>>,
+    active: Arc<ActiveBundles>,
+    snapshots: Mutex<BTreeMap<Arc<WatchFilter>, Arc<Snapshot>>>,
     proofs: Mutex<BTreeMap<BTreeSet<PolicyId>, Bytes>>,
     trusted: Trusted,
 }
@@ -62,7 +62,7 @@ pub(super) struct Snapshot {
     trusted: Trusted,
 }
 
-impl Active {
+impl ActiveBundles {
     pub(super) fn new(bundles: BTreeMap<PolicyId, ActiveBundle>, attest: &dyn Attest) -> Self {
         let entries: Vec<_> = bundles.iter().map(|(policy, active)| (policy.clone(), Some(active.entry()))).collect();
         let tree = attest.tree(&entries);
@@ -95,8 +95,8 @@ impl Active {
     }
 }
 
-impl View {
-    pub(super) fn new(head: Head, active: Arc<Active>) -> Self {
+impl ActiveView {
+    pub(super) fn new(head: Head, active: Arc<ActiveBundles>) -> Self {
         let trusted = Trusted::default();
         Self { head, active, snapshots: Mutex::default(), proofs: Mutex::default(), trusted }
     }
@@ -130,7 +130,7 @@ impl View {
 
     /// Proves what is in force of the policies of a filter; empty for one that wants all. Made once for all who ask for the
     /// same.
-    pub(super) fn proof(&self, filter: &Filter) -> Bytes {
+    pub(super) fn proof(&self, filter: &WatchFilter) -> Bytes {
         if filter.wants_all() {
             return Bytes::new();
         }
@@ -146,12 +146,12 @@ impl View {
     }
 
     /// As `Verify::trusted`, of everything in force.
-    pub(super) fn check_trusted(&self, source: &Source) -> Result<()> {
+    pub(super) fn check_trusted(&self, source: &FeedSource) -> Result<()> {
         self.trusted.check(&*source.proof, self.bundles().flat_map(ActiveBundle::tokens))
     }
 
     /// The snapshot for a filter: one for all who have the same.
-    pub(super) fn snapshot(&self, filter: &Arc<Filter>) -> Arc<Snapshot> {
+    pub(super) fn snapshot(&self, filter: &Arc<WatchFilter>) -> Arc<Snapshot> {
         let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = snapshots.get(filter) {
             return Arc::clone(snapshot);
@@ -170,7 +170,7 @@ impl View {
 }
 
 impl Snapshot {
-    fn new(bundles: Vec<ActiveBundle>, filter: &Filter) -> Self {
+    fn new(bundles: Vec<ActiveBundle>, filter: &WatchFilter) -> Self {
         let (metadata_only, end_bytes) = (filter.metadata_only, END_BYTES + filter.policies().len() * PROOF_BYTES);
         let sizes: Vec<usize> = bundles.iter().map(|active| bundle_bytes(&active.bundle, metadata_only)).collect();
         let bytes = sizes.iter().sum();
@@ -183,7 +183,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// `KEY_STATE_WRONG`.
-    pub(super) fn check_trusted(&self, source: &Source) -> Result<()> {
+    pub(super) fn check_trusted(&self, source: &FeedSource) -> Result<()> {
         self.trusted.check(&*source.proof, self.bundles.iter().flat_map(ActiveBundle::tokens))
     }
 
@@ -197,7 +197,7 @@ impl Snapshot {
     }
 
     /// A part but the last.
-    pub(super) fn part(&self, namespace: &NamespaceId, part: usize, source: &Source) -> Bytes {
+    pub(super) fn part(&self, namespace: &NamespaceId, part: usize, source: &FeedSource) -> Bytes {
         let write = || {
             source.counts.snapshot_parts_written.add();
             source.encode.snapshot_part(namespace, self.bundles_of(part), self.metadata_only, None)
@@ -209,9 +209,9 @@ impl Snapshot {
     pub(super) fn last(
         &self,
         namespace: &NamespaceId,
-        (view, filter): (&View, &Filter),
+        (view, filter): (&ActiveView, &WatchFilter),
         checkpoint: &Arc<str>,
-        source: &Source,
+        source: &FeedSource,
     ) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept_for, message)) = &*last

@@ -70,7 +70,7 @@ on_both_databases! {
             assert_eq!(approvers(&ann, "p", 1).await, ["local:bob"], "all was restored after {sql}");
         }
         let log = hub.log.lock().expect("the log").clone();
-        assert!(log.contains("its tag does not hold"), "the log says what does not verify");
+        assert!(log.contains("its MAC does not verify"), "the log says what does not verify");
         approve(&cat, &reviewed).await.expect("an approval");
         ann.publish(publish_request("p", 1)).await.expect("what was really approved is published");
     }

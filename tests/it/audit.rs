@@ -212,7 +212,7 @@ mod unasked {
                     None => tokio::task::yield_now().await,
                 }
             };
-            assert!(line.contains("ERROR") && line.contains("policies p") && line.contains("its tag does not hold"), "{line}");
+            assert!(line.contains("ERROR") && line.contains("policies p") && line.contains("its MAC does not verify"), "{line}");
             let client = hub.client().await;
             refused(client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await, Code::DataLoss, "DATA_LOSS");
         }

@@ -145,14 +145,14 @@ async fn what_a_server_would_not_serve_is_no_backup() {
     create(&client, "q", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
     let (data, file) = (hub.data_dir(), hub.dir.path().join("b"));
     hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
-    fails(on(&data, "backup", &file, &[]), "default: policies q: its tag does not hold");
+    fails(on(&data, "backup", &file, &[]), "default: policies q: its MAC does not verify");
     assert!(!file.exists());
     let made = document(on(&data, "backup", &file, &["--accept-findings"]));
     assert_eq!(made["findings"].as_array().map(Vec::len), Some(1), "{made}");
     // The same holds of what is restored.
     let target = hub.dir.path().join("target");
     copy_keys(&data, &target);
-    fails(on(&target, "restore", &file, &[]), "policies q: its tag does not hold");
+    fails(on(&target, "restore", &file, &[]), "policies q: its MAC does not verify");
     assert!(!target.join("policyhub.db").exists());
     document(on(&target, "restore", &file, &["--accept-findings"]));
     // Without the keys it is said what was not looked at.

@@ -18,7 +18,7 @@ use crate::domain::command::StartWatch;
 use crate::domain::subscriber::{Profile, SubscriberId, SubscriberName};
 use crate::domain::{Reason, Result};
 use crate::grpc::handler::Handler;
-use crate::service::{Context, KeysTold};
+use crate::service::{Context, SentKeyStatements};
 use crate::transport::{ConnectionHandle, MessageBody, StreamProgress};
 
 /// How many namespaces of one stream are opened at once. More: one caller takes all connections to the database.
@@ -28,7 +28,7 @@ const OPENED_AT_ONCE: usize = 4;
 struct StreamOptions {
     /// The id of the subscriber and its attributes; none for an anonymous one.
     watcher: Option<(SubscriberId, BTreeMap<String, String>)>,
-    keys: Option<Arc<KeysTold>>,
+    keys: Option<Arc<SentKeyStatements>>,
 }
 
 /// Handles WatchActive.
@@ -56,7 +56,7 @@ impl WatchHandler {
             let watches = request::watch(request.get_ref()).map_err(status)?;
             let stream = StreamOptions {
                 watcher: request::watcher(request.get_ref()).map_err(status)?,
-                keys: request::key_cursor(request.get_ref()).map_err(status)?.map(|at| Arc::new(KeysTold::up_to(at))),
+                keys: request::key_cursor(request.get_ref()).map_err(status)?.map(|at| Arc::new(SentKeyStatements::up_to(at))),
             };
             let mut slots = self.settings.slots_for(permitted).map_err(status)?;
             let each = watches.into_iter().zip(contexts);

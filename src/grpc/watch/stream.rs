@@ -18,7 +18,7 @@ use crate::api::{pb, response};
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::grpc::frame_message::frame_message;
-use crate::service::{Lease, Step, StreamPermit, Subscription};
+use crate::service::{Lease, WatchStep, StreamPermit, Subscription};
 use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress, random_fraction};
 
 /// A namespace that a watch named, and why it is not watched.
@@ -160,8 +160,8 @@ impl NamespaceWatch {
                 }
             }
             let messages = match subscription.step().await? {
-                Step::Messages(messages) => messages,
-                Step::Level => subscription.heartbeat()?,
+                WatchStep::Messages(messages) => messages,
+                WatchStep::CaughtUp => subscription.heartbeat()?,
             };
             if !messages.is_empty() {
                 return Ok(messages);

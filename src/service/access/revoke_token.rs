@@ -67,7 +67,7 @@ impl Access {
     /// `DATABASE_UNAVAILABLE`.
     pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
         // While data loss is suspected nothing is deleted.
-        if self.log.store.doubt().is_some() {
+        if self.log.store.suspected_loss().is_some() {
             return Ok(0);
         }
         self.log.store.forget_revocations(now).await

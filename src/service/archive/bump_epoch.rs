@@ -43,29 +43,29 @@ pub enum EpochBumpOutcome {
 /// # Errors
 /// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same again raises the others.
 pub async fn bump_epoch(store: &Store, signer: &Signer, bump: EpochBump) -> Result<EpochBumpOutcome> {
-    let suspicion = store.examine().await?;
+    let suspicion = store.check_for_loss().await?;
     // The heads are proven with the keys that the log of `system` names.
     signer.install(signer.view().at_end(&store.read().await?, signer).await?);
-    let Epochs { heads, highest, incarnation, unfinished } = store.epochs().await?;
+    let Epochs { heads, highest, system_identity, unfinished } = store.epochs().await?;
     if suspicion.is_none() && unfinished.is_none() && !bump.force {
         let epoch = heads.get(&NamespaceId::system()).map_or(highest, |cursor| cursor.epoch);
         return Ok(EpochBumpOutcome::NotInDoubt { epoch });
     }
     let epoch = unfinished.unwrap_or(highest + 1);
-    store.begin_bump(epoch, &incarnation).await?;
+    store.begin_bump(epoch, &system_identity).await?;
     let reason = suspicion.unwrap_or_else(|| "asked for by the operator".to_owned());
     // The log of `system` first: namespaces that are created from here on begin in the new epoch.
     let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason).await?);
     for namespace in store.epochs().await?.heads.into_keys() {
         logs += usize::from(raise(store, signer, &namespace, epoch, &reason).await?);
     }
-    store.end_bump(&incarnation).await?;
+    store.end_bump(&system_identity).await?;
     Ok(EpochBumpOutcome::Raised { epoch, logs })
 }
 
 /// Raises one log. Returns whether its epoch was lower.
 async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i64, reason: &str) -> Result<bool> {
-    let mut tx = store.begin_in_doubt(namespace).await?;
+    let mut tx = store.begin_despite_suspected_loss(namespace).await?;
     let head = tx.head();
     if head.cursor.epoch >= epoch {
         return Ok(false);

@@ -109,13 +109,13 @@ fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) 
 
 /// Compares a row with the newest event about it.
 fn compare_row(check: &mut LogCheck, found: StoredRow) {
-    let StoredRow { row, tag_holds } = found;
+    let StoredRow { row, is_authentic } = found;
     let name = format!("{} {}", row.table, row.key);
     let revision_of = |written: &Option<RowState>| written.as_ref().map_or(0, |written| written.revision);
     let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
     let revision = revision_of(&written);
-    if !tag_holds {
-        let message = "its tag does not hold: this server did not write it";
+    if !is_authentic {
+        let message = "its MAC does not verify: this server did not write it";
         return check.findings.add_found(revision, &name, message, row.digest);
     }
     if written.is_some_and(|written| written.digest == row.digest) || may_differ(check, &row.table, &row.key) {

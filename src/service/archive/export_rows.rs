@@ -12,7 +12,7 @@ use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 use crate::signing::digest_of;
-use crate::store::{ExportedRow, ReadTx, RowKey};
+use crate::store::{ExportedRow, ReadTx, ExportedRowKey};
 
 /// Rows of one statement. More: an export holds more policy settings, of up to 256 KiB each, than a message carries. Fewer: more
 /// statements.
@@ -41,7 +41,7 @@ pub struct RowExport {
     head: Head,
     total_rows: u64,
     /// The last row that was read.
-    after: Option<RowKey>,
+    after: Option<ExportedRowKey>,
     /// Rows that were read, without their contents.
     next: VecDeque<ExportedRow>,
 }

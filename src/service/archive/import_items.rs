@@ -25,7 +25,7 @@ use crate::service::log::Write;
 use crate::signing::chain::LogCheck;
 use crate::signing::digest_of;
 use crate::signing::payload::Origin;
-use crate::store::{ForeignRow, read_row};
+use crate::store::{ArchivedRow, read_row};
 
 /// The last time that the API can express: the end of the year 9999.
 const TIME_MAX_MICROS: i64 = 253_402_300_799_999_999;
@@ -71,7 +71,7 @@ pub(super) async fn import_items(
             }
             ArchiveItem::Version { row: bytes, manifest, content } => {
                 let log = require_log(log)?;
-                let ForeignRow::Version(version) = parse_proven_row(log, &bytes)? else {
+                let ArchivedRow::Version(version) = parse_proven_row(log, &bytes)? else {
                     return Err(refused("a version is a row of another table"));
                 };
                 let foreign = ForeignVersion { version: *version, bytes, manifest, content };
@@ -87,7 +87,7 @@ fn require_log(log: Option<&LogCheck>) -> Result<&LogCheck> {
 }
 
 /// Returns a row that the log of the source proves and that this schema can keep.
-fn parse_proven_row(log: &LogCheck, bytes: &[u8]) -> Result<ForeignRow> {
+fn parse_proven_row(log: &LogCheck, bytes: &[u8]) -> Result<ArchivedRow> {
     log.proven_row(bytes).map_err(refused)?;
     read_row(bytes)
         .map_err(|error| refused(format!("a row can't be read: {}", error.internal.unwrap_or(error.message))))
@@ -116,12 +116,12 @@ async fn import_row(
     archive: &Archive,
     write: &mut Write<'_>,
     (imports, change): (&mut Vec<Import>, &mut Change),
-    row: ForeignRow,
+    row: ArchivedRow,
 ) -> Result<()> {
     match row {
-        ForeignRow::Policy(policy) => import_policy(archive, write, policy, change).await,
-        ForeignRow::Report { policy, number, report } => import_report(write, policy, number, report).await,
-        ForeignRow::Import(_, import) => {
+        ArchivedRow::Policy(policy) => import_policy(archive, write, policy, change).await,
+        ArchivedRow::Report { policy, number, report } => import_report(write, policy, number, report).await,
+        ArchivedRow::Import(_, import) => {
             archive.check_source(&import.source)?;
             let import = nested_import(write.time(), imports, *import)?;
             write.tx.put_import(&import).await?;
@@ -129,7 +129,7 @@ async fn import_row(
             imports.sort_by_key(|import| import.position);
             Ok(())
         }
-        ForeignRow::Version(_) => Err(refused("a version came without its manifest and content")),
+        ArchivedRow::Version(_) => Err(refused("a version came without its manifest and content")),
     }
 }
 
@@ -320,7 +320,7 @@ impl Archive {
     pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[ArchiveItem]) -> Result<()> {
         for item in items {
             let ArchiveItem::Row(bytes) = item else { continue };
-            let Ok(ForeignRow::Policy(policy)) = read_row(bytes) else { continue };
+            let Ok(ArchivedRow::Policy(policy)) = read_row(bytes) else { continue };
             let schema = &policy.settings.json_schema;
             if schema.len() > SCHEMA_MAX_BYTES {
                 return Err(refused(format!("{}: its schema is over {SCHEMA_MAX_BYTES} bytes", policy.name)));

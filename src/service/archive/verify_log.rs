@@ -44,7 +44,7 @@ impl Archive {
     /// Keeps the findings of a namespace, and freezes it when the server checks by itself.
     fn keep_findings(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
         self.audits.keep(namespace, findings);
-        let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.log.store.doubt().is_none();
+        let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.log.store.suspected_loss().is_none();
         if let Some(first) = findings.kept.first().filter(|_| freezes) {
             self.log.store.freeze(namespace, end, &format!("{} {}", first.row, first.message));
         }

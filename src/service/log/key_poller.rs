@@ -60,7 +60,7 @@ impl KeyPoller {
         let _only_poll = self.poll_lock.lock().await;
         let followed = match self.poll(now).await {
             // A log of `system` that ends before what was read of the keys means suspected data loss, as any other log that does.
-            Err(error) => Err(self.log.store.or_doubt(error).await),
+            Err(error) => Err(self.log.store.or_suspected_loss(error).await),
             followed => followed,
         };
         *self.failure() = followed.as_ref().err().cloned();

@@ -129,11 +129,11 @@ impl IdempotentCall<'_> {
         let (writer, now) = (self.writer(), self.context().now);
         if condition == LockCondition::ThawedAndSigning {
             // First: the lost tail may hold the very event that says who signs.
-            writer.log.store.check_beyond_doubt()?;
+            writer.log.store.check_no_suspected_loss()?;
             writer.log.hub.check_thawed(namespace).await?;
         }
         if condition != LockCondition::Nothing {
-            writer.log.store.check_beyond_doubt()?;
+            writer.log.store.check_no_suspected_loss()?;
             writer.key_poller.check_may_sign(now).await?;
         }
         // Read before the lock: what this replica had read by then must be in the log.
@@ -141,8 +141,8 @@ impl IdempotentCall<'_> {
         let tx = writer.log.store.begin(namespace).await?;
         // Otherwise a revision could be used twice.
         read.check_reaches(namespace, tx.head().cursor);
-        writer.log.store.check_beyond_doubt()?;
-        writer.log.hub.found_committed(namespace, tx.head().cursor);
+        writer.log.store.check_no_suspected_loss()?;
+        writer.log.hub.note_found_head(namespace, tx.head().cursor);
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Locked::Replayed(answer));
         }

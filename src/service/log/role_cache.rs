@@ -62,7 +62,7 @@ impl RoleCache {
         }
         let failed = match self.proven_roles(namespace, held.as_ref(), now).await {
             Ok(roles) => return Ok(roles.map(|roles| roles.roles_of(principal)).unwrap_or_default()),
-            Err(error) => self.log.store.or_doubt(error).await,
+            Err(error) => self.log.store.or_suspected_loss(error).await,
         };
         match (failed, held) {
             // In an outage, after suspected data loss, and when somebody wrote into the database: the roles that were proven last.
@@ -93,7 +93,7 @@ impl RoleCache {
         let generation = self.generation();
         let tx = self.log.store.read().await?;
         let Some(state) = tx.log_state(namespace).await? else {
-            if held.is_some() && self.log.store.is_found_in_doubt().await {
+            if held.is_some() && self.log.store.detects_loss().await {
                 // It is there until an operator accepts the loss.
                 return Ok(held.map(Arc::clone));
             }

@@ -66,7 +66,7 @@ impl Sync {
             // The past is served as it was, also when its key was revoked since: the signature still proves who signed it.
             self.log.signer.trusted(&mut active.tokens())?;
         }
-        let staleness = Staleness { degraded: false, in_doubt: self.log.store.doubt().is_some() };
+        let staleness = Staleness { degraded: false, in_doubt: self.log.store.suspected_loss().is_some() };
         Ok(ActiveAnswer { at, bundle: drop_if_held(active, query), staleness, checked: None })
     }
 

@@ -133,7 +133,7 @@ impl Sync {
             Bytes::new()
         };
         let checkpoint = checkpoint.to_owned();
-        let staleness = Staleness { degraded: false, in_doubt: self.log.store.doubt().is_some() };
+        let staleness = Staleness { degraded: false, in_doubt: self.log.store.suspected_loss().is_some() };
         Ok(ActivePage { at, bundles, is_last, checkpoint, set_proof, staleness, checked: None })
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::use_cases::Sync;
 use crate::domain::Result;
 use crate::domain::command::StartWatch;
-use crate::watch::{KeysTold, Subscription};
+use crate::watch::{SentKeyStatements, Subscription};
 
 impl Sync {
     /// Opens the watch of a namespace. With `keys` it brings key statements too; those of one stream share them.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
-    pub async fn watch(&self, request: &StartWatch, keys: Option<Arc<KeysTold>>) -> Result<Subscription> {
+    pub async fn watch(&self, request: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
         self.log.hub.subscribe(request, keys).await
     }
 }

@@ -1,6 +1,6 @@
 //! Table `imported_events`.
 //!
-//! Events of other stores, proven by their own seals and by where the import says that they end. Rows never change.
+//! Events of other stores, verified by their own signatures and by the end that the import names. Rows never change.
 
 use sea_orm::entity::prelude::*;
 

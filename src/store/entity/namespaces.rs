@@ -4,7 +4,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::store::tagged::Tagged;
+use crate::store::authenticated::AuthenticatedTable;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
@@ -33,11 +33,11 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-impl Tagged for Entity {
-    const TAG: Column = Column::Tag;
+impl AuthenticatedTable for Entity {
+    const MAC: Column = Column::Tag;
     /// The head moves with each event, which proves it; `access_revision` with those about roles. The counters move with
     /// every write, and the check of the log counts them anew; `importing` is compared with the import itself.
-    const FREE: &[Column] = &[
+    const UNAUTHENTICATED: &[Column] = &[
         Column::Epoch,
         Column::HeadRevision,
         Column::HeadHash,

@@ -4,7 +4,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::store::tagged::Tagged;
+use crate::store::authenticated::AuthenticatedTable;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
@@ -26,6 +26,6 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-impl Tagged for Entity {
-    const TAG: Column = Column::Tag;
+impl AuthenticatedTable for Entity {
+    const MAC: Column = Column::Tag;
 }

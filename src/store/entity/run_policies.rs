@@ -4,7 +4,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::store::tagged::Tagged;
+use crate::store::authenticated::AuthenticatedTable;
 
 /// A row. The columns that `runs` has too are in its order: a tag is over them in the order in which they stand here.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
@@ -36,12 +36,12 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-impl Tagged for Entity {
-    const TAG: Column = Column::Tag;
+impl AuthenticatedTable for Entity {
+    const MAC: Column = Column::Tag;
     // Authenticated by the row in `run_ends`.
-    const FREE: &'static [Column] = &[Column::Outcome];
+    const UNAUTHENTICATED: &'static [Column] = &[Column::Outcome];
 
-    fn tagged_as() -> String {
+    fn mac_table_name() -> String {
         "runs".to_owned()
     }
 }

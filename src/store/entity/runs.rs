@@ -5,7 +5,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::store::tagged::Tagged;
+use crate::store::authenticated::AuthenticatedTable;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
@@ -37,8 +37,8 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-impl Tagged for Entity {
-    const TAG: Column = Column::Tag;
+impl AuthenticatedTable for Entity {
+    const MAC: Column = Column::Tag;
     // Authenticated by the row in `run_ends`.
-    const FREE: &'static [Column] = &[Column::Outcome];
+    const UNAUTHENTICATED: &'static [Column] = &[Column::Outcome];
 }

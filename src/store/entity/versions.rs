@@ -4,7 +4,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::store::tagged::Tagged;
+use crate::store::authenticated::AuthenticatedTable;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
@@ -44,8 +44,8 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-impl Tagged for Entity {
-    const TAG: Column = Column::Tag;
+impl AuthenticatedTable for Entity {
+    const MAC: Column = Column::Tag;
     /// A signature of its own, which says what the row says. The newest one may be read in its place.
-    const FREE: &[Column] = &[Column::Manifest];
+    const UNAUTHENTICATED: &[Column] = &[Column::Manifest];
 }

@@ -1,4 +1,4 @@
-//! One subscriber of a replica: what it is due to write. Pure: paced by rounds, not by a clock.
+//! One subscriber of a replica, and which of its writes are due. Pure: paced by rounds, not by a clock.
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ pub(super) const ROUNDS_BETWEEN_WRITES: u64 = 6;
 
 /// What is known of a subscriber here, and how much of it the database knows.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct LeaseEntry {
     /// Streams open now.
     pub streams: usize,
     /// What the newest of them says.
@@ -21,15 +21,15 @@ pub(super) struct Entry {
     /// Up to which of these the database knows the profile.
     pub announced: u64,
     /// The round in which a lease was written, or tried: the database may hold it.
-    pub leased: Option<u64>,
-    /// What was reported and may not be in the database.
-    pub said: SubscriberStatus,
+    pub lease_round: Option<u64>,
+    /// The reported status that may not be in the database.
+    pub unwritten: SubscriberStatus,
     /// How many reports were taken.
-    pub words: u64,
+    pub report_count: u64,
     /// How many of them are in the database.
-    pub written: u64,
+    pub written_count: u64,
     /// The round in which reports were written last.
-    pub reported: Option<u64>,
+    pub reports_round: Option<u64>,
     /// The newest rejection that is in the database.
     pub rejected: Cursor,
     /// Tells those who hold it that the database refused the claim.
@@ -53,12 +53,12 @@ fn is_long_ago(then: u64, round: u64) -> bool {
     round.saturating_sub(then) >= ROUNDS_BETWEEN_WRITES
 }
 
-impl Entry {
+impl LeaseEntry {
     /// A stream opens. What was said under another filter is of no policy that this one asks for.
     pub fn open(&mut self, profile: Profile) {
         if self.opened > 0 && self.profile.policies != profile.policies {
-            self.said = SubscriberStatus::default();
-            self.written = self.words;
+            self.unwritten = SubscriberStatus::default();
+            self.written_count = self.report_count;
         }
         self.streams += 1;
         self.opened += 1;
@@ -67,7 +67,7 @@ impl Entry {
 
     /// What its lease needs in this round.
     pub fn lease_due(&self, round: u64) -> Option<LeaseDue> {
-        match (self.streams, self.leased) {
+        match (self.streams, self.lease_round) {
             _ if self.refused.is_some() => None,
             (0, None) => None,
             (0, Some(_)) => Some(LeaseDue::End),
@@ -79,16 +79,17 @@ impl Entry {
     /// Whether there are reports to write in this round; in the last one there is no later. A new rejection waits for no round:
     /// whoever rolled out wants to know at once.
     pub fn report_due(&self, round: u64, last: bool) -> bool {
-        let is_urgent = self.said.rejected > self.rejected;
-        self.words > self.written && (last || is_urgent || self.reported.is_none_or(|then| is_long_ago(then, round)))
+        let is_urgent = self.unwritten.rejected > self.rejected;
+        self.report_count > self.written_count
+            && (last || is_urgent || self.reports_round.is_none_or(|then| is_long_ago(then, round)))
     }
 
     /// Whether nothing would be lost with it, the pace of its reports neither.
     pub fn is_idle(&self, round: u64) -> bool {
         self.streams == 0
-            && self.leased.is_none()
-            && self.words == self.written
-            && self.reported.is_none_or(|then| is_long_ago(then, round))
+            && self.lease_round.is_none()
+            && self.report_count == self.written_count
+            && self.reports_round.is_none_or(|then| is_long_ago(then, round))
             && !self.is_refused(round)
     }
 
@@ -99,9 +100,9 @@ impl Entry {
 
     /// The id is another principal's: nothing is left to write, and whoever waits for it is told.
     pub fn refuse(&mut self, round: u64) {
-        self.leased = None;
-        self.said = SubscriberStatus::default();
-        self.written = self.words;
+        self.lease_round = None;
+        self.unwritten = SubscriberStatus::default();
+        self.written_count = self.report_count;
         self.refused = Some(round);
         self.refusal.cancel();
     }
@@ -115,12 +116,12 @@ impl Entry {
     }
 
     /// Reports up to one are in the database, the newest rejection among them.
-    pub fn wrote(&mut self, words: u64, rejected: Cursor, round: u64) {
-        self.written = self.written.max(words);
+    pub fn mark_reports_written(&mut self, report_count: u64, rejected: Cursor, round: u64) {
+        self.written_count = self.written_count.max(report_count);
         self.rejected = self.rejected.max(rejected);
-        self.reported = Some(round);
-        if self.written == self.words {
-            self.said = SubscriberStatus::default();
+        self.reports_round = Some(round);
+        if self.written_count == self.report_count {
+            self.unwritten = SubscriberStatus::default();
         }
     }
 }
@@ -131,12 +132,12 @@ mod tests {
 
     #[test]
     fn a_lease_is_announced_renewed_and_ended() {
-        let mut entry = Entry::default();
+        let mut entry = LeaseEntry::default();
         assert_eq!(entry.lease_due(1), None);
         (entry.streams, entry.opened) = (1, 1);
         assert_eq!(entry.lease_due(1), Some(LeaseDue::Announce));
         // Tried, and nobody knows whether it was written.
-        entry.leased = Some(1);
+        entry.lease_round = Some(1);
         assert_eq!(entry.lease_due(1), Some(LeaseDue::Announce));
         entry.announced = 1;
         assert_eq!((entry.lease_due(6), entry.lease_due(7)), (None, Some(LeaseDue::Renew)));
@@ -145,7 +146,7 @@ mod tests {
         // Opened again before its end was written: the database still knows it, and hears what the new stream says.
         (entry.streams, entry.opened) = (1, 2);
         assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
-        entry.leased = None;
+        entry.lease_round = None;
         assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
     }
 
@@ -155,30 +156,31 @@ mod tests {
             let policies = [crate::domain::name::PolicyId::parse("policy", id).expect("an id")].into();
             Profile { policies, ..Profile::default() }
         };
-        let mut entry = Entry::default();
+        let mut entry = LeaseEntry::default();
         entry.open(profile("q"));
-        (entry.words, entry.said.applied) = (1, Cursor { epoch: 1, revision: 5 });
+        (entry.report_count, entry.unwritten.applied) = (1, Cursor { epoch: 1, revision: 5 });
         entry.open(profile("q"));
-        assert_ne!(entry.said, SubscriberStatus::default(), "the same filter");
+        assert_ne!(entry.unwritten, SubscriberStatus::default(), "the same filter");
         entry.open(profile("p"));
-        assert_eq!((&entry.said, entry.written, entry.streams), (&SubscriberStatus::default(), 1, 3));
+        assert_eq!((&entry.unwritten, entry.written_count, entry.streams), (&SubscriberStatus::default(), 1, 3));
     }
 
     #[test]
     fn a_stream_too_short_to_be_announced_leaves_nothing_to_end() {
-        let entry = Entry { opened: 1, ..Entry::default() };
+        let entry = LeaseEntry { opened: 1, ..LeaseEntry::default() };
         assert_eq!((entry.lease_due(9), entry.is_idle(9)), (None, true));
     }
 
     #[test]
     fn a_refused_claim_writes_nothing_and_is_made_again_later() {
-        let mut entry = Entry { streams: 1, opened: 1, words: 2, leased: Some(1), ..Entry::default() };
+        let mut entry =
+            LeaseEntry { streams: 1, opened: 1, report_count: 2, lease_round: Some(1), ..LeaseEntry::default() };
         let told = entry.refusal.clone();
-        entry.said.reason = "a lie".to_owned();
+        entry.unwritten.reason = "a lie".to_owned();
         entry.refuse(1);
         assert!(told.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
         assert_eq!((entry.lease_due(2), entry.report_due(2, true)), (None, false));
-        assert_eq!(entry.said, SubscriberStatus::default());
+        assert_eq!(entry.unwritten, SubscriberStatus::default());
         entry.streams = 0;
         assert!(!entry.is_idle(6) && entry.is_idle(7), "it is remembered for as long as it is not asked again");
         entry.claim_again(6);
@@ -191,26 +193,26 @@ mod tests {
 
     #[test]
     fn reports_are_paced_and_nothing_is_forgotten_before_it_is_written() {
-        let mut entry = Entry { words: 1, ..Entry::default() };
+        let mut entry = LeaseEntry { report_count: 1, ..LeaseEntry::default() };
         assert!(entry.report_due(1, false) && !entry.is_idle(1));
-        entry.wrote(1, Cursor::NONE, 1);
+        entry.mark_reports_written(1, Cursor::NONE, 1);
         assert!(!entry.report_due(1, true) && !entry.is_idle(6) && entry.is_idle(7));
-        entry.words = 3;
+        entry.report_count = 3;
         assert!(!entry.report_due(6, false) && entry.report_due(6, true) && entry.report_due(7, false));
-        entry.said.reason = "kept".to_owned();
+        entry.unwritten.reason = "kept".to_owned();
         // One more came while these were being written.
-        entry.wrote(2, Cursor::NONE, 7);
+        entry.mark_reports_written(2, Cursor::NONE, 7);
         assert_eq!(
-            (entry.said.reason.as_str(), entry.report_due(8, false), entry.report_due(13, false)),
+            (entry.unwritten.reason.as_str(), entry.report_due(8, false), entry.report_due(13, false)),
             ("kept", false, true)
         );
-        entry.wrote(3, Cursor::NONE, 13);
-        assert_eq!(entry.said, SubscriberStatus::default());
+        entry.mark_reports_written(3, Cursor::NONE, 13);
+        assert_eq!(entry.unwritten, SubscriberStatus::default());
         // A rejection is due at once, and once.
         let place = Cursor { epoch: 1, revision: 5 };
-        (entry.words, entry.said.rejected) = (5, place);
+        (entry.report_count, entry.unwritten.rejected) = (5, place);
         assert!(entry.report_due(14, false));
-        entry.wrote(4, place, 14);
-        assert!(!entry.report_due(14, false) && entry.report_due(14, true), "what else was said waits");
+        entry.mark_reports_written(4, place, 14);
+        assert!(!entry.report_due(14, false) && entry.report_due(14, true), "other reports wait");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Leases;
-use super::entry::{Entry, LeaseDue};
+use super::entry::{LeaseDue, LeaseEntry};
 use crate::domain::Result;
 use crate::domain::subscriber::SubscriberClaim;
 use crate::domain::time::Micros;
@@ -93,7 +93,7 @@ impl Leases {
             match entry.lease_due(round) {
                 Some(LeaseDue::Announce) if is_listed(claim, work.announce.last().map(|(row, _)| &row.claim)) => {}
                 Some(LeaseDue::Announce) => {
-                    entry.leased = Some(round);
+                    entry.lease_round = Some(round);
                     let announced = Announced { claim: claim.clone(), profile: entry.profile.clone() };
                     work.announce.push((announced, entry.opened));
                 }
@@ -102,7 +102,8 @@ impl Leases {
                 None => {}
             }
             if entry.report_due(round, last) && !is_listed(claim, work.report.last().map(|(row, _)| &row.claim)) {
-                work.report.push((Reported { claim: claim.clone(), status: entry.said.clone() }, entry.words));
+                work.report
+                    .push((Reported { claim: claim.clone(), status: entry.unwritten.clone() }, entry.report_count));
             }
         }
         work
@@ -135,16 +136,18 @@ impl Leases {
         for batch in work.report.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Reported> = batch.iter().map(|(reported, _)| reported.clone()).collect();
             let refused = self.store.report(&rows, now).await?;
-            let written = batch.iter().map(|(row, words)| (&row.claim, (*words, row.status.rejected)));
-            let wrote = |entry: &mut Entry, (words, rejected)| entry.wrote(words, rejected, work.round);
-            self.mark_written(written, &refused, work.round, wrote);
+            let written = batch.iter().map(|(row, report_count)| (&row.claim, (*report_count, row.status.rejected)));
+            let mark_reports_written = |entry: &mut LeaseEntry, (report_count, rejected)| {
+                entry.mark_reports_written(report_count, rejected, work.round)
+            };
+            self.mark_written(written, &refused, work.round, mark_reports_written);
         }
         for batch in work.renew.chunks(ROWS_PER_STATEMENT) {
             let all = self.store.renew(batch, now).await?;
             self.mark(batch.iter().map(|claim| (claim, ())), |entry, ()| {
                 // One that was handed over meanwhile stays so: it is not this replica's to end.
-                if entry.leased.is_some() {
-                    entry.leased = Some(work.round);
+                if entry.lease_round.is_some() {
+                    entry.lease_round = Some(work.round);
                 }
                 if !all {
                     entry.announced = 0;
@@ -153,7 +156,7 @@ impl Leases {
         }
         for batch in work.end.chunks(ROWS_PER_STATEMENT) {
             self.store.end(&self.holder, batch, now).await?;
-            self.mark(batch.iter().map(|claim| (claim, ())), |entry, ()| entry.leased = None);
+            self.mark(batch.iter().map(|claim| (claim, ())), |entry, ()| entry.lease_round = None);
         }
         Ok(())
     }
@@ -164,7 +167,7 @@ impl Leases {
         batch: impl Iterator<Item = (&'a SubscriberClaim, T)>,
         refused: &BTreeSet<SubscriberClaim>,
         round: u64,
-        change: impl Fn(&mut Entry, T),
+        change: impl Fn(&mut LeaseEntry, T),
     ) {
         if let Some(SubscriberClaim { name, owner }) = refused.first() {
             let (count, subscriber) = (refused.len(), name.id.as_str());
@@ -179,7 +182,11 @@ impl Leases {
         self.mark(batch.filter(|(claim, _)| !refused.contains(*claim)), change);
     }
 
-    fn mark<'a, T>(&self, written: impl Iterator<Item = (&'a SubscriberClaim, T)>, change: impl Fn(&mut Entry, T)) {
+    fn mark<'a, T>(
+        &self,
+        written: impl Iterator<Item = (&'a SubscriberClaim, T)>,
+        change: impl Fn(&mut LeaseEntry, T),
+    ) {
         let mut state = self.lock();
         for (claim, what) in written {
             if let Some(entry) = state.entries.get_mut(claim) {

@@ -1,0 +1,55 @@
+//! Where a store lives: a SQLite file or a PostgreSQL server.
+
+use std::path::PathBuf;
+
+use sea_orm::sqlx::postgres::PgConnectOptions;
+
+use crate::store::connection::postgres_session::without_startup_parameters;
+use crate::store::error::StoreError;
+use crate::store::files::sqlite_file::has_content;
+use crate::store::loss::high_water_marks::RememberedStore;
+
+/// The address of a store.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A SQLite file on this machine.
+    Sqlite {
+        /// Its path; made when absent.
+        path: PathBuf,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// `postgres://…`, with its secrets.
+        url: String,
+    },
+}
+
+impl Database {
+    /// Refuses a SQLite file that is absent or empty: for what must not make one.
+    ///
+    /// # Errors
+    /// `StoreError::NoDatabase`.
+    pub fn check_exists(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { path } if !has_content(path)? => Err(StoreError::NoDatabase { path: path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a database that was here before and is not any more, before anything is made in its place.
+    pub(in crate::store) fn check_not_gone(&self, remembered: Option<&RememberedStore>) -> Result<(), StoreError> {
+        if let (Self::Sqlite { path }, Some(remembered)) = (self, remembered)
+            && !has_content(path)?
+        {
+            return Err(remembered.refuse(format!("the database {} is absent or empty", path.display())));
+        }
+        Ok(())
+    }
+}
+
+/// Parses a URL of PostgreSQL.
+pub(in crate::store) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    // Its own error would repeat the URL, secrets and all.
+    let options = url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
+    Ok(without_startup_parameters(options))
+}

@@ -1,0 +1,113 @@
+//! LISTEN and NOTIFY: replicas wake each other. They only wake; the poll alone is enough.
+//!
+//! A notification is sent after the commit, because inside it would hold a global lock across the flush. What is lost
+//! during a reconnect is made good by waking after it.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
+use sea_orm::sqlx::{self, PgPool};
+use sea_orm::{ConnectionTrait as _, Statement};
+use tokio::time::{sleep, timeout};
+
+use crate::store::connection::database::postgres_options;
+use crate::store::connection::postgres_session::{SessionTimeouts, prepare};
+use crate::store::connection::postgres_tls::warn_unverified;
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+
+/// The channel. PostgreSQL keeps channels apart by database, and a database holds one store.
+const CHANNEL: &str = "policyhub_commits";
+/// How long nothing may come before the connection is asked whether it lives: a network that drops in silence gives no
+/// error, and sqlx sets no TCP keepalive on our side. Too high: replicas hear of each other by the poll alone meanwhile.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long connecting, and each answer, may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two tries to connect: doubled from the first to the last.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// After a notification that could not be sent. Commits go on meanwhile, and the poll finds them.
+const SEND_RETRY: Duration = Duration::from_secs(1);
+
+/// Why the tailer is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Another replica committed.
+    Notified,
+    /// The connection is new: whatever was sent before it was lost.
+    Connected,
+}
+
+impl Store {
+    /// Tells the other replicas of commits, until it is dropped: however many were made meanwhile, one notification at a
+    /// time. `replica` is left out when it listens.
+    pub async fn announce(&self, replica: &str) {
+        loop {
+            self.inner.committed.notified().await;
+            let Ok(reader) = self.reader() else { continue };
+            let values = [CHANNEL.into(), replica.into()];
+            let notify =
+                Statement::from_sql_and_values(reader.get_database_backend(), "SELECT pg_notify($1, $2)", values);
+            if let Err(error) = reader.query_one_raw(notify).await {
+                tracing::warn!(%error, "failed to notify the other replicas; they will see by their poll");
+                sleep(SEND_RETRY).await;
+            }
+        }
+    }
+
+    /// Listens until it is dropped, on a connection of its own to `url`: a pooler in transaction mode would lose it.
+    pub async fn listen(&self, url: &str, replica: &str, mut wake: impl FnMut(Wake)) {
+        let mut pause = RETRY_MIN;
+        if let Ok(options) = postgres_options(url) {
+            warn_unverified(&options, "listen_url");
+        }
+        loop {
+            match connect(url).await {
+                Ok(mut listener) => {
+                    pause = RETRY_MIN;
+                    wake(Wake::Connected);
+                    if let Err(error) = hear(&mut listener, replica, &mut wake).await {
+                        tracing::warn!(%error, "lost the connection that listens; connecting again");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "failed to listen; the poll goes on alone"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<PgListener, StoreError> {
+    let options = postgres_options(url)?;
+    let failed =
+        |error| StoreError::Connect(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))));
+    let listen = async {
+        let pool = PgPoolOptions::new().max_connections(1).after_connect(|connection, _| {
+            Box::pin(async move { prepare(connection, SessionTimeouts::Calls).await.map(drop) })
+        });
+        let pool: PgPool = pool.connect_lazy_with(options);
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    };
+    timeout(ANSWER_TIMEOUT, listen).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)
+}
+
+/// Hears until the connection is lost.
+async fn hear(listener: &mut PgListener, replica: &str, wake: &mut impl FnMut(Wake)) -> Result<(), sqlx::Error> {
+    loop {
+        match timeout(SILENCE_MAX, listener.try_recv()).await {
+            // One's own commits have woken already.
+            Ok(Ok(Some(notification))) if notification.payload() == replica => {}
+            Ok(Ok(Some(_))) => wake(Wake::Notified),
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                let ping = sqlx::query("SELECT 1").execute(&mut *listener);
+                timeout(ANSWER_TIMEOUT, ping).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One call waits for the database once: after a wait that failed, its later statements fail at once, for the same cause.
+//!
+//! Several steps of a call have a way to go on without the database. Without this each of them would wait by itself, and the
+//! call would fail after the sum of it, long after the 3 s of docs/guarantees.md#g17.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use sea_orm::{DbErr, RuntimeErr};
+use tokio::task::futures::TaskLocalFuture;
+
+use crate::domain::Result;
+use crate::store::error::{Failure, classify, failed};
+
+tokio::task_local! {
+    static WAITED: Waited;
+}
+
+/// How long a call has waited for the database, and the failure of its wait.
+#[derive(Debug, Default)]
+pub struct Waited {
+    failed: RefCell<Option<DbErr>>,
+    /// What it has waited for statements in all, those included that got their answer.
+    sum: Cell<Duration>,
+}
+
+/// The future of a call that waits for the database once.
+pub type OneWait<F> = TaskLocalFuture<Waited, F>;
+
+/// Lets a call wait for the database once.
+pub fn wait_once<F: Future>(call: F) -> OneWait<F> {
+    WAITED.scope(Waited::default(), call)
+}
+
+/// Fails when the call that this belongs to has waited in vain already.
+///
+/// # Errors
+/// As the statement that it waited for.
+pub fn check_waited() -> Result<()> {
+    waited().map_or(Ok(()), |error| Err(failed(error)))
+}
+
+/// Returns the error that ended this call's wait; none when no wait failed.
+pub(in crate::store) fn waited() -> Option<DbErr> {
+    WAITED.try_with(|waited| waited.failed.borrow().clone()).ok().flatten()
+}
+
+/// Returns how long this call has waited for the database so far.
+pub(in crate::store) fn sum() -> Duration {
+    WAITED.try_with(|waited| waited.sum.get()).unwrap_or_default()
+}
+
+/// Adds a wait of this call.
+pub(in crate::store) fn add(wait: Duration) {
+    let _ = WAITED.try_with(|waited| waited.sum.set(waited.sum.get().saturating_add(wait)));
+}
+
+/// Notes a failure of this call, if it came of a wait.
+pub(in crate::store) fn note(error: &DbErr) {
+    let had_no_answer = matches!(error, DbErr::Conn(RuntimeErr::Internal(_)));
+    if had_no_answer || matches!(classify(error), Failure::Busy | Failure::NoConnection | Failure::Refused) {
+        // Outside of a call there is nothing to hasten.
+        let _ = WAITED.try_with(|waited| *waited.failed.borrow_mut() = Some(error.clone()));
+    }
+}

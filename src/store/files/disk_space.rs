@@ -1,0 +1,52 @@
+//! The disk of a SQLite database: its free space, and the limit of file sizes.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
+
+use crate::domain::Reason;
+use crate::store::files::sqlite_file::with_suffix;
+use crate::store::health::write_blocker::WriteBlocker;
+
+/// What must be free on the disk of a SQLite database. Less: a write of one content with its indexes does not fit, and a start after
+/// that finds no room for SQLite's own files. More: writes that would fit are refused.
+const FREE_MIN_BYTES: u64 = 1 << 20;
+/// How near the limit of file sizes a file of the database is when a write that failed is taken to have met it: what one
+/// transaction adds.
+const LIMIT_MARGIN_BYTES: u64 = 4 << 20;
+/// What keeps a SQLite database from being written to, which can be read. `is_full`: SQLite said that it is the room.
+pub(in crate::store) fn unwritable(path: &Path, is_full: bool) -> WriteBlocker {
+    if is_limit_near(path) {
+        let message =
+            "a limit of the size of files (ulimit -f) keeps the database from growing; the operator raises it";
+        return WriteBlocker::new(Reason::DatabaseUnavailable, message);
+    }
+    if is_full || is_nearly_full(path) {
+        return WriteBlocker::disk_full();
+    }
+    let message = "the disk does not take what is written to the database; the operator looks at the disk";
+    WriteBlocker::new(Reason::DatabaseUnavailable, message)
+}
+
+/// Whether so little is free on the disk that nothing more is written to it. Blocks for a look at the file system.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "elsewhere the numbers are shorter"))]
+pub(in crate::store) fn is_nearly_full(path: &Path) -> bool {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let Ok(found) = statvfs(directory.unwrap_or(Path::new("."))) else { return false };
+    // What is kept for root is free for root.
+    let blocks = if geteuid().is_root() { found.blocks_free() } else { found.blocks_available() };
+    // Some file systems don't tell.
+    found.blocks() > 0 && u64::from(blocks).saturating_mul(found.fragment_size()) < FREE_MIN_BYTES
+}
+
+fn is_limit_near(path: &Path) -> bool {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_FSIZE) else { return false };
+    let is_near = |suffix: &str| {
+        let found = fs::metadata(with_suffix(path, suffix));
+        found.is_ok_and(|found| found.len().saturating_add(LIMIT_MARGIN_BYTES) >= limit)
+    };
+    limit != RLIM_INFINITY && ["", "-wal"].iter().any(|suffix| is_near(suffix))
+}

@@ -1,0 +1,39 @@
+//! Keeps what was seen of each log in a file beside the database.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+use crate::store::error::StoreError;
+use crate::store::files::json_file::write_json;
+use crate::store::handle::Store;
+use crate::store::loss::high_water_marks::{RememberedStore, read};
+
+impl Store {
+    /// Reads what was seen of the store `id`, and keeps it in that file from now on. What was seen of another store is never
+    /// overwritten: it may be the only evidence of a database that is lost.
+    ///
+    /// # Errors
+    /// `StoreError::HighWater`, `StoreError::AnotherStore`.
+    pub fn remember(&self, path: PathBuf, id: &str) -> Result<(), StoreError> {
+        let kept = read(&path).map_err(|error| StoreError::HighWater { path: path.clone(), error })?;
+        let mut state = self.inner.high_water.state();
+        if let Some(kept) = kept {
+            RememberedStore { file: path.clone(), id: kept.store }.check(Some(id))?;
+            state.heads = kept.heads;
+        }
+        state.file = Some((path, id.to_owned()));
+        self.inner.health.own_store.is(id);
+        Ok(())
+    }
+
+    /// Saves what was seen since the last time. Blocks for a sync of the disk.
+    ///
+    /// # Errors
+    /// When the file can't be written or flushed: the next call tries again.
+    pub fn save_high_water_marks(&self) -> io::Result<()> {
+        let _saving = self.inner.high_water.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((path, kept)) = self.inner.high_water.unsaved() else { return Ok(()) };
+        write_json(&path, &kept).inspect_err(|_| self.inner.high_water.state().is_ahead = true)
+    }
+}

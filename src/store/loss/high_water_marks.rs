@@ -1,0 +1,281 @@
+//! High-water marks: the newest event this replica has seen of each log, kept beside the database. They show a lost tail
+//! (docs/guarantees.md#g1b), and another
+//! event where one was seen (docs/guarantees.md#g26).
+//!
+//! The file is replaced whole and synced. A server starts without it: then only subscribers and other replicas notice a loss.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::digest::{Digest, Hash};
+use crate::domain::event::{Cursor, Head};
+use crate::domain::name::NamespaceId;
+use crate::store::error::StoreError;
+use crate::store::files::json_file::read_json;
+use crate::store::loss::frozen::FrozenNamespaces;
+
+/// The newest head seen of each namespace.
+pub(in crate::store) type SeenHeads = BTreeMap<NamespaceId, SeenHead>;
+
+/// A head that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct SeenHead {
+    #[serde(flatten)]
+    pub cursor: Cursor,
+    /// Hash of the event there; none in a file of a release that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<Digest>,
+}
+
+impl From<Head> for SeenHead {
+    fn from(head: Head) -> Self {
+        Self { cursor: head.cursor, hash: Some(Digest::from_sha256(&head.hash)) }
+    }
+}
+
+impl SeenHead {
+    /// Describes why a head does not follow this one; none when it does, or when only the event at this cursor can tell.
+    pub fn contradicts(&self, namespace: &NamespaceId, head: Head) -> Option<String> {
+        if head.cursor < self.cursor {
+            return Some(describe_truncated_log(namespace, head.cursor, self.cursor));
+        }
+        (head.cursor == self.cursor && self.differs(&head.hash)).then(|| describe_other_event(namespace, self.cursor))
+    }
+
+    /// Whether only the event at this cursor tells whether a head follows it: another event may have replaced it, and
+    /// the log gone on from that. Not in another epoch: there an operator has accepted the loss.
+    pub fn needs_event_check(&self, head: Head) -> bool {
+        self.hash.is_some()
+            && self.cursor.revision > 0
+            && head.cursor > self.cursor
+            && head.cursor.epoch == self.cursor.epoch
+    }
+
+    /// Whether the event of this hash is not the one that was seen at the same cursor.
+    pub fn differs(&self, hash: &Hash) -> bool {
+        self.hash.as_ref().is_some_and(|seen| *seen != Digest::from_sha256(hash))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(in crate::store) struct HighWaterMarks {
+    pub(in crate::store) frozen: FrozenNamespaces,
+    pub(in crate::store) state: Mutex<HighWaterState>,
+    /// Held while the file is written: two at once would write into each other.
+    pub(in crate::store) saving: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::store) struct HighWaterState {
+    pub(in crate::store) file: Option<(PathBuf, String)>,
+    pub(in crate::store) heads: SeenHeads,
+    /// Whether `heads` has more than the file.
+    pub(in crate::store) is_ahead: bool,
+}
+
+/// The content of the file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store) struct HighWaterFile {
+    pub(in crate::store) store: String,
+    pub(in crate::store) heads: SeenHeads,
+}
+
+impl HighWaterMarks {
+    pub(in crate::store) fn state(&self) -> MutexGuard<'_, HighWaterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a committed head.
+    pub(in crate::store) fn note(&self, namespace: &NamespaceId, head: Head) {
+        let mut state = self.state();
+        let known = state.heads.get(namespace);
+        let is_news =
+            known.is_none_or(|seen| seen.cursor < head.cursor || (seen.cursor == head.cursor && seen.hash.is_none()));
+        if is_news {
+            state.heads.insert(namespace.clone(), head.into());
+            state.is_ahead = true;
+        }
+    }
+
+    /// Returns the newest head that was seen of a namespace.
+    pub(in crate::store) fn head(&self, namespace: &NamespaceId) -> Option<SeenHead> {
+        self.state().heads.get(namespace).cloned()
+    }
+
+    /// Returns the newest heads that were seen of some namespaces.
+    pub(in crate::store) fn heads_of(&self, namespaces: &[NamespaceId]) -> SeenHeads {
+        let state = self.state();
+        let seen = |namespace: &NamespaceId| Some((namespace.clone(), state.heads.get(namespace)?.clone()));
+        namespaces.iter().filter_map(seen).collect()
+    }
+
+    pub(in crate::store) fn heads(&self) -> SeenHeads {
+        self.state().heads.clone()
+    }
+
+    /// Highest epoch seen, 0 when none was.
+    pub(in crate::store) fn highest_epoch(&self) -> i64 {
+        self.state().heads.values().map(|seen| seen.cursor.epoch).max().unwrap_or(0)
+    }
+
+    pub(in crate::store) fn unsaved(&self) -> Option<(PathBuf, HighWaterFile)> {
+        let mut state = self.state();
+        let (path, store) = state.file.clone().filter(|_| state.is_ahead)?;
+        state.is_ahead = false;
+        Some((path, HighWaterFile { store, heads: state.heads.clone() }))
+    }
+}
+
+/// The store whose heads a file of `Store::remember` keeps: the only evidence of a database that is gone (docs/guarantees.md#g1b).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedStore {
+    pub(in crate::store) file: PathBuf,
+    pub(in crate::store) id: String,
+}
+
+impl RememberedStore {
+    /// Reads which store `file` remembers; none when there is no such file.
+    ///
+    /// # Errors
+    /// `StoreError::HighWater` when there is one that can't be read.
+    pub fn read(file: &Path) -> Result<Option<Self>, StoreError> {
+        match read(file) {
+            Ok(kept) => Ok(kept.map(|kept| Self { file: file.to_owned(), id: kept.store })),
+            Err(error) => Err(StoreError::HighWater { path: file.to_owned(), error }),
+        }
+    }
+
+    /// Id of the store.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Refuses a database that does not hold this store. `found` says what it is instead.
+    pub(in crate::store) fn refuse(&self, found: impl Into<String>) -> StoreError {
+        StoreError::AnotherStore { high_water: self.file.clone(), remembered: self.id.clone(), found: found.into() }
+    }
+
+    /// Refuses a database whose store is not this one; `found` is the id of its store, if it has one.
+    pub(in crate::store) fn check(&self, found: Option<&str>) -> Result<(), StoreError> {
+        match found {
+            Some(id) if id == self.id => Ok(()),
+            Some(id) => Err(self.refuse(format!("the database is of store {id}"))),
+            None => Err(self.refuse("the database holds no store")),
+        }
+    }
+}
+
+/// Describes a log that is missing: a namespace that is not there counts as empty, in the epoch of `system`.
+pub(in crate::store) fn find_lost_log(seen: &SeenHeads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
+    let epoch = found.get(&NamespaceId::system()).map_or(0, |head| head.cursor.epoch);
+    let empty = Head { cursor: Cursor { epoch, revision: 0 }, ..Head::EMPTY };
+    let mut missing = seen.iter().filter(|(namespace, _)| !found.contains_key(namespace));
+    missing.find_map(|(namespace, seen)| seen.contradicts(namespace, empty))
+}
+
+/// Describes a log whose event is not the one that was seen at its cursor.
+pub(in crate::store) fn describe_other_event(namespace: &NamespaceId, at: Cursor) -> String {
+    let (name, Cursor { epoch, revision }) = (namespace.name(), at);
+    format!(
+        "the log of {name} has another event at epoch {epoch}, revision {revision} than the one that was seen there"
+    )
+}
+
+/// Describes a log that lost its tail.
+pub(in crate::store) fn describe_truncated_log(namespace: &NamespaceId, found: Cursor, seen: Cursor) -> String {
+    format!(
+        "the log of {} ends at epoch {}, revision {}, but epoch {}, revision {} was seen",
+        namespace.name(),
+        found.epoch,
+        found.revision,
+        seen.epoch,
+        seen.revision
+    )
+}
+
+pub(in crate::store) fn read(path: &Path) -> io::Result<Option<HighWaterFile>> {
+    read_json(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::files::json_file::write_json;
+
+    fn head(epoch: i64, revision: i64) -> Head {
+        Head { cursor: Cursor { epoch, revision }, hash: [u8::try_from(epoch * 16 + revision).expect("a byte"); 32] }
+    }
+
+    fn heads(heads: &[(&str, i64, i64)]) -> BTreeMap<NamespaceId, Head> {
+        let entry = |(id, epoch, revision): &(&str, i64, i64)| {
+            (NamespaceId::parse("namespace", id).expect("an id"), head(*epoch, *revision))
+        };
+        heads.iter().map(entry).chain([(NamespaceId::system(), head(2, 9))]).collect()
+    }
+
+    fn seen(seen: &[(&str, i64, i64)]) -> SeenHeads {
+        heads(seen).into_iter().map(|(namespace, head)| (namespace, head.into())).collect()
+    }
+
+    #[test]
+    fn what_contradicts_what_was_seen_is_told() {
+        let (remembered, a) = (SeenHead::from(head(2, 5)), NamespaceId::parse("namespace", "a").expect("an id"));
+        for (epoch, revision, contradicts, is_asked) in
+            [(2, 5, false, false), (2, 6, false, true), (3, 1, false, false), (2, 4, true, false), (1, 9, true, false)]
+        {
+            let found = head(epoch, revision);
+            assert_eq!(remembered.contradicts(&a, found).is_some(), contradicts, "{found:?}");
+            assert_eq!(remembered.needs_event_check(found), is_asked, "{found:?}");
+        }
+        assert_eq!(
+            remembered.contradicts(&a, head(1, 4)).as_deref(),
+            Some("the log of namespaces/a ends at epoch 1, revision 4, but epoch 2, revision 5 was seen")
+        );
+        let other = Head { hash: [7; 32], ..head(2, 5) };
+        let said = remembered.contradicts(&a, other).expect("another event");
+        assert!(said.contains("another event at epoch 2, revision 5"), "{said}");
+        let without = SeenHead { hash: None, ..remembered };
+        assert_eq!(without.contradicts(&a, other), None, "its hash is not known");
+        assert!(!without.needs_event_check(head(2, 6)), "its hash is not known");
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_is_an_empty_one_of_the_epoch_of_system() {
+        let remembered = seen(&[("a", 2, 5), ("b", 1, 3)]);
+        assert_eq!(find_lost_log(&remembered, &heads(&[("a", 2, 5), ("b", 1, 3)])), None);
+        // `b` was of an epoch before: gone, it is made again in the second one.
+        assert_eq!(find_lost_log(&remembered, &heads(&[("a", 2, 5)])), None);
+        assert!(find_lost_log(&remembered, &heads(&[("b", 1, 3)])).is_some());
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("high-water.json");
+        assert!(read(&path).expect("no file is no error").is_none());
+        write_json(&path, &HighWaterFile { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
+        let kept = read(&path).expect("a file").expect("the file");
+        assert_eq!((kept.store.as_str(), kept.heads), ("s", seen(&[("a", 2, 5)])));
+        std::fs::write(&path, r#"{"store":"s","heads":{"a":{"epoch":2,"revision":5}}}"#).expect("a file");
+        let before = read(&path).expect("a file of a release before").expect("the file");
+        let namespace = NamespaceId::parse("namespace", "a").expect("an id");
+        assert_eq!(before.heads.get(&namespace), Some(&SeenHead { hash: None, ..SeenHead::from(head(2, 5)) }));
+        std::fs::write(&path, "{\"store\":").expect("a file");
+        assert!(read(&path).is_err(), "half a file");
+    }
+
+    #[test]
+    fn the_memory_never_goes_back() {
+        let (high_water, a) = (HighWaterMarks::default(), NamespaceId::parse("namespace", "a").expect("an id"));
+        for (epoch, revision) in [(1, 5), (1, 4), (2, 3), (1, 9)] {
+            high_water.note(&a, head(epoch, revision));
+        }
+        assert_eq!(high_water.head(&a), Some(head(2, 3).into()));
+        assert_eq!(high_water.highest_epoch(), 2);
+    }
+}

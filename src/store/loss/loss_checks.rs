@@ -1,0 +1,171 @@
+//! Compares the database with what was seen of it, to find out whether the store lost its newest changes.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{ConnectionTrait as _, Statement};
+
+use crate::domain::event::{Cursor, Head};
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Reason, Result};
+use crate::store::connection::system_identity::{READ_SYSTEM_IDENTITY, SYSTEM_IDENTITY, identity_mismatch};
+use crate::store::error::failed;
+use crate::store::handle::Store;
+use crate::store::loss::high_water_marks::{
+    SeenHead, SeenHeads, describe_other_event, describe_truncated_log, find_lost_log,
+};
+use crate::store::transaction::views::WriteTx;
+
+impl Store {
+    /// Returns why data loss is suspected; none when it is not.
+    #[must_use]
+    pub fn suspected_loss(&self) -> Option<String> {
+        self.inner.suspected_loss.seen()
+    }
+
+    /// Refuses what must not be done while data loss is suspected.
+    ///
+    /// # Errors
+    /// `STORE_IN_DOUBT`.
+    pub fn check_no_suspected_loss(&self) -> Result<()> {
+        self.inner.suspected_loss.check()
+    }
+
+    /// Returns whether data loss is suspected, after a new check when it was not suspected before. A check that fails finds nothing.
+    pub async fn detects_loss(&self) -> bool {
+        if self.suspected_loss().is_none()
+            && let Err(error) = self.check_for_loss().await
+        {
+            tracing::debug!(%error, detail = error.internal, "failed to check whether the store is in doubt");
+        }
+        self.suspected_loss().is_some()
+    }
+
+    /// Returns the error for a caller: `STORE_IN_DOUBT` in place of `DATA_LOSS` when the log ends before what was read of it.
+    pub async fn or_suspected_loss(&self, error: Error) -> Error {
+        if error.reason != Reason::DataLoss || !self.detects_loss().await {
+            return error;
+        }
+        self.check_no_suspected_loss().err().unwrap_or(error)
+    }
+
+    /// Compares the system identity with the recorded one and every head with what was seen of it. Returns why data loss is suspected.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn check_for_loss(&self) -> Result<Option<String>> {
+        let wrong_connections = self.inner.suspected_loss.wrong_connections();
+        let other_system = match self.system_identity().await? {
+            Some(actual) => {
+                self.meta(SYSTEM_IDENTITY).await?.and_then(|recorded| identity_mismatch(&recorded, &actual))
+            }
+            None => None,
+        };
+        // Before the heads are read: what was seen by then must be in them.
+        let seen = self.inner.high_water.heads();
+        let heads = self.all_heads().await?;
+        let lost_tail = match find_lost_log(&seen, &heads) {
+            None => self.contradiction(&seen, &heads).await?,
+            gone => gone,
+        };
+        if other_system.is_none() && lost_tail.is_none() {
+            if self.suspected_loss().is_some() {
+                // Connections made before may lead to another database than the one that was asked now: each new one is
+                // compared again.
+                self.replace_pools().await;
+                self.inner.suspected_loss.clear(wrong_connections);
+            }
+            self.note(heads);
+        }
+        if let Some(seen) = other_system {
+            self.inner.suspected_loss.other_system(seen);
+        }
+        if let Some(seen) = lost_tail {
+            self.lost_tail(seen);
+        }
+        Ok(self.suspected_loss())
+    }
+
+    /// Compares heads with what was `seen` of their logs before they were read. Those that lead on from it are seen from now on; one
+    /// that does not makes data loss suspected, and what was seen of its log stays until an operator raises the epoch, however far
+    /// another replica writes on.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`: nothing is taken for seen.
+    pub(in crate::store) async fn see(&self, seen: &SeenHeads, found: BTreeMap<NamespaceId, Head>) -> Result<()> {
+        if let Some(lost_tail) = self.contradiction(seen, &found).await? {
+            self.lost_tail(lost_tail);
+        }
+        self.note(found);
+        Ok(())
+    }
+
+    /// Compares the log that is about to be written to with what was seen of it, under its lock: another replica may have written since.
+    pub(in crate::store) async fn check_leads_on(&self, write: &WriteTx, seen: &SeenHead) -> Result<()> {
+        let (namespace, head) = (write.namespace(), write.head());
+        let mut contradiction = seen.contradicts(namespace, head);
+        if seen.needs_event_check(head) {
+            let found = write.read().events_after(namespace, seen.cursor.revision - 1, 1).await?;
+            let is_expected =
+                found.first().is_some_and(|event| event.cursor == seen.cursor && !seen.differs(&event.hash));
+            contradiction = (!is_expected).then(|| describe_other_event(namespace, seen.cursor));
+        }
+        if let Some(contradiction) = contradiction {
+            self.lost_tail(contradiction);
+        }
+        Ok(())
+    }
+
+    /// Notes heads that follow what was seen. While data loss is suspected none is noted: it may follow the wrong event.
+    fn note(&self, heads: BTreeMap<NamespaceId, Head>) {
+        if self.suspected_loss().is_some() {
+            return;
+        }
+        for (namespace, head) in heads {
+            self.inner.high_water.note(&namespace, head);
+        }
+    }
+
+    /// Notes how far a log was read, from an event that was seen, each event hashed onto the one before: what was told to
+    /// subscribers is remembered.
+    pub fn note_read(&self, namespace: &NamespaceId, head: Head) {
+        self.note([(namespace.clone(), head)].into());
+    }
+
+    /// Notes that a log ends before what was read of it: a restored backup, or a manual change of the database.
+    pub fn note_truncated_log(&self, namespace: &NamespaceId, found: Cursor, seen: Cursor) {
+        self.lost_tail(describe_truncated_log(namespace, found, seen));
+    }
+
+    /// Suspects data loss.
+    pub(in crate::store) fn lost_tail(&self, seen: String) {
+        self.inner.suspected_loss.lost_tail(seen);
+    }
+
+    /// Describes the first of these heads that does not lead on from what was seen of its log; none when all do. Asks once for all
+    /// logs that went on.
+    async fn contradiction(&self, seen: &SeenHeads, found: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
+        let pairs = || found.iter().filter_map(|(namespace, head)| Some((namespace, seen.get(namespace)?, *head)));
+        if let Some(contradiction) = pairs().find_map(|(namespace, seen, head)| seen.contradicts(namespace, head)) {
+            return Ok(Some(contradiction));
+        }
+        let asked: Vec<_> = pairs().filter(|(_, seen, head)| seen.needs_event_check(*head)).collect();
+        let cursors: Vec<_> = asked.iter().map(|(namespace, seen, _)| (*namespace, seen.cursor)).collect();
+        let hashes = self.event_hashes(&cursors).await?;
+        let other =
+            asked.iter().find(|(namespace, seen, _)| hashes.get(*namespace).is_none_or(|hash| seen.differs(hash)));
+        Ok(other.map(|(namespace, seen, _)| describe_other_event(namespace, seen.cursor)))
+    }
+
+    /// Returns the system identity of PostgreSQL; none on SQLite, whose file has no identity of its own.
+    pub(in crate::store) async fn system_identity(&self) -> Result<Option<String>> {
+        if !self.is_postgres() {
+            return Ok(None);
+        }
+        let reader = self.reader_in_outage();
+        let row =
+            reader.query_one_raw(Statement::from_string(reader.get_database_backend(), READ_SYSTEM_IDENTITY)).await;
+        let row =
+            row.map_err(failed)?.ok_or_else(|| Error::internal("the database did not return its system identity"))?;
+        row.try_get_by_index(0).map(Some).map_err(failed)
+    }
+}

@@ -1,0 +1,10 @@
+//! Suspected data loss: what was seen of each log, epochs, and frozen namespaces.
+
+pub mod epochs;
+pub mod freeze;
+pub mod frozen;
+pub mod high_water_file;
+pub mod high_water_marks;
+pub mod loss_checks;
+pub mod suspected_loss;
+pub mod unverified_restore;

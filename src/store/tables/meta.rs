@@ -1,0 +1,110 @@
+//! What the store is: its id, and the keys it was made with.
+
+use sea_orm::{ActiveValue::Set, EntityTrait as _, IntoActiveModel as _, sea_query::OnConflict};
+
+use crate::domain::Result;
+use crate::domain::name::SYSTEM_NAMESPACE;
+use crate::domain::quota::Quotas;
+use crate::domain::time::Micros;
+use crate::store::authenticated::with_mac;
+use crate::store::connection::own_store::STORE_ID;
+use crate::store::entity::{namespaces, store_meta};
+use crate::store::error::{StoreError, failed};
+use crate::store::handle::Store;
+use crate::store::tables::rows;
+
+/// The epoch of a new store.
+const FIRST_EPOCH: i64 = 1;
+
+impl Store {
+    /// Keeps `value` under `name` unless something is kept there; answers what is kept. Safe with several at once.
+    /// What is there is read without a write: a server starts on a database that is read-only.
+    pub(in crate::store) async fn keep(&self, name: &str, value: &str) -> Result<String> {
+        if let Some(kept) = self.meta(name).await? {
+            return Ok(kept);
+        }
+        let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        store_meta::Entity::insert(row)
+            .on_conflict(OnConflict::column(store_meta::Column::Name).do_nothing().to_owned())
+            .exec_without_returning(&self.writer()?)
+            .await
+            .map_err(failed)?;
+        let kept = store_meta::Entity::find_by_id(name).one(&self.writer()?).await.map_err(failed)?;
+        Ok(kept.map(|row| row.value).unwrap_or_default())
+    }
+
+    /// What is kept under `name`.
+    pub(in crate::store) async fn meta(&self, name: &str) -> Result<Option<String>> {
+        let kept = store_meta::Entity::find_by_id(name).one(&self.reader_in_outage()).await.map_err(failed)?;
+        Ok(kept.map(|row| row.value))
+    }
+
+    /// Keeps `value` under `name` in place of what was kept there.
+    pub(in crate::store) async fn replace_meta(&self, name: &str, value: &str) -> Result<()> {
+        let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        let replace = OnConflict::column(store_meta::Column::Name).update_column(store_meta::Column::Value).to_owned();
+        let insert = store_meta::Entity::insert(row).on_conflict(replace);
+        insert.exec_without_returning(&self.writer()?).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The id of this store; `new_id` becomes it when the store is new. Makes the namespace `system` too.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn identity(&self, new_id: &str, now: Micros) -> Result<String, StoreError> {
+        let id = self.keep(STORE_ID, new_id).await?;
+        self.insert_namespace_row(SYSTEM_NAMESPACE, "changes that belong to no tenant", now).await?;
+        Ok(id)
+    }
+
+    /// Remembers a key the store was made with, and refuses a server that holds another.
+    ///
+    /// # Errors
+    /// `Foreign` when the store knows another key.
+    pub async fn pin_key(&self, what: &'static str, key_id: &str) -> Result<(), StoreError> {
+        let found = self.keep(what, key_id).await?;
+        if found == key_id { Ok(()) } else { Err(StoreError::Foreign { what, found, given: key_id.to_owned() }) }
+    }
+
+    async fn insert_namespace_row(&self, id: &str, description: &str, now: Micros) -> Result<()> {
+        if namespaces::Entity::find_by_id(id).one(&self.reader()?).await.map_err(failed)?.is_some() {
+            return Ok(());
+        }
+        let settings = rows::settings(Quotas::default())?;
+        let row = namespace_row(id, description, settings, FIRST_EPOCH, now);
+        let row = with_mac::<namespaces::Entity>(self.macs().as_ref(), row)?;
+        namespaces::Entity::insert(row.into_active_model())
+            .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
+            .exec_without_returning(&self.writer()?)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// A namespace with an empty log, that begins in an epoch.
+pub(in crate::store) fn namespace_row(
+    id: &str,
+    description: &str,
+    settings: String,
+    epoch: i64,
+    now: Micros,
+) -> namespaces::Model {
+    namespaces::Model {
+        id: id.to_owned(),
+        description: description.to_owned(),
+        settings,
+        epoch,
+        head_revision: 0,
+        head_hash: vec![0; 32],
+        access_revision: 0,
+        policies: 0,
+        versions: 0,
+        content_bytes: 0,
+        etag: 1,
+        create_time: now.0,
+        importing: 0,
+        tag: Vec::new(),
+    }
+}

@@ -1,0 +1,29 @@
+//! Queries and rows, one file per table or per question over several.
+
+pub mod approvals;
+pub mod archived_rows;
+pub mod audit;
+pub mod bindings;
+pub mod closed_versions;
+pub mod contents;
+pub mod denials;
+pub mod events;
+pub mod idempotency;
+pub mod imports;
+pub mod keys;
+pub mod manifests;
+pub mod meta;
+pub mod namespaces;
+pub mod pointers;
+pub mod policies;
+pub mod ranges;
+pub mod reports;
+pub mod revocations;
+pub mod row_changes;
+pub mod rows;
+pub mod run_list;
+pub mod run_rows;
+pub mod runs;
+pub mod subscribers;
+pub mod version_list;
+pub mod versions;

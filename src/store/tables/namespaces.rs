@@ -1,0 +1,130 @@
+//! Namespaces: rows, and the heads of their logs.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+
+use crate::domain::Result;
+use crate::domain::command::PageRequest;
+use crate::domain::event::Head;
+use crate::domain::name::NamespaceId;
+use crate::domain::outcome::Namespace;
+use crate::domain::quota::Quotas;
+use crate::domain::time::Micros;
+use crate::store::authenticated::authenticate;
+use crate::store::entity::namespaces::{Column, Entity, Model};
+use crate::store::error::failed;
+use crate::store::handle::Store;
+use crate::store::tables::meta::namespace_row;
+use crate::store::tables::rows;
+use crate::store::transaction::views::{ReadTx, WriteTx};
+
+impl ReadTx {
+    /// A namespace.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`.
+    pub async fn namespace(&self, id: &NamespaceId) -> Result<Namespace> {
+        self.find_namespace(id).await?.ok_or_else(|| id.not_found())
+    }
+
+    /// A namespace, if it is there.
+    pub async fn find_namespace(&self, id: &NamespaceId) -> Result<Option<Namespace>> {
+        let row = Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
+        row.map(|row| rows::namespace(self.authenticated::<Entity>(row)?)).transpose()
+    }
+
+    /// A page of namespaces, in order of their ids.
+    pub async fn namespaces(&self, page: &PageRequest<NamespaceId>) -> Result<Vec<Namespace>> {
+        let mut query = Entity::find().order_by_asc(Column::Id).limit(u64::from(page.size));
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after.as_str()));
+        }
+        let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| rows::namespace(self.authenticated::<Entity>(row)?)).collect()
+    }
+}
+
+impl Store {
+    /// The heads of some logs, in one query. A namespace that is not there is left out.
+    ///
+    /// A head that does not follow what was seen of its log makes data loss suspected. That takes a second query when a log went
+    /// on elsewhere.
+    pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
+        // Before they are read: what was seen by then must be in them.
+        let seen = self.inner.high_water.heads_of(namespaces);
+        let ids = namespaces.iter().map(NamespaceId::as_str);
+        let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
+        let is_gone = |namespace: &NamespaceId| rows.iter().all(|row| row.id != namespace.as_str());
+        let lost = seen.keys().any(is_gone);
+        let heads = named_heads(rows);
+        self.see(&seen, heads.iter().cloned().collect()).await?;
+        if lost && self.suspected_loss().is_none() {
+            // The epoch of `system` tells whether that is a loss.
+            self.check_for_loss().await?;
+        }
+        Ok(heads)
+    }
+
+    /// What namespaces were given of their own, in one query. Those that were given nothing are left out.
+    pub async fn own_quotas(&self) -> Result<BTreeMap<NamespaceId, Quotas>> {
+        let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
+        let rows = given.all(&self.reader()?).await.map_err(failed)?;
+        let macs = self.macs();
+        let authenticated = rows.into_iter().map(|row| rows::namespace(authenticate::<Entity>(macs.as_ref(), row)?));
+        Ok(readable(authenticated).map(|found| (found.id, found.quotas)).collect())
+    }
+
+    /// The heads of all logs, in one query.
+    pub(in crate::store) async fn all_heads(&self) -> Result<BTreeMap<NamespaceId, Head>> {
+        let rows = Entity::find().all(&self.reader_in_outage()).await.map_err(failed)?;
+        Ok(named_heads(rows).into_iter().collect())
+    }
+}
+
+/// A row that can't be read is left out: it stops its own namespace, which is gone for who asks, and no other.
+fn named_heads(rows: Vec<Model>) -> Vec<(NamespaceId, Head)> {
+    readable(rows.into_iter().map(|row| {
+        let head = rows::head(&row)?;
+        Ok((rows::namespace_id(&row)?, head))
+    }))
+    .collect()
+}
+
+fn readable<T>(rows: impl Iterator<Item = Result<T>>) -> impl Iterator<Item = T> {
+    rows.filter_map(|row| match row {
+        Ok(row) => Some(row),
+        Err(error) => {
+            tracing::error!(%error, detail = error.internal, "ignoring a namespace that can't be read");
+            None
+        }
+    })
+}
+
+impl WriteTx {
+    /// Adds a namespace with an empty log. It begins in the epoch of the log that names it, `system`: one that was lost and
+    /// is made again never repeats an (epoch, revision).
+    pub async fn insert_namespace(
+        &self,
+        id: &NamespaceId,
+        description: &str,
+        quotas: Quotas,
+        now: Micros,
+    ) -> Result<()> {
+        let settings = rows::settings(quotas)?;
+        let row = namespace_row(id.as_str(), description, settings, self.head().cursor.epoch, now);
+        self.insert_row::<Entity>(row).await
+    }
+
+    /// Changes what a namespace says of itself.
+    pub async fn update_namespace(&self, namespace: &Namespace) -> Result<()> {
+        let settings = rows::settings(namespace.quotas)?;
+        let columns = [Column::Description, Column::Settings, Column::Etag];
+        let change = |row: &mut Model| {
+            row.description.clone_from(&namespace.description);
+            row.settings = settings;
+            row.etag = namespace.edits;
+        };
+        self.change_row::<Entity>(Column::Id.eq(namespace.id.as_str()), &columns, change).await
+    }
+}

@@ -1,0 +1,379 @@
+//! Where pointers are and were: the active set, now and at any revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryOrder as _,
+    QueryResult, QuerySelect as _, Statement, sea_query::Expr, sea_query::ExprTrait as _,
+};
+
+use crate::domain::bundle::ActiveEntry;
+use crate::domain::digest::Digest;
+use crate::domain::event::Cursor;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::version::Version;
+use crate::domain::{Error, Result};
+use crate::store::entity::pointer_changes::{Column, Entity, Model};
+use crate::store::entity::{contents, events, policies, versions};
+use crate::store::error::failed;
+use crate::store::tables::manifests::with_newest_manifest;
+use crate::store::tables::rows;
+use crate::store::transaction::views::ReadTx;
+
+/// A version in force, with all that proves it. Nothing in it is verified yet.
+#[derive(Debug, Clone)]
+pub struct ActiveRow {
+    /// The version.
+    pub version: Version,
+    /// Its bytes.
+    pub content: Bytes,
+    /// The activation that put it in force.
+    pub activation: Cursor,
+    /// Statement of that activation.
+    pub statement: String,
+}
+
+/// Which part of an active set is read.
+#[derive(Debug, Clone, Copy)]
+pub struct ActivePart<'a> {
+    /// The set is that right after this revision.
+    pub revision: i64,
+    /// The policies asked for; empty: all.
+    pub policies: &'a BTreeSet<PolicyId>,
+    /// Only policies after this one.
+    pub after: Option<&'a PolicyId>,
+}
+
+/// A part of an active set.
+#[derive(Debug)]
+pub struct ActiveRows {
+    /// In byte order of their policies.
+    pub rows: Vec<ActiveRow>,
+    /// Whether no more of those that were asked for follow.
+    pub is_last: bool,
+}
+
+/// The statement of an event that moved pointers.
+#[derive(Debug, Clone)]
+pub struct StatementRow {
+    /// Where the event stands.
+    pub cursor: Cursor,
+    /// Compact JWS.
+    pub statement: String,
+}
+
+/// Rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes three.
+const ROWS_PER_QUERY: usize = 500;
+/// Content after which a statement brings no further one. A statement has 2.4 s: more, and a slow network never gets it done.
+const BYTES_PER_QUERY: i64 = 8 * 1024 * 1024;
+
+/// The newest pointer of each policy up to a revision, of those that moved after another one.
+const POINTERS_BETWEEN: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
+     (SELECT policy, MAX(revision) AS revision FROM pointer_changes \
+     WHERE namespace = $1 AND revision <= $2 AND revision > $3 \
+     GROUP BY policy) newest ON p.policy = newest.policy AND p.revision = newest.revision \
+     WHERE p.namespace = $1 ORDER BY p.policy";
+
+impl ReadTx {
+    /// The active set right after a revision, in byte order of its policies.
+    pub async fn active_set(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<ActiveRow>> {
+        let pointers = self.pointers_at(namespace, revision).await?;
+        self.resolve(namespace, pointers).await
+    }
+
+    async fn pointers_at(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<Model>> {
+        let backend = self.tx.get_database_backend();
+        let values = [namespace.as_str().into(), revision.into(), 0.into()];
+        let statement = Statement::from_sql_and_values(backend, POINTERS_BETWEEN, values);
+        let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
+        rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// A part of an active set, in byte order of its policies: as many as `takes` takes of the sizes of their contents.
+    pub async fn active_page(
+        &self,
+        namespace: &NamespaceId,
+        part: ActivePart<'_>,
+        mut takes: impl FnMut(usize) -> bool + Send,
+    ) -> Result<ActiveRows> {
+        let ActivePart { revision, policies, after } = part;
+        let mut pointers = self.pointers_at(namespace, revision).await?;
+        let is_wanted = |policy: &str| policies.is_empty() || policies.iter().any(|wanted| wanted.as_str() == policy);
+        let is_after = |policy: &str| after.is_none_or(|after| policy > after.as_str());
+        pointers.retain(|row| row.version > 0 && is_after(&row.policy) && is_wanted(&row.policy));
+        let targets = |rows: &[Model]| -> Result<Vec<(PolicyId, i64)>> {
+            let target = |row: &Model| Ok((rows::policy_name(namespace.as_str(), &row.policy)?.policy, row.version));
+            rows.iter().map(target).collect()
+        };
+        let mut taken = 0;
+        'pages: for chunk in pointers.chunks(ROWS_PER_QUERY) {
+            let targets = targets(chunk)?;
+            let sizes = self.content_sizes(namespace, &targets).await?;
+            for target in &targets {
+                let bytes = sizes.get(target).copied().unwrap_or_default();
+                if !takes(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+                    break 'pages;
+                }
+                taken += 1;
+            }
+        }
+        let is_last = taken == pointers.len();
+        pointers.truncate(taken);
+        Ok(ActiveRows { rows: self.resolve(namespace, pointers).await?, is_last })
+    }
+
+    /// What the root of the active set right after a revision covers, of the policies whose pointers moved after another one:
+    /// none for those that point nowhere. In byte order of the policies.
+    pub async fn active_entries(
+        &self,
+        namespace: &NamespaceId,
+        after: i64,
+        revision: i64,
+    ) -> Result<Vec<(PolicyId, Option<ActiveEntry>)>> {
+        let sql = format!(
+            "SELECT a.policy, a.version, v.digest, e.epoch, a.revision FROM ({POINTERS_BETWEEN}) a \
+             LEFT JOIN events e ON e.namespace = a.namespace AND e.revision = a.revision \
+             LEFT JOIN versions v ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version \
+             ORDER BY a.policy"
+        );
+        let values = [namespace.as_str().into(), revision.into(), after.into()];
+        let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
+        let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
+        rows.into_iter().map(|row| active_entry(namespace, &row)).collect()
+    }
+
+    /// What the root of the active set covers of some policies, as their rows point now; none for those that point nowhere.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when there is nothing behind a pointer.
+    pub async fn pointed(
+        &self,
+        namespace: &NamespaceId,
+        policies: &[&PolicyId],
+    ) -> Result<Vec<(PolicyId, Option<ActiveEntry>)>> {
+        let mut found = Vec::with_capacity(policies.len());
+        for chunk in policies.chunks(ROWS_PER_QUERY) {
+            let named = (2..chunk.len() + 2).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+            let sql = format!(
+                "SELECT p.id, p.active_version, v.digest, e.epoch, p.active_revision FROM policies p \
+                 LEFT JOIN events e ON e.namespace = p.namespace AND e.revision = p.active_revision \
+                 LEFT JOIN versions v ON v.namespace = p.namespace AND v.policy = p.id AND v.number = p.active_version \
+                 WHERE p.namespace = $1 AND p.id IN ({named})"
+            );
+            let values = std::iter::once(namespace.as_str()).chain(chunk.iter().map(|policy| policy.as_str()));
+            let statement = Statement::from_sql_and_values(
+                self.tx.get_database_backend(),
+                sql,
+                values.map(Into::into).collect::<Vec<_>>(),
+            );
+            for row in self.tx.query_all_raw(statement).await.map_err(failed)? {
+                found.push(active_entry(namespace, &row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The active set right after the head. The pointers of the policies must be those of the history.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when they differ.
+    pub async fn active_now(&self, namespace: &NamespaceId, head: i64) -> Result<Vec<ActiveRow>> {
+        use policies::Column as P;
+        let rows = self.active_set(namespace, head).await?;
+        let pointers: Vec<(String, i64, i64)> = policies::Entity::find()
+            .select_only()
+            .columns([P::Id, P::ActiveVersion, P::ActiveRevision])
+            .filter(P::Namespace.eq(namespace.as_str()))
+            .filter(P::ActiveVersion.gt(0))
+            .order_by_asc(P::Id)
+            .into_tuple()
+            .all(&self.tx)
+            .await
+            .map_err(failed)?;
+        let history =
+            rows.iter().map(|row| (row.version.policy.policy.as_str(), row.version.number, row.activation.revision));
+        let pointers = pointers.iter().map(|(policy, version, revision)| (policy.as_str(), *version, *revision));
+        if history.eq(pointers) {
+            return Ok(rows);
+        }
+        Err(Error::data_loss(format!("{namespace}: the pointers of its policies are not where the log put them")))
+    }
+
+    /// The active version of one policy right after a revision.
+    pub async fn active_at(&self, policy: &PolicyName, revision: i64) -> Result<Option<ActiveRow>> {
+        let newest = pointers_of(policy)
+            .filter(Column::Revision.lte(revision))
+            .order_by_desc(Column::Revision)
+            .one(&self.tx)
+            .await
+            .map_err(failed)?;
+        Ok(self.resolve(&policy.namespace, newest.into_iter().collect()).await?.pop())
+    }
+
+    /// The last revision at which the pointer moved to a version, as the history says it; none: it never did.
+    pub async fn moved_to(&self, policy: &PolicyName, version: i64) -> Result<Option<i64>> {
+        let newest = pointers_of(policy).filter(Column::Version.eq(version)).order_by_desc(Column::Revision);
+        Ok(newest.one(&self.tx).await.map_err(failed)?.map(|row| row.revision))
+    }
+
+    /// Whether the pointer moved after a revision, as the history says it.
+    pub async fn moved_since(&self, policy: &PolicyName, revision: i64) -> Result<bool> {
+        let later = pointers_of(policy).filter(Column::Revision.gt(revision)).one(&self.tx).await;
+        Ok(later.map_err(failed)?.is_some())
+    }
+
+    /// The revisions that moved a pointer last, in the order of the log, at most `limit`.
+    pub async fn newest_moves(&self, policy: &PolicyName, limit: u64) -> Result<Vec<i64>> {
+        let newest =
+            pointers_of(policy).select_only().column(Column::Revision).order_by_desc(Column::Revision).limit(limit);
+        let mut revisions: Vec<i64> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
+        revisions.reverse();
+        Ok(revisions)
+    }
+
+    /// The bundles that pointers point to. Pointers to nowhere are left out.
+    async fn resolve(&self, namespace: &NamespaceId, pointers: Vec<Model>) -> Result<Vec<ActiveRow>> {
+        let pointers: Vec<Model> = pointers.into_iter().filter(|row| row.version > 0).collect();
+        let mut active = Vec::with_capacity(pointers.len());
+        for chunk in pointers.chunks(ROWS_PER_QUERY) {
+            let statements = self.statements(namespace, chunk.iter().map(|row| row.revision)).await?;
+            let targets: Vec<(&str, i64)> = chunk.iter().map(|row| (row.policy.as_str(), row.version)).collect();
+            let mut bundles = self.bundles(namespace, &targets).await?;
+            for row in chunk {
+                let missing = || Error::data_loss(format!("{namespace}/{}: nothing behind its pointer", row.policy));
+                let (version, content) = bundles.remove(&(row.policy.clone(), row.version)).ok_or_else(missing)?;
+                let StatementRow { cursor, statement } = statements.get(&row.revision).cloned().ok_or_else(missing)?;
+                active.push(ActiveRow { version, content, activation: cursor, statement });
+            }
+        }
+        Ok(active)
+    }
+
+    /// Published versions with their bytes, by policy and number.
+    pub async fn published(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(PolicyId, i64)],
+    ) -> Result<Vec<(Version, Bytes)>> {
+        let targets: Vec<(&str, i64)> = targets.iter().map(|(policy, number)| (policy.as_str(), *number)).collect();
+        let mut found = Vec::with_capacity(targets.len());
+        for chunk in targets.chunks(ROWS_PER_QUERY) {
+            found.extend(self.bundles(namespace, chunk).await?.into_values());
+        }
+        Ok(found)
+    }
+
+    /// Sizes of the contents of versions, by policy and number.
+    pub async fn content_sizes(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(PolicyId, i64)],
+    ) -> Result<BTreeMap<(PolicyId, i64), i64>> {
+        use versions::Column as V;
+        let mut sizes = BTreeMap::new();
+        for chunk in targets.chunks(ROWS_PER_QUERY) {
+            let targets: Vec<(&str, i64)> = chunk.iter().map(|(policy, number)| (policy.as_str(), *number)).collect();
+            let rows: Vec<(String, i64, i64)> = versions_of(namespace, &targets)
+                .select_only()
+                .columns([V::Policy, V::Number, V::SizeBytes])
+                .into_tuple()
+                .all(&self.tx)
+                .await
+                .map_err(failed)?;
+            for (policy, number, size) in rows {
+                sizes.insert((rows::policy_name(namespace.as_str(), &policy)?.policy, number), size);
+            }
+        }
+        Ok(sizes)
+    }
+
+    async fn bundles(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(&str, i64)],
+    ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
+        let rows = with_newest_manifest(versions_of(namespace, targets)).all(&self.tx).await.map_err(failed)?;
+        let contents = self.contents(&rows).await?;
+        rows.into_iter()
+            .map(|row| {
+                let content = contents.get(&row.digest).cloned();
+                let content = content.ok_or_else(|| Error::data_loss(format!("no content for {}", row.digest)))?;
+                Ok((
+                    (row.policy.clone(), row.number),
+                    (rows::version(self.authenticated::<versions::Entity>(row)?)?, content),
+                ))
+            })
+            .collect()
+    }
+
+    /// The bytes of versions by digest, in statements that bring no more than one may in its time.
+    async fn contents(&self, rows: &[versions::Model]) -> Result<BTreeMap<String, Bytes>> {
+        let mut sizes: BTreeMap<&str, i64> = BTreeMap::new();
+        for row in rows {
+            sizes.insert(&row.digest, row.size_bytes);
+        }
+        let mut contents = BTreeMap::new();
+        let mut sizes = sizes.into_iter().peekable();
+        while sizes.peek().is_some() {
+            let mut bytes = 0;
+            let digests = std::iter::from_fn(|| {
+                bytes += sizes.peek().filter(|_| bytes < BYTES_PER_QUERY).map(|(_, size)| *size)?;
+                sizes.next().map(|(digest, _)| digest)
+            });
+            let query = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));
+            let found = query.all(&self.tx).await.map_err(failed)?;
+            contents.extend(found.into_iter().map(|row| (row.digest, Bytes::from(row.bytes))));
+        }
+        Ok(contents)
+    }
+
+    /// The statements of events, by revision.
+    pub async fn statements(
+        &self,
+        namespace: &NamespaceId,
+        revisions: impl Iterator<Item = i64>,
+    ) -> Result<BTreeMap<i64, StatementRow>> {
+        use events::Column as E;
+        let query = events::Entity::find()
+            .select_only()
+            .columns([E::Epoch, E::Revision, E::Statement])
+            .filter(E::Namespace.eq(namespace.as_str()))
+            .filter(E::Revision.is_in(revisions));
+        let rows: Vec<(i64, i64, String)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
+        let row =
+            |(epoch, revision, statement)| (revision, StatementRow { cursor: Cursor { epoch, revision }, statement });
+        Ok(rows.into_iter().map(row).collect())
+    }
+}
+
+/// Reads a pointer: policy, version, digest, epoch and revision of its activation.
+fn active_entry(namespace: &NamespaceId, row: &QueryResult) -> Result<(PolicyId, Option<ActiveEntry>)> {
+    type Columns = (String, i64, Option<String>, Option<i64>, i64);
+    let (policy, version, digest, epoch, revision): Columns = row.try_get_many_by_index().map_err(failed)?;
+    let unreadable = |error: Error| Error::data_loss(format!("unreadable pointer: {}", error.message));
+    let policy = PolicyId::parse("policy", &policy).map_err(unreadable)?;
+    if version == 0 {
+        return Ok((policy, None));
+    }
+    let missing = || Error::data_loss(format!("{namespace}/{policy}: nothing behind its pointer"));
+    let digest = Digest::parse("digest", &digest.ok_or_else(missing)?).map_err(unreadable)?;
+    let activation = Cursor { epoch: epoch.ok_or_else(missing)?, revision };
+    Ok((policy, Some(ActiveEntry { version, digest, activation })))
+}
+
+fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {
+    Entity::find()
+        .filter(Column::Namespace.eq(policy.namespace.as_str()))
+        .filter(Column::Policy.eq(policy.policy.as_str()))
+}
+
+fn versions_of(namespace: &NamespaceId, targets: &[(&str, i64)]) -> sea_orm::Select<versions::Entity> {
+    use versions::Column as V;
+    let key = Expr::tuple([Expr::col(V::Policy), Expr::col(V::Number)]);
+    // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+    versions::Entity::find()
+        .filter(V::Namespace.eq(namespace.as_str()))
+        .filter(V::Policy.is_in(targets.iter().map(|(policy, _)| *policy)))
+        .filter(key.in_tuples(targets.iter().copied()))
+}

@@ -1,0 +1,75 @@
+//! Table `revoked_tokens`: credentials that were revoked before they expired.
+//!
+//! Rows are read whole: they are few, and each replica keeps them in memory. A row is forgotten when nothing that it ends
+//! could be good any more.
+
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, PaginatorTrait as _, QueryFilter as _};
+
+use crate::domain::Result;
+use crate::domain::revocation::Revocation;
+use crate::domain::time::Micros;
+use crate::store::authenticated::{Authenticated, authenticate};
+use crate::store::entity::revoked_tokens::{Column, Entity, Model};
+use crate::store::error::failed;
+use crate::store::handle::Store;
+use crate::store::transaction::views::WriteTx;
+
+/// `value` is a `jti`, `time` is when it may be forgotten.
+const TOKEN: &str = "TOKEN";
+/// `value` is an actor, `time` is until when what it was issued is ended.
+const SUBJECT: &str = "SUBJECT";
+
+impl WriteTx {
+    /// Counts the revocations.
+    pub async fn count_revocations(&self) -> Result<u64> {
+        Entity::find().count(self.tx()).await.map_err(failed)
+    }
+
+    /// Remembers that something was ended, by the event that will stand next in the log of `system`. A later time takes the
+    /// place of an earlier one, never the other way.
+    pub async fn put_revocation(&self, revocation: &Revocation) -> Result<()> {
+        let (kind, value, time) = match revocation {
+            Revocation::Token { id, forget_time } => (TOKEN, id, forget_time),
+            Revocation::Subject { actor, time } => (SUBJECT, actor, time),
+        };
+        let (kind, value, time) = (kind.to_owned(), value.clone(), time.0);
+        let known = Entity::find_by_id((kind.clone(), value.clone())).one(self.tx()).await.map_err(failed)?;
+        if known.is_some_and(|known| known.time >= time) {
+            return Ok(());
+        }
+        let revision = self.head().next().revision;
+        self.put_row::<Entity>(Model { kind, value, time, revision, tag: Vec::new() }).await
+    }
+}
+
+impl Store {
+    /// Returns all revocations.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` when somebody else wrote one of them.
+    pub async fn revocations(&self) -> Result<Vec<Revocation>> {
+        let (rows, macs) = (Entity::find().all(&self.reader()?).await.map_err(failed)?, self.macs());
+        let authenticated = rows.into_iter().map(|row| authenticate::<Entity>(macs.as_ref(), row));
+        Ok(authenticated.collect::<Result<Vec<_>>>()?.into_iter().filter_map(revocation).collect())
+    }
+
+    /// Deletes revocations of credentials that have expired.
+    pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
+        let kept_for = Revocation::forget_time_of(Micros(0)).0;
+        let token = Column::Kind.eq(TOKEN).and(Column::Time.lte(now.0));
+        let subject = Column::Kind.eq(SUBJECT).and(Column::Time.lte(now.0 - kept_for));
+        let over = Condition::any().add(token).add(subject);
+        let done = Entity::delete_many().filter(over).exec(&self.writer()?).await;
+        Ok(done.map_err(failed)?.rows_affected)
+    }
+}
+
+/// A row of a kind that only a later version writes ends nothing here.
+fn revocation(Authenticated(row): Authenticated<Model>) -> Option<Revocation> {
+    let time = Micros(row.time);
+    match row.kind.as_str() {
+        TOKEN => Some(Revocation::Token { id: row.value, forget_time: time }),
+        SUBJECT => Some(Revocation::Subject { actor: row.value, time }),
+        _ => None,
+    }
+}

@@ -1,0 +1,156 @@
+//! Versions: rows by number, label and state.
+
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, sea_query::Expr,
+    sea_query::ExprTrait as _,
+};
+
+use crate::domain::Result;
+use crate::domain::command::PageRequest;
+use crate::domain::label::Label;
+use crate::domain::listing::VersionFilter;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::version::{Version, VersionState};
+use crate::store::entity::versions::{Column, Entity, Model};
+use crate::store::error::failed;
+use crate::store::tables::manifests::with_newest_manifest;
+use crate::store::tables::ranges::within;
+use crate::store::tables::rows;
+use crate::store::transaction::views::{ReadTx, WriteTx};
+
+/// The states in which a version holds its label.
+const LIVE: [VersionState; 3] = [VersionState::Draft, VersionState::Staged, VersionState::Published];
+
+/// Whether a row is the newest published version of its policy. It is searched for from the highest number down.
+const IS_NEWEST_PUBLISHED: &str = "versions.number = (SELECT v.number FROM versions v WHERE v.namespace = versions.namespace \
+     AND v.policy = versions.policy AND v.state = 'PUBLISHED' ORDER BY v.number DESC LIMIT 1)";
+
+fn of(policy: &PolicyName) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::Namespace.eq(policy.namespace.as_str()))
+        .filter(Column::Policy.eq(policy.policy.as_str()))
+}
+
+fn in_states(query: Select<Entity>, states: &[VersionState]) -> Select<Entity> {
+    query.filter(Column::State.is_in(states.iter().map(|state| state.as_str())))
+}
+
+impl ReadTx {
+    async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
+        let rows = with_newest_manifest(query).all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| rows::version(self.authenticated::<Entity>(row)?)).collect()
+    }
+
+    /// A version by number.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`.
+    pub async fn version(&self, policy: &PolicyName, number: i64) -> Result<Version> {
+        let found = self.find_version(policy, number).await?;
+        found.ok_or_else(|| policy.version_not_found(number))
+    }
+
+    /// A version by number, if it is there.
+    pub async fn find_version(&self, policy: &PolicyName, number: i64) -> Result<Option<Version>> {
+        let key = (policy.namespace.to_string(), policy.policy.to_string(), number);
+        let row = with_newest_manifest(Entity::find_by_id(key)).one(&self.tx).await.map_err(failed)?;
+        row.map(|row| rows::version(self.authenticated::<Entity>(row)?)).transpose()
+    }
+
+    /// The live version that holds a label.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`.
+    pub async fn labelled(&self, policy: &PolicyName, label: &Label) -> Result<Version> {
+        let found = self.find_labelled(policy, label).await?;
+        found.ok_or_else(|| policy.version_not_found(format_args!("v{label}")))
+    }
+
+    /// The live version that holds a label, if there is one.
+    pub async fn find_labelled(&self, policy: &PolicyName, label: &Label) -> Result<Option<Version>> {
+        let query = in_states(of(policy).filter(Column::Label.eq(label.to_string())), &LIVE);
+        Ok(self.versions_of(query).await?.pop())
+    }
+
+    /// The versions that targets of one activation name, in one query. What is not there is left out.
+    pub async fn versions_named(&self, namespace: &NamespaceId, targets: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
+        let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Number)]);
+        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
+            .filter(key.in_tuples(targets.iter().map(|(policy, number)| (policy.as_str(), *number))));
+        self.versions_of(query).await
+    }
+
+    /// The live versions that hold labels which targets of one activation name, in one query. What is not there is left out.
+    pub async fn versions_labelled(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(&PolicyId, &Label)],
+    ) -> Result<Vec<Version>> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Label)]);
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
+            .filter(key.in_tuples(targets.iter().map(|(policy, label)| (policy.as_str(), label.to_string()))));
+        self.versions_of(in_states(query, &LIVE)).await
+    }
+
+    /// The newest published version of each of these policies that has one, in one query.
+    pub async fn newest_published(&self, namespace: &NamespaceId, policies: &[&PolicyId]) -> Result<Vec<Version>> {
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(policies.iter().map(|policy| policy.as_str())))
+            .filter(Expr::cust(IS_NEWEST_PUBLISHED));
+        self.versions_of(query).await
+    }
+
+    /// A page of versions.
+    pub async fn versions(
+        &self,
+        policy: &PolicyName,
+        page: &PageRequest<i64>,
+        filter: &VersionFilter,
+    ) -> Result<Vec<Version>> {
+        let mut query = within(of(policy).limit(u64::from(page.size)), Column::Number, filter.numbers);
+        query = match (filter.oldest_first, page.after) {
+            (false, None) => query.order_by_desc(Column::Number),
+            (false, Some(after)) => query.filter(Column::Number.lt(after)).order_by_desc(Column::Number),
+            (true, None) => query.order_by_asc(Column::Number),
+            (true, Some(after)) => query.filter(Column::Number.gt(after)).order_by_asc(Column::Number),
+        };
+        if filter.states.len() < VersionState::ALL.len() {
+            query = in_states(query, &filter.states);
+        }
+        self.versions_of(query).await
+    }
+}
+
+impl WriteTx {
+    /// Adds a version, and counts it. Its content is kept already.
+    pub async fn insert_version(&mut self, version: &Version) -> Result<()> {
+        let usage = self.usage_mut();
+        usage.versions += 1;
+        usage.content_bytes = usage.content_bytes.saturating_add(version.size_bytes);
+        self.insert_row::<Entity>(rows::version_row(version)?).await
+    }
+
+    /// Writes what a change of state may change: state, stage and publish marks, manifest, etag.
+    pub async fn update_version(&self, version: &Version) -> Result<()> {
+        let Model { state, publisher, manifest, etag, stage_time, publish_time, .. } = rows::version_row(version)?;
+        let change = |row: &mut Model| {
+            *row = Model { state, publisher, manifest, etag, stage_time, publish_time, ..row.clone() }
+        };
+        let key = Column::Namespace
+            .eq(version.policy.namespace.as_str())
+            .and(Column::Policy.eq(version.policy.policy.as_str()))
+            .and(Column::Number.eq(version.number));
+        use Column::{Etag, Manifest, PublishTime, Publisher, StageTime, State};
+        let columns = [State, Publisher, Manifest, Etag, StageTime, PublishTime];
+        self.change_row::<Entity>(key, &columns, change).await
+    }
+}

@@ -1,0 +1,55 @@
+//! The time of events, as the clock of the store gives it.
+
+use std::sync::atomic::Ordering;
+
+use sea_orm::{ConnectionTrait, Statement};
+
+use crate::domain::Result;
+use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
+use crate::store::error::failed;
+use crate::store::handle::Store;
+use crate::store::transaction::log_clock::AHEAD_TOLERATED_MICROS;
+use crate::store::transaction::views::{ReadTx, Tx};
+
+impl Store {
+    /// Microseconds by which the newest event that this process has seen is ahead of the host's clock; 0 when it is not.
+    #[must_use]
+    pub fn log_ahead_micros(&self) -> i64 {
+        let clock = &self.inner.clock;
+        let ahead_micros = clock.newest.load(Ordering::Relaxed).saturating_sub((clock.wall)().0);
+        if ahead_micros > AHEAD_TOLERATED_MICROS { ahead_micros } else { 0 }
+    }
+
+    /// Now by the clock of the store, and the time of the event at a revision, if one stands there.
+    async fn times(&self, tx: &Tx, namespace: &NamespaceId, revision: i64) -> Result<(Micros, Option<Micros>)> {
+        let of_database =
+            if self.is_postgres() { "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint" } else { "0" };
+        let sql = format!("SELECT {of_database}, (SELECT time FROM events WHERE namespace = $1 AND revision = $2)");
+        let values = [namespace.as_str().into(), revision.into()];
+        let row = tx.query_one_raw(Statement::from_sql_and_values(tx.get_database_backend(), sql, values)).await;
+        let (now, event): (i64, Option<i64>) = match row.map_err(failed)? {
+            Some(row) => row.try_get_many_by_index().map_err(failed)?,
+            None => (0, None),
+        };
+        let now = if self.is_postgres() { Micros(now) } else { (self.inner.clock.wall)() };
+        if let Some(event) = event {
+            self.inner.clock.note(namespace, Micros(event), now);
+        }
+        Ok((now, event.map(Micros)))
+    }
+
+    /// The time of the event that comes next in a log that is locked (docs/lifecycle.md#rule-11).
+    pub(in crate::store) async fn time_of_next(&self, tx: &Tx, namespace: &NamespaceId, head: i64) -> Result<Micros> {
+        let (now, previous) = self.times(tx, namespace, head).await?;
+        Ok(previous.map_or(now, |previous| previous.max(now)))
+    }
+
+    /// The newest time of which a view can say what was in force: now, or that of the last event where the log is ahead.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn newest_time(&self, view: &ReadTx, namespace: &NamespaceId, head: i64) -> Result<Micros> {
+        self.time_of_next(&view.tx, namespace, head).await
+    }
+}

@@ -1,0 +1,9 @@
+//! Transactions: one snapshot for a read, one locked namespace for a write.
+
+pub mod begin;
+pub mod commit;
+pub mod event_time;
+pub mod ledger;
+pub mod log_clock;
+pub mod row_writes;
+pub mod views;
