@@ -9,7 +9,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use policyhub::checks::worker_messages::{ANSWER_MAX_BYTES, Greeting, QUESTION_MAX_BYTES, encode, read};
+use policyhub::checks::worker_messages::{
+    CHECK_REQUEST_MAX_BYTES, CHECK_RESPONSE_MAX_BYTES, WorkerReady, encode, read,
+};
 use policyhub::checks::{SchemaAnswer, SchemaCheck, SchemaTask};
 
 /// Starts that a median is taken of.
@@ -27,19 +29,19 @@ struct CheckWorker {
 
 impl CheckWorker {
     /// As a server starts it.
-    fn start() -> Result<(Self, Greeting)> {
+    fn start() -> Result<(Self, WorkerReady)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_policyhub"));
         command.arg("check-worker").env_clear().current_dir("/");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (questions, answers) = (child.stdin.take().context("stdin")?, child.stdout.take().context("stdout")?);
         let mut worker = Self { child, questions, answers };
-        let greeting = read(&mut worker.answers, ANSWER_MAX_BYTES)?.context("it ended")?;
+        let greeting = read(&mut worker.answers, CHECK_RESPONSE_MAX_BYTES)?.context("it ended")?;
         Ok((worker, greeting))
     }
 
     fn ask(&mut self, check: &SchemaCheck) -> Result<SchemaAnswer> {
-        self.questions.write_all(&encode(check, QUESTION_MAX_BYTES)?)?;
-        read(&mut self.answers, ANSWER_MAX_BYTES)?.context("it ended")
+        self.questions.write_all(&encode(check, CHECK_REQUEST_MAX_BYTES)?)?;
+        read(&mut self.answers, CHECK_RESPONSE_MAX_BYTES)?.context("it ended")
     }
 
     /// Closes its pipe: it ends.

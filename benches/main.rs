@@ -41,6 +41,7 @@ mod report;
 mod scenarios;
 mod serve_h2;
 mod serve_tonic;
+mod show;
 mod subscriptions;
 mod target;
 mod transact;

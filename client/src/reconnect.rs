@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::retry::random_fraction;
-
 /// Longest pause before the second try of a connection; it doubles with each further one (full jitter).
 pub const RECONNECT_BASE: Duration = Duration::from_millis(500);
 /// Longest pause before any try, also when the server asks for more.
@@ -41,7 +39,7 @@ impl Pauses {
         if since.is_some_and(|since| since.elapsed() >= STREAM_GOOD) {
             self.attempt = 0;
         }
-        self.try_at = Instant::now() + pause(self.attempt, asked, random_fraction());
+        self.try_at = Instant::now() + pause(self.attempt, asked, fastrand::f64());
         self.attempt = self.attempt.saturating_add(1);
     }
 }

@@ -4,7 +4,6 @@
 //! database named a reason of its own, and what was refused for its rate, which was never begun.
 
 use std::future::Future;
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -75,7 +74,7 @@ where
         if is_named(&error) {
             return Err(unknown.unwrap_or(error));
         }
-        let wait = pause(attempt, error.retry_after, random_fraction());
+        let wait = pause(attempt, error.retry_after, fastrand::f64());
         if unknown.is_none() && error.is_mutation && !is_limited && may_have_happened(&error) {
             unknown = Some(error.clone());
         }
@@ -105,12 +104,6 @@ fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
     let longest = BACKOFF_BASE_MS.saturating_mul(1 << attempt.min(16)).min(BACKOFF_MAX_MS);
     let jittered = Duration::from_millis(longest).mul_f64(fraction);
     jittered.saturating_add(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
-}
-
-/// Returns a number in 0..1. Each `RandomState` has keys of its own: random enough for a jitter.
-pub(crate) fn random_fraction() -> f64 {
-    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(u32::MAX);
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Authorities {
         self.0.get(trust_domain).map_or(&[], Vec::as_slice)
     }
 
-    /// Who a chain says its caller is.
+    /// Returns the caller that a chain names.
     fn identify(&self, chain: &[CertificateDer<'static>], now_seconds: i64) -> Result<Caller> {
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| refused("there is no client certificate"))?;
         let parsed = parse(leaf)?;
@@ -97,7 +97,7 @@ impl Authorities {
         Ok(Caller { principal: Principal::new(SPIFFE_ISSUER_NAME, id.subject), credential })
     }
 
-    /// Whether the authority that signed for a caller is still one of the caller's trust domain.
+    /// Returns whether the authority that signed for a caller is still trusted for the caller's trust domain.
     pub(super) fn recheck(&self, principal: &Principal, authority: &str) -> Result<()> {
         let uri = principal.actor();
         let trusted =
@@ -113,7 +113,7 @@ impl PeerCertificate {
         Self { chain, caller: OnceLock::new() }
     }
 
-    /// Who it is.
+    /// Returns the identity that the certificate proves.
     pub(super) fn caller(&self, authorities: &Authorities, now_seconds: i64) -> Result<Caller> {
         if let Some(known) = self.caller.get() {
             return Ok(known.clone());
@@ -161,5 +161,5 @@ fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str> {
 }
 
 #[cfg(test)]
-#[path = "certificate_tests.rs"]
+#[path = "tests/certificate.rs"]
 mod tests;

@@ -26,35 +26,35 @@ pub struct ClockLeeway {
 }
 
 impl ClockLeeway {
-    /// This many seconds.
+    /// Creates a leeway of this many seconds.
     #[must_use]
     pub fn of_seconds(seconds: u8) -> Self {
         Self { seconds: seconds.into() }
     }
 
-    /// The number of seconds.
+    /// Returns the number of seconds.
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.seconds
     }
 
-    /// Whether something that expires is over.
+    /// Returns whether an expiry time has passed.
     pub(super) fn is_over(self, expires_at_seconds: i64, now_seconds: i64) -> bool {
         self.latest_end(expires_at_seconds) <= now_seconds
     }
 
-    /// Until when something that expires is good.
+    /// Returns the last second at which something that expires is accepted.
     pub(super) fn latest_end(self, expires_at_seconds: i64) -> i64 {
         expires_at_seconds.saturating_add(self.seconds)
     }
 
-    /// What may be the time elsewhere.
+    /// Returns the latest time that another clock may show.
     fn latest_now(self, now_seconds: i64) -> i64 {
         now_seconds.saturating_add(self.seconds)
     }
 }
 
-/// What is used of the claims.
+/// The claims that are read.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     iss: Option<String>,
@@ -68,7 +68,7 @@ pub(super) struct Claims {
     cnf: Option<Confirmation>,
 }
 
-/// What of a token was believed.
+/// The claims of a token that was accepted.
 #[derive(Debug)]
 pub(super) struct Believed {
     pub(super) principal: Principal,
@@ -104,7 +104,7 @@ impl OneOrMany {
     }
 }
 
-/// Reads the claims, and believes those that the rules of the issuer and the time allow.
+/// Reads the claims, and checks them against the rules of the issuer and the time.
 ///
 /// # Errors
 /// `TOKEN_INVALID`, `TOKEN_AUDIENCE`, `TOKEN_EXPIRED`.

@@ -66,7 +66,7 @@ impl LocalIssuer {
         Ok(Self { private_key, public_key, kid, audience: audience.to_owned() })
     }
 
-    /// A new private key in PEM. Whoever writes it to a file sets mode 0600.
+    /// Creates a private key in PEM. The caller sets mode 0600 on its file.
     pub fn generate_pem() -> Result<String> {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
             .map_err(|_| Error::internal("the system gave no randomness for a token key"))?;
@@ -81,7 +81,7 @@ impl LocalIssuer {
         Ok(pem)
     }
 
-    /// A token for `subject` in no group; see [`Self::issue_in`].
+    /// Issues a token for `subject` in no group; see [`Self::issue_in`].
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.
@@ -89,7 +89,7 @@ impl LocalIssuer {
         self.issue_in(subject, &[], ttl_seconds, now_seconds)
     }
 
-    /// A token for `subject` in `groups`, valid from `now_seconds` (Unix time) for `ttl_seconds`.
+    /// Issues a token for `subject` in `groups`, valid from `now_seconds` (Unix time) for `ttl_seconds`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a lifetime below one second or over 366 days, or a name that could not be read back.
@@ -120,12 +120,12 @@ impl LocalIssuer {
             .map_err(|error| Error::internal(format!("a token could not be signed: {error}")))
     }
 
-    /// A verifier that takes this issuer's tokens and no other.
+    /// Creates a verifier that accepts this issuer's tokens only.
     pub fn verifier(&self) -> Result<Verifier> {
         Verifier::new(vec![self.trusted()?])
     }
 
-    /// What a verifier that trusts other issuers too needs of it.
+    /// Returns the rules and the key for a verifier that trusts other issuers too.
     pub fn trusted(&self) -> Result<(IssuerRules, KeySet)> {
         let rules = IssuerRules {
             name: LOCAL_ISSUER_NAME.to_owned(),

@@ -32,7 +32,7 @@ const CURVE_BYTES: usize = 32;
 pub(super) struct Key {
     pub(super) algorithm: TokenAlgorithm,
     pub(super) public: DecodingKey,
-    /// RFC 7638.
+    /// The thumbprint (RFC 7638).
     pub(super) thumbprint: String,
 }
 
@@ -71,7 +71,7 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a set. `algorithms` is what its keys may be of.
+    /// Parses a key set. `algorithms` are those that its keys may have.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a set that can't be trusted or holds no key to use. The message holds nothing of it.
@@ -116,13 +116,13 @@ impl KeySet {
         self.0.values().any(|key| key.thumbprint == thumbprint)
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none, as before the first answer of an identity provider.
+    /// Returns whether there is no key, as before the first answer of an identity provider.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -135,7 +135,7 @@ impl Jwk {
         self.kty == "oct" || private.iter().any(|member| member.is_some())
     }
 
-    /// The key, when it may verify tokens of these algorithms.
+    /// Returns the key, when it may verify tokens of these algorithms.
     fn usable(&self, algorithms: &[TokenAlgorithm]) -> Result<Option<(String, Key)>> {
         let signs = self.usage.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));

@@ -1,4 +1,4 @@
-//! Who asks: from a credential to a principal.
+//! Authentication: from a credential to a principal.
 //!
 //! A [`Verifier`] holds the keys and authorities it trusts and answers with a [`crate::domain::principal::Caller`] or a
 //! refusal. Never sees tonic, a database, the network or a clock: keys, header, certificate and time are given to it.
@@ -17,7 +17,7 @@ pub mod verified;
 mod verifier;
 
 #[cfg(test)]
-mod bad_tokens;
+mod tests;
 
 pub use certificate::{Authorities, PeerCertificate};
 pub use claims::{CLOCK_LEEWAY, ClockLeeway};

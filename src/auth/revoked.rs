@@ -10,7 +10,7 @@ use crate::domain::revocation::Revocation;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
-/// The set.
+/// The set of revoked credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Revoked {
     /// Until when the tokens of these ids are remembered.
@@ -20,7 +20,7 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// Adds what was ended, and forgets what is over by itself at `now`.
+    /// Adds revocations, and removes those of credentials that have expired at `now`.
     #[must_use]
     pub fn and(mut self, revocations: Vec<Revocation>, now: Micros) -> Self {
         for revocation in revocations {
@@ -36,19 +36,19 @@ impl Revoked {
         self
     }
 
-    /// How many there are.
+    /// Returns the number of revocations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tokens.len() + self.subjects.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether nothing is revoked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Refuses a caller whose credential was ended.
+    /// Refuses a caller whose credential was revoked.
     ///
     /// # Errors
     /// `TOKEN_REVOKED`.

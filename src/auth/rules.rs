@@ -10,7 +10,7 @@ use crate::domain::{Error, Result};
 
 /// Names that are no issuer's, because members and actors begin with them in another sense.
 const RESERVED_NAMES: [&str; 3] = ["group", "spiffe", LOCAL_ISSUER_NAME];
-/// Claims that mean something already.
+/// Claims that have a meaning already.
 const RESERVED_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "jti", "cnf"];
 
 /// An algorithm that tokens may be signed with (RFC 7518 §3.1, RFC 8037).
@@ -27,7 +27,7 @@ impl TokenAlgorithm {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::EdDSA, Self::ES256, Self::RS256, Self::PS256];
 
-    /// The word in headers and keys.
+    /// Returns the name in headers and keys.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,23 +52,23 @@ impl TokenAlgorithm {
     }
 }
 
-/// An issuer, as it is pinned.
+/// The rules for the tokens of one trusted issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerRules {
-    /// Its short name: that of its principals.
+    /// The short name, which is the prefix of its principals.
     pub name: String,
     /// `iss` of its tokens, to the letter.
     pub issuer: String,
     /// `aud` that its tokens must have.
     pub audience: String,
-    /// What its keys may be of.
+    /// The algorithms that its keys may have.
     pub algorithms: Vec<TokenAlgorithm>,
     /// Whether `typ` may be `JWT`, as of issuers that know no RFC 9068. Then nothing but `aud` keeps the issuer's other
     /// tokens out.
     pub allow_typ_jwt: bool,
-    /// The claim that says who.
+    /// The claim that names the caller.
     pub subject_claim: String,
-    /// The claim that says in which groups.
+    /// The claim that names the caller's groups.
     pub groups_claim: Option<String>,
 }
 

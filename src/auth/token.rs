@@ -1,4 +1,4 @@
-//! A token taken apart: scheme, size, three parts, and the protected header, read strictly.
+//! Parses a token: scheme, size, three parts, and the protected header, read strictly.
 //!
 //! Boundary: nothing is believed here. The one claim that is looked at, `iss`, only chooses among the issuers that are
 //! pinned.
@@ -64,7 +64,7 @@ pub(super) fn bearer(authorization_header: &str) -> Result<&str> {
     Ok(token)
 }
 
-/// Takes a token apart.
+/// Parses a token.
 pub(super) fn parts(token: &str) -> Result<Parts<'_>> {
     let split: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = split.as_slice() else {

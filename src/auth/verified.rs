@@ -10,12 +10,12 @@ use ring::digest::{SHA256, digest};
 
 use crate::domain::principal::Caller;
 
-/// How long a token is taken for what it was. Longer: a key that is trusted no more is noticed later.
+/// How long a verified token is not verified again. Longer: a key that is trusted no more is noticed later.
 pub const VERIFIED_MAX_SECONDS: i64 = 60;
-/// Tokens remembered. When there are more, all are forgotten and verified once again.
+/// Most tokens in the cache. When there are more, the cache is emptied.
 const VERIFIED_MAX_TOKENS: usize = 10_000;
 
-/// The memory.
+/// A cache of verified tokens.
 #[derive(Debug, Default)]
 pub(super) struct Verified(Mutex<HashMap<Vec<u8>, Entry>>);
 

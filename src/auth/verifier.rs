@@ -23,7 +23,7 @@ pub const ACCESS_TOKEN_TYP: &str = "at+jwt";
 /// What issuers that don't know RFC 9068 write, where the config allows it.
 const PLAIN_TYP: &str = "JWT";
 
-/// Something that is read by every call and replaced whole, now and then.
+/// A value that every call reads, and that is replaced as a whole now and then.
 #[derive(Debug, Default)]
 struct Current<T>(RwLock<Arc<T>>);
 
@@ -59,7 +59,7 @@ impl Verifier {
     /// Trusts these issuers, each with the keys it has so far.
     ///
     /// # Errors
-    /// When two of them can't be told apart.
+    /// When two of them have the same name or issuer.
     pub fn new(issuers: Vec<(IssuerRules, KeySet)>) -> Result<Self> {
         provider::install();
         let mut pinned: Vec<Issuer> = Vec::with_capacity(issuers.len());
@@ -74,13 +74,13 @@ impl Verifier {
         Ok(Self { issuers: pinned, leeway: CLOCK_LEEWAY, authorities, revoked, verified })
     }
 
-    /// The same with clocks that may differ by this much.
+    /// Sets how far clocks may differ.
     #[must_use]
     pub fn with_leeway(self, leeway: ClockLeeway) -> Self {
         Self { leeway, ..self }
     }
 
-    /// Who makes a call, at `now_seconds` (Unix time). A token says who, with or without a certificate; but a certificate
+    /// Authenticates the caller at `now_seconds` (Unix time). A token says who, with or without a certificate; but a certificate
     /// that names nobody ends the call in any case, and so does a token that is bound to another one.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Verifier {
         }
     }
 
-    /// Who sent this `authorization` header, at `now_seconds` (Unix time).
+    /// Authenticates an `authorization` header at `now_seconds` (Unix time).
     ///
     /// TOKEN_MISSING: no header. TOKEN_MALFORMED: not `Bearer` and a compact JWS of at most 8 KiB. TOKEN_AUDIENCE: meant
     /// for someone else. TOKEN_EXPIRED: was good once. TOKEN_REVOKED: was ended. TOKEN_INVALID: everything else.
@@ -163,7 +163,7 @@ impl Verifier {
         Ok((caller, bound_to))
     }
 
-    /// Whether a caller's credential is still good at `now_seconds`: for what goes on after the call that showed it.
+    /// Checks that a caller's credential is still valid at `now_seconds`, for streams that outlive their first check.
     ///
     /// # Errors
     /// TOKEN_EXPIRED, TOKEN_REVOKED; TOKEN_INVALID when its issuer or key is trusted no more; CERTIFICATE_INVALID when the
@@ -195,21 +195,21 @@ impl Verifier {
         self.revoked.get().check(caller)
     }
 
-    /// Gives an issuer other keys. Tokens of those that are gone are good no more.
+    /// Replaces the keys of an issuer. Tokens of removed keys are not valid any more.
     pub fn replace_keys(&self, issuer_name: &str, keys: KeySet) {
         if let Some(issuer) = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name) {
             issuer.keys.set(keys);
         }
     }
 
-    /// How many keys an issuer has.
+    /// Returns how many keys an issuer has.
     #[must_use]
     pub fn key_count(&self, issuer_name: &str) -> usize {
         let issuer = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name);
         issuer.map_or(0, |issuer| issuer.keys.get().len())
     }
 
-    /// Whether a token named a key that its issuer does not have, since this was last asked.
+    /// Returns whether a token named a key that its issuer does not have, since the last call of this function.
     pub fn take_unknown_key(&self, issuer_name: &str) -> bool {
         let issuer = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name);
         issuer.is_some_and(|issuer| issuer.unknown_key_seen.swap(false, Ordering::Relaxed))
@@ -220,13 +220,13 @@ impl Verifier {
         self.authorities.set(authorities);
     }
 
-    /// What was ended before its time.
+    /// Returns the revoked credentials.
     #[must_use]
     pub fn revoked(&self) -> Arc<Revoked> {
         self.revoked.get()
     }
 
-    /// Ends credentials before their time.
+    /// Replaces the set of revoked credentials.
     pub fn revoke(&self, revoked: Revoked) {
         self.revoked.set(revoked);
     }

@@ -24,7 +24,7 @@ const LIMITS: &str = "limits";
 const PARSE: &str = "parse";
 const JSON_SCHEMA: &str = "json-schema";
 
-/// What a report is made of.
+/// The input of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// The policy's language.

@@ -13,7 +13,7 @@ use super::schema::compile_schema;
 pub struct SchemaCheck {
     /// JSON text, at most `SCHEMA_MAX_BYTES`.
     pub schema: String,
-    /// What is asked.
+    /// The task.
     pub task: SchemaTask,
 }
 
@@ -28,7 +28,7 @@ pub enum SchemaTask {
     ValidateEach(Vec<Value>),
 }
 
-/// What a schema says.
+/// The outcome of a check against a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SchemaAnswer {
     /// It is no usable schema, and why.

@@ -13,15 +13,15 @@ use crate::domain::limits::{CONTENT_MAX_BYTES, SCHEMA_MAX_BYTES};
 pub const LENGTH_BYTES: usize = 4;
 /// Most bytes that JSON makes of one byte of text: `\u0001`.
 const ESCAPED_MAX_FACTOR: usize = 6;
-/// Largest question: a content with all that its aliases repeat, and a schema, each byte escaped.
-pub const QUESTION_MAX_BYTES: usize = ESCAPED_MAX_FACTOR * (3 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES);
-/// Largest answer: 20 errors, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
-pub const ANSWER_MAX_BYTES: usize = 256 * 1024;
+/// Largest request: a content with all that its aliases repeat, and a schema, each byte escaped.
+pub const CHECK_REQUEST_MAX_BYTES: usize = ESCAPED_MAX_FACTOR * (3 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES);
+/// Largest response: 20 errors, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
+pub const CHECK_RESPONSE_MAX_BYTES: usize = 256 * 1024;
 
-/// What a worker says first: it has taken all rights from itself that it could.
+/// The first message of a worker: it has dropped every right that it could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Greeting {
-    /// What the kernel keeps it from, besides the limits.
+pub struct WorkerReady {
+    /// How far the kernel isolates it, besides the limits.
     pub isolation: Isolation,
 }
 
@@ -36,7 +36,7 @@ pub enum Isolation {
     None,
 }
 
-/// A message as it is sent.
+/// Encodes a message with its length.
 ///
 /// # Errors
 /// When it is over `max_bytes`.
@@ -51,7 +51,7 @@ pub fn encode(message: &impl Serialize, max_bytes: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// The length that these bytes say.
+/// Decodes the length of the next message.
 ///
 /// # Errors
 /// When it is over `max_bytes`.
@@ -66,10 +66,10 @@ fn check_length(length: usize, max_bytes: usize) -> io::Result<usize> {
     Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes is over {max_bytes}")))
 }
 
-/// The message that these bytes, without their length, are.
+/// Decodes a message from its bytes, without their length.
 ///
 /// # Errors
-/// When they are none.
+/// When the bytes are no such message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(bytes)?)
 }
@@ -77,7 +77,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 /// Reads the next message. `None`: the other side has ended.
 ///
 /// # Errors
-/// When reading fails, and for what is no message of at most `max_bytes`.
+/// When reading fails, or the message is not valid or is over `max_bytes`.
 pub fn read<T: DeserializeOwned>(from: &mut impl Read, max_bytes: usize) -> io::Result<Option<T>> {
     let mut head = [0; LENGTH_BYTES];
     match from.read_exact(&mut head) {
@@ -102,17 +102,17 @@ mod tests {
         for document in [json!(null), json!([-0.0, 1e300, 9_007_199_254_740_991_i64, "\u{1}\u{2028}"]), json!({"": {}})]
         {
             let check = SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Validate(document) };
-            let sent = encode(&check, QUESTION_MAX_BYTES).unwrap();
-            assert_eq!(read(&mut sent.as_slice(), QUESTION_MAX_BYTES).unwrap(), Some(check));
+            let sent = encode(&check, CHECK_REQUEST_MAX_BYTES).unwrap();
+            assert_eq!(read(&mut sent.as_slice(), CHECK_REQUEST_MAX_BYTES).unwrap(), Some(check));
         }
-        assert_eq!(read::<Value>(&mut io::empty(), ANSWER_MAX_BYTES).unwrap(), None);
+        assert_eq!(read::<Value>(&mut io::empty(), CHECK_RESPONSE_MAX_BYTES).unwrap(), None);
     }
 
     #[test]
     fn lengths_are_bounded_on_both_sides() {
         assert_eq!(encode(&"x".repeat(8), 10).unwrap().len(), LENGTH_BYTES + 10);
         assert!(encode(&"x".repeat(9), 10).is_err());
-        assert!(read::<Value>(&mut [0xff; 64].as_slice(), QUESTION_MAX_BYTES).is_err());
+        assert!(read::<Value>(&mut [0xff; 64].as_slice(), CHECK_REQUEST_MAX_BYTES).is_err());
         assert!(read::<Value>(&mut [0, 0, 0, 2, b'1'].as_slice(), 10).is_err(), "half a message");
     }
 
@@ -122,8 +122,8 @@ mod tests {
             schema: "\u{1}".repeat(SCHEMA_MAX_BYTES),
             task: SchemaTask::Validate(vec!["\u{1}".repeat(CONTENT_MAX_BYTES); 2].into()),
         };
-        assert!(encode(&check, QUESTION_MAX_BYTES).is_ok());
+        assert!(encode(&check, CHECK_REQUEST_MAX_BYTES).is_ok());
         let errors = vec![("\u{1}".repeat(1_024), "\u{1}".repeat(401)); 20];
-        assert!(encode(&SchemaAnswer::Errors(errors), ANSWER_MAX_BYTES).is_ok());
+        assert!(encode(&SchemaAnswer::Errors(errors), CHECK_RESPONSE_MAX_BYTES).is_ok());
     }
 }

@@ -46,7 +46,7 @@ impl Handler {
     /// # Errors
     /// As `read`, and for an invalid request id.
     pub(super) async fn mutation<T: Mutation>(&self, request: &Request<T>) -> Result<Context, Status> {
-        self.context(request, || request.get_ref().delivery()).await
+        self.context(request, || request.get_ref().request_options()).await
     }
 
     /// Checks permission first, and the rate of the namespace; the rate of the caller was checked when the call was admitted. Only a

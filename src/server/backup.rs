@@ -10,39 +10,39 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::backup_check::{CheckedCopy, LogCheckOutcome, check};
 use super::config::Settings;
 use super::data_dir::high_water;
-use super::restore::expected_doubt;
 use super::serve::database;
+use super::suspected_loss::suspected_data_loss;
 use super::telemetry::Telemetry;
 use super::whole_file::{SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, with_suffix};
 use crate::domain::digest::Digest;
 use crate::store::{CopyState, Database, DatabaseCopy};
 
-/// What a backup is called before it is one.
+/// The suffix of a backup until it is checked.
 const UNFINISHED: &str = ".unfinished";
-/// How every SQLite database begins (SQLite file format, 1.2).
+/// The first bytes of every SQLite database (SQLite file format, 1.2).
 const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
 /// What was seen of the logs before a backup is kept beside it, under this suffix, while it is made.
 const SEEN_BEFORE: &str = ".seen";
-/// Between two looks at how far it is: nothing waits for them.
+/// Time between two reports of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Where PostgreSQL's own ways are described.
 const MANUAL: &str = "docs/operations/backup.md";
 
-/// How far a backup or a restore is.
+/// The progress of a backup or a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyProgress {
-    /// So many bytes of so many are copied.
+    /// The bytes that are copied, and the bytes in all.
     Copied(u64, u64),
-    /// It is being checked.
+    /// The copy is being checked.
     Checking,
 }
 
-/// What is to be done with findings and with files that are there.
+/// How a backup treats findings, and a file that exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackupOptions {
     /// Replace a former backup of that name.
     pub overwrite: bool,
-    /// Also when the check of the logs finds what does not hold.
+    /// Keep the backup although the check of the logs has findings.
     pub accept_findings: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct BackupMade {
 /// Writes a backup to `file`.
 ///
 /// # Errors
-/// Everything that keeps it from being whole and checked; then nothing of it stays.
+/// When the backup can't be made complete and checked; then nothing of it stays.
 pub async fn backup(
     settings: Settings,
     file: &Path,
@@ -139,10 +139,10 @@ impl SeenBefore {
         Ok(Self(Some(kept)))
     }
 
-    /// Why a copy lacks some of it.
+    /// Returns why a copy lacks some of it.
     async fn contradicts(&self, copy: &Path, state: &CopyState) -> Result<Option<String>> {
         match &self.0 {
-            Some(kept) => Ok(expected_doubt(copy, state, kept).await?.0),
+            Some(kept) => Ok(suspected_data_loss(copy, state, kept).await?.0),
             None => Ok(None),
         }
     }
@@ -164,7 +164,7 @@ fn is_name_of(one: &Path, other: &Path) -> bool {
     is_same_file(one, other) || (one.file_name() == other.file_name() && is_same_file(&one_in, &other_in))
 }
 
-/// Copies, and tells how far it is.
+/// Copies the database, and reports the progress.
 async fn copy(source: &Path, to: &Path, progress: &(dyn Fn(CopyProgress) + Sync)) -> Result<()> {
     let live = DatabaseCopy::open_live(source).await?;
     let total = live.size_bytes().await?;
@@ -184,7 +184,7 @@ async fn copy(source: &Path, to: &Path, progress: &(dyn Fn(CopyProgress) + Sync)
     Ok(written?)
 }
 
-/// The file of the embedded database; PostgreSQL has its own ways.
+/// Returns the file of the embedded database, and refuses PostgreSQL, which has tools of its own.
 pub(super) fn sqlite_path(database: &Database, command: &str) -> Result<PathBuf> {
     match database {
         Database::Sqlite { path } => Ok(path.clone()),

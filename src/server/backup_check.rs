@@ -1,4 +1,4 @@
-//! What is proven of a copy of the database before it is called a backup, or takes the place of a database.
+//! Verifies a copy of the database before it is called a backup, or replaces a database.
 //!
 //! Two parts: what needs no key (pages, references, schema, the chain of every log, every content), and what needs the
 //! server's keys (seals, statements, manifests, tags of rows: the check behind VerifyLog). The second is left out, and said
@@ -21,26 +21,26 @@ use crate::signing::{RowMacKey, digest_of, event_hash};
 use crate::store::{CopyState, DatabaseCopy, LogEnd};
 use crate::watch::Hub;
 
-/// Findings that are kept of one copy.
+/// Most findings that are kept of one copy.
 const FINDINGS_MAX: usize = 100;
 
-/// What the check that needs keys came to.
+/// The outcome of the check that needs keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogCheckOutcome {
     /// Every log was checked; these things do not hold, none when all does.
     Checked(Vec<String>),
-    /// It could not be done, because of this.
+    /// The check could not be done, for this reason.
     Left(String),
 }
 
-/// A copy that holds what it says.
+/// A copy that passed the checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedCopy {
-    /// What it says of itself.
+    /// The state that the copy records of itself.
     pub state: CopyState,
     /// How many events the logs have together.
     pub events: u64,
-    /// What the check that needs keys came to.
+    /// The outcome of the check that needs keys.
     pub logs: LogCheckOutcome,
 }
 
@@ -71,7 +71,7 @@ async fn check_open(copy: &DatabaseCopy, config: &Config) -> Result<CheckedCopy>
     Ok(CheckedCopy { state, events, logs })
 }
 
-/// Every event from 1 to the head, each after the one before. Answers how many there are.
+/// Checks that the events from 1 to the head form one hash chain, and returns their number.
 async fn check_chain(copy: &DatabaseCopy, log: &LogEnd) -> Result<u64> {
     let (name, mut head, mut events) = (&log.namespace, Head::EMPTY, 0);
     loop {
@@ -98,7 +98,7 @@ async fn check_chain(copy: &DatabaseCopy, log: &LogEnd) -> Result<u64> {
     Ok(events)
 }
 
-/// Every content against the digest it is kept under.
+/// Checks every content against the digest under which it is stored.
 async fn check_contents(copy: &DatabaseCopy) -> Result<()> {
     let mut after = String::new();
     loop {
@@ -116,7 +116,7 @@ async fn check_contents(copy: &DatabaseCopy) -> Result<()> {
     }
 }
 
-/// The keys that the store was made with; the error says why the check that needs them is left out.
+/// Reads the keys of the store. The error says why the check that needs them is left out.
 fn keys_of(state: &CopyState, config: &Config) -> Result<Keys> {
     anyhow::ensure!(
         state.missing_migrations == 0,
@@ -129,7 +129,7 @@ fn keys_of(state: &CopyState, config: &Config) -> Result<Keys> {
     Ok(keys)
 }
 
-/// VerifyLog of every namespace, over the copy. Answers what does not hold.
+/// Runs VerifyLog for every namespace of the copy, and returns the findings.
 async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: &Config) -> Result<Vec<String>> {
     let store = copy.store(Arc::new(RowMacKey::derive(&keys.seal)?), clock::CLOCKS);
     let id = state.store_id.clone();

@@ -1,4 +1,4 @@
-//! `policyhub check-worker`: answers what the server asks of strangers' schemas, and can do nothing else.
+//! `policyhub check-worker`: checks untrusted schemas for the server, and can do nothing else.
 //!
 //! It takes its rights away before it reads a byte: CPU time, memory, files, the network. The check runs on a thread of its own,
 //! so that the process ends in the middle of one when the server is gone: its pipe says so, whatever ended the server.
@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::time::TimeValLike as _;
 
-use crate::checks::worker_messages::{ANSWER_MAX_BYTES, Greeting, Isolation, QUESTION_MAX_BYTES, encode, read};
+use crate::checks::worker_messages::{
+    CHECK_REQUEST_MAX_BYTES, CHECK_RESPONSE_MAX_BYTES, Isolation, WorkerReady, encode, read,
+};
 use crate::checks::{
     CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES, SchemaCheck,
 };
@@ -27,10 +29,10 @@ const MICROSECONDS_PER_SECOND: u64 = 1_000_000;
 /// Exit code when a check panics or can't be answered.
 const FAILED: i32 = 101;
 
-/// Answers questions from stdin on stdout until there are no more.
+/// Answers requests from stdin on stdout until stdin ends.
 ///
 /// # Errors
-/// When a limit can't be set, or somebody else than a server asks.
+/// When a limit can't be set, or a request can't be read.
 pub fn check_worker() -> Result<()> {
     let isolation = give_up_rights()?;
     let (questions, asked) = mpsc::sync_channel(1);
@@ -45,19 +47,21 @@ pub fn check_worker() -> Result<()> {
         .stack_size(CHECK_STACK_MAX_BYTES)
         .spawn(move || answer(&asked))
         .context("failed to start the thread of checks")?;
-    send(&encode(&Greeting { isolation }, ANSWER_MAX_BYTES)?)?;
+    send(&encode(&WorkerReady { isolation }, CHECK_RESPONSE_MAX_BYTES)?)?;
     let mut stdin = io::stdin().lock();
-    while let Some(check) = read::<SchemaCheck>(&mut stdin, QUESTION_MAX_BYTES).context("failed to read a question")? {
+    while let Some(check) =
+        read::<SchemaCheck>(&mut stdin, CHECK_REQUEST_MAX_BYTES).context("failed to read a question")?
+    {
         limit_cpu()?;
         questions.send(check).context("failed to hand on a question")?;
     }
     Ok(())
 }
 
-/// Answers until the process ends.
+/// Answers requests until the process ends.
 fn answer(asked: &mpsc::Receiver<SchemaCheck>) {
     while let Ok(check) = asked.recv() {
-        let sent = encode(&check.answer(), ANSWER_MAX_BYTES).and_then(|answer| send(&answer));
+        let sent = encode(&check.answer(), CHECK_RESPONSE_MAX_BYTES).and_then(|answer| send(&answer));
         if sent.is_err() {
             exit(FAILED);
         }

@@ -87,7 +87,7 @@ impl DataDir {
         file.file_name().is_some_and(|name| name == LOCK) && file.parent().is_some_and(is_here)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -18,7 +18,7 @@ const LINES_BURST_MAX: u32 = 100;
 const LINE_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest name of an actor in a line.
 const ACTOR_MAX_CHARS: usize = 256;
-/// Between two sums of the refusals that had no line.
+/// Time between two summaries of the refusals that had no line.
 pub(super) const DENIALS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The refusals.
@@ -36,18 +36,18 @@ struct Lines {
     suppressed: u64,
 }
 
-/// Whether a call was refused for who asked.
+/// Returns whether a call was refused because of its caller.
 pub(super) fn is_denial(code: Code) -> bool {
     matches!(code, Code::Unauthenticated | Code::PermissionDenied)
 }
 
 impl Denials {
-    /// None so far.
+    /// Creates a record without refusals.
     pub(super) fn new(now: Instant) -> Self {
         Self { lines: Mutex::new(Lines { left: LINES_BURST_MAX, filled: now, suppressed: 0 }) }
     }
 
-    /// Tells of a refusal, or counts it. Answers its reason, one of ours.
+    /// Logs a refusal, or counts it. Returns its reason, which is one of the project's.
     pub(super) fn denied(
         &self,
         method: &'static str,
@@ -70,7 +70,7 @@ impl Denials {
         reason
     }
 
-    /// Tells how many had no line since the last time.
+    /// Logs how many refusals had no line since the last summary.
     pub(super) fn sum_up(&self) {
         let suppressed = std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner).suppressed);
         if suppressed > 0 {

@@ -17,14 +17,14 @@ use crate::service::{EpochBump, EpochBumpOutcome, Signer};
 use crate::signing::RowMacKey;
 use crate::store::{RememberedStore, Store};
 
-/// What the store says of its epochs.
+/// The epochs that the store records.
 #[derive(Debug)]
 pub struct EpochState {
-    /// Where each log ends.
+    /// The end of each log.
     pub heads: Vec<(NamespaceId, Cursor)>,
     /// System identifier and timeline of PostgreSQL; empty on SQLite.
     pub incarnation: String,
-    /// Why the store is in doubt, if it is.
+    /// Why the store suspects a data loss, if it does.
     pub doubt: Option<String>,
     /// The database was restored where nobody could tell whether changes were acknowledged after the backup.
     pub is_unwitnessed: bool,
@@ -32,7 +32,7 @@ pub struct EpochState {
     pub unfinished: Option<i64>,
 }
 
-/// What a bump did.
+/// The outcome of a bump.
 #[derive(Debug)]
 pub struct BumpDone {
     /// The epoch in force.
@@ -43,7 +43,7 @@ pub struct BumpDone {
     pub is_unwitnessed: bool,
 }
 
-/// Looks at the epochs; changes nothing of the logs.
+/// Reads the epochs, and changes nothing in the logs.
 ///
 /// # Errors
 /// Everything that keeps a server from starting.

@@ -19,17 +19,17 @@ use super::{https, token_file};
 use crate::auth::jwks::JWKS_MAX_BYTES;
 use crate::auth::{IssuerRules, KeySet, Verifier};
 
-/// Between two looks at a file, and at whether a token named a key that is not known.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two requests because of unknown keys. Shorter: whoever makes up keys makes us ask. Longer: tokens of a new key
+/// Time between two polls of a file, and of the flag that a token named an unknown key.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two requests because of unknown keys. Shorter: anybody who invents key ids causes requests. Longer: tokens of a new key
 /// are refused for longer, if it was not published beforehand.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
-/// After a request that failed, when there is none of the issuer's keys yet or the next is far away.
+/// Longest pause after a failed request.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Keeps the keys of one issuer.
+/// Refreshes the keys of one issuer.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct JwksRefresher {
     rules: IssuerRules,
     source: Source,
     /// Of the set in force, or of the last one that was no use: what is the same again says nothing new.
@@ -42,17 +42,17 @@ enum Source {
     Url { url: Uri, trust: Option<Arc<ClientConfig>>, refresh: Duration, copy: PathBuf },
 }
 
-/// The last good set on disk, with what it is the set of: keys of another place or issuer are not these.
+/// The last good key set on disk, with its issuer and URL, so that keys of another one are not used.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Copy {
+struct CachedJwks {
     issuer: String,
     url: String,
     jwks: String,
 }
 
-impl Keeper {
-    /// A keeper, and the keys to begin with: of a file, they must be there; of a URL, those of the last run, if any.
+impl JwksRefresher {
+    /// Creates a refresher, and returns the first keys: those of the file, which must be there, or those that the last run cached.
     ///
     /// # Errors
     /// For a file that is no use.
@@ -67,7 +67,7 @@ impl Keeper {
                 let trust = trust.with_context(|| format!("failed to trust anybody for the keys of {}", rules.name))?;
                 let copy = data_dir.join(format!("jwks-{}.json", rules.name));
                 let (url, refresh) = (url.clone(), *refresh);
-                let last = kept(&copy, &rules, &url).unwrap_or_default();
+                let last = read_cached(&copy, &rules, &url).unwrap_or_default();
                 (Source::Url { url, trust, refresh, copy }, last)
             }
         };
@@ -80,12 +80,12 @@ impl Keeper {
         Ok((Self { rules, source, last }, keys))
     }
 
-    /// Keeps the keys fresh, for ever.
-    pub(super) async fn keep(mut self, verifier: Arc<Verifier>, metrics: Metrics) {
-        let mut times = Times::new(Instant::now());
+    /// Refreshes the keys until it is cancelled. A failure keeps the keys of before.
+    pub(super) async fn run(mut self, verifier: Arc<Verifier>, metrics: Metrics) {
+        let mut times = RefreshSchedule::new(Instant::now());
         // What kept its keys from being read last.
         let mut failing: Option<String> = None;
-        let mut round = tokio::time::interval(LOOK_INTERVAL);
+        let mut round = tokio::time::interval(POLL_INTERVAL);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             round.tick().await;
@@ -94,7 +94,7 @@ impl Keeper {
             let now = Instant::now();
             let refresh = match &self.source {
                 Source::File(_) => None,
-                Source::Url { refresh, .. } if times.may_ask(now, unknown) => Some(*refresh),
+                Source::Url { refresh, .. } if times.is_due(now, unknown) => Some(*refresh),
                 Source::Url { .. } => continue,
             };
             let read = self.read().await;
@@ -134,7 +134,7 @@ impl Keeper {
         }
     }
 
-    /// Puts a set in force, unless it is the one that is.
+    /// Puts a key set in force. Returns whether it differs from the one before.
     fn take(&mut self, jwks: Vec<u8>, verifier: &Verifier) -> Result<bool> {
         if jwks == self.last && verifier.key_count(&self.rules.name) > 0 {
             return Ok(false);
@@ -145,14 +145,14 @@ impl Keeper {
         // What was unknown by the keys before may be among these; if it is not, it will be asked for again.
         verifier.take_unknown_key(&self.rules.name);
         self.last = jwks;
-        self.keep_copy();
+        self.write_cached();
         Ok(true)
     }
 
-    fn keep_copy(&self) {
+    fn write_cached(&self) {
         let Source::Url { url, copy, .. } = &self.source else { return };
         let jwks = String::from_utf8_lossy(&self.last).into_owned();
-        let kept = Copy { issuer: self.rules.issuer.clone(), url: url.to_string(), jwks };
+        let kept = CachedJwks { issuer: self.rules.issuer.clone(), url: url.to_string(), jwks };
         let written = serde_json::to_string(&kept).map_err(std::io::Error::from);
         if let Err(error) = written.and_then(|text| token_file::write(copy, &text)) {
             tracing::warn!(issuer = self.rules.name, %error, "failed to keep a copy of an issuer's keys");
@@ -167,26 +167,26 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(failed)
 }
 
-fn kept(path: &Path, rules: &IssuerRules, url: &Uri) -> Option<Vec<u8>> {
-    let kept: Copy = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+fn read_cached(path: &Path, rules: &IssuerRules, url: &Uri) -> Option<Vec<u8>> {
+    let kept: CachedJwks = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     (kept.issuer == rules.issuer && kept.url == url.to_string()).then(|| kept.jwks.into_bytes())
 }
 
-/// When an issuer may be asked.
+/// Decides when an issuer may be asked for its keys.
 #[derive(Debug)]
-struct Times {
+struct RefreshSchedule {
     next: Instant,
     /// Not before then because of an unknown key.
     unknown_from: Instant,
     because_unknown: bool,
 }
 
-impl Times {
+impl RefreshSchedule {
     fn new(now: Instant) -> Self {
         Self { next: now, unknown_from: now, because_unknown: false }
     }
 
-    fn may_ask(&mut self, now: Instant, unknown: bool) -> bool {
+    fn is_due(&mut self, now: Instant, unknown: bool) -> bool {
         // A key that nobody knew while it was too early to ask is asked for when it is time.
         self.because_unknown |= unknown;
         now >= self.next || (self.because_unknown && now >= self.unknown_from)
@@ -215,14 +215,14 @@ mod tests {
     #[test]
     fn unknown_keys_make_one_request_in_30_seconds() {
         let start = Instant::now();
-        let mut times = Times::new(start);
-        assert!(times.may_ask(start, false), "at the start");
+        let mut times = RefreshSchedule::new(start);
+        assert!(times.is_due(start, false), "at the start");
         times.asked(start, REFRESH, true);
         let mut asked = Vec::new();
         // Somebody makes up a key every second, for 10 minutes.
         for second in 1..=600 {
             let now = start + seconds(second);
-            if times.may_ask(now, true) {
+            if times.is_due(now, true) {
                 asked.push(second);
                 times.asked(now, REFRESH, true);
             }
@@ -235,23 +235,23 @@ mod tests {
     #[test]
     fn an_unknown_key_is_not_forgotten_while_it_is_too_early() {
         let start = Instant::now();
-        let mut times = Times::new(start);
-        assert!(times.may_ask(start, true));
+        let mut times = RefreshSchedule::new(start);
+        assert!(times.is_due(start, true));
         times.asked(start, REFRESH, true);
-        assert!(!times.may_ask(start + seconds(10), true));
-        assert!(!times.may_ask(start + seconds(29), false));
-        assert!(times.may_ask(start + seconds(30), false));
+        assert!(!times.is_due(start + seconds(10), true));
+        assert!(!times.is_due(start + seconds(29), false));
+        assert!(times.is_due(start + seconds(30), false));
     }
 
     #[test]
     fn a_request_that_failed_is_made_again_soon_and_not_all_the_time() {
         let start = Instant::now();
-        let mut times = Times::new(start);
+        let mut times = RefreshSchedule::new(start);
         times.asked(start, REFRESH, false);
-        assert!(!times.may_ask(start + seconds(14), false));
-        assert!(times.may_ask(start + RETRY_INTERVAL, false));
+        assert!(!times.is_due(start + seconds(14), false));
+        assert!(times.is_due(start + RETRY_INTERVAL, false));
         times.asked(start, REFRESH, true);
-        assert!(!times.may_ask(start + seconds(299), false) && times.may_ask(start + REFRESH, false));
+        assert!(!times.is_due(start + seconds(299), false) && times.is_due(start + REFRESH, false));
     }
 
     #[test]
@@ -269,17 +269,17 @@ mod tests {
         };
         let url = Uri::from_static("https://id.example/keys");
         let write = |issuer: &str, url: &str| {
-            let copy = Copy { issuer: issuer.to_owned(), url: url.to_owned(), jwks: "{}".to_owned() };
+            let copy = CachedJwks { issuer: issuer.to_owned(), url: url.to_owned(), jwks: "{}".to_owned() };
             token_file::write(&path, &serde_json::to_string(&copy).expect("json")).expect("written");
         };
-        assert_eq!(kept(&path, &rules, &url), None, "there is none");
+        assert_eq!(read_cached(&path, &rules, &url), None, "there is none");
         write("https://id.example", "https://id.example/keys");
-        assert_eq!(kept(&path, &rules, &url), Some(b"{}".to_vec()));
+        assert_eq!(read_cached(&path, &rules, &url), Some(b"{}".to_vec()));
         write("https://other.example", "https://id.example/keys");
-        assert_eq!(kept(&path, &rules, &url), None, "of another issuer");
+        assert_eq!(read_cached(&path, &rules, &url), None, "of another issuer");
         write("https://id.example", "https://other.example/keys");
-        assert_eq!(kept(&path, &rules, &url), None, "of another place");
+        assert_eq!(read_cached(&path, &rules, &url), None, "of another place");
         std::fs::write(&path, "{").expect("written");
-        assert_eq!(kept(&path, &rules, &url), None, "half of one");
+        assert_eq!(read_cached(&path, &rules, &url), None, "half of one");
     }
 }

@@ -52,7 +52,7 @@ impl Keys {
     }
 }
 
-/// As the signing room names it.
+/// Converts the setting to the algorithm of `signing`.
 #[must_use]
 pub fn algorithm(configured: SigningAlgorithm) -> Algorithm {
     match configured {
@@ -65,7 +65,7 @@ fn make_dir(dir: &Path) -> Result<()> {
     make_private_dir(dir).with_context(|| format!("failed to make the keys directory {}", dir.display()))
 }
 
-/// The local issuer, whose key is made when it is absent.
+/// Loads the local issuer, and creates its key when it is absent.
 ///
 /// # Errors
 /// As `Keys::load`.
@@ -75,7 +75,7 @@ pub fn local_issuer(dir: &Path, audience: &str) -> Result<LocalIssuer> {
     existing_issuer(dir, audience)
 }
 
-/// The local issuer of a server that has run before.
+/// Loads the local issuer of a server that has run before.
 ///
 /// # Errors
 /// When its key is not there, or as `Keys::load`.

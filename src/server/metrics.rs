@@ -26,7 +26,7 @@ const LATENCY_BUCKETS_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0
 /// Values of a counter, each with its label.
 type ReadCounts = fn(&WatchCounts) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
 
-/// What the server counts.
+/// The metrics of the server.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -77,7 +77,7 @@ impl Metrics {
         Ok(Self { registry, calls, latency, connections, wakes, reloads, denied, meter, _provider: provider })
     }
 
-    /// Shows what the watch plane counts.
+    /// Shows the counters of the watch plane.
     pub(super) fn watch(&self, counts: &Arc<WatchCounts>) {
         let written = "messages of watches written, each for all who want the same";
         self.show("policyhub_watch_messages_written", written, counts, |counts| {
@@ -129,7 +129,7 @@ impl Metrics {
             .build();
     }
 
-    /// Shows what an operator should look at: how often a rule was broken by leave, and how often a quota said no.
+    /// Shows how often a rule was broken by permission, and how often a quota refused a call.
     pub(super) fn observe_service(&self, service: Arc<Service>) {
         let (refusing, checking, lowering) = (service.clone(), service.clone(), service.clone());
         self.meter
@@ -267,7 +267,7 @@ impl Metrics {
         let _ = observed.build();
     }
 
-    /// Counts a call that was refused for who asked. `reason` is one of ours.
+    /// Counts a call that was refused because of its caller. `reason` is one of the project's.
     pub(super) fn denied(&self, reason: String) {
         self.denied.add(1, &[KeyValue::new("reason", reason)]);
     }
@@ -294,7 +294,7 @@ impl Metrics {
         Arc::new(self.connections.clone())
     }
 
-    /// The text of a scrape.
+    /// Returns the text of a scrape.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = Vec::new();
@@ -305,7 +305,7 @@ impl Metrics {
     }
 }
 
-/// What is counted of connections.
+/// The counters of connections.
 #[derive(Debug, Clone)]
 struct Connections {
     open: UpDownCounter<i64>,

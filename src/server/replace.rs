@@ -16,7 +16,7 @@ use super::whole_file::{
 use crate::domain::digest::Digest;
 use crate::store::{CopyError, ExclusiveDatabase};
 
-/// What the old database is called afterwards, with a number after it.
+/// The suffix of the old database after the restore; a number follows it.
 pub(super) const REPLACED: &str = ".replaced-";
 /// Old databases that are kept beside the new one. With more, somebody has to look which are still needed.
 pub(super) const REPLACED_MAX: u32 = 100;
@@ -134,7 +134,7 @@ fn keep(path: &Path) -> std::io::Result<PathBuf> {
     )))
 }
 
-/// Takes second names back, unless what lay beside the database has no other name any more.
+/// Removes the second names, unless what lay beside the database has no other name any more.
 fn forget_unless_needed(path: &Path, kept: &Path) -> Result<()> {
     let is_needed = |suffix: &&str| {
         let kept = with_suffix(kept, suffix);
@@ -143,7 +143,7 @@ fn forget_unless_needed(path: &Path, kept: &Path) -> Result<()> {
     if SQLITE_COMPANIONS.iter().any(is_needed) { Ok(()) } else { forget(kept) }
 }
 
-/// Takes a second name back.
+/// Removes the second name.
 fn forget(kept: &Path) -> Result<()> {
     remove_companions(kept)?;
     remove_if_there(kept)?;

@@ -4,29 +4,27 @@
 //! old one is touched the new one lies beside it, checked and flushed; its place is taken by one rename.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::{fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::backup::{CopyProgress, refuse_findings, sqlite_path};
 use super::backup_check::{CheckedCopy, check};
-use super::clock;
 use super::config::{Config, Settings};
 use super::data_dir::{DataDir, make_private_dir};
 use super::keys::Keys;
 use super::replace::{REPLACED, REPLACED_MAX, replace};
 use super::serve::{Maintenance, database, lock_file, lock_maintenance};
+use super::suspected_loss::{remember, suspected_data_loss};
 use super::telemetry::Telemetry;
 use super::whole_file::{NameNotFlushed, SQLITE_COMPANIONS, Unfinished, is_same_file, sync_directory_of, with_suffix};
-use crate::domain::digest::{Digest, Hash};
-use crate::domain::row_mac::RowMac;
+use crate::domain::digest::Digest;
 use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore, UnverifiedRestore};
 
-/// What the new database is called before it takes its place.
+/// The suffix of the new database until it replaces the old one.
 const UNFINISHED: &str = ".restoring";
 
-/// What is accepted.
+/// The risks that the operator accepts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreOptions {
     /// Also a backup of another store than the one that is here, or one whose keys are not here.
@@ -42,9 +40,9 @@ pub struct RestoreOptions {
 pub enum OldDatabase {
     /// There was none.
     None,
-    /// It said this of itself.
+    /// It records this state of itself.
     Readable(CopyState),
-    /// It could not be read, because of this.
+    /// It could not be read, for this reason.
     Unreadable(String),
 }
 
@@ -53,19 +51,19 @@ pub enum OldDatabase {
 pub struct Restored {
     /// The place of the database.
     pub database: PathBuf,
-    /// What was there.
+    /// The database that was there before.
     pub old: OldDatabase,
-    /// Where that is now; none when there was nothing, or it was the same, byte for byte.
+    /// The new name of the old database, or `None` when there was none or it was equal byte for byte.
     pub kept_as: Option<PathBuf>,
     /// Where what was seen of another store is now, if its file was in the way.
     pub high_water_kept_as: Option<PathBuf>,
-    /// What is there now.
+    /// The restored database, as it was checked.
     pub new: CheckedCopy,
     /// Digest of the backup.
     pub digest: Digest,
-    /// Why the next start will be in doubt, if it will.
+    /// Why the next start will suspect a data loss, if it will.
     pub doubt: Option<String>,
-    /// Whether anybody here can tell what was acknowledged after the backup.
+    /// Whether anything on this machine records which changes were acknowledged after the backup.
     pub is_witnessed: bool,
     /// The directory that must hold the keys.
     pub keys_dir: PathBuf,
@@ -111,8 +109,8 @@ pub async fn restore(
     let mark = data_dir.unwitnessed();
     // Before the restored database itself is one of those who remember.
     let marked = UnverifiedRestore::read(&mark)?;
-    // What the old database knows of its logs goes into the second memory first: a server that was killed has not written
-    // the last second of it.
+    // The ends of the old logs are saved in high-water.json first: a server that was killed has not written the last second of
+    // them.
     if let OldDatabase::Readable(state) = &old
         && state.store_id == new.state.store_id
         && remembered.is_none_or(|remembered| remembered == state.store_id)
@@ -124,7 +122,7 @@ pub async fn restore(
     let is_of_another = remembered.is_some() && !is_remembered;
     let (doubt, remembered_epoch) = match is_of_another {
         true => (None, 0),
-        false => expected_doubt(unfinished.path(), &new.state, &high_water).await?,
+        false => suspected_data_loss(unfinished.path(), &new.state, &high_water).await?,
     };
     let known_epoch = highest_epoch(&old, &new.state.store_id).max(remembered_epoch);
     let is_marked = marked.as_ref().is_some_and(|marked| marked.holds(&new.state.store_id, known_epoch));
@@ -159,7 +157,7 @@ fn highest_epoch_of(state: &CopyState) -> i64 {
     state.logs.iter().map(|log| log.head.cursor.epoch).max().unwrap_or(0)
 }
 
-/// Says on the disk that nobody can tell what this restore lost, before it takes place.
+/// Records on disk, before the restore, that nothing can tell which acknowledged changes it lost.
 fn mark_unwitnessed(mark: &Path, new: &CopyState, known_epoch: i64) -> Result<()> {
     let epoch = highest_epoch_of(new).max(known_epoch);
     let marked = UnverifiedRestore { store: new.store_id.clone(), epoch };
@@ -183,7 +181,7 @@ fn is_backup(file: &Path, database: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The backup, beside the place it will take.
+/// Copies the backup beside the database that it will replace.
 fn copy(
     file: &Path,
     database: &Path,
@@ -211,7 +209,7 @@ fn blame(error: anyhow::Error, backup: &Path, copy: &Path) -> anyhow::Error {
     })
 }
 
-/// What the database in place says of itself.
+/// Reads the state of the database that is to be replaced.
 ///
 /// # Errors
 /// When it may be whole and could not be read now.
@@ -261,58 +259,6 @@ fn refuse_other_keys(new: &CopyState, config: &Config) -> Result<()> {
         config.keys.keys_dir.display()
     );
     Ok(())
-}
-
-/// Heads have no tags, so they are read without the key of tags.
-#[derive(Debug)]
-struct NoTags;
-
-impl RowMac for NoTags {
-    fn mac(&self, _: &[u8]) -> Hash {
-        [0; 32]
-    }
-
-    fn verify(&self, _: &[u8], _: &[u8]) -> bool {
-        false
-    }
-
-    fn digest(&self, row: &[u8]) -> Digest {
-        crate::signing::digest_of(row)
-    }
-}
-
-/// Writes where the logs of a database end into the second memory.
-async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<()> {
-    if state.missing_migrations > 0 {
-        // Its tables are not this version's; the file keeps what its own server wrote.
-        return Ok(());
-    }
-    let live = DatabaseCopy::open_live(path).await?;
-    let store = live.store(Arc::new(NoTags), clock::CLOCKS);
-    store.remember(high_water.to_owned(), &state.store_id)?;
-    let examined = store.check_for_loss().await;
-    let saved = store.save_high_water_marks();
-    live.close().await;
-    examined.with_context(|| format!("failed to compare the old database with {}", high_water.display()))?;
-    // Otherwise the next start would know less than was acknowledged, and use revisions twice. The directory also for a name that
-    // an earlier run, or a server, could not flush.
-    saved
-        .and_then(|()| if high_water.exists() { sync_directory_of(high_water) } else { Ok(()) })
-        .with_context(|| format!("failed to save what the old database knows of its logs in {}", high_water.display()))
-}
-
-/// What the next start will say, and the highest epoch that is remembered or restored.
-pub(super) async fn expected_doubt(path: &Path, state: &CopyState, high_water: &Path) -> Result<(Option<String>, i64)> {
-    if state.missing_migrations > 0 {
-        return Ok((None, 0));
-    }
-    let copy = DatabaseCopy::open(path).await?;
-    let store = copy.store(Arc::new(NoTags), clock::CLOCKS);
-    store.remember(high_water.to_owned(), &state.store_id)?;
-    let epoch = store.remembered_epoch();
-    let doubt = store.check_for_loss().await;
-    copy.close().await;
-    Ok((doubt.with_context(|| format!("failed to compare the backup with {}", high_water.display()))?, epoch))
 }
 
 /// What was seen of another store, which could not be moved away: a server on the restored database is refused because of it.

@@ -1,6 +1,6 @@
-//! Keeps what was revoked in memory, on every replica.
+//! Keeps the revoked credentials in memory, on every replica.
 //!
-//! Invariant: a look that fails changes nothing, so in an outage of the database what was revoked stays revoked.
+//! Invariant: a poll that fails changes nothing, so in an outage of the database what was revoked stays revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use crate::domain::Result;
 use crate::domain::event::Cursor;
 use crate::service::Service;
 
-/// Between two looks at the log of `system`, one row each. Too high: another replica's revocation is honoured late.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two polls of the log of `system`, of one row each. Too high: another replica's revocation is honoured late.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks whether anything was revoked since `seen`; answers what is seen now.
-pub(super) async fn look(service: &Service, verifier: &Verifier, seen: Cursor) -> Result<Cursor> {
+/// Adds what was revoked since `seen` to the verifier, and returns the new cursor.
+pub(super) async fn load_new(service: &Service, verifier: &Verifier, seen: Cursor) -> Result<Cursor> {
     let Some((head, revocations)) = service.access.revocations_since(seen).await? else { return Ok(seen) };
     let revoked = verifier.revoked().as_ref().clone().and(revocations, clock::now());
     verifier.revoke(revoked);
     Ok(head)
 }
 
-/// Looks again and again: at once after this replica revoked something, and once a second for what others did.
-pub(super) async fn keep(service: Arc<Service>, verifier: Arc<Verifier>, mut seen: Cursor) {
+/// Loads new revocations until it is cancelled: at once after one of this replica, and once a second for those of others.
+pub(super) async fn follow(service: Arc<Service>, verifier: Arc<Verifier>, mut seen: Cursor) {
     let mut failing = false;
     loop {
         tokio::select! {
             () = service.access.revoked() => {}
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
-        match look(&service, &verifier, seen).await {
+        match load_new(&service, &verifier, seen).await {
             Ok(now) => {
                 seen = now;
                 failing = false;

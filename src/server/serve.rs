@@ -5,19 +5,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use percent_encoding::percent_decode_str;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
-use super::config::{Config, KeysConfig, Settings, StorageConfig};
+use super::config::{Config, KeysConfig, Settings, StorageConfig, has_stray_percent};
 use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, high_water, make_private_dir};
-use super::greeting::{self, Greeting};
-use super::issuers::Keeper;
+use super::issuers::JwksRefresher;
 use super::keys::{Keys, algorithm, local_issuer};
 use super::revocations;
+use super::startup_banner::{self, StartupBanner};
 use super::tasks::{save_memory_at_end, write_admin_token};
 use super::telemetry::Telemetry;
 use super::tls_files::PortTls;
@@ -30,8 +31,8 @@ use crate::signing::RowMacKey;
 use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
-/// Connections the kernel takes before we do; it takes `net.core.somaxconn` at most. With the usual 128, a fleet that comes
-/// back at once overflows it, and who is dropped tries again after whole seconds.
+/// Length of the accept queue; the kernel caps it at `net.core.somaxconn`. With the usual 128, a fleet that reconnects at once
+/// overflows it, and a client that is dropped tries again only after whole seconds.
 const BACKLOG_MAX_CONNECTIONS: u32 = 4_096;
 
 /// Runs a server until SIGTERM or SIGINT.
@@ -71,12 +72,12 @@ pub async fn run(settings: Settings) -> Result<()> {
 fn plant_defect() -> Result<()> {
     let Some(name) = std::env::var_os("POLICYHUB_PLANTED_DEFECT") else { return Ok(()) };
     let name = name.to_string_lossy();
-    anyhow::ensure!(crate::defect::plant(&name), "failed to plant {name}: there is no such defect");
+    ensure!(crate::defect::plant(&name), "failed to plant {name}: there is no such defect");
     tracing::warn!(%name, "planted a defect: this server is broken on purpose");
     Ok(())
 }
 
-/// Everything up to the first call: each step may refuse, with what to do.
+/// Does everything up to the first call. Each step may refuse, and says what to do.
 async fn start(config: Config) -> Result<(Parts, Store)> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     tracing::debug!(config = %config.summary(), "the configuration; `policyhub config check` prints it too");
@@ -89,7 +90,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
 
     let keys = Keys::load(&config.keys)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
-    let (verifier, keepers) = trusted_issuers(&issuer, &config, &data_dir)?;
+    let (verifier, jwks_refreshers) = trusted_issuers(&issuer, &config, &data_dir)?;
     let tls = tls.map(|(tls, authorities)| {
         verifier.trust(authorities);
         Arc::new(tls)
@@ -123,12 +124,12 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     service.access.refresh_quotas().await?;
     service.policies.warm_check_workers().await;
     // Before the first call: what was ended must not be good for a second.
-    let revocations_seen = revocations::look(&service, &verifier, Cursor::NONE).await?;
+    let revocations_seen = revocations::load_new(&service, &verifier, Cursor::NONE).await?;
 
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
     write_files(&data_dir, &issuer, (grpc_addr, http_addr))?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
-    greeting::show(&Greeting {
+    startup_banner::print_if_terminal(&StartupBanner {
         data_dir: &data_dir,
         database: &database,
         grpc_addr,
@@ -146,7 +147,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         leases,
         verifier,
         revocations_seen,
-        keepers,
+        jwks_refreshers,
         issuer,
         data_dir,
         grpc,
@@ -155,17 +156,21 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     Ok((parts, store))
 }
 
-/// Whose tokens are believed, and who keeps the keys of issuers elsewhere.
-fn trusted_issuers(local: &LocalIssuer, config: &Config, data_dir: &DataDir) -> Result<(Arc<Verifier>, Vec<Keeper>)> {
+/// Builds the verifier of all issuers, and the refreshers of the keys of external ones.
+fn trusted_issuers(
+    local: &LocalIssuer,
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<(Arc<Verifier>, Vec<JwksRefresher>)> {
     let mut trusted = vec![local.trusted()?];
-    let mut keepers = Vec::with_capacity(config.auth.issuers.len());
+    let mut jwks_refreshers = Vec::with_capacity(config.auth.issuers.len());
     for issuer in &config.auth.issuers {
-        let (keeper, keys) = Keeper::start(issuer, data_dir.path())?;
+        let (refresher, keys) = JwksRefresher::start(issuer, data_dir.path())?;
         trusted.push((issuer.rules.clone(), keys));
-        keepers.push(keeper);
+        jwks_refreshers.push(refresher);
     }
     let verifier = Verifier::new(trusted)?.with_leeway(config.auth.clock_leeway);
-    Ok((Arc::new(verifier), keepers))
+    Ok((Arc::new(verifier), jwks_refreshers))
 }
 
 /// Compares the database with what was seen of the store `id`, here and by the server before.
@@ -240,7 +245,7 @@ pub(super) fn lock_file(database: &Database, data_dir: &DataDir) -> Result<Optio
     }
 }
 
-/// What a command does beside servers, or while none runs.
+/// The kind of lock that a maintenance command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maintenance {
     /// It reads.
@@ -273,18 +278,9 @@ pub(super) fn lock_maintenance(database: &Database, maintenance: Maintenance) ->
 
 /// Undoes the percent-encoding of a path (RFC 3986 §2.1).
 fn percent_decoded(path: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits: Vec<u8> = rest.by_ref().take(2).collect();
-        let text = std::str::from_utf8(&digits).context("failed to read database_url")?;
-        bytes.push(u8::from_str_radix(text, 16).context("failed to read database_url: a stray %")?);
-    }
-    String::from_utf8(bytes).context("failed to read database_url")
+    // The library leaves a stray `%` as it is, and the path would be another one than was meant.
+    ensure!(!has_stray_percent(path), "failed to read database_url: a stray %");
+    Ok(percent_decode_str(path).decode_utf8().context("failed to read database_url")?.into_owned())
 }
 
 fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
@@ -299,14 +295,14 @@ fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
     })
 }
 
-/// Who this store is, and whether this seal key is its own. The signing keys are the log's to name.
+/// Reads the identity of the store, and refuses a seal key of another store. The signing keys are named by the log.
 pub(super) async fn identify(store: &Store, keys: Keys, config: &KeysConfig) -> Result<Signer> {
     let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
     store.pin_key("seal key", keys.seal.public().key_id()).await?;
     Ok(Signer::new(id, keys.seal, keys.signing, config.publish_before_use))
 }
 
-/// Cancelled by the first SIGTERM or SIGINT.
+/// Returns a token that the first SIGTERM or SIGINT cancels.
 #[expect(clippy::disallowed_methods, reason = "waits for the process's own signals, before there is anything to wire")]
 fn stop_signal() -> Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;

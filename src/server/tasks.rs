@@ -1,4 +1,4 @@
-//! What runs beside the calls, all of it spawned in `wiring`, and the tokens of the local issuer.
+//! The background tasks, all of them spawned in `wiring`, and the tokens of the local issuer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ const DENIALS_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the signing keys: one query each. Too high: writes look first, see `limits::KEY_SPREAD_SECONDS`.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rest after the check of a log, by the time it took: a tenth of one core at most.
+/// Pause after the check of a log, as a multiple of the time it took: it uses a tenth of one core at most.
 const AUDIT_REST_FACTOR: u32 = 9;
 
 /// Writes the admin's token, mode 0600.
@@ -52,7 +52,7 @@ pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()>
     Ok(token_file::write(path, &token)?)
 }
 
-/// Forgets old answers and subscribers and renews the admin's token, for ever.
+/// Deletes old idempotent answers and subscribers and renews the admin's token, until it is cancelled.
 pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, admin_token: PathBuf) {
     let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
@@ -82,8 +82,8 @@ fn rounds(interval: Duration) -> Interval {
     round
 }
 
-/// Reads the files of TLS again when they change, for ever.
-pub(super) async fn mind_tls(tls: Arc<PortTls>, verifier: Arc<Verifier>, metrics: Metrics) {
+/// Reloads the TLS files when they change, until it is cancelled.
+pub(super) async fn watch_tls_files(tls: Arc<PortTls>, verifier: Arc<Verifier>, metrics: Metrics) {
     let mut round = rounds(TLS_INTERVAL);
     loop {
         round.tick().await;
@@ -120,7 +120,7 @@ fn save_high_water_marks(store: &Store, was_saved: bool) -> bool {
     saved.is_ok()
 }
 
-/// Saves what was seen of the logs, for ever. Apart from everything else: a disk that hangs may hold it for as long as it likes.
+/// Saves the high-water marks of the logs until it is cancelled. It is a task of its own, because a disk that hangs may block it.
 pub(super) async fn keep_memory(store: Store) {
     let mut round = rounds(STORE_INTERVAL);
     let mut is_saved = true;
@@ -158,8 +158,8 @@ pub(super) async fn save_memory_at_end(store: &Store) {
     }
 }
 
-/// Looks whether the database can be written to and whether a doubt has ended, for ever.
-pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
+/// Checks whether the database accepts writes, and whether a suspected data loss has ended, until it is cancelled.
+pub(super) async fn monitor_store(store: Store, service: Arc<Service>) {
     let mut round = rounds(STORE_INTERVAL);
     let mut was_in_doubt = store.suspected_loss().is_some();
     loop {
@@ -172,7 +172,7 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
         }
         match store.check_for_loss().await {
             Ok(Some(_)) => was_in_doubt = true,
-            // What a start in doubt left out.
+            // A start with a suspected data loss leaves this out.
             Ok(None) => {
                 was_in_doubt = false;
                 if let Err(error) = service.access.bootstrap(clock::now()).await {
@@ -184,7 +184,7 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
     }
 }
 
-/// Learns what namespaces were given elsewhere, for ever.
+/// Refreshes quotas that other replicas changed, until it is cancelled.
 pub(super) async fn follow_quotas(service: Arc<Service>) {
     let mut round = rounds(QUOTAS_INTERVAL);
     loop {
@@ -195,7 +195,7 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
     }
 }
 
-/// Learns what was thawed elsewhere, for ever.
+/// Polls for namespaces that other replicas thawed, until it is cancelled.
 pub(super) async fn follow_thaws(service: Arc<Service>) {
     let mut round = rounds(THAWS_INTERVAL);
     loop {
@@ -206,14 +206,14 @@ pub(super) async fn follow_thaws(service: Arc<Service>) {
     }
 }
 
-/// Follows what the log says of the signing keys, for ever. A look that fails is logged, and what was known stands.
+/// Follows the signing keys in the log until it is cancelled. A failure is logged, and the keys of before stay.
 pub(super) async fn follow_keys(service: Arc<Service>) {
     let mut round = rounds(KEYS_INTERVAL);
     let mut said = None;
     loop {
         round.tick().await;
         let failed = service.keys.follow_keys(clock::now()).await.err();
-        // An outage and a doubt are told by those who found them; anything else once.
+        // Outages and suspected losses are logged by those who found them, anything else once.
         let failed = failed.filter(|error| !error.reason.is_of_the_database() && error.reason != Reason::StoreInDoubt);
         if let Some(error) = failed.as_ref().filter(|error| said.as_ref() != Some(&error.reason)) {
             tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
@@ -222,7 +222,7 @@ pub(super) async fn follow_keys(service: Arc<Service>) {
     }
 }
 
-/// Adds refusals to the record in the database, for ever.
+/// Writes refusals to the database until it is cancelled.
 pub(super) async fn write_denials(service: Arc<Service>) {
     let mut round = rounds(DENIALS_WRITE_INTERVAL);
     loop {
@@ -237,7 +237,7 @@ pub(super) async fn write_denials(service: Arc<Service>) {
     }
 }
 
-/// Tells how many refusals had no line of their own, for ever.
+/// Logs how many refusals had no line of their own, until it is cancelled.
 pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
     let mut round = tokio::time::interval(DENIALS_INTERVAL);
     loop {
@@ -246,7 +246,7 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
     }
 }
 
-/// Checks one log after the other, for ever: what was edited in the database is found even if nobody asks for it.
+/// Verifies one log after the other until it is cancelled, so that an edited row is found even if nobody asks.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
     // Otherwise a revocation whose row was deleted would stay undone until the turn of `system`.
     while let Err(error) = service.archive.verify_own_log(&NamespaceId::system()).await {
@@ -265,7 +265,7 @@ pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
     }
 }
 
-/// A token of the local issuer whose key is in `keys_dir`.
+/// Issues a token of the local issuer whose key is in `keys_dir`.
 ///
 /// # Errors
 /// When there is no such key, or the subject can't be one.

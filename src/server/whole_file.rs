@@ -17,10 +17,10 @@ use crate::signing::Running;
 pub const SQLITE_COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Bytes read or written at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// For its owner alone.
+/// Mode of a file that only its owner may read.
 const PRIVATE: u32 = 0o600;
 
-/// A file that has its name now, and may lose it in a power cut.
+/// A file was written under its name, but the name may be lost in a power cut.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is written, but its directory could not be flushed: {error}", path.display())]
 pub struct NameNotFlushed {
@@ -28,7 +28,7 @@ pub struct NameNotFlushed {
     error: io::Error,
 }
 
-/// A file that is not in its place yet.
+/// A file that does not have its final name yet.
 #[derive(Debug)]
 pub struct Unfinished {
     path: PathBuf,
@@ -61,7 +61,7 @@ impl Unfinished {
         Ok(made)
     }
 
-    /// Where it is now.
+    /// The path at which the file is being written.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +81,7 @@ impl Unfinished {
         Ok((bytes, digest))
     }
 
-    /// Gives it to whom another file belongs; only root can, and only then it is another's.
+    /// Gives the file the owner of another file. Only root can, and only then the owner differs.
     ///
     /// # Errors
     /// When it can't be given.
@@ -148,7 +148,7 @@ pub fn remove_companions(database: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes what changed in the directory of `path` last.
+/// Flushes the directory of `path`, so that a change of a name survives a power cut.
 ///
 /// # Errors
 /// When the disk does.

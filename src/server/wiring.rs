@@ -24,7 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::config::{Config, ListenConfig, StorageConfig};
 use super::data_dir::DataDir;
 use super::denials::Denials;
-use super::issuers::Keeper;
+use super::issuers::JwksRefresher;
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::tls_files::PortTls;
@@ -49,10 +49,10 @@ use crate::store::Store;
 use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
 use crate::watch::{Hub, Leases};
 
-/// How long writing the last reports may take, and the last denials.
+/// Timeout for writing the last reports, and for the last denials.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// All that a server is made of.
+/// The parts that a server is made of.
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
@@ -63,10 +63,10 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
     pub verifier: Arc<Verifier>,
-    /// Up to where the log of `system` was looked through for revocations.
+    /// The cursor up to which the log of `system` was searched for revocations.
     pub revocations_seen: Cursor,
-    /// Of the keys of identity providers.
-    pub keepers: Vec<Keeper>,
+    /// One for each identity provider.
+    pub jwks_refreshers: Vec<JwksRefresher>,
     pub issuer: LocalIssuer,
     /// Ours until the end: their locks go with them.
     pub data_dir: DataDir,
@@ -122,17 +122,17 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { store.watch_health().await });
     background.spawn(tasks::sum_up_denials(denials));
-    background.spawn(revocations::keep(parts.service.clone(), parts.verifier.clone(), parts.revocations_seen));
-    for keeper in parts.keepers {
-        background.spawn(keeper.keep(parts.verifier.clone(), metrics.clone()));
+    background.spawn(revocations::follow(parts.service.clone(), parts.verifier.clone(), parts.revocations_seen));
+    for refresher in parts.jwks_refreshers {
+        background.spawn(refresher.run(parts.verifier.clone(), metrics.clone()));
     }
     if let Some(tls) = parts.tls {
         metrics.show_certificate(&tls);
-        background.spawn(tasks::mind_tls(tls, parts.verifier, metrics.clone()));
+        background.spawn(tasks::watch_tls_files(tls, parts.verifier, metrics.clone()));
     }
     background.spawn(tasks::keep_memory(parts.store.clone()));
-    background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
-    spawn_looks(&mut background, &parts.service, watch.audit_interval);
+    background.spawn(tasks::monitor_store(parts.store.clone(), parts.service.clone()));
+    spawn_pollers(&mut background, &parts.service, watch.audit_interval);
     let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(spawn_http(parts.http, router, head_timeout)?);
@@ -142,7 +142,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
 
     tokio::select! {
         () = &mut grpc => anyhow::bail!("the gRPC port ended before it was told to"),
-        // None of them ends by itself: without it the server would serve and tell nobody anything new.
+        // No task ends by itself. Without one the server would go on and send nothing new to subscribers.
         _ = background.join_next() => anyhow::bail!("a background task ended; see the log"),
         () = stopped.cancelled() => {}
     }
@@ -184,7 +184,7 @@ fn budgets(listen: &ListenConfig, metrics: &Metrics, readers: usize) -> (Request
     (requests, AnswersLayer::new(answers, LongReads::new(readers)))
 }
 
-/// Every call passes these, in this order.
+/// Builds the middleware that every call passes, in this order.
 fn layered(
     routes: StreamRoutes<Routes>,
     observe: ObserveLayer,
@@ -211,8 +211,8 @@ fn layered(
     BoxCloneSyncService::new(calls.service(routes))
 }
 
-/// What is looked at again and again: what other replicas changed and thawed, and whether the logs hold.
-fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration) {
+/// Spawns the pollers: what other replicas changed and thawed, and whether the logs are intact.
+fn spawn_pollers(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration) {
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
     background.spawn(tasks::follow_thaws(service.clone()));
@@ -267,7 +267,7 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 
-/// The answer of a handler that panicked: one call fails, nothing else does.
+/// Answers for a handler that panicked: this call fails, and no other.
 fn panicked(_: Box<dyn Any + Send>) -> http::Response<Body> {
     status(Error::new(Reason::Internal, "internal error")).into_http()
 }

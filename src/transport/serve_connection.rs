@@ -27,7 +27,6 @@ use super::connection_handle::{ConnectionHandle, STREAMS_PER_CONNECTION_MAX, Shu
 use super::connection_slots::ConnectionSlot;
 use super::executor::{ConnectionStreams, StreamExecutor};
 use super::handshake::{HALF_CLOSE_TIMEOUT, Socket, accept_handshake, half_close, preface};
-use super::jitter::random_fraction;
 use super::limits::ConnectionLimits;
 use super::socket_io::{Loss, SharedIo};
 use super::tls::ReloadableTls;
@@ -112,7 +111,7 @@ impl ConnectionServer {
         let calls = CallService { service: self.service.clone(), extensions };
         let http2 = self.http2_builder(streams.executor()).serve_connection(TokioIo::new(io.clone()), calls);
         let mut http2 = Http2Connection { http2: Box::pin(http2), io, executor: streams.executor() };
-        let age = with_jitter(self.limits.max_age, random_fraction());
+        let age = with_jitter(self.limits.max_age, fastrand::f64());
         let reason = tokio::select! {
             reason = http2.closed() => return reason,
             () = self.draining.cancelled() => ShutdownReason::Draining,
@@ -229,7 +228,7 @@ mod tests {
         assert_eq!(with_jitter(age, 0.0), Duration::from_secs(90));
         assert_eq!(with_jitter(age, 0.5), age);
         assert_eq!(with_jitter(age, 1.0), Duration::from_secs(110));
-        let drawn: Vec<f64> = (0..100).map(|_| random_fraction()).collect();
+        let drawn: Vec<f64> = (0..100).map(|_| fastrand::f64()).collect();
         assert!(drawn.iter().all(|drawn| (0.0..1.0).contains(drawn)), "{drawn:?}");
         let (low, high) = drawn.iter().fold((1.0_f64, 0.0_f64), |(low, high), each| (low.min(*each), high.max(*each)));
         assert!(high - low > 0.5, "the fractions are not spread: {low} to {high}");

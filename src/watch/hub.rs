@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell};
 
-use super::counts::Counts;
+use super::counts::WatchCounts;
 use super::encode::{Encode, WatchFilter};
 use super::feed::Feed;
 use super::freshness::{Freshness, PollResult};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::counts::Counts;
+use super::counts::WatchCounts;
 use crate::domain::Result;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::counts::Counts;
+use super::counts::WatchCounts;
 use super::encode::Encode;
 use super::verify::Proof;
 use crate::store::Store;

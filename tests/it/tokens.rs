@@ -64,7 +64,7 @@ fn forge(good: &str, header: &[(&str, Value)], claims: &[(&str, Value)], sign: i
     format!("{message}.{signature}")
 }
 
-/// Returns some of the corpus of `src/auth/bad_tokens/`, on their way through the whole server.
+/// Some of the corpus of `src/auth/tests/bad_tokens/`, on their way through the whole server.
 fn of_the_corpus(good: &str, sign: &impl Fn(&[u8]) -> Vec<u8>) -> Vec<(&'static str, Option<String>, &'static str)> {
     let exp = part(good, 1)["exp"].as_i64().expect("exp");
     let signed = |header: &[(&str, Value)], claims: &[(&str, Value)]| Some(forge(good, header, claims, sign));

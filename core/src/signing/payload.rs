@@ -9,7 +9,7 @@ use super::error::VerifyError;
 use super::object;
 use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
-use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex};
+use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex, unhex};
 use crate::domain::name::{NamespaceId, PolicyId};
 
 /// The manifest of a bundle or of a preview: what these bytes are and who answers for them.
@@ -198,14 +198,8 @@ fn write_hash<S: Serializer>(hash: &Hash, output: S) -> Result<S::Ok, S::Error> 
 }
 
 fn read_hash<'de, D: Deserializer<'de>>(input: D) -> Result<Hash, D::Error> {
-    let text = String::deserialize(input)?;
-    let mut hash = Hash::default();
-    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digits = std::str::from_utf8(pair).unwrap_or_default();
-        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
-    }
-    // Written back, it must be the same text: that refuses every other length, case, sign and letter at once.
-    if hex(&hash) == text { Ok(hash) } else { Err(de::Error::custom("a hash is 64 lower-case hex digits")) }
+    let hash = unhex(&String::deserialize(input)?).and_then(|bytes| bytes.try_into().ok());
+    hash.ok_or_else(|| de::Error::custom("a hash is 64 lower-case hex digits"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::domain::principal::Caller;
 use crate::domain::{Error, Reason, Result};
 use crate::grpc::handler::Clock;
 use crate::service::Service;
-use crate::transport::random_fraction;
+
 
 /// How watches are authorized again while they are open.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl WatchAuthorization {
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
         let (caller, rpc) = called.ok_or_else(|| Error::new(Reason::TokenMissing, "no caller is known"))?;
         // Watches that were opened together must not be checked together.
-        let next = Box::pin(sleep(recheck.interval.mul_f64(random_fraction())));
+        let next = Box::pin(sleep(recheck.interval.mul_f64(fastrand::f64())));
         Ok(Self {
             service,
             recheck,

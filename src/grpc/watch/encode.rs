@@ -6,7 +6,7 @@ use crate::api::response;
 use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::name::NamespaceId;
 use crate::grpc::frame_message::frame_message;
-use crate::service::{ActivationEnd, Changes, Encode, Proven, SnapshotEnd};
+use crate::service::{ActivationEnd, ActivationChanges, Encode, HeartbeatProof, SnapshotEnd};
 
 /// Encodes the messages of `WatchActive`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,7 +16,7 @@ impl Encode for WatchEncoder {
     fn activation_part(
         &self,
         namespace: &NamespaceId,
-        Changes { at, bundles, tombstones }: Changes<'_>,
+        ActivationChanges { at, bundles, tombstones }: ActivationChanges<'_>,
         metadata_only: bool,
         end: Option<ActivationEnd<'_>>,
     ) -> Bytes {
@@ -51,8 +51,8 @@ impl Encode for WatchEncoder {
         frame_message(&response::key_statement(statement))
     }
 
-    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes {
-        let proven = proven.map(|Proven { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
+    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<HeartbeatProof<'_>>, staleness: Staleness) -> Bytes {
+        let proven = proven.map(|HeartbeatProof { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
         frame_message(&response::heartbeat(namespace, proven, staleness))
     }
 }
@@ -72,7 +72,7 @@ mod tests {
         let staleness = Staleness { degraded: true, in_doubt: false };
         let set_proof = &Bytes::from_static(b"proof");
         let namespace = &NamespaceId::parse("parent", "default").expect("an id");
-        let frame = WatchEncoder.heartbeat(namespace, Some(Proven { at, checkpoint: "token", set_proof }), staleness);
+        let frame = WatchEncoder.heartbeat(namespace, Some(HeartbeatProof { at, checkpoint: "token", set_proof }), staleness);
         let (prefix, message) = frame.split_at(MESSAGE_PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");

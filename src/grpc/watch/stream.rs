@@ -19,7 +19,7 @@ use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::grpc::frame_message::frame_message;
 use crate::service::{Lease, WatchStep, StreamPermit, Subscription};
-use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress, random_fraction};
+use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress};
 
 /// A namespace that a watch named, and why it is not watched.
 pub(super) type NotWatched = (String, Error);
@@ -99,7 +99,7 @@ impl WatchStream {
             }
             if connection.shutdown().is_cancelled() {
                 self.has_ended = true;
-                let delay = self.settings.longest_delay(connection).mul_f64(random_fraction());
+                let delay = self.settings.longest_delay(connection).mul_f64(fastrand::f64());
                 let reason = match connection.shutdown_reason() {
                     ShutdownReason::Draining => pb::ReconnectReason::Draining,
                     ShutdownReason::Age => pb::ReconnectReason::Age,

@@ -4,47 +4,24 @@
 //! Only the file is comfortable for the first: `[[issuers]]`. The flag and the variable take the same as one JSON array.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error::ConfigError;
-use super::resolve::in_range;
+use super::issuer_list::IssuerSettings;
+use super::range::{in_range, invalid};
 use super::settings::Settings;
 use crate::auth::{CLOCK_LEEWAY, ClockLeeway, IssuerRules, TokenAlgorithm};
 use crate::domain::spiffe::is_trust_domain;
 
-/// Issuers there may be. Each costs a task, and a look at its rules with each new token.
+/// Most issuers. Each costs a task, and its rules are compared with each new token.
 const ISSUERS_MAX: usize = 64;
-/// Between two reads of an issuer's keys.
+/// Time between two reads of an issuer's keys.
 const JWKS_REFRESH_SECONDS: u64 = 300;
 
-/// All issuers, as one value.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct IssuerList(Vec<IssuerSettings>);
-
-/// One issuer, as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IssuerSettings {
-    name: String,
-    issuer: String,
-    audience: String,
-    jwks: String,
-    algorithms: Option<Vec<TokenAlgorithm>>,
-    #[serde(default)]
-    allow_typ_jwt: bool,
-    subject_claim: Option<String>,
-    groups_claim: Option<String>,
-    ca_cert: Option<PathBuf>,
-    jwks_refresh_seconds: Option<u64>,
-}
-
-/// Who may call.
+/// The rules by which callers are authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
     /// 0 to 60 s. Too high: what expired is taken that much longer. Too low: a token used at once is refused where a clock is
@@ -59,24 +36,24 @@ pub struct AuthConfig {
 /// An identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
-    /// What its tokens must be.
+    /// The rules that its tokens must satisfy.
     pub rules: IssuerRules,
-    /// Where its keys are.
+    /// The place that its keys are read from.
     pub jwks: JwksSource,
 }
 
-/// Where keys are.
+/// The place that the keys of an issuer are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JwksSource {
-    /// A file; read again when it changes.
+    /// A file, which is read again when it changes.
     File(PathBuf),
     /// `https`, or `http` on loopback.
     Url {
-        /// Where.
+        /// The address of the key set.
         url: Uri,
-        /// Who may have signed the certificate of that server; none: the authorities of the system.
+        /// The authorities that may have signed the certificate of that server, or `None` for those of the system.
         ca_cert: Option<PathBuf>,
-        /// Too high: a key that the provider took back is trusted longer. Too low: it is asked all the time.
+        /// Too high: a key that the provider took back is trusted longer. Too low: the provider is asked too often.
         refresh: Duration,
     },
 }
@@ -88,17 +65,6 @@ pub struct ClientCa {
     pub trust_domain: String,
     /// PEM.
     pub file: PathBuf,
-}
-
-impl FromStr for IssuerList {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        serde_json::from_str(text).map_err(|error| format!("is not a JSON array of issuers: {error}"))
-    }
 }
 
 impl Settings {
@@ -165,10 +131,6 @@ impl AuthConfig {
     }
 }
 
-fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid { key, problem: problem.into() }
-}
-
 fn issuer(written: IssuerSettings) -> Result<IssuerConfig, ConfigError> {
     let IssuerSettings { name, issuer, audience, jwks, algorithms, allow_typ_jwt, .. } = written;
     let rules = IssuerRules {
@@ -196,7 +158,7 @@ fn issuer(written: IssuerSettings) -> Result<IssuerConfig, ConfigError> {
     Ok(IssuerConfig { rules, jwks })
 }
 
-/// In plaintext anybody on the way could give the issuer other keys.
+/// Parses the URL of a key set. Plaintext is accepted on loopback only: anybody on the way could replace the keys.
 fn jwks_url(text: &str) -> Option<Uri> {
     let url: Uri = text.parse().ok()?;
     let authority = url.authority()?;
@@ -220,6 +182,7 @@ fn client_ca(entry: &str) -> Result<ClientCa, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::issuer_list::IssuerList;
     use super::*;
 
     const CORP: &str = "name = 'corp'\nissuer = 'https://id.example'\naudience = 'hub'\n";

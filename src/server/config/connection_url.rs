@@ -48,6 +48,16 @@ impl ConnectionUrl {
     }
 }
 
+/// Whether a `%` begins no percent-encoded byte (RFC 3986, section 2.1).
+#[must_use]
+pub fn has_stray_percent(text: &str) -> bool {
+    let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    text.split('%').skip(1).any(|after| {
+        let mut bytes = after.bytes();
+        !is_hex(bytes.next()) || !is_hex(bytes.next())
+    })
+}
+
 impl FromStr for ConnectionUrl {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {

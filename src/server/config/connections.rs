@@ -3,7 +3,7 @@
 //! Tests set these low; nobody else needs to. What no operator should change is a constant of `transport`.
 
 use super::error::ConfigError;
-use super::resolve::{in_range, milliseconds};
+use super::range::{in_range, milliseconds};
 use super::settings::Settings;
 use crate::transport::ConnectionLimits;
 

@@ -5,10 +5,13 @@
 
 pub mod auth;
 pub mod connection_url;
-pub mod connections;
+mod connections;
+pub mod effective;
 pub mod error;
+mod issuer_list;
 mod postgres_url;
 mod quotas;
+mod range;
 pub mod resolve;
 pub mod settings;
 mod summary;
@@ -17,9 +20,8 @@ mod summary;
 mod tests;
 
 pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource};
-pub use connection_url::ConnectionUrl;
+pub use connection_url::{ConnectionUrl, has_stray_percent};
+pub use effective::{Config, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
 pub use error::ConfigError;
-pub use resolve::{
-    Config, DATA_DIR, GRPC_PORT, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig,
-};
+pub use resolve::{DATA_DIR, GRPC_PORT};
 pub use settings::{LogFormat, Settings, SigningAlgorithm};

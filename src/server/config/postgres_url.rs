@@ -1,12 +1,13 @@
 //! What the URL of a PostgreSQL may hold: known parameters, each once, and nothing that could be half of a password.
 //!
-//! The driver takes an unknown parameter for a remark and writes it, with its value, to the log. So it never sees one:
-//! everything that is not known is refused here, and no error repeats what may be a secret.
+//! The driver writes an unknown parameter, with its value, to the log. Therefore every parameter that is not known is refused here,
+//! and no error repeats what may be a secret. The checks read the raw text and not a parsed URL: a URL parser accepts what they refuse
+//! (a stray `%`, a second `@`, an encoded parameter name), and would hide that a password was split.
 
-use super::connection_url::ConnectionUrl;
+use super::connection_url::{ConnectionUrl, has_stray_percent};
 use super::error::ConfigError;
 
-/// What the driver knows, each with the one name that two spellings share.
+/// The parameters that the driver knows, each with the name that its spellings share.
 const PARAMETERS: &[(&str, &str)] = &[
     ("sslmode", "sslmode"),
     ("ssl-mode", "sslmode"),
@@ -27,7 +28,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("statement-cache-capacity", "statement-cache-capacity"),
     ("options", "options"),
 ];
-/// What libpq knows and the driver does not: named in an error, because nobody's password is called so.
+/// The parameters that libpq knows and the driver does not. They may be named in an error, because no password looks like one.
 const ELSEWHERE: &[&str] = &[
     "channel_binding",
     "client_encoding",
@@ -54,7 +55,7 @@ const ELSEWHERE: &[&str] = &[
     "target_session_attrs",
     "tcp_user_timeout",
 ];
-/// What `sslmode` may be.
+/// The values of `sslmode`.
 const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// Refuses a URL that the driver would read otherwise than it is meant.
@@ -113,15 +114,6 @@ pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), Config
         return refused("has sslrootcert with an sslmode that verifies nothing: use sslmode=verify-full".to_owned());
     }
     Ok(())
-}
-
-/// Whether a `%` begins no percent-encoded byte.
-fn has_stray_percent(text: &str) -> bool {
-    let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
-    text.split('%').skip(1).any(|after| {
-        let mut bytes = after.bytes();
-        !is_hex(bytes.next()) || !is_hex(bytes.next())
-    })
 }
 
 /// Whether what follows the host is a port, or nothing.

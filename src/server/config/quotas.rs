@@ -4,7 +4,7 @@
 //! several tenants sets them, or gives each namespace its own (`docs/operations/limits.md`).
 
 use super::error::ConfigError;
-use super::resolve::in_range;
+use super::range::in_range;
 use super::settings::Settings;
 use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_PRINCIPAL_DEFAULT};
 use crate::domain::quota::{PrincipalQuotas, Quotas, ServerQuotas};

@@ -2,25 +2,21 @@
 //!
 //! Pure: it opens no file and no socket, so `config check` is safe anywhere.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::auth::AuthConfig;
 use super::connection_url::ConnectionUrl;
+use super::effective::{Config, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
 use super::error::ConfigError;
 use super::postgres_url;
+use super::range::{in_range, invalid, milliseconds};
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
-use crate::domain::quota::ServerQuotas;
 use crate::grpc::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
-use crate::transport::ConnectionLimits;
 
 /// Where a server keeps its data when nobody says where.
 pub const DATA_DIR: &str = "./policyhub-data";
@@ -43,126 +39,15 @@ const KEY_PUBLISH_BEFORE_USE_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 const MAX_IN_FLIGHT_BYTES: u64 = 256 * 1024 * 1024;
 const LOG_LEVEL: &str = "info";
 
-/// The configuration in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// Where it is recorded.
-    pub storage: StorageConfig,
-    /// Where it listens, and how it stops.
-    pub listen: ListenConfig,
-    /// How many connections of gRPC there may be, and how long each part of one may take.
-    pub connections: ConnectionLimits,
-    /// Who signs, and for whom tokens are.
-    pub keys: KeysConfig,
-    /// Who may call besides those with a token of the local issuer.
-    pub auth: AuthConfig,
-    /// How subscribers are kept level.
-    pub watch: WatchConfig,
-    /// What namespaces and principals may use where nothing else is said for them.
-    pub quotas: ServerQuotas,
-    /// What operators see.
-    pub telemetry: TelemetryConfig,
-}
-
-/// Where it is recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StorageConfig {
-    /// Holds the embedded database, `keys/`, `admin.token` and `addr.json`.
-    pub data_dir: PathBuf,
-    /// Scheme `sqlite`, `postgres` or `postgresql`. The path of a default one is percent-encoded.
-    pub database_url: ConnectionUrl,
-    /// Where to LISTEN, when not at `database_url`. PostgreSQL.
-    pub listen_url: Option<ConnectionUrl>,
-    /// Whether `serve` migrates. Without it, `serve` refuses a schema that is not this version's.
-    pub migrate: bool,
-}
-
-/// Where it listens, and how it stops.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenConfig {
-    /// gRPC. Loopback, unless `tls` is there or `insecure_plaintext` was said.
-    pub grpc_addr: SocketAddr,
-    /// Health, metrics and JWKS, in plaintext.
-    pub http_addr: SocketAddr,
-    /// TLS of gRPC.
-    pub tls: Option<TlsConfig>,
-    /// Whether plaintext beyond loopback was asked for by name.
-    pub insecure_plaintext: bool,
-    /// Whether gRPC reflection answers, to whoever reaches the port. It tells the contract, and nothing of any tenant.
-    pub reflection: bool,
-    /// From the signal until open connections are cut, at most 22 s: the end comes 8 s later at the latest. Too high: the platform kills the process first and watches end without
-    /// their resume point. Too low: calls in flight are cut, and their callers don't know whether they were done.
-    pub drain_timeout: Duration,
-    /// Largest content a Draft may bring, at most `limits::CONTENT_MAX_BYTES`. Lowering it leaves stored content valid.
-    pub max_content_bytes: usize,
-    /// What all requests in flight may take in memory together, 32 MiB to 2 GiB. Too high: the process outgrows its limit. Too
-    /// low: requests wait for each other, and are refused with `REQUEST_BUDGET_EXHAUSTED`.
-    pub max_in_flight_bytes: u64,
-}
-
-/// The files of a TLS identity; not read yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// PEM certificate chain, leaf first.
-    pub cert: PathBuf,
-    /// PEM private key.
-    pub key: PathBuf,
-    /// Whether to start with a certificate that has expired or is not valid yet. True: clients that look at the time refuse the
-    /// server, and nothing but a warning and a metric says so.
-    pub allow_invalid_time: bool,
-}
-
-/// Who signs, and for whom tokens are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeysConfig {
-    /// Holds `*.pem`.
-    pub keys_dir: PathBuf,
-    /// Hold further `signing-*.pem`.
-    pub extra_keys_dirs: Vec<PathBuf>,
-    /// 0 to 30 days. Too high: a key that leaked is replaced late. Too low: subscribers and verifiers that keep keys meet
-    /// signatures of one they don't know.
-    pub publish_before_use: Duration,
-    /// Of the first signing key of a new store.
-    pub signing_algorithm: SigningAlgorithm,
-    /// `aud` of the local issuer's tokens. One per installation keeps the tokens of one out of the other.
-    pub token_audience: String,
-}
-
-/// How subscribers are kept level.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchConfig {
-    /// 100 ms to 10 s. Too high: a dead stream is noticed late. Too low: every watch costs a message and every
-    /// namespace a signature, that often.
-    pub heartbeat_interval: Duration,
-    /// 100 ms to 60 s. Too high: who lost a role, or whose token ended, keeps the watch that much longer. Too low: every
-    /// watch costs work that often.
-    pub recheck_interval: Duration,
-    /// 50 ms to 1 s. Too high: changes made at another replica arrive late. Too low:
-    /// idle replicas load the database.
-    pub poll_interval: Duration,
-    /// Whether PostgreSQL tells replicas of each other's changes. Without it they arrive one `poll_interval` late at most.
-    pub listen_notify: bool,
-    /// Per namespace. Too high: memory. Too low: a subscriber that pauses shortly is served from the database.
-    pub ring_events: usize,
-    /// At this server. Too high: memory. Too low: subscribers are refused with `TOO_MANY_STREAMS`.
-    pub max_streams: usize,
-    /// From the check of one log to that of the next, 0 (no checks) to 24 h; nine times as long as the check took, if that
-    /// is more. Too high: an edited row is noticed late. Too low: a tenth of a core is always busy.
-    pub audit_interval: Duration,
-}
-
-/// What operators see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TelemetryConfig {
-    /// Form of log lines.
-    pub log_format: LogFormat,
-    /// Directives of `EnvFilter`; they parse.
-    pub log_level: String,
-    /// Collector of traces; none, no traces.
-    pub otlp_endpoint: Option<ConnectionUrl>,
-}
-
 impl Settings {
+    /// Reads the file that `--config` names, if any, and gives the configuration in force.
+    pub fn load(self) -> Result<Config, ConfigError> {
+        match self.config.clone().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => self.merge(Self::read(&path)?).resolve(),
+            None => self.resolve(),
+        }
+    }
+
     /// Fills in defaults and checks every value; the first that can't be used is the error.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
@@ -296,10 +181,6 @@ impl Settings {
     }
 }
 
-fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid { key, problem: problem.into() }
-}
-
 /// A lone word that is no level would be taken as the name of a module, and `inof` would silence everything else.
 fn check_log_level(directives: &str) -> Result<(), ConfigError> {
     let problem = |detail: String| invalid("log_level", format!("is not a level or filter directives: {detail}"));
@@ -319,22 +200,6 @@ fn given_path(path: Option<PathBuf>) -> Option<PathBuf> {
 
 fn given_url(url: Option<ConnectionUrl>) -> Option<ConnectionUrl> {
     url.filter(|url| !url.expose().is_empty())
-}
-
-pub(super) fn in_range<T: PartialOrd + Display>(
-    key: &'static str,
-    value: T,
-    range: RangeInclusive<T>,
-) -> Result<T, ConfigError> {
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(invalid(key, format!("{value} is not from {} to {}", range.start(), range.end())))
-    }
-}
-
-pub(super) fn milliseconds(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
-    in_range(key, value, range).map(Duration::from_millis)
 }
 
 fn listen_url(url: Option<ConnectionUrl>) -> Result<Option<ConnectionUrl>, ConfigError> {

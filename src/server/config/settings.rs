@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use super::auth::IssuerList;
 use super::connection_url::ConnectionUrl;
 use super::error::ConfigError;
-use super::resolve::Config;
+use super::issuer_list::IssuerList;
 
 /// Algorithm that bundles and statements are signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -253,14 +252,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the file that `--config` names, if any, and gives the configuration in force.
-    pub fn load(self) -> Result<Config, ConfigError> {
-        match self.config.clone().filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => self.merge(Self::read(&path)?).resolve(),
-            None => self.resolve(),
-        }
-    }
-
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::connection_url::ConnectionUrl;
-use super::resolve::Config;
+use super::effective::Config;
 use super::settings::{LogFormat, SigningAlgorithm};
 
 impl Config {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use crate::checks::worker_messages::{ANSWER_MAX_BYTES, Greeting, Isolation, LENGTH_BYTES, decode, length};
+use crate::checks::worker_messages::{CHECK_RESPONSE_MAX_BYTES, Isolation, LENGTH_BYTES, WorkerReady, decode, length};
 use crate::checks::{CheckLimit, SchemaAnswer};
 
 /// The command by which this program runs as a worker.
@@ -59,7 +59,7 @@ impl Worker {
             return Err(io::Error::other("a process without pipes"));
         };
         let mut worker = Self { child, requests, answers, stderr, answered: 0 };
-        match worker.receive::<Greeting>().await {
+        match worker.receive::<WorkerReady>().await {
             Ok(greeting) => Ok((worker, greeting.isolation)),
             Err(error) => Err(io::Error::other(format!("{error}; it said: {:?}", worker.read_stderr().await))),
         }
@@ -113,7 +113,7 @@ impl Worker {
     async fn receive<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let mut head = [0; LENGTH_BYTES];
         self.answers.read_exact(&mut head).await?;
-        let mut bytes = vec![0; length(head, ANSWER_MAX_BYTES)?];
+        let mut bytes = vec![0; length(head, CHECK_RESPONSE_MAX_BYTES)?];
         self.answers.read_exact(&mut bytes).await?;
         decode(&bytes)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
 use super::worker_process::{Worker, WorkerEnd};
-use crate::checks::worker_messages::{Isolation, QUESTION_MAX_BYTES, encode};
+use crate::checks::worker_messages::{Isolation, CHECK_REQUEST_MAX_BYTES, encode};
 use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
 use crate::domain::{Error, Reason, Result};
 
@@ -30,7 +30,7 @@ impl WorkerRequest {
     /// # Errors
     /// `INTERNAL` when it is larger than any that can be asked.
     pub fn new(check: &SchemaCheck) -> Result<Self> {
-        encode(check, QUESTION_MAX_BYTES)
+        encode(check, CHECK_REQUEST_MAX_BYTES)
             .map(Self)
             .map_err(|error| Error::internal(format!("failed to encode a request to a check worker: {error}")))
     }

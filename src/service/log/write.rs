@@ -256,7 +256,7 @@ impl Write<'_> {
             // Nothing changes, and the rows behind that decision have to be current too.
             self.check_read().await?;
         }
-        if self.call.context().delivery.validate_only {
+        if self.call.context().options.validate_only {
             return Ok(answer);
         }
         if let Some((key, kept)) = self.call.kept(&answer)? {

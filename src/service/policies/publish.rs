@@ -54,15 +54,15 @@ impl Policies {
         call.mutate(&name.namespace, async |write| {
             let (policy, version) = input.still_holds(write.tx.read()).await?;
             self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
-            let grounds =
-                self.grounds(write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
-            let (version, mut change) = self.write_published(write, version, &report, &grounds, request.reason).await?;
-            if grounds.broke_glass {
+            let basis =
+                self.basis(write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
+            let (version, mut change) = self.write_published(write, version, &report, &basis, request.reason).await?;
+            if basis.broke_glass {
                 change.kind = EventKind::BreakGlass;
             } else if request.activate {
                 change.kind = EventKind::Activate;
             }
-            if grounds.broke_glass && !context.options.validate_only {
+            if basis.broke_glass && !context.options.validate_only {
                 self.break_glass.alarm(context, &version);
             }
             if !request.activate {

@@ -10,7 +10,7 @@ use crate::domain::{Error, Result};
 use crate::store::connection::bounded::TimedConnection;
 use crate::store::error::{Failure, commit_failed, commit_refused};
 use crate::store::handle::Store;
-use crate::store::health::durability::Confirmation;
+use crate::store::health::durability::CommitConfirmation;
 use crate::store::health::state::COMMIT_ANSWER_TIMEOUT;
 use crate::store::transaction::views::WriteTx;
 

@@ -1,6 +1,6 @@
 //! What every request that changes something carries beside what it changes.
 
-use super::fields::delivery;
+use super::fields::request_options;
 use super::scope::Scoped;
 use crate::api::pb;
 use crate::domain::Result;
@@ -12,14 +12,14 @@ pub trait Mutation: Scoped {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a request id that is too long or not printable ASCII.
-    fn delivery(&self) -> Result<RequestOptions>;
+    fn request_options(&self) -> Result<RequestOptions>;
 }
 
 macro_rules! mutations {
     ($($request:ident),* $(,)?) => {$(
         impl Mutation for pb::$request {
-            fn delivery(&self) -> Result<RequestOptions> {
-                delivery(&self.request_id, self.validate_only)
+            fn request_options(&self) -> Result<RequestOptions> {
+                request_options(&self.request_id, self.validate_only)
             }
         }
     )*};
@@ -28,8 +28,8 @@ macro_rules! mutations {
 macro_rules! mutations_without_validation {
     ($($request:ident),* $(,)?) => {$(
         impl Mutation for pb::$request {
-            fn delivery(&self) -> Result<RequestOptions> {
-                delivery(&self.request_id, false)
+            fn request_options(&self) -> Result<RequestOptions> {
+                request_options(&self.request_id, false)
             }
         }
     )*};

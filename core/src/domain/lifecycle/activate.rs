@@ -188,7 +188,7 @@ pub fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::policy_name;
+    use super::super::tests::model::policy_name;
     use super::*;
     use crate::domain::label::Label;
     use crate::domain::limits::NOTE_MAX_BYTES;

@@ -181,7 +181,7 @@ fn check_digest(version: &Version, reviewed: &Digest) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{digest, new_policy, new_version, policy_name};
+    use super::super::tests::model::{digest, new_policy, new_version, policy_name};
     use super::*;
     use crate::domain::name::{VersionName, VersionRef};
 

@@ -173,7 +173,7 @@ pub fn resolve_open<'a>(policy: &Policy, open: &'a [Version]) -> Result<&'a Vers
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{digest, draft_request, label, new_policy, new_version, policy_name};
+    use super::super::tests::model::{digest, draft_request, label, new_policy, new_version, policy_name};
     use super::*;
     use crate::domain::annotations::Annotations;
     use crate::domain::limits::NOTE_MAX_BYTES;

@@ -11,7 +11,7 @@ mod publish;
 mod replay;
 
 #[cfg(test)]
-mod model;
+mod tests;
 
 pub use activate::{
     TargetFacts, activate, check_activate, check_expected, check_reason, check_unmoved, deactivate, no_active, point,

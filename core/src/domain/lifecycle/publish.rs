@@ -145,7 +145,7 @@ fn line_and_column(failure: &CheckFinding) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{digest, new_version, policy_name};
+    use super::super::tests::model::{digest, new_version, policy_name};
     use super::*;
     use crate::domain::report::{Check, CheckResult, Severity};
 

@@ -1,6 +1,6 @@
 //! The worked states and the numbering of the design, word for word.
 
-use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Superseded};
+use crate::domain::version::VersionState::{self, Abandoned, Draft, Published, Superseded};
 use super::operation::{Aim, ModelOperation, ModelSettings, PublishOperation};
 use super::world::ModelWorld;
 

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use super::super::super::error::Result;
-use super::super::super::version::{Version, VersionState};
 use super::fixtures::{content_of, index_of};
 use super::operation::{ModelAnswer, ModelOperation, POLICIES, PublishOperation};
 use super::world::ModelWorld;

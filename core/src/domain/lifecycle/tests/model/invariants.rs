@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::error::Result;
-use super::super::super::version::VersionState;
+use crate::domain::error::Result;
+use crate::domain::version::VersionState;
 use super::operation::{ModelAnswer, ModelOperation};
 use super::policy_rows::PolicyRows;
 use super::world::ModelWorld;

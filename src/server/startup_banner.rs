@@ -1,4 +1,4 @@
-//! What somebody sees who starts a server on a terminal: where its data, its token and its addresses are, and what to type next.
+//! The text that a server prints when it is started on a terminal: where its data, its token and its addresses are, and what to type next.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
@@ -9,12 +9,12 @@ use super::config::{DATA_DIR, GRPC_PORT};
 use super::data_dir::DataDir;
 use crate::store::Database;
 
-/// Where commands look for a server that nobody names.
+/// The address that commands use when none is given.
 const CLIENTS_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), GRPC_PORT);
 
-/// A server that has begun to serve.
+/// The facts about a server that has started.
 #[derive(Debug)]
-pub struct Greeting<'a> {
+pub struct StartupBanner<'a> {
     pub data_dir: &'a DataDir,
     pub database: &'a Database,
     pub grpc_addr: SocketAddr,
@@ -22,16 +22,16 @@ pub struct Greeting<'a> {
     pub has_tls: bool,
 }
 
-/// Shows it, when a person looks on.
-pub fn show(greeting: &Greeting<'_>) {
+/// Prints the banner when stderr is a terminal.
+pub fn print_if_terminal(banner: &StartupBanner<'_>) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
-        // Who can't be told is not kept from serving.
-        let _ = write!(stderr, "{greeting}");
+        // A failed write must not keep the server from serving.
+        let _ = write!(stderr, "{banner}");
     }
 }
 
-impl fmt::Display for Greeting<'_> {
+impl fmt::Display for StartupBanner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { data_dir, database, grpc_addr, http_addr, has_tls } = self;
         let (directory, token) = (data_dir.path(), data_dir.admin_token());

@@ -18,8 +18,8 @@ use self::bench::{
     Bench, CORP_ISSUER, EC_KID, NOW, PSS_KID, RSA_KID, bearer, claims_and, claims_with, corp_claims, corp_claims_with,
     forge,
 };
-use super::issuer::{DEFAULT_AUDIENCE, LocalIssuer};
-use super::verifier::Verifier;
+use crate::auth::issuer::{DEFAULT_AUDIENCE, LocalIssuer};
+use crate::auth::verifier::Verifier;
 use crate::domain::Reason;
 
 /// A name, the `authorization` header, and why it must be refused.

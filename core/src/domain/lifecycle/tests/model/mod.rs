@@ -18,12 +18,12 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-pub(super) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
+pub(in crate::domain::lifecycle) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
 use self::operation::{ModelAnswer, ModelOperation, Rests, operation};
 use self::reference::Reference;
 use self::separation::SeparationObserver;
 use self::world::ModelWorld;
-use super::super::error::Reason;
+use crate::domain::error::Reason;
 
 const STEPS_MAX: usize = 80;
 

@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 
-use super::super::super::error::Reason;
-use super::super::super::version::VersionState;
+use crate::domain::error::Reason;
+use crate::domain::version::VersionState;
 
 /// Sets how many policies there are. They are named by index.
 pub(super) const POLICIES: usize = 2;

@@ -4,15 +4,15 @@
 
 use bytes::Bytes;
 
-use super::super::super::approval::Approval;
-use super::super::super::command::{self, PointerTarget};
-use super::super::super::error::{Error, Reason, Result};
-use super::super::super::etag::Etag;
-use super::super::super::event::PointerChange;
-use super::super::super::limits::APPROVAL_TTL_SECONDS;
-use super::super::super::time::Micros;
-use super::super::super::version::{Version, VersionState};
-use super::super::{
+use crate::domain::approval::Approval;
+use crate::domain::command::{self, PointerTarget};
+use crate::domain::error::{Error, Reason, Result};
+use crate::domain::etag::Etag;
+use crate::domain::event::PointerChange;
+use crate::domain::limits::APPROVAL_TTL_SECONDS;
+use crate::domain::time::Micros;
+use crate::domain::version::{Version, VersionState};
+use crate::domain::lifecycle::{
     self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, PointerMove, PublishBasis, PublishFacts, StageDecision,
     TargetFacts,
 };

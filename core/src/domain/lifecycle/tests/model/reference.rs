@@ -2,9 +2,9 @@
 //!
 //! Never calls a decision. Where several refusals apply, their order here is the one callers may rely on.
 
-use super::super::super::digest::Digest;
-use super::super::super::error::Reason;
-use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Rejected, Staged, Superseded};
+use crate::domain::digest::Digest;
+use crate::domain::error::Reason;
+use crate::domain::version::VersionState::{self, Abandoned, Draft, Published, Rejected, Staged, Superseded};
 use super::operation::{
     Aim, BAD, LABELS, LAX, ModelAnswer, ModelMove, ModelOperation, ModelPolicy, ModelRefusal, ModelRow, POLICIES,
     PublishOperation, Rests,

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::approval::Approval;
-use super::super::super::error::{Error, Reason, Result};
-use super::super::super::label::Label;
-use super::super::super::policy::Policy;
-use super::super::super::report::{Check, CheckFinding, CheckResult, Report};
-use super::super::super::time::Micros;
-use super::super::super::version::{Version, VersionState};
-use super::super::{self as lifecycle, PointerMove};
+use crate::domain::approval::Approval;
+use crate::domain::error::{Error, Reason, Result};
+use crate::domain::label::Label;
+use crate::domain::policy::Policy;
+use crate::domain::report::{Check, CheckFinding, CheckResult, Report};
+use crate::domain::time::Micros;
+use crate::domain::version::{Version, VersionState};
+use crate::domain::lifecycle::{self as lifecycle, PointerMove};
 use super::fixtures::content_of;
 use super::operation::{BAD, LAX};
 

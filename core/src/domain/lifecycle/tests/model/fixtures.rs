@@ -2,24 +2,24 @@
 //!
 //! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
 
-use super::super::super::annotations::Annotations;
-use super::super::super::command::{self, ActivationTarget, PointerTarget};
-use super::super::super::digest::Digest;
-use super::super::super::error::Result;
-use super::super::super::event::PointerChange;
-use super::super::super::label::Label;
-use super::super::super::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
-use super::super::super::policy::{Policy, PolicyKind};
-use super::super::super::time::Micros;
-use super::super::super::version::{Version, VersionState};
-use super::super::{TargetFacts, activate};
+use crate::domain::lifecycle::{TargetFacts, activate};
 use super::operation::{CONTENTS, LABELS, PEOPLE};
+use crate::domain::annotations::Annotations;
+use crate::domain::command::{self, ActivationTarget, PointerTarget};
+use crate::domain::digest::Digest;
+use crate::domain::error::Result;
+use crate::domain::event::PointerChange;
+use crate::domain::label::Label;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
+use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::time::Micros;
+use crate::domain::version::{Version, VersionState};
 
 pub(super) fn namespace() -> NamespaceId {
     NamespaceId::parse("namespace", "n").unwrap()
 }
 
-pub(in super::super) fn policy_name(index: usize) -> PolicyName {
+pub(in crate::domain::lifecycle) fn policy_name(index: usize) -> PolicyName {
     PolicyName { namespace: namespace(), policy: PolicyId::parse("policy", &format!("p{index}")).unwrap() }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn version_name(policy: usize, number: i64) -> VersionName {
     VersionName { policy: policy_name(policy), version: VersionRef::Number(number) }
 }
 
-pub(in super::super) fn digest(content: u8) -> Digest {
+pub(in crate::domain::lifecycle) fn digest(content: u8) -> Digest {
     Digest::from_sha256(&[content; 32])
 }
 
@@ -35,7 +35,7 @@ pub(super) fn content_of(digest: &Digest) -> u8 {
     (0..CONTENTS).find(|content| &self::digest(*content) == digest).unwrap()
 }
 
-pub(in super::super) fn label(index: usize) -> Label {
+pub(in crate::domain::lifecycle) fn label(index: usize) -> Label {
     Label::parse("label", LABELS[index]).unwrap()
 }
 
@@ -49,7 +49,7 @@ pub(super) fn index_of(person: &str) -> usize {
 }
 
 /// Returns a request for a draft that says nothing but of which policy.
-pub(in super::super) fn draft_request(policy: PolicyName) -> command::Draft {
+pub(in crate::domain::lifecycle) fn draft_request(policy: PolicyName) -> command::Draft {
     command::Draft {
         policy,
         content: bytes::Bytes::new(),
@@ -67,7 +67,7 @@ pub(in super::super) fn draft_request(policy: PolicyName) -> command::Draft {
 }
 
 /// Returns a draft as it begins.
-pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Option<Label>, digest: Digest) -> Version {
+pub(in crate::domain::lifecycle) fn new_version(policy: PolicyName, number: i64, label: Option<Label>, digest: Digest) -> Version {
     Version {
         policy,
         number,
@@ -94,7 +94,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
 }
 
 /// Returns a policy as it begins.
-pub(in super::super) fn new_policy(index: usize) -> Policy {
+pub(in crate::domain::lifecycle) fn new_policy(index: usize) -> Policy {
     Policy::new(policy_name(index), PolicyKind::Opaque, Micros(0))
 }
 

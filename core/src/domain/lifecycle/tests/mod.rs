@@ -1,0 +1,3 @@
+//! Tests of all decisions together.
+
+pub(super) mod model;
