@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::failure::Usage;
+use crate::cli::exit_code::Usage;
 use crate::client::CONTENT_MAX_BYTES;
 
 /// How stdin is written.

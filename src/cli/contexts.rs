@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::failure::Usage;
+use crate::cli::exit_code::Usage;
 use crate::client::durable::{read_bounded, replace_file};
 
 /// Largest file of contexts that is read.

@@ -4,33 +4,11 @@
 
 use std::fmt::Write as _;
 
-use super::next::with_namespace;
-use super::text::line;
+use crate::cli::names::with_namespace;
+use crate::cli::output::text::line;
 use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
 use crate::client::{ClientError, Code, ReadError, Refusal, WatchError};
 use crate::domain::causes::causes;
-
-/// A usage error that only shows once the arguments are looked at together: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
-/// Some of it is done, some is not: exit code 3.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Partial(pub String);
-
-/// The exit code of an error.
-#[must_use]
-pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Usage>() {
-        2
-    } else if error.is::<Partial>() {
-        3
-    } else {
-        1
-    }
-}
 
 /// The whole text of an error.
 #[must_use]
@@ -336,13 +314,6 @@ mod tests {
         let expected =
             "error: failed to read the namespace: this server stops (SERVER_DRAINING)\nnext: run it again: another";
         assert!(text.starts_with(expected), "{text}");
-    }
-
-    #[test]
-    fn exit_codes_tell_usage_from_failure() {
-        assert_eq!(exit_code(&failed(Code::Internal, "INTERNAL")), 1);
-        assert_eq!(exit_code(&Usage("two stdins".to_owned()).into()), 2);
-        assert_eq!(exit_code(&Partial("one is left".to_owned()).into()), 3);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use anyhow::ensure;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::contexts::{Context, Contexts};
-use super::failure::Usage;
-use super::look::Color;
-use super::output::Format;
+use crate::cli::contexts::{Context, Contexts};
+use crate::cli::exit_code::Usage;
+use crate::cli::output::document::Format;
+use crate::cli::output::terminal_style::Color;
 use crate::client::name::NamespaceId;
 
 /// The server when nothing names one: that of `policyhub serve` as it starts by itself.

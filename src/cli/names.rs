@@ -3,15 +3,18 @@
 //!
 //! Parsed before anything is sent: a name that can't be one is a usage error.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use anyhow::Context as _;
 
-use super::failure::Usage;
+use crate::cli::exit_code::Usage;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
 use crate::client::pb::activate_target::To;
 use crate::client::{Client, Cursor, pb};
+
+/// The namespace that need not be named.
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// A policy, perhaps with one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +206,16 @@ impl fmt::Display for VersionTarget {
     }
 }
 
+/// A command as it is typed for a namespace.
+#[must_use]
+pub fn with_namespace(namespace: &NamespaceId, command: &str) -> String {
+    let mut text = "policyhub ".to_owned();
+    if namespace.as_str() != DEFAULT_NAMESPACE {
+        let _ = write!(text, "-n {namespace} ");
+    }
+    text + command
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,5 +281,12 @@ mod tests {
     fn names_are_shown_short() {
         let name = "namespaces/team/policies/pricing/versions/3";
         assert_eq!((policy_of(name), short(name)), ("pricing", "3"));
+    }
+
+    #[test]
+    fn a_command_names_its_namespace() {
+        let namespace = |id| NamespaceId::parse("namespace", id).expect("an id");
+        assert_eq!(with_namespace(&namespace("default"), "stage p@1"), "policyhub stage p@1");
+        assert_eq!(with_namespace(&namespace("team-a"), "stage p@1"), "policyhub -n team-a stage p@1");
     }
 }

@@ -5,9 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::command_line::Cli;
 use clap::CommandFactory as _;
-
-use super::args::Cli;
 
 /// Every command that people use, once. A test holds it against the definition.
 const GROUPS: &[(&str, &[&str])] = &[

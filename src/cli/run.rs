@@ -4,20 +4,18 @@ use std::time::Duration;
 
 use clap::FromArgMatches as _;
 
-use super::args::{Cli, Command};
-use super::failure::{Usage, exit_code, explain};
-use super::global::Global;
-use super::output::{say, say_lines};
-use super::session::Session;
-use super::{
-    abandon, activate, active, adopt, agent, approve, backup, context, convergence, deactivate, denials, diff, draft,
-    epoch, events, export, history, import, keys,
+use crate::cli::command_line::{Cli, Command};
+use crate::cli::commands::{
+    abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
+    diff, draft, epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, report,
+    restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, verify_log, watch,
 };
-use super::{completions, man, overview};
-use super::{
-    namespace, policy, publish, reject, release, report, restore, role, rollback, runs, server_commands, show, stage,
-    subscribers, token, verify, verify_log, watch,
-};
+use crate::cli::exit_code::{Usage, exit_code};
+use crate::cli::failure::explain;
+use crate::cli::global::Global;
+use crate::cli::output::document::{say, say_lines};
+use crate::cli::session::Session;
+use crate::cli::{completer, overview, release};
 use crate::server::{self, survive_file_size_limit};
 
 /// How long work that can't be stopped may hold up the end of the process.
@@ -25,7 +23,7 @@ const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command of this process's arguments; its exit code.
 pub fn main() -> u8 {
-    completions::answer_scripts();
+    completer::answer_scripts();
     let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
     if matches!(cli.command, Command::CheckWorker) {
         // Without a runtime: its threads would keep the rights that a worker gives up.
@@ -73,7 +71,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Config(command) => server_commands::config(global.output, command),
         Command::Context(command) => context::run(global, command),
         Command::Completions(arguments) => completions::run(&arguments),
-        Command::Man(arguments) => man::run(&arguments),
+        Command::Man(arguments) => man::run(overview::command(), &arguments),
         Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
         Command::Agent(arguments) => agent::run(&global.in_context()?, arguments).await,
         Command::Release(arguments) => release::run(&global.in_context()?, arguments).await,

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::global::Global;
-use super::output::Format;
+use crate::cli::global::Global;
+use crate::cli::output::document::Format;
 use crate::client::name::NamespaceId;
 use crate::client::{Client, Target, TlsFiles, TokenSource};
 use crate::server::config::DATA_DIR;

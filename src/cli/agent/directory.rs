@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::set::{Candidate, INDEX, Index, POLICIES};
+use crate::cli::agent::set::{Candidate, INDEX, Index, POLICIES};
 use crate::client::CONTENT_MAX_BYTES;
 use crate::client::durable::sync_directory_of;
 use crate::client::signing::digest_of;
@@ -236,8 +236,8 @@ fn bounded(path: &Path, bound: u64) -> anyhow::Result<Vec<u8>> {
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-    use super::super::samples::set;
     use super::*;
+    use crate::cli::agent::samples::set;
 
     fn write_all(sets: &Path, of: &[Candidate]) -> Vec<String> {
         of.iter().map(|set| write(sets, set, None).expect("written")).collect()

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::directory;
-use super::set::{Candidate, Index};
+use crate::cli::agent::directory;
+use crate::cli::agent::set::{Candidate, Index};
 use crate::client::durable::{replace_file, sync_directory_of};
 
 /// The link to the set in force.
@@ -226,8 +226,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::super::samples::{folder, set};
     use super::*;
+    use crate::cli::agent::samples::{folder, set};
 
     #[test]
     fn one_agent_keeps_a_folder_also_by_a_link() {

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::text;
+use crate::cli::output::text;
 use crate::domain::limits::NOTE_MAX_BYTES;
 
 /// The beginning of the agent's own settings, and of what it tells a command.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::folder::Folder;
-use super::set::Candidate;
+use crate::cli::agent::folder::Folder;
+use crate::cli::agent::set::Candidate;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{ActivePolicy, Cursor, unverified_policy};
 

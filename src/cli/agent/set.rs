@@ -180,8 +180,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{namespace, policy, set};
     use super::*;
+    use crate::cli::agent::samples::{namespace, policy, set};
 
     #[test]
     fn a_set_is_named_by_its_place_and_all_that_is_in_it() {

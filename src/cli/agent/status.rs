@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::folder::{Folder, Held};
-use super::status_file::StatusFile;
-use crate::cli::output::{Format, say};
-use crate::cli::text::{self, at};
+use crate::cli::agent::folder::{Folder, Held};
+use crate::cli::agent::status_file::StatusFile;
+use crate::cli::output::document::{Format, say};
+use crate::cli::output::text;
+use crate::cli::output::text::at;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{ActivePolicy, Cursor};
 use crate::client::{State, Status};
@@ -27,11 +28,11 @@ const FRESH_STEP_SECONDS: i64 = 60;
 
 /// Tells what changed, once.
 #[derive(Debug)]
-pub struct Teller {
+pub struct StatusWriter {
     file: StatusFile,
     namespace: NamespaceId,
     output: Format,
-    told: Option<Told>,
+    told: Option<WrittenStatus>,
     since: String,
     /// Whether the last write failed: it is said once.
     failing: bool,
@@ -43,13 +44,13 @@ pub struct Teller {
 
 /// What was told last.
 #[derive(Debug, Clone, PartialEq)]
-struct Told {
+struct WrittenStatus {
     status: Status,
     set: Option<String>,
     missing: Vec<PolicyId>,
 }
 
-impl Teller {
+impl StatusWriter {
     /// Of a folder.
     pub fn new(folder: &Folder, namespace: NamespaceId, output: Format) -> Self {
         let file = StatusFile::new(folder.root().join(STATUS), folder.private_path(SPARE));
@@ -70,7 +71,7 @@ impl Teller {
                 status.fresh_until_seconds = told.status.fresh_until_seconds;
             }
         }
-        let now_told = Told { status, set, missing: self.missing.clone() };
+        let now_told = WrittenStatus { status, set, missing: self.missing.clone() };
         if self.told.as_ref() == Some(&now_told) && !self.failing {
             return;
         }
@@ -111,7 +112,7 @@ impl Teller {
         self.missing = missing;
     }
 
-    fn tell(&mut self, before: Option<&Told>, told: &Told) {
+    fn tell(&mut self, before: Option<&WrittenStatus>, told: &WrittenStatus) {
         let Status { state, problem, .. } = &told.status;
         let same_state = before.is_some_and(|before| before.status.state == *state);
         if !same_state {
@@ -129,8 +130,8 @@ impl Teller {
         self.print(&json!({ "event": "state", "state": state.to_string(), "since": self.since, "problem": problem }));
     }
 
-    fn write(&mut self, told: &Told) {
-        let Told { status, set, missing } = told;
+    fn write(&mut self, told: &WrittenStatus) {
+        let WrittenStatus { status, set, missing } = told;
         let place = |cursor: Option<Cursor>| cursor.map(|at| json!({ "epoch": at.epoch, "revision": at.revision }));
         let fresh = status.fresh_until_seconds;
         let time = |seconds: i64| written(OffsetDateTime::from_unix_timestamp(seconds).ok());

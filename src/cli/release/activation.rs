@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::delivered_file::{Activation, Delivered, Entry};
-use super::folder::Key;
-use super::git::Commit;
-use super::outcome::Activated;
-use super::request_ids::RequestIds;
 use crate::cli::names::{policy_name, version_name};
+use crate::cli::release::delivered_file::{Activation, Delivered, Entry};
+use crate::cli::release::folder::Key;
+use crate::cli::release::git::Commit;
+use crate::cli::release::outcome::Activated;
+use crate::cli::release::request_ids::RequestIds;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::pb::activate_target::To;
 use crate::client::{Client, ClientError, PageGuard, pb};

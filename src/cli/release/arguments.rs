@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::cli::release::git::POLICIES;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-
-use super::git::POLICIES;
 
 /// Publish what changed in a git repository of policies
 #[derive(Debug, Args)]

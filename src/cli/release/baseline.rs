@@ -3,10 +3,28 @@
 //! Invariant: what can't be trusted to be an earlier state of this very history is not used; then everything counts as
 //! changed, and the server says what it has.
 
-use super::git::{Commit, Git};
-use super::plan::Changes;
-use super::state::State;
-use crate::cli::text;
+use crate::cli::output::text;
+use crate::cli::release::git::{Commit, Git};
+use crate::cli::release::state::State;
+
+/// Where changes are looked for from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangedPaths {
+    /// From the beginning: everything that is there.
+    All,
+    /// These paths.
+    Of(Vec<Vec<u8>>),
+}
+
+impl ChangedPaths {
+    /// Whether a path changed.
+    pub fn has(&self, path: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(paths) => paths.iter().any(|changed| changed == path),
+        }
+    }
+}
 
 /// Where a release begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +61,10 @@ impl Baseline {
     }
 
     /// What changed since.
-    pub fn changes(&self, git: &Git, head: &Commit) -> anyhow::Result<Changes> {
+    pub fn changes(&self, git: &Git, head: &Commit) -> anyhow::Result<ChangedPaths> {
         match &self.from {
-            None => Ok(Changes::All),
-            Some(from) => git.changed(from, head).map(Changes::Of),
+            None => Ok(ChangedPaths::All),
+            Some(from) => git.changed(from, head).map(ChangedPaths::Of),
         }
     }
 }

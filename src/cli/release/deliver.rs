@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::folder::Key;
-use super::git::Commit;
-use super::inspect::{Found, Inspected, Inspector, Sound, is_unreached};
-use super::label_order::{self, Order};
-use super::outcome::{Outcome, Told};
-use super::publish_together::Publisher;
-use super::request_ids::RequestIds;
 use crate::cli::names::{policy_name, version_name};
-use crate::cli::text;
+use crate::cli::output::text;
+use crate::cli::release::folder::Key;
+use crate::cli::release::git::Commit;
+use crate::cli::release::inspect::{Found, Inspected, Inspector, ValidatedVersion, is_unreached};
+use crate::cli::release::label_order;
+use crate::cli::release::label_order::Order;
+use crate::cli::release::outcome::{VersionOutcome, VersionResult};
+use crate::cli::release::publish_together::Publisher;
+use crate::cli::release::request_ids::RequestIds;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::{ClientError, pb};
 use crate::domain::annotations::Annotations;
@@ -55,7 +56,7 @@ pub struct Deliverer<'a> {
 /// How an attempt ended.
 #[derive(Debug)]
 struct Attempt {
-    outcome: Outcome,
+    outcome: VersionOutcome,
     /// The number that it is about; 0: none.
     number: i64,
     /// What the server has published.
@@ -63,11 +64,11 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn of(outcome: Outcome) -> Self {
+    fn of(outcome: VersionOutcome) -> Self {
         Self { outcome, number: 0, version: None }
     }
 
-    fn published(outcome: Outcome, version: pb::Version) -> Self {
+    fn published(outcome: VersionOutcome, version: pb::Version) -> Self {
         Self { outcome, number: version.version, version: Some(version) }
     }
 }
@@ -117,47 +118,53 @@ pub fn name_of(namespace: &NamespaceId, key: &Key) -> String {
 
 impl Deliverer<'_> {
     /// Delivers a version; answers it when the server has it.
-    pub async fn deliver(&self, one: &mut Inspected) -> (Told, Option<pb::Version>) {
+    pub async fn deliver(&self, one: &mut Inspected) -> (VersionResult, Option<pb::Version>) {
         let mut found = std::mem::replace(&mut one.found, Found::Unknown);
         let (key, sound) = match &one.sound {
             Ok(sound) => (&one.key, sound),
             Err(fault) => {
                 self.end_left(&found).await;
-                return (Told::at_fault(self.inspector.git.top(), &one.key, fault), None);
+                return (VersionResult::at_fault(self.inspector.git.top(), &one.key, fault), None);
             }
         };
         if self.is_gone.load(Ordering::Relaxed) {
-            return (Told::held(key, "the server can't be reached"), None);
+            return (VersionResult::held(key, "the server can't be reached"), None);
         }
-        let told = |attempt: Attempt| {
+        let ended = |attempt: Attempt| {
             let path = sound.files.path(self.inspector.git.top(), key);
-            let told = Told { version: attempt.number, ..Told::of(key, attempt.outcome) };
-            (told.in_file(path), attempt.version)
+            let result = VersionResult { version: attempt.number, ..VersionResult::of(key, attempt.outcome) };
+            (result.in_file(path), attempt.version)
         };
         for left in (0..ATTEMPTS_MAX).rev() {
             match self.attempt(key, sound, found, left).await {
-                Ok(attempt) => return told(attempt),
+                Ok(attempt) => return ended(attempt),
                 Err(error) if left > 0 && CONFLICTS.contains(&error.reason()) => {
                     if let Some(version) = published_holder(&error) {
-                        return told(Attempt::published(Outcome::Present, version));
+                        return ended(Attempt::published(VersionOutcome::Present, version));
                     }
                     found = self.inspector.look(key).await;
                 }
                 Err(error) => {
                     self.is_gone.fetch_or(is_unreached(&error), Ordering::Relaxed);
-                    return told(Attempt::of(Outcome::refused(&error)));
+                    return ended(Attempt::of(VersionOutcome::refused(&error)));
                 }
             }
         }
-        told(Attempt::of(Outcome::failed("somebody else changes it all the time")))
+        ended(Attempt::of(VersionOutcome::failed("somebody else changes it all the time")))
     }
 
-    async fn attempt(&self, key: &Key, sound: &Sound, found: Found, left: usize) -> Result<Attempt, ClientError> {
+    async fn attempt(
+        &self,
+        key: &Key,
+        sound: &ValidatedVersion,
+        found: Found,
+        left: usize,
+    ) -> Result<Attempt, ClientError> {
         match step(found, &sound.definition.digest, &sound.definition.annotations) {
-            Step::Present(version) => Ok(Attempt::published(Outcome::Present, version)),
+            Step::Present(version) => Ok(Attempt::published(VersionOutcome::Present, version)),
             Step::Taken(version) => Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) }),
             Step::Publish(version) => self.publish(key, version).await,
-            Step::Replace(_) if self.dry_run => Ok(Attempt::of(Outcome::Rehearsed)),
+            Step::Replace(_) if self.dry_run => Ok(Attempt::of(VersionOutcome::Rehearsed)),
             Step::Replace(version) => {
                 self.abandon(&version, &format!("its folder changed in git commit {}", self.commit.as_str())).await?;
                 self.draft_and_publish(key, sound, left).await
@@ -166,7 +173,12 @@ impl Deliverer<'_> {
         }
     }
 
-    async fn draft_and_publish(&self, key: &Key, sound: &Sound, left: usize) -> Result<Attempt, ClientError> {
+    async fn draft_and_publish(
+        &self,
+        key: &Key,
+        sound: &ValidatedVersion,
+        left: usize,
+    ) -> Result<Attempt, ClientError> {
         if let Some(attempt) = self.check_order(key).await {
             return Ok(attempt);
         }
@@ -174,7 +186,7 @@ impl Deliverer<'_> {
         let read = tokio::task::spawn_blocking(move || git.blobs([files.ids()[1]])).await;
         let content = match read.map_err(anyhow::Error::from).flatten() {
             Ok([content]) => content,
-            Err(error) => return Ok(Attempt::of(Outcome::failed(format!("{error:#}")))),
+            Err(error) => return Ok(Attempt::of(VersionOutcome::failed(format!("{error:#}")))),
         };
         let namespace = self.inspector.namespace;
         let request = pb::DraftRequest {
@@ -186,9 +198,9 @@ impl Deliverer<'_> {
         };
         let version = self.inspector.client.draft(request).await?.version.unwrap_or_default();
         if version.state() == pb::VersionState::Published {
-            return Ok(Attempt::published(Outcome::Present, version));
+            return Ok(Attempt::published(VersionOutcome::Present, version));
         }
-        if self.dry_run { Ok(Attempt::of(Outcome::Rehearsed)) } else { self.publish(key, version).await }
+        if self.dry_run { Ok(Attempt::of(VersionOutcome::Rehearsed)) } else { self.publish(key, version).await }
     }
 
     /// Asks where a label stands before a number is used up for it, and lets it be lower where that is wanted. An answer is one of
@@ -199,16 +211,16 @@ impl Deliverer<'_> {
             Order::Free => None,
             Order::Taken => {
                 let found = self.inspector.look(key).await;
-                found.published().map(|version| Attempt::published(Outcome::Present, version.clone()))
+                found.published().map(|version| Attempt::published(VersionOutcome::Present, version.clone()))
             }
             Order::Lower(highest) if !self.allow_backport => {
-                Some(Attempt::of(Outcome::failed(label_order::remedy(key, &highest))))
+                Some(Attempt::of(VersionOutcome::failed(label_order::remedy(key, &highest))))
             }
             Order::Lower(_) => {
                 if !self.dry_run {
                     let call = format!("{} allow_backport", policy_name(namespace, &key.policy));
                     if let Err(error) = label_order::allow(client, namespace, key, self.ids.of(&call)).await {
-                        return Some(Attempt::of(Outcome::Failed {
+                        return Some(Attempt::of(VersionOutcome::Failed {
                             error: text::line(&format!("failed to set allow_backport of {}: {error}", key.policy)),
                             reason: error.reason().to_owned(),
                         }));
@@ -225,10 +237,10 @@ impl Deliverer<'_> {
         if self.dry_run {
             let (name, etag, request_id) = (version.name.clone(), version.etag.clone(), self.ids.of(&version.name));
             let request = pb::PublishRequest { name, etag, request_id, validate_only: true, ..Default::default() };
-            return self.inspector.client.publish(request).await.map(|_| Attempt::of(Outcome::Rehearsed));
+            return self.inspector.client.publish(request).await.map(|_| Attempt::of(VersionOutcome::Rehearsed));
         }
         let error = match self.publisher.publish(&version).await {
-            Ok(published) => return Ok(Attempt::published(Outcome::Published, published)),
+            Ok(published) => return Ok(Attempt::published(VersionOutcome::Published, published)),
             Err(error) => error,
         };
         let number = version.version;
@@ -239,7 +251,7 @@ impl Deliverer<'_> {
             // Only what is staged can be approved.
             let (name, request_id) = (version.name.clone(), self.ids.of(&version.name));
             self.inspector.client.stage(pb::StageRequest { name, request_id, ..Default::default() }).await?;
-            return Ok(Attempt { number, ..Attempt::of(Outcome::awaiting(&error, &version, key, "release")) });
+            return Ok(Attempt { number, ..Attempt::of(VersionOutcome::awaiting(&error, &version, key, "release")) });
         }
         if is_released(&version) {
             // Nobody else ends what a release began. What fails again here is ended by the next release.
@@ -283,9 +295,9 @@ fn published_holder(error: &ClientError) -> Option<pb::Version> {
 }
 
 /// What a refusal says, and where to read more.
-fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
+fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> VersionOutcome {
     let (policy, number) = (&key.policy, version.version);
-    let outcome = Outcome::refused(error);
+    let outcome = VersionOutcome::refused(error);
     match (error.reason(), error.metadata().get("check").map(String::as_str)) {
         ("VALIDATION_FAILED", Some("label")) => outcome.and("a label that is too low needs --allow-backport"),
         ("VALIDATION_FAILED", _) => outcome.and(&format!("all of it: `policyhub report {policy}@{number}`")),
@@ -293,14 +305,14 @@ fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
     }
 }
 
-fn taken(key: &Key, version: &pb::Version) -> Outcome {
+fn taken(key: &Key, version: &pb::Version) -> VersionOutcome {
     let (policy, number) = (&key.policy, version.version);
     let error = format!(
         "version {number} holds this label with other content, and is still {}: publish it or end it with \
          `policyhub abandon {policy}@{number}`, then release again",
         text::state(version.state)
     );
-    Outcome::Failed { reason: "LABEL_CONTENT_CONFLICT".to_owned(), error }
+    VersionOutcome::Failed { reason: "LABEL_CONTENT_CONFLICT".to_owned(), error }
 }
 
 #[cfg(test)]

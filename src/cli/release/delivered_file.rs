@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::folder::Key;
+use crate::cli::release::folder::Key;
 use crate::client::name::NamespaceId;
 use crate::domain::digest::Digest;
 

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::fault::Fault;
 use crate::checks;
 use crate::cli::content::type_of;
 use crate::cli::names::policy_name;
-use crate::cli::text;
+use crate::cli::output::text;
+use crate::cli::release::fault::Fault;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::signing::digest_of;
 use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};

@@ -6,9 +6,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cli::release::folder::{Entry, Kind};
 use anyhow::{Context as _, bail, ensure};
-
-use super::folder::{Entry, Kind};
 
 /// Most output of one command: a listing of a million files.
 const OUTPUT_MAX_BYTES: u64 = 256 * 1024 * 1024;

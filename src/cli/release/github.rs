@@ -4,29 +4,28 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::output::text;
+use crate::cli::release::outcome::{ReleaseReport, VersionOutcome, VersionResult};
 use serde_json::json;
 
-use super::outcome::{Outcome, Report, Told};
-use crate::cli::text;
-
 /// A failure as a command of a workflow, without a line's end.
-pub fn annotation(told: &Told) -> String {
+pub fn annotation(results: &VersionResult) -> String {
     let mut line = "::error ".to_owned();
-    if !told.file.is_empty() {
-        let _ = write!(line, "file={},", property(&told.file));
+    if !results.file.is_empty() {
+        let _ = write!(line, "file={},", property(&results.file));
     }
-    if told.line > 0 {
-        let _ = write!(line, "line={},", told.line);
+    if results.line > 0 {
+        let _ = write!(line, "line={},", results.line);
     }
-    let _ = write!(line, "title={}::{}", property(&told.name), data(told.outcome.why()));
+    let _ = write!(line, "title={}::{}", property(&results.name), data(results.outcome.why()));
     line
 }
 
 /// Values for later steps of the job, a line each.
-pub fn outputs(report: &Report) -> String {
+pub fn outputs(report: &ReleaseReport) -> String {
     let counts = report.counts();
-    let published = report.told.iter().filter(|told| told.outcome == Outcome::Published);
-    let names: Vec<&str> = published.map(|told| told.name.as_str()).collect();
+    let published = report.results.iter().filter(|results| results.outcome == VersionOutcome::Published);
+    let names: Vec<&str> = published.map(|results| results.name.as_str()).collect();
     let revision = report.activated.as_ref().map_or(0, |activated| activated.revision);
     format!(
         "status={}\ncommit={}\npublished={}\nfailed={}\nrevision={revision}\nversions={}\n",
@@ -52,11 +51,14 @@ mod tests {
 
     #[test]
     fn what_others_wrote_begins_no_command() {
-        let told = Told::of("p,line=9::\n::error", Outcome::failed("100%\r\n::stop-commands::x"));
-        let told = Told { line: 3, ..told.in_file("a:b,c%0A.json".to_owned()) };
+        let results = VersionResult::of("p,line=9::\n::error", VersionOutcome::failed("100%\r\n::stop-commands::x"));
+        let results = VersionResult { line: 3, ..results.in_file("a:b,c%0A.json".to_owned()) };
         let expected =
             "::error file=a%3Ab%2Cc%250A.json,line=3,title=p%2Cline=9%3A%3A %3A%3Aerror::100%25  ::stop-commands::x";
-        assert_eq!(annotation(&told), expected);
-        assert_eq!(annotation(&Told::of("p@v1.0.0", Outcome::failed("bad"))), "::error title=p@v1.0.0::bad");
+        assert_eq!(annotation(&results), expected);
+        assert_eq!(
+            annotation(&VersionResult::of("p@v1.0.0", VersionOutcome::failed("bad"))),
+            "::error title=p@v1.0.0::bad"
+        );
     }
 }

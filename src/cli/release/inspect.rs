@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::fault::Fault;
-use super::folder::{Definition, Files, Key};
-use super::git::Git;
-use super::plan::Candidate;
 use crate::cli::names::version_name;
+use crate::cli::release::fault::Fault;
+use crate::cli::release::folder::{Definition, Files, Key};
+use crate::cli::release::git::Git;
+use crate::cli::release::plan::PlannedVersion;
 use crate::client::name::{NamespaceId, VersionRef};
 use crate::client::{Client, ClientError, Code, pb};
 
@@ -24,12 +24,12 @@ pub struct Inspected {
     /// The live version of its label, when the server could be asked.
     pub found: Found,
     /// What is to be delivered, or what is wrong with the folder.
-    pub sound: Result<Sound, Fault>,
+    pub sound: Result<ValidatedVersion, Fault>,
 }
 
 /// A folder that is in order.
 #[derive(Debug)]
-pub struct Sound {
+pub struct ValidatedVersion {
     pub files: Files,
     pub definition: Definition,
 }
@@ -83,13 +83,18 @@ impl Found {
 }
 
 impl Inspector<'_> {
-    /// All lanes, each in its order. `looked` is called after each version.
-    pub async fn lanes(&self, lanes: Vec<Vec<Candidate>>, jobs: usize, looked: impl Fn()) -> Vec<Vec<Inspected>> {
+    /// All queues, each in its order. `looked` is called after each version.
+    pub async fn queues(
+        &self,
+        queues: Vec<Vec<PlannedVersion>>,
+        jobs: usize,
+        looked: impl Fn(),
+    ) -> Vec<Vec<Inspected>> {
         let looked = &looked;
-        let inspected = stream::iter(lanes).map(async |lane| {
-            let mut all = Vec::with_capacity(lane.len());
-            for candidate in lane {
-                all.push(self.inspect(candidate).await);
+        let inspected = stream::iter(queues).map(async |queue| {
+            let mut all = Vec::with_capacity(queue.len());
+            for planned in queue {
+                all.push(self.inspect(planned).await);
                 looked();
             }
             all
@@ -98,8 +103,8 @@ impl Inspector<'_> {
         inspected.buffered(jobs).collect().await
     }
 
-    async fn inspect(&self, candidate: Candidate) -> Inspected {
-        let Candidate { key, tree, files } = candidate;
+    async fn inspect(&self, planned: PlannedVersion) -> Inspected {
+        let PlannedVersion { key, tree, files } = planned;
         let found = if self.is_silent.load(Ordering::Relaxed) { Found::Unknown } else { self.look(&key).await };
         let sound = match files {
             Ok(files) => self.read(&key, files).await,
@@ -108,13 +113,13 @@ impl Inspector<'_> {
         Inspected { key, tree, found, sound }
     }
 
-    async fn read(&self, key: &Key, files: Files) -> Result<Sound, Fault> {
+    async fn read(&self, key: &Key, files: Files) -> Result<ValidatedVersion, Fault> {
         let (git, reading) = (self.git.clone(), files.clone());
         let read = tokio::task::spawn_blocking(move || git.blobs(reading.ids())).await;
         let read = read.map_err(|error| error.to_string())?;
         let [metadata, content] = read.map_err(|error| format!("{error:#}"))?;
         let definition = files.read(key, &metadata, &content)?;
-        Ok(Sound { files, definition })
+        Ok(ValidatedVersion { files, definition })
     }
 
     /// Asks for the live version of a label.

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::cli::release::arguments::Arguments;
+use crate::cli::release::folder::Key;
+use crate::cli::release::git::{Commit, Git};
+use crate::cli::release::outcome::ReleaseReport;
+use crate::cli::release::state::State;
 use anyhow::{Context as _, bail, ensure};
-
-use super::arguments::Arguments;
-use super::folder::Key;
-use super::git::{Commit, Git};
-use super::outcome::Report;
-use super::state::State;
 
 /// Pushes at most, when others push meanwhile.
 const PUSH_ATTEMPTS_MAX: usize = 5;
@@ -21,7 +20,7 @@ const TAGS: &str = "refs/tags/";
 const LEFT: &str = "failed to push; what is committed and tagged stays, push it by hand";
 
 /// Keeps what is asked for.
-pub fn keep(arguments: &Arguments, git: &Git, state: &State, report: &mut Report) -> anyhow::Result<()> {
+pub fn keep(arguments: &Arguments, git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<()> {
     if arguments.commit || arguments.push {
         commit(git, state, &report.commit).context("failed to commit .state, which is as it should be")?;
     }
@@ -56,7 +55,7 @@ fn commit(git: &Git, state: &State, released: &Commit) -> anyhow::Result<()> {
 }
 
 /// Tags what was delivered and has no tag yet, each at the commit whose release noted it: also what a run left that was killed.
-fn tag(git: &Git, state: &State, report: &mut Report) -> anyhow::Result<Vec<String>> {
+fn tag(git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<Vec<String>> {
     let listed = git.read(&["for-each-ref", "--format=%(refname)", TAGS])?;
     let there: BTreeSet<&[u8]> = listed.split(|byte| *byte == b'\n').collect();
     let (mut made, mut orders) = (Vec::new(), String::new());

@@ -3,9 +3,9 @@
 //!
 //! Boundary: the rule is the server's. Where it can't be asked, the draft goes on, and the server decides.
 
-use super::folder::Key;
 use crate::cli::names::policy_name;
 use crate::cli::pages::collect;
+use crate::cli::release::folder::Key;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{Client, ClientError, pb};
 use crate::domain::label::Label;

@@ -3,21 +3,20 @@
 //! Invariant: words from outside stay words. Every ASCII punctuation that Markdown could read is escaped, and nothing breaks
 //! a line.
 
+use crate::cli::output::text;
+use crate::cli::release::outcome::{ReleaseReport, ReleaseStatus, VersionResult};
+use crate::cli::release::summary::{NAMED_MAX, activation, baseline, counted, left};
 use std::fmt::Write as _;
-
-use super::outcome::{Report, Status, Told};
-use super::summary::{NAMED_MAX, activation, baseline, counted, left};
-use crate::cli::text;
 
 /// Longest text of a cell.
 const CELL_MAX_CHARS: usize = 500;
 
 /// The whole section.
-pub fn section(report: &Report) -> String {
+pub fn section(report: &ReleaseReport) -> String {
     let mark = match report.status() {
-        Status::Success => "✅",
-        Status::Partial => "⚠️",
-        Status::Failed => "❌",
+        ReleaseStatus::Success => "✅",
+        ReleaseStatus::Partial => "⚠️",
+        ReleaseStatus::Failed => "❌",
     };
     let rehearsal = if report.dry_run { " (dry run)" } else { "" };
     let mut markdown = format!(
@@ -28,18 +27,18 @@ pub fn section(report: &Report) -> String {
         counted(report),
         capital(&baseline(report)),
     );
-    let (left, more) = left(&report.told);
-    let done = report.told.iter().filter(|told| !told.is_left());
-    let shown: Vec<&Told> = left.into_iter().chain(done.take(NAMED_MAX)).collect();
+    let (left, more) = left(&report.results);
+    let done = report.results.iter().filter(|results| !results.is_left());
+    let shown: Vec<&VersionResult> = left.into_iter().chain(done.take(NAMED_MAX)).collect();
     if !shown.is_empty() {
         markdown.push_str("\n| version | number | outcome | why |\n|---|---|---|---|\n");
     }
-    for told in &shown {
-        let number = if told.version == 0 { String::new() } else { told.version.to_string() };
-        let (name, why) = (escaped(&told.name), escaped(told.outcome.why()));
-        let _ = writeln!(markdown, "| {name} | {number} | {} | {why} |", told.outcome.word());
+    for results in &shown {
+        let number = if results.version == 0 { String::new() } else { results.version.to_string() };
+        let (name, why) = (escaped(&results.name), escaped(results.outcome.why()));
+        let _ = writeln!(markdown, "| {name} | {number} | {} | {why} |", results.outcome.word());
     }
-    let unnamed = report.told.len() - shown.len();
+    let unnamed = report.results.len() - shown.len();
     if unnamed > 0 {
         let _ = writeln!(markdown, "\nAnd {unnamed} more, {more} of them not delivered.");
     }

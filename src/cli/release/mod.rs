@@ -33,12 +33,13 @@ pub use run::run;
 
 // What adopting shares: the folders, and what is told of each.
 pub(super) use self::{
+    baseline::ChangedPaths,
     fault::Fault,
     folder::{Definition, Entry, Files, Key, Kind, METADATA, folder_of},
     git::Git,
     inspect::{is_unreached, live_version},
-    outcome::{Counts, Outcome, Status, Told},
-    plan::{Candidate, Changes, plan},
+    outcome::{ReleaseStatus, ResultCounts, VersionOutcome, VersionResult},
+    plan::{PlannedVersion, plan},
     steps::Steps,
     summary::{left_lines, line, listed},
 };

@@ -6,17 +6,17 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::baseline::Baseline;
-use super::fault::Fault;
-use super::folder::Key;
-use super::git::Commit;
-use crate::cli::text;
+use crate::cli::output::text;
+use crate::cli::release::baseline::Baseline;
+use crate::cli::release::fault::Fault;
+use crate::cli::release::folder::Key;
+use crate::cli::release::git::Commit;
 use crate::client::name::NamespaceId;
 use crate::client::{ClientError, pb};
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum ReleaseStatus {
     /// Everything is delivered; or there was nothing to do.
     Success,
     /// Something is, something is not.
@@ -27,7 +27,7 @@ pub enum Status {
 
 /// What became of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum VersionOutcome {
     /// Published by this release.
     Published,
     /// It would have been.
@@ -47,12 +47,12 @@ pub enum Outcome {
 
 /// One version folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct VersionResult {
     /// `pricing@v1.2.0`, or the path of what is no version folder.
     pub name: String,
     /// The server's number; 0: none.
     pub version: i64,
-    pub outcome: Outcome,
+    pub outcome: VersionOutcome,
     /// The file that it is about, from the top of the repository.
     pub file: String,
     /// Where in that file, from 1; 0 without a place.
@@ -69,7 +69,7 @@ pub struct Activated {
 
 /// All of it.
 #[derive(Debug)]
-pub struct Report {
+pub struct ReleaseReport {
     pub commit: Commit,
     pub namespace: NamespaceId,
     pub dry_run: bool,
@@ -77,7 +77,7 @@ pub struct Report {
     /// Whether the baseline is now the commit.
     pub moved: bool,
     pub delivered_before: usize,
-    pub told: Vec<Told>,
+    pub results: Vec<VersionResult>,
     pub activated: Option<Activated>,
     /// What went wrong besides single versions.
     pub problems: Vec<String>,
@@ -87,7 +87,7 @@ pub struct Report {
 
 /// How many of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ResultCounts {
     pub published: usize,
     pub rehearsed: usize,
     pub present: usize,
@@ -95,17 +95,17 @@ pub struct Counts {
     pub held: usize,
 }
 
-impl Counts {
+impl ResultCounts {
     /// Of these.
-    pub fn of(told: &[Told]) -> Self {
+    pub fn of(results: &[VersionResult]) -> Self {
         let mut counts = Self::default();
-        for one in told {
+        for one in results {
             *match one.outcome {
-                Outcome::Published => &mut counts.published,
-                Outcome::Rehearsed => &mut counts.rehearsed,
-                Outcome::Present => &mut counts.present,
-                Outcome::Failed { .. } => &mut counts.failed,
-                Outcome::Held(_) => &mut counts.held,
+                VersionOutcome::Published => &mut counts.published,
+                VersionOutcome::Rehearsed => &mut counts.rehearsed,
+                VersionOutcome::Present => &mut counts.present,
+                VersionOutcome::Failed { .. } => &mut counts.failed,
+                VersionOutcome::Held(_) => &mut counts.held,
             } += 1;
         }
         counts
@@ -125,7 +125,7 @@ impl Counts {
 }
 
 /// Those that are not none: `3 published, 1 failed`.
-impl fmt::Display for Counts {
+impl fmt::Display for ResultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [
             (self.published, "published"),
@@ -139,12 +139,12 @@ impl fmt::Display for Counts {
     }
 }
 
-impl Status {
+impl ReleaseStatus {
     /// What the versions add up to. Of none it is a success.
-    pub fn of(told: &[Told]) -> Self {
-        match told.iter().filter(|one| one.is_left()).count() {
+    pub fn of(results: &[VersionResult]) -> Self {
+        match results.iter().filter(|one| one.is_left()).count() {
             0 => Self::Success,
-            left if left < told.len() => Self::Partial,
+            left if left < results.len() => Self::Partial,
             _ => Self::Failed,
         }
     }
@@ -159,7 +159,7 @@ impl Status {
     }
 }
 
-impl Outcome {
+impl VersionOutcome {
     /// What the server refused.
     pub fn refused(error: &ClientError) -> Self {
         Self::Failed { reason: error.reason().to_owned(), error: text::line(&error.to_string()) }
@@ -211,9 +211,9 @@ impl Outcome {
     }
 }
 
-impl Told {
+impl VersionResult {
     /// An outcome without a number, of no file.
-    pub fn of(name: impl ToString, outcome: Outcome) -> Self {
+    pub fn of(name: impl ToString, outcome: VersionOutcome) -> Self {
         Self { name: name.to_string(), version: 0, outcome, file: String::new(), line: 0 }
     }
 
@@ -221,12 +221,12 @@ impl Told {
     pub fn at_fault(top: &str, key: &Key, fault: &Fault) -> Self {
         let gap = if fault.file.is_empty() { "" } else { "/" };
         let file = format!("{}{gap}{}", key.path(top), fault.file);
-        Self { line: fault.line, ..Self::of(key, Outcome::failed(&fault.why)).in_file(file) }
+        Self { line: fault.line, ..Self::of(key, VersionOutcome::failed(&fault.why)).in_file(file) }
     }
 
     /// Something that was not tried.
     pub fn held(name: impl ToString, why: impl Into<String>) -> Self {
-        Self::of(name, Outcome::Held(why.into()))
+        Self::of(name, VersionOutcome::Held(why.into()))
     }
 
     /// The same, of a file.
@@ -236,7 +236,7 @@ impl Told {
 
     /// For programs.
     pub fn to_json(&self) -> Value {
-        let reason = if let Outcome::Failed { reason, .. } = &self.outcome { reason } else { "" };
+        let reason = if let VersionOutcome::Failed { reason, .. } = &self.outcome { reason } else { "" };
         json!({
             "name": self.name, "version": self.version, "outcome": self.outcome.word(),
             "reason": reason, "error": self.outcome.why(), "file": self.file, "line": self.line,
@@ -245,24 +245,24 @@ impl Told {
 
     /// Whether the next release must come back to it.
     pub fn is_left(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed { .. } | Outcome::Held(_))
+        matches!(self.outcome, VersionOutcome::Failed { .. } | VersionOutcome::Held(_))
     }
 }
 
-impl Report {
+impl ReleaseReport {
     /// How many of each.
-    pub fn counts(&self) -> Counts {
-        Counts::of(&self.told)
+    pub fn counts(&self) -> ResultCounts {
+        ResultCounts::of(&self.results)
     }
 
     /// What it adds up to.
-    pub fn status(&self) -> Status {
-        match Status::of(&self.told) {
-            Status::Success if self.problems.is_empty() => Status::Success,
+    pub fn status(&self) -> ReleaseStatus {
+        match ReleaseStatus::of(&self.results) {
+            ReleaseStatus::Success if self.problems.is_empty() => ReleaseStatus::Success,
             // Nothing was to be delivered, and something else went wrong.
-            Status::Success if self.told.is_empty() && self.activated.is_none() => Status::Failed,
-            Status::Failed if self.activated.is_none() => Status::Failed,
-            _ => Status::Partial,
+            ReleaseStatus::Success if self.results.is_empty() && self.activated.is_none() => ReleaseStatus::Failed,
+            ReleaseStatus::Failed if self.activated.is_none() => ReleaseStatus::Failed,
+            _ => ReleaseStatus::Partial,
         }
     }
 
@@ -288,7 +288,7 @@ impl Report {
                 "moved": self.moved,
             },
             "counts": counts,
-            "versions": self.told.iter().map(Told::to_json).collect::<Vec<Value>>(),
+            "versions": self.results.iter().map(VersionResult::to_json).collect::<Vec<Value>>(),
             "activation": activation,
             "problems": self.problems,
             "warnings": self.warnings,

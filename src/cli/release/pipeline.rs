@@ -9,21 +9,21 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::activation::{Activator, highest_pending, refusal, settled};
-use super::arguments::Arguments;
-use super::deliver::{Deliverer, is_released};
-use super::delivered_file::{Activation, Delivered, Entry};
-use super::folder::Key;
-use super::git::Git;
-use super::inspect::{Inspected, Inspector};
-use super::outcome::{Activated, Outcome, Report, Told};
-use super::plan::Candidate;
-use super::publish_together::Publisher;
-use super::request_ids::RequestIds;
-use super::state::State;
-use super::steps::Steps;
+use crate::cli::output::text;
+use crate::cli::release::activation::{Activator, highest_pending, refusal, settled};
+use crate::cli::release::arguments::Arguments;
+use crate::cli::release::deliver::{Deliverer, is_released};
+use crate::cli::release::delivered_file::{Activation, Delivered, Entry};
+use crate::cli::release::folder::Key;
+use crate::cli::release::git::Git;
+use crate::cli::release::inspect::{Inspected, Inspector};
+use crate::cli::release::outcome::{Activated, ReleaseReport, VersionOutcome, VersionResult};
+use crate::cli::release::plan::PlannedVersion;
+use crate::cli::release::publish_together::Publisher;
+use crate::cli::release::request_ids::RequestIds;
+use crate::cli::release::state::State;
+use crate::cli::release::steps::Steps;
 use crate::cli::session::Session;
-use crate::cli::text;
 use crate::client::name::PolicyId;
 use crate::client::pb;
 use crate::domain::digest::Digest;
@@ -32,7 +32,7 @@ use crate::domain::digest::Digest;
 const RECORD_AFTER: usize = 16;
 
 /// Versions of one policy, in order.
-type Lane = Vec<Inspected>;
+type Queue = Vec<Inspected>;
 
 /// One release.
 pub struct Pipeline<'a> {
@@ -42,19 +42,19 @@ pub struct Pipeline<'a> {
     pub session: &'a Session,
     /// As it was read, and what this run adds.
     pub delivered: Delivered,
-    pub report: &'a mut Report,
+    pub report: &'a mut ReleaseReport,
 }
 
 /// What became of a version, and what `.state` and people must know of it.
-struct Noted {
-    told: Told,
+struct Results {
+    results: VersionResult,
     entry: Option<Entry>,
     warning: Option<String>,
 }
 
 impl Pipeline<'_> {
     /// All of it.
-    pub async fn run(mut self, lanes: Vec<Vec<Candidate>>) {
+    pub async fn run(mut self, queues: Vec<Vec<PlannedVersion>>) {
         let (git, client, namespace) = (self.git, &self.session.client, &self.session.namespace);
         let commit = self.report.commit.clone();
         let reason =
@@ -67,26 +67,26 @@ impl Pipeline<'_> {
                 Ok(sizes) => waiting = sizes,
                 Err(problem) => {
                     self.report.problems.push(problem);
-                    let keys = lanes.iter().flatten().map(|candidate| &candidate.key);
+                    let keys = queues.iter().flatten().map(|planned| &planned.key);
                     let why = "what waits to be activated is not known";
-                    return self.report.told.extend(keys.map(|key| Told::held(key, why)));
+                    return self.report.results.extend(keys.map(|key| VersionResult::held(key, why)));
                 }
             }
         }
         let inspector = Inspector { git, client, namespace, is_silent: AtomicBool::new(false) };
         let jobs = usize::from(self.arguments.jobs);
-        let steps = Steps::of(lanes.iter().map(Vec::len).sum::<usize>(), "checking", "checked");
-        let lanes = inspector.lanes(lanes, jobs, || steps.advance()).await;
+        let steps = Steps::of(queues.iter().map(Vec::len).sum::<usize>(), "checking", "checked");
+        let queues = inspector.queues(queues, jobs, || steps.advance()).await;
         drop(steps);
-        let lanes = self.mark_present(lanes, &activator).await;
+        let queues = self.mark_present(queues, &activator).await;
         if self.arguments.activate
-            && let Some(refused) = refusal(&sizes(waiting, &lanes))
+            && let Some(refused) = refusal(&sizes(waiting, &queues))
         {
             self.report.problems.push(refused);
             let top = git.top();
-            self.report.told.extend(lanes.iter().flatten().map(|one| match &one.sound {
-                Ok(_) => Told::held(&one.key, "nothing of this release was published"),
-                Err(fault) => Told::at_fault(top, &one.key, fault),
+            self.report.results.extend(queues.iter().flatten().map(|one| match &one.sound {
+                Ok(_) => VersionResult::held(&one.key, "nothing of this release was published"),
+                Err(fault) => VersionResult::at_fault(top, &one.key, fault),
             }));
             return;
         }
@@ -100,7 +100,7 @@ impl Pipeline<'_> {
             is_gone: AtomicBool::new(false),
             allowed: Mutex::default(),
         };
-        self.publish(lanes, &deliverer, &activator).await;
+        self.publish(queues, &deliverer, &activator).await;
         let allowed = deliverer.allowed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let was = if self.arguments.dry_run { "would be" } else { "was" };
         let notes = allowed.iter().map(|(policy, key)| format!("allow_backport of {policy} {was} set, for {key}"));
@@ -134,19 +134,20 @@ impl Pipeline<'_> {
         Ok(sizes)
     }
 
-    /// Takes out of the lanes what the server has published.
-    async fn mark_present(&mut self, lanes: Vec<Lane>, activator: &Activator<'_>) -> Vec<Lane> {
-        let mut left = Vec::with_capacity(lanes.len());
+    /// Takes out of the queues what the server has published.
+    async fn mark_present(&mut self, queues: Vec<Queue>, activator: &Activator<'_>) -> Vec<Queue> {
+        let mut left = Vec::with_capacity(queues.len());
         let mut entries = Delivered::new();
-        for lane in lanes {
-            let mut rest = Lane::new();
-            for one in lane {
+        for queue in queues {
+            let mut rest = Queue::new();
+            for one in queue {
                 let Some(version) = one.found.published().cloned() else {
                     rest.push(one);
                     continue;
                 };
-                let told = Told { version: version.version, ..Told::of(&one.key, Outcome::Present) };
-                let noted = self.noted(&one, told, Some(&version), activator).await;
+                let results =
+                    VersionResult { version: version.version, ..VersionResult::of(&one.key, VersionOutcome::Present) };
+                let noted = self.noted(&one, results, Some(&version), activator).await;
                 self.take(noted, &mut entries);
             }
             if !rest.is_empty() {
@@ -157,29 +158,29 @@ impl Pipeline<'_> {
         left
     }
 
-    /// Publishes lanes side by side, each in its order. Versions are independent: what is not delivered holds nothing back.
-    async fn publish(&mut self, lanes: Vec<Lane>, deliverer: &Deliverer<'_>, activator: &Activator<'_>) {
+    /// Publishes queues side by side, each in its order. Versions are independent: what is not delivered holds nothing back.
+    async fn publish(&mut self, queues: Vec<Queue>, deliverer: &Deliverer<'_>, activator: &Activator<'_>) {
         let (doing, done) = if self.arguments.dry_run { ("rehearsing", "rehearsed") } else { ("publishing", "tried") };
-        let steps = Steps::of(lanes.iter().map(Vec::len).sum::<usize>(), doing, done);
+        let steps = Steps::of(queues.iter().map(Vec::len).sum::<usize>(), doing, done);
         let jobs = usize::from(self.arguments.jobs);
         let mut finished = Vec::new();
         let mut entries = Delivered::new();
         {
             let (this, steps) = (&self, &steps);
-            let mut work = stream::iter(lanes)
-                .map(|lane| async move {
-                    let mut noted: Vec<Noted> = Vec::with_capacity(lane.len());
-                    for mut one in lane {
-                        let (told, version) = deliverer.deliver(&mut one).await;
+            let mut work = stream::iter(queues)
+                .map(|queue| async move {
+                    let mut noted: Vec<Results> = Vec::with_capacity(queue.len());
+                    for mut one in queue {
+                        let (results, version) = deliverer.deliver(&mut one).await;
                         steps.advance();
-                        noted.push(this.noted(&one, told, version.as_ref(), activator).await);
+                        noted.push(this.noted(&one, results, version.as_ref(), activator).await);
                     }
                     noted
                 })
                 .buffer_unordered(jobs);
             while let Some(noted) = work.next().await {
                 for one in &noted {
-                    entries.extend(one.entry.clone().map(|entry| (one.told.name.clone(), entry)));
+                    entries.extend(one.entry.clone().map(|entry| (one.results.name.clone(), entry)));
                 }
                 finished.extend(noted);
                 if entries.len() >= RECORD_AFTER && !this.arguments.dry_run {
@@ -200,15 +201,18 @@ impl Pipeline<'_> {
     async fn noted(
         &self,
         one: &Inspected,
-        told: Told,
+        results: VersionResult,
         version: Option<&pb::Version>,
         activator: &Activator<'_>,
-    ) -> Noted {
-        let left_out = left_out(one, &told);
-        let Some(version) = version else { return Noted { told, entry: None, warning: left_out } };
+    ) -> Results {
+        let left_out = left_out(one, &results);
+        let Some(version) = version else { return Results { results, entry: None, warning: left_out } };
         let Ok(digest) = Digest::parse("digest", &version.digest) else {
-            let told = Told { outcome: Outcome::failed("the server names a version without a digest"), ..told };
-            return Noted { told, entry: None, warning: None };
+            let results = VersionResult {
+                outcome: VersionOutcome::failed("the server names a version without a digest"),
+                ..results
+            };
+            return Results { results, entry: None, warning: None };
         };
         let (key, number) = (&one.key, version.version);
         let warning = match &one.sound {
@@ -221,9 +225,9 @@ impl Pipeline<'_> {
             )),
             Ok(_) => left_out,
         };
-        let is_ours = match told.outcome {
-            Outcome::Published => true,
-            Outcome::Present => warning.is_none() && is_released(version),
+        let is_ours = match results.outcome {
+            VersionOutcome::Published => true,
+            VersionOutcome::Present => warning.is_none() && is_released(version),
             _ => false,
         };
         let mut waits = false;
@@ -234,7 +238,11 @@ impl Pipeline<'_> {
                 Ok(was) => waits = !was,
                 Err(error) => {
                     let error = text::line(&format!("failed to ask whether it was in force: {error}"));
-                    return Noted { told: Told { outcome: Outcome::failed(error), ..told }, entry: None, warning };
+                    return Results {
+                        results: VersionResult { outcome: VersionOutcome::failed(error), ..results },
+                        entry: None,
+                        warning,
+                    };
                 }
             }
         }
@@ -246,13 +254,13 @@ impl Pipeline<'_> {
             time: published_at(version),
             activation: waits.then_some(Activation::Pending),
         };
-        Noted { told, entry: Some(entry), warning }
+        Results { results, entry: Some(entry), warning }
     }
 
-    fn take(&mut self, noted: Noted, entries: &mut Delivered) {
-        entries.extend(noted.entry.map(|entry| (noted.told.name.clone(), entry)));
+    fn take(&mut self, noted: Results, entries: &mut Delivered) {
+        entries.extend(noted.entry.map(|entry| (noted.results.name.clone(), entry)));
         self.report.warnings.extend(noted.warning);
-        self.report.told.push(noted.told);
+        self.report.results.push(noted.results);
     }
 
     fn record(&mut self, entries: Delivered) {
@@ -267,8 +275,8 @@ impl Pipeline<'_> {
     async fn activate(&mut self, activator: &Activator<'_>) {
         let mut highest = highest_pending(&self.delivered);
         if self.arguments.dry_run {
-            let rehearsed = self.report.told.iter().filter(|told| told.outcome == Outcome::Rehearsed);
-            for key in rehearsed.filter_map(|told| Key::parse_written(&told.name)) {
+            let rehearsed = self.report.results.iter().filter(|results| results.outcome == VersionOutcome::Rehearsed);
+            for key in rehearsed.filter_map(|results| Key::parse_written(&results.name)) {
                 match highest.get(&key.policy) {
                     Some((other, _)) if other.order(&key).is_ge() => {}
                     _ => _ = highest.insert(key.policy.clone(), (key, 0)),
@@ -291,17 +299,17 @@ impl Pipeline<'_> {
     }
 }
 
-/// Bytes of what one activation would carry: of what waits, and of the highest of each lane.
-fn sizes(mut sizes: BTreeMap<PolicyId, u64>, lanes: &[Lane]) -> BTreeMap<PolicyId, u64> {
-    let sound = lanes.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
+/// Bytes of what one activation would carry: of what waits, and of the highest of each queue.
+fn sizes(mut sizes: BTreeMap<PolicyId, u64>, queues: &[Queue]) -> BTreeMap<PolicyId, u64> {
+    let sound = queues.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
     sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.files.size)));
     sizes
 }
 
 /// What is said of members of `metadata.json` that were not kept with a version.
-fn left_out(one: &Inspected, told: &Told) -> Option<String> {
+fn left_out(one: &Inspected, results: &VersionResult) -> Option<String> {
     let definition = &one.sound.as_ref().ok()?.definition;
-    definition.left_out_of(&one.key).filter(|_| told.outcome.is_sent())
+    definition.left_out_of(&one.key).filter(|_| results.outcome.is_sent())
 }
 
 /// When the server published a version; empty when it does not say.

@@ -5,33 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::delivered_file::Delivered;
-use super::fault::Fault;
-use super::folder::{Entry, Files, Key, Kind, files, folder_of, shown};
-use super::outcome::{Outcome, Told};
+use crate::cli::release::baseline::ChangedPaths;
+use crate::cli::release::delivered_file::Delivered;
+use crate::cli::release::fault::Fault;
+use crate::cli::release::folder::{Entry, Files, Key, Kind, files, folder_of, shown};
+use crate::cli::release::outcome::{VersionOutcome, VersionResult};
 use crate::client::name::PolicyId;
-
-/// Where changes are looked for from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changes {
-    /// From the beginning: everything that is there.
-    All,
-    /// These paths.
-    Of(Vec<Vec<u8>>),
-}
-
-impl Changes {
-    fn has(&self, path: &[u8]) -> bool {
-        match self {
-            Self::All => true,
-            Self::Of(paths) => paths.iter().any(|changed| changed == path),
-        }
-    }
-}
 
 /// A version folder that is not delivered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub struct PlannedVersion {
     pub key: Key,
     /// What git calls the folder.
     pub tree: String,
@@ -43,7 +26,7 @@ pub struct Candidate {
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Versions by policy, each policy's in their order.
-    pub lanes: BTreeMap<PolicyId, Vec<Candidate>>,
+    pub queues: BTreeMap<PolicyId, Vec<PlannedVersion>>,
     /// Folders that are no version's, each with what is wrong.
     pub refused: Vec<(String, String)>,
     /// How many of what changed was delivered before.
@@ -55,7 +38,7 @@ pub struct Plan {
 }
 
 /// Decides it. `top` is where the policies lie; all paths are from there.
-pub fn plan(top: &str, changes: &Changes, tree: &[Entry], delivered: &Delivered) -> Plan {
+pub fn plan(top: &str, changes: &ChangedPaths, tree: &[Entry], delivered: &Delivered) -> Plan {
     let mut plan = Plan::default();
     let mut there: BTreeMap<Vec<u8>, Vec<&Entry>> = BTreeMap::new();
     for entry in tree {
@@ -67,8 +50,8 @@ pub fn plan(top: &str, changes: &Changes, tree: &[Entry], delivered: &Delivered)
         }
     }
     let changed: BTreeSet<Vec<u8>> = match changes {
-        Changes::All => there.keys().cloned().collect(),
-        Changes::Of(paths) => {
+        ChangedPaths::All => there.keys().cloned().collect(),
+        ChangedPaths::Of(paths) => {
             let folders = paths.iter().filter_map(|path| Some((path, prefix(folder_of(path)?))));
             // What is only a file, beside the folders of the versions, is none of them, and none that was removed.
             folders
@@ -83,8 +66,8 @@ pub fn plan(top: &str, changes: &Changes, tree: &[Entry], delivered: &Delivered)
             None => plan.notes.push(format!("{} was removed: that delivers nothing", shown(top, trimmed(&folder)))),
         }
     }
-    for lane in plan.lanes.values_mut() {
-        lane.sort_by(|one, other| one.key.order(&other.key));
+    for queue in plan.queues.values_mut() {
+        queue.sort_by(|one, other| one.key.order(&other.key));
     }
     plan
 }
@@ -115,9 +98,10 @@ fn trimmed(folder: &[u8]) -> &[u8] {
 
 impl Plan {
     /// What is told of the folders that are no version's.
-    pub fn told(&self) -> Vec<Told> {
-        let told = |(path, why): &(String, String)| Told::of(path, Outcome::failed(why)).in_file(path.clone());
-        self.refused.iter().map(told).collect()
+    pub fn refusals(&self) -> Vec<VersionResult> {
+        let results =
+            |(path, why): &(String, String)| VersionResult::of(path, VersionOutcome::failed(why)).in_file(path.clone());
+        self.refused.iter().map(results).collect()
     }
 
     fn take(&mut self, top: &str, folder: &[u8], entries: &[&Entry], delivered: &Delivered) {
@@ -139,7 +123,7 @@ impl Plan {
             return;
         }
         let files = files(top, folder, entries);
-        self.lanes.entry(key.policy.clone()).or_default().push(Candidate { key, tree, files });
+        self.queues.entry(key.policy.clone()).or_default().push(PlannedVersion { key, tree, files });
     }
 }
 
@@ -151,8 +135,8 @@ fn key(folder: &[u8]) -> Result<Key, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::delivered_file;
     use super::*;
+    use crate::cli::release::delivered_file;
     use crate::domain::digest::Digest;
 
     fn entry(kind: Kind, path: &str) -> Entry {
@@ -188,18 +172,19 @@ mod tests {
             [("q@v1.0.0".to_owned(), delivered("another")), ("q@v2.0.0".to_owned(), delivered("tree of q/v2.0.0"))]
                 .into();
         let names = |plan: &Plan| -> Vec<String> {
-            plan.lanes.values().flatten().map(|candidate| candidate.key.to_string()).collect()
+            plan.queues.values().flatten().map(|planned| planned.key.to_string()).collect()
         };
-        let all = plan("policies", &Changes::All, &tree, &known);
+        let all = plan("policies", &ChangedPaths::All, &tree, &known);
         assert_eq!((names(&all), all.delivered_before), (vec!["p@v1.9.0".to_owned(), "p@v1.10.0".to_owned()], 2));
         assert!(all.warnings.len() == 1 && all.warnings[0].starts_with("q@v1.0.0 was changed"), "{:?}", all.warnings);
         assert_eq!(all.refused.len(), 1, "{:?}", all.refused);
 
         let paths = ["p/v1.9.0/README.md", "r/v1.0.0/metadata.json", "p/notes", "p/values.yaml", "p/v1.md", "other"];
-        let some = plan("policies", &Changes::Of(paths.map(|path| path.as_bytes().to_vec()).to_vec()), &tree, &known);
+        let some =
+            plan("policies", &ChangedPaths::Of(paths.map(|path| path.as_bytes().to_vec()).to_vec()), &tree, &known);
         assert_eq!((names(&some), some.notes.len()), (vec!["p@v1.9.0".to_owned()], 1));
         assert!(some.warnings.is_empty() && some.refused.is_empty() && some.delivered_before == 0);
-        assert!(plan("policies", &Changes::Of(Vec::new()), &tree, &known).lanes.is_empty());
+        assert!(plan("policies", &ChangedPaths::Of(Vec::new()), &tree, &known).queues.is_empty());
         assert_eq!(some.notes, ["policies/r/v1.0.0 was removed: that delivers nothing"]);
     }
 }

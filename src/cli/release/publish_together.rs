@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::request_ids::RequestIds;
+use crate::cli::release::request_ids::RequestIds;
 use crate::client::name::NamespaceId;
 use crate::client::pb::publish_versions_result::Outcome;
 use crate::client::{Client, ClientError, Code, pb};

@@ -3,7 +3,7 @@
 //! Each run has its own: a run that does what another one has done is told so, and reports only what it did itself. What a run
 //! that was killed has done is found by asking, never by the answer that was kept for it.
 
-use super::git::Commit;
+use crate::cli::release::git::Commit;
 use crate::client::signing::sha256;
 use crate::client::{hex, new_request_id};
 

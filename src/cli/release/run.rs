@@ -8,24 +8,24 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use super::activation::highest_pending;
-use super::arguments::Arguments;
-use super::baseline::Baseline;
-use super::delivered_file::{Delivered, Written};
-use super::git::{Commit, Git, POLICIES};
-use super::outcome::{Report, Status, Told};
-use super::pipeline::Pipeline;
-use super::plan::{Candidate, Changes, Plan, plan};
-use super::state::State;
-use super::{github, keep, markdown, summary};
-use crate::cli::failure::Partial;
+use crate::cli::exit_code::Partial;
 use crate::cli::global::Global;
-use crate::cli::output::{Format, say, write_stdout};
+use crate::cli::output::document::{Format, say, write_stdout};
+use crate::cli::output::text;
+use crate::cli::release::activation::highest_pending;
+use crate::cli::release::arguments::Arguments;
+use crate::cli::release::baseline::{Baseline, ChangedPaths};
+use crate::cli::release::delivered_file::{Delivered, Written};
+use crate::cli::release::git::{Commit, Git, POLICIES};
+use crate::cli::release::outcome::{ReleaseReport, ReleaseStatus, VersionResult};
+use crate::cli::release::pipeline::Pipeline;
+use crate::cli::release::plan::{Plan, PlannedVersion, plan};
+use crate::cli::release::state::State;
+use crate::cli::release::{github, keep, markdown, summary};
 use crate::cli::session::Session;
-use crate::cli::text;
 use crate::client::name::NamespaceId;
 
-/// Runs it.
+/// Runs the command.
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let git = Git::open(&arguments.repository, &arguments.path)?;
     let commit = git.head()?;
@@ -40,17 +40,17 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let tree = git.tree(&commit)?;
     ensure!(git.top() == POLICIES || !tree.is_empty(), "{} has no folder {:?}", commit.short(), git.top());
     let plan = plan(git.top(), &changes, &tree, &delivered);
-    let (mut report, lanes) = begin(namespace, &arguments, (commit, baseline), plan);
+    let (mut report, queues) = begin(namespace, &arguments, (commit, baseline), plan);
     report.notes.extend(migrated);
     let waits = !highest_pending(&delivered).is_empty();
     if waits && !arguments.activate {
         report.notes.push("some published versions wait for a release with --activate".to_owned());
     }
-    if !lanes.is_empty() || (waits && arguments.activate) {
-        deliver(global, &arguments, (&git, &state), (lanes, delivered), &mut report).await;
+    if !queues.is_empty() || (waits && arguments.activate) {
+        deliver(global, &arguments, (&git, &state), (queues, delivered), &mut report).await;
     }
-    report.told.sort_by(|one, other| one.name.cmp(&other.name));
-    let has_changes = changes != Changes::Of(Vec::new());
+    report.results.sort_by(|one, other| one.name.cmp(&other.name));
+    let has_changes = changes != ChangedPaths::Of(Vec::new());
     finish(&arguments, (&git, &state), has_changes, &mut report);
     tell(global.output, &arguments, &report)
 }
@@ -76,13 +76,13 @@ fn begin(
     arguments: &Arguments,
     (commit, baseline): (Commit, Baseline),
     plan: Plan,
-) -> (Report, Vec<Vec<Candidate>>) {
-    let mut report = Report {
+) -> (ReleaseReport, Vec<Vec<PlannedVersion>>) {
+    let mut report = ReleaseReport {
         namespace,
         dry_run: arguments.dry_run,
         moved: false,
         delivered_before: plan.delivered_before,
-        told: plan.told(),
+        results: plan.refusals(),
         activated: None,
         problems: Vec::new(),
         warnings: plan.warnings,
@@ -93,7 +93,7 @@ fn begin(
     if let Some(why) = &report.baseline.why {
         report.notes.insert(0, format!("every version folder counts as changed: {why}"));
     }
-    (report, plan.lanes.into_values().collect())
+    (report, plan.queues.into_values().collect())
 }
 
 /// What needs a server. Without one, everything is kept for the next release.
@@ -101,28 +101,28 @@ async fn deliver(
     global: &Global,
     arguments: &Arguments,
     (git, state): (&Git, &State),
-    (lanes, delivered): (Vec<Vec<Candidate>>, Delivered),
-    report: &mut Report,
+    (queues, delivered): (Vec<Vec<PlannedVersion>>, Delivered),
+    report: &mut ReleaseReport,
 ) {
     match Session::open(global).await {
-        Ok(session) => Pipeline { arguments, git, state, session: &session, delivered, report }.run(lanes).await,
+        Ok(session) => Pipeline { arguments, git, state, session: &session, delivered, report }.run(queues).await,
         Err(error) => {
             report.problems.push(text::line(&format!("{error:#}")));
-            let left = lanes.iter().flatten();
+            let left = queues.iter().flatten();
             report
-                .told
-                .extend(left.map(|candidate| Told::held(&candidate.key, "there is no connection to the server")));
+                .results
+                .extend(left.map(|planned| VersionResult::held(&planned.key, "there is no connection to the server")));
         }
     }
 }
 
 /// Moves the baseline when nothing is left, and keeps `.state` in git when that is asked for.
-fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool, report: &mut Report) {
+fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool, report: &mut ReleaseReport) {
     if arguments.dry_run {
         return;
     }
     // Where nothing changed it stays: else each release of nothing would be a commit, and that a release again.
-    if report.status() == Status::Success && has_changes {
+    if report.status() == ReleaseStatus::Success && has_changes {
         match state.move_baseline(git, &report.commit) {
             Ok(()) => report.moved = true,
             Err(error) => report.problems.push(format!("{error:#}")),
@@ -133,24 +133,24 @@ fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool
     }
 }
 
-fn tell(format: Format, arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
+fn tell(format: Format, arguments: &Arguments, report: &ReleaseReport) -> anyhow::Result<()> {
     match format {
         Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
         Format::Json | Format::Yaml => {
             format.print_document(&report.to_json())?;
             // stdout is the document's, and GitHub reads both.
-            let failed = report.told.iter().filter(|told| arguments.annotate && told.is_left());
-            failed.for_each(|told| say(&github::annotation(told)));
+            let failed = report.results.iter().filter(|results| arguments.annotate && results.is_left());
+            failed.for_each(|results| say(&github::annotation(results)));
         }
     }
     append(arguments.summary.as_deref(), &markdown::section(report))?;
     append(arguments.outputs.as_deref(), &github::outputs(report))?;
     match report.status() {
-        Status::Success => Ok(()),
-        Status::Partial => {
+        ReleaseStatus::Success => Ok(()),
+        ReleaseStatus::Partial => {
             Err(Partial("the release is partial: what is left is kept for the next one".to_owned()).into())
         }
-        Status::Failed => Err(anyhow::anyhow!("the release failed: everything is kept for the next one")),
+        ReleaseStatus::Failed => Err(anyhow::anyhow!("the release failed: everything is kept for the next one")),
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use super::delivered_file::{Delivered, Written, merged, parse, to_bytes};
-use super::git::{Commit, Git};
+use crate::cli::release::delivered_file::{Delivered, Written, merged, parse, to_bytes};
+use crate::cli::release::git::{Commit, Git};
 use crate::client::durable::replace_file;
 use crate::client::name::NamespaceId;
 use crate::domain::limits::RELEASE_STATE_MAX_BYTES;

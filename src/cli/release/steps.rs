@@ -1,9 +1,8 @@
 //! How far a release is: a bar where somebody looks, and lines where nobody does, so that a job is never silent for long.
 
+use crate::cli::output::progress::Progress;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use crate::cli::progress::Progress;
 
 /// Lines of one step of a release at most, besides the one that begins it.
 const LINES_MAX: usize = 20;
@@ -14,16 +13,16 @@ pub struct Steps {
     total: usize,
     finished: AtomicUsize,
     done: &'static str,
-    is_told: bool,
+    prints_lines: bool,
 }
 
 impl Steps {
     /// Begins a step: "checking" is what it does, "checked" what it did.
     pub fn of(total: usize, doing: &'static str, done: &'static str) -> Self {
-        let is_told = total > 0 && !std::io::stderr().is_terminal();
+        let prints_lines = total > 0 && !std::io::stderr().is_terminal();
         let steps =
-            Self { bar: Progress::of(total as u64, doing), total, finished: AtomicUsize::new(0), done, is_told };
-        if is_told {
+            Self { bar: Progress::of(total as u64, doing), total, finished: AtomicUsize::new(0), done, prints_lines };
+        if prints_lines {
             steps.bar.say(&format!("{doing} {total} versions"));
         }
         steps
@@ -33,7 +32,7 @@ impl Steps {
     pub fn advance(&self) {
         self.bar.advance(1);
         let finished = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.is_told && is_due(finished, self.total) {
+        if self.prints_lines && is_due(finished, self.total) {
             self.bar.say(&format!("{} {finished} of {}", self.done, self.total));
         }
     }

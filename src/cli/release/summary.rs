@@ -1,15 +1,14 @@
 //! A release as text for people: what was done, what is left and why, and where the next one begins.
 
+use crate::cli::release::github;
+use crate::cli::release::outcome::{Activated, ReleaseReport, VersionOutcome, VersionResult};
 use std::fmt::Write as _;
-
-use super::github;
-use super::outcome::{Activated, Outcome, Report, Told};
 
 /// Lines of one kind at most; `--output json` has all.
 pub const NAMED_MAX: usize = 20;
 
 /// The whole text. With `annotate`, failures are said as GitHub wants to hear them.
-pub fn text(report: &Report, annotate: bool) -> String {
+pub fn text(report: &ReleaseReport, annotate: bool) -> String {
     let mut text = format!(
         "release of {} into {}: {}{}\n",
         report.commit.short(),
@@ -22,7 +21,7 @@ pub fn text(report: &Report, annotate: bool) -> String {
         text.push_str(&listed(what, lines));
     }
     let as_line = if annotate { github::annotation } else { line };
-    text.push_str(&left_lines(&report.told, as_line));
+    text.push_str(&left_lines(&report.results, as_line));
     if let Some(activated) = &report.activated {
         let _ = writeln!(text, "{}", activation(activated));
     }
@@ -40,18 +39,18 @@ pub fn listed(what: &str, lines: &[String]) -> String {
 }
 
 /// What is left, failures first, as far as it is named; and how many more there are.
-pub fn left(told: &[Told]) -> (Vec<&Told>, usize) {
-    let mut left: Vec<&Told> = told.iter().filter(|told| told.is_left()).collect();
-    left.sort_by_key(|told| matches!(told.outcome, Outcome::Held(_)));
+pub fn left(results: &[VersionResult]) -> (Vec<&VersionResult>, usize) {
+    let mut left: Vec<&VersionResult> = results.iter().filter(|results| results.is_left()).collect();
+    left.sort_by_key(|results| matches!(results.outcome, VersionOutcome::Held(_)));
     let more = left.len().saturating_sub(NAMED_MAX);
     left.truncate(NAMED_MAX);
     (left, more)
 }
 
 /// What is left, one line each.
-pub fn left_lines(told: &[Told], as_line: fn(&Told) -> String) -> String {
-    let (shown, more) = left(told);
-    let mut text: String = shown.into_iter().map(|told| as_line(told) + "\n").collect();
+pub fn left_lines(results: &[VersionResult], as_line: fn(&VersionResult) -> String) -> String {
+    let (shown, more) = left(results);
+    let mut text: String = shown.into_iter().map(|results| as_line(results) + "\n").collect();
     if more > 0 {
         let _ = writeln!(text, "and {more} more: --output json names them all");
     }
@@ -59,12 +58,12 @@ pub fn left_lines(told: &[Told], as_line: fn(&Told) -> String) -> String {
 }
 
 /// What is left of one version, for people.
-pub fn line(told: &Told) -> String {
-    format!("{} {}: {}", told.outcome.word(), told.name, told.outcome.why())
+pub fn line(results: &VersionResult) -> String {
+    format!("{} {}: {}", results.outcome.word(), results.name, results.outcome.why())
 }
 
 /// How many of each, without those that are none.
-pub fn counted(report: &Report) -> String {
+pub fn counted(report: &ReleaseReport) -> String {
     let before = (report.delivered_before > 0).then(|| format!("{} delivered before", report.delivered_before));
     let all: Vec<String> =
         [report.counts().to_string()].into_iter().chain(before).filter(|text| !text.is_empty()).collect();
@@ -84,7 +83,7 @@ pub fn activation(activated: &Activated) -> String {
 }
 
 /// Where the next release begins.
-pub fn baseline(report: &Report) -> String {
+pub fn baseline(report: &ReleaseReport) -> String {
     let from = report.baseline.from.as_ref().map_or("the beginning", |commit| commit.short());
     if report.moved {
         format!("baseline moved from {from} to {}", report.commit.short())

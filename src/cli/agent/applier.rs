@@ -1,0 +1,232 @@
+//! One turn of the agent: a verified set is written, checked, put in force, announced, and accepted or taken back.
+//!
+//! Boundary: the folder and the commands; where sets come from and who is told is `agent.rs`. Invariants: what is in
+//! force is a whole set that is not older than the one before; a command that fails leaves the former set in force.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::cli::agent::folder::{Folder, Held};
+use crate::cli::agent::hook::{Ended, Hook};
+use crate::cli::agent::set::Candidate;
+use crate::cli::output::document::say;
+use crate::cli::output::text::at;
+use crate::client::name::{NamespaceId, PolicyId};
+
+/// Most bytes of ids of changed policies in the environment of a command: the kernel takes 128 KiB for one variable.
+const CHANGED_MAX_BYTES: usize = 64 * 1024;
+
+/// What became of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what was in force already.
+    Unchanged,
+    /// The same contents by newer proofs are in force: nothing that a runtime had to hear of.
+    Renewed,
+    /// It is in force; these policies changed.
+    Applied(Vec<PolicyId>),
+    /// It is not in force; why.
+    Rejected(String),
+}
+
+/// The operator's commands, and when they run.
+#[derive(Debug)]
+pub struct Commands {
+    /// Before a set is in force.
+    pub check: Option<Hook>,
+    /// After it came in force.
+    pub hook: Option<Hook>,
+    /// Whether they run for each activation, also when the same versions were activated again.
+    pub for_each_activation: bool,
+}
+
+/// A folder and the operator's commands.
+#[derive(Debug)]
+pub struct Applier {
+    folder: Folder,
+    commands: Commands,
+    /// The set in force, when it was accepted and is as it was written.
+    accepted: Option<Held>,
+}
+
+impl Applier {
+    /// Goes on with what is in a folder.
+    ///
+    /// # Errors
+    /// When the folder holds the sets of another namespace.
+    pub async fn open(folder: Folder, namespace: &NamespaceId, commands: Commands) -> anyhow::Result<Self> {
+        let mut applier = Self { folder, commands, accepted: None };
+        let current = match applier.blocking(|folder| folder.current()).await {
+            Ok(current) => current,
+            Err(error) => {
+                say(&format!("{error:#}; it is written again from a verified set"));
+                None
+            }
+        };
+        let Some(current) = current else { return Ok(applier) };
+        let theirs = &current.index.namespace;
+        anyhow::ensure!(
+            theirs == namespace,
+            "{} holds sets of namespace {theirs}: give the agent a folder of its own",
+            applier.folder.root().display()
+        );
+        let accepted = applier.folder.accepted();
+        if accepted.as_ref() == Some(&current.name) {
+            applier.accepted = Some(current);
+            return Ok(applier);
+        }
+        say(&format!("{} was put in force, but not accepted before the end: once more", at(current.index.cursor)));
+        applier.accepted = match accepted {
+            Some(name) => applier.blocking(move |folder| Ok(folder.held(&name))).await?,
+            None => None,
+        };
+        if let Verdict::Rejected(reason) = applier.announce(current).await? {
+            say(&format!("rejected: {reason}"));
+        }
+        Ok(applier)
+    }
+
+    /// The set in force.
+    pub fn accepted(&self) -> Option<&Held> {
+        self.accepted.as_ref()
+    }
+
+    /// Takes a verified set. `remembered`: from this machine's disk, and so maybe older than what is in force.
+    ///
+    /// # Errors
+    /// When the disk does: what was in force still is, and the same set may be taken again.
+    pub async fn take(&mut self, set: Candidate, remembered: bool) -> anyhow::Result<Verdict> {
+        let set = Arc::new(set);
+        let is_activated_again = !remembered && self.is_activated_again(&set);
+        if let Some(held) = &self.accepted {
+            let (held, new) = (held.clone(), Arc::clone(&set));
+            let (before, now) = (held.index.cursor, set.index.cursor);
+            if !is_activated_again && self.blocking(move |folder| Ok(folder.is_same(&held, &new))).await? {
+                return Ok(Verdict::Unchanged);
+            }
+            if now < before {
+                // An end between the two places where both are kept leaves the watcher behind the folder.
+                let older = format!("{} is older than {}, which is in force", at(now), at(before));
+                return Ok(if remembered { Verdict::Unchanged } else { Verdict::Rejected(older) });
+            }
+        }
+        let former = self.accepted.as_ref().map(|held| held.name.clone());
+        let (new, from) = (Arc::clone(&set), former.clone());
+        let name = self.blocking(move |folder| folder.write(&new, from.as_deref())).await?;
+        let candidate = Held { name, index: set.index.clone() };
+        let is_same = self.accepted.as_ref().is_some_and(|held| held.index.digest == candidate.index.digest);
+        if is_same && !is_activated_again {
+            self.point_at(Some(&candidate)).await?;
+            self.accept(candidate).await?;
+            return Ok(Verdict::Renewed);
+        }
+        if let Some(refused) = self.run(self.commands.check.as_ref(), &candidate).await.refused {
+            if former.as_ref() != Some(&candidate.name) {
+                self.blocking(move |folder| folder.discard(&candidate.name)).await?;
+            }
+            return Ok(Verdict::Rejected(refused));
+        }
+        self.point_at(Some(&candidate)).await?;
+        self.announce(candidate).await
+    }
+
+    /// Whether the commands run for a set though a runtime has all of it: the same versions, by a newer activation.
+    fn is_activated_again(&self, set: &Candidate) -> bool {
+        let is_newer =
+            |held: &Held| held.index.cursor < set.index.cursor && !held.index.is_of_same_activations(&set.index);
+        self.commands.for_each_activation && self.accepted.as_ref().is_some_and(is_newer)
+    }
+
+    /// Runs the hook on a set that was put in force, and accepts it or takes it back.
+    async fn announce(&mut self, candidate: Held) -> anyhow::Result<Verdict> {
+        let Some(refused) = self.run(self.commands.hook.as_ref(), &candidate).await.refused else {
+            let former = self.accepted.as_ref().map(|held| &held.index);
+            let changed = candidate.index.changes_from(former);
+            self.accept(candidate).await?;
+            return Ok(Verdict::Applied(changed));
+        };
+        let former = self.accepted.clone();
+        self.point_at(former.as_ref()).await?;
+        if let Some(former) = &former {
+            // The runtime may have taken over some of what it refused: what is in force is announced to it again.
+            let again = self.announce_again(former, &candidate).await;
+            if let Some(refused) = again.refused {
+                say(&format!("and on {}, which is in force again: {refused}", at(former.index.cursor)));
+            }
+        }
+        // Who found it while it was in force may still read it: it goes when newer ones come.
+        let held = former.into_iter().chain([candidate]).map(|held| held.name).collect();
+        self.tidy(held).await;
+        Ok(Verdict::Rejected(refused))
+    }
+
+    async fn accept(&mut self, candidate: Held) -> anyhow::Result<()> {
+        let name = candidate.name.clone();
+        self.blocking(move |folder| folder.accept(&name)).await?;
+        self.tidy(vec![candidate.name.clone()]).await;
+        self.accepted = Some(candidate);
+        Ok(())
+    }
+
+    /// Old sets that can't be removed are in nobody's way, but for the room that they take.
+    async fn tidy(&self, held: Vec<String>) {
+        if let Err(error) = self.blocking(move |folder| folder.tidy(&held)).await {
+            say(&format!("{error:#}"));
+        }
+    }
+
+    async fn point_at(&self, held: Option<&Held>) -> anyhow::Result<()> {
+        let name = held.map(|held| held.name.clone());
+        self.blocking(move |folder| folder.put_in_force(name.as_deref())).await
+    }
+
+    /// Runs a command, when there is one, on a set that comes after the accepted one.
+    async fn run(&self, hook: Option<&Hook>, candidate: &Held) -> Ended {
+        self.run_on(hook, candidate, self.accepted.as_ref()).await
+    }
+
+    async fn announce_again(&self, former: &Held, refused: &Held) -> Ended {
+        self.run_on(self.commands.hook.as_ref(), former, Some(refused)).await
+    }
+
+    async fn run_on(&self, hook: Option<&Hook>, set: &Held, before: Option<&Held>) -> Ended {
+        let Some(hook) = hook else { return Ended::default() };
+        let ended = hook.run(&self.variables(set, before)).await;
+        for line in &ended.said {
+            say(&format!("{}: {line}", hook.what));
+        }
+        ended
+    }
+
+    /// What a command is told.
+    fn variables(&self, set: &Held, before: Option<&Held>) -> Vec<(&'static str, OsString)> {
+        let place = |held: &Held| self.folder.place(&held.name).into_os_string();
+        let changed = set.index.changes_from(before.map(|held| &held.index));
+        let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
+        let changed = Some(changed.join(" ")).filter(|ids| ids.len() <= CHANGED_MAX_BYTES);
+        vec![
+            ("POLICYHUB_DIR", self.folder.root().as_os_str().to_owned()),
+            ("POLICYHUB_SET", place(set)),
+            ("POLICYHUB_PREVIOUS_SET", before.map(place).unwrap_or_default()),
+            ("POLICYHUB_NAMESPACE", set.index.namespace.to_string().into()),
+            ("POLICYHUB_EPOCH", set.index.cursor.epoch.to_string().into()),
+            ("POLICYHUB_REVISION", set.index.cursor.revision.to_string().into()),
+            ("POLICYHUB_CHANGED", changed.unwrap_or_else(|| "*".to_owned()).into()),
+        ]
+    }
+
+    /// Waits for the disk where nothing else waits with it.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let folder = self.folder.clone();
+        tokio::task::spawn_blocking(move || work(&folder)).await.context("work on the folder was cut off")?
+    }
+}
+
+#[cfg(test)]
+#[path = "applier_tests.rs"]
+mod tests;

@@ -1,0 +1,50 @@
+//! What lies in a folder of policies, as the plan of a release reads it: from the disk instead of from git.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::cli::release::{Entry, Kind};
+use anyhow::{Context as _, ensure};
+
+/// Levels below the folder: policies, versions, files.
+const DEPTH: usize = 3;
+/// Most files and folders that are looked at.
+const ENTRIES_MAX: usize = 1_000_000;
+
+/// Everything in the folder, as deep as versions lie. No link is followed.
+///
+/// # Errors
+/// A folder that can't be read, or holds too much.
+pub fn entries(folder: &Path) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    list(folder, &[], DEPTH, &mut entries)?;
+    entries.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(entries)
+}
+
+fn list(folder: &Path, prefix: &[u8], depth: usize, entries: &mut Vec<Entry>) -> anyhow::Result<()> {
+    let failed = || format!("failed to read {}", folder.display());
+    for found in fs::read_dir(folder).with_context(failed)? {
+        let found = found.with_context(failed)?;
+        let name = found.file_name();
+        if name.as_bytes().starts_with(b".") {
+            continue;
+        }
+        // Of a link itself: not of what it leads to.
+        let about = found.metadata().with_context(failed)?;
+        let kind = match about.file_type() {
+            kind if kind.is_symlink() => Kind::Link,
+            kind if kind.is_dir() => Kind::Directory,
+            kind if kind.is_file() => Kind::File,
+            _ => continue,
+        };
+        let path = [prefix, name.as_bytes()].concat();
+        ensure!(entries.len() < ENTRIES_MAX, "{} holds over {ENTRIES_MAX} files and folders", folder.display());
+        entries.push(Entry { kind, id: String::new(), size: about.len(), path: path.clone() });
+        if kind == Kind::Directory && depth > 1 {
+            list(&found.path(), &[&path, &b"/"[..]].concat(), depth - 1, entries)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What became of each version, for people and for programs.
+
+use serde_json::{Value, json};
+
+use crate::cli::exit_code::Partial;
+use crate::cli::output::document::{Format, print_text};
+use crate::cli::release::{ReleaseStatus, ResultCounts, VersionResult, left_lines, line, listed};
+use crate::client::name::NamespaceId;
+
+/// One run.
+#[derive(Debug)]
+pub struct ReleaseReport<'a> {
+    pub namespace: &'a NamespaceId,
+    pub dry_run: bool,
+    pub results: Vec<VersionResult>,
+    /// What of the metadata is not kept.
+    pub warnings: Vec<String>,
+}
+
+impl ReleaseReport<'_> {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// When something is left to do.
+    pub fn print(&self, output: Format) -> anyhow::Result<()> {
+        if output.is_document() {
+            output.print_document(&self.document())?
+        } else {
+            print_text(&self.text())?
+        }
+        match ReleaseStatus::of(&self.results) {
+            ReleaseStatus::Success => Ok(()),
+            ReleaseStatus::Partial => {
+                Err(Partial("some versions are left: mend them, and adopt again".to_owned()).into())
+            }
+            ReleaseStatus::Failed => Err(anyhow::anyhow!("nothing was adopted")),
+        }
+    }
+
+    fn text(&self) -> String {
+        let counts = ResultCounts::of(&self.results);
+        let rehearsal = if self.dry_run { " (dry run)" } else { "" };
+        let mut text = format!("adopted into {}: {counts}{rehearsal}\n", self.namespace);
+        text.push_str(&listed("warning", &self.warnings));
+        text.push_str(&left_lines(&self.results, line));
+        if counts.published > 0 {
+            text.push_str("nothing is in force by this: `policyhub activate POLICY@vLABEL` puts a version in force\n");
+        }
+        text
+    }
+
+    fn document(&self) -> Value {
+        json!({
+            "status": ReleaseStatus::of(&self.results).word(),
+            "namespace": self.namespace,
+            "dry_run": self.dry_run,
+            "counts": ResultCounts::of(&self.results).to_json(),
+            "versions": self.results.iter().map(VersionResult::to_json).collect::<Vec<Value>>(),
+            "warnings": self.warnings,
+        })
+    }
+}

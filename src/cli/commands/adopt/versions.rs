@@ -1,0 +1,164 @@
+//! One version of a folder, from its files to published.
+//!
+//! The server is asked first: a version that it has is left as it is. A draft of the same label, content and adoption is the one that
+//! is there, so a run that was killed is done again.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::cli::commands::adopt::provenance::Provenance;
+use crate::cli::content::read_at_most;
+use crate::cli::release::label_order::Order;
+use crate::cli::release::{
+    Definition, Fault, Files, Key, METADATA, PlannedVersion, VersionOutcome, VersionResult, is_unreached, label_order,
+    live_version,
+};
+use crate::cli::session::Session;
+use crate::client::{CONTENT_MAX_BYTES, ClientError, new_request_id, pb};
+use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
+
+/// What a version's change note says: the rest stands in what is adopted.
+const NOTE: &str = "adopted";
+
+/// Publishes versions that existed before.
+#[derive(Debug)]
+pub struct Adopter<'a> {
+    session: &'a Session,
+    folder: &'a Path,
+    /// The folder, as messages name it.
+    top: &'a str,
+    provenance: &'a Provenance,
+    dry_run: bool,
+    /// A server that is gone is not tried with every version in turn.
+    is_gone: AtomicBool,
+}
+
+/// A version folder that is in order.
+struct Source {
+    content: Vec<u8>,
+    definition: Definition,
+    adopted: pb::Adopted,
+}
+
+/// What became of a version, and its number.
+type Ended = (VersionOutcome, i64);
+
+impl<'a> Adopter<'a> {
+    /// Of one run.
+    pub fn new(
+        session: &'a Session,
+        folder: &'a Path,
+        top: &'a str,
+        provenance: &'a Provenance,
+        dry_run: bool,
+    ) -> Self {
+        Self { session, folder, top, provenance, dry_run, is_gone: AtomicBool::new(false) }
+    }
+
+    /// Adopts one version; tells of it, and what of its metadata is not kept.
+    pub async fn adopt(&self, planned: PlannedVersion) -> (VersionResult, Option<String>) {
+        let PlannedVersion { key, files, .. } = planned;
+        let source = files.and_then(|files| self.read(&key, &files).map(|source| (source, files)));
+        let (source, files) = match source {
+            Ok(read) => read,
+            Err(fault) => return (VersionResult::at_fault(self.top, &key, &fault), None),
+        };
+        if self.is_gone.load(Ordering::Relaxed) {
+            return (VersionResult::held(&key, "the server can't be reached"), None);
+        }
+        let left_out = source.definition.left_out_of(&key);
+        let (outcome, version) = self.send(&key, source).await.unwrap_or_else(|error| {
+            self.is_gone.fetch_or(is_unreached(&error), Ordering::Relaxed);
+            (VersionOutcome::refused(&error), 0)
+        });
+        let left_out = left_out.filter(|_| outcome.is_sent());
+        (VersionResult { version, ..VersionResult::of(&key, outcome) }.in_file(files.path(self.top, &key)), left_out)
+    }
+
+    fn read(&self, key: &Key, files: &Files) -> Result<Source, Fault> {
+        let path = |name: &str| -> PathBuf { self.folder.join(key.path(".")).join(name) };
+        let read = |name: &str, limit| read_at_most(&path(name), limit, name).map_err(|error| format!("{error:#}"));
+        let metadata = read(METADATA, RELEASE_METADATA_MAX_BYTES)?;
+        let content = read(&files.definition_name, CONTENT_MAX_BYTES)?;
+        let definition = files.read(key, &metadata, &content)?;
+        let adopted = self.provenance.of(key, &path(&files.definition_name), &definition.annotations)?;
+        Ok(Source { content, definition, adopted })
+    }
+
+    async fn send(&self, key: &Key, source: Source) -> Result<Ended, ClientError> {
+        let Session { client, namespace, .. } = self.session;
+        let digest = source.definition.digest.as_str().to_owned();
+        if let Some(ended) = self.published(key, &digest).await? {
+            return Ok(ended);
+        }
+        // Before a number is used up.
+        if let Order::Lower(highest) = label_order::ask(client, namespace, key).await {
+            let (why, command) = (label_order::too_low(key, &highest), label_order::allow_command(&key.policy));
+            return Ok((VersionOutcome::failed(format!("{why}: allow it with {command}, and adopt again")), 0));
+        }
+        let request = pb::DraftRequest {
+            change_note: NOTE.to_owned(),
+            adopted: Some(source.adopted),
+            request_id: new_request_id(),
+            validate_only: self.dry_run,
+            ..source.definition.draft(namespace, key, source.content)
+        };
+        let version = client.draft(request).await?.version.unwrap_or_default();
+        if self.dry_run {
+            return Ok((VersionOutcome::Rehearsed, 0));
+        }
+        match self.publish(key, &version).await {
+            // Somebody else who adopts was faster.
+            Err(error) if !is_unreached(&error) => {
+                Ok(self.published(key, &digest).await?.unwrap_or((VersionOutcome::refused(&error), 0)))
+            }
+            ended => ended,
+        }
+    }
+
+    /// What is there of a label already, when it is published.
+    async fn published(&self, key: &Key, digest: &str) -> Result<Option<Ended>, ClientError> {
+        let found = live_version(&self.session.client, &self.session.namespace, key).await?.filter(is_published);
+        Ok(found.map(|there| {
+            let number = there.version;
+            let other = || VersionOutcome::failed(format!("version {number} has this label and other content"));
+            (if there.digest == digest { VersionOutcome::Present } else { other() }, number)
+        }))
+    }
+
+    async fn publish(&self, key: &Key, version: &pb::Version) -> Result<Ended, ClientError> {
+        let client = &self.session.client;
+        let (name, etag, number) = (version.name.clone(), version.etag.clone(), version.version);
+        let request = pb::PublishRequest {
+            name: name.clone(),
+            etag: etag.clone(),
+            request_id: new_request_id(),
+            ..Default::default()
+        };
+        let error = match client.publish(request).await {
+            Ok(_) => return Ok((VersionOutcome::Published, number)),
+            Err(error) => error,
+        };
+        match error.reason() {
+            "APPROVALS_MISSING" => {
+                // Only what is staged can be approved.
+                client.stage(pb::StageRequest { name, request_id: new_request_id(), ..Default::default() }).await?;
+                Ok((VersionOutcome::awaiting(&error, version, key, "adopt"), number))
+            }
+            "VALIDATION_FAILED" => {
+                // It would hold its label; the folder is there, and can be adopted again.
+                let reason = "it fails its checks".to_owned();
+                let request_id = new_request_id();
+                let _ = client
+                    .abandon_draft(pb::AbandonDraftRequest { name, etag, reason, request_id, validate_only: false })
+                    .await;
+                Ok((VersionOutcome::refused(&error), number))
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+fn is_published(version: &pb::Version) -> bool {
+    version.state() == pb::VersionState::Published
+}

@@ -1,0 +1,112 @@
+//! `policyhub diff`
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::cli::commands::annotations;
+use crate::cli::exit_code::Usage;
+use crate::cli::names::{NamedVersion, policy_id};
+use crate::cli::output::document::{Format, say, write_stdout};
+use crate::cli::output::terminal_style;
+use crate::cli::output::terminal_style::TerminalStyle;
+use crate::cli::session::Session;
+use crate::client::name::PolicyId;
+use crate::client::pb;
+
+/// What changed between two versions
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub diff pricing active latest")]
+pub struct Arguments {
+    /// Id of the policy
+    #[arg(value_parser = policy_id)]
+    policy: PolicyId,
+    /// The older version: N, vLABEL, POLICY/vLABEL, active or latest
+    from: NamedVersion,
+    /// The newer version
+    to: NamedVersion,
+}
+
+/// Runs the command.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let name = |version: &NamedVersion| Ok::<_, Usage>(version.of(&arguments.policy)?.name(&session.namespace));
+    let request = pb::DiffVersionsRequest { base: name(&arguments.from)?, other: name(&arguments.to)? };
+    let response = session.client.diff_versions(request).await;
+    let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;
+    if session.output == Format::Text
+        && let (Some(from), Some(to)) = (&response.base, &response.other)
+        && let Some(line) = annotations::difference(&from.annotations, &to.annotations)
+    {
+        // Beside the difference of the contents, which is for `patch`.
+        say(&line);
+    }
+    let style_of = TerminalStyle::stdout();
+    if session.output == Format::Text && style_of.is_plain() {
+        // Exact bytes, for `patch`: nobody looks at them.
+        return write_stdout(text(&response, style_of).as_bytes());
+    }
+    session.output.print(&response, |response| text(response, style_of))
+}
+
+/// The unified diff: exact where it goes to a file or a pipe, for `patch`; else coloured, and safe to look at.
+/// Bytes that differ and are not text show by their digests.
+fn text(response: &pb::DiffVersionsResponse, style_of: TerminalStyle) -> String {
+    let digest = |version: &Option<pb::Version>| version.as_ref().map(|it| it.digest.clone()).unwrap_or_default();
+    let (from, to) = (digest(&response.base), digest(&response.other));
+    if response.unified.is_empty() && response.too_large {
+        return format!("what differs is too large for an answer; compare the contents: {from} and {to}\n");
+    }
+    if response.unified.is_empty() && from != to {
+        return format!("contents differ and are not text: {from} and {to}\n");
+    }
+    if style_of.is_plain() {
+        return response.unified.clone();
+    }
+    let mut shown = String::with_capacity(response.unified.len());
+    // The two lines that name the files; a removed line may look like them.
+    for (index, line) in response.unified.split_terminator('\n').enumerate() {
+        let style = match line.as_bytes().first() {
+            _ if index < 2 => terminal_style::STRONG,
+            Some(b'+') => terminal_style::GOOD,
+            Some(b'-') => terminal_style::BAD,
+            Some(b'@') => terminal_style::HEADING,
+            Some(b'\\') => terminal_style::QUIET,
+            _ => terminal_style::PLAIN,
+        };
+        shown.push_str(&style_of.paint(style, &terminal_style::visible(line)));
+        shown.push('\n');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_contents_are_not_called_equal() {
+        let version = |digest: &str| Some(pb::Version { digest: digest.to_owned(), ..Default::default() });
+        let mut response = pb::DiffVersionsResponse { base: version("a"), other: version("b"), ..Default::default() };
+        assert_eq!(text(&response, TerminalStyle::PLAIN), "contents differ and are not text: a and b\n");
+        response.unified = "-1\n+2\n".to_owned();
+        assert_eq!(text(&response, TerminalStyle::PLAIN), "-1\n+2\n");
+        response = pb::DiffVersionsResponse { base: version("a"), other: version("a"), ..Default::default() };
+        assert_eq!(text(&response, TerminalStyle::COLOURED), "");
+    }
+
+    #[test]
+    fn a_difference_is_coloured_and_contents_bring_no_escapes() {
+        let unified = "--- a\n+++ b\n@@ -1,3 +1,3 @@\n--- x\n+\u{1b}[2J\u{202e}y\r\n z\n\\ No newline at end of file\n";
+        let response = pb::DiffVersionsResponse { unified: unified.to_owned(), ..Default::default() };
+        assert_eq!(text(&response, TerminalStyle::PLAIN), unified, "exact for `patch`");
+        let lines = [
+            "\u{1b}[1m--- a\u{1b}[0m",
+            "\u{1b}[1m+++ b\u{1b}[0m",
+            "\u{1b}[36m@@ -1,3 +1,3 @@\u{1b}[0m",
+            "\u{1b}[31m--- x\u{1b}[0m",
+            "\u{1b}[32m+\\u{1b}[2J\\u{202e}y\\u{d}\u{1b}[0m",
+            " z",
+            "\u{1b}[2m\\ No newline at end of file\u{1b}[0m",
+        ];
+        assert_eq!(text(&response, TerminalStyle::COLOURED), format!("{}\n", lines.join("\n")));
+    }
+}

@@ -1,0 +1,116 @@
+//! `policyhub draft`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::cli::arguments::Mutation;
+use crate::cli::commands::annotations::{annotation, once_each};
+use crate::cli::commands::bump::{BumpPart, next_label};
+use crate::cli::commands::policy::Kind;
+use crate::cli::content;
+use crate::cli::exit_code::Usage;
+use crate::cli::names::{NamedVersion, policy_id, policy_name};
+use crate::cli::output::{next_step, text};
+use crate::cli::session::Session;
+use crate::client::name::PolicyId;
+use crate::client::pb;
+
+/// Write the next version of a policy, as a draft
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  policyhub draft pricing pricing.yaml --label 1.2.0 --note 'raise the cap' --create"
+)]
+pub struct Arguments {
+    /// Id of the policy
+    #[arg(value_parser = policy_id)]
+    policy: PolicyId,
+    /// The content; - reads stdin
+    file: PathBuf,
+    /// SemVer of the version
+    #[arg(long)]
+    label: Option<String>,
+    /// Give the label after the highest published one; with none published, 1.0.0 for major and 0.1.0 else
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "label")]
+    bump: Option<BumpPart>,
+    /// What changed and why
+    #[arg(long)]
+    note: Option<String>,
+    /// What to say of the version by name, such as owner=team-a; more than once for more
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
+    /// Media type [default: by the file's name, else that of the policy's kind]
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// Make the policy when it is absent, of --kind, else of the kind of the media type
+    #[arg(long)]
+    create: bool,
+    /// The language of the policy: one that is there must have it, --create makes one of it
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// The version you started from: N, vLABEL, POLICY/vLABEL, active or latest
+    #[arg(long, value_name = "VERSION")]
+    base_version: Option<NamedVersion>,
+    /// End the open version also when it is staged, in a policy that has one draft at a time
+    #[arg(long)]
+    supersede_staged: bool,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
+impl Arguments {
+    /// The media type given, else that of the file's name; empty when neither tells, and then the kind decides.
+    fn content_type(&self) -> String {
+        self.content_type.clone().unwrap_or_else(|| content::type_of(&self.file).to_owned())
+    }
+
+    /// What can be refused before a server is asked: a policy that would be made without anybody saying of what kind.
+    pub fn check(&self) -> Result<(), Usage> {
+        content::check(&self.file)?;
+        if self.create && self.kind.is_none() && self.content_type().is_empty() {
+            return Err(Usage(
+                "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \
+                 for bytes that are not checked, or --content-type TYPE"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let base_version = match &arguments.base_version {
+        Some(base) => base.of(&arguments.policy)?.number(&session.client, &session.namespace).await?,
+        None => 0,
+    };
+    let label = match arguments.bump {
+        Some(part) => next_label(session, &arguments.policy, part).await?.to_string(),
+        None => arguments.label.clone().unwrap_or_default(),
+    };
+    let request_id = arguments.mutation.request_id();
+    let request = pb::DraftRequest {
+        parent: policy_name(&session.namespace, &arguments.policy),
+        content: content::read(&arguments.file)?.into(),
+        content_type: arguments.content_type(),
+        label,
+        change_note: arguments.note.unwrap_or_default(),
+        annotations: once_each(&arguments.annotations)?,
+        base_version,
+        request_id: request_id.clone(),
+        allow_missing: arguments.create,
+        kind: arguments.kind.map_or(pb::PolicyKind::Unspecified, Into::into).into(),
+        validate_only: arguments.mutation.validate_only,
+        supersede_staged: arguments.supersede_staged,
+        ..Default::default()
+    };
+    let response = session.client.draft(request).await;
+    let response = response.with_context(|| format!("failed to draft {}", arguments.policy))?;
+    session.output.print_mutation(&response, &request_id, |response| {
+        let version = response.version.as_ref().map(text::version).unwrap_or_default();
+        format!("{version}{}\n", text::at_revision(response.cursor))
+    })?;
+    next_step::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The commands, one file each: their arguments, and what they do with them.
+//!
+//! Boundary: a command asks the SDK and hands what it got to `output`; none knows the list of all of them.
+
+pub(super) mod abandon;
+pub(super) mod activate;
+pub(super) mod activate_set;
+pub(super) mod active;
+pub(super) mod active_folder;
+pub(super) mod active_moves;
+pub(super) mod active_pages;
+pub(super) mod adopt;
+pub(super) mod agent;
+pub(super) mod annotations;
+pub(super) mod approve;
+pub(super) mod backup;
+pub(super) mod bump;
+pub(super) mod completions;
+pub(super) mod context;
+pub(super) mod convergence;
+pub(super) mod deactivate;
+pub(super) mod denials;
+pub(super) mod diff;
+pub(super) mod draft;
+pub(super) mod epoch;
+pub(super) mod events;
+pub(super) mod export;
+pub(super) mod history;
+pub(super) mod import;
+pub(super) mod keys;
+pub(super) mod man;
+pub(super) mod namespace;
+pub(super) mod policy;
+pub(super) mod policy_settings;
+pub(super) mod publish;
+pub(super) mod quotas;
+pub(super) mod reject;
+pub(super) mod releases;
+pub(super) mod report;
+pub(super) mod restore;
+pub(super) mod role;
+pub(super) mod rollback;
+pub(super) mod runs;
+pub(super) mod server_commands;
+pub(super) mod show;
+pub(super) mod stage;
+pub(super) mod subscribers;
+pub(super) mod token;
+pub(super) mod verify;
+pub(super) mod verify_log;
+pub(super) mod watch;

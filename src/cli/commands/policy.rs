@@ -1,0 +1,243 @@
+//! `policyhub policy`
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::arguments::Mutation;
+use crate::cli::commands::annotations::{annotation, once_each};
+use crate::cli::commands::policy_settings::SettingsFlags;
+use crate::cli::exit_code::Usage;
+use crate::cli::names::{policy_id, policy_name, short};
+use crate::cli::narrowed::Narrowed;
+use crate::cli::output::text;
+use crate::cli::pages;
+use crate::cli::session::Session;
+use crate::client::name::PolicyId;
+use crate::client::{Conditions, pb, quoted};
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub enum Commands {
+    /// Make a policy
+    Create(Create),
+    /// The policies of the namespace
+    List(List),
+    /// One policy, with its active pointer
+    Show(Show),
+    /// Change the description, settings or kind of a policy
+    Update(Update),
+}
+
+/// Make a policy
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub policy create pricing --kind yaml --json-schema schema.json")]
+pub struct Create {
+    /// Its id
+    #[arg(value_parser = policy_id)]
+    policy: PolicyId,
+    /// The language of its versions; fixed once one is published
+    #[arg(long, value_enum, default_value = "opaque")]
+    kind: Kind,
+    /// Shown to people
+    #[arg(long, default_value = "", hide_default_value = true)]
+    description: String,
+    #[command(flatten)]
+    settings: SettingsFlags,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
+/// The policies of the namespace
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub policy list -n team-a --annotation owner=pricing")]
+pub struct List {
+    /// Only those whose newest published version has this annotation, or a list separated by commas with this item; all of them
+    /// when it is given more than once
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
+    /// Policies at most
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
+}
+
+/// One policy, with its active pointer
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub policy show pricing --output json")]
+pub struct Show {
+    /// Its id
+    #[arg(value_parser = policy_id)]
+    policy: PolicyId,
+}
+
+/// Change the description, settings or kind of a policy
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub policy update pricing --max-open-drafts 1 --bump-rule next")]
+pub struct Update {
+    /// Its id
+    #[arg(value_parser = policy_id)]
+    policy: PolicyId,
+    /// The language of its versions, while none is published
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Shown to people
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    settings: SettingsFlags,
+    /// Fail unless the policy is still the one with this etag
+    #[arg(long, default_value = "", hide_default_value = true)]
+    etag: String,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
+/// The language of a policy's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// One JSON document
+    Json,
+    /// One YAML document
+    Yaml,
+    /// A Cedar policy set: not in this version, use opaque
+    Cedar,
+    /// A Rego module: not in this version, use opaque
+    Rego,
+    /// Any bytes
+    Opaque,
+}
+
+impl From<Kind> for pb::PolicyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Json => Self::Json,
+            Kind::Yaml => Self::Yaml,
+            Kind::Cedar => Self::Cedar,
+            Kind::Rego => Self::Rego,
+            Kind::Opaque => Self::Opaque,
+        }
+    }
+}
+
+impl Update {
+    fn is_empty(&self) -> bool {
+        self.kind.is_none() && self.description.is_none() && self.settings.is_empty()
+    }
+}
+
+impl Commands {
+    /// What can be refused before a server is asked.
+    pub fn check(&self) -> Result<(), Usage> {
+        match self {
+            // An empty mask would mean "all of them", and reset what was not given.
+            Self::Update(update) if update.is_empty() => {
+                Err(Usage("nothing to change: give --kind, --description or a setting".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
+    match command {
+        Commands::Create(arguments) => create(session, arguments).await,
+        Commands::List(arguments) => list(session, &arguments).await,
+        Commands::Show(arguments) => show(session, &arguments).await,
+        Commands::Update(arguments) => update(session, arguments).await,
+    }
+}
+
+async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
+    let (settings, _) = arguments.settings.read()?;
+    let policy = pb::Policy {
+        kind: pb::PolicyKind::from(arguments.kind).into(),
+        description: arguments.description,
+        settings: Some(settings),
+        ..Default::default()
+    };
+    let request_id = arguments.mutation.request_id();
+    let request = pb::CreatePolicyRequest {
+        parent: session.namespace.name(),
+        policy_id: arguments.policy.to_string(),
+        policy: Some(policy),
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+    };
+    let response = session.client.create_policy(request).await;
+    let response = response.with_context(|| format!("failed to make policy {}", arguments.policy))?;
+    session.output.print_mutation(&response, &request_id, |response| table(response.policy.as_slice()))
+}
+
+async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
+    let parent = session.namespace.name();
+    once_each(&arguments.annotations)?;
+    let mut conditions = Conditions::default();
+    for (key, value) in &arguments.annotations {
+        conditions.add_text(&format!("annotations.{}", quoted(key)), ":", value);
+    }
+    conditions.add_filter(&arguments.narrowed.filter);
+    let filter = conditions.to_string();
+    let read = pages::collect(arguments.limit, async |page_token, page_size| {
+        let (parent, filter) = (parent.clone(), filter.clone());
+        let request = pb::ListPoliciesRequest { parent, page_size, page_token, filter, ..Default::default() };
+        let page = session.client.list_policies(request).await?;
+        Ok((page.policies, page.next_page_token))
+    });
+    let (policies, next_page_token) = read.await.context("failed to list policies")?;
+    let response = pb::ListPoliciesResponse { policies, next_page_token };
+    session.output.print(&response, |response| table(&response.policies))
+}
+
+async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
+    let request = pb::GetPolicyRequest { name: policy_name(&session.namespace, &arguments.policy) };
+    let response = session.client.get_policy(request).await;
+    let response = response.with_context(|| format!("failed to show policy {}", arguments.policy))?;
+    session.output.print(&response, |response| table(response.policy.as_slice()))
+}
+
+async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
+    let (settings, mut paths) = arguments.settings.read()?;
+    if arguments.description.is_some() {
+        paths.push("description".to_owned());
+    }
+    if arguments.kind.is_some() {
+        paths.push("kind".to_owned());
+    }
+    let policy = pb::Policy {
+        name: policy_name(&session.namespace, &arguments.policy),
+        kind: arguments.kind.map_or(pb::PolicyKind::Unspecified, Into::into).into(),
+        description: arguments.description.unwrap_or_default(),
+        settings: Some(settings),
+        etag: arguments.etag,
+        ..Default::default()
+    };
+    let request_id = arguments.mutation.request_id();
+    let request = pb::UpdatePolicyRequest {
+        policy: Some(policy),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+    };
+    let response = session.client.update_policy(request).await;
+    let response = response.with_context(|| format!("failed to update policy {}", arguments.policy))?;
+    session.output.print_mutation(&response, &request_id, |response| table(response.policy.as_slice()))
+}
+
+fn table(policies: &[pb::Policy]) -> String {
+    let number = |version: i64| if version == 0 { "none".to_owned() } else { version.to_string() };
+    let rows: Vec<Vec<String>> = policies
+        .iter()
+        .map(|policy| {
+            vec![
+                short(&policy.name).to_owned(),
+                text::policy_kind(policy.kind).to_owned(),
+                number(policy.active_version),
+                number(policy.latest_version),
+                text::line(&policy.description),
+            ]
+        })
+        .collect();
+    text::table(&["POLICY", "KIND", "ACTIVE", "LATEST", "DESCRIPTION"], &rows)
+}

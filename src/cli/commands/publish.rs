@@ -1,0 +1,123 @@
+//! `policyhub publish`
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::cli::arguments::Mutation;
+use crate::cli::exit_code::{Partial, Usage};
+use crate::cli::names::Target;
+use crate::cli::output::{next_step, text};
+use crate::cli::session::Session;
+use crate::client::pb;
+use crate::client::pb::publish_versions_result::Outcome;
+use crate::domain::limits::PUBLISH_VERSIONS_MAX;
+
+/// Sign versions; from then on they never change
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Several versions are published in one transaction, each by itself: what is refused holds back no other \
+one. Then the exit code is 3, and 1 when none is published.\n\n\
+Examples:\n  policyhub publish pricing@3 --activate --reason 'new season'\n  policyhub publish pricing@3 limits@v1.2.0 refunds"
+)]
+pub struct Arguments {
+    /// POLICY@N, POLICY@vLABEL, or just POLICY when exactly one draft is open; at most 100
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<Target>,
+    /// Activate it in the same transaction; for several, see `policyhub activate`
+    #[arg(long, requires = "reason")]
+    activate: bool,
+    /// With --activate: fail unless this version is active now; 0: unless none is
+    #[arg(long, value_name = "N", requires = "activate")]
+    expected: Option<i64>,
+    /// Publish without the approvals that are missing: for emergencies, needs the role admin, and is on record as such
+    #[arg(long, requires = "reason")]
+    break_glass: bool,
+    /// Why; required to activate and to break the glass
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Fail unless the version is still the one with this etag
+    #[arg(long, default_value = "", hide_default_value = true)]
+    etag: String,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
+/// Publishes one version, or several.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.targets.as_slice() {
+        [target] => publish_one(session, target.clone(), arguments).await,
+        several => publish_several(session, several, &arguments).await,
+    }
+}
+
+async fn publish_several(session: &Session, targets: &[Target], arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.activate || arguments.break_glass || !arguments.etag.is_empty() {
+        return Err(Usage("--activate, --break-glass and --etag are about one version: name one".to_owned()).into());
+    }
+    if targets.len() > PUBLISH_VERSIONS_MAX {
+        return Err(Usage(format!("{} versions are named, over {PUBLISH_VERSIONS_MAX}", targets.len())).into());
+    }
+    let request_id = arguments.mutation.request_id();
+    let named = |target: &Target| pb::VersionToPublish { name: target.name(&session.namespace), etag: String::new() };
+    let request = pb::PublishVersionsRequest {
+        parent: session.namespace.name(),
+        versions: targets.iter().map(named).collect(),
+        reason: arguments.reason.clone(),
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+    };
+    let response = session.client.publish_versions(request).await;
+    let response = response.with_context(|| format!("failed to publish {} versions", targets.len()))?;
+    session.output.print_mutation(&response, &request_id, |response| {
+        let results = response.results.iter().map(Some).chain(std::iter::repeat(None));
+        targets.iter().zip(results).map(|(target, result)| of_several(target, result)).collect::<String>()
+    })?;
+    let is_published = |result: &&pb::PublishVersionsResult| matches!(result.outcome, Some(Outcome::Published(_)));
+    let all = targets.len();
+    match response.results.iter().filter(is_published).count() {
+        published if published == all => Ok(()),
+        0 => anyhow::bail!("none of {all} versions is published"),
+        published => Err(Partial(format!("{} of {all} versions are not published", all - published)).into()),
+    }
+}
+
+/// What became of one of several versions, as a line.
+fn of_several(target: &Target, result: Option<&pb::PublishVersionsResult>) -> String {
+    match result.and_then(|result| result.outcome.as_ref()) {
+        Some(Outcome::Published(done)) => {
+            let version = done.version.as_ref().map(text::version).unwrap_or_default();
+            format!("{version}{}\n", text::at_revision(done.cursor))
+        }
+        Some(Outcome::Refusal(refusal)) => {
+            text::line(&format!("{target} refused: {} ({})", refusal.message, refusal.reason)) + "\n"
+        }
+        None => format!("{target}: the server does not say what became of it\n"),
+    }
+}
+
+async fn publish_one(session: &Session, target: Target, arguments: Arguments) -> anyhow::Result<()> {
+    let request_id = arguments.mutation.request_id();
+    let request = pb::PublishRequest {
+        name: target.name(&session.namespace),
+        etag: arguments.etag,
+        activate: arguments.activate,
+        reason: arguments.reason,
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+        break_glass: arguments.break_glass,
+        expected_active: arguments.expected,
+    };
+    let response = session.client.publish(request).await;
+    let response = response.with_context(|| format!("failed to publish {target}"))?;
+    session.output.print_mutation(&response, &request_id, |response| {
+        let version = response.version.as_ref().map(text::version).unwrap_or_default();
+        let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
+        format!("{version}{}\n{moves}", text::at_revision(response.cursor))
+    })?;
+    if response.activation.is_some() {
+        next_step::after_activation(session, response.cursor);
+    } else {
+        next_step::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
+    }
+    Ok(())
+}

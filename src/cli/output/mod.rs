@@ -1,0 +1,14 @@
+//! How answers look: for people as text, for programs as JSON or YAML.
+//!
+//! Boundary: no call is made here. Data goes to stdout, everything else to stderr.
+
+pub(super) mod activation;
+pub(super) mod document;
+pub(super) mod json;
+pub(super) mod next_step;
+pub(super) mod progress;
+pub(super) mod report;
+pub(super) mod terminal_style;
+pub(super) mod text;
+pub(super) mod watch;
+pub(super) mod yaml;

@@ -1,0 +1,81 @@
+//! Validation reports as lines for people.
+
+use std::fmt::Write as _;
+
+use crate::cli::output::text::{line, word};
+use crate::client::pb;
+
+/// A report: a line for each finding of each check, with its place, and one below it for what to do next.
+#[must_use]
+pub fn report(report: &pb::ValidationReport) -> String {
+    let mut text = String::new();
+    for check in &report.checks {
+        let result =
+            pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
+        let check_and_result = format!("{result} {}", line(&check.id));
+        if check.findings.is_empty() {
+            let _ = writeln!(text, "{check_and_result}");
+        }
+        for found in &check.findings {
+            let _ = writeln!(text, "{check_and_result}{}", finding(found));
+        }
+    }
+    text
+}
+
+fn finding(found: &pb::Finding) -> String {
+    let mut text = String::new();
+    let place = match (found.file.as_str(), found.line) {
+        ("", 0) => String::new(),
+        ("", row) => format!("{row}:{}", found.column),
+        (file, 0) => file.to_owned(),
+        (file, row) => format!("{file}:{row}:{}", found.column),
+    };
+    for place in [place.as_str(), found.pointer.as_str()].into_iter().filter(|place| !place.is_empty()) {
+        let _ = write!(text, " at {}", line(place));
+    }
+    let _ = write!(text, ": {}", line(&found.message));
+    if !found.hint.is_empty() {
+        let _ = write!(text, "\n  hint: {}", line(&found.hint));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_each_place() {
+        let number = pb::Finding {
+            message: "is not a number".to_owned(),
+            pointer: "/a/b".to_owned(),
+            line: 4,
+            column: 7,
+            hint: "correct\nit".to_owned(),
+            ..Default::default()
+        };
+        let in_file = pb::Finding { file: "main.rego".to_owned(), pointer: String::new(), ..number.clone() };
+        let check = |id: &str, result: pb::check::Result, findings| pb::Check {
+            id: id.to_owned(),
+            result: result.into(),
+            findings,
+        };
+        let nowhere = pb::Finding { message: "none".to_owned(), ..Default::default() };
+        let checks = vec![
+            check("json-schema", pb::check::Result::Failed, vec![number, in_file]),
+            check("label", pb::check::Result::Skipped, vec![nowhere]),
+            check("limits", pb::check::Result::Passed, vec![]),
+        ];
+        let text = report(&pb::ValidationReport { checks, ..Default::default() });
+        let expected = [
+            "FAILED json-schema at 4:7 at /a/b: is not a number",
+            "  hint: correct it",
+            "FAILED json-schema at main.rego:4:7: is not a number",
+            "  hint: correct it",
+            "SKIPPED label: none",
+            "PASSED limits",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+}
