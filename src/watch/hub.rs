@@ -291,8 +291,8 @@ impl Hub {
 
     /// Returns why a namespace has no head: it is gone, or its row can't be read.
     pub(super) async fn why_missing(&self, namespace: &NamespaceId) -> Error {
-        let look = async { self.source.store.read().await?.find_namespace(namespace).await };
-        match look.await {
+        let found = async { self.source.store.read().await?.find_namespace(namespace).await };
+        match found.await {
             Ok(None) => namespace.not_found(),
             Ok(Some(_)) => Error::data_loss(format!("{namespace}: its row was not there before")),
             Err(error) => error,

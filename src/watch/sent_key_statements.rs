@@ -29,15 +29,15 @@ impl SentKeyStatements {
     /// Returns the statements that the stream does not have, each once. What is made by the same step has to follow them at once:
     /// a key may have begun to sign. Cheap while no key changes.
     pub(super) fn new_statements(&self, source: &FeedSource) -> Vec<Bytes> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = source.proof.keys_number();
-        if told.number == number {
+        if sent.number == number {
             return Vec::new();
         }
         // What comes later than these is after the newest of them.
-        let (statements, newest) = source.proof.key_statements(told.at);
-        (told.at, told.number) = (told.at.max(newest), number);
-        drop(told);
+        let (statements, newest) = source.proof.key_statements(sent.at);
+        (sent.at, sent.number) = (sent.at.max(newest), number);
+        drop(sent);
         let write = |statement| {
             source.counts.messages_taken.add();
             source.encode.key_statement(statement)

@@ -31,7 +31,7 @@ impl Hub {
             }
             let Err(error) = self.poll_logs().await else { continue };
             if error.reason.is_of_the_database() {
-                tracing::debug!(%error, detail = error.internal, "no answer to a look at the logs");
+                tracing::debug!(%error, detail = error.internal, "failed to read the heads of the logs");
             } else {
                 tracing::error!(%error, detail = error.internal, "failed to read the logs");
             }
@@ -104,7 +104,7 @@ impl Hub {
                     }
                     // The outage was logged by whoever noticed it, and streams go on.
                     reason if reason.is_of_the_database() => {
-                        tracing::debug!(%namespace, %error, detail = error.internal, "no answer to a look at a log");
+                        tracing::debug!(%namespace, %error, detail = error.internal, "failed to read a log");
                         PollResult::Unanswered
                     }
                     _ => {

@@ -179,7 +179,7 @@ impl Snapshot {
         Self { bundles, metadata_only, bytes, parts, written, last: Mutex::default(), trusted: Trusted::default() }
     }
 
-    /// Whether it may be told: nothing in it is by a key that was revoked.
+    /// Checks that it may be sent: nothing in it is signed with a key that was revoked.
     ///
     /// # Errors
     /// `KEY_STATE_WRONG`.

@@ -98,7 +98,7 @@ impl LeaseEntry {
         self.refused.is_some_and(|then| !is_long_ago(then, round))
     }
 
-    /// The id is another principal's: nothing is left to write, and whoever waits for it is told.
+    /// The id is another principal's: nothing is left to write, and whoever waits for it is notified.
     pub fn refuse(&mut self, round: u64) {
         self.lease_round = None;
         self.unwritten = SubscriberStatus::default();
@@ -175,10 +175,10 @@ mod tests {
     fn a_refused_claim_writes_nothing_and_is_made_again_later() {
         let mut entry =
             LeaseEntry { streams: 1, opened: 1, report_count: 2, lease_round: Some(1), ..LeaseEntry::default() };
-        let told = entry.refusal.clone();
+        let refusal = entry.refusal.clone();
         entry.unwritten.reason = "a lie".to_owned();
         entry.refuse(1);
-        assert!(told.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
+        assert!(refusal.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
         assert_eq!((entry.lease_due(2), entry.report_due(2, true)), (None, false));
         assert_eq!(entry.unwritten, SubscriberStatus::default());
         entry.streams = 0;
@@ -187,7 +187,7 @@ mod tests {
         assert!(entry.is_refused(6));
         entry.claim_again(7);
         entry.streams = 1;
-        assert!(!entry.refusal.is_cancelled() && told.is_cancelled());
+        assert!(!entry.refusal.is_cancelled() && refusal.is_cancelled());
         assert_eq!(entry.lease_due(7), Some(LeaseDue::Announce));
     }
 

@@ -76,7 +76,7 @@ impl Leases {
             Ok(Ok(())) => {}
             // Nothing waits for it.
             Ok(Err(error)) if is_idle => {
-                tracing::debug!(%error, detail = error.internal, "failed to look at the clock of leases");
+                tracing::debug!(%error, detail = error.internal, "failed to read the clock of leases");
             }
             Ok(Err(error)) => tracing::warn!(%error, detail = error.internal, "failed to write leases and reports"),
             Err(_) => tracing::warn!("the database did not answer in time; writing leases and reports again"),
