@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::goals::{self, GoalVerdict};
-use super::report::{Figure, OURS, BenchReport, number};
+use super::report::{BenchReport, Figure, OURS, number};
 
 impl BenchReport {
     /// Prints everything and writes it as JSON. Answers whether nothing failed.

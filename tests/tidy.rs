@@ -41,7 +41,18 @@ const MODULES: &[Module] = &[
     Module {
         name: "server",
         may_import: &[
-            "defect", "domain", "api", "signing", "checks", "auth", "store", "watch", "service", "transport", "grpc", "http",
+            "defect",
+            "domain",
+            "api",
+            "signing",
+            "checks",
+            "auth",
+            "store",
+            "watch",
+            "service",
+            "transport",
+            "grpc",
+            "http",
         ],
     },
     Module { name: "client", may_import: &["domain", "api", "signing"] },
@@ -98,7 +109,19 @@ const PRIVATE_ROOTS: &[&str] = &["work", "root", "home"];
 const SOURCES: &[&str] = &["client/src", "core/src", "src"];
 
 /// The sources that are held to have no circles of imports. The other modules of `src` still have some.
-const WITHOUT_CIRCLES: &[&str] = &["client/src", "core/src", "src/auth", "src/checks", "src/cli", "src/grpc", "src/http", "src/service", "src/store", "src/transport", "src/watch"];
+const WITHOUT_CIRCLES: &[&str] = &[
+    "client/src",
+    "core/src",
+    "src/auth",
+    "src/checks",
+    "src/cli",
+    "src/grpc",
+    "src/http",
+    "src/service",
+    "src/store",
+    "src/transport",
+    "src/watch",
+];
 
 /// Every directory with Rust sources of ours; what a build generates is not among them.
 const RUST: &[&str] = &[

@@ -17,7 +17,7 @@ use crate::grpc::WatchSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
 use crate::transport::{CloseReason, ConnectionMetrics};
-use crate::watch::{WatchCounts, Leases};
+use crate::watch::{Leases, WatchCounts};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
 /// need no buckets of their own.

@@ -20,7 +20,8 @@ mod use_cases;
 
 pub use crate::store::{OneWait, wait_once};
 pub use crate::watch::{
-    ActivationEnd, ActivationChanges, Encode, HeartbeatProof, Lease, Leases, SentKeyStatements, SnapshotEnd, WatchStep, Subscription,
+    ActivationChanges, ActivationEnd, Encode, HeartbeatProof, Lease, Leases, SentKeyStatements, SnapshotEnd,
+    Subscription, WatchStep,
 };
 pub use access::Access;
 pub use access::FIRST_ADMIN;

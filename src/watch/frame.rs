@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{ActivationEnd, ActivationChanges, WatchFilter};
+use super::encode::{ActivationChanges, ActivationEnd, WatchFilter};
 use super::source::FeedSource;
 use super::split::{bundle_bytes, split};
 use super::verify::{SetTree, Trusted};

@@ -29,13 +29,13 @@ mod verify;
 mod view;
 
 pub use counts::{Count, WatchCounts};
-pub use encode::{ActivationEnd, ActivationChanges, Encode, HeartbeatProof, SnapshotEnd};
+pub use encode::{ActivationChanges, ActivationEnd, Encode, HeartbeatProof, SnapshotEnd};
 pub use feed::Feed;
 pub use freshness::{Freshness, PollResult};
 pub use hub::{Hub, InForce};
 pub use leases::{Lease, Leases};
 pub use read::check_follows;
 pub use sent_key_statements::SentKeyStatements;
-pub use subscription::{WatchStep, Subscription};
+pub use subscription::{Subscription, WatchStep};
 pub use verify::{Attest, Proof, SetEntry, SetTree, Verify};
 pub use view::ActiveView;

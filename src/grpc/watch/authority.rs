@@ -15,7 +15,6 @@ use crate::domain::{Error, Reason, Result};
 use crate::grpc::handler::Clock;
 use crate::service::Service;
 
-
 /// How watches are authorized again while they are open.
 #[derive(Debug, Clone)]
 pub struct Recheck {

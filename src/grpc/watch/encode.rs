@@ -6,7 +6,7 @@ use crate::api::response;
 use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::name::NamespaceId;
 use crate::grpc::frame_message::frame_message;
-use crate::service::{ActivationEnd, ActivationChanges, Encode, HeartbeatProof, SnapshotEnd};
+use crate::service::{ActivationChanges, ActivationEnd, Encode, HeartbeatProof, SnapshotEnd};
 
 /// Encodes the messages of `WatchActive`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,7 +72,8 @@ mod tests {
         let staleness = Staleness { degraded: true, in_doubt: false };
         let set_proof = &Bytes::from_static(b"proof");
         let namespace = &NamespaceId::parse("parent", "default").expect("an id");
-        let frame = WatchEncoder.heartbeat(namespace, Some(HeartbeatProof { at, checkpoint: "token", set_proof }), staleness);
+        let frame =
+            WatchEncoder.heartbeat(namespace, Some(HeartbeatProof { at, checkpoint: "token", set_proof }), staleness);
         let (prefix, message) = frame.split_at(MESSAGE_PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");

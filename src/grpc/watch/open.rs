@@ -56,7 +56,9 @@ impl WatchHandler {
             let watches = request::watch(request.get_ref()).map_err(status)?;
             let stream = StreamOptions {
                 watcher: request::watcher(request.get_ref()).map_err(status)?,
-                keys: request::key_cursor(request.get_ref()).map_err(status)?.map(|at| Arc::new(SentKeyStatements::up_to(at))),
+                keys: request::key_cursor(request.get_ref())
+                    .map_err(status)?
+                    .map(|at| Arc::new(SentKeyStatements::up_to(at))),
             };
             let mut slots = self.settings.slots_for(permitted).map_err(status)?;
             let each = watches.into_iter().zip(contexts);

@@ -18,7 +18,7 @@ use crate::api::{pb, response};
 use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::grpc::frame_message::frame_message;
-use crate::service::{Lease, WatchStep, StreamPermit, Subscription};
+use crate::service::{Lease, StreamPermit, Subscription, WatchStep};
 use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress};
 
 /// A namespace that a watch named, and why it is not watched.

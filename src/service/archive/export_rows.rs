@@ -12,7 +12,7 @@ use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 use crate::signing::digest_of;
-use crate::store::{ExportedRow, ReadTx, ExportedRowKey};
+use crate::store::{ExportedRow, ExportedRowKey, ReadTx};
 
 /// Rows of one statement. More: an export holds more policy settings, of up to 256 KiB each, than a message carries. Fewer: more
 /// statements.

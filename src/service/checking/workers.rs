@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
 use super::worker_process::{Worker, WorkerEnd};
-use crate::checks::worker_messages::{Isolation, CHECK_REQUEST_MAX_BYTES, encode};
+use crate::checks::worker_messages::{CHECK_REQUEST_MAX_BYTES, Isolation, encode};
 use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
 use crate::domain::{Error, Reason, Result};
 

@@ -2,7 +2,6 @@
 //!
 //! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
 
-use crate::domain::lifecycle::{TargetFacts, activate};
 use super::operation::{CONTENTS, LABELS, PEOPLE};
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{self, ActivationTarget, PointerTarget};
@@ -10,6 +9,7 @@ use crate::domain::digest::Digest;
 use crate::domain::error::Result;
 use crate::domain::event::PointerChange;
 use crate::domain::label::Label;
+use crate::domain::lifecycle::{TargetFacts, activate};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
 use crate::domain::policy::{Policy, PolicyKind};
 use crate::domain::time::Micros;
@@ -67,7 +67,12 @@ pub(in crate::domain::lifecycle) fn draft_request(policy: PolicyName) -> command
 }
 
 /// Returns a draft as it begins.
-pub(in crate::domain::lifecycle) fn new_version(policy: PolicyName, number: i64, label: Option<Label>, digest: Digest) -> Version {
+pub(in crate::domain::lifecycle) fn new_version(
+    policy: PolicyName,
+    number: i64,
+    label: Option<Label>,
+    digest: Digest,
+) -> Version {
     Version {
         policy,
         number,

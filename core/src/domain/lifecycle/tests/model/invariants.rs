@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::error::Result;
-use crate::domain::version::VersionState;
 use super::operation::{ModelAnswer, ModelOperation};
 use super::policy_rows::PolicyRows;
 use super::world::ModelWorld;
+use crate::domain::error::Result;
+use crate::domain::version::VersionState;
 
 /// Compares the world before and after an operation.
 pub(super) fn check(before: &ModelWorld, after: &ModelWorld, operation: &ModelOperation, answer: &Result<ModelAnswer>) {

@@ -18,7 +18,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-pub(in crate::domain::lifecycle) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
+pub(in crate::domain::lifecycle) use self::fixtures::{
+    digest, draft_request, label, new_policy, new_version, policy_name,
+};
 use self::operation::{ModelAnswer, ModelOperation, Rests, operation};
 use self::reference::Reference;
 use self::separation::SeparationObserver;

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::fixtures::content_of;
+use super::operation::{BAD, LAX};
 use crate::domain::approval::Approval;
 use crate::domain::error::{Error, Reason, Result};
 use crate::domain::label::Label;
+use crate::domain::lifecycle::{self as lifecycle, PointerMove};
 use crate::domain::policy::Policy;
 use crate::domain::report::{Check, CheckFinding, CheckResult, Report};
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
-use crate::domain::lifecycle::{self as lifecycle, PointerMove};
-use super::fixtures::content_of;
-use super::operation::{BAD, LAX};
 
 /// A policy with its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 //!
 //! Never calls a decision. Where several refusals apply, their order here is the one callers may rely on.
 
-use crate::domain::digest::Digest;
-use crate::domain::error::Reason;
-use crate::domain::version::VersionState::{self, Abandoned, Draft, Published, Rejected, Staged, Superseded};
 use super::operation::{
     Aim, BAD, LABELS, LAX, ModelAnswer, ModelMove, ModelOperation, ModelPolicy, ModelRefusal, ModelRow, POLICIES,
     PublishOperation, Rests,
 };
+use crate::domain::digest::Digest;
+use crate::domain::error::Reason;
+use crate::domain::version::VersionState::{self, Abandoned, Draft, Published, Rejected, Staged, Superseded};
 
 /// Waits that an approval does not outlast.
 const WAITS: u32 = 3;

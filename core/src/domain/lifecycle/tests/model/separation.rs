@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use super::fixtures::{content_of, index_of};
 use super::operation::{ModelAnswer, ModelOperation, POLICIES, PublishOperation};
 use super::world::ModelWorld;
+use crate::domain::error::Result;
+use crate::domain::version::{Version, VersionState};
 
 /// After so many waits an approval is too old.
 const WAITS: usize = 3;

@@ -1,8 +1,8 @@
 //! The worked states and the numbering of the design, word for word.
 
-use crate::domain::version::VersionState::{self, Abandoned, Draft, Published, Superseded};
 use super::operation::{Aim, ModelOperation, ModelSettings, PublishOperation};
 use super::world::ModelWorld;
+use crate::domain::version::VersionState::{self, Abandoned, Draft, Published, Superseded};
 
 const POLICY: usize = 0;
 

@@ -4,18 +4,6 @@
 
 use bytes::Bytes;
 
-use crate::domain::approval::Approval;
-use crate::domain::command::{self, PointerTarget};
-use crate::domain::error::{Error, Reason, Result};
-use crate::domain::etag::Etag;
-use crate::domain::event::PointerChange;
-use crate::domain::limits::APPROVAL_TTL_SECONDS;
-use crate::domain::time::Micros;
-use crate::domain::version::{Version, VersionState};
-use crate::domain::lifecycle::{
-    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, PointerMove, PublishBasis, PublishFacts, StageDecision,
-    TargetFacts,
-};
 use super::fixtures::{
     content_of, digest, draft_request, index_of, namespace, new_policy, new_version, person, point_to, policy_name,
     published, version_name,
@@ -25,6 +13,18 @@ use super::operation::{
     PublishOperation, Rests,
 };
 use super::policy_rows::PolicyRows;
+use crate::domain::approval::Approval;
+use crate::domain::command::{self, PointerTarget};
+use crate::domain::error::{Error, Reason, Result};
+use crate::domain::etag::Etag;
+use crate::domain::event::PointerChange;
+use crate::domain::lifecycle::{
+    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, PointerMove, PublishBasis, PublishFacts, StageDecision,
+    TargetFacts,
+};
+use crate::domain::limits::APPROVAL_TTL_SECONDS;
+use crate::domain::time::Micros;
+use crate::domain::version::{Version, VersionState};
 
 /// Returns the etag that a version has after it was written so often: the current one by the current number alone.
 fn etag_after(version: &Version, edits: Option<i64>) -> Option<Etag> {
