@@ -1,43 +1,43 @@
-//! Defects planted on purpose, so that the fault harness can prove that it would see them.
+//! Defects for the fault harness, which proves with them that it detects such faults.
 //!
-//! Without the feature `planted-defects` none exists: [`planted`] is false when it is compiled, and the code behind it is
-//! gone. Invariant: no release build has the feature (ADR 0018).
+//! Without the feature `planted-defects` there are none: [`planted`] is false at compile time, and the code behind it is removed.
+//! Invariant: no release build has the feature (ADR 0018).
 
 #[cfg(all(feature = "planted-defects", not(debug_assertions)))]
 compile_error!("`planted-defects` breaks the server on purpose: it is for debug builds of the fault harness alone");
 
-/// What can be broken. Each is a mistake that somebody made before.
+/// The defects. Each is a mistake that was made in a system before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Defect {
     /// The revision comes from a counter outside the lock of the namespace.
     RevisionFromSequence = 1,
-    /// SQLite syncs at checkpoints alone (`synchronous=NORMAL`).
+    /// SQLite syncs only at checkpoints (`synchronous=NORMAL`).
     SqliteNormal,
     /// PostgreSQL answers a COMMIT before it is on disk (`synchronous_commit=off`).
     PostgresCommitOff,
-    /// A stream that resumes after r goes on after r + 1.
+    /// A stream that resumes after r continues after r + 1.
     ResumeOffByOne,
-    /// A heartbeat names the head of the log instead of what its stream was sent.
+    /// A heartbeat names the head of the log instead of the last event sent to its stream.
     HeartbeatAhead,
-    /// What a slow subscriber can't be given from memory is dropped.
+    /// Events that a slow subscriber can't be given from memory are dropped.
     DropOnFull,
-    /// The snapshot is taken first, then the head is read where the stream goes on.
+    /// The snapshot is taken first, then the head is read from which the stream continues.
     SnapshotThenSubscribe,
-    /// No answer is kept under a request id.
+    /// No answer is stored under a request id.
     NoIdempotency,
-    /// A COMMIT without an answer is called a failure.
+    /// A COMMIT without an answer is reported as a failure.
     UnknownIsFailed,
-    /// GetActive answers from memory without a look at the head.
+    /// GetActive answers from memory without checking the head.
     CachedGetActive,
-    /// A stream says nothing more after its tenth message: no activation, no heartbeat.
+    /// A stream sends nothing more after its tenth message: no activation, no heartbeat.
     FrozenStream,
-    /// A connection is used again whatever became of its last transaction, and no commit is looked at.
+    /// A connection is used again whatever happened to its last transaction, and no commit is checked.
     TransactionLeftOpen,
 }
 
 impl Defect {
-    /// All of them, by name.
+    /// All defects, by name.
     pub const ALL: [(&'static str, Self); 12] = [
         ("revision-from-sequence", Self::RevisionFromSequence),
         ("sqlite-normal", Self::SqliteNormal),
@@ -54,7 +54,7 @@ impl Defect {
     ];
 }
 
-/// Whether a defect is there.
+/// Returns whether a defect is planted.
 #[cfg(not(feature = "planted-defects"))]
 #[inline]
 #[must_use]
@@ -71,20 +71,20 @@ mod plant {
     static PLANTED: AtomicU8 = AtomicU8::new(0);
     static SEQUENCE: AtomicI64 = AtomicI64::new(0);
 
-    /// Whether a defect is there.
+    /// Returns whether a defect is planted.
     #[must_use]
     pub fn planted(defect: Defect) -> bool {
         PLANTED.load(Ordering::Relaxed) == defect as u8
     }
 
-    /// Breaks this process. False: there is no defect of that name.
+    /// Plants a defect in this process. Returns false when there is no defect of that name.
     #[must_use]
     pub fn plant(name: &str) -> bool {
         let found = Defect::ALL.iter().find(|(known, _)| *known == name);
         found.inspect(|(_, defect)| PLANTED.store(*defect as u8, Ordering::Relaxed)).is_some()
     }
 
-    /// The next number of a sequence that starts after `head` and never gives a number twice.
+    /// Returns the next number of a sequence that starts after `head` and never returns a number twice.
     #[must_use]
     pub fn next_of_sequence(head: i64) -> i64 {
         SEQUENCE.fetch_max(head, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The `policyhub` binary: run, exit code.
+//! The `policyhub` binary: runs the command line and returns its exit code.
 
 use std::process::ExitCode;
 

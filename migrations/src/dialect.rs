@@ -1,13 +1,13 @@
-//! The few words in which the two databases differ, and the triggers that keep rows from changing.
+//! The differences between the two databases, and the triggers that keep rows from changing.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// A migration that is its statements alone, in one transaction.
+/// A migration that consists of statements only, run in one transaction.
 #[derive(Debug)]
 pub struct Statements {
     pub name: &'static str,
-    /// As `execute` takes them.
+    /// The statements, in the form of `execute`.
     pub statements: &'static [&'static str],
 }
 
@@ -62,7 +62,7 @@ pub async fn refuse(manager: &SchemaManager<'_>, table: &str, operation: &str, w
     Ok(())
 }
 
-/// Refuses TRUNCATE, which fires no row triggers. SQLite has none.
+/// Refuses TRUNCATE, which fires no row triggers. SQLite has no TRUNCATE.
 pub async fn refuse_truncate(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
     if manager.get_database_backend() != DbBackend::Postgres {
         return Ok(());

@@ -1,7 +1,7 @@
-//! The schema of Policy Hub, for SQLite and PostgreSQL from one text.
+//! The schema of Policy Hub, for SQLite and PostgreSQL from the same statements.
 //!
-//! Migrations are only ever added: a released one never changes. Run them behind the lock in `policyhub`'s store:
-//! sea-orm-migration itself takes none.
+//! Migrations are only ever added: a released one never changes. Run them under the lock of `policyhub`'s store: sea-orm-migration
+//! itself takes none.
 
 use sea_orm_migration::prelude::*;
 

@@ -17,7 +17,7 @@ impl MigrationName for Migration {
 
 const TABLES: &[&str] = &[
     "CREATE TABLE store_meta (name {text} PRIMARY KEY, value TEXT NOT NULL)",
-    // `policies`, `versions` and `content_bytes` are what it uses, counted in the transaction that adds to it.
+    // `policies`, `versions` and `content_bytes` are the usage of the namespace, counted in the transaction that adds to it.
     "CREATE TABLE namespaces (
         id {text} PRIMARY KEY,
         description TEXT NOT NULL,
@@ -70,7 +70,7 @@ const TABLES: &[&str] = &[
         tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number),
         FOREIGN KEY (namespace, policy) REFERENCES policies (namespace, id))",
-    // An ended version gives its label back.
+    // The label of an ended version can be used again.
     "CREATE UNIQUE INDEX versions_live_label ON versions (namespace, policy, label)
         WHERE label IS NOT NULL AND state IN ('DRAFT', 'STAGED', 'PUBLISHED')",
     "CREATE INDEX versions_open ON versions (namespace, policy) WHERE state IN ('DRAFT', 'STAGED')",
@@ -97,7 +97,7 @@ const TABLES: &[&str] = &[
         PRIMARY KEY (namespace, revision))",
     "CREATE INDEX events_time ON events (namespace, time, revision)",
     "CREATE INDEX events_policy ON events (namespace, policy, revision)",
-    // Where each pointer went: the active set at any revision is the newest row of each policy up to it.
+    // The moves of each pointer: the active set at any revision is the newest row of each policy up to it.
     "CREATE TABLE pointer_changes (
         namespace {text} NOT NULL,
         policy {text} NOT NULL,
@@ -118,7 +118,7 @@ const TABLES: &[&str] = &[
     "CREATE INDEX idempotency_expire ON idempotency (expire_time)",
 ];
 
-/// A version never changes what it is; a published one changes nothing at all.
+/// The content and identity of a version never change; a published one never changes at all.
 const VERSION_CHANGED: &str = "OLD.state = 'PUBLISHED' OR OLD.namespace <> NEW.namespace OR OLD.policy <> NEW.policy \
      OR OLD.number <> NEW.number OR OLD.digest <> NEW.digest OR OLD.author <> NEW.author \
      OR OLD.label IS DISTINCT FROM NEW.label";

@@ -1,7 +1,7 @@
-//! The watch plane: who watches and what each one runs, and the runs that were recorded.
+//! Subscribers with what each one runs, and the recorded runs.
 //!
-//! Neither table names `namespaces` as its parent: PostgreSQL would lock that row for each insert, and policies are written
-//! under that very lock. A run's parents are rows that never change.
+//! Neither table has a foreign key to `namespaces`: PostgreSQL would lock that row for each insert, and writes of policies hold
+//! that same lock. The parents of a run are rows that never change.
 
 use sea_orm_migration::prelude::*;
 
@@ -17,7 +17,7 @@ impl MigrationName for Migration {
 }
 
 const TABLES: &[&str] = &[
-    // Cursors are 0, 0 when there is none. What a stream says and what a report says are columns apart.
+    // Cursors are 0, 0 when there is none. The values of a stream and of a report are in separate columns.
     "CREATE TABLE subscribers (
         namespace {text} NOT NULL,
         id {text} NOT NULL,

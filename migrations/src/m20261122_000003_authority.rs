@@ -1,4 +1,4 @@
-//! Authority: who has which role, who approved what, the signing keys and what was signed again, the tokens ended early.
+//! Authority: role bindings, approvals, signing keys, manifests that were signed again, and revoked tokens.
 
 use sea_orm_migration::prelude::*;
 
@@ -14,7 +14,7 @@ impl MigrationName for Migration {
 }
 
 const TABLES: &[&str] = &[
-    // `namespace` is the log it is an event of: `system` for a binding that holds for all.
+    // `namespace` is the log of its event: `system` for a binding that applies everywhere.
     "CREATE TABLE role_bindings (
         namespace {text} NOT NULL REFERENCES namespaces (id),
         id {text} NOT NULL,
@@ -40,7 +40,7 @@ const TABLES: &[&str] = &[
         tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number, approver),
         FOREIGN KEY (namespace, policy, number) REFERENCES versions (namespace, policy, number))",
-    // Times are NULL until it happened.
+    // A time is NULL until its event.
     "CREATE TABLE signing_keys (
         key_id {text} PRIMARY KEY,
         algorithm TEXT NOT NULL,
@@ -63,7 +63,7 @@ const TABLES: &[&str] = &[
         tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number, key_id),
         FOREIGN KEY (namespace, policy, number) REFERENCES versions (namespace, policy, number))",
-    // `kind` says what `value` is: TOKEN, a `jti`; SUBJECT, an actor whose tokens issued before `time` are ended.
+    // `kind` defines `value`: TOKEN, a `jti`; SUBJECT, an actor whose tokens issued before `time` are revoked.
     "CREATE TABLE revoked_tokens (
         kind TEXT NOT NULL,
         value {text} NOT NULL,

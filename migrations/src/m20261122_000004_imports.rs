@@ -1,4 +1,4 @@
-//! Imports: histories of other stores, where they are from, and the signatures their versions came with.
+//! Imports: histories of other stores, their sources, and the signatures of their versions.
 
 use sea_orm_migration::prelude::*;
 
@@ -35,7 +35,7 @@ const TABLES: &[&str] = &[
         update_time BIGINT NOT NULL,
         tag {blob} NOT NULL,
         PRIMARY KEY (namespace, position))",
-    // Events of other stores. Never of this one: `events` has those.
+    // Events of other stores; `events` has those of this one.
     "CREATE TABLE imported_events (
         namespace {text} NOT NULL,
         position BIGINT NOT NULL,
@@ -49,9 +49,9 @@ const TABLES: &[&str] = &[
         statement TEXT NOT NULL,
         PRIMARY KEY (namespace, position, revision),
         FOREIGN KEY (namespace, position) REFERENCES imports (namespace, position))",
-    // The manifests an imported version came with, newest first, as JSON. NULL: it was made here.
+    // The original manifests of an imported version, newest first, as JSON. NULL: made in this store.
     "ALTER TABLE versions ADD COLUMN origin_manifests TEXT",
-    // 1 while an import is not finished: nothing else may change then.
+    // 1 while an import is not finished: no other change is allowed then.
     "ALTER TABLE namespaces ADD COLUMN importing BIGINT NOT NULL DEFAULT 0",
 ];
 

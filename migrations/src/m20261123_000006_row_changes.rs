@@ -1,4 +1,4 @@
-//! Which event named each row last: what a decision compares the rows that it reads with.
+//! The last event that named each row: decisions compare the rows that they read with it.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -15,8 +15,8 @@ impl MigrationName for Migration {
 }
 
 const TABLES: &[&str] = &[
-    // An index of the events: nothing in it is believed, the event that it leads to is verified. So it has no foreign key, which
-    // would lock the namespaces while it is filled.
+    // An index of the events: it is not trusted, since the event that it leads to is verified. It has no foreign key, which would
+    // lock the namespaces while it is filled.
     "CREATE TABLE row_changes (
         namespace {text} NOT NULL,
         table_name {text} NOT NULL,
@@ -25,10 +25,10 @@ const TABLES: &[&str] = &[
         PRIMARY KEY (namespace, table_name, row_key))",
 ];
 
-/// The tables whose rows decide, as in `store::row_changes`.
+/// The tables whose rows decisions depend on, as in `store::row_changes`.
 const DECIDING: &str = "'approvals', 'imports', 'namespaces', 'policies', 'versions'";
 
-/// Returns how the rows that an event names are read from its payload: expressions of their table and key, and where they come from.
+/// Returns the expressions for the rows that an event's payload names: their table, their key, and their source.
 fn rows_of(backend: DbBackend, event: &str) -> [String; 3] {
     match backend {
         DbBackend::Postgres => [
@@ -46,7 +46,7 @@ fn rows_of(backend: DbBackend, event: &str) -> [String; 3] {
     }
 }
 
-/// Reads what the events that are there say.
+/// Returns the statement that fills the index from the existing events.
 fn fill(backend: DbBackend) -> String {
     let [table, key, rows] = rows_of(backend, "e");
     format!(
@@ -56,7 +56,7 @@ fn fill(backend: DbBackend) -> String {
     )
 }
 
-/// Keeps the index with each event, whichever version of the server writes it: during an upgrade the one before does, too.
+/// Returns the trigger that updates the index with each event, also when the former version of the server writes it during an upgrade.
 fn follow(backend: DbBackend) -> String {
     let [table, key, rows] = rows_of(backend, "NEW");
     let index = format!(
@@ -82,7 +82,7 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         execute(manager, TABLES).await?;
-        // The trigger first: from there on no event is missed, and none is written until the index is filled.
+        // The trigger is made first: from then on no event is missed, and none is written until the index is filled.
         for sql in [follow, fill] {
             manager.get_connection().execute_unprepared(&sql(manager.get_database_backend())).await?;
         }

@@ -5,7 +5,7 @@ use crate::dialect::Statements;
 pub const MIGRATION: Statements = Statements {
     name: "m20261123_000008_rejections",
     statements: &[
-        // Revision 0: none. The version of the server before this one, which runs beside it during an upgrade, writes rows without them.
+        // Revision 0: none. The former version of the server, which runs concurrently during an upgrade, writes rows without them.
         "ALTER TABLE subscribers ADD COLUMN refused_epoch BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE subscribers ADD COLUMN refused_revision BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE subscribers ADD COLUMN refused_reason {text} NOT NULL DEFAULT ''",

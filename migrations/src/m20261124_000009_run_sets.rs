@@ -1,7 +1,7 @@
 //! Runs of several policies: one row for each policy of a run, and how a run ended.
 //!
-//! The table `runs` stays the one that the version of the server before this one knows, which runs beside it during an upgrade: a
-//! run of one policy that was named is the same row as before. A trigger makes the row of its policy, whichever version writes it.
+//! The table `runs` stays compatible with the former version of the server, which runs concurrently during an upgrade: a run of one
+//! named policy has the same row as before. A trigger makes the row of its policy, whichever version writes it.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -18,12 +18,12 @@ impl MigrationName for Migration {
 }
 
 const TABLES: &[&str] = &[
-    // NULL for a run of one policy that was named: the tags of rows leave out what is NULL, so those from before hold.
+    // NULL for a run of one named policy: the MACs of rows leave out NULL columns, so earlier MACs stay valid.
     "ALTER TABLE runs ADD COLUMN policies BIGINT",
     "ALTER TABLE runs ADD COLUMN whole_set BOOLEAN",
-    // What the row in run_ends proves: here for the indexes.
+    // The outcome that the row in run_ends proves, copied here for the indexes.
     "ALTER TABLE runs ADD COLUMN outcome {text} NOT NULL DEFAULT 'OPEN'",
-    // The columns of `runs` in their order: the tag of a row that was copied holds here too. A part is NULL in such a row.
+    // The columns of `runs` in the same order: the MAC of a copied row is valid here too. `part` is NULL in such a row.
     "CREATE TABLE run_policies (
         namespace {text} NOT NULL,
         id {text} NOT NULL,
@@ -51,7 +51,7 @@ const TABLES: &[&str] = &[
         FOREIGN KEY (namespace, id) REFERENCES runs (namespace, id) ON DELETE CASCADE)",
 ];
 
-/// Lists of runs read each outcome by itself, newest first: an index for what they ask for, however many other runs there are.
+/// Lists of runs read each outcome separately, newest first: these indexes keep that independent of the number of other runs.
 const INDEXES: &[&str] = &[
     "CREATE INDEX runs_of_outcome ON runs (namespace, outcome, create_time, id)",
     "CREATE INDEX run_policies_of_policy ON run_policies (namespace, policy, outcome, create_time, id, version)",
@@ -61,7 +61,7 @@ const INDEXES: &[&str] = &[
 const COPIED: &str =
     "namespace, id, policy, version, digest, epoch, revision, active_revision, recorder, create_time, tag";
 
-/// Makes the row of the one policy of each run that is written without any, with the tag of the run.
+/// Returns the trigger that makes the row of the one policy for each run written without any, with the MAC of the run.
 fn copy_new(backend: DbBackend) -> String {
     let values = COPIED.split(", ").map(|column| format!("NEW.{column}")).collect::<Vec<_>>().join(", ");
     let copy = format!("INSERT INTO run_policies ({COPIED}) VALUES ({values});");
@@ -77,12 +77,12 @@ fn copy_new(backend: DbBackend) -> String {
     }
 }
 
-/// Takes what belongs to a run away with it, also in a shell that does not enforce foreign keys, as SQLite's.
+/// Deletes the rows of a run together with it, also in a shell that does not enforce foreign keys, such as SQLite's.
 const DELETE_WITH_RUN: &str = "CREATE TRIGGER runs_delete_parts AFTER DELETE ON runs FOR EACH ROW BEGIN \
      DELETE FROM run_policies WHERE namespace = OLD.namespace AND id = OLD.id; \
      DELETE FROM run_ends WHERE namespace = OLD.namespace AND id = OLD.id; END;";
 
-/// Returns whether an update is anything but the end of an open run, which says how it ended and nothing else.
+/// Returns the condition for an update that is not the end of an open run, which sets the outcome and nothing else.
 fn is_no_end(columns: &str) -> String {
     let changed = columns.split(", ").map(|column| format!("OLD.{column} IS DISTINCT FROM NEW.{column}"));
     let changed = changed.collect::<Vec<_>>().join(" OR ");
@@ -103,7 +103,7 @@ impl MigrationTrait for Migration {
         };
         let connection = manager.get_connection();
         execute(manager, TABLES).await?;
-        // The trigger first: from there on no run is missed.
+        // The trigger is made first: from then on no run is missed.
         connection.execute_unprepared(&copy_new(backend)).await?;
         connection
             .execute_unprepared(&format!("INSERT INTO run_policies ({COPIED}) SELECT {COPIED} FROM runs"))

@@ -1,11 +1,11 @@
-//! Who was refused what, how often and when.
+//! Refused calls: who, what, how often and when.
 
 use crate::dialect::Statements;
 
 pub const MIGRATION: Statements = Statements {
     name: "m20261124_000011_denials",
     statements: &[
-        // `id` stands for principal, method, reason and permission: equal refusals are one row. Nothing is decided by it.
+        // `id` stands for principal, method, reason and permission: equal refusals are one row. No decision depends on it.
         "CREATE TABLE denials (
             namespace {text} NOT NULL REFERENCES namespaces (id),
             id {text} NOT NULL,
@@ -17,7 +17,7 @@ pub const MIGRATION: Statements = Statements {
             first_time BIGINT NOT NULL,
             last_time BIGINT NOT NULL,
             PRIMARY KEY (namespace, id))",
-        // The surplus of a namespace is found by it.
+        // Finds the surplus rows of a namespace.
         "CREATE INDEX denials_newest ON denials (namespace, last_time)",
     ],
 };

@@ -1,7 +1,7 @@
-//! Client certificates: from a verified chain to a SPIFFE ID (X509-SVID §5).
+//! Authenticates client certificates: from a verified chain to a SPIFFE ID (X509-SVID §5).
 //!
-//! The handshake proves that the caller has the key and that some trusted authority signed; here that one must be of the
-//! trust domain that the certificate names. Exactly one URI, nothing of the subject's name counts.
+//! The handshake proves that the caller has the key and that some trusted CA signed; here that CA must belong to the trust domain
+//! in the certificate. Exactly one URI is allowed; the subject's name is ignored.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -20,18 +20,18 @@ use crate::domain::principal::{Caller, Credential, Principal, SPIFFE_ISSUER_NAME
 use crate::domain::spiffe::SpiffeId;
 use crate::domain::{Error, Reason, Result};
 
-/// The authorities of each trust domain.
+/// The CAs of each trust domain.
 #[derive(Debug, Default)]
 pub struct Authorities(BTreeMap<String, Vec<Authority>>);
 
 #[derive(Debug)]
 struct Authority {
-    /// Of its name and key: a renewed certificate of the same authority is the same one.
+    /// Hash of its name and key: a renewed certificate of the same CA has the same id.
     id: String,
     anchor: TrustAnchor<'static>,
 }
 
-/// The certificate of one connection. Who it is is found out once, at the first call that it is good for.
+/// The certificate of one connection. The caller is determined once, at the first call for which the certificate is valid.
 #[derive(Debug)]
 pub struct PeerCertificate {
     chain: Vec<CertificateDer<'static>>,
@@ -43,7 +43,7 @@ pub(super) fn refused(message: impl Into<String>) -> Error {
 }
 
 impl Authorities {
-    /// Takes certificates of authorities, by trust domain.
+    /// Reads certificates of CAs, by trust domain.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for one that can't be read.
@@ -97,7 +97,7 @@ impl Authorities {
         Ok(Caller { principal: Principal::new(SPIFFE_ISSUER_NAME, id.subject), credential })
     }
 
-    /// Returns whether the authority that signed for a caller is still trusted for the caller's trust domain.
+    /// Checks that the CA of a caller is still trusted for the caller's trust domain.
     pub(super) fn recheck(&self, principal: &Principal, authority: &str) -> Result<()> {
         let uri = principal.actor();
         let trusted =
@@ -107,7 +107,7 @@ impl Authorities {
 }
 
 impl PeerCertificate {
-    /// What a client showed, leaf first; the handshake has verified it.
+    /// Keeps the chain that a client sent, leaf first; the handshake has verified it.
     #[must_use]
     pub fn new(chain: Vec<CertificateDer<'static>>) -> Self {
         Self { chain, caller: OnceLock::new() }
@@ -118,12 +118,12 @@ impl PeerCertificate {
         if let Some(known) = self.caller.get() {
             return Ok(known.clone());
         }
-        // A refusal is not remembered: the authority may be about to be trusted.
+        // A refusal is not cached: the CA may become trusted later.
         let caller = authorities.identify(&self.chain, now_seconds)?;
         Ok(self.caller.get_or_init(|| caller).clone())
     }
 
-    /// Whether a token's `cnf` means this certificate (RFC 8705 §3.1).
+    /// Returns whether a token's `cnf` names this certificate (RFC 8705 §3.1).
     pub(super) fn has_digest(&self, base64url: &str) -> bool {
         self.chain.first().is_some_and(|leaf| URL_SAFE_NO_PAD.encode(digest(&SHA256, leaf)) == base64url)
     }
@@ -150,7 +150,7 @@ fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str> {
     let names = names.map_or(&[][..], |names| names.value.general_names.as_slice());
     let mut uris = names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(Some(*uri)),
-        // It may be a second one.
+        // It may be a second URI.
         GeneralName::Invalid(..) => Some(None),
         _ => None,
     });

@@ -1,7 +1,7 @@
-//! The claims of a token whose signature holds: read strictly, each at most once, bounded.
+//! Reads and checks the claims of a token whose signature is valid: strictly, each at most once, bounded.
 //!
-//! Invariant: which claim says who and which says the groups is the config's, never the token's. Claims that nothing
-//! here knows are passed over without recursion, so that depth costs no stack (RFC 7519 §4).
+//! Invariant: the config decides which claims name the caller and the groups, never the token. Unknown claims are skipped without
+//! recursion, so that depth uses no stack (RFC 7519 §4).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,8 +15,8 @@ use crate::domain::limits::{TOKEN_GROUPS_MAX, TOKEN_LIFETIME_MAX_SECONDS};
 use crate::domain::principal::Principal;
 use crate::domain::{Error, Reason, Result};
 
-/// How far the issuer's clock and ours may differ, unless configured. Longer: an expired token lives that much longer. Shorter:
-/// a token used at once on a host whose clock is behind is refused.
+/// How far the issuer's clock and ours may differ, unless configured. Longer: an expired token is accepted that much longer.
+/// Shorter: a token that is used at once on a host whose clock is behind is refused.
 pub const CLOCK_LEEWAY: ClockLeeway = ClockLeeway { seconds: 5 };
 
 /// How far clocks may differ, in whole seconds (RFC 7519 §4.1.4: a few minutes at most).
@@ -76,11 +76,11 @@ pub(super) struct Believed {
     pub(super) id: String,
     pub(super) issued_at_seconds: i64,
     pub(super) expires_at_seconds: i64,
-    /// Digest of the client certificate it is bound to, base64url.
+    /// Digest of the client certificate that the token is bound to, base64url.
     pub(super) bound_to: Option<String>,
 }
 
-/// RFC 8705 §3.1. Another proof of possession than a certificate's is one that nothing here can check.
+/// The `cnf` claim (RFC 8705 §3.1). Other proofs of possession than a certificate's can't be checked here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Confirmation {
@@ -144,8 +144,9 @@ pub(super) fn believe(payload: &[u8], rules: &IssuerRules, now_seconds: i64, lee
     })
 }
 
-/// The groups that a role binding can name: printable ASCII, and the first `TOKEN_GROUPS_MAX` of them in byte order. Others are
-/// left out and said: a directory with one group in another script would keep everybody out, and fewer groups are fewer rights.
+/// Returns the groups that a role binding can name: printable ASCII, and the first `TOKEN_GROUPS_MAX` of them in byte order. Others
+/// are left out and logged: otherwise one group in another script would lock every user of a directory out, and fewer groups only
+/// mean fewer rights.
 fn usable_groups(groups: Vec<String>, issuer: &str, subject: &str) -> Vec<String> {
     let given = groups.len();
     let mut usable: Vec<String> = groups.into_iter().filter(|group| Principal::is_subject(group)).collect();
@@ -170,7 +171,7 @@ pub(super) fn expired(at_seconds: i64) -> Error {
     Error::new(Reason::TokenExpired, "token is expired").with("expired_at_seconds", at_seconds)
 }
 
-/// RFC 7519 §4.1.4 to §4.1.6, with leeway.
+/// Checks the times (RFC 7519 §4.1.4 to §4.1.6), with leeway.
 fn check_times(exp: i64, nbf: Option<i64>, iat: Option<i64>, now_seconds: i64, leeway: ClockLeeway) -> Result<()> {
     if exp < 0 {
         return Err(invalid("token exp is before 1970"));
@@ -180,7 +181,7 @@ fn check_times(exp: i64, nbf: Option<i64>, iat: Option<i64>, now_seconds: i64, l
     }
     let latest = leeway.latest_now(now_seconds);
     if exp > latest.saturating_add(TOKEN_LIFETIME_MAX_SECONDS) {
-        // Else a revocation would have to be remembered for ever.
+        // Otherwise a revocation would have to be kept forever.
         return Err(invalid("token would live for more than 366 days"));
     }
     if nbf.is_some_and(|nbf| nbf > latest) || iat.is_some_and(|iat| iat > latest) {
@@ -225,7 +226,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 "cnf" => claims.cnf = Some(map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
-            // Any claim, known or not: who reads the first and who reads the last must not see two tokens.
+            // Known or unknown, no claim may repeat: a reader of the first and a reader of the last would see different tokens.
             if !seen.insert(name) {
                 return Err(A::Error::custom("a claim stands there twice"));
             }

@@ -1,6 +1,6 @@
-//! The built-in issuer: short bearer tokens for a server that has no identity provider yet.
+//! The built-in issuer of short-lived bearer tokens, for a server without an identity provider.
 //!
-//! Its key signs access tokens only. Bundles and statements have keys of their own, so that neither can pass for the other.
+//! Its key signs access tokens only. Bundles and statements have other keys, so that neither is accepted for the other.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -30,7 +30,7 @@ const PEM_END: &str = "-----END PRIVATE KEY-----";
 const PEM_LINE_CHARS: usize = 64;
 const JTI_BYTES: usize = 16;
 
-/// Issues tokens with one Ed25519 key. `Debug` shows no key.
+/// Issues tokens with one Ed25519 key. `Debug` does not show the key.
 #[derive(Debug)]
 pub struct LocalIssuer {
     private_key: EncodingKey,
@@ -54,8 +54,7 @@ struct IssuedClaims<'a> {
 }
 
 impl LocalIssuer {
-    /// Reads an Ed25519 private key: PEM of PKCS#8 v1 or v2 (RFC 5958, RFC 7468). Any other key is an error, and the
-    /// error holds nothing of it.
+    /// Reads an Ed25519 private key: PEM of PKCS#8 v1 or v2 (RFC 5958, RFC 7468). Any other key is an error, which never contains the key.
     pub fn from_pem(pem: &str, audience: &str) -> Result<Self> {
         provider::install();
         let unreadable = |_| Error::internal("the token key is not an Ed25519 private key in PKCS#8 PEM");
@@ -92,7 +91,7 @@ impl LocalIssuer {
     /// Issues a token for `subject` in `groups`, valid from `now_seconds` (Unix time) for `ttl_seconds`.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a lifetime below one second or over 366 days, or a name that could not be read back.
+    /// `INVALID_ARGUMENT` for a lifetime below one second or over 366 days, or a name that a verifier would refuse.
     pub fn issue_in(&self, subject: &str, groups: &[String], ttl_seconds: i64, now_seconds: i64) -> Result<String> {
         if !Principal::is_subject(subject) {
             return Err(Error::invalid("subject", "must be 1 to 255 printable ASCII characters, no space at the ends"));
@@ -140,7 +139,7 @@ impl LocalIssuer {
     }
 }
 
-/// `jti`: 128 random bits, so that a token can be named in a deny list.
+/// Returns a `jti` of 128 random bits, so that a token can be revoked by it.
 fn random_id() -> Result<String> {
     let mut bytes = [0; JTI_BYTES];
     SystemRandom::new()

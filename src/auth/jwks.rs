@@ -1,7 +1,7 @@
-//! Public keys of an issuer, from a JWK set (RFC 7517 §5).
+//! Reads the public keys of an issuer from a JWK set (RFC 7517 §5).
 //!
-//! A key serves one algorithm (RFC 8725 §3.1) and is found by its `kid` among the keys of its issuer alone. Keys for other
-//! uses are passed over; a set that shows a secret, is too large or names one `kid` twice is refused whole.
+//! A key has one algorithm (RFC 8725 §3.1) and is found by its `kid` among the keys of its issuer alone. Keys for other uses are
+//! skipped; a set that contains a secret, is too large or has one `kid` twice is refused as a whole.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ struct Jwks {
     keys: Vec<Jwk>,
 }
 
-/// The members that mean anything here; any other is ignored (RFC 7517 §4), one of these twice is an error.
+/// The members that are used; any other is ignored (RFC 7517 §4), and a duplicate is an error.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -59,7 +59,7 @@ struct Jwk {
     y: Option<String>,
     n: Option<String>,
     e: Option<String>,
-    // Secrets, each by its presence.
+    // Private members: their presence is refused.
     d: Option<IgnoredAny>,
     p: Option<IgnoredAny>,
     q: Option<IgnoredAny>,
@@ -74,7 +74,7 @@ impl KeySet {
     /// Parses a key set. `algorithms` are those that its keys may have.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a set that can't be trusted or holds no key to use. The message holds nothing of it.
+    /// `INVALID_ARGUMENT` for a set that can't be trusted or has no usable key. The message contains nothing of the set.
     pub fn parse(jwks: &[u8], algorithms: &[TokenAlgorithm]) -> Result<Self> {
         provider::install();
         let refused = |rule: &str| Error::invalid("jwks", rule);
@@ -102,7 +102,7 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// The one key of an issuer that has no JWK set, under its thumbprint.
+    /// Returns the only key of an issuer without a JWK set, under its thumbprint.
     pub(super) fn of_one(algorithm: TokenAlgorithm, public: DecodingKey) -> Result<Self> {
         let thumbprint = thumbprint(&public, algorithm.library())?;
         Ok(Self([(thumbprint.clone(), Key { algorithm, public, thumbprint })].into()))
@@ -135,7 +135,7 @@ impl Jwk {
         self.kty == "oct" || private.iter().any(|member| member.is_some())
     }
 
-    /// Returns the key, when it may verify tokens of these algorithms.
+    /// Returns the key, when it may verify tokens with one of these algorithms.
     fn usable(&self, algorithms: &[TokenAlgorithm]) -> Result<Option<(String, Key)>> {
         let signs = self.usage.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
@@ -147,7 +147,7 @@ impl Jwk {
             TokenAlgorithm::ES256 => (self.kty.as_str(), self.crv.as_deref()) == ("EC", Some("P-256")),
             TokenAlgorithm::RS256 | TokenAlgorithm::PS256 => self.kty == "RSA",
         };
-        // Without an `alg`, the first of the list that fits: one algorithm for each key, whatever tokens say.
+        // Without an `alg`, the first matching algorithm of the list: each key has one, whatever tokens say.
         let named = |algorithm: &&TokenAlgorithm| self.alg.as_deref().is_none_or(|alg| alg == algorithm.as_str());
         let Some(algorithm) = algorithms.iter().filter(named).find(|algorithm| fits(algorithm)) else {
             return Ok(None);
@@ -163,7 +163,7 @@ impl Jwk {
         match algorithm {
             TokenAlgorithm::EdDSA => Some(DecodingKey::from_ed_der(&point(&self.x)?)),
             TokenAlgorithm::ES256 => {
-                // SEC 1 §2.3.3, uncompressed.
+                // The uncompressed form of SEC 1 §2.3.3.
                 let (x, y) = (point(&self.x)?, point(&self.y)?);
                 Some(DecodingKey::from_ec_der(&[[4].as_slice(), &x, &y].concat()))
             }
@@ -171,7 +171,7 @@ impl Jwk {
                 let (n, e) = (decoded(&self.n)?, decoded(&self.e)?);
                 let odd = |number: &[u8]| number.last().is_some_and(|byte| byte % 2 == 1);
                 let strong = RSA_MODULUS_BYTES.contains(&n.len()) && n.first() >= Some(&0x80) && odd(&n);
-                // 65537 or more: a small exponent forgives bad padding.
+                // 65537 or more: with a small exponent, signatures with bad padding can be forged.
                 let exponent = (3..=8).contains(&e.len()) && e.first() > Some(&0) && odd(&e);
                 (strong && exponent).then(|| DecodingKey::from_rsa_raw_components(&n, &e))
             }

@@ -1,8 +1,8 @@
 //! Authentication: from a credential to a principal.
 //!
-//! A [`Verifier`] holds the keys and authorities it trusts and answers with a [`crate::domain::principal::Caller`] or a
-//! refusal. Never sees tonic, a database, the network or a clock: keys, header, certificate and time are given to it.
-//! Nothing in a token chooses its own key, algorithm or issuer; messages are fixed texts that can't hold a token.
+//! A [`Verifier`] holds the trusted keys and CAs and returns a [`crate::domain::principal::Caller`] or a refusal. It uses no tonic,
+//! database, network or clock: keys, header, certificate and time are arguments. A token never chooses its own key, algorithm or
+//! issuer; messages are fixed texts that can't contain a token.
 
 pub mod certificate;
 mod claims;

@@ -1,7 +1,7 @@
-//! The cryptography of `jsonwebtoken`, by ring: EdDSA (Ed25519) and ES256, and RS256 and PS256 to verify alone.
+//! The cryptography of `jsonwebtoken`, by ring: EdDSA (Ed25519) and ES256, and RS256 and PS256 for verification only.
 //!
-//! Every other algorithm is an error, never a panic: the library asks for a verifier by the name it is given.
-//! A key made for one family is refused for the others, and an RSA key below 2048 bits verifies nothing.
+//! Every other algorithm is an error, never a panic: the library requests a verifier by the name in the token. A key of one family
+//! is refused for the others, and an RSA key below 2048 bits is refused.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
@@ -27,10 +27,10 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     },
 };
 
-/// Makes ring the cryptography of `jsonwebtoken` in this process. Safe to call any number of times; the first call must
-/// come before any other use of that library, which settles on a provider that panics when it finds none.
+/// Makes ring the cryptography of `jsonwebtoken` in this process. Safe to call any number of times; the first call must come before
+/// any other use of that library, which otherwise selects a provider that panics.
 pub fn install() {
-    // Err means that a provider is in place already, and this room is the only one that installs any.
+    // Err means that a provider is installed already, and only this module installs any.
     let _ = PROVIDER.install_default();
 }
 
@@ -164,7 +164,7 @@ fn ed_public_component(pkcs8: &[u8], curve: &EllipticCurve) -> Result<Vec<u8>> {
 }
 
 fn compute_digest(data: &[u8], hash: ThumbprintHash) -> Result<Vec<u8>> {
-    // Thumbprints are SHA-256 by RFC 7638 §3.4; nothing here asks for another.
+    // Thumbprints are SHA-256 by RFC 7638 §3.4; no other hash is used here.
     if hash != ThumbprintHash::SHA256 {
         return Err(unsupported());
     }

@@ -1,7 +1,6 @@
-//! Credentials that were ended before their time, in memory.
+//! The revoked credentials, in memory.
 //!
-//! Invariant: nothing that was ended is good again before it could not be good any more by itself, also when the row
-//! that said so is gone.
+//! Invariant: a revoked credential is never valid again before it expires by itself, also when the row of the revocation is gone.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +12,9 @@ use crate::domain::{Error, Reason, Result};
 /// The set of revoked credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Revoked {
-    /// Until when the tokens of these ids are remembered.
+    /// Until when the revocations of these token ids are kept.
     tokens: BTreeMap<String, Micros>,
-    /// Until when what these callers were issued is ended.
+    /// Until when credentials issued to these callers are revoked.
     subjects: BTreeMap<String, Micros>,
 }
 
@@ -61,7 +60,7 @@ impl Revoked {
             Credential::Certificate { issued_at_seconds, .. } => ("", issued_at_seconds),
         };
         let ended = self.tokens.contains_key(id)
-            // Within the same second, nobody can tell which came first.
+            // Within the same second the order of issue and revocation is unknown.
             || self.subjects.get(&caller.principal.actor()).is_some_and(|time| *issued_at_seconds <= time.seconds());
         if ended { Err(Error::new(Reason::TokenRevoked, "the credential was revoked")) } else { Ok(()) }
     }

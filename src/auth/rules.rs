@@ -1,6 +1,6 @@
-//! What the config says of an issuer: who it is, for whom its tokens are, and what they may look like.
+//! The configured rules of an issuer: its name, the audience of its tokens, and their form.
 //!
-//! Pinned at the start: nothing in a token changes any of it.
+//! Pinned at the start: nothing in a token changes them.
 
 use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::principal::{LOCAL_ISSUER_NAME, NAME_MAX_CHARS, Principal};
 use crate::domain::{Error, Result};
 
-/// Names that are no issuer's, because members and actors begin with them in another sense.
+/// Names that no issuer may have, because they are prefixes of members and actors with another meaning.
 const RESERVED_NAMES: [&str; 3] = ["group", "spiffe", LOCAL_ISSUER_NAME];
-/// Claims that have a meaning already.
+/// Claims that already have a meaning.
 const RESERVED_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "jti", "cnf"];
 
 /// An algorithm that tokens may be signed with (RFC 7518 §3.1, RFC 8037).
@@ -57,14 +57,13 @@ impl TokenAlgorithm {
 pub struct IssuerRules {
     /// The short name, which is the prefix of its principals.
     pub name: String,
-    /// `iss` of its tokens, to the letter.
+    /// `iss` of its tokens, compared exactly.
     pub issuer: String,
     /// `aud` that its tokens must have.
     pub audience: String,
     /// The algorithms that its keys may have.
     pub algorithms: Vec<TokenAlgorithm>,
-    /// Whether `typ` may be `JWT`, as of issuers that know no RFC 9068. Then nothing but `aud` keeps the issuer's other
-    /// tokens out.
+    /// Whether `typ` may be `JWT`, for issuers that do not know RFC 9068. Then only `aud` keeps the issuer's other tokens out.
     pub allow_typ_jwt: bool,
     /// The claim that names the caller.
     pub subject_claim: String,
@@ -73,7 +72,7 @@ pub struct IssuerRules {
 }
 
 impl IssuerRules {
-    /// Refuses rules under which one caller could be taken for another.
+    /// Refuses rules that could let one caller be taken for another.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.

@@ -1,7 +1,6 @@
 //! Parses a token: scheme, size, three parts, and the protected header, read strictly.
 //!
-//! Boundary: nothing is believed here. The one claim that is looked at, `iss`, only chooses among the issuers that are
-//! pinned.
+//! Boundary: nothing is trusted here. The one claim that is read, `iss`, only selects one of the pinned issuers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,23 +15,22 @@ pub const TOKEN_MAX_BYTES: usize = 8 * 1024;
 
 /// A compact JWS (RFC 7515 §7.1), not verified.
 pub(super) struct Parts<'a> {
-    /// Header, dot, payload: what is signed.
+    /// The signed part: header, dot, payload.
     pub(super) message: &'a str,
-    /// As sent.
+    /// The signature as sent, encoded.
     pub(super) signature: &'a str,
     pub(super) header: ProtectedHeader,
     pub(super) payload: Vec<u8>,
 }
 
-/// The protected header, whole: any other member (`crit`, `jku`, `jwk`, `x5u`, `x5c`, `b64`, `zip`, `enc`, `cty`, …) is
-/// refused.
+/// The complete protected header: any other member (`crit`, `jku`, `jwk`, `x5u`, `x5c`, `b64`, `zip`, `enc`, `cty`, …) is refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProtectedHeader {
     pub(super) alg: String,
     pub(super) typ: String,
     pub(super) kid: String,
-    // Many identity providers name the certificate of their key, too; nothing looks at it.
+    // Many identity providers also name the certificate of their key; it is ignored.
     x5t: Option<String>,
     #[serde(rename = "x5t#S256")]
     x5t_s256: Option<String>,
@@ -52,7 +50,7 @@ fn malformed(message: &'static str) -> Error {
     Error::new(Reason::TokenMalformed, message)
 }
 
-/// The token of `Bearer <token>`; the scheme in any case (RFC 9110 §11.1), one space, nothing after.
+/// Returns the token of `Bearer <token>`; the scheme in any case (RFC 9110 §11.1), one space, nothing after.
 pub(super) fn bearer(authorization_header: &str) -> Result<&str> {
     let (scheme, token) = authorization_header.split_once(' ').unwrap_or((authorization_header, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -77,7 +75,7 @@ pub(super) fn parts(token: &str) -> Result<Parts<'_>> {
         Category::Data => invalid("token header must have alg, typ and kid, once each, and nothing that asks for more"),
         Category::Syntax | Category::Eof | Category::Io => malformed("token header is not JSON"),
     })?;
-    // serde reads a list of the values as well.
+    // serde would also accept a list of the values.
     if header_bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(invalid("token header is not a JSON object"));
     }
@@ -88,7 +86,7 @@ pub(super) fn parts(token: &str) -> Result<Parts<'_>> {
     Ok(Parts { message, signature, header, payload })
 }
 
-/// Who the token says it is from: to choose among the pinned issuers, and for nothing else before the signature holds.
+/// Returns the issuer that the token claims: only to select a pinned issuer, before the signature is verified.
 pub(super) fn claimed_issuer(payload: &[u8]) -> Result<String> {
     #[derive(Deserialize)]
     struct Claimed {

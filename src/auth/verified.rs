@@ -1,7 +1,7 @@
-//! Tokens that were verified a moment ago: a caller sends the same one with every call.
+//! Caches verified tokens, since a caller sends the same one with every call.
 //!
-//! Invariant: only what the verifier accepted is in here, under the digest of its every byte, and it is asked again once a
-//! minute and never used after its time.
+//! Invariant: it contains only what the verifier accepted, under the digest of the whole token; an entry is used for a minute at
+//! most, and never after the token's expiry.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 
 use crate::domain::principal::Caller;
 
-/// How long a verified token is not verified again. Longer: a key that is trusted no more is noticed later.
+/// Time after which a token is verified again. Longer: a key that is no longer trusted is noticed later.
 pub const VERIFIED_MAX_SECONDS: i64 = 60;
 /// Most tokens in the cache. When there are more, the cache is emptied.
 const VERIFIED_MAX_TOKENS: usize = 10_000;
@@ -25,7 +25,7 @@ struct Entry {
     /// Digest of the client certificate that must come with it.
     bound_to: Option<String>,
     verified_at_seconds: i64,
-    /// Until when the token is good by itself.
+    /// When the token itself expires.
     good_until_seconds: i64,
 }
 
@@ -34,7 +34,7 @@ impl Verified {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose token this is and what it is bound to, if it was verified within the last minute and is still good.
+    /// Returns the caller of a token and what it is bound to, if it was verified within the last minute and has not expired.
     pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<(Caller, Option<String>)> {
         let key = digest(&SHA256, token.as_bytes());
         let tokens = self.lock();
@@ -44,7 +44,7 @@ impl Verified {
         good.then(|| (entry.caller.clone(), entry.bound_to.clone()))
     }
 
-    /// Remembers a token that was verified at `now_seconds` and is good until `good_until_seconds`.
+    /// Caches a token that was verified at `now_seconds` and is valid until `good_until_seconds`.
     pub(super) fn insert(
         &self,
         token: &str,

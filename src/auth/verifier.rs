@@ -1,8 +1,8 @@
-//! From what a call brings, an `authorization` header and a client certificate, to its caller.
+//! Verifies the credentials of a call, an `authorization` header and a client certificate, and returns its caller.
 //!
-//! Order is the point: size, shape, protected header, issuer, key, signature, claims, time. Before the signature holds one
-//! claim is looked at, `iss`, and only to choose among the pinned issuers. A key serves one algorithm and is found by `kid`
-//! among the keys of that issuer, which are given to it: never fetched here, never taken from the token.
+//! The order matters: size, shape, protected header, issuer, key, signature, claims, time. Before the signature is verified only
+//! the claim `iss` is read, to select a pinned issuer. A key has one algorithm and is found by `kid` among the keys of that issuer,
+//! which the caller of this module provides: they are never fetched here, never taken from the token.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,12 +18,12 @@ use super::verified::Verified;
 use crate::domain::principal::{Caller, Credential};
 use crate::domain::{Error, Reason, Result};
 
-/// `typ` of an access token (RFC 9068 §2.1). Bundles and statements have others, so none passes for another.
+/// `typ` of an access token (RFC 9068 §2.1). Bundles and statements have others, so none is accepted for another.
 pub const ACCESS_TOKEN_TYP: &str = "at+jwt";
-/// What issuers that don't know RFC 9068 write, where the config allows it.
+/// `typ` of issuers that do not know RFC 9068, where the config allows it.
 const PLAIN_TYP: &str = "JWT";
 
-/// A value that every call reads, and that is replaced as a whole now and then.
+/// A value that every call reads, and that is sometimes replaced as a whole.
 #[derive(Debug, Default)]
 struct Current<T>(RwLock<Arc<T>>);
 
@@ -41,7 +41,7 @@ impl<T> Current<T> {
 struct Issuer {
     rules: IssuerRules,
     keys: Current<KeySet>,
-    /// A token named a key that is not among them: there may be a new one.
+    /// Set when a token named an unknown key, which may be new.
     unknown_key_seen: AtomicBool,
 }
 
@@ -56,10 +56,10 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Trusts these issuers, each with the keys it has so far.
+    /// Creates a verifier that trusts these issuers, each with its present keys.
     ///
     /// # Errors
-    /// When two of them have the same name or issuer.
+    /// Two of them have the same name or issuer.
     pub fn new(issuers: Vec<(IssuerRules, KeySet)>) -> Result<Self> {
         provider::install();
         let mut pinned: Vec<Issuer> = Vec::with_capacity(issuers.len());
@@ -80,8 +80,8 @@ impl Verifier {
         Self { leeway, ..self }
     }
 
-    /// Authenticates the caller at `now_seconds` (Unix time). A token says who, with or without a certificate; but a certificate
-    /// that names nobody ends the call in any case, and so does a token that is bound to another one.
+    /// Authenticates the caller at `now_seconds` (Unix time). A token identifies the caller, with or without a certificate; but a
+    /// certificate that identifies no caller refuses the call in any case, and so does a token that is bound to another one.
     ///
     /// # Errors
     /// As [`Self::verify`], and CERTIFICATE_INVALID.
@@ -95,7 +95,7 @@ impl Verifier {
             None => None,
             Some(certificate) => {
                 let caller = certificate.caller(&self.authorities.get(), now_seconds)?;
-                // Who it is was found out at the first call of the connection, which may be long ago.
+                // The caller was identified at the first call of the connection, which may be long ago.
                 self.recheck(&caller, now_seconds)?;
                 Some(caller)
             }
@@ -108,8 +108,8 @@ impl Verifier {
 
     /// Authenticates an `authorization` header at `now_seconds` (Unix time).
     ///
-    /// TOKEN_MISSING: no header. TOKEN_MALFORMED: not `Bearer` and a compact JWS of at most 8 KiB. TOKEN_AUDIENCE: meant
-    /// for someone else. TOKEN_EXPIRED: was good once. TOKEN_REVOKED: was ended. TOKEN_INVALID: everything else.
+    /// TOKEN_MISSING: no header. TOKEN_MALFORMED: not `Bearer` and a compact JWS of at most 8 KiB. TOKEN_AUDIENCE: for another
+    /// audience. TOKEN_EXPIRED: valid before. TOKEN_REVOKED: revoked. TOKEN_INVALID: everything else.
     pub fn verify(&self, authorization_header: Option<&str>, now_seconds: i64) -> Result<Caller> {
         self.verify_with(authorization_header, None, now_seconds)
     }
@@ -136,7 +136,7 @@ impl Verifier {
         {
             return Err(invalid("token is bound to a client certificate that the caller has not shown"));
         }
-        // A token that is remembered may have been ended a moment ago, or its key.
+        // A cached token or its key may have been revoked since.
         self.recheck(&caller, now_seconds)?;
         Ok(caller)
     }
@@ -166,8 +166,8 @@ impl Verifier {
     /// Checks that a caller's credential is still valid at `now_seconds`, for streams that outlive their first check.
     ///
     /// # Errors
-    /// TOKEN_EXPIRED, TOKEN_REVOKED; TOKEN_INVALID when its issuer or key is trusted no more; CERTIFICATE_INVALID when the
-    /// certificate is expired or its authority is trusted no more.
+    /// TOKEN_EXPIRED, TOKEN_REVOKED; TOKEN_INVALID when its issuer or key is no longer trusted; CERTIFICATE_INVALID when the
+    /// certificate is expired or its CA is no longer trusted.
     pub fn recheck(&self, caller: &Caller, now_seconds: i64) -> Result<()> {
         match &caller.credential {
             Credential::Token { expires_at_seconds, key_id, .. } => {
@@ -195,7 +195,7 @@ impl Verifier {
         self.revoked.get().check(caller)
     }
 
-    /// Replaces the keys of an issuer. Tokens of removed keys are not valid any more.
+    /// Replaces the keys of an issuer. Tokens of removed keys are no longer valid.
     pub fn replace_keys(&self, issuer_name: &str, keys: KeySet) {
         if let Some(issuer) = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name) {
             issuer.keys.set(keys);
@@ -215,7 +215,7 @@ impl Verifier {
         issuer.is_some_and(|issuer| issuer.unknown_key_seen.swap(false, Ordering::Relaxed))
     }
 
-    /// Trusts these authorities and no others.
+    /// Trusts these CAs and no others.
     pub fn trust(&self, authorities: Authorities) {
         self.authorities.set(authorities);
     }

@@ -1,42 +1,41 @@
-//! What one check of a stranger's text may use of a worker process, and the finding when that was not enough.
+//! The limits of a worker process for one check of untrusted text, and the finding when one is exceeded.
 //!
-//! The limits are of the system, for the process; `server::check_worker` sets them, `service::check_workers` sees them hit.
+//! The system enforces the limits on the process; `server::check_worker` sets them, `service::check_workers` detects when one was exceeded.
 
-/// CPU time of one check. More: a hostile schema burns more of a core each time. Less: large honest contents fail on a slow
-/// machine.
+/// CPU time of one check. More: a hostile schema uses more of a core each time. Less: large valid contents fail on a slow machine.
 pub const CHECK_CPU_MAX_SECONDS: u64 = 4;
-/// Time of one check by the clock. Above the CPU time, so that a machine that is busy does not fail honest checks; with the
-/// wait for a slot and a second try it stays below the 30 s that clients give a call.
+/// Wall-clock time of one check. Above the CPU time, so that a busy machine does not fail valid checks; with the wait for a slot
+/// and a second try it stays below the 30 s that clients give a call.
 pub const CHECK_WALL_MAX_SECONDS: u64 = 6;
-/// Memory that a worker process may write to, its stack included. More: four at once outgrow the server that they belong to.
-/// Less: a content of a MiB of small objects, 100 MiB once it is parsed, does not fit.
+/// Writable memory of a worker process, including its stack. More: four concurrent workers could exhaust the server's memory. Less:
+/// a content of 1 MiB of small objects, 100 MiB when parsed, does not fit.
 pub const CHECK_MEMORY_MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// Address space of a worker process: its memory, its program, and what its allocator reserves and does not use.
+/// Address space of a worker process: its memory, its program, and what its allocator reserves without using it.
 pub const CHECK_ADDRESS_SPACE_MAX_BYTES: u64 = 512 * 1024 * 1024;
-/// Stack of the thread that checks. Less: a schema that nests deeply ends its worker before its author is told why.
+/// Stack of the thread that checks. Less: a deeply nested schema crashes its worker before its author gets an error.
 pub const CHECK_STACK_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What ended a check before it had an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckLimit {
-    /// [`CHECK_CPU_MAX_SECONDS`].
+    /// The check exceeded [`CHECK_CPU_MAX_SECONDS`].
     Cpu,
-    /// [`CHECK_MEMORY_MAX_BYTES`].
+    /// The check exceeded [`CHECK_MEMORY_MAX_BYTES`].
     Memory,
-    /// [`CHECK_STACK_MAX_BYTES`].
+    /// The check exceeded [`CHECK_STACK_MAX_BYTES`].
     Stack,
-    /// [`CHECK_WALL_MAX_SECONDS`].
+    /// The check exceeded [`CHECK_WALL_MAX_SECONDS`].
     WallTime,
-    /// No limit: its process ended, by itself or by somebody else.
+    /// No limit: its process ended, by itself or because it was killed.
     Died,
 }
 
 impl CheckLimit {
-    /// Each of them, for metrics.
+    /// All of them, for metrics.
     pub const ALL: [CheckLimit; 5] =
         [CheckLimit::Cpu, CheckLimit::Memory, CheckLimit::Stack, CheckLimit::WallTime, CheckLimit::Died];
 
-    /// Its name in findings and metrics.
+    /// Returns the name in findings and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,7 +47,7 @@ impl CheckLimit {
         }
     }
 
-    /// The finding, for the author. The same limit always has the same text.
+    /// Returns the finding for the author. The same limit always has the same text.
     #[must_use]
     pub fn message(self) -> String {
         let mib = |bytes: u64| bytes / (1024 * 1024);

@@ -1,6 +1,6 @@
-//! What differs between two contents: a unified diff for people, a JSON Patch for programs.
+//! Computes the difference of two contents: a unified diff for people, a JSON Patch for programs.
 //!
-//! Both are bounded for hostile pairs: beyond the bound the answer is coarser, never wrong.
+//! Both are bounded for hostile pairs: beyond the bound the result is coarser, never wrong.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::domain::limits::CONTENT_MAX_BYTES;
 
 /// Unchanged lines shown around a change.
 const CONTEXT_LINES: usize = 3;
-/// After this, what is left of the lines to compare is shown as replaced. Kept by the library's own clock.
+/// Time after which the remaining lines are shown as replaced. Measured by the library's own clock.
 const SEARCH_MAX: Duration = Duration::from_secs(1);
-/// Longest patch of single changes: a longer one says less than the new document, which is at most as long as a content
-/// and what its aliases repeat.
+/// Longest patch of single changes: a longer one is no better than the new document, which is at most as long as a content with its
+/// expanded aliases.
 const PATCH_MAX_BYTES: usize = CONTENT_MAX_BYTES;
-/// Most bytes of member paths in a patch: a path is repeated by every change below it.
+/// Most bytes of member paths in a patch: every change repeats the path above it.
 const PATCH_PATHS_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Unified diff of two texts by line. Empty when they are equal or one of them is not UTF-8.
+/// Returns the unified diff of two texts by line. Empty when they are equal or one of them is not UTF-8.
 #[must_use]
 pub fn unified(from_name: &str, from: &[u8], to_name: &str, to: &[u8]) -> String {
     let (Ok(from), Ok(to)) = (std::str::from_utf8(from), std::str::from_utf8(to)) else {
@@ -29,7 +29,7 @@ pub fn unified(from_name: &str, from: &[u8], to_name: &str, to: &[u8]) -> String
     diff.unified_diff().context_radius(CONTEXT_LINES).header(from_name, to_name).to_string()
 }
 
-/// JSON Patch (RFC 6902) that makes `to` out of `from`, as JSON text; `[]` when they are equal.
+/// Returns the JSON Patch (RFC 6902) that turns `from` into `to`, as JSON text; `[]` when they are equal.
 #[must_use]
 pub fn json_patch(from: &Value, to: &Value) -> String {
     let whole = || json!([{"op": "replace", "path": "", "value": to}]).to_string();
@@ -40,8 +40,8 @@ pub fn json_patch(from: &Value, to: &Value) -> String {
     if single.len() > PATCH_MAX_BYTES { whole() } else { single }
 }
 
-/// Bytes of the pointers of all parts of a value that itself is at a pointer of `own` bytes: an upper bound for the
-/// paths of any patch, since each path names a part of one side.
+/// Returns the bytes of the pointers of all parts of a value whose own pointer has `own` bytes: an upper bound for the paths of any
+/// patch, since each path names a part of one side.
 fn path_bytes(value: &Value, own: usize) -> usize {
     const INDEX_MAX_BYTES: usize = 8;
     let parts: usize = match value {
@@ -87,7 +87,7 @@ mod tests {
         let (from, to) = (lines(1), lines(2));
         let shown = unified("a", from.as_bytes(), "b", to.as_bytes());
         let count = |mark: &str| shown.lines().filter(|line| line.starts_with(mark)).count();
-        // What left minus what came is what the two differ in length: none.
+        // Removed and added lines differ by the difference in length: none.
         assert_eq!(count("-") - 1, count("+") - 1);
         assert!(count("-") > 1);
     }

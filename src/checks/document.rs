@@ -1,7 +1,7 @@
-//! Contents as documents: from exact bytes to one JSON value, or to the place where they stop being one. A stream of several YAML
-//! documents is one content, and its value the list of them.
+//! Parses contents as documents: from exact bytes to one JSON value, or to the position of the first error. A stream of several
+//! YAML documents is one content, and its value is the list of them.
 //!
-//! Nothing is repaired: content that two readers could take differently is refused, and the author told where.
+//! Nothing is repaired: content that two readers could understand differently is refused, with the position for the author.
 
 use serde_json::Value;
 
@@ -12,10 +12,10 @@ use crate::domain::policy::PolicyKind;
 /// A parsed content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// What it says, in the data model of JSON (RFC 8259). Of a stream: the list of its documents, so that a JSON Pointer begins with
+    /// The value in the data model of JSON (RFC 8259). For a stream: the list of its documents, so that a JSON Pointer begins with
     /// the index of one, from 0.
     pub value: Value,
-    /// How many documents it is, when it is a stream of several.
+    /// Number of documents, when it is a stream of several.
     pub stream: Option<usize>,
 }
 
@@ -24,7 +24,7 @@ impl Document {
         Self { value, stream: None }
     }
 
-    /// Of documents, at least one.
+    /// Makes a document from at least one parsed document.
     fn of(mut documents: Vec<Value>) -> Self {
         match documents.len() {
             1 => Self::one(documents.swap_remove(0)),
@@ -36,7 +36,7 @@ impl Document {
 /// Parses content as its kind. `None`: the kind has nothing to parse (OPAQUE).
 ///
 /// # Errors
-/// Content that is no document of its kind, and every CEDAR or REGO content: this version has no parser for them.
+/// The content is no document of its kind, or is CEDAR or REGO: this version has no parser for them.
 pub fn parse(kind: PolicyKind, content: &[u8]) -> Result<Option<Document>, ParseFailure> {
     let document = match kind {
         PolicyKind::Json => Document::one(json::parse(text(content)?)?),
@@ -67,7 +67,7 @@ fn text(content: &[u8]) -> Result<&str, ParseFailure> {
     }
 }
 
-/// Line and column, both from 1, of the character that starts at byte `offset`.
+/// Returns line and column, both from 1, of the character that starts at byte `offset`.
 fn place(content: &[u8], offset: usize) -> (u32, u32) {
     let before = content.get(..offset).unwrap_or(content);
     let line = before.split(|byte| *byte == b'\n').count();

@@ -1,6 +1,6 @@
-//! JSON (RFC 8259) by serde_json, built through one visitor that keeps the rules of `strict`.
+//! Parses JSON (RFC 8259) with serde_json, through one visitor that enforces the rules of `strict`.
 //!
-//! The place of a failure is the last character read: the offending character, or the end of the offending token.
+//! The position of a failure is the last character read: the offending character, or the end of the offending token.
 
 use std::fmt;
 
@@ -44,13 +44,13 @@ fn failure(text: &str, error: &serde_json::Error, path: &[Step]) -> ParseFailure
     ParseFailure::new(full.strip_suffix(&place).unwrap_or(&full), count(error.line()), count(column), pointer)
 }
 
-/// One step from a value to the value at fault.
+/// One step of the path to the invalid value.
 enum Step {
     Index(usize),
     Key(String),
 }
 
-/// Builds a value and leaves in `path` the way to the value being built when it fails.
+/// Builds a value; when it fails, `path` leads to the value that was being built.
 struct Strict<'a> {
     path: &'a mut Vec<Step>,
 }

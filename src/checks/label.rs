@@ -1,10 +1,10 @@
-//! Whether a label may follow those that are published.
+//! Checks whether a label may follow the published ones.
 
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings};
 use crate::domain::report::{Check, CheckResult, LABEL_CHECK};
 
-/// Runs `label` alone: it needs no content, so it may run under the lock, after the labels changed.
+/// Runs only the `label` check: it needs no content, so it can run under the lock, after the labels changed.
 #[must_use]
 pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_labels: &[Label]) -> Check {
     let Some(label) = label else {
@@ -19,7 +19,7 @@ pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_l
         let hint = "draft it again with a higher label, or have an admin set allow_backport of the policy";
         return failed(format!("label {label} is not higher than {highest}, the highest published label"), hint);
     }
-    // A backport takes its step from the line it belongs to; any other label's line ends with the highest.
+    // A backport is compared with the highest label below it; any other label with the highest of all.
     let before = highest_of(published_labels.iter().filter(|published| label.is_higher_than(published)));
     match (settings.bump_rule, before) {
         (BumpRule::Next, Some(before)) if !label.is_next_after(before) => {

@@ -1,8 +1,8 @@
-//! Is it fit: parsers, JSON Schema, the label rule, and the report they add up to; also what differs between contents.
+//! Checks contents: parsers, JSON Schema, the label rule, and the report of them; also computes differences of contents.
 //!
-//! Pure and bounded: the content is hostile until it has passed, so every walk over it has a limit on depth, work and
-//! memory. What a schema does has none: `SchemaCheck` is a question for a process with limits of the system. Sees neither
-//! network nor database nor clock. What this room accepts is one meaning for every reader.
+//! Pure and bounded: the content is hostile until it has passed, so every traversal has a limit on depth, work and memory. The
+//! evaluation of a schema has no such limit: `SchemaCheck` is a request to a process with limits of the system. Uses neither
+//! network nor database nor clock. What this module accepts has the same meaning for every reader.
 
 mod check_limit;
 pub mod diff;

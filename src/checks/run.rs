@@ -1,8 +1,8 @@
-//! Every check of one version, in order, as the report that is stored and shown.
+//! Runs every check of one version, in order, and makes the report that is stored and shown.
 //!
-//! Two steps: `start` runs all that is bounded here, and the caller has the schema's check answered elsewhere. Total: whatever
-//! the content, it ends with a report. Each id occurs once; a check that does not apply says why. A check that needs
-//! what an earlier one refused is skipped, so one fault is one failure.
+//! Two steps: `start` runs all checks that are bounded, and the caller has the schema check answered elsewhere. Total: any content
+//! ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is skipped,
+//! so one fault is one failure.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::domain::policy::{PolicyKind, PolicySettings};
 use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
 use crate::domain::time::Micros;
 
-/// Raised when a check finds something else in the same content than the release before.
+/// Raised when a check gives another result for the same content than in the release before.
 const CHECKS_REVISION: u32 = 1;
 
 const LIMITS: &str = "limits";
@@ -31,31 +31,31 @@ pub struct Input<'a> {
     pub kind: PolicyKind,
     /// The version's exact bytes.
     pub content: &'a [u8],
-    /// Their media type, when it must be one of the kind: the kind may have changed since the draft.
+    /// The media type, when it must be one of the kind: the kind may have changed since the draft.
     pub content_type: Option<&'a str>,
-    /// Their digest, taken over into the report.
+    /// The digest, copied into the report.
     pub digest: &'a Digest,
     /// The version's label, if any.
     pub label: Option<&'a Label>,
-    /// The policy's settings today.
+    /// The policy's current settings.
     pub settings: &'a PolicySettings,
-    /// Labels of the policy's published versions but this one, in any order.
+    /// Labels of the policy's other published versions, in any order.
     pub published_labels: &'a [Label],
 }
 
-/// The checks of one version but for what is asked of its schema.
+/// The checks of one version, without the schema check.
 #[derive(Debug)]
 pub struct Started {
     digest: Digest,
     rules: String,
     limits: Check,
     parse: Check,
-    /// Why nothing is asked of the schema. `None`: its outcome is wanted.
+    /// Why the schema check is skipped. `None`: it must be answered.
     schema_skipped: Option<Check>,
     label: Check,
 }
 
-/// Runs `limits`, `parse` and `label`, and says what to ask of the schema, if anything.
+/// Runs `limits`, `parse` and `label`, and returns the schema check to be answered, if any.
 #[must_use]
 pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
     let limits = limits(input.content);
@@ -73,8 +73,8 @@ pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
     (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label }, asked)
 }
 
-/// Names all that decides about the content of a version: a policy's kind and settings, and this program. A report of the same
-/// bytes by the same rules is what the checks would find again.
+/// Returns a hash of all that determines the result for a content: a policy's kind and settings, and this program. For the same
+/// bytes and rules the checks would give the same report again.
 #[must_use]
 pub fn rules(kind: PolicyKind, settings: &PolicySettings) -> String {
     let kind = kind.content_type();
@@ -82,14 +82,14 @@ pub fn rules(kind: PolicyKind, settings: &PolicySettings) -> String {
 }
 
 impl Started {
-    /// The report, in the order `limits`, `parse`, `json-schema`, `label`. `outcome` is that of what `start` asked.
+    /// Returns the report, in the order `limits`, `parse`, `json-schema`, `label`. `outcome` is that of the check from `start`.
     #[must_use]
     pub fn report(self, outcome: Option<SchemaOutcome>, now: Micros) -> Report {
         let mut checks = vec![self.limits, self.parse];
         match (self.schema_skipped, outcome) {
             (Some(skipped), _) => checks.push(skipped),
             (None, Some(outcome)) => checks.push(schema_outcome(outcome)),
-            // Nothing passes that was not asked.
+            // A check that was not answered must not pass.
             (None, None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
         }
         checks.push(self.label);
@@ -146,7 +146,7 @@ fn parsed(input: &Input<'_>) -> Parsed {
     }
 }
 
-/// What to ask of the schema, or why nothing is.
+/// Returns the schema check, or why it is skipped.
 fn schema_check(input: &Input<'_>, document: Option<Document>) -> Result<SchemaCheck, &'static str> {
     if input.settings.json_schema.is_empty() {
         return Err("the policy has no JSON Schema");

@@ -1,7 +1,7 @@
-//! JSON Schema (draft 2020-12 unless `$schema` says otherwise), compiled without any network and run within bounds.
+//! Compiles JSON Schemas (draft 2020-12 unless `$schema` names another) without any network, and validates within bounds.
 //!
-//! Patterns run on the linear-time engine, so look-around and back-references are refused when the schema is set. A
-//! schema is JSON under the same rules as a content.
+//! Patterns run on the linear-time engine, so look-around and back-references are refused when the schema is set. A schema is JSON
+//! under the same rules as a content.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use super::parse_failure::{push_token, shortened};
 use crate::domain::limits::{CHECK_FINDINGS_MAX, SCHEMA_MAX_BYTES};
 use crate::domain::policy::PolicyKind;
 
-/// Errors of one validation that are looked for: one more than a check may list, so that it can say that there are more.
+/// Most errors of one validation: one more than a check may list, so that it can say that there are more.
 pub(super) const SCHEMA_ERRORS_MAX: usize = CHECK_FINDINGS_MAX + 1;
 
 /// A compiled JSON Schema.
@@ -22,8 +22,8 @@ pub struct Schema(Validator);
 /// Compiles a JSON Schema from its JSON text.
 ///
 /// # Errors
-/// A lower-case fragment for the author: too large, not JSON, not a schema, or with references outside of itself and
-/// the published meta-schemas.
+/// The text is too large, not JSON, not a schema, or has references outside of itself and the published meta-schemas. The error is
+/// a lower-case fragment for the author.
 pub fn compile_schema(schema_text: &str) -> Result<Schema, String> {
     if schema_text.len() > SCHEMA_MAX_BYTES {
         return Err(format!("schema is over {SCHEMA_MAX_BYTES} bytes"));
@@ -39,7 +39,7 @@ pub fn compile_schema(schema_text: &str) -> Result<Schema, String> {
         .map_err(|error| shortened(&error.to_string()))
 }
 
-/// Answers every reference that is neither in the schema nor a published meta-schema.
+/// Refuses every reference that is neither in the schema nor a published meta-schema.
 struct NeverFetched;
 
 impl Retrieve for NeverFetched {
@@ -49,8 +49,8 @@ impl Retrieve for NeverFetched {
 }
 
 impl Schema {
-    /// What in `value` breaks the schema: JSON Pointer (RFC 6901; the nearest ancestor when it would be overlong) and
-    /// message, the first `SCHEMA_ERRORS_MAX`. Empty: it holds.
+    /// Returns the violations in `value`: JSON Pointer (RFC 6901; the nearest ancestor when it would be overlong) and message, the
+    /// first `SCHEMA_ERRORS_MAX`. Empty when it is valid.
     #[must_use]
     pub fn errors(&self, value: &Value) -> Vec<(String, String)> {
         let describe = |error: jsonschema::ValidationError<'_>| {
@@ -59,7 +59,7 @@ impl Schema {
         self.0.iter_errors(value).take(SCHEMA_ERRORS_MAX).map(describe).collect()
     }
 
-    /// The same of each document of a stream: pointers begin with its index. The first `SCHEMA_ERRORS_MAX` in all.
+    /// Returns the same for each document of a stream: pointers begin with its index. The first `SCHEMA_ERRORS_MAX` in all.
     #[must_use]
     pub fn errors_of_each(&self, documents: &[Value]) -> Vec<(String, String)> {
         let each = documents.iter().enumerate();

@@ -1,6 +1,6 @@
-//! The one check that evaluates what a stranger wrote, as a question and its answer: both travel to a worker process.
+//! The one check that evaluates untrusted input, as a request and its answer: both are sent to or from a worker process.
 //!
-//! Nothing bounds how long a schema takes or how much it needs, so `answer` is called where a limit of the system does.
+//! Nothing bounds the time and memory of a schema, so `answer` must run under a limit of the system.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,41 +8,41 @@ use serde_json::Value;
 use super::check_limit::CheckLimit;
 use super::schema::compile_schema;
 
-/// A JSON Schema, and what is asked of it.
+/// A JSON Schema, and the task for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SchemaCheck {
-    /// JSON text, at most `SCHEMA_MAX_BYTES`.
+    /// The schema as JSON text, at most `SCHEMA_MAX_BYTES`.
     pub schema: String,
     /// The task.
     pub task: SchemaTask,
 }
 
-/// What is asked of a schema.
+/// What to check with a schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum SchemaTask {
-    /// Whether it is one.
+    /// Checks only that it is a valid schema.
     Compile,
-    /// What in this document breaks it.
+    /// Validates this document.
     Validate(Value),
-    /// What in any of these documents breaks it. A pointer begins with the index of the document, from 0.
+    /// Validates each of these documents. A pointer begins with the index of the document, from 0.
     ValidateEach(Vec<Value>),
 }
 
-/// The outcome of a check against a schema.
+/// The answer of a check against a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SchemaAnswer {
-    /// It is no usable schema, and why.
+    /// The schema is not usable, for this reason.
     Unusable(String),
-    /// JSON Pointers and messages of what breaks it, bounded in number and size; empty: it is a schema, and holds.
+    /// JSON Pointers and messages of the violations, bounded in number and size; empty: the schema and the documents are valid.
     Errors(Vec<(String, String)>),
 }
 
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchemaOutcome {
-    /// With an answer.
+    /// It has an answer.
     Answered(SchemaAnswer),
-    /// Without one.
+    /// It was ended by a limit.
     OverLimit(CheckLimit),
 }
 

@@ -1,15 +1,15 @@
-//! What JSON and YAML contents may hold alike: the rules that keep one meaning for every reader.
+//! The rules that JSON and YAML contents share, so that a content has one meaning for every reader.
 //!
-//! Both parsers build values only through here, so neither is more lenient than the other.
+//! Both parsers build all values through this module, so neither is more lenient than the other.
 
 use serde_json::{Map, Number, Value};
 
 use crate::domain::limits::{DOCUMENT_MAX_DEPTH, DOCUMENT_MAX_INTEGER};
 
-/// The first magnitude a double no longer keeps apart from its neighbour, 2⁵³.
+/// The smallest magnitude at which a double can't be told from its neighbour, 2⁵³.
 const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
 
-/// An integer within ±(2⁵³−1) (RFC 8259 §6).
+/// Returns an integer within ±(2⁵³−1) (RFC 8259 §6), or an error.
 pub(super) fn integer(number: i128) -> Result<Value, String> {
     match i64::try_from(number) {
         Ok(small) if (-DOCUMENT_MAX_INTEGER..=DOCUMENT_MAX_INTEGER).contains(&small) => Ok(Value::from(small)),
@@ -17,8 +17,8 @@ pub(super) fn integer(number: i128) -> Result<Value, String> {
     }
 }
 
-/// A finite number within ±(2⁵³−1). Every double beyond that is an integer, and an integer literal that does not fit
-/// 64 bits arrives here as a double: both are refused as one.
+/// Returns a finite number within ±(2⁵³−1), or an error. Every larger double is an integer, and an integer literal that does not
+/// fit in 64 bits arrives here as a double: both are refused as integers.
 pub(super) fn float(number: f64) -> Result<Value, String> {
     if number.abs() >= FIRST_INEXACT {
         return Err(beyond(&number.to_string()));
@@ -30,7 +30,7 @@ pub(super) fn beyond(number: &str) -> String {
     format!("number beyond ±{DOCUMENT_MAX_INTEGER}, where readers differ: {number}")
 }
 
-/// Whether a list or map that lies inside `parents` others may be there.
+/// Checks that a list or map inside `parents` others is allowed.
 pub(super) fn depth(parents: usize) -> Result<(), String> {
     if parents < DOCUMENT_MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
 }

@@ -1,6 +1,6 @@
-//! What a server and its check workers send each other: a length in four bytes, highest first, then JSON of that length.
+//! The messages between a server and its check workers: a length in four bytes, big-endian, then JSON of that length.
 //!
-//! Neither side takes more than the other may send.
+//! Neither side accepts more than the other may send.
 
 use std::io::{self, Read};
 
@@ -11,9 +11,9 @@ use crate::domain::limits::{CONTENT_MAX_BYTES, SCHEMA_MAX_BYTES};
 
 /// Bytes of the length before a message.
 pub const LENGTH_BYTES: usize = 4;
-/// Most bytes that JSON makes of one byte of text: `\u0001`.
+/// Most bytes of JSON for one byte of text: `\u0001`.
 const ESCAPED_MAX_FACTOR: usize = 6;
-/// Largest request: a content with all that its aliases repeat, and a schema, each byte escaped.
+/// Largest request: a content with all expanded aliases, and a schema, each byte escaped.
 pub const CHECK_REQUEST_MAX_BYTES: usize = ESCAPED_MAX_FACTOR * (3 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES);
 /// Largest response: 20 errors, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
 pub const CHECK_RESPONSE_MAX_BYTES: usize = 256 * 1024;
@@ -25,21 +25,21 @@ pub struct WorkerReady {
     pub isolation: Isolation,
 }
 
-/// How far the kernel keeps a worker from files, the network and other processes.
+/// How far the kernel isolates a worker from files, the network and other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolation {
-    /// From all of them.
+    /// It is isolated from all of them.
     Full,
-    /// From some: the kernel is older.
+    /// It is isolated from some: the kernel is older.
     Partial,
-    /// From none: the kernel has no Landlock.
+    /// It is isolated from none: the kernel has no Landlock.
     None,
 }
 
 /// Encodes a message with its length.
 ///
 /// # Errors
-/// When it is over `max_bytes`.
+/// The message is over `max_bytes`.
 pub fn encode(message: &impl Serialize, max_bytes: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; LENGTH_BYTES];
     serde_json::to_writer(&mut bytes, message)?;
@@ -54,7 +54,7 @@ pub fn encode(message: &impl Serialize, max_bytes: usize) -> io::Result<Vec<u8>>
 /// Decodes the length of the next message.
 ///
 /// # Errors
-/// When it is over `max_bytes`.
+/// The length is over `max_bytes`.
 pub fn length(bytes: [u8; LENGTH_BYTES], max_bytes: usize) -> io::Result<usize> {
     check_length(usize::try_from(u32::from_be_bytes(bytes)).map_err(io::Error::other)?, max_bytes)
 }
@@ -69,7 +69,7 @@ fn check_length(length: usize, max_bytes: usize) -> io::Result<usize> {
 /// Decodes a message from its bytes, without their length.
 ///
 /// # Errors
-/// When the bytes are no such message.
+/// The bytes are not a valid message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(bytes)?)
 }
@@ -77,7 +77,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 /// Reads the next message. `None`: the other side has ended.
 ///
 /// # Errors
-/// When reading fails, or the message is not valid or is over `max_bytes`.
+/// Reading fails, or the message is not valid or is over `max_bytes`.
 pub fn read<T: DeserializeOwned>(from: &mut impl Read, max_bytes: usize) -> io::Result<Option<T>> {
     let mut head = [0; LENGTH_BYTES];
     match from.read_exact(&mut head) {

@@ -1,8 +1,8 @@
-//! YAML 1.2.2 by granit-parser's events, built without recursion under the rules of `strict`.
+//! Parses YAML 1.2.2 from granit-parser's events, without recursion and under the rules of `strict`.
 //!
-//! One document, or a stream of several (YAML 1.2.2 §9.2), of which none may be empty. Keys become their text as written
-//! (`1: a` has the key "1"); lists and maps as keys, merge keys (`<<`, YAML 1.1), tags outside the core schema and a `%YAML`
-//! other than 1.2 are refused, since readers differ on them. Aliases are expanded within a budget, and never into themselves.
+//! Accepts one document, or a stream of several (YAML 1.2.2 §9.2), none of them empty. Keys are their text as written (`1: a` has
+//! the key "1"); lists and maps as keys, merge keys (`<<`, YAML 1.1), tags outside the core schema and a `%YAML` other than 1.2 are
+//! refused, since readers differ on them. Aliases are expanded within a budget, and never into themselves.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Value>, ParseFailure> {
     Ok(builder.documents)
 }
 
-/// The parser reads ahead, so hostile nesting meets its limit before it meets ours.
+/// Returns the message for a parser error. The parser reads ahead, so hostile nesting reaches its limit before ours.
 fn refusal(error: &ScanError) -> String {
     match error.kind() {
         ErrorKind::RecursionLimitExceeded => strict::too_deep(),
@@ -38,7 +38,7 @@ fn refusal(error: &ScanError) -> String {
     }
 }
 
-/// The parser says `~` where nothing is written, which as a key or a whole document is not the same.
+/// Corrects the parser's `~` where nothing is written: as a key or a whole document they are not the same.
 fn written(event: Event<'_>, span: Span) -> Event<'_> {
     match event {
         Event::Scalar(_, ScalarStyle::Plain, anchor, None) if span.start.index() == span.end.index() => {
@@ -50,20 +50,20 @@ fn written(event: Event<'_>, span: Span) -> Event<'_> {
 
 type TagOf<'a> = Option<Cow<'a, Tag>>;
 
-/// Documents on their way from events to values.
+/// Builds documents from events.
 #[derive(Default)]
 struct Builder {
-    /// Those that have ended.
+    /// The documents that are complete.
     documents: Vec<Value>,
-    /// The value of the one that has begun, once it is whole.
+    /// The value of the current document, once it is complete.
     root: Option<Value>,
-    /// How many have begun.
+    /// Number of documents that have begun.
     begun: usize,
     open: Vec<Open>,
     anchors: Anchors,
 }
 
-/// A list or map that has begun and not ended.
+/// A list or map that is not complete.
 struct Open {
     anchor: usize,
     items: Items,
@@ -112,7 +112,7 @@ impl Builder {
             },
         };
         if self.wants_key() {
-            // A key is its text, so a number out of range is no harm in it.
+            // A key is its text, so a number out of range does no harm in it.
             match tag {
                 Some(tag) if tag.core_suffix().is_none() && !is_non_specific(tag) => return Err(unknown(tag)),
                 _ if plain && text == "<<" => {
@@ -195,7 +195,7 @@ impl Builder {
         }
     }
 
-    /// What is wrong, and where. Of one document among several, both say which.
+    /// Returns what is wrong, and where. In a stream, both name the document.
     fn failure(&self, text: &str, message: &str, at: Marker) -> ParseFailure {
         let mut pointer = String::new();
         let is_stream = self.begun > 1 || begins_another(text, at.line());
@@ -218,7 +218,7 @@ impl Builder {
     }
 }
 
-/// The tag `!`: take the node by its own kind, a scalar as text (YAML 1.2.2 §6.9.1).
+/// Returns whether the tag is `!`: the node is taken by its own kind, a scalar as text (YAML 1.2.2 §6.9.1).
 fn is_non_specific(tag: &Tag) -> bool {
     tag.original() == "!"
 }
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::domain::policy::PolicyKind;
 
-    /// The one document of a text.
+    /// Returns the only document of a text.
     fn parse(text: &str) -> Result<Value, ParseFailure> {
         let mut documents = super::parse(text)?;
         assert_eq!(documents.len(), 1, "{text}");

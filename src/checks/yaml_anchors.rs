@@ -1,7 +1,7 @@
-//! What YAML anchors name and their aliases repeat, within a budget.
+//! Expands YAML aliases of anchored values within a budget.
 //!
-//! An anchor is known from the end of its value on, so nothing ever holds itself; memory stays a small multiple of the
-//! content, however anchors nest and aliases multiply.
+//! An anchor is known only after the end of its value, so no value contains itself; memory stays a small multiple of the content,
+//! however anchors nest and aliases multiply.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::strict;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 
-/// Most bytes that anchors keep and aliases repeat, together, counted as [`Size::bytes`].
+/// Most bytes of anchored values and expanded aliases together, counted as [`Size::bytes`].
 const REPEATED_MAX_BYTES: usize = 2 * CONTENT_MAX_BYTES;
 
 /// The anchored values of a document.
@@ -21,12 +21,12 @@ pub(super) struct Anchors {
 }
 
 impl Anchors {
-    /// Ends what anchors name, as the end of a document does. What was repeated stays counted: it was kept.
+    /// Forgets the anchors at the end of a document. The bytes stay counted, since the expanded values are kept.
     pub(super) fn forget(&mut self) {
         self.values.clear();
     }
 
-    /// Keeps the value that an anchor names; 0: no anchor.
+    /// Keeps the value of an anchor; 0: no anchor.
     pub(super) fn remember(&mut self, anchor: usize, value: &Value) -> Result<(), String> {
         if anchor == 0 {
             return Ok(());
@@ -37,7 +37,7 @@ impl Anchors {
         Ok(())
     }
 
-    /// The value that an alias inside `parents` lists and maps stands for.
+    /// Returns the value of an alias inside `parents` lists and maps.
     pub(super) fn repeat(&mut self, anchor: usize, parents: usize) -> Result<Value, String> {
         let size = self.values.get(&anchor).ok_or("alias to a value that holds it")?.1;
         if size.levels > 0 {
@@ -56,12 +56,12 @@ impl Anchors {
     }
 }
 
-/// What repeating a value costs.
+/// The cost of expanding a value.
 #[derive(Clone, Copy)]
 struct Size {
-    /// About the bytes it takes as flow YAML: text, and two for each value.
+    /// Approximate bytes of the value as flow YAML: its text, and two for each value.
     bytes: usize,
-    /// Lists and maps on its deepest path.
+    /// Number of lists and maps on its deepest path.
     levels: usize,
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use crate::checks::parse_failure::ParseFailure;
     use crate::checks::yaml;
 
-    /// The first document of a text.
+    /// Returns the first document of a text.
     fn parse(text: &str) -> Result<serde_json::Value, ParseFailure> {
         yaml::parse(text).map(|mut documents| documents.remove(0))
     }

@@ -1,13 +1,13 @@
-//! What a YAML scalar means: the core schema of YAML 1.2.2 §10.3.2, and nothing of YAML 1.1.
+//! Converts YAML scalars by the core schema of YAML 1.2.2 §10.3.2, and nothing of YAML 1.1.
 //!
-//! So `yes`, `on`, `1_000`, `12:30:45` and `2001-12-14` are text, `0o17` is 15 and `017` is 17. Quoted scalars are
-//! always text. Non-finite numbers have no JSON and are refused.
+//! So `yes`, `on`, `1_000`, `12:30:45` and `2001-12-14` are text, `0o17` is 15 and `017` is 17. Quoted scalars are always text.
+//! Non-finite numbers have no JSON form and are refused.
 
 use serde_json::Value;
 
 use super::strict;
 
-/// The value of an untagged plain scalar.
+/// Returns the value of an untagged plain scalar.
 pub(super) fn plain(text: &str) -> Result<Value, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Ok(Value::Null),
@@ -17,7 +17,7 @@ pub(super) fn plain(text: &str) -> Result<Value, String> {
     }
 }
 
-/// The value of a scalar under a tag of the core schema; `suffix` is `str`, `int` and so on.
+/// Returns the value of a scalar with a tag of the core schema; `suffix` is `str`, `int` and so on.
 pub(super) fn tagged(suffix: &str, text: &str) -> Result<Value, String> {
     let misfit = || Err(format!("tag !!{suffix} does not fit the value"));
     if suffix == "str" {
@@ -31,11 +31,11 @@ pub(super) fn tagged(suffix: &str, text: &str) -> Result<Value, String> {
     }
 }
 
-/// `None`: the text is no number.
+/// Returns the number; `None` when the text is no number.
 fn number(text: &str) -> Option<Result<Value, String>> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let all_digits = |digits: &str, radix: u32| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    // Radix prefixes take no sign in the core schema.
+    // Radix prefixes have no sign in the core schema.
     for (prefix, radix) in [("0o", 8), ("0x", 16)] {
         if let Some(digits) = text.strip_prefix(prefix)
             && all_digits(digits, radix)
@@ -47,7 +47,7 @@ fn number(text: &str) -> Option<Result<Value, String>> {
     }
     if all_digits(unsigned, 10) {
         if text.starts_with('-') && unsigned.bytes().all(|digit| digit == b'0') {
-            // As JSON has it: no integer keeps the sign.
+            // As in JSON: an integer can't keep the sign of zero.
             return Some(strict::float(-0.0));
         }
         return Some(text.parse::<i128>().map_or_else(|_| Err(strict::beyond(text)), strict::integer));
@@ -61,7 +61,7 @@ fn number(text: &str) -> Option<Result<Value, String>> {
     Some(text.parse::<f64>().map_or_else(|_| Err(strict::beyond(text)), strict::float))
 }
 
-/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
+/// Matches `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
 fn is_float(unsigned: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {

@@ -1,6 +1,6 @@
-//! Streams of several YAML documents in one content: where one begins, and what is said of each.
+//! Handles streams of several YAML documents in one content: where one begins, and messages that name one.
 
-/// Whether a document begins after a line, from 1: the marker can stand in nothing else (YAML 1.2.2 §9.1.2).
+/// Returns whether a document begins after a line, from 1: the marker can't be a part of anything else (YAML 1.2.2 §9.1.2).
 pub(super) fn begins_another(text: &str, line: usize) -> bool {
     let is_marker = |line: &str| {
         line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']))

@@ -1,4 +1,4 @@
-//! Arguments that several commands share: how a change is asked for, and which settings a command on the server's files takes.
+//! Arguments that several commands share: those of every change, and the settings of commands that work on the server's files.
 
 use std::sync::LazyLock;
 
@@ -11,8 +11,8 @@ use crate::server::config::Settings;
 const OFFLINE_SETTINGS: [&str; 7] =
     ["config", "data_dir", "database_url", "keys_dir", "extra_keys_dirs", "log_format", "log_level"];
 
-/// Leaves out of the help of such a command what only a server that serves uses. It is taken all the same, so that one environment
-/// and one file do for both.
+/// Hides from the help of such a command what only `serve` uses. The setting is still accepted, so that one environment and one
+/// file work for both.
 pub fn offline(argument: Arg) -> Arg {
     static SETTINGS: LazyLock<clap::Command> = LazyLock::new(|| Settings::augment_args(clap::Command::new("")));
     let id = argument.get_id();
@@ -40,26 +40,26 @@ pub struct Mutation {
 }
 
 impl RequestId {
-    /// The id given, or a new one.
+    /// Returns the given id, or a new one.
     pub fn given_or_new(&self) -> String {
         self.request_id.clone().unwrap_or_else(new_request_id)
     }
 }
 
 impl Mutation {
-    /// Whether the caller chose the id.
+    /// Returns whether the caller chose the id.
     pub fn has_request_id(&self) -> bool {
         self.request_id.request_id.is_some()
     }
 
-    /// The id given, or a new one.
+    /// Returns the given id, or a new one.
     #[must_use]
     pub fn request_id(&self) -> String {
         self.request_id.given_or_new()
     }
 }
 
-/// An idempotency key as it may be given.
+/// Parses an idempotency key.
 pub fn request_id(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned())

@@ -1,6 +1,6 @@
-//! What can be written on the command line: the global flags and the list of commands.
+//! Defines the command line: the global flags and the list of commands.
 //!
-//! The arguments of a command live beside it, in its own file.
+//! The arguments of a command are in the file of the command.
 
 use clap::{Parser, Subcommand};
 

@@ -1,4 +1,4 @@
-//! Answers the completion scripts of shells: the commands and flags of this binary, and names that the server knows.
+//! Answers the completion scripts of shells: with the commands and flags of this binary, and with names from the server.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::cli::overview;
 use crate::cli::session::Session;
 use crate::client::pb;
 
-/// How long a person who pressed a key waits for names. Longer: the shell seems to hang where no server is.
+/// How long a completion waits for names. Longer: the shell seems to hang when there is no server.
 const NAMES_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Names asked for. More would fill more than a screen.
+/// Most names that are requested. More would not fit on a screen.
 const NAMES_MAX: i32 = 1_000;
 /// Arguments that begin with the id of a policy.
 const POLICY_ARGUMENTS: [&str; 6] = ["policy", "policies", "about", "target", "targets", "expected"];
 
-/// Answers a script, and ends the process then; returns when none asks.
+/// Answers a completion script and ends the process; returns when no script asks.
 pub fn answer_scripts() {
     CompleteEnv::with_factory(command).var(VARIABLE).complete();
 }
 
-/// The command line, with completers for the arguments that name something.
+/// Returns the command line, with completers for the arguments that name something.
 fn command() -> clap::Command {
     completing(overview::command())
 }
@@ -55,8 +55,7 @@ fn namespaces(prefix: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
-/// The ids of the names that `ask` finds, that start with `prefix`. None when there is no answer: the shell is no
-/// place for errors.
+/// Returns the ids among the names of `ask` that start with `prefix`; none on an error, since a completion can't show it.
 fn candidates(
     prefix: &OsStr,
     ask: impl AsyncFnOnce(Session) -> anyhow::Result<Vec<String>>,

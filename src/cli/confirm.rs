@@ -1,17 +1,17 @@
-//! A question to the person at the terminal, before something that they may not want.
+//! Asks the user at the terminal for confirmation.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-/// Whether a person is there to answer.
+/// Returns whether a user is there to answer.
 #[must_use]
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks, and takes only yes for yes.
+/// Asks; only yes counts as yes.
 ///
 /// # Errors
-/// That of the terminal.
+/// The terminal can't be read or written.
 pub fn ask(question: &str) -> io::Result<bool> {
     let mut stderr = io::stderr().lock();
     write!(stderr, "{question} [y/N] ")?;

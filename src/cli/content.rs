@@ -1,4 +1,4 @@
-//! Content from a file or from stdin, and the media type that the file's name tells.
+//! Reads content from a file or stdin, and derives the media type from the file's name.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use crate::cli::exit_code::Usage;
 use crate::client::CONTENT_MAX_BYTES;
 
-/// How stdin is written.
+/// The argument that stands for stdin.
 const STDIN: &str = "-";
 
-/// Whether a file can be read, or is stdin: what is missing is said before anything else.
+/// Checks that a file can be read, or is stdin, so that a missing file is reported before anything else.
 pub fn check(path: &Path) -> Result<(), Usage> {
     if path.as_os_str() == STDIN {
         return Ok(());
@@ -20,12 +20,12 @@ pub fn check(path: &Path) -> Result<(), Usage> {
     opened.map(drop).map_err(|error| Usage(format!("failed to read {}: {error}", path.display())))
 }
 
-/// Reads the exact bytes, one more than the limit at most: what is too large need not be read to its end.
+/// Reads the exact bytes, at most one more than the limit, which is enough to refuse larger content.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     read_at_most(path, CONTENT_MAX_BYTES, "content")
 }
 
-/// Reads a file or stdin; `what` it is called when it has more than `max` bytes.
+/// Reads a file or stdin; `what` names it in the error when it has more than `max` bytes.
 pub fn read_at_most(path: &Path, max: usize, what: &str) -> anyhow::Result<Vec<u8>> {
     let bytes = if path.as_os_str() == STDIN {
         bounded(std::io::stdin().lock(), max).context("failed to read stdin")?
@@ -43,7 +43,7 @@ fn bounded(input: impl Read, max: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The media type that a file's name tells; empty when it tells none, and then the policy's kind decides.
+/// Returns the media type for a file's name; empty when unknown, and then the policy's kind decides.
 #[must_use]
 pub fn type_of(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! Contexts: servers by name, with the namespace and the credentials for each, in a file of the person who uses them.
+//! Manages contexts: named servers, each with a namespace and credentials, in a file of the user.
 //!
-//! Boundary: a context names the files of tokens and keys and holds none of them. Invariant: the file is written whole.
+//! Boundary: a context has the paths of token and key files, never their contents. Invariant: the file is written atomically.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,49 +17,49 @@ const CONTEXTS_MAX_BYTES: u64 = 1024 * 1024;
 /// Longest name of a context.
 const NAME_MAX_CHARS: usize = 64;
 
-/// A server, and who asks it about what.
+/// A server, with the namespace and the credentials to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
-    /// Its address.
+    /// Address of the server.
     pub server: String,
-    /// Namespace of the policies named.
+    /// Namespace to use.
     pub namespace: Option<String>,
     /// File with the bearer token.
     pub token_file: Option<PathBuf>,
-    /// PEM file of the authority of the server.
+    /// PEM file of the CA of the server.
     pub ca_cert: Option<PathBuf>,
     /// PEM file of a client certificate.
     pub client_cert: Option<PathBuf>,
-    /// PEM file of its key.
+    /// PEM file of the client key.
     pub client_key: Option<PathBuf>,
-    /// Whether a token may go over http:// to another machine.
+    /// Whether a token may be sent over http:// to another machine.
     pub insecure_plaintext: Option<bool>,
 }
 
 impl Context {
-    /// PEM files of a client certificate and its key.
+    /// Returns the PEM files of the client certificate and its key.
     pub fn client_identity(&self) -> Option<(&PathBuf, &PathBuf)> {
         self.client_cert.as_ref().zip(self.client_key.as_ref())
     }
 }
 
-/// All of them.
+/// All contexts of a user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contexts {
-    /// The one in use.
+    /// Name of the current context.
     pub current: Option<String>,
-    /// By name.
+    /// The contexts by name.
     #[serde(default)]
     pub contexts: BTreeMap<String, Context>,
 }
 
 impl Contexts {
-    /// Reads the file; none when there is no file.
+    /// Reads the file; without a file there are no contexts.
     ///
     /// # Errors
-    /// When it can't be read or is none of contexts.
+    /// The file can't be read, or is not valid.
     pub fn load() -> anyhow::Result<Self> {
         path().map_or_else(|| Ok(Self::default()), |path| Self::read(&path))
     }
@@ -76,7 +76,7 @@ impl Contexts {
     /// Writes the file.
     ///
     /// # Errors
-    /// When there is no home, or the disk does not take it.
+    /// There is no home directory, or the disk fails.
     pub fn save(&self) -> anyhow::Result<()> {
         let path = path().context("there is no place for contexts: set XDG_CONFIG_HOME or HOME to an absolute path")?;
         let failed = || format!("failed to write the contexts to {}", path.display());
@@ -86,20 +86,20 @@ impl Contexts {
         replace_file(&path, toml::to_string(self).with_context(failed)?.as_bytes()).with_context(failed)
     }
 
-    /// The context of this name, or the one in use.
+    /// Returns the context of this name, or the current one.
     ///
     /// # Errors
-    /// A name that no context has.
+    /// No context has this name.
     pub fn chosen(mut self, named: Option<&str>) -> anyhow::Result<Option<(String, Context)>> {
         let Some(name) = named.map(str::to_owned).or_else(|| self.current.take()) else { return Ok(None) };
         self.check_is_there(&name)?;
         Ok(self.contexts.remove_entry(&name))
     }
 
-    /// Refuses a name that no context has.
+    /// Checks that a context exists.
     ///
     /// # Errors
-    /// That there is none, and which there are.
+    /// No context has this name; the error lists the existing ones.
     pub fn check_is_there(&self, name: &str) -> Result<(), Usage> {
         if self.contexts.contains_key(name) {
             return Ok(());
@@ -113,14 +113,14 @@ impl Contexts {
     }
 }
 
-/// Where they are (XDG Base Directory Specification): relative paths count as unset.
+/// Returns the path of the file (XDG Base Directory Specification): relative paths count as unset.
 fn path() -> Option<PathBuf> {
     let directory = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let config = directory("XDG_CONFIG_HOME").or_else(|| directory("HOME").map(|home| home.join(".config")))?;
     Some(config.join("policyhub").join("contexts.toml"))
 }
 
-/// A name as one may be written.
+/// Parses the name of a context.
 pub fn context_name(text: &str) -> Result<String, String> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(is_letter) {
@@ -130,10 +130,10 @@ pub fn context_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The path of a file as it is found from every directory.
+/// Returns the absolute path of a file, so that it is found from every directory.
 ///
 /// # Errors
-/// When the directory of this process is gone.
+/// The current directory does not exist.
 pub fn from_everywhere(path: &Path) -> anyhow::Result<PathBuf> {
     ensure!(!path.as_os_str().is_empty(), Usage("a path is empty".to_owned()));
     std::path::absolute(path).with_context(|| format!("failed to find {}", path.display()))

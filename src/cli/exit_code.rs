@@ -1,16 +1,16 @@
-//! The exit codes of the command, and the errors that decide them.
+//! The exit codes of the command, and the errors that determine them.
 
-/// A usage error that only shows once the arguments are looked at together: exit code 2.
+/// A usage error that only shows when arguments are checked together: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Some of it is done, some is not: exit code 3.
+/// A part is done, another part is not: exit code 3.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Partial(pub String);
 
-/// The exit code of an error.
+/// Returns the exit code of an error.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<Usage>() {

@@ -1,6 +1,6 @@
-//! What a failed command says: what failed, the stable reason, its values, and what to do next.
+//! Explains why a command failed: what failed, the stable reason, its values, and what to do next.
 //!
-//! Boundary: text for people on stderr; scripts go by the exit code and the reason in brackets.
+//! Boundary: text for people on stderr; scripts use the exit code and the reason in brackets.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,14 @@ use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
 use crate::client::{ClientError, Code, ReadError, Refusal, WatchError};
 use crate::domain::causes::causes;
 
-/// The whole text of an error.
+/// Returns the whole text of an error.
 #[must_use]
 pub fn explain(error: &anyhow::Error) -> String {
     let call = error.chain().find_map(call_of);
     let is_of_server = call.is_some() || error.chain().any(|cause| cause.is::<Refusal>());
     let mut text = format!("error: {}", causes(error.as_ref()));
     if is_of_server {
-        // Else a message could go on in a line of its own, such as one that says what to do next.
+        // One line: otherwise a message could fake a further line, such as one that says what to do next.
         text = line(&text);
     }
     if let Some(call) = call {
@@ -39,7 +39,7 @@ pub fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-/// The error of a call, also within that of a watch or of a log, which takes its words over and so hides it.
+/// Returns the error of a call, also within that of a watch or a log, which shows the same text and so hides it as a source.
 fn call_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ClientError> {
     match (cause.downcast_ref::<WatchError>(), cause.downcast_ref::<ReadError>()) {
         (Some(WatchError::Call(call)), _) | (_, Some(ReadError::Call(call))) => Some(call),
@@ -114,7 +114,7 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
     })
 }
 
-/// What is published is done; what ended is over.
+/// Returns the next step for a version that is closed: published or ended.
 fn closed(error: &ClientError) -> &'static str {
     match error.metadata().get("state").map(String::as_str) {
         Some("PUBLISHED") => "put it in force with `policyhub activate POLICY@N --reason …`, or write a new draft",
@@ -122,7 +122,7 @@ fn closed(error: &ClientError) -> &'static str {
     }
 }
 
-/// Only what is open can become published.
+/// Returns the next step for a version that is not published: only an open one can be.
 fn unpublished(error: &ClientError) -> &'static str {
     match error.metadata().get("state").map(String::as_str) {
         Some("DRAFT" | "STAGED") => "publish it first: `policyhub publish POLICY@N`",
@@ -130,13 +130,13 @@ fn unpublished(error: &ClientError) -> &'static str {
     }
 }
 
-/// What changes a version wants one that nobody else can move meanwhile.
+/// Returns the next step when a change names a version that may move meanwhile.
 fn inexact(error: &ClientError) -> Option<&'static str> {
     let is_inexact = error.violations().iter().any(|violation| violation.description == INEXACT_VERSION);
     is_inexact.then_some("name it as POLICY@N or POLICY@vLABEL: `policyhub history POLICY` lists them")
 }
 
-/// A next step with the names of what failed, where the server told them and they are well formed.
+/// Fills in a next step with the names of the failed resource, when the server named it and the names are valid.
 fn filled(step: &str, resource: &str) -> String {
     let (policy, version) = match (PolicyName::parse("name", resource), VersionName::parse("name", resource)) {
         (Ok(policy), _) => (policy, None),
@@ -151,12 +151,12 @@ fn filled(step: &str, resource: &str) -> String {
     filled.replace("POLICY", policy.policy.as_str()).replace("`policyhub ", &format!("`{command}"))
 }
 
-/// A next step of a call that changes nothing: asking again is asking once more.
+/// Removes the request id from the next step of a call that changes nothing: it can simply be repeated.
 fn without_request_id(next: &str) -> String {
     next.replace(", with the same --request-id", "").replace(" with the same --request-id", "")
 }
 
-/// Errors without a reason are not the server's own.
+/// Returns the next step for errors without a reason, which do not come from the server itself.
 fn unreached(error: &ClientError) -> Option<&'static str> {
     let says = |words: &str| error.message().contains(words);
     match error.code() {
@@ -166,7 +166,7 @@ fn unreached(error: &ClientError) -> Option<&'static str> {
         Code::Unavailable if says("https://") && (says("reset by peer") || says("InvalidContentType")) => {
             Some("check that --server is its address, and that it speaks TLS there: if not, write http://")
         }
-        // What breaks below gRPC: a connection that went, or a port that speaks something else.
+        // Failures below gRPC: a broken connection, or a port with another protocol.
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal
             if says("transport error") && !says("no server at") =>
         {

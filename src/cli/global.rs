@@ -1,6 +1,6 @@
-//! The flags of every client command, and what a context says where they say nothing.
+//! The flags of every client command, and the values of a context where they are not given.
 //!
-//! In order: a flag, its variable, the context, the default.
+//! Precedence: a flag, its variable, the context, the default.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::cli::output::document::Format;
 use crate::cli::output::terminal_style::Color;
 use crate::client::name::NamespaceId;
 
-/// The server when nothing names one: that of `policyhub serve` as it starts by itself.
+/// The default server: the default address of `policyhub serve`.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
 /// The namespace that every store has.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -30,7 +30,7 @@ pub struct Global {
     #[arg(long, global = true, env = "POLICYHUB_SERVER", value_name = "URL")]
     pub server: Option<String>,
     /// Bearer token [default: POLICYHUB_TOKEN, unless --token-file is given]
-    // Its variable is read by the session: here it would beat a --token-file that was asked for.
+    // The session reads the variable: here it would take precedence over a given --token-file.
     #[arg(long, global = true)]
     pub token: Option<String>,
     /// File with the bearer token [default: POLICYHUB_TOKEN_FILE, else that of the context, else admin.token in
@@ -47,7 +47,7 @@ pub struct Global {
     #[arg(long, global = true, env = "POLICYHUB_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
     /// Send the token over http:// to a host that is not this machine: only where something else keeps the network secret
-    // The server's flag of this name is the same argument: there it takes this one's place.
+    // `serve` has an argument of the same id, which replaces this one there.
     #[arg(long, global = true, env = "POLICYHUB_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1,
         require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub insecure_plaintext: Option<bool>,
@@ -67,15 +67,15 @@ pub struct Global {
 }
 
 impl Global {
-    /// The same with the context that is in use, if any.
+    /// Returns the flags with the current context, if any.
     ///
     /// # Errors
-    /// A file of contexts that can't be read, a context that is not there, or one of another server than the one that is named.
+    /// The file of contexts can't be read, the context does not exist, or it has another server than the flag names.
     pub fn in_context(&self) -> anyhow::Result<Self> {
         let named = self.context.as_deref().filter(|name| !name.is_empty());
         let Some((name, context)) = Contexts::load()?.chosen(named)? else { return Ok(self.clone()) };
         match &self.server {
-            // Its credentials are for its own server and nobody else's.
+            // Credentials of a context must not be sent to another server.
             Some(server) if *server != context.server => {
                 ensure!(
                     named.is_none(),
@@ -90,17 +90,17 @@ impl Global {
         }
     }
 
-    /// Address of the server.
+    /// Returns the address of the server.
     #[must_use]
     pub fn server(&self) -> &str {
         let of_context = self.used.as_ref().map(|context| context.server.as_str());
         self.server.as_deref().or(of_context).unwrap_or(DEFAULT_SERVER)
     }
 
-    /// Namespace of the policies named.
+    /// Returns the namespace to use.
     ///
     /// # Errors
-    /// One of a context that is no id.
+    /// The namespace of the context is not a valid id.
     pub fn namespace(&self) -> anyhow::Result<NamespaceId> {
         let of_context = self.used.as_ref().and_then(|context| context.namespace.as_deref());
         match (&self.namespace, of_context) {
@@ -109,19 +109,19 @@ impl Global {
         }
     }
 
-    /// PEM file of the authority of the server.
+    /// Returns the PEM file of the CA of the server.
     pub fn ca_cert(&self) -> Option<&PathBuf> {
         let of_context = self.used.as_ref().and_then(|context| context.ca_cert.as_ref());
         self.ca_cert.as_ref().or(of_context)
     }
 
-    /// PEM files of a client certificate and its key.
+    /// Returns the PEM files of the client certificate and its key.
     pub fn client_identity(&self) -> Option<(&PathBuf, &PathBuf)> {
         let given = self.client_cert.as_ref().zip(self.client_key.as_ref());
         given.or_else(|| self.used.as_ref().and_then(Context::client_identity))
     }
 
-    /// Whether a token may go over http:// to another machine.
+    /// Returns whether a token may be sent over http:// to another machine.
     pub fn insecure_plaintext(&self) -> bool {
         self.insecure_plaintext.or(self.used.as_ref().and_then(|context| context.insecure_plaintext)).unwrap_or(false)
     }

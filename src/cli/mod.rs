@@ -1,7 +1,7 @@
-//! The commands of `policyhub`, on the SDK alone; `serve`, `migrate`, `backup`, `restore`, `epoch`, `token` and `config` call
-//! the server room.
+//! The commands of `policyhub`, on the SDK alone; `serve`, `migrate`, `backup`, `restore`, `epoch`, `token` and `config` call the
+//! server module.
 //!
-//! Boundary: decides nothing about policies. Data goes to stdout, talk to stderr.
+//! Boundary: decides nothing about policies. Data goes to stdout, messages to stderr.
 //! Exit codes: 0 done, 1 failed, 2 usage; of `release` also 3, partial.
 
 mod agent;

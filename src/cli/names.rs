@@ -1,7 +1,7 @@
-//! How versions are written on the command line: `POLICY@3`, `POLICY@v1.2.0`, `POLICY@active`, `POLICY@latest`, and the tag
-//! `POLICY/v1.2.0` as git has it.
+//! Parses versions as they are written on the command line: `POLICY@3`, `POLICY@v1.2.0`, `POLICY@active`, `POLICY@latest`, and the
+//! git tag `POLICY/v1.2.0`.
 //!
-//! Parsed before anything is sent: a name that can't be one is a usage error.
+//! Parsed before anything is sent: an invalid name is a usage error.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -13,10 +13,10 @@ use crate::client::name::{NamespaceId, PolicyId, PolicyName, VersionName, Versio
 use crate::client::pb::activate_target::To;
 use crate::client::{Client, Cursor, pb};
 
-/// The namespace that need not be named.
+/// The namespace that may be left out.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// A policy, perhaps with one of its versions.
+/// A policy, and optionally one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The policy.
@@ -25,7 +25,7 @@ pub struct Target {
     pub version: Option<VersionRef>,
 }
 
-/// A policy with one of its versions.
+/// A policy and one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionTarget {
     /// The policy.
@@ -34,7 +34,7 @@ pub struct VersionTarget {
     pub version: VersionRef,
 }
 
-/// A version of a policy that is named beside it: `3`, `v1.2.0`, `active`, `latest`, or a tag of the same policy.
+/// A version whose policy is another argument: `3`, `v1.2.0`, `active`, `latest`, or a tag of the same policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedVersion {
     /// The policy of a tag.
@@ -43,10 +43,10 @@ pub struct NamedVersion {
 }
 
 impl NamedVersion {
-    /// The version, of this policy.
+    /// Returns the version, of this policy.
     ///
     /// # Errors
-    /// A tag of another policy.
+    /// The version is a tag of another policy.
     pub fn of(&self, policy: &PolicyId) -> Result<VersionTarget, Usage> {
         match &self.policy {
             Some(other) if other != policy => {
@@ -58,7 +58,7 @@ impl NamedVersion {
 }
 
 impl Target {
-    /// The full name: of the version when one is named, else of the policy.
+    /// Returns the full name: of the version when one is named, else of the policy.
     #[must_use]
     pub fn name(&self, namespace: &NamespaceId) -> String {
         match &self.version {
@@ -69,13 +69,13 @@ impl Target {
 }
 
 impl VersionTarget {
-    /// The full name.
+    /// Returns the full name.
     #[must_use]
     pub fn name(&self, namespace: &NamespaceId) -> String {
         version_name(namespace, &self.policy, &self.version)
     }
 
-    /// The number: as written, or asked of the server when it is a label or a pointer.
+    /// Returns the number: as written, or read from the server when it is a label or a pointer.
     pub async fn number(&self, client: &Client, namespace: &NamespaceId) -> anyhow::Result<i64> {
         if let VersionRef::Number(number) = self.version {
             return Ok(number);
@@ -85,7 +85,7 @@ impl VersionTarget {
         Ok(response.version.unwrap_or_default().version)
     }
 
-    /// Where a pointer goes that is moved to it: the server finds a label itself.
+    /// Returns the destination of a pointer: the server resolves a label itself.
     pub async fn destination(&self, client: &Client, namespace: &NamespaceId) -> anyhow::Result<To> {
         match &self.version {
             VersionRef::Label(label) => Ok(To::Label(label.to_string())),
@@ -94,20 +94,20 @@ impl VersionTarget {
     }
 }
 
-/// The full name of a policy.
+/// Returns the full name of a policy.
 #[must_use]
 pub fn policy_name(namespace: &NamespaceId, policy: &PolicyId) -> String {
     PolicyName { namespace: namespace.clone(), policy: policy.clone() }.to_string()
 }
 
-/// The full name of a version.
+/// Returns the full name of a version.
 #[must_use]
 pub fn version_name(namespace: &NamespaceId, policy: &PolicyId, version: &VersionRef) -> String {
     let policy = PolicyName { namespace: namespace.clone(), policy: policy.clone() };
     VersionName { policy, version: version.clone() }.to_string()
 }
 
-/// Takes a place of a log: `1:42`.
+/// Parses a cursor: `1:42`.
 pub fn place(text: &str) -> Result<Cursor, String> {
     let parsed = text
         .split_once(':')
@@ -117,7 +117,7 @@ pub fn place(text: &str) -> Result<Cursor, String> {
     Ok(Cursor { epoch: i64::from(epoch), revision })
 }
 
-/// Takes an event of a log: `42`, or `1:42` with its epoch. Epoch 0 stands for whichever the revision has.
+/// Parses an event of a log: `42`, or `1:42` with its epoch. Epoch 0 stands for any epoch.
 pub fn revision(text: &str) -> Result<Cursor, String> {
     if text.contains(':') {
         place(text)
@@ -126,7 +126,7 @@ pub fn revision(text: &str) -> Result<Cursor, String> {
     }
 }
 
-/// Takes a policy id.
+/// Parses a policy id.
 pub fn policy_id(text: &str) -> Result<PolicyId, String> {
     PolicyId::parse("policy", text).map_err(|error| error.message)
 }
@@ -135,7 +135,7 @@ fn version_ref(text: &str) -> Result<VersionRef, String> {
     VersionRef::parse("version", text).map_err(|error| error.message)
 }
 
-/// Takes the tag of a version: `pricing/v1.2.0`. A number or a pointer is no tag.
+/// Parses the tag of a version: `pricing/v1.2.0`. A number or a pointer is no tag.
 fn tag(policy: &str, version: &str) -> Result<(PolicyId, VersionRef), String> {
     match (policy_id(policy)?, version_ref(version)?) {
         (policy, version @ VersionRef::Label(_)) => Ok((policy, version)),
@@ -143,13 +143,13 @@ fn tag(policy: &str, version: &str) -> Result<(PolicyId, VersionRef), String> {
     }
 }
 
-/// The last part of a name, which is what people call it.
+/// Returns the last part of a name, which is shown to people.
 #[must_use]
 pub fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// The policy of a version's name, or of a policy's.
+/// Returns the policy id in the name of a version or a policy.
 #[must_use]
 pub fn policy_of(name: &str) -> &str {
     name.split('/').nth(3).unwrap_or(name)
@@ -206,7 +206,7 @@ impl fmt::Display for VersionTarget {
     }
 }
 
-/// A command as it is typed for a namespace.
+/// Returns a command as it is typed for a namespace.
 #[must_use]
 pub fn with_namespace(namespace: &NamespaceId, command: &str) -> String {
     let mut text = "policyhub ".to_owned();

@@ -1,4 +1,4 @@
-//! The flag of every list that narrows it beyond the flags of its command.
+//! The filter flag of every list command.
 
 use clap::Args;
 

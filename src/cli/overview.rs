@@ -1,14 +1,14 @@
-//! The first page of the help: every command in its group, and what holds for all of them.
+//! Makes the first page of the help: every command in its group, and what holds for all of them.
 //!
-//! Boundary: the definition that is parsed, that completions are made of, and that the manual is made of; clap has no
-//! groups of subcommands, so they are written into the template.
+//! Boundary: this definition is the one for parsing, completions and the manual; clap has no groups of subcommands, so the template
+//! contains them.
 
 use std::fmt::Write as _;
 
 use crate::cli::command_line::Cli;
 use clap::CommandFactory as _;
 
-/// Every command that people use, once. A test holds it against the definition.
+/// Every public command, once. A test compares it with the definition.
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "The life of a version",
@@ -59,7 +59,7 @@ Example:
   policyhub draft pricing pricing.yaml --create
   policyhub publish pricing@1 --activate --reason 'go live'";
 
-/// The whole definition.
+/// Returns the whole definition.
 #[must_use]
 pub fn command() -> clap::Command {
     let command = Cli::command();

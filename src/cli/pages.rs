@@ -1,16 +1,16 @@
-//! Reading a list page by page, up to a limit.
+//! Reads a list page by page, up to a limit.
 
 use crate::client::{ClientError, PageGuard};
 
-/// Largest page asked for.
+/// Largest page that is requested.
 const PAGE_ITEMS: usize = 500;
 
-/// Items until the limit or the end, and the token of what was left, empty at the end.
+/// Returns items until the limit or the end, and the token of the next page, empty at the end.
 ///
-/// `page` takes a token and a size, and answers the items and the next token.
+/// `page` takes a token and a size, and returns the items and the next token.
 ///
 /// # Errors
-/// What `page` answers, and when the pages lead to no end.
+/// `page` fails, or the pages do not end.
 pub async fn collect<T>(
     limit: usize,
     mut page: impl AsyncFnMut(String, i32) -> Result<(Vec<T>, String), ClientError>,

@@ -1,4 +1,4 @@
-//! From arguments to exit code.
+//! Runs the command line: from arguments to exit code.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::cli::session::Session;
 use crate::cli::{completer, overview, release};
 use crate::server::{self, survive_file_size_limit};
 
-/// How long work that can't be stopped may hold up the end of the process.
+/// How long work that can't be stopped may delay the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 
-/// Runs the command of this process's arguments; its exit code.
+/// Runs the command of this process's arguments and returns its exit code.
 pub fn main() -> u8 {
     completer::answer_scripts();
     let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
     if matches!(cli.command, Command::CheckWorker) {
-        // Without a runtime: its threads would keep the rights that a worker gives up.
+        // No runtime here: its threads would keep the privileges that a worker drops.
         return exit_code_of(server::check_worker());
     }
     match tokio::runtime::Runtime::new() {
@@ -42,7 +42,7 @@ pub fn main() -> u8 {
     }
 }
 
-/// 0: done; 1: failed; 2: usage; 3: partial. What went wrong is on stderr.
+/// Returns 0: done; 1: failed; 2: usage; 3: partial. Errors are printed to stderr.
 async fn run_command(cli: Cli) -> u8 {
     cli.global.color.apply();
     if let Err(error) = survive_file_size_limit() {
@@ -89,7 +89,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Usage errors that the parser can't see come before the connection.
+/// Checks for usage errors that the parser can't see, before connecting.
 fn check(command: &Command) -> Result<(), Usage> {
     match command {
         Command::Activate(arguments) => arguments.check(),
@@ -101,7 +101,7 @@ fn check(command: &Command) -> Result<(), Usage> {
     }
 }
 
-/// The commands that need a server.
+/// Runs a command that needs a server.
 async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Adopt(arguments) => adopt::run(session, arguments).await,

@@ -1,4 +1,4 @@
-//! What every client command needs: the connection, the namespace and the format.
+//! Holds what every client command needs: the connection, the namespace and the format.
 //!
 //! Boundary: reads the token and certificate files; a token is never printed.
 
@@ -13,27 +13,27 @@ use crate::client::name::NamespaceId;
 use crate::client::{Client, Target, TlsFiles, TokenSource};
 use crate::server::config::DATA_DIR;
 
-/// The operator's token in a data directory.
+/// File of the operator's token in a data directory.
 const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// A connected command.
+/// An open connection with its settings.
 #[derive(Debug)]
 pub struct Session {
-    /// The server.
+    /// The client of the server.
     pub client: Client,
-    /// How it was connected to, for a stream that is opened again.
+    /// How the server was connected to; used to reopen a stream.
     pub target: Target,
-    /// Where the policies named lie.
+    /// Namespace of the named policies.
     pub namespace: NamespaceId,
-    /// How to print.
+    /// Output format.
     pub output: Format,
 }
 
 impl Session {
-    /// Connects.
+    /// Connects to the server that the flags and the environment name.
     ///
     /// # Errors
-    /// A file that can't be read, or the error of the connection.
+    /// A file can't be read, or the connection fails.
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
         let (target, namespace) = (target(global)?, global.namespace()?);
         let client = target.connect().await.context("failed to connect")?;
@@ -41,13 +41,13 @@ impl Session {
     }
 }
 
-/// The server and who asks it, as the flags and the environment say.
+/// Returns the server and the credentials from the flags and the environment.
 ///
 /// # Errors
-/// A file that can't be read.
+/// A file can't be read.
 pub fn target(global: &Global) -> anyhow::Result<Target> {
     let check = |path: &PathBuf| fs::read(path).map(drop).with_context(|| format!("failed to read {}", path.display()));
-    // Each connection reads them; what is not there at the start is said before anything else.
+    // Each connection reads these files; a missing one is reported now, before anything else.
     let identity = global.client_identity();
     let (cert, key) = identity.unzip();
     [global.ca_cert(), cert, key].into_iter().flatten().try_for_each(check)?;
@@ -58,7 +58,7 @@ pub fn target(global: &Global) -> anyhow::Result<Target> {
     Ok(target.with_insecure_plaintext(global.insecure_plaintext()))
 }
 
-/// What the environment says of tokens. An empty variable says nothing.
+/// The token settings of the environment. An empty variable counts as unset.
 #[derive(Debug, Default)]
 struct Environment {
     token: Option<String>,
@@ -77,8 +77,8 @@ impl Environment {
     }
 }
 
-/// Flags before the environment, a token before a file, then the context, and without one the file of the data directory when it
-/// has one.
+/// Returns the token source: flags before the environment, a token before a file, then the context, else the token file of the data
+/// directory if it exists.
 fn token(global: &Global, environment: &Environment) -> TokenSource {
     for (token, file) in [(&global.token, &global.token_file), (&environment.token, &environment.token_file)] {
         if let Some(token) = token.as_ref().filter(|token| !token.is_empty()) {
@@ -88,17 +88,17 @@ fn token(global: &Global, environment: &Environment) -> TokenSource {
             return TokenSource::File(path.clone());
         }
     }
-    // Who shows a certificate is its caller: the token of somebody else would take its place.
+    // A client certificate identifies the caller: a token would replace that identity.
     if global.client_cert.is_some() {
         return TokenSource::None;
     }
-    // Nor does the token of a local server go to the one of a context.
+    // The token of a local server must not be sent to the server of a context.
     if let Some(context) = &global.used {
         return context.token_file.clone().map_or(TokenSource::None, TokenSource::File);
     }
     let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR));
     let path = data_dir.join(ADMIN_TOKEN_FILE);
-    // Without a local server there is none: the server says whether it needs one.
+    // Without that file no token is sent: the server says whether it needs one.
     if path.exists() { TokenSource::File(path) } else { TokenSource::None }
 }
 

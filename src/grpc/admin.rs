@@ -14,9 +14,9 @@ use crate::domain::limits::MESSAGE_MAX_BYTES;
 #[derive(Debug, Clone)]
 pub struct AdminHandler(pub Handler);
 
-/// How many bytes of ListSigningKeys are for keys: some 2,000 keys; those that are not revoked are the first 20.
+/// Bytes of ListSigningKeys for keys: some 2,000 keys; those that are not revoked are the first 20.
 const KEYS_MAX_BYTES: usize = 1024 * 1024;
-/// How many bytes of it are for key statements.
+/// Bytes of ListSigningKeys for key statements.
 const KEY_STATEMENTS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - KEYS_MAX_BYTES - 4 * 1024;
 
 #[tonic::async_trait]
@@ -166,14 +166,14 @@ impl AdminService for AdminHandler {
         Ok(Response::new(pb::ThawNamespaceResponse { cursor: cursor.map(Into::into) }))
     }
 
-    /// Never called: `StreamRoutes` answers VerifyLog.
+    /// Is never called: `StreamRoutes` answers VerifyLog.
     async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> RpcResult<Self::VerifyLogStream> {
         Err(answered_by_stream_routes())
     }
 
     type VerifyLogStream = Unreachable<pb::VerifyLogResponse>;
 
-    /// Never called: `StreamRoutes` answers ExportRows.
+    /// Is never called: `StreamRoutes` answers ExportRows.
     async fn export_rows(&self, _: Request<pb::ExportRowsRequest>) -> RpcResult<Self::ExportRowsStream> {
         Err(answered_by_stream_routes())
     }

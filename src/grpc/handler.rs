@@ -1,4 +1,4 @@
-//! What every handler needs: the use cases, a clock, and the authorization of a call.
+//! The state that every handler needs: the use cases, a clock, and the authorization of a call.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Makes the state of handlers over a service.
+    /// Creates the state of handlers over a service.
     #[must_use]
     pub fn new(service: Arc<Service>, clock: Clock) -> Self {
         Self { service, clock }
@@ -36,7 +36,7 @@ impl Handler {
     /// Authorizes a read and returns its context.
     ///
     /// # Errors
-    /// When the caller lacks the permission, or the namespace is over its rate.
+    /// Errors of authorization, and `RATE_LIMITED` of the namespace.
     pub(super) async fn read<T: Scoped>(&self, request: &Request<T>) -> Result<Context, Status> {
         self.context(request, || Ok(RequestOptions::default())).await
     }
@@ -44,13 +44,13 @@ impl Handler {
     /// Authorizes a mutation and returns its context.
     ///
     /// # Errors
-    /// As `read`, and for an invalid request id.
+    /// The same as `read`, and for an invalid request id.
     pub(super) async fn mutation<T: Mutation>(&self, request: &Request<T>) -> Result<Context, Status> {
         self.context(request, || request.get_ref().request_options()).await
     }
 
-    /// Checks permission first, and the rate of the namespace; the rate of the caller was checked when the call was admitted. Only a
-    /// caller with the permission gets to know what else is wrong with a request.
+    /// Checks the permission first, then the rate of the namespace; the rate of the caller was checked at admission. Only a caller with
+    /// the permission learns what else is wrong with a request.
     async fn context<T: Scoped>(
         &self,
         request: &Request<T>,
@@ -70,7 +70,7 @@ impl Handler {
         self.service.access.meter_caller(&caller.principal, *rpc, (self.clock)())
     }
 
-    /// Authorizes the caller for what one field names, and counts the call against the rate of its namespace.
+    /// Authorizes the caller for the scope that one field names, and counts the call against the rate of its namespace.
     pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
         let (caller, rpc) = caller_and_rpc(request)?;
         let (principal, now) = (&caller.principal, (self.clock)());
@@ -80,7 +80,7 @@ impl Handler {
     }
 }
 
-/// Returns the caller and the RPC. The authentication layer inserted them; a call without them did not pass that layer and is refused.
+/// Returns the caller and the RPC, which the authentication layer inserted. A call without them bypassed that layer and is refused.
 fn caller_and_rpc<T>(request: &Request<T>) -> Result<(&Caller, &Rpc), Error> {
     let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
     called.ok_or_else(|| Error::new(Reason::TokenMissing, "no bearer token was given"))

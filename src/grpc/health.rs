@@ -10,11 +10,11 @@ use crate::grpc::health_pb::health_check_response::ServingStatus;
 use crate::grpc::health_pb::health_server::Health;
 use crate::grpc::health_pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
-/// The names that have a status: the empty one for the process, and each service.
+/// The names that have a status: the empty name for the process, and each service.
 const SERVICES: [&str; 4] =
     ["", policy_service_server::SERVICE_NAME, sync_service_server::SERVICE_NAME, admin_service_server::SERVICE_NAME];
 
-/// Handles the calls of `Health`. The receiver says whether the server accepts calls.
+/// Handles the calls of `Health`. The receiver holds whether the server accepts calls.
 #[derive(Debug)]
 pub struct HealthHandler(pub watch::Receiver<bool>);
 

@@ -1,6 +1,6 @@
 //! The RPCs: layers that every call passes, and thin handlers that decode, call a use case, and encode.
 //!
-//! Never sees the store. A handler that makes a decision is in the wrong module.
+//! This module never sees the store. A handler that makes a decision is in the wrong module.
 
 mod admin;
 mod frame_message;

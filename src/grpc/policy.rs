@@ -14,7 +14,7 @@ use crate::service::VersionWithContent;
 #[derive(Debug, Clone)]
 pub struct PolicyHandler(pub Handler);
 
-/// Writes a version with the approvals that count now.
+/// Converts a version with the approvals that count now.
 fn version(from: VersionWithContent) -> pb::Version {
     let approvals = response::approvals(from.approvals);
     pb::Version { approvals, ..response::version_with_content(from.version, from.active, from.content) }

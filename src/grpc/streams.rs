@@ -1,7 +1,7 @@
 //! The routes of WatchActive, VerifyLog and ExportRows, in front of tonic's routes.
 //!
-//! Each of these RPCs answers with a body of encoded messages. The generated services would encode each message for each stream again,
-//! so a route decodes the request as they do and returns the body of its handler.
+//! Each of these RPCs answers with a body of encoded messages. The generated services would encode each message for each stream again, so
+//! a route decodes the request as they do and returns the body of its handler.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -88,7 +88,7 @@ async fn answer<M: BoundedMessage + Send>(
     response
 }
 
-/// Decodes the message of a request, with the errors that tonic would make.
+/// Decodes the message of a request, with the same errors as tonic.
 async fn decode<M: BoundedMessage + Send>(request: http::Request<Body>) -> Result<Request<M>, Status> {
     let (parts, body) = request.into_parts();
     if parts.headers.get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity") {
@@ -97,7 +97,7 @@ async fn decode<M: BoundedMessage + Send>(request: http::Request<Body>) -> Resul
     let decoder = BoundedCodec::<(), M>::default().decoder();
     let mut messages = Streaming::new_request(decoder, body, None, Some(REQUEST_MAX_BYTES));
     let message = messages.message().await?.ok_or_else(|| Status::internal("Missing request message."))?;
-    // Reads to the end, which fails when bytes follow the message.
+    // This reads to the end, and fails when bytes follow the message.
     messages.trailers().await?;
     Ok(Request::from_http(http::Request::from_parts(parts, message)))
 }

@@ -1,4 +1,4 @@
-//! `SyncService`: what is active, subscribers and runs. `grpc::watch` handles WatchActive.
+//! `SyncService`: the active set, subscribers and runs. `grpc::watch` handles WatchActive.
 
 use prost::Message as _;
 use tonic::{Request, Response};
@@ -16,7 +16,7 @@ use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 use crate::transport::ConnectionHandle;
 
-/// How many bytes of GetConvergence are for the subscribers of one kind: three kinds, and all else, fit into an answer.
+/// Bytes of GetConvergence for the subscribers of one kind: three kinds and the other fields fit into an answer.
 const KIND_MAX_BYTES: usize = MESSAGE_MAX_BYTES * 3 / 10;
 
 /// Handles the calls of `SyncService`, except WatchActive.
@@ -52,7 +52,7 @@ impl SyncService for SyncHandler {
         Ok(Response::new(pb::ListActiveResponse { bundles, next_page_token, ..answer }))
     }
 
-    /// Never called: `StreamRoutes` answers WatchActive.
+    /// Is never called: `StreamRoutes` answers WatchActive.
     async fn watch_active(&self, _: Request<pb::WatchActiveRequest>) -> RpcResult<Self::WatchActiveStream> {
         Err(answered_by_stream_routes())
     }
@@ -137,7 +137,7 @@ impl SyncService for SyncHandler {
     }
 }
 
-/// Writes the first subscribers of one kind, as many as fit into an answer.
+/// Converts the first subscribers of one kind, as many as fit into an answer.
 fn first_subscribers(namespace: &NamespaceId, subscribers: Vec<Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
     let written = subscribers.into_iter().map(|each| response::subscriber(namespace, each, now)).collect();
     first_that_fit(written, KIND_MAX_BYTES)

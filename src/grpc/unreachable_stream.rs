@@ -1,4 +1,4 @@
-//! What the generated services need for RPCs that never reach them, because `StreamRoutes` answers them in front of tonic's routes.
+//! The stubs that the generated services need for RPCs that never reach them, because `StreamRoutes` answers them first.
 
 use futures_util::stream::Empty;
 use tonic::Status;
@@ -9,7 +9,7 @@ use crate::domain::Error;
 /// The stream of such an RPC.
 pub(super) type Unreachable<M> = Empty<Result<M, Status>>;
 
-/// Makes the error of such an RPC.
+/// Returns the error of such an RPC.
 pub(super) fn answered_by_stream_routes() -> Status {
     status(Error::internal("a streaming call passed by its route"))
 }

@@ -1,4 +1,4 @@
-//! The HTTP port: probes, metrics, and the public keys. Plain HTTP/1.1, nothing of any tenant.
+//! The HTTP port: probes, metrics, and the public keys. Plain HTTP/1.1, without any tenant data.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::service::{Readiness, Service};
 /// Writes the metrics in the Prometheus text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// How long a verifier may keep the keys. Longer: a new key is learned later than it may sign.
+/// How long a verifier may cache the keys. Longer: a new key may sign before verifiers know it.
 const JWKS_MAX_AGE_SECONDS: u32 = 60;
 
 #[derive(Clone)]
@@ -27,7 +27,7 @@ struct Shared {
     calls: Handle,
 }
 
-/// Makes the routes. `calls` is the runtime of the gRPC port: connections to the database belong to it.
+/// Makes the routes. `calls` is the runtime of the gRPC port, to which the database connections belong.
 pub fn router(service: Arc<Service>, draining: CancellationToken, metrics: Metrics, calls: Handle) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -42,25 +42,25 @@ async fn ready(State(shared): State<Shared>) -> Response {
     if shared.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    // Ready without the database too: an outage has all replicas in it, and none of them ready would take away what they
+    // Ready without the database too: an outage affects all replicas, and if none were ready, clients would lose what replicas
     // serve from memory.
     let service = Arc::clone(&shared.service);
     let readiness = shared.calls.spawn(async move { service.readiness().await }).await;
     match readiness.unwrap_or_else(|_| Readiness::Down(Some("the server ends".to_owned()))) {
         Readiness::Ready => "ok\n".into_response(),
         Readiness::Degraded(why) => format!("degraded: {why}\n").into_response(),
-        // This server alone has that disk. Streams that are open go on all the same.
+        // Only this server has that disk. Open streams go on anyway.
         Readiness::Down(why) => {
             let why = why.unwrap_or_else(|| "the database can't be read or written".to_owned());
             (StatusCode::SERVICE_UNAVAILABLE, format!("down: {why}\n")).into_response()
         }
-        // Not all replicas need be in it: the balancer shall ask one that holds the key.
+        // Other replicas may have the key: the balancer must use one of those.
         Readiness::NotSigning(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not signing: {why}\n")).into_response()
         }
-        // As above, and reads go on.
+        // Same reason as above; reads still work.
         Readiness::Unwritable(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("read-only: {why}\n")).into_response(),
-        // All replicas share this database too.
+        // All replicas share this database.
         Readiness::ReadOnly(why) => format!("read-only: {why}\n").into_response(),
     }
 }
@@ -69,8 +69,8 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (shared.metrics)()).into_response()
 }
 
-/// The key statements that lead from an older key to those of the key set beside it: of a size that grows with the number of
-/// rotations, and so not a member of it.
+/// Returns the key statements that lead from an older key to those of the key set. They are not a member of the key set, because
+/// their size grows with the number of rotations.
 async fn key_statements(State(shared): State<Shared>) -> Response {
     let cache = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
     let statements = serde_json::json!({ "key_statements": shared.service.keys.key_statements() });

@@ -1,4 +1,4 @@
-//! `policyhub backup`: a copy of the embedded database, made while servers write or not, checked before it gets its name.
+//! `policyhub backup`: copies the embedded database, while servers write or not. The copy is checked before it gets its name.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -21,17 +21,17 @@ use crate::store::{CopyState, Database, DatabaseCopy};
 const UNFINISHED: &str = ".unfinished";
 /// The first bytes of every SQLite database (SQLite file format, 1.2).
 const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
-/// What was seen of the logs before a backup is kept beside it, under this suffix, while it is made.
+/// Suffix of the temporary copy of the high-water marks beside a backup, made before the backup starts.
 const SEEN_BEFORE: &str = ".seen";
 /// Time between two reports of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// Where PostgreSQL's own ways are described.
+/// The manual of the backups of PostgreSQL.
 const MANUAL: &str = "docs/operations/backup.md";
 
 /// The progress of a backup or a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyProgress {
-    /// The bytes that are copied, and the bytes in all.
+    /// Bytes copied, and bytes in total.
     Copied(u64, u64),
     /// The copy is being checked.
     Checking,
@@ -42,29 +42,29 @@ pub enum CopyProgress {
 pub struct BackupOptions {
     /// Replace a former backup of that name.
     pub overwrite: bool,
-    /// Keep the backup although the check of the logs has findings.
+    /// Keep the backup even if the check of the logs has findings.
     pub accept_findings: bool,
 }
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupMade {
-    /// What was checked, and what it holds.
+    /// The checked copy, and its state.
     pub checked: CheckedCopy,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// Digest of the file.
     pub digest: Digest,
-    /// The directory of the keys, which are not in it.
+    /// The directory of the keys, which the backup does not contain.
     pub keys_dir: PathBuf,
-    /// The directory of `high-water.json`, which is not in it.
+    /// The directory of `high-water.json`, which the backup does not contain.
     pub data_dir: PathBuf,
 }
 
 /// Writes a backup to `file`.
 ///
 /// # Errors
-/// When the backup can't be made complete and checked; then nothing of it stays.
+/// The backup can't be made complete or does not pass its checks; then no file is left.
 pub async fn backup(
     settings: Settings,
     file: &Path,
@@ -85,7 +85,7 @@ pub async fn backup(
         );
     }
     check_replaceable(file, options.overwrite)?;
-    // Read before the database is: what a server saw by now must be in the copy.
+    // Read before the database: the copy must contain what servers saw until now.
     let seen = SeenBefore::read(&high_water(&config.storage.data_dir), file)?;
 
     let unfinished = Unfinished::make(with_suffix(file, UNFINISHED))?;
@@ -108,7 +108,7 @@ pub async fn backup(
     Ok(BackupMade { checked, bytes, digest, keys_dir, data_dir })
 }
 
-/// What is replaced is a former backup: never a key, a token, a lock or a device.
+/// Checks that only a former backup is replaced: never a key, a token, a lock or a device.
 fn check_replaceable(file: &Path, overwrite: bool) -> Result<()> {
     let Ok(there) = file.symlink_metadata() else { return Ok(()) };
     ensure!(overwrite, "failed to write {}: it is there already; --force replaces it", file.display());
@@ -125,7 +125,7 @@ fn check_replaceable(file: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
-/// What servers on a data directory had seen of the logs before a copy was made, in a file of its own.
+/// A temporary copy of the high-water marks of a data directory, made before the database is copied.
 struct SeenBefore(Option<PathBuf>);
 
 impl SeenBefore {
@@ -139,7 +139,7 @@ impl SeenBefore {
         Ok(Self(Some(kept)))
     }
 
-    /// Returns why a copy lacks some of it.
+    /// Returns why the copy lacks some of it, if so.
     async fn contradicts(&self, copy: &Path, state: &CopyState) -> Result<Option<String>> {
         match &self.0 {
             Some(kept) => Ok(suspected_data_loss(copy, state, kept).await?.0),
@@ -156,7 +156,7 @@ impl Drop for SeenBefore {
     }
 }
 
-/// Whether two paths are one name, of a file that may not be there.
+/// Returns whether two paths are the same name, also for a file that does not exist.
 fn is_name_of(one: &Path, other: &Path) -> bool {
     let directory = |path: &Path| path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
     let here = || PathBuf::from(".");
@@ -184,7 +184,7 @@ async fn copy(source: &Path, to: &Path, progress: &(dyn Fn(CopyProgress) + Sync)
     Ok(written?)
 }
 
-/// Returns the file of the embedded database, and refuses PostgreSQL, which has tools of its own.
+/// Returns the file of the embedded database, and refuses PostgreSQL, which has its own tools.
 pub(super) fn sqlite_path(database: &Database, command: &str) -> Result<PathBuf> {
     match database {
         Database::Sqlite { path } => Ok(path.clone()),
@@ -195,7 +195,7 @@ pub(super) fn sqlite_path(database: &Database, command: &str) -> Result<PathBuf>
     }
 }
 
-/// Refuses a copy whose logs don't hold, unless that is accepted.
+/// Refuses a copy whose logs do not verify, unless that is accepted.
 pub(super) fn refuse_findings(checked: &CheckedCopy, accept: bool) -> Result<()> {
     let LogCheckOutcome::Checked(findings) = &checked.logs else { return Ok(()) };
     ensure!(

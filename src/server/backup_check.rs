@@ -1,8 +1,8 @@
-//! Verifies a copy of the database before it is called a backup, or replaces a database.
+//! Verifies a copy of the database before it becomes a backup or replaces a database.
 //!
-//! Two parts: what needs no key (pages, references, schema, the chain of every log, every content), and what needs the
-//! server's keys (seals, statements, manifests, tags of rows: the check behind VerifyLog). The second is left out, and said
-//! to be, where the keys are not at hand.
+//! Two parts: what needs no key (pages, references, schema, the chain of every log, every content), and what needs the server's
+//! keys (event signatures, statements, manifests, MACs of rows: the check behind VerifyLog). The second is skipped, and reported as
+//! skipped, when the keys are not at hand.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const FINDINGS_MAX: usize = 100;
 /// The outcome of the check that needs keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogCheckOutcome {
-    /// Every log was checked; these things do not hold, none when all does.
+    /// Every log was checked; these are the findings, empty when everything verifies.
     Checked(Vec<String>),
     /// The check could not be done, for this reason.
     Left(String),
@@ -38,16 +38,16 @@ pub enum LogCheckOutcome {
 pub struct CheckedCopy {
     /// The state that the copy records of itself.
     pub state: CopyState,
-    /// How many events the logs have together.
+    /// Number of events of all logs.
     pub events: u64,
     /// The outcome of the check that needs keys.
     pub logs: LogCheckOutcome,
 }
 
-/// Checks a copy that nobody writes.
+/// Checks a copy to which nobody writes.
 ///
 /// # Errors
-/// When anything that needs no key does not hold.
+/// A check that needs no key fails.
 pub(super) async fn check(path: &Path, config: &Config) -> Result<CheckedCopy> {
     let copy = DatabaseCopy::open(path).await?;
     let checked = check_open(&copy, config).await;
@@ -56,7 +56,7 @@ pub(super) async fn check(path: &Path, config: &Config) -> Result<CheckedCopy> {
 }
 
 async fn check_open(copy: &DatabaseCopy, config: &Config) -> Result<CheckedCopy> {
-    // First, so that a database of something else is called that.
+    // Read first, so that a database of another program is reported as such.
     let state = copy.state().await?;
     copy.check_pages().await?;
     let mut events = 0;
@@ -91,7 +91,7 @@ async fn check_chain(copy: &DatabaseCopy, log: &LogEnd) -> Result<u64> {
             events += 1;
         }
     }
-    // An empty log begins in the epoch of the store.
+    // The head of an empty log is in the epoch of the store.
     let ends_there =
         if events == 0 { log.head.cursor.revision == 0 && log.head.hash == Head::EMPTY.hash } else { log.head == head };
     anyhow::ensure!(ends_there, "the log of {name} ends at {:?}, its head says {:?}", head.cursor, log.head.cursor);
@@ -116,7 +116,7 @@ async fn check_contents(copy: &DatabaseCopy) -> Result<()> {
     }
 }
 
-/// Reads the keys of the store. The error says why the check that needs them is left out.
+/// Reads the keys of the store. The error says why the check that needs them is skipped.
 fn keys_of(state: &CopyState, config: &Config) -> Result<Keys> {
     anyhow::ensure!(
         state.missing_migrations == 0,

@@ -1,7 +1,7 @@
-//! `policyhub check-worker`: checks untrusted schemas for the server, and can do nothing else.
+//! `policyhub check-worker`: checks untrusted schemas for the server, without any other rights.
 //!
-//! It takes its rights away before it reads a byte: CPU time, memory, files, the network. The check runs on a thread of its own,
-//! so that the process ends in the middle of one when the server is gone: its pipe says so, whatever ended the server.
+//! It drops its rights before it reads a byte: CPU time, memory, files, the network. The check runs on its own thread, so that the
+//! process can end during a check: when the server ends for any reason, the pipe closes.
 
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
@@ -19,11 +19,11 @@ use crate::checks::{
     CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES, SchemaCheck,
 };
 
-/// CPU time of a worker, all its checks together.
+/// CPU time of a worker, for all its checks together.
 const WORKER_CPU_MAX_SECONDS: u64 = 15 * 60;
-/// Descriptors of a worker: its pipes.
+/// File descriptors of a worker: its pipes.
 const WORKER_OPEN_FILES_MAX: u64 = 3;
-/// The last of the pipes.
+/// The highest file descriptor of the pipes.
 const STDERR: RawFd = 2;
 const MICROSECONDS_PER_SECOND: u64 = 1_000_000;
 /// Exit code when a check panics or can't be answered.
@@ -32,11 +32,11 @@ const FAILED: i32 = 101;
 /// Answers requests from stdin on stdout until stdin ends.
 ///
 /// # Errors
-/// When a limit can't be set, or a request can't be read.
+/// A limit can't be set, or a request can't be read.
 pub fn check_worker() -> Result<()> {
     let isolation = give_up_rights()?;
     let (questions, asked) = mpsc::sync_channel(1);
-    // A panic on any thread ends the process: nobody would answer any more.
+    // A panic on any thread ends the process: otherwise requests would stay without an answer.
     let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         default_hook(panic);
@@ -83,30 +83,30 @@ fn give_up_rights() -> Result<Isolation> {
     limit(Resource::RLIMIT_DATA, CHECK_MEMORY_MAX_BYTES)?;
     limit(Resource::RLIMIT_AS, CHECK_ADDRESS_SPACE_MAX_BYTES)?;
     let isolation = isolate();
-    // After that: its rules are made of a descriptor.
+    // Set after the isolation, whose rules need a descriptor.
     limit(Resource::RLIMIT_NOFILE, WORKER_OPEN_FILES_MAX)?;
     limit_cpu()?;
     Ok(isolation)
 }
 
-/// Has Linux end this process first when memory is short, as in a container with a small limit: the check is lost, and not the
-/// server. Elsewhere there is no such file.
+/// Makes Linux end this process first when memory is short, as in a container with a small limit: then the check is lost, and not
+/// the server. Other systems have no such file.
 fn end_before_the_server() {
     const MOST: &str = "1000";
     let _ = std::fs::write("/proc/self/oom_score_adj", MOST);
 }
 
-/// Closes what the server was started with and handed on without knowing: descriptors of whatever started it.
+/// Closes descriptors that were inherited from whatever started the server.
 fn close_inherited() {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > STDERR) {
-        // The listing's own is among them, and closed already.
+        // The listing's own descriptor is among them, and already closed.
         let _ = nix::unistd::close(descriptor);
     }
 }
 
-/// Gives the next check its CPU time, beyond what those before have used. The system counts whole seconds: it may get one more.
+/// Limits the CPU time of the next check, on top of what was used before. The system counts whole seconds, so a check may get one more.
 fn limit_cpu() -> Result<()> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).context("failed to read the CPU time used")?;
     let used = (usage.user_time() + usage.system_time()).num_microseconds();
@@ -115,8 +115,8 @@ fn limit_cpu() -> Result<()> {
         .context("failed to set RLIMIT_CPU")
 }
 
-/// Has the kernel keep this process, and whatever it may start, from files, the network and other processes, as far as it can.
-/// The server says how far that is.
+/// Makes the kernel deny this process, and whatever it starts, files, the network and other processes, as far as the kernel can.
+/// The server logs how far that is.
 #[cfg(target_os = "linux")]
 fn isolate() -> Isolation {
     use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetStatus, Scope};

@@ -1,4 +1,4 @@
-//! The clocks of the server. Everything below is told the time.
+//! The clocks of the server. All lower modules get the time as an argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use crate::domain::time::Micros;
 use crate::store::Clocks;
 
-/// Both, for the store.
+/// Both clocks, for the store.
 pub const CLOCKS: Clocks = Clocks { wall: now, monotonic };
 
-/// Now, by the wall clock; 0 before 1970.
+/// Returns the wall clock time; 0 before 1970.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the server's one wall clock")]
 pub fn now() -> Micros {
@@ -18,7 +18,7 @@ pub fn now() -> Micros {
     Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Now, by the clock that nobody sets: for ages and intervals.
+/// Returns the monotonic time, for ages and intervals.
 #[must_use]
 pub fn monotonic() -> Instant {
     Instant::now()

@@ -1,13 +1,13 @@
-//! No core dumps: the memory of a server holds private keys (docs/security.md#t13).
+//! Disables core dumps, because the memory of a server holds private keys (docs/security.md#t13).
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Forbids dumps of this process, by its limit and, on Linux, by its own word, which a dump handler of the system obeys
-/// too. Nobody but root can attach to it any more either.
+/// Disables core dumps of this process: by its limit and, on Linux, by the dumpable flag, which a dump handler of the system obeys
+/// too. The flag also prevents everybody but root from attaching to the process.
 ///
 /// # Errors
-/// When the system refuses.
+/// The system refuses.
 pub(super) fn forbid_core_dumps() -> Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("failed to forbid core dumps")?;
     #[cfg(target_os = "linux")]

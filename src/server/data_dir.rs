@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::whole_file::sync_directory_of;
 
-/// A data directory that could not be taken.
+/// An error on opening a data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     #[error("failed to make or open the data directory {}: {error}", path.display())]
@@ -20,28 +20,28 @@ pub enum DataDirError {
     Taken { path: PathBuf },
 }
 
-/// The lock of a data directory, which is that of the SQLite file with the default name too.
+/// The lock of a data directory, and also of the SQLite file with the default name in it.
 const LOCK: &str = "policyhub.server.lock";
 
-/// A data directory, taken until this is dropped.
+/// A data directory, locked until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    // The lock goes with the process, however it ends.
+    // The system releases the lock when the process ends.
     _lock: File,
 }
 
-/// Makes a directory for its owner alone, and those above it, unless they are there. They last through a power cut.
+/// Creates a directory for its owner alone, and missing parents, and flushes them so that they survive a power cut.
 ///
 /// # Errors
-/// When it can't be made or flushed.
+/// A directory can't be made or flushed.
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
     let is_missing = |each: &&Path| !each.as_os_str().is_empty() && !each.exists();
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     for made in missing {
         match sync_directory_of(made) {
-            // One that this user may enter and not read: what is above it can't be flushed by anybody here.
+            // A directory that this user may enter but not read: what is above it can't be flushed either.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
@@ -49,23 +49,23 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The file of a data directory that keeps what was seen of the logs.
+/// Returns the path of the high-water marks of the logs.
 #[must_use]
 pub fn high_water(data_dir: &Path) -> PathBuf {
     data_dir.join("high-water.json")
 }
 
-/// Where a data directory says that nobody could tell what a restore lost, without taking it.
+/// Returns the path of the record that the loss of a restore is unknown, without locking the directory.
 #[must_use]
 pub fn unwitnessed(data_dir: &Path) -> PathBuf {
     data_dir.join("unwitnessed.json")
 }
 
 impl DataDir {
-    /// Makes the directory when it is absent (mode 0700) and takes it.
+    /// Creates the directory when it is absent (mode 0700) and locks it.
     ///
     /// # Errors
-    /// When another server has it, or it can't be written.
+    /// Another server has it, or it can't be written.
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_owned(), error };
         make_private_dir(path).map_err(failed)?;
@@ -77,7 +77,7 @@ impl DataDir {
         }
     }
 
-    /// Whether a file is its own lock, under whatever name of the directory.
+    /// Returns whether a file is the lock of this directory, under whatever name of the directory.
     #[must_use]
     pub fn is_lock(&self, file: &Path) -> bool {
         let is_here = |parent: &Path| {
@@ -87,16 +87,16 @@ impl DataDir {
         file.file_name().is_some_and(|name| name == LOCK) && file.parent().is_some_and(is_here)
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Says where the server listens: `addr.json`, replaced at once so that nobody reads half of it.
+    /// Writes the addresses of the server to `addr.json`, atomically, so that readers never see a part of it.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// The file can't be written.
     pub fn write_addresses(&self, grpc: SocketAddr, http: SocketAddr) -> io::Result<()> {
         let text = serde_json::json!({"grpc": grpc.to_string(), "http": http.to_string()}).to_string();
         let new = self.path.join(".addr.json.new");
@@ -104,10 +104,10 @@ impl DataDir {
         std::fs::rename(new, self.path.join("addr.json"))
     }
 
-    /// Removes the addresses of a server before. A directory of that name holds none.
+    /// Removes the addresses of a former server. Ignores a directory of that name.
     ///
     /// # Errors
-    /// When there are some, and they can't be removed.
+    /// The file exists and can't be removed.
     pub fn remove_addresses(&self) -> io::Result<()> {
         let path = self.path.join("addr.json");
         match std::fs::remove_file(&path) {
@@ -117,25 +117,25 @@ impl DataDir {
         }
     }
 
-    /// Where what was seen of the logs is kept.
+    /// Returns the path of the high-water marks of the logs.
     #[must_use]
     pub fn high_water(&self) -> PathBuf {
         high_water(&self.path)
     }
 
-    /// Where it is said that nobody could tell what a restore lost.
+    /// Returns the path of the record that the loss of a restore is unknown.
     #[must_use]
     pub fn unwitnessed(&self) -> PathBuf {
         unwitnessed(&self.path)
     }
 
-    /// Which namespaces are frozen, and why.
+    /// Returns the path of the list of frozen namespaces with reasons.
     #[must_use]
     pub fn frozen(&self) -> PathBuf {
         self.path.join("frozen.json")
     }
 
-    /// Where the admin's token is.
+    /// Returns the path of the admin's token.
     #[must_use]
     pub fn admin_token(&self) -> PathBuf {
         self.path.join("admin.token")

@@ -1,7 +1,7 @@
-//! Refusals for who asked, in a log of their own: target `policyhub::denied`, apart from the logs of namespaces.
+//! Logs refused callers separately from the logs of namespaces, with target `policyhub::denied`.
 //!
-//! Bounded, whatever callers do: so many lines at once, so many per second after that, the others counted in one line per
-//! period; each text cut. Never logged: tokens, anything of the request but the name of its RPC.
+//! The output is bounded: a burst of lines, then a number of lines per second, the others counted in one line per period; each text
+//! cut. Never logged: tokens, and anything of the request except the name of its RPC.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -12,16 +12,16 @@ use tonic_types::StatusExt as _;
 
 use crate::domain::Reason;
 
-/// Lines at once. More: a flood fills the disk. Fewer: of a burst that matters, some callers are not named.
+/// Most lines of a burst. More: a flood fills the disk. Fewer: an important burst does not name all callers.
 const LINES_BURST_MAX: u32 = 100;
-/// From one line to the next in a flood: 10 per second.
+/// Time between two lines during a flood: 10 per second.
 const LINE_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest name of an actor in a line.
 const ACTOR_MAX_CHARS: usize = 256;
 /// Time between two summaries of the refusals that had no line.
 pub(super) const DENIALS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The refusals.
+/// The log of refusals.
 #[derive(Debug)]
 pub struct Denials {
     lines: Mutex<Lines>,
@@ -31,7 +31,7 @@ pub struct Denials {
 #[derive(Debug)]
 struct Lines {
     left: u32,
-    /// When the newest line came back that is counted in `left`.
+    /// When the newest token that `left` counts was added.
     filled: Instant,
     suppressed: u64,
 }
@@ -60,7 +60,7 @@ impl Denials {
         let known = Reason::ALL.iter().map(|reason| reason.as_str()).find(|reason| reason == said);
         let reason = known.unwrap_or_else(|| "OTHER".to_owned());
         if self.lines.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
-            // Who sent a token that does not verify is nobody.
+            // A token that does not verify identifies nobody.
             let actor = info.as_ref().and_then(|info| info.metadata.get("actor"));
             let actor = actor.map_or("anonymous", String::as_str);
             let actor: String = actor.chars().take(ACTOR_MAX_CHARS).collect();
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(lines.suppressed, 900);
         assert_eq!(flood(&mut lines, Duration::from_millis(99)), 0);
         assert_eq!(flood(&mut lines, Duration::from_millis(100)), 1);
-        // What was not whole then is not lost.
+        // A part of a token is kept for later.
         assert_eq!(flood(&mut lines, Duration::from_millis(250)), 1);
         assert_eq!(flood(&mut lines, Duration::from_millis(300)), 1);
         assert_eq!(flood(&mut lines, Duration::from_secs(3_600)), 100, "never more than the burst");

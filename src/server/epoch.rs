@@ -1,4 +1,4 @@
-//! `policyhub epoch`: on the server's machine, with its database and its keys; servers may be running.
+//! `policyhub epoch`: runs on the server's machine, with its database and its keys; servers may be running.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ pub struct EpochState {
     pub incarnation: String,
     /// Why the store suspects a data loss, if it does.
     pub doubt: Option<String>,
-    /// The database was restored where nobody could tell whether changes were acknowledged after the backup.
+    /// Whether a restore's loss is unknown: nothing recorded which changes were acknowledged after the backup.
     pub is_unwitnessed: bool,
-    /// The target of a bump that did not end.
+    /// The target of a bump that was interrupted.
     pub unfinished: Option<i64>,
 }
 
@@ -37,9 +37,9 @@ pub struct EpochState {
 pub struct BumpDone {
     /// The epoch in force.
     pub epoch: i64,
-    /// How many logs were raised: none when the store was not in doubt.
+    /// Number of logs that were raised; 0 when no data loss was suspected.
     pub logs: usize,
-    /// As in `EpochState`, after it.
+    /// As in `EpochState`, after the bump.
     pub is_unwitnessed: bool,
 }
 
@@ -67,11 +67,10 @@ pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
 /// Raises the epoch of every log.
 ///
 /// # Errors
-/// As `epoch_state`, and when a write fails: run it again. Refused while a migration, a restore or another bump runs on a SQLite
-/// file.
+/// As `epoch_state`, and a write fails: run it again. Refused while a migration, a restore or another bump runs on a SQLite file.
 pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
     let (config, _telemetry) = load(settings)?;
-    // Not the locks of a server: one may be running, and goes on.
+    // The locks of a server are not taken: one may be running, and goes on.
     let _lock = lock_existing(&config, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
     let bumped = crate::service::bump_epoch(&store, &signer, EpochBump { force }).await;
@@ -87,13 +86,13 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
 
 fn load(settings: Settings) -> Result<(Config, Telemetry)> {
     let mut config = settings.load()?;
-    // What the store says of its doubt tells to run the command that runs here, and the command says the rest itself.
+    // The store's log line about a suspected loss tells the user to run this command, which already prints the details.
     config.telemetry.log_level.push_str(",policyhub::store::loss::suspected_loss=off");
     let telemetry = Telemetry::start(&config.telemetry)?;
     Ok((config, telemetry))
 }
 
-/// Locks a database that must be there: nothing here may make one.
+/// Locks an existing database; no command here may create one.
 fn lock_existing(config: &Config, maintenance: Maintenance) -> Result<Option<File>> {
     let database = database(&config.storage)?;
     database.check_exists()?;

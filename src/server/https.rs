@@ -1,6 +1,6 @@
-//! One GET over HTTP/1.1, with or without TLS: small answers of a server whose address the config pins.
+//! Makes one GET over HTTP/1.1, with or without TLS, for small answers of a server whose address is configured.
 //!
-//! Invariant: bounded in time and bytes, follows no redirect, sends nothing of ours.
+//! Invariant: bounded in time and bytes, follows no redirect, sends no credentials.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 
-/// From the name to the last byte.
+/// From the name lookup to the last byte.
 const GET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whom to trust when asking. Reading the authorities of the system takes files, so it is made once.
+/// Returns the TLS configuration with the trusted CAs. It reads the files of the system's CAs, so it should be made once.
 ///
 /// # Errors
-/// When there is none.
+/// There is no CA.
 pub(super) fn trust(ca_cert: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     match ca_cert {
@@ -36,7 +36,7 @@ pub(super) fn trust(ca_cert: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
             }
         }
         None => {
-            // Systems list some that no library reads; the others are enough.
+            // Some certificates of the system can't be parsed by the library; the others are enough.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
@@ -46,7 +46,7 @@ pub(super) fn trust(ca_cert: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// The body of what `url` answers with 200, if it is at most `max_bytes` long. Without `trust`, in plaintext.
+/// Returns the body of a 200 answer of `url` of at most `max_bytes`. Without `trust`, in plaintext.
 ///
 /// # Errors
 /// Everything else, after 5 s at the latest.
@@ -88,7 +88,7 @@ where
     tokio::select! {
         biased;
         done = &mut answered => done,
-        // It may be over before the last of what came was looked at.
+        // The connection may end before all that was received is read.
         _ = connection => answered.await,
     }
 }

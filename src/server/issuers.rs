@@ -1,7 +1,7 @@
-//! The keys of identity providers: read at the start, and again and again, the last good ones kept whatever happens.
+//! Reads the keys of identity providers: at the start and then periodically; the last valid keys are kept whatever happens.
 //!
-//! Invariant: a provider that is away, slow or lies delays neither the start nor a call, and tokens it has nothing to do
-//! with make it be asked at most once in 30 s.
+//! Invariant: a provider that is unreachable, slow or hostile delays neither the start nor a call, and tokens of others cause at
+//! most one request to it in 30 s.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::auth::{IssuerRules, KeySet, Verifier};
 
 /// Time between two polls of a file, and of the flag that a token named an unknown key.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two requests because of unknown keys. Shorter: anybody who invents key ids causes requests. Longer: tokens of a new key
-/// are refused for longer, if it was not published beforehand.
+/// Time between two requests because of unknown keys. Shorter: anybody who invents key ids causes requests. Longer: tokens of a new
+/// key are refused for longer, if it was not published beforehand.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
 /// Longest pause after a failed request.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) struct JwksRefresher {
     rules: IssuerRules,
     source: Source,
-    /// Of the set in force, or of the last one that was no use: what is the same again says nothing new.
+    /// The key set in force, or the last invalid one; the same bytes again are ignored.
     last: Vec<u8>,
 }
 
@@ -42,7 +42,7 @@ enum Source {
     Url { url: Uri, trust: Option<Arc<ClientConfig>>, refresh: Duration, copy: PathBuf },
 }
 
-/// The last good key set on disk, with its issuer and URL, so that keys of another one are not used.
+/// The last valid key set on disk, with its issuer and URL, so that keys of another one are not used.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CachedJwks {
@@ -52,10 +52,10 @@ struct CachedJwks {
 }
 
 impl JwksRefresher {
-    /// Creates a refresher, and returns the first keys: those of the file, which must be there, or those that the last run cached.
+    /// Creates a refresher, and returns the first keys: those of the file, which must exist, or those that the last run cached.
     ///
     /// # Errors
-    /// For a file that is no use.
+    /// The file is not valid.
     pub(super) fn start(config: &IssuerConfig, data_dir: &Path) -> Result<(Self, KeySet)> {
         let rules = config.rules.clone();
         let (source, last) = match &config.jwks {
@@ -80,16 +80,16 @@ impl JwksRefresher {
         Ok((Self { rules, source, last }, keys))
     }
 
-    /// Refreshes the keys until it is cancelled. A failure keeps the keys of before.
+    /// Refreshes the keys until it is cancelled. A failure keeps the former keys.
     pub(super) async fn run(mut self, verifier: Arc<Verifier>, metrics: Metrics) {
         let mut times = RefreshSchedule::new(Instant::now());
-        // What kept its keys from being read last.
+        // The last error of reading the keys.
         let mut failing: Option<String> = None;
         let mut round = tokio::time::interval(POLL_INTERVAL);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             round.tick().await;
-            // Also asked of a file, so that the flag does not stay up.
+            // Also taken for a file, so that the flag does not stay set.
             let unknown = verifier.take_unknown_key(&self.rules.name);
             let now = Instant::now();
             let refresh = match &self.source {
@@ -142,7 +142,7 @@ impl JwksRefresher {
         let keys = KeySet::parse(&jwks, &self.rules.algorithms)?;
         tracing::info!(issuer = self.rules.name, keys = keys.len(), "took an issuer's keys");
         verifier.replace_keys(&self.rules.name, keys);
-        // What was unknown by the keys before may be among these; if it is not, it will be asked for again.
+        // The unknown key may be in the new set; if it is not, the next token sets the flag again.
         verifier.take_unknown_key(&self.rules.name);
         self.last = jwks;
         self.write_cached();
@@ -176,7 +176,7 @@ fn read_cached(path: &Path, rules: &IssuerRules, url: &Uri) -> Option<Vec<u8>> {
 #[derive(Debug)]
 struct RefreshSchedule {
     next: Instant,
-    /// Not before then because of an unknown key.
+    /// The earliest time of a request because of an unknown key.
     unknown_from: Instant,
     because_unknown: bool,
 }
@@ -187,7 +187,7 @@ impl RefreshSchedule {
     }
 
     fn is_due(&mut self, now: Instant, unknown: bool) -> bool {
-        // A key that nobody knew while it was too early to ask is asked for when it is time.
+        // An unknown key that was seen too early is requested when it is time.
         self.because_unknown |= unknown;
         now >= self.next || (self.because_unknown && now >= self.unknown_from)
     }
@@ -219,7 +219,7 @@ mod tests {
         assert!(times.is_due(start, false), "at the start");
         times.asked(start, REFRESH, true);
         let mut asked = Vec::new();
-        // Somebody makes up a key every second, for 10 minutes.
+        // Given a new unknown key every second, for 10 minutes.
         for second in 1..=600 {
             let now = start + seconds(second);
             if times.is_due(now, true) {

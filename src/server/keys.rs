@@ -1,8 +1,8 @@
-//! The key files: which there are, and what each is for.
+//! Reads the key files; each key has one purpose.
 //!
-//! `signing-*.pem` of every key directory sign bundles, as the log of `system` says which; `seal.pem` seals events and
-//! `issuer.pem` signs the local issuer's tokens, both of the first directory alone. Disjoint keys: none is ever accepted in
-//! place of another (docs/security.md#t18).
+//! `signing-*.pem` of every key directory sign bundles, as the log of `system` decides; `seal.pem` signs events and `issuer.pem`
+//! signs the local issuer's tokens, both of the first directory alone. The keys are disjoint: none is ever accepted in place of
+//! another (docs/security.md#t18).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use super::data_dir::make_private_dir;
 use crate::auth::LocalIssuer;
 use crate::signing::{Algorithm, KeyDirs, PrivateKey, key_file};
 
-/// Signs the tokens of the local issuer.
+/// File of the key that signs the tokens of the local issuer.
 const ISSUER: &str = "issuer.pem";
-/// Seals events.
+/// File of the key that signs events.
 const SEAL: &str = "seal.pem";
 
 /// The keys of a server.
 #[derive(Debug)]
 pub struct Keys {
-    /// Seals events.
+    /// Signs events.
     pub seal: PrivateKey,
     /// Sign bundles, statements and checkpoints.
     pub signing: Arc<KeyDirs>,
 }
 
 impl Keys {
-    /// Reads the keys, making the seal key when it is absent.
+    /// Reads the keys, and creates the seal key when it is absent.
     ///
     /// # Errors
-    /// When a file is unreadable, readable by others, or holds no such key.
+    /// A file is unreadable, readable by others, or holds no such key.
     pub fn load(config: &KeysConfig) -> Result<Self> {
         make_dir(&config.keys_dir)?;
         let dirs = std::iter::once(&config.keys_dir).chain(&config.extra_keys_dirs).cloned().collect();
@@ -42,10 +42,10 @@ impl Keys {
         Ok(Self { seal, signing })
     }
 
-    /// The keys of a server that has run before.
+    /// Reads the keys of a server that has run before.
     ///
     /// # Errors
-    /// When its seal key is not there, or as `load`.
+    /// Its seal key does not exist, or as `load`.
     pub fn existing(config: &KeysConfig) -> Result<Self> {
         key_file::read(&config.keys_dir.join(SEAL))?;
         Self::load(config)
@@ -78,10 +78,10 @@ pub fn local_issuer(dir: &Path, audience: &str) -> Result<LocalIssuer> {
 /// Loads the local issuer of a server that has run before.
 ///
 /// # Errors
-/// When its key is not there, or as `Keys::load`.
+/// Its key does not exist, or as `Keys::load`.
 pub fn existing_issuer(dir: &Path, audience: &str) -> Result<LocalIssuer> {
     let path = dir.join(ISSUER);
-    // For what it says of a key that can't be used.
+    // Read first for its better error messages.
     key_file::read(&path)?;
     Ok(LocalIssuer::from_pem(&key_file::read_text(&path)?, audience)?)
 }

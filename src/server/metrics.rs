@@ -19,11 +19,11 @@ use crate::store::{Store, Wake};
 use crate::transport::{CloseReason, ConnectionMetrics};
 use crate::watch::{Leases, WatchCounts};
 
-/// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
-/// need no buckets of their own.
+/// Upper bounds of the time from request to first answer, in seconds. For a watch that is the time to open it, so long streams need
+/// no buckets of their own.
 const LATENCY_BUCKETS_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// Values of a counter, each with its label.
+/// Reads the values of a counter, each with its label.
 type ReadCounts = fn(&WatchCounts) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
 
 /// The metrics of the server.
@@ -42,10 +42,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Empty counters.
+    /// Creates empty counters.
     ///
     /// # Errors
-    /// When the registry refuses a collector.
+    /// The registry refuses a collector.
     pub fn new() -> Result<Self> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
@@ -77,7 +77,7 @@ impl Metrics {
         Ok(Self { registry, calls, latency, connections, wakes, reloads, denied, meter, _provider: provider })
     }
 
-    /// Shows the counters of the watch plane.
+    /// Shows the counters of watches.
     pub(super) fn watch(&self, counts: &Arc<WatchCounts>) {
         let written = "messages of watches written, each for all who want the same";
         self.show("policyhub_watch_messages_written", written, counts, |counts| {
@@ -129,7 +129,7 @@ impl Metrics {
             .build();
     }
 
-    /// Shows how often a rule was broken by permission, and how often a quota refused a call.
+    /// Shows how often approvals were skipped or lowered, and how often a quota refused a call.
     pub(super) fn observe_service(&self, service: Arc<Service>) {
         let (refusing, checking, lowering) = (service.clone(), service.clone(), service.clone());
         self.meter
@@ -168,7 +168,7 @@ impl Metrics {
             .build();
     }
 
-    /// Shows what the checks of the logs found.
+    /// Shows the findings of the checks of the logs.
     pub(super) fn observe_audits(&self, service: Arc<Service>) {
         let checks = service.clone();
         self.meter
@@ -196,7 +196,7 @@ impl Metrics {
             .build();
     }
 
-    /// Shows the state of the store from now on.
+    /// Shows the state of the store.
     pub(super) fn observe_store(&self, store: &Store) {
         let gauge = |name, description, is: fn(&Store) -> bool| {
             let store = store.clone();
@@ -246,7 +246,7 @@ impl Metrics {
         self.wakes.add(1, &[KeyValue::new("cause", cause)]);
     }
 
-    /// Counts a read of an issuer's keys, or, as source `tls`, of TLS files that changed.
+    /// Counts a read of an issuer's keys, or, with source `tls`, of TLS files that changed.
     pub(super) fn reloaded(&self, source: &str, well: bool) {
         let result = if well { "ok" } else { "failed" };
         self.reloads.add(1, &[KeyValue::new("source", source.to_owned()), KeyValue::new("result", result)]);
@@ -263,7 +263,7 @@ impl Metrics {
                 to.observe(validity.not_after_seconds, &[]);
             }
         });
-        // The meter keeps the callback; the handle has no use.
+        // The meter keeps the callback; the handle is not needed.
         let _ = observed.build();
     }
 
@@ -272,7 +272,7 @@ impl Metrics {
         self.denied.add(1, &[KeyValue::new("reason", reason)]);
     }
 
-    /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.
+    /// Counts one call. `method` is one of the proto's: callers can't create labels.
     pub(super) fn called(&self, method: &'static str, code: Code, elapsed: Duration) {
         let method = KeyValue::new("method", method);
         self.calls.add(1, &[method.clone(), KeyValue::new("code", code_name(code))]);
@@ -285,11 +285,11 @@ impl Metrics {
         let gauge =
             self.meter.u64_observable_gauge("policyhub_watch_streams_open").with_description("namespaces watched now");
         let open = move || u64::try_from(max.saturating_sub(slots.available_permits())).unwrap_or(u64::MAX);
-        // The meter keeps the callback; the handle has no use.
+        // The meter keeps the callback; the handle is not needed.
         let _ = gauge.with_callback(move |observer| observer.observe(open(), &[])).build();
     }
 
-    /// Returns what counts the connections of the gRPC port.
+    /// Returns the counters of the connections of the gRPC port.
     pub(super) fn connections(&self) -> Arc<dyn ConnectionMetrics> {
         Arc::new(self.connections.clone())
     }
@@ -349,7 +349,7 @@ impl ConnectionMetrics for Connections {
     }
 }
 
-/// The name of a code, as its label.
+/// Returns the name of a code, as its label.
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "Ok",

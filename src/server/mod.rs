@@ -1,6 +1,6 @@
-//! How it runs: configuration, wiring, background tasks, shutdown, telemetry.
+//! Runs the server: configuration, wiring, background tasks, shutdown, telemetry.
 //!
-//! May use every room below; decides nothing about policies. `run` is the way through, read top to bottom.
+//! May use every module below; decides nothing about policies. Read `run` from top to bottom for the whole start.
 
 mod backup;
 mod backup_check;

@@ -1,4 +1,4 @@
-//! A span, a log line and a count for every call. The caller's `traceparent` (W3C Trace Context) is joined.
+//! Makes a span, a log line and a count for every call. Joins the caller's `traceparent` (W3C Trace Context).
 //!
 //! Never logged: tokens, contents, reasons, notes.
 
@@ -25,7 +25,7 @@ use crate::transport::ConnectionHandle;
 
 /// The header of W3C Trace Context that names the caller's span.
 const TRACE_PARENT: &str = "traceparent";
-/// The name of every path that is no method of ours.
+/// The label of every path that is not one of our methods.
 const OTHER: &str = "other";
 
 /// Observes calls.
@@ -38,7 +38,7 @@ pub struct ObserveLayer {
 }
 
 impl ObserveLayer {
-    /// A layer that counts into `metrics`, one row per method of the descriptor set, and tells `denials` of refusals.
+    /// Returns a layer that counts into `metrics`, one row per method of the descriptor set, and reports refusals to `denials`.
     #[must_use]
     pub fn new(metrics: Metrics, denials: Arc<Denials>) -> Self {
         let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default();
@@ -47,7 +47,7 @@ impl ObserveLayer {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    // Once per method and process: labels must be 'static.
+                    // Leaked once per method and process: labels must be 'static.
                     let name: &'static str = Box::leak(path.clone().into_boxed_str());
                     methods.insert(path, name);
                 }
@@ -92,7 +92,7 @@ where
         let span = tracing::info_span!("rpc", otel.name = method, otel.kind = "server", rpc.method = method);
         if request.headers().contains_key(TRACE_PARENT) {
             let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
-            // Without a collector there is no layer to take a parent: nothing to join.
+            // Without a collector no layer takes a parent, so the error is ignored.
             let _ = span.set_parent(parent);
         }
         let peer = request.extensions().get::<ConnectionHandle>().and_then(ConnectionHandle::peer);

@@ -13,7 +13,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use super::clock;
 use crate::signing::CertificateFacts;
 
-/// The least time between two lines about refused certificates. Shorter: a client that connects again and again fills the log.
+/// Minimum time between two lines about refused certificates. Shorter: a client that reconnects all the time fills the log.
 const LOG_INTERVAL_SECONDS: i64 = 1;
 
 /// A verifier of client certificates that logs its refusals.

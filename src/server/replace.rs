@@ -1,7 +1,7 @@
-//! The step of a restore that touches the old database: another one takes its place.
+//! Replaces the old database: the step of a restore that touches it.
 //!
-//! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole; and when a step fails, all
-//! that belongs to the old one is beside it again.
+//! Invariant: at every moment the file at the path is the complete old database or the complete new one; and when a step fails, all
+//! files of the old one are restored beside it.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -18,26 +18,26 @@ use crate::store::{CopyError, ExclusiveDatabase};
 
 /// The suffix of the old database after the restore; a number follows it.
 pub(super) const REPLACED: &str = ".replaced-";
-/// Old databases that are kept beside the new one. With more, somebody has to look which are still needed.
+/// Most old databases that are kept beside the new one. With more, an operator must decide which are still needed.
 pub(super) const REPLACED_MAX: u32 = 100;
 
-/// Puts the new database in place of the old one. Answers where the old one is.
+/// Puts the new database in place of the old one. Returns where the old one is.
 pub(super) async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest) -> Result<Option<PathBuf>> {
     let failed = || format!("failed to replace {}", path.display());
     if !path.exists() {
-        // Without its database a log of writes is nothing; beside the new one it would be taken for its own.
+        // A WAL without its database is useless; beside the new database it would be taken for the new one's.
         remove_companions(path)?;
         sync_directory_of(path).with_context(failed)?;
         unfinished.put(path).with_context(failed)?;
         return Ok(None);
     }
     unfinished.give_to_owner_of(path).context("failed to give the database to its owner: run this as its owner")?;
-    // Before SQLite opens it: closing a database that it can't read, it removes the log beside it.
+    // Kept before SQLite opens it: on closing a database that it can't read, SQLite removes the WAL beside it.
     let kept = keep(path).with_context(failed)?;
-    // Healthy, the old database is whole in its one file from here on, and nobody else can open it.
+    // If it is healthy, the whole old database is in one file from here on, and no other process can open it.
     let settled = match ExclusiveDatabase::settle(path).await {
         Ok(settled) => Some(settled),
-        // It is put aside as it is.
+        // A damaged database is put aside as it is.
         Err(CopyError::Damaged(_)) => None,
         Err(error) => {
             put_back(path, &kept, &["-wal"])?;
@@ -45,12 +45,12 @@ pub(super) async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest
             return Err(error).with_context(failed);
         }
     };
-    // Closing any handle of this file drops SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2): this one is closed after
-    // they are given back.
+    // Closing any handle of this file drops SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2): this handle is closed after
+    // SQLite has released them.
     let mut old = settled.as_ref().map(|_| File::open(path)).transpose().with_context(failed)?;
     let is_same = match &mut old {
         Some(old) => {
-            // What they held is in the database now.
+            // Their content is in the database now.
             remove_companions(&kept)?;
             digest_of(old).with_context(failed)? == *digest
         }
@@ -72,8 +72,8 @@ pub(super) async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest
     Ok((!is_same).then_some(kept))
 }
 
-/// The rename itself. A database that is not whole without what lies beside it must not be found without: until the rename nothing
-/// has its name then, which a server refuses to start on.
+/// Renames the new database. A database that is incomplete without the files beside it must not be found without them: until the
+/// rename its name does not exist, and a server refuses to start then.
 fn take_place(unfinished: Unfinished, path: &Path, is_whole: bool) -> Result<()> {
     if !is_whole {
         remove_if_there(path)?;
@@ -83,8 +83,8 @@ fn take_place(unfinished: Unfinished, path: &Path, is_whole: bool) -> Result<()>
     unfinished.put(path)
 }
 
-/// Puts back what is missing of the old database, from its second names: without its log of writes it is not whole. What is in the
-/// database already does no harm in a log beside it.
+/// Restores the missing files of the old database from their second names: without its WAL it is incomplete. A WAL whose content is
+/// already in the database does no harm.
 fn put_back(path: &Path, kept: &Path, suffixes: &[&str]) -> Result<()> {
     for suffix in suffixes {
         let (companion, kept) = (with_suffix(path, suffix), with_suffix(kept, suffix));
@@ -98,18 +98,18 @@ fn put_back(path: &Path, kept: &Path, suffixes: &[&str]) -> Result<()> {
             })?;
         }
     }
-    // A power cut may take it back; it is the disk that fails, and the second names are there.
+    // An error only means that a power cut may undo it; the disk is failing, and the second names still exist.
     let _ = sync_directory_of(path);
     Ok(())
 }
 
-/// Gives the old database a second name, and what lies beside it too.
+/// Gives the old database and the files beside it second names.
 fn keep(path: &Path) -> std::io::Result<PathBuf> {
     for number in 1..=REPLACED_MAX {
         let kept = with_suffix(path, &format!("{REPLACED}{number}"));
-        // One that was interrupted has named it already.
+        // An interrupted run may have made this name already.
         if !is_same_file(path, &kept) {
-            // What somebody left beside a name would be taken for this database's own.
+            // Other files beside a name would be taken for those of this database.
             if SQLITE_COMPANIONS.iter().any(|suffix| with_suffix(&kept, suffix).exists()) {
                 continue;
             }
@@ -134,7 +134,7 @@ fn keep(path: &Path) -> std::io::Result<PathBuf> {
     )))
 }
 
-/// Removes the second names, unless what lay beside the database has no other name any more.
+/// Removes the second names, unless a file beside the database has no other name any more.
 fn forget_unless_needed(path: &Path, kept: &Path) -> Result<()> {
     let is_needed = |suffix: &&str| {
         let kept = with_suffix(kept, suffix);

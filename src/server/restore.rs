@@ -1,7 +1,7 @@
-//! `policyhub restore`: a backup takes the place of the embedded database.
+//! `policyhub restore`: replaces the embedded database by a backup.
 //!
-//! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole. Before anything of the
-//! old one is touched the new one lies beside it, checked and flushed; its place is taken by one rename.
+//! Invariant: at every moment the file at the path is the complete old database or the complete new one. The new database is beside
+//! the old one, checked and flushed, before the old one is touched; one rename replaces it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -27,18 +27,18 @@ const UNFINISHED: &str = ".restoring";
 /// The risks that the operator accepts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreOptions {
-    /// Also a backup of another store than the one that is here, or one whose keys are not here.
+    /// Accept a backup of another store than the present one, or one whose keys are missing.
     pub force: bool,
-    /// Also when the check of the logs finds what does not hold.
+    /// Accept findings of the check of the logs.
     pub accept_findings: bool,
-    /// Only the file with this digest.
+    /// Accept only the file with this digest.
     pub digest: Option<Digest>,
 }
 
 /// The database that was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OldDatabase {
-    /// There was none.
+    /// There was no database.
     None,
     /// It records this state of itself.
     Readable(CopyState),
@@ -49,13 +49,13 @@ pub enum OldDatabase {
 /// A restore that was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The place of the database.
+    /// Path of the database.
     pub database: PathBuf,
     /// The database that was there before.
     pub old: OldDatabase,
     /// The new name of the old database, or `None` when there was none or it was equal byte for byte.
     pub kept_as: Option<PathBuf>,
-    /// Where what was seen of another store is now, if its file was in the way.
+    /// The new name of the high-water marks of another store, if they were in the way.
     pub high_water_kept_as: Option<PathBuf>,
     /// The restored database, as it was checked.
     pub new: CheckedCopy,
@@ -69,10 +69,10 @@ pub struct Restored {
     pub keys_dir: PathBuf,
 }
 
-/// Puts the backup `file` in place of the database.
+/// Replaces the database by the backup `file`.
 ///
 /// # Errors
-/// Everything that keeps it from being done; up to the rename the old database is there.
+/// A step failed; up to the rename the old database is unchanged.
 pub async fn restore(
     settings: Settings,
     file: &Path,
@@ -89,7 +89,7 @@ pub async fn restore(
     }
     let data_dir = DataDir::take(&config.storage.data_dir)?;
     let _database_lock = lock_file(&database, &data_dir)?;
-    // Keeps `policyhub migrate` and `policyhub epoch` away.
+    // Keeps `policyhub migrate` and `policyhub epoch` from running meanwhile.
     let _maintenance_lock = lock_maintenance(&database, Maintenance::Changes)?;
 
     let (unfinished, digest) = copy(file, &path, &options, progress)?;
@@ -107,10 +107,9 @@ pub async fn restore(
     }
 
     let mark = data_dir.unwitnessed();
-    // Before the restored database itself is one of those who remember.
+    // Read before this restore writes its own mark below.
     let marked = UnverifiedRestore::read(&mark)?;
-    // The ends of the old logs are saved in high-water.json first: a server that was killed has not written the last second of
-    // them.
+    // The ends of the old logs are saved in high-water.json first: a server that was killed has not saved its last second.
     if let OldDatabase::Readable(state) = &old
         && state.store_id == new.state.store_id
         && remembered.is_none_or(|remembered| remembered == state.store_id)
@@ -133,11 +132,11 @@ pub async fn restore(
     }
     let replaced = replace(unfinished, &path, &digest).await;
     if replaced.as_ref().is_err_and(|error| !error.is::<NameNotFlushed>()) && marked.is_none() {
-        // Nothing was restored. One that stays asks for a bump that nobody needs.
+        // Nothing was restored, so a mark that stays would ask for a bump without need.
         let _ = fs::remove_file(&mark);
     }
     let kept_as = replaced?;
-    // Last: until then a start over a missing database is refused by what it says.
+    // Last: while high-water.json is there, a server refuses to start without a database.
     if let Some(aside) = &aside {
         put_aside(&high_water, aside, kept_as.as_deref())?;
     }
@@ -145,7 +144,7 @@ pub async fn restore(
     Ok(Restored { database: path, old, kept_as, high_water_kept_as, new, digest, doubt, is_witnessed, keys_dir })
 }
 
-/// The highest epoch that the old database knows of this store, 0 when it knows none.
+/// Returns the highest epoch that the old database records for this store, 0 when there is none.
 fn highest_epoch(old: &OldDatabase, store_id: &str) -> i64 {
     match old {
         OldDatabase::Readable(state) if state.store_id == store_id => highest_epoch_of(state),
@@ -164,7 +163,7 @@ fn mark_unwitnessed(mark: &Path, new: &CopyState, known_epoch: i64) -> Result<()
     marked.write(mark).with_context(|| format!("failed to write {}", mark.display()))
 }
 
-/// Refuses what is a database in use, or not a file.
+/// Checks that the backup is a file, and not the database in use.
 fn is_backup(file: &Path, database: &Path) -> Result<()> {
     ensure!(file.is_file(), "failed to read {}: there is no such file", file.display());
     ensure!(!is_same_file(file, database), "failed to restore {}: it is the database itself", file.display());
@@ -200,7 +199,7 @@ fn copy(
     Ok((unfinished, digest))
 }
 
-/// Says what a failed check failed at: the backup, or the disk that its copy is on.
+/// Adds to an error which one failed: the backup, or the disk of its copy.
 fn blame(error: anyhow::Error, backup: &Path, copy: &Path) -> anyhow::Error {
     let is_of_disk = matches!(error.downcast_ref(), Some(CopyError::Sqlite(_) | CopyError::InUse));
     error.context(match is_of_disk {
@@ -212,7 +211,7 @@ fn blame(error: anyhow::Error, backup: &Path, copy: &Path) -> anyhow::Error {
 /// Reads the state of the database that is to be replaced.
 ///
 /// # Errors
-/// When it may be whole and could not be read now.
+/// The database may be intact but can't be read now.
 async fn look_at(path: &Path) -> Result<OldDatabase> {
     if !path.exists() {
         return Ok(OldDatabase::None);
@@ -249,7 +248,8 @@ fn refuse_another_store(new: &CopyState, old: &OldDatabase, remembered: Option<&
     Ok(())
 }
 
-/// Keys that are absent can be put back later; others would be refused at the next start.
+/// Refuses other keys than those of the backup, with which the next start would fail. Missing keys are accepted, since they can be
+/// put back later.
 fn refuse_other_keys(new: &CopyState, config: &Config) -> Result<()> {
     let (Ok(keys), Some(wanted)) = (Keys::existing(&config.keys), &new.seal_key_id) else { return Ok(()) };
     ensure!(
@@ -261,7 +261,7 @@ fn refuse_other_keys(new: &CopyState, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// What was seen of another store, which could not be moved away: a server on the restored database is refused because of it.
+/// The high-water marks of another store could not be moved away: a server on the restored database refuses to start because of them.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the backup is in place of the database{}, but {} tells of another store and could not be moved away: no server starts until \
@@ -275,7 +275,7 @@ pub struct HighWaterInTheWay {
     error: io::Error,
 }
 
-/// A name for what was seen of another store.
+/// Returns an unused name for the high-water marks of another store.
 fn unused_name(high_water: &Path) -> Result<PathBuf> {
     (1..=REPLACED_MAX)
         .map(|number| with_suffix(high_water, &format!("{REPLACED}{number}")))
@@ -286,7 +286,7 @@ fn unused_name(high_water: &Path) -> Result<PathBuf> {
         })
 }
 
-/// Gives what was seen of another store another name: a server on the restored one would be refused because of it.
+/// Renames the high-water marks of another store: a server on the restored database would refuse to start because of them.
 fn put_aside(high_water: &Path, aside: &Path, kept_as: Option<&Path>) -> Result<(), HighWaterInTheWay> {
     fs::rename(high_water, aside).and_then(|()| sync_directory_of(aside)).map_err(|error| HighWaterInTheWay {
         high_water: high_water.to_owned(),

@@ -1,6 +1,6 @@
 //! Keeps the revoked credentials in memory, on every replica.
 //!
-//! Invariant: a poll that fails changes nothing, so in an outage of the database what was revoked stays revoked.
+//! Invariant: a poll that fails changes nothing, so revoked credentials stay revoked while the database is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::domain::Result;
 use crate::domain::event::Cursor;
 use crate::service::Service;
 
-/// Time between two polls of the log of `system`, of one row each. Too high: another replica's revocation is honoured late.
+/// Time between two polls of the log of `system`, of one row each. Too high: another replica's revocation takes effect late.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Adds what was revoked since `seen` to the verifier, and returns the new cursor.

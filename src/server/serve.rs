@@ -1,4 +1,4 @@
-//! `policyhub serve` and `policyhub migrate`: from settings to a server that ends when it is told to.
+//! `policyhub serve` and `policyhub migrate`: from settings to a running server and its end.
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -31,26 +31,26 @@ use crate::signing::RowMacKey;
 use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
-/// Length of the accept queue; the kernel caps it at `net.core.somaxconn`. With the usual 128, a fleet that reconnects at once
-/// overflows it, and a client that is dropped tries again only after whole seconds.
+/// Length of the accept queue; the kernel caps it at `net.core.somaxconn`. With the usual 128, many clients that reconnect at once
+/// overflow it, and a dropped client retries only after whole seconds.
 const BACKLOG_MAX_CONNECTIONS: u32 = 4_096;
 
 /// Runs a server until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Everything that keeps it from starting, with what to do about it.
+/// The server can't start; the error says what to do.
 pub async fn run(settings: Settings) -> Result<()> {
     let config = settings.load()?;
-    // Before any key is read.
+    // No key may be read before this.
     forbid_core_dumps()?;
     #[cfg(feature = "planted-defects")]
     plant_defect()?;
     crate::auth::provider::install();
-    // Another provider may come with a dependency one day; the first one installed is used.
+    // A dependency may bring another provider; the first one installed is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let telemetry = Telemetry::start(&config.telemetry)?;
     let stopped = stop_signal()?;
-    // Told to stop while it waits for a database or another migrator, it stops too.
+    // A stop signal also ends the start while it waits for a database or another migrator.
     let starting = stopped.clone();
     let done = match starting.run_until_cancelled(start(config)).await {
         Some(Ok((parts, store))) => {
@@ -67,7 +67,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     done
 }
 
-/// Breaks this server on purpose, when it is told to.
+/// Enables the planted defect that the environment names, for tests.
 #[cfg(feature = "planted-defects")]
 fn plant_defect() -> Result<()> {
     let Some(name) = std::env::var_os("POLICYHUB_PLANTED_DEFECT") else { return Ok(()) };
@@ -77,7 +77,7 @@ fn plant_defect() -> Result<()> {
     Ok(())
 }
 
-/// Does everything up to the first call. Each step may refuse, and says what to do.
+/// Does everything up to the first call. Each step may fail with an error that says what to do.
 async fn start(config: Config) -> Result<(Parts, Store)> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     tracing::debug!(config = %config.summary(), "the configuration; `policyhub config check` prints it too");
@@ -85,7 +85,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let remembered = RememberedStore::read(&data_dir.high_water())?;
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
     let http = bind(config.listen.http_addr, "--http-addr")?;
-    // Unusable files are refused before anybody is told that the server serves.
+    // Unusable files are refused before the server reports that it serves.
     let tls = config.listen.tls.as_ref().map(|files| PortTls::load(files, &config.auth.client_cas)).transpose()?;
 
     let keys = Keys::load(&config.keys)?;
@@ -108,7 +108,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     store.try_to_write().await;
     let hub =
         Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.ring_events, clock::now));
-    // Another name for each start: what a server wrote before it crashed is not this one's to end.
+    // A new name for each start: the leases of a server that crashed are not this one's to end.
     let holder = uuid::Uuid::now_v7().to_string();
     let max_subscribers = config.quotas.principal.max_subscribers;
     let leases = Arc::new(Leases::new(store.clone(), holder, max_subscribers, clock::now, clock::monotonic));
@@ -123,7 +123,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     service.access.bootstrap(clock::now()).await?;
     service.access.refresh_quotas().await?;
     service.policies.warm_check_workers().await;
-    // Before the first call: what was ended must not be good for a second.
+    // Before the first call: a revoked credential must not be accepted even for a second.
     let revocations_seen = revocations::load_new(&service, &verifier, Cursor::NONE).await?;
 
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
@@ -173,7 +173,7 @@ fn trusted_issuers(
     Ok((Arc::new(verifier), jwks_refreshers))
 }
 
-/// Compares the database with what was seen of the store `id`, here and by the server before.
+/// Compares the database with the recorded high-water marks of store `id`, of this and the former server.
 async fn remember(store: &Store, data_dir: &DataDir, id: &str) -> Result<()> {
     store.remember(data_dir.high_water(), id)?;
     store.remember_frozen(&data_dir.frozen(), id).context("failed to read which namespaces are frozen")?;
@@ -181,8 +181,8 @@ async fn remember(store: &Store, data_dir: &DataDir, id: &str) -> Result<()> {
     Ok(store.warn_of_unverified_restore(&data_dir.unwitnessed(), id).await?)
 }
 
-/// Writes what clients on this machine read. On a full disk a server that was here before serves what it has: it goes on with
-/// the token it wrote then, and without `addr.json` rather than with an old one.
+/// Writes the files for clients on this machine. On a full disk a server that ran before still serves: it keeps the token it wrote
+/// then, and has no `addr.json` rather than an old one.
 fn write_files(data_dir: &DataDir, issuer: &LocalIssuer, (grpc, http): (SocketAddr, SocketAddr)) -> Result<()> {
     if let Err(error) = write_admin_token(issuer, &data_dir.admin_token()) {
         if !data_dir.admin_token().exists() {
@@ -197,7 +197,7 @@ fn write_files(data_dir: &DataDir, issuer: &LocalIssuer, (grpc, http): (SocketAd
     Ok(())
 }
 
-/// Migrates the database and ends.
+/// Migrates the database and returns.
 ///
 /// # Errors
 /// As `run`.
@@ -225,8 +225,8 @@ pub(super) fn database(config: &StorageConfig) -> Result<Database> {
     }
 }
 
-/// Takes a SQLite file for this server alone: reads from memory are as new as its own last write, so no other may write. The lock of
-/// the data directory is that of the file in it.
+/// Locks a SQLite file for this server alone: its in-memory state reflects only its own writes, so no other server may write. The
+/// lock of the data directory is that of the file in it.
 pub(super) fn lock_file(database: &Database, data_dir: &DataDir) -> Result<Option<File>> {
     let Database::Sqlite { path } = database else { return Ok(None) };
     let path = path.with_extension("server.lock");
@@ -248,13 +248,13 @@ pub(super) fn lock_file(database: &Database, data_dir: &DataDir) -> Result<Optio
 /// The kind of lock that a maintenance command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maintenance {
-    /// It reads.
+    /// The command reads.
     Reads,
-    /// It changes the schema, the file or every log.
+    /// The command changes the schema, the file or every log.
     Changes,
 }
 
-/// Keeps migrations, restores and bumps of the epoch of a SQLite file from each other until the lock is dropped. A server may
+/// Excludes migrations, restores and bumps of the epoch of a SQLite file from each other until the lock is dropped. A server may
 /// run, and one that starts waits for the end before it migrates. PostgreSQL needs no lock: a migration is one transaction there,
 /// and nothing restores it in place.
 pub(super) fn lock_maintenance(database: &Database, maintenance: Maintenance) -> Result<Option<File>> {
@@ -278,7 +278,7 @@ pub(super) fn lock_maintenance(database: &Database, maintenance: Maintenance) ->
 
 /// Undoes the percent-encoding of a path (RFC 3986 §2.1).
 fn percent_decoded(path: &str) -> Result<String> {
-    // The library leaves a stray `%` as it is, and the path would be another one than was meant.
+    // The library leaves a stray `%` as it is, which would silently name another path.
     ensure!(!has_stray_percent(path), "failed to read database_url: a stray %");
     Ok(percent_decode_str(path).decode_utf8().context("failed to read database_url")?.into_owned())
 }
@@ -295,7 +295,7 @@ fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
     })
 }
 
-/// Reads the identity of the store, and refuses a seal key of another store. The signing keys are named by the log.
+/// Reads the identity of the store, and refuses a seal key of another store. The log names the signing keys.
 pub(super) async fn identify(store: &Store, keys: Keys, config: &KeysConfig) -> Result<Signer> {
     let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
     store.pin_key("seal key", keys.seal.public().key_id()).await?;

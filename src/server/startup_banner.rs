@@ -1,4 +1,4 @@
-//! The text that a server prints when it is started on a terminal: where its data, its token and its addresses are, and what to type next.
+//! The text that a server prints when it starts on a terminal: its data, token and addresses, and what to type next.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};

@@ -1,4 +1,4 @@
-//! What a database lacks of what servers have seen of its logs, found without the keys of a server.
+//! Compares a database with the recorded high-water marks of its logs, without the keys of a server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl RowMac for NoTags {
 /// Saves where the logs of a database end in the high-water file.
 pub(super) async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<()> {
     if state.missing_migrations > 0 {
-        // Its tables are not this version's; the file keeps what its own server wrote.
+        // Its tables have another schema; the file keeps what its own server wrote.
         return Ok(());
     }
     let live = DatabaseCopy::open_live(path).await?;
@@ -42,14 +42,14 @@ pub(super) async fn remember(path: &Path, state: &CopyState, high_water: &Path) 
     let saved = store.save_high_water_marks();
     live.close().await;
     examined.with_context(|| format!("failed to compare the old database with {}", high_water.display()))?;
-    // Otherwise the next start could use a revision twice. The directory also for a name that
-    // an earlier run, or a server, could not flush.
+    // Otherwise the next start could use a revision twice. The directory is flushed too, for a name that an earlier run or a server
+    // could not flush.
     saved
         .and_then(|()| if high_water.exists() { sync_directory_of(high_water) } else { Ok(()) })
         .with_context(|| format!("failed to save what the old database knows of its logs in {}", high_water.display()))
 }
 
-/// Finds what the next start will suspect as lost, and the highest epoch that is remembered or restored.
+/// Returns what the next start will suspect as lost, and the highest epoch that is recorded or restored.
 pub(super) async fn suspected_data_loss(
     path: &Path,
     state: &CopyState,

@@ -1,4 +1,4 @@
-//! The background tasks, all of them spawned in `wiring`, and the tokens of the local issuer.
+//! The background tasks, all spawned in `wiring`, and the tokens of the local issuer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use crate::domain::name::NamespaceId;
 use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
-/// How long the admin's token is good. Written anew every day, so only a server that was down longer leaves a stale one.
+/// Lifetime of the admin's token in seconds. It is rewritten daily, so only a server that was down longer leaves an expired one.
 const ADMIN_TOKEN_TTL_SECONDS: i64 = 30 * 24 * 60 * 60;
-/// Between two rounds of housekeeping.
+/// Time between two rounds of housekeeping.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Between two saves of what was seen of the logs, and two looks at a store in doubt. Too high: after a power loss, as much
-/// less of a lost tail is noticed, and writes go on later after a bump.
+/// Time between two saves of the high-water marks, and between two checks of a store with a suspected data loss. Too high: after a
+/// power loss, a lost tail of that length is not noticed, and writes resume later after a bump.
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a save may take before it is said that it does not end.
+/// Time after which a save that does not end is logged.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Between two looks at quotas that another replica may have changed. Too high: they hold late here. Too low: queries.
+/// Time between two polls of quotas that another replica may have changed. Too high: they take effect late here. Too low: more queries.
 const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks whether a frozen namespace was thawed elsewhere: two queries for each that is frozen. Too high: a replica
-/// that nobody asks anything says for longer that it is degraded.
+/// Time between two polls whether a frozen namespace was thawed elsewhere: two queries for each frozen one. Too high: an idle
+/// replica reports longer that it is degraded.
 const THAWS_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks at the files of TLS. Too high: an authority that was taken out is trusted longer.
+/// Time between two polls of the TLS files. Too high: a CA that was removed is trusted longer.
 const TLS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Between two writes of refusals, of `limits::DENIALS_PER_WRITE_MAX` rows at most. Too high: a replica that is killed forgets more of
-/// them. Too low: a flood of refusals is a flood of writes.
+/// Time between two writes of refusals, of at most `limits::DENIALS_PER_WRITE_MAX` rows. Too high: a replica that is killed loses
+/// more of them. Too low: a flood of refusals becomes a flood of writes.
 const DENIALS_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two looks at the signing keys: one query each. Too high: writes look first, see `limits::KEY_SPREAD_SECONDS`.
+/// Time between two polls of the signing keys: one query each. Too high: writes poll first, see `limits::KEY_SPREAD_SECONDS`.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after the check of a log, as a multiple of the time it took: it uses a tenth of one core at most.
@@ -75,7 +75,7 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
     }
 }
 
-/// Ticks at once, and then again and again; after a round that took longer, it waits the whole time.
+/// Returns an interval that ticks at once and then repeatedly; after a late round, it waits the whole time.
 fn rounds(interval: Duration) -> Interval {
     let mut round = tokio::time::interval(interval);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,7 +108,7 @@ pub(super) async fn watch_tls_files(tls: Arc<PortTls>, verifier: Arc<Verifier>, 
     }
 }
 
-/// Saves what was seen of the logs, and answers whether it is saved. A failure after one that was saved is logged. Blocks for a sync
+/// Saves the high-water marks, and returns whether that succeeded. The first failure after a success is logged. Blocks for a sync
 /// of the disk.
 fn save_high_water_marks(store: &Store, was_saved: bool) -> bool {
     let saved = store.save_high_water_marks();
@@ -120,7 +120,7 @@ fn save_high_water_marks(store: &Store, was_saved: bool) -> bool {
     saved.is_ok()
 }
 
-/// Saves the high-water marks of the logs until it is cancelled. It is a task of its own, because a disk that hangs may block it.
+/// Saves the high-water marks of the logs until it is cancelled. It is a separate task, because a hanging disk may block it.
 pub(super) async fn keep_memory(store: Store) {
     let mut round = rounds(STORE_INTERVAL);
     let mut is_saved = true;
@@ -147,7 +147,7 @@ pub(super) async fn keep_memory(store: Store) {
     }
 }
 
-/// Saves what was seen of the logs once more, before the end of the server, which waits for no disk that hangs.
+/// Saves the high-water marks once more before the server ends, without waiting for a disk that hangs.
 pub(super) async fn save_memory_at_end(store: &Store) {
     let saving = store.clone();
     let save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, true));
@@ -172,7 +172,7 @@ pub(super) async fn monitor_store(store: Store, service: Arc<Service>) {
         }
         match store.check_for_loss().await {
             Ok(Some(_)) => was_in_doubt = true,
-            // A start with a suspected data loss leaves this out.
+            // Skipped by a start with a suspected data loss, so it is done here.
             Ok(None) => {
                 was_in_doubt = false;
                 if let Err(error) = service.access.bootstrap(clock::now()).await {
@@ -206,14 +206,14 @@ pub(super) async fn follow_thaws(service: Arc<Service>) {
     }
 }
 
-/// Follows the signing keys in the log until it is cancelled. A failure is logged, and the keys of before stay.
+/// Follows the signing keys in the log until it is cancelled. A failure is logged, and the former keys stay.
 pub(super) async fn follow_keys(service: Arc<Service>) {
     let mut round = rounds(KEYS_INTERVAL);
     let mut said = None;
     loop {
         round.tick().await;
         let failed = service.keys.follow_keys(clock::now()).await.err();
-        // Outages and suspected losses are logged by those who found them, anything else once.
+        // Outages and suspected losses are logged where they are found, any other error once here.
         let failed = failed.filter(|error| !error.reason.is_of_the_database() && error.reason != Reason::StoreInDoubt);
         if let Some(error) = failed.as_ref().filter(|error| said.as_ref() != Some(&error.reason)) {
             tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
@@ -246,9 +246,9 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
     }
 }
 
-/// Verifies one log after the other until it is cancelled, so that an edited row is found even if nobody asks.
+/// Verifies one log after the other until it is cancelled, so that an edited row is found even without requests.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
-    // Otherwise a revocation whose row was deleted would stay undone until the turn of `system`.
+    // Otherwise a revocation whose row was deleted would have no effect until the turn of `system`.
     while let Err(error) = service.archive.verify_own_log(&NamespaceId::system()).await {
         tracing::debug!(%error, detail = error.internal, "failed to check the log of system; trying again");
         tokio::time::sleep(interval).await;
@@ -260,7 +260,7 @@ pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
             Ok(checked) => after = checked.map(|namespace| namespace.to_string()).unwrap_or_default(),
             Err(error) => tracing::debug!(%error, detail = error.internal, "failed to check a log"),
         }
-        // After the last one it goes on with the first, and never takes more than its share.
+        // After the last log it starts again with the first, and never uses more than its share of CPU.
         tokio::time::sleep(interval.max(started.elapsed() * AUDIT_REST_FACTOR)).await;
     }
 }
@@ -268,7 +268,7 @@ pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
 /// Issues a token of the local issuer whose key is in `keys_dir`.
 ///
 /// # Errors
-/// When there is no such key, or the subject can't be one.
+/// There is no such key, or the subject is not valid.
 pub fn issue_token(keys_dir: &Path, audience: &str, subject: &str, groups: &[String], ttl: Duration) -> Result<String> {
     let issuer = existing_issuer(keys_dir, audience)?;
     let ttl_seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);

@@ -13,7 +13,7 @@ use tracing_subscriber::prelude::*;
 
 use super::config::{LogFormat, TelemetryConfig};
 
-/// How long the last traces may take at the end: a collector that is away does not keep the server.
+/// Time limit of the last traces at the end: a collector that is down must not delay the end of the server.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What must be flushed at the end.
@@ -23,12 +23,12 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sets up logs and traces for the process. A second call in one process only adds nothing.
+    /// Sets up logs and traces for the process. Does nothing on a second call in one process.
     ///
     /// # Errors
-    /// When the exporter can't be built.
+    /// The exporter can't be built.
     pub fn start(config: &TelemetryConfig) -> Result<Self> {
-        // The exporters' own remarks are of no use to an operator.
+        // The exporters' own messages are of no use to an operator.
         let directives =
             format!("opentelemetry=warn,opentelemetry_sdk=warn,{},sea_orm=info,sqlx=info", config.log_level);
         let filter = EnvFilter::try_new(directives).context("failed to read log_level")?;
@@ -40,13 +40,13 @@ impl Telemetry {
         };
         let traces = config.otlp_endpoint.as_ref().map(|endpoint| exporter(endpoint.expose())).transpose()?;
         let spans = traces.as_ref().map(|provider| {
-            // Ours alone: the exporter's own would feed it for ever, and the database's carry its URL.
+            // Only our own spans: the exporter's would cause further exports without end, and the database's carry its URL.
             let ours = FilterFn::new(|metadata| {
                 metadata.target().starts_with("policyhub") && *metadata.level() <= Level::INFO
             });
             tracing_opentelemetry::layer().with_tracer(provider.tracer("policyhub")).with_filter(ours)
         });
-        // Fails when a subscriber is there already, as in a process with several servers: then that one goes on.
+        // Fails when a subscriber is set up already, as in a process with several servers: that one stays.
         let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -55,7 +55,7 @@ impl Telemetry {
         Ok(Self { traces })
     }
 
-    /// Sends what is left.
+    /// Exports the remaining traces.
     pub async fn stop(self) {
         if let Some(provider) = self.traces {
             let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
@@ -66,8 +66,8 @@ impl Telemetry {
     }
 }
 
-/// Whether a line may hold a piece of the database's URL, whatever the log level is: what the driver says of a connection repeats
-/// what PostgreSQL says, which names roles, databases and options. The store says the same without them.
+/// Returns whether a line may hold a part of the database's URL, whatever the log level is: the driver's messages about a
+/// connection repeat those of PostgreSQL, which name roles, databases and options. The store logs the same without them.
 fn tells_the_url(metadata: &Metadata<'_>) -> bool {
     let is_of_driver = metadata.target().starts_with("sqlx") || metadata.target().starts_with("sea_orm");
     let is_of_statement = metadata.target().starts_with("sqlx::query");

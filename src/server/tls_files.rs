@@ -1,7 +1,7 @@
-//! The TLS files of the gRPC port: its certificate and key, and the authorities of its clients. The files may change while it serves.
+//! The TLS files of the gRPC port: its certificate and key, and the CAs of its clients. The files may change while it serves.
 //!
 //! Invariant: the configuration in force is complete and was usable when it was read. New files replace it for new connections;
-//! open connections keep theirs. Files that can't be used change nothing.
+//! open connections keep theirs. Unusable files change nothing.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -26,7 +26,7 @@ pub struct PortTls {
     client_cas: Vec<ClientCa>,
     current: Arc<ReloadableTls>,
     hasher: RandomState,
-    /// The hash of what the files held when they were read last, usable or not.
+    /// The hash of the files when they were read last, usable or not.
     last_hash: Mutex<u64>,
     /// The certificates that are served now, the server's own first.
     chain: Mutex<Vec<CertificateFacts>>,
@@ -43,7 +43,7 @@ impl fmt::Debug for PortTls {
     }
 }
 
-/// When the certificates of this server are valid, in seconds since the Unix epoch.
+/// Validity of the certificates of this server, in seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     /// The latest start of validity in the chain.
@@ -64,7 +64,7 @@ impl PortTls {
     /// Reads the files.
     ///
     /// # Errors
-    /// When a file can't be read, or the files can't be used together.
+    /// A file can't be read, or the files can't be used together.
     pub fn load(files: &TlsConfig, client_cas: &[ClientCa]) -> Result<(Self, Authorities)> {
         let contents = read_all(files, client_cas)?;
         let (config, authorities) = contents.build()?;
@@ -90,7 +90,7 @@ impl PortTls {
         Ok((tls, authorities))
     }
 
-    /// Returns when the certificates that are served now are valid; none when they can't be parsed.
+    /// Returns when the certificates that are served now are valid; `None` when they can't be parsed.
     #[must_use]
     pub fn validity(&self) -> Option<Validity> {
         validity_of(&self.chain.lock().unwrap_or_else(PoisonError::into_inner))
@@ -123,7 +123,7 @@ impl PortTls {
         self.current.clone()
     }
 
-    /// Reads the files again, and replaces the configuration. Returns none when the files did not change.
+    /// Reads the files again, and replaces the configuration. Returns `None` when the files did not change.
     ///
     /// # Errors
     /// As `load`, once for each state of the files; the configuration stays as it was.

@@ -1,4 +1,4 @@
-//! The file that holds an operator's bearer token: mode 0600, always whole.
+//! Writes the file that holds an operator's bearer token: mode 0600, replaced atomically.
 //!
 //! A reader sees the old token or the new one, never a part, and no other user sees either at any moment.
 
@@ -9,8 +9,8 @@ use std::path::Path;
 
 /// Writes `token` and a line end to `path`, replacing what is there (a link is replaced, not followed).
 ///
-/// Writes a new 0600 file beside it, syncs it, renames it, syncs the directory. Only one process may write one path at
-/// a time. Errors are those of the file system; none holds the token.
+/// Writes a new 0600 file beside it, syncs it, renames it, syncs the directory. Only one process may write one path at a time.
+/// Returns the errors of the file system; none holds the token.
 pub fn write(path: &Path, token: &str) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "token file has no name"))?;
     // The parent of a bare name is "", which can't be opened.
@@ -18,7 +18,7 @@ pub fn write(path: &Path, token: &str) -> Result<()> {
     let mut draft_name = name.to_owned();
     draft_name.push(".new");
     let draft = directory.join(draft_name);
-    // A crash can leave one behind. `create_new` then makes sure the file is ours: fresh, 0600 and no link.
+    // A crash can leave a draft behind. `create_new` then ensures that the file is new, 0600 and no link.
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}

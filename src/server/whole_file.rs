@@ -1,7 +1,7 @@
-//! A file that is made beside its place and is whole when it gets there, or is gone.
+//! Writes a file beside its final path and moves it there when it is complete, or removes it.
 //!
-//! Boundary: names, modes, flushes. Invariant: after `put` the file is on the disk under its name; before, what was there is
-//! untouched; dropped before, nothing of it stays but after a kill, and the next one of the same name takes that over.
+//! Boundary: names, modes, flushes. Invariant: after `put` the file is on disk under its name; before, the former file is
+//! untouched; when dropped before `put`, it is removed. Only a kill leaves a file, which the next one of the same name reuses.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::domain::digest::Digest;
 use crate::signing::Running;
 
-/// What SQLite keeps beside a database.
+/// Suffixes of the files that SQLite keeps beside a database.
 pub const SQLITE_COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Bytes read or written at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -32,16 +32,16 @@ pub struct NameNotFlushed {
 #[derive(Debug)]
 pub struct Unfinished {
     path: PathBuf,
-    /// Locked, so that two at once don't write into each other.
+    /// Locked, so that two processes do not write into the same file.
     file: File,
     is_put: bool,
 }
 
 impl Unfinished {
-    /// Makes an empty file for its owner alone, whatever the umask is, at `path`, where only a kill can have left one.
+    /// Creates an empty file at `path` for its owner alone, whatever the umask is. Only a kill can have left a file there.
     ///
     /// # Errors
-    /// When it can't be made, or another process is making it.
+    /// The file can't be made, or another process is writing it.
     pub fn make(path: PathBuf) -> Result<Self> {
         let failed = || format!("failed to make {}", path.display());
         let file = File::options().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(&path);
@@ -51,7 +51,7 @@ impl Unfinished {
             Err(TryLockError::WouldBlock) => bail!("another policyhub is writing {}: wait for it", path.display()),
             Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
         }
-        // Whoever held the lock may have put the file in its place since it was opened here.
+        // The former holder of the lock may have moved the file since it was opened here.
         let (opened, there) = (file.metadata().with_context(failed)?, fs::metadata(&path).with_context(failed)?);
         anyhow::ensure!(is_same(&opened, &there), "another policyhub has just written {}: try again", path.display());
         let made = Self { path, file, is_put: false };
@@ -66,10 +66,10 @@ impl Unfinished {
         &self.path
     }
 
-    /// Fills it with the bytes of another file; answers how many and their digest. `done` hears how many are done.
+    /// Fills the file with the bytes of another one; returns their number and digest. Calls `done` with the number so far.
     ///
     /// # Errors
-    /// When one of them can't be read or written.
+    /// One of the files can't be read or written.
     pub fn fill_from(&mut self, from: &Path, done: &dyn Fn(u64)) -> io::Result<(u64, Digest)> {
         let mut bytes = 0;
         let digest = read_to_end(&mut File::open(from)?, |chunk| {
@@ -84,7 +84,7 @@ impl Unfinished {
     /// Gives the file the owner of another file. Only root can, and only then the owner differs.
     ///
     /// # Errors
-    /// When it can't be given.
+    /// The owner can't be changed.
     pub fn give_to_owner_of(&self, other: &Path) -> io::Result<()> {
         let (own, other) = (self.file.metadata()?, fs::metadata(other)?);
         if (own.uid(), own.gid()) == (other.uid(), other.gid()) {
@@ -93,18 +93,18 @@ impl Unfinished {
         std::os::unix::fs::fchown(&self.file, Some(other.uid()), Some(other.gid()))
     }
 
-    /// Flushes it, without moving it.
+    /// Flushes the file, without moving it.
     ///
     /// # Errors
-    /// When the disk does.
+    /// The disk fails.
     pub fn flush(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 
-    /// Flushes it and moves it to `to`, in place of what is there, for good.
+    /// Flushes the file and moves it durably to `to`, replacing what is there.
     ///
     /// # Errors
-    /// `NameNotFlushed` when it is there and may not last; any other: what was there before is there.
+    /// `NameNotFlushed` when the file is there but may be lost in a power cut; with any other error the former file is still there.
     pub fn put(mut self, to: &Path) -> Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, to)?;
@@ -117,24 +117,24 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_put {
-            // What can't be removed is taken over by the next one.
+            // A file that can't be removed is reused by the next one.
             let _ = fs::remove_file(&self.path);
             let _ = remove_companions(&self.path);
         }
     }
 }
 
-/// The name of a file with something after it.
+/// Returns the path with a suffix added to its name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Removes what SQLite kept beside a database.
+/// Removes the files that SQLite keeps beside a database.
 ///
 /// # Errors
-/// When one is there and stays.
+/// A file exists and can't be removed.
 pub fn remove_companions(database: &Path) -> Result<()> {
     for suffix in SQLITE_COMPANIONS {
         let path = with_suffix(database, suffix);
@@ -151,21 +151,21 @@ pub fn remove_companions(database: &Path) -> Result<()> {
 /// Flushes the directory of `path`, so that a change of a name survives a power cut.
 ///
 /// # Errors
-/// When the disk does.
+/// The disk fails.
 pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// The digest of a file.
+/// Returns the digest of a file.
 ///
 /// # Errors
-/// When it can't be read.
+/// The file can't be read.
 pub fn digest_of(file: &mut File) -> io::Result<Digest> {
     read_to_end(file, |_| Ok(()))
 }
 
-/// Reads a file to its end, gives each part of it to `take`, and answers its digest.
+/// Reads a file to its end, passes each part of it to `take`, and returns its digest.
 fn read_to_end(file: &mut File, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Digest> {
     let (mut running, mut buffer) = (Running::default(), vec![0; CHUNK_BYTES]);
     loop {
@@ -180,7 +180,7 @@ fn read_to_end(file: &mut File, mut take: impl FnMut(&[u8]) -> io::Result<()>) -
     }
 }
 
-/// Whether two paths lead to one file.
+/// Returns whether two paths lead to one file.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((fs::metadata(one), fs::metadata(other)), (Ok(one), Ok(other)) if is_same(&one, &other))
 }

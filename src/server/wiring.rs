@@ -1,4 +1,4 @@
-//! What is connected with what, and everything that runs: read top to bottom.
+//! Connects the parts of the server and runs all of them: read top to bottom.
 //!
 //! Every background task is spawned here and ends here.
 
@@ -56,7 +56,7 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
-    /// The identity of the gRPC port; without one it is plaintext.
+    /// TLS of the gRPC port; `None`: plaintext.
     pub tls: Option<Arc<PortTls>>,
     pub store: Store,
     pub service: Arc<Service>,
@@ -65,21 +65,21 @@ pub struct Parts {
     pub verifier: Arc<Verifier>,
     /// The cursor up to which the log of `system` was searched for revocations.
     pub revocations_seen: Cursor,
-    /// One for each identity provider.
+    /// One refresher for each identity provider.
     pub jwks_refreshers: Vec<JwksRefresher>,
     pub issuer: LocalIssuer,
-    /// Ours until the end: their locks go with them.
+    /// Kept until the end, because dropping them releases their locks.
     pub data_dir: DataDir,
     pub _database_lock: Option<File>,
     pub grpc: TcpListener,
     pub http: TcpListener,
 }
 
-/// Serves until `stopped`, then drains: not ready, streams told to reconnect, calls finished, ended at the latest after
-/// the drain timeout, whatever clients do (docs/guarantees.md#g22).
+/// Serves until `stopped`, then drains: not ready, streams told to reconnect, calls finished, ended at the latest after the drain
+/// timeout, whatever clients do (docs/guarantees.md#g22).
 ///
 /// # Errors
-/// When a background task fails.
+/// A background task fails.
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
@@ -142,7 +142,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
 
     tokio::select! {
         () = &mut grpc => anyhow::bail!("the gRPC port ended before it was told to"),
-        // No task ends by itself. Without one the server would go on and send nothing new to subscribers.
+        // A background task must not end by itself: without it the server would go on but send subscribers nothing new.
         _ = background.join_next() => anyhow::bail!("a background task ended; see the log"),
         () = stopped.cancelled() => {}
     }
@@ -155,7 +155,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     Ok(())
 }
 
-/// Writes what subscribers reported last, and who was refused last, as far as there is time.
+/// Writes the last reports of subscribers and the last denials, within a time limit.
 async fn write_the_last(leases: &Leases, service: &Service) {
     if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
@@ -175,7 +175,7 @@ fn observe(metrics: &Metrics, parts: &Parts) {
     metrics.observe_frozen(parts.service.clone());
 }
 
-/// The memory of requests and of answers, each with a budget of its own, and the turns of long reads.
+/// Returns the memory budgets of requests and of responses, and the permits of long reads.
 fn budgets(listen: &ListenConfig, metrics: &Metrics, readers: usize) -> (RequestBodyLayer, AnswersLayer) {
     let requests = InFlight::of_requests(listen.max_in_flight_bytes);
     let answers = InFlight::of_answers(listen.max_in_flight_bytes);
@@ -194,7 +194,7 @@ fn layered(
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
         .layer(ProtocolLayer)
-        // Everything below sees a call of gRPC, and bounds it as one.
+        // The layers below see a gRPC call, and apply its limits.
         .layer(GrpcWebLayer::new())
         .layer(StallGuardLayer)
         .layer(PlainStatusMessageLayer)
@@ -223,7 +223,7 @@ fn spawn_pollers(background: &mut JoinSet<()>, service: &Arc<Service>, audit_int
     }
 }
 
-/// This replica's commits wake the others, and theirs wake its tailer.
+/// Connects commits and tailers: commits of this replica wake the others, and theirs wake its tailer.
 fn spawn_notifications(
     background: &mut JoinSet<()>,
     storage: &StorageConfig,
@@ -245,7 +245,7 @@ fn spawn_notifications(
 }
 
 fn add_services(routes: Routes, handler: &Handler) -> Routes {
-    // Contents come in by Draft; RequestBodyLayer bounds the others, and the limit of a content is checked below both.
+    // Contents arrive by Draft; RequestBodyLayer bounds the others, and the limit of a content is checked below both.
     let policy_limit = CONTENT_MAX_BYTES + REQUEST_MAX_BYTES;
     let policy = PolicyServiceServer::new(PolicyHandler(handler.clone())).max_decoding_message_size(policy_limit);
     let sync = SyncServiceServer::new(SyncHandler(handler.clone())).max_decoding_message_size(REQUEST_MAX_BYTES);
@@ -260,19 +260,19 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(health_pb::DESCRIPTORS)
     };
-    // RequestBodyLayer inflates all others. What a message is inflated to is within the same bound.
+    // RequestBodyLayer decompresses all others. A decompressed message has the same limit.
     let v1 = builder().build_v1()?.max_decoding_message_size(REQUEST_MAX_BYTES);
     let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(REQUEST_MAX_BYTES);
     let (v1, v1alpha) = (v1.accept_compressed(Gzip), v1alpha.accept_compressed(Gzip));
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 
-/// Answers for a handler that panicked: this call fails, and no other.
+/// Answers a call whose handler panicked: only this call fails.
 fn panicked(_: Box<dyn Any + Send>) -> http::Response<Body> {
     status(Error::new(Reason::Internal, "internal error")).into_http()
 }
 
-/// Adds the certificate of a client to what all requests of its connection carry.
+/// Adds the certificate of a client to the extensions of all requests of its connection.
 fn with_certificate(chain: Vec<CertificateDer<'static>>) -> http::Extensions {
     let mut extensions = http::Extensions::new();
     extensions.insert(Arc::new(PeerCertificate::new(chain)));

@@ -1,4 +1,4 @@
-//! What every use case knows of its call.
+//! The context of a call, passed to every use case.
 
 use crate::domain::access::{Grants, Permission};
 use crate::domain::command::RequestOptions;
@@ -11,29 +11,29 @@ use crate::domain::{Error, Reason, Result};
 pub struct Context {
     /// The caller.
     pub principal: Principal,
-    /// What the caller may do in the namespace of the call.
+    /// The caller's grants in the namespace of the call.
     pub grants: Grants,
-    /// How the call may change things.
+    /// Options of the call as a mutation.
     pub options: RequestOptions,
-    /// When the call came in.
+    /// Time at which the call was received.
     pub now: Micros,
 }
 
 impl Context {
-    /// Returns the context of what the server does by itself. Nobody authorizes it, so it has no grants.
+    /// Returns the context of an action of the server itself. It is not authorized, so it has no grants.
     #[must_use]
     pub fn of_server(now: Micros) -> Self {
         let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
         Self { principal, grants: Grants::default(), options: RequestOptions::default(), now }
     }
 
-    /// Returns the caller, as events and versions name them.
+    /// Returns the caller's name as in events and versions.
     #[must_use]
     pub fn actor(&self) -> String {
         self.principal.actor()
     }
 
-    /// Refuses a caller who lacks a permission: for what a call needs beyond the permission of its RPC.
+    /// Refuses a caller who lacks a permission that the call needs beyond that of its RPC.
     ///
     /// # Errors
     /// `PERMISSION_DENIED`.
@@ -42,7 +42,7 @@ impl Context {
     }
 }
 
-/// Makes the refusal of a caller who lacks a permission.
+/// Returns the refusal of a caller who lacks a permission.
 pub fn denied(principal: &Principal, permission: Permission) -> Error {
     let (actor, permission) = (principal.actor(), permission.as_str());
     Error::new(Reason::PermissionDenied, format!("{actor} lacks the permission {permission} here"))

@@ -1,4 +1,4 @@
-//! Slots, fair between their keys: each key has a share of them at most.
+//! Slots that are shared fairly by keys: each key has at most its share of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::{Error, Result};
 
-/// The number of keys from which on idle ones are removed.
+/// Number of keys from which idle ones are removed.
 const SWEEP_MIN_KEYS: usize = 1_024;
 
 /// Slots that are shared fairly by keys.
@@ -19,7 +19,7 @@ pub struct FairSlots<K> {
     of_keys: Mutex<HashMap<K, Weak<Semaphore>>>,
 }
 
-/// One slot, until it is dropped.
+/// A slot, held until it is dropped.
 #[derive(Debug)]
 pub struct FairSlot {
     _own: OwnedSemaphorePermit,
@@ -27,7 +27,7 @@ pub struct FairSlot {
 }
 
 impl<K: Clone + Eq + Hash> FairSlots<K> {
-    /// Makes `all_max` slots, of which one key has `own_max` at most.
+    /// Creates `all_max` slots, of which one key has at most `own_max`.
     #[must_use]
     pub fn new(all_max: usize, own_max: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all_max)), own_max, of_keys: Mutex::default() }
@@ -36,10 +36,10 @@ impl<K: Clone + Eq + Hash> FairSlots<K> {
     /// Waits for a slot of a key, in the order of the calls. A waiting call holds no slot.
     ///
     /// # Errors
-    /// `INTERNAL` when there are no slots any more, which is never.
+    /// `INTERNAL` when the slots were closed, which never happens.
     pub async fn take(&self, key: &K) -> Result<FairSlot> {
         let own = self.of(key).acquire_owned().await;
-        // Only after the key's own permit: a key that waits for itself must not hold a slot of the others.
+        // Wait for this after the key's own permit: a key that waits for itself must not hold a slot of the others.
         let of_all = Arc::clone(&self.all).acquire_owned().await;
         let taken = own.and_then(|own| Ok(FairSlot { _own: own, _of_all: of_all? }));
         taken.map_err(|error| Error::internal(format!("no slots: {error}")))

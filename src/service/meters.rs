@@ -1,8 +1,7 @@
-//! Quotas in force at this replica: who may use how much, who uses how much, and who was refused.
+//! Quotas at this replica: the limits, the use by each owner, and the refusals.
 //!
-//! All of it is in memory, so a call that is refused costs no query. The quotas of namespaces are read when the log of `system`
-//! moved, once a second at the most. A bucket that is full and a count of 0 are the same as none, and are removed: memory is
-//! bounded by what came in the last second and by the open watches.
+//! All of it is in memory, so a refused call costs no query. The quotas of namespaces are read when the log of `system` moved, at most
+//! once a second. A full bucket and a count of 0 are removed: memory is bounded by the calls of the last second and by the open watches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,7 +16,7 @@ use crate::domain::principal::Principal;
 use crate::domain::quota::{Bucket, Quota, QuotaRefusal, Quotas, Rate, ServerQuotas, Usage, admit_stream};
 use crate::domain::time::Micros;
 
-/// The number of owners from which on those with full buckets are removed.
+/// Number of owners from which those with full buckets are removed.
 const SWEEP_MIN_OWNERS: usize = 1_024;
 
 /// The owner of a quota.
@@ -36,7 +35,7 @@ impl fmt::Display for QuotaOwner {
     }
 }
 
-/// The quotas of a replica, and what is used of them.
+/// The quotas of a replica, and their use.
 #[derive(Debug, Default)]
 pub struct QuotaMeters {
     server: ServerQuotas,
@@ -70,7 +69,7 @@ enum MeteredKind {
 #[derive(Debug, Default)]
 struct StreamCounts(Mutex<HashMap<QuotaOwner, u32>>);
 
-/// The use of a watch in the quotas of its namespace and its principal, given back when it is dropped.
+/// The use of a watch in the quotas of its namespace and its principal, released when it is dropped.
 #[derive(Debug)]
 pub struct StreamPermit {
     streams: Arc<StreamCounts>,
@@ -131,7 +130,7 @@ impl QuotaMeters {
         Self { server, ..Self::default() }
     }
 
-    /// Returns what a namespace may use.
+    /// Returns the quotas of a namespace.
     fn quotas_of(&self, namespace: &NamespaceId) -> Quotas {
         let own = self.overrides.read().unwrap_or_else(PoisonError::into_inner);
         own.quotas.get(namespace).copied().unwrap_or_default().or(self.server.namespace)
@@ -153,13 +152,13 @@ impl QuotaMeters {
         own.quotas.insert(namespace.id.clone(), namespace.quotas);
     }
 
-    /// Takes a call out of a principal's rate.
+    /// Counts a call against a principal's rate.
     pub fn meter_principal(&self, principal: &Principal, rate: Rate, now: Micros) -> Result<()> {
         let per_second = self.server.principal.per_second(rate);
         self.meter(per_second, rate, now, || QuotaOwner::Principal(principal.actor()))
     }
 
-    /// Takes a call out of a namespace's rate.
+    /// Counts a call against a namespace's rate.
     pub fn meter_namespace(&self, namespace: &NamespaceId, rate: Rate, now: Micros) -> Result<()> {
         self.meter(self.quotas_of(namespace).per_second(rate), rate, now, || QuotaOwner::Namespace(namespace.clone()))
     }
@@ -173,7 +172,7 @@ impl QuotaMeters {
         self.count_if_refused(taken, &owner)
     }
 
-    /// Takes a stream out of the quotas of its namespace and its principal.
+    /// Counts a stream in the quotas of its namespace and its principal.
     pub fn open_stream(&self, principal: &Principal, namespace: &NamespaceId) -> Result<StreamPermit> {
         let owners = [QuotaOwner::Namespace(namespace.clone()), QuotaOwner::Principal(principal.actor())];
         let limits = [self.quotas_of(namespace).max_streams, self.server.principal.max_streams];
@@ -195,7 +194,7 @@ impl QuotaMeters {
         self.count_if_refused(admitted, &QuotaOwner::Namespace(namespace.clone()))
     }
 
-    /// Checks that one more version of so many bytes fits. `own` and `usage` are those of the locked row.
+    /// Checks that one more version of `bytes` fits. `own` and `usage` are those of the locked row.
     pub fn admit_version(&self, namespace: &NamespaceId, own: Quotas, usage: &Usage, bytes: i64) -> Result<()> {
         let admitted = own.or(self.server.namespace).admit_version(usage, bytes);
         self.count_if_refused(admitted, &QuotaOwner::Namespace(namespace.clone()))

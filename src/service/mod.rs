@@ -1,6 +1,6 @@
-//! The use cases, one verb one file, in groups: authorize, read, decide (pure), sign, write, commit, wake.
+//! The use cases, one file per verb, in groups: authorize, read, decide (pure), sign, write, commit, wake.
 //!
-//! Never sees the wire: requests come and answers go in the domain's words.
+//! They never see the wire: requests and answers are domain types.
 
 mod access;
 mod archive;

@@ -1,9 +1,9 @@
-//! A page whose items may be large, read in small parts: a call holds little more than its answer can carry.
+//! Reads a page whose items may be large in small parts, so that a call holds little more than its answer can carry.
 
 use crate::domain::command::{ListPage, PageRequest};
 use crate::domain::limits::MESSAGE_MAX_BYTES;
 
-/// Items of one statement. More: what is read beyond the end of the answer is larger. Fewer: a long page takes more statements.
+/// Number of items of one statement. More: more is read beyond the end of the answer. Fewer: a long page takes more statements.
 const ITEMS_PER_QUERY: u32 = 100;
 
 /// A page that is being read.
@@ -12,7 +12,7 @@ pub struct PageReader<K, T> {
     items: Vec<T>,
     bytes: usize,
     is_last: bool,
-    /// How many items may still be looked at, when only some of them are wanted.
+    /// How many items may still be scanned, when only some of them are wanted.
     left: Option<usize>,
 }
 
@@ -21,8 +21,7 @@ impl<K: Clone, T> PageReader<K, T> {
         Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false, left: None }
     }
 
-    /// Makes a reader of a page that is searched, when some of what is read may be left out: at most `scanned_max` items are
-    /// looked at.
+    /// Creates the reader of a page. If `is_search`, some items may be left out, and at most `scanned_max` are scanned.
     pub fn searching(page: &PageRequest<K>, is_search: bool, scanned_max: usize) -> Self {
         Self { left: is_search.then_some(scanned_max), ..Self::new(page) }
     }
@@ -32,7 +31,7 @@ impl<K: Clone, T> PageReader<K, T> {
         let read = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         let wanted = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
         let size = match self.left {
-            // Few of the items that are read may be wanted.
+            // Only a few of the items that are read may be wanted.
             Some(left) if wanted > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
             _ => wanted,
         };
@@ -40,7 +39,7 @@ impl<K: Clone, T> PageReader<K, T> {
         (!is_over).then(|| PageRequest { size, after: self.page.after.clone() })
     }
 
-    /// Adds those that are wanted of what was read of `asked`; `measure` returns the key of an item and, roughly, its size in bytes.
+    /// Adds the wanted items of those read for `asked`; `measure` returns the key of an item and its approximate size in bytes.
     pub fn add(
         &mut self,
         asked: &PageRequest<K>,
@@ -52,7 +51,7 @@ impl<K: Clone, T> PageReader<K, T> {
         self.left = self.left.map(|left| left.saturating_sub(found.len()));
         for item in found {
             if self.items.len() >= self.page.size as usize {
-                // What was read beyond a full page is read again for the next one.
+                // Items read beyond a full page are read again for the next one.
                 self.is_last = false;
                 return;
             }
@@ -65,7 +64,7 @@ impl<K: Clone, T> PageReader<K, T> {
         }
     }
 
-    /// Returns the page, which ends at the last item that was looked at, whether it was taken or not.
+    /// Returns the page, which ends at the last item that was scanned, whether it was added or not.
     pub fn done(self) -> ListPage<K, T> {
         ListPage { items: self.items, reached: self.page.after, is_last: self.is_last }
     }

@@ -1,4 +1,4 @@
-//! What a replica can do now, for probes.
+//! The capabilities of a replica now, for probes.
 
 use super::use_cases::Service;
 
@@ -7,22 +7,22 @@ use super::use_cases::Service;
 pub enum Readiness {
     /// The replica can do everything.
     Ready,
-    /// Something fails, and why: the database of all replicas does not answer, or something needs an operator.
+    /// Something fails, for this reason: the database of all replicas does not answer, or something needs an operator.
     Degraded(String),
-    /// The database of this server alone can't be read or written, and why if that is known: reads are answered from memory.
+    /// The database of this server alone can't be read or written, for this reason if it is known: reads are answered from memory.
     Down(Option<String>),
-    /// Data loss is suspected, or the database takes no writes, and why.
+    /// Data loss is suspected, or the database accepts no writes, for this reason.
     ReadOnly(String),
-    /// The database of this server alone takes no writes, and why: every read is answered.
+    /// The database of this server alone accepts no writes, for this reason: every read is answered.
     Unwritable(String),
-    /// The replica does not hold the key that signs, and which: no writes, no checkpoints here. Others may have it.
+    /// The replica does not hold this active signing key: it makes no writes and no checkpoints. Others may have it.
     NotSigning(String),
 }
 
 impl Service {
-    /// Returns what callers may expect now.
+    /// Returns the current readiness.
     pub async fn readiness(&self) -> Readiness {
-        // First: it remains after an outage.
+        // Check this first: it remains after an outage.
         if let Some(doubt) = self.log.store.suspected_loss() {
             return Readiness::ReadOnly(format!("the store is in doubt: {doubt}"));
         }

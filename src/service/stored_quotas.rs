@@ -1,4 +1,4 @@
-//! Quotas of what is stored, checked under the lock of a namespace before a policy or a version is added.
+//! Quotas of stored data, checked under the lock of a namespace before a policy or a version is added.
 
 use super::meters::QuotaMeters;
 use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;

@@ -1,4 +1,4 @@
-//! The use cases as one value, which wiring builds and handlers hold: a group for each subject of calls.
+//! The use cases as one value, which wiring builds and handlers hold, grouped by subject.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use crate::watch::{Hub, Leases};
 pub struct Service {
     /// Policies and their versions: created, checked, published, activated.
     pub policies: Policies,
-    /// Who may do how much: namespaces, role bindings, quotas, tokens and denials.
+    /// Access control: namespaces, role bindings, quotas, tokens and denials.
     pub access: Access,
-    /// The keys that sign.
+    /// The signing keys.
     pub keys: SigningKeys,
     /// What running services read, watch and report.
     pub sync: Sync,
@@ -64,10 +64,10 @@ impl Service {
         }
     }
 
-    /// Deletes kept answers whose time is over.
+    /// Deletes stored answers that have expired.
     ///
     /// # Errors
-    /// When the database fails.
+    /// Errors of the database.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
         // While data loss is suspected nothing is deleted.
         if self.log.store.suspected_loss().is_some() {

@@ -1,8 +1,8 @@
-//! Rows with a MAC (message authentication code): what no signature covers is authenticated before it is used (ADR 0023).
+//! Rows with a MAC (message authentication code): data that no signature covers is authenticated before it is used (ADR 0023).
 //!
-//! Such a table has a column `tag {blob} NOT NULL` and an `impl AuthenticatedTable` beside its entity. Rows of the state of a
-//! namespace are written by `WriteTx::insert_row`, `put_row`, `change_row` and `delete_row` alone, before the event of the
-//! write: it names each with its digest. Rows are read through `authenticate`, and the readers of `rows.rs` take nothing else.
+//! Such a table has a column `tag {blob} NOT NULL` and an `impl AuthenticatedTable` beside its entity. Rows of a namespace's state are
+//! written only by `WriteTx::insert_row`, `put_row`, `change_row` and `delete_row`, before the event of the write, which names each with
+//! its digest. Rows are read through `authenticate`; the readers of `rows.rs` accept nothing else.
 
 use sea_orm::{EntityTrait, IdenStatic as _, Iterable as _, ModelTrait as _, PrimaryKeyToColumn as _, Value};
 
@@ -18,7 +18,7 @@ pub(super) trait AuthenticatedTable: EntityTrait {
     /// Columns that the MAC does not cover, because something else authenticates them.
     const UNAUTHENTICATED: &'static [Self::Column] = &[];
 
-    /// Returns the table name that the MACs cover: for rows that a migration copied, that of their first table.
+    /// Returns the table name that the MACs cover: for rows that a migration copied, the name of their first table.
     fn mac_table_name() -> String {
         table::<Self>()
     }
@@ -31,11 +31,11 @@ pub(super) struct Authenticated<M>(pub(super) M);
 /// Verifies the MAC of a row.
 ///
 /// # Errors
-/// `DATA_LOSS` when somebody else wrote it, or it is the row of another key.
+/// `DATA_LOSS` when another party wrote it, or it is the row of another key.
 pub(super) fn authenticate<E: AuthenticatedTable>(macs: &dyn RowMac, row: E::Model) -> Result<Authenticated<E::Model>> {
     match row.get(E::MAC) {
         Value::Bytes(Some(tag)) if macs.verify(&mac_input::<E>(&row)?, &tag) => Ok(Authenticated(row)),
-        _ => Err(Error::data_loss(format!("{} {}: its MAC does not verify", table::<E>(), key::<E>(&row, true)))),
+        _ => Err(Error::data_loss(format!("{} {}: its tag does not hold", table::<E>(), key::<E>(&row, true)))),
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn with_mac<E: AuthenticatedTable>(macs: &dyn RowMac, mut row: E::Mod
     Ok(row)
 }
 
-/// Returns what an event says of a row.
+/// Returns the entry for a row in an event.
 pub(super) fn row_change<E: AuthenticatedTable>(macs: &dyn RowMac, row: &E::Model) -> Result<RowChange> {
     let digest = Some(macs.digest(&mac_input::<E>(row)?));
     Ok(RowChange { table: table::<E>(), key: key::<E>(row, false), digest })
@@ -56,7 +56,7 @@ pub(super) fn table<E: EntityTrait>() -> String {
     E::default().table_name().to_owned()
 }
 
-/// The primary key in words, parts between slashes; in the log of a namespace without that namespace.
+/// Returns the primary key as text, with slashes between its parts; in the log of a namespace without that namespace.
 fn key<E: EntityTrait>(row: &E::Model, with_namespace: bool) -> String {
     let columns = E::PrimaryKey::iter().map(|part| part.into_column());
     let parts = columns.filter(|column| with_namespace || column.as_str() != "namespace");
@@ -72,7 +72,7 @@ fn is_free<E: AuthenticatedTable>(column: E::Column) -> bool {
     E::UNAUTHENTICATED.iter().chain([&E::MAC]).any(|free| free.as_str() == column.as_str())
 }
 
-/// Returns the bytes that a MAC covers. A column that is NULL is left out: one that a later schema adds changes no MAC.
+/// Returns the bytes that a MAC covers. A NULL column is left out, so that a column added by a later schema changes no MAC.
 pub(super) fn mac_input<E: AuthenticatedTable>(row: &E::Model) -> Result<Vec<u8>> {
     let mut bytes = RowBytes::of(&E::mac_table_name())?;
     for column in E::Column::iter().filter(|column| !is_free::<E>(*column)) {

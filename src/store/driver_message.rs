@@ -1,8 +1,7 @@
-//! The driver's text of a failure, for logs: without the lines of PostgreSQL's own source, and without what
-//! stands in the URL.
+//! The driver's text of a failure, for logs: without the lines of PostgreSQL's own source, and without the parts of the URL.
 //!
-//! Boundary: text alone; what an error means is `error.rs` and `refusal.rs`. Invariant: of an error that ends a connection, or
-//! lets none begin, nothing is kept but PostgreSQL's fixed words: it repeats roles, databases and options there.
+//! Boundary: this handles text alone; `error.rs` and `health/error_codes.rs` decide what an error means. Invariant: of an error that ends
+//! a connection, or refuses a new one, only PostgreSQL's fixed words are kept: the rest repeats roles, databases and options.
 
 use sea_orm::sqlx::Error;
 use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
@@ -18,7 +17,7 @@ pub(super) fn redacted_text(error: &DbErr) -> String {
         | DbErr::Query(RuntimeErr::SqlxError(inner)) => inner,
         _ => return error.to_string(),
     };
-    // What it was about stands before it.
+    // The context is in the text before the inner error.
     error.to_string().replace(&inner.to_string(), &redacted_driver_text(inner))
 }
 
@@ -40,8 +39,8 @@ fn postgres(answer: &PgDatabaseError) -> String {
     if said.is_empty() { format!("SQLSTATE {code}") } else { format!("{said} (SQLSTATE {code})") }
 }
 
-/// Returns the text before the first value that is quoted or named. Servers quote as their language does: only what no language quotes
-/// with is let through.
+/// Returns the text before the first value that is quoted or named. Servers quote as their language does: only characters that no language
+/// uses as quotes are kept.
 fn fixed_text(message: &str) -> &str {
     let is_fixed = |each: char| each.is_ascii_alphanumeric() || " ,._-()".contains(each);
     let end = message.find(|each| !is_fixed(each)).unwrap_or(message.len());

@@ -1,6 +1,6 @@
-//! Errors of the database, turned into the errors of this product.
+//! Converts errors of the database into the errors of this product.
 //!
-//! The database's own text never reaches a caller: it goes to the log only.
+//! The database's own text never reaches a caller: it is only logged.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::store::driver_message::redacted_text;
 use crate::store::health::error_codes;
 use crate::store::health::write_blocker::DISK_FULL;
 
-/// A start-up failure of the store: for the operator, with what to do.
+/// A start-up failure of the store, for the operator: its text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum StoreError {
@@ -74,10 +74,10 @@ pub enum StoreError {
     Stored(Error),
 }
 
-/// What a failed statement says about the state of the database.
+/// The state of the database that a failed statement shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It works: somebody else holds what the statement needs, or took too long.
+    /// It works: another transaction holds what the statement needs, or took too long.
     Busy,
     /// All connections of this process are in use.
     NoConnection,
@@ -95,7 +95,7 @@ pub(super) enum Failure {
 pub(super) fn failed(error: DbErr) -> Error {
     let internal = redacted_text(&error);
     if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
-        // Somebody else wrote the same key first; the caller looks again.
+        // Another write added the same key first; the caller should read again.
         return Error {
             internal: Some(internal),
             ..Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; try again")
@@ -155,7 +155,7 @@ pub(super) fn code_of(error: &DbErr) -> Option<String> {
     }
 }
 
-/// What a failed statement says about the state of the database.
+/// Returns the state of the database that a failed statement shows.
 pub(super) fn classify(error: &DbErr) -> Failure {
     match error {
         DbErr::ConnectionAcquire(_) => Failure::NoConnection,
@@ -189,12 +189,12 @@ pub(super) fn classify_sqlx(error: &sqlx::Error) -> Failure {
     }
 }
 
-/// By SQLSTATE (five characters, PostgreSQL's appendix A) or SQLite's extended result code (a number).
+/// Classifies a SQLSTATE (five characters, PostgreSQL's appendix A) or SQLite's extended result code (a number).
 fn classify_code(code: &str) -> Failure {
-    /// Statements that were given up, serialization failures and deadlocks, and no room for one more connection.
+    /// Timed-out statements, serialization failures and deadlocks, and a server with too many connections.
     const BUSY: [&str; 5] = ["57014", "55P03", "40001", "40P01", "53300"];
-    /// Connection exceptions, operator intervention, an idle transaction that was ended, a primary that became a standby, no
-    /// disk or memory left, and errors of the disk.
+    /// Connection exceptions, operator intervention, an idle transaction that was ended, a primary that became a standby, no disk or
+    /// memory left, and disk errors.
     const OUTAGE: [&str; 6] = ["08", "57P", "25P03", "25006", "53", "58"];
     if code.len() != 5 {
         return code.parse().map_or(Failure::Statement, classify_sqlite);
@@ -207,7 +207,7 @@ fn classify_code(code: &str) -> Failure {
     }
 }
 
-/// By the primary result code (sqlite.org/rescode.html), which is the low byte.
+/// Classifies a primary result code (sqlite.org/rescode.html), which is the low byte.
 fn classify_sqlite(code: u32) -> Failure {
     const BUSY: u32 = 5;
     const LOCKED: u32 = 6;
@@ -228,8 +228,8 @@ fn classify_sqlite(code: u32) -> Failure {
     }
 }
 
-/// Whether a SQLite connection whose last result code is this one must not be used again: everything but success, a row, and
-/// a constraint that a statement would have broken.
+/// Whether a SQLite connection whose last result code is this one must not be used again: all codes but success, a row, and a violated
+/// constraint.
 pub(super) fn is_sqlite_failure(code: u32) -> bool {
     const OK: u32 = 0;
     const CONSTRAINT: u32 = 19;

@@ -21,13 +21,13 @@ use crate::store::loss::suspected_loss::SuspectedLoss;
 use crate::store::tables::closed_versions::ClosedVersions;
 use crate::store::transaction::log_clock::LogClock;
 
-/// How long open connections may take to answer while the database refuses new ones. Shorter: busy ones count as gone.
+/// Timeout for open connections to answer while the database refuses new ones. Shorter: busy ones count as gone.
 const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the database may take to end its connections.
+/// Timeout for the database to end its connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The store. Clones are the same store.
+/// The store. All clones share one state.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(super) inner: Arc<Inner>,
@@ -51,7 +51,7 @@ pub(super) struct Inner {
 }
 
 impl Store {
-    /// Makes a store from connections that are open already.
+    /// Creates a store from connections that are already open.
     pub(super) fn over(
         database: Database,
         pools: Pools,
@@ -78,7 +78,7 @@ impl Store {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Whether nothing else can write: then what this process committed is all there is.
+    /// Whether no other process can write: then this process knows of every commit.
     #[must_use]
     pub fn is_sole_writer(&self) -> bool {
         !self.is_postgres()
@@ -89,14 +89,14 @@ impl Store {
         Arc::clone(&self.inner.closed_versions)
     }
 
-    /// How many connections reads have, at most.
+    /// Returns the maximal number of connections for reads.
     #[must_use]
     pub fn readers_max(&self) -> usize {
         let readers = if self.is_postgres() { POSTGRES_READERS_MAX } else { SQLITE_READERS_MAX };
         usize::try_from(readers).unwrap_or(usize::MAX)
     }
 
-    /// Whether it is PostgreSQL.
+    /// Whether the database is PostgreSQL.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
         matches!(self.inner.database, Database::Postgres { .. })
@@ -121,7 +121,7 @@ impl Store {
         TimedConnection::new(self.pools().writer, Arc::clone(&self.inner.health))
     }
 
-    /// Whether connections that are open still answer, for writes and for reads.
+    /// Whether open connections still answer, for writes and for reads.
     pub(super) async fn pools_answer(&self) -> bool {
         use sea_orm::ConnectionTrait as _;
         let Pools { writer, reader } = self.pools();
@@ -135,12 +135,12 @@ impl Store {
         Ok(self.reader_in_outage())
     }
 
-    /// Returns the connections that read, also during an outage: for the code that finds out whether it is over.
+    /// Returns the connections that read, even during an outage, for the code that checks whether it is over.
     pub(super) fn reader_in_outage(&self) -> TimedConnection<DatabaseConnection> {
         TimedConnection::new(self.pools().reader, Arc::clone(&self.inner.health))
     }
 
-    /// Opens new connections to PostgreSQL for all later calls. Statements on the old ones go on.
+    /// Opens new connections to PostgreSQL for all later calls. Statements on the old ones continue.
     pub(super) async fn replace_pools(&self) {
         let Database::Postgres { url } = &self.inner.database else { return };
         match connect_postgres(url, &self.inner.suspected_loss, &self.inner.health).await {

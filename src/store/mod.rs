@@ -1,7 +1,7 @@
-//! What is recorded: the only module that knows a database.
+//! Persistence: the only module that knows a database.
 //!
-//! One write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` commits both.
-//! Every event stands at head + 1 with the hash of the one before; its content is decided elsewhere.
+//! There is one write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` commits both. Every
+//! event is at head + 1 with the hash of the one before; its content is decided elsewhere.
 
 mod authenticated;
 mod connection;

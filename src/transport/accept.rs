@@ -40,23 +40,22 @@ pub trait ConnectionMetrics: std::fmt::Debug + Send + Sync + 'static {
     /// Counts a connection that was closed at once.
     fn refused(&self, reason: CloseReason);
 
-    /// Counts an accept that the kernel failed.
+    /// Counts a failed accept of the kernel.
     fn accept_failed(&self);
 }
 
 /// The gRPC port.
 #[derive(Debug)]
 pub struct Listener {
-    /// Is bound and listening; closed when the server begins to drain.
+    /// The bound, listening socket; closed when the server begins to drain.
     pub socket: TcpListener,
     /// Without it the port speaks plaintext.
     pub tls: Option<Arc<ReloadableTls>>,
-    /// Makes what every request of a connection carries for the client certificate of that connection, leaf first. The handshake has
-    /// verified the certificates.
+    /// Builds the request extensions for the client certificate of a connection, leaf first. The handshake has verified the certificates.
     pub with_certificate: fn(Vec<CertificateDer<'static>>) -> Extensions,
-    /// Bounds connections.
+    /// Limits of connections.
     pub limits: ConnectionLimits,
-    /// The time from the begin of the drain to the forced close of the connections that are left.
+    /// Time from the start of the drain to the forced close of the remaining connections.
     pub drain_timeout: Duration,
     /// Counts connections.
     pub metrics: Arc<dyn ConnectionMetrics>,
@@ -118,7 +117,7 @@ impl Listener {
         if tokio::time::timeout(drain_timeout, join_all(&mut connections)).await.is_err() {
             tracing::warn!(connections = connections.len(), "some connections did not end in time; closing them");
             force_close.cancel();
-            // Twice their own bound, so that normally the connections end by that bound and with their own reason.
+            // Twice their own limit, so that normally the connections end by that limit and with their own reason.
             let _ = tokio::time::timeout(2 * HALF_CLOSE_TIMEOUT, join_all(&mut connections)).await;
             connections.shutdown().await;
         }

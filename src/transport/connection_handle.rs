@@ -1,7 +1,7 @@
-//! What the calls of one connection share: how many of them are watches, and the signal that the connection shuts down.
+//! State that the calls of one connection share: the number of its watches, and the shutdown signal of the connection.
 //!
-//! The listener makes one handle per connection and puts it into the extensions of every request. A call that came without one
-//! gets a handle of its own, which never shuts down.
+//! The listener creates one handle per connection and puts it into the extensions of every request. A call without one gets its own
+//! handle, which never shuts down.
 
 use std::any::Any;
 use std::fmt;
@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// The leading bits of an IPv6 address that name one network. One host has as many of the other addresses as it wants.
+/// The leading bits of an IPv6 address that name one network. One host can use any number of the other addresses.
 const NETWORK_BITS: u32 = 64;
 /// How many watches one connection may carry at once.
 pub const WATCHES_PER_CONNECTION_MAX: usize = 100;
-/// How many other calls fit on one connection beside its watches. If watches could take every stream, a call would wait and not fail
+/// How many other calls fit on one connection beside its watches. If watches could use every stream, a call would wait instead of failing
 /// (RFC 9113 §5.1.2: a client holds back streams above the limit).
 const CALLS_BESIDE_WATCHES: usize = 28;
 /// How many streams one connection may have at once.
 pub(super) const STREAMS_PER_CONNECTION_MAX: usize = WATCHES_PER_CONNECTION_MAX + CALLS_BESIDE_WATCHES;
 
-/// Returns what counts as one peer: an IPv4 address, or a network of IPv6.
+/// Returns the address that counts as one peer: an IPv4 address, or a network of IPv6.
 #[must_use]
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -39,7 +39,7 @@ pub enum ShutdownReason {
     Age,
 }
 
-/// One connection, as its calls see it. Clones are the same one.
+/// The handle of one connection, shared by its calls. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionHandle {
     state: Arc<HandleState>,
@@ -54,7 +54,7 @@ struct HandleState {
     unauthenticated: HeldUntilAuthenticated,
 }
 
-/// What a connection holds until one of its calls was authenticated: its slot among the connections without a credential.
+/// The slot among the connections without a credential, held until a call of the connection is authenticated.
 #[derive(Default)]
 struct HeldUntilAuthenticated(Mutex<Option<Box<dyn Any + Send>>>);
 
@@ -65,13 +65,13 @@ impl fmt::Debug for HeldUntilAuthenticated {
 }
 
 impl ConnectionHandle {
-    /// Makes the handle of a connection from `peer`.
+    /// Creates the handle of a connection from `peer`.
     #[must_use]
     pub fn new(peer: Option<SocketAddr>) -> Self {
         Self { state: Arc::new(HandleState { peer, ..HandleState::default() }) }
     }
 
-    /// Returns the handle of the connection that a request came by.
+    /// Returns the handle of the connection on which a request came.
     #[must_use]
     pub fn of_request<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_default()
@@ -99,7 +99,7 @@ impl ConnectionHandle {
         self.state.unauthenticated.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Tells every stream to end. The first reason stays.
+    /// Signals every stream to end. The first reason stays.
     pub fn shut_down(&self, reason: ShutdownReason) {
         let _ = self.state.reason.set(reason);
         self.state.shutdown.cancel();

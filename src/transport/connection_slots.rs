@@ -1,8 +1,8 @@
-//! Which peer has how many of the connections of a port, before a call on them is authenticated.
+//! Counts the connections of a port by peer, before a call on them is authenticated.
 //!
-//! Invariant: a new connection is refused only when all others are of authenticated callers. When the port is full, the oldest
-//! connection of the peer that has the most unauthenticated ones is closed. So idle connections are the ones that are closed, and
-//! a probe that sends its request at once is answered.
+//! Invariant: a new connection is refused only when all others are of authenticated callers. When the port is full, the oldest connection
+//! of the peer that has the most unauthenticated ones is closed. So idle connections are closed first, and a probe that sends its request
+//! at once is answered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ struct OpenConnections {
     next: u64,
     /// The connections without an authenticated call, by number, so that the first one is the oldest.
     unauthenticated: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
-    /// How many connections there are in all.
+    /// Number of all connections.
     count: usize,
 }
 
@@ -77,7 +77,7 @@ impl Drop for UnauthenticatedSlot {
 }
 
 impl ConnectionSlots {
-    /// Makes slots for `max` connections, and for `per_peer_max` unauthenticated ones of one peer.
+    /// Creates slots for `max` connections, and for `per_peer_max` unauthenticated ones of one peer.
     pub(super) fn new(max: usize, per_peer_max: usize) -> Self {
         Self { max, per_peer_max, open: Arc::default() }
     }
@@ -86,8 +86,8 @@ impl ConnectionSlots {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot for a connection, and evicts another connection where that is needed. Returns none when none can be evicted. A peer
-    /// may have no more slots than it leaves to others; so however many peers take what they can, some slots stay free.
+    /// Takes a slot for a connection, and evicts another connection if needed. Returns none when none can be evicted. A peer may have no
+    /// more slots than it leaves to others, so some slots stay free whatever the number of peers.
     pub(super) fn admit(&self, address: IpAddr) -> Option<ConnectionSlot> {
         let peer = network_of(address);
         let evicted = CancellationToken::new();

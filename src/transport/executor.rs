@@ -1,7 +1,7 @@
-//! Where the streams of a connection run: the one place that spawns them.
+//! Runs the streams of a connection: the only place that spawns them.
 //!
-//! Invariant: streams end with their connection, and the server can wait for the last of them. A handler that still works
-//! for a connection that is gone is dropped, as HTTP/2 does with a stream that its client cancelled.
+//! Invariant: streams end with their connection, and the server can wait for the last of them. A handler whose connection is gone is
+//! dropped, as HTTP/2 does with a stream that its client cancelled.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,13 +18,13 @@ pub(super) struct ConnectionStreams {
 }
 
 impl ConnectionStreams {
-    /// Starts without streams. `tracker` counts the streams of all connections. A stream whose reader takes nothing for
-    /// `stall_timeout` is reset.
+    /// Starts without streams. `tracker` counts the streams of all connections. A stream whose reader reads nothing for `stall_timeout` is
+    /// reset.
     pub(super) fn new(tracker: TaskTracker, stall_timeout: Duration) -> Self {
         Self { executor: StreamExecutor { tasks: Arc::default(), tracker, stall_timeout } }
     }
 
-    /// Returns what hyper spawns the streams with.
+    /// Returns the executor with which hyper spawns the streams.
     pub(super) fn executor(&self) -> StreamExecutor {
         self.executor.clone()
     }

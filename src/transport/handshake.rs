@@ -1,8 +1,8 @@
-//! The begin of a connection: TLS, and the HTTP/2 preface (RFC 9113 §3.4). A client that speaks HTTP/1.1 gets an answer that says what
-//! this port is.
+//! The start of a connection: TLS, and the HTTP/2 preface (RFC 9113 §3.4). A client that speaks HTTP/1.1 gets an answer that describes
+//! this port.
 //!
-//! hyper waits for the preface without a bound, and its shutdown waits with it. So hyper gets a connection only after the preface has
-//! been read.
+//! hyper waits for the preface without a limit, and its shutdown waits with it. So hyper gets a connection only after the preface has been
+//! read.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use super::protocol::PORT_DESCRIPTION;
 /// The first bytes that every HTTP/2 client sends.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The methods of HTTP/1.1 (RFC 9110 §9.3, RFC 5789), each as it begins a request.
+/// The methods of HTTP/1.1 (RFC 9110 §9.3, RFC 5789), as the first bytes of a request.
 const METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"TRACE "];
 
@@ -49,7 +49,7 @@ impl Socket {
     }
 }
 
-/// Waits for TLS and the preface; the caller bounds it in time.
+/// Waits for TLS and the preface; the caller sets the timeout.
 pub(super) async fn accept_handshake(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
@@ -86,7 +86,7 @@ enum ClientProtocol {
     Unknown,
 }
 
-/// Reads the preface, or as much as shows that it is none.
+/// Reads the preface, or enough to see that it is none.
 async fn read_preface(socket: &mut Socket) -> io::Result<ClientProtocol> {
     let (mut received, mut length) = ([0; PREFACE.len()], 0);
     loop {
@@ -131,7 +131,7 @@ pub(super) struct HandshakeFailure {
 }
 
 impl HandshakeFailure {
-    /// Waits a moment for the client to read why its handshake failed. Otherwise it would see a broken pipe and no reason.
+    /// Waits briefly for the client to read why its handshake failed. Otherwise it would see a broken pipe and no reason.
     pub(super) async fn close(self) {
         if let Some(socket) = self.unread {
             let _ = tokio::time::timeout(HALF_CLOSE_TIMEOUT, half_close(socket)).await;

@@ -1,7 +1,7 @@
-//! The connections of the HTTP port: how many there may be, how many of one peer, how long each may take to send a request, and its age.
+//! The connections of the HTTP port: their number, their number per peer, the time for a request, and their age.
 //!
-//! Clients of this port need no credential, so nothing waits for one of them without a bound. The connections are in a set that
-//! ends with the port.
+//! Clients of this port need no credential, so every wait for one of them is bounded. The connections are in a set that ends with the
+//! port.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const GRACE_MAX: Duration = Duration::from_secs(5);
 /// The largest head of a request; hyper allows no smaller limit.
 const BUFFER_MAX_BYTES: usize = 16 * 1024;
 
-/// Serves forever. `head_timeout` bounds the head of a request, and the idle time before it.
+/// Serves forever. `head_timeout` limits the head of a request, and the idle time before it.
 pub(super) async fn serve_http(socket: TcpListener, router: Router, head_timeout: Duration) {
     let slots = ConnectionSlots::new(CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX);
     let mut connections = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Runs the HTTP port on a thread of its own, so that probes are answered however busy the calls of the gRPC port keep the runtime.
+//! Runs the HTTP port on its own thread, so that probes are answered however busy the calls of the gRPC port keep the runtime.
 //!
 //! Boundary: starts the thread and its runtime; the router decides what is served. Invariant: the thread ends with the future that
 //! represents it.
@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::http_port::serve_http;
 
-/// Serves the HTTP port from a new thread. Returns a future that ends when the thread does; dropped, it ends the thread.
+/// Serves the HTTP port from a new thread. Returns a future that ends when the thread does; dropping it ends the thread.
 ///
 /// Clients without a credential can keep every thread of the main runtime busy with small, valid calls. The scheduler of the kernel is
-/// fair between threads, so a probe waits for milliseconds then, and not behind all of those calls.
+/// fair between threads, so a probe then waits for milliseconds, and not behind all of those calls.
 ///
 /// # Errors
-/// When the thread or its runtime can't be started.
+/// `io::Error` when the thread or its runtime can't be started.
 pub fn spawn_http(
     socket: TcpListener,
     router: Router,

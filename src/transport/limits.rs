@@ -1,8 +1,8 @@
-//! How many connections the gRPC port may have, and how long each part of one may take.
+//! Limits of the gRPC port: the number of connections, and the time for each phase of one.
 
 use std::time::Duration;
 
-/// The limits of connections, as the configuration sets them.
+/// The limits of connections, as set in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// 1 to 10⁶. Too high: memory, and file descriptors run out first. Too low: clients can't connect.
@@ -14,10 +14,10 @@ pub struct ConnectionLimits {
     pub handshake_timeout: Duration,
     /// The time from the last frame that a client sent to a ping.
     pub keepalive_interval: Duration,
-    /// The time from a ping to the end of the connection. Too low, together with the interval: clients on a bad line are cut off.
+    /// The time from a ping to the end of the connection. Too low, together with the interval: clients on a bad line are disconnected.
     pub keepalive_timeout: Duration,
-    /// How long the reader of a stream may take nothing of it. Too high: stalled readers hold memory. Too low: subscribers that
-    /// process what they received, and read nothing meanwhile, are cut off.
+    /// How long the reader of a stream may read nothing. Too high: stalled readers hold memory. Too low: subscribers that process what
+    /// they received, and read nothing meanwhile, are disconnected.
     pub stuck_reader_timeout: Duration,
     /// The age limit of a connection on which no call was authenticated. Too high: clients without a credential hold connections
     /// longer. Too low: health checks have to reconnect more often.

@@ -1,4 +1,4 @@
-//! The response body of a server stream: messages that are encoded already, given to the connection without a copy.
+//! The response body of a server stream: encoded messages, passed to the connection without a copy.
 //!
 //! tonic would copy each message into a buffer of each stream. Here all streams share the bytes of one encoded message.
 
@@ -13,23 +13,23 @@ use http_body::{Body, Frame};
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-/// How many bytes are given to the connection at once. Larger: a slow reader of a large message looks like one that reads nothing.
+/// How many bytes are passed to the connection at once. Larger: a slow reader of a large message looks like one that reads nothing.
 pub const SLICE_MAX_BYTES: usize = 64 * 1024;
 
-/// When a stream ends, however much of it is left, and with which status.
+/// The time at which a stream ends, however much of it is left, and its status.
 #[derive(Debug)]
 pub struct StreamDeadline {
     /// Completes when the stream ends.
     pub time: Pin<Box<Sleep>>,
-    /// The status that the client gets then.
+    /// The status that the client then gets.
     pub status: Status,
 }
 
 /// A response body of encoded messages.
 pub struct MessageBody<S> {
-    /// None once the stream has ended. What the messages hold is freed at once then, also when the client reads no further.
+    /// None once the stream has ended. Then the memory of the messages is freed at once, even when the client reads no further.
     messages: Option<Pin<Box<S>>>,
-    /// The part of the current message that was not given to the connection yet.
+    /// The part of the current message that was not passed to the connection yet.
     rest: Bytes,
     deadline: Option<StreamDeadline>,
 }
@@ -38,7 +38,7 @@ impl<S> MessageBody<S>
 where
     S: Stream<Item = Result<Bytes, Status>>,
 {
-    /// Makes a body of `messages`. At the `deadline` it ends, also in the middle of a message.
+    /// Creates a body of `messages`. It ends at the `deadline`, even in the middle of a message.
     pub fn new(messages: S, deadline: Option<StreamDeadline>) -> Self {
         Self { messages: Some(Box::pin(messages)), rest: Bytes::new(), deadline }
     }

@@ -1,8 +1,8 @@
 //! The ports: accept loop, TLS, HTTP/2, the age and the end of connections, stalled streams, response bodies of shared bytes (ADR 0014).
 //!
-//! Boundary: sockets, and how long each step on them may take. What a call means is behind a service that the caller passes in; this
-//! module knows no service, no store and no setting of the configuration.
-//! Invariant: every task that it spawns is in a set of its own and is gone when [`Listener::serve`] returns.
+//! Boundary: sockets, and the time limit of each step on them. Calls are handled by a service that the caller passes in; this module knows
+//! no service, no store and no setting of the configuration.
+//! Invariant: every task that it spawns is in its own set and is gone when [`Listener::serve`] returns.
 
 mod accept;
 mod close_reason;

@@ -21,7 +21,7 @@ const GRPC_WEB: [&str; 4] = [
 ];
 const ACCEPTED: HeaderValue =
     HeaderValue::from_static("application/grpc, application/grpc-web, application/grpc-web-text");
-/// Says what this port is, to a client that connected by mistake.
+/// Describes this port to a client that connected by mistake.
 pub(super) const PORT_DESCRIPTION: &str = "This is the gRPC port of Policy Hub. It takes gRPC (application/grpc) and gRPC-Web \
 (application/grpc-web), with protobuf messages, over HTTP/2. It takes neither JSON nor Connect, nor HTTP/1.1.\n\
 The HTTP port (http_addr, by default 7071) answers probes, metrics and public keys.\n\

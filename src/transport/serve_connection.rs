@@ -1,7 +1,7 @@
 //! One connection of the gRPC port from its first byte to its last.
 //!
-//! It ends when its client closes it, when the client does not respond any more, at the age limit, or when the server drains. In the
-//! last two cases its streams are told first, HTTP/2 sends GOAWAY once, and the client gets time to read what was sent.
+//! It ends when its client closes it or no longer responds, at the age limit, or when the server drains. In the last two cases its streams
+//! are signalled first, HTTP/2 sends GOAWAY once, and the client gets time to read what was sent.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ use super::limits::ConnectionLimits;
 use super::socket_io::{Loss, SharedIo};
 use super::tls::ReloadableTls;
 
-/// Answers every call; all layers are part of it.
+/// Answers every call, through all layers.
 pub type GrpcService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// How many resets a connection may cause and have pending before it is closed (RUSTSEC-2024-0003, RUSTSEC-2023-0034). tonic's
@@ -56,9 +56,9 @@ pub(super) struct ConnectionServer {
     pub(super) with_certificate: fn(Vec<CertificateDer<'static>>) -> Extensions,
     pub(super) limits: ConnectionLimits,
     pub(super) tracker: TaskTracker,
-    /// Tells connections to end.
+    /// Signals connections to end.
     pub(super) draining: CancellationToken,
-    /// Tells connections that have not ended to stop waiting for their clients.
+    /// Signals connections that have not ended to stop waiting for their clients.
     pub(super) force_close: CancellationToken,
 }
 
@@ -121,7 +121,7 @@ impl ConnectionServer {
         connection.shut_down(reason);
         http2.http2.as_mut().graceful_shutdown();
         let grace = match reason {
-            // The listener bounds the drain.
+            // The listener limits the drain.
             ShutdownReason::Draining => Duration::MAX,
             ShutdownReason::Age => self.limits.max_age.min(AGE_GRACE_MAX),
         };
@@ -199,6 +199,7 @@ impl hyper::service::Service<Request<Incoming>> for CallService {
     type Future = Oneshot<GrpcService, Request<Body>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // Lazy: the layers run once the stream polls this future, so within its stall guard. hyper calls this outside of it.
         let mut request = request.map(Body::new);
         request.extensions_mut().extend(self.extensions.clone());
         self.service.clone().oneshot(request)

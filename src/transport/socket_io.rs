@@ -34,10 +34,10 @@ impl<S> Clone for SharedIo<S> {
 #[derive(Debug)]
 struct BufferedSocket<S> {
     socket: S,
-    /// Was read from the socket already; hyper reads it first.
+    /// Bytes that were already read from the socket; hyper reads them first.
     ahead: &'static [u8],
     buffer: BytesMut,
-    /// A flush was reported to h2 and is not done yet.
+    /// Whether a flush was reported to h2 and is not done yet.
     needs_flush: bool,
     connection: ConnectionHandle,
     /// How long the socket may accept nothing.
@@ -46,7 +46,7 @@ struct BufferedSocket<S> {
     loss: Option<Loss>,
 }
 
-/// How a socket was lost.
+/// Why a socket was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     /// The peer read nothing.
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
         Self(Arc::new(Mutex::new(io)))
     }
 
-    /// Returns how the socket was lost, if it was.
+    /// Returns why the socket was lost, if it was.
     pub(super) fn loss(&self) -> Option<Loss> {
         self.lock().loss
     }

@@ -1,9 +1,9 @@
-//! Resets streams whose readers take nothing. A client that stops reading loses that stream, and nothing else.
+//! Resets streams whose readers read nothing. A client that stops reading loses only that stream.
 //!
-//! hyper polls a body when there is room for its next frame and not before, so the body of a stalled stream is never polled again
-//! and can't notice by itself. [`StallGuard`] runs the whole stream and can: it looks whether the last frame was followed by a
-//! poll. The two share one [`StreamProgress`]. The guard passes it to [`StallGuardLayer`] in a task-local variable, because hyper creates
-//! the stream in between; from there it is in the extensions of the request.
+//! hyper polls a body only when there is capacity for its next frame, so the body of a stalled stream is never polled again and can't
+//! notice the stall itself. [`StallGuard`] runs the whole stream and can: it checks whether a poll followed the last frame. The two share
+//! one [`StreamProgress`]. The guard passes it to [`StallGuardLayer`] in a task-local variable, because hyper creates the stream in
+//! between; from there it is in the extensions of the request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,59 +20,59 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 use tower::{BoxError, Layer, Service};
 
-/// How long the reader of a single answer may take nothing of it. A frame has up to 64 KiB, so a reader below 6 KiB/s is too slow.
-/// Longer: answers that nobody reads are in memory longer. Shorter: slow links fail.
+/// How long the reader of a unary answer may read nothing. A frame has up to 64 KiB, so a reader below 6 KiB/s is too slow. Longer:
+/// answers that nobody reads are in memory longer. Shorter: slow links fail.
 const ANSWER_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
     static PROGRESS: StreamProgress;
 }
 
-/// How far the reader of a stream has come. Clones are the same one.
+/// The progress of a stream's reader. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct StreamProgress(Arc<ReaderProgress>);
 
 #[derive(Debug, Default)]
 struct ReaderProgress {
-    /// How many frames were given to the connection.
+    /// Number of frames passed to the connection.
     frames: AtomicU64,
-    /// Whether the last of them still waits for room.
+    /// Whether the last of them still waits for capacity.
     is_waiting: AtomicBool,
     is_answer: AtomicBool,
     is_stalled: AtomicBool,
 }
 
 impl StreamProgress {
-    /// Returns the progress of the stream that a request came by; a new one for a request that came another way.
+    /// Returns the progress of the stream on which a request came; a new one for a request that came another way.
     #[must_use]
     pub fn of(extensions: &http::Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Gives the reader the shorter time of a single answer.
+    /// Limits the reader to the shorter timeout of a unary answer.
     pub fn limit_as_answer(&self) {
         self.0.is_answer.store(true, Ordering::Relaxed);
     }
 
-    /// Starts the time of the reader although the body was not polled, or gave no new frame.
+    /// Starts the timeout of the reader although the body was not polled, or returned no new frame.
     pub fn expect_reader(&self) {
         self.0.is_waiting.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the stream was reset because its reader took nothing. A value that the stream holds can ask when it is dropped.
+    /// Returns whether the stream was reset because its reader read nothing. A value that the stream holds can ask when it is dropped.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.0.is_stalled.load(Ordering::Relaxed)
     }
 }
 
-/// Runs a stream of a connection, and drops it when its reader takes nothing for the timeout.
+/// Runs a stream of a connection, and drops it when its reader reads nothing for the timeout.
 pub(super) struct StallGuard<F> {
     /// None once it has ended.
     stream: Option<Pin<Box<F>>>,
     progress: StreamProgress,
     timeout: Duration,
-    /// Runs while a frame waits; with the number of that frame.
+    /// The timer of a waiting frame, with the number of that frame.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -160,7 +160,7 @@ where
     }
 }
 
-/// A response body that records in the progress of its stream when it is polled, and what it gave.
+/// A response body that records in the progress of its stream when it is polled, and what it returned.
 #[derive(Debug)]
 struct GuardedBody<B> {
     body: B,
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Does with a body what hyper does: poll, wait for room, poll again. Reports each frame that it took.
+    /// Handles a body as hyper does: poll, wait for capacity, poll again. Reports each frame that it took.
     async fn pipe(mut room: mpsc::Receiver<()>, taken: mpsc::Sender<()>) {
         let mut service = StallGuardLayer
             .layer(tower::service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(Endless))));

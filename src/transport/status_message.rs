@@ -1,5 +1,5 @@
-//! Writes `grpc-message` as the specification has it (gRPC over HTTP/2, "Responses", Percent-Encoded): printable ASCII is not escaped,
-//! except for the percent sign.
+//! Encodes `grpc-message` as specified (gRPC over HTTP/2, "Responses", Percent-Encoded): printable ASCII is not escaped, except for the
+//! percent sign.
 //!
 //! tonic escapes more, and some clients show the escapes to their users: `%3F` for a question mark.
 
@@ -26,7 +26,7 @@ impl<S> Layer<S> for PlainStatusMessageLayer {
     }
 }
 
-/// Rewrites the messages of statuses that a service answers.
+/// Rewrites the messages of statuses that a service returns.
 #[derive(Debug, Clone)]
 pub struct PlainStatusMessage<S> {
     inner: S,
@@ -134,7 +134,7 @@ mod tests {
         headers[NAME].to_str().expect("ASCII").to_owned()
     }
 
-    /// The table of the specification: 0x20 to 0x24 and 0x26 to 0x7E are not escaped, all others are.
+    /// Given the table of the specification, 0x20 to 0x24 and 0x26 to 0x7E are not escaped, all others are.
     #[test]
     fn printable_ascii_is_not_escaped() {
         let printable: String = (' '..='~').filter(|each| *each != '%').collect();

@@ -1,6 +1,6 @@
 //! The TLS configuration of the gRPC port, which can be replaced while the port serves.
 //!
-//! Boundary: certificates and keys come in as values; the caller reads them from files and reads them again when those change.
+//! Boundary: certificates and keys are passed as values; the caller reads them from files, and again when those change.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,7 +19,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Replaces the verifier of client certificates, or wraps it.
 pub type WrapVerifier = fn(Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier>;
 
-/// A TLS configuration that can be replaced. Open connections keep the one they began with.
+/// A TLS configuration that can be replaced. Open connections keep the one with which they began.
 pub struct ReloadableTls(RwLock<Arc<ServerConfig>>);
 
 impl fmt::Debug for ReloadableTls {
@@ -47,10 +47,10 @@ impl ReloadableTls {
     }
 }
 
-/// Makes the TLS configuration of the port: TLS 1.3 only. With `authorities`, clients may show a certificate that one of them signed.
+/// Creates the TLS configuration of the port: TLS 1.3 only. With `authorities`, clients may present a certificate signed by one of them.
 ///
 /// # Errors
-/// When the certificate and the key do not fit each other, or an authority can't be used.
+/// An error when the certificate and the key do not match, or an authority can't be used.
 pub fn tls_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,

@@ -14,14 +14,14 @@ use crate::domain::event::{Cursor, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
-/// How long the checkpoint of the head is used. Longer: subscribers know later that nothing changed.
+/// How long the checkpoint of the head is reused. Longer: subscribers learn later that nothing changed.
 const REUSE_SECONDS: i64 = 5;
 
 #[derive(Debug, Clone)]
 struct Checkpoint {
     cursor: Cursor,
     checked: Micros,
-    /// Which keys there were: none signed before a change of them is used after it.
+    /// Number of the key change: a checkpoint signed before a change of keys is not used after it.
     keys: u64,
     token: Arc<str>,
 }
@@ -34,7 +34,7 @@ struct Heartbeat {
     message: Bytes,
 }
 
-/// What was signed and written last.
+/// The last checkpoint and heartbeat.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     checkpoint: Mutex<Option<Checkpoint>>,
@@ -50,8 +50,8 @@ impl Checkpoint {
 }
 
 impl Checkpoints {
-    /// Returns the checkpoint of exactly this view. Its time is `checked`, when the feed was last compared with the database: a
-    /// replica that lost its database must not sign old state as fresh.
+    /// Returns the checkpoint of exactly this view. Its time is `checked`, when the feed was last compared with the database: a replica
+    /// that lost its database must not sign old state as fresh.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.

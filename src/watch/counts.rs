@@ -1,19 +1,19 @@
-//! Counters of the watch plane: for operators, and for tests that something is done once.
+//! Counters of the watch plane, for operators, and for tests that check that work is done once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of a replica since its start. They only grow.
 #[derive(Debug, Default)]
 pub struct WatchCounts {
-    /// Activations written: once for each different part of one that somebody wants.
+    /// Activations written: once for each different part that a subscriber asked for.
     pub activations_written: Count,
     /// Parts of snapshots written.
     pub snapshot_parts_written: Count,
     /// Heartbeats written.
     pub heartbeats_written: Count,
-    /// Messages that streams took, however many took the same.
+    /// Messages sent by streams; a shared message counts for each stream.
     pub messages_taken: Count,
-    /// Streams closed because their reader took nothing.
+    /// Streams closed because their reader read nothing.
     pub streams_given_up: Count,
     /// Pages of the log read for subscribers behind the ring.
     pub pages_read: Count,

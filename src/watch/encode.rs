@@ -1,6 +1,6 @@
-//! Encodes messages; the module that knows the wire format implements it.
+//! The interface for encoding messages; the module that knows the wire format implements it.
 //!
-//! Boundary: `watch` decides what a message says and who shares it; it never sees the wire's types.
+//! Boundary: `watch` decides the content of a message and who shares it; it never sees the wire's types.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,57 +15,57 @@ use crate::domain::name::{NamespaceId, PolicyId};
 /// The policies that a subscriber asked for. Subscribers with equal filters share frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WatchFilter {
-    /// Empty: all.
+    /// The policies; empty means all.
     policies: BTreeSet<PolicyId>,
     /// Whether content is left out.
     pub(super) metadata_only: bool,
 }
 
-/// How a snapshot ends.
+/// The end of a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotEnd<'a> {
-    /// Where the log stood.
+    /// The head of the log.
     pub head: Head,
-    /// The checkpoint that signs it, and the root of the active set.
+    /// The checkpoint that signs the head and the root of the active set.
     pub checkpoint: &'a str,
-    /// Proves under that root what is in force of the policies that were asked for; empty when all were.
+    /// Proves under that root the active versions of the policies that were asked for; empty when all were.
     pub set_proof: &'a Bytes,
 }
 
 /// The proof that a heartbeat carries for a stream's cursor.
 #[derive(Debug, Clone, Copy)]
 pub struct HeartbeatProof<'a> {
-    /// Everything up to here was sent.
+    /// The position up to which everything was sent.
     pub at: Position,
     /// The checkpoint of exactly this cursor.
     pub checkpoint: &'a str,
-    /// As in a snapshot.
+    /// The same as in a snapshot.
     pub set_proof: &'a Bytes,
 }
 
-/// What a part of an activation brings.
+/// The changes in a part of an activation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ActivationChanges<'a> {
     /// The cursor of the activation.
     pub at: Cursor,
-    /// What points somewhere new.
+    /// The versions to which pointers moved.
     pub bundles: &'a [Arc<Bundle>],
-    /// What points nowhere any more.
+    /// The policies whose pointers point to nothing now.
     pub tombstones: &'a [PolicyId],
 }
 
-/// How an activation ends.
+/// The end of an activation.
 #[derive(Debug, Clone, Copy)]
 pub struct ActivationEnd<'a> {
     /// The activation.
     pub activation: &'a Activation,
-    /// Proves under the root of its statement what is in force of the policies that were asked for; empty when all were.
+    /// Proves under the root of its statement the active versions of the policies that were asked for; empty when all were.
     pub set_proof: &'a Bytes,
 }
 
-/// Writes messages. Each answer is one whole message as it goes onto the stream, framing included.
+/// Encodes messages. Each method returns one whole message as it is written to the stream, including its framing.
 pub trait Encode: Send + Sync + std::fmt::Debug {
-    /// A part of an activation; the last one has an end.
+    /// Encodes a part of an activation; the last one has an end.
     fn activation_part(
         &self,
         namespace: &NamespaceId,
@@ -74,7 +74,7 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
         end: Option<ActivationEnd<'_>>,
     ) -> Bytes;
 
-    /// A part of a snapshot; the last one has an end.
+    /// Encodes a part of a snapshot; the last one has an end.
     fn snapshot_part(
         &self,
         namespace: &NamespaceId,
@@ -83,7 +83,7 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
         end: Option<SnapshotEnd<'_>>,
     ) -> Bytes;
 
-    /// A key statement.
+    /// Encodes a key statement.
     fn key_statement(&self, statement: String) -> Bytes;
 
     /// Encodes a heartbeat: with the proof that its cursor is the newest, or without one for a stream ahead of this replica.
@@ -95,7 +95,7 @@ impl WatchFilter {
         Self { policies: watch.policies.clone(), metadata_only: watch.metadata_only }
     }
 
-    /// A filter with contents.
+    /// Returns a filter with contents.
     pub(super) fn of_policies(policies: BTreeSet<PolicyId>) -> Self {
         Self { policies, metadata_only: false }
     }

@@ -22,7 +22,7 @@ use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
-/// What a replica knows of a namespace that somebody asked for.
+/// A replica's state of a namespace that was asked for.
 #[derive(Debug)]
 pub struct Feed {
     namespace: NamespaceId,
@@ -39,7 +39,7 @@ struct State {
     head: Head,
     freshness: Freshness,
     active: Arc<ActiveBundles>,
-    /// Made when somebody asks, dropped when the head moves.
+    /// Built on demand, dropped when the head moves.
     view: Option<Arc<ActiveView>>,
     ring: Ring,
     recent: RecentFingerprints,
@@ -99,7 +99,7 @@ impl Feed {
         self.state().freshness
     }
 
-    /// Returns what comes after a cursor, and the head at that moment: read separately, an activation could come between them.
+    /// Returns what follows a cursor, and the head at that moment: read separately, an activation could come between them.
     pub(super) fn after(&self, at: Cursor) -> (After, Head) {
         let state = self.state();
         (state.ring.after(at), state.head)
@@ -154,8 +154,8 @@ impl Feed {
         let (view, freshness) = self.view();
         let head = view.head().cursor;
         if at != head {
-            // The stream resumed ahead of what this replica has read: it is alive, and there is nothing to prove yet. Or the
-            // head moved just now.
+            // The stream resumed ahead of what this replica has read: it gets a heartbeat without a proof. Otherwise the head moved just
+            // now.
             let staleness = freshness.last_poll.staleness();
             return Ok((at > head).then(|| self.source.encode.heartbeat(&self.namespace, None, staleness)));
         }
@@ -166,7 +166,7 @@ impl Feed {
         &self.signals
     }
 
-    /// Streams that listen now.
+    /// Returns the number of streams that listen now.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.signals.listeners()
@@ -182,7 +182,7 @@ impl Feed {
         }
     }
 
-    /// Notes that the namespace is gone for good: its streams end.
+    /// Records that the namespace is permanently gone: its streams end.
     pub(super) fn end(&self) {
         let head = {
             let mut state = self.state();
@@ -192,11 +192,11 @@ impl Feed {
         self.signals.moved(head.cursor);
     }
 
-    /// Adds what the log follower read: all of it, then one signal. `checked` is given when the end of what was read is the
-    /// head of the log, with the time as of which it is.
+    /// Adds all that the log follower read, then sends one signal. `checked` is given when the read ended at the head of the log, as of
+    /// that time.
     ///
     /// # Errors
-    /// `DATA_LOSS` when the result does not have the roots that its signed events name: then nothing of it is added.
+    /// `DATA_LOSS` when the result does not have the roots that its signed events name: then nothing is added.
     pub(super) fn advance(&self, read: VerifiedEvents, checked: Option<Micros>) -> Result<()> {
         let VerifiedEvents { events, activations, end: head, raised } = read;
         {
@@ -204,8 +204,8 @@ impl Feed {
             let trees = trees_after(&self.namespace, Arc::clone(state.active.tree()), &activations)?;
             state.view = None;
             if let (Some(_), Some(checked)) = (raised, checked) {
-                // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired, and what was
-                // read while loss was suspected has none.
+                // Set this before any stream wakes: a raised epoch has to be proven by a checkpoint that has not expired, and state that
+                // was read while loss was suspected has none.
                 state.freshness = Freshness { checked, last_poll: PollResult::CaughtUp };
             }
             // It follows what was verified before: a caller that waits for it need not wait for the end of the poll.
@@ -216,7 +216,7 @@ impl Feed {
                 state.ring.raise(raised);
             }
             for (activation, tree) in activations.into_iter().zip(trees) {
-                // A view that somebody holds keeps the set it has: what is in force is copied then, and only then.
+                // A view that is still in use keeps its set: only then the bundles are copied.
                 Arc::make_mut(&mut state.active).change(&activation, Arc::clone(&tree));
                 state.ring.push(Arc::new(Frame::new(activation, Some(tree))));
             }
@@ -227,12 +227,12 @@ impl Feed {
         Ok(())
     }
 
-    /// Starts again at a head that does not follow what was read: the store lost its tail, and its epoch was raised.
-    /// Subscribers of the epoch before get a snapshot.
+    /// Restarts at a head that does not follow what was read: the store lost its tail, and its epoch was raised. Subscribers of the
+    /// previous epoch get a snapshot.
     pub(super) fn reset(&self, head: Head, active: ActiveBundles, now: Micros) {
         {
             let mut state = self.state();
-            // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired.
+            // Set this before any stream wakes: a raised epoch has to be proven by a checkpoint that has not expired.
             state.freshness = Freshness { checked: now, last_poll: PollResult::CaughtUp };
             state.active = Arc::new(active);
             state.head = head;

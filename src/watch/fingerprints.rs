@@ -1,4 +1,4 @@
-//! Tells which event stands at a cursor: the newest are kept in memory, older ones are read from the log, each once.
+//! Finds out which event is at a cursor: the newest ones are in memory, older ones are read from the log, each once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use crate::domain::event::{Cursor, Fingerprint, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 
-/// Events of a namespace whose fingerprints are kept, from when it was first asked for: 24 bytes each. Fewer: subscribers that
-/// come back after so many changes cost a query for each cursor.
+/// Number of fingerprints kept of a namespace, from when it was first asked for: 24 bytes each. Fewer: subscribers that reconnect after
+/// that many changes cost a query for each cursor.
 const RECENT_MAX: usize = 4_096;
-/// Older cursors whose events are kept: a fleet that comes back asks for the same few.
+/// Number of older cursors whose fingerprints are cached: a reconnecting fleet asks for the same few.
 const READ_MAX: usize = 64;
 
 /// The fingerprints of the newest events, without a gap.
@@ -21,18 +21,18 @@ const READ_MAX: usize = 64;
 pub(super) struct RecentFingerprints(VecDeque<(Cursor, Option<Fingerprint>)>);
 
 impl RecentFingerprints {
-    /// Keeps that of the last event of a log.
+    /// Starts with the fingerprint of the last event of a log.
     pub(super) fn new(head: Head) -> Self {
         Self([entry(head)].into())
     }
 
-    /// Adds those of the events that follow.
+    /// Adds the fingerprints of the events that follow.
     pub(super) fn extend(&mut self, events: impl IntoIterator<Item = Head>) {
         self.0.extend(events.into_iter().map(entry));
         self.0.drain(..self.0.len().saturating_sub(RECENT_MAX));
     }
 
-    /// Returns the fingerprint of the event at a cursor, if it is one of these.
+    /// Returns the fingerprint of the event at a cursor, if it is among them.
     pub(super) fn get(&self, cursor: Cursor) -> Option<Fingerprint> {
         let index = self.0.binary_search_by_key(&cursor, |(cursor, _)| *cursor).ok()?;
         self.0.get(index).and_then(|(_, fingerprint)| *fingerprint)
@@ -43,7 +43,7 @@ fn entry(head: Head) -> (Cursor, Option<Fingerprint>) {
     (head.cursor, Fingerprint::of(&head.hash))
 }
 
-/// The fingerprints of older events that were read. Each is read once, however many ask for it at the same time.
+/// The fingerprints of older events that were read. Each is read once, however many callers ask for it at the same time.
 #[derive(Debug, Default)]
 pub(super) struct FingerprintCache(Mutex<VecDeque<(Cursor, Found)>>);
 
@@ -51,7 +51,7 @@ pub(super) struct FingerprintCache(Mutex<VecDeque<(Cursor, Found)>>);
 type Found = Arc<OnceCell<Option<Fingerprint>>>;
 
 impl FingerprintCache {
-    /// Returns the fingerprint of the event at a cursor, from the log unless it was read before; none when no event stands there.
+    /// Returns the fingerprint of the event at a cursor, reading it from the log if needed; none when there is no event.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -87,7 +87,7 @@ impl FingerprintCache {
     }
 }
 
-/// Returns the error for a resume point that no stream can begin at: its event was never in the log, or is gone from it.
+/// Returns the error for a resume point at which no stream can begin: its event was never in the log, or is gone from it.
 pub(super) fn resume_point_gone(resume: Cursor, epoch: i64) -> Error {
     Error::new(
         Reason::ResumePointGone,

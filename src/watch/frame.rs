@@ -1,7 +1,7 @@
-//! One activation, written once for all who want the same of it.
+//! One activation, encoded once for all subscribers with the same filter.
 //!
-//! A message is at most `MESSAGE_MAX_BYTES`: an activation comes in parts. The parts with its bundles are shared by all whose
-//! filters want the same of them; the last part of a filtered stream is its own, since it carries the proof for that filter.
+//! A message is at most `MESSAGE_MAX_BYTES`, so an activation comes in parts. The parts with its bundles are shared by all whose filters
+//! select the same changes; the last part of a filtered stream is separate, since it carries the proof for that filter.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,34 +18,34 @@ use crate::domain::limits::ACTIVATION_TARGETS_MAX;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::{Error, Result};
 
-/// Which changes of an activation somebody wants: a bit for each bundle, then for each tombstone. There are at most
+/// The changes of an activation that a filter selects: a bit for each bundle, then for each tombstone. There are at most
 /// `ACTIVATION_TARGETS_MAX` of both.
 type Selection = u128;
 
 const _: () = assert!(ACTIVATION_TARGETS_MAX <= Selection::BITS as usize);
 
-/// How much of what it wrote a frame keeps, as a multiple of its whole content: everything, and each change by itself.
-/// Stranger filters are written for their subscriber alone.
+/// Size of the encoded forms that a frame keeps, as a multiple of its content: all changes together, and each change by itself. Rarer
+/// filters are encoded for their subscriber alone.
 const KEPT_CONTENTS_MAX: usize = 2;
-/// What a frame may keep whatever its content: statements, manifests, names, proofs.
+/// Bytes of encoded forms that a frame may keep besides content: statements, manifests, names, proofs.
 const KEPT_OVERHEAD_BYTES: usize = 256 * 1024;
 
-/// What the name of a policy takes beside its id, at most: the namespace's and its framing.
+/// Maximal size of a policy's name besides its id: the namespace and the framing.
 const TOMBSTONE_OVERHEAD_BYTES: usize = 128;
 
-/// An activation and its written forms.
+/// An activation and its encoded forms.
 #[derive(Debug)]
 pub(super) struct Frame {
     activation: Activation,
     content_bytes: usize,
-    /// The active set after it; none where it was not needed when the frame was made.
+    /// The active set after it; none where it was not needed when the frame was created.
     tree: Option<Arc<dyn SetTree>>,
     written: Mutex<Written>,
     trusted: Trusted,
 }
 
-/// What parts bring: which changes, without content or with it, and whether the last one has the end, which those of a filter
-/// have not, even when it wants every change there is.
+/// Identifies parts: which changes, with or without content, and whether the last part includes the end. The parts of a filter never do,
+/// even when it selects every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct PartsKey {
     selection: Selection,
@@ -53,11 +53,11 @@ struct PartsKey {
     has_end: bool,
 }
 
-/// What was written of it, and how much that is.
+/// The encoded forms, and their size.
 #[derive(Debug, Default)]
 struct Written {
     bytes: usize,
-    /// The parts by what they bring.
+    /// The parts by their key.
     parts: BTreeMap<PartsKey, Vec<Bytes>>,
     /// The last parts of filters.
     ends: BTreeMap<Arc<WatchFilter>, Bytes>,
@@ -75,7 +75,7 @@ impl Written {
 }
 
 impl Frame {
-    /// A frame that serves every filter when it is given the tree of the set after it, and unfiltered streams without.
+    /// Creates a frame. With the tree of the set after it, it serves every filter; without, only unfiltered streams.
     pub(super) fn new(activation: Activation, tree: Option<Arc<dyn SetTree>>) -> Self {
         let content_bytes = activation.bundles.iter().map(|bundle| bundle.content.len()).sum();
         Self { activation, content_bytes, tree, written: Mutex::default(), trusted: Trusted::default() }
@@ -85,33 +85,32 @@ impl Frame {
         self.activation.cursor
     }
 
-    /// The event it tells of.
+    /// Returns the head after its event.
     pub(super) fn head(&self) -> Head {
         self.activation.head()
     }
 
-    /// Whether there is anything in it that a filter wants.
+    /// Whether a filter selects any change of it.
     pub(super) fn concerns(&self, filter: &WatchFilter) -> bool {
         self.selection(filter) != 0
     }
 
-    /// Whether a subscriber would take it: its statement has a root, and nothing in it is by a key that was revoked since.
+    /// Whether a subscriber would accept it: its statement has a root, and nothing in it is signed by a key that was revoked since.
     pub(super) fn is_believed(&self, source: &FeedSource) -> bool {
         let manifests = self.activation.bundles.iter().map(|bundle| bundle.version.manifest.as_str());
         let tokens = manifests.chain([&*self.activation.statement]);
         self.activation.root.is_some() && self.trusted.check(&*source.proof, tokens).is_ok()
     }
 
-    /// Bytes that it holds, at most: its contents, and what it keeps of their written forms.
+    /// Returns the maximal size of what it holds: its contents, and the encoded forms that it keeps.
     pub(super) fn held_bytes(&self) -> usize {
         self.content_bytes * (1 + KEPT_CONTENTS_MAX)
     }
 
-    /// The messages for a filter, in order, written when nobody asked for them before; none when the filter wants nothing of
-    /// it.
+    /// Returns the messages for a filter, in order, and encodes them if needed; none when the filter selects no change.
     ///
     /// # Errors
-    /// `INTERNAL` for a filter, when the frame was made without a tree.
+    /// `INTERNAL` for a filter, when the frame was created without a tree.
     pub(super) fn messages(
         &self,
         namespace: &NamespaceId,
@@ -122,7 +121,7 @@ impl Frame {
         if selection == 0 {
             return Ok(None);
         }
-        // Held while it is written: whoever asks for the same meanwhile waits and shares it.
+        // Held while messages are encoded: another caller with the same filter waits and shares them.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let key = PartsKey { selection, metadata_only: filter.metadata_only, has_end: filter.wants_all() };
         let mut messages = match written.parts.get(&key) {
@@ -142,7 +141,7 @@ impl Frame {
         Ok(Some(messages))
     }
 
-    /// What a filter wants of it, as parts: the last with the end when it wants all.
+    /// Returns the parts that a filter selects. The last one includes the end when the filter selects all policies.
     fn parts(&self, namespace: &NamespaceId, filter: &WatchFilter, source: &FeedSource) -> Vec<Bytes> {
         let Activation { bundles, tombstones, .. } = &self.activation;
         let bundles: Vec<Arc<Bundle>> =
@@ -155,7 +154,7 @@ impl Frame {
         let last = ranges.len().saturating_sub(1);
         let set_proof = &Bytes::new();
         let part = |(index, range): (usize, std::ops::Range<usize>)| {
-            // All names together are small: they travel with the last bundles.
+            // All tombstones together are small: the last part with bundles carries them.
             let tombstones = if index == last { tombstones.as_slice() } else { &[] };
             let bundles = bundles.get(range).unwrap_or_default();
             let changes = ActivationChanges { at: self.activation.head().cursor, bundles, tombstones };

@@ -1,12 +1,12 @@
-//! How fresh a feed is: when it was last compared with the database, and how that went.
+//! The freshness of a feed: when it was last compared with the database, and the result.
 
 use crate::domain::bundle::Staleness;
 use crate::domain::time::Micros;
 
-/// When a feed was last known to be the newest, and how the last poll went.
+/// When a feed was last known to be current, and the result of the last poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// When the head was last compared with the database.
+    /// Time at which the head was last compared with the database.
     pub checked: Micros,
     /// The result of the last poll.
     pub last_poll: PollResult,
@@ -19,7 +19,7 @@ pub enum PollResult {
     CaughtUp,
     /// The database did not answer.
     Unanswered,
-    /// The log does not follow what was read: it lost its end, or does not verify.
+    /// The log does not follow what was read: it lost its tail, or does not verify.
     Invalid,
     /// Data loss is suspected: what was verified is still served, and nothing is reported as fresh.
     SuspectedLoss,

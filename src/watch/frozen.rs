@@ -1,5 +1,5 @@
-//! Frozen namespaces, as the watch plane sees them: streams that are open go on with what was verified, and nothing else begins
-//! until a later event of the log thaws them, whichever replica wrote it.
+//! Frozen namespaces in the watch plane: open streams continue with what was verified, and no new stream begins until a later event of the
+//! log, by any replica, thaws the namespace.
 
 use super::hub::Hub;
 use crate::domain::digest::ActiveSetRoot;
@@ -8,11 +8,11 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::store::{Frozen, ReadTx};
 
-/// Events read at once in the search for the one that thaws.
+/// Number of events read at once in the search for the one that thaws.
 const PAGE_EVENTS: u32 = 64;
 
 impl Hub {
-    /// Refuses what is not done to a frozen namespace, unless an event has thawed it since.
+    /// Refuses an operation on a frozen namespace, unless an event has thawed it since.
     ///
     /// # Errors
     /// `DATA_LOSS`, `DATABASE_UNAVAILABLE`.
@@ -25,8 +25,8 @@ impl Hub {
         store.check_thawed(namespace)
     }
 
-    /// Freezes a namespace when its pointers do not make the root of the event at its head. Not while data loss is suspected, which says as much
-    /// itself.
+    /// Freezes a namespace when its pointers do not make the root of the event at its head. It does nothing while data loss is suspected,
+    /// which stops the namespace anyway.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -49,8 +49,8 @@ impl Hub {
         Err(Error::data_loss(format!("{namespace}: {}", moved(head))))
     }
 
-    /// Whether the pointers, in the rows of the policies and in their history, are those of the root that the event at the
-    /// head names. One that can't be verified, or has no root, says nothing of them.
+    /// Whether the pointers, in the rows of the policies and in their history, make the root that the event at the head names. An event
+    /// that can't be verified counts as a match; without a root, only rows and history are compared.
     async fn do_pointers_hold(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head) -> Result<bool> {
         let revision = head.cursor.revision;
         let sealed = match revision {
@@ -76,12 +76,12 @@ impl Hub {
         Ok(are_there && pointed.is_empty() && sealed.is_none_or(|sealed| sealed == root))
     }
 
-    /// The newest verified event that thaws a namespace, after what it was frozen for.
+    /// Returns the newest verified event that thaws a namespace, after the finding for which it was frozen.
     async fn thawing_event(&self, namespace: &NamespaceId, frozen: &Frozen) -> Result<Option<Cursor>> {
         let store = &self.source().store;
         let tx = store.read().await?;
         let from = store.searched(namespace).unwrap_or(frozen.at);
-        // A log that lost its tail goes on at lower revisions, in another epoch.
+        // A log that lost its tail continues at lower revisions, in another epoch.
         let is_same_epoch = tx.log_head(namespace).await?.cursor.epoch == from.epoch;
         let (mut after, mut found) = (if is_same_epoch { from.revision } else { 0 }, None);
         loop {
@@ -98,7 +98,7 @@ impl Hub {
     }
 }
 
-/// What to say of pointers that are elsewhere.
+/// Returns the error text for pointers that do not match.
 fn moved(head: Head) -> String {
     format!("its pointers do not make the root of event {}", head.cursor.revision)
 }

@@ -6,7 +6,7 @@ use super::change_signal::HEARTBEAT_SLOTS;
 use super::hub::Hub;
 
 impl Hub {
-    /// Makes a heartbeat of every stream due once in each interval, until it is dropped; also while the database is away.
+    /// Signals in each interval that the heartbeat of every stream is due, until it is dropped; also while the database is away.
     pub async fn send_heartbeats(&self, heartbeat_interval: Duration) {
         let slots = u32::try_from(HEARTBEAT_SLOTS).unwrap_or(1);
         let mut turn = tokio::time::interval(heartbeat_interval / slots);

@@ -1,4 +1,4 @@
-//! All feeds of a replica. A namespace gets its feed when somebody asks for it first.
+//! All feeds of a replica. The feed of a namespace is created when it is first asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,13 +27,13 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
 
-/// How long a read waits until its replica has read what was committed before it.
+/// How long a read waits until its replica has read what was committed before.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time of the last comparison with the database, for a feed that was never compared.
 const NEVER: Micros = Micros(0);
 
-/// Opens watches, answers what is in force, and holds the feeds that the log follower fills.
+/// Opens watches, serves active sets, and holds the feeds that the log follower updates.
 #[derive(Debug)]
 pub struct Hub {
     source: FeedSource,
@@ -46,10 +46,10 @@ pub struct Hub {
     wake: Notify,
 }
 
-/// A feed is read once, however many ask for it at once; nobody waits for the feed of another namespace.
+/// A feed is read once, however many callers ask for it at once; no caller waits for the feed of another namespace.
 type Feeds = BTreeMap<NamespaceId, Arc<OnceCell<Arc<Feed>>>>;
 
-/// How far a replica had read a log at some moment; nothing when it has no feed of it.
+/// How far a replica had read a log at some moment; none when it has no feed of it.
 #[derive(Debug)]
 pub struct ReadUpTo {
     store: Store,
@@ -57,8 +57,8 @@ pub struct ReadUpTo {
 }
 
 impl ReadUpTo {
-    /// Suspects data loss when a log ends before what had been read of it: after a restored backup, or a manual change.
-    /// Reads go on; a write checks for suspected loss before it commits.
+    /// Suspects data loss when a log ends before the part that had been read: after a restored backup, or a manual change. Reads continue;
+    /// a write checks for suspected loss before it commits.
     pub fn check_reaches(self, namespace: &NamespaceId, end: Cursor) {
         if let Some(read) = self.read.filter(|read| *read > end) {
             self.store.note_truncated_log(namespace, end, read);
@@ -66,21 +66,20 @@ impl ReadUpTo {
     }
 }
 
-/// What is in force, as new as every write that returned before the question; or, when the database does not answer,
-/// the newest this replica had verified.
+/// An active set as new as every write that returned before the call; or, when the database does not answer, the newest that this replica
+/// had verified.
 #[derive(Debug, Clone)]
 pub struct InForce {
-    /// What is in force.
+    /// The active set.
     pub view: Arc<ActiveView>,
-    /// When it was compared with the database last.
+    /// Time at which it was last compared with the database.
     pub checked: Micros,
     /// Why something newer may exist.
     pub staleness: Staleness,
 }
 
 impl Hub {
-    /// A hub without feeds. `ring_capacity` is in activations per namespace: a subscriber further behind than that reads
-    /// from the database.
+    /// Creates a hub without feeds. `ring_capacity` is in activations per namespace: a subscriber further behind reads from the database.
     #[must_use]
     pub fn new(
         store: Store,
@@ -106,7 +105,7 @@ impl Hub {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The feed of a namespace, read from the database when nobody asked for it before.
+    /// Returns the feed of a namespace, and reads it from the database when it is not there yet.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, or `STORE_IN_DOUBT` while data loss is suspected; `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
@@ -117,10 +116,10 @@ impl Hub {
         let cell = Arc::clone(self.lock().entry(namespace.clone()).or_default());
         let read = cell.get_or_try_init(|| Box::pin(self.read(namespace))).await.map(Arc::clone);
         if read.is_err() {
-            // A namespace that is not there, or can't be read now, leaves nothing behind.
+            // A namespace that does not exist, or can't be read now, must leave no entry in the map.
             let mut feeds = self.lock();
             let is_mine = |kept: &Arc<OnceCell<_>>| Arc::ptr_eq(kept, &cell) && !kept.initialized();
-            // Two hold it: the map and this call. A third is still reading.
+            // Two owners hold it: the map and this call. A third one is still reading.
             if feeds.get(namespace).is_some_and(is_mine) && Arc::strong_count(&cell) == 2 {
                 feeds.remove(namespace);
             }
@@ -133,9 +132,9 @@ impl Hub {
             // The suspicion may have ended just now.
             self.source.store.check_for_loss().await?;
         }
-        // A log that does not follow what this replica saw of it must not be reported as the newest.
+        // A log that does not follow what this replica saw of it must not be reported as current.
         self.source.store.heads(std::slice::from_ref(namespace)).await?;
-        // While loss is suspected nothing is known to be the newest: with the Unix epoch as its time, every checkpoint has expired.
+        // While loss is suspected nothing is known to be current: with the Unix epoch as its time, every checkpoint has expired.
         let freshness = if self.source.store.suspected_loss().is_some() {
             Freshness { checked: NEVER, last_poll: PollResult::SuspectedLoss }
         } else {
@@ -158,7 +157,7 @@ impl Hub {
         Ok(Arc::new(Feed::new(namespace.clone(), self.source.clone(), head, active, freshness, self.ring_capacity)))
     }
 
-    /// The feed of a namespace, if it has one.
+    /// Returns the feed of a namespace, if there is one.
     pub fn existing(&self, namespace: &NamespaceId) -> Option<Arc<Feed>> {
         self.lock().get(namespace).and_then(|cell| cell.get().cloned())
     }
@@ -169,10 +168,10 @@ impl Hub {
         ReadUpTo { store: self.source.store.clone(), read }
     }
 
-    /// Opens the watch of a namespace. With `keys` it brings key statements too; those of one stream share them.
+    /// Opens the watch of a namespace. With `keys` it sends key statements too, shared by all watches of one stream.
     ///
     /// # Errors
-    /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
+    /// The same as `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
     pub async fn subscribe(&self, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
         self.check_thawed(&watch.namespace).await?;
         let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, keys)?;
@@ -183,10 +182,10 @@ impl Hub {
         Ok(subscription)
     }
 
-    /// What is in force now, from memory: at least as new as every write that returned before this call (docs/guarantees.md#g4).
+    /// Returns the active set from memory: at least as new as every write that returned before this call (docs/guarantees.md#g4).
     ///
     /// # Errors
-    /// As `feed`; `DATA_LOSS` for a log that does not lead on from what was read.
+    /// The same as `feed`; `DATA_LOSS` for a log that does not continue from what was read.
     pub async fn in_force(&self, namespace: &NamespaceId) -> Result<InForce> {
         self.check_thawed(namespace).await?;
         let feed = self.feed(namespace).await?;
@@ -196,7 +195,7 @@ impl Hub {
         if self.source.store.suspected_loss().is_some() {
             return Ok(in_force(&feed, PollResult::SuspectedLoss.staleness()));
         }
-        // Before the head is asked for: what was read by then must be in the log.
+        // Read this before the head is queried: what was read by then must be in the log.
         let read = feed.head().cursor;
         let needed = match self.committed_before(namespace).await {
             Ok(needed) => needed,
@@ -235,7 +234,7 @@ impl Hub {
         }
     }
 
-    /// The head of a log, at least as new as every write that returned before this call.
+    /// Returns the head of a log, at least as new as every write that returned before this call.
     async fn committed_before(&self, namespace: &NamespaceId) -> Result<Cursor> {
         if self.source.store.is_sole_writer() {
             self.source.store.check_up()?;
@@ -245,8 +244,8 @@ impl Hub {
         self.read_index.head(namespace, &self.source.counts).await
     }
 
-    /// Notes a head that was read under the lock of its namespace. It may be of a commit whose outcome nobody knew, or of another
-    /// process beside this one: a caller that saw it must not read an older state afterwards (docs/guarantees.md#g4).
+    /// Records a head that was read under the lock of its namespace. It may be of a commit whose outcome was unknown, or of another
+    /// process: a caller that saw it must not read an older state afterwards (docs/guarantees.md#g4).
     pub fn note_found_head(&self, namespace: &NamespaceId, cursor: Cursor) {
         let is_known = {
             let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +256,7 @@ impl Hub {
         }
     }
 
-    /// Notes a commit of this process, and wakes the log follower. Several commits before its next poll cause one poll.
+    /// Records a commit of this process, and wakes the log follower. Several commits before its next poll cause one poll.
     pub fn committed(&self, namespace: &NamespaceId, cursor: Cursor) {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = committed.entry(namespace.clone()).or_default();
@@ -266,7 +265,7 @@ impl Hub {
         self.wake();
     }
 
-    /// Whether everything in force may be served: nothing of it is by a key that was revoked.
+    /// Checks that the whole active set may be served: none of it is signed by a revoked key.
     ///
     /// # Errors
     /// `KEY_STATE_WRONG`.
@@ -274,22 +273,22 @@ impl Hub {
         view.check_trusted(&self.source)
     }
 
-    /// The checkpoint of what is in force, as of when it was compared with the database.
+    /// Returns the checkpoint of an active set, as of when it was compared with the database.
     ///
     /// # Errors
-    /// `INTERNAL` when signing fails; `NAMESPACE_NOT_FOUND` when it is gone meanwhile.
+    /// `INTERNAL` when signing fails; `NAMESPACE_NOT_FOUND` when it was deleted meanwhile.
     pub fn checkpoint(&self, namespace: &NamespaceId, in_force: &InForce) -> Result<String> {
         let feed = self.existing(namespace).ok_or_else(|| namespace.not_found())?;
         Ok(feed.checkpoint(&in_force.view, in_force.checked)?.to_string())
     }
 
-    /// Proves what is in force of these policies; empty when all are meant.
+    /// Proves the active versions of these policies; empty when all are meant.
     #[must_use]
     pub fn prove(&self, view: &ActiveView, policies: &BTreeSet<PolicyId>) -> Bytes {
         view.proof(&WatchFilter::of_policies(policies.clone()))
     }
 
-    /// Returns why a namespace has no head: it is gone, or its row can't be read.
+    /// Returns why a namespace has no head: it does not exist, or its row can't be read.
     pub(super) async fn why_missing(&self, namespace: &NamespaceId) -> Error {
         let found = async { self.source.store.read().await?.find_namespace(namespace).await };
         match found.await {
@@ -306,25 +305,25 @@ impl Hub {
         feed.end();
     }
 
-    /// The namespaces that somebody asked for.
+    /// Returns the namespaces that have a feed.
     #[must_use]
     pub fn namespaces(&self) -> Vec<NamespaceId> {
         self.feeds().iter().map(|feed| feed.namespace().clone()).collect()
     }
 
-    /// Digest of an active set, as in its checkpoint.
+    /// Returns the digest of an active set, as in its checkpoint.
     #[must_use]
     pub fn set_digest(&self, view: &ActiveView) -> crate::domain::digest::Digest {
         view.digest(&*self.source.proof).clone()
     }
 
-    /// What this replica did so far.
+    /// Returns the counters of this replica.
     #[must_use]
     pub fn counts(&self) -> Arc<WatchCounts> {
         Arc::clone(&self.source.counts)
     }
 
-    /// Every feed.
+    /// Returns every feed.
     pub(super) fn feeds(&self) -> Vec<Arc<Feed>> {
         self.lock().values().filter_map(|cell| cell.get().cloned()).collect()
     }

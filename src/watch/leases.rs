@@ -1,8 +1,8 @@
 //! Leases and status reports of the subscribers of a replica, written by one task in batches.
 //!
-//! A stream holds a `Lease` and does nothing for it; its end is its drop. Never a task or a timer per subscriber. What
-//! is not written yet is in memory, and is written again until it is: each write may be done twice. Each principal that claims an
-//! id has an entry of its own; the database alone says whose the id is, and what the others said ends there.
+//! A stream only holds a `Lease`, and dropping it ends the lease. There is no task or timer per subscriber. Unwritten changes are in
+//! memory and are retried until they are written, so each write may happen twice. Each principal that claims an id has its own entry; the
+//! database alone decides who owns the id, and the other claims are refused.
 
 mod clock;
 mod entry;
@@ -30,24 +30,24 @@ use crate::store::Store;
 use clock::LeaseClock;
 use entry::LeaseEntry;
 
-/// How long a call waits for its report to be written. Longer: runtimes hang on a database that is gone.
+/// How long a call waits for its report to be written. Longer: runtimes hang while the database is away.
 const WRITTEN_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The subscribers of a replica, and what they reported.
+/// The subscribers of a replica, and their reports.
 #[derive(Debug)]
 pub struct Leases {
     store: Store,
-    /// This replica, in rows that it wrote.
+    /// Id of this replica in the rows that it writes.
     holder: String,
-    /// Ids of one principal in one namespace; 0: no limit.
+    /// Maximum of ids of one principal in one namespace; 0: no limit.
     per_principal: u32,
-    /// The host's clock: that of the leases, where one process has them all.
+    /// The host's clock, used for leases when no other process writes them.
     clock: fn() -> Micros,
-    /// A clock that never jumps.
+    /// A monotonic clock.
     monotonic: fn() -> Instant,
     lease_clock: Mutex<LeaseClock>,
     state: Mutex<State>,
-    /// Something should be written before the next round.
+    /// Signals that something should be written before the next round.
     urgent: Notify,
     /// Counts flushes that ended.
     flushed: watch::Sender<u64>,
@@ -59,32 +59,31 @@ pub struct Leases {
 struct State {
     entries: BTreeMap<SubscriberClaim, LeaseEntry>,
     per_namespace: BTreeMap<NamespaceId, usize>,
-    /// By namespace and principal.
+    /// Number of ids by namespace and principal.
     per_principal: BTreeMap<(NamespaceId, String), u32>,
-    /// Whether there were new ids since the oldest offline ones were forgotten.
+    /// Whether there were new ids since the oldest offline ones were deleted.
     has_grown: bool,
     round: u64,
 }
 
-/// A stream's claim to be seen. Held by the stream, and ended with it.
+/// A stream's lease. The stream holds it, and dropping it ends the lease.
 #[derive(Debug)]
 pub struct Lease {
     leases: Arc<Leases>,
     claim: SubscriberClaim,
-    /// The id turned out to be another principal's.
+    /// Cancelled when the id turned out to belong to another principal.
     refused: CancellationToken,
     handed_over: bool,
 }
 
 impl Lease {
-    /// The server ends the stream and asks its subscriber to come back: it stays in the live set until its lease lapses, so
-    /// that a drain does not make an activation look settled.
+    /// Keeps the subscriber in the live set until its lease lapses, when the server ends the stream and asks its subscriber to reconnect.
+    /// Otherwise a drain would make an activation look converged.
     pub fn hand_over(&mut self) {
         self.handed_over = true;
     }
 
-    /// Waits until the database says that the id is another principal's, and returns what the stream ends with. Dropped while it
-    /// waits, it loses nothing.
+    /// Waits until the database reports that the id belongs to another principal, and returns the error that ends the stream. Cancel-safe.
     pub async fn refused(&self) -> Error {
         self.refused.cancelled().await;
         self.claim.refused()
@@ -103,7 +102,7 @@ impl Drop for Lease {
 }
 
 impl State {
-    /// The entry of a claim. `limit` ids of one principal in one namespace; 0: no limit.
+    /// Returns the entry of a claim, and creates it if needed. `limit` bounds the ids of one principal in one namespace; 0: no limit.
     fn entry(&mut self, claim: &SubscriberClaim, limit: u32) -> Result<&mut LeaseEntry> {
         let (all, round) = (self.entries.len(), self.round);
         match self.entries.entry(claim.clone()) {
@@ -154,8 +153,8 @@ impl State {
 }
 
 impl Leases {
-    /// No leases. `holder` is another one for each start of a server; `per_principal` is how many ids one principal may use in one
-    /// namespace here, 0 for no limit.
+    /// Creates an empty set of leases. `holder` differs for each start of a server; `per_principal` is how many ids one principal may use
+    /// in one namespace here, 0 for no limit.
     #[must_use]
     pub fn new(
         store: Store,
@@ -184,22 +183,22 @@ impl Leases {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time at which leases are written: the database's, where several replicas write them.
+    /// Returns the time at which leases are written: the database's, when several replicas write them.
     async fn wall(&self) -> Result<Micros> {
         Ok(self.store.time().await?.unwrap_or_else(self.clock))
     }
 
-    /// The time by which leases hold.
+    /// Returns the time by which leases are judged.
     ///
     /// # Errors
-    /// When the database fails.
+    /// Errors of the database.
     pub async fn now(&self) -> Result<Micros> {
         let wall = self.wall().await?;
         self.note_database();
         Ok(self.lease_clock().judge(wall, (self.monotonic)()))
     }
 
-    /// Notes whether leases can be written: one that nobody can renew does not lapse.
+    /// Records whether leases can be written: one that can't be renewed does not lapse.
     fn note_database(&self) {
         let is_away = self.store.is_degraded() || self.store.write_blocker().is_some();
         self.lease_clock().note_database(is_away, (self.monotonic)());
@@ -209,11 +208,11 @@ impl Leases {
         self.lease_clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A stream opens. It does not wait for the database: until that says whose the id is, the stream goes on and nothing counts
-    /// that is said under it. See `Lease::refused`.
+    /// Opens the lease of a stream. It does not wait for the database: until that decides who owns the id, the stream continues and its
+    /// reports do not count. See `Lease::refused`.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`; `SUBSCRIBER_ID_TAKEN` when that was found a moment ago.
+    /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`; `SUBSCRIBER_ID_TAKEN` when that was found recently.
     pub fn open(self: &Arc<Self>, claim: SubscriberClaim, profile: Profile) -> Result<Lease> {
         let mut state = self.lock();
         let entry = state.entry(&claim, self.per_principal)?;
@@ -223,7 +222,7 @@ impl Leases {
         Ok(Lease { leases: Arc::clone(self), claim, refused, handed_over: false })
     }
 
-    /// Takes a report of `owner`. Returns true when it is in the database, false when it is in memory and will be written.
+    /// Accepts a report of `owner`. Returns true when it is in the database, false when it is in memory and will be written.
     ///
     /// # Errors
     /// `SUBSCRIBER_ID_TAKEN`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`.
@@ -243,7 +242,7 @@ impl Leases {
         };
         let is_written = || self.lock().entries.get(&claim).is_none_or(|entry| entry.written_count >= report_number);
         let is_stored = is_due && self.flushed_until(is_written).await;
-        // A claim that is refused has nothing more to write.
+        // A refused claim has nothing more to write.
         if refused.is_cancelled() {
             return Err(claim.refused());
         }
@@ -251,8 +250,8 @@ impl Leases {
         Ok(is_stored)
     }
 
-    /// Writes what need not wait for its turn, so that who reads the database sees what is known here. Reports that were
-    /// held back stay so: see `unwritten`.
+    /// Writes what is due at once, so that readers of the database see what is known here. Reports that are delayed by their pace stay
+    /// unwritten: see `unwritten`.
     pub async fn settle(&self) {
         let is_settled = || {
             let state = self.lock();
@@ -265,14 +264,14 @@ impl Leases {
         }
     }
 
-    /// Asks for a flush and waits until something holds, but not for long.
+    /// Requests a flush and waits until a condition holds, for a limited time.
     async fn flushed_until(&self, holds: impl Fn() -> bool) -> bool {
         let mut flushed = self.flushed.subscribe();
         self.urgent.notify_one();
         tokio::time::timeout(WRITTEN_WAIT_MAX, flushed.wait_for(|_| holds())).await.is_ok_and(|done| done.is_ok())
     }
 
-    /// What was reported here and may not be in the database, by id and by who said it: it counts for a row of that principal.
+    /// Returns the reports that may not be in the database, by id and principal. They count only for a row of that principal.
     #[must_use]
     pub fn unwritten(&self, namespace: &NamespaceId) -> BTreeMap<(SubscriberId, String), SubscriberStatus> {
         let state = self.lock();
@@ -288,13 +287,13 @@ impl Leases {
             .collect()
     }
 
-    /// Reports taken since the start: applied, rejected.
+    /// Returns the number of reports accepted since the start: applied, rejected.
     #[must_use]
     pub fn reports(&self) -> (u64, u64) {
         (self.applied.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed))
     }
 
-    /// Subscribers that have a stream here.
+    /// Returns the number of subscribers that have a stream here.
     #[must_use]
     pub fn online(&self) -> usize {
         self.lock().entries.values().filter(|entry| entry.streams > 0).count()

@@ -1,8 +1,8 @@
 //! Delivers changes to subscribers: one log follower per replica, one feed per namespace, one cursor per subscriber.
 //!
-//! The database is the only bus: local and remote commits arrive in the same way. Never a queue per subscriber; never a
-//! frame that was not read after its commit; never a gap, because every event is checked against the one before. Each
-//! message is written once for all who want the same.
+//! The database is the only bus: local and remote commits arrive in the same way. Invariants: no queue per subscriber; no frame that was
+//! not read after its commit; no gap, because every event is checked against the one before. Each message is encoded once for all streams
+//! that share it.
 
 mod change_signal;
 mod checkpoints;

@@ -1,6 +1,6 @@
-//! Pages of the log for subscribers behind the ring: read once, shared by all who come by.
+//! Pages of the log for subscribers behind the ring: read once, shared by all that need them.
 //!
-//! One page is read at a time for each namespace: subscribers that all come back at once cost the queries of one.
+//! One page is read at a time for each namespace: subscribers that all reconnect at once cost the queries of one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
-/// Pages kept of one namespace. Fewer: subscribers at different cursors read the same page again.
+/// Number of pages kept of one namespace. Fewer: subscribers at different cursors read the same page again.
 const PAGES_MAX: usize = 8;
 
-/// Some events of the log, in a row.
+/// Consecutive events of the log.
 #[derive(Debug)]
 pub(super) struct LogPage {
     from: Head,
@@ -28,12 +28,12 @@ pub(super) struct LogPage {
     pub(super) end: Head,
 }
 
-/// Where a page begins.
+/// The start of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageStart {
-    /// What comes after this is asked for.
+    /// The cursor after which events are asked for.
     pub at: Cursor,
-    /// The event there, where the caller has it from the page before; else it is taken from the log itself.
+    /// The event at the cursor, when the caller has it from the previous page; otherwise it is read from the log.
     pub known: Option<Head>,
 }
 
@@ -47,15 +47,15 @@ impl LogPage {
         self.frames.get(self.frames.partition_point(|frame| frame.cursor() <= at))
     }
 
-    /// Whether what comes after a cursor begins in this page, for a stream that is filtered or not.
+    /// Whether the events after a cursor begin in this page, for a stream that is filtered or not.
     fn covers(&self, at: Cursor, is_filtered: bool) -> bool {
         (self.from.cursor..self.end.cursor).contains(&at) && (self.has_trees || !is_filtered)
     }
 }
 
 impl LogPageCache {
-    /// Returns the page with what comes after a cursor. A filtered stream costs the pointers at that cursor besides: it wants
-    /// proofs.
+    /// Returns the page with the events after a cursor. A filtered stream, which needs proofs, also costs a read of the pointers at that
+    /// cursor.
     pub(super) async fn after(
         &self,
         source: &FeedSource,
@@ -75,7 +75,7 @@ impl LogPageCache {
         Ok(page)
     }
 
-    /// Lets go of pages that nobody reads.
+    /// Drops pages that no stream reads.
     pub(super) fn prune(&self) {
         if let Ok(mut pages) = self.0.try_lock() {
             pages.retain(|page| Arc::strong_count(page) > 1);

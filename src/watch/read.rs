@@ -1,4 +1,4 @@
-//! Reads the log and verifies it: everything that subscribers get is built from committed rows that were verified.
+//! Reads the log and verifies it: everything that is sent to subscribers is built from committed rows that were verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::domain::version::Version;
 use crate::domain::{Error, Result};
 use crate::store::ReadTx;
 
-/// Events read at once. Pages end at multiples of it, so that readers who began at different cursors soon read the same pages.
+/// Number of events read at once. Pages end at multiples of it, so that readers at different cursors soon read the same pages.
 const PAGE_EVENTS: i64 = 64;
-/// Content read at once, if one activation alone has not more: as much as one may carry.
+/// Bytes of content read at once, unless a single activation has more: the maximum of one activation.
 const PAGE_CONTENT_MAX_BYTES: i64 = ACTIVATION_CONTENT_MAX_BYTES;
-/// So many contents can't be more than that, whatever their size.
+/// Number of contents that can't exceed that, whatever their size.
 const PAGE_SMALL_CONTENTS: usize = 16;
 const _: () = assert!(PAGE_SMALL_CONTENTS * CONTENT_MAX_BYTES <= PAGE_CONTENT_MAX_BYTES as usize);
 
-/// Events in a row, as frames of those that moved pointers.
+/// Consecutive events, with frames for those that moved pointers.
 #[derive(Debug)]
 pub(super) struct VerifiedEvents {
     /// Every event that was read, in order.
@@ -32,11 +32,11 @@ pub(super) struct VerifiedEvents {
     pub(super) activations: Vec<Activation>,
     /// The last event that was read.
     pub(super) end: Head,
-    /// The last raise of the epoch on the way.
+    /// The last event among them that raised the epoch.
     pub(super) raised: Option<Cursor>,
 }
 
-/// All that is in force at the head, verified.
+/// Returns the verified active set at the head.
 ///
 /// # Errors
 /// `DATA_LOSS`, also when the pointers do not make the root that the event at the head names.
@@ -56,7 +56,7 @@ pub(super) async fn active(
         Ok((active.bundle.version.policy.policy.clone(), active))
     });
     let active = ActiveBundles::new(bundles.collect::<Result<_>>()?, proof);
-    // An event that was written before events carried a root says nothing of it.
+    // An event that was written before events carried a root has none to compare.
     if sealed.is_none_or(|sealed| sealed == active.tree().root()) {
         Ok(active)
     } else {
@@ -64,10 +64,10 @@ pub(super) async fn active(
     }
 }
 
-/// Returns what each of these activations in a row makes of the set before them.
+/// Returns the active set after each of these consecutive activations.
 ///
 /// # Errors
-/// `DATA_LOSS` when that is not the root that its signed event names.
+/// `DATA_LOSS` when its root is not the one that the signed event names.
 pub(super) fn trees_after(
     namespace: &NamespaceId,
     before: Arc<dyn SetTree>,
@@ -90,14 +90,14 @@ pub(super) fn trees_after(
     activations.iter().map(after).collect()
 }
 
-/// The refusal of pointers that are not where the log put them.
+/// Returns the error for pointers that do not match the log.
 fn other_root(namespace: &NamespaceId, head: Head) -> Error {
     let Cursor { revision, .. } = head.cursor;
     Error::data_loss(format!("{namespace}: what is active is not the set that event {revision} was sealed with"))
 }
 
-/// Reads on after `head`, a page at most: the events must follow it without a gap and hash onto each other. Nothing is
-/// read when there is nothing.
+/// Reads at most a page of events after `head`: they must follow it without a gap and hash onto each other. Returns none when there is no
+/// event.
 pub(super) async fn read_on(
     tx: &ReadTx,
     verify: &dyn Verify,
@@ -125,7 +125,7 @@ pub(super) async fn read_on(
     Ok(VerifiedEvents { events, activations: activations(tx, verify, namespace, read).await?, end, raised })
 }
 
-/// Cuts what was read before the first activation whose content would be too much, the very first excepted.
+/// Drops all events from the first activation whose content would exceed the limit, except the very first one.
 async fn fit(tx: &ReadTx, namespace: &NamespaceId, read: &mut Vec<(Event, Payload)>) -> Result<()> {
     let targets = targets(read);
     if targets.len() <= PAGE_SMALL_CONTENTS {
@@ -147,14 +147,14 @@ async fn fit(tx: &ReadTx, namespace: &NamespaceId, read: &mut Vec<(Event, Payloa
     Ok(())
 }
 
-/// The versions that activations point to, each once.
+/// Returns the versions to which activations point, each once.
 fn targets(read: &[(Event, Payload)]) -> Vec<(PolicyId, i64)> {
     let changes = read.iter().flat_map(|(_, payload)| &payload.changes).filter(|change| change.version > 0);
     let targets: BTreeSet<_> = changes.map(|change| (change.policy.clone(), change.version)).collect();
     targets.into_iter().collect()
 }
 
-/// An event stands right after a head. The epoch is raised by its own kind of event and by nothing else.
+/// Checks that an event comes right after a head. Only its own kind of event raises the epoch.
 ///
 /// # Errors
 /// `DATA_LOSS`.

@@ -1,4 +1,4 @@
-//! One head read serves every call that began before it was sent.
+//! Reads heads in rounds: one query serves every call that began before it was sent.
 //!
 //! So reads from memory are linearizable without a query for each (the read-index of Ongaro, "Consensus", §6.4).
 
@@ -40,24 +40,24 @@ impl ReadIndex {
         Self { store, open: Mutex::default(), running: tokio::sync::Mutex::default() }
     }
 
-    /// The head of a log, read after this call began.
+    /// Returns the head of a log, read after this call began.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`; `NAMESPACE_NOT_FOUND` for one that is gone.
+    /// `DATABASE_UNAVAILABLE`; `NAMESPACE_NOT_FOUND` for one that does not exist.
     pub(super) async fn head(&self, namespace: &NamespaceId, counts: &WatchCounts) -> Result<Cursor> {
         let round = {
             let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.namespaces().insert(namespace.clone());
             Arc::clone(&open)
         };
-        // When the call that reads goes away, another one of its round reads instead.
+        // When the call that reads is cancelled, another one of its round reads instead.
         let heads = round.heads.get_or_init(|| self.read(&round, counts)).await.clone()?;
         let found = heads.into_iter().find(|(found, _)| found == namespace);
         found.map(|(_, head)| head).ok_or_else(|| namespace.not_found())
     }
 
     async fn read(&self, round: &Arc<Round>, counts: &WatchCounts) -> Result<Vec<(NamespaceId, Cursor)>> {
-        // While the query before runs, calls gather in this round.
+        // While the previous query runs, calls gather in this round.
         let _running = self.running.lock().await;
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! A bounded ring of the newest activations of one namespace.
 //!
-//! It holds every activation after its floor, and answers `Behind` for one that it dropped.
+//! It holds every activation after a cursor, and answers `Behind` for earlier ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use super::frame::Frame;
 use crate::domain::event::Cursor;
 
-/// What a ring holds, of one namespace: contents and their written forms.
+/// Maximal size of the ring of one namespace: contents and their encoded forms.
 const RING_MAX_BYTES: usize = 128 * 1024 * 1024;
 
-/// What comes after a cursor.
+/// What follows a cursor.
 #[derive(Debug, Clone)]
 pub(super) enum After {
-    /// This one.
+    /// The next activation.
     Next(Arc<Frame>),
-    /// Nothing: the cursor has caught up.
+    /// No activation: the cursor has caught up.
     CaughtUp,
     /// The ring no longer holds it: read it from the database.
     Behind,
-    /// The cursor is of an earlier epoch, and the log may not have it any more: start with a snapshot.
+    /// The cursor is of an earlier epoch, and the log may no longer have it: start with a snapshot.
     EpochBefore,
 }
 
@@ -29,25 +29,25 @@ pub(super) struct Ring {
     frames: VecDeque<Arc<Frame>>,
     /// Every activation after this cursor is in the ring.
     floor: Cursor,
-    /// Where the epoch was raised last, if that was seen: from there on the log has no cursor of an earlier epoch, and none of
-    /// this one before it.
+    /// Where the epoch was raised last, if that was seen: from there on the log has no cursor of an earlier epoch, and before it none of
+    /// this one.
     raised: Option<Cursor>,
     capacity: usize,
     bytes: usize,
 }
 
 impl Ring {
-    /// An empty ring for what comes after `floor`. `capacity` is in activations, at least one.
+    /// Creates an empty ring for activations after `floor`. `capacity` is in activations, at least one.
     pub(super) fn new(floor: Cursor, capacity: usize) -> Self {
         Self { frames: VecDeque::new(), floor, raised: None, capacity: capacity.max(1), bytes: 0 }
     }
 
-    /// Empties the ring, for what comes after another cursor.
+    /// Empties the ring and starts after another cursor.
     pub(super) fn reset(&mut self, floor: Cursor) {
         *self = Self::new(floor, self.capacity);
     }
 
-    /// Notes that the epoch was raised at this cursor of the log.
+    /// Records that the epoch was raised at this cursor of the log.
     pub(super) fn raise(&mut self, raised: Cursor) {
         self.raised = Some(raised);
     }
@@ -64,7 +64,7 @@ impl Ring {
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
         self.bytes += frame.held_bytes();
         self.frames.push_back(frame);
-        // The newest stays whatever its size: subscribers that have caught up get it from here.
+        // The newest one stays whatever its size: subscribers that have caught up get it from here.
         while self.frames.len() > 1 && (self.frames.len() > self.capacity || self.bytes > RING_MAX_BYTES) {
             let Some(oldest) = self.frames.pop_front() else { break };
             self.bytes -= oldest.held_bytes();
@@ -121,7 +121,7 @@ mod tests {
         serde_json::from_value(version).expect("a version")
     }
 
-    /// The revision that comes next, 0 for none, -1 behind the ring, -2 for an epoch before.
+    /// Returns the next revision, 0 for none, -1 behind the ring, -2 for an earlier epoch.
     fn next(ring: &Ring, at: Cursor) -> i64 {
         match ring.after(at) {
             After::Next(frame) => frame.cursor().revision,

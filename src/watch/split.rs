@@ -1,25 +1,25 @@
-//! How much of a set or of an activation one message carries.
+//! Splits a set or an activation into messages.
 //!
-//! Pure. Invariant: no message is above `MESSAGE_MAX_BYTES`, as far as one bundle fits into it, which every bundle does.
+//! Pure. Invariant: no message is larger than `MESSAGE_MAX_BYTES`, provided that one bundle fits, which every bundle does.
 
 use std::ops::Range;
 
 use crate::domain::bundle::Bundle;
 use crate::domain::limits::{CONTENT_MAX_BYTES, MESSAGE_MAX_BYTES, STATEMENT_MAX_BYTES};
 
-/// What a bundle's message has beside content and manifest, at most: name, label, digest, media type and their framing.
+/// Maximal size of a bundle's message besides content and manifest: name, label, digest, media type and their framing.
 const BUNDLE_OVERHEAD_BYTES: usize = 1024;
-// A manifest's payload grows by a third and a header as a token.
+// As a token, a manifest is larger by a third and a header.
 const _: () = assert!(CONTENT_MAX_BYTES + 2 * STATEMENT_MAX_BYTES + BUNDLE_OVERHEAD_BYTES <= MESSAGE_MAX_BYTES);
 
-/// Returns what a bundle takes in a message, in bytes, at most.
+/// Returns the maximal size of a bundle in a message, in bytes.
 pub(super) fn bundle_bytes(bundle: &Bundle, metadata_only: bool) -> usize {
     let content = if metadata_only { 0 } else { bundle.content.len() };
     content + bundle.version.manifest.len() + BUNDLE_OVERHEAD_BYTES
 }
 
-/// Splits things of these sizes into messages, in order. The last one, which may be of nothing, has room for `end_bytes` more;
-/// the others are never of nothing.
+/// Splits items of these sizes into messages, in order. The last message, which may be empty, has `end_bytes` left; the others are never
+/// empty.
 pub(super) fn split(sizes: impl Iterator<Item = usize>, end_bytes: usize) -> Vec<Range<usize>> {
     let (mut parts, mut start, mut end, mut part_bytes) = (Vec::new(), 0, 0, 0);
     for size in sizes {
@@ -61,7 +61,7 @@ mod tests {
         check(&[2 * MIB, 2 * MIB], 0, &[1, 1]);
     }
 
-    /// Where each part begins when they follow one another.
+    /// Returns the start of each part when the parts follow one another.
     fn starts(counts: &[usize]) -> Vec<usize> {
         let before = |index| counts.iter().take(index).sum();
         (0..counts.len()).map(before).collect()

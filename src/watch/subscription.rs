@@ -30,15 +30,15 @@ pub struct Subscription {
     feed: Arc<Feed>,
     filter: Arc<WatchFilter>,
     latest: bool,
-    /// The cursor at which it began: its resume point, or that of its snapshot.
+    /// The cursor at which the watch began: its resume point, or that of its snapshot.
     since: Cursor,
-    /// Everything up to here was taken; `None` until the snapshot was.
+    /// Everything up to here was sent; `None` until the snapshot was.
     at: Option<Position>,
-    /// Whether the event at its resume point is still to be compared with the log: this replica has not read so far.
+    /// Whether the event at its resume point must still be compared with the log: this replica has not read so far.
     is_unverified: bool,
-    /// The snapshot that is being taken.
+    /// The snapshot that is being sent.
     snapshot: Option<SnapshotProgress>,
-    /// The page of the log that is being taken, for a subscriber behind the ring.
+    /// The page of the log that is being sent, for a subscriber behind the ring.
     page: Option<Arc<LogPage>>,
     signals: watch::Receiver<ChangeSignal>,
     /// Heartbeat ticks that this stream has answered, or that came before it opened.
@@ -52,16 +52,16 @@ struct SnapshotProgress {
     view: Arc<ActiveView>,
     snapshot: Arc<Snapshot>,
     next_part: usize,
-    /// When the view was known to be the newest.
+    /// Time at which the view was known to be current.
     checked: Micros,
 }
 
 /// The next messages of a subscriber.
 #[derive(Debug)]
 pub enum WatchStep {
-    /// These messages, in order and with nothing in between.
+    /// These messages, in order and without others in between.
     Messages(Vec<Bytes>),
-    /// Nothing until the head moves.
+    /// No message until the head moves.
     CaughtUp,
 }
 
@@ -69,7 +69,7 @@ impl Subscription {
     pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Self> {
         // Subscribe before the cursor is compared, so that a change in between is not missed.
         let signals = feed.signals().listen();
-        // A stream that resumes at the head gets a heartbeat at once; a snapshot brings its own checkpoint.
+        // A stream that resumes at the head gets a heartbeat at once; a snapshot has its own checkpoint.
         let ticks = signals.borrow().ticks.wrapping_sub(u64::from(watch.resume.is_some()));
         let epoch = feed.head().cursor.epoch;
         if let Some(Position { cursor, .. }) = watch.resume
@@ -90,7 +90,7 @@ impl Subscription {
         Ok(Self { feed, filter, latest, since, at, is_unverified, snapshot, page: None, signals, ticks, keys })
     }
 
-    /// Checks once that the event at the resume point is the one it was, as soon as this replica has read so far.
+    /// Checks once that the event at the resume point is unchanged, as soon as this replica has read so far.
     ///
     /// # Errors
     /// `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`.
@@ -107,7 +107,7 @@ impl Subscription {
         planted(Defect::FrozenStream) && self.at.is_some_and(|at| at.cursor.revision >= since + FROZEN_AFTER_REVISIONS)
     }
 
-    /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
+    /// Returns the messages that are due now. Never waits for a change; reads the database only when it is behind the ring.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`; `NAMESPACE_NOT_FOUND` for one that is gone.
@@ -117,7 +117,7 @@ impl Subscription {
             return Ok(WatchStep::Messages(statements));
         }
         let WatchStep::Messages(messages) = self.next_step().await? else { return Ok(WatchStep::CaughtUp) };
-        // A key may have begun to sign while these were made.
+        // A new key may have begun to sign while these were made.
         let mut all = self.new_key_statements();
         all.extend(messages);
         Ok(WatchStep::Messages(all))
@@ -154,7 +154,7 @@ impl Subscription {
                 None => match self.feed.after(self.at.unwrap_or(at).cursor) {
                     (After::Next(frame), _) => frame,
                     (After::CaughtUp, head) => {
-                        // Events that moved nothing are passed over; a cursor ahead of the head stays.
+                        // Skip events that moved no pointer; a cursor ahead of the head stays.
                         self.pass_over(head);
                         return Ok(WatchStep::CaughtUp);
                     }
@@ -166,7 +166,7 @@ impl Subscription {
                         // Boxed: thousands of streams that never read the database need not carry its state.
                         match Box::pin(self.read_page()).await {
                             Ok(()) => continue,
-                            // What comes next may be lost: the stream waits until an operator decides.
+                            // The next events may be lost: the stream waits until an operator decides.
                             Err(error) => match self.feed.source().store.or_suspected_loss(error).await {
                                 error if error.reason == Reason::StoreInDoubt => return Ok(WatchStep::CaughtUp),
                                 error => return Err(error),
@@ -181,7 +181,7 @@ impl Subscription {
             };
             let source = self.feed.source();
             if frame.concerns(&self.filter) && !frame.is_believed(source) {
-                // The subscriber would reject it: it gets a snapshot of what is in force now instead.
+                // The subscriber would reject it: it gets a snapshot of the current active set instead.
                 (self.at, self.page) = (None, None);
                 continue;
             }
@@ -194,15 +194,15 @@ impl Subscription {
         }
     }
 
-    /// The next frame of the page at hand. A page that was taken whole is let go; past its last events too, which moved
-    /// nothing.
+    /// Returns the next frame of the current page. A page that was sent completely is dropped, and the cursor moves past its last events,
+    /// which moved no pointer.
     fn paged(&mut self, at: Position) -> Option<Arc<Frame>> {
         let page = self.page.as_ref()?;
         if let Some(frame) = page.after(at.cursor) {
             return Some(Arc::clone(frame));
         }
         let end = page.end;
-        // Kept while the ring is not reached: its end is what the next page must follow.
+        // Keep the page until the ring is reached: the next page must follow its end.
         if !matches!(self.feed.after(end.cursor), (After::Behind, _)) {
             self.page = None;
         }
@@ -210,7 +210,7 @@ impl Subscription {
         None
     }
 
-    /// Moves on to an end of what was read, past events that moved no pointer.
+    /// Moves the cursor to the end of what was read, past events that moved no pointer.
     fn pass_over(&mut self, end: Head) {
         if self.at.is_none_or(|at| at.cursor < end.cursor) {
             self.at = Some(end.into());
@@ -224,10 +224,10 @@ impl Subscription {
         Ok(())
     }
 
-    /// The next part of the snapshot, a new one when none is being taken.
+    /// Returns the next part of the snapshot, and begins a snapshot if there is none.
     ///
     /// # Errors
-    /// `KEY_STATE_WRONG` while something in force is by a key that was revoked.
+    /// `KEY_STATE_WRONG` while something in the set is signed by a revoked key.
     fn part(&mut self) -> Result<Bytes> {
         let source = self.feed.source();
         let taking = self.snapshot.get_or_insert_with(|| {
@@ -256,8 +256,8 @@ impl Subscription {
         Ok(message)
     }
 
-    /// Handles a snapshot that has something signed by a revoked key. It was signed again before the revocation, if it was at
-    /// all: a log that goes on is waited for, and the snapshot begun anew.
+    /// Handles a snapshot that has something signed by a revoked key. It was signed again before the revocation, if at all: the stream
+    /// waits for the log to continue, and begins a new snapshot.
     async fn signed_again(&mut self, refusal: Error) -> Result<WatchStep> {
         let Some(taking) = self.snapshot.take() else { return Err(refusal) };
         if taking.next_part > 0 {
@@ -270,7 +270,7 @@ impl Subscription {
         if goes_on { Ok(WatchStep::CaughtUp) } else { Err(refusal) }
     }
 
-    /// Notes that the reader took nothing for too long, and from where it can go on.
+    /// Logs that the reader read nothing for too long, and from where it can resume.
     pub fn give_up(&self) {
         self.feed.source().counts.streams_given_up.add();
         let namespace = self.feed.namespace();
@@ -280,13 +280,13 @@ impl Subscription {
     /// Waits until the head has moved since the last step, or a heartbeat is due.
     pub async fn moved(&mut self) {
         if self.signals.changed().await.is_err() {
-            // The feed outlives its subscriptions; if it ever does not, the heartbeat goes on.
+            // A feed outlives its subscriptions; if it ever does not, the heartbeat timer still works.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Returns the heartbeat that is due at this cursor, after the key statements that have to come before it; nothing when it is
-    /// not this stream's turn, or while there is something to take first.
+    /// Returns the heartbeat that is due at this cursor, after the key statements that must precede it; none when it is not this stream's
+    /// turn, or while other messages are due first.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.

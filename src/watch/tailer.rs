@@ -1,7 +1,7 @@
-//! The log follower: reads what was committed after each feed's head, whoever committed it.
+//! The log follower: reads what was committed after each feed's head, by any replica.
 //!
-//! It is woken by commits of this replica, by NOTIFY for those of others, and by a timer that alone is
-//! enough. A poll takes one query when nothing moved.
+//! It is woken by commits of this replica, by NOTIFY for those of others, and by a timer that alone is sufficient. A poll takes one query
+//! when nothing moved.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 
-/// How long following one log may take in a poll. Longer: one namespace with much to read keeps the others waiting.
+/// How long one poll may follow one log. Longer: a namespace with much to read delays the others.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(12);
 
 impl Hub {
-    /// Follows the logs until it is dropped. A failed poll is logged, and tried again at the next one: no feed skips an event.
+    /// Follows the logs until it is dropped. A failed poll is logged, and retried at the next one: no feed skips an event.
     pub async fn tail(&self, poll_interval: Duration) {
         let mut poll = tokio::time::interval(poll_interval);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -41,7 +41,7 @@ impl Hub {
         }
     }
 
-    /// Lets every feed catch up with its log. A feed whose log does not verify stays where it is; the others go on.
+    /// Lets every feed catch up with its log. A feed whose log does not verify stays where it is; the others continue.
     async fn poll_logs(&self) -> Result<()> {
         let feeds = self.feeds();
         let now = self.now();
@@ -62,22 +62,22 @@ impl Hub {
         for feed in feeds {
             let namespace = feed.namespace();
             if store.suspected_loss().is_some() && is_raised(&feed) {
-                // Not every log is raised yet: what was verified goes on until then.
+                // Not every log is raised yet: until then, feeds continue with what was verified.
                 feed.record_poll(PollResult::SuspectedLoss, now);
                 continue;
             }
             if let Err(error) = self.check_thawed(namespace).await {
-                // What was verified is still served, and nothing is reported as newer than when it was frozen.
+                // What was verified is still served, and nothing is reported as newer than at the freeze.
                 feed.record_poll(
                     if error.reason == Reason::DataLoss { PollResult::Invalid } else { PollResult::Unanswered },
                     now,
                 );
                 continue;
             }
-            // What was read before it gave up stays read: feeds advance page by page, and the next one has its turn.
+            // After a timeout what was read is kept: feeds advance page by page, and the next feed has its turn.
             let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied(), now));
             let result = match followed.await {
-                // What follows is verified and sent; whether it is the newest, an operator has to decide.
+                // What follows is verified and sent; an operator must decide whether it is the newest.
                 Ok(Ok(())) if store.suspected_loss().is_some() => PollResult::SuspectedLoss,
                 Ok(Ok(())) => {
                     // It may have read beyond the head of this poll.
@@ -89,7 +89,7 @@ impl Hub {
                     PollResult::Unanswered
                 }
                 Ok(Err(error)) => match error.reason {
-                    // A log that lost its end, or a namespace that is lost: the suspicion was logged when it arose.
+                    // A log that lost its tail, or a namespace that is lost: the suspicion was logged when it arose.
                     Reason::DataLoss | Reason::NamespaceNotFound if store.detects_loss().await => {
                         PollResult::SuspectedLoss
                     }
@@ -102,7 +102,7 @@ impl Hub {
                         tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
                         PollResult::Invalid
                     }
-                    // The outage was logged by whoever noticed it, and streams go on.
+                    // The outage was logged where it was noticed, and streams continue.
                     reason if reason.is_of_the_database() => {
                         tracing::debug!(%namespace, %error, detail = error.internal, "failed to read a log");
                         PollResult::Unanswered
@@ -118,7 +118,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Reads on until the feed is at the stored head.
+    /// Reads until the feed is at the stored head.
     async fn follow(&self, feed: &Feed, stored: Option<Head>, now: Micros) -> Result<()> {
         let namespace = feed.namespace();
         let Some(stored) = stored else { return Err(self.why_missing(namespace).await) };
@@ -126,7 +126,7 @@ impl Hub {
             let read = feed.head();
             let tx = self.source().store.read().await?;
             if stored.cursor.epoch > read.cursor.epoch && !leads_on(&tx, namespace, read).await? {
-                // What was read beyond the raised epoch is lost, as the signed event at the head says.
+                // Events read beyond the raised epoch are lost, as the signed event at the head shows.
                 tracing::warn!(%namespace, read = ?read.cursor, stored = ?stored.cursor, "a log goes on in a new epoch");
                 feed.reset(stored, active(&tx, &*self.source().proof, namespace, stored).await?, now);
                 break;

@@ -1,4 +1,4 @@
-//! The keys of the store, as the watch plane uses them: to verify what was read, and to sign checkpoints.
+//! The interface to the store's keys: verifies what was read, and signs checkpoints.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,41 +13,41 @@ use crate::domain::version::Version;
 use crate::domain::{Error, Result};
 use crate::store::ActiveRow;
 
-/// The proof of stored rows. The database is an untrusted log: whatever is served went through this.
+/// Verifies stored rows. The database is an untrusted log: everything that is served was verified by this.
 pub trait Verify: Send + Sync + std::fmt::Debug {
-    /// Verifies an event: the hash is that of the payload after `prev_hash`, the signature is of a known key, and the payload says what the row
-    /// says. Answers the payload.
+    /// Verifies an event: the hash is that of the payload after `prev_hash`, the signature is of a known key, and the payload matches the
+    /// row. Returns the payload.
     ///
     /// # Errors
     /// `DATA_LOSS`.
     fn event(&self, event: &Event) -> Result<Payload>;
 
-    /// The manifest is of a known key and names this version, and the bytes are those it names. A key that was revoked is
-    /// known: whether what it signed may be served is `trusted`'s to say.
+    /// Verifies that the manifest is of a known key and names this version, and that the bytes are those it names. A revoked key is known:
+    /// `trusted` decides whether what it signed may be served.
     ///
     /// # Errors
     /// `DATA_LOSS`.
     fn bundle(&self, version: &Version, content: &[u8]) -> Result<()>;
 
-    /// None of these tokens is by a key that was revoked: asked whenever one of them is about to leave.
+    /// Checks that no token is signed by a revoked key. Called whenever a token is about to be sent.
     ///
     /// # Errors
     /// `KEY_STATE_WRONG`.
     fn trusted(&self, tokens: &mut dyn Iterator<Item = &str>) -> Result<()>;
 
-    /// Raised whenever the keys change: what was trusted before has to be asked for again. Never 0.
+    /// Returns a number that is raised whenever the keys change: what was trusted before must be checked again. Never 0.
     fn keys_number(&self) -> u64;
 
-    /// The key statements that lead on from one at this cursor, oldest first, and the cursor of the last.
+    /// Returns the key statements that follow the one at this cursor, oldest first, and the cursor of the last.
     fn key_statements(&self, held: Cursor) -> (Vec<String>, Cursor);
 
-    /// The statement is of a known key and puts this version in force at this revision.
+    /// Verifies that the statement is of a known key and activates this version at this revision.
     ///
     /// # Errors
     /// `DATA_LOSS`.
     fn in_force(&self, row: &ActiveRow) -> Result<()>;
 
-    /// A bundle in force, once everything about its row is verified.
+    /// Returns an active bundle after everything about its row is verified.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -62,7 +62,7 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
         })
     }
 
-    /// The event is verified, and the namespace's row names it as the end of the log. Answers the payload.
+    /// Verifies an event, and that the namespace's row names it as the end of the log. Returns the payload.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -75,14 +75,14 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Something that was found trusted, and by which keys.
+/// Remembers that something was found trusted, and by which keys.
 #[derive(Debug, Default)]
 pub(super) struct Trusted(AtomicU64);
 
 impl Trusted {
-    /// As `Verify::trusted`, asked once for each change of the keys.
+    /// Checks the same as `Verify::trusted`, once for each change of the keys.
     pub(super) fn check<'a>(&self, verify: &dyn Verify, mut tokens: impl Iterator<Item = &'a str>) -> Result<()> {
-        // Before the question: a change of the keys meanwhile has it asked again.
+        // Read this before the check: a change of the keys meanwhile causes another check.
         let number = verify.keys_number();
         if self.0.load(Ordering::Relaxed) == number {
             return Ok(());
@@ -101,22 +101,22 @@ pub trait SetTree: Send + Sync + std::fmt::Debug {
     /// Returns the root.
     fn root(&self) -> ActiveSetRoot;
 
-    /// The tree after these policies moved; none: to nothing.
+    /// Returns the tree after these policies moved; none: to nothing.
     fn with(&self, moves: &[(PolicyId, Option<ActiveEntry>)]) -> Arc<dyn SetTree>;
 
-    /// Proves what is in force of these policies.
+    /// Proves the active versions of these policies.
     fn prove(&self, policies: &BTreeSet<PolicyId>) -> Vec<u8>;
 }
 
-/// Signs what a replica holds.
+/// Signs the state of a replica.
 pub trait Attest: Send + Sync + std::fmt::Debug {
-    /// Digest of an active set, given in byte order of its policies.
+    /// Returns the digest of an active set, given in byte order of its policies.
     fn set_digest(&self, entries: &mut dyn Iterator<Item = SetEntry<'_>>) -> Digest;
 
-    /// The tree of an active set, of where each policy points: none for one that points nowhere.
+    /// Returns the tree of an active set, given where each policy points: none for one that points to nothing.
     fn tree(&self, entries: &[(PolicyId, Option<ActiveEntry>)]) -> Arc<dyn SetTree>;
 
-    /// A checkpoint: as of `checked`, this is the head and this the root of its active set.
+    /// Returns a checkpoint: as of `checked`, this is the head, with this root of its active set.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.

@@ -1,6 +1,6 @@
-//! The state of a namespace at one head: what snapshots, checkpoints and GetActive are made of.
+//! The state of a namespace at one head: the source of snapshots, checkpoints and GetActive.
 //!
-//! A view never changes. Its snapshots are written once per filter, part by part as somebody takes them.
+//! A view never changes. Its snapshots are encoded once per filter, part by part as streams need them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -18,17 +18,17 @@ use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::Head;
 use crate::domain::name::{NamespaceId, PolicyId};
 
-/// What the end of a snapshot takes: its checkpoint and its cursor.
+/// Size of the end of a snapshot: its checkpoint and its cursor.
 const END_BYTES: usize = 4 * 1024;
-/// What the proof of one policy takes, at most: 32 hashes are the way to a leaf among billions.
+/// Maximal size of the proof of one policy: 32 hashes are the path to a leaf among billions.
 const PROOF_BYTES: usize = 1024;
-/// Snapshots of one view that are kept written, all filters together. What is beyond it is written part by part for each
-/// subscriber: its contents are in memory once already.
+/// Maximal size of the encoded snapshots kept of one view, for all filters. Beyond it, parts are encoded for each subscriber: their
+/// contents are in memory once already.
 const SNAPSHOT_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Filters whose snapshots of one view are shared.
+/// Number of filters whose snapshots of one view are shared.
 const SNAPSHOT_FILTERS_MAX: usize = 64;
 
-/// The bundles in force, by policy.
+/// The active bundles, by policy.
 #[derive(Debug, Clone)]
 pub(super) struct ActiveBundles {
     bundles: BTreeMap<PolicyId, ActiveBundle>,
@@ -51,13 +51,13 @@ pub struct ActiveView {
 pub(super) struct Snapshot {
     bundles: Vec<ActiveBundle>,
     metadata_only: bool,
-    /// Of all parts, about.
+    /// Approximate size of all parts.
     bytes: usize,
-    /// Ends with a part that may be empty: there is always a last one, even of nothing.
+    /// Ends with a part that may be empty: there is always a last one, even of an empty set.
     parts: Vec<Range<usize>>,
-    /// Parts but the last, once they are written; empty when they are not kept.
+    /// Encoded parts except the last; empty when they are not kept.
     written: Vec<OnceLock<Bytes>>,
-    /// The last part, with the checkpoint it was written with.
+    /// The last part, with the checkpoint with which it was encoded.
     last: Mutex<Option<(Arc<str>, Bytes)>>,
     trusted: Trusted,
 }
@@ -73,7 +73,7 @@ impl ActiveBundles {
         &self.tree
     }
 
-    /// Takes an activation in, with the tree that it makes.
+    /// Applies an activation, given the tree after it.
     pub(super) fn change(&mut self, activation: &Activation, tree: Arc<dyn SetTree>) {
         (self.tree, self.digest) = (tree, OnceLock::new());
         for policy in &activation.tombstones {
@@ -101,19 +101,19 @@ impl ActiveView {
         Self { head, active, snapshots: Mutex::default(), proofs: Mutex::default(), trusted }
     }
 
-    /// The head it is of.
+    /// Returns the head of the view.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// The bundle in force of a policy.
+    /// Returns the active bundle of a policy.
     #[must_use]
     pub fn get(&self, policy: &PolicyId) -> Option<&ActiveBundle> {
         self.active.bundles.get(policy)
     }
 
-    /// Everything in force, in byte order of the policies.
+    /// Returns all active bundles, in byte order of the policies.
     pub fn bundles(&self) -> impl Iterator<Item = &ActiveBundle> {
         self.active.bundles.values()
     }
@@ -122,14 +122,13 @@ impl ActiveView {
         self.active.digest(attest)
     }
 
-    /// Root of the active set.
+    /// Returns the root of the active set.
     #[must_use]
     pub fn root(&self) -> ActiveSetRoot {
         self.active.tree.root()
     }
 
-    /// Proves what is in force of the policies of a filter; empty for one that wants all. Made once for all who ask for the
-    /// same.
+    /// Proves the active versions of the policies of a filter; empty for a filter of all policies. Computed once per filter.
     pub(super) fn proof(&self, filter: &WatchFilter) -> Bytes {
         if filter.wants_all() {
             return Bytes::new();
@@ -145,12 +144,12 @@ impl ActiveView {
         proof
     }
 
-    /// As `Verify::trusted`, of everything in force.
+    /// Checks the same as `Verify::trusted`, for the whole active set.
     pub(super) fn check_trusted(&self, source: &FeedSource) -> Result<()> {
         self.trusted.check(&*source.proof, self.bundles().flat_map(ActiveBundle::tokens))
     }
 
-    /// The snapshot for a filter: one for all who have the same.
+    /// Returns the snapshot for a filter, shared by all with the same filter.
     pub(super) fn snapshot(&self, filter: &Arc<WatchFilter>) -> Arc<Snapshot> {
         let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = snapshots.get(filter) {
@@ -179,7 +178,7 @@ impl Snapshot {
         Self { bundles, metadata_only, bytes, parts, written, last: Mutex::default(), trusted: Trusted::default() }
     }
 
-    /// Checks that it may be sent: nothing in it is signed with a key that was revoked.
+    /// Checks that it may be sent: nothing in it is signed by a revoked key.
     ///
     /// # Errors
     /// `KEY_STATE_WRONG`.
@@ -187,7 +186,7 @@ impl Snapshot {
         self.trusted.check(&*source.proof, self.bundles.iter().flat_map(ActiveBundle::tokens))
     }
 
-    /// Whether this part is the last one, whose end it must be written with.
+    /// Whether this part is the last one, which must be encoded with the snapshot's end.
     pub(super) fn is_last(&self, part: usize) -> bool {
         part + 1 >= self.parts.len()
     }
@@ -196,7 +195,7 @@ impl Snapshot {
         self.parts.get(part).and_then(|range| self.bundles.get(range.clone())).unwrap_or_default()
     }
 
-    /// A part but the last.
+    /// Returns a part other than the last.
     pub(super) fn part(&self, namespace: &NamespaceId, part: usize, source: &FeedSource) -> Bytes {
         let write = || {
             source.counts.snapshot_parts_written.add();
@@ -205,7 +204,7 @@ impl Snapshot {
         self.written.get(part).map_or_else(write, |kept| kept.get_or_init(write).clone())
     }
 
-    /// The last part: written anew when its checkpoint is.
+    /// Returns the last part, encoded again when the checkpoint is new.
     pub(super) fn last(
         &self,
         namespace: &NamespaceId,

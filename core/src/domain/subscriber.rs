@@ -168,7 +168,7 @@ impl SubscriberStatus {
         self.applied.max(self.rejected)
     }
 
-    /// Merges a later report into this status. `store/subscribers.rs` has the same rules in SQL.
+    /// Merges a later report into this status. `store/tables/subscribers.rs` has the same rules in SQL.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         let digest = if later.newest() >= self.newest() { later.digest } else { self.digest };

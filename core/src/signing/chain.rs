@@ -113,7 +113,7 @@ pub fn verify_event(event: &Event, trust: &LogTrust) -> Result<Payload, String> 
         && payload.namespace == event.namespace
         && (payload.epoch, payload.revision) == (event.cursor.epoch, event.cursor.revision);
     if !same_place {
-        return broken("its payload names another cursor");
+        return broken("its payload speaks of another place");
     }
     let statement = (!event.statement.is_empty()).then(|| digest_of(event.statement.as_bytes()));
     if payload.statement_digest != statement || payload.changes.is_empty() == statement.is_some() {

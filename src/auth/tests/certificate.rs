@@ -1,4 +1,4 @@
-//! Client certificates, made for each test: whose they are, and those that name nobody.
+//! Client certificates, made for each test: the callers they identify, and those that identify none.
 
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -32,7 +32,7 @@ fn ca(name: &str) -> Ca {
     Ca(Issuer::new(params, key), certificate.der().clone())
 }
 
-/// A client certificate of an hour, changed as a case wants it.
+/// Returns a client certificate that is valid for an hour, changed by the case.
 fn leaf(ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![uri(ID)];
@@ -67,7 +67,7 @@ fn the_caller_is_the_spiffe_id() {
         panic!("{caller:?}")
     };
     assert_eq!((issued_at_seconds, expires_at_seconds), (NOW - 1_800, NOW + 1_800));
-    // Names of other kinds beside the one URI are nobody's business.
+    // Given other kinds of names beside the one URI, then they are ignored.
     let named = leaf(&ours, |params| {
         params.subject_alt_names.push(SanType::DnsName("web.example.org".try_into().expect("a name")))
     });
@@ -205,13 +205,13 @@ fn a_token_says_who_and_may_be_bound_to_the_certificate() {
     let signature =
         jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::EdDSA).expect("signed");
     let bound = format!("Bearer {message}.{signature}");
-    // Twice: what is remembered of a token must not forget what it is bound to.
+    // Twice: the cached result of a token must keep what the token is bound to.
     for _ in 0..2 {
         assert_eq!(actor(verifier.authenticate(Some(&bound), Some(&shown), NOW)), Ok("local:ci".to_owned()));
         assert_eq!(actor(verifier.authenticate(Some(&bound), Some(&other), NOW)), Err(Reason::TokenInvalid));
         assert_eq!(actor(verifier.authenticate(Some(&bound), None, NOW)), Err(Reason::TokenInvalid));
     }
-    // A certificate that names nobody is not made good by a token.
+    // A valid token does not make up for a certificate that identifies no caller.
     let nobody = PeerCertificate::new(vec![leaf(&ours, |params| params.subject_alt_names = Vec::new())]);
     assert_eq!(actor(verifier.authenticate(Some(&free), Some(&nobody), NOW)), Err(Reason::CertificateInvalid));
 }

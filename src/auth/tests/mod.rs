@@ -1,3 +1,3 @@
-//! Tests of the whole module: a corpus of credentials that must be refused.
+//! Tests of the whole module: credentials that must be refused.
 
 mod bad_tokens;

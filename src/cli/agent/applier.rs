@@ -1,7 +1,7 @@
-//! One turn of the agent: a verified set is written, checked, put in force, announced, and accepted or taken back.
+//! Applies a verified set: writes it, runs the check, puts it in force, runs the hook, and accepts the set or reverts it.
 //!
-//! Boundary: the folder and the commands; where sets come from and who is told is `agent.rs`. Invariants: what is in
-//! force is a whole set that is not older than the one before; a command that fails leaves the former set in force.
+//! Boundary: the folder and the commands; `agent.rs` receives the sets and reports. Invariants: the set in force is complete and
+//! not older than the one before; a command that fails leaves the former set in force.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -15,47 +15,47 @@ use crate::cli::output::document::say;
 use crate::cli::output::text::at;
 use crate::client::name::{NamespaceId, PolicyId};
 
-/// Most bytes of ids of changed policies in the environment of a command: the kernel takes 128 KiB for one variable.
+/// Most bytes of ids of changed policies in the environment of a command: the kernel allows 128 KiB for one variable.
 const CHANGED_MAX_BYTES: usize = 64 * 1024;
 
-/// What became of a set.
+/// The result of applying a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is what was in force already.
+    /// The set was in force already.
     Unchanged,
-    /// The same contents by newer proofs are in force: nothing that a runtime had to hear of.
+    /// The same contents with newer proofs are in force; runtimes need not be notified.
     Renewed,
-    /// It is in force; these policies changed.
+    /// The set is in force; these policies changed.
     Applied(Vec<PolicyId>),
-    /// It is not in force; why.
+    /// The set is not in force, for this reason.
     Rejected(String),
 }
 
 /// The operator's commands, and when they run.
 #[derive(Debug)]
 pub struct Commands {
-    /// Before a set is in force.
+    /// Runs before a set is in force.
     pub check: Option<Hook>,
-    /// After it came in force.
+    /// Runs after a set came in force.
     pub hook: Option<Hook>,
     /// Whether they run for each activation, also when the same versions were activated again.
     pub for_each_activation: bool,
 }
 
-/// A folder and the operator's commands.
+/// Applies sets to a folder and runs the operator's commands.
 #[derive(Debug)]
 pub struct Applier {
     folder: Folder,
     commands: Commands,
-    /// The set in force, when it was accepted and is as it was written.
+    /// The set in force, when it was accepted and its files are unchanged.
     accepted: Option<Held>,
 }
 
 impl Applier {
-    /// Goes on with what is in a folder.
+    /// Resumes from the state of a folder.
     ///
     /// # Errors
-    /// When the folder holds the sets of another namespace.
+    /// The folder holds sets of another namespace.
     pub async fn open(folder: Folder, namespace: &NamespaceId, commands: Commands) -> anyhow::Result<Self> {
         let mut applier = Self { folder, commands, accepted: None };
         let current = match applier.blocking(|folder| folder.current()).await {
@@ -88,15 +88,15 @@ impl Applier {
         Ok(applier)
     }
 
-    /// The set in force.
+    /// Returns the set in force.
     pub fn accepted(&self) -> Option<&Held> {
         self.accepted.as_ref()
     }
 
-    /// Takes a verified set. `remembered`: from this machine's disk, and so maybe older than what is in force.
+    /// Applies a verified set. `remembered`: it comes from this machine's disk, so it may be older than the set in force.
     ///
     /// # Errors
-    /// When the disk does: what was in force still is, and the same set may be taken again.
+    /// The disk fails: the former set stays in force, and the same set may be applied again.
     pub async fn take(&mut self, set: Candidate, remembered: bool) -> anyhow::Result<Verdict> {
         let set = Arc::new(set);
         let is_activated_again = !remembered && self.is_activated_again(&set);
@@ -107,7 +107,7 @@ impl Applier {
                 return Ok(Verdict::Unchanged);
             }
             if now < before {
-                // An end between the two places where both are kept leaves the watcher behind the folder.
+                // The watcher's directory is behind the folder when the process ended between the two writes.
                 let older = format!("{} is older than {}, which is in force", at(now), at(before));
                 return Ok(if remembered { Verdict::Unchanged } else { Verdict::Rejected(older) });
             }
@@ -132,14 +132,14 @@ impl Applier {
         self.announce(candidate).await
     }
 
-    /// Whether the commands run for a set though a runtime has all of it: the same versions, by a newer activation.
+    /// Returns whether the commands run although the set's contents are in force: the same versions, by a newer activation.
     fn is_activated_again(&self, set: &Candidate) -> bool {
         let is_newer =
             |held: &Held| held.index.cursor < set.index.cursor && !held.index.is_of_same_activations(&set.index);
         self.commands.for_each_activation && self.accepted.as_ref().is_some_and(is_newer)
     }
 
-    /// Runs the hook on a set that was put in force, and accepts it or takes it back.
+    /// Runs the hook on a set that was put in force, then accepts or reverts it.
     async fn announce(&mut self, candidate: Held) -> anyhow::Result<Verdict> {
         let Some(refused) = self.run(self.commands.hook.as_ref(), &candidate).await.refused else {
             let former = self.accepted.as_ref().map(|held| &held.index);
@@ -150,13 +150,13 @@ impl Applier {
         let former = self.accepted.clone();
         self.point_at(former.as_ref()).await?;
         if let Some(former) = &former {
-            // The runtime may have taken over some of what it refused: what is in force is announced to it again.
+            // The runtime may have applied a part of what it refused: run the hook again for the set in force.
             let again = self.announce_again(former, &candidate).await;
             if let Some(refused) = again.refused {
                 say(&format!("and on {}, which is in force again: {refused}", at(former.index.cursor)));
             }
         }
-        // Who found it while it was in force may still read it: it goes when newer ones come.
+        // A runtime that found the set while it was in force may still read it: it is removed when newer ones come.
         let held = former.into_iter().chain([candidate]).map(|held| held.name).collect();
         self.tidy(held).await;
         Ok(Verdict::Rejected(refused))
@@ -170,7 +170,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Old sets that can't be removed are in nobody's way, but for the room that they take.
+    /// Removes old sets. A failure only costs disk space.
     async fn tidy(&self, held: Vec<String>) {
         if let Err(error) = self.blocking(move |folder| folder.tidy(&held)).await {
             say(&format!("{error:#}"));
@@ -182,7 +182,7 @@ impl Applier {
         self.blocking(move |folder| folder.put_in_force(name.as_deref())).await
     }
 
-    /// Runs a command, when there is one, on a set that comes after the accepted one.
+    /// Runs a command, if configured, on a set that comes after the accepted one.
     async fn run(&self, hook: Option<&Hook>, candidate: &Held) -> Ended {
         self.run_on(hook, candidate, self.accepted.as_ref()).await
     }
@@ -200,7 +200,7 @@ impl Applier {
         ended
     }
 
-    /// What a command is told.
+    /// Returns the environment variables of a command.
     fn variables(&self, set: &Held, before: Option<&Held>) -> Vec<(&'static str, OsString)> {
         let place = |held: &Held| self.folder.place(&held.name).into_os_string();
         let changed = set.index.changes_from(before.map(|held| &held.index));
@@ -217,7 +217,7 @@ impl Applier {
         ]
     }
 
-    /// Waits for the disk where nothing else waits with it.
+    /// Runs `work` on a blocking thread.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> anyhow::Result<T> + Send + 'static,

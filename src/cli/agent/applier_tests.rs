@@ -1,4 +1,4 @@
-//! The turns of a applier, with commands that write down what they saw.
+//! Tests of the applier, with commands that record what they saw.
 
 use std::fs;
 use std::path::Path;
@@ -25,11 +25,11 @@ impl Place {
     }
 
     async fn applier(&self, check: Option<&str>, hook: Option<&str>) -> Applier {
-        self.try_keeper(check, hook).await.expect("a applier")
+        self.try_applier(check, hook).await.expect("an applier")
     }
 
-    /// Commands run with `$T` as their own directory beside the folder.
-    async fn try_keeper(&self, check: Option<&str>, hook: Option<&str>) -> anyhow::Result<Applier> {
+    /// Runs commands with `$T` as their own directory beside the folder.
+    async fn try_applier(&self, check: Option<&str>, hook: Option<&str>) -> anyhow::Result<Applier> {
         let command = |what, command: Option<&str>| {
             command.map(|command| Hook {
                 what,
@@ -43,7 +43,7 @@ impl Place {
             .await
     }
 
-    /// The revision that the link leads to.
+    /// Returns the revision that the link leads to.
     fn in_force(&self) -> Option<i64> {
         revision_of(&self.path("folder/current"))
     }
@@ -137,14 +137,14 @@ async fn what_was_in_force_and_not_accepted_is_announced_again() {
     applier.take(set(1, &[("a", 1)]), false).await.expect("taken");
     drop(applier);
     for (hook, in_force) in [("exit 1", 1), (TELL, 2)] {
-        // As a kill leaves it between the link and the end of the hook.
+        // As a kill between moving the link and the end of the hook leaves it.
         let folder = folder(&place.path("folder"));
         let name = folder.write(&set(2, &[("a", 2)]), None).expect("written");
         folder.put_in_force(Some(&name)).expect("moved");
         drop(folder);
         let mut applier = place.applier(None, Some(hook)).await;
         assert_eq!(place.in_force(), Some(in_force));
-        // The watcher may not know of it yet.
+        // The watcher may still have an older set.
         let remembered = applier.take(set(1, &[("a", 1)]), true).await.expect("taken");
         assert_eq!((remembered, place.in_force()), (Verdict::Unchanged, Some(in_force)), "never back");
     }
@@ -217,7 +217,7 @@ async fn the_same_versions_by_a_newer_activation_are_announced_where_each_counts
         let verdict = applier.take(again(8, 6), false).await.expect("taken");
         assert_eq!(verdict, Verdict::Unchanged, "no activation in between");
         drop(applier);
-        // What the folder has and the watcher does not know yet is not announced again after a restart.
+        // A set that the folder has and the watcher lacks is not announced again after a restart.
         let mut applier = place.applier(None, Some(TELL)).await;
         assert_eq!(applier.take(again(5, 5), true).await.expect("taken"), Verdict::Unchanged);
         assert_eq!(applier.take(again(6, 6), false).await.expect("taken"), Verdict::Unchanged);
@@ -231,7 +231,7 @@ async fn a_disk_that_refuses_leaves_what_is_in_force() {
     let place = Place::new();
     let mut applier = place.applier(None, None).await;
     applier.take(set(5, &[("a", 5)]), false).await.expect("taken");
-    // A file in the place of the draft's directory can't be removed as one: whoever runs this may write anywhere.
+    // A file in place of the draft's directory can't be removed as a directory, even when the tests run as root.
     let sets = place.path("folder/sets");
     let new = set(6, &[("a", 6)]);
     fs::write(sets.join(format!(".new-{}", new.name())), "in the way").expect("written");

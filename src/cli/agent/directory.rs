@@ -1,7 +1,7 @@
-//! Directories of sets: written whole or not at all, and compared with what they should hold.
+//! Reads and writes directories of sets: written completely or not at all, and compared with what they should hold.
 //!
-//! Boundary: knows one directory, `sets/`; not which set is in force. Invariant: a directory that has the name of a set was
-//! written to its end and is on the disk, for it is built under another name first.
+//! Boundary: knows one directory, `sets/`; not which set is in force. Invariant: a directory with the name of a set is complete and
+//! flushed to disk, since it is built under another name first.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -16,25 +16,25 @@ use crate::client::CONTENT_MAX_BYTES;
 use crate::client::durable::sync_directory_of;
 use crate::client::signing::digest_of;
 
-/// How the names begin under which sets are built. No name of a set begins so.
+/// Prefix of the names under which sets are built. No name of a set begins so.
 const DRAFT: &str = ".new-";
-/// Nobody changes a file of a set: what is in force was verified as it is. The umask says who reads it.
+/// Read-only: the files in force must stay as verified. The umask restricts who reads them.
 const FILE_MODE: u32 = 0o444;
 /// Largest index that is read: the longest entry of each policy that a namespace may have.
 const INDEX_MAX_BYTES: u64 = 32 * 1024 * 1024;
-/// Files that are flushed at once: one by one, a disk takes thousands as slowly as it turns.
+/// Files that are flushed concurrently: flushing thousands one by one is slow.
 const FLUSHES_MAX: usize = 16;
-/// Directories that may have been damaged under the name of one set, before an operator must look.
+/// Most damaged directories under the name of one set, before an operator must look.
 const DAMAGED_MAX: usize = 100;
 
-/// Writes a set below `sets` unless it is there; its name. What `former` holds with the same bytes is shared with it.
+/// Writes a set below `sets` unless it is there; returns its name. Files of `former` with the same bytes are shared.
 ///
 /// # Errors
-/// When the disk does. Nothing under the name of a set is changed.
+/// The disk fails. Nothing under the name of a set is changed.
 pub fn write(sets: &Path, set: &Candidate, former: Option<&str>) -> anyhow::Result<String> {
     let name = set.name();
     for copy in 0..DAMAGED_MAX {
-        // A damaged one may be in force and stays as it is until it is not.
+        // A damaged directory may be in force, so it is left as it is.
         let name = if copy == 0 { name.clone() } else { format!("{name}.{copy}") };
         let place = sets.join(&name);
         if fs::symlink_metadata(&place).is_err() {
@@ -56,7 +56,7 @@ fn build(sets: &Path, name: &str, set: &Candidate, former: Option<&Path>) -> io:
     fs::create_dir(&draft)?;
     let built = fill(&draft, set, former).and_then(|()| fs::rename(&draft, sets.join(name)));
     if built.is_err() {
-        // The disk may be full: what can't be used makes room. The error that counts is the first.
+        // The disk may be full: free what can't be used. The first error is the one to report.
         let _ = remove(&draft);
     }
     built?;
@@ -65,7 +65,7 @@ fn build(sets: &Path, name: &str, set: &Candidate, former: Option<&Path>) -> io:
 
 fn fill(draft: &Path, set: &Candidate, former: Option<&Path>) -> io::Result<()> {
     let mut written = Vec::new();
-    // There also in a set without policies: a runtime that lists it finds nothing, rather than no directory.
+    // Made for an empty set too: a runtime that lists it then finds an empty directory instead of an error.
     let policies = draft.join(POLICIES);
     fs::create_dir(&policies)?;
     let mut directories = BTreeSet::from([draft.to_owned(), policies]);
@@ -86,13 +86,13 @@ fn fill(draft: &Path, set: &Candidate, former: Option<&Path>) -> io::Result<()> 
     flush(&written)
 }
 
-/// Waits until the disk has files and directories. All of them are written by now: it takes them together.
+/// Flushes files and directories to disk. All of them are written already, so that the disk can combine the flushes.
 fn flush(paths: &[PathBuf]) -> io::Result<()> {
     let flush_all = |paths: &[PathBuf]| paths.iter().try_for_each(|path| File::open(path)?.sync_all());
     std::thread::scope(|scope| {
         let lanes =
             paths.chunks(paths.len().div_ceil(FLUSHES_MAX).max(1)).map(|lane| scope.spawn(move || flush_all(lane)));
-        // Each is started before the first is waited for.
+        // Start all threads before joining the first.
         let lanes: Vec<_> = lanes.collect();
         lanes
             .into_iter()
@@ -100,7 +100,7 @@ fn flush(paths: &[PathBuf]) -> io::Result<()> {
     })
 }
 
-/// Whether a directory holds exactly this set; without `index`, the same but for its place.
+/// Returns whether a directory holds exactly this set; without `index`, whether it does apart from its cursor.
 pub fn holds(place: &Path, set: &Candidate, index: bool) -> bool {
     let files = set.files();
     let same =
@@ -109,10 +109,10 @@ pub fn holds(place: &Path, set: &Candidate, index: bool) -> bool {
     found.iter().eq(files.keys()) && files.iter().all(same)
 }
 
-/// The index of a directory whose contents are those it names.
+/// Reads the index of a directory and checks that the contents are those it names.
 ///
 /// # Errors
-/// What is not as it was written.
+/// A file differs from what was written.
 pub fn read(place: &Path) -> anyhow::Result<Index> {
     let index = Index::read(&bounded(&place.join(INDEX), INDEX_MAX_BYTES)?)?;
     let mut expected = BTreeSet::from([PathBuf::from(INDEX)]);
@@ -126,10 +126,10 @@ pub fn read(place: &Path) -> anyhow::Result<Index> {
     Ok(index)
 }
 
-/// Removes what a process that was killed left of sets it built.
+/// Removes partly built sets of a process that was killed.
 ///
 /// # Errors
-/// When the disk does.
+/// The disk fails.
 pub fn remove_drafts(sets: &Path) -> io::Result<()> {
     for name in names(sets)? {
         if name.starts_with(DRAFT) {
@@ -139,10 +139,10 @@ pub fn remove_drafts(sets: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes all but the newest `keep` sets; those of `held` stay in any case, and count.
+/// Removes all but the newest `keep` sets; those of `held` always stay, and count.
 ///
 /// # Errors
-/// When the disk does.
+/// The disk fails.
 pub fn remove_old(sets: &Path, keep: usize, held: &[String]) -> io::Result<()> {
     let mut others: Vec<_> = names(sets)?.into_iter().filter_map(|name| Some((order(&name)?, name))).collect();
     others.retain(|(_, name)| !held.contains(name));
@@ -158,9 +158,9 @@ pub fn remove_old(sets: &Path, keep: usize, held: &[String]) -> io::Result<()> {
 /// Removes one set.
 ///
 /// # Errors
-/// When the disk does.
+/// The disk fails.
 pub fn retire(sets: &Path, name: &str) -> io::Result<()> {
-    // Nobody may find half of a set under its name, not even one that is over.
+    // Rename first: otherwise a reader could find a part of the set under its name.
     let draft = sets.join(format!("{DRAFT}{name}"));
     remove(&draft)?;
     match fs::rename(sets.join(name), &draft) {
@@ -177,12 +177,12 @@ fn remove(place: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether this is how a set is named: nothing else is removed, and no link leads elsewhere.
+/// Returns whether this is a valid name of a set: nothing else is removed, and no link leads elsewhere.
 pub fn is_name(name: &str) -> bool {
     order(name).is_some()
 }
 
-/// The place in the name of a set.
+/// Returns the cursor in the name of a set.
 fn order(name: &str) -> Option<(i64, i64)> {
     let mut parts = name.splitn(3, '-');
     let (epoch, revision, digits) = (parts.next()?, parts.next()?, parts.next()?);
@@ -195,7 +195,7 @@ fn names(sets: &Path) -> io::Result<Vec<String>> {
     Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
-/// The files below a directory, at most one more than expected: a stranger's tree is not walked to its end.
+/// Lists the files below a directory, at most one more than expected, so that a foreign tree is not walked to its end.
 fn files_below(place: &Path, expected: usize) -> io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::new()];
@@ -220,7 +220,7 @@ fn has(path: &Path, bytes: &[u8]) -> bool {
     bounded(path, bytes.len() as u64).is_ok_and(|found| found == bytes)
 }
 
-/// A file, up to one byte more than its bound.
+/// Reads a file, up to one byte more than its bound.
 fn bounded(path: &Path, bound: u64) -> anyhow::Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -280,7 +280,7 @@ mod tests {
         assert!(!shares(&name, "policies/a/content.yaml"));
         assert!(holds(&sets.path().join(&name), &new, true));
 
-        // What somebody wrote over is not taken along.
+        // A file that was overwritten is not shared.
         let spoiled = sets.path().join(&name).join("policies/b/content.yaml");
         fs::remove_file(&spoiled).expect("removed");
         fs::write(&spoiled, "b 9\n").expect("written");
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn the_newest_are_kept_and_what_is_held() {
         let sets = tempfile::tempdir().expect("a directory");
-        // 10 after 9: by number, not by letter.
+        // 10 comes after 9: the order is numeric.
         let all = write_all(sets.path(), &[8, 9, 10, 11, 12].map(|revision| set(revision, &[("a", revision)])));
         fs::create_dir(sets.path().join("not-a-set")).expect("made");
         remove_old(sets.path(), 3, std::slice::from_ref(&all[0])).expect("removed");

@@ -1,7 +1,7 @@
-//! The folder that an agent keeps: sets, the link to the one in force, and which one was accepted last.
+//! Manages the folder of an agent: sets, the link to the one in force, and which one was accepted last.
 //!
-//! Boundary: files only; hooks and the server are the caller's. Invariants: one process holds a folder; the link leads to a
-//! whole set at every moment, and moves in one step.
+//! Boundary: files only; the caller has hooks and the server. Invariants: one process holds a folder; the link always leads to a
+//! complete set, and moves atomically.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,14 +15,14 @@ use crate::cli::agent::directory;
 use crate::cli::agent::set::{Candidate, Index};
 use crate::client::durable::{replace_file, sync_directory_of};
 
-/// The link to the set in force.
+/// Name of the link to the set in force.
 const CURRENT: &str = "current";
-/// Where sets lie.
+/// Directory of the sets.
 const SETS: &str = "sets";
-/// Where the agent keeps what is its own.
+/// Directory of the agent's private files.
 const PRIVATE: &str = ".agent";
 
-/// A folder that this process holds.
+/// A folder that this process has locked.
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
@@ -30,24 +30,24 @@ pub struct Folder {
     _lock: Arc<File>,
 }
 
-/// A set that is there.
+/// A set that is in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Its name.
     pub name: String,
-    /// What is in it.
+    /// Its index.
     pub index: Index,
 }
 
 impl Folder {
-    /// Takes a folder, makes it when it is absent, and removes what a kill left.
+    /// Locks a folder, creates it when it is absent, and removes what a killed process left.
     ///
     /// # Errors
-    /// When another agent holds it, something else is in the place of a link, or the disk refuses.
+    /// Another agent holds it, something else is in the place of a link, or the disk fails.
     pub fn open(directory: &Path, keep: usize) -> anyhow::Result<Self> {
         let make = |path: &Path| fs::create_dir_all(path).with_context(|| format!("failed to make {}", path.display()));
         make(directory)?;
-        // A link to a folder may be moved while the agent runs: it stays where it began.
+        // A link to the folder may be moved while the agent runs: the agent stays in the folder it started in.
         let root = directory.canonicalize().with_context(|| format!("failed to find {}", directory.display()))?;
         make(&root.join(PRIVATE))?;
         let lock = Arc::new(lock(&root.join(PRIVATE).join("lock"))?);
@@ -62,25 +62,25 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Its real path.
+    /// Returns the real path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where the watcher keeps its last-known-good set.
+    /// Returns where the watcher keeps its last-known-good set.
     pub fn watcher_directory(&self) -> PathBuf {
         self.private_path("watcher")
     }
 
-    /// A file among what is the agent's own.
+    /// Returns the path of a private file of the agent.
     pub fn private_path(&self, name: &str) -> PathBuf {
         self.root.join(PRIVATE).join(name)
     }
 
-    /// The id under which this folder is known to the server, the same over restarts.
+    /// Returns the subscriber id of this folder, which stays the same over restarts.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// The disk fails.
     pub fn own_id(&self) -> anyhow::Result<String> {
         let path = self.private_path("subscriber-id");
         match fs::read_to_string(&path) {
@@ -96,12 +96,12 @@ impl Folder {
         Ok(id)
     }
 
-    /// The directory of a set.
+    /// Returns the directory of a set.
     pub fn place(&self, name: &str) -> PathBuf {
         self.sets().join(name)
     }
 
-    /// The set that the link leads to. None without a link, or with one to something that is not a set as it was written.
+    /// Returns the set that the link leads to; `None` without a link, or when its target is not an intact set.
     pub fn current(&self) -> anyhow::Result<Option<Held>> {
         let link = match fs::read_link(self.root.join(CURRENT)) {
             Ok(link) => link,
@@ -114,35 +114,35 @@ impl Folder {
         Ok(Some(Held { name: name.to_owned(), index }))
     }
 
-    /// The name of the set that was accepted last.
+    /// Returns the name of the set that was accepted last.
     pub fn accepted(&self) -> Option<String> {
         let name = fs::read_to_string(self.accepted_path()).ok()?;
         Some(name.trim_end().to_owned()).filter(|name| directory::is_name(name))
     }
 
-    /// The set of this name, when it is as it was written.
+    /// Returns the set of this name when its files are unchanged.
     pub fn held(&self, name: &str) -> Option<Held> {
         let index = directory::read(&self.place(name)).ok()?;
         Some(Held { name: name.to_owned(), index })
     }
 
-    /// Whether a set holds what another would, but for its place in the log.
+    /// Returns whether the contents of a set are the same as another's, apart from the cursor.
     pub fn is_same(&self, held: &Held, set: &Candidate) -> bool {
         directory::holds(&self.place(&held.name), set, false)
     }
 
-    /// Writes a set beside the one in force; its name.
+    /// Writes a set beside the one in force; returns its name.
     ///
     /// # Errors
-    /// When the disk does.
+    /// The disk fails.
     pub fn write(&self, set: &Candidate, former: Option<&str>) -> anyhow::Result<String> {
         directory::write(&self.sets(), set, former)
     }
 
-    /// Puts a set in force; none: there is nothing in force, as at the beginning.
+    /// Puts a set in force; `None`: removes the link, as at the beginning.
     ///
     /// # Errors
-    /// When the disk does. Whoever reads finds the old or the new set.
+    /// The disk fails. A reader finds the old or the new set.
     pub fn put_in_force(&self, name: Option<&str>) -> anyhow::Result<()> {
         let (link, draft) = (self.root.join(CURRENT), self.private_path("next"));
         let moved = || -> io::Result<()> {
@@ -159,28 +159,28 @@ impl Folder {
         moved().with_context(|| format!("failed to move {}", link.display()))
     }
 
-    /// Keeps in mind that a set was accepted.
+    /// Records that a set was accepted.
     ///
     /// # Errors
-    /// When the disk does.
+    /// The disk fails.
     pub fn accept(&self, name: &str) -> anyhow::Result<()> {
         let path = self.accepted_path();
         replace_file(&path, format!("{name}\n").as_bytes())
             .with_context(|| format!("failed to write {}", path.display()))
     }
 
-    /// Removes what was refused before anybody read it.
+    /// Removes a set that was refused before it was in force.
     ///
     /// # Errors
-    /// When the disk does.
+    /// The disk fails.
     pub fn discard(&self, name: &str) -> anyhow::Result<()> {
         directory::retire(&self.sets(), name).with_context(|| format!("failed to remove set {name}"))
     }
 
-    /// Removes all but the newest sets; those held stay.
+    /// Removes all but the newest sets; those in `held` stay.
     ///
     /// # Errors
-    /// When the disk does.
+    /// The disk fails.
     pub fn tidy(&self, held: &[String]) -> anyhow::Result<()> {
         directory::remove_old(&self.sets(), self.keep, held).context("failed to remove old sets")
     }
@@ -206,7 +206,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Removes what stands where the agent makes its own: a directory too, which would be in its way for ever.
+/// Removes anything at a path that the agent needs, directories included: one would block the agent forever.
 fn remove_whatever(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
         return fs::remove_dir_all(path);
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(folder(home.path()).own_id().expect("an id"), id);
     }
 
-    /// A runtime that resolves the link once reads one whole set, however often the link moves meanwhile.
+    /// Given a link that moves all the time, when a runtime resolves it once, then it reads one complete set.
     #[test]
     fn whoever_reads_finds_one_whole_set() {
         let home = tempfile::tempdir().expect("a directory");
@@ -321,7 +321,7 @@ mod tests {
                 let mut seen = BTreeSet::new();
                 while !over.load(Ordering::Relaxed) {
                     let place = current.canonicalize().expect("always a set");
-                    // Gone since: the link moved as often as sets are kept. Then it is resolved again.
+                    // The set was removed since, because the link moved as often as sets are kept: resolve it again.
                     let Ok(index) = directory::read(&place) else {
                         assert!(!place.exists(), "{} is not whole", place.display());
                         continue;

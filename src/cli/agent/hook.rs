@@ -1,7 +1,7 @@
-//! Commands of the operator: run in a process group of their own, with a bound in time and in what is kept of their words.
+//! Runs commands of the operator in a process group of their own, with a time limit and a limit on the output that is kept.
 //!
-//! Boundary: knows nothing of sets; says how a command ended. Invariants: none of the agent's own settings, and so no token
-//! of it, is in the environment of a command; when the future ends or is dropped, the command was waited for.
+//! Boundary: knows nothing of sets; returns how a command ended. Invariants: none of the agent's own settings, and so no token of
+//! it, is in the environment of a command; the command has been waited for when the future ends or is dropped.
 
 use std::ffi::OsString;
 use std::io::{self, PipeReader, Read as _};
@@ -19,35 +19,35 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::output::text;
 use crate::domain::limits::NOTE_MAX_BYTES;
 
-/// The beginning of the agent's own settings, and of what it tells a command.
+/// Prefix of the agent's own settings, and of the variables that it sets for a command.
 const OWN: &str = "POLICYHUB_";
-/// Most of a command's last words that are kept. What came before is let go as it comes.
+/// Most bytes of a command's last output that are kept. Earlier output is dropped.
 const KEPT_MAX_BYTES: usize = 16 * 1024;
-/// Most that is read after a command ended: what it left running may write for ever.
+/// Most reads after a command ended: a process that it left running may write forever.
 const REST_MAX_READS: usize = 64;
 
-/// A command, and how long it may take.
+/// A command, and its time limit.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What is said of it: `--check` or `--hook`.
+    /// Name in messages: `--check` or `--hook`.
     pub what: &'static str,
-    /// For `sh -c`.
+    /// The command for `sh -c`.
     pub command: String,
-    /// Until it is killed.
+    /// Time until it is killed.
     pub timeout: Duration,
 }
 
 /// How a command ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// None: with exit code 0. Else what to tell, no longer than a reason may be.
+    /// `None` after exit code 0, else the reason to report, within the length limit of a reason.
     pub refused: Option<String>,
     /// Its last lines, without control characters.
     pub said: Vec<String>,
 }
 
 impl Hook {
-    /// Runs it to its end. Variables are added to its environment.
+    /// Runs the command to its end. `variables` are added to its environment.
     pub async fn run(&self, variables: &[(&str, OsString)]) -> Ended {
         match self.attempt(variables).await {
             Ok(ended) => ended,
@@ -56,10 +56,10 @@ impl Hook {
     }
 
     async fn attempt(&self, variables: &[(&str, OsString)]) -> io::Result<Ended> {
-        // Before the start, so that no end goes unheard.
+        // Subscribe before the start: otherwise an early end could be missed.
         let mut ends = signal(SignalKind::child())?;
         let (mut group, reader) = self.start(variables)?;
-        // The same pipe: what it holds at the end is read without asking the runtime, which may not have seen it yet.
+        // The same pipe: at the end it is read directly, since the runtime may not have seen the rest yet.
         let mut rest = reader.try_clone()?;
         let mut output = Receiver::from_owned_fd(OwnedFd::from(reader))?;
         let mut kept = Kept::default();
@@ -110,12 +110,12 @@ impl Hook {
     }
 }
 
-/// A command and what it started, killed when nobody waits for it any more.
+/// A command with its process group, killed on drop.
 struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Who ended in time may leave something running. Until the child is waited for, its number is nobody else's.
+        // A command that ended in time may leave processes running. Its process id can't be reused until the child is waited for.
         if let Ok(None) = self.0.try_wait() {
             if let Ok(id) = i32::try_from(self.0.id()) {
                 let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
@@ -133,7 +133,7 @@ fn ended_with(status: ExitStatus) -> String {
     }
 }
 
-/// How it ended, and as many of its last words as fit.
+/// Returns how the command ended, and as much of its last output as fits.
 fn reason(how: &str, said: &[String]) -> String {
     let mut words = said.join("; ");
     if words.is_empty() {
@@ -151,7 +151,7 @@ fn reason(how: &str, said: &[String]) -> String {
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// Whether something came before them.
+    /// Whether earlier bytes were dropped.
     cut: bool,
 }
 
@@ -167,7 +167,7 @@ impl Kept {
 
     fn lines(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.bytes);
-        // The first line is half of one when something came before it.
+        // After dropped bytes, the first line may be incomplete.
         let whole = text.lines().skip(usize::from(self.cut && self.bytes.contains(&b'\n')));
         whole.map(|line| text::line(line.trim_end()).trim().to_owned()).filter(|line| !line.is_empty()).collect()
     }
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    /// A child of a child is reaped by whoever inherits it: dead is enough.
+    /// Whoever inherits a grandchild reaps it, so a zombie counts as ended.
     fn goes_on(pid: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
@@ -220,7 +220,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let pids = directory.path().join("pids");
         let script = format!("sleep 1000 & echo $! > {0}; echo $$ >> {0}; echo waiting; wait", pids.display());
-        // Until its processes are known, they can't be looked for.
+        // The processes can be looked for only once they are known.
         for timeout in [50, 200, 1_000, 5_000, 20_000] {
             let slow = Hook { timeout: Duration::from_millis(timeout), ..hook(&script) };
             let reason = slow.run(&[]).await.refused.expect("refused");

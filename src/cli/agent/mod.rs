@@ -1,6 +1,6 @@
 //! The parts of `policyhub agent`: verified sets as folders, the link that names the one in force, and the operator's commands.
 //!
-//! Boundary: no stream and no server; `commands/agent.rs` puts the watcher before them.
+//! Boundary: no stream and no server; `commands/agent.rs` connects the watcher to these parts.
 
 pub(super) mod applier;
 pub(super) mod directory;

@@ -1,4 +1,4 @@
-//! Sets for tests: their proofs are words, for nothing below the watcher reads them.
+//! Sets for tests. Their proofs are plain text, since only the watcher verifies proofs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use crate::cli::agent::set::Candidate;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{ActivePolicy, Cursor, unverified_policy};
 
-/// The namespace of all of them.
+/// Returns the namespace of all sets.
 pub fn namespace() -> NamespaceId {
     NamespaceId::parse("namespace", "default").expect("an id")
 }
 
-/// A policy whose content says its version.
+/// Returns a policy whose content names its version.
 pub fn policy(id: &str, version: i64, content_type: &str) -> Arc<ActivePolicy> {
     let content = format!("{id} {version}\n").into_bytes();
     let mut policy = unverified_policy(PolicyId::parse("policy", id).expect("an id"), version, &content);
@@ -25,13 +25,13 @@ pub fn policy(id: &str, version: i64, content_type: &str) -> Arc<ActivePolicy> {
     Arc::new(policy)
 }
 
-/// A set at a place, of policies and their versions.
+/// Returns a set at a revision, from policies and their versions.
 pub fn set(revision: i64, policies: &[(&str, i64)]) -> Candidate {
     let policies = policies.iter().map(|(id, version)| policy(id, *version, "application/yaml")).collect();
     Candidate::new(namespace(), Cursor { epoch: 1, revision }, policies).expect("a set")
 }
 
-/// A folder that keeps three sets.
+/// Returns a folder that keeps three sets.
 pub fn folder(directory: &Path) -> Folder {
     Folder::open(directory, 3).expect("a folder")
 }

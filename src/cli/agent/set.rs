@@ -1,7 +1,7 @@
-//! One active set as files: contents, the proofs beside them, and an index of it all.
+//! Represents one active set as files: contents, the proofs beside them, and an index.
 //!
-//! Boundary: pure; `directory.rs` writes it, `folder.rs` says which one is in force. Invariant: the same set has the same
-//! name and the same bytes, wherever and whenever it is written.
+//! Boundary: pure; `directory.rs` writes it, `folder.rs` knows which one is in force. Invariant: the same set has the same name and
+//! the same bytes, wherever and whenever it is written.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,28 +14,28 @@ use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::{Running, active_set_digest};
 use crate::client::{ActivePolicy, Cursor, PolicyKind};
 
-/// The index of a set, in its directory.
+/// The file name of the index, in the directory of a set.
 pub const INDEX: &str = "active.json";
-/// Where the policies of a set lie, in its directory.
+/// The directory of the policies, in the directory of a set.
 pub const POLICIES: &str = "policies";
 /// Digits of a digest in the name of a set.
 const NAME_DIGITS: usize = 8;
 
-/// What is in a set, and where.
+/// The index of a set: its policies and the paths of their files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
-    /// Whose set.
+    /// Namespace of the set.
     pub namespace: NamespaceId,
-    /// The place of the log that it is the set of.
+    /// Cursor of the log at which this is the active set.
     #[serde(flatten)]
     pub cursor: Cursor,
     /// Digest of the set, as checkpoints and reports carry it.
     pub digest: String,
-    /// In the byte order of the ids.
+    /// The policies, in the byte order of their ids.
     pub policies: Vec<Entry>,
 }
 
-/// One policy of a set, in the words of [`ActivePolicy`]. The last two are paths, relative to the directory of the set.
+/// One policy of a set; the fields are named as in [`ActivePolicy`]. The last two are paths, relative to the directory of the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub policy: PolicyId,
@@ -51,7 +51,7 @@ pub struct Entry {
 /// A set that may come in force.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// What is in it.
+    /// Its index.
     pub index: Index,
     /// The index as it is written.
     text: Vec<u8>,
@@ -59,10 +59,10 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The set of a verified update.
+    /// Makes the set of a verified update.
     ///
     /// # Errors
-    /// When a policy comes without its content.
+    /// A policy comes without its content.
     pub fn new(namespace: NamespaceId, cursor: Cursor, mut policies: Vec<Arc<ActivePolicy>>) -> anyhow::Result<Self> {
         policies.sort_by(|one, other| one.policy.as_str().cmp(other.policy.as_str()));
         if let Some(bare) = policies.iter().find(|active| active.content.is_none()) {
@@ -77,7 +77,7 @@ impl Candidate {
         Ok(Self { index, text, policies })
     }
 
-    /// Every file of it, by its path.
+    /// Returns every file by its path.
     pub fn files(&self) -> BTreeMap<PathBuf, &[u8]> {
         let mut files = BTreeMap::from([(PathBuf::from(INDEX), self.text.as_slice())]);
         for (entry, active) in self.index.policies.iter().zip(&self.policies) {
@@ -87,7 +87,7 @@ impl Candidate {
         files
     }
 
-    /// Its name: the place, for people, and a digest of all that is in it.
+    /// Returns the name of the set: the cursor, for people, and a digest of all files.
     pub fn name(&self) -> String {
         let mut all = Running::default();
         all.update(&self.text);
@@ -101,10 +101,10 @@ impl Candidate {
 }
 
 impl Index {
-    /// Reads it from its bytes.
+    /// Parses an index.
     ///
     /// # Errors
-    /// When they are not an index, or one that names files elsewhere.
+    /// The bytes are not an index, or it names files elsewhere.
     pub fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         let index: Self = serde_json::from_slice(bytes).context("index can't be read")?;
         for entry in &index.policies {
@@ -116,7 +116,7 @@ impl Index {
         Ok(index)
     }
 
-    /// Whether another one is in force by the same activations.
+    /// Returns whether another set is in force by the same activations.
     pub fn is_of_same_activations(&self, other: &Self) -> bool {
         let activated = |index: &Self| -> Vec<_> {
             index.policies.iter().map(|entry| (entry.policy.clone(), entry.activated)).collect()
@@ -124,7 +124,7 @@ impl Index {
         activated(self) == activated(other)
     }
 
-    /// Ids of the policies that differ between two sets, in the byte order of the ids.
+    /// Returns the ids of the policies that differ between two sets, in the byte order of the ids.
     pub fn changes_from(&self, former: Option<&Self>) -> Vec<PolicyId> {
         let former = former.map(|index| index.policies.as_slice()).unwrap_or_default();
         let held: BTreeMap<&str, &Entry> = former.iter().map(|entry| (entry.policy.as_str(), entry)).collect();
@@ -142,7 +142,7 @@ impl Index {
     }
 }
 
-/// Where the files of a policy lie.
+/// Paths of the files of a policy.
 struct Paths {
     content: String,
     manifest: String,

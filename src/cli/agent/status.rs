@@ -1,7 +1,7 @@
-//! What the agent tells of itself: `status.json` for probes, and a line for each change.
+//! Reports the state of the agent: `status.json` for probes, and a line for each change.
 //!
-//! Boundary: words only; nothing is decided here. Invariant: a file that can't be written stops nothing, and does not go on
-//! saying a state that is over.
+//! Boundary: only reports; nothing is decided here. Invariant: a write failure does not stop the agent, and does not leave an
+//! outdated state in the file.
 
 use std::time::SystemTime;
 
@@ -18,15 +18,15 @@ use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{ActivePolicy, Cursor};
 use crate::client::{State, Status};
 
-/// The file, in the folder.
+/// File name in the folder.
 const STATUS: &str = "status.json";
-/// Where room for it is kept, among what is the agent's own.
+/// Name of the private file that reserves disk space for the status.
 const SPARE: &str = "status-spare";
-/// How much later `fresh_until` must be to be written for itself alone. Shorter: more writes. Longer: who reads the file
-/// calls what is in force stale while it is not.
+/// How much later `fresh_until` must be to be written when nothing else changed. Shorter: more writes. Longer: a reader of the file
+/// takes the set in force for stale although it is not.
 const FRESH_STEP_SECONDS: i64 = 60;
 
-/// Tells what changed, once.
+/// Reports each change once.
 #[derive(Debug)]
 pub struct StatusWriter {
     file: StatusFile,
@@ -34,15 +34,15 @@ pub struct StatusWriter {
     output: Format,
     told: Option<WrittenStatus>,
     since: String,
-    /// Whether the last write failed: it is said once.
+    /// Whether the last write failed, so that it is reported once.
     failing: bool,
-    /// The state that the file says; none: there is none of this process.
+    /// The state in the file; `None`: this process has not written one.
     written: Option<State>,
-    /// The policies asked for that do not exist.
+    /// The requested policies that do not exist.
     missing: Vec<PolicyId>,
 }
 
-/// What was told last.
+/// The status that was reported last.
 #[derive(Debug, Clone, PartialEq)]
 struct WrittenStatus {
     status: Status,
@@ -51,16 +51,16 @@ struct WrittenStatus {
 }
 
 impl StatusWriter {
-    /// Of a folder.
+    /// Returns the writer for a folder.
     pub fn new(folder: &Folder, namespace: NamespaceId, output: Format) -> Self {
         let file = StatusFile::new(folder.root().join(STATUS), folder.private_path(SPARE));
         Self { file, namespace, output, told: None, since: now(), failing: false, written: None, missing: Vec::new() }
     }
 
-    /// How the agent is. `trouble`: why a newer set can't be written; empty: nothing.
+    /// Reports the state of the agent. `trouble`: why a newer set can't be written; empty when there is no problem.
     pub fn status(&mut self, mut status: Status, held: Option<&Held>, trouble: &str) {
         if !trouble.is_empty() {
-            // The watcher knows that something newer verified, not that the disk refuses it.
+            // The watcher knows that a newer set was verified, but not that the disk refuses it.
             status.state = State::Rejected;
             trouble.clone_into(&mut status.problem);
         }
@@ -80,7 +80,7 @@ impl StatusWriter {
         self.write(&now_told);
     }
 
-    /// A set came in force.
+    /// Reports that a set came in force.
     pub fn applied<'a>(
         &self,
         cursor: Cursor,
@@ -96,7 +96,7 @@ impl StatusWriter {
         );
     }
 
-    /// A set did not come in force.
+    /// Reports that a set did not come in force.
     pub fn rejected(&self, cursor: Cursor, reason: &str) {
         say(&format!("rejected {}: {}", at(cursor), text::line(reason)));
         self.print(
@@ -104,7 +104,7 @@ impl StatusWriter {
         );
     }
 
-    /// These of the policies asked for do not exist: each is said once.
+    /// Reports each requested policy that does not exist once.
     pub fn missing(&mut self, missing: Vec<PolicyId>) {
         for policy in missing.iter().filter(|policy| !self.missing.contains(policy)) {
             say(&text::missing(policy));
@@ -160,7 +160,7 @@ impl StatusWriter {
         if !self.failing {
             self.written = Some(status.state);
         } else if self.written != Some(status.state) {
-            // Probes take a file that is not there for an agent that is not ready. A disk that refuses this too is beyond help.
+            // Probes take a missing file as not ready. If removing it fails too, nothing more can be done.
             self.written = self.file.remove().err().and(self.written);
         }
     }

@@ -1,7 +1,7 @@
-//! The file `status.json`, which says the truth on a full disk too.
+//! Writes the file `status.json`, also when the disk is full.
 //!
-//! Boundary: bytes only. Invariants: the file is replaced whole; room for one more is kept from the start, so that a disk which
-//! is full now does not leave an old word standing.
+//! Boundary: bytes only. Invariants: the file is replaced atomically; space for one more is reserved from the start, so that a full
+//! disk does not leave an outdated status in the file.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::client::durable::{replace_file, sync_directory_of};
 
-/// Room that is kept: more than a status with the longest problem takes.
+/// Bytes reserved: more than a status with the longest problem takes.
 const SPARE_BYTES: u16 = 32 * 1024;
 
-/// The file, and the room kept for it.
+/// The status file, and the file that reserves space for it.
 #[derive(Debug)]
 pub struct StatusFile {
     path: PathBuf,
@@ -20,38 +20,38 @@ pub struct StatusFile {
 }
 
 impl StatusFile {
-    /// At `path`; `spare` is where room is kept, on the same file system.
+    /// Returns the file at `path`; `spare` reserves space and must be on the same file system.
     pub fn new(path: PathBuf, spare: PathBuf) -> Self {
         Self { path, spare }
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces it: by a new file, or, where there is no room for one, by the room that is kept.
+    /// Replaces the file by a new one, or, when the disk is full, by the spare file.
     ///
     /// # Errors
-    /// That of the new file, when neither could be. What was there is still there.
+    /// Both failed: returns the error of the new file. The former file stays.
     pub fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         if let Err(error) = replace_file(&self.path, bytes) {
             self.use_spare(bytes).map_err(|_| error)?;
         }
-        // Without room there is none to keep, and the next status asks again.
+        // If the disk is full the spare file can't be made; the next status tries again.
         let _ = self.keep_room();
         Ok(())
     }
 
-    /// Removes it: no word is better than one that is not true any more.
+    /// Removes the file: no status is better than an outdated one.
     ///
     /// # Errors
-    /// When the disk refuses that too.
+    /// The disk fails.
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 
-    /// Written over in place, it needs no room; nobody reads it before it is whole.
+    /// Overwriting the spare file in place needs no space; nobody reads it before it is complete.
     fn use_spare(&self, bytes: &[u8]) -> io::Result<()> {
         let mut file = File::options().write(true).open(&self.spare)?;
         if bytes.len() as u64 > file.metadata()?.len() {
@@ -83,7 +83,7 @@ mod tests {
         let file = StatusFile::new(path.clone(), spare.clone());
         file.replace(b"one").expect("written");
         assert_eq!(fs::metadata(&spare).expect("kept").len(), u64::from(SPARE_BYTES));
-        // A directory in the place of the draft: no new file can be written, whoever runs this.
+        // A directory in place of the draft: no new file can be written, even when the tests run as root.
         let in_the_way = path.with_added_extension("new");
         fs::create_dir(&in_the_way).expect("made");
         file.replace(b"two").expect("written");

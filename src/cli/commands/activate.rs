@@ -41,7 +41,7 @@ pub struct Arguments {
     mutation: Mutation,
 }
 
-/// What must be active; no version for 0.
+/// Parses what must be active; no version for 0.
 fn expected(text: &str) -> Result<(PolicyId, Option<VersionTarget>), String> {
     let (policy, version) = text.split_once('=').ok_or("must be POLICY=N")?;
     let policy = policy_id(policy)?;
@@ -56,7 +56,7 @@ fn expected(text: &str) -> Result<(PolicyId, Option<VersionTarget>), String> {
 }
 
 impl Arguments {
-    /// What can be refused before a server is asked.
+    /// Checks what needs no server.
     pub fn check(&self) -> Result<(), Usage> {
         let stranger = self.expected.iter().find(|(policy, _)| self.targets.iter().all(|it| &it.policy != policy));
         match stranger {
@@ -66,7 +66,7 @@ impl Arguments {
     }
 }
 
-/// Activates the targets. What is expected and what `latest` means is resolved first.
+/// Activates the targets. The expected versions and `latest` are resolved first.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.from {
         return activate_set::run(session, file, &arguments.reason, arguments.skip_validation, &arguments.mutation)

@@ -1,7 +1,7 @@
-//! `policyhub activate --from FILE`: what is active becomes exactly what a file says, in one activation.
+//! `policyhub activate --from FILE`: makes the active set exactly what a file lists, in one activation.
 //!
-//! Invariant: what is shown is what is done. The server refuses when any pointer of the namespace moved after the set was
-//! read that the difference was made from.
+//! Invariant: the change that is shown is the one that is made. The server refuses when any pointer of the namespace moved after
+//! the set was read for the comparison.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::client::name::{PolicyId, VersionRef};
 use crate::client::pb::activate_target::To;
 use crate::client::{ACTIVATION_TARGETS_MAX, ClientError, pb};
 
-/// Versions asked for at once.
+/// Most concurrent lookups of versions.
 const LOOKUPS_MAX: usize = 8;
 
 /// A pointer to move or remove.
@@ -35,10 +35,10 @@ struct Move {
     to: Option<Release>,
 }
 
-/// What a file asks for, beside what is active.
+/// The differences between a file and the active set.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Difference {
-    /// Policies that shall have another version, by label or number.
+    /// Policies that get another version, by label or number.
     wanted: Vec<(PolicyId, VersionRef)>,
     /// Policies that are active and not in the file.
     removed: Vec<PolicyId>,
@@ -105,7 +105,7 @@ pub async fn run(
     Ok(())
 }
 
-/// What differs. An active version is the one meant when its label is, or its number.
+/// Returns the differences. An active version is the wanted one when its label or its number is.
 fn compare(releases: &Releases, active: &BTreeMap<PolicyId, Release>) -> Difference {
     let mut difference = Difference::default();
     for (policy, wanted) in releases {
@@ -124,7 +124,7 @@ fn compare(releases: &Releases, active: &BTreeMap<PolicyId, Release>) -> Differe
     difference
 }
 
-/// The versions meant, in order. All that are not there, or can't be activated, are told at once.
+/// Returns the wanted versions, in order. All that are missing or can't be activated are reported at once.
 async fn resolve(session: &Session, wanted: &[(PolicyId, VersionRef)]) -> anyhow::Result<Vec<Release>> {
     let lookups = wanted.iter().map(async |(policy, version)| {
         let name = version_name(&session.namespace, policy, version);
@@ -154,13 +154,13 @@ fn release(policy: &PolicyId, wanted: &VersionRef, version: &pb::Version) -> Res
     Err(format!("{policy}@{wanted}: is {state}, and only what is published can be activated"))
 }
 
-/// Every change, in order of the policies.
+/// Returns every change, in order of the policies.
 fn moves(difference: &Difference, found: Vec<Release>, mut active: BTreeMap<PolicyId, Release>) -> Vec<Move> {
     let wanted = difference.wanted.iter().map(|(policy, _)| policy.clone()).zip(found.into_iter().map(Some));
     let removed = difference.removed.iter().map(|policy| (policy.clone(), None));
     let mut moves: Vec<Move> =
         wanted.chain(removed).map(|(policy, to)| Move { from: active.remove(&policy), policy, to }).collect();
-    // A number and a label may mean the same version: then nothing moves.
+    // A number and a label may name the same version: then nothing moves.
     moves.retain(|each| each.from.as_ref().map(|it| it.version) != each.to.as_ref().map(|it| it.version));
     moves.sort_by(|one, other| one.policy.cmp(&other.policy));
     moves
@@ -172,7 +172,7 @@ fn target(each: &Move) -> pb::ActivateTarget {
     pb::ActivateTarget { policy: each.policy.to_string(), to: Some(to), expected_active: Some(from) }
 }
 
-/// `pricing  1.4.0 -> 1.5.0`, one line each, and what stays as it is.
+/// Returns `pricing  1.4.0 -> 1.5.0`, one line each, and the number of unchanged policies.
 fn shown(moves: &[Move], unchanged: usize, style_of: TerminalStyle) -> String {
     let release = |release: &Option<Release>| release.as_ref().map_or_else(|| "-".to_owned(), text::release);
     let width = moves.iter().map(|each| each.policy.as_str().len()).max().unwrap_or_default();

@@ -62,7 +62,7 @@ enum FileFormat {
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let is_past = is_past(&arguments);
     match &arguments.policy {
-        // Of the past there is no checkpoint: the statement of the activation says most.
+        // A past set has no checkpoint: the statement of the activation proves the most.
         Some(policy) if arguments.jwks.is_none() || is_past => one(session, &arguments, policy).await,
         _ => set(session, &arguments).await,
     }
@@ -72,7 +72,7 @@ fn is_past(arguments: &Arguments) -> bool {
     arguments.at_revision.is_some() || arguments.at_time.is_some()
 }
 
-/// One policy, with the statement of its activation.
+/// Prints one policy, with the statement of its activation.
 async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> anyhow::Result<()> {
     let request = pb::GetActiveRequest {
         name: policy_name(&session.namespace, policy),
@@ -107,7 +107,7 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
     session.output.print(&response, |response| table(response.bundle.as_slice()))
 }
 
-/// Verifies a bundle of the past and the statement that put it in force. Returns what that proves.
+/// Verifies a past bundle and the statement that activated it. Returns what that proves.
 fn verify_one(
     (bundle, statement): (&pb::Bundle, &str),
     namespace: &NamespaceId,
@@ -127,7 +127,7 @@ fn verify_one(
     Ok(format!("verified: it came in force at {at}; nothing proves that it still was then: it is of the past"))
 }
 
-/// The whole set, or one policy of it, and what proves it.
+/// Prints the whole set, or one policy of it, with its proofs.
 async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
     let policies = BTreeSet::from_iter(arguments.policy.clone());
     let request = pb::ListActiveRequest {
@@ -228,7 +228,7 @@ fn rows(bundles: &[pb::Bundle]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Writes one bundle below `directory`. The name comes from the server: only a well-formed id becomes a path.
+/// Writes one bundle below `directory`. The name comes from the server: only a valid id becomes a path.
 fn save(
     directory: &Path,
     (bundle, statement): (&pb::Bundle, &str),
@@ -241,7 +241,7 @@ fn save(
     let directory = directory.join(name.policy.policy.as_str());
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let proven = [("content", bundle.content.as_ref()), ("manifest.jws", bundle.manifest.as_bytes())];
-    // A preview has none.
+    // A preview has no statement.
     let stated = (!statement.is_empty()).then_some(("statement.jws", statement.as_bytes()));
     for (file, bytes) in proven.into_iter().chain(stated) {
         let path = directory.join(file);

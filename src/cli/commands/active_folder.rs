@@ -1,6 +1,6 @@
 //! The folder that `policyhub active --save` writes: all of it or nothing.
 //!
-//! Invariant: until the set is whole, what was in the folder before stays as it is.
+//! Invariant: until the set is complete, the former content of the folder stays as it is.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{SetWriter, is_saved_set, pb};
 
-/// A folder on its way. Dropped before its end, it leaves nothing behind.
+/// A folder that is being written. When dropped before its end, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Folder {
     target: PathBuf,
@@ -19,7 +19,7 @@ pub struct Folder {
     writer: SetWriter,
 }
 
-/// A folder beside the target, on the same disk, that is removed with this if it is still there.
+/// A folder beside the target, on the same disk, which is removed on drop if it still exists.
 #[derive(Debug)]
 struct Staged(PathBuf);
 
@@ -30,10 +30,10 @@ impl Drop for Staged {
 }
 
 impl Folder {
-    /// Begins a set of these policies (empty: all) in place of what `target` holds: nothing, or another saved set.
+    /// Begins a set of these policies (empty: all) in place of the content of `target`: nothing, or another saved set.
     ///
     /// # Errors
-    /// A folder with anything else in it, or one that can't be made.
+    /// The folder has anything else in it, or can't be made.
     pub fn begin(target: &Path, namespace: &NamespaceId, policies: BTreeSet<PolicyId>) -> anyhow::Result<Self> {
         let is_empty = fs::read_dir(target).map_or(true, |mut entries| entries.next().is_none());
         anyhow::ensure!(
@@ -50,16 +50,16 @@ impl Folder {
     /// Adds the bundles of a page.
     ///
     /// # Errors
-    /// A bundle that can't be saved, or a file that can't be written.
+    /// A bundle can't be saved, or a file can't be written.
     pub fn add(&mut self, bundles: &[pb::Bundle]) -> anyhow::Result<()> {
         let mut added = bundles.iter().map(|bundle| self.writer.add(bundle));
         added.try_for_each(|added| added).with_context(|| format!("failed to save to {}", self.target.display()))
     }
 
-    /// Puts the set in place, with what proves it. How many policies it has.
+    /// Moves the set into place, with its proofs. Returns how many policies it has.
     ///
     /// # Errors
-    /// A file that can't be written, or a folder that can't be moved.
+    /// A file can't be written, or a folder can't be moved.
     pub fn finish(self, last: &pb::ListActiveResponse) -> anyhow::Result<usize> {
         let Self { target, staged, writer } = self;
         let failed = || format!("failed to save to {}", target.display());
@@ -77,7 +77,7 @@ impl Folder {
     }
 }
 
-/// A path beside a folder that no other process of this command takes.
+/// Returns a path beside a folder that no other process of this command uses.
 fn beside(target: &Path, what: &str) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! Who moved the pointers of a past active set, and when: read from the log, beside what the set itself says.
+//! Reads from the log who moved the pointers of a past active set, and when.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::cli::output::text;
 use crate::cli::session::Session;
 use crate::client::pb;
 
-/// Events asked for at once.
+/// Most concurrent lookups of events.
 const LOOKUPS_MAX: usize = 8;
 /// Widest name and reason in a table.
 const WORDS_MAX_CHARS: usize = 40;
 
-/// The events that moved the pointers, by revision. One that can't be read is left out: whoever may read a set may not
+/// The events that moved the pointers, by revision. Events that can't be read are left out: a caller that may read a set may not
 /// always read the log.
 pub type Moves = BTreeMap<i64, pb::Event>;
 
-/// Reads them.
+/// Reads the events.
 pub async fn read(session: &Session, bundles: &[pb::Bundle]) -> Moves {
     let mut revisions: Vec<i64> = bundles.iter().filter_map(|active| Some(active.activation?.revision)).collect();
     revisions.sort_unstable();
@@ -43,7 +43,7 @@ fn move_of<'a>(active: &pb::Bundle, moves: &'a Moves) -> Option<&'a pb::Event> {
     moves.get(&active.activation?.revision)
 }
 
-/// Prints an answer with who moved what: as columns after its table, or as `moves` in its JSON, by policy.
+/// Prints a response with who moved what: as columns after its table, or as `moves` in its JSON, by policy.
 pub fn print<M: Named>(
     session: &Session,
     response: &M,

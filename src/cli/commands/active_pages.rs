@@ -1,4 +1,4 @@
-//! The active set of a namespace, read page by page.
+//! Reads the active set of a namespace page by page.
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -9,15 +9,15 @@ use crate::client::pb;
 use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, STATEMENT_MAX_BYTES};
 
 /// Most bytes of the texts of a bundle: its names, and its manifest, which is a JWS of at most 64 KiB in base64. Without a bound, a
-/// server that is asked for 10,000 policies without their contents fills the memory.
+/// server could fill the memory with 10,000 policies although no contents are kept.
 const BUNDLE_TEXTS_MAX_BYTES: usize = 2 * STATEMENT_MAX_BYTES;
-/// Largest page asked for.
+/// Largest page that is requested.
 const PAGE_ITEMS: i32 = 1_000;
 
-/// Reads every page into one answer. `each` sees each page with its contents, which are not kept.
+/// Reads every page into one response. `each` sees each page with its contents, which are not kept.
 ///
 /// # Errors
-/// What the server answers, and what `each` does.
+/// The server or `each` fails.
 pub async fn collect(
     session: &Session,
     request: pb::ListActiveRequest,
@@ -51,12 +51,12 @@ pub async fn collect(
     }
 }
 
-/// Adds the bundles of a page without their contents. In order, each once: so it ends, whatever the tokens are.
+/// Adds the bundles of a page without their contents. They must be in order, each once, so that reading ends whatever the tokens are.
 fn add(whole: &mut Vec<pb::Bundle>, bundles: Vec<pb::Bundle>) -> anyhow::Result<()> {
     for mut bundle in bundles {
         let is_after = whole.last().is_none_or(|last| policy_of(&last.name) < policy_of(&bundle.name));
         anyhow::ensure!(is_after, "server answers policies out of order");
-        // Not `clear`: it would keep the message that the bytes came in.
+        // Not `clear`: it would keep the buffer of the whole message alive.
         bundle.content = Bytes::new();
         let texts = [&bundle.name, &bundle.label, &bundle.digest, &bundle.content_type, &bundle.manifest];
         let kept_bytes: usize = texts.into_iter().map(String::len).sum();

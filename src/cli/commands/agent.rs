@@ -1,7 +1,7 @@
 //! `policyhub agent`
 //!
-//! Boundary: the way from the watcher to the folder and back. Invariant: each verified set is answered once, when it is in
-//! force or refused; until then the one before stays.
+//! Boundary: connects the watcher and the folder. Invariant: each verified set is acknowledged once, when it is in force or
+//! refused; until then the one before stays.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,7 +29,7 @@ use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{Active, Keys, State, Update, View, Watcher, WatcherOptions};
 use crate::client::{ActiveSetOptions, Cursor};
 
-/// Longest pause before a set is written again that the disk refused; it begins with a second and doubles.
+/// Longest pause before a set that the disk refused is written again; it begins with a second and doubles.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Keep the active set of a namespace as files, and run a command on each change
@@ -85,7 +85,7 @@ pub struct Arguments {
     wait: Duration,
 }
 
-/// Runs it, until it is told to end.
+/// Runs the agent until a signal ends it.
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
@@ -101,7 +101,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
             Err(_) => anyhow::bail!("no newest set is in force after {} s", wait.as_secs()),
         }
     };
-    // Whatever is under way is dropped: each step on the disk is whole or not done, and a command is killed.
+    // Work in progress is dropped: each step on the disk is atomic, and a command is killed.
     tokio::select! {
         ended = working => ended,
         _ = terminate.recv() => Ok(()),
@@ -109,7 +109,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Between two looks at what came while a command runs. Shorter: `status.json` is written for each of many activations.
+/// Interval between two status reports while a command runs. Shorter: `status.json` is written for each of many activations.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A watcher and the folder that it fills.
@@ -118,7 +118,7 @@ struct Agent {
     applier: Applier,
     status: StatusWriter,
     namespace: NamespaceId,
-    /// Whether each activation is taken, in order.
+    /// Whether each activation is applied, in order.
     every_activation: bool,
 }
 
@@ -172,7 +172,7 @@ impl Agent {
         Ok(Self { watcher, applier, status, namespace, every_activation })
     }
 
-    /// Keeps the folder at the newest set; `once`: ends with it.
+    /// Keeps the folder at the newest set; with `once`, returns when it is reached.
     async fn follow(mut self, once: bool) -> anyhow::Result<()> {
         let mut view = self.watcher.view();
         let mut pending: Option<Pending> = None;
@@ -180,7 +180,7 @@ impl Agent {
         let mut is_asked = false;
         loop {
             let status = view.status();
-            // After each set, and by each connection.
+            // Asks after each set, and on each connection.
             is_asked = status.is_connected && (is_asked || self.look_for_missing().await);
             let is_done = status.state == State::Ready && pending.is_none() && self.applier.accepted().is_some();
             let trouble = pending.as_ref().map(|pending| pending.trouble.as_str()).unwrap_or_default();
@@ -189,7 +189,7 @@ impl Agent {
                 return Ok(());
             }
             let came = tokio::select! {
-                // In this order: a newer set is taken before anybody looks at how things are without it.
+                // In this order: a newer set is applied before the status is reported.
                 biased;
                 came = self.next(pending.as_ref()) => came,
                 _ = view.changed() => {
@@ -197,7 +197,7 @@ impl Agent {
                     continue;
                 }
             };
-            // Until something was written, the disk is what is wrong.
+            // Until a write succeeds, the disk is the reported problem.
             let (again, pause, trouble) = match pending.take() {
                 Some(Pending { update, pause, trouble, .. }) => (Some(update), pause, trouble),
                 None => (None, Duration::ZERO, String::new()),
@@ -218,8 +218,8 @@ impl Agent {
         }
     }
 
-    /// The next set, or none when it is time to try the one again that the disk refused. Where each one counts, none comes before
-    /// that.
+    /// Returns the next set, or `None` when it is time to retry the one that the disk refused. When each activation counts, no
+    /// newer set comes before that one.
     async fn next(&mut self, pending: Option<&Pending>) -> Option<Update> {
         let Some(Pending { at, .. }) = pending else { return Some(self.watcher.next().await) };
         if self.every_activation {
@@ -229,13 +229,14 @@ impl Agent {
         tokio::time::timeout_at(*at, self.watcher.next()).await.ok()
     }
 
-    /// Says which policies asked for do not exist: a typo would look like nothing being active. False: nobody can be asked.
+    /// Reports which requested policies do not exist: otherwise a typo would look like an inactive policy. Returns false when the
+    /// server can't be asked.
     async fn look_for_missing(&mut self) -> bool {
         let missing = self.watcher.missing_policies().await;
         missing.map(|missing| self.status.missing(missing)).is_some()
     }
 
-    /// `trouble`: why the disk refused the set before.
+    /// Applies a set. `trouble`: why the disk refused the set before.
     async fn take(&mut self, update: &Update, trouble: &str) -> anyhow::Result<Verdict> {
         let active = &update.active;
         let set = self.candidate(active)?;
@@ -247,7 +248,7 @@ impl Agent {
                 never = tell_meanwhile(view, status, held.as_ref(), trouble) => match never {},
             }
         };
-        // What comes while a command runs is verified: the agent knows that it is behind, and what the newest set is.
+        // The watcher goes on verifying while a command runs, so that the status knows the newest set.
         let verdict = watcher.drive(taking).await?;
         match &verdict {
             Verdict::Unchanged | Verdict::Renewed => self.watcher.accept().await,
@@ -263,7 +264,7 @@ impl Agent {
         Ok(verdict)
     }
 
-    /// The watcher takes the same policies by newer proofs over by itself: the proofs beside the contents follow.
+    /// Applies newer proofs of the same policies, which the watcher accepts by itself, to the files beside the contents.
     async fn renew(&mut self, view: &View, compared: &mut Option<Cursor>) {
         let Some(active) = view.active() else { return };
         let is_same = self.applier.accepted().is_some_and(|held| held.index.digest == active.digest);
@@ -276,7 +277,7 @@ impl Agent {
             Err(error) => Err(error),
         };
         if let Err(error) = taken {
-            // Contents are the same. The next set, or the next start, brings the proofs along.
+            // The contents are the same. The next set, or the next start, writes the proofs.
             say(&format!("proofs are not renewed: {error:#}"));
         }
     }
@@ -297,7 +298,7 @@ impl Pending {
     }
 }
 
-/// Says how the agent is while a set is taken.
+/// Reports the status while a set is being applied.
 async fn tell_meanwhile(mut view: View, status: &mut StatusWriter, held: Option<&Held>, trouble: &str) -> Infallible {
     loop {
         status.status(view.status(), held, trouble);

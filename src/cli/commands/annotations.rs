@@ -1,22 +1,22 @@
-//! Annotations of versions: on the command line, and as people see them.
+//! Parses annotations of versions on the command line, and formats them.
 
 use crate::cli::exit_code::Usage;
 use crate::cli::output::text;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Characters of a value that one line shows.
+/// Most characters of a value that one line shows.
 const VALUE_SHOWN_CHARS: usize = 200;
 
-/// An annotation, as it is given: `owner=team-a`.
+/// Parses an annotation: `owner=team-a`.
 pub fn annotation(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, such as owner=team-a")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The annotations that were given, each key once: of two values one would go unseen.
+/// Returns the given annotations by key.
 ///
 /// # Errors
-/// When a key is given twice.
+/// A key is given twice: one of the values would be lost.
 pub fn once_each(given: &[(String, String)]) -> Result<HashMap<String, String>, Usage> {
     let mut annotations = HashMap::new();
     for (key, value) in given {
@@ -27,14 +27,14 @@ pub fn once_each(given: &[(String, String)]) -> Result<HashMap<String, String>, 
     Ok(annotations)
 }
 
-/// One line for each, in order of the keys: `owner: team-a`.
+/// Returns one line for each, in order of the keys: `owner: team-a`.
 #[must_use]
 pub fn lines(annotations: &HashMap<String, String>) -> String {
     let sorted: BTreeMap<_, _> = annotations.iter().collect();
     sorted.into_iter().map(|(key, value)| format!("{}: {}\n", text::line(key), shown(value))).collect()
 }
 
-/// All of them in one cell of a table: `owner=team-a, tier=1`.
+/// Returns all annotations in one cell of a table: `owner=team-a, tier=1`.
 #[must_use]
 pub fn cell(annotations: &HashMap<String, String>) -> String {
     let sorted: BTreeMap<_, _> = annotations.iter().collect();
@@ -42,8 +42,8 @@ pub fn cell(annotations: &HashMap<String, String>) -> String {
     all.join(", ")
 }
 
-/// What differs from one version to another, in one line: `annotations: owner team-a -> team-b, tier none -> 1`. None when nothing
-/// does.
+/// Returns the differences between two versions, in one line: `annotations: owner team-a -> team-b, tier none -> 1`. `None` when
+/// there are none.
 #[must_use]
 pub fn difference(from: &HashMap<String, String>, to: &HashMap<String, String>) -> Option<String> {
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();

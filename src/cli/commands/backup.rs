@@ -1,4 +1,4 @@
-//! `policyhub backup`: the embedded database in one file, while servers run on it or not. On the server's machine.
+//! `policyhub backup`: copies the embedded database to one file, also while servers run. Runs on the server's machine.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::domain::digest::hex;
 use crate::server::config::Settings;
 use crate::server::{BackupMade, BackupOptions, CheckedCopy, CopyProgress, LogCheckOutcome, NameNotFlushed, backup};
 
-/// What to say of a backup whose directory was not flushed.
+/// Message for a backup whose directory was not flushed.
 const BACKUP_NOT_FLUSHED: &str =
     "the backup was made and checked, but a power cut may take it away: run it again with --force";
 
@@ -45,7 +45,7 @@ pub struct CopyArguments {
     pub settings: Settings,
 }
 
-/// Makes the backup and says what it holds.
+/// Makes the backup and prints what it contains.
 pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { file, force, shared: CopyArguments { accept_findings, settings } } = arguments;
     let shown = ShownProgress::new();
@@ -77,13 +77,13 @@ pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says with an error what became of the file: it was not made, or it was and may not last.
+/// Adds to an error what happened to the file: it was not made, or it was made and may be lost in a power cut.
 pub fn with_outcome(error: anyhow::Error, not_done: &'static str, not_flushed: &'static str) -> anyhow::Error {
     let is_there = error.downcast_ref::<NameNotFlushed>().is_some();
     error.context(if is_there { not_flushed } else { not_done })
 }
 
-/// What a copy holds and what was checked of it, for people.
+/// Returns what a copy contains and what was checked, as text.
 pub fn summary(checked: &CheckedCopy) -> String {
     let CheckedCopy { state, events, logs } = checked;
     let mut text = format!(
@@ -108,7 +108,7 @@ pub fn summary(checked: &CheckedCopy) -> String {
     text
 }
 
-/// The same for programs, with more fields.
+/// Returns the same as JSON, with more fields.
 pub fn describe<const MORE: usize>(checked: &CheckedCopy, more: [(&str, Value); MORE]) -> Value {
     let CheckedCopy { state, events, logs } = checked;
     let ends = state.logs.iter().map(|log| {
@@ -124,14 +124,14 @@ pub fn describe<const MORE: usize>(checked: &CheckedCopy, more: [(&str, Value); 
         ("schema", json!(state.schema)),
         ("logs", Value::Array(ends.collect())),
         ("events", json!(events)),
-        // Null: they were not looked for, and `not_checked` says why.
+        // Null when there was no check; `not_checked` says why.
         ("findings", json!(findings)),
         ("not_checked", json!(not_checked)),
     ];
     fields.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Bars on a terminal, one for each step.
+/// Progress bars on a terminal, one for each step.
 #[derive(Debug)]
 pub struct ShownProgress {
     copied: Progress,
@@ -139,12 +139,12 @@ pub struct ShownProgress {
 }
 
 impl ShownProgress {
-    /// The first bar.
+    /// Shows the first bar.
     pub fn new() -> Self {
         Self { copied: Progress::of(0, "copying"), checking: std::sync::OnceLock::new() }
     }
 
-    /// Shows how far it is.
+    /// Updates the bars.
     pub fn show(&self, progress: CopyProgress) {
         match progress {
             CopyProgress::Copied(done, total) => self.copied.set_of(done, total),

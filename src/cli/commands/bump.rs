@@ -1,4 +1,4 @@
-//! The label that `policyhub draft --bump` gives: the one after the highest that is published.
+//! Finds the label for `policyhub draft --bump`: the one after the highest published label.
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -21,7 +21,7 @@ pub enum BumpPart {
     Patch,
 }
 
-/// The label after the highest published one of a policy; the first one when none is published, or the policy is not there yet.
+/// Returns the label after the highest published one of a policy; the first label when none is published, or the policy does not exist.
 pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) -> anyhow::Result<Label> {
     let part = match part {
         BumpPart::Major => LabelPart::Major,

@@ -1,6 +1,6 @@
 //! `policyhub completions`
 //!
-//! A script knows nothing but how to ask this binary (`completer.rs`), which knows the commands and asks the server for names.
+//! A script only calls this binary (`completer.rs`), which knows the commands and asks the server for names.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -9,7 +9,7 @@ use clap_complete::env::Shells;
 
 use crate::cli::output::document::write_stdout;
 
-/// The environment variable by which a script says that it asks.
+/// The environment variable that marks a call by a completion script.
 pub const VARIABLE: &str = "POLICYHUB_COMPLETE";
 
 /// A script that completes commands, flags and names of policies and namespaces in a shell
@@ -23,7 +23,7 @@ pub struct Arguments {
     shell: Shell,
 }
 
-/// Prints the script of a shell.
+/// Prints the script for a shell.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     write_stdout(&script(arguments.shell)?)
 }

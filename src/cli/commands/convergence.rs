@@ -12,11 +12,11 @@ use crate::cli::output::text;
 use crate::cli::session::Session;
 use crate::client::{Cursor, pb};
 
-/// Longest wait of one call; longer ones are several calls.
+/// Longest wait of one call; a longer wait takes several calls.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Between two looks while nobody is pending, for those who may come back.
+/// Interval between two calls while no subscriber is pending, since offline ones may come back.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Wait of one call while somebody looks on.
+/// Wait of one call while progress is shown on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How far an activation has come among those who watch; exit code 0 when all of them run with it, and somebody does
@@ -46,7 +46,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         };
         let response = session.client.get_convergence(request).await;
         let response = response.with_context(|| format!("failed to ask about revision {}", activation.revision))?;
-        // Nobody who is there is waited for any more: those who are not yet, or no more, may come.
+        // No online subscriber is pending any more: offline ones may still connect.
         let is_awaited = response.settled && why_not_everybody(&response).is_some_and(|why| why.may_pass);
         let waited = if is_awaited { left.min(LOOK_INTERVAL) } else { wait };
         left = left.saturating_sub(waited);
@@ -57,7 +57,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             tokio::time::sleep(waited).await;
         }
         if looked_on {
-            // Progress that nobody can be told of is no failure.
+            // A failure to print progress is ignored.
             let _ = write!(io::stderr(), "\r{}, {} s left ", counts(&response), left.as_secs());
         }
     };
@@ -74,7 +74,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 /// What keeps an activation from being everywhere.
 struct Shortfall {
     text: &'static str,
-    /// Whether it may pass by itself while nobody is pending.
+    /// Whether it may end by itself while no subscriber is pending.
     may_pass: bool,
 }
 
@@ -105,7 +105,7 @@ fn counts(response: &pb::GetConvergenceResponse) -> String {
 
 fn describe(response: &pb::GetConvergenceResponse) -> String {
     let mut text = format!("{} {}\n", text::place(response.cursor.as_ref()), counts(response));
-    // Of one principal alone the counts are the same again.
+    // With a single principal, its counts would repeat the totals.
     for own in response.principals.iter().filter(|_| response.principals.len() > 1) {
         let pb::PrincipalProgress { principal, applied, rejected, pending, gone } = own;
         let who = text::line(principal);

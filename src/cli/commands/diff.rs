@@ -36,19 +36,19 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         && let (Some(from), Some(to)) = (&response.base, &response.other)
         && let Some(line) = annotations::difference(&from.annotations, &to.annotations)
     {
-        // Beside the difference of the contents, which is for `patch`.
+        // stderr, since the diff on stdout is for `patch`.
         say(&line);
     }
     let style_of = TerminalStyle::stdout();
     if session.output == Format::Text && style_of.is_plain() {
-        // Exact bytes, for `patch`: nobody looks at them.
+        // Exact bytes, for `patch`: the reader is no terminal.
         return write_stdout(text(&response, style_of).as_bytes());
     }
     session.output.print(&response, |response| text(response, style_of))
 }
 
-/// The unified diff: exact where it goes to a file or a pipe, for `patch`; else coloured, and safe to look at.
-/// Bytes that differ and are not text show by their digests.
+/// Returns the unified diff: exact when it goes to a file or a pipe, for `patch`; else coloured and escaped. Contents that differ
+/// and are not text are shown by their digests.
 fn text(response: &pb::DiffVersionsResponse, style_of: TerminalStyle) -> String {
     let digest = |version: &Option<pb::Version>| version.as_ref().map(|it| it.digest.clone()).unwrap_or_default();
     let (from, to) = (digest(&response.base), digest(&response.other));
@@ -62,7 +62,7 @@ fn text(response: &pb::DiffVersionsResponse, style_of: TerminalStyle) -> String 
         return response.unified.clone();
     }
     let mut shown = String::with_capacity(response.unified.len());
-    // The two lines that name the files; a removed line may look like them.
+    // Only the first two lines name the files; a removed line may look like them.
     for (index, line) in response.unified.split_terminator('\n').enumerate() {
         let style = match line.as_bytes().first() {
             _ if index < 2 => terminal_style::STRONG,

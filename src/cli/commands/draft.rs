@@ -60,12 +60,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The media type given, else that of the file's name; empty when neither tells, and then the kind decides.
+    /// Returns the given media type, else that of the file's name; empty when both are unknown, and then the kind decides.
     fn content_type(&self) -> String {
         self.content_type.clone().unwrap_or_else(|| content::type_of(&self.file).to_owned())
     }
 
-    /// What can be refused before a server is asked: a policy that would be made without anybody saying of what kind.
+    /// Checks what needs no server, such as a new policy whose kind is unknown.
     pub fn check(&self) -> Result<(), Usage> {
         content::check(&self.file)?;
         if self.create && self.kind.is_none() && self.content_type().is_empty() {

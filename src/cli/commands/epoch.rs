@@ -1,4 +1,4 @@
-//! `policyhub epoch`: what a lost tail left, and the acceptance of it. On the server's machine, like `migrate`.
+//! `policyhub epoch`: shows a suspected data loss, and accepts it. Runs on the server's machine, like `migrate`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::cli::output::document::{Format, write_stdout};
 use crate::server::config::Settings;
 use crate::server::{BumpDone, EpochState, bump_epoch, epoch_state};
 
-/// After a restore of which nobody knows what it lost.
+/// Message after a restore when it is unknown what was lost.
 const UNWITNESSED: &str = "A backup was restored where nobody could tell whether changes were acknowledged after it: if any may \
                            have been, run `policyhub epoch bump --accept-loss --force`";
 

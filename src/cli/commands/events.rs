@@ -53,7 +53,7 @@ pub struct Arguments {
     narrowed: Narrowed,
 }
 
-/// Takes the kind of an event in any case, with dashes or underscores.
+/// Parses the kind of an event in any case, with dashes or underscores.
 fn event_kind(text: &str) -> Result<pb::EventKind, String> {
     let word = text.to_ascii_uppercase().replace('-', "_");
     let kind = pb::EventKind::from_str_name(&format!("EVENT_KIND_{word}"));
@@ -91,7 +91,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     })
 }
 
-/// What the flags ask for, as one filter.
+/// Returns the flags as one filter.
 fn filter(arguments: &Arguments) -> String {
     let mut conditions = Conditions::default();
     if let Some(since) = arguments.since {
@@ -120,7 +120,7 @@ fn row(event: &pb::Event) -> Vec<String> {
     ]
 }
 
-/// Pointers that moved and versions that changed, else the policy it is about.
+/// Returns the pointers that moved and versions that changed, else the policy concerned.
 fn what(event: &pb::Event) -> String {
     let moves = event.changes.iter().map(|change| {
         let pointer = |version: i64| if version == 0 { "none".to_owned() } else { version.to_string() };

@@ -1,4 +1,4 @@
-//! `policyhub export`: a namespace's log, rows and versions in a file, to be verified anywhere and imported elsewhere.
+//! `policyhub export`: writes a namespace's log, rows and versions to a file, to be verified anywhere and imported elsewhere.
 
 use std::fs::{File, remove_file, rename};
 use std::io::BufWriter;
@@ -39,7 +39,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let check = match done {
         Ok(check) => check,
         Err(error) => {
-            // Half an archive is none.
+            // An incomplete archive is of no use.
             let _ = remove_file(&part);
             return Err(error);
         }

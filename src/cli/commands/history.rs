@@ -15,11 +15,11 @@ use crate::client::name::PolicyId;
 use crate::client::now_seconds;
 use crate::client::pb;
 
-/// Events that are looked through for what happened to a version last.
+/// Most events that are searched for the last change of a version.
 const EVENTS_READ: usize = 500;
-/// Widest name of somebody.
+/// Widest name of a principal.
 const WHO_MAX_CHARS: usize = 32;
-/// Widest reason and note; `policyhub events` and --output json have all of them.
+/// Widest reason and note; `policyhub events` and --output json show them in full.
 const WORDS_MAX_CHARS: usize = 40;
 
 /// The versions of a policy, newest first
@@ -36,7 +36,7 @@ pub struct Arguments {
     narrowed: Narrowed,
 }
 
-/// Runs the command. JSON is the list of versions; text also says what happened to each of them last.
+/// Runs the command. JSON is the list of versions; text also shows the last event of each.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let parent = policy_name(&session.namespace, &arguments.policy);
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
@@ -55,7 +55,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     session.output.print(&response, |response| table(response, &events, now_seconds(), TerminalStyle::stdout()))
 }
 
-/// The log of the policy, newest first. Without it, versions say for themselves who wrote and published them.
+/// Returns the log of the policy, newest first. When it can't be read, the versions themselves say who wrote and published them.
 async fn newest_events(session: &Session, parent: &str) -> Vec<pb::Event> {
     let read = pages::collect(EVENTS_READ, async |page_token, page_size| {
         let request = pb::ListEventsRequest {
@@ -105,7 +105,7 @@ fn style(version: &pb::Version) -> anstyle::Style {
     }
 }
 
-/// What happened to a version last.
+/// The last event of a version.
 #[derive(Debug, PartialEq, Eq)]
 struct Last<'a> {
     when: Option<prost_types::Timestamp>,
@@ -125,7 +125,7 @@ fn last<'a>(version: &'a pb::Version, events: &'a [pb::Event]) -> Last<'a> {
     }
 }
 
-/// What an event did to a version; none: nothing.
+/// Returns what an event did to a version; `None` when nothing.
 fn done(version: &pb::Version, event: &pb::Event) -> Option<String> {
     let policy = policy_of(&version.name);
     let is_pointed_to =
@@ -163,7 +163,7 @@ fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> 
     ]
 }
 
-/// The state, and where its content is from: another store, or an older version.
+/// Returns the state, and the source of the content when it is another store or an older version.
 fn state(version: &pb::Version) -> String {
     let state = text::state(version.state);
     match version.source_version {

@@ -1,7 +1,6 @@
-//! `policyhub import`: an archive of another store becomes a namespace of this one.
+//! `policyhub import`: imports an archive of another store as a namespace.
 //!
-//! The archive is verified as a whole before anything is sent. A run that was ended goes on where it was; nothing that comes
-//! in is in force.
+//! The whole archive is verified before anything is sent. A run that was killed is resumed by the next one; nothing imported is in force.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -72,7 +71,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     print(session.output, &arguments, &archive, (&target, done), &active)
 }
 
-/// The archive, if all of it holds.
+/// Reads the archive and checks that all of it is valid.
 fn verified(arguments: &Arguments) -> anyhow::Result<ArchiveCheck> {
     let file = &arguments.file;
     let read = |path: &Option<PathBuf>| path.as_deref().map(keys::read_jwks).transpose();
@@ -99,7 +98,7 @@ fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("failed to open {}", path.display()))
 }
 
-/// What the source had in force.
+/// Returns what the source had in force.
 fn in_force(file: &Path, archive: &ArchiveCheck) -> anyhow::Result<BTreeMap<PolicyId, Release>> {
     let pointers = archive.check.pointers.iter().filter(|(_, pointer)| pointer.version > 0);
     let mut active: BTreeMap<PolicyId, Release> = pointers
@@ -144,11 +143,11 @@ async fn send(
         request_id,
         validate_only: arguments.dry_run,
     };
-    // Without an id: how far it is now, not how far it was when this was asked first.
+    // No request id: a stored answer would give the progress of the first request, not the current one.
     let begun = session.client.import_namespace(request(ArchivePart::default(), String::new())).await;
     if arguments.dry_run {
         return match begun {
-            // It would be made first.
+            // A dry run does not create the namespace.
             Err(error) if arguments.create && error.code() == Code::NotFound => Ok(Default::default()),
             asked => Ok(asked?),
         };
@@ -167,7 +166,7 @@ async fn send(
     Ok(state)
 }
 
-/// Hex digits of a request id that tell one import from another.
+/// Hex digits in a request id that identify the import.
 const ID_CHARS: usize = 32;
 
 fn source(archive: &ArchiveCheck) -> pb::ImportSource {

@@ -150,7 +150,7 @@ async fn activate(session: &Session, arguments: Activate) -> anyhow::Result<()> 
     })
 }
 
-/// Asks until all is signed again: one call does so much and no more.
+/// Repeats the call until everything is signed again: one call has a limit.
 async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
     let request_id = arguments.request.get();
     let Revoke { key, reason, resign, .. } = arguments;
@@ -195,22 +195,22 @@ fn revoked(key: &str, resign: bool, response: &pb::RevokeSigningKeyResponse) -> 
     told
 }
 
-/// The keys of the server, with the id of its store.
+/// Returns the keys of the server, with the id of its store.
 pub async fn list(session: &Session) -> anyhow::Result<pb::ListSigningKeysResponse> {
     session.client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.context("failed to list signing keys")
 }
 
-/// The name of a key that is given by its id or its name.
+/// Returns the name of a key from its id or its name.
 fn name_of(key: &str) -> String {
     if key.starts_with("signingKeys/") { key.to_owned() } else { format!("signingKeys/{key}") }
 }
 
-/// A JWKS file that is read again when it changes.
+/// Opens a JWKS file that is read again when it changes.
 pub fn pinned_file(path: &Path, strict: bool) -> anyhow::Result<PinnedFile> {
     PinnedFile::open(path, strict).with_context(|| format!("failed to read keys from {}", path.display()))
 }
 
-/// The keys of a JWKS file.
+/// Reads the keys of a JWKS file.
 pub fn read_jwks(path: &Path) -> anyhow::Result<KeySet> {
     let bytes = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
     KeySet::parse_jwks(&bytes).with_context(|| format!("failed to read keys from {}", path.display()))

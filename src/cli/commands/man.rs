@@ -17,7 +17,7 @@ pub struct Arguments {
     dir: Option<PathBuf>,
 }
 
-/// Prints or writes it.
+/// Prints or writes the manual.
 pub fn run(command: clap::Command, arguments: &Arguments) -> anyhow::Result<()> {
     let Some(directory) = &arguments.dir else {
         return write_stdout(&first_page(command)?);
@@ -34,7 +34,7 @@ fn first_page(mut command: clap::Command) -> anyhow::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// Writes every page; how many.
+/// Writes every page; returns how many.
 fn write(command: clap::Command, directory: &Path) -> anyhow::Result<usize> {
     fs::create_dir_all(directory)?;
     let pages = pages(&command);
@@ -42,12 +42,12 @@ fn write(command: clap::Command, directory: &Path) -> anyhow::Result<usize> {
     Ok(pages)
 }
 
-/// One for each command, and one for each of its own.
+/// Counts the pages: one for each command and subcommand.
 fn pages(command: &clap::Command) -> usize {
     shown(command).map(pages).sum::<usize>() + 1
 }
 
-/// The commands below one, but those that are for the server alone.
+/// Returns the subcommands, without the hidden ones, which only the server runs.
 fn shown(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
     command.get_subcommands().filter(|command| !command.is_hide_set())
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::cli::overview;
 
-    /// The paths of all commands, as their pages are called.
+    /// Collects the names of the pages of all commands.
     fn names(command: &clap::Command, path: &str, into: &mut Vec<String>) {
         into.push(path.to_owned());
         for inner in shown(command) {

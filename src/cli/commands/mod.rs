@@ -1,6 +1,6 @@
-//! The commands, one file each: their arguments, and what they do with them.
+//! The commands, one file each: their arguments and what they do.
 //!
-//! Boundary: a command asks the SDK and hands what it got to `output`; none knows the list of all of them.
+//! Boundary: a command calls the SDK and passes the result to `output`; none knows the list of all commands.
 
 pub(super) mod abandon;
 pub(super) mod activate;

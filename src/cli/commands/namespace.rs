@@ -113,10 +113,10 @@ pub struct Thaw {
 }
 
 impl Commands {
-    /// What can be refused before a server is asked.
+    /// Checks what needs no server.
     pub fn check(&self) -> Result<(), Usage> {
         match self {
-            // An empty mask would mean "all of them", and reset what was not given.
+            // An empty mask would mean all fields, and reset those that were not given.
             Self::Update(update) if update.description.is_none() && update.quotas.is_empty() => {
                 Err(Usage("nothing to change: give --description or a quota".to_owned()))
             }
@@ -180,7 +180,7 @@ async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
     })
 }
 
-/// Where a history is from.
+/// Returns where an imported history comes from.
 fn imported(import: &pb::NamespaceImport) -> String {
     let source = import.source.clone().unwrap_or_default();
     let head = source.head.unwrap_or_default();
@@ -214,7 +214,7 @@ async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
     session.output.print_mutation(&response, &request_id, |response| table(response.namespace.as_slice()))
 }
 
-/// What `--accept` calls a finding.
+/// Returns a finding as `--accept` names it.
 fn place(finding: &pb::LogFinding) -> String {
     let revision = finding.cursor.map_or(0, |cursor| cursor.revision);
     if finding.row.is_empty() { format!("event {revision}") } else { finding.row.clone() }

@@ -127,10 +127,10 @@ impl Update {
 }
 
 impl Commands {
-    /// What can be refused before a server is asked.
+    /// Checks what needs no server.
     pub fn check(&self) -> Result<(), Usage> {
         match self {
-            // An empty mask would mean "all of them", and reset what was not given.
+            // An empty mask would mean all fields, and reset those that were not given.
             Self::Update(update) if update.is_empty() => {
                 Err(Usage("nothing to change: give --kind, --description or a setting".to_owned()))
             }

@@ -46,16 +46,16 @@ pub enum BumpRule {
 }
 
 impl SettingsFlags {
-    /// Whether none is given.
+    /// Returns whether no setting is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }
 
-    /// The settings given, and the paths of them.
+    /// Returns the given settings and their paths.
     ///
     /// # Errors
-    /// A schema file that can't be read.
+    /// A schema file can't be read.
     pub fn read(&self) -> anyhow::Result<(pb::PolicySettings, Vec<String>)> {
         let mut settings = pb::PolicySettings::default();
         let mut paths = Vec::new();

@@ -81,7 +81,7 @@ async fn publish_several(session: &Session, targets: &[Target], arguments: &Argu
     }
 }
 
-/// What became of one of several versions, as a line.
+/// Returns the outcome of one of several versions, as a line.
 fn of_several(target: &Target, result: Option<&pb::PublishVersionsResult>) -> String {
     match result.and_then(|result| result.outcome.as_ref()) {
         Some(Outcome::Published(done)) => {

@@ -1,4 +1,4 @@
-//! The flags of a namespace's quotas, and how they look. Each flag is one path of UpdateNamespace's mask.
+//! The flags of a namespace's quotas, and their text. Each flag is one path of UpdateNamespace's mask.
 
 use clap::Args;
 
@@ -28,13 +28,13 @@ pub struct QuotaFlags {
 }
 
 impl QuotaFlags {
-    /// Whether none is given.
+    /// Returns whether no quota is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }
 
-    /// The quotas, 0 where none is given, and the paths of those that are.
+    /// Returns the quotas, 0 where none is given, and the paths of those that are given.
     #[must_use]
     pub fn read(&self) -> (pb::NamespaceQuotas, Vec<String>) {
         let given = [
@@ -58,7 +58,7 @@ impl QuotaFlags {
     }
 }
 
-/// What was said for a namespace, in one cell.
+/// Returns the quotas that are set for a namespace, in one cell.
 #[must_use]
 pub fn cell(quotas: &pb::NamespaceQuotas) -> String {
     let all = [

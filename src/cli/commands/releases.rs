@@ -1,8 +1,8 @@
-//! An active set as a file that lives in version control: a JSON object from the id of each policy to what is active,
-//! `"1.5.0"` for a label (`"v1.5.0"` and the tag `"pricing/v1.5.0"` are read too), `3` for the number of a version that has none.
+//! Reads and writes an active set as a file for version control: a JSON object from the id of each policy to its active version,
+//! `"1.5.0"` for a label (`"v1.5.0"` and the tag `"pricing/v1.5.0"` are read too), `3` for the number of a version without a label.
 //!
-//! Invariant: one set has one text: sorted, a policy a line, with a newline at the end. Reading takes nothing twice and
-//! tells everything that is wrong at once.
+//! Invariant: one set has one text: sorted, one policy per line, with a newline at the end. Reading refuses duplicates and reports
+//! all errors at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,13 +20,13 @@ use crate::cli::output::text::line;
 use crate::client::name::{PolicyId, VersionRef};
 use crate::client::{ACTIVE_RELEASES_MAX_BYTES, pb};
 
-/// Mistakes of a file that are shown; the others are counted.
+/// Most errors of a file that are shown; the others are counted.
 const SHOWN_MAX: usize = 20;
 
-/// What is to be active, by policy: a label or a number.
+/// The wanted active versions, by policy: a label or a number.
 pub type Releases = BTreeMap<PolicyId, VersionRef>;
 
-/// The file of what is active.
+/// Returns the text of the file.
 #[must_use]
 pub fn write(active: &BTreeMap<PolicyId, Release>) -> String {
     let mut text = String::from("{");
@@ -39,7 +39,7 @@ pub fn write(active: &BTreeMap<PolicyId, Release>) -> String {
     text
 }
 
-/// The same as a part of a JSON document.
+/// Returns the same as a part of a JSON document.
 #[must_use]
 pub fn json(active: &BTreeMap<PolicyId, Release>) -> Value {
     active.iter().map(|(policy, release)| (policy.to_string(), value(release))).collect()
@@ -82,7 +82,7 @@ fn release(policy: &PolicyId, value: &Value) -> Option<VersionRef> {
     }
 }
 
-/// Mistakes, each on a line of its own.
+/// Returns the errors, each on a line of its own.
 #[must_use]
 pub fn listed(wrong: &[String]) -> String {
     let mut text = format!("{} of its entries can't be", wrong.len());
@@ -95,10 +95,10 @@ pub fn listed(wrong: &[String]) -> String {
     text
 }
 
-/// What the answer of GetActive says is in force. A preview is not.
+/// Returns the versions in force from the answer of GetActive. A preview is not in force.
 ///
 /// # Errors
-/// A name that can't be.
+/// A name is not valid.
 pub fn of_active(bundles: &[pb::Bundle]) -> anyhow::Result<BTreeMap<PolicyId, Release>> {
     let in_force = bundles.iter().filter(|bundle| !bundle.preview);
     in_force
@@ -109,7 +109,7 @@ pub fn of_active(bundles: &[pb::Bundle]) -> anyhow::Result<BTreeMap<PolicyId, Re
         .collect()
 }
 
-/// The members of an object as they were written, each as often as it was.
+/// The members of an object in written order, duplicates included.
 struct Entries(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Entries {

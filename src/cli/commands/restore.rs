@@ -1,4 +1,4 @@
-//! `policyhub restore`: a backup in place of the embedded database. On the server's machine, while no server runs.
+//! `policyhub restore`: replaces the embedded database by a backup. Runs on the server's machine, while no server runs.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::cli::commands::backup::{CopyArguments, ShownProgress, describe, summa
 use crate::cli::output::document::{Format, say, write_stdout};
 use crate::server::{Digest, HighWaterInTheWay, OldDatabase, RestoreOptions, Restored, restore};
 
-/// What to say of a restored database whose directory was not flushed.
+/// Message for a restored database whose directory was not flushed.
 const RESTORE_NOT_FLUSHED: &str =
     "the backup is in place of the database, but a power cut may bring the old one back: run it again";
 
@@ -38,7 +38,7 @@ pub struct Arguments {
     shared: CopyArguments,
 }
 
-/// Restores, and says what was there, what is there now, and what comes next.
+/// Restores, and prints what was there, what is there now, and what comes next.
 pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { file, digest, force, shared: CopyArguments { accept_findings, settings } } = arguments;
     let shown = ShownProgress::new();
@@ -89,7 +89,7 @@ fn end(namespace: &str, epoch: i64, revision: i64) -> String {
     format!("namespaces/{namespace}  epoch {epoch}, revision {revision}")
 }
 
-/// What the operator does now.
+/// Returns what the operator must do next.
 fn next(restored: &Restored) -> String {
     let keys = format!("see that its keys are in {}", restored.keys_dir.display());
     if restored.doubt.is_some() {

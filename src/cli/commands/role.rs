@@ -157,7 +157,7 @@ fn row(binding: &pb::RoleBinding) -> Vec<String> {
     ]
 }
 
-/// Where a binding holds, by its name.
+/// Returns the scope of a binding, from its name.
 fn place_of(name: &str) -> String {
     match name.split('/').nth(1) {
         Some("-") => "all".to_owned(),

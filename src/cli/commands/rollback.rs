@@ -1,6 +1,6 @@
 //! `policyhub rollback`
 //!
-//! Invariant: what is shown is what is done. The server refuses when the pointer is not any more where it was shown to be.
+//! Invariant: the change that is shown is the one that is made. The server refuses when the pointer has moved since.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -47,7 +47,7 @@ pub struct Arguments {
     mutation: Mutation,
 }
 
-/// Rolls back, after it showed what would move.
+/// Rolls back, after showing what will move.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let mode = if arguments.copy_forward { pb::RollbackMode::CopyForward } else { pb::RollbackMode::Pointer };
@@ -71,7 +71,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         unmoved_since: None,
     };
     let is_settled = arguments.to.is_some() && arguments.expected.is_some();
-    // Whoever chose the id repeats the same request after a lost answer, and the pointer has moved by then.
+    // A caller that chose the id repeats the same request after a lost answer, and by then the pointer has moved.
     let is_shown_first = !(is_settled || arguments.mutation.has_request_id() || request.validate_only);
     let mut settled = String::new();
     if is_shown_first {
@@ -100,7 +100,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The version that is active, and the one that a rollback returns to: the source of a copy.
+/// Returns the active version, and the one that a rollback returns to: the source of a copy.
 fn ends(planned: &pb::RollbackResponse, is_copy: bool) -> (i64, i64) {
     let change = planned.activation.as_ref().and_then(|activation| activation.changes.first());
     let to = planned.version.as_ref().map_or(0, |made| if is_copy { made.source_version } else { made.version });
@@ -111,7 +111,7 @@ fn shown(version: i64) -> String {
     if version == 0 { "nothing".to_owned() } else { version.to_string() }
 }
 
-/// Says what speaks against it, and asks whether to go on where somebody is there to answer.
+/// Prints the warnings, and asks whether to go on when a user is there to answer.
 fn goes_on(session: &Session, planned: &pb::RollbackResponse, yes: bool) -> anyhow::Result<bool> {
     warn(session, planned);
     if planned.warnings.is_empty() || yes || !confirm::can_ask() {
@@ -126,7 +126,7 @@ fn warn(session: &Session, response: &pb::RollbackResponse) {
     }
 }
 
-/// What people hear; a document has it in its fields.
+/// Prints a message with text output; a document has it in its fields.
 fn talk(session: &Session, line: &str) {
     if session.output == Format::Text {
         say(line);

@@ -131,7 +131,7 @@ pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
 }
 
 async fn record(session: &Session, arguments: Record) -> anyhow::Result<()> {
-    // The id of the run is its idempotency key; the one of the request lets the client try again.
+    // The id of the run is its idempotency key; that of the request lets the client retry.
     let request_id = uuid::Uuid::now_v7().to_string();
     let request = pb::RecordRunRequest {
         parent: session.namespace.name(),
@@ -187,7 +187,7 @@ async fn list(session: &Session, arguments: List) -> anyhow::Result<()> {
     session.output.print(&pb::ListRunsResponse { runs, next_page_token, counts, counts_omitted }, listed)
 }
 
-/// What the flags ask for, as one filter; version 0 is any.
+/// Returns the flags as one filter; version 0 is any.
 fn filter(arguments: &List, version: i64) -> String {
     let mut conditions = Conditions::default();
     if let Some(about) = &arguments.about {
@@ -215,7 +215,7 @@ fn run_name(session: &Session, id: &str) -> String {
     format!("{}/runs/{id}", session.namespace.name())
 }
 
-/// A run on one line, and each policy that came with it on one more.
+/// Returns a run on one line, and one more line for each of its policies in the response.
 fn shown(run: Option<&pb::Run>) -> String {
     let run = run.cloned().unwrap_or_default();
     let mut first = format!(
@@ -246,7 +246,7 @@ fn shown(run: Option<&pb::Run>) -> String {
     text
 }
 
-/// How many policies of a run did not come with it.
+/// Returns how many policies of a run are not in the response.
 fn left(run: &pb::Run) -> usize {
     usize::try_from(run.policy_count).unwrap_or_default().saturating_sub(run.policies.len())
 }

@@ -1,6 +1,6 @@
 //! The commands that run on the server's own machine: `serve`, `migrate`, `config check`.
 //!
-//! Boundary: thin calls of the server room; no RPC, no token.
+//! Boundary: thin calls of the server module; no RPC, no token.
 
 use clap::{Args, Subcommand};
 
@@ -40,7 +40,7 @@ pub struct Check {
     settings: Settings,
 }
 
-/// Runs the server until it is told to end.
+/// Runs the server until a signal ends it.
 pub async fn serve(arguments: Serve) -> anyhow::Result<()> {
     server::run(arguments.settings).await
 }

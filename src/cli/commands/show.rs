@@ -18,7 +18,7 @@ pub struct Arguments {
     target: VersionTarget,
 }
 
-/// Runs the command. As text the bytes are written as they are; what the version is goes to stderr.
+/// Runs the command. With text output, the exact bytes go to stdout and a description of the version to stderr.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let name = arguments.target.name(&session.namespace);
     let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
@@ -42,7 +42,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     write_stdout(&version.content)
 }
 
-/// What a reviewer needs besides the content: its whole digest, and how many approvals there are.
+/// Returns what a reviewer needs besides the content: the whole digest, and the number of approvals.
 async fn review(session: &Session, version: &pb::Version, policy: String) -> anyhow::Result<String> {
     let response = session.client.get_policy(pb::GetPolicyRequest { name: policy }).await;
     let policy = response.context("failed to read how many approvals it needs")?.policy.unwrap_or_default();

@@ -22,7 +22,7 @@ pub struct Arguments {
     mutation: Mutation,
 }
 
-/// Runs the command. A check that failed under `--validate-only` is a failure too.
+/// Runs the command. A check that fails under `--validate-only` makes the command fail too.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::StageRequest {

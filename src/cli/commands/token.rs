@@ -1,7 +1,7 @@
-//! `policyhub token`: issue one on the server's machine, revoke one anywhere.
+//! `policyhub token`: issues a token on the server's machine, or revokes one from anywhere.
 //!
-//! Boundary: issuing is a thin call of the server room and needs its key; revoking is an RPC. Reads a token only to find
-//! the id that the server would find in it, and never prints one but that which it made.
+//! Boundary: issuing is a thin call of the server module and needs its key; revoking is an RPC. A token is read only to find its
+//! id, and only a newly issued one is printed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::cli::session::Session;
 use crate::client::pb;
 use crate::server;
 
-/// Longest lifetime of a token that can be asked for.
+/// Longest lifetime that can be requested.
 const TOKEN_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What to do with tokens.
@@ -114,7 +114,7 @@ pub async fn revoke(session: &Session, arguments: &Revoke) -> anyhow::Result<()>
 
 fn id_in(file: &Path) -> anyhow::Result<String> {
     let token = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
-    // Not what serde says of it: it would show a part of the token.
+    // serde's error is left out: it would show a part of the token.
     jti(token.trim()).with_context(|| format!("there is no token with a jti in {}", file.display()))
 }
 

@@ -1,4 +1,4 @@
-//! `policyhub verify`: saved files, offline, without a server and a token; or with `--log` a whole log.
+//! `policyhub verify`: verifies saved files offline, without a server and a token; or with `--log` a whole log.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What it is told of a log, when it is about one.
+    /// Returns the arguments for a log, with `--log`.
     pub fn of_log(&self) -> Option<&LogArguments> {
         self.log.log.is_some().then_some(&self.log)
     }
@@ -126,7 +126,7 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<Po
     } else if findings.is_empty() {
         let Cursor { epoch, revision } = cursor;
         let expired = if now >= *until { " (expired: something newer may be in force by now)" } else { "" };
-        // Never "whole" of a part: nothing is said of the others.
+        // A part is never called whole: nothing is known of the other policies.
         let what = if wanted.is_empty() {
             format!("verified {count} policies of {namespace} at {epoch}:{revision}, whole, proven the newest until")
         } else {

@@ -1,6 +1,6 @@
-//! `policyhub verify --log`: a whole log, from a server or from an archive.
+//! `policyhub verify --log`: verifies a whole log, from a server or from an archive.
 //!
-//! From a server its own check is asked for, and the log is read and proven here as well: neither rests on the other.
+//! With a server, its own check is requested, and the log is also read and verified here: the two checks are independent.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -41,7 +41,7 @@ pub struct LogArguments {
     pub seal_jwks: Option<PathBuf>,
 }
 
-/// A place with its hash, as `--expect-head` takes it and as a verdict prints it.
+/// Parses a cursor with its hash, as `--expect-head` takes it and a verdict prints it.
 pub fn head(text: &str) -> Result<Head, String> {
     let refuse = || "must be EPOCH:REVISION:HASH, as `verify --log` prints it".to_owned();
     let parts: Vec<&str> = text.split(':').collect();
@@ -51,21 +51,21 @@ pub fn head(text: &str) -> Result<Head, String> {
     Ok(Head { cursor: Cursor { epoch: number(epoch)?, revision: number(revision)? }, hash: bytes.ok_or_else(refuse)? })
 }
 
-/// The other way round.
+/// Formats a head so that `head` can parse it.
 pub fn written(head: Head) -> String {
     format!("{}:{}:{}", head.cursor.epoch, head.cursor.revision, crate::client::hex(&head.hash))
 }
 
-/// Keys that are known from elsewhere, of bundles and of seals.
+/// Reads the pinned keys of bundles and of event signatures.
 fn pinned(arguments: &LogArguments) -> anyhow::Result<(Option<KeySet>, Option<KeySet>)> {
     let read = |path: &Option<std::path::PathBuf>| path.as_deref().map(keys::read_jwks).transpose();
     Ok((read(&arguments.jwks)?, read(&arguments.seal_jwks)?))
 }
 
-/// What is printed of a check.
+/// The result of a check, for printing.
 struct Verdict {
     namespace: String,
-    /// What the server's own check says, when there is a server.
+    /// The result of the server's own check, when there is a server.
     server: Option<pb::VerifyLogResult>,
     check: LogCheck,
     pinned: bool,
@@ -104,7 +104,7 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
     });
     if let Err(error) = read.await {
         let error = anyhow::Error::from(error).context("failed to read the log");
-        // What the server refuses to show because it does not verify is what was looked for.
+        // The server refuses to show a log that does not verify: this is a result of the check, not a failure of it.
         if !is_data_loss(&error) {
             return Err(error);
         }
@@ -120,7 +120,7 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
     verdict.print(session.output)
 }
 
-/// Has the server check its own log, and shows how far it is.
+/// Has the server check its own log, and shows the progress.
 pub async fn checked_by_server(session: &Session, namespace: &NamespaceId) -> anyhow::Result<pb::VerifyLogResult> {
     let request = pb::VerifyLogRequest { parent: namespace.name(), after: None };
     let bar = Progress::of(0, "events, by the server");
@@ -135,12 +135,12 @@ pub async fn checked_by_server(session: &Session, namespace: &NamespaceId) -> an
     checked.await.context("failed to have the server check its log")
 }
 
-/// The revision that a finding of the server is about; 0: no one event.
+/// Returns the revision of a finding of the server; 0: no single event.
 fn revision_of(found: &pb::LogFinding) -> i64 {
     found.cursor.map_or(0, |cursor| cursor.revision)
 }
 
-/// Whom a log is believed: keys that are known from elsewhere, else those of the server.
+/// Returns the keys that a log is verified with: the pinned ones, else those of the server.
 pub async fn trust(session: &Session, pinned: (Option<KeySet>, Option<KeySet>)) -> anyhow::Result<LogTrust> {
     let listed = keys::list(session).await?;
     let keys = pinned.0.map_or_else(|| log_keys(&listed), Ok)?;

@@ -69,13 +69,13 @@ pub struct Arguments {
     report: bool,
 }
 
-/// A label of a runtime, as it is given.
+/// Parses a label of a runtime.
 pub fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, such as app=shop")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Runs it, until the revision is reached, a message is refused, or the server refuses to go on. A drain, an outage or a broken
+/// Watches until the revision is reached, a message is refused, or the server refuses to go on. A drain, an outage or a broken
 /// connection ends a stream and not the watch.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     show_warnings();
@@ -132,21 +132,21 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     printer.follow(stream, arguments.until_revision).await
 }
 
-/// Says which policies do not exist: a typo would look like nothing being active.
+/// Reports which policies do not exist: otherwise a typo would look like an inactive policy.
 async fn warn_of_missing(session: &Session, policies: &[PolicyId]) {
     for policy in missing_policies(&session.client, &session.namespace, policies.iter().cloned()).await {
         say(&text::missing(&policy));
     }
 }
 
-/// Whether a watch that went well so far may go on after this. Its token or certificate was good: it is invalid by a clock that
-/// will be set right, or it ended, and its file is read again for the next stream.
+/// Returns whether a watch that worked so far may go on after this error. Its token or certificate was valid: a wrong clock will be
+/// corrected, or it expired, and its file is read again for the next stream.
 fn may_go_on(error: &ClientError) -> bool {
     let passing = [Reason::TokenInvalid, Reason::TokenExpired, Reason::CertificateInvalid];
     error.may_reconnect() || passing.iter().any(|reason| reason.as_str() == error.reason())
 }
 
-/// The message with waits that JSON can say: a server's odd number ends no watch.
+/// Limits waits to the range of JSON, so that an invalid value from the server does not end the watch.
 fn with_waits_of_json(message: &pb::WatchActiveResponse) -> pb::WatchActiveResponse {
     let mut message = message.clone();
     let wait = match &mut message.message {
@@ -161,17 +161,17 @@ fn with_waits_of_json(message: &pb::WatchActiveResponse) -> pb::WatchActiveRespo
     message
 }
 
-/// Prints what a watch says, over any number of streams.
+/// Prints the messages of a watch, over any number of streams.
 struct Printer<'a> {
     session: &'a Session,
-    /// To the server that streams.
+    /// Client of the server that streams.
     client: Client,
     printer: WatchPrinter,
-    /// The id to report under; none: nothing is reported.
+    /// The id to report under; `None`: nothing is reported.
     report_as: Option<String>,
-    /// The place that the first stream was asked to go on from.
+    /// The cursor that the first stream was asked to resume from.
     resume: Option<Cursor>,
-    /// Whether the server knows of everything that was printed.
+    /// Whether everything that was printed has been reported.
     is_reported: bool,
     warned: Vec<PolicyId>,
     clocks_differ: bool,
@@ -179,7 +179,7 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    /// Prints until the revision is reached. The end of a stream is none: the next one goes on after the last message.
+    /// Prints until the revision is reached. When a stream ends, the next one goes on after the last message.
     async fn follow(&mut self, mut stream: Watch, until_revision: Option<i64>) -> anyhow::Result<()> {
         loop {
             let (ended, asked) = match stream.next().await {
@@ -209,19 +209,19 @@ impl Printer<'_> {
             let from = stream.resume_point().map_or_else(|| "a snapshot".to_owned(), text::at);
             say(&format!("{}; going on from {from}", text::line(&ended)));
             self.client = self.reconnect(&mut stream, asked).await?;
-            // A server may have lost what it took, and no answer to a report is signed.
+            // Report again: the server may have lost the report, since no answer to one is signed.
             self.is_reported = false;
         }
     }
 
-    /// Whether a snapshot follows where no stream can go on: the store lost its tail, and a raised epoch that a key signs says so.
-    /// Who asked for a place that is gone is told.
+    /// Returns whether a snapshot may follow when no stream can resume: the store lost its tail, and a signed, higher epoch proves
+    /// it. When the user's own cursor is gone, the error is reported instead.
     fn may_begin_afresh(&self, stream: &Watch, error: &ClientError) -> bool {
         let place = stream.resume_point();
         error.reason() == Reason::ResumePointGone.as_str() && place.is_some() && place != self.resume
     }
 
-    /// Says how the store is, when that changed.
+    /// Prints the state of the store when it changed.
     fn note_store(&mut self, message: &pb::WatchActiveResponse) {
         if let Some(store) = StoreState::of(message).filter(|store| *store != self.store) {
             self.store = store;
@@ -229,7 +229,7 @@ impl Printer<'_> {
         }
     }
 
-    /// Tries until a stream is open, or the server refuses it for good.
+    /// Retries until a stream is open, or the server refuses it for good.
     async fn reconnect(&self, stream: &mut Watch, mut asked: Duration) -> anyhow::Result<Client> {
         let mut said = String::new();
         loop {
@@ -265,10 +265,10 @@ impl Printer<'_> {
         }
     }
 
-    /// Reports that what the set holds is applied: printing it is all that this command does with it. A server that is away hears
-    /// of it with the next message.
+    /// Reports the set as applied: printing it is all that this command does with it. When the server is unreachable, the next
+    /// message reports it.
     async fn report(&mut self, set: &ActiveSet) {
-        // After a resume without the policies nobody knows whether what was printed is all there is: it is not applied.
+        // After a resume without the policies it is unknown whether everything was printed, so it does not count as applied.
         let is_whole = set.resume_point().is_some();
         let Some(subscriber_id) = self.report_as.as_ref().filter(|_| is_whole && !self.is_reported) else {
             return;
@@ -284,13 +284,13 @@ impl Printer<'_> {
             Ok(_) => self.is_reported = true,
             Err(error) => {
                 say(&format!("failed to report: {}", text::line(&error.to_string())));
-                // What is refused for good is reported again on the next stream.
+                // After a permanent refusal the next stream reports again.
                 self.is_reported = !may_go_on(&error);
             }
         }
     }
 
-    /// Says once what is held by keys that were revoked, and that the clocks do not agree.
+    /// Warns once about policies signed by revoked keys, and about clocks that differ.
     fn warn(&mut self, set: &ActiveSet) {
         let revoked = set.by_revoked_keys();
         if revoked != self.warned && !revoked.is_empty() {

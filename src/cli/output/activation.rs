@@ -1,4 +1,4 @@
-//! What an activation did, or would do, as `activate` prints it.
+//! Prints what an activation did, or would do.
 
 use crate::cli::output::document::say;
 use crate::cli::output::{next_step, text};

@@ -1,7 +1,7 @@
-//! Where data goes: one document on stdout, as text for people or as JSON or YAML for programs.
+//! Prints data: one document on stdout, as text for people or as JSON or YAML for programs.
 //!
-//! JSON is the proto3 mapping with the proto's own field names, numbers as numbers and every field present, so that
-//! scripts and the contract use the same words. A mutation also says its `request_id`.
+//! JSON is the proto3 mapping with the field names of the proto, numbers as numbers and every field present, so that scripts and
+//! the contract use the same names. A mutation also includes its `request_id`.
 
 use std::io::{self, Write as _};
 use std::sync::LazyLock;
@@ -26,9 +26,9 @@ pub enum Format {
     Yaml,
 }
 
-/// A message whose name in the proto is known.
+/// A message whose proto name is known.
 pub trait Named: prost::Message {
-    /// The name, without the package.
+    /// Name of the message, without the package.
     const NAME: &'static str;
 }
 
@@ -85,7 +85,7 @@ static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorErr
     LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS));
 
 impl Format {
-    /// Whether a document is wanted, and no lines for people.
+    /// Returns whether the output is JSON or YAML instead of text.
     #[must_use]
     pub fn is_document(self) -> bool {
         self != Self::Text
@@ -99,7 +99,7 @@ impl Format {
         }
     }
 
-    /// Prints an answer: `text` for people, the message itself for programs.
+    /// Prints a response: `text` for people, the message itself for programs.
     pub fn print<M: Named>(self, message: &M, text: impl FnOnce(&M) -> String) -> anyhow::Result<()> {
         match self {
             Self::Text => print_text(&text(message)),
@@ -107,7 +107,7 @@ impl Format {
         }
     }
 
-    /// Prints the answer of a mutation, with the id it was asked under.
+    /// Prints the response of a mutation, with its request id.
     pub fn print_mutation<M: Named>(
         self,
         message: &M,
@@ -127,7 +127,7 @@ impl Format {
     }
 }
 
-/// A message as JSON.
+/// Returns a message as JSON.
 pub fn to_json<M: Named>(message: &M) -> anyhow::Result<Value> {
     let pool = DESCRIPTORS.as_ref().map_err(|error| anyhow::anyhow!("descriptors can't be read: {error}"))?;
     let name = format!("policyhub.v1.{}", M::NAME);
@@ -139,17 +139,17 @@ pub fn to_json<M: Named>(message: &M) -> anyhow::Result<Value> {
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
-/// One JSON document on one line.
+/// Prints one JSON document on one line.
 pub fn print_json(value: &Value) -> anyhow::Result<()> {
     write_stdout(format!("{}\n", escaped(&value.to_string())).as_bytes())
 }
 
-/// Lines for people to stdout, with what a terminal would act on made visible.
+/// Prints text to stdout, with characters that a terminal would act on made visible.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
     write_stdout(TerminalStyle::stdout().guarded(text).as_bytes())
 }
 
-/// Exact bytes to stdout. A reader that went away (`| head`) is not an error.
+/// Writes exact bytes to stdout. A reader that closed the pipe (`| head`) is not an error.
 pub fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -158,18 +158,18 @@ pub fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// A line for people, beside the data. Whatever words of others it has, it is one line and moves no cursor.
+/// Prints a line to stderr. Untrusted text in it can't start a new line or move the cursor.
 pub fn say(line: &str) {
-    // When even stderr is gone there is nobody left to tell.
+    // An error is ignored: without stderr it can't be reported.
     let _ = writeln!(io::stderr(), "{}", text::line(line));
 }
 
-/// Lines for people, beside the data. Words of others in them went through `text::line`, or could begin a line of their own.
+/// Prints lines to stderr. The caller must pass untrusted text through `text::line`; otherwise it could start a line of its own.
 pub fn say_lines(lines: &str) {
     let _ = writeln!(io::stderr(), "{}", TerminalStyle::stderr().guarded(lines));
 }
 
-/// What a log is written to: each event is one line, whatever words of the server are in it.
+/// The writer of the log: each event is one line, whatever text of the server it has.
 #[derive(Debug)]
 struct CleanStderr;
 
@@ -184,11 +184,11 @@ impl io::Write for CleanStderr {
     }
 }
 
-/// Shows the warnings of the SDK as lines for people: of a command that goes on for long, nobody sees anything else of them.
+/// Prints the warnings of the SDK to stderr, for commands that run for long.
 pub fn show_warnings() {
     let filter = tracing_subscriber::EnvFilter::new("policyhub_client=warn");
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| CleanStderr).with_ansi(false);
-    // Whoever set another one up before wants to see more.
+    // A subscriber that is already set up shows more, so it stays.
     let _ = lines.without_time().with_target(false).try_init();
 }
 

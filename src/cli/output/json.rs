@@ -1,11 +1,11 @@
-//! JSON texts that a terminal may show.
+//! Makes JSON text safe to show on a terminal.
 
 use crate::cli::output::terminal_style::is_acted_on;
 
-/// A JSON text whose strings have no letter that a terminal or a viewer acts on: controls, and marks that turn the direction of
-/// text. They are escaped as JSON escapes them, so the value is the same.
+/// Escapes in a JSON text the characters that a terminal or a viewer acts on: controls, and marks that change the direction of
+/// text. The value stays the same.
 pub fn escaped(json: &str) -> String {
-    // Whatever is acted on stands in a string: between them JSON has ASCII alone, and this one has no white space.
+    // All such characters are within strings: outside of them JSON is ASCII, and this one has no white space.
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
         if is_acted_on(letter) {

@@ -1,6 +1,6 @@
-//! How answers look: for people as text, for programs as JSON or YAML.
+//! Formats responses: as text for people, as JSON or YAML for programs.
 //!
-//! Boundary: no call is made here. Data goes to stdout, everything else to stderr.
+//! Boundary: makes no calls. Data goes to stdout, everything else to stderr.
 
 pub(super) mod activation;
 pub(super) mod document;

@@ -1,6 +1,6 @@
-//! What to do next, after a command that did what it should.
+//! Tells the user what to do next, after a command that succeeded.
 //!
-//! Boundary: a line for people on stderr, in text alone. It is worked out from what the server answered, never guessed.
+//! Boundary: a line on stderr, only with text output. It follows from what the server answered, never from a guess.
 
 use crate::cli::names::{policy_name, policy_of, with_namespace};
 use crate::cli::output::document::{Format, say};
@@ -8,7 +8,7 @@ use crate::cli::session::Session;
 use crate::client::name::PolicyId;
 use crate::client::pb;
 
-/// Says what comes next for a version. Nothing after a rehearsal: what it shows is not there.
+/// Prints the next step for a version. Nothing after a dry run, since the version was not changed.
 pub async fn after_version(session: &Session, version: Option<&pb::Version>, validate_only: bool) {
     let Some(version) = version.filter(|_| session.output == Format::Text && !validate_only) else { return };
     let required = match version.state() {
@@ -20,7 +20,7 @@ pub async fn after_version(session: &Session, version: Option<&pb::Version>, val
     }
 }
 
-/// Says how to follow an activation to those who run with it.
+/// Prints how to follow an activation on the subscribers.
 pub fn after_activation(session: &Session, cursor: Option<pb::Cursor>) {
     if session.output == Format::Text
         && let Some(cursor) = cursor
@@ -33,7 +33,7 @@ fn say_next(session: &Session, command: &str) {
     say(&format!("next: {}", with_namespace(&session.namespace, command)));
 }
 
-/// How many approvals the policy of a version asks for; none when it can't be read, and then nothing is said.
+/// Returns how many approvals the policy of a version requires; `None` when it can't be read, and then nothing is printed.
 async fn approvals_required(session: &Session, version: &pb::Version) -> Option<usize> {
     let policy = PolicyId::parse("policy", policy_of(&version.name)).ok()?;
     let request = pb::GetPolicyRequest { name: policy_name(&session.namespace, &policy) };

@@ -1,4 +1,4 @@
-//! How far work is that a person waits for: a bar on stderr when that is a terminal, nothing when it is not.
+//! Shows the progress of work that a user waits for: a bar on stderr when it is a terminal, else nothing.
 //!
 //! Boundary: data and results are printed by the commands, never here.
 
@@ -8,26 +8,26 @@ use std::time::Duration;
 use crate::cli::output::document::say;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Between two looks of a spinner.
+/// Interval between two frames of a spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A bar, gone when it is dropped.
+/// A progress bar, removed on drop.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Of work whose amount is known.
+    /// Returns a bar for work whose amount is known.
     pub fn of(total: u64, what: impl Into<Cow<'static, str>>) -> Self {
         Self::with(ProgressBar::new(total), "{msg} [{bar:30}] {pos}/{len} {eta}", what)
     }
 
-    /// Of work that is counted only.
+    /// Returns a spinner for work that is only counted.
     pub fn counting(what: impl Into<Cow<'static, str>>) -> Self {
         Self::with(ProgressBar::new_spinner(), "{spinner} {pos} {msg} {elapsed}", what)
     }
 
     fn with(bar: ProgressBar, template: &str, what: impl Into<Cow<'static, str>>) -> Self {
-        // A template that can't be read leaves the bar as it is by default.
+        // When the template is invalid, the bar keeps its default style.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -36,28 +36,28 @@ impl Progress {
         Self(bar)
     }
 
-    /// So much is done in all.
+    /// Sets how much is done.
     pub fn set(&self, done: u64) {
         self.0.set_position(done);
     }
 
-    /// So much is done of so much.
+    /// Sets how much is done and the total.
     pub fn set_of(&self, done: u64, total: u64) {
         self.0.set_length(total);
         self.0.set_position(done);
     }
 
-    /// What is done now.
+    /// Sets the name of the current step.
     pub fn name(&self, what: impl Into<Cow<'static, str>>) {
         self.0.set_message(what);
     }
 
-    /// So much more is done.
+    /// Adds to how much is done.
     pub fn advance(&self, by: u64) {
         self.0.inc(by);
     }
 
-    /// A line for people, above the bar.
+    /// Prints a line above the bar.
     pub fn say(&self, line: &str) {
         self.0.suspend(|| say(line));
     }

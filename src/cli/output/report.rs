@@ -1,11 +1,11 @@
-//! Validation reports as lines for people.
+//! Prints validation reports as lines.
 
 use std::fmt::Write as _;
 
 use crate::cli::output::text::{line, word};
 use crate::client::pb;
 
-/// A report: a line for each finding of each check, with its place, and one below it for what to do next.
+/// Returns a report as text: a line for each finding of each check, with its position, and one below it for what to do next.
 #[must_use]
 pub fn report(report: &pb::ValidationReport) -> String {
     let mut text = String::new();

@@ -1,24 +1,24 @@
-//! How text looks: coloured where somebody looks at it, and plain everywhere else.
+//! Styles text: with colours on a terminal, plain elsewhere.
 //!
-//! Invariant: whatever is written for people passes [`TerminalStyle::guarded`] or `text::line` last, so only what this module paints has
-//! escapes.
+//! Invariant: all output for people passes [`TerminalStyle::guarded`] or `text::line` last, so that only this module writes escape
+//! sequences.
 
 use std::io;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
-/// Of what was added, is active, or passed.
+/// For what was added, is active, or passed.
 pub const GOOD: Style = AnsiColor::Green.on_default();
-/// Of what was removed or failed.
+/// For what was removed or failed.
 pub const BAD: Style = AnsiColor::Red.on_default();
-/// Of cursors and headings.
+/// For cursors and headings.
 pub const HEADING: Style = AnsiColor::Cyan.on_default();
-/// Of what is to be seen first.
+/// For what must be seen first.
 pub const STRONG: Style = Style::new().bold();
-/// Of everything else.
+/// For everything else.
 pub const PLAIN: Style = Style::new();
-/// Of what may be passed over.
+/// For less important text.
 pub const QUIET: Style = Style::new().dimmed();
 
 /// When to colour.
@@ -32,16 +32,16 @@ pub enum Color {
     Never,
 }
 
-/// How one stream is written to.
+/// The style of one output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalStyle {
     colour: bool,
-    /// Whether a terminal reads it: then nothing of others may reach it raw.
+    /// Whether a terminal reads the stream: then no untrusted text may reach it unescaped.
     pub terminal: bool,
 }
 
 impl Color {
-    /// For the whole process, before anything is printed.
+    /// Applies the choice to the whole process. Must be called before anything is printed.
     pub fn apply(self) {
         let choice = match self {
             Self::Auto => ColorChoice::Auto,
@@ -53,21 +53,21 @@ impl Color {
 }
 
 impl TerminalStyle {
-    /// Without colours, as to a file.
+    /// No colours, as for a file.
     #[cfg(test)]
     pub const PLAIN: Self = Self { colour: false, terminal: false };
-    /// With colours, as to a terminal.
+    /// Colours, as for a terminal.
     #[cfg(test)]
     pub const COLOURED: Self = Self { colour: true, terminal: true };
 
-    /// Of stdout.
+    /// Returns the style of stdout.
     #[must_use]
     pub fn stdout() -> Self {
         let stdout = io::stdout();
         Self::of(AutoStream::choice(&stdout), io::IsTerminal::is_terminal(&stdout))
     }
 
-    /// Of stderr.
+    /// Returns the style of stderr.
     #[must_use]
     pub fn stderr() -> Self {
         let stderr = io::stderr();
@@ -78,13 +78,13 @@ impl TerminalStyle {
         Self { colour: choice != ColorChoice::Never, terminal }
     }
 
-    /// Whether exact bytes may pass: nobody looks at them, and nobody asked for colours.
+    /// Returns whether exact bytes may be written: the reader is no terminal, and no colours were asked for.
     #[must_use]
     pub fn is_plain(self) -> bool {
         !self.colour && !self.terminal
     }
 
-    /// The text in a style, when there are colours.
+    /// Returns the text in a style when colours are on.
     #[must_use]
     pub fn paint(self, style: Style, text: &str) -> String {
         if self.colour && !style.is_plain() && !text.is_empty() {
@@ -96,8 +96,8 @@ impl TerminalStyle {
 }
 
 impl TerminalStyle {
-    /// Lines with what a terminal would act on made visible, but for the colours of this look. Tabs and ends of lines stay: whoever
-    /// puts words of others in a line cleans them by `text::line` first, or they could begin a line of their own.
+    /// Makes visible what a terminal would act on, except the colours of this style. Tabs and line ends stay: the caller must pass
+    /// untrusted text through `text::line` first; otherwise it could start a line of its own.
     #[must_use]
     pub fn guarded(self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
@@ -117,7 +117,7 @@ impl TerminalStyle {
     }
 }
 
-/// The sequence that sets a colour or a style, when the text begins with one (SGR of ECMA-48).
+/// Returns the sequence that sets a colour or a style at the start of the text, if there is one (SGR of ECMA-48).
 fn colour_at(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
@@ -125,7 +125,7 @@ fn colour_at(text: &str) -> Option<&str> {
     text.get(.."\u{1b}[".len() + end + 1).filter(|_| is_colour)
 }
 
-/// A line with what a terminal would act on made visible; tabs stay.
+/// Returns a line with characters that a terminal would act on made visible; tabs stay.
 #[must_use]
 pub fn visible(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
@@ -139,8 +139,8 @@ pub fn visible(line: &str) -> String {
     shown
 }
 
-/// Whether a terminal does something else with a character than show it where it stands: controls, what turns the direction of
-/// the text around (UAX #9), and what has no width.
+/// Returns whether a terminal does more with a character than show it: controls, characters that change the direction of text (UAX
+/// #9), and characters without width.
 #[must_use]
 pub fn is_acted_on(letter: char) -> bool {
     letter.is_control()

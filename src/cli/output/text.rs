@@ -1,4 +1,4 @@
-//! How answers look to people: one line per thing, columns that line up, times in UTC.
+//! Formats responses for people: one line per item, aligned columns, times in UTC.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::cli::output::terminal_style::is_acted_on;
 use crate::client::name::PolicyId;
 use crate::client::{Cursor, pb};
 
-/// Digits of a digest that people compare.
+/// Characters of a digest that are shown.
 const DIGEST_SHOWN: usize = "sha256:".len() + 12;
 
-/// Widest column of a table; what is longer stands out of it.
+/// Widest column of a table; a longer cell exceeds it.
 const COLUMN_MAX_CHARS: usize = 200;
 
-/// A table without borders: each column as wide as its widest cell, each row one line whatever is in its cells.
+/// Returns a table without borders: each column as wide as its widest cell, each row one line whatever its cells contain.
 #[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
@@ -37,14 +37,14 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A cell as wide as its column, or as it is when it is wider. Not by the width of a format: a large one panics.
+/// Pads a cell to the width of its column. Does not use a format width, which panics when it is large.
 #[must_use]
 pub fn padded(cell: &str, width: usize) -> String {
     let missing = width.min(COLUMN_MAX_CHARS).saturating_sub(cell.chars().count());
     cell.to_owned() + &" ".repeat(missing)
 }
 
-/// A time as RFC 3339 in UTC, to the second; empty when unset.
+/// Returns a time as RFC 3339 in UTC, in seconds; empty when unset.
 #[must_use]
 pub fn time(time: Option<&prost_types::Timestamp>) -> String {
     time.and_then(|time| OffsetDateTime::from_unix_timestamp(time.seconds).ok())
@@ -52,7 +52,7 @@ pub fn time(time: Option<&prost_types::Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-/// A time as RFC 3339 from the command line.
+/// Parses an RFC 3339 time from the command line.
 pub fn parse_time(text: &str) -> Result<prost_types::Timestamp, String> {
     let time =
         OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a time such as 2026-01-02T03:04:05Z".to_owned())?;
@@ -60,7 +60,7 @@ pub fn parse_time(text: &str) -> Result<prost_types::Timestamp, String> {
     Ok(prost_types::Timestamp { seconds: time.unix_timestamp(), nanos })
 }
 
-/// A span of time from the command line: whole numbers with units, the largest first, each unit once (`1h30m`).
+/// Parses a duration from the command line: whole numbers with units, the largest first, each unit once (`1h30m`).
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| "must be numbers with d, h, m, s or ms, such as 1h30m or 500ms".to_owned())
 }
@@ -72,7 +72,7 @@ fn duration(text: &str) -> Option<Duration> {
         let (number, unit_and_on) = rest.split_at(rest.find(|letter: char| !letter.is_ascii_digit())?);
         let end = unit_and_on.find(|letter: char| letter.is_ascii_digit()).unwrap_or(unit_and_on.len());
         let (unit, after) = unit_and_on.split_at(end);
-        // Going on from where the last unit was found: a smaller one may follow, and no other.
+        // The iterator continues after the last unit, so that only smaller units may follow.
         let (_, milliseconds) = units.find(|(name, _)| *name == unit)?;
         let number: u32 = number.parse().ok()?;
         sum = sum.checked_add(Duration::from_millis(u64::from(number) * milliseconds))?;
@@ -81,46 +81,46 @@ fn duration(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// A place of a log: `1:42`.
+/// Returns a cursor as text: `1:42`.
 #[must_use]
 pub fn at(cursor: Cursor) -> String {
     format!("{}:{}", cursor.epoch, cursor.revision)
 }
 
-/// The same as it came over the wire; empty when unset.
+/// Returns a cursor of the wire as text; empty when unset.
 #[must_use]
 pub fn place(cursor: Option<&pb::Cursor>) -> String {
     cursor.map(|cursor| at(Cursor { epoch: cursor.epoch, revision: cursor.revision })).unwrap_or_default()
 }
 
-/// What people call a version: its label, else its number.
+/// What identifies a version for people: its label, else its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     /// The number.
     pub version: i64,
-    /// The label; empty: none.
+    /// The label; empty when there is none.
     pub label: String,
 }
 
-/// A release in one word. A label is a SemVer, so it never looks like a number.
+/// Returns the label, else the number. A label is a SemVer, so it never looks like a number.
 #[must_use]
 pub fn release(release: &Release) -> String {
     if release.label.is_empty() { release.version.to_string() } else { line(&release.label) }
 }
 
-/// The beginning of a digest.
+/// Returns the beginning of a digest.
 #[must_use]
 pub fn digest(digest: &str) -> String {
     line(digest).chars().take(DIGEST_SHOWN).collect()
 }
 
-/// One line of text, whatever was written: other people's words must not move the cursor or break a column.
+/// Returns text as one line: untrusted text must not move the cursor or break a column.
 #[must_use]
 pub fn line(text: &str) -> String {
     text.chars().map(|letter| if is_acted_on(letter) { ' ' } else { letter }).collect()
 }
 
-/// So much of a line, with an ellipsis in place of the rest.
+/// Returns a line of at most `max_chars`, with an ellipsis in place of the rest.
 #[must_use]
 pub fn shortened(text: &str, max_chars: usize) -> String {
     let text = line(text);
@@ -132,7 +132,7 @@ pub fn shortened(text: &str, max_chars: usize) -> String {
     shown
 }
 
-/// How long ago, in its largest unit; a clock that is behind sees the future as now.
+/// Returns how long ago a time was, in its largest unit; a time in the future counts as now.
 #[must_use]
 pub fn age(time: Option<&prost_types::Timestamp>, now_seconds: i64) -> String {
     let Some(time) = time else { return String::new() };
@@ -142,38 +142,38 @@ pub fn age(time: Option<&prost_types::Timestamp>, now_seconds: i64) -> String {
     fits.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
-/// The word of a state.
+/// Returns the name of a state.
 #[must_use]
 pub fn state(state: i32) -> &'static str {
     pb::VersionState::try_from(state).map_or("UNKNOWN", |state| word(state.as_str_name(), "VERSION_STATE_"))
 }
 
-/// The word of a kind of event.
+/// Returns the name of an event kind.
 #[must_use]
 pub fn event_kind(kind: i32) -> &'static str {
     pb::EventKind::try_from(kind).map_or("UNKNOWN", |kind| word(kind.as_str_name(), "EVENT_KIND_"))
 }
 
-/// The word of a kind of policy.
+/// Returns the name of a policy kind.
 #[must_use]
 pub fn policy_kind(kind: i32) -> &'static str {
     pb::PolicyKind::try_from(kind).map_or("UNKNOWN", |kind| word(kind.as_str_name(), "POLICY_KIND_"))
 }
 
-/// A word of the contract without the name of its enum.
+/// Returns an enum value of the contract without its prefix.
 #[must_use]
 pub fn word(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }
 
-/// Who wrote an adopted version: `system at 2024-03-01T00:00:00Z`, or without a time.
+/// Returns who wrote an adopted version: `system at 2024-03-01T00:00:00Z`, or without a time.
 #[must_use]
 pub fn written(adopted: &pb::Adopted) -> String {
     let author = line(&adopted.author);
     if adopted.create_time.is_none() { author } else { format!("{author} at {}", time(adopted.create_time.as_ref())) }
 }
 
-/// A version on one line: `pricing@3 1.2.0 PUBLISHED sha256:…`.
+/// Returns a version on one line: `pricing@3 1.2.0 PUBLISHED sha256:…`.
 #[must_use]
 pub fn version(version: &pb::Version) -> String {
     let mut text = format!("{}@{}", policy_of(&version.name), version.version);
@@ -184,19 +184,19 @@ pub fn version(version: &pb::Version) -> String {
     line(&text)
 }
 
-/// The place of an event, after what it did; nothing when nothing was changed.
+/// Returns the revision of an event, as the end of a line; empty when nothing was changed.
 #[must_use]
 pub fn at_revision(cursor: Option<pb::Cursor>) -> String {
     cursor.map(|cursor| format!(" at revision {}", cursor.revision)).unwrap_or_default()
 }
 
-/// A line of its own for what has no version to stand behind; nothing when nothing was changed.
+/// Returns a line with the revision, for changes without a version; empty when nothing was changed.
 #[must_use]
 pub fn done_at(done: &str, cursor: Option<pb::Cursor>) -> String {
     if cursor.is_none() { String::new() } else { format!("{done}{}\n", at_revision(cursor)) }
 }
 
-/// Approvals, one per line: `approved by local:ann until 2026-01-02T03:04:05Z: fine`.
+/// Returns approvals, one per line: `approved by local:ann until 2026-01-02T03:04:05Z: fine`.
 #[must_use]
 pub fn approvals(approvals: &[pb::Approval]) -> String {
     let mut text = String::new();
@@ -211,7 +211,7 @@ pub fn approvals(approvals: &[pb::Approval]) -> String {
     text
 }
 
-/// Pointers that moved, one per line: `pricing 2 -> 3 sha256:…`.
+/// Returns pointers that moved, one per line: `pricing 2 -> 3 sha256:…`.
 #[must_use]
 pub fn moves(activation: &pb::ActivationSummary) -> String {
     let mut text = String::new();
@@ -230,7 +230,7 @@ fn pointer(version: i64) -> String {
     if version == 0 { "none".to_owned() } else { version.to_string() }
 }
 
-/// What is said of a policy that was named and does not exist.
+/// Returns the message about a named policy that does not exist.
 #[must_use]
 pub fn missing(policy: &PolicyId) -> String {
     format!("{policy} does not exist; waiting for it to be made (see `policyhub policy list` for those that do)")

@@ -1,7 +1,7 @@
-//! How a watch looks to people: a line for each change, with what was active before, who changed it and why.
+//! Prints a watch: a line for each change, with what was active before, who changed it and why.
 //!
-//! Invariant: everything in a line was signed. The reason comes from the log, and is shown only when its digest is the
-//! one in the statement.
+//! Invariant: everything in a line was signed. The reason comes from the log, and is shown only when its digest is the one in the
+//! statement.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::client::signing::digest_of;
 use crate::client::signing::payload::Statement;
 use crate::client::{ActivePolicy, Client, Cursor, SetChange, pb};
 
-/// Policies that a line names; the others are counted.
+/// Most policies that a line names; the others are counted.
 const NAMED_MAX: usize = 10;
 /// Widest reason.
 const WHY_MAX_CHARS: usize = 120;
 /// How long a line waits for its reason.
 const WHY_WAIT: Duration = Duration::from_secs(2);
-/// As wide as a time.
+/// Spaces of the width of a time.
 const NO_TIME: &str = "                    ";
 
-/// What was said so far.
+/// Prints changes, and keeps what was printed so far.
 #[derive(Debug)]
 pub struct WatchPrinter {
     heartbeats: bool,
@@ -36,12 +36,12 @@ pub struct WatchPrinter {
 }
 
 impl WatchPrinter {
-    /// Before the first line.
+    /// Returns a printer before its first line.
     pub const fn new(heartbeats: bool, style_of: TerminalStyle) -> Self {
         Self { heartbeats, style_of, held: BTreeMap::new(), is_newest: true, asks_why: true }
     }
 
-    /// The reason of an activation, when the log can be read and what it says is what was signed.
+    /// Returns the reason of an activation, when the log can be read and matches the signed digest.
     pub async fn why(&mut self, client: &Client, namespace: &NamespaceId, change: &SetChange) -> Option<String> {
         let SetChange::Activated { cursor, statement, .. } = change else { return None };
         if !self.asks_why {
@@ -57,7 +57,7 @@ impl WatchPrinter {
             Ok(Ok(page)) => {
                 page.events.into_iter().next().map(|event| event.reason).filter(|why| is_signed(why, statement))
             }
-            // Who may not read the log is told so at each line.
+            // Without permission to read the log, every further request would be denied too.
             Ok(Err(error)) => {
                 self.asks_why = error.reason() != "PERMISSION_DENIED";
                 None
@@ -66,7 +66,7 @@ impl WatchPrinter {
         }
     }
 
-    /// The line of a change; none for what nobody asked to see.
+    /// Returns the line of a change; `None` for a change that is not shown.
     pub fn line(&mut self, change: &SetChange, why: Option<&str>) -> Option<String> {
         match change {
             SetChange::Opened { .. } | SetChange::SnapshotPart { .. } | SetChange::ActivationPart { .. } => None,
@@ -112,7 +112,7 @@ impl WatchPrinter {
         }
     }
 
-    /// From where to where, and what is held from now on.
+    /// Returns the versions before and after each move, and updates what is held.
     fn moves(
         &mut self,
         changed: &[std::sync::Arc<ActivePolicy>],
@@ -125,7 +125,7 @@ impl WatchPrinter {
         for (policy, to) in moves {
             let signed = statement.changes.iter().find(|change| &change.policy == policy);
             let previous = signed.map_or(0, |change| change.previous);
-            // After a resume, or past what a slow reader left out, only the number is known.
+            // After a resume, or when a slow reader skipped changes, only the number is known.
             let known = self.held.remove(policy).filter(|held| held.version == previous);
             let from = known.or_else(|| (previous > 0).then(|| Release { version: previous, label: String::new() }));
             lines.push(format!("{policy} {} -> {}", shown(from.as_ref()), shown(to.as_ref())));

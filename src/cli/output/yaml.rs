@@ -1,6 +1,6 @@
-//! A document of programs as YAML.
+//! Writes a document for programs as YAML.
 //!
-//! Invariant: it reads back as the same value, in YAML 1.1 and 1.2, and no letter in it is one that a terminal or a viewer acts on.
+//! Invariant: it parses to the same value in YAML 1.1 and 1.2, and has no character that a terminal or a viewer acts on.
 
 use crate::cli::output::json::escaped as json_escaped;
 use crate::cli::output::terminal_style::is_acted_on;
@@ -9,10 +9,10 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::Value;
 use serde_saphyr::{DoubleQuoted, to_fmt_writer_with_options};
 
-/// One document, with the marker that parts it from the one before.
+/// Returns one document, with the marker that separates it from the one before.
 pub fn document(value: &Value) -> anyhow::Result<String> {
     if has_guarded_key(value) {
-        // The library quotes no key. JSON is YAML too, and what is escaped here needs no pair of surrogates, which YAML lacks.
+        // The library does not quote keys. JSON is valid YAML, and the characters escaped here need no surrogate pairs, which YAML lacks.
         return Ok(format!("---\n{}\n", json_escaped(&value.to_string())));
     }
     let mut text = String::from("---\n");
@@ -31,7 +31,7 @@ fn has_guarded_key(value: &Value) -> bool {
     }
 }
 
-/// A value whose texts are quoted where something in them has to be escaped.
+/// A value whose texts are quoted when a character in them must be escaped.
 struct Guarded<'a>(&'a Value);
 
 impl Serialize for Guarded<'_> {
@@ -51,7 +51,7 @@ impl Serialize for Guarded<'_> {
     }
 }
 
-/// What is acted on stands in double quotes, but for the ends of lines: YAML 1.2 §5.7 escapes it.
+/// Escapes characters that a terminal acts on, except line ends: they are within double quotes, where YAML 1.2 §5.7 escapes them.
 fn escaped(yaml: &str) -> String {
     let mut text = String::with_capacity(yaml.len());
     for letter in yaml.chars() {

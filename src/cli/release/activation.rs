@@ -1,7 +1,7 @@
-//! `--activate`: everything that was published is put in force by one call, all or none.
+//! `--activate`: one call activates everything that was published, all or none.
 //!
-//! Invariant: what was in force once is never put in force again by a release, so that nobody's rollback is undone; nor is
-//! anything lower than what is in force. What is left waits in `delivered.json`, as pending.
+//! Invariant: a release never activates a version that was active before, so that it never undoes a rollback, nor a version lower
+//! than the active one. Versions that are not activated yet stay pending in `delivered.json`.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,15 @@ use crate::client::{Client, ClientError, PageGuard, pb};
 use crate::domain::label::Label;
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 
-/// Looks at the pointers after somebody else was faster.
+/// How often the pointers are read again after another client moved them first.
 const ATTEMPTS_MAX: usize = 4;
-/// Events asked for at once, newest first: as a rule it is among the first few.
+/// Events per page, newest first: the wanted one is usually among the first few.
 const EVENTS_PER_PAGE: i32 = 100;
 
-/// What the answer says when a pointer moved meanwhile.
+/// Reasons of a refusal that mean that a pointer moved meanwhile.
 const CONFLICTS: &[&str] = &["EXPECTED_ACTIVE_MISMATCH", "ALREADY_ACTIVE", "CONCURRENT_CHANGE"];
 
-/// Asks for pointers, and moves them.
+/// Reads pointers and moves them.
 #[derive(Debug)]
 pub struct Activator<'a> {
     pub client: &'a Client,
@@ -35,7 +35,7 @@ pub struct Activator<'a> {
     pub reason: &'a str,
 }
 
-/// Refuses what one activation can't carry; `sizes` has the version of each policy that would be activated.
+/// Returns why one activation can't carry these versions, if so; `sizes` has the version of each policy that would be activated.
 pub fn refusal(sizes: &BTreeMap<PolicyId, u64>) -> Option<String> {
     let (count, bytes) = (sizes.len(), sizes.values().sum::<u64>());
     let limit = u64::try_from(ACTIVATION_CONTENT_MAX_BYTES).unwrap_or(u64::MAX);
@@ -48,7 +48,7 @@ pub fn refusal(sizes: &BTreeMap<PolicyId, u64>) -> Option<String> {
     ))
 }
 
-/// The highest pending version of each policy.
+/// Returns the highest pending version of each policy.
 pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (Key, i64)> {
     let mut highest: BTreeMap<PolicyId, (Key, i64)> = BTreeMap::new();
     for (name, entry) in delivered {
@@ -64,7 +64,7 @@ pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (Key, i64)> 
     highest
 }
 
-/// The pending entries of these policies, as settled.
+/// Returns the pending entries for which `is_done` holds, marked as settled.
 pub fn settled(delivered: &Delivered, is_done: impl Fn(&Key) -> bool) -> Delivered {
     let pending = delivered.iter().filter(|(_, entry)| entry.activation.is_some());
     let done = pending.filter(|(name, _)| Key::parse_written(name).is_some_and(|key| is_done(&key)));
@@ -72,7 +72,7 @@ pub fn settled(delivered: &Delivered, is_done: impl Fn(&Key) -> bool) -> Deliver
 }
 
 impl Activator<'_> {
-    /// Whether a pointer ever led to a version.
+    /// Returns whether a pointer ever led to a version.
     pub async fn was_in_force(&self, policy: &PolicyId, version: i64) -> Result<bool, ClientError> {
         let parent = policy_name(self.namespace, policy);
         let order_by = "revision desc".to_owned();
@@ -86,7 +86,7 @@ impl Activator<'_> {
                 if event.changes.iter().any(|change| change.policy == request.parent && change.version == version) {
                     return Ok(true);
                 }
-                // Nothing leads to what is not published yet.
+                // No pointer leads to a version before it is published.
                 let published = |change: &pb::VersionChange| {
                     change.version_name == name && change.state() == pb::VersionState::Published
                 };
@@ -101,8 +101,8 @@ impl Activator<'_> {
         }
     }
 
-    /// Puts versions in force; none when none is higher than what is, also because another release was faster. What is not is named
-    /// in `notes`.
+    /// Activates versions; none when none is higher than the active one, also because another release was faster. Adds to `notes`
+    /// what is not activated.
     pub async fn activate(
         &self,
         highest: &BTreeMap<PolicyId, (Key, i64)>,
@@ -161,7 +161,7 @@ impl Activator<'_> {
         Ok(Some(Activated { revision: response.cursor.map_or(0, |cursor| cursor.revision), targets: moved }))
     }
 
-    /// The version in force, without its content.
+    /// Returns the active version, without its content.
     async fn active(&self, policy: &PolicyId) -> Result<Option<pb::Version>, ClientError> {
         let name = version_name(self.namespace, policy, &VersionRef::Active);
         let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
@@ -172,7 +172,7 @@ impl Activator<'_> {
         }
     }
 
-    /// A version by its label, without its content.
+    /// Returns a version by its label, without its content.
     pub async fn version(&self, key: &Key) -> Result<pb::Version, ClientError> {
         let name = version_name(self.namespace, &key.policy, &VersionRef::Label(key.label.clone()));
         let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };

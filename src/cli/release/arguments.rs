@@ -1,4 +1,4 @@
-//! What can be written after `policyhub release`.
+//! The arguments of `policyhub release`.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub struct Arguments {
     pub annotate: bool,
 }
 
-/// A folder below the top of a repository, as git writes paths.
+/// Parses a folder below the top of a repository, as git writes paths.
 fn folder(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix("./").unwrap_or(text);
     let bare = bare.strip_suffix('/').unwrap_or(bare);

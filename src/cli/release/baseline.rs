@@ -1,23 +1,23 @@
-//! From which commit on changes are looked for.
+//! Decides from which commit on a release looks for changes.
 //!
-//! Invariant: what can't be trusted to be an earlier state of this very history is not used; then everything counts as
-//! changed, and the server says what it has.
+//! Invariant: a commit is used only when it is an ancestor in this history. Otherwise every path counts as changed, and the server
+//! answers what it already has.
 
 use crate::cli::output::text;
 use crate::cli::release::git::{Commit, Git};
 use crate::cli::release::state::State;
 
-/// Where changes are looked for from.
+/// The paths that changed since the baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangedPaths {
-    /// From the beginning: everything that is there.
+    /// Every path, since there is no baseline.
     All,
     /// These paths.
     Of(Vec<Vec<u8>>),
 }
 
 impl ChangedPaths {
-    /// Whether a path changed.
+    /// Returns whether a path changed.
     pub fn has(&self, path: &[u8]) -> bool {
         match self {
             Self::All => true,
@@ -26,17 +26,17 @@ impl ChangedPaths {
     }
 }
 
-/// Where a release begins.
+/// The commit from which a release looks for changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
-    /// The commit; none: the beginning.
+    /// The commit; `None`: the beginning of the history.
     pub from: Option<Commit>,
-    /// Why it is the beginning.
+    /// Why the release starts at the beginning.
     pub why: Option<String>,
 }
 
 impl Baseline {
-    /// Reads and judges `.state/baseline.sha`.
+    /// Reads and validates `.state/baseline.sha`.
     pub fn find(git: &Git, state: &State, head: &Commit) -> anyhow::Result<Self> {
         let beginning = |why: String| Ok(Self { from: None, why: Some(why) });
         let Some(text) = state.baseline()? else {
@@ -60,7 +60,7 @@ impl Baseline {
         Ok(Self { from: Some(commit), why: None })
     }
 
-    /// What changed since.
+    /// Lists the paths that changed since the baseline.
     pub fn changes(&self, git: &Git, head: &Commit) -> anyhow::Result<ChangedPaths> {
         match &self.from {
             None => Ok(ChangedPaths::All),

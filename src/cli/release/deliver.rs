@@ -1,8 +1,7 @@
-//! One version after the other of a policy, from what the server says of it to published.
+//! Delivers the versions of a policy one after the other: from what the server holds of each to published.
 //!
-//! Each step is decided on what the server holds now, and each can be done again: a draft of the same label and bytes is
-//! the one that is there, and a request has one effect under its id. So it does not matter where the run before was
-//! killed, or who else releases.
+//! Each step is decided on what the server holds now, and can be repeated: a draft of the same label and bytes is the one that
+//! exists, and a request id has one effect. So it does not matter where an earlier run was killed, or who else releases.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +22,11 @@ use crate::client::{ClientError, pb};
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 
-/// Looks at what the server holds after somebody else was faster.
+/// How often the server's state is read again after another client changed it first.
 const ATTEMPTS_MAX: usize = 4;
-/// What begins the note of a version that a release wrote.
+/// Prefix of the change note of a version that a release wrote.
 const NOTE: &str = "released from git commit ";
-/// What the answer to a call says when something moved meanwhile.
+/// Reasons of a refusal that mean that something changed meanwhile.
 const CONFLICTS: &[&str] = &[
     "LABEL_CONTENT_CONFLICT",
     "VERSION_NOT_OPEN",
@@ -45,11 +44,11 @@ pub struct Deliverer<'a> {
     pub ids: &'a RequestIds,
     pub publisher: Publisher<'a>,
     pub dry_run: bool,
-    /// Whether a policy that wants rising labels is changed when one is too low.
+    /// Whether a policy that requires rising labels is changed when a label is too low.
     pub allow_backport: bool,
-    /// A server that is gone is not tried with every version in turn.
+    /// Set when the server is unreachable, so that the remaining versions are not tried in turn.
     pub is_gone: AtomicBool,
-    /// Policies that take lower labels from now on, each with the version that needed it.
+    /// Policies that accept lower labels from now on, each with the version that needed it.
     pub allowed: Mutex<BTreeMap<PolicyId, Key>>,
 }
 
@@ -57,9 +56,9 @@ pub struct Deliverer<'a> {
 #[derive(Debug)]
 struct Attempt {
     outcome: VersionOutcome,
-    /// The number that it is about; 0: none.
+    /// The number of the version concerned; 0: none.
     number: i64,
-    /// What the server has published.
+    /// The version that the server has published.
     version: Option<pb::Version>,
 }
 
@@ -73,15 +72,15 @@ impl Attempt {
     }
 }
 
-/// What there is to do with a version.
+/// The next step for a version.
 #[derive(Debug, PartialEq)]
 enum Step {
     Draft,
-    /// What an earlier commit left open under this label.
+    /// Replaces the draft that an earlier commit left open under this label.
     Replace(pb::Version),
     Publish(pb::Version),
     Present(pb::Version),
-    /// The label is held by what somebody else is still writing.
+    /// Somebody else's open draft holds the label.
     Taken(pb::Version),
 }
 
@@ -93,31 +92,31 @@ fn step(found: Found, digest: &Digest, annotations: &Annotations) -> Step {
         let is_same = version.digest == digest.as_str() && says(&version, annotations);
         if is_same { Step::Publish(*version) } else { Step::Replace(*version) }
     } else if version.digest == digest.as_str() {
-        // Somebody drafted it by hand: what they said of it stands.
+        // Somebody drafted it by hand: their annotations stay.
         Step::Publish(*version)
     } else {
         Step::Taken(*version)
     }
 }
 
-/// Whether a version has exactly these annotations.
+/// Returns whether a version has exactly these annotations.
 fn says(version: &pb::Version, annotations: &Annotations) -> bool {
     version.annotations.len() == annotations.iter().count()
         && annotations.iter().all(|(key, value)| version.annotations.get(key).is_some_and(|other| other == value))
 }
 
-/// Whether a release wrote a version.
+/// Returns whether a release wrote a version.
 pub fn is_released(version: &pb::Version) -> bool {
     version.change_note.strip_prefix(NOTE).is_some_and(|commit| Commit::parse(commit).is_some())
 }
 
-/// The full name of a version by its label.
+/// Returns the full name of a version by its label.
 pub fn name_of(namespace: &NamespaceId, key: &Key) -> String {
     version_name(namespace, &key.policy, &VersionRef::Label(key.label.clone()))
 }
 
 impl Deliverer<'_> {
-    /// Delivers a version; answers it when the server has it.
+    /// Delivers a version; returns it when the server has it.
     pub async fn deliver(&self, one: &mut Inspected) -> (VersionResult, Option<pb::Version>) {
         let mut found = std::mem::replace(&mut one.found, Found::Unknown);
         let (key, sound) = match &one.sound {
@@ -191,7 +190,7 @@ impl Deliverer<'_> {
         let namespace = self.inspector.namespace;
         let request = pb::DraftRequest {
             change_note: format!("{NOTE}{}", self.commit.as_str()),
-            // Of this attempt alone: the answer that was kept for the one before names a version that somebody ended since.
+            // The id is of this attempt alone: the stored answer of the attempt before names a version that was ended since.
             request_id: self.ids.of(&format!("{} {left}", name_of(namespace, key))),
             validate_only: self.dry_run,
             ..sound.definition.draft(namespace, key, content)
@@ -203,8 +202,8 @@ impl Deliverer<'_> {
         if self.dry_run { Ok(Attempt::of(VersionOutcome::Rehearsed)) } else { self.publish(key, version).await }
     }
 
-    /// Asks where a label stands before a number is used up for it, and lets it be lower where that is wanted. An answer is one of
-    /// a version that is not drafted.
+    /// Checks the order of a label before a number is used up for it, and allows a lower label where that is wanted. Returns an
+    /// attempt when the version must not be drafted.
     async fn check_order(&self, key: &Key) -> Option<Attempt> {
         let (client, namespace) = (self.inspector.client, self.inspector.namespace);
         match label_order::ask(client, namespace, key).await {
@@ -248,25 +247,25 @@ impl Deliverer<'_> {
             return Err(error);
         }
         if error.reason() == "APPROVALS_MISSING" {
-            // Only what is staged can be approved.
+            // Only a staged version can be approved.
             let (name, request_id) = (version.name.clone(), self.ids.of(&version.name));
             self.inspector.client.stage(pb::StageRequest { name, request_id, ..Default::default() }).await?;
             return Ok(Attempt { number, ..Attempt::of(VersionOutcome::awaiting(&error, &version, key, "release")) });
         }
         if is_released(&version) {
-            // Nobody else ends what a release began. What fails again here is ended by the next release.
+            // Nobody else ends what a release began. If this fails as well, the next release ends it.
             let _ = self.abandon(&version, &format!("it can't be published: {}", error.reason())).await;
         }
         Ok(Attempt { number, ..Attempt::of(refused(&error, key, &version)) })
     }
 
-    /// Ends the draft that a release left of a version whose folder is broken by now.
+    /// Ends the draft that a release left of a version whose folder is invalid now.
     async fn end_left(&self, found: &Found) {
         let Found::Version(version) = found else { return };
         let is_open = matches!(version.state(), pb::VersionState::Draft | pb::VersionState::Staged);
         if !self.dry_run && is_open && is_released(version) {
             let reason = format!("its folder is broken in git commit {}", self.commit.as_str());
-            // Else the next release ends it.
+            // If this fails, the next release ends it.
             let _ = self.abandon(version, &reason).await;
         }
     }
@@ -283,7 +282,7 @@ impl Deliverer<'_> {
     }
 }
 
-/// The published version that holds a label, as the server names it when it refuses a draft of other content.
+/// Returns the published version that holds a label, as the server names it when it refuses a draft of other content.
 fn published_holder(error: &ClientError) -> Option<pb::Version> {
     let said = |name: &str| error.metadata().get(name).map(String::as_str);
     if error.reason() != "LABEL_CONTENT_CONFLICT" || said("state") != Some("PUBLISHED") {
@@ -294,7 +293,7 @@ fn published_holder(error: &ClientError) -> Option<pb::Version> {
     Some(pb::Version { version: number, digest, state: pb::VersionState::Published.into(), ..Default::default() })
 }
 
-/// What a refusal says, and where to read more.
+/// Returns the outcome for a refusal, with where to read more.
 fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> VersionOutcome {
     let (policy, number) = (&key.policy, version.version);
     let outcome = VersionOutcome::refused(error);

@@ -1,6 +1,6 @@
-//! What `delivered.json` says: in this program's form, or in one of the forms of the tool that people come from.
+//! Reads and writes `delivered.json`: in this program's form, or in one of the forms of the tool that users migrate from.
 //!
-//! Boundary: pure, bytes to values and back; where the file lies and who writes it is `state`.
+//! Boundary: pure, bytes to values and back; `state` knows where the file lies and writes it.
 
 use std::collections::BTreeMap;
 
@@ -12,39 +12,39 @@ use crate::cli::release::folder::Key;
 use crate::client::name::NamespaceId;
 use crate::domain::digest::Digest;
 
-/// Of `delivered.json`, as this program writes it.
+/// Version of the format of `delivered.json`.
 const FORMAT: u32 = 1;
-/// What to do with a file that can't be read.
+/// Tells the user what to do with a file that can't be read.
 const REMEDY: &str = "it can't be read; restore it from git, or remove it: then the server is asked for everything";
 
 /// A version that was delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The number that the server gave.
+    /// The number that the server assigned.
     pub version: i64,
-    /// Of the content that the server has.
+    /// Digest of the content that the server has.
     pub digest: Digest,
-    /// The commit whose release noted it.
+    /// The commit whose release recorded it.
     pub commit: String,
-    /// What git called the folder then: a changed folder has another name.
+    /// Git's id of the folder at that time: a changed folder has another id.
     pub tree: String,
-    /// When the server published it, by RFC 3339; empty when it was written before that was noted.
+    /// When the server published it, in RFC 3339; empty in entries from before this was recorded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub time: String,
-    /// That it is published and has still to be put in force.
+    /// Set while it is published but not yet activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
 }
 
-/// How far the activation is.
+/// State of the activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     Pending,
 }
 
-/// `delivered.json`.
+/// The content of `delivered.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -53,8 +53,7 @@ struct Document {
     versions: BTreeMap<String, Entry>,
 }
 
-/// The form of the tool that people come from. What its deliveries say besides their names is not looked at: they were made
-/// to another server.
+/// The form of the tool that users migrate from. Only the names of its deliveries are read: they were made to another server.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Foreign {
@@ -67,19 +66,19 @@ struct Foreign {
 /// The versions that were delivered, by `policy@vlabel`.
 pub type Delivered = BTreeMap<String, Entry>;
 
-/// What a file says.
+/// The parsed content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// The versions that were delivered to this server.
     pub versions: Delivered,
-    /// How many deliveries it names, when it has the form of the tool that people come from.
+    /// Number of deliveries in a file of the tool that users migrate from.
     pub foreign: Option<usize>,
 }
 
-/// Reads a file.
+/// Parses a file.
 ///
 /// # Errors
-/// A text that is none of the forms, and a file of another namespace.
+/// The text has none of the forms, or the file is of another namespace.
 pub fn parse(bytes: &[u8], namespace: &NamespaceId) -> anyhow::Result<Written> {
     if let Ok(Foreign { deliveries, .. }) = serde_json::from_slice(bytes) {
         return Ok(Written { versions: Delivered::new(), foreign: Some(deliveries.len()) });
@@ -95,7 +94,7 @@ pub fn parse(bytes: &[u8], namespace: &NamespaceId) -> anyhow::Result<Written> {
     Ok(Written { versions: document.versions, foreign: None })
 }
 
-/// The bytes of a file, sorted, so that its differences are small.
+/// Returns the bytes of a file, sorted, so that diffs are small.
 pub fn to_bytes(namespace: &NamespaceId, versions: Delivered) -> anyhow::Result<Vec<u8>> {
     let document = Document { format: FORMAT, namespace: namespace.clone(), versions };
     let mut bytes = serde_json::to_vec_pretty(&document)?;
@@ -103,12 +102,12 @@ pub fn to_bytes(namespace: &NamespaceId, versions: Delivered) -> anyhow::Result<
     Ok(bytes)
 }
 
-/// Both of two files that releases wrote at once.
+/// Merges two files that concurrent releases wrote.
 pub fn merged(one: Delivered, other: Delivered) -> Delivered {
     let mut all = one;
     for (name, entry) in other {
         match all.get(&name) {
-            // What one of them activated waits for nothing more.
+            // A version that one of them activated is no longer pending.
             Some(there) if there.activation.is_none() => {}
             _ => _ = all.insert(name, entry),
         }

@@ -1,20 +1,20 @@
-//! What is wrong with a version folder, and where: an annotation of a pull request points there.
+//! Describes what is wrong with a version folder, and where: an annotation of a pull request points there.
 
 use std::fmt;
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The file, by its name in the folder; empty: the folder.
+    /// Name of the file in the folder; empty: the folder itself.
     pub file: String,
-    /// From 1; 0 without a place.
+    /// Line number from 1; 0 when unknown.
     pub line: u32,
     /// A lower-case fragment for the author.
     pub why: String,
 }
 
 impl Fault {
-    /// Of a file.
+    /// Returns a fault at a line of a file.
     pub fn of(file: &str, line: u32, why: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line, why: why.into() }
     }

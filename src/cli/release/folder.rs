@@ -1,7 +1,7 @@
 //! One version folder of a repository: `<policy>/v<semver>/` with `metadata.json` and one `policy-definition.*`.
 //!
-//! Boundary: pure; what git lists and what the files hold come as arguments. All of it is hostile until it has passed.
-//! Errors are lower-case fragments for the author.
+//! Boundary: pure; git's listing and the contents of files come as arguments, and are untrusted until validated. Errors are
+//! lower-case fragments for the author.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -24,16 +24,16 @@ use crate::domain::digest::Digest;
 use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 
-/// What says which version a folder holds.
+/// The file that says which version a folder holds.
 pub const METADATA: &str = "metadata.json";
 const DEFINITION: &str = "policy-definition";
 const EXTENSIONS: &[&str] = &["yaml", "yml", "json", "cedar", "rego"];
-/// Characters of a name in `metadata.json` that a message shows.
+/// Most characters of a name in `metadata.json` that a message shows.
 const KEY_SHOWN_CHARS: usize = 64;
-/// What some editors put before UTF-8.
+/// The byte order mark that some editors write before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What something in a tree of git is.
+/// The kind of an entry in a git tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,
@@ -42,14 +42,14 @@ pub enum Kind {
     Submodule,
 }
 
-/// One thing in a tree of git.
+/// One entry of a git tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub kind: Kind,
-    /// The name of the object.
+    /// Id of the git object.
     pub id: String,
     pub size: u64,
-    /// From the folder of the policies.
+    /// Path, relative to the folder of the policies.
     pub path: Vec<u8>,
 }
 
@@ -65,25 +65,25 @@ pub struct Key {
 pub struct Files {
     metadata_id: String,
     definition_id: String,
-    /// What the file of the definition is called.
+    /// Name of the definition's file.
     pub definition_name: String,
-    /// Bytes of the definition.
+    /// Size of the definition in bytes.
     pub size: u64,
     content_type: &'static str,
 }
 
-/// What is sent to the server.
+/// The content of a version that is sent to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     pub digest: Digest,
     pub content_type: &'static str,
-    /// What `metadata.json` says beside name and version.
+    /// The members of `metadata.json` besides name and version.
     pub annotations: Annotations,
-    /// Members of `metadata.json` that can be no annotations.
+    /// Names of members of `metadata.json` that are not valid as annotations.
     left_out: Vec<String>,
 }
 
-/// What `metadata.json` must say; whatever else it says becomes annotations.
+/// The required members of `metadata.json`; the others become annotations.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     name: String,
@@ -93,10 +93,10 @@ struct Metadata {
 }
 
 impl Key {
-    /// From the names of the folders.
+    /// Parses the names of the folders.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A name is not valid.
     pub fn parse(policy: &str, version: &str) -> Result<Self, String> {
         let policy = PolicyId::parse("policy", policy).map_err(|error| said(&error))?;
         match VersionRef::parse("version", version) {
@@ -106,18 +106,18 @@ impl Key {
         }
     }
 
-    /// Takes `pricing@v1.2.0`.
+    /// Parses `pricing@v1.2.0`.
     pub fn parse_written(text: &str) -> Option<Self> {
         let (policy, version) = text.split_once('@')?;
         Self::parse(policy, version).ok()
     }
 
-    /// The folder, from the top of the repository; `top` is where the policies lie.
+    /// Returns the path of the folder, from the top of the repository; `top` is the folder of the policies.
     pub fn path(&self, top: &str) -> String {
         format!("{top}/{}/v{}", self.policy, self.label)
     }
 
-    /// By policy, then by SemVer precedence; what only builds tell apart, by their text.
+    /// Compares by policy, then by SemVer precedence; labels that differ only in build metadata compare by their text.
     pub fn order(&self, other: &Self) -> Ordering {
         let by_text = || self.label.to_string().cmp(&other.label.to_string());
         self.policy.cmp(&other.policy).then_with(|| {
@@ -136,24 +136,24 @@ impl fmt::Display for Key {
     }
 }
 
-/// What is wrong with a name, without the name of a field: here it is a folder's.
+/// Returns what is wrong with a name, without the name of the field: here it is the name of a folder.
 fn said(error: &Error) -> String {
     error.violations.first().map_or_else(|| error.message.clone(), |violation| violation.description.clone())
 }
 
-/// The version folder that a path lies in, or is: its two names. A version's begins with v and a digit; whatever else lies in the
-/// folder of a policy is its author's.
+/// Returns the names of the policy and version folders that a path lies in, or is. The name of a version folder begins with v and a
+/// digit; the author may keep anything else in the folder of a policy.
 pub fn folder_of(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = path.split(|byte| *byte == b'/');
     let (policy, version) = (parts.next()?, parts.next()?);
     matches!(version, [b'v', b'0'..=b'9', ..]).then_some((policy, version))
 }
 
-/// The files of a version, among everything below its folder. `prefix` is the folder's path with a slash at its end; `top` is
-/// where the policies lie.
+/// Finds the files of a version among all entries below its folder. `prefix` is the folder's path with a slash at its end; `top` is
+/// the folder of the policies.
 ///
 /// # Errors
-/// What is wrong with them.
+/// A file is missing, or must not be there.
 pub fn files(top: &str, prefix: &[u8], entries: &[&Entry]) -> Result<Files, Fault> {
     if let Some(odd) = entries.iter().find(|entry| matches!(entry.kind, Kind::Link | Kind::Submodule)) {
         let what = if odd.kind == Kind::Link { "symbolic link" } else { "submodule" };
@@ -195,14 +195,14 @@ fn bounded(name: &str, size: u64, limit: usize) -> Result<(), Fault> {
     if size > limit as u64 { Err(fault()) } else { Ok(()) }
 }
 
-/// A path as people may see it, whatever is in it: from the top of the repository.
+/// Returns a path as it may be printed, from the top of the repository.
 pub fn shown(top: &str, path: &[u8]) -> String {
     let gap = if path.is_empty() { "" } else { "/" };
     text::line(&format!("{top}{gap}{}", String::from_utf8_lossy(path)))
 }
 
 impl Definition {
-    /// The draft of a version with this definition, whose policy is made where it is missing.
+    /// Returns the draft request for this definition, which also creates a missing policy.
     pub fn draft(&self, namespace: &NamespaceId, key: &Key, content: Vec<u8>) -> pb::DraftRequest {
         pb::DraftRequest {
             parent: policy_name(namespace, &key.policy),
@@ -215,7 +215,7 @@ impl Definition {
         }
     }
 
-    /// What is said of members of `metadata.json` that are not kept with the version; none when all are.
+    /// Returns the message about members of `metadata.json` that are not kept with the version; `None` when all are.
     pub fn left_out_of(&self, key: &Key) -> Option<String> {
         let names = self.left_out.join(", ");
         let why = "not kept as annotations, since names or values do not fit (see docs/release.md)";
@@ -224,20 +224,20 @@ impl Definition {
 }
 
 impl Files {
-    /// The objects to read: metadata and definition.
+    /// Returns the ids of the objects to read: metadata and definition.
     pub fn ids(&self) -> [&str; 2] {
         [&self.metadata_id, &self.definition_id]
     }
 
-    /// The file of the definition, from the top of the repository.
+    /// Returns the path of the definition, from the top of the repository.
     pub fn path(&self, top: &str, key: &Key) -> String {
         format!("{}/{}", key.path(top), self.definition_name)
     }
 
-    /// What is to be delivered, when the files say what their folder says.
+    /// Parses the files of a version and checks that they agree with the name of their folder.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A file is not valid, or names another version.
     pub fn read(&self, key: &Key, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
         let in_metadata = |line: usize, why: String| Fault::of(METADATA, u32::try_from(line).unwrap_or(0), why);
         let metadata = metadata.strip_prefix(BYTE_ORDER_MARK).unwrap_or(metadata);
@@ -254,7 +254,7 @@ impl Files {
             return Err(in_metadata(0, why));
         }
         let kind = PolicyKind::of_content_type(self.content_type);
-        // Languages whose parsers the server has and this program may not are the server's to judge.
+        // The server checks languages whose parsers this program may not have.
         if matches!(kind, PolicyKind::Json | PolicyKind::Yaml)
             && let Err(failure) = checks::parse(kind, definition)
         {
@@ -267,8 +267,8 @@ impl Files {
     }
 }
 
-/// Annotations from the members of `metadata.json`, as far as they fit, and the names of those that do not. A member that does not
-/// fit stops no release: it may have been there before there were annotations.
+/// Returns the members of `metadata.json` that are valid annotations, and the names of those that are not. An invalid member does
+/// not stop the release: it may be older than annotations.
 fn annotated(members: BTreeMap<String, serde_json::Value>) -> (Annotations, Vec<String>) {
     let (mut annotations, mut left_out) = (Annotations::default(), Vec::new());
     for (key, value) in members {
@@ -282,8 +282,8 @@ fn annotated(members: BTreeMap<String, serde_json::Value>) -> (Annotations, Vec<
     (annotations, left_out)
 }
 
-/// A member of `metadata.json` as one text: a text as it is, a list of texts and numbers with commas between them, anything else as
-/// JSON without spaces.
+/// Returns a member of `metadata.json` as text: a text as it is, a list of texts and numbers with commas between them, anything
+/// else as JSON without spaces.
 fn value_of(value: &serde_json::Value) -> String {
     use serde_json::Value;
     let scalar = |value: &Value| match value {

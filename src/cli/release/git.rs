@@ -1,6 +1,6 @@
-//! The git repository, by the `git` binary: no shell, output separated by NUL, nothing that could be taken for an option.
+//! Runs the `git` binary: no shell, output separated by NUL, and no argument that git could take for an option.
 //!
-//! Boundary: says what git says, decides nothing. Reads objects, never files: what is released is what the commit names.
+//! Boundary: returns what git says, decides nothing. Reads objects, never files: a release publishes what the commit holds.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,50 +9,50 @@ use std::process::{Command, Stdio};
 use crate::cli::release::folder::{Entry, Kind};
 use anyhow::{Context as _, bail, ensure};
 
-/// Most output of one command: a listing of a million files.
+/// Most bytes of output of one command: a listing of a million files.
 const OUTPUT_MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// How much of git's own words goes into an error.
+/// Most bytes of git's stderr in an error.
 const ERROR_MAX_BYTES: u64 = 2 * 1024;
-/// Where policies lie, unless somebody says otherwise.
+/// The default folder of policies.
 pub const POLICIES: &str = "policies";
-/// Where a release keeps what it delivered.
+/// The folder where a release records what it delivered.
 pub const STATE: &str = ".state";
 
 /// A repository with a working tree.
 #[derive(Debug, Clone)]
 pub struct Git {
     root: PathBuf,
-    /// The folder of the policies, from the root, with `/` between its parts and none at its ends.
+    /// The folder of the policies, relative to the root, with `/` between its parts and none at its ends.
     top: String,
 }
 
-/// The id of a commit, as git writes it in full.
+/// The full id of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit(String);
 
 impl Commit {
-    /// Takes 40 or 64 lower-case hex digits.
+    /// Parses 40 or 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         (is_hex && matches!(text.len(), 40 | 64)).then(|| Self(text.to_owned()))
     }
 
-    /// The whole id.
+    /// Returns the whole id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What people call it.
+    /// Returns the first 12 digits, for people.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
 }
 
 impl Git {
-    /// The repository that a directory lies in, with its policies in `top`.
+    /// Opens the repository that a directory lies in, with its policies in `top`.
     ///
     /// # Errors
-    /// No git, no repository, or one without a working tree.
+    /// There is no git, no repository, or no working tree.
     pub fn open(directory: &Path, top: &str) -> anyhow::Result<Self> {
         let started = Self { root: directory.to_owned(), top: top.to_owned() };
         let root = started
@@ -61,49 +61,49 @@ impl Git {
         Ok(Self { root: PathBuf::from(root), ..started })
     }
 
-    /// The folder of the policies, from the top of the working tree.
+    /// Returns the folder of the policies, from the top of the working tree.
     pub fn top(&self) -> &str {
         &self.top
     }
 
-    /// Where `.state` lies, from the top of the working tree: each folder of policies has its own.
+    /// Returns the path of `.state`, from the top of the working tree: each folder of policies has its own.
     pub fn state_path(&self) -> String {
         if self.top == POLICIES { STATE.to_owned() } else { format!("{}/{STATE}", self.top) }
     }
 
-    /// The top of the working tree.
+    /// Returns the top of the working tree.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where git keeps what belongs to this working tree alone.
+    /// Returns git's directory for this working tree alone.
     pub fn private_directory(&self) -> anyhow::Result<PathBuf> {
         self.line(&["rev-parse", "--absolute-git-dir"]).map(PathBuf::from)
     }
 
-    /// The commit that is released.
+    /// Returns the commit that is released.
     pub fn head(&self) -> anyhow::Result<Commit> {
         let line = self.line(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
         let line = line.context("the repository has no commit yet")?;
         Commit::parse(&line).with_context(|| format!("git names HEAD {line}"))
     }
 
-    /// Whether only a part of the history is here.
+    /// Returns whether the clone has only a part of the history.
     pub fn is_shallow(&self) -> anyhow::Result<bool> {
         Ok(self.line(&["rev-parse", "--is-shallow-repository"])? == "true")
     }
 
-    /// Whether a commit is in the repository.
+    /// Returns whether a commit is in the repository.
     pub fn has(&self, commit: &Commit) -> anyhow::Result<bool> {
         self.holds(&["cat-file", "-e", &format!("{}^{{commit}}", commit.as_str())])
     }
 
-    /// Whether `later` has `earlier` in its history, or is it.
+    /// Returns whether `earlier` is `later` or one of its ancestors.
     pub fn is_ancestor(&self, earlier: &Commit, later: &Commit) -> anyhow::Result<bool> {
         self.holds(&["merge-base", "--is-ancestor", earlier.as_str(), later.as_str()])
     }
 
-    /// The paths of policies that two commits have different, from the folder of the policies.
+    /// Returns the paths that differ between two commits, relative to the folder of the policies.
     pub fn changed(&self, from: &Commit, to: &Commit) -> anyhow::Result<Vec<Vec<u8>>> {
         let (from, to) = (from.as_str(), to.as_str());
         let listed = self.read(&["diff-tree", "-r", "-z", "--name-only", "--no-renames", from, to, "--", &self.top])?;
@@ -112,8 +112,8 @@ impl Git {
         Ok(paths.filter(|path| !path.starts_with(&own)).map(<[u8]>::to_vec).collect())
     }
 
-    /// The commits that added files to a folder of the working tree, oldest first: `\x01` and the seconds since the Unix epoch at which
-    /// it was written, its author, then the paths from the folder on; each ended by NUL, the first path after a line feed.
+    /// Returns the commits that added files to a folder of the working tree, oldest first: `\x01` and the author time in seconds
+    /// since the Unix epoch, the author, then the paths relative to the folder; each ended by NUL, the first path after a line feed.
     pub fn additions(&self, folder: &Path) -> anyhow::Result<Vec<u8>> {
         let there = Self { root: folder.to_owned(), ..self.clone() };
         let format = "--format=%x01%at%x00%an";
@@ -131,17 +131,17 @@ impl Git {
         ])
     }
 
-    /// Everything below the folder of the policies; that folder too, by an empty path.
+    /// Returns everything below the folder of the policies, and that folder itself with an empty path.
     pub fn tree(&self, commit: &Commit) -> anyhow::Result<Vec<Entry>> {
         let listed =
             self.read(&["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit.as_str(), "--", &self.top])?;
         let entries = records(&listed).map(|record| entry(record).context("git lists a tree in an unknown way"));
-        // Of the folders above it git tells too.
+        // git also lists the folders above it.
         let below = |entry: Entry| Some(Entry { path: self.below(&entry.path)?.to_vec(), ..entry });
         entries.filter_map(|entry| entry.map(below).transpose()).collect()
     }
 
-    /// A path from the folder of the policies; none outside of it.
+    /// Returns a path relative to the folder of the policies; `None` outside of it.
     fn below<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         match path.strip_prefix(self.top.as_bytes())? {
             [] => Some(&[]),
@@ -150,16 +150,16 @@ impl Git {
         }
     }
 
-    /// Some blobs, in their order. The caller bounds their sizes.
+    /// Reads some blobs, in their order. The caller bounds their sizes.
     pub fn blobs<const N: usize>(&self, ids: [&str; N]) -> anyhow::Result<[Vec<u8>; N]> {
         let mut child = self.command(&["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        // A few lines: they fit into the pipe whatever git does first.
+        // A few lines fit into the pipe, so this can't block whatever git does first.
         let mut asked = child.stdin.take().context("git has no stdin")?;
         asked.write_all(ids.map(|id| format!("{id}\n")).concat().as_bytes())?;
         drop(asked);
         let mut answers = BufReader::new(child.stdout.take().context("git has no stdout")?);
         let read = ids.map(|id| blob(&mut answers, id));
-        // What nobody reads any more must not keep git waiting.
+        // Close the pipe: otherwise git could wait forever to write output that nobody reads.
         drop(answers);
         child.wait()?;
         let mut contents = std::array::from_fn(|_| Vec::new());
@@ -169,9 +169,9 @@ impl Git {
         Ok(contents)
     }
 
-    /// Commits these files as they are, gone ones too, and nothing else; whether there was anything to commit.
+    /// Commits these files as they are, including removed ones, and nothing else; returns whether there was anything to commit.
     pub fn commit(&self, paths: &[&str], message: &str) -> anyhow::Result<bool> {
-        // Also where a repository ignores what begins with a dot.
+        // `--force`, since a repository may ignore names that begin with a dot.
         self.read(&[&["add", "--force", "--"], paths].concat())?;
         if self.holds(&[&["diff", "--cached", "--quiet", "--"], paths].concat())? {
             return Ok(false);
@@ -180,7 +180,7 @@ impl Git {
         Ok(true)
     }
 
-    /// Runs a command that must succeed, with this as its input.
+    /// Runs a command that must succeed, with `input` on its stdin.
     pub(super) fn feed(&self, arguments: &[&str], input: &[u8]) -> anyhow::Result<()> {
         let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         let mut asked = child.stdin.take().context("git has no stdin")?;
@@ -200,7 +200,7 @@ impl Git {
         command
     }
 
-    /// The output of a command that must succeed.
+    /// Returns the output of a command that must succeed.
     pub(super) fn read(&self, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
         let (output, code, words) = self.output(arguments)?;
         let verb = arguments.first().copied().unwrap_or_default();
@@ -208,13 +208,13 @@ impl Git {
         Ok(output)
     }
 
-    /// The one line of a command that must succeed.
+    /// Returns the single output line of a command that must succeed.
     pub(super) fn line(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = String::from_utf8(self.read(arguments)?).context("git answers with a name that is not UTF-8")?;
         Ok(output.strip_suffix('\n').unwrap_or(&output).to_owned())
     }
 
-    /// The answer of a command that says yes by 0, and no by 1 or, of an object that is not there, 128.
+    /// Runs a command that answers yes by exit code 0, and no by 1, or by 128 for an object that does not exist.
     pub(super) fn holds(&self, arguments: &[&str]) -> anyhow::Result<bool> {
         match self.output(arguments)? {
             (_, Some(0), _) => Ok(true),
@@ -228,7 +228,7 @@ impl Git {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("failed to run git")?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (output, words) = std::thread::scope(|scope| {
-            // Beside the output: git may fill either pipe first.
+            // Read concurrently with stdout: git may fill either pipe first.
             let words = scope.spawn(move || stderr.map(|pipe| bounded(pipe, ERROR_MAX_BYTES)));
             let output = stdout.map(|pipe| bounded(pipe, OUTPUT_MAX_BYTES + 1));
             (output, words.join().unwrap_or_default())
@@ -245,7 +245,7 @@ impl Git {
     }
 }
 
-/// What a pipe says, up to a bound.
+/// Reads a pipe up to `limit` bytes.
 fn bounded(pipe: impl std::io::Read, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     pipe.take(limit).read_to_end(&mut bytes)?;
@@ -256,7 +256,7 @@ fn records(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
     listed.split(|byte| *byte == 0).filter(|record| !record.is_empty())
 }
 
-/// `mode SP type SP id SP size TAB path`, the size padded, `-` for what has none.
+/// Parses `mode SP type SP id SP size TAB path`; the size is padded, and `-` for entries without one.
 fn entry(record: &[u8]) -> Option<Entry> {
     let tab = record.iter().position(|byte| *byte == b'\t')?;
     let (before, path) = record.split_at_checked(tab)?;
@@ -271,7 +271,7 @@ fn entry(record: &[u8]) -> Option<Entry> {
     Some(Entry { kind, id: id.to_owned(), size: size.parse().unwrap_or(0), path: path.get(1..)?.to_vec() })
 }
 
-/// The next answer of `cat-file --batch`.
+/// Reads the next answer of `cat-file --batch`.
 fn blob(answers: &mut impl std::io::BufRead, id: &str) -> anyhow::Result<Vec<u8>> {
     let mut header = String::new();
     answers.take(256).read_line(&mut header)?;

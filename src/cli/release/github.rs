@@ -1,6 +1,6 @@
-//! What a job on GitHub is told: annotations of files, and values for later steps.
+//! Writes annotations of files and output values for a GitHub job.
 //!
-//! Invariant: words from outside stay words. What begins a command of a workflow, or ends a line, is escaped.
+//! Invariant: untrusted text can't act as markup. What begins a workflow command, or ends a line, is escaped.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::cli::output::text;
 use crate::cli::release::outcome::{ReleaseReport, VersionOutcome, VersionResult};
 use serde_json::json;
 
-/// A failure as a command of a workflow, without a line's end.
+/// Returns a failure as a workflow command, without a line end.
 pub fn annotation(results: &VersionResult) -> String {
     let mut line = "::error ".to_owned();
     if !results.file.is_empty() {
@@ -21,7 +21,7 @@ pub fn annotation(results: &VersionResult) -> String {
     line
 }
 
-/// Values for later steps of the job, a line each.
+/// Returns the output values for later steps of the job, one per line.
 pub fn outputs(report: &ReleaseReport) -> String {
     let counts = report.counts();
     let published = report.results.iter().filter(|results| results.outcome == VersionOutcome::Published);

@@ -1,7 +1,7 @@
-//! What the server has of a version, and what its folder holds: before anything is published.
+//! Finds out what the server has of a version and what its folder holds, before anything is published.
 //!
-//! Boundary: reads alone. The server is asked first, so that a version which it has is known as such whatever its folder holds
-//! today. A question that fails stops nothing: drafting the same content under the same label again answers what is there.
+//! Boundary: only reads. The server is asked first, so that a version which it has is recognised whatever its folder holds today. A
+//! failed request stops nothing: drafting the same content under the same label again returns the existing version.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,26 +15,26 @@ use crate::cli::release::plan::PlannedVersion;
 use crate::client::name::{NamespaceId, VersionRef};
 use crate::client::{Client, ClientError, Code, pb};
 
-/// A version folder that was looked at.
+/// A version folder that was inspected.
 #[derive(Debug)]
 pub struct Inspected {
     pub key: Key,
-    /// What git calls the folder.
+    /// Git's id of the folder.
     pub tree: String,
-    /// The live version of its label, when the server could be asked.
+    /// The live version of the label, when the server could be asked.
     pub found: Found,
-    /// What is to be delivered, or what is wrong with the folder.
+    /// The version to deliver, or what is wrong with the folder.
     pub sound: Result<ValidatedVersion, Fault>,
 }
 
-/// A folder that is in order.
+/// A version whose folder is valid.
 #[derive(Debug)]
 pub struct ValidatedVersion {
     pub files: Files,
     pub definition: Definition,
 }
 
-/// What the server said of a label: its live version, none, or nothing.
+/// The server's answer for a label: its live version, none, or no answer.
 #[derive(Debug)]
 pub enum Found {
     Version(Box<pb::Version>),
@@ -42,22 +42,23 @@ pub enum Found {
     Unknown,
 }
 
-/// Looks at versions, and asks.
+/// Inspects version folders and asks the server for their versions.
 #[derive(Debug)]
 pub struct Inspector<'a> {
     pub git: &'a Git,
     pub client: &'a Client,
     pub namespace: &'a NamespaceId,
-    /// A server that does not answer is not asked by every version in turn.
+    /// Set when the server does not answer, so that it is not asked again for each version.
     pub is_silent: AtomicBool,
 }
 
-/// Whether an error is that of a server that is not there. It has no reason, and Unknown when the connection broke under the call.
+/// Returns whether an error means that the server was not reached. It has no reason, and code Unknown when the connection broke
+/// during the call.
 pub fn is_unreached(error: &ClientError) -> bool {
     error.reason().is_empty() && matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown)
 }
 
-/// The live version of a label, if there is one.
+/// Returns the live version of a label, if there is one.
 pub async fn live_version(
     client: &Client,
     namespace: &NamespaceId,
@@ -73,7 +74,7 @@ pub async fn live_version(
 }
 
 impl Found {
-    /// The version, when it is published.
+    /// Returns the version when it is published.
     pub fn published(&self) -> Option<&pb::Version> {
         match self {
             Self::Version(version) if version.state() == pb::VersionState::Published => Some(version),
@@ -83,7 +84,7 @@ impl Found {
 }
 
 impl Inspector<'_> {
-    /// All queues, each in its order. `looked` is called after each version.
+    /// Inspects all queues, each in its order. `looked` is called after each version.
     pub async fn queues(
         &self,
         queues: Vec<Vec<PlannedVersion>>,
@@ -99,7 +100,7 @@ impl Inspector<'_> {
             }
             all
         });
-        // In order, so that what is said does not depend on who was faster.
+        // In order, so that the report does not depend on which request was faster.
         inspected.buffered(jobs).collect().await
     }
 
@@ -122,7 +123,7 @@ impl Inspector<'_> {
         Ok(ValidatedVersion { files, definition })
     }
 
-    /// Asks for the live version of a label.
+    /// Asks the server for the live version of a label.
     pub async fn look(&self, key: &Key) -> Found {
         match live_version(self.client, self.namespace, key).await {
             Ok(version) => version.map_or(Found::Nothing, |version| Found::Version(Box::new(version))),

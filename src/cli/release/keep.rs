@@ -1,7 +1,7 @@
-//! What a release keeps in git: `.state` as a commit, tags of what was delivered, and both pushed.
+//! Records a release in git: `.state` as a commit, tags of what was delivered, and both pushed.
 //!
-//! Invariant: nothing but `.state` is ever committed, and nothing that others pushed is overwritten. What two releases wrote at
-//! once is merged by what it says, never by its lines.
+//! Invariant: nothing but `.state` is ever committed, and nothing that others pushed is overwritten. `.state` of two concurrent
+//! releases is merged by its content, never by lines.
 
 use std::collections::BTreeSet;
 
@@ -12,23 +12,23 @@ use crate::cli::release::outcome::ReleaseReport;
 use crate::cli::release::state::State;
 use anyhow::{Context as _, bail, ensure};
 
-/// Pushes at most, when others push meanwhile.
+/// Most attempts to push while others push too.
 const PUSH_ATTEMPTS_MAX: usize = 5;
-/// Where tags are.
+/// Prefix of the refs of tags.
 const TAGS: &str = "refs/tags/";
-/// What became of what could not be pushed.
+/// Tells the user what happened to commits and tags that could not be pushed.
 const LEFT: &str = "failed to push; what is committed and tagged stays, push it by hand";
 
-/// Keeps what is asked for.
+/// Commits, tags and pushes as the arguments ask.
 pub fn keep(arguments: &Arguments, git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<()> {
     if arguments.commit || arguments.push {
         commit(git, state, &report.commit).context("failed to commit .state, which is as it should be")?;
     }
-    // Before tags are made: what another release pushed may name the commit of one.
+    // Push before making tags: a tag may point at a commit that another release pushed.
     let remote = if arguments.push { Some(push_branch(git, state).context(LEFT)?) } else { None };
     if arguments.tag {
         if let Some(remote) = &remote {
-            // Tags that were moved stay as they are here, and are refused there.
+            // A tag that was moved stays as it is here; the remote refuses it.
             let _ = git.read(&["fetch", "--quiet", remote, &format!("{TAGS}*:{TAGS}*")]);
         }
         let made = tag(git, state, report).context("failed to tag what was delivered")?;
@@ -43,7 +43,7 @@ pub fn keep(arguments: &Arguments, git: &Git, state: &State, report: &mut Releas
 fn commit(git: &Git, state: &State, released: &Commit) -> anyhow::Result<()> {
     let mut known = Vec::new();
     for path in state.files() {
-        // One that a migration removed is known to git alone.
+        // Only git still knows a file that a migration removed.
         if git.root().join(path).exists() || git.holds(&["ls-files", "--error-unmatch", "--", path])? {
             known.push(path.as_str());
         }
@@ -54,7 +54,7 @@ fn commit(git: &Git, state: &State, released: &Commit) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tags what was delivered and has no tag yet, each at the commit whose release noted it: also what a run left that was killed.
+/// Tags each version that was delivered and has no tag yet, at the commit whose release recorded it; also those of a run that was killed.
 fn tag(git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<Vec<String>> {
     let listed = git.read(&["for-each-ref", "--format=%(refname)", TAGS])?;
     let there: BTreeSet<&[u8]> = listed.split(|byte| *byte == b'\n').collect();
@@ -65,7 +65,7 @@ fn tag(git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<V
         if there.contains(tag.as_bytes()) {
             continue;
         }
-        // What comes from a file is checked before git is given it: a label may be no name of a tag (`1.0.0-a.lock`).
+        // The file is untrusted, so check before passing it to git: a label may be invalid as the name of a tag (`1.0.0-a.lock`).
         if git.has(&at)? && git.holds(&["check-ref-format", &tag])? {
             orders.push_str(&format!("create {tag} {}\n", at.as_str()));
             made.push(tag);
@@ -83,7 +83,7 @@ fn tag(git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<V
     Ok(made)
 }
 
-/// Pushes the branch; answers where to. What others pushed meanwhile comes first.
+/// Pushes the branch and returns the remote. First merges what others pushed meanwhile.
 fn push_branch(git: &Git, state: &State) -> anyhow::Result<String> {
     let branch = git.line(&["symbolic-ref", "--quiet", "--short", "HEAD"]).context("HEAD is no branch")?;
     let setting = |name: &str, otherwise: String| {
@@ -95,14 +95,14 @@ fn push_branch(git: &Git, state: &State) -> anyhow::Result<String> {
         match git.read(&["push", "--quiet", &remote, &target]) {
             Ok(_) => break,
             Err(error) if left == 0 => return Err(error),
-            // It may have been refused because somebody was faster; if not, the next one says so.
+            // The push may have been refused because another one was faster; if not, the next attempt reports the reason.
             Err(_) => take_over(git, state, &remote, &merge)?,
         }
     }
     Ok(remote)
 }
 
-/// Merges what was pushed meanwhile. Commits keep their ids: the baseline and the tags name them.
+/// Merges what was pushed meanwhile. Commits keep their ids, since the baseline and the tags name them.
 fn take_over(git: &Git, state: &State, remote: &str, merge: &str) -> anyhow::Result<()> {
     git.read(&["fetch", "--quiet", remote, merge])?;
     let theirs = git.line(&["rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}"])?;

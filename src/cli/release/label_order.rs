@@ -1,7 +1,6 @@
-//! Whether a label may follow those that are published, asked before anything is drafted: a draft that can't be published would
-//! use up a number.
+//! Asks whether a label may follow the published ones before anything is drafted: a draft that can't be published would use up a number.
 //!
-//! Boundary: the rule is the server's. Where it can't be asked, the draft goes on, and the server decides.
+//! Boundary: the server owns the rule. When it can't be asked, the draft goes on, and the server decides.
 
 use crate::cli::names::policy_name;
 use crate::cli::pages::collect;
@@ -10,31 +9,31 @@ use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{Client, ClientError, pb};
 use crate::domain::label::Label;
 
-/// What the labels of a policy say of one more.
+/// Whether the labels of a policy allow one more.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Order {
     /// It may follow, as far as is known.
     Free,
-    /// It is published by now.
+    /// It is already published.
     Taken,
-    /// It is not higher than this one, and the policy wants it to be.
+    /// It is not higher than this one, and the policy requires it to be.
     Lower(Label),
 }
 
-/// The setting that lets a label be lower.
+/// The setting that allows lower labels.
 const SETTING: &str = "settings.allow_backport";
 
-/// What is wrong with a label that is too low.
+/// Returns the message for a label that is too low.
 pub fn too_low(key: &Key, highest: &Label) -> String {
     format!("label {} is not higher than {highest}, the highest published label", key.label)
 }
 
-/// The command that lets the labels of a policy be lower.
+/// Returns the command that allows lower labels for a policy.
 pub fn allow_command(policy: &PolicyId) -> String {
     format!("`policyhub policy update {policy} --allow-backport true`")
 }
 
-/// What is wrong with a label that is too low for a release, and what to do.
+/// Returns the message for a release whose label is too low, and what to do.
 pub fn remedy(key: &Key, highest: &Label) -> String {
     let (why, command) = (too_low(key, highest), allow_command(&key.policy));
     format!("{why}: release with --allow-backport, or allow it with {command} (allow_backport)")
@@ -51,7 +50,7 @@ fn decide(label: &Label, published: &[Label]) -> Order {
     }
 }
 
-/// Asks where a label stands among those that are published.
+/// Asks how a label compares with those that are published.
 pub async fn ask(client: &Client, namespace: &NamespaceId, key: &Key) -> Order {
     let Ok(published) = published(client, namespace, key).await else { return Order::Free };
     let order = decide(&key.label, &published);
@@ -70,7 +69,7 @@ async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Resul
         let (parent, filter) = (parent.clone(), "state = PUBLISHED".to_owned());
         let request = pb::ListVersionsRequest { parent, page_size, page_token, filter, ..Default::default() };
         let page = client.list_versions(request).await?;
-        // Of each only what is compared: a list has no bound but that of a server.
+        // Keep only the labels: the length of the list is bounded by the server alone.
         let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());
         Ok((labels.collect(), page.next_page_token))
     })
@@ -78,7 +77,7 @@ async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Resul
     Ok(labels.into_iter().flatten().collect())
 }
 
-/// Lets the labels of a policy be lower than those that are published.
+/// Allows labels of a policy that are lower than the published ones.
 pub async fn allow(client: &Client, namespace: &NamespaceId, key: &Key, request_id: String) -> Result<(), ClientError> {
     let settings = pb::PolicySettings { allow_backport: true, ..Default::default() };
     let name = policy_name(namespace, &key.policy);

@@ -1,7 +1,7 @@
-//! A release as Markdown, for the summary of a job.
+//! Writes a release as Markdown, for the summary of a job.
 //!
-//! Invariant: words from outside stay words. Every ASCII punctuation that Markdown could read is escaped, and nothing breaks
-//! a line.
+//! Invariant: untrusted text can't act as markup. All ASCII punctuation that Markdown could interpret is escaped, and nothing
+//! breaks a line.
 
 use crate::cli::output::text;
 use crate::cli::release::outcome::{ReleaseReport, ReleaseStatus, VersionResult};
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// Longest text of a cell.
 const CELL_MAX_CHARS: usize = 500;
 
-/// The whole section.
+/// Returns the whole section.
 pub fn section(report: &ReleaseReport) -> String {
     let mark = match report.status() {
         ReleaseStatus::Success => "✅",
@@ -60,7 +60,7 @@ fn capital(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Text as text. A backslash takes its meaning from any ASCII punctuation (CommonMark 2.4), in a table too.
+/// Escapes text. A backslash escapes any ASCII punctuation (CommonMark 2.4), in a table too.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text::line(text).chars().take(CELL_MAX_CHARS) {

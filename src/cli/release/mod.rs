@@ -1,9 +1,9 @@
-//! `policyhub release`: what changed in a policy repository, delivered by CI.
+//! `policyhub release`: CI delivers what changed in a policy repository.
 //!
 //! From git (`git`) and `.state` (`state`, `delivered_file`) comes a plan (`plan`), decided without I/O; its versions are inspected
-//! (`folder`, `inspect`), delivered (`deliver`, `label_order`), activated (`activation`), kept in git (`keep`), and told of
+//! (`folder`, `inspect`), delivered (`deliver`, `label_order`), activated (`activation`), recorded in git (`keep`), and reported
 //! (`outcome`, `summary`, `markdown`, `github`).
-//! Invariant: what is published is what the released commit names, and a run that is killed is healed by the next one.
+//! Invariant: only what the released commit holds is published, and the next run completes one that was killed.
 
 mod activation;
 mod arguments;
@@ -31,7 +31,7 @@ mod summary;
 pub use arguments::Arguments;
 pub use run::run;
 
-// What adopting shares: the folders, and what is told of each.
+// `adopt` shares these: the folders, and the report of each.
 pub(super) use self::{
     baseline::ChangedPaths,
     fault::Fault,

@@ -1,6 +1,6 @@
-//! What a release did: each version, the activation, and what it all adds up to.
+//! Holds what a release did: each version, the activation, and the totals.
 //!
-//! Boundary: data and counting; how it is shown is `summary` and `markdown`.
+//! Boundary: data and counting; `summary` and `markdown` print it.
 
 use std::fmt;
 
@@ -14,78 +14,78 @@ use crate::cli::release::git::Commit;
 use crate::client::name::NamespaceId;
 use crate::client::{ClientError, pb};
 
-/// How it ended.
+/// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseStatus {
-    /// Everything is delivered; or there was nothing to do.
+    /// Everything is delivered, or there was nothing to do.
     Success,
-    /// Something is, something is not.
+    /// Some versions are delivered, some are not.
     Partial,
-    /// Nothing is.
+    /// No version is delivered.
     Failed,
 }
 
-/// What became of one version.
+/// The outcome of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VersionOutcome {
     /// Published by this release.
     Published,
-    /// It would have been.
+    /// Dry run: it would have been published.
     Rehearsed,
-    /// The server had it.
+    /// The server already had it.
     Present,
-    /// Kept for the next release.
+    /// It failed; the next release tries it again.
     Failed {
-        /// The stable word, empty when it is not the server's.
+        /// The stable reason; empty when the error is not the server's.
         reason: String,
-        /// In words.
+        /// The error message.
         error: String,
     },
-    /// Not tried, and kept for the next release.
+    /// Not tried; left to the next release. Holds why.
     Held(String),
 }
 
-/// One version folder.
+/// The result of one version folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionResult {
-    /// `pricing@v1.2.0`, or the path of what is no version folder.
+    /// `pricing@v1.2.0`, or the path of an entry that is no version folder.
     pub name: String,
-    /// The server's number; 0: none.
+    /// The number that the server assigned; 0: none.
     pub version: i64,
     pub outcome: VersionOutcome,
-    /// The file that it is about, from the top of the repository.
+    /// The file concerned, from the top of the repository.
     pub file: String,
-    /// Where in that file, from 1; 0 without a place.
+    /// Line in that file, from 1; 0 when unknown.
     pub line: u32,
 }
 
-/// What was put in force.
+/// The versions that were activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activated {
-    /// The place of the event; 0 when it would have been.
+    /// Revision of the event; 0 in a dry run.
     pub revision: i64,
     pub targets: Vec<(Key, i64)>,
 }
 
-/// All of it.
+/// The report of a whole release.
 #[derive(Debug)]
 pub struct ReleaseReport {
     pub commit: Commit,
     pub namespace: NamespaceId,
     pub dry_run: bool,
     pub baseline: Baseline,
-    /// Whether the baseline is now the commit.
+    /// Whether the baseline was moved to the commit.
     pub moved: bool,
     pub delivered_before: usize,
     pub results: Vec<VersionResult>,
     pub activated: Option<Activated>,
-    /// What went wrong besides single versions.
+    /// Failures besides those of single versions.
     pub problems: Vec<String>,
     pub warnings: Vec<String>,
     pub notes: Vec<String>,
 }
 
-/// How many of each.
+/// Number of versions by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ResultCounts {
     pub published: usize,
@@ -96,7 +96,7 @@ pub struct ResultCounts {
 }
 
 impl ResultCounts {
-    /// Of these.
+    /// Counts results by outcome.
     pub fn of(results: &[VersionResult]) -> Self {
         let mut counts = Self::default();
         for one in results {
@@ -111,7 +111,7 @@ impl ResultCounts {
         counts
     }
 
-    /// For programs.
+    /// Returns the counts as JSON members.
     pub fn to_json(self) -> Map<String, Value> {
         let counts = [
             ("published", self.published),
@@ -124,7 +124,7 @@ impl ResultCounts {
     }
 }
 
-/// Those that are not none: `3 published, 1 failed`.
+/// Shows the counts that are not zero: `3 published, 1 failed`.
 impl fmt::Display for ResultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [
@@ -140,7 +140,7 @@ impl fmt::Display for ResultCounts {
 }
 
 impl ReleaseStatus {
-    /// What the versions add up to. Of none it is a success.
+    /// Returns the status of these results; without any it is a success.
     pub fn of(results: &[VersionResult]) -> Self {
         match results.iter().filter(|one| one.is_left()).count() {
             0 => Self::Success,
@@ -149,7 +149,7 @@ impl ReleaseStatus {
         }
     }
 
-    /// The word for scripts.
+    /// Returns the stable name for scripts.
     pub fn word(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -160,12 +160,12 @@ impl ReleaseStatus {
 }
 
 impl VersionOutcome {
-    /// What the server refused.
+    /// Returns the outcome for a refusal of the server.
     pub fn refused(error: &ClientError) -> Self {
         Self::Failed { reason: error.reason().to_owned(), error: text::line(&error.to_string()) }
     }
 
-    /// The same failure, with what to do next.
+    /// Appends what to do next to a failure.
     pub fn and(self, next: &str) -> Self {
         match self {
             Self::Failed { reason, error } => Self::Failed { reason, error: format!("{error}; {next}") },
@@ -173,24 +173,24 @@ impl VersionOutcome {
         }
     }
 
-    /// What the server has not enough approvals for; they are given, and then `again` does the rest.
+    /// Returns the failure for missing approvals: once they are given, the command `again` does the rest.
     pub fn awaiting(error: &ClientError, version: &pb::Version, key: &Key, again: &str) -> Self {
         let (policy, number, digest) = (&key.policy, version.version, &version.digest);
         Self::refused(error)
             .and(&format!("`policyhub approve {policy}@{number} --digest {digest}`, then {again} again"))
     }
 
-    /// A failure that the server did not tell of.
+    /// Returns a failure that did not come from the server.
     pub fn failed(error: impl Into<String>) -> Self {
         Self::Failed { reason: String::new(), error: error.into() }
     }
 
-    /// Whether it was sent to the server, to be published or for a rehearsal.
+    /// Returns whether the version was sent to the server, to be published or for a dry run.
     pub fn is_sent(&self) -> bool {
         matches!(self, Self::Published | Self::Rehearsed)
     }
 
-    /// The word for scripts.
+    /// Returns the stable name for scripts.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -201,7 +201,7 @@ impl VersionOutcome {
         }
     }
 
-    /// Why it is not delivered; empty when it is.
+    /// Returns why the version is not delivered; empty when it is.
     pub fn why(&self) -> &str {
         match self {
             Self::Failed { error, .. } => error,
@@ -212,29 +212,29 @@ impl VersionOutcome {
 }
 
 impl VersionResult {
-    /// An outcome without a number, of no file.
+    /// Returns a result without a number and a file.
     pub fn of(name: impl ToString, outcome: VersionOutcome) -> Self {
         Self { name: name.to_string(), version: 0, outcome, file: String::new(), line: 0 }
     }
 
-    /// What is wrong with the folder of a version.
+    /// Returns the result for a fault in the folder of a version.
     pub fn at_fault(top: &str, key: &Key, fault: &Fault) -> Self {
         let gap = if fault.file.is_empty() { "" } else { "/" };
         let file = format!("{}{gap}{}", key.path(top), fault.file);
         Self { line: fault.line, ..Self::of(key, VersionOutcome::failed(&fault.why)).in_file(file) }
     }
 
-    /// Something that was not tried.
+    /// Returns the result of a version that was not tried.
     pub fn held(name: impl ToString, why: impl Into<String>) -> Self {
         Self::of(name, VersionOutcome::Held(why.into()))
     }
 
-    /// The same, of a file.
+    /// Sets the file of the result.
     pub fn in_file(self, file: String) -> Self {
         Self { file, ..self }
     }
 
-    /// For programs.
+    /// Returns the result as JSON.
     pub fn to_json(&self) -> Value {
         let reason = if let VersionOutcome::Failed { reason, .. } = &self.outcome { reason } else { "" };
         json!({
@@ -243,30 +243,30 @@ impl VersionResult {
         })
     }
 
-    /// Whether the next release must come back to it.
+    /// Returns whether the next release must try it again.
     pub fn is_left(&self) -> bool {
         matches!(self.outcome, VersionOutcome::Failed { .. } | VersionOutcome::Held(_))
     }
 }
 
 impl ReleaseReport {
-    /// How many of each.
+    /// Counts the results by outcome.
     pub fn counts(&self) -> ResultCounts {
         ResultCounts::of(&self.results)
     }
 
-    /// What it adds up to.
+    /// Returns the status of the whole release.
     pub fn status(&self) -> ReleaseStatus {
         match ReleaseStatus::of(&self.results) {
             ReleaseStatus::Success if self.problems.is_empty() => ReleaseStatus::Success,
-            // Nothing was to be delivered, and something else went wrong.
+            // Nothing was to be delivered, and something else failed.
             ReleaseStatus::Success if self.results.is_empty() && self.activated.is_none() => ReleaseStatus::Failed,
             ReleaseStatus::Failed if self.activated.is_none() => ReleaseStatus::Failed,
             _ => ReleaseStatus::Partial,
         }
     }
 
-    /// The document for programs.
+    /// Returns the report as JSON.
     pub fn to_json(&self) -> Value {
         let mut counts = self.counts().to_json();
         counts.insert("delivered_before".to_owned(), self.delivered_before.into());

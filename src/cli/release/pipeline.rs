@@ -1,7 +1,7 @@
-//! What a release asks of a server, in order: inspect, mark what is there, publish the rest, activate.
+//! Runs the steps of a release that need a server: inspect, mark what is present, publish the rest, activate.
 //!
-//! Invariant: what a step delivered is written to `.state` before the next step begins; what a kill leaves unwritten is
-//! found on the server by the next run.
+//! Invariant: what a step delivered is written to `.state` before the next step begins; the next run finds on the server what a
+//! kill left unwritten.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -28,24 +28,24 @@ use crate::client::name::PolicyId;
 use crate::client::pb;
 use crate::domain::digest::Digest;
 
-/// Deliveries after which they are written down. More: more is asked again after a kill.
+/// Deliveries after which `.state` is written. More: a run after a kill asks the server for more of them again.
 const RECORD_AFTER: usize = 16;
 
 /// Versions of one policy, in order.
 type Queue = Vec<Inspected>;
 
-/// One release.
+/// Runs one release.
 pub struct Pipeline<'a> {
     pub arguments: &'a Arguments,
     pub git: &'a Git,
     pub state: &'a State,
     pub session: &'a Session,
-    /// As it was read, and what this run adds.
+    /// The deliveries that were read, and those that this run adds.
     pub delivered: Delivered,
     pub report: &'a mut ReleaseReport,
 }
 
-/// What became of a version, and what `.state` and people must know of it.
+/// The result of a version, with its entry for `.state` and what to report.
 struct Results {
     results: VersionResult,
     entry: Option<Entry>,
@@ -53,7 +53,7 @@ struct Results {
 }
 
 impl Pipeline<'_> {
-    /// All of it.
+    /// Runs all steps.
     pub async fn run(mut self, queues: Vec<Vec<PlannedVersion>>) {
         let (git, client, namespace) = (self.git, &self.session.client, &self.session.namespace);
         let commit = self.report.commit.clone();
@@ -110,13 +110,13 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Settles what an earlier run activated and did not live to write down; the sizes of what still waits.
+    /// Settles what an earlier run activated without recording it; returns the sizes of what is still pending.
     async fn settle(&mut self, activator: &Activator<'_>) -> Result<BTreeMap<PolicyId, u64>, String> {
         let (mut done, mut sizes) = (Vec::new(), BTreeMap::new());
         for (policy, (key, number)) in highest_pending(&self.delivered) {
             let failed = |error| text::line(&format!("failed to ask for {key}, which waits to be activated: {error}"));
             let version = activator.version(&key).await.map_err(failed)?;
-            // The file may come from anybody who may change the repository: what is activated is what the label names.
+            // Anybody who can change the repository can change this file: the version that the label names is activated, not this number.
             if version.version != number {
                 return Err(format!(
                     "delivered.json says that {key} is version {number}, the server that it is {}: nothing is activated by a \
@@ -134,7 +134,7 @@ impl Pipeline<'_> {
         Ok(sizes)
     }
 
-    /// Takes out of the queues what the server has published.
+    /// Removes from the queues what the server has published.
     async fn mark_present(&mut self, queues: Vec<Queue>, activator: &Activator<'_>) -> Vec<Queue> {
         let mut left = Vec::with_capacity(queues.len());
         let mut entries = Delivered::new();
@@ -158,7 +158,7 @@ impl Pipeline<'_> {
         left
     }
 
-    /// Publishes queues side by side, each in its order. Versions are independent: what is not delivered holds nothing back.
+    /// Publishes queues concurrently, each in its order. Versions are independent: one that fails does not stop the others.
     async fn publish(&mut self, queues: Vec<Queue>, deliverer: &Deliverer<'_>, activator: &Activator<'_>) {
         let (doing, done) = if self.arguments.dry_run { ("rehearsing", "rehearsed") } else { ("publishing", "tried") };
         let steps = Steps::of(queues.iter().map(Vec::len).sum::<usize>(), doing, done);
@@ -184,7 +184,7 @@ impl Pipeline<'_> {
                 }
                 finished.extend(noted);
                 if entries.len() >= RECORD_AFTER && !this.arguments.dry_run {
-                    // Tried again with everything at the end, and told of then.
+                    // On failure it is written again at the end, with all entries, and reported then.
                     let _ = this.state.record(std::mem::take(&mut entries));
                 }
             }
@@ -197,7 +197,7 @@ impl Pipeline<'_> {
         self.record(entries);
     }
 
-    /// What is to be known of a version that the server has.
+    /// Returns what to record of a version that the server has.
     async fn noted(
         &self,
         one: &Inspected,
@@ -231,8 +231,8 @@ impl Pipeline<'_> {
             _ => false,
         };
         let mut waits = false;
-        // Asked of every one: it may have been published by a run that was killed before it could activate it; or long ago,
-        // and in force since, or once, and somebody rolled back.
+        // Ask for each version: a run may have been killed after publishing and before activating it; or it was active long ago,
+        // still is, or was rolled back.
         if self.arguments.activate && is_ours {
             match activator.was_in_force(&key.policy, number).await {
                 Ok(was) => waits = !was,
@@ -299,20 +299,20 @@ impl Pipeline<'_> {
     }
 }
 
-/// Bytes of what one activation would carry: of what waits, and of the highest of each queue.
+/// Returns the bytes of content in one activation: of what is pending, and of the highest version of each queue.
 fn sizes(mut sizes: BTreeMap<PolicyId, u64>, queues: &[Queue]) -> BTreeMap<PolicyId, u64> {
     let sound = queues.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
     sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.files.size)));
     sizes
 }
 
-/// What is said of members of `metadata.json` that were not kept with a version.
+/// Returns the message about members of `metadata.json` that were not kept with a version.
 fn left_out(one: &Inspected, results: &VersionResult) -> Option<String> {
     let definition = &one.sound.as_ref().ok()?.definition;
     definition.left_out_of(&one.key).filter(|_| results.outcome.is_sent())
 }
 
-/// When the server published a version; empty when it does not say.
+/// Returns when the server published a version; empty when unset.
 fn published_at(version: &pb::Version) -> String {
     version.publish_time.as_ref().map(|time| text::time(Some(time))).unwrap_or_default()
 }

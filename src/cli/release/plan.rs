@@ -1,7 +1,7 @@
-//! What there is to do, from what changed, what the commit holds, and what was delivered before.
+//! Decides what to deliver, from what changed, what the commit holds, and what was delivered before.
 //!
-//! Boundary: pure. Invariant: what `delivered.json` names is never in the plan; each other version folder that changed is
-//! in it exactly once, under its policy and in SemVer order, or among what is refused.
+//! Invariant: what `delivered.json` names is never in the plan; each other version folder that changed is in it exactly once, under
+//! its policy and in SemVer order, or among the refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,28 +16,28 @@ use crate::client::name::PolicyId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedVersion {
     pub key: Key,
-    /// What git calls the folder.
+    /// Git's id of the folder.
     pub tree: String,
-    /// Its files, or what is wrong with them.
+    /// The files, or what is wrong with them.
     pub files: Result<Files, Fault>,
 }
 
-/// What there is to do.
+/// What a release has to do.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Versions by policy, each policy's in their order.
+    /// The versions to deliver by policy, each policy's in SemVer order.
     pub queues: BTreeMap<PolicyId, Vec<PlannedVersion>>,
-    /// Folders that are no version's, each with what is wrong.
+    /// Paths that are no version folder, each with the reason.
     pub refused: Vec<(String, String)>,
-    /// How many of what changed was delivered before.
+    /// Number of changed versions that were delivered before.
     pub delivered_before: usize,
-    /// What people should look at.
+    /// Warnings for the report.
     pub warnings: Vec<String>,
-    /// What people may want to know.
+    /// Notes for the report.
     pub notes: Vec<String>,
 }
 
-/// Decides it. `top` is where the policies lie; all paths are from there.
+/// Makes the plan. `top` is the folder of the policies; all paths are relative to it.
 pub fn plan(top: &str, changes: &ChangedPaths, tree: &[Entry], delivered: &Delivered) -> Plan {
     let mut plan = Plan::default();
     let mut there: BTreeMap<Vec<u8>, Vec<&Entry>> = BTreeMap::new();
@@ -53,7 +53,7 @@ pub fn plan(top: &str, changes: &ChangedPaths, tree: &[Entry], delivered: &Deliv
         ChangedPaths::All => there.keys().cloned().collect(),
         ChangedPaths::Of(paths) => {
             let folders = paths.iter().filter_map(|path| Some((path, prefix(folder_of(path)?))));
-            // What is only a file, beside the folders of the versions, is none of them, and none that was removed.
+            // A plain file next to the version folders is not a version, nor one that was removed.
             folders
                 .filter(|(path, folder)| is_inside(path) || there.contains_key(folder))
                 .map(|(_, folder)| folder)
@@ -72,18 +72,18 @@ pub fn plan(top: &str, changes: &ChangedPaths, tree: &[Entry], delivered: &Deliv
     plan
 }
 
-/// The version folder that a thing is, or lies in. A file beside such folders is none of them.
+/// Returns the version folder that an entry is or lies in. A plain file next to such folders is in none.
 fn folder(entry: &Entry) -> Option<Vec<u8>> {
     let names = folder_of(&entry.path)?;
     (is_inside(&entry.path) || entry.kind != Kind::File).then(|| prefix(names))
 }
 
-/// Whether a path lies below the folder of a version, if it is in one at all.
+/// Returns whether a path lies below a version folder, given that it is in one.
 fn is_inside(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').count() > 2
 }
 
-/// Whether a thing stands where the folder of a policy, or of all of them, would, and leads elsewhere.
+/// Returns whether a link or submodule stands in place of a policy folder, or of the folder of all policies.
 fn leads_away(entry: &Entry) -> bool {
     matches!(entry.kind, Kind::Link | Kind::Submodule) && !entry.path.contains(&b'/')
 }
@@ -97,7 +97,7 @@ fn trimmed(folder: &[u8]) -> &[u8] {
 }
 
 impl Plan {
-    /// What is told of the folders that are no version's.
+    /// Returns the results for paths that are no version folder.
     pub fn refusals(&self) -> Vec<VersionResult> {
         let results =
             |(path, why): &(String, String)| VersionResult::of(path, VersionOutcome::failed(why)).in_file(path.clone());

@@ -1,6 +1,6 @@
-//! Publications that are ready at the same time, as one call.
+//! Publishes versions that are ready at the same time in one call.
 //!
-//! Policies are released side by side. Whoever is ready to publish waits for the call before to end; the first that goes on publishes
+//! Policies are released concurrently. A version that is ready waits for the current call to end; then the first waiter publishes
 //! for all that became ready meanwhile. Nothing waits for a fuller call. Each version ends as by a Publish of its own.
 
 use std::collections::HashMap;
@@ -14,8 +14,8 @@ use crate::client::pb::publish_versions_result::Outcome;
 use crate::client::{Client, ClientError, Code, pb};
 use crate::domain::limits::PUBLISH_VERSIONS_MAX;
 
-/// Refusals that say nothing of a version but that others were before it: it is published by a call of its own, which waits for a
-/// rate as long as it is told.
+/// Refusals caused by other versions of the same call: the version is published again by a call of its own, which waits as long as
+/// the server's rate limit asks.
 const ALONE: &[&str] = &["RATE_LIMITED", "LIMIT_EXCEEDED"];
 
 /// Publishes the versions of a release.
@@ -25,11 +25,11 @@ pub struct Publisher<'a> {
     namespace: &'a NamespaceId,
     ids: &'a RequestIds,
     waiting: Mutex<Vec<Waiting>>,
-    /// Held by the one that publishes for all that wait.
+    /// Held by the task that publishes for all that wait.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// A version that is ready, and who waits for it.
+/// A version that is ready, and the sender that its waiter listens to.
 #[derive(Debug)]
 struct Waiting {
     name: String,
@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl<'a> Publisher<'a> {
-    /// A publisher for one run.
+    /// Returns a publisher for one run.
     pub fn new(client: &'a Client, namespace: &'a NamespaceId, ids: &'a RequestIds) -> Self {
         Self { client, namespace, ids, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
@@ -46,7 +46,7 @@ impl<'a> Publisher<'a> {
     /// Publishes a version as it was read, together with all others that are ready.
     ///
     /// # Errors
-    /// What Publish fails with.
+    /// The errors of Publish.
     pub async fn publish(&self, version: &pb::Version) -> Result<pb::Version, ClientError> {
         let (answer, mut answered) = oneshot::channel();
         let one = Waiting { name: version.name.clone(), etag: version.etag.clone(), answer };
@@ -56,7 +56,7 @@ impl<'a> Publisher<'a> {
             ended = &mut answered => return ended.unwrap_or_else(|_| Err(unanswered(&version.name))),
             turn = self.turn.lock() => turn,
         };
-        // One call takes those that waited first: this version is in one of the next.
+        // One call takes those that waited longest: this version may be in a later one.
         while answered.is_empty() && !answered.is_terminated() {
             let several = self.take();
             if several.is_empty() {
@@ -68,7 +68,7 @@ impl<'a> Publisher<'a> {
         answered.await.unwrap_or_else(|_| Err(unanswered(&version.name)))
     }
 
-    /// Those that wait, as many as one call takes.
+    /// Takes as many waiting versions as one call may carry.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.len().min(PUBLISH_VERSIONS_MAX);
@@ -80,7 +80,7 @@ impl<'a> Publisher<'a> {
             [_] => HashMap::new(),
             _ => match self.call(&several).await {
                 Ok(outcomes) => outcomes,
-                // A server that does not know the method yet.
+                // The server does not know the method yet.
                 Err(error) if error.code() == Code::Unimplemented => HashMap::new(),
                 Err(error) => {
                     several.into_iter().for_each(|one| _ = one.answer.send(Err(error.clone())));
@@ -96,12 +96,12 @@ impl<'a> Publisher<'a> {
                 }
                 _ => self.publish_alone(&one).await,
             };
-            // Whoever waited for it may be gone.
+            // The waiter may have been dropped.
             let _ = one.answer.send(ended);
         }
     }
 
-    /// One call for several versions; what became of each, by its name.
+    /// Publishes several versions in one call; returns the outcome of each by name.
     async fn call(&self, several: &[Waiting]) -> Result<HashMap<String, Outcome>, ClientError> {
         let names: Vec<&str> = several.iter().map(|one| one.name.as_str()).collect();
         let versions =
@@ -127,7 +127,7 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// Nobody answered for a version: its outcome is to be asked for.
+/// Returns the error for a version missing from the answer: its outcome must be read.
 fn unanswered(name: &str) -> ClientError {
     let refusal = pb::Refusal {
         code: Code::Unavailable as i32,

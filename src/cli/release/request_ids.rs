@@ -1,7 +1,7 @@
-//! The ids of the calls of one run.
+//! Makes the request ids of one run.
 //!
-//! Each run has its own: a run that does what another one has done is told so, and reports only what it did itself. What a run
-//! that was killed has done is found by asking, never by the answer that was kept for it.
+//! Each run has its own ids, so that it reports only what it did itself, even if another run does the same. What a killed run did
+//! is found by reading the server's state, never from the answer stored under a request id.
 
 use crate::cli::release::git::Commit;
 use crate::client::signing::sha256;
@@ -12,7 +12,7 @@ const CALL_DIGITS: usize = 16;
 /// Digits of the commit in an id: with the others within the 64 characters that an id may have.
 const COMMIT_DIGITS: usize = 40;
 
-/// Makes ids.
+/// Makes the request ids of a run.
 #[derive(Debug)]
 pub struct RequestIds {
     commit: Commit,
@@ -20,13 +20,13 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Of a new run.
+    /// Returns the ids of a new run.
     pub fn new(commit: &Commit) -> Self {
         Self { commit: commit.clone(), run: new_request_id() }
     }
 
-    /// The id of one call: the commit, and what tells this call from the others of the run, and from those of other runs.
-    /// Names are full ones: the same commit may be released into several namespaces.
+    /// Returns the id of one call: the commit, and a hash that tells this call from the others of the run and from those of other
+    /// runs. `call` has full names, since the same commit may be released into several namespaces.
     pub fn of(&self, call: &str) -> String {
         let commit = self.commit.as_str().get(..COMMIT_DIGITS).unwrap_or_default();
         let call = hex(&sha256(&[self.run.as_bytes(), b" ", call.as_bytes()]));

@@ -1,6 +1,6 @@
-//! The way of a release through its parts, top to bottom: look at git and `.state`, deliver, and tell.
+//! Runs a release, top to bottom: read git and `.state`, deliver, and report.
 //!
-//! Boundary: what needs a server is `pipeline`. The baseline moves here, last, and only when nothing is left.
+//! Boundary: what needs a server is in `pipeline`. The baseline is moved here, last, and only when nothing is left to deliver.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -55,7 +55,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     tell(global.output, &arguments, &report)
 }
 
-/// What was delivered before; and a note, when that was written by another tool and is migrated.
+/// Returns what was delivered before, and a note when another tool wrote it and it is migrated.
 fn delivered(state: &State, dry_run: bool) -> anyhow::Result<(Delivered, Option<String>)> {
     let Written { versions, foreign } = state.delivered()?;
     let Some(count) = foreign else { return Ok((versions, None)) };
@@ -70,7 +70,7 @@ fn delivered(state: &State, dry_run: bool) -> anyhow::Result<(Delivered, Option<
     Ok((versions, Some(note)))
 }
 
-/// The report before anything is delivered, and what is to be.
+/// Returns the report before anything is delivered, and what is to be delivered.
 fn begin(
     namespace: NamespaceId,
     arguments: &Arguments,
@@ -96,7 +96,7 @@ fn begin(
     (report, plan.queues.into_values().collect())
 }
 
-/// What needs a server. Without one, everything is kept for the next release.
+/// Runs the part that needs a server. When the server is unreachable, everything is left to the next release.
 async fn deliver(
     global: &Global,
     arguments: &Arguments,
@@ -116,12 +116,12 @@ async fn deliver(
     }
 }
 
-/// Moves the baseline when nothing is left, and keeps `.state` in git when that is asked for.
+/// Moves the baseline when nothing is left, and commits `.state` to git when that is asked for.
 fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool, report: &mut ReleaseReport) {
     if arguments.dry_run {
         return;
     }
-    // Where nothing changed it stays: else each release of nothing would be a commit, and that a release again.
+    // Without changes the baseline stays: otherwise each release of nothing would make a commit, which is then released again.
     if report.status() == ReleaseStatus::Success && has_changes {
         match state.move_baseline(git, &report.commit) {
             Ok(()) => report.moved = true,
@@ -138,7 +138,7 @@ fn tell(format: Format, arguments: &Arguments, report: &ReleaseReport) -> anyhow
         Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
         Format::Json | Format::Yaml => {
             format.print_document(&report.to_json())?;
-            // stdout is the document's, and GitHub reads both.
+            // stdout carries the document; GitHub reads both streams.
             let failed = report.results.iter().filter(|results| arguments.annotate && results.is_left());
             failed.for_each(|results| say(&github::annotation(results)));
         }

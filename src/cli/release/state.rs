@@ -1,8 +1,8 @@
-//! `.state`: what was delivered, and from which commit on to look for changes.
+//! Keeps `.state`: what was delivered, and the commit from which changes are looked for.
 //!
-//! Invariant: each file is whole, old or new, whenever a run is killed. Each write is made under a lock, from what is on the
-//! disk at that moment: two releases at once lose nothing of each other's. The lock lies in git's own directory, and goes
-//! with its process.
+//! Invariant: each file is complete, old or new, whenever a run is killed. Each write is made under a lock, from what is on disk at
+//! that moment: two concurrent releases lose nothing of each other's. The lock lies in git's own directory and is released when its
+//! process ends.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -19,7 +19,7 @@ use crate::domain::limits::RELEASE_STATE_MAX_BYTES;
 const BASELINE: &str = "baseline.sha";
 const DELIVERED: &str = "delivered.json";
 const LOCK: &str = "policyhub-release.lock";
-/// Longest baseline that is looked at: an id, and a line's end.
+/// Longest baseline that is read: an id and a line end.
 const BASELINE_MAX_BYTES: u64 = 128;
 
 /// `.state` of a repository.
@@ -32,14 +32,14 @@ pub struct State {
 }
 
 impl State {
-    /// Of a repository, for releases into a namespace. Makes nothing.
+    /// Opens the state of a repository for releases into a namespace. Creates no file.
     ///
     /// # Errors
-    /// A `.state` that leads elsewhere.
+    /// `.state` leads elsewhere by a link.
     pub fn of(git: &Git, namespace: &NamespaceId) -> anyhow::Result<Self> {
         let path = git.state_path();
         let directory = git.root().join(&path);
-        // What a repository holds may come from anybody: nothing is read or written where a link leads.
+        // Anybody may have written the repository: nothing is read or written where a link leads.
         let above = directory.ancestors().take_while(|above| *above != git.root()).map(Path::to_owned);
         for path in above.chain([directory.join(BASELINE), directory.join(DELIVERED)]) {
             let is_link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
@@ -49,21 +49,21 @@ impl State {
         Ok(Self { directory, files, lock: git.private_directory()?.join(LOCK), namespace: namespace.clone() })
     }
 
-    /// What git is asked to commit, from the top of the working tree: baseline, and what was delivered.
+    /// Returns the paths that git is asked to commit, from the top of the working tree: baseline, and what was delivered.
     pub fn files(&self) -> &[String; 2] {
         &self.files
     }
 
-    /// What stands in `baseline.sha`, or its beginning; none without one.
+    /// Returns the start of `baseline.sha`; `None` when there is no such file.
     pub fn baseline(&self) -> anyhow::Result<Option<String>> {
         let bytes = read(&self.directory.join(BASELINE), BASELINE_MAX_BYTES)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
     }
 
-    /// What was delivered.
+    /// Returns what was delivered.
     ///
     /// # Errors
-    /// A file that can't be read, or is that of another namespace.
+    /// The file can't be read, or is of another namespace.
     pub fn delivered(&self) -> anyhow::Result<Written> {
         let path = self.directory.join(DELIVERED);
         let Some(bytes) = read(&path, RELEASE_STATE_MAX_BYTES + 1)? else { return Ok(Written::default()) };
@@ -72,7 +72,7 @@ impl State {
         parse(&bytes, &self.namespace).with_context(|| format!("failed to read {}", path.display()))
     }
 
-    /// Adds to what was delivered, over what it says of the same versions.
+    /// Adds entries to what was delivered, replacing those of the same versions.
     pub fn record(&self, more: Delivered) -> anyhow::Result<()> {
         if more.is_empty() {
             return Ok(());
@@ -84,12 +84,12 @@ impl State {
         if versions == before { Ok(()) } else { self.write(versions) }
     }
 
-    /// Writes a file of another form in that of this program. What it names is not taken over: the server says what it has. Nor is
-    /// the baseline: what lies before it may be unknown to the server.
+    /// Rewrites a file of another form in that of this program. Its deliveries are not taken over, since the server says what it
+    /// has. The baseline is removed: the server may not know the versions before it.
     pub fn migrate(&self) -> anyhow::Result<()> {
         let _lock = self.locked()?;
         let Written { foreign: Some(_), versions } = self.delivered()? else { return Ok(()) };
-        // First: a run that is killed between the two migrates again, and from the beginning.
+        // The baseline goes first: a run that is killed between the two writes migrates again, from the beginning.
         let path = self.directory.join(BASELINE);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Writes what two releases at once wrote, ours and theirs: both deliveries, and the later baseline.
+    /// Merges what two concurrent releases wrote, ours and theirs: both deliveries, and the later baseline.
     pub fn merge(
         &self,
         git: &Git,
@@ -113,7 +113,7 @@ impl State {
         let [ours, theirs] = delivered;
         let _lock = self.locked()?;
         self.write(merged(read(theirs)?, read(ours)?))?;
-        // Of two that are no line, either is right: what changed since then is looked at again.
+        // When neither is an ancestor of the other, either is right: what changed since then is checked again.
         let baseline = match baselines {
             [Some(ours), Some(theirs)] if git.is_ancestor(&ours, &theirs)? => theirs,
             [Some(one), _] | [None, Some(one)] => one,
@@ -154,7 +154,7 @@ impl State {
     }
 }
 
-/// A file, or as much of it as the bound allows; none without it.
+/// Reads a file up to a limit in bytes; `None` when it does not exist.
 fn read(path: &Path, limit: u64) -> anyhow::Result<Option<Vec<u8>>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -1,10 +1,10 @@
-//! How far a release is: a bar where somebody looks, and lines where nobody does, so that a job is never silent for long.
+//! Shows the progress of a release: a bar on a terminal, else lines, so that a CI job is never silent for long.
 
 use crate::cli::output::progress::Progress;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Lines of one step of a release at most, besides the one that begins it.
+/// Most lines of one step of a release, besides the one that begins it.
 const LINES_MAX: usize = 20;
 
 /// One step of a release, over all of its versions.
@@ -17,7 +17,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Begins a step: "checking" is what it does, "checked" what it did.
+    /// Begins a step: `doing` ("checking") and `done` ("checked") name it.
     pub fn of(total: usize, doing: &'static str, done: &'static str) -> Self {
         let prints_lines = total > 0 && !std::io::stderr().is_terminal();
         let steps =
@@ -28,7 +28,7 @@ impl Steps {
         steps
     }
 
-    /// One more version is through.
+    /// Counts one more finished version.
     pub fn advance(&self) {
         self.bar.advance(1);
         let finished = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
@@ -38,7 +38,7 @@ impl Steps {
     }
 }
 
-/// Whether a line is due: evenly, and at the end.
+/// Returns whether a line is due: evenly spaced, and at the end.
 fn is_due(finished: usize, total: usize) -> bool {
     finished == total || finished.is_multiple_of(total.div_ceil(LINES_MAX).max(1))
 }

@@ -1,13 +1,13 @@
-//! A release as text for people: what was done, what is left and why, and where the next one begins.
+//! Writes a release as text for people: what was done, what is left and why, and where the next one begins.
 
 use crate::cli::release::github;
 use crate::cli::release::outcome::{Activated, ReleaseReport, VersionOutcome, VersionResult};
 use std::fmt::Write as _;
 
-/// Lines of one kind at most; `--output json` has all.
+/// Most lines of one kind; `--output json` has all.
 pub const NAMED_MAX: usize = 20;
 
-/// The whole text. With `annotate`, failures are said as GitHub wants to hear them.
+/// Returns the whole text. With `annotate`, failures are written as GitHub workflow commands.
 pub fn text(report: &ReleaseReport, annotate: bool) -> String {
     let mut text = format!(
         "release of {} into {}: {}{}\n",
@@ -29,7 +29,7 @@ pub fn text(report: &ReleaseReport, annotate: bool) -> String {
     text
 }
 
-/// One line for each, as far as they are named.
+/// Returns one line for each, up to `NAMED_MAX`, and how many more there are.
 pub fn listed(what: &str, lines: &[String]) -> String {
     let mut text: String = lines.iter().take(NAMED_MAX).map(|line| format!("{what}: {line}\n")).collect();
     if let Some(more) = lines.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
@@ -38,7 +38,7 @@ pub fn listed(what: &str, lines: &[String]) -> String {
     text
 }
 
-/// What is left, failures first, as far as it is named; and how many more there are.
+/// Returns what is left, failures first, up to `NAMED_MAX`; and how many more there are.
 pub fn left(results: &[VersionResult]) -> (Vec<&VersionResult>, usize) {
     let mut left: Vec<&VersionResult> = results.iter().filter(|results| results.is_left()).collect();
     left.sort_by_key(|results| matches!(results.outcome, VersionOutcome::Held(_)));
@@ -47,7 +47,7 @@ pub fn left(results: &[VersionResult]) -> (Vec<&VersionResult>, usize) {
     (left, more)
 }
 
-/// What is left, one line each.
+/// Returns what is left, one line each.
 pub fn left_lines(results: &[VersionResult], as_line: fn(&VersionResult) -> String) -> String {
     let (shown, more) = left(results);
     let mut text: String = shown.into_iter().map(|results| as_line(results) + "\n").collect();
@@ -57,12 +57,12 @@ pub fn left_lines(results: &[VersionResult], as_line: fn(&VersionResult) -> Stri
     text
 }
 
-/// What is left of one version, for people.
+/// Returns the line for what is left of one version.
 pub fn line(results: &VersionResult) -> String {
     format!("{} {}: {}", results.outcome.word(), results.name, results.outcome.why())
 }
 
-/// How many of each, without those that are none.
+/// Returns how many versions had each outcome, without the zeros.
 pub fn counted(report: &ReleaseReport) -> String {
     let before = (report.delivered_before > 0).then(|| format!("{} delivered before", report.delivered_before));
     let all: Vec<String> =
@@ -70,7 +70,7 @@ pub fn counted(report: &ReleaseReport) -> String {
     if all.is_empty() { "nothing to deliver".to_owned() } else { all.join(", ") }
 }
 
-/// What was put in force.
+/// Returns the text of what was activated.
 pub fn activation(activated: &Activated) -> String {
     let targets: Vec<String> = activated.targets.iter().take(NAMED_MAX).map(|(key, _)| key.to_string()).collect();
     let more = activated.targets.len().saturating_sub(NAMED_MAX);
@@ -82,7 +82,7 @@ pub fn activation(activated: &Activated) -> String {
     }
 }
 
-/// Where the next release begins.
+/// Returns the text of where the next release begins.
 pub fn baseline(report: &ReleaseReport) -> String {
     let from = report.baseline.from.as_ref().map_or("the beginning", |commit| commit.short());
     if report.moved {

@@ -1,7 +1,7 @@
 //! Checks permission and rate before the body is read, so that the body of a caller without any role is never read.
 //!
-//! Invariant: it refuses only callers that hold no role which could allow the RPC anywhere. What the call is about is in the body;
-//! the handler authorizes that once it is decoded.
+//! Invariant: it refuses only callers that hold no role which could allow the RPC anywhere. The target of the call is in the body; the
+//! handler authorizes it once the body is decoded.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::domain::principal::Caller;
 use crate::grpc::handler::Clock;
 use crate::service::Service;
 
-/// How much of a refused request is read and discarded, and for how long. An answer before the end of its request
-/// resets the stream, and some resets end a connection: a caller over its rate would lose the watches on it.
+/// How much of a refused request is read and discarded, and for how long. An answer before the end of its request resets the stream, and
+/// some resets end a connection: a caller over its rate would lose the watches on it.
 const DISCARD_MAX_BYTES: usize = 64 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -32,7 +32,7 @@ pub struct AdmitLayer {
 }
 
 impl AdmitLayer {
-    /// Makes a layer that asks `service`.
+    /// Creates a layer that asks `service`.
     #[must_use]
     pub fn new(service: Arc<Service>, clock: Clock) -> Self {
         Self { service, clock }
@@ -77,7 +77,7 @@ where
         let Some((principal, rpc)) = called.map(|(caller, rpc)| (caller.principal.clone(), *rpc)) else {
             return Box::pin(self.inner.call(request));
         };
-        // The clone has not been polled ready, so the call takes the one that has.
+        // The clone has not been polled ready, so the call uses the service that has.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let (service, now) = (Arc::clone(&self.layer.service), (self.layer.clock)());

@@ -1,9 +1,9 @@
-//! Bounds how much memory all answers may take together, and how long one may wait for its reader.
+//! Limits the memory of all answers together, and how long an answer may wait for its reader.
 //!
-//! Memory is reserved before a call is handled, for the largest answer of its method, and released once the last byte of its
-//! answer is on the wire. A long read waits for its slot first, so that it holds no memory meanwhile. Streams have their own rules: a
-//! watch is a cursor, not a queue (`grpc::watch`); a stream that reads for long takes its slot here, and reserves memory for each of
-//! its messages (`grpc::read`).
+//! Memory is reserved before a call is handled, for the largest answer of its method, and released once the last byte of its answer is on
+//! the wire. A long read waits for its slot first, so that it holds no memory meanwhile. Streams have their own rules: a watch is a
+//! cursor, not a queue (`grpc::watch`); a long-reading stream takes its slot here, and reserves memory for each of its messages
+//! (`grpc::read`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,15 +28,15 @@ use crate::domain::limits::{SCHEMA_MAX_BYTES, STATEMENT_MAX_BYTES};
 use crate::domain::principal::Caller;
 use crate::transport::{SLICE_MAX_BYTES, StreamProgress};
 
-/// The largest answer whose trailers are sent with it. The trailers of a larger one wait until the rest is on the wire, so that a
-/// stalled reader is noticed. Larger: more memory for each answer that nobody reads, for as long as its connection lives.
-/// Smaller: most answers take one more write.
+/// The largest answer whose trailers are sent with it. The trailers of a larger one wait until the rest is on the wire, so that a stalled
+/// reader is noticed. Larger: more memory for each answer that nobody reads, for as long as its connection lives. Smaller: most answers
+/// take one more write.
 const UNWATCHED_MAX_BYTES: usize = 4 * 1024;
-/// The largest answer with one policy, or with findings, as it was read and as it is written.
+/// The largest answer with one policy, or with findings: its decoded and its encoded form.
 pub(in crate::grpc) const POLICY_ANSWER_MAX_BYTES: u64 = 2 * (SCHEMA_MAX_BYTES as u64 + STATEMENT_MAX_BYTES as u64);
 /// The largest answer of all other methods: the summary of an activation with its statement.
 const SMALL_ANSWER_MAX_BYTES: u64 = 2 * STATEMENT_MAX_BYTES as u64;
-/// What a call holds that waits for minutes until subscribers have caught up. More is reserved when there is an answer.
+/// Memory of a call that waits for minutes until subscribers have caught up. More is reserved when there is an answer.
 const WAITING_CALL_BYTES: u64 = 16 * 1024;
 
 /// Returns how much is reserved before a call is handled; none for streams, which reserve for each message.
@@ -97,7 +97,7 @@ pub struct AnswersLayer {
 }
 
 impl AnswersLayer {
-    /// Makes a layer with a budget for all answers, and the slots of long reads.
+    /// Creates a layer with a budget for all answers, and the slots of long reads.
     #[must_use]
     pub fn new(in_flight: InFlight, long_reads: LongReads) -> Self {
         Self { in_flight, long_reads }
@@ -138,7 +138,7 @@ where
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
         let called = called.map(|(caller, rpc)| (caller.principal.actor(), *rpc, largest_answer_bytes(*rpc)));
         let Some((caller, rpc, largest_bytes)) = called else { return Box::pin(self.inner.call(request)) };
-        // The clone has not been polled ready, so the call takes the one that has.
+        // The clone has not been polled ready, so the call uses the service that has.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let AnswersLayer { in_flight, long_reads } = self.layer.clone();
@@ -169,7 +169,7 @@ where
     }
 }
 
-/// Collects an answer as it goes on the wire, and keeps as much memory reserved as it takes.
+/// Collects an encoded answer, and keeps as much memory reserved as it takes.
 async fn collect(mut body: Body, mut reserved: Reserved, progress: StreamProgress) -> Result<AnswerBody, Status> {
     let (mut bytes, mut trailers) = (Bytes::new(), None);
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
@@ -215,7 +215,7 @@ impl Drop for AnswerBytes {
     }
 }
 
-/// Says when all of an answer is on the wire.
+/// Signals when the whole answer is on the wire.
 #[derive(Debug, Default)]
 struct Sent {
     is_done: AtomicBool,
@@ -249,7 +249,7 @@ impl http_body::Body for AnswerBody {
             let length = self.rest.len().min(SLICE_MAX_BYTES);
             let slice = self.rest.split_to(length);
             if self.rest.is_empty() {
-                // An empty slice would keep all of the answer in memory.
+                // An empty slice would keep the whole answer in memory.
                 self.rest = Bytes::new();
             }
             return Poll::Ready(Some(Ok(Frame::data(slice))));
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use crate::grpc::middleware::in_flight::IN_FLIGHT_MIN_BYTES;
 
-    /// A body as tonic makes it of a message.
+    /// A body as tonic builds it from a message.
     struct Encoded(Vec<Frame<Bytes>>);
 
     impl http_body::Body for Encoded {
@@ -304,7 +304,7 @@ mod tests {
         collect(body, reserved, StreamProgress::default()).await.expect("an answer")
     }
 
-    /// As much is reserved as the answer takes, until its last slice is on the wire; the trailers wait for that.
+    /// Given an answer, its memory stays reserved until its last slice is on the wire; the trailers wait for that.
     #[tokio::test]
     async fn an_answer_is_counted_until_it_is_sent() {
         let in_flight = InFlight::of_answers(IN_FLIGHT_MIN_BYTES);

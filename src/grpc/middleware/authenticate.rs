@@ -13,7 +13,7 @@ use crate::domain::{Error, Reason};
 use crate::grpc::handler::Clock;
 use crate::transport::ConnectionHandle;
 
-/// The packages that answer without a credential: they reveal nothing of any tenant, and probes have no credential.
+/// The packages that need no credential: they reveal nothing of any tenant, and probes have no credential.
 const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
 /// Verifies credentials.
@@ -24,7 +24,7 @@ pub struct AuthenticateLayer {
 }
 
 impl AuthenticateLayer {
-    /// Makes a layer that accepts what `verifier` accepts.
+    /// Creates a layer that accepts the credentials that `verifier` accepts.
     #[must_use]
     pub fn new(verifier: Arc<Verifier>, clock: Clock) -> Self {
         Self { verifier, clock }
@@ -65,7 +65,7 @@ where
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
             return Either::Left(self.inner.call(request));
         }
-        // Every other path is in the table of RPCs, or there is no such RPC.
+        // Every other valid path is in the table of RPCs.
         let rpc = Rpc::of_path(path).ok_or_else(|| Error::new(Reason::Unimplemented, "there is no such RPC"));
         let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
         let token = match (given.next(), given.next()) {

@@ -1,6 +1,6 @@
-//! Bounds how long a call waits for a database that does not answer (docs/guarantees.md#g17): only its first step waits.
+//! Limits how long a call waits for a database that does not answer (docs/guarantees.md#g17): only its first step waits.
 //!
-//! Several steps of a call can go on without the database. Without this layer each of them would wait again.
+//! Several steps of a call can continue without the database. Without this layer each of them would wait again.
 
 use std::task::{Context, Poll};
 

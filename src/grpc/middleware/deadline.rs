@@ -1,8 +1,7 @@
-//! Ends calls at the caller's deadline, `grpc-timeout` (gRPC over HTTP/2, "Requests"), so that the server does not work for a caller
-//! that is gone.
+//! Ends calls at the caller's deadline, `grpc-timeout` (gRPC over HTTP/2, "Requests"), so that the server does not work for a caller that
+//! is gone.
 //!
-//! The deadline bounds the time to the first answer. A stream that reads for long ends at it too (`grpc::read`); the life of a watch
-//! is not bounded by it.
+//! The deadline limits the time to the first answer. A long-reading stream also ends at it (`grpc::read`); a watch does not.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use crate::domain::{Error, Reason};
 /// How many digits a `grpc-timeout` may have, by the specification.
 const DIGITS_MAX: usize = 8;
 
-/// When the caller of a request stops waiting; in the extensions of the request.
+/// The time at which the caller of a request stops waiting; in the extensions of the request.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::grpc) struct CallDeadline(pub(in crate::grpc) Instant);
 

@@ -1,7 +1,8 @@
-//! Reserves memory for requests in flight and for answers: how much all of them may take together, and how much one caller may have.
+//! Reserves memory for requests in flight and for answers: limits the memory of all of them together, and of each caller.
 //!
-//! A call first claims a part of its caller's share, for its largest possible size, and then reserves memory for what it has received. So
-//! bytes that are only announced make nobody else wait. `grpc::middleware::memory_budget` decides who may have how much.
+//! A call first claims a part of its caller's share, for its largest possible size, and then reserves memory for the bytes that it has
+//! received. So bytes that are only announced make no other call wait. `grpc::middleware::memory_budget` decides how much each caller may
+//! have.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,23 +17,22 @@ use crate::domain::limits::{
 };
 use crate::domain::{Error, Reason, Result};
 
-/// How many calls may wait for memory at once; calls that wait for a share do not count. More: callers wait that could use
-/// another replica.
+/// How many calls may wait for memory at once, without those that wait for a share. More: callers wait that could use another replica.
 const WAITING_MAX_CALLS: usize = 1_024;
 /// How many requests of one caller may wait for its share.
 const REQUEST_SHARE_WAITING_MAX: usize = 64;
-/// How many calls of one caller may wait for its share of the answers. Each has its request in memory, and nothing else.
+/// How many calls of one caller may wait for its share of the answers. Each has only its request in memory.
 const ANSWER_SHARE_WAITING_MAX: usize = 512;
-/// How long a call waits for memory: less than its body may take, so that the caller gets this reason and not the timeout of the body.
+/// How long a call waits for memory: less than the body timeout, so that the caller gets this reason.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// When a caller may try again.
+/// The time after which a caller may retry.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// One caller may have an eighth of the memory, but always enough for the largest call.
 const SHARES: u64 = 8;
-/// The largest request, with what it may decode to.
+/// The largest request, including its decoded form.
 const LARGEST_REQUEST_BYTES: u64 =
     (1 + MESSAGE_DECODED_PER_BYTE_MAX) * IMPORT_REQUEST_MAX_BYTES as u64 + REQUEST_DECODED_EXTRA_MAX_BYTES;
-/// The largest answer, as the message and as its encoded bytes.
+/// The largest answer: the message and its encoded bytes.
 pub(in crate::grpc) const LARGEST_ANSWER_BYTES: u64 = 2 * MESSAGE_MAX_BYTES as u64;
 /// The smallest budget that a server may have: the largest requests of two callers fit.
 pub const IN_FLIGHT_MIN_BYTES: u64 = 32 * 1024 * 1024;
@@ -68,7 +68,7 @@ struct InFlightState {
     given_up: AtomicU64,
 }
 
-/// Memory that is reserved until this is dropped.
+/// Memory that stays reserved until this is dropped.
 #[derive(Debug)]
 pub struct Reserved {
     in_flight: InFlight,
@@ -78,13 +78,13 @@ pub struct Reserved {
 }
 
 impl InFlight {
-    /// Makes a budget of `bytes` for requests.
+    /// Creates a budget of `bytes` for requests.
     #[must_use]
     pub fn of_requests(bytes: u64) -> Self {
         Self::new("requests", bytes, LARGEST_REQUEST_BYTES, REQUEST_SHARE_WAITING_MAX)
     }
 
-    /// Makes a budget of `bytes` for answers.
+    /// Creates a budget of `bytes` for answers.
     #[must_use]
     pub fn of_answers(bytes: u64) -> Self {
         Self::new("answers", bytes, LARGEST_ANSWER_BYTES, ANSWER_SHARE_WAITING_MAX)
@@ -120,7 +120,7 @@ impl InFlight {
     /// Waits for a part of a caller's share, for a call that may grow to `bytes`. Memory is reserved later, as it is needed.
     ///
     /// # Errors
-    /// `REQUEST_BUDGET_EXHAUSTED` when too many wait already, or it takes too long.
+    /// `REQUEST_BUDGET_EXHAUSTED` when too many calls wait already, or it takes too long.
     pub async fn claim(&self, caller: &str, bytes: u64) -> Result<Reserved> {
         // No call is larger. A larger claim would wait forever.
         let bytes = bytes.min(self.0.largest_bytes);
@@ -133,7 +133,7 @@ impl InFlight {
     /// Waits for a part of a caller's share and for memory, both of `bytes`.
     ///
     /// # Errors
-    /// As `claim`.
+    /// The same as `claim`.
     pub async fn reserve(&self, caller: &str, bytes: u64) -> Result<Reserved> {
         let mut reserved = self.claim(caller, bytes).await?;
         reserved.grow_to(bytes).await?;
@@ -167,7 +167,7 @@ impl InFlight {
         }
     }
 
-    /// Takes bytes of a pool, and waits for them. Returns whether they were granted.
+    /// Waits for bytes of a pool. Returns whether they were granted.
     async fn wait(&self, caller: &str, pool: Pool, bytes: u64) -> bool {
         let mut ticket = match self.change(|budget| budget.take_or_queue(caller, pool, bytes)) {
             Admission::Granted => return true,
@@ -179,7 +179,7 @@ impl InFlight {
         waits.has_ended
     }
 
-    /// Makes the error for a call for which there is no memory.
+    /// Returns the error for a call for which there is no memory.
     pub(super) fn exhausted(&self, subject: &str, owner: &str) -> Error {
         self.0.refusals.fetch_add(1, Ordering::Relaxed);
         let what = self.0.what;
@@ -188,7 +188,7 @@ impl InFlight {
         Error { retry_after: Some(RETRY_AFTER), ..error }
     }
 
-    /// Makes the error for a request that stalled while others waited for its memory.
+    /// Returns the error for a request that stalled while others waited for its memory.
     pub(super) fn preempted(&self) -> Error {
         self.count_given_up();
         let message = "the request stalled while others waited for its memory: send it again, without a pause";
@@ -216,10 +216,10 @@ impl Drop for QueuedWait<'_> {
 }
 
 impl Reserved {
-    /// Waits until memory is reserved for `bytes` in all, but for no more than was claimed.
+    /// Waits until `bytes` of memory are reserved in total, but no more than was claimed.
     ///
     /// # Errors
-    /// As `InFlight::claim`.
+    /// The same as `InFlight::claim`.
     pub async fn grow_to(&mut self, bytes: u64) -> Result<()> {
         let more = bytes.min(self.share_bytes).saturating_sub(self.memory_bytes);
         if more > 0 && !self.in_flight.wait(&self.caller, Pool::Memory, more).await {
@@ -229,10 +229,10 @@ impl Reserved {
         Ok(())
     }
 
-    /// Makes the reservation exactly `bytes`: releases what is more, or takes what is missing, if that is free now.
+    /// Makes the reservation exactly `bytes`: releases the excess, or takes the missing bytes, if they are free now.
     ///
     /// # Errors
-    /// As `InFlight::claim`.
+    /// The same as `InFlight::claim`.
     pub(in crate::grpc) fn resize(&mut self, bytes: u64) -> Result<()> {
         if bytes > self.memory_bytes {
             let more = bytes - self.memory_bytes;
@@ -247,7 +247,7 @@ impl Reserved {
         Ok(())
     }
 
-    /// Releases what is more than `bytes`, of memory and share.
+    /// Releases memory and share above `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         self.release(self.share_bytes.saturating_sub(bytes), self.memory_bytes.saturating_sub(bytes));
     }
@@ -261,7 +261,7 @@ impl Reserved {
         });
     }
 
-    /// Returns the budget that it belongs to.
+    /// Returns the budget of this reservation.
     pub(super) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
@@ -313,7 +313,7 @@ mod tests {
         }
     }
 
-    /// Announced bytes take of their caller's share, and no memory.
+    /// Given announced bytes, they count against their caller's share, and use no memory.
     #[tokio::test]
     async fn announced_bytes_take_no_memory() {
         let budget = InFlight::of_requests(256 * MIB);

@@ -1,7 +1,7 @@
 //! Inflates compressed requests (gRPC over HTTP/2, "Compressed-Flag"; gzip, RFC 1952) before they are decoded.
 //!
 //! Invariant: memory is reserved before it is inflated into, and a message never becomes larger than its method allows.
-//! A message may inflate to a thousand times its size, so its compressed size is no bound.
+//! A message may inflate to a thousand times its size, so its compressed size is no limit.
 
 use std::io::{self, Read as _};
 
@@ -14,17 +14,17 @@ use super::whole_body::{CHUNK_BYTES, WholeBody};
 use crate::domain::{Error, Reason, Result};
 
 const ENCODING: &str = "grpc-encoding";
-/// How much is inflated at once.
+/// Number of bytes inflated at once.
 const STEP_BYTES: usize = 8 * 1024;
 /// The memory of the decoder: the window and tables of DEFLATE, 43 KiB, and one step.
 const INFLATER_BYTES: u64 = 64 * 1024;
-/// The most memory that the header of a gzip file may take: flate2 keeps three texts of up to 64 KiB.
+/// The maximal memory of the header of a gzip file: flate2 keeps three texts of up to 64 KiB.
 const HEADER_MAX_BYTES: u64 = 3 * 64 * 1024;
 /// The highest ratio of DEFLATE: two bits may become 258 bytes.
 const RATIO_MAX: usize = 1032;
 
-/// Returns whether the messages of a request may be compressed by gzip. If so, removes the header, because the inner layers get
-/// a request that is not compressed. Every other encoding stays for the decoder to refuse.
+/// Returns whether the messages of a request may be compressed by gzip. If so, removes the header, because the inner layers get an
+/// uncompressed request. The decoder refuses every other encoding.
 pub(super) fn take_gzip(headers: &mut HeaderMap) -> bool {
     let mut given = headers.get_all(ENCODING).iter();
     let is_gzip = given.next().is_some_and(|value| value == "gzip") && given.next().is_none();
@@ -34,12 +34,12 @@ pub(super) fn take_gzip(headers: &mut HeaderMap) -> bool {
     is_gzip
 }
 
-/// Returns the most bytes to which a message of `compressed` bytes may inflate, where `max_bytes` are allowed.
+/// Returns the maximal size to which a message of `compressed` bytes may inflate, with `max_bytes` as the limit.
 pub(super) fn inflated_max_bytes(compressed: usize, max_bytes: usize) -> usize {
     compressed.saturating_mul(RATIO_MAX).min(max_bytes)
 }
 
-/// Returns the memory that a message takes while `inflated` bytes of it are inflated.
+/// Returns the memory of a message while `inflated` bytes of it are inflated.
 pub(super) fn inflating_bytes(compressed: usize, inflated: usize) -> u64 {
     // The texts of a header come from the compressed bytes, and the buffer of a text may be twice its size.
     let header = HEADER_MAX_BYTES.min(2 * size(compressed));
@@ -50,7 +50,7 @@ pub(super) fn inflating_bytes(compressed: usize, inflated: usize) -> u64 {
 /// not compressed.
 ///
 /// # Errors
-/// `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` when it is not one whole message by gzip; what `reserved` refuses.
+/// `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` when it is not one whole gzip message; the errors of `reserved`.
 pub(super) async fn inflate(
     mut body: WholeBody,
     claimed: usize,
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// A bomb claims what its method allows, not a thousand times what it sends.
+    /// Given a compression bomb, it claims at most what its method allows, not a thousand times what it sends.
     #[test]
     fn the_method_bounds_the_claim() {
         assert_eq!(inflated_max_bytes(10, 1_000_000), 10_320);

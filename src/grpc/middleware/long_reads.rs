@@ -1,7 +1,7 @@
-//! Bounds how many long reads run at once, and how many of one caller.
+//! Limits how many long reads run at once, in total and of one caller.
 //!
-//! Each holds a connection to the database and a core for as long as it takes. Without a bound, one caller with many of them
-//! would hold all connections, and every other call would wait.
+//! Each uses a connection to the database and a core while it runs. Without a limit, one caller with many of them would use all
+//! connections, and every other call would wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::service::{FairSlot, FairSlots};
 
 /// How long a read waits for a slot. Longer: callers time out before they get the reason.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How many checks of logs run or wait for the one that runs: they run one after the other.
+/// How many checks of logs run or wait: they run one after the other.
 const AUDITS_MAX: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +55,10 @@ struct LongReadSlots {
 }
 
 impl LongReads {
-    /// Makes the slots for a store with `readers` connections for reads. Half of them are for pages, a quarter for the pages of one
-    /// caller; a quarter are for exports, one for one caller. One is for the check of a log, so that at least one is left for short
-    /// reads.
+    /// Creates the slots for a store with `readers` connections for reads. Half of them are for pages, a quarter for the pages of one
+    /// caller; a quarter are for exports, one for one caller. One is for the check of a log, so that at least one is left for short reads.
     ///
-    /// An export does not take a slot of pages, because its caller reads pages of the log at the same time.
+    /// An export takes no slot of pages, because its caller reads pages of the log at the same time.
     #[must_use]
     pub fn new(readers: usize) -> Self {
         let pages = FairSlots::new((readers / 2).max(1), (readers / 4).max(1));
@@ -67,7 +66,7 @@ impl LongReads {
         Self(Arc::new(LongReadSlots { pages, exports, audits: FairSlots::new(AUDITS_MAX, 1) }))
     }
 
-    /// Waits for a slot for a call, first come, first served. Reslots none for a call that is no long read.
+    /// Waits for a slot for a call, in the order of the calls. Returns none for a call that is no long read.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when there is no slot in time.
@@ -75,7 +74,7 @@ impl LongReads {
         let LongReadSlots { pages, exports, audits } = &*self.0;
         let slots = match kind(rpc) {
             None => return Ok(None),
-            // Only the caller's own deadline bounds this wait.
+            // Only the caller's own deadline limits this wait.
             Some(LongReadKind::Audit) => return audits.take(caller).await.map(Some),
             Some(LongReadKind::Pages) => pages,
             Some(LongReadKind::Export) => exports,
@@ -100,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Every list is a long read, except that of the signing keys, which are in memory.
+    /// Given every list RPC, each takes a slot, except that of the signing keys, which are in memory.
     #[test]
     fn every_list_takes_a_slot() {
         let lists = Rpc::ALL.iter().filter(|rpc| rpc.path().contains("/List") && **rpc != Rpc::ListSigningKeys);
@@ -125,7 +124,7 @@ mod tests {
         assert!(take("noisy").now_or_never().is_some());
     }
 
-    /// Pages, exports and the one check that runs leave a connection to short reads, and a caller that exports can read pages.
+    /// Given pages, exports and a check that run, a connection is left for short reads, and a caller that exports can read pages.
     #[tokio::test(start_paused = true)]
     async fn exports_leave_connections_to_others() {
         for readers in [5, 12] {

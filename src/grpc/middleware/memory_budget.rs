@@ -1,28 +1,28 @@
-//! Decides who may have how much of a budget of memory: the rules of [`super::in_flight`], without waiting.
+//! Decides how much of a memory budget each caller may have: the rules of [`super::in_flight`], without waiting.
 //!
-//! Invariants: a caller has a share of its own, and what it takes of the memory leaves at least as much to others; the last part
-//! is for small calls only. So however many callers fill their shares, the next one gets memory.
+//! Invariants: each caller has a share, and the memory that it takes leaves at least as much to others; the last part is for small calls
+//! only. So the next caller gets memory, however many callers fill their shares.
 
 use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-/// A caller that has no more than this in all may also use the last part of the memory. More: few callers empty that part.
-/// Less: calls about one policy or version wait behind large ones.
+/// A caller that has no more than this in total may also use the last part of the memory. More: few callers empty that part. Less: calls
+/// about one policy or version wait behind large ones.
 pub(super) const SMALL_MAX_BYTES: u64 = 256 * 1024;
 /// The last part, for small calls only, is a sixteenth of the memory.
 const SMALL_PART: u64 = 16;
 
-/// What a call takes bytes of.
+/// The pool from which a call takes bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pool {
     /// The caller's own share, for the largest possible size of a call.
     Share,
-    /// The memory of the server, for what was received of a call.
+    /// The memory of the server, for the received bytes of a call.
     Memory,
 }
 
-/// The sizes of a budget.
+/// The limits of a budget.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BudgetSizes {
     pub(super) total_bytes: u64,
@@ -34,12 +34,12 @@ pub(super) struct BudgetSizes {
     pub(super) share_waiting_max: usize,
 }
 
-/// What one caller has taken.
+/// The use of one caller.
 #[derive(Debug, Default)]
 struct CallerUse {
     share_bytes: u64,
     memory_bytes: u64,
-    /// How many of its calls wait for its share, and in all.
+    /// Number of its calls that wait for its share; `waits` counts all of its waits.
     share_waits: usize,
     waits: usize,
 }
@@ -74,11 +74,11 @@ pub(super) enum Admission {
 pub(super) struct MemoryBudget {
     sizes: BudgetSizes,
     free_bytes: u64,
-    /// The callers that have taken something or wait.
+    /// The callers that have taken bytes or wait.
     callers: HashMap<String, CallerUse>,
-    /// In the order of arrival.
+    /// The queue, in the order of arrival.
     waiting: VecDeque<QueuedCall>,
-    /// How many of them wait for memory.
+    /// Number of queued calls that wait for memory.
     memory_waits: usize,
     next_number: u64,
 }
@@ -153,8 +153,8 @@ impl MemoryBudget {
         self.forget(caller);
     }
 
-    /// Releases bytes, and grants queued calls that fit now, in the order of arrival. A call that is too large for what is free does
-    /// not hold up the ones behind it.
+    /// Releases bytes, and grants queued calls that now fit, in the order of arrival. A call that is too large for the free bytes does not
+    /// delay those behind it.
     pub(super) fn release(&mut self, caller: &str, pool: Pool, bytes: u64) {
         if let Some(own) = self.callers.get_mut(caller) {
             match pool {
@@ -170,7 +170,7 @@ impl MemoryBudget {
             if self.fits(&caller, pool, bytes) {
                 self.leave_queue(&caller, pool);
                 self.take(&caller, pool, bytes);
-                // A call that is gone meanwhile releases it when its ticket is dropped.
+                // A call that was cancelled meanwhile releases it when its ticket is dropped.
                 let _ = granted.send(());
             } else {
                 self.waiting.push_back(QueuedCall { number, caller, pool, bytes, granted });
@@ -210,7 +210,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Forgets a caller that has taken nothing and waits for nothing.
+    /// Removes a caller that has taken nothing and waits for nothing.
     fn forget(&mut self, caller: &str) {
         let is_idle = |own: &CallerUse| (own.share_bytes, own.memory_bytes, own.waits) == (0, 0, 0);
         if self.callers.get(caller).is_some_and(is_idle) {
@@ -234,7 +234,7 @@ mod tests {
         matches!(admission, Admission::Granted)
     }
 
-    /// Given 60 callers that take what they get, shares shrink, and the next caller has memory for a small call.
+    /// Given 60 callers that take all that they get, shares shrink, and the next caller has memory for a small call.
     #[test]
     fn shares_shrink_and_the_next_caller_gets_memory() {
         let mut budget = budget();
@@ -252,7 +252,7 @@ mod tests {
         assert!(taken[8] < taken[5] && taken[59] <= SMALL_MAX_BYTES, "{taken:?}");
     }
 
-    /// A large call waits; a small one that came later does not wait behind it.
+    /// Given a large call that waits, a later small one does not wait behind it.
     #[test]
     fn small_calls_do_not_wait_behind_large_ones() {
         let mut budget = budget();
@@ -278,7 +278,7 @@ mod tests {
         assert!(matches!(budget.take_or_queue("a", Pool::Share, MIB), Admission::Queued(_)));
         budget.cancel(one.number, "a", Pool::Share, MIB);
         budget.release("a", Pool::Share, 32 * MIB);
-        // Granted, and nobody took it.
+        // It was granted, and no call received it.
         budget.cancel(two.number, "a", Pool::Share, MIB);
         budget.release("a", Pool::Share, MIB);
         assert_eq!((budget.callers(), budget.free_bytes()), (0, 256 * MIB));
@@ -301,7 +301,7 @@ mod tests {
         assert!(matches!(budget.take_or_queue("a", Pool::Share, 1), Admission::Queued(_)));
     }
 
-    /// When large callers have taken all but the last part, small ones can use it.
+    /// Given large callers that have taken all but the last part, small ones can use it.
     #[test]
     fn the_last_part_is_for_small_calls() {
         let mut budget = budget();
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    /// Given calls that wait for memory, their number is bounded and they are served in the order of arrival.
+    /// Given calls that wait for memory, their number is limited and they are served in the order of arrival.
     #[test]
     fn calls_are_served_in_the_order_of_arrival() {
         let mut budget = budget();
@@ -342,7 +342,7 @@ mod tests {
         assert!(tickets.len() < 8, "some were served");
     }
 
-    /// Released memory goes to a later call when the first one is too large for it.
+    /// Given a first call that is too large for the released memory, a later one gets it.
     #[test]
     fn no_call_waits_behind_one_that_is_too_large() {
         let mut budget = budget();

@@ -5,12 +5,12 @@ use crate::domain::{Error, Reason};
 /// The length of the prefix: a flag, and the length of the message as four bytes.
 pub(in crate::grpc) const MESSAGE_PREFIX_BYTES: usize = 5;
 
-/// Makes the error for a body that is not exactly one message.
+/// Returns the error for a body that is not exactly one message.
 pub(super) fn not_one_message() -> Error {
     Error::new(Reason::InvalidArgument, "the request is not exactly one message with the prefix of gRPC")
 }
 
-/// Makes the error for a message of more than `max_bytes`.
+/// Returns the error for a message of more than `max_bytes`.
 pub(super) fn too_large(max_bytes: usize) -> Error {
     let message = "the request message is over the limit of this method";
     Error::new(Reason::MessageTooLarge, message).with("limit_bytes", max_bytes)
@@ -29,7 +29,7 @@ pub(super) struct MessagePrefix {
 }
 
 impl MessagePrefix {
-    /// Takes the next bytes of the body. Returns the length that the prefix claims, once all of the prefix was received.
+    /// Adds the next bytes of the body. Returns the length that the prefix claims, once the whole prefix was received.
     pub(super) fn push(&mut self, data: &[u8]) -> Option<usize> {
         for (slot, byte) in self.bytes.iter_mut().skip(self.received).zip(data) {
             *slot = *byte;
@@ -38,14 +38,14 @@ impl MessagePrefix {
         self.claimed_length()
     }
 
-    /// Returns the length that the prefix claims, once all of the prefix was received.
+    /// Returns the length that the prefix claims, once the whole prefix was received.
     pub(super) fn claimed_length(&self) -> Option<usize> {
         let [_, length @ ..] = self.bytes;
         let is_whole = self.received == MESSAGE_PREFIX_BYTES;
         is_whole.then(|| usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
     }
 
-    /// Returns whether the flag says that the message is compressed.
+    /// Returns whether the flag marks the message as compressed.
     pub(super) fn is_compressed(&self) -> bool {
         let [flag, ..] = self.bytes;
         flag == 1

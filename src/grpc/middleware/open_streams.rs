@@ -1,8 +1,8 @@
-//! Bounds the streams that need no credential: reflection and the watch of a health status. Each peer may have some, all peers together
-//! may have some more, and streams of reflection end.
+//! Limits the streams that need no credential: reflection and the watch of a health status. There is a limit for each peer and one for all
+//! peers together, and streams of reflection have a timeout.
 //!
-//! Invariant: one peer has no more of them than are left for others. Without this layer each unauthenticated connection could hold
-//! as many as a connection has streams, for as long as it lives.
+//! Invariant: one peer has no more of them than are left for others. Without this layer each unauthenticated connection could keep as many
+//! open as a connection has streams, for as long as it lives.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,7 +27,7 @@ use crate::transport::{ConnectionHandle, network_of, status_trailers};
 
 /// How long a stream of reflection may be open. Tools send a few requests and close it.
 const REFLECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much longer its requests are read, so that the answer can say why it ended.
+/// How much longer its requests are read, so that the answer can contain the reason for its end.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How many streams of reflection one peer may have at once.
 const REFLECTIONS_PER_PEER_MAX: usize = 8;
@@ -105,7 +105,7 @@ impl OpenStreamsLayer {
     }
 }
 
-/// One stream that is open; it is dropped with its answer.
+/// An open stream; dropped with its answer.
 #[derive(Debug)]
 struct StreamSlot {
     layer: OpenStreamsLayer,
@@ -176,7 +176,7 @@ where
     }
 }
 
-/// A body that ends in time, and holds a slot until it is dropped.
+/// A body that ends at its timeout, and holds a slot until it is dropped.
 struct TimedBody {
     inner: Body,
     end: Option<Pin<Box<Sleep>>>,
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(layer.lock().all[&OpenMethod::HealthWatch], 0);
     }
 
-    /// Given an endless answer to an endless request.
+    /// Given an endless answer to an endless request, the stream ends with the reason.
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_reflection_ends_and_says_so() {
         struct Endless;

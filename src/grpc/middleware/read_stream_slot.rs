@@ -1,4 +1,4 @@
-//! What a stream that reads for long holds: its slot, and the budget that its messages are counted in.
+//! The resources of a long-reading stream: its slot, and the budget of its messages.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(in crate::grpc) struct ReadStreamSlot {
 impl ReadStreamSlot {
     /// Holds a slot of a caller.
     pub(super) fn new(slot: FairSlot, in_flight: InFlight, caller: String) -> Self {
-        // A share of its own: the caller reads pages beside its stream, and would wait for the memory of the stream's next message.
+        // Use a separate share: the caller reads pages beside its stream, and would wait for the memory of the stream's next message.
         Self { _slot: Arc::new(slot), in_flight, caller: format!("streams of {caller}") }
     }
 

@@ -1,8 +1,7 @@
-//! Reads the bodies of requests: how large one may be, how long it may take, and how much memory all of them may take together.
+//! Reads the bodies of requests, and limits the size of one, its time, and the memory of all of them together.
 //!
-//! A body is read before the generated service decodes it. So a call that is never sent completely ends, memory is reserved before
-//! it is used, and a body that stalls is ended when others wait for its memory. Only calls of admitted callers get here
-//! ([`super::admit`]).
+//! A body is read before the generated service decodes it. So a call that is never sent completely ends, memory is reserved before it is
+//! used, and a body that stalls is ended when others wait for its memory. Only calls of admitted callers get here ([`super::admit`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -28,20 +27,20 @@ use crate::domain::limits::{
 use crate::domain::principal::Caller;
 use crate::domain::{Error, Reason, Result};
 
-/// The packages in which every method takes one message. Reflection takes several, and bounds them itself.
+/// The packages in which every method takes one message. Reflection takes several, and has its own limits.
 const ONE_MESSAGE: [&str; 2] = ["/policyhub.", HEALTH_PACKAGE];
 /// The package that needs no credential, so that its callers have no shares. Its requests are so small that no memory is reserved for
-/// them; so they wait for nobody, and nobody waits for them.
+/// them, and they never wait.
 const HEALTH_PACKAGE: &str = "/grpc.health.v1.";
 /// The largest request of that package: the name of a service.
 const HEALTH_REQUEST_MAX_BYTES: usize = 1024;
-/// How long the body of a request may take. Longer: incomplete requests are held longer. Shorter: slow links fail.
+/// Timeout of the body of a request. Longer: incomplete requests are held longer. Shorter: slow links fail.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the body may take of a method that takes megabytes.
+/// Timeout of the body for a method that takes megabytes.
 const BULK_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A body that advanced by less than this in that time is ended once others wait for its memory. Longer: they wait longer.
-/// Shorter: slow links fail when the server is full.
+/// A body that advanced by less than this in that time is ended once others wait for its memory. Longer: they wait longer. Shorter: slow
+/// links fail when the server is full.
 const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 const STALL_MIN_BYTES: usize = 16 * 1024;
 
@@ -53,13 +52,13 @@ pub struct RequestBodyLayer {
 }
 
 impl RequestBodyLayer {
-    /// Makes a layer for a server that takes contents of up to `content_max_bytes`, with a budget for all requests.
+    /// Creates a layer for a server that takes contents of up to `content_max_bytes`, with a budget for all requests.
     #[must_use]
     pub fn new(content_max_bytes: usize, in_flight: InFlight) -> Self {
         Self { content_max_bytes, in_flight }
     }
 
-    /// Returns the bounds of a method; none for methods that take several messages.
+    /// Returns the limits of a method; none for methods that take several messages.
     fn bounds(&self, path: &str) -> Option<BodyBounds> {
         if !ONE_MESSAGE.iter().any(|package| path.starts_with(package)) {
             return None;
@@ -78,10 +77,10 @@ impl RequestBodyLayer {
     }
 }
 
-/// The bounds of the body of a method.
+/// The limits of the body of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BodyBounds {
-    /// How large its message may be.
+    /// The maximal size of its message.
     max_bytes: usize,
     timeout: Duration,
     /// Whether memory is reserved for the body.
@@ -130,7 +129,7 @@ where
         let Some(bounds) = self.layer.bounds(request.uri().path()) else {
             return Box::pin(self.inner.call(request));
         };
-        // The clone has not been polled ready, so the call takes the one that has.
+        // The clone has not been polled ready, so the call uses the service that has.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let in_flight = self.layer.in_flight.clone();
@@ -171,8 +170,8 @@ struct BodyReader<'a> {
 }
 
 impl BodyReader<'_> {
-    /// Reads a body to its end. Part of the caller's share is claimed once the claimed length of the message is known. Memory is
-    /// reserved for what was received, and for what the message may decode to once it is complete.
+    /// Reads a body to its end. A part of the caller's share is claimed once the claimed length of the message is known. Memory is
+    /// reserved for the received bytes, and for the decoded message once it is complete.
     async fn read(mut self, mut body: Body) -> Result<(WholeBody, Option<Reserved>)> {
         let (mut whole, mut prefix) = (WholeBody::default(), MessagePrefix::default());
         let mut max_bytes = MESSAGE_PREFIX_BYTES + self.bounds.max_bytes;
@@ -184,7 +183,7 @@ impl BodyReader<'_> {
                 if claimed > self.bounds.max_bytes {
                     return Err(too_large(self.bounds.max_bytes));
                 }
-                // The decoder refuses bytes after the message; until then there must not be more of them than this.
+                // The decoder refuses bytes after the message; until then they must not exceed this.
                 max_bytes = MESSAGE_PREFIX_BYTES + self.bounds.max_bytes.min(claimed + REQUEST_MAX_BYTES);
                 if self.bounds.is_reserved {
                     let most = self.most_bytes(claimed, self.is_gzip && prefix.is_compressed());
@@ -195,7 +194,7 @@ impl BodyReader<'_> {
                 return Err(too_large(self.bounds.max_bytes));
             }
             if let Some(reserved) = &mut self.reserved {
-                // In whole chunks, as they are allocated.
+                // Reserve whole chunks, as they are allocated.
                 reserved.grow_to(size((whole.len() + data.len()).next_multiple_of(CHUNK_BYTES))).await?;
             }
             pace.received(data.len());
@@ -217,7 +216,7 @@ impl BodyReader<'_> {
         Ok((whole, self.reserved))
     }
 
-    /// Returns the most memory that a request takes whose prefix claims `claimed` bytes.
+    /// Returns the maximal memory of a request whose prefix claims `claimed` bytes.
     fn most_bytes(&self, claimed: usize, is_compressed: bool) -> u64 {
         if !is_compressed {
             return self.worst_case(claimed);
@@ -275,7 +274,7 @@ impl Pace {
     }
 }
 
-/// Makes the error for a stream that was reset. Mostly the client is gone and nobody reads it.
+/// Returns the error for a stream that was reset. Usually the client is gone and nobody reads it.
 fn broken(error: &Status) -> Error {
     Error::new(Reason::InvalidArgument, format!("the request ended early: {}", error.message()))
 }
@@ -287,7 +286,7 @@ mod tests {
     use super::*;
     use crate::grpc::middleware::in_flight::IN_FLIGHT_MIN_BYTES;
 
-    /// A body that begins and never ends.
+    /// A body that starts and never ends.
     struct HalfBody(Option<Bytes>);
 
     impl http_body::Body for HalfBody {
@@ -315,7 +314,7 @@ mod tests {
         assert_eq!(bounds("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), None);
     }
 
-    /// A client that stops in the middle is answered at the timeout, and what was reserved for it is free again.
+    /// Given a client that stops in the middle, it gets an answer at the timeout, and its reserved memory is free again.
     #[tokio::test(start_paused = true)]
     async fn an_incomplete_body_is_answered() {
         let in_flight = InFlight::of_requests(IN_FLIGHT_MIN_BYTES);
@@ -336,7 +335,7 @@ mod tests {
         }
     }
 
-    /// A body that stopped keeps its memory until others wait for it.
+    /// Given a body that stopped, it keeps its memory until others wait for it.
     #[tokio::test(start_paused = true)]
     async fn a_stalled_body_is_ended_for_others() {
         let in_flight = InFlight::of_requests(IN_FLIGHT_MIN_BYTES);

@@ -1,4 +1,4 @@
-//! Gives the errors that tonic makes by itself a reason like every other error: too large, undecodable, unknown method.
+//! Adds a reason to the errors that tonic itself returns: too large, undecodable, unknown method.
 
 use http::{HeaderValue, Response};
 use tonic::{Code, Status};
@@ -7,7 +7,7 @@ use crate::api::codec::{TOO_COMPLEX, UNDECODABLE};
 use crate::api::status::status;
 use crate::domain::{Error, Reason};
 
-/// How the errors begin that tonic makes by itself.
+/// The first words of the errors that tonic itself returns.
 const NOT_FRAMED: [&str; 4] = [
     "Missing request message",
     "Unexpected EOF decoding stream",
@@ -17,7 +17,7 @@ const NOT_FRAMED: [&str; 4] = [
 pub(in crate::grpc) const COMPRESSED: &str = "Content is compressed with";
 const TOO_LARGE: &str = "Error, decoded message length too large";
 
-/// Rewrites an error that tonic made by itself, and leaves every other answer as it is.
+/// Rewrites an error that tonic itself returned, and leaves every other answer unchanged.
 pub fn rewrite_transport_error<B: Default>(response: Response<B>) -> Response<B> {
     let Some(found) = Status::from_header_map(response.headers()) else { return response };
     if !found.details().is_empty() {

@@ -1,4 +1,4 @@
-//! A body that was received completely, in chunks that are allocated here. Each chunk is freed as soon as it was read.
+//! A completely received body, in chunks that are allocated here. Each chunk is freed as soon as it was read.
 //!
 //! The frames of HTTP/2 are copied and not kept, because a frame of one byte would keep a whole buffer in memory.
 
@@ -11,10 +11,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 
-/// How much is allocated, and freed, at once.
+/// Number of bytes that are allocated, and freed, at once.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// A body that was received completely.
+/// A completely received body.
 #[derive(Debug, Default)]
 pub(super) struct WholeBody {
     full: VecDeque<Bytes>,
@@ -23,7 +23,7 @@ pub(super) struct WholeBody {
 }
 
 impl WholeBody {
-    /// Returns how many bytes it has.
+    /// Returns the number of bytes.
     pub(super) fn len(&self) -> usize {
         self.length
     }
@@ -48,7 +48,7 @@ impl WholeBody {
     }
 }
 
-/// Each chunk is freed once it was read.
+/// Frees each chunk once it was read.
 impl Read for WholeBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(into)?;

@@ -1,4 +1,4 @@
-//! VerifyLog: the progress of a check of a log, and its result.
+//! VerifyLog: streams the progress of a check of a log, and its result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,13 @@ use crate::service::LogProgress;
 /// The time between two messages about progress. Shorter: more messages that nobody reads. Longer: the stream looks dead.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The messages of a check. The check runs while they are polled for, and is dropped with them.
+/// The messages of a check. The check runs while they are polled, and is dropped with them.
 struct CheckMessages {
     slot: ReadStreamSlot,
-    /// The memory for the result, reserved at the begin. Otherwise a check of an hour could fail because there is no memory for its result.
+    /// The memory for the result, reserved at the start. Otherwise a check of an hour could fail because there is no memory for its
+    /// result.
     reserved: Option<Reserved>,
-    /// None once it has its verdict.
+    /// None once the check has its verdict.
     check: Option<BoxFuture<'static, Result<LogVerdict>>>,
     progress: Arc<LogProgress>,
     ticks: Interval,

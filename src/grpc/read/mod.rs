@@ -1,4 +1,4 @@
-//! The server streams that read for long: VerifyLog and ExportRows.
+//! The long-reading server streams: VerifyLog and ExportRows.
 
 mod log_check;
 mod read_stream;

@@ -1,10 +1,10 @@
-//! What a stream that reads for long holds, and what ends it.
+//! A long-reading stream: the resources it holds, and the conditions that end it.
 //!
-//! A message is made when the connection has room for it, one at a time. The stream holds its slot, and a view of the database, until
-//! its last message. It ends earlier when its reader stalls, at the caller's deadline, at the bound of its method, or when the
-//! server drains.
+//! Messages are built one at a time, when the connection has capacity. The stream holds its slot, and a view of the database, until its
+//! last message. It ends earlier when its reader stalls, at the caller's deadline, at the time limit of its method, or when the server
+//! drains.
 //!
-//! Unlike the caller of a watch, its caller is authorized once: the stream ends within an hour, and reads nothing newer than its begin.
+//! Unlike the caller of a watch, its caller is authorized once: the stream ends within an hour, and reads nothing newer than its start.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::grpc::frame_message::frame_message;
 use crate::grpc::middleware::{CallDeadline, ReadStreamSlot, Reserved};
 use crate::transport::{ConnectionHandle, MessageBody, ShutdownReason, StreamDeadline, StreamProgress};
 
-/// What the stream of a request holds, and what ends it.
+/// The resources of a request's stream, and the conditions that end it.
 pub(super) struct ReadStream {
     pub(super) slot: ReadStreamSlot,
     pub(super) connection: ConnectionHandle,
@@ -30,13 +30,13 @@ pub(super) struct ReadStream {
 }
 
 impl ReadStream {
-    /// Opens the stream of a request, for `limit` at most.
+    /// Opens the stream of a request, for at most `limit`.
     ///
     /// # Errors
     /// `INTERNAL` for a request that has no slot.
     pub(super) fn open<T>(request: &Request<T>, limit: Duration) -> Result<Self, Status> {
         let slot = request.extensions().get::<ReadStreamSlot>().cloned();
-        // The layer of answers inserted it. A call without it did not pass that layer and is refused.
+        // The layer of answers inserted it. A call without it bypassed that layer and is refused.
         let slot = slot.ok_or_else(|| status(Error::internal("a stream without its slot")))?;
         let bound = sleep(limit);
         let given = request.extensions().get::<CallDeadline>().filter(|CallDeadline(given)| *given < bound.deadline());
@@ -59,7 +59,7 @@ impl ReadStream {
 
     /// Returns the body of the response, which ends at the deadline.
     pub(super) fn into_body(self, messages: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Body {
-        // A reader that has no room for the first message would otherwise never count as stalled.
+        // Otherwise a reader that has no capacity for the first message would never count as stalled.
         self.progress.expect_reader();
         Body::new(MessageBody::new(messages.map(|message| message.map_err(status)), Some(self.deadline)))
     }
@@ -68,14 +68,14 @@ impl ReadStream {
 /// Waits for the next message of a stream. When the server drains, the stream ends at once, because the shutdown waits for it.
 ///
 /// # Errors
-/// Those of `next`, and `SERVER_DRAINING`.
+/// The errors of `next`, and `SERVER_DRAINING`.
 pub(super) async fn next_unless_draining<T>(
     connection: &ConnectionHandle,
     next: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let draining = async {
         connection.shutdown().cancelled().await;
-        // At the age limit of its connection the stream gets some time, as other calls do.
+        // At the age limit of its connection the stream gets some more time, as other calls do.
         if connection.shutdown_reason() != ShutdownReason::Draining {
             std::future::pending().await
         }
@@ -87,7 +87,7 @@ pub(super) async fn next_unless_draining<T>(
     }
 }
 
-/// A message and the memory that is reserved for it. It is dropped once the last of it is on the wire, or its stream has ended.
+/// A message and its reserved memory. It is dropped once its last byte is on the wire, or its stream has ended.
 struct ReservedMessage {
     bytes: Bytes,
     _reserved: Reserved,

@@ -1,4 +1,4 @@
-//! ExportRows: all rows of a namespace, of which an archive is made.
+//! ExportRows: streams all rows of a namespace, from which clients build an archive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl RowMessages {
             }
         };
         if message.complete {
-            // Ends the snapshot now, and not when the client has read the last message.
+            // This ends the snapshot now, and not when the client has read the last message.
             (self.export, self.is_complete) = (None, true);
         }
         encode_reserved(&message, reserved).map(Some)

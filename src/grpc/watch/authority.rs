@@ -1,4 +1,4 @@
-//! Checks again and again whether the caller of an open watch is still authorized (docs/guarantees.md#g18).
+//! Checks periodically whether the caller of an open watch is still authorized (docs/guarantees.md#g18).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::grpc::handler::Clock;
 use crate::service::Service;
 
-/// How watches are authorized again while they are open.
+/// The settings for the repeated authorization of open watches.
 #[derive(Debug, Clone)]
 pub struct Recheck {
     /// Checks the credential.
@@ -38,7 +38,7 @@ pub(super) struct WatchAuthorization {
 }
 
 impl WatchAuthorization {
-    /// Begins with a request that was authorized for a namespace.
+    /// Starts with a request that was authorized for a namespace.
     pub(super) fn new<T>(
         request: &Request<T>,
         namespace: &str,
@@ -62,9 +62,9 @@ impl WatchAuthorization {
         })
     }
 
-    /// Waits until the caller is not authorized any more. Returns the error that the call would get if it began now.
+    /// Waits until the caller is no longer authorized. Returns the error that the call would get if it began now.
     ///
-    /// The future may be dropped and made again: a check that is running goes on then, and delays no message meanwhile.
+    /// Cancel-safe: a running check continues with the next call. It delays no message.
     pub(super) async fn revoked(&mut self) -> Error {
         loop {
             let check = match &mut self.check {
@@ -91,7 +91,7 @@ impl WatchAuthorization {
             verifier.recheck(&caller, now.seconds())?;
             match service.access.authorize(&caller.principal, rpc, ("parent", &scope), now).await {
                 Ok(_) => Ok(()),
-                // During an outage it is unknown who lost a role, and what was granted stays (docs/guarantees.md#g17).
+                // During an outage it is unknown who lost a role, so authorization stays (docs/guarantees.md#g17).
                 Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
                 Err(error) => Err(error),
             }

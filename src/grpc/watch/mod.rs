@@ -1,4 +1,4 @@
-//! WatchActive: opens a watch, makes its messages, and ends it when its caller loses the right to it.
+//! WatchActive: opens a watch, sends its messages, and ends it when its caller is no longer authorized.
 
 mod authority;
 mod encode;

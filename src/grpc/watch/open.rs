@@ -1,4 +1,4 @@
-//! Opens watches. Each namespace is authorized and opened by itself, and a refused one does not stop the others.
+//! Opens watches. Each namespace is authorized and opened by itself, and a refused one does not prevent the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::grpc::handler::Handler;
 use crate::service::{Context, SentKeyStatements};
 use crate::transport::{ConnectionHandle, MessageBody, StreamProgress};
 
-/// How many namespaces of one stream are opened at once. More: one caller takes all connections to the database.
+/// Number of namespaces of one stream that are opened at once. More: one caller uses all connections to the database.
 const OPENED_AT_ONCE: usize = 4;
 
 /// The options that the namespaces of one stream share.
@@ -36,9 +36,9 @@ struct StreamOptions {
 pub struct WatchHandler {
     /// Authorizes calls.
     pub handler: Handler,
-    /// Bounds watches.
+    /// Limits of watches.
     pub settings: WatchSettings,
-    /// Says how watches are authorized again while they are open.
+    /// The settings for the repeated authorization of open watches.
     pub recheck: Recheck,
 }
 
@@ -46,7 +46,7 @@ impl WatchHandler {
     /// Opens a watch and returns the body of its response.
     ///
     /// # Errors
-    /// When the request is invalid, a limit is reached, or its only namespace can't be watched.
+    /// `INVALID_ARGUMENT`, the errors of exceeded limits, and the error of a single namespace that can't be watched.
     pub(in crate::grpc) async fn watch_active(&self, request: Request<pb::WatchActiveRequest>) -> Result<Body, Status> {
         request::watch_size(request.get_ref()).map_err(status)?;
         let (contexts, mut not_watched) = self.authorize_targets(&request).await.map_err(status)?;
@@ -72,7 +72,7 @@ impl WatchHandler {
                 }
             }
         }
-        // A watch of a single namespace that can't begin fails the call.
+        // A watch of a single namespace that can't start fails the call.
         if request.get_ref().targets.len() <= 1
             && let Some((_, error)) = not_watched.pop()
         {
@@ -83,8 +83,8 @@ impl WatchHandler {
         Ok(Body::new(MessageBody::new(messages(watch), None)))
     }
 
-    /// Authorizes each namespace by itself. Returns a context for each that may be watched, in the order of the request, and the
-    /// others with the reason. An invalid name fails the call.
+    /// Authorizes each namespace by itself. Returns a context for each that may be watched, in the order of the request, and the reason
+    /// for each of the others. An invalid name fails the call.
     async fn authorize_targets(
         &self,
         request: &Request<pb::WatchActiveRequest>,

@@ -1,4 +1,4 @@
-//! How long subscribers should wait before they reconnect, when their streams end together, so that they do not all come at once.
+//! How long subscribers should wait before they reconnect when their streams end together, so that they do not all reconnect at once.
 //!
 //! Pure, except for a count that is taken once. Invariant: no delay is longer than [`DELAY_MAX`].
 
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use crate::transport::ShutdownReason;
 
-/// The longest delay that a server asks of a subscriber.
+/// The longest delay that a server requests of a subscriber.
 const DELAY_MAX: Duration = Duration::from_secs(5);
-/// How many streams reconnect in a second, when another server is there to take them. Higher: a replica with many streams hands them
-/// over as one burst. Lower: subscribers of a replica with few streams are disconnected for longer than necessary.
+/// How many streams reconnect in a second, when another server can accept them. Higher: a replica with many streams hands them over as one
+/// burst. Lower: subscribers of a replica with few streams are disconnected for longer than necessary.
 const RECONNECTS_PER_SECOND: u32 = 500;
 
-/// Computes the delays that a server asks for.
+/// Computes the delays that a server requests.
 #[derive(Debug)]
 pub(super) struct ReconnectDelays {
-    /// Whether another server may take the streams at once while this one stops.
+    /// Whether another server can accept the streams at once while this one stops.
     has_replicas: bool,
     /// How many streams were open when the drain began, so that the last one to end waits no shorter than the first.
     drained: OnceLock<usize>,
 }
 
 impl ReconnectDelays {
-    /// Makes the delays of a server that has just started.
+    /// Creates the delays of a server that has just started.
     pub fn new(has_replicas: bool) -> Self {
         Self { has_replicas, drained: OnceLock::new() }
     }
@@ -32,10 +32,10 @@ impl ReconnectDelays {
     /// that of all namespaces watched here: each costs a snapshot or a resume when its stream reconnects.
     pub fn longest(&self, reason: ShutdownReason, of_connection: usize, of_server: usize) -> Duration {
         let streams = match reason {
-            // A single server has to restart first. A client that reconnects at once would fail.
+            // A single server has to restart first: a client that reconnects at once would fail.
             ShutdownReason::Draining if !self.has_replicas => return DELAY_MAX,
             ShutdownReason::Draining => *self.drained.get_or_init(|| of_server),
-            // The same server takes them again.
+            // The same server accepts them again.
             ShutdownReason::Age => of_connection,
         };
         let streams = u32::try_from(streams).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! How many watches a server carries, and how often each one sends a heartbeat.
+//! Settings of watches: their number at a server, and the heartbeat interval.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::reconnect_delay::ReconnectDelays;
 use crate::domain::{Error, Reason};
 use crate::transport::{ConnectionHandle, OpenWatch, WATCHES_PER_CONNECTION_MAX};
 
-/// The bounds and times of all watches of a server.
+/// The limits and times of all watches of a server.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
-    /// A permit for each namespace of a watch that may be open at this server.
+    /// One permit for each watched namespace that may be open at this server.
     pub slots: Arc<Semaphore>,
-    /// How many permits there are in all.
+    /// Total number of permits.
     pub max_streams: usize,
     /// The time between two heartbeats of a watch.
     pub heartbeat_interval: Duration,
@@ -23,21 +23,21 @@ pub struct WatchSettings {
 }
 
 impl WatchSettings {
-    /// Makes the settings of a server that watches at most `max_streams` namespaces. `has_replicas`: other servers may take its watches
-    /// when it stops.
+    /// Creates the settings of a server that watches at most `max_streams` namespaces. `has_replicas`: other servers can accept its
+    /// watches when it stops.
     #[must_use]
     pub fn new(max_streams: usize, heartbeat_interval: Duration, has_replicas: bool) -> Self {
         let delays = Arc::new(ReconnectDelays::new(has_replicas));
         Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, heartbeat_interval, delays }
     }
 
-    /// Returns the longest delay to ask of the streams of a connection that shuts down.
+    /// Returns the longest delay to request of the streams of a connection that shuts down.
     pub(super) fn longest_delay(&self, connection: &ConnectionHandle) -> Duration {
         let of_server = self.max_streams.saturating_sub(self.slots.available_permits());
         self.delays.longest(connection.shutdown_reason(), connection.open_watches(), of_server)
     }
 
-    /// Takes permits for that many namespaces, all or none.
+    /// Takes permits for `namespaces` namespaces, all or none.
     pub(super) fn slots_for(&self, namespaces: usize) -> Result<OwnedSemaphorePermit, Error> {
         let permits = u32::try_from(namespaces).unwrap_or(u32::MAX);
         self.slots.clone().try_acquire_many_owned(permits).map_err(|_| {
@@ -46,7 +46,7 @@ impl WatchSettings {
         })
     }
 
-    /// Counts one more watch on the connection that the request came by.
+    /// Counts one more watch on the connection on which the request came.
     pub(super) fn open_on_connection<T>(&self, request: &Request<T>) -> Result<OpenWatch, Error> {
         ConnectionHandle::of_request(request).open_watch().ok_or_else(|| {
             let message = "this connection is at its limit of watches; open another connection for more";

@@ -1,7 +1,7 @@
 //! The messages of one watch. The response body polls for them, so a reader that reads nothing costs nothing.
 //!
-//! A watch has no task and no queue: the next message is made when there is room for it. A stream of several namespaces takes from
-//! each that has something, in turn.
+//! A watch has no task and no queue: the next message is built when there is capacity for it. A stream of several namespaces takes
+//! messages from each in turn.
 
 use std::collections::VecDeque;
 
@@ -21,15 +21,15 @@ use crate::grpc::frame_message::frame_message;
 use crate::service::{Lease, StreamPermit, Subscription, WatchStep};
 use crate::transport::{ConnectionHandle, OpenWatch, ShutdownReason, StreamProgress};
 
-/// A namespace that a watch named, and why it is not watched.
+/// A namespace in the request that is not watched, with the reason.
 pub(super) type NotWatched = (String, Error);
 
 /// A watch that was admitted.
 pub(super) struct AdmittedWatch {
     pub(super) namespaces: Vec<NamespaceWatch>,
-    /// The namespaces that can't be watched, and why.
+    /// The namespaces that can't be watched, with the reasons.
     pub(super) not_watched: Vec<NotWatched>,
-    /// Counts the watch on its connection, which may tell it to end.
+    /// Counts the watch on its connection, which may signal it to end.
     pub(super) open: OpenWatch,
     pub(super) settings: WatchSettings,
 }
@@ -39,7 +39,7 @@ pub(super) struct NamespaceWatch {
     /// The name of the namespace.
     pub(super) parent: String,
     pub(super) subscription: Subscription,
-    /// Ends with the watch; none for an anonymous subscriber.
+    /// The lease of the subscriber, dropped with the watch; none for an anonymous one.
     pub(super) lease: Option<Lease>,
     pub(super) authorization: WatchAuthorization,
     pub(super) connection: ConnectionHandle,
@@ -55,15 +55,15 @@ type NamespaceMessages = Result<Vec<Bytes>, NotWatched>;
 
 struct WatchStream {
     namespaces: SelectAll<BoxStream<'static, NamespaceMessages>>,
-    /// How many namespaces are still watched.
+    /// Number of namespaces that are still watched.
     open_namespaces: usize,
-    /// Messages that are sent before anything else.
+    /// Messages that are sent first.
     pending: VecDeque<Bytes>,
     open: OpenWatch,
     settings: WatchSettings,
     /// The status of the stream when none of its namespaces can be watched.
     refused: Option<Error>,
-    /// The last message or the status was returned.
+    /// Whether the last message or the status was returned.
     has_ended: bool,
 }
 
@@ -135,7 +135,7 @@ async fn lease_refused(lease: Option<&Lease>) -> Error {
 }
 
 impl NamespaceWatch {
-    /// Returns the messages of the namespace, and at the end why it is not watched any more.
+    /// Returns the messages of the namespace, and at the end the reason why it is no longer watched.
     fn into_messages(self) -> impl Stream<Item = NamespaceMessages> + use<> {
         unfold(Some(self), |watch| async move {
             let mut watch = watch?;
@@ -149,7 +149,7 @@ impl NamespaceWatch {
     async fn next(&mut self) -> Result<Vec<Bytes>> {
         let Self { subscription, lease, authorization, .. } = self;
         loop {
-            // Checked here too, because a watch that always has a message never gets to the select below.
+            // Also check here, because a watch that always has a message never gets to the select below.
             if let Some(error) = authorization.revoked().now_or_never() {
                 return Err(error);
             }

@@ -1,7 +1,6 @@
-//! Who may call besides those with a token of the local issuer: identity providers, and authorities of client
-//! certificates.
+//! Configures who may call besides holders of local tokens: identity providers, and CAs of client certificates.
 //!
-//! Only the file is comfortable for the first: `[[issuers]]`. The flag and the variable take the same as one JSON array.
+//! Identity providers are easiest to write in the file, as `[[issuers]]`. The flag and the variable take the same as one JSON array.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,12 +23,11 @@ const JWKS_REFRESH_SECONDS: u64 = 300;
 /// The rules by which callers are authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
-    /// 0 to 60 s. Too high: what expired is taken that much longer. Too low: a token used at once is refused where a clock is
-    /// behind.
+    /// 0 to 60 s. Too high: expired tokens are accepted that much longer. Too low: a fresh token is refused when a clock is behind.
     pub clock_leeway: ClockLeeway,
     /// Identity providers.
     pub issuers: Vec<IssuerConfig>,
-    /// Authorities of client certificates.
+    /// CAs of client certificates.
     pub client_cas: Vec<ClientCa>,
 }
 
@@ -38,11 +36,11 @@ pub struct AuthConfig {
 pub struct IssuerConfig {
     /// The rules that its tokens must satisfy.
     pub rules: IssuerRules,
-    /// The place that its keys are read from.
+    /// Source of its keys.
     pub jwks: JwksSource,
 }
 
-/// The place that the keys of an issuer are read from.
+/// Where the keys of an issuer are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JwksSource {
     /// A file, which is read again when it changes.
@@ -51,19 +49,20 @@ pub enum JwksSource {
     Url {
         /// The address of the key set.
         url: Uri,
-        /// The authorities that may have signed the certificate of that server, or `None` for those of the system.
+        /// CA of that server's certificate; `None`: the CAs of the system.
         ca_cert: Option<PathBuf>,
-        /// Too high: a key that the provider took back is trusted longer. Too low: the provider is asked too often.
+        /// Time between two reads. Too high: a key that the provider withdrew is trusted longer. Too low: too many requests to the
+        /// provider.
         refresh: Duration,
     },
 }
 
-/// An authority of client certificates.
+/// A CA of client certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCa {
-    /// For which SPIFFE IDs.
+    /// The trust domain of the SPIFFE IDs that it may issue.
     pub trust_domain: String,
-    /// PEM.
+    /// PEM file.
     pub file: PathBuf,
 }
 
@@ -158,7 +157,7 @@ fn issuer(written: IssuerSettings) -> Result<IssuerConfig, ConfigError> {
     Ok(IssuerConfig { rules, jwks })
 }
 
-/// Parses the URL of a key set. Plaintext is accepted on loopback only: anybody on the way could replace the keys.
+/// Parses the URL of a key set. Plaintext is accepted on loopback only: elsewhere an attacker on the network could replace the keys.
 fn jwks_url(text: &str) -> Option<Uri> {
     let url: Uri = text.parse().ok()?;
     let authority = url.authority()?;

@@ -1,4 +1,4 @@
-//! A URL that may carry a password: shown without it, everywhere.
+//! A URL that may carry a password, which is never shown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,33 +7,33 @@ use serde::Deserialize;
 
 const HIDDEN: &str = "***";
 
-/// A URL of a database or a collector. `Debug` and `Display` hide its user, password and query; only
-/// [`ConnectionUrl::expose`] gives the whole. Taken unchecked, because a parser's complaint would repeat it.
+/// A URL of a database or a collector. `Debug` and `Display` hide its user, password and query; only [`ConnectionUrl::expose`]
+/// returns all of it. The text is not validated here, because a parser's error would repeat it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ConnectionUrl(String);
 
 impl ConnectionUrl {
-    /// Takes any text.
+    /// Returns a URL from any text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The whole URL, for whoever opens the connection. Never for a log.
+    /// Returns the whole URL, to open the connection. Must not be logged.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What stands before `://`, or nothing.
+    /// Returns the part before `://`, if any.
     #[must_use]
     pub fn scheme(&self) -> Option<&str> {
         self.0.split_once("://").map(|(scheme, _)| scheme)
     }
 
-    /// The form without secrets. Passwords with an unescaped `/`, `?` or `@` are common and must not leak by halves, so
-    /// all up to the last `@` is hidden, with all of the query and the fragment; text that is no URL is hidden whole.
+    /// Returns the URL without secrets. Passwords with an unescaped `/`, `?` or `@` are common and must not leak in part, so
+    /// everything up to the last `@` is hidden, with the query and the fragment; text that is no URL is hidden completely.
     #[must_use]
     pub fn redacted(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return HIDDEN.to_owned() };
@@ -48,7 +48,7 @@ impl ConnectionUrl {
     }
 }
 
-/// Whether a `%` begins no percent-encoded byte (RFC 3986, section 2.1).
+/// Returns whether a `%` does not begin a percent-encoded byte (RFC 3986, section 2.1).
 #[must_use]
 pub fn has_stray_percent(text: &str) -> bool {
     let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());

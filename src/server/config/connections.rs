@@ -1,6 +1,6 @@
-//! How many connections of gRPC there may be, and how long each part of one may take.
+//! Limits the number of gRPC connections, and the time that each step of one may take.
 //!
-//! Tests set these low; nobody else needs to. What no operator should change is a constant of `transport`.
+//! Only tests need to set these low. What no operator should change is a constant of `transport`.
 
 use super::error::ConfigError;
 use super::range::{in_range, milliseconds};

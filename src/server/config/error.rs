@@ -1,6 +1,6 @@
-//! Why a configuration is refused: always with the key, and the file and line when one is at fault.
+//! The errors of an invalid configuration: with the key, and the file and line where that applies.
 //!
-//! Never with the value of a URL: it may hold a password.
+//! An error never contains the value of a URL, which may hold a password.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file named by `--config`.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         error: std::io::Error,
     },
     /// The file is not TOML, has a key that does not exist, or a value of the wrong type.
@@ -20,12 +20,12 @@ pub enum ConfigError {
     Malformed {
         /// The file named by `--config`.
         path: PathBuf,
-        /// From 1.
+        /// Line number from 1.
         line: usize,
-        /// What the parser said, without the text of the line.
+        /// The parser's message, without the text of the line.
         message: String,
     },
-    /// A value is out of range, or two don't go together.
+    /// A value is out of range, or two values are not allowed together.
     #[error("use config key {key}: {problem}")]
     Invalid {
         /// The key, as in the file.

@@ -1,4 +1,4 @@
-//! The identity providers as they are written: tables of the file, or one JSON array in a flag or a variable.
+//! The identity providers as the operator writes them: tables of the file, or one JSON array in a flag or a variable.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::auth::TokenAlgorithm;
 #[serde(transparent)]
 pub struct IssuerList(pub(super) Vec<IssuerSettings>);
 
-/// One issuer, as it is written.
+/// One issuer, as the operator writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IssuerSettings {

@@ -1,7 +1,7 @@
-//! What the operator chose: flags over `POLICYHUB_*` environment over one TOML file over defaults.
+//! The configuration of the server: flags over `POLICYHUB_*` environment over one TOML file over defaults.
 //!
-//! [`Settings`] is what was written, [`Config`] what is in force: complete, in range, and refused at the start when it
-//! is not. Nothing here prints a password, and no other module reads a flag or the environment.
+//! [`Settings`] holds what the operator wrote, [`Config`] what is in force: complete and in range; otherwise the start fails.
+//! Nothing here prints a password, and no other module reads a flag or the environment.
 
 pub mod auth;
 pub mod connection_url;

@@ -1,13 +1,13 @@
-//! What the URL of a PostgreSQL may hold: known parameters, each once, and nothing that could be half of a password.
+//! Checks the URL of a PostgreSQL: known parameters, each once, and nothing that could be a part of a password.
 //!
-//! The driver writes an unknown parameter, with its value, to the log. Therefore every parameter that is not known is refused here,
-//! and no error repeats what may be a secret. The checks read the raw text and not a parsed URL: a URL parser accepts what they refuse
-//! (a stray `%`, a second `@`, an encoded parameter name), and would hide that a password was split.
+//! The driver logs an unknown parameter with its value. Therefore every unknown parameter is refused here, and no error repeats
+//! what may be a secret. The checks read the raw text and not a parsed URL: a URL parser accepts what they refuse (a stray `%`, a
+//! second `@`, an encoded parameter name), and would hide that a password was split.
 
 use super::connection_url::{ConnectionUrl, has_stray_percent};
 use super::error::ConfigError;
 
-/// The parameters that the driver knows, each with the name that its spellings share.
+/// The parameters that the driver knows, each with the common name of its spellings.
 const PARAMETERS: &[(&str, &str)] = &[
     ("sslmode", "sslmode"),
     ("ssl-mode", "sslmode"),
@@ -28,7 +28,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("statement-cache-capacity", "statement-cache-capacity"),
     ("options", "options"),
 ];
-/// The parameters that libpq knows and the driver does not. They may be named in an error, because no password looks like one.
+/// The parameters that libpq knows and the driver does not. An error may name them, because no password looks like one.
 const ELSEWHERE: &[&str] = &[
     "channel_binding",
     "client_encoding",
@@ -58,13 +58,13 @@ const ELSEWHERE: &[&str] = &[
 /// The values of `sslmode`.
 const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// Refuses a URL that the driver would read otherwise than it is meant.
+/// Refuses a URL that the driver would read differently than intended.
 pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), ConfigError> {
     let refused = |problem: String| Err(ConfigError::Invalid { key, problem });
     let Some((_, rest)) = url.expose().split_once("://") else { return Ok(()) };
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, name) = place.split_once('/').unwrap_or((place, ""));
-    // A password with one of these in it ends where it should not, and its rest would be the name of a host or a database.
+    // A password with an unescaped character of these is cut there, and its rest is read as the name of a host or a database.
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if host.contains(',') {
         let problem =
@@ -85,7 +85,7 @@ pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), Config
         );
     }
     if !has_port_in_range(host) {
-        // Without a host, a password stands where the port should.
+        // Without a host, a password is at the position of the port.
         return refused("has a port that is not a number from 1 to 65535; it is not repeated here".to_owned());
     }
     let mut seen: Vec<(&str, &str)> = Vec::new();
@@ -116,7 +116,7 @@ pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), Config
     Ok(())
 }
 
-/// Whether what follows the host is a port, or nothing.
+/// Returns whether the text after the host is a valid port, or empty.
 fn has_port_in_range(host: &str) -> bool {
     let port = match host.split_once(']') {
         Some((_, after)) => after.strip_prefix(':'),
@@ -125,7 +125,7 @@ fn has_port_in_range(host: &str) -> bool {
     port.is_none_or(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// `options[name]=value`: a setting of the session, under any name.
+/// Returns whether a parameter is `options[name]=value`: a setting of the session, with any name.
 fn is_server_setting(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.strip_prefix("options").is_some_and(|rest| {
@@ -133,8 +133,8 @@ fn is_server_setting(name: &str) -> bool {
     })
 }
 
-/// What to say of a parameter that is not known. Its name is repeated only when it is surely a name: after a `?` that was
-/// not percent-encoded the rest of a password would stand here.
+/// Returns the error for an unknown parameter. Its name is repeated only when it can't be a secret: after a `?` that was not
+/// percent-encoded, the rest of a password would be at this position.
 fn unknown(name: &str) -> String {
     let plain = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
     let known = PARAMETERS.iter().map(|(known, _)| *known).find(|known| plain(known) == plain(name));

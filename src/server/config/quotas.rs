@@ -1,6 +1,6 @@
-//! What namespaces and principals may use where nothing else is said for them. 0 is no limit.
+//! The default quotas of namespaces and principals. 0 is no limit.
 //!
-//! The values in code are no limits, but for the subscriber ids of a principal: one team alone needs none. Whoever serves
+//! The built-in values are no limits, except for the subscriber ids of a principal: a single team needs none. An operator with
 //! several tenants sets them, or gives each namespace its own (`docs/operations/limits.md`).
 
 use super::error::ConfigError;
@@ -9,13 +9,13 @@ use super::settings::Settings;
 use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_PRINCIPAL_DEFAULT};
 use crate::domain::quota::{PrincipalQuotas, Quotas, ServerQuotas};
 
-/// Policies, as many as a namespace can have anyway.
+/// Most policies: as many as a namespace can have at all.
 const MAX_POLICIES: i64 = POLICIES_PER_NAMESPACE_MAX as i64;
-/// Versions and bytes: what no store comes to.
+/// Most versions and bytes: more than any store reaches.
 const MAX_STORED: i64 = 1 << 50;
-/// Watches, as `max_watch_streams`.
+/// Most watches, as `max_watch_streams`.
 const MAX_STREAMS: u32 = 1_000_000;
-/// Calls in a second: more than one replica answers.
+/// Most calls per second: more than one replica can serve.
 const MAX_PER_SECOND: u32 = 1_000_000;
 
 impl Settings {

@@ -1,4 +1,4 @@
-//! Values within their range, and the error that names the key of one that is not.
+//! Checks that values are in their range; the error names the key.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 
-/// The error for a value of `key` that can't be used.
+/// Returns the error for an invalid value of `key`.
 pub(super) fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Invalid { key, problem: problem.into() }
 }

@@ -1,4 +1,4 @@
-//! From what was written to what is in force: defaults, ranges, and the rules between keys.
+//! Resolves settings into the configuration: defaults, ranges, and the rules between keys.
 //!
 //! Pure: it opens no file and no socket, so `config check` is safe anywhere.
 
@@ -18,9 +18,9 @@ use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::grpc::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
 
-/// Where a server keeps its data when nobody says where.
+/// The default data directory.
 pub const DATA_DIR: &str = "./policyhub-data";
-/// Where a server listens when nobody says where.
+/// The default gRPC port.
 pub const GRPC_PORT: u16 = 7070;
 const HTTP_PORT: u16 = 7071;
 const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
@@ -28,11 +28,11 @@ const RECHECK_INTERVAL_MS: u64 = 30_000;
 const POLL_INTERVAL_MS: u64 = 1_000;
 const AUDIT_INTERVAL_MS: u64 = 10_000;
 const DRAIN_TIMEOUT_MS: u64 = 20_000;
-/// Closing the database and sending the last traces come after it, and all of it must fit into 30 s.
+/// At most 22 s, since closing the database and sending the last traces follow, and all of it must fit into 30 s.
 const DRAIN_TIMEOUT_MAX_MS: u64 = 22_000;
 const WATCH_RING_EVENTS: usize = 1_024;
 const MAX_WATCH_STREAMS: usize = 20_000;
-/// An hour: whoever keeps keys for so long still knows each one before it signs.
+/// 1 h: a verifier that caches keys for that long knows each one before it signs.
 const KEY_PUBLISH_BEFORE_USE_MS: u64 = 60 * 60 * 1_000;
 /// 30 days.
 const KEY_PUBLISH_BEFORE_USE_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -40,7 +40,7 @@ const MAX_IN_FLIGHT_BYTES: u64 = 256 * 1024 * 1024;
 const LOG_LEVEL: &str = "info";
 
 impl Settings {
-    /// Reads the file that `--config` names, if any, and gives the configuration in force.
+    /// Reads the file that `--config` names, if any, and returns the configuration.
     pub fn load(self) -> Result<Config, ConfigError> {
         match self.config.clone().filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => self.merge(Self::read(&path)?).resolve(),
@@ -48,7 +48,7 @@ impl Settings {
         }
     }
 
-    /// Fills in defaults and checks every value; the first that can't be used is the error.
+    /// Fills in defaults and checks every value; returns the first error.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
         Ok(Config {
@@ -181,7 +181,7 @@ impl Settings {
     }
 }
 
-/// A lone word that is no level would be taken as the name of a module, and `inof` would silence everything else.
+/// Refuses a single word that is no level: it would count as the name of a module, so that `inof` disables all other logs.
 fn check_log_level(directives: &str) -> Result<(), ConfigError> {
     let problem = |detail: String| invalid("log_level", format!("is not a level or filter directives: {detail}"));
     for word in directives.split(',').filter(|part| !part.contains(['=', '['])) {
@@ -219,13 +219,13 @@ fn database_url(url: Option<ConnectionUrl>, data_dir: &Path) -> Result<Connectio
         return match url.scheme() {
             Some("sqlite") => Ok(url),
             Some("postgres" | "postgresql") => postgres_url::check("database_url", &url).map(|()| url),
-            // Not repeated, not even its scheme: text that is no URL may be a password.
+            // The value is not repeated, not even its scheme: text that is no URL may be a password.
             _ => Err(invalid("database_url", "must begin with sqlite://, postgres:// or postgresql://")),
         };
     }
     let file = data_dir.join("policyhub.db");
     let file = file.to_str().ok_or_else(|| invalid("data_dir", "is not UTF-8; set database_url as well"))?;
-    // The reader of the URL decodes it, and ends the path at `?`.
+    // The code that reads the URL decodes it, and ends the path at `?`.
     let encoded = file.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     Ok(ConnectionUrl::new(format!("sqlite://{encoded}")))
 }

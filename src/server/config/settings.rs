@@ -1,7 +1,7 @@
-//! What the operator wrote: every key once, as flag, environment variable and file key.
+//! The settings as the operator wrote them: every key once, as flag, environment variable and file key.
 //!
-//! All fields are optional, because each source may say nothing. A default here would hide the sources below it, so
-//! defaults live in `resolve` alone.
+//! All fields are optional, because each source may leave a key out. A default here would hide the sources with lower precedence,
+//! so defaults are in `resolve` alone.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -259,14 +259,14 @@ impl Settings {
         Self::parse(path, &text)
     }
 
-    /// Reads the text of a file; `path` is named in errors.
+    /// Parses the text of a file; errors name `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
             ConfigError::Malformed {
                 path: path.to_owned(),
                 line: before.matches('\n').count() + 1,
-                // Not the error's own Display: it quotes the line, and the line may hold a password.
+                // Not the error's own Display: it quotes the line, which may hold a password.
                 message: error.message().to_owned(),
             }
         })

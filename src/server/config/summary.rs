@@ -1,4 +1,4 @@
-//! The configuration in force, as text: every key, no password.
+//! Prints the configuration: every key, no password.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::effective::Config;
 use super::settings::{LogFormat, SigningAlgorithm};
 
 impl Config {
-    /// Every key with the value in force, as in the file; passwords hidden. For `config check` and the first log line.
+    /// Returns every key with its value, as in the file; passwords hidden. For `config check` and the first log line.
     #[must_use]
     pub fn summary(&self) -> Value {
         let path = |path: &Path| path.display().to_string();

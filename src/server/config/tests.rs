@@ -1,7 +1,6 @@
-//! Flags, file and defaults together, and the file in `config/` against all of them.
+//! Tests flags, file and defaults together, and compares the file in `config/` with all of them.
 //!
-//! No test touches the process environment: that clap puts it between the two is clap's promise; that each key has its
-//! variable is checked here.
+//! No test changes the process environment: clap reads it between the two; the tests check that each key has its variable.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,14 +31,14 @@ fn refused(text: &str) -> String {
     settings.and_then(Settings::resolve).expect_err("must be refused").to_string()
 }
 
-/// Names of all keys: every visible flag but `--config`.
+/// Returns the names of all keys: every visible flag but `--config`.
 fn keys() -> BTreeSet<String> {
     let arguments = command();
     let visible = arguments.get_arguments().filter(|argument| !argument.is_hide_set());
     visible.map(|argument| argument.get_id().to_string()).filter(|id| id != "config").collect()
 }
 
-/// The default file with its keys taken out of their comments.
+/// Returns the default file with its keys uncommented.
 fn uncommented() -> String {
     let is_key = |line: &str| line.starts_with(|letter: char| letter.is_ascii_lowercase());
     let lines = DEFAULT_FILE.lines().map(|line| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line));

@@ -1,4 +1,4 @@
-//! The memory of requests and of answers in flight, as metrics.
+//! Shows the memory of requests and responses in flight as metrics.
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::AsyncInstrument;
@@ -7,7 +7,7 @@ use super::Metrics;
 use crate::grpc::{InFlight, InFlightCounts};
 
 impl Metrics {
-    /// Shows the memory of requests and of answers in flight.
+    /// Shows the memory of requests and responses in flight.
     pub(in crate::server) fn observe_in_flight(&self, requests: &InFlight, answers: &InFlight) {
         let observe = |read: fn(InFlightCounts) -> u64| {
             let budgets = [("requests", requests.clone()), ("answers", answers.clone())];

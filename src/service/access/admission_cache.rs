@@ -8,17 +8,17 @@ use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::service::log::ROLES_RECHECK_INTERVAL;
 
-/// Callers whose roles are cached. When there are more, the cache is cleared and filled again by queries.
+/// Number of callers whose roles are cached. Beyond it, the cache is cleared and filled again by queries.
 const CACHED_CALLERS_MAX: usize = 10_000;
 
-/// The roles that callers have in any namespace. An entry ends with its interval, and when any bindings change at this replica.
+/// The roles that callers have in any namespace. An entry expires after its interval, and when any bindings change at this replica.
 #[derive(Debug, Default)]
 pub(super) struct AdmissionCache(Mutex<HashMap<Vec<String>, RolesAnywhere>>);
 
 #[derive(Debug)]
 pub(super) struct RolesAnywhere {
     pub(super) grants: Grants,
-    /// The namespace of these roles, when it is one alone.
+    /// The namespace of these roles, when it is the only one.
     pub(super) only_namespace: Option<NamespaceId>,
     pub(super) read: Micros,
     /// The generation of `RoleCache` before they were read.
@@ -30,7 +30,7 @@ impl AdmissionCache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a role permits it; none when the roles have to be read again.
+    /// Returns whether a role permits the call; none when the roles have to be read again.
     pub(super) fn permit(
         &self,
         members: &[String],

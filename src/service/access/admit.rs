@@ -1,7 +1,7 @@
-//! Admission: whether a call may be read at all. It is asked for every call, before its body.
+//! Admission: decides whether a call's body is read at all. It is checked for every call.
 //!
-//! It knows the caller and the RPC, not what the call is about: so it refuses only a caller who has no role for the RPC anywhere.
-//! Rows are not proven here: the writer of a forged row gets its body read, and is refused by [`super::authorize`].
+//! It knows the caller and the RPC, not the target of the call, so it refuses only a caller who has no role for the RPC anywhere. Rows are
+//! not proven here: an attacker who forges a row gets its body read, and is refused by [`super::authorize`].
 
 use super::admission_cache::RolesAnywhere;
 use super::authorize::check_permitted;
@@ -16,7 +16,7 @@ impl Access {
     /// Counts a call against its caller's rate, and refuses a caller who has no role for it anywhere.
     ///
     /// # Errors
-    /// `RATE_LIMITED`, `PERMISSION_DENIED`, and what keeps the database from answering.
+    /// `RATE_LIMITED`, `PERMISSION_DENIED`, and errors of the database.
     pub async fn admit(&self, principal: &Principal, rpc: Rpc, now: Micros) -> Result<()> {
         // First, so that refused calls count against the rate of their caller too.
         self.meter_caller(principal, rpc, now)?;
@@ -36,8 +36,8 @@ impl Access {
         permitted.inspect_err(|error| self.denials.note_refusal(&namespace, principal, rpc, error, now))
     }
 
-    /// Returns the one namespace in which a caller has roles. What a refused call was about is in its body, which is not read: a
-    /// caller of one namespace most likely meant that one.
+    /// Returns the only namespace in which a caller has roles. The target of a refused call is in its body, which is not read: a caller of
+    /// one namespace most likely meant that one.
     fn only_namespace(&self, principal: &Principal) -> Option<NamespaceId> {
         let members: Vec<String> = principal.members().collect();
         self.admitted.lock().get(&members).and_then(|cached| cached.only_namespace.clone())
@@ -45,7 +45,7 @@ impl Access {
 
     async fn permits_anywhere(&self, principal: &Principal, permission: Permission, now: Micros) -> Result<bool> {
         let members: Vec<String> = principal.members().collect();
-        // Before the read, so that a change during it has the roles read again.
+        // Read this before the roles, so that a change during the read causes another one.
         let generation = self.roles.generation();
         if let Some(permits) = self.admitted.permit(&members, permission, generation, now) {
             return Ok(permits);
@@ -57,7 +57,7 @@ impl Access {
         if found.is_ok() {
             self.admitted.insert(members, RolesAnywhere { grants, only_namespace, read: now, generation });
         }
-        // In an outage, and when somebody deleted rows: the roles that were proven last, as in authorization.
+        // In an outage, or when rows were deleted by hand, use the roles that were proven last, as authorization does.
         match found {
             Ok(_) if permits => Ok(true),
             _ if self.roles.permit_anywhere(principal, permission) => Ok(true),

@@ -1,4 +1,4 @@
-//! Authorization: what a caller may do where a request is about, asked before anything else of the request is looked at.
+//! Authorization: what a caller may do in the namespace of a request, checked before anything else of the request.
 
 use super::use_cases::Access;
 use crate::domain::access::{Grants, Permission, RequiredPermission, Rpc};
@@ -11,12 +11,11 @@ use crate::domain::{Error, Result};
 use crate::service::context::denied;
 
 impl Access {
-    /// Returns what a caller may do in the namespace that `scope` is about: the name in `field` as it was sent, whatever it
-    /// holds.
+    /// Returns the caller's grants in the namespace of `scope`, which is the name in `field` exactly as it was sent.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED` for a caller who has a role there, but none for this RPC; `NAMESPACE_NOT_FOUND` for one who has
-    /// none, whether the namespace is there or not; `INVALID_ARGUMENT` for a name that can be of no namespace.
+    /// `PERMISSION_DENIED` for a caller who has a role there, but none for this RPC; `NAMESPACE_NOT_FOUND` for one who has none, whether
+    /// the namespace exists or not; `INVALID_ARGUMENT` for a name that can't be in any namespace.
     pub async fn authorize(
         &self,
         principal: &Principal,
@@ -74,12 +73,12 @@ impl Access {
     }
 }
 
-/// Returns the grants, if they permit it.
+/// Returns the grants, if they include the permission.
 pub(super) fn check_permitted(grants: Grants, principal: &Principal, permission: Permission) -> Result<Grants> {
     if grants.permit(permission) { Ok(grants) } else { Err(denied(principal, permission)) }
 }
 
-/// Returns the namespace whose log decides about a name: its own, or `system` for what holds in all.
+/// Returns the namespace whose log decides about a name: its own, or `system` for a name that is global.
 fn namespace_of(scope: &str) -> Option<NamespaceId> {
     let mut parts = scope.split('/');
     match (parts.next(), parts.next()) {

@@ -1,4 +1,4 @@
-//! What every change of role bindings does.
+//! The steps that every change of role bindings shares.
 
 use super::use_cases::Access;
 use crate::domain::Result;
@@ -10,21 +10,21 @@ use crate::service::log::{Write, bindings_digest, prove_bindings};
 use crate::store::LogState;
 
 impl Access {
-    /// Invalidates the cached bindings after a change, whatever became of it: nobody may know whether it was committed, and a
-    /// replayed answer may be of another replica, or of a call that was cancelled before this line.
+    /// Invalidates the cached bindings after a change, whatever its result: it may be unknown whether it was committed, and a replayed
+    /// answer may be of another replica, or of a call that was cancelled before this line.
     pub(super) fn invalidate_bindings<T>(&self, namespace: &NamespaceId, changed: T) -> T {
         self.roles.invalidate(namespace);
         changed
     }
 
-    /// Reads and proves the bindings of a locked log: the digest that the next event names is made of them.
+    /// Reads and proves the bindings of a locked log: the digest in the next event is made of them.
     pub(super) async fn read_bindings(&self, write: &Write<'_>, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let state = LogState { head: write.tx.head(), access_revision: write.tx.access_revision() };
         prove_bindings(&self.log.signer, write.tx.read(), namespace, state).await
     }
 }
 
-/// Records a change of the bindings, which are `bindings` from now on.
+/// Records a change of the bindings; `bindings` is the new state.
 pub(super) async fn record_binding_change(
     write: &mut Write<'_>,
     kind: EventKind,

@@ -16,21 +16,21 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// The subject of the local issuer whose token is in the data directory.
 pub const FIRST_ADMIN: &str = "admin";
 
-/// The reason in the events that make both.
+/// The reason in the events that create both.
 const FIRST_START: &str = "made at the first start";
 
 impl Access {
     /// Creates the default namespace and the first admin unless they exist. Several replicas may do so at the same time.
     ///
     /// # Errors
-    /// When the database fails.
+    /// Errors of the database.
     pub async fn bootstrap(&self, now: Micros) -> Result<()> {
         let context = Context::of_server(now);
         for done in [self.create_first_namespace(&context).await, self.create_first_admin(&context).await] {
             match done.as_ref().map_err(|error| error.reason) {
                 Ok(()) | Err(Reason::NamespaceExists | Reason::BindingExists) => {}
-                // While data loss is suspected nothing is written, and the server starts all the same; it tries again afterwards.
-                // A row that somebody changed stops only what it is about.
+                // While data loss is suspected nothing is written, but the server starts; it tries again afterwards. A row that was
+                // changed by hand stops only its own object.
                 Err(reason @ (Reason::StoreInDoubt | Reason::SigningUnavailable | Reason::DataLoss)) => {
                     let detail = done.err().and_then(|error| error.internal);
                     tracing::error!(
@@ -61,7 +61,7 @@ impl Access {
         self.create_namespace(context, CreateNamespace { namespace, description, quotas }).await.map(|_| ())
     }
 
-    /// Grants the first role, which nobody else could. Once a store had a binding it always has an admin.
+    /// Grants the first role: no caller could, without a role. Once a store had a binding it always has an admin.
     async fn create_first_admin(&self, context: &Context) -> Result<()> {
         let namespace = NamespaceId::system();
         let state = self.log.store.read().await?.log_state(&namespace).await?;

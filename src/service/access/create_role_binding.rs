@@ -1,4 +1,4 @@
-//! CreateRoleBinding: an event of the log where the role holds.
+//! CreateRoleBinding: an event in the log of the namespace where the role holds.
 
 use super::binding_change::record_binding_change;
 use super::use_cases::Access;

@@ -1,8 +1,8 @@
-//! The record of denials: noted in memory, written to the database in batches, and read by admins.
+//! Records denials: collects them in memory, writes them to the database in batches, and lists them for admins.
 //!
-//! Bounded, whatever callers do: different denials in memory, rows per write, writes per second and rows of a namespace have
-//! limits, and equal denials are one row with a count. Invariant: nothing is noted for a namespace that does not exist, so
-//! strangers can't fill memory by the names they try.
+//! Bounded, whatever callers do: different denials in memory, rows per write, writes per second and rows of a namespace have limits, and
+//! equal denials are one row with a count. Invariant: nothing is recorded for a namespace that does not exist, so that callers can't fill
+//! memory with invented names.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -32,15 +32,15 @@ pub(super) struct PendingDenials(Mutex<DenialCounts>);
 #[derive(Debug, Default)]
 pub(super) struct DenialCounts {
     counts: BTreeMap<DenialKey, DenialCount>,
-    /// The last one that was taken. The next batch begins after it: otherwise a flood in one namespace would keep out the
-    /// namespaces after it.
+    /// The last one that was written. The next batch begins after it: otherwise a flood in one namespace would block the namespaces after
+    /// it.
     taken: Option<DenialKey>,
     /// Refusals that were dropped because memory for them was full.
     pub(super) left_out: u64,
 }
 
 impl DenialCounts {
-    /// Adds denials, when equal ones are noted or there is memory for one more.
+    /// Adds denials, when equal ones are recorded or there is memory for one more.
     pub(super) fn add(&mut self, key: DenialKey, count: DenialCount) {
         if let Some(known) = self.counts.get_mut(&key) {
             return known.add(count);
@@ -59,7 +59,7 @@ impl PendingDenials {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a denial.
+    /// Records a denial.
     fn note(&self, namespace: &NamespaceId, principal: &Principal, rpc: Rpc, error: &Error, now: Micros) {
         let permission = error.metadata.get("permission").cloned();
         let key = DenialKey {
@@ -98,7 +98,7 @@ impl DenialRecorder {
         &self.pending
     }
 
-    /// Notes a refusal where the call was about, if it is one for the caller.
+    /// Records a refusal in the namespace of the call, if it counts as a denial for the caller.
     pub(super) fn note_refusal(
         &self,
         namespace: &NamespaceId,
@@ -107,7 +107,7 @@ impl DenialRecorder {
         error: &Error,
         now: Micros,
     ) {
-        // A caller without a role is told that the namespace does not exist. When it does, that was a denial.
+        // A caller without a role gets "the namespace does not exist". When it does exist, that was a denial.
         let is_hidden = error.reason == Reason::NamespaceNotFound && self.roles.is_known(namespace);
         if error.reason == Reason::PermissionDenied || is_hidden {
             self.pending.note(namespace, principal, rpc, error, now);

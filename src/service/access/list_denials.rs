@@ -1,4 +1,4 @@
-//! ListDenials, and the write of the denials that were noted.
+//! ListDenials, and the writes of recorded denials.
 
 use super::use_cases::Access;
 use crate::domain::Result;
@@ -9,17 +9,17 @@ use crate::domain::listing::DenialFilter;
 use crate::domain::name::NamespaceId;
 use crate::service::page_reader::PageReader;
 
-/// The size of a row in an answer beside its texts, in bytes.
+/// The size of a row in an answer besides its texts, in bytes.
 const ROW_BYTES: usize = 64;
 
 impl Access {
-    /// Returns how many denials were dropped, because memory for them was full, since the last time.
+    /// Returns how many denials were dropped, because memory for them was full, since the last call.
     #[must_use]
     pub fn left_out_denials(&self) -> u64 {
         std::mem::take(&mut self.denials.pending().lock().left_out)
     }
 
-    /// Writes one batch of the denials that were noted.
+    /// Writes one batch of the recorded denials.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`. What was not written is written later.
@@ -37,8 +37,7 @@ impl Access {
         Ok(())
     }
 
-    /// Returns a page of the denials of a namespace, in order of their ids, with those that this replica noted and did not write
-    /// yet.
+    /// Returns a page of the denials of a namespace, in order of ids, including those that this replica has recorded and not yet written.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.

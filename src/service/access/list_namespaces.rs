@@ -33,7 +33,7 @@ impl Access {
     ) -> Result<ListPage<NamespaceId, Namespace>> {
         let tx = self.log.store.read().await?;
         let reads_all = context.grants.permit(Permission::Read);
-        // Rows name the namespaces of a caller and prove nothing, so some of them may be left out.
+        // Rows only name the namespaces of a caller and prove nothing, so some of them may be left out.
         let mut reader = PageReader::searching(page, !reads_all || !wanted.is_empty(), ITEMS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = if reads_all {
@@ -54,7 +54,7 @@ impl Access {
         Ok(ListPage { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
     }
 
-    /// Reads the next namespaces in which rows give the caller a role, each with its value only when the caller may read it.
+    /// Reads the next namespaces in which rows give the caller a role, each with its value only if the caller may read it.
     async fn own_namespaces(
         &self,
         context: &Context,

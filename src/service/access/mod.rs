@@ -1,4 +1,4 @@
-//! Who may do how much, one verb one file.
+//! Access control and quotas, one file per verb.
 
 mod admission_cache;
 mod admit;

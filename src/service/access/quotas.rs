@@ -18,21 +18,21 @@ impl Access {
         self.meters.meter_principal(principal, rpc.rate(), now)
     }
 
-    /// Counts a call against the rate of the namespace that `scope`, a resource name as it was sent, is in. After authorization,
-    /// so that a stranger uses up nothing of a tenant.
+    /// Counts a call against the rate of the namespace of `scope`, a resource name exactly as it was sent. Call it after authorization, so
+    /// that callers without a role don't use up a tenant's quota.
     ///
     /// # Errors
     /// `RATE_LIMITED`.
     pub fn meter_scope(&self, scope: &str, rpc: Rpc, now: Micros) -> Result<()> {
         let id = scope.strip_prefix("namespaces/").and_then(|rest| rest.split('/').next());
-        // A malformed name is refused by what reads it next.
+        // A malformed name is refused by the parser that follows.
         match id.map(|id| NamespaceId::parse("namespace", id)) {
             Some(Ok(namespace)) => self.meters.meter_namespace(&namespace, rpc.rate(), now),
             _ => Ok(()),
         }
     }
 
-    /// Takes a stream out of the quotas of its namespace and its caller, until the permit is dropped.
+    /// Counts a stream in the quotas of its namespace and its caller, until the permit is dropped.
     ///
     /// # Errors
     /// `QUOTA_EXCEEDED`.
@@ -45,15 +45,15 @@ impl Access {
         self.meters.refusals()
     }
 
-    /// Reads the quotas of namespaces if the log of `system` moved. Otherwise it is one query by key.
+    /// Reads the quotas of namespaces if the log of `system` moved. Otherwise it costs one query by key.
     ///
     /// # Errors
-    /// When the database fails; then what was known holds.
+    /// Errors of the database; then the known quotas stay in force.
     pub async fn refresh_quotas(&self) -> Result<()> {
         let heads = self.log.store.heads(&[NamespaceId::system()]).await?;
         let Some((_, head)) = heads.into_iter().next() else { return Ok(()) };
         if !self.meters.is_current_at(head.cursor) {
-            // Read after the head, so that what changes in between is read again by the next poll.
+            // Read this after the head, so that a change in between is read again by the next poll.
             self.meters.replace_overrides(head.cursor, self.log.store.own_quotas().await?);
         }
         Ok(())

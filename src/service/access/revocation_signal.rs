@@ -1,4 +1,4 @@
-//! The signal that revocations changed, for the server that keeps them in memory.
+//! The signal that revocations changed, for the server, which keeps them in memory.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::domain::revocation::Revocation;
 #[derive(Debug, Default)]
 pub struct RevocationSignal {
     pub(super) changed: Notify,
-    /// Revocations that the log has and whose rows were deleted.
+    /// Revocations that are in the log and whose rows were deleted.
     pub(super) lost: Mutex<Vec<Revocation>>,
 }
 

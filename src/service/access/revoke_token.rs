@@ -1,4 +1,4 @@
-//! RevokeToken: credentials end before their time. Its events are in the log of `system`.
+//! RevokeToken: revokes credentials before they expire. Its events are in the log of `system`.
 
 use super::use_cases::Access;
 use crate::domain::event::{Change, Cursor, EventKind, Position};
@@ -10,7 +10,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
 impl Access {
-    /// Revokes one token, or all that a subject was issued until now. Returns the position of the event.
+    /// Revokes one token, or all tokens issued to a subject until now. Returns the position of the event.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`.
@@ -50,7 +50,7 @@ impl Access {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn revocations_since(&self, seen: Cursor) -> Result<Option<(Cursor, Vec<Revocation>)>> {
-        // The head first, so that what is written in between is read twice and not missed.
+        // Read the head first, so that revocations written in between are read twice rather than missed.
         let heads = self.log.store.heads(&[NamespaceId::system()]).await?;
         let head = heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor);
         if head == seen && self.revocations.lost().is_empty() {

@@ -1,4 +1,4 @@
-//! What the use cases of access share.
+//! The state that the use cases of access share.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::revocation_signal::RevocationSignal;
 use crate::service::log::{LogReader, LogWriter, RoleCache};
 use crate::service::meters::QuotaMeters;
 
-/// Who may do how much: namespaces, role bindings, quotas, tokens and denials.
+/// Access control: namespaces, role bindings, quotas, tokens and denials.
 #[derive(Debug)]
 pub struct Access {
     pub(super) log: Arc<LogReader>,

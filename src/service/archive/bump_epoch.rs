@@ -1,6 +1,6 @@
-//! Raising the epoch: the operator accepts that the store lost its tail, and every log says so (docs/guarantees.md#g1b).
+//! Raises the epoch: the operator accepts that the store lost its tail, and an event in every log records it (docs/guarantees.md#g1b).
 //!
-//! One signed event in each log, at its next revision, that moves no pointer. A bump that was interrupted goes on when it is asked for again.
+//! Each log gets one signed event, at its next revision, that moves no pointer. Repeating an interrupted bump completes it.
 
 use crate::domain::Result;
 use crate::domain::digest::ActiveSetRoot;
@@ -28,7 +28,7 @@ pub enum EpochBumpOutcome {
     Raised {
         /// The epoch.
         epoch: i64,
-        /// How many logs got their event now. Those that an interrupted bump raised before are not counted.
+        /// How many logs got their event in this call, without those that an interrupted bump raised before.
         logs: usize,
     },
     /// No data loss is suspected, so nothing was done.
@@ -38,10 +38,10 @@ pub enum EpochBumpOutcome {
     },
 }
 
-/// Raises every log to one epoch that none of them was ever in.
+/// Raises every log to one epoch that is new to all of them.
 ///
 /// # Errors
-/// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same again raises the others.
+/// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same call again raises the others.
 pub async fn bump_epoch(store: &Store, signer: &Signer, bump: EpochBump) -> Result<EpochBumpOutcome> {
     let suspicion = store.check_for_loss().await?;
     // The heads are proven with the keys that the log of `system` names.
@@ -54,7 +54,7 @@ pub async fn bump_epoch(store: &Store, signer: &Signer, bump: EpochBump) -> Resu
     let epoch = unfinished.unwrap_or(highest + 1);
     store.begin_bump(epoch, &system_identity).await?;
     let reason = suspicion.unwrap_or_else(|| "asked for by the operator".to_owned());
-    // The log of `system` first: namespaces that are created from here on begin in the new epoch.
+    // Raise the log of `system` first: namespaces that are created from here on begin in the new epoch.
     let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason).await?);
     for namespace in store.epochs().await?.heads.into_keys() {
         logs += usize::from(raise(store, signer, &namespace, epoch, &reason).await?);
@@ -72,7 +72,7 @@ async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i
     }
     let state = LogState { head, access_revision: tx.access_revision() };
     let access_revision = prove_revision(signer, tx.read(), namespace, state).await?;
-    // The event moves no pointer, so the root of the newest event stays, whatever the rows say.
+    // The event moves no pointer, so the root of the newest event stays, whatever the rows contain.
     let active_set_root = match head.cursor.revision {
         0 => Some(ActiveSetRoot::default()),
         revision => signer.head(&tx.read().event(namespace, revision).await?, head)?.active_set_root,

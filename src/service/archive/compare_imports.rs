@@ -1,4 +1,5 @@
-//! The part of VerifyLog about imported history: each one whole, by the keys of its own store, up to where the import says.
+//! The part of VerifyLog about imported history: each one is verified completely, by the keys of its own store, up to the head that the
+//! import names.
 
 use super::source_log::read_imported_log;
 use super::use_cases::Archive;
@@ -10,7 +11,7 @@ use crate::signing::chain::LogCheck;
 use crate::signing::digest_of;
 use crate::store::ReadTx;
 
-/// Returns what was read. A row that does not verify is a finding and not a failure of the check.
+/// Returns the value. A row that does not verify becomes a finding and does not fail the check.
 fn note_if_invalid<T>(check: &mut LogCheck, row: &str, read: Result<T>) -> Result<Option<T>> {
     match read {
         Err(Error { reason: Reason::DataLoss, internal, message, .. }) => {

@@ -1,4 +1,4 @@
-//! The part of VerifyLog about rows: each compared with what the log says of it.
+//! The part of VerifyLog about rows: each is compared with the log.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::signing::digest_of;
 use crate::store::{ReadTx, StoredRow, decides};
 
 impl Archive {
-    /// Compares pointers, rows and published versions with what the log adds up to. Returns how many rows were compared.
+    /// Compares pointers, rows and published versions with the state that the log adds up to. Returns how many rows were compared.
     pub(super) async fn compare_rows(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<i64> {
         let mut stored = tx.pointers(namespace).await?;
         for (policy, pointer) in &check.pointers {
@@ -47,7 +47,7 @@ impl Archive {
         Ok(rows)
     }
 
-    /// Compares what the row of the namespace says: what it uses, and which event changed a role binding last.
+    /// Compares the row of the namespace: its usage, and which event changed a role binding last.
     async fn compare_namespace(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<()> {
         let row = format!("namespaces {namespace}");
         let (stated, counted) = tx.usage(namespace).await?;
@@ -115,7 +115,7 @@ fn compare_row(check: &mut LogCheck, found: StoredRow) {
     let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
     let revision = revision_of(&written);
     if !is_authentic {
-        let message = "its MAC does not verify: this server did not write it";
+        let message = "its tag does not hold: this server did not write it";
         return check.findings.add_found(revision, &name, message, row.digest);
     }
     if written.is_some_and(|written| written.digest == row.digest) || may_differ(check, &row.table, &row.key) {
@@ -130,8 +130,8 @@ fn pointer_digest((version, revision): (i64, i64)) -> Digest {
     digest_of(format!("{version} {revision}").as_bytes())
 }
 
-/// Returns whether a row is written without an event: the namespace `system`, when the store is created, and reports of failed
-/// checks, which only versions have that are not published.
+/// Returns whether a row is written without an event: that of the namespace `system`, when the store is created, and reports of failed
+/// checks, which only unpublished versions have.
 fn may_differ(check: &LogCheck, table: &str, key: &str) -> bool {
     match table {
         "namespaces" => key == SYSTEM_NAMESPACE,

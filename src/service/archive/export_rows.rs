@@ -1,7 +1,7 @@
 //! ExportRows: the rows of a namespace as bytes, and the contents of its versions, from one snapshot of the database. With the
 //! log up to the head of that snapshot, that is an archive.
 //!
-//! Invariant: a batch of rows is read when it is asked for, and nothing ahead of it.
+//! Invariant: a batch of rows is read when it is requested, and nothing ahead of it.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,12 @@ use crate::domain::{Error, Result};
 use crate::signing::digest_of;
 use crate::store::{ExportedRow, ExportedRowKey, ReadTx};
 
-/// Rows of one statement. More: an export holds more policy settings, of up to 256 KiB each, than a message carries. Fewer: more
+/// Number of rows of one statement. More: an export holds more policy settings, of up to 256 KiB each, than a message carries. Fewer: more
 /// statements.
 const ROWS_PER_QUERY: u64 = 20;
-/// The size at which a batch ends. With one more version, of up to 1 MiB and what belongs to it, it stays below 2 MiB.
+/// The size at which a batch ends. With one more version, of up to 1 MiB with its metadata, it stays below 2 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
-/// The number of rows at which a batch ends, so that people see progress.
+/// The number of rows at which a batch ends, so that users see progress.
 const BATCH_ROWS: usize = 200;
 
 /// A row, and for a version also its manifest and content.
@@ -72,10 +72,10 @@ impl RowExport {
         self.total_rows
     }
 
-    /// Reads the next rows, in the order of an archive: as many as a message carries. It returns none at the end.
+    /// Reads the next rows, in the order of an archive: as many as fit into a message. Returns none at the end.
     ///
     /// # Errors
-    /// `DATA_LOSS` for a row or a content that does not hold, `DATABASE_UNAVAILABLE`.
+    /// `DATA_LOSS` for a row or a content that is not authentic, `DATABASE_UNAVAILABLE`.
     pub async fn read_batch(&mut self) -> Result<Vec<RowWithContent>> {
         let (mut rows, mut size) = (Vec::new(), 0);
         while size < BATCH_BYTES && rows.len() < BATCH_ROWS {

@@ -1,6 +1,6 @@
-//! The items of an import, one by one: each proven by what came before it, then written as this store's own rows.
+//! Imports the items of an archive, one by one: each is proven by those before it, then written as this store's own rows.
 //!
-//! Invariant: a number, label, author and time is the source's; the key under a manifest is this store's.
+//! Invariant: numbers, labels, authors and times are the source's; the key that signs a manifest is this store's.
 
 use bytes::Bytes;
 
@@ -169,7 +169,7 @@ async fn import_report(write: &Write<'_>, policy: PolicyName, number: i64, repor
     }
 }
 
-/// Returns a history that the source had imported itself: here its position is one higher.
+/// Returns a history that the source itself had imported: here its position is one higher.
 fn nested_import(now: Micros, imports: &[Import], import: Import) -> Result<Import> {
     let position = import.position.checked_add(1).filter(|position| (2..=IMPORT_POSITIONS_MAX).contains(position));
     let position = position.ok_or_else(|| refused("it came through more stores than one history can"))?;
@@ -184,7 +184,7 @@ fn nested_import(now: Micros, imports: &[Import], import: Import) -> Result<Impo
     Ok(Import { position, reached, items: 0, is_finished: false, update_time, ..import })
 }
 
-/// A version of another store, with what came beside its row.
+/// A version of another store, with the data beside its row.
 struct ForeignVersion {
     version: Version,
     bytes: Bytes,
@@ -237,9 +237,8 @@ async fn import_version(
     Ok(())
 }
 
-/// Returns the version as this store keeps it. One that was staged there is a draft here, because today's checks of this store
-/// have to pass. Its author and publisher stay foreign identities: only those whom this store authenticated are signed as its
-/// own.
+/// Returns the version as this store keeps it. One that was staged there becomes a draft here, because it must pass today's checks of this
+/// store. Its author and publisher stay foreign identities: only those whom this store authenticated are signed as its own.
 fn localize(write: &Write<'_>, source: &str, version: Version) -> Version {
     let policy = PolicyName { namespace: write.namespace().clone(), policy: version.policy.policy.clone() };
     let (state, stage_time) = match version.state {
@@ -290,8 +289,8 @@ async fn check_label(write: &Write<'_>, version: &Version, label: &Label) -> Res
     }
 }
 
-/// Writes a content. Without its bytes it must be one that this namespace has already: a digest alone must not open the content
-/// of another namespace.
+/// Writes a content. Without its bytes, this namespace must already have it: a digest alone must not give access to the content of another
+/// namespace.
 async fn import_content(archive: &Archive, write: &Write<'_>, version: &Version, content: Option<Bytes>) -> Result<()> {
     let Some(content) = content else {
         let size = write.tx.read().size_of_content(write.namespace(), &version.digest).await?;

@@ -1,7 +1,7 @@
-//! ImportNamespace: the history of another store is imported part by part, each part one transaction and one event of this store.
+//! ImportNamespace: the history of another store is imported part by part, each part in one transaction with one event of this store.
 //!
-//! Nothing that the caller states is trusted: events are proven by the keys of the source, rows by its events, versions by its
-//! manifests. Invariant: events of another store go to `imported_events`, and nothing that comes in is in force.
+//! Nothing that the caller states is trusted: events are proven by the keys of the source, rows by its events, versions by its manifests.
+//! Invariant: events of another store go to `imported_events`, and nothing that is imported becomes active.
 
 use super::import_items::{ImportState, import_items};
 use super::import_source::refused;
@@ -17,7 +17,7 @@ use crate::signing::chain::LogCheck;
 use crate::signing::digest_of;
 use crate::store::ImportedCounts;
 
-/// Returns what the fingerprint of a part is made of.
+/// Returns the fields of a part that its fingerprint covers.
 fn fingerprint(request: &ImportNamespace) -> impl serde::Serialize {
     let ImportSource { store, namespace, jwks, seal_jwks, .. } = &request.source;
     let mut bytes = Vec::new();
@@ -73,7 +73,7 @@ impl Archive {
         Ok(imported)
     }
 
-    /// Imports a part, unless it was imported already: then nothing is committed.
+    /// Imports a part. If it was already imported, nothing is committed.
     async fn import_part(
         &self,
         context: &Context,
@@ -90,7 +90,7 @@ impl Archive {
             Some(import) if import.is_finished || request.offset < import.items => {
                 return Ok(Conclusion::RollBack(progress(import, None)));
             }
-            // The importer counts as the author of all that the import brings.
+            // The importer counts as the author of everything in the import.
             Some(import) if import.importer != context.actor() => return Err(importer_mismatch(import)),
             Some(import) if request.offset > import.items => {
                 let message = format!("{} items are here, and these come after {}", import.items, request.offset);
@@ -150,7 +150,7 @@ fn not_empty(namespace: &NamespaceId) -> Error {
     Error::new(Reason::NamespaceNotEmpty, message).about(name)
 }
 
-/// Returns what the event of a part says of the imported history.
+/// Returns the entry for the imported history in the event of a part.
 fn event_settings(import: &Import) -> serde_json::Value {
     let ImportSource { store, namespace, jwks, seal_jwks, .. } = &import.source;
     let reached = ImportSource { head: import.reached, ..import.source.clone() };
@@ -166,7 +166,7 @@ fn event_settings(import: &Import) -> serde_json::Value {
     })
 }
 
-/// Begins an import into a namespace that has nothing.
+/// Begins an import into an empty namespace.
 async fn begin_import(context: &Context, write: &mut Write<'_>, request: &ImportNamespace) -> Result<Import> {
     if write.tx.usage().policies > 0 {
         return Err(not_empty(&request.namespace));
@@ -184,12 +184,12 @@ async fn begin_import(context: &Context, write: &mut Write<'_>, request: &Import
         create_time: write.time(),
         update_time: write.time(),
     };
-    // Before its events, which refer to it.
+    // Write this before its events, which refer to it.
     write.tx.put_import(&import).await?;
     Ok(import)
 }
 
-/// Finishes an import. Every event up to the head and every row that the log names must be there.
+/// Finishes an import. Every event up to the head and every row that the log names must be present.
 async fn finish_import(
     write: &mut Write<'_>,
     namespace: &NamespaceId,

@@ -1,4 +1,4 @@
-//! The source of an import: whether it can be verified, and by which keys.
+//! The source of an import: whether it can be verified, and with which keys.
 
 use super::use_cases::Archive;
 use crate::domain::import::ImportSource;
@@ -6,12 +6,12 @@ use crate::domain::{Error, Reason, Result};
 use crate::signing::KeySet;
 use crate::signing::chain::LogTrust;
 
-/// Makes the refusal of an item that the log of the source does not prove.
+/// Returns the refusal of an item that the log of the source does not prove.
 pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::new(Reason::ImportRefused, message)
 }
 
-/// Returns the keys by which the events of a source are verified.
+/// Returns the keys that verify the events of a source.
 pub(super) fn trust_of(source: &ImportSource) -> Result<LogTrust> {
     if !source.has_store_id() {
         return Err(refused("source.store is no id of a store"));
@@ -27,8 +27,8 @@ pub(super) fn trust_of(source: &ImportSource) -> Result<LogTrust> {
 }
 
 impl Archive {
-    /// Checks that a source is readable. One that names this store must have no other keys: the id of a store is public, and what
-    /// is imported is signed with it.
+    /// Checks that a source is readable. One that names this store must name only its keys: the id of a store is public, and imported
+    /// versions are signed with it.
     ///
     /// # Errors
     /// `IMPORT_REFUSED`.

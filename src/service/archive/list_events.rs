@@ -14,7 +14,7 @@ impl Archive {
     /// Returns a page of the log, each event with its payload.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`; `INVALID_ARGUMENT` and `RESUME_POINT_GONE` for what it shall begin after.
+    /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`; `INVALID_ARGUMENT` and `RESUME_POINT_GONE` for a wrong start position.
     pub async fn list_events(
         &self,
         namespace: &NamespaceId,
@@ -40,7 +40,7 @@ impl Archive {
     }
 }
 
-/// Returns the revision of an event and, roughly, its size in an answer: the payload, and the fields beside it that repeat it.
+/// Returns the revision of an event and its approximate size in an answer: the payload, and the fields beside it that repeat it.
 pub(super) fn measure((event, _): &(Event, Payload)) -> (i64, usize) {
     (event.cursor.revision, event.payload.len() + event.statement.len())
 }

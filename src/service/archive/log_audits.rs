@@ -1,4 +1,4 @@
-//! Checks of logs: how many may run, and what they found last.
+//! Checks of logs: how many may run, and the findings of the last ones.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 use crate::domain::audit::Findings;
 use crate::domain::name::NamespaceId;
 
-/// Logs checked at once. Each needs a reader of the database and a core.
+/// Number of logs checked at once. Each check needs a reader of the database and a core.
 const AUDITS_AT_ONCE_MAX: usize = 1;
 
-/// The slots in which logs are checked, and what was found last.
+/// The slots in which logs are checked, and the last findings.
 #[derive(Debug)]
 pub(super) struct LogAudits {
     pub(super) slots: Semaphore,
@@ -34,19 +34,19 @@ impl Default for LogAudits {
 }
 
 impl LogAudits {
-    /// Forgets the findings of a namespace that was thawed: all of them were accepted.
+    /// Clears the findings of a namespace that was thawed: all of them were accepted.
     pub(super) fn clear(&self, namespace: &NamespaceId) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
     }
 
-    /// Keeps the findings of a namespace, and logs those that are new.
+    /// Stores the findings of a namespace, and logs those that are new.
     pub(super) fn keep(&self, namespace: &NamespaceId, findings: &Findings) {
         self.checked.fetch_add(1, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let before = if findings.count == 0 {
             found.remove(namespace)
         } else {
-            // Only those that are logged: the others are found again by the next check.
+            // Store only those that are logged: the next check finds the others again.
             let logged = Findings { kept: findings.named().cloned().collect(), count: findings.count };
             found.insert(namespace.clone(), logged)
         };

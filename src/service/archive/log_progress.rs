@@ -1,10 +1,10 @@
-//! The progress of a check of a log, for whoever waits for it.
+//! The progress of a check of a log, for callers that wait for it.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use crate::domain::audit::{LogCheckPhase, LogCheckProgress};
 
-/// Written by a check, and read by others while it runs. What is read is for people: its parts may be of two moments.
+/// Written by a check, and read by others while it runs. It is informational: the parts of one read may be from different moments.
 #[derive(Debug, Default)]
 pub struct LogProgress {
     phase: AtomicU8,
@@ -25,18 +25,18 @@ impl LogProgress {
         LogCheckProgress { phase, events: self.events.load(Ordering::Relaxed), total_events }
     }
 
-    /// Notes that the check begins, and how many events it will verify.
+    /// Records that the check begins, and how many events it will verify.
     pub(super) fn start_events(&self, total_events: i64) {
         self.total_events.store(total_events, Ordering::Relaxed);
         self.phase.store(1, Ordering::Release);
     }
 
-    /// Notes how many events are verified.
+    /// Records how many events are verified.
     pub(super) fn set_checked(&self, events: i64) {
         self.events.store(events, Ordering::Relaxed);
     }
 
-    /// Notes that all events are verified and rows are compared now.
+    /// Records that all events are verified and the comparison of rows begins.
     pub(super) fn start_rows(&self) {
         self.phase.store(2, Ordering::Release);
     }

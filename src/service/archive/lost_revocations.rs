@@ -1,7 +1,7 @@
-//! Revocations whose row was deleted before its time.
+//! Revocations whose row was deleted too early.
 //!
-//! Rows are deleted without an event when the credential has expired by itself. So a missing row is a finding only when it was
-//! deleted too early; and its credential stays revoked, because the signed event says so.
+//! Rows are deleted without an event once the credential has expired. So a missing row is a finding only when it was deleted too early;
+//! and its credential stays revoked, because the signed event proves the revocation.
 
 use super::use_cases::Archive;
 use crate::domain::Result;
@@ -13,12 +13,12 @@ use crate::store::ReadTx;
 
 /// The table of revocations.
 const TABLE: &str = "revoked_tokens";
-/// A row that is gone this long before its time was deleted by somebody: one hour. Replicas delete rows by their own clocks.
+/// A row that is missing this long before its time was deleted by hand: one hour. Replicas delete rows by their own clocks.
 const CLOCKS_DIFFER_MICROS: i64 = 3_600 * 1_000_000;
 
 impl Archive {
-    /// Takes the revocations out of the rows that the log names and that are not there. Those that still end a credential are
-    /// findings, and stay in force.
+    /// Removes the revocations from the rows that the log names and that are missing. Those that still revoke a credential are findings,
+    /// and stay in force.
     pub(super) async fn find_lost_revocations(
         &self,
         tx: &ReadTx,
@@ -45,7 +45,7 @@ impl Archive {
     }
 }
 
-/// Returns whether a revocation still ends a credential, whatever clock its row was deleted by.
+/// Returns whether a revocation still revokes a credential, whatever clock its row was deleted by.
 fn is_early(revocation: &Revocation, now: Micros) -> bool {
     revocation.forget_time().0 > now.0.saturating_add(CLOCKS_DIFFER_MICROS)
 }

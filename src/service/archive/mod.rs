@@ -1,4 +1,4 @@
-//! The log as a whole: read back, verified, exported, imported, one verb one file.
+//! The log as a whole: read, verified, exported, imported, one file per verb.
 
 mod bump_epoch;
 mod compare_imports;

@@ -1,6 +1,6 @@
-//! The log of a source as a whole: what it says of every row, kept in memory while its rows come in.
+//! The complete log of a source, which proves each of its rows; kept in memory while its rows are imported.
 //!
-//! Invariant: built from stored events alone, each proven again; one that ends elsewhere than the import says is no log.
+//! Invariant: it is built from stored events alone, each proven again; one that does not end at the head that the import names is refused.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::LogCheck;
 use crate::store::ReadTx;
 
-/// Events read at once.
+/// Number of events read at once.
 const PAGE_EVENTS: u32 = 64;
 
 impl Archive {
-    /// Returns the whole log of a source, once all its events are here; none before that.
+    /// Returns the complete log of a source; none before all its events are stored.
     pub(super) async fn read_source_log(
         &self,
         namespace: &NamespaceId,

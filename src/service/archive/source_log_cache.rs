@@ -8,7 +8,7 @@ use crate::domain::import::ImportSource;
 use crate::domain::name::NamespaceId;
 use crate::signing::chain::LogCheck;
 
-/// Logs in the cache. The size of each grows with the rows that it names.
+/// Number of logs in the cache. The size of each grows with the rows that it names.
 const CACHED_LOGS_MAX: usize = 2;
 
 /// The logs of sources whose rows are being imported.

@@ -1,4 +1,4 @@
-//! ThawNamespace: an admin accepts what did not hold, and a frozen namespace takes writes again.
+//! ThawNamespace: an admin accepts the findings, and a frozen namespace accepts writes again.
 
 use super::log_progress::LogProgress;
 use super::use_cases::Archive;
@@ -14,11 +14,11 @@ use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::signing::chain::accepted_settings;
 
-/// Findings that a refusal names, so that it fits into the trailers of a call.
+/// Number of findings that a refusal names, so that it fits into the trailers of a call.
 const NAMED_FINDINGS_MAX: usize = 10;
 
 impl Archive {
-    /// Thaws a namespace, if a new check finds nothing that the caller does not accept. Returns the position of its event.
+    /// Thaws a namespace, if a new check has no finding that the caller does not accept. Returns the position of its event.
     ///
     /// # Errors
     /// `FINDINGS_REMAIN`, `CONCURRENT_CHANGE`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT`, `DATA_LOSS` when the pointers do not make
@@ -59,7 +59,7 @@ impl Archive {
         Ok(answer)
     }
 
-    /// Polls whether another replica thawed a namespace that is frozen here, so that a replica without calls goes on too.
+    /// Polls whether another replica thawed a namespace that is frozen here, so that a replica without calls resumes too.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; the next poll begins again.
@@ -67,7 +67,7 @@ impl Archive {
         for namespace in self.log.store.all_frozen() {
             match self.log.hub.check_thawed(&namespace).await {
                 Ok(()) => self.audits.clear(&namespace),
-                // It stays frozen, for its own reason.
+                // It stays frozen, for its own findings.
                 Err(error) if error.reason == Reason::DataLoss => {}
                 Err(error) => return Err(error),
             }
@@ -75,14 +75,14 @@ impl Archive {
         Ok(())
     }
 
-    /// Returns the namespaces that are frozen, as far as this replica knows.
+    /// Returns the namespaces that are frozen, as known to this replica.
     #[must_use]
     pub fn frozen_namespaces(&self) -> Vec<NamespaceId> {
         self.log.store.all_frozen()
     }
 }
 
-/// Refuses to accept findings while an import is not finished: its end counts rows, and does not prove each of them again.
+/// Refuses to accept findings while an import is unfinished: its last part counts rows, and does not prove each of them again.
 async fn check_import(write: &Write<'_>, namespace: &NamespaceId, verdict: &LogVerdict) -> Result<()> {
     let imports = write.tx.read().imports(namespace).await?;
     let count = verdict.findings.count;
@@ -133,7 +133,7 @@ fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
     Err(Error { violations: violations.collect(), ..refusal })
 }
 
-/// Checks that the digest that the caller accepts is the digest of the findings.
+/// Checks that the digest that the caller accepts is that of the findings.
 fn check_digest(namespace: &NamespaceId, accepted: &Digest, verdict: &LogVerdict) -> Result<()> {
     let count = verdict.findings.count;
     if verdict.findings_digest.as_ref() == Some(accepted) {

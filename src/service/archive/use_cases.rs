@@ -1,4 +1,4 @@
-//! What the use cases of the log as a whole share.
+//! The state that the use cases of the log as a whole share.
 
 use std::sync::Arc;
 

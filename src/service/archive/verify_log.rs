@@ -1,6 +1,6 @@
-//! VerifyLog: the log of a namespace from one end to the other, and every row compared with what the log says of it.
+//! VerifyLog: verifies the log of a namespace from one end to the other, and compares every row with it.
 //!
-//! One view of the database, read page by page; only digests of it are kept. A finding does not end the check.
+//! It reads one view of the database page by page, and keeps only digests. A finding does not end the check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -18,16 +18,16 @@ use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx};
 use crate::watch::Verify as _;
 
-/// Events checked before other tasks get their slot.
+/// Number of events checked before the task yields.
 const PAGE_EVENTS: u32 = 64;
 
 impl Archive {
-    /// Verifies a log after a position and, from its beginning, also that the rows of the namespace say what it says. `progress`
-    /// is updated meanwhile.
+    /// Verifies a log after a position and, when that is its beginning, also that the rows of the namespace match it. `progress` is
+    /// updated meanwhile.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a position that is not in the log, `RESUME_POINT_GONE` when another event stands
-    /// there. What does not hold is no error.
+    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a position that is not in the log, `RESUME_POINT_GONE` when another event is there.
+    /// Findings are no error.
     pub async fn verify_log(
         &self,
         namespace: &NamespaceId,
@@ -41,7 +41,7 @@ impl Archive {
         Ok(verdict)
     }
 
-    /// Keeps the findings of a namespace, and freezes it when the server checks by itself.
+    /// Stores the findings of a namespace, and freezes it if that is enabled.
     fn keep_findings(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
         self.audits.keep(namespace, findings);
         let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.log.store.suspected_loss().is_none();
@@ -50,15 +50,15 @@ impl Archive {
         }
     }
 
-    /// Has findings freeze their namespace: for a server that checks its logs by itself.
+    /// Lets findings freeze their namespace, for a server that checks its logs by itself.
     pub fn freeze_by_audits(&self) {
         self.audits.freezes.store(true, Ordering::Relaxed);
     }
 
-    /// Finds what does not hold in a log and, from its beginning, in the rows. Returns it with the last event that was verified.
+    /// Returns the findings in a log and, when checked from its beginning, in the rows, with the last event that was verified.
     ///
     /// # Errors
-    /// As `verify_log`.
+    /// The same as `verify_log`.
     pub(super) async fn check_log(
         &self,
         namespace: &NamespaceId,
@@ -111,7 +111,7 @@ impl Archive {
         Ok((verdict, end))
     }
 
-    /// Checks the log of the next namespace, in order of their ids; after the last comes none.
+    /// Checks the log of the next namespace, in order of ids; returns none after the last.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -123,7 +123,7 @@ impl Archive {
         Ok(next)
     }
 
-    /// Checks the log of a namespace for this server itself, from its beginning.
+    /// Checks the log of a namespace from its beginning, for this server itself.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -146,7 +146,7 @@ impl Archive {
         (self.audits.checked.load(Ordering::Relaxed), found.values().map(|findings| findings.count).sum())
     }
 
-    /// Makes a check that begins after a position, which is proven first.
+    /// Creates a check that begins after a position, which is proven first.
     async fn log_check(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head, after: Position) -> Result<LogCheck> {
         let (trust, after_revision) = (LogTrust::clone(&self.log.signer.trust()), after.cursor.revision);
         if after_revision == 0 {

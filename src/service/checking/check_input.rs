@@ -10,16 +10,16 @@ use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::store::{ReadTx, WriteTx};
 
-/// What is checked of a version.
+/// The scope of the checks of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckKind {
-    /// Everything: the version is about to be published.
+    /// All checks: the version is about to be published.
     BeforePublish,
-    /// Only its content: it was published before, and took its label then.
+    /// Only its content: it was published before, and got its label then.
     AfterPublish,
 }
 
-/// What the checks of a version depend on. It is compared with what is found under the lock.
+/// The data on which the checks of a version depend. It is compared with the data found under the lock.
 #[derive(Debug)]
 pub struct CheckInput {
     pub policy: Policy,
@@ -28,7 +28,7 @@ pub struct CheckInput {
 }
 
 impl CheckInput {
-    /// Runs the checks that are bounded by their code. Returns them with the task that is left for the JSON Schema.
+    /// Runs the checks whose cost their code bounds. Returns them with the remaining task for the JSON Schema.
     pub fn start(&self, kind: CheckKind) -> (Started, Option<SchemaCheck>) {
         let version = &self.bundle.version;
         let (label, content_type) = match kind {
@@ -47,10 +47,10 @@ impl CheckInput {
         checks::start(&input)
     }
 
-    /// Reads again under the lock what the checks depended on.
+    /// Reads again under the lock the data on which the checks depended.
     ///
     /// # Errors
-    /// `CONCURRENT_CHANGE` when it is something else by now.
+    /// `CONCURRENT_CHANGE` when it has changed.
     pub async fn still_holds(&self, tx: &ReadTx) -> Result<(Policy, Version)> {
         let version = &self.bundle.version;
         let policy_now = tx.policy(&self.policy.name).await?;
@@ -65,18 +65,18 @@ impl CheckInput {
     }
 }
 
-/// Makes the refusal of a version that changed while it was checked.
+/// Returns the refusal of a version that changed while it was checked.
 pub fn changed_meanwhile(version: &Version) -> Error {
     let message = format!("{} or its policy changed while it was checked; try again", version.name());
     Error::new(Reason::ConcurrentChange, message).about(version.name())
 }
 
-/// Returns whether a report was made of these bytes by today's rules.
+/// Returns whether a report is of these bytes and today's rules.
 pub fn is_of_today(report: &Report, policy: &Policy, version: &Version) -> bool {
     report.is_of(&version.digest, &checks::rules(policy.kind, &policy.settings))
 }
 
-/// Writes the report of failed checks, unless the version changed. Returns whether it did.
+/// Writes the report of failed checks, unless the version changed. Returns whether it wrote the report.
 pub async fn put_failed_report(tx: &WriteTx, version: &Version, report: &Report) -> Result<bool> {
     let now = tx.read().version(&version.policy, version.number).await?;
     let is_the_same = now.edits == version.edits;

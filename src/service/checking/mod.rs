@@ -1,4 +1,4 @@
-//! The checks of versions: what they are run on, and where they run.
+//! The checks of versions: their input, and the processes that run them.
 
 mod check_input;
 mod runner;

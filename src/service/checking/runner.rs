@@ -1,4 +1,4 @@
-//! The checks of a version run before anything is locked, on blocking threads; a worker process evaluates the JSON Schema.
+//! Runs the checks of a version before anything is locked, on blocking threads; a worker process evaluates the JSON Schema.
 
 use super::check_input::{CheckInput, CheckKind, is_of_today};
 use super::slots::{CheckSlot, CheckSlots, run_blocking};
@@ -17,7 +17,7 @@ pub struct CheckRunner {
 }
 
 impl CheckRunner {
-    /// Runs today's checks. A schema that needs more than a check may use is a failed check.
+    /// Runs today's checks. A schema that exceeds the limits of a check is a failed check.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
@@ -36,10 +36,10 @@ impl CheckRunner {
         Ok((input, started.report(outcome, now)))
     }
 
-    /// Runs today's checks of the content of a published version. A report of the same bytes by the same rules is taken as it is.
+    /// Runs today's checks of the content of a published version. A report of the same bytes and rules is reused.
     ///
     /// # Errors
-    /// As `check`.
+    /// The same as `check`.
     pub async fn check_again(
         &self,
         input: CheckInput,
@@ -52,11 +52,10 @@ impl CheckRunner {
         }
     }
 
-    /// Checks that a text is a JSON Schema; an empty one is none.
+    /// Checks that a text is a JSON Schema; an empty text means no schema.
     ///
     /// # Errors
-    /// `INVALID_SCHEMA`, also when it needs more than a check may have; `LIMIT_EXCEEDED` when too many checks run,
-    /// `CHECKS_UNAVAILABLE`.
+    /// `INVALID_SCHEMA`, also when it exceeds the limits of a check; `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn check_schema(&self, namespace: &NamespaceId, schema: &str) -> Result<()> {
         if schema.is_empty() {
             return Ok(());

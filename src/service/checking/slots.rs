@@ -1,7 +1,7 @@
-//! The slots in which checks run, fair between namespaces: one has half of them at most.
+//! The slots in which checks run, shared fairly between namespaces: one has at most half of them.
 //!
-//! A slot is held until what runs in it has ended. Checks that are bounded by their code run on a thread, also when their caller
-//! is gone; the others run in a worker, which ends with its caller (`workers.rs`).
+//! A slot is held until its check has ended. Checks whose cost their code bounds run on a thread, even when their caller is gone; the
+//! others run in a worker, which ends with its caller (`workers.rs`).
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::service::fair_slots::{FairSlot, FairSlots};
 
-/// Versions checked at once. More: hostile schemas use more cores. Fewer: releases wait for each other.
+/// Number of versions checked at once. More: hostile schemas use more cores. Fewer: releases wait for each other.
 pub const CHECKS_AT_ONCE_MAX: usize = 4;
-/// Checks of one namespace that run at once.
+/// Number of checks of one namespace that run at once.
 pub const NAMESPACE_CHECKS_MAX: usize = 2;
 /// How long a check waits for its slot. Longer: with the check itself, callers time out before they get a reason.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -50,8 +50,8 @@ impl CheckSlots {
     }
 }
 
-/// Runs work that ends by itself on a blocking thread, and returns the slot with the result. When the caller is gone, the slot is
-/// free once the work has ended.
+/// Runs work that ends by itself on a blocking thread, and returns the slot with the result. When the caller is gone, the slot is free
+/// once the work has ended.
 ///
 /// # Errors
 /// `INTERNAL` when it panics.
@@ -76,7 +76,7 @@ mod tests {
         NamespaceId::parse("namespace", id).expect("an id")
     }
 
-    /// A namespace that asks for all slots gets half of them: the others stay free, and its own come back when their checks end.
+    /// Given a namespace that asks for all slots, it gets half of them, and gets new ones when its checks end.
     #[tokio::test(start_paused = true)]
     async fn one_namespace_has_half_of_the_slots() {
         let slots = CheckSlots::default();
@@ -96,7 +96,7 @@ mod tests {
         slots.take(&namespace("hostile")).await.expect("its own again");
     }
 
-    /// Work on a thread keeps its slot until it has ended, also when nobody waits for it.
+    /// Given a caller that is gone, work on a thread keeps its slot until it has ended.
     #[tokio::test(flavor = "multi_thread")]
     async fn work_that_is_left_keeps_its_slot_until_its_end() {
         let slots = CheckSlots::default();

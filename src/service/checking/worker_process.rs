@@ -37,10 +37,10 @@ pub struct Worker {
 /// Why a worker ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerEnd {
-    /// By a limit, or by itself.
+    /// The worker exceeded a limit, or ended by itself.
     Over(CheckLimit),
-    /// By a signal of another process: the kernel without memory, an operator, or a supervisor that stops all processes of the
-    /// server at once.
+    /// Another process sent a signal: the kernel when memory is short, an operator, or a supervisor that stops all processes of the server
+    /// at once.
     Killed,
 }
 
@@ -48,7 +48,7 @@ impl Worker {
     /// Starts a worker, and waits until it is ready.
     ///
     /// # Errors
-    /// When the system starts no process, or it ends before it is ready.
+    /// `io::Error` when the process can't be started, or ends before it is ready.
     pub async fn start(program: &Path) -> io::Result<(Self, Isolation)> {
         let mut command = Command::new(program);
         command.arg0("policyhub").arg(COMMAND).env_clear().current_dir("/").kill_on_drop(true);
@@ -65,10 +65,10 @@ impl Worker {
         }
     }
 
-    /// Sends a request that is encoded already, and waits for its answer.
+    /// Sends an encoded request, and waits for its answer.
     ///
     /// # Errors
-    /// When the process ends or says something else: then it is of no use any more.
+    /// `io::Error` when the process ends or sends anything else: then it must not be used again.
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<SchemaAnswer> {
         self.requests.write_all(request).await?;
         let answer = self.receive().await?;
@@ -118,7 +118,7 @@ impl Worker {
         decode(&bytes)
     }
 
-    /// Returns what the process wrote to standard error before it ended; nothing, after a while, if it still runs.
+    /// Returns what the process wrote to standard error before it ended; nothing, after a short wait, if it still runs.
     async fn read_stderr(&mut self) -> String {
         let mut bytes = Vec::new();
         let mut stderr = (&mut self.stderr).take(STDERR_MAX_BYTES);

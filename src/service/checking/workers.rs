@@ -1,7 +1,7 @@
-//! Worker processes, for checks whose cost only a limit of the kernel can bound: those of a JSON Schema that a stranger wrote.
+//! Worker processes, for checks whose cost only a limit of the kernel can bound: those with a JSON Schema of an untrusted author.
 //!
-//! A worker that exceeds its limits, hangs or dies fails that check and nothing else. A check whose caller is gone ends at once,
-//! with its process. Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
+//! A worker that exceeds its limits, hangs or dies fails only that check. A check whose caller is gone ends at once, with its process.
+//! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,13 @@ use crate::checks::worker_messages::{CHECK_REQUEST_MAX_BYTES, Isolation, encode}
 use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
 use crate::domain::{Error, Reason, Result};
 
-/// Checks of one worker. More: what a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds each.
+/// Number of checks of one worker. More: memory that a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds
+/// each.
 const CHECKS_PER_WORKER_MAX: u32 = 200;
-/// How long a worker may take to start, milliseconds as a rule. Longer: with the wait for a slot and a second try, callers time
-/// out before they get a reason.
+/// Timeout of a worker's start, usually milliseconds. Longer: with the wait for a slot and a second try, callers time out before they get
+/// a reason.
 const START_MAX: Duration = Duration::from_secs(3);
-/// How long a check may take by the clock.
+/// Wall-clock timeout of a check.
 const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
 
 /// A request to a worker, encoded.
@@ -27,8 +28,10 @@ const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
 pub struct WorkerRequest(Vec<u8>);
 
 impl WorkerRequest {
+    /// Encodes a request.
+    ///
     /// # Errors
-    /// `INTERNAL` when it is larger than any that can be asked.
+    /// `INTERNAL` when it is larger than the largest valid request.
     pub fn new(check: &SchemaCheck) -> Result<Self> {
         encode(check, CHECK_REQUEST_MAX_BYTES)
             .map(Self)
@@ -36,7 +39,7 @@ impl WorkerRequest {
     }
 }
 
-/// The idle workers, and how checks ended.
+/// The idle workers, and counts of how checks ended.
 #[derive(Debug)]
 pub struct CheckWorkers {
     program: PathBuf,
@@ -62,8 +65,7 @@ impl Default for CheckWorkers {
     }
 }
 
-/// Returns the path of the running program, also when its file was replaced by another version meanwhile, which may not know
-/// these requests.
+/// Returns the path of the running program, even when its file was replaced by another version, which may not know these requests.
 fn own_program() -> PathBuf {
     if cfg!(target_os = "linux") {
         return PathBuf::from("/proc/self/exe");
@@ -72,7 +74,7 @@ fn own_program() -> PathBuf {
 }
 
 impl CheckWorkers {
-    /// Starts a worker, so that the first check finds it ready. When that fails, the log says why, and so does every check.
+    /// Starts a worker, so that the first check finds it ready. When that fails, the reason is logged, and returned by every check.
     pub async fn warm(&self) {
         if let Ok(worker) = self.start().await {
             self.keep(worker);
@@ -105,7 +107,7 @@ impl CheckWorkers {
             // Memory that earlier checks left in this worker must not decide about this one.
             WorkerEnd::Over(CheckLimit::Memory) if !is_new => {}
             WorkerEnd::Over(limit) => return Ok(SchemaOutcome::OverLimit(limit)),
-            // When the server is stopped each process may get a signal.
+            // When the server is stopped, each process may get a signal.
             WorkerEnd::Killed => {}
         }
         Ok(match self.answer_by(self.start().await?, request).await {
@@ -135,7 +137,7 @@ impl CheckWorkers {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the checks that each limit ended, and those that their callers left, since the start.
+    /// Returns the number of checks that each limit ended, and of those abandoned by their callers, since the start.
     pub fn ended(&self) -> (Vec<(CheckLimit, u64)>, u64) {
         let counts = self.over_limit.iter().map(|count| count.load(Ordering::Relaxed));
         (CheckLimit::ALL.into_iter().zip(counts).collect(), self.abandoned.load(Ordering::Relaxed))
@@ -205,7 +207,7 @@ impl CheckWorkers {
     }
 }
 
-/// Counts a check that its caller left.
+/// Counts a check that its caller abandoned.
 struct AbandonGuard<'a> {
     abandoned: Option<&'a AtomicU64>,
 }
@@ -229,7 +231,7 @@ mod tests {
 
     /// Reads a request, and answers that the schema is valid.
     const ANSWERS: &str = r#"request; send '\0\0\0\015' '{"Errors":[]}'"#;
-    /// Reads a request, and has no memory for it.
+    /// Reads a request, and runs out of memory.
     const OUT_OF_MEMORY: &str = "request; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
     /// Reads a request, and is killed by another process.
     const KILLED: &str = "request; kill -TERM $$";
@@ -264,14 +266,14 @@ mod tests {
         SchemaOutcome::Answered(SchemaAnswer::Errors(Vec::new()))
     }
 
-    /// A worker that has answered before may have kept memory: a new one does the check again.
+    /// Given a worker that has answered before and may have kept memory, a new one repeats the check.
     #[tokio::test]
     async fn what_a_check_leaves_behind_fails_no_other() {
         let outcomes = outcomes(2, &[REPORTS_READY, ANSWERS, OUT_OF_MEMORY]).await;
         assert!(outcomes.iter().all(|outcome| outcome.as_ref().expect("an outcome") == &answered()), "{outcomes:?}");
     }
 
-    /// A new worker that has no memory, or is killed again and again, is a finding.
+    /// Given new workers that run out of memory, or are killed repeatedly, the check fails.
     #[tokio::test]
     async fn ends_of_new_workers_are_findings() {
         for (line, limit) in [
@@ -287,7 +289,7 @@ mod tests {
         }
     }
 
-    /// A process that is no worker gets no request.
+    /// Given a process that is no worker, it gets no request.
     #[tokio::test]
     async fn what_is_no_worker_gets_no_request() {
         for line in ["exit 1", "echo nonsense", r"send '\0\0\0\002' '{}'"] {

@@ -11,10 +11,10 @@ use crate::service::log::Conclusion;
 use crate::signing::{Algorithm, KeyStore, PublicKey};
 
 impl SigningKeys {
-    /// Reads what the log says of the keys, and records the first key of a store that has none.
+    /// Reads the keys from the log, and records the first key of a store that has none.
     ///
     /// # Errors
-    /// As `follow_keys`.
+    /// The same as `follow_keys`.
     pub async fn begin_keys(&self, algorithm: Algorithm, now: Micros) -> Result<()> {
         self.poller.follow_keys(now).await?;
         if !self.log.signer.view().ring().is_empty() {
@@ -40,7 +40,7 @@ impl SigningKeys {
     }
 }
 
-/// Returns the first key of a store: one whose file is there, otherwise a new one.
+/// Returns the first key of a store: one whose file exists, otherwise a new one.
 fn find_or_make_first_key(private: &dyn KeyStore, algorithm: Algorithm) -> Result<PublicKey> {
     let mut held = private.look()?.into_iter();
     held.find(|key| key.algorithm() == algorithm).map_or_else(|| private.make(algorithm), Ok)

@@ -1,4 +1,4 @@
-//! What every change of a signing key has in common.
+//! The steps that every change of a signing key shares.
 
 use super::use_cases::SigningKeys;
 use crate::domain::event::Change;
@@ -9,7 +9,7 @@ use crate::service::log::{Write, warn_if_rows_differ};
 use crate::service::proof::{KeyView, Signer};
 use crate::signing::PublicKey;
 
-/// Returns what an event says of a key that is new.
+/// Returns the entry for a new key in an event.
 pub(super) fn new_key_change(key: &PublicKey) -> KeyChange {
     KeyChange {
         key_id: key.key_id().to_owned(),
@@ -42,7 +42,7 @@ pub(super) async fn record_key_change(
 }
 
 impl SigningKeys {
-    /// Reads the keys as the locked log of `system` says.
+    /// Reads the keys as of the locked log of `system`.
     pub(super) async fn read_key_view(&self, write: &Write<'_>) -> Result<KeyView> {
         let view = self.log.signer.view().at_end(write.tx.read(), &*self.log.signer).await?;
         warn_if_rows_differ(write.tx.read(), &view).await;

@@ -1,4 +1,4 @@
-//! The public keys, for verifiers and for people.
+//! Lists the public keys, for verifiers and for users.
 
 use super::use_cases::SigningKeys;
 use crate::domain::event::Cursor;
@@ -7,7 +7,7 @@ use crate::domain::key::{KeyInfo, KeyPurpose, KeyRecord, KeyState};
 use crate::domain::time::Micros;
 
 impl SigningKeys {
-    /// Returns the public keys that a filter keeps, those that sign first and those that were revoked last.
+    /// Returns the public keys that match a filter: signing ones first, revoked ones last.
     #[must_use]
     pub fn keys(&self, wanted: &Filter<KeyInfo>) -> Vec<KeyInfo> {
         let view = self.log.signer.view();
@@ -47,7 +47,7 @@ impl SigningKeys {
         self.log.signer.view().trusted().to_jwks()
     }
 
-    /// Returns the key statements that lead from older keys to those of now, oldest first.
+    /// Returns the key statements that lead from older keys to the current ones, oldest first.
     #[must_use]
     pub fn key_statements(&self) -> Vec<String> {
         self.log.signer.view().statements_after(Cursor::NONE).map(str::to_owned).collect()

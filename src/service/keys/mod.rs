@@ -1,4 +1,4 @@
-//! The keys that sign, one verb one file.
+//! The signing keys, one file per verb.
 
 mod activate_key;
 mod begin_keys;

@@ -12,7 +12,7 @@ use crate::service::proof::KeyView;
 use crate::signing::{Algorithm, KeyStore, PublicKey};
 
 impl SigningKeys {
-    /// Publishes a key that will sign later: one whose file is there and that no event names, or a new one.
+    /// Publishes a key that will sign later: one whose file exists and that no event names, or a new one.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `SIGNING_UNAVAILABLE`.
@@ -43,7 +43,7 @@ impl SigningKeys {
     }
 }
 
-/// Returns a key that no event names: one whose file is there, otherwise a new one.
+/// Returns a key that no event names: one whose file exists, otherwise a new one.
 fn find_or_make_key(private: &dyn KeyStore, algorithm: Algorithm, view: &KeyView) -> Result<PublicKey> {
     let mut held = private.look()?.into_iter();
     let found = held.find(|key| key.algorithm() == algorithm && view.ring().get(key.key_id()).is_err());

@@ -1,7 +1,7 @@
-//! Signing again what a key signed: new manifests beside the old ones, and a new statement for what is in force.
+//! Signs again everything that a key signed: new manifests beside the old ones, and a new statement for the active set.
 //!
-//! A thief of the key may have forged versions with it. Invariant: only what the signed log says was published is signed again;
-//! the rest stays by the old key, and is logged as an error.
+//! An attacker who stole the key may have forged versions with it. Invariant: only versions that the signed log records as published are
+//! signed again; the rest keeps the old key's signature, and is logged as an error.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use crate::signing::{PublicKey, TYP_ACTIVATION, TYP_BUNDLE, jws};
 use crate::store::{ReadTx, VERSIONS_PER_SCAN};
 
 impl SigningKeys {
-    /// Returns the versions whose manifest is signed by a key: the first names, and how many there are.
+    /// Returns the versions whose manifest is signed by a key: the first names, and their number.
     pub(super) async fn signed_by(&self, key: &PublicKey) -> Result<(Vec<String>, i64)> {
         let (mut names, mut count) = (Vec::new(), 0);
         for namespace in self.read_all_namespaces().await? {
@@ -45,7 +45,7 @@ impl SigningKeys {
     async fn resign_in_force(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<()> {
         let (manifest, statement) = (jws::head(TYP_BUNDLE, key)?, jws::head(TYP_ACTIVATION, key)?);
         for namespace in self.read_all_namespaces().await? {
-            // A write that signs by this key still holds the lock of its namespace; a write that begins after this line signs by
+            // A write that signs with this key still holds the lock of its namespace; a write that begins after this line signs with
             // another key.
             drop(self.log.store.begin(&namespace).await?);
             let mut after: Option<PolicyId> = None;
@@ -67,8 +67,7 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Signs again what a key signed: all that is in force, then as many of the other versions as one call may. Returns how many
-    /// versions are left.
+    /// Signs again: all active versions, then as many of the other versions as fit into one call. Returns how many versions are left.
     pub(super) async fn resign(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<i64> {
         self.resign_in_force(context, key, reason).await?;
         let (mut signed, mut left) = (0, 0);
@@ -101,7 +100,7 @@ impl SigningKeys {
         }
     }
 
-    /// Returns the versions whose manifest is by a key among the next rows, and the last row; none at the end.
+    /// Returns the versions whose manifest is signed by a key among the next rows, and the last row; none at the end.
     async fn next_signed_by(
         &self,
         namespace: &NamespaceId,
@@ -115,7 +114,7 @@ impl SigningKeys {
         Ok(Some((by_key.collect(), last)))
     }
 
-    /// Signs targets again, in batches that subscribers get as one message each. Returns how many manifests were signed.
+    /// Signs targets again, in batches that each reach subscribers as one message. Returns how many manifests were signed.
     async fn resign_targets(
         &self,
         context: &Context,
@@ -153,11 +152,11 @@ impl SigningKeys {
             if error.reason != Reason::DataLoss {
                 return Err(error);
             }
-            // A frozen namespace does not keep the others from being signed again by a trusted key.
+            // A frozen namespace must not prevent the others from being signed again with a trusted key.
             tracing::error!(%namespace, "not signing again what is in a frozen namespace; thaw it, then revoke the key again");
             return Ok(0);
         }
-        // This is a step of a call, whose answer is kept with the revocation: the step keeps none.
+        // This is a step of a call, whose answer is stored with the revocation: the step stores none.
         let context = Context { options: RequestOptions::default(), ..context.clone() };
         let call = self.writer.call(&context, "RevokeSigningKey", &())?;
         let signed = call.try_mutate(namespace, async |write| {
@@ -179,7 +178,7 @@ impl SigningKeys {
         }
     }
 
-    /// Returns what has to be signed again of a batch, read under the lock.
+    /// Returns the versions of a batch that have to be signed again, read under the lock.
     async fn read_batch(
         &self,
         tx: &ReadTx,
@@ -238,7 +237,7 @@ impl SigningKeys {
     }
 }
 
-/// What one event signs again.
+/// The versions that one event signs again.
 #[derive(Debug)]
 struct ResignBatch {
     change: Change,

@@ -14,7 +14,7 @@ use crate::watch::Verify as _;
 pub(super) type ResignTarget = (PolicyId, i64);
 
 impl SigningKeys {
-    /// Returns the versions of which a signed event says that this publisher published this digest.
+    /// Returns the versions for which a signed event records that this publisher published this digest.
     pub(super) async fn published_targets(
         &self,
         tx: &ReadTx,
@@ -46,7 +46,7 @@ impl SigningKeys {
         Ok(proven)
     }
 
-    /// Adds the versions of which a signed event says that they were imported as published, with this digest.
+    /// Adds the versions for which a signed event records that they were imported as published, with this digest.
     async fn add_imported(
         &self,
         tx: &ReadTx,
@@ -74,7 +74,7 @@ impl SigningKeys {
     }
 }
 
-/// Reads versions. One whose row does not verify is logged and left as it is, so that it delays no other.
+/// Reads versions. One whose row does not verify is logged and skipped, so that it does not block the others.
 pub(super) async fn read_valid_versions(
     tx: &ReadTx,
     namespace: &NamespaceId,

@@ -1,7 +1,7 @@
-//! RevokeSigningKey: trust in a key ends; what it signed is listed, and signed again on request.
+//! RevokeSigningKey: ends trust in a key; what it signed is listed, and signed again on request.
 //!
-//! As much as one call may is signed again first: what is in force, then the rest. So subscribers hold nothing of the key when
-//! they learn that it is revoked, and nothing of it can be put in force meanwhile.
+//! As much as fits into one call is signed again first: the active set, then the rest. So subscribers hold nothing signed by the key when
+//! they learn that it is revoked, and nothing signed by it can be activated meanwhile.
 
 use super::change_key::record_key_change;
 use super::use_cases::SigningKeys;
@@ -21,7 +21,7 @@ impl SigningKeys {
     /// Revokes a key.
     ///
     /// # Errors
-    /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `INVALID_ARGUMENT`. Interrupted, the same call goes on where it ended.
+    /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `INVALID_ARGUMENT`. After an interruption, the same call continues where it ended.
     pub async fn revoke_key(&self, context: &Context, request: RevokeKey) -> Result<KeyRevoked> {
         check_reason(&request.reason)?;
         let call = self.writer.call(context, "RevokeSigningKey", &request)?;
@@ -29,7 +29,7 @@ impl SigningKeys {
             Some(answer) => answer,
             None => self.revoke(context, &request, &call).await?,
         };
-        // From here on no replica signs with the key: what it signed until now is all there is.
+        // From here on no replica signs with the key: it will sign nothing more.
         let key = self.public_key(&request.key_id)?;
         answer.remaining_count = if request.resign {
             self.resign(context, &key, &request.reason).await?
@@ -63,7 +63,7 @@ impl SigningKeys {
         }
         let (versions, version_count) = self.signed_by(&key).await?;
         if request.resign {
-            // Otherwise a version that is put in force meanwhile could be by this key.
+            // Otherwise a version that is activated meanwhile could be signed by this key.
             self.resign(context, &key, &request.reason).await?;
         }
         let answer = call

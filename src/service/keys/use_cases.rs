@@ -1,4 +1,4 @@
-//! What the use cases of signing keys share.
+//! The state that the use cases of signing keys share.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::domain::time::Micros;
 use crate::service::log::{KeyPoller, LogReader, LogWriter};
 use crate::service::proof::Signer;
 
-/// The keys that sign.
+/// The use cases of signing keys.
 #[derive(Debug)]
 pub struct SigningKeys {
     pub(super) log: Arc<LogReader>,
@@ -20,17 +20,16 @@ impl SigningKeys {
         Self { log: Arc::clone(log), writer: Arc::clone(writer), poller }
     }
 
-    /// Returns what the server signs with.
+    /// Returns the signer of the server.
     #[must_use]
     pub fn signer(&self) -> &Signer {
         &self.log.signer
     }
 
-    /// Reads what the log says of the keys since the last poll, so that this replica knows what others changed.
-    ///
+    /// Reads the changes of keys in the log since the last poll, so that this replica knows those made by others.
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was
-    /// known stands.
+    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its tail, `DATA_LOSS` for one that does not verify: then the known
+    /// keys stay.
     pub async fn follow_keys(&self, now: Micros) -> Result<()> {
         self.poller.follow_keys(now).await
     }

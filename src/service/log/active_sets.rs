@@ -1,7 +1,7 @@
 //! A cache of the tree of each active set that this replica writes to. The next event names the root of its tree.
 //!
-//! The database is an untrusted log: a tree is used only when its root is the one that the signed event at the head names. So a
-//! pointer that was changed, put back or deleted stops the namespace before anything is signed over it.
+//! The database is an untrusted log: a tree is used only when its root is the one that the signed event at the head names. So a pointer
+//! that was changed, reset to an older value or deleted stops the namespace before anything is signed over it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,8 +16,8 @@ use crate::signing::ActiveSetTree;
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-/// Policies and namespaces in all cached trees, a few hundred bytes each. When there are more, the cache is cleared, and the next
-/// write of each namespace reads its pointers again.
+/// Number of policies and namespaces in all cached trees, a few hundred bytes each. Beyond it, the cache is cleared, and the next write of
+/// each namespace reads its pointers again.
 const CACHED_POLICIES_MAX: usize = 200_000;
 
 /// The active set of each namespace, as of a head.
@@ -66,7 +66,7 @@ impl ActiveSetCache {
             0 => Some(ActiveSetRoot::default()),
             _ => signer.head(&tx.event(namespace, revision).await?, head)?.active_set_root,
         };
-        // Another replica wrote since: what it moved is enough, unless the log was replaced by another history.
+        // Another replica wrote since: reading the moved pointers is sufficient, unless the log was replaced by another history.
         if let Some(ProvenActiveSet { head: Head { cursor: known, .. }, mut tree }) = kept
             && known.revision <= revision
         {
@@ -90,7 +90,7 @@ impl ActiveSetCache {
     /// Returns the pointers of the set right after an event, which is proven, in byte order of its policies.
     ///
     /// # Errors
-    /// As `read_at_event`.
+    /// The same as `read_at_event`.
     pub async fn read_entries_at_event(
         tx: &ReadTx,
         event: &Event,
@@ -121,7 +121,7 @@ fn check_root(
     signed_root: Option<ActiveSetRoot>,
     tree: &ActiveSetTree,
 ) -> Result<()> {
-    // Events were written without a root once; the next event has one.
+    // Older events were written without a root; the next event has one.
     if signed_root.is_none_or(|signed_root| signed_root == ActiveSetRoot(tree.root())) {
         return Ok(());
     }
@@ -138,7 +138,7 @@ async fn read_entries(
 }
 
 impl ProvenActiveSet {
-    /// Checks that policies point to what this set says: the decision read their pointers from rows.
+    /// Checks that policies point to the versions of this set: the decision read their pointers from rows.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -153,7 +153,7 @@ impl ProvenActiveSet {
         }
     }
 
-    /// Returns the set after an event that will stand at `cursor`.
+    /// Returns the set after an event at `cursor`.
     pub fn after(mut self, pointers: &[PointerChange], cursor: Cursor) -> Self {
         apply_moves(&mut self.tree, &moves_of(pointers, cursor));
         self

@@ -11,10 +11,10 @@ use crate::domain::principal::Principal;
 use crate::domain::time::Micros;
 use crate::store::LogState;
 
-/// How long cached bindings are used before the database is asked whether they changed. Longer: a role that was deleted at another
-/// replica counts longer here. Shorter: more queries.
+/// How long cached bindings are used before the database is asked whether they changed. Longer: a role that was deleted at another replica
+/// stays valid longer here. Shorter: more queries.
 pub const ROLES_RECHECK_INTERVAL: Micros = Micros(1_000_000);
-/// Namespaces whose bindings are cached. When there are more, the cache is cleared and filled again by queries.
+/// Number of namespaces whose bindings are cached. Beyond it, the cache is cleared and filled again by queries.
 const CACHED_NAMESPACES_MAX: usize = 10_000;
 
 /// Bindings that were read and proven.
@@ -24,7 +24,7 @@ pub struct BindingCache(Mutex<CachedBindings>);
 #[derive(Debug, Default)]
 struct CachedBindings {
     by_namespace: HashMap<NamespaceId, Arc<NamespaceRoles>>,
-    /// Raised whenever bindings are invalidated: what was read before that may be older than the change.
+    /// Raised whenever bindings are invalidated: bindings that were read before may be older than the change.
     generation: u64,
 }
 
@@ -78,27 +78,27 @@ impl BindingCache {
         self.cached().by_namespace.contains_key(namespace)
     }
 
-    /// Removes the bindings of a namespace, so that the next question reads them again.
+    /// Removes the bindings of a namespace, so that the next check reads them again.
     pub(super) fn invalidate(&self, namespace: &NamespaceId) {
         let mut all = self.cached();
         all.by_namespace.remove(namespace);
         all.generation += 1;
     }
 
-    /// Returns whether the cached bindings of any namespace permit something to a caller.
+    /// Returns whether the cached bindings of any namespace give a caller a permission.
     pub(super) fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
         let permits =
             |roles: &Arc<NamespaceRoles>| roles.roles_of(principal).iter().any(|role| role.permits(permission));
         self.cached().by_namespace.values().any(permits)
     }
 
-    /// Returns the generation, to be asked before bindings are read.
+    /// Returns the generation. Read it before the bindings are read.
     pub(super) fn generation(&self) -> u64 {
         self.cached().generation
     }
 
-    /// Caches bindings that were read in a generation. In a later one only this call uses them: otherwise a role that was just
-    /// deleted here would count until the next recheck.
+    /// Caches bindings that were read in a generation. If it is outdated, they are not cached, and only this call uses them: otherwise a
+    /// role that was just deleted here would stay valid until the next recheck.
     pub(super) fn insert(
         &self,
         namespace: &NamespaceId,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::domain::event::{Cursor, Head};
 
-    /// A read that began before a change and ends after it must not be what counts from then on.
+    /// Given a read that began before a change and ends after it, its result is not cached.
     #[test]
     fn what_was_read_before_a_change_is_not_kept_after_it() {
         let (cache, namespace) = (BindingCache::default(), NamespaceId::system());

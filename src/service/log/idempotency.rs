@@ -1,4 +1,4 @@
-//! Idempotent calls: a request id, the digest of its request, and the answer that is kept for it.
+//! Idempotent calls: a request id, the digest of its request, and the answer that is stored for it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use crate::service::context::Context;
 use crate::signing::digest_of;
 use crate::store::{IdempotencyKey, KeptAnswer, ReadTx};
 
-/// A call that may change something, known by its request id and the digest of its request.
+/// A call that may change something, identified by its request id and the digest of its request.
 #[derive(Debug)]
 pub struct IdempotentCall<'a> {
     writer: &'a LogWriter,
@@ -20,7 +20,7 @@ pub struct IdempotentCall<'a> {
 }
 
 impl LogWriter {
-    /// Begins a call of `method`. `request` is what its fingerprint is made of.
+    /// Begins a call of `method`. Its fingerprint covers `request`.
     pub fn call<'a>(
         &'a self,
         context: &'a Context,
@@ -47,10 +47,10 @@ impl<'a> IdempotentCall<'a> {
         self.context
     }
 
-    /// Returns the answer that this very request got before.
+    /// Returns the answer that the same request got before.
     ///
     /// # Errors
-    /// `REQUEST_ID_REUSED` when another request had its id.
+    /// `REQUEST_ID_REUSED` when another request had this id.
     pub async fn replayed<T: DeserializeOwned>(&self, tx: &ReadTx) -> Result<Option<T>> {
         let Some(key) = &self.key else { return Ok(None) };
         let Some(kept) = tx.kept_answer(key, self.context.now).await? else { return Ok(None) };
@@ -62,7 +62,7 @@ impl<'a> IdempotentCall<'a> {
         answer.map(Some).map_err(|error| Error::data_loss(format!("unreadable kept answer: {error}")))
     }
 
-    /// Returns an answer as it is kept, and the request id it is kept under; none without an id.
+    /// Returns an answer as it is stored, with its key; none without a request id.
     pub fn kept(&self, answer: &impl Serialize) -> Result<Option<(&IdempotencyKey, KeptAnswer)>> {
         let Some(key) = &self.key else { return Ok(None) };
         let answer = serde_json::to_string(answer).map_err(|error| Error::internal(error.to_string()))?;

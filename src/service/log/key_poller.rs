@@ -1,7 +1,7 @@
-//! Polling the signing keys: what the log of `system` says of them, and whether their private halves are here.
+//! Polls the signing keys in the log of `system`, and checks whether this replica holds their private keys.
 //!
-//! Invariants: a replica that does not hold the active key writes nothing, and one that did not poll the log for
-//! `KEY_SPREAD_SECONDS` polls it before it signs.
+//! Invariants: a replica that does not hold the active key writes nothing, and one that did not poll the log for `KEY_SPREAD_SECONDS`
+//! polls it before it signs.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use crate::store::{ReadTx, check_waited};
 
 const KEY_SPREAD_MICROS: i64 = KEY_SPREAD_SECONDS * 1_000_000;
 
-/// How long a write waits for a poll of the keys: as long as for any statement, also behind others.
+/// How long a write waits for a poll of the keys, including polls before it: as long as for any statement.
 const POLL_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 /// Polls the signing keys.
@@ -28,11 +28,11 @@ pub struct KeyPoller {
     log: Arc<LogReader>,
     /// Lets one poll run at a time.
     poll_lock: tokio::sync::Mutex<()>,
-    /// When the last successful poll began, in microseconds.
+    /// Time at which the last successful poll began, in microseconds.
     checked: AtomicI64,
     /// Why the last poll failed, if it did.
     failure: Mutex<Option<Error>>,
-    /// Whether the log of the server says that the active key is missing.
+    /// Whether it was logged that the active key is missing.
     missing_logged: AtomicBool,
 }
 
@@ -51,15 +51,15 @@ impl KeyPoller {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what the log says of the keys since the last poll. Called every second, and after each change of this replica.
+    /// Reads the changes of keys in the log since the last poll. Called every second, and after each change of this replica.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was
-    /// known stands.
+    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its tail, `DATA_LOSS` for one that does not verify: then the known
+    /// keys stay.
     pub async fn follow_keys(&self, now: Micros) -> Result<()> {
         let _only_poll = self.poll_lock.lock().await;
         let followed = match self.poll(now).await {
-            // A log of `system` that ends before what was read of the keys means suspected data loss, as any other log that does.
+            // A log of `system` that ends before the part that was read means suspected data loss, like any other log.
             Err(error) => Err(self.log.store.or_suspected_loss(error).await),
             followed => followed,
         };
@@ -77,7 +77,7 @@ impl KeyPoller {
             warn_if_rows_differ(&tx, &view).await;
             drop(tx);
             if view.revokes_since(&before) {
-                // Subscribers get what was signed again before the old signatures are refused.
+                // Subscribers must get the new signatures before the old ones are refused.
                 for namespace in self.log.hub.namespaces() {
                     let _ = self.log.hub.in_force(&namespace).await;
                 }
@@ -89,7 +89,7 @@ impl KeyPoller {
         Ok(())
     }
 
-    /// Looks for the private halves of keys that sign or will sign, and logs when the active one is missing.
+    /// Searches for the private keys that sign or will sign, and logs when the active one is missing.
     async fn find_private_keys(&self) {
         let view = self.log.signer.view();
         let wanted = view.ring().records().filter(|key| matches!(key.state, KeyState::Prepared | KeyState::Active));
@@ -100,7 +100,7 @@ impl KeyPoller {
             tracing::error!(%error, detail = error.internal, "failed to look for signing keys");
         }
         let holds = self.log.signer.check_holds_active();
-        // A new store has no key that could be missing.
+        // A new store has no active key that could be missing.
         let is_missing = holds.is_err() && view.active().is_some();
         let was_missing = self.missing_logged.swap(is_missing, Ordering::Relaxed);
         match holds {
@@ -112,7 +112,7 @@ impl KeyPoller {
         }
     }
 
-    /// Runs something slow with the private keys on a blocking thread.
+    /// Runs a slow operation with the private keys on a blocking thread.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
         what: impl FnOnce(&dyn KeyStore) -> Result<T> + Send + 'static,
@@ -122,14 +122,14 @@ impl KeyPoller {
         done.unwrap_or_else(|error| Err(Error::internal(format!("the key store ended early: {error}"))))
     }
 
-    /// Refuses a write that this replica could not sign, or might sign with a key that must not sign any more.
+    /// Refuses a write that this replica can't sign, or might sign with a key that must no longer sign.
     pub async fn check_may_sign(&self, now: Micros) -> Result<()> {
         let age = now.0 - self.checked.load(Ordering::Relaxed);
         if !self.log.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age) {
             check_waited()?;
             let polled = tokio::time::timeout(POLL_TIMEOUT, self.follow_keys(now)).await;
             polled.unwrap_or_else(|_| {
-                // Another call is polling, and waits for what made the poll before fail.
+                // Another call is polling, and waits for the same cause that made the last poll fail.
                 let unnamed = || Error::new(Reason::DatabaseUnavailable, "the signing keys can't be read in time");
                 Err(self.failure().clone().unwrap_or_else(unnamed))
             })?;
@@ -137,11 +137,11 @@ impl KeyPoller {
         self.log.signer.check_holds_active()
     }
 
-    /// Polls the keys once more if the log of `system` moved, as the transaction that holds a lock sees it: what is signed under
-    /// the lock is signed by the key that was active when it was taken.
+    /// Polls the keys once more if the log of `system` moved, as seen by the transaction that holds a lock: a write under the lock is
+    /// signed with the key that was active when the lock was taken.
     ///
     /// # Errors
-    /// As `follow_keys`; `SIGNING_UNAVAILABLE`.
+    /// The same as `follow_keys`; `SIGNING_UNAVAILABLE`.
     pub async fn check_keys_current(&self, tx: &ReadTx, now: Micros) -> Result<()> {
         if self.log.store.is_sole_writer() {
             return Ok(());
@@ -153,7 +153,7 @@ impl KeyPoller {
         self.log.signer.check_holds_active()
     }
 
-    /// Waits until every replica knows what happened at `since`: at most `KEY_SPREAD_SECONDS`.
+    /// Waits until every replica knows a change made at `since`: at most `KEY_SPREAD_SECONDS`.
     pub async fn wait_for_replicas(&self, since: Micros, now: Micros) {
         let left = since.0.saturating_add(KEY_SPREAD_MICROS).saturating_sub(now.0).min(KEY_SPREAD_MICROS);
         if !self.log.store.is_sole_writer() && left > 0 {
@@ -162,12 +162,12 @@ impl KeyPoller {
     }
 }
 
-/// Logs an error when the rows differ from the log. They are for people; the server goes by the log.
+/// Logs an error when the rows differ from the log. The rows are informational; the server uses the log.
 pub async fn warn_if_rows_differ(tx: &ReadTx, view: &KeyView) {
     let same = match tx.signing_keys().await {
         Ok(rows) => rows.iter().eq(view.ring().records()),
         Err(error) if error.reason == Reason::DataLoss => false,
-        // The database stopped to answer; the next query reports it.
+        // The database stopped answering; the next query reports it.
         Err(_) => return,
     };
     if !same {

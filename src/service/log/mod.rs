@@ -1,4 +1,4 @@
-//! The logs of namespaces: read and proven, and the one way in which they are written.
+//! The logs of namespaces: how they are read and proven, and the only way to write them.
 
 mod active_sets;
 mod binding_cache;

@@ -1,7 +1,6 @@
-//! How every change runs: replay the kept answer or lock the namespace, decide and write in a closure, commit, wake the watches.
+//! The steps of every change: replay the stored answer or lock the namespace, decide and write in a closure, commit, wake the watches.
 //!
-//! Invariant: the closure runs under the lock of its namespace, and only what it answers is committed. No verb locks or commits
-//! by itself.
+//! Invariant: the closure runs under the lock of its namespace, and only its own writes are committed. No verb locks or commits by itself.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,29 +10,29 @@ use super::write::Write;
 use crate::domain::Result;
 use crate::domain::name::NamespaceId;
 
-/// How a closure under the lock ends.
+/// The result of a closure under the lock.
 #[derive(Debug)]
 pub enum Conclusion<T, U> {
-    /// Commit, keep this answer for the request id, and return it.
+    /// Commit, store this answer for the request id, and return it.
     Commit(T),
-    /// Roll back and return this. No answer is kept.
+    /// Roll back and return this. No answer is stored.
     RollBack(U),
 }
 
-/// What must hold before a namespace is locked.
+/// The conditions for locking a namespace, besides a store without suspected data loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LockCondition {
-    /// The namespace is not frozen, and this replica holds the key that signs.
+    /// The namespace is not frozen, and this replica holds the active signing key.
     ThawedAndSigning,
-    /// This replica holds the key that signs.
+    /// This replica holds the active signing key.
     Signing,
-    /// Nothing but a store without suspected data loss.
+    /// No further condition.
     Nothing,
 }
 
-/// What is found once a namespace is locked.
+/// The result of locking a namespace.
 enum Locked<'a, T> {
-    /// The request was answered before: this is the answer.
+    /// The request was answered before, with this answer.
     Replayed(T),
     /// The request is new.
     Open(Box<Write<'a>>),
@@ -45,7 +44,7 @@ impl IdempotentCall<'_> {
     ///
     /// # Errors
     /// `STORE_IN_DOUBT`, `DATA_LOSS` for a frozen namespace, `SIGNING_UNAVAILABLE`, `REQUEST_ID_REUSED`, those of `change`, and
-    /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
+    /// `OUTCOME_UNKNOWN` when it is unknown whether it was committed.
     pub async fn mutate<T: Serialize + DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
@@ -54,7 +53,7 @@ impl IdempotentCall<'_> {
         self.run(namespace, LockCondition::ThawedAndSigning, change).await
     }
 
-    /// Does the same for a namespace that may be frozen: for what thaws it.
+    /// Does the same as `mutate` for a namespace that may be frozen; used to thaw it.
     pub async fn mutate_frozen<T: Serialize + DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
@@ -63,7 +62,7 @@ impl IdempotentCall<'_> {
         self.run(namespace, LockCondition::Signing, change).await
     }
 
-    /// Does the same without a signing key: for what changes the keys.
+    /// Does the same as `mutate` without a signing key; used to change the keys.
     pub async fn mutate_unsigned<T: Serialize + DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
@@ -120,7 +119,7 @@ impl IdempotentCall<'_> {
         }
     }
 
-    /// Locks a namespace, unless a condition does not hold. Each check rests on those before it.
+    /// Locks a namespace, unless a condition does not hold. Each check relies on those before it.
     async fn lock<T: DeserializeOwned>(
         &self,
         namespace: &NamespaceId,
@@ -128,7 +127,7 @@ impl IdempotentCall<'_> {
     ) -> Result<Locked<'_, T>> {
         let (writer, now) = (self.writer(), self.context().now);
         if condition == LockCondition::ThawedAndSigning {
-            // First: the lost tail may hold the very event that says who signs.
+            // Check this first: the lost tail may contain the very event that names the active key.
             writer.log.store.check_no_suspected_loss()?;
             writer.log.hub.check_thawed(namespace).await?;
         }
@@ -136,7 +135,7 @@ impl IdempotentCall<'_> {
             writer.log.store.check_no_suspected_loss()?;
             writer.key_poller.check_may_sign(now).await?;
         }
-        // Read before the lock: what this replica had read by then must be in the log.
+        // Read this before the lock: what this replica had read by then must be in the log.
         let read = writer.log.hub.read_up_to(namespace);
         let tx = writer.log.store.begin(namespace).await?;
         // Otherwise a revision could be used twice.
@@ -147,7 +146,7 @@ impl IdempotentCall<'_> {
             return Ok(Locked::Replayed(answer));
         }
         if condition != LockCondition::Nothing {
-            // Under the lock: whoever signs again what a key signed waits for this write, so none by that key is missed.
+            // Check this under the lock: a call that signs again everything by a key waits for this write, so that it misses none.
             writer.key_poller.check_keys_current(tx.read(), now).await?;
         }
         Ok(Locked::Open(Box::new(Write::new(self, namespace.clone(), tx))))

@@ -1,7 +1,7 @@
-//! The past of pointers: what the history of their moves says, proven by events.
+//! The past of pointers, read from the history of their moves and proven by events.
 //!
-//! The rows of the history have no MAC. Invariant: none of them is believed without an event that says the same, and none is
-//! missing, because the active set that they make has the root that an event names.
+//! The rows of the history have no MAC. Invariant: none of them is trusted without an event that matches it, and none is missing, because
+//! the active set that they make has the root that an event names.
 
 use super::active_sets::ActiveSetCache;
 use super::reader::LogReader;
@@ -14,10 +14,10 @@ use crate::store::{ActiveRow, ReadTx};
 use crate::watch::Verify as _;
 
 impl LogReader {
-    /// Returns whether a version was ever in force.
+    /// Returns whether a version was ever active.
     ///
     /// # Errors
-    /// `DATA_LOSS` when the history says so, and the event does not that it names.
+    /// `DATA_LOSS` when a row states that it was, and the named event does not.
     pub async fn was_active(&self, tx: &ReadTx, policy: &PolicyName, version: i64) -> Result<bool> {
         let Some(revision) = tx.moved_to(policy, version).await? else { return Ok(false) };
         let moved = self.signer.event(&tx.event(&policy.namespace, revision).await?)?;
@@ -27,11 +27,11 @@ impl LogReader {
         Err(Error::data_loss(format!("{policy}: event {revision} did not put version {version} in force")))
     }
 
-    /// Returns what was in force of a policy right after an event, of a namespace as it was found in the same view. The row is
-    /// part of an active set that is proven, and so is its absence.
+    /// Returns the active version of a policy right after an event, for a namespace that was read in the same view. The row is part of a
+    /// proven active set, and so is its absence.
     ///
     /// # Errors
-    /// `DATA_LOSS` when the history of the pointers is not what the log says.
+    /// `DATA_LOSS` when the history of the pointers does not match the log.
     pub async fn read_in_force(
         &self,
         tx: &ReadTx,
@@ -43,7 +43,7 @@ impl LogReader {
             return Ok(None);
         }
         let row = tx.active_at(policy, at.revision).await?;
-        // The pointer did not move since, so the newest set has it, which is cached.
+        // The pointer did not move since, so the newest set, which is cached, has it.
         let set = if tx.moved_since(policy, at.revision).await? {
             let event = tx.event(&found.id, at.revision).await?;
             let payload = self.signer.event(&event)?;
@@ -66,7 +66,7 @@ impl LogReader {
     /// Returns the whole active set right after an event, proven, in byte order of its policies.
     ///
     /// # Errors
-    /// As `read_in_force`.
+    /// The same as `read_in_force`.
     pub async fn read_set_in_force(
         &self,
         tx: &ReadTx,

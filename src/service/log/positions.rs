@@ -1,4 +1,4 @@
-//! Positions of a log that callers name: whether the log has them, and which event is there.
+//! Positions of a log that callers name: checks that the log has them, and finds their events.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +27,11 @@ pub fn position_gone(cursor: Cursor, head: Cursor) -> Error {
 }
 
 impl LogReader {
-    /// Reads the event at a cursor, proven; none before the first. Epoch 0 stands for the epoch of that revision. `field` names
-    /// the cursor in an error.
+    /// Reads the event at a cursor, proven; none before the first. Epoch 0 means the epoch of that revision. `field` names the cursor in
+    /// an error.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when it is no position of the log, `RESUME_POINT_GONE` when another event stands there than the position
+    /// `INVALID_ARGUMENT` when it is no position of the log, `RESUME_POINT_GONE` when the event there is not the one that the position
     /// names, `DATA_LOSS`.
     pub async fn read_event_at(
         &self,
@@ -65,10 +65,10 @@ impl LogReader {
         Ok(Some((event, payload)))
     }
 
-    /// Reads which events have these revisions, each proven by its signature.
+    /// Returns the positions of the events at these revisions, each proven by its signature.
     ///
     /// # Errors
-    /// `DATA_LOSS`, also for an event that is not there.
+    /// `DATA_LOSS`, also for a missing event.
     pub async fn read_positions(
         &self,
         tx: &ReadTx,
@@ -105,7 +105,7 @@ impl LogReader {
             }
             AsOf::Event(at) => at,
         };
-        // The cursor goes out with the epoch of its event: with a raised one clients would drop what they hold.
+        // Return the epoch of the event itself: with an epoch that was raised later, clients would drop what they hold.
         let at = match self.read_event_at(tx, &found, ("cursor", at)).await? {
             Some((event, _)) => event.head().into(),
             None => Cursor { revision: 0, ..head }.into(),

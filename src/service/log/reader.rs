@@ -1,4 +1,4 @@
-//! Reading the logs of namespaces, and a view that is as new as what this replica has read.
+//! Reads the logs of namespaces, in views that are at least as new as what this replica has read.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::service::proof::Signer;
 use crate::store::{ReadTx, Store};
 use crate::watch::Hub;
 
-/// Reads logs and proves what it reads.
+/// Reads logs and proves the result.
 #[derive(Debug)]
 pub struct LogReader {
     /// The database.
     pub store: Store,
-    /// The keys that prove what was read.
+    /// The keys that prove it.
     pub signer: Arc<Signer>,
-    /// What is in force, in memory.
+    /// The active sets in memory.
     pub hub: Arc<Hub>,
     /// The active sets of the logs that this replica writes to.
     pub active_sets: Arc<ActiveSetCache>,

@@ -12,7 +12,7 @@ use crate::domain::time::Micros;
 use crate::domain::{Reason, Result};
 use crate::store::{LogState, WriteTx};
 
-/// The roles that callers have, as the logs prove them.
+/// The roles of callers, proven by the logs.
 #[derive(Debug)]
 pub struct RoleCache {
     log: Arc<LogReader>,
@@ -29,7 +29,7 @@ impl RoleCache {
         self.bindings.contains(namespace)
     }
 
-    /// Has the bindings of a namespace read again by the next question about them.
+    /// Makes the next check read the bindings of a namespace again.
     pub fn invalidate(&self, namespace: &NamespaceId) {
         self.bindings.invalidate(namespace);
     }
@@ -39,13 +39,13 @@ impl RoleCache {
         self.bindings.generation()
     }
 
-    /// Returns whether the cached bindings of any namespace permit something to a caller.
+    /// Returns whether the cached bindings of any namespace give a caller a permission.
     pub fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
         self.bindings.permit_anywhere(principal, permission)
     }
 
-    /// Returns the last revision that changed the bindings of a locked log, for the next event to name: what was proven before, or
-    /// what the event at the head says.
+    /// Returns the last revision that changed the bindings of a locked log, for the next event to name: from an earlier proof, or from the
+    /// event at the head.
     pub async fn revision(&self, namespace: &NamespaceId, tx: &WriteTx) -> Result<i64> {
         let state = LogState { head: tx.head(), access_revision: tx.access_revision() };
         if self.bindings.get(namespace).is_some_and(|roles| roles.is_current(state)) {
@@ -54,7 +54,7 @@ impl RoleCache {
         prove_revision(&self.log.signer, tx.read(), namespace, state).await
     }
 
-    /// Returns the roles that the bindings of one log give a caller. In an outage those that were proven last count.
+    /// Returns the roles that the bindings of one log give a caller. In an outage, the roles that were proven last are used.
     pub async fn roles_of(&self, principal: &Principal, namespace: &NamespaceId, now: Micros) -> Result<Vec<Role>> {
         let held = self.bindings.get(namespace);
         if let Some(roles) = held.as_ref().filter(|roles| !roles.claim_recheck(now)) {
@@ -65,7 +65,7 @@ impl RoleCache {
             Err(error) => self.log.store.or_suspected_loss(error).await,
         };
         match (failed, held) {
-            // In an outage, after suspected data loss, and when somebody wrote into the database: the roles that were proven last.
+            // In an outage, after suspected data loss, and when the database was changed by hand, use the roles that were proven last.
             (error, Some(held)) => {
                 if error.reason == Reason::DataLoss {
                     let detail = error.internal;
@@ -94,7 +94,7 @@ impl RoleCache {
         let tx = self.log.store.read().await?;
         let Some(state) = tx.log_state(namespace).await? else {
             if held.is_some() && self.log.store.detects_loss().await {
-                // It is there until an operator accepts the loss.
+                // The namespace counts as existing until an operator accepts the loss.
                 return Ok(held.map(Arc::clone));
             }
             self.invalidate(namespace);
@@ -102,7 +102,7 @@ impl RoleCache {
         };
         let bindings = prove_bindings(&self.log.signer, &tx, namespace, state).await?;
         let roles = NamespaceRoles::new(bindings, state, now);
-        // Somebody put back an older set of the same epoch.
+        // The rows were replaced by an older set of the same epoch.
         if held.is_some_and(|held| held.epoch == roles.epoch && held.access_revision > roles.access_revision) {
             return Err(bindings_broken(namespace, "they are older than those that were there before"));
         }

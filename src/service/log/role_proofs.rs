@@ -1,7 +1,7 @@
 //! The proof of role bindings.
 //!
-//! Invariant: a role counts only when an event of the log says so. Every event names the last one that changed the bindings, and
-//! that one holds the digest of all of them: a row that was written by hand is alarmed and never obeyed.
+//! Invariant: a role counts only when an event of the log proves it. Every event names the last one that changed the bindings, and that
+//! one has the digest of all of them: a row that was written by hand raises an alarm and has no effect.
 
 use crate::domain::binding::RoleBinding;
 use crate::domain::digest::Digest;
@@ -13,7 +13,7 @@ use crate::signing::digest_of;
 use crate::store::{LogState, ReadTx};
 use crate::watch::Verify as _;
 
-/// Returns the digest of the bindings of a log, which are in order of their ids.
+/// Returns the digest of the bindings of a log, which must be in order of ids.
 pub fn bindings_digest(bindings: &[RoleBinding]) -> Result<Digest> {
     let bytes = serde_json::to_vec(bindings).map_err(|error| Error::internal(error.to_string()))?;
     Ok(digest_of(&bytes))
@@ -23,7 +23,7 @@ pub fn bindings_broken(namespace: &NamespaceId, what: &str) -> Error {
     Error::data_loss(format!("role bindings of {namespace}: {what}"))
 }
 
-/// Returns the last revision that changed the bindings: that of the row, if the event at the head names it too.
+/// Returns the last revision that changed the bindings: that of the row, if the event at the head also names it.
 ///
 /// # Errors
 /// `DATA_LOSS`.

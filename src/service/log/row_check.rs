@@ -1,9 +1,8 @@
-//! The check of the rows that a decision read, against the events that named them last.
+//! Checks the rows that a decision read against the events that named them last.
 //!
-//! The MAC of a row shows who wrote it, not when: an older row that is put back has its genuine MAC, and a deleted row has none.
-//! Invariant: an event is only written, and an answer without one only given, when each row that the decision read, or found
-//! absent, is what the newest event about it wrote. What this server wrote or verified is cached, so that most decisions verify
-//! no event again.
+//! The MAC of a row shows who wrote it, not when: an older row that is written back has a genuine MAC, and a deleted row has none.
+//! Invariant: an event is written, or an answer given without one, only when each row that the decision read, or found absent, matches the
+//! newest event about it. Rows that this server wrote or verified are cached, so that most decisions verify no event again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +15,7 @@ use crate::domain::{Error, Result};
 use crate::store::{LoggedRow, WriteTx, decides};
 use crate::watch::Verify as _;
 
-/// Rows in the cache, some 200 bytes each. When there are more, the cache is cleared, and their events are read again.
+/// Number of rows in the cache, some 200 bytes each. Beyond it, the cache is cleared, and their events are read again.
 const CACHED_ROWS_MAX: usize = 200_000;
 
 /// The revision of a row that no event of its log names.
@@ -29,7 +28,7 @@ pub struct RowCheck {
     cache: RowEventCache,
 }
 
-/// Returns the newest event about a row, if it is cached and of this epoch: a log that lost its tail goes on in another.
+/// The newest event about each row, by namespace, table and key.
 #[derive(Debug, Default)]
 struct RowEventCache(Mutex<HashMap<(NamespaceId, String, String), NewestEvent>>);
 
@@ -44,7 +43,7 @@ impl RowEventCache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a committed event wrote.
+    /// Caches the rows that a committed event wrote.
     pub(super) fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
         let mut known = self.rows();
         for RowChange { table, key, digest } in rows.into_iter().filter(|row| decides(&row.table)) {
@@ -59,7 +58,7 @@ impl RowEventCache {
         }
     }
 
-    /// The newest event about a row, if it is known and of this epoch: a log that lost its tail goes on in another.
+    /// Returns the newest event about a row, if it is cached and of this epoch: a log that lost its tail continues in another one.
     fn get(&self, log: &NamespaceId, row: &RowChange, epoch: i64) -> Option<NewestEvent> {
         let key = (log.clone(), row.table.clone(), row.key.clone());
         self.rows().get(&key).filter(|known| known.at.epoch == epoch).cloned()
@@ -71,7 +70,7 @@ impl RowCheck {
         Self { log, cache: RowEventCache::default() }
     }
 
-    /// Notes what a committed event wrote.
+    /// Caches the rows that a committed event wrote.
     pub fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
         self.cache.learn(log, at, rows);
     }
@@ -79,7 +78,7 @@ impl RowCheck {
     /// Compares the rows that a write read, or found absent, so far.
     ///
     /// # Errors
-    /// `DATA_LOSS` when one is not what the newest event about it wrote, or is absent and none removed it.
+    /// `DATA_LOSS` when one does not match the newest event about it, or is absent without an event that removed it.
     pub async fn check_read(&self, tx: &WriteTx) -> Result<()> {
         let (epoch, is_alone) = (tx.head().cursor.epoch, self.log.store.is_sole_writer());
         // When this server alone writes, its cache has the newest event. With several replicas only the index has it.
@@ -122,7 +121,7 @@ impl RowCheck {
         }
         self.check_events(tx, unknown).await?;
         if is_alone {
-            // What no event names is cached too, until this server writes it.
+            // Rows that no event names are cached too, until this server writes them.
             for (log, row) in absent {
                 self.cache.learn(&log, Cursor { epoch, revision: NO_REVISION }, [row]);
             }
@@ -165,7 +164,7 @@ fn is_from_creation(row: &RowChange) -> bool {
     row.table == "namespaces" && row.key == SYSTEM_NAMESPACE
 }
 
-/// Makes the refusal of a row that is not the newest one, and logs it.
+/// Returns the refusal of a row that is not the newest one, and logs it.
 fn stale_row(row: &RowChange, problem: &str) -> Error {
     let RowChange { table, key, .. } = row;
     tracing::error!(target: "policyhub::audit", %table, row = %key, problem, "a decision was refused: a row is not the newest");

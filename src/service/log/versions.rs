@@ -1,4 +1,4 @@
-//! Versions by their names, and their contents, proven.
+//! Finds versions by name, and reads their proven contents.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
 impl LogReader {
-    /// Finds the version that a name means, and its policy.
+    /// Finds the version of a name, and its policy.
     pub async fn resolve_version(&self, tx: &ReadTx, name: &VersionName) -> Result<(Policy, Version)> {
         let policy = tx.policy(&name.policy).await?;
         let version = match &name.version {
@@ -26,7 +26,7 @@ impl LogReader {
         Ok((policy, version))
     }
 
-    /// Reads the content of a version, proven to be the accepted bytes.
+    /// Reads the content of a version, and proves that it is the accepted bytes.
     pub async fn read_content(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
         let content = tx.content(&version.digest).await?;
         if version.state == VersionState::Published {

@@ -1,7 +1,7 @@
-//! An open write transaction of one namespace: it records events, then keeps the answer, commits and wakes the watches.
+//! An open write transaction of one namespace: it records events, then stores the answer, commits and wakes the watches.
 //!
-//! A call records one event (ADR 0002). PublishVersions alone records one for each version, under one lock and with one commit
-//! (ADR 0064): what the first of them proved of the log holds for the next.
+//! A call records one event (ADR 0002). Only PublishVersions records one for each version, under one lock and with one commit (ADR 0064):
+//! what was proven of the log for the first one holds for the next.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::service::context::Context;
 use crate::signing::digest_of;
 use crate::store::WriteTx;
 
-/// A write transaction of a namespace that is locked.
+/// A write transaction of a locked namespace.
 #[derive(Debug)]
 pub struct Write<'a> {
     call: &'a IdempotentCall<'a>,
@@ -29,12 +29,12 @@ pub struct Write<'a> {
     pub tx: WriteTx,
 }
 
-/// What the events that this write recorded so far leave behind.
+/// The state after the events that this write has recorded so far.
 #[derive(Debug, Default)]
 struct RecordedEvents {
-    /// The active set after the last of them; none when there was no event.
+    /// The active set after the last event; none when there was no event.
     active_set: Option<ProvenActiveSet>,
-    /// The rows that each of them names, with its cursor.
+    /// The rows that each event names, with its cursor.
     rows: Vec<(Cursor, Vec<RowChange>)>,
     /// The last revision that changed a role binding, once it was proven.
     access_revision: Option<i64>,
@@ -42,14 +42,14 @@ struct RecordedEvents {
     no_import: bool,
 }
 
-/// An event that was written; neither cursor nor statement with `validate_only`.
+/// A recorded event; without cursor and statement with `validate_only`.
 #[derive(Debug, Clone)]
 pub struct RecordedEvent {
     pub cursor: Option<Position>,
     pub statement: String,
 }
 
-/// Returns whether an event may be written while an import is not finished: it brings no policy and no version.
+/// Returns whether an event may be written while an import is unfinished: it adds no policy and no version.
 fn may_interrupt_import(kind: EventKind) -> bool {
     matches!(
         kind,
@@ -69,7 +69,7 @@ impl<'a> Write<'a> {
 }
 
 impl Write<'_> {
-    /// Returns the time of this write, which every row and event of it has.
+    /// Returns the time of this write, which all its rows and events have.
     pub fn time(&self) -> Micros {
         self.tx.time()
     }
@@ -92,8 +92,8 @@ impl Write<'_> {
         self.call.writer().rows.check_read(&self.tx).await
     }
 
-    /// Returns whether an import is unfinished. The row of the namespace must say the same as its imports: otherwise whoever can
-    /// change the row could end or begin an import.
+    /// Returns whether an import is unfinished. The row of the namespace must match its imports: otherwise an attacker who can change the
+    /// row could end or begin an import.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -106,7 +106,7 @@ impl Write<'_> {
         Err(Error::data_loss(format!("{namespace}: its row and its imports differ about one that is not finished")))
     }
 
-    /// Refuses a change while an import is not finished: nothing else may bring policies and versions.
+    /// Refuses a change while an import is unfinished: only the import may add policies and versions.
     async fn check_no_import(&mut self) -> Result<()> {
         if self.recorded.no_import {
             return Ok(());
@@ -122,7 +122,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Records a change: makes its event, signs it and appends it to the log.
+    /// Records a change: builds its event, signs it and appends it to the log.
     pub async fn record(&mut self, change: Change) -> Result<RecordedEvent> {
         let context = self.call.context();
         if !may_interrupt_import(change.kind) && !self.namespace.is_system() {
@@ -131,7 +131,7 @@ impl Write<'_> {
         let signer = &self.call.writer().log.signer;
         let (head, now, actor) = (self.tx.head(), self.time(), context.actor());
         if change.kind != EventKind::Resign {
-            // Signing again proves each version by the event that published it, and skips those without.
+            // Signing again proves each version by the event that published it, and skips those without one.
             self.check_read().await?;
         }
         let before = self.read_active_set(&change).await?;
@@ -201,7 +201,7 @@ impl Write<'_> {
         }
     }
 
-    /// Returns the active set at the head, proven, with the pointers that a change moves where it has them. Freezes the namespace
+    /// Returns the proven active set at the head, in which the pointers that a change moves must match their rows. Freezes the namespace
     /// when its pointers do not make that set.
     async fn read_active_set(&self, change: &Change) -> Result<ProvenActiveSet> {
         let found = self.read_active_set_at_head(change).await;
@@ -247,13 +247,13 @@ impl Write<'_> {
         Ok((activated, recorded))
     }
 
-    /// Keeps the answer, commits, and wakes the watches. With `validate_only` it rolls back instead. Only `mutate` calls it.
+    /// Stores the answer, commits, and wakes the watches. With `validate_only` it rolls back instead. Only `mutate` calls it.
     ///
     /// # Errors
-    /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
+    /// `OUTCOME_UNKNOWN` when it is unknown whether it was committed.
     pub async fn commit<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
         if self.recorded.rows.is_empty() {
-            // Nothing changes, and the rows behind that decision have to be current too.
+            // Nothing changes, but the rows behind that decision have to be current too.
             self.check_read().await?;
         }
         if self.call.context().options.validate_only {

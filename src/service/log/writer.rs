@@ -1,4 +1,4 @@
-//! What every write of a log needs.
+//! The state that every write of a log needs.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::reader::LogReader;
 use super::role_cache::RoleCache;
 use super::row_check::RowCheck;
 
-/// Writes logs: begin with `call`, then `mutate`.
+/// Writes logs: use `call`, then `mutate`.
 #[derive(Debug)]
 pub struct LogWriter {
     pub log: Arc<LogReader>,

@@ -21,13 +21,13 @@ use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
 use crate::store::ReadTx;
 
-/// How often an activation tries: once more after each time that versions had to be checked without the lock.
+/// Number of tries: one more after each time that versions had to be checked without the lock.
 const TRIES_MAX: usize = 3;
 
 /// Reports by policy and version number.
 type ReportsByVersion = BTreeMap<(PolicyId, i64), Report>;
 
-/// The targets as they are under the lock, and where their pointers go.
+/// The targets as read under the lock, and the moves of their pointers.
 #[derive(Debug)]
 struct ActivationPlan {
     policies: Vec<Policy>,
@@ -92,7 +92,7 @@ impl Policies {
         }
     }
 
-    /// Returns the versions that no report of today's rules is about, with what their checks need.
+    /// Returns the versions without a report of today's rules, with the input of their checks.
     async fn versions_to_check(
         &self,
         tx: &ReadTx,
@@ -125,14 +125,14 @@ impl Policies {
     ) -> Result<Activated> {
         let ActivationPlan { policies, versions, pointers } = plan;
         for version in &versions {
-            // The statement will vouch for these rows.
+            // The statement will certify these rows.
             self.log.signer.publishable(version)?;
             if let Some(report) = checked.get(&(version.policy.policy.clone(), version.number)) {
                 write.tx.put_report(&version.policy, version.number, report).await?;
             }
         }
         let mut approvals: Vec<Approval> = Vec::new();
-        // In the order of the targets, in which a check of the log counts the approvals again.
+        // In the order of the targets, which a check of the log uses to count the approvals again.
         for TargetFacts { policy, version } in collect_facts(request, &policies, &versions)? {
             if let Some(version) = version.filter(|version| version.is_imported()) {
                 approvals.extend(self.approvals_for_activation(write.tx.read(), policy, version, write.time()).await?);
@@ -153,7 +153,7 @@ impl Policies {
     }
 }
 
-/// Reads all policies and all versions of the targets: three queries at most, however many there are.
+/// Reads all policies and all versions of the targets: at most three queries, however many there are.
 async fn read_targets(
     tx: &ReadTx,
     namespace: &NamespaceId,

@@ -1,4 +1,4 @@
-//! Alarms about approvals: publications without those that they need, and requirements that were lowered.
+//! Alarms about approvals: publications without the required ones, and requirements that were lowered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! The approvals of a version, as the log proves them.
+//! The approvals of a version, proven by the log.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::domain::version::{Version, VersionState};
 use crate::store::ReadTx;
 
 impl Policies {
-    /// Reads every approval that a version was given, whether it still counts or not.
+    /// Reads every approval of a version, whether it still counts or not.
     ///
     /// # Errors
-    /// `DATA_LOSS` when a row says something that its event does not.
+    /// `DATA_LOSS` when a row does not match its event.
     pub(super) async fn read_approvals(&self, tx: &ReadTx, version: &Version) -> Result<Vec<Approval>> {
         let mut found = self.read_approvals_of(tx, &version.policy, std::slice::from_ref(version)).await?;
         Ok(found.remove(&version.number).unwrap_or_default())
     }
 
-    /// Returns the approvals, as events have them, that allow putting a version in force: those of a version that another store
-    /// published, the first time.
+    /// Returns the proven approvals that allow activating a version: needed for the first activation of a version that another store
+    /// published.
     ///
     /// # Errors
     /// `APPROVALS_MISSING`, `DATA_LOSS`.

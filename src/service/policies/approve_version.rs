@@ -56,10 +56,10 @@ impl Policies {
     }
 }
 
-/// Returns who imported a version; none for one that was made here. Every part of an import has the same importer.
+/// Returns who imported a version; none for one that was created here. Every part of an import has the same importer.
 ///
 /// # Errors
-/// `DATA_LOSS` when the import is not there: its importer would be anybody.
+/// `DATA_LOSS` when the import is missing: then its importer is unknown.
 async fn find_importer(tx: &ReadTx, version: &Version) -> Result<Option<String>> {
     if !version.came_by_import() {
         return Ok(None);

@@ -15,13 +15,13 @@ use crate::service::checking::run_blocking;
 pub struct VersionDifference {
     /// The version that is compared.
     pub from: VersionWithContent,
-    /// The version that it is compared with.
+    /// The version with which it is compared.
     pub to: VersionWithContent,
     /// Unified diff; empty when it is too large.
     pub unified: String,
     /// JSON Patch, empty when either can't be parsed, or it is too large.
     pub json_patch: String,
-    /// Whether one of them is left out because it is above `DIFFERENCE_MAX_BYTES`.
+    /// Whether a result is left out because it is above `DIFFERENCE_MAX_BYTES`.
     pub too_large: bool,
 }
 
@@ -29,7 +29,7 @@ impl Policies {
     /// Compares two versions of one policy.
     ///
     /// # Errors
-    /// As `get_version`; `INVALID_ARGUMENT` for versions of two policies.
+    /// The same as `get_version`; `INVALID_ARGUMENT` for versions of two policies.
     pub async fn diff_versions(&self, from: &VersionName, to: &VersionName) -> Result<VersionDifference> {
         if from.policy != to.policy {
             return Err(Error::invalid("to", "must be a version of the same policy as `from`"));

@@ -1,4 +1,4 @@
-//! Draft: the next version of a policy.
+//! Draft: creates the next version of a policy.
 
 use super::use_cases::Policies;
 use super::version_change::describe_version;
@@ -22,10 +22,10 @@ use crate::signing::digest_of;
 use crate::store::{ReadTx, VersionList};
 use crate::watch::Verify as _;
 
-/// Events of a policy that are searched, newest first, for who staged a version. More: a refusal takes longer under the lock.
+/// Number of events of a policy that are searched, newest first, for who staged a version. More: a refusal takes longer under the lock.
 const STAGE_EVENTS_READ_MAX: u32 = 100;
 
-/// Returns the live version that holds a label, among those that are listed.
+/// Returns the live version that holds a label, among those in the list.
 async fn find_label_holder(
     tx: &ReadTx,
     policy: &PolicyName,
@@ -41,14 +41,15 @@ async fn find_label_holder(
 }
 
 impl Policies {
-    /// Writes the next version of a policy, as a draft.
+    /// Creates the next version of a policy, as a draft.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED`, `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of `lifecycle::draft`.
+    /// `PERMISSION_DENIED`, `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of
+    /// `lifecycle::draft`.
     pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
         self.check_content(&request)?;
         if let Some(adopted) = &request.adopted {
-            // Only who administers the namespace may name another author.
+            // Only an administrator of the namespace may name another author.
             self.denials.require(context, &request.policy.namespace, Rpc::Draft, Permission::Administer)?;
             adopted.check_is_past(context.now)?;
         }
@@ -80,7 +81,7 @@ impl Policies {
             let decision = lifecycle::draft(facts, &request, &digest)?;
             let (number, superseded) = match (decision, label_holder) {
                 (DraftDecision::Existing, Some(version)) => {
-                    // Nothing changes: no event. The answer is kept, so that another request can't take its request id.
+                    // Nothing changes, so there is no event. The answer is stored, so that another request can't use its request id.
                     let active = version.number == policy.active_version;
                     return Ok(VersionChanged { version, active, cursor: None });
                 }
@@ -130,7 +131,7 @@ impl Policies {
         Ok(())
     }
 
-    /// Returns who staged a version, according to the newest events of its policy; empty when it is longer ago.
+    /// Returns who staged a version, by the newest events of its policy; empty when that is too long ago.
     async fn find_stager(&self, tx: &ReadTx, staged: &Version) -> Result<String> {
         let policy = &staged.policy;
         let filter = EventFilter { policy: Some(policy.policy.clone()), newest_first: true, ..EventFilter::default() };
@@ -145,7 +146,7 @@ impl Policies {
         Ok(String::new())
     }
 
-    /// Returns the policy of a draft, and whether it was created for it: when it does not exist and the request allows it.
+    /// Returns the policy of a draft, and whether it was created for it: if it does not exist and the request allows it.
     async fn find_or_create_policy(&self, write: &mut Write<'_>, request: &Draft) -> Result<(Policy, bool)> {
         match write.tx.read().policy(&request.policy).await {
             Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {

@@ -10,7 +10,7 @@ use crate::domain::name::VersionName;
 use crate::domain::version::Version;
 use crate::service::context::Context;
 
-/// A version, with its content when it was asked for.
+/// A version, with its content if requested.
 #[derive(Debug, Clone)]
 pub struct VersionWithContent {
     /// The version.

@@ -44,7 +44,7 @@ impl Policies {
     }
 }
 
-/// Adds the annotations of the newest published versions, when they are needed.
+/// Adds the annotations of the newest published versions, if they are needed.
 async fn add_annotations(
     tx: &ReadTx,
     namespace: &NamespaceId,

@@ -1,4 +1,4 @@
-//! Policies and their versions, one verb one file.
+//! Policies and their versions, one file per verb.
 
 mod abandon_draft;
 mod activate;

@@ -1,4 +1,4 @@
-//! Checks that pointers are where the caller saw them.
+//! Checks that pointers are still where the caller saw them.
 
 use super::use_cases::Policies;
 use crate::domain::Result;

@@ -1,4 +1,4 @@
-//! The moves of a pointer: what a rollback returns to, and who moved it, for a caller who expected it elsewhere.
+//! The moves of a pointer: used to find the version for a rollback, and who moved the pointer, for a caller who expected another version.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-/// Moves of a pointer that a rollback looks back on. Each is an event that is read and proven.
+/// Number of a pointer's moves that a rollback searches. Each is an event that is read and proven.
 const ROLLBACK_MOVES_MAX: u64 = 256;
 
 impl Policies {
-    /// Returns the version that a rollback of a policy returns to when the request names none.
+    /// Returns the version to which a rollback of a policy returns when the request names none.
     ///
     /// # Errors
     /// `NO_PREVIOUS_VERSION`, `DATA_LOSS`.
@@ -55,7 +55,7 @@ impl Policies {
         Ok((moves, sources))
     }
 
-    /// Adds to the refusal of a caller, who expected another version to be active, who moved the pointer, how, and when.
+    /// Adds who moved the pointer, how and when, to the refusal of a caller who expected another version to be active.
     pub(super) async fn add_who_moved(&self, tx: &ReadTx, policies: &[Policy], refusal: Error) -> Error {
         let named = refusal.metadata.get("policy");
         let policy = policies.iter().find(|policy| named == Some(&policy.name.to_string()));
@@ -75,7 +75,7 @@ impl Policies {
                     .with("moved_kind", moved.kind.as_str())
                     .with("moved_revision", moved.revision)
             }
-            // The call is refused in any case; who moved the pointer is only a help.
+            // The call is refused in any case; who moved the pointer is only additional information.
             Ok(None) | Err(_) => refusal,
         }
     }

@@ -1,4 +1,4 @@
-//! What publishing a version writes, for every verb that publishes.
+//! The writes of a publication, for every verb that publishes.
 
 use super::use_cases::Policies;
 use super::version_change::describe_version;
@@ -16,7 +16,7 @@ use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::service::proof::Signer;
 
-/// Returns a version as it is once published, signed, at the time of the event.
+/// Returns a version in its published state, signed, with the time of the event.
 pub(super) fn sign_version(signer: &Signer, context: &Context, version: Version, time: Micros) -> Result<Version> {
     let publisher = context.actor();
     // With `validate_only` nothing is signed: the signature would stay valid.
@@ -55,7 +55,7 @@ impl Policies {
         Ok((version, change))
     }
 
-    /// Returns the basis of the publication, decided on the approvals as they are under the lock.
+    /// Returns the basis of the publication, by the approvals as read under the lock.
     pub(super) async fn basis(
         &self,
         write: &Write<'_>,

@@ -1,4 +1,4 @@
-//! Publish: the draft becomes the published version, signed; with `activate` it is in force in the same transaction.
+//! Publish: the draft becomes the published version, signed; with `activate` it becomes active in the same transaction.
 
 use super::use_cases::Policies;
 use crate::domain::access::{Permission, Rpc};
@@ -47,7 +47,7 @@ impl Policies {
         if !context.options.validate_only {
             self.keep_failed_report(&input.bundle.version, &report).await?;
         }
-        // Everything but the approvals, which are counted under the lock.
+        // Checks everything but the approvals, which are counted under the lock.
         lifecycle::stage(&input.bundle.version, request.etag.as_ref(), &report)?;
 
         let name = &input.policy.name;

@@ -1,9 +1,9 @@
 //! PublishVersions: many versions of a namespace, each published or refused by itself.
 //!
-//! The checks run before the lock, a few at a time, so that only as many contents are in memory. Then all is decided and written
-//! under one lock and with one commit, version by version in the order of the request, each with an event of its own and on what
-//! those before it left. The answer is kept in the same transaction: either everything was published and the answer says so, or
-//! nothing was (ADR 0064).
+//! The checks run before the lock, a few at a time, so that only that many contents are in memory. Then all is decided and written under
+//! one lock and with one commit, version by version in the order of the request, each with its own event and based on the state after
+//! those before it. The answer is stored in the same transaction: either everything was published and the answer reports it, or nothing
+//! was (ADR 0064).
 
 use futures_util::{StreamExt as _, stream};
 
@@ -28,11 +28,12 @@ use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
 use crate::store::ReadTx;
 
-/// Versions whose contents are read together. More: so many contents of 1 MiB are in memory. Fewer: more views of the database.
+/// Number of versions whose contents are read together. More: that many contents of 1 MiB are in memory. Fewer: more views of the
+/// database.
 const READ_TOGETHER_MAX: usize = 8;
-/// The size of a version in an answer beside the texts of its author: names, digests, times, signature.
+/// The size of a version in an answer besides the texts of its author: names, digests, times, signature.
 const ANSWER_FIXED_BYTES: usize = 2 * 1024;
-/// How often a text of its author is in an answer, at most: as it is, and in the manifest, escaped and in base64.
+/// Maximum of copies of an author's text in an answer: itself, and in the manifest, escaped and in base64.
 const ANSWER_BYTES_PER_TEXT_BYTE: usize = 4;
 
 /// A version that was checked and not decided yet.
@@ -58,7 +59,7 @@ impl From<Error> for RefusedVersion {
     }
 }
 
-/// The result for one version. Only what is about this version alone refuses it.
+/// The result for one version. Only a reason that concerns this version alone refuses it.
 type VersionResult<T> = std::result::Result<T, RefusedVersion>;
 
 /// Separates the refusal of one version from the failure of the call.
@@ -75,7 +76,7 @@ fn separate_refusal<T>(decided: Result<T>) -> Result<VersionResult<T>> {
     }
 }
 
-/// What is left of the limits of a call.
+/// The remaining limits of a call.
 #[derive(Debug)]
 struct RequestBudget {
     content_bytes: i64,
@@ -83,10 +84,10 @@ struct RequestBudget {
 }
 
 impl RequestBudget {
-    /// Takes the size of a version out of the budget.
+    /// Subtracts the size of a version from the budget.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`, and then it takes none.
+    /// `LIMIT_EXCEEDED`; then nothing is subtracted.
     fn take(&mut self, version: &Version) -> Result<()> {
         let content = self.content_bytes.checked_sub(version.size_bytes).filter(|left| *left >= 0);
         let answer = self.answer_bytes.checked_sub(answer_bytes(version));
@@ -105,7 +106,7 @@ impl RequestBudget {
     }
 }
 
-/// Returns the most bytes that an answer needs for a version once it is published.
+/// Returns the maximal size of a version in an answer once it is published.
 fn answer_bytes(version: &Version) -> usize {
     let Version { policy, label, content_type, change_note, requires, author, origin_manifests, .. } = version;
     let mut texts = [policy.namespace.as_str(), policy.policy.as_str(), content_type, change_note, author]
@@ -125,8 +126,8 @@ impl Policies {
     /// Publishes versions of a namespace, each by itself.
     ///
     /// # Errors
-    /// What is about no single version: `INVALID_ARGUMENT` of the request itself, `REQUEST_ID_REUSED`, and what a server or a
-    /// database can't do; then nothing is published.
+    /// Errors that concern no single version: `INVALID_ARGUMENT` of the request itself, `REQUEST_ID_REUSED`, and failures of the server or
+    /// the database; then nothing is published.
     pub async fn publish_versions(&self, context: &Context, request: PublishVersions) -> Result<PublishedVersions> {
         lifecycle::check_note("reason", &request.reason)?;
         let call = self.writer.call(context, "PublishVersions", &request)?;
@@ -226,7 +227,7 @@ impl Policies {
         Ok((self.check_input_of(tx, policy, version).await?, etag))
     }
 
-    /// Runs today's checks. What its label says is decided under the lock, when those before it have theirs.
+    /// Runs today's checks. Its label is decided under the lock, after the versions before it got theirs.
     async fn check_one(
         &self,
         context: &Context,
@@ -259,7 +260,7 @@ impl Policies {
         let (version, report, basis) = match self.decide_one(write, checked).await? {
             Ok(decided) => decided,
             Err(refused) => {
-                // What was read for the refused version decides nothing of what comes next.
+                // Rows read for the refused version must not affect the decision about the next one.
                 let _ = (write.tx.take_read(), write.tx.take_settings_read());
                 return Ok(Err(refused));
             }
@@ -269,7 +270,7 @@ impl Policies {
         Ok(Ok((version, recorded.cursor)))
     }
 
-    /// Decides on what is there under the lock. Nothing is written before it has decided.
+    /// Decides by the state under the lock. Nothing is written before the decision.
     async fn decide_one(
         &self,
         write: &Write<'_>,
@@ -292,7 +293,7 @@ impl Policies {
         Ok(separate_refusal(write.check_read().await)?.map(|()| (version, report, basis)))
     }
 
-    /// Answers that nothing was published. No answer is kept: the same request is run again.
+    /// Returns that nothing was published. No answer is stored: the same request runs again.
     async fn publish_none(
         &self,
         context: &Context,
@@ -316,7 +317,7 @@ impl Policies {
 /// Reads a version and its policy again under the lock.
 ///
 /// # Errors
-/// `VERSION_NOT_OPEN`, also when an earlier version of the same call is this one; `ETAG_MISMATCH`, `CONCURRENT_CHANGE`.
+/// `VERSION_NOT_OPEN`, also when an earlier entry of the same call is this version; `ETAG_MISMATCH`, `CONCURRENT_CHANGE`.
 async fn read_unchanged(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy, Version)> {
     let policy = tx.policy(&checked.policy.name).await?;
     let version = tx.version(&checked.policy.name, checked.version.number).await?;
@@ -327,7 +328,7 @@ async fn read_unchanged(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy
     Ok((policy, version))
 }
 
-/// Checks the label again, on the labels that are published by now, those of this call included.
+/// Checks the label again, against the labels published by now, including those of this call.
 async fn recheck_label(tx: &ReadTx, policy: &Policy, version: &Version, report: Report) -> Result<Report> {
     if version.label.is_none() {
         return Ok(report);

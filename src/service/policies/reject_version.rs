@@ -11,7 +11,7 @@ use crate::domain::version::{Version, VersionState};
 use crate::service::context::Context;
 
 impl Policies {
-    /// Rejects a version, which can't be published any more.
+    /// Rejects a version, which can then no longer be published.
     ///
     /// # Errors
     /// `VERSION_NOT_FOUND`, `VERSION_NOT_OPEN`, `DIGEST_MISMATCH`, `INVALID_ARGUMENT`.

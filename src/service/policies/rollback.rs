@@ -1,4 +1,4 @@
-//! Rollback: an older version is put in force by a new event. Nothing is deleted, and a rollback can be rolled back.
+//! Rollback: a new event activates an older version. Nothing is deleted, and a rollback can be rolled back.
 
 use super::pointer_checks::check_unmoved;
 use super::publication::sign_version;
@@ -20,11 +20,12 @@ use crate::service::log::Write;
 use crate::store::ReadTx;
 
 impl Policies {
-    /// Puts an older version in force, at a new revision.
+    /// Activates an older version, at a new revision.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`,
-    /// `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`,
+    /// `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`, `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy,
+    /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
             self.denials.require(context, &request.policy.namespace, Rpc::Rollback, Permission::Publish)?;
@@ -63,7 +64,7 @@ impl Policies {
         call.mutate(&request.policy.namespace, async |write| {
             let (policy, version) = input.still_holds(write.tx.read()).await?;
             self.check_unmoved_under_lock(write, &policy, &request).await?;
-            // "The version before" may be another by now: then the checks ran on the wrong one.
+            // "The version before" may have changed: then the checks ran on the wrong one.
             if request.to.is_none() && policy.active_revision != input.policy.active_revision {
                 return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
             }
@@ -95,7 +96,7 @@ impl Policies {
         .await
     }
 
-    /// Checks that no pointer moved that the caller looked at.
+    /// Checks that no pointer moved that the caller had read.
     async fn check_unmoved_under_lock(&self, write: &Write<'_>, policy: &Policy, request: &Rollback) -> Result<()> {
         if let Some(since) = request.unmoved_since {
             check_unmoved(write.tx.read(), &request.policy.namespace, write.tx.head(), since).await?;
@@ -143,7 +144,7 @@ impl Policies {
     }
 }
 
-/// Returns a warning when subscribers rejected a version while it was in force before.
+/// Returns a warning when subscribers rejected the version during an earlier activation.
 async fn read_rejection_warnings(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
     let found = tx.rejections(policy, number).await?;
     let warning = found.map(|(count, first, why)| {

@@ -1,4 +1,4 @@
-//! Stage: every check, then the content is locked.
+//! Stage: runs every check, then locks the content.
 
 use super::use_cases::Policies;
 use super::version_change::describe_version;
@@ -13,7 +13,7 @@ use crate::service::checking::CheckKind;
 use crate::service::context::Context;
 
 impl Policies {
-    /// Runs every check and locks the content. A failed check leaves the draft a draft, with its report kept; with
+    /// Runs every check and locks the content. After a failed check the version stays a draft, and its report is stored; with
     /// `validate_only` the report is the answer, failed or not.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The versions that callers name, with all that their checks need, and reports of checks that failed.
+//! The versions that callers name, with the input of their checks, and reports of failed checks.
 
 use super::use_cases::Policies;
 use crate::domain::Result;
@@ -12,7 +12,7 @@ use crate::service::checking::{CheckInput, put_failed_report};
 use crate::store::ReadTx;
 
 impl Policies {
-    /// Reads the version that a caller names, with all that its checks need.
+    /// Reads the version that a caller names, with the input of its checks.
     pub(super) async fn read_check_input(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<CheckInput> {
         let (policy, version) = self.resolve_target(tx, target).await?;
         self.check_input_of(tx, policy, version).await
@@ -31,7 +31,7 @@ impl Policies {
         }
     }
 
-    /// Reads all that the checks of a version need.
+    /// Reads the input of the checks of a version.
     pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
         let content = self.log.read_content(tx, &version).await?;
         let published_labels = tx.version_list(&policy).await?.published_labels;

@@ -34,7 +34,7 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
     }
 }
 
-/// Checks that the kind of a policy may change: only while nothing of it is published, because that was checked as of this kind.
+/// Checks that the kind of a policy may change: only while none of its versions is published, because those were checked as the old kind.
 async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Result<()> {
     if kind == policy.kind {
         return Ok(());
@@ -58,7 +58,8 @@ impl Policies {
     /// Updates a policy.
     ///
     /// # Errors
-    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `KIND_FIXED`, `UNIMPLEMENTED`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
+    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `KIND_FIXED`, `UNIMPLEMENTED`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`,
+    /// `INVALID_ARGUMENT`.
     pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
         if let Some(schema) = &request.settings.json_schema {
             self.checks.check_schema(&request.policy.namespace, schema).await?;

@@ -1,4 +1,4 @@
-//! What the use cases of policies share.
+//! The state that the use cases of policies share.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use crate::domain::event::VersionChange;
 use crate::domain::version::Version;
 
-/// Returns what an event says of a version that changed its state.
+/// Returns the entry for a version that changed its state in an event.
 pub(super) fn describe_version(version: &Version) -> VersionChange {
     VersionChange {
         policy: version.policy.policy.clone(),

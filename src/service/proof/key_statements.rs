@@ -1,7 +1,7 @@
 //! Key statements: one at each change of a key's state, in the event of that change.
 //!
-//! Invariant: a statement is signed by the key that is active when the event is written. When another key becomes active that is
-//! the key before it: a client that trusts only the old key learns the new one before the new one signs anything.
+//! Invariant: a statement is signed by the key that is active when the event is written. When another key becomes active, that is the
+//! previous key: a client that trusts only the old key learns the new one before the new one signs anything.
 
 use super::key_view::{KeyView, public};
 use super::signer::Signer;
@@ -13,8 +13,8 @@ use crate::domain::time::Micros;
 use crate::signing::{KeySet, KeyStatement, StatedKey, TYP_KEYS, digest_of};
 
 impl Signer {
-    /// Makes the statement of the keys as they are after the event that will stand at `next`. None when this replica holds no key
-    /// that may sign it: the change is made all the same, because it may be the one that repairs this.
+    /// Returns the statement of the keys after the event at `next`. None when this replica holds no key that may sign it: the change is
+    /// made all the same, because it may be the one that repairs this.
     ///
     /// # Errors
     /// `SIGNING_UNAVAILABLE`, `INTERNAL`.
@@ -44,7 +44,7 @@ fn payload_digest(token: &str, keys: &KeySet) -> Option<crate::domain::digest::D
     KeyStatement::verify(token, keys).ok().map(|(_, _, payload)| digest_of(&payload))
 }
 
-/// Returns what is stated of each key: of revoked ones only the latest, and never their public halves.
+/// Returns the statement's entry of each key: of revoked ones only the latest, without their public keys.
 fn stated_keys(ring: &KeyRing) -> Result<Vec<StatedKey>> {
     let mut revoked: Vec<&KeyRecord> = ring.records().filter(|key| key.state == KeyState::Revoked).collect();
     revoked.sort_by_key(|key| std::cmp::Reverse(key.revoke_time));

@@ -1,6 +1,6 @@
-//! What a replica knows of the signing keys: the ring that the log adds up to, and the key sets made of it.
+//! The signing keys as known to a replica: the ring that the log adds up to, and the key sets built from it.
 //!
-//! Invariant: it comes from signed events alone; rows of `signing_keys` are compared with it and never obeyed.
+//! Invariant: it comes from signed events alone; rows of `signing_keys` are compared with it and never used.
 
 use crate::domain::event::{Cursor, Head, Payload};
 use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
@@ -11,7 +11,7 @@ use crate::signing::{KeySet, PublicKey, jws};
 use crate::store::ReadTx;
 use crate::watch::{Verify, check_follows};
 
-/// Events read at once.
+/// Number of events read at once.
 const PAGE_EVENTS: u32 = 500;
 
 /// The keys at a head of the log of `system`.
@@ -66,7 +66,7 @@ impl KeyView {
         &self.ring
     }
 
-    /// Returns every key that the store ever had: a signature by one of them proves who signed, not that it is still trusted.
+    /// Returns every key that the store ever had: a signature by one of them proves who signed, not that the key is still trusted.
     pub fn known(&self) -> &KeySet {
         &self.known
     }
@@ -81,7 +81,7 @@ impl KeyView {
         self.active.as_ref()
     }
 
-    /// Returns the key statements that lead on from one at this cursor, oldest first.
+    /// Returns the key statements that follow the one at this cursor, oldest first.
     pub fn statements_after(&self, held: Cursor) -> impl Iterator<Item = &str> {
         self.statements.iter().filter(move |kept| kept.at > held).map(|kept| kept.token.as_str())
     }
@@ -106,11 +106,11 @@ impl KeyView {
         before.trusted.keys().any(|key| self.trusted.is_revoked(key.key_id()))
     }
 
-    /// Reads on to the end of the log as a transaction sees it. It begins again from the first event when the log does not lead
-    /// on from here and its epoch was raised: then an operator accepted that its end was lost.
+    /// Reads to the end of the log as a transaction sees it. It restarts from the first event when the log does not continue from here and
+    /// its epoch was raised: then an operator accepted that its tail was lost.
     ///
     /// # Errors
-    /// `DATA_LOSS` for a log that is broken, or ends before what was read.
+    /// `DATA_LOSS` for a log that is broken, or ends before the part that was read.
     pub async fn at_end(&self, tx: &ReadTx, verify: &dyn Verify) -> Result<Self> {
         let system = NamespaceId::system();
         let found = tx.namespace(&system).await?;
@@ -164,8 +164,8 @@ impl KeyView {
         }
     }
 
-    /// Keeps the key statement of the event that was read last, in place of the one before by the same key. With the newest
-    /// statement of each key, a client that trusts one of them can follow to the newest of all.
+    /// Stores the key statement of the event that was read last, and replaces the earlier one by the same key. With the newest statement
+    /// of each key, a client that trusts one of them can follow to the newest of all.
     fn keep_statement(&mut self, statement: Option<String>) {
         let Some(token) = statement else { return };
         let Some(signer) = jws::named_key(&token) else { return };
@@ -189,7 +189,7 @@ impl KeyView {
     }
 }
 
-/// Returns what an event says of a key, if it is about one.
+/// Returns the entry for a key in an event, if it has one.
 fn key_change(payload: &Payload) -> Result<Option<KeyChange>> {
     use crate::domain::event::EventKind as K;
     if !matches!(payload.kind, K::PrepareSigningKey | K::ActivateSigningKey | K::RevokeSigningKey) {

@@ -1,4 +1,4 @@
-//! What this server signs with, and by which keys it believes what is stored.
+//! The signing keys of this server, and the verification of stored data.
 
 mod key_statements;
 mod key_view;

@@ -1,4 +1,4 @@
-//! The tree of an active set, made of where each policy points.
+//! Builds the tree of an active set from the pointers of its policies.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::domain::name::PolicyId;
 use crate::signing::{ActiveLeaf, ActiveSetTree};
 use crate::watch::SetTree;
 
-/// Where policies point after a move: none for a policy that points nowhere.
+/// Where policies point after a move: none for a policy that points to nothing.
 pub type SetMoves = [(PolicyId, Option<ActiveEntry>)];
 
 pub fn leaf<'a>(policy: &'a PolicyId, entry: &'a ActiveEntry) -> ActiveLeaf<'a> {
@@ -31,12 +31,12 @@ pub fn apply_moves(tree: &mut ActiveSetTree, moves: &SetMoves) {
     }
 }
 
-/// Returns the moves of an event that stands at `cursor`.
+/// Returns the moves of an event at `cursor`.
 pub fn moves_of(pointers: &[PointerChange], cursor: Cursor) -> Vec<(PolicyId, Option<ActiveEntry>)> {
     pointers.iter().map(|change| (change.policy.clone(), ActiveEntry::after(change, cursor))).collect()
 }
 
-/// Makes the tree of a whole set.
+/// Returns the tree of a whole set.
 pub fn tree_of(pointed: &SetMoves) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     apply_moves(&mut tree, pointed);

@@ -1,4 +1,4 @@
-//! What the server signs with: one key for bundles, statements and checkpoints, and one for events.
+//! The signer of the server: one key for bundles, statements and checkpoints, and one for events.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::signing::{
 };
 use crate::watch::{Attest, SetEntry, SetTree};
 
-/// The keys, what the log says of them, and the id of the store they sign for.
+/// The keys, their state in the log, and the id of the store for which they sign.
 #[derive(Debug)]
 pub struct Signer {
     store: String,
@@ -33,8 +33,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Makes a signer that knows no signing key yet, because the log is read later. A key is public for `publish_before_use`
-    /// before it signs.
+    /// Creates a signer that knows no signing key yet, because the log is read later. A key is public for `publish_before_use` before it
+    /// signs.
     #[must_use]
     pub fn new(store: String, event_key: PrivateKey, private: Arc<dyn KeyStore>, publish_before_use: Duration) -> Self {
         let publish_micros = i64::try_from(publish_before_use.as_micros()).unwrap_or(i64::MAX);
@@ -61,20 +61,19 @@ impl Signer {
         self.event_key.public()
     }
 
-    /// Returns what the log says of the signing keys, as far as it was read.
+    /// Returns the signing keys in the log, as far as it was read.
     pub fn view(&self) -> Arc<KeyView> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces what is known of the signing keys.
+    /// Replaces the known signing keys.
     pub fn install(&self, view: KeyView) {
         let trust = LogTrust { keys: view.known().clone(), ..LogTrust::clone(&self.trust()) };
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    /// Returns the keys by which the logs of this store are verified, revoked ones included: the signatures of events prove what
-    /// they signed.
+    /// Returns the keys that verify the logs of this store, including revoked ones: the signatures of events prove what they signed.
     pub fn trust(&self) -> Arc<LogTrust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -84,7 +83,7 @@ impl Signer {
         &self.private
     }
 
-    /// Checks that this replica can sign: it holds the key that is active.
+    /// Checks that this replica can sign: it holds the active key.
     ///
     /// # Errors
     /// `SIGNING_UNAVAILABLE`.
@@ -103,7 +102,7 @@ impl Signer {
         self.private.sign(active.key_id(), typ, payload)
     }
 
-    /// Signs a manifest again, by the key that is active now.
+    /// Signs a manifest again, with the active key.
     pub fn sign_again(&self, manifest: &Manifest) -> Result<String> {
         self.sign(TYP_BUNDLE, &manifest.to_bytes()?)
     }
@@ -113,13 +112,13 @@ impl Signer {
         self.sign(TYP_BUNDLE, &self.describe(version, publisher, now).to_bytes()?)
     }
 
-    /// Signs the manifest of a version that another store published, by the publisher it names.
+    /// Signs the manifest of a version that another store published, with the publisher it names.
     pub fn imported_manifest(&self, version: &Version, origin: Origin, now: Micros) -> Result<String> {
         let described = self.describe(version, &version.publisher, now);
         self.sign(TYP_BUNDLE, &Manifest { origin: Some(origin), ..described }.to_bytes()?)
     }
 
-    /// Signs the manifest of a draft served by fallback, with a `typ` of its own, so that no client takes it for a bundle.
+    /// Signs the manifest of a draft served by fallback, with its own `typ`, so that no client accepts it as a bundle.
     pub fn preview(&self, version: &Version, asked_by: &str, now: Micros) -> Result<String> {
         self.sign(TYP_PREVIEW, &self.describe(version, asked_by, now).to_bytes()?)
     }
@@ -143,7 +142,7 @@ impl Signer {
         }
     }
 
-    /// Signs the statement of an activation that will stand right after `head`.
+    /// Signs the statement of an activation right after `head`.
     pub fn statement(
         &self,
         namespace: &NamespaceId,

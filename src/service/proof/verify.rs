@@ -1,4 +1,4 @@
-//! The proof of stored rows: nothing is served that a key did not sign (docs/security.md#t21).
+//! The verification of stored rows: only data that a key signed is served (docs/security.md#t21).
 
 use super::signer::Signer;
 use crate::domain::approval::Approval;
@@ -13,7 +13,7 @@ use crate::signing::{TYP_BUNDLE, digest_of, jws, verify_statement};
 use crate::store::{ActiveRow, ApprovalRow};
 use crate::watch::Verify;
 
-/// Makes the refusal of what a revoked key signed.
+/// Returns the refusal of data that a revoked key signed.
 fn by_revoked_key(key_id: &str) -> Error {
     let message =
         format!("it is signed by key {key_id}, which is revoked; have it signed again, or use another version");
@@ -21,7 +21,7 @@ fn by_revoked_key(key_id: &str) -> Error {
 }
 
 impl Signer {
-    /// Verifies a version as `published` does, and that the key of its manifest was not revoked: it may be put in force.
+    /// Verifies a version as `published` does, and that the key of its manifest was not revoked: then it may be activated.
     ///
     /// # Errors
     /// `DATA_LOSS`, `KEY_STATE_WRONG`.
@@ -30,7 +30,7 @@ impl Signer {
         self.trusted(&mut std::iter::once(version.manifest.as_str())).map_err(|error| error.about(version.name()))
     }
 
-    /// Verifies that the row of a published version says what its manifest says, and that a known key signed the manifest.
+    /// Verifies that the row of a published version matches its manifest, and that a known key signed the manifest.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -63,7 +63,7 @@ impl Signer {
 }
 
 impl Signer {
-    /// Returns an approval as its event has it. The row must say the same, because both are written together.
+    /// Returns an approval as its event has it. The row must match, because both are written together.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -81,7 +81,7 @@ impl Signer {
             return Ok(Approval { reason: row.reason, ..logged.clone() });
         }
         let name = policy.version(row.version);
-        Err(Error::data_loss(format!("{name}: event {} is not the approval that its row describes", payload.revision)))
+        Err(Error::data_loss(format!("{name}: event {} is not the approval its row tells of", payload.revision)))
     }
 }
 

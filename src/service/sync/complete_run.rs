@@ -1,4 +1,4 @@
-//! CompleteRun: how a run ended.
+//! CompleteRun: records how a run ended.
 
 use super::use_cases::Sync;
 use crate::domain::run::{CompleteRun, Run, RunEnd, RunId};
@@ -6,8 +6,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 
 impl Sync {
-    /// Completes a run, which only its recorder may. The same request again gets the first answer. The answer has the first
-    /// policy alone.
+    /// Completes a run; only its recorder may. The same request again gets the first answer. The answer has only the first policy.
     ///
     /// # Errors
     /// `RUN_NOT_FOUND`, `PERMISSION_DENIED` for another principal, `RUN_CONFLICT` when it ended in another way, `REQUEST_ID_REUSED`.

@@ -1,4 +1,4 @@
-//! Polls of the database that all who wait for a namespace share.
+//! Polls of the database, shared by all calls that wait for a namespace.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 
-/// The subscribers of a namespace that are online or were lately, and how many are offline.
+/// The subscribers of a namespace that are or recently were online, and the number of offline ones.
 #[derive(Debug)]
 pub(super) struct SubscriberSnapshot {
     pub(super) recent: Vec<Subscriber>,
@@ -18,7 +18,7 @@ pub(super) struct SubscriberSnapshot {
     pub(super) now: Micros,
 }
 
-/// The polls that all who wait for a namespace share.
+/// The polls shared by all calls that wait for a namespace.
 #[derive(Debug, Default)]
 pub(super) struct NamespacePolls {
     /// The holder polls next.

@@ -1,4 +1,4 @@
-//! GetActive: what is in force of a policy, now or as it was, proven before it is served.
+//! GetActive: the active version of a policy, now or in the past, proven before it is served.
 
 use std::sync::Arc;
 
@@ -15,35 +15,35 @@ use crate::service::context::Context;
 use crate::store::ReadTx;
 use crate::watch::{InForce, Verify as _};
 
-/// What is in force of a policy.
+/// The active version of a policy.
 #[derive(Debug, Clone)]
 pub struct ActiveAnswer {
     /// The position of the log.
     pub at: Position,
-    /// The bundle; none when the caller holds its content already.
+    /// The bundle; none when the caller already holds its content.
     pub bundle: Option<ActiveBundle>,
-    /// Why something newer may be in force.
+    /// Why a newer version may be active.
     pub staleness: Staleness,
-    /// When the bundle was compared with the database; none for the past.
+    /// Time at which the bundle was compared with the database; none for the past.
     pub checked: Option<Micros>,
 }
 
-/// Returns a bundle, unless the caller holds its content.
+/// Returns a bundle, unless the caller already holds its content.
 fn drop_if_held(bundle: ActiveBundle, query: &GetActive) -> Option<ActiveBundle> {
     Some(bundle).filter(|active| query.if_digest.as_ref() != Some(&active.bundle.version.digest))
 }
 
 impl Sync {
-    /// What is in force of a policy.
+    /// Returns the active version of a policy.
     ///
     /// # Errors
     /// `NO_ACTIVE_VERSION`, `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision beyond the head,
-    /// `KEY_STATE_WRONG` for what is in force by a key that was revoked, `DATA_LOSS`.
+    /// `KEY_STATE_WRONG` for a version signed by a revoked key, `DATA_LOSS`.
     pub async fn get_active(&self, context: &Context, query: &GetActive) -> Result<ActiveAnswer> {
         if query.as_of != AsOf::Now {
             return self.read_as_of(context, query).await;
         }
-        // From memory: it was verified when it was read.
+        // It was verified when it was read into memory.
         let name = &query.policy;
         let InForce { view, checked, staleness } = self.log.hub.in_force(&name.namespace).await?;
         // The policy is unknown, not active, or has a draft to fall back to: the database has the answer.
@@ -53,17 +53,17 @@ impl Sync {
         Ok(ActiveAnswer { at: view.head().into(), bundle: drop_if_held(active.clone(), query), staleness, checked })
     }
 
-    /// Answers from the database: what was in force, proven before it is served.
+    /// Answers from the database with a version that is proven before it is served.
     async fn read_as_of(&self, context: &Context, query: &GetActive) -> Result<ActiveAnswer> {
         let namespace = &query.policy.namespace;
-        // Read before the transaction: what this replica had read by then must be in it.
+        // Read this before the transaction: what this replica had read by then must be in it.
         let read = self.log.hub.read_up_to(namespace);
         let tx = self.log.store.read().await?;
         let (at, found) = self.log.find_position(&tx, namespace, query.as_of).await?;
         read.check_reaches(namespace, found.cursor);
         let active = self.read_active(context, &tx, &found, query, at.cursor).await?;
         if query.as_of == AsOf::Now {
-            // The past is served as it was, also when its key was revoked since: the signature still proves who signed it.
+            // The past is served unchanged, even when its key was revoked since: the signature still proves who signed it.
             self.log.signer.trusted(&mut active.tokens())?;
         }
         let staleness = Staleness { degraded: false, in_doubt: self.log.store.suspected_loss().is_some() };

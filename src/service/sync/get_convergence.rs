@@ -1,6 +1,6 @@
-//! GetConvergence: how far an activation has come, now or once nothing is pending.
+//! GetConvergence: the progress of an activation, now or once no subscriber is pending.
 //!
-//! All who wait for a namespace share one poll of the database per second.
+//! All calls that wait for a namespace share one poll of the database per second.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -18,10 +18,10 @@ use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
-/// The time between two polls of the database, for all who wait for a namespace.
+/// The time between two polls of the database, for all calls that wait for a namespace.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far an activation has come.
+/// The progress of an activation.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields are those of the proto's GetConvergenceResponse")]
 pub struct ConvergenceAnswer {
@@ -36,7 +36,8 @@ pub struct ConvergenceAnswer {
 }
 
 impl Sync {
-    /// Returns how far an activation has come: once nothing is pending, or as it is when `enough` ends; at once without it.
+    /// Returns the progress of an activation once no subscriber is pending, or its current state when `enough` ends; at once without
+    /// `enough`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a cursor that is no activation of the log, `RESUME_POINT_GONE` for one of another event,
@@ -91,7 +92,7 @@ impl Sync {
     }
 
     async fn read_snapshot(&self, namespace: &NamespaceId) -> Result<Arc<SubscriberSnapshot>> {
-        // The leases of this replica first: if the process was suspended, its own leases may have ended by mistake.
+        // Write the leases of this replica first: if the process was suspended, its own leases may have ended by mistake.
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.log.read_current(namespace).await?;

@@ -12,7 +12,7 @@ impl Sync {
     /// Returns a recorded run, compared with the log.
     ///
     /// # Errors
-    /// `RUN_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `DATA_LOSS` when the log says something else.
+    /// `RUN_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `DATA_LOSS` when it does not match the log.
     pub async fn get_run(&self, namespace: &NamespaceId, id: &RunId) -> Result<Run> {
         let (tx, found) = self.log.read_current(namespace).await?;
         let recorded = tx.run(namespace, id).await?.ok_or_else(|| id.not_found(namespace))?;

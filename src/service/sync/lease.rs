@@ -8,16 +8,16 @@ use crate::domain::{Error, Reason, Result};
 use crate::watch::Lease;
 
 impl Sync {
-    /// Opens the lease of a stream of a principal, which ends when it is dropped.
+    /// Opens the lease of a principal's stream, which ends when it is dropped.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`. The latter comes from the lease when nobody knows yet.
+    /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`. When the owner of the id is not known yet, the lease reports the latter.
     pub fn lease(&self, principal: &Principal, name: SubscriberName, profile: Profile) -> Result<Lease> {
         let lease = self.leases.open(SubscriberClaim { name, owner: principal.actor() }, profile);
         lease.inspect_err(|error| self.count_refused_subscriber(error))
     }
 
-    /// Counts a subscriber that was refused by its quota.
+    /// Counts a subscriber that its quota refused.
     pub(super) fn count_refused_subscriber(&self, refused: &Error) {
         if refused.reason == Reason::QuotaExceeded {
             self.meters.count_refusal(Quota::MaxSubscribers);

@@ -1,7 +1,7 @@
-//! ListActive: the active set in pages, with the proof that it is whole.
+//! ListActive: the active set in pages, with the proof that it is complete.
 //!
-//! Invariant: every page is of the cursor of the first one. The checkpoint that the last page brings was signed for that cursor
-//! when the first page was made: nothing is signed for a past head.
+//! Invariant: every page is of the cursor of the first one. The checkpoint on the last page was signed for that cursor when the first page
+//! was made: nothing is signed for a past head.
 
 use bytes::Bytes;
 
@@ -28,11 +28,11 @@ pub struct ActivePage {
     pub is_last: bool,
     /// A checkpoint of the cursor, for the last answer and the tokens before it; empty for the past.
     pub checkpoint: String,
-    /// Proves under its root what is active of the policies asked for; empty when all were, and when more bundles follow.
+    /// Proves under its root the active versions of the policies asked for; empty when all were, and when more bundles follow.
     pub set_proof: Bytes,
-    /// Why something newer may be in force.
+    /// Why a newer set may be active.
     pub staleness: Staleness,
-    /// When the set was compared with the database; none for the past, and for further pages.
+    /// Time at which the set was compared with the database; none for the past, and for further pages.
     pub checked: Option<Micros>,
 }
 
@@ -47,7 +47,7 @@ impl PageBudget {
         Self { items: query.page.size as usize, bytes: MESSAGE_MAX_BYTES }
     }
 
-    /// Takes a bundle, whose content has so many bytes, out of the budget. Returns whether it is wanted.
+    /// Subtracts a bundle of `content_bytes` from the budget. Returns whether it fits.
     fn take(&mut self, content_bytes: usize) -> bool {
         let is_wanted = self.items > 0 && self.bytes > 0;
         self.items = self.items.saturating_sub(1);
@@ -65,11 +65,11 @@ impl ActivePage {
 }
 
 impl Sync {
-    /// Returns a page of what is in force.
+    /// Returns a page of the active set.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision beyond the head, `INVALID_PAGE_TOKEN` for a cursor that the log has
-    /// no more, `KEY_STATE_WRONG` for what is in force by a key that was revoked, `DATA_LOSS`.
+    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision beyond the head, `INVALID_PAGE_TOKEN` for a cursor that the log no longer
+    /// has, `KEY_STATE_WRONG` for a version signed by a revoked key, `DATA_LOSS`.
     pub async fn list_active(&self, query: &ListActive) -> Result<ActivePage> {
         match (&query.page.after, query.as_of) {
             (None, AsOf::Now) => self.first_page(query).await,
@@ -86,7 +86,7 @@ impl Sync {
         }
     }
 
-    /// Answers from memory, with what was verified when it was read.
+    /// Answers from memory, with a set that was verified when it was read.
     async fn first_page(&self, query: &ListActive) -> Result<ActivePage> {
         let in_force = self.log.hub.in_force(&query.namespace).await?;
         self.log.hub.check_trusted(&in_force.view)?;
@@ -110,19 +110,19 @@ impl Sync {
         Ok(ActivePage { at, bundles, is_last, checkpoint, set_proof, staleness, checked })
     }
 
-    /// Answers from the database: what was in force at a cursor, proven before it is served.
+    /// Answers from the database with the active set at a cursor, proven before it is served.
     async fn read_page(&self, tx: &ReadTx, query: &ListActive, at: Position, checkpoint: &str) -> Result<ActivePage> {
         let ListActive { namespace, policies, page, .. } = query;
         let revision = at.cursor.revision;
         let after = page.after.as_ref().map(|key| &key.policy);
         let mut budget = PageBudget::new(query);
-        // Contents are read and compared with their digests, also when they are left out of the answer.
+        // Contents are read and compared with their digests, even when they are left out of the answer.
         let takes = |bytes: usize| budget.take(bytes);
         let ActiveRows { rows, is_last } =
             tx.active_page(namespace, ActivePart { revision, policies, after }, takes).await?;
         let bundles = rows.into_iter().map(|row| self.log.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
         if !checkpoint.is_empty() {
-            // This is the current set and not the past: what a revoked key signed is not served.
+            // This is the current set and not the past: versions signed by a revoked key are not served.
             self.log.signer.trusted(&mut bundles.iter().flat_map(ActiveBundle::tokens))?;
         }
         let is_proven = is_last && !checkpoint.is_empty() && !policies.is_empty();

@@ -9,13 +9,12 @@ use crate::domain::name::PolicyName;
 use crate::domain::run::{Run, RunCount, RunKey};
 use crate::service::page_reader::PageReader;
 
-/// The size of a run in an answer beside its message and its recorder, roughly.
+/// The approximate size of a run in an answer besides its message and its recorder.
 const RUN_BYTES: usize = 512;
 
 impl Sync {
-    /// Returns a page of runs, newest first, each with one policy; with the first page of a policy's runs, how many there are of
-    /// each version and outcome, newest version first. There are no counts when runs or counts are too many, or when no index
-    /// counts them.
+    /// Returns a page of runs, newest first, each with one policy. The first page of a policy's runs also has the number of runs of each
+    /// version and outcome, newest version first. There are no counts when runs or counts are too many, or when no index counts them.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`.

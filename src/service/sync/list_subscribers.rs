@@ -11,7 +11,7 @@ use crate::domain::subscriber::{SubscriberId, SubscriberName};
 use crate::service::page_reader::PageReader;
 
 impl Sync {
-    /// Returns a page of the subscribers, in order of their ids.
+    /// Returns a page of the subscribers, in order of ids.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
@@ -39,10 +39,10 @@ impl Sync {
         Ok(reader.done())
     }
 
-    /// Deletes subscribers that are offline for long.
+    /// Deletes subscribers that have been offline for long.
     ///
     /// # Errors
-    /// When the database fails.
+    /// Errors of the database.
     pub async fn forget_subscribers(&self) -> Result<u64> {
         self.log.store.forget_subscribers(self.leases.now().await?).await
     }

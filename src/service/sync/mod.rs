@@ -1,4 +1,4 @@
-//! What running services read, watch and report, one verb one file.
+//! What running services read, watch and report, one file per verb.
 
 mod complete_run;
 mod convergence_polls;

@@ -1,4 +1,4 @@
-//! RecordRun: which versions were in force when a unit of work started, looked up in the verified log and provable later.
+//! RecordRun: records which versions were active when a unit of work started, read from the verified log and provable later.
 //!
 //! A run changes nothing of its namespace: no lock, no event.
 
@@ -19,7 +19,7 @@ impl Sync {
         let call = self.writer.call(context, "RecordRun", &request)?;
         let RecordRun { namespace, id, policies, cursor } = &request;
         let (tx, found) = self.log.read_current(namespace).await?;
-        // Only the id is kept: the answer may be as large as an answer can be, and a run stays as it was recorded.
+        // Store only the id: the answer may be of the maximal size, and a recorded run does not change.
         if let Some(id) = call.replayed::<RunId>(&tx).await? {
             return tx.run(namespace, &id).await?.ok_or_else(|| id.not_found(namespace));
         }
@@ -28,7 +28,7 @@ impl Sync {
             request.check_same(&context.actor(), &recorded)?;
             return Ok(recorded);
         }
-        // Nothing is in force before the first event.
+        // Nothing is active before the first event.
         let cursor = event.map_or(Cursor { revision: 0, ..found.cursor }, |(event, _)| event.cursor);
         let active = self.run_policies_at(&tx, &found, policies, cursor).await?;
         request.check_size(active.len())?;

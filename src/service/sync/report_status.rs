@@ -1,4 +1,4 @@
-//! ReportStatus: what a runtime did with what it was sent.
+//! ReportStatus: records what a runtime did with the changes that it received.
 
 use super::use_cases::Sync;
 use crate::domain::event::Position;
@@ -8,11 +8,11 @@ use crate::domain::subscriber::{ReportVerdict, StatusReport};
 use crate::domain::{Error, Result};
 
 impl Sync {
-    /// Records what a principal reports that its runtime did. Returns whether it is in the database already; otherwise it is in
-    /// memory, and will be written.
+    /// Records a principal's report of what its runtime did. Returns whether it is already in the database; otherwise it is in memory, and
+    /// will be written.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a cursor that is no position of the log, `RESUME_POINT_GONE` when another event stands there by now,
+    /// `INVALID_ARGUMENT` for a cursor that is no position of the log, `RESUME_POINT_GONE` when another event is there now,
     /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
     pub async fn report_status(&self, principal: &Principal, report: StatusReport) -> Result<bool> {
         if let ReportVerdict::Rejected { reason } = &report.verdict {

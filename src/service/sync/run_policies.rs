@@ -1,4 +1,4 @@
-//! The versions that a run ran under, proven by the log.
+//! The versions under which a run ran, proven by the log.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-/// Policies that are looked up one by one. More: each takes some queries. Fewer: the whole active set is read for a few of them.
+/// Number of policies that are looked up one by one. More: each takes some queries. Fewer: the whole active set is read for a few of them.
 const POLICIES_ONE_BY_ONE_MAX: usize = 8;
 
 impl Sync {
-    /// Returns the versions of a run at a cursor of the log, proven, in byte order of the policies; without policies the whole
-    /// active set.
+    /// Returns the versions of a run at a cursor of the log, proven, in byte order of the policies; the whole active set when no policies
+    /// are named.
     ///
     /// # Errors
     /// `NO_ACTIVE_VERSION`, `POLICY_NOT_FOUND`, `DATA_LOSS`.

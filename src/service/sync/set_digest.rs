@@ -9,10 +9,10 @@ use crate::service::log::invalid_position;
 use crate::signing::active_set_digest;
 
 impl Sync {
-    /// Returns the digest of the active set at a cursor, as a checkpoint there has it.
+    /// Returns the digest of the active set at a cursor, as in its checkpoint.
     ///
     /// # Errors
-    /// As `read_event_at`; a cursor without an epoch is none.
+    /// The same as `read_event_at`; a cursor without an epoch is refused.
     pub(super) async fn set_digest_at(&self, namespace: &NamespaceId, cursor: Cursor) -> Result<Digest> {
         let cell = self.set_digests.cell(namespace, cursor);
         let digest = cell.get_or_try_init(|| async {

@@ -9,7 +9,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 
-/// Digests in the cache: a whole fleet reports the same few cursors.
+/// Number of digests in the cache: a whole fleet reports the same few cursors.
 const CACHED_DIGESTS_MAX: usize = 64;
 
 /// Digests of active sets. One is read once, however many calls ask for it at the same time.

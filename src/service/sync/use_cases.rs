@@ -1,4 +1,4 @@
-//! What the use cases of running services share.
+//! The state that the use cases of running services share.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::domain::command::StartWatch;
 use crate::watch::{SentKeyStatements, Subscription};
 
 impl Sync {
-    /// Opens the watch of a namespace. With `keys` it brings key statements too; those of one stream share them.
+    /// Opens the watch of a namespace. With `keys` it sends key statements too, shared by all watches of one stream.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.

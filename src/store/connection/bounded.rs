@@ -1,6 +1,7 @@
-//! A connection or transaction on which every statement has a timeout: a database that stopped never answers.
+//! A connection or transaction on which every statement has a timeout: a database that hangs never answers.
 //!
-//! Only COMMIT has none: if it were cancelled, nobody would know whether it took effect (docs/guarantees.md#g8). Failures are reported to `Health`.
+//! Only COMMIT has none: if it were cancelled, it would be unknown whether it took effect (docs/guarantees.md#g8). Failures are reported
+//! to `Health`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,34 +22,34 @@ use crate::store::error::{Failure, classify, is_disk_full};
 use crate::store::health::state::Health;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
-/// (docs/guarantees.md#g17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
-/// (`postgres_session.rs`), so that a database that answers "not now" is told from one that does not answer.
+/// Timeout of one statement, or of BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
+/// (docs/guarantees.md#g17), and a call ends at the first statement that is not answered. It is longer than the timeouts of the database
+/// itself (`postgres_session.rs`), so that a database that refuses can be distinguished from one that does not answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
 
-/// How long a call that got no connection waits for a probe to say why, or for a call that has one to give up its lock: the pause
-/// between two probes, and what one takes at a database that refuses it. Longer: together with the wait for the connection more
-/// than the 3 s of docs/guarantees.md#g17. Shorter: the cause is not told.
+/// How long a call that got no connection waits for a probe to find the cause, or for a call that has a connection to give up its lock:
+/// the pause between two probes, plus the time of a probe that is refused. Longer: together with the wait for the connection it exceeds
+/// the 3 s of docs/guarantees.md#g17. Shorter: the error names no cause.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// How long a call may wait in all for statements that get what they wait for, before PostgreSQL gives it up for the lock that it
-/// waits for then. Longer: a call that waits for one lock after the other fails later than 3 s (docs/guarantees.md#g17). Shorter: writes of a busy
-/// namespace are refused.
+/// Total time for which a call may wait for statements that succeed; after it, PostgreSQL gives up the lock for which the call waits.
+/// Longer: a call that waits for several locks in turn fails later than 3 s (docs/guarantees.md#g17). Shorter: writes of a busy namespace
+/// are refused.
 const WAITS_MAX: Duration = Duration::from_millis(2_400);
-/// What is left for a lock to a call that has waited for that long. Shorter: locks that are held for a moment refuse it too.
+/// Lock timeout of a call that has used up its total. Shorter: locks that are held only briefly refuse it too.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 
-/// Returns how long a lock may be waited for by a call that has waited for `waited`.
+/// Returns the lock timeout of a call that has waited for `waited`.
 fn lock_timeout(waited: Duration) -> Duration {
     WAITS_MAX.saturating_sub(waited).max(WAIT_MIN)
 }
 
-/// The connection or transaction that the store runs statements on.
+/// The connection or transaction on which the store runs statements.
 #[derive(Debug)]
 pub(in crate::store) struct TimedConnection<C> {
     connection: C,
     health: Arc<Health>,
-    /// In a transaction of PostgreSQL, up to which wait of its call the timeout of its locks was shortened, in milliseconds.
+    /// In a transaction of PostgreSQL: the call's wait in milliseconds for which its lock timeout was last shortened.
     shortened: Option<AtomicU64>,
 }
 
@@ -57,7 +58,7 @@ impl<C> TimedConnection<C> {
         Self { connection, health, shortened: None }
     }
 
-    /// Waits for an answer for [`STATEMENT_TIMEOUT`] at most.
+    /// Waits for an answer for at most [`STATEMENT_TIMEOUT`].
     async fn answer<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         if let Some(error) = one_wait::waited() {
             return Err(error);
@@ -69,7 +70,7 @@ impl<C> TimedConnection<C> {
         answer
     }
 
-    /// Runs a statement. When no connection was free, the error says why a new one was refused, or what those in use waited for.
+    /// Runs a statement. When no connection was free, the error says why a new one was refused, or for what the open ones waited.
     async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.health.count_statement();
         let causes = self.health.causes.watch();
@@ -83,7 +84,7 @@ impl<C> TimedConnection<C> {
         note_disk(&self.health, &error);
         self.health.causes.note_lock_timeout(&error);
         let failure = classify(&error);
-        // Read before the failure is reported: the probe that the report starts must count.
+        // Read this before the failure is reported: the probe that the report starts must count.
         let begun = self.health.causes.begun();
         self.health.failed(failure);
         if failure != Failure::NoConnection {
@@ -93,7 +94,7 @@ impl<C> TimedConnection<C> {
     }
 }
 
-/// Notes a full disk, which keeps writes away and reads not.
+/// Records a full disk, which blocks writes but not reads.
 fn note_disk(health: &Health, error: &DbErr) {
     if is_disk_full(error) {
         health.write_blockers.note_disk(Some(WriteBlocker::disk_full()));
@@ -103,8 +104,8 @@ fn note_disk(health: &Health, error: &DbErr) {
 impl TimedConnection<DatabaseConnection> {
     /// Opens a transaction.
     ///
-    /// In a task of its own: sqlx rolls back a transaction that is dropped, but not one whose BEGIN was cancelled on its
-    /// way, and the next user of that connection would run inside that transaction.
+    /// It runs in its own task: sqlx rolls back a transaction that is dropped, but not one whose BEGIN was cancelled before its answer,
+    /// and the next user of that connection would run inside that transaction.
     #[expect(clippy::disallowed_methods, reason = "here the transactions of the store begin; the task ends with BEGIN")]
     pub(in crate::store) async fn begin(
         &self,
@@ -120,7 +121,7 @@ impl TimedConnection<DatabaseConnection> {
 }
 
 impl<C: ConnectionTrait> TimedConnection<C> {
-    /// Has PostgreSQL wait for the next lock no longer than the waits of this call so far leave.
+    /// Shortens the lock timeout of PostgreSQL to what the waits of this call so far leave.
     async fn shorten_lock_timeout(&self) -> Result<(), DbErr> {
         let (Some(shortened), waited) = (&self.shortened, one_wait::sum()) else { return Ok(()) };
         let waited_millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
@@ -139,7 +140,7 @@ impl TimedConnection<DatabaseTransaction> {
         let answer = connection.commit().await;
         if let Err(error) = &answer {
             note_disk(&health, error);
-            // Whatever it said: what became of the transaction on that connection is not known.
+            // Whatever the error is: the state of the transaction on that connection is unknown.
             health.failed(Failure::Outage);
         }
         answer

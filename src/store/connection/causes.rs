@@ -1,4 +1,4 @@
-//! Why a call gets no connection: what a probe was refused for, or what the calls that have the connections wait for.
+//! Finds out why a call gets no connection: the error with which a probe was refused, or the lock for which the open connections wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +9,10 @@ use crate::domain::Reason;
 use crate::store::error::code_of;
 use crate::store::health::error_codes;
 
-/// What probes and statements found out.
+/// The findings of probes and statements.
 #[derive(Debug, Default)]
 pub(in crate::store) struct ConnectionCauses {
-    /// Probes begun.
+    /// Number of probes begun.
     probes: AtomicU64,
     /// The last probe that ended.
     probed: watch::Sender<Probed>,
@@ -23,13 +23,13 @@ pub(in crate::store) struct ConnectionCauses {
 /// A probe that ended.
 #[derive(Debug, Default)]
 struct Probed {
-    /// Its number; they are numbered from 1 in the order in which they begin.
+    /// Number of the probe; probes are numbered from 1 in the order in which they begin.
     number: u64,
-    /// What the database refused it for, if it did.
+    /// The error with which the database refused it, if it did.
     refused_for: Option<DbErr>,
 }
 
-/// What is found out while a call waits for a connection.
+/// Observes the findings made while a call waits for a connection.
 #[derive(Debug)]
 pub(in crate::store) struct CauseWatch {
     probed: watch::Receiver<Probed>,
@@ -37,9 +37,9 @@ pub(in crate::store) struct CauseWatch {
 }
 
 impl CauseWatch {
-    /// Answers why a call that waited in vain got no connection; waits for it if need be. What a probe was refused for that ended
-    /// during its wait; otherwise what one is refused for that begins after the `begun` ones, since the call failed: what an older
-    /// one found may be over. Where that is let in, the lock for which a call that had a connection was given up.
+    /// Returns why a call got no connection, and waits for the answer if needed. This is the refusal of a probe that ended during the
+    /// call's wait; otherwise that of a probe that begins after the first `begun` ones, because what an older probe found may be over.
+    /// When that probe is not refused, it is the lock for which a call with a connection was given up.
     pub(in crate::store) async fn cause(mut self, begun: u64) -> Option<DbErr> {
         if self.probed.has_changed().unwrap_or(false)
             && let Some(refused_for) = self.probed.borrow().refused_for.clone()
@@ -56,32 +56,32 @@ impl CauseWatch {
 }
 
 impl ConnectionCauses {
-    /// A call begins to wait.
+    /// Starts observing when a call begins to wait.
     pub(in crate::store) fn watch(&self) -> CauseWatch {
         CauseWatch { probed: self.probed.subscribe(), lock_timeout: self.lock_timeout.subscribe() }
     }
 
-    /// Probes begun so far.
+    /// Returns the number of probes begun so far.
     pub(in crate::store) fn begun(&self) -> u64 {
         self.probes.load(Ordering::SeqCst)
     }
 
-    /// What the last probe was refused for, if it was.
+    /// Returns the error with which the last probe was refused, if it was.
     pub(in crate::store) fn last_refusal(&self) -> Option<DbErr> {
         self.probed.borrow().refused_for.clone()
     }
 
-    /// A probe begins; answers its number.
+    /// Records that a probe begins, and returns its number.
     pub(in crate::store) fn begin_probe(&self) -> u64 {
         self.probes.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// A probe ended.
+    /// Records that a probe ended.
     pub(in crate::store) fn end_probe(&self, number: u64, refused_for: Option<DbErr>) {
         self.probed.send_replace(Probed { number, refused_for });
     }
 
-    /// Notes a statement that the database gave up for a lock; any other error is nothing here.
+    /// Records a statement that the database gave up for a lock. Other errors are ignored.
     pub(in crate::store) fn note_lock_timeout(&self, error: &DbErr) {
         let reason =
             code_of(error).and_then(|code| error_codes::write_blocker(&code)).map(|named| named.to_error().reason);
@@ -101,7 +101,7 @@ mod tests {
         DbErr::Conn(RuntimeErr::Internal("no room".to_owned()))
     }
 
-    /// What a call hears, if it waits no longer, that failed now.
+    /// Returns the cause that a call that failed now gets without waiting.
     fn cause_now(causes: &ConnectionCauses, watch: CauseWatch) -> Option<Option<DbErr>> {
         answer_now(std::pin::pin!(watch.cause(causes.begun())))
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(answer_now(cause.as_mut()), Some(Some(locked)));
     }
 
-    /// What a future answers without waiting.
+    /// Returns the output of a future that is ready at its first poll.
     fn answer_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match future.poll(&mut context) {

@@ -1,4 +1,4 @@
-//! Where a store lives: a SQLite file or a PostgreSQL server.
+//! The address of a store: a SQLite file or a PostgreSQL server.
 
 use std::path::PathBuf;
 
@@ -14,18 +14,18 @@ use crate::store::loss::high_water_marks::RememberedStore;
 pub enum Database {
     /// A SQLite file on this machine.
     Sqlite {
-        /// Its path; made when absent.
+        /// Its path; the file is created when absent.
         path: PathBuf,
     },
     /// A PostgreSQL server.
     Postgres {
-        /// `postgres://…`, with its secrets.
+        /// `postgres://…`, including its secrets.
         url: String,
     },
 }
 
 impl Database {
-    /// Refuses a SQLite file that is absent or empty: for what must not make one.
+    /// Refuses a SQLite file that is absent or empty, for callers that must not create one.
     ///
     /// # Errors
     /// `StoreError::NoDatabase`.
@@ -36,7 +36,7 @@ impl Database {
         }
     }
 
-    /// Refuses a database that was here before and is not any more, before anything is made in its place.
+    /// Refuses a database that existed before and is gone now, before anything is created in its place.
     pub(in crate::store) fn check_not_gone(&self, remembered: Option<&RememberedStore>) -> Result<(), StoreError> {
         if let (Self::Sqlite { path }, Some(remembered)) = (self, remembered)
             && !has_content(path)?
@@ -49,7 +49,7 @@ impl Database {
 
 /// Parses a URL of PostgreSQL.
 pub(in crate::store) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    // Its own error would repeat the URL, secrets and all.
+    // The parser's own error would repeat the URL with its secrets.
     let options = url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
     Ok(without_startup_parameters(options))
 }

@@ -1,4 +1,4 @@
-//! What a database must promise before a write to it may be acknowledged (docs/guarantees.md#g1).
+//! Checks the settings that a database must have before a write to it may be acknowledged (docs/guarantees.md#g1).
 
 use sea_orm::DatabaseConnection;
 

@@ -1,7 +1,7 @@
 //! Migrations, one migrator at a time.
 //!
-//! sea-orm-migration takes no lock: two starting at once would both create the tables. PostgreSQL: an advisory lock held
-//! by a transaction beside the migration. SQLite: a lock on a file beside the database, taken before that is opened.
+//! sea-orm-migration takes no lock: two servers that start at once would both create the tables. On PostgreSQL, a transaction beside the
+//! migration holds an advisory lock. On SQLite, a file beside the database is locked before the database is opened.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,20 +17,20 @@ use crate::store::error::{StoreError, code_of};
 /// Key of the advisory lock: "PHUB" in ASCII.
 const ADVISORY_LOCK_KEY: i64 = 0x5048_5542;
 
-/// Whether the role may make tables.
+/// Whether the role may create tables.
 const MAY_CREATE: &str = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::text";
-/// PostgreSQL's code for a right that is missing.
+/// PostgreSQL's code for a missing privilege.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// The file beside a SQLite database that is locked while its schema, its file or the epoch of its logs is changed.
+/// Returns the file beside a SQLite database that is locked while its schema, its file or the epoch of its logs is changed.
 #[must_use]
 pub fn migration_lock(database: &Path) -> PathBuf {
     database.with_extension("migrate.lock")
 }
 
-/// Waits until nobody else migrates, restores or bumps a SQLite file, and keeps them away until the answer is dropped. Taken before
-/// the first connection: the one that changes a new file to WAL is refused at once, and does not wait, while another one does
-/// the same.
+/// Waits until no other process migrates, restores or bumps a SQLite file, and blocks them until the returned file is dropped. Call it
+/// before the first connection: SQLite refuses at once, without waiting, to change a new file to WAL while another connection does the
+/// same.
 pub(in crate::store) async fn lock(database: &Database) -> Result<Option<File>, StoreError> {
     let Database::Sqlite { path } = database else { return Ok(None) };
     let path = migration_lock(path);
@@ -42,7 +42,7 @@ pub(in crate::store) async fn lock(database: &Database) -> Result<Option<File>, 
     locked.map(Some).map_err(StoreError::MigrateLock)
 }
 
-/// Brings the schema up to this binary's. A SQLite file is locked by [`lock`].
+/// Migrates the schema to this binary's. A SQLite file must be locked by [`lock`].
 #[expect(clippy::disallowed_methods, reason = "a transaction that only holds the lock")]
 pub(in crate::store) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreError> {
     match database {
@@ -59,7 +59,7 @@ pub(in crate::store) async fn up(database: &Database, pools: &Pools) -> Result<(
     }
 }
 
-/// As the role of the URL, which may lack the rights: then somebody else migrates, and it only serves.
+/// Migrates as the role of the URL. If the role lacks the privileges, another role must migrate, and this server only serves.
 async fn run_postgres(db: &DatabaseConnection) -> Result<(), StoreError> {
     let pending = pending(db).await?;
     if pending == 0 {
@@ -87,7 +87,7 @@ pub(in crate::store) async fn check(pools: &Pools) -> Result<(), StoreError> {
     }
 }
 
-/// How many migrations are missing; an error when the database has one this binary does not know.
+/// Returns how many migrations are missing; an error when the database has one that this binary does not know.
 pub(in crate::store) async fn pending(db: &DatabaseConnection) -> Result<usize, StoreError> {
     let known: BTreeSet<String> = Migrator::migrations().iter().map(|each| each.name().to_owned()).collect();
     let exists = match db.get_database_backend() {

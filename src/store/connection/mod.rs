@@ -1,4 +1,4 @@
-//! Connections: how they are made and pooled, what bounds them, and which may be used.
+//! Connections: how they are opened, pooled and bounded, and which may be used.
 
 pub mod bounded;
 pub mod causes;

@@ -1,7 +1,7 @@
-//! LISTEN and NOTIFY: replicas wake each other. They only wake; the poll alone is enough.
+//! LISTEN and NOTIFY: replicas wake each other. This is only a wake-up; polling alone is sufficient.
 //!
-//! A notification is sent after the commit, because inside it would hold a global lock across the flush. What is lost
-//! during a reconnect is made good by waking after it.
+//! A notification is sent after the commit, because inside it would hold a global lock across the flush. After a reconnect, listeners wake
+//! once, because notifications may have been lost.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use crate::store::connection::postgres_tls::warn_unverified;
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
-/// The channel. PostgreSQL keeps channels apart by database, and a database holds one store.
+/// Name of the channel. PostgreSQL separates channels by database, and a database holds one store.
 const CHANNEL: &str = "policyhub_commits";
-/// How long nothing may come before the connection is asked whether it lives: a network that drops in silence gives no
-/// error, and sqlx sets no TCP keepalive on our side. Too high: replicas hear of each other by the poll alone meanwhile.
+/// Time without a notification after which the connection is tested: a network that drops packets silently gives no error, and sqlx sets
+/// no TCP keepalive on our side. Too high: meanwhile replicas notice each other's commits by polling alone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// How long connecting, and each answer, may take.
+/// Timeout of connecting, and of each answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two tries to connect: doubled from the first to the last.
+/// Pause between two attempts to connect: doubled from the first to the last.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// After a notification that could not be sent. Commits go on meanwhile, and the poll finds them.
+/// Pause after a notification that could not be sent. Commits continue meanwhile, and polling finds them.
 const SEND_RETRY: Duration = Duration::from_secs(1);
 
 /// Why the tailer is woken.
@@ -34,13 +34,13 @@ const SEND_RETRY: Duration = Duration::from_secs(1);
 pub enum Wake {
     /// Another replica committed.
     Notified,
-    /// The connection is new: whatever was sent before it was lost.
+    /// The connection is new: anything sent before it was lost.
     Connected,
 }
 
 impl Store {
-    /// Tells the other replicas of commits, until it is dropped: however many were made meanwhile, one notification at a
-    /// time. `replica` is left out when it listens.
+    /// Notifies the other replicas of commits until it is dropped: one notification at a time, however many commits were made meanwhile. A
+    /// listener that passes the same `replica` ignores it.
     pub async fn announce(&self, replica: &str) {
         loop {
             self.inner.committed.notified().await;
@@ -55,7 +55,7 @@ impl Store {
         }
     }
 
-    /// Listens until it is dropped, on a connection of its own to `url`: a pooler in transaction mode would lose it.
+    /// Listens until it is dropped, on its own connection to `url`: a pooler in transaction mode would lose the LISTEN.
     pub async fn listen(&self, url: &str, replica: &str, mut wake: impl FnMut(Wake)) {
         let mut pause = RETRY_MIN;
         if let Ok(options) = postgres_options(url) {
@@ -95,11 +95,11 @@ async fn connect(url: &str) -> Result<PgListener, StoreError> {
     timeout(ANSWER_TIMEOUT, listen).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)
 }
 
-/// Hears until the connection is lost.
+/// Receives notifications until the connection is lost.
 async fn hear(listener: &mut PgListener, replica: &str, wake: &mut impl FnMut(Wake)) -> Result<(), sqlx::Error> {
     loop {
         match timeout(SILENCE_MAX, listener.try_recv()).await {
-            // One's own commits have woken already.
+            // This replica's own commits have already woken the tailer.
             Ok(Ok(Some(notification))) if notification.payload() == replica => {}
             Ok(Ok(Some(_))) => wake(Wake::Notified),
             Ok(Ok(None)) => return Ok(()),

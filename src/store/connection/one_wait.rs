@@ -1,7 +1,7 @@
-//! One call waits for the database once: after a wait that failed, its later statements fail at once, for the same cause.
+//! Limits a call to one wait for the database: after a wait that failed, its later statements fail at once, with the same cause.
 //!
-//! Several steps of a call have a way to go on without the database. Without this each of them would wait by itself, and the
-//! call would fail after the sum of it, long after the 3 s of docs/guarantees.md#g17.
+//! Several steps of a call can continue without the database. Without this limit each of them would wait by itself, and the call would
+//! fail after the sum of the waits, long after the 3 s of docs/guarantees.md#g17.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -20,22 +20,22 @@ tokio::task_local! {
 #[derive(Debug, Default)]
 pub struct Waited {
     failed: RefCell<Option<DbErr>>,
-    /// What it has waited for statements in all, those included that got their answer.
+    /// Total wait for statements, including those that were answered.
     sum: Cell<Duration>,
 }
 
-/// The future of a call that waits for the database once.
+/// The future of a call with this limit.
 pub type OneWait<F> = TaskLocalFuture<Waited, F>;
 
-/// Lets a call wait for the database once.
+/// Runs a call that may wait for the database only once.
 pub fn wait_once<F: Future>(call: F) -> OneWait<F> {
     WAITED.scope(Waited::default(), call)
 }
 
-/// Fails when the call that this belongs to has waited in vain already.
+/// Fails when the current call has already waited in vain.
 ///
 /// # Errors
-/// As the statement that it waited for.
+/// The error of the statement for which it waited.
 pub fn check_waited() -> Result<()> {
     waited().map_or(Ok(()), |error| Err(failed(error)))
 }
@@ -55,11 +55,11 @@ pub(in crate::store) fn add(wait: Duration) {
     let _ = WAITED.try_with(|waited| waited.sum.set(waited.sum.get().saturating_add(wait)));
 }
 
-/// Notes a failure of this call, if it came of a wait.
+/// Records a failure of this call, if a wait caused it.
 pub(in crate::store) fn note(error: &DbErr) {
     let had_no_answer = matches!(error, DbErr::Conn(RuntimeErr::Internal(_)));
     if had_no_answer || matches!(classify(error), Failure::Busy | Failure::NoConnection | Failure::Refused) {
-        // Outside of a call there is nothing to hasten.
+        // Outside of a call there is no later statement that should fail early.
         let _ = WAITED.try_with(|waited| *waited.failed.borrow_mut() = Some(error.clone()));
     }
 }

@@ -27,11 +27,11 @@ use crate::store::loss::suspected_loss::SuspectedLoss;
 use crate::store::transaction::log_clock::Clocks;
 
 impl Database {
-    /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (docs/guarantees.md#g1), or that does not hold
-    /// the store that is `remembered` (docs/guarantees.md#g1b). `macs` authenticate rows.
+    /// Connects, migrates if `migrate` is set, and refuses a database that is not safe to run on (docs/guarantees.md#g1), or that does not
+    /// hold the store that is `remembered` (docs/guarantees.md#g1b). `macs` authenticate rows.
     ///
     /// # Errors
-    /// `StoreError`, each with what to do.
+    /// `StoreError`, whose text says what to do.
     pub async fn open(
         &self,
         migrate: bool,
@@ -39,13 +39,13 @@ impl Database {
         macs: Arc<dyn RowMac>,
         clocks: Clocks,
     ) -> Result<Store, StoreError> {
-        // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
+        // Do not use the timeouts of calls: a migration takes the time it needs, and waits for another one.
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clocks.monotonic))));
         self.check_not_gone(remembered)?;
         let lock = if migrate { migrate::lock(self).await? } else { None };
         let pools = self.connect(&health.failures).await?;
         self.refuse_poolers().await?;
-        // First, so that a database that is refused stays as it was.
+        // Check this first, so that a database that is refused stays unchanged.
         check_remembered(&pools, remembered).await?;
         durable_settings::check_durable(&pools).await?;
         if migrate {
@@ -69,13 +69,13 @@ impl Database {
         Ok(store)
     }
 
-    /// Brings the schema up to this binary's, and does nothing else.
+    /// Migrates the schema to this binary's, and does nothing else.
     ///
     /// # Errors
-    /// As `open`.
+    /// The same as `open`.
     pub async fn migrate(&self, remembered: Option<&RememberedStore>, clocks: Clocks) -> Result<(), StoreError> {
         self.check_not_gone(remembered)?;
-        // Up to the end of its connections: the last one to a file empties its log, which keeps new ones away.
+        // Hold the lock until its connections are closed: the last connection to a file empties its log, which refuses new ones.
         let _lock = migrate::lock(self).await?;
         let pools = self.connect(&Arc::new(LastFailure::new(clocks.monotonic))).await?;
         self.refuse_poolers().await?;
@@ -109,7 +109,7 @@ impl Database {
                     });
                 let pool = match connect(options).await {
                     Ok(pool) => pool,
-                    // The pool tries again until its time is over, and then says only that it is.
+                    // The pool retries until its time is over, and then reports only the timeout.
                     Err(error) => return Err(connection_failure(&direct).await.unwrap_or(error)),
                 };
                 Ok(Pools { writer: pool.clone(), reader: pool })
@@ -124,8 +124,8 @@ impl Database {
         }
     }
 
-    /// Refuses a `listen_url` that leads to a pooler in transaction or statement mode, where LISTEN is lost silently. One
-    /// that can't be reached is tried again while the server runs, as NOTIFY is not needed for anything but speed.
+    /// Refuses a `listen_url` that leads to a pooler in transaction or statement mode, where LISTEN is lost silently. One that can't be
+    /// reached is retried while the server runs, as NOTIFY only makes replicas faster.
     ///
     /// # Errors
     /// `StoreError::TransactionPooler`.
@@ -149,7 +149,7 @@ async fn check_remembered(pools: &Pools, remembered: Option<&RememberedStore>) -
         Err(error) => Err(error),
     };
     if checked.is_err() {
-        // SQLite takes away what it made beside the file.
+        // Closing lets SQLite remove the files it created beside the database.
         pools.close().await;
     }
     checked

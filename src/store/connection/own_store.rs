@@ -1,4 +1,4 @@
-//! Whether a connection leads to the store that this server serves.
+//! Checks whether a connection leads to the store that this server serves.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use crate::store::error::StoreError;
 use crate::store::health::error_codes;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// Where `store_meta` keeps the id of the store.
+/// The key in `store_meta` of the store's id.
 pub(in crate::store) const STORE_ID: &str = "store_id";
 
 /// Id of the store that every connection must lead to; none before it is known.
@@ -21,14 +21,14 @@ pub(in crate::store) const STORE_ID: &str = "store_id";
 pub(in crate::store) struct OwnStore(Arc<OnceLock<String>>);
 
 impl OwnStore {
-    /// From now on, a connection that leads to another store is refused. A server has one store: only the first call counts.
+    /// Sets the store's id: from now on, a connection that leads to another store is refused. Only the first call has an effect.
     pub(in crate::store) fn is(&self, id: &str) {
         let _ = self.0.set(id.to_owned());
     }
 }
 
-/// Prepares a connection, and refuses one that leads elsewhere: to a standby, to no tables, or to another store, which this server
-/// must neither read nor write. Answers why it may not be written to.
+/// Prepares a connection, and refuses one that leads to a standby, to a database without tables, or to another store, which this server
+/// must neither read nor write. Returns the write blocker of the connection, if there is one.
 pub(in crate::store) async fn prepare_own(
     connection: &mut PgConnection,
     own_store: &OwnStore,
@@ -49,7 +49,7 @@ pub(in crate::store) async fn prepare_own(
     Ok(found)
 }
 
-/// Returns the id of the store that a database holds; none when its tables are not there or no server has begun it.
+/// Returns the id of the store that a database holds; none when it has no tables or no server has set the id yet.
 pub(in crate::store) async fn store_id(db: &DatabaseConnection) -> std::result::Result<Option<String>, StoreError> {
     let has_table = match db.get_database_backend() {
         DbBackend::Postgres => "SELECT coalesce(to_regclass('store_meta')::text, '')",

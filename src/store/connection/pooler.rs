@@ -1,7 +1,7 @@
-//! Refuses a pooler in transaction mode: there, one connection of ours is served by one backend now and by another later.
+//! Refuses a pooler in transaction mode, where different backends serve one connection of ours in turn.
 //!
-//! What a session set, `synchronous_commit` above all, would hold for somebody else's transactions; LISTEN and prepared
-//! statements would be lost (docs/adr/0032).
+//! Session settings, `synchronous_commit` above all, would apply to other clients' transactions; LISTEN and prepared statements would be
+//! lost (docs/adr/0032).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use sea_orm::{DbErr, RuntimeErr};
 use crate::store::connection::timeout::within;
 use crate::store::error::StoreError;
 
-/// How often two connections are asked which backend serves them. A pooler in transaction mode gives the backend of the one
-/// to the other at the first question, unless somebody else takes it in between. Higher: a start takes longer.
+/// How often two connections are asked for their backend. A pooler in transaction mode gives the backend of one to the other at the first
+/// question, unless another client takes it in between. Higher: a start takes longer.
 const ROUNDS: usize = 4;
-/// How long both connections and all questions may take together. Shorter: a start at a busy database fails. Longer: a start
-/// waits longer before it says that a pooler has no room for two connections.
+/// Timeout of both connections and all questions together. Shorter: a start at a busy database fails. Longer: a start reports later that a
+/// pooler has no capacity for two connections.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Refuses the database that `options` lead to if a pooler in transaction or statement mode is before it. `config_key` names the
-/// URL in the error.
+/// Refuses the database of `options` when a pooler in transaction or statement mode is in front of it. `config_key` names the URL in the
+/// error.
 pub(in crate::store) async fn refuse_transaction_mode(
     options: &PgConnectOptions,
     config_key: &'static str,
@@ -47,7 +47,7 @@ async fn shares_backends(options: &PgConnectOptions) -> Result<bool, Error> {
     Ok(is_shared)
 }
 
-/// The process that serves a connection now. By the simple protocol, which needs no prepared statement.
+/// Returns the process that serves a connection now. It uses the simple protocol, which needs no prepared statement.
 async fn backend(connection: &mut PgConnection) -> Result<i32, Error> {
     use sea_orm::sqlx::Row as _;
     raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)

@@ -1,4 +1,4 @@
-//! How connections are pooled.
+//! The pools of connections.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,28 +12,29 @@ use crate::store::connection::reuse::{LastFailure, guard_sqlite};
 use crate::store::error::{Failure, StoreError, classify, is_disk_full};
 use crate::store::files::sqlite_file::sqlite_options;
 
-/// Readers of a SQLite file. WAL lets them go on while the writer writes. Two are for lists, one for an export and one for the check
-/// of a log at most (`grpc::long_reads`). Fewer: nothing is left for short reads.
+/// Number of connections that read a SQLite file. WAL lets them read while the writer writes. At most two are used by lists, one by an
+/// export and one by the check of a log (`grpc::long_reads`). Fewer: none is left for short reads.
 pub(in crate::store) const SQLITE_READERS_MAX: u32 = 5;
-/// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
+/// How long a call waits for a connection. It is shorter than the statement timeout, so that "none is free" and "no answer" can be
+/// distinguished.
 pub(in crate::store) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
-/// How often a SQLite file that somebody else has locked is tried again, and the pause before each. Together as long as SQLite
-/// itself waits for a lock. Longer: a start beside somebody who keeps the file says so later.
+/// Number of attempts to open a SQLite file that another process has locked, and the pause before each. Together they last as long as
+/// SQLite itself waits for a lock. Longer: a start reports later that another process keeps the file locked.
 const LOCKED_TRIES: u32 = 40;
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
-/// Makes the connections to a SQLite file. It is tried again while somebody else has the file locked: SQLite does not wait for a
-/// lock when it changes a file to WAL (a new one, or a backup that was restored), since it reads it already.
+/// Opens the connections to a SQLite file. It retries while another process has the file locked: SQLite does not wait for a lock when it
+/// changes a file to WAL (a new one, or a restored backup), since it already reads it.
 ///
 /// # Errors
-/// `StoreError::DiskFull` when there is no room for what SQLite makes beside it.
+/// `StoreError::DiskFull` when there is no space for the files that SQLite creates beside it.
 pub(in crate::store) async fn connect_sqlite(
     path: &Path,
     connections_max: u32,
     failures: &Arc<LastFailure>,
 ) -> Result<DatabaseConnection, StoreError> {
-    // The path goes in as it is below: in a URL some of its letters would mean something.
+    // Pass the path unencoded: in a URL some of its characters would have a meaning.
     let (file, failures) = (path.to_owned(), Arc::clone(failures));
     let mut options = ConnectOptions::new("sqlite::memory:");
     options
@@ -55,7 +56,7 @@ pub(in crate::store) async fn connect_sqlite(
     connect(options).await.map_err(|error| named(path, error))
 }
 
-/// Says that it is the disk that is full, when that keeps a SQLite file from being opened.
+/// Replaces the error by `DiskFull` when a full disk is why a SQLite file can't be opened.
 pub(in crate::store) fn named(path: &Path, error: StoreError) -> StoreError {
     match &error {
         StoreError::Connect(cause) if is_disk_full(cause) => StoreError::DiskFull { path: path.to_owned() },
@@ -63,17 +64,17 @@ pub(in crate::store) fn named(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-/// Makes connections, without their statements in logs and spans.
+/// Opens connections, without their statements in logs and spans.
 ///
 /// # Errors
 /// `StoreError::Connect`.
 pub(in crate::store) async fn connect(mut options: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
-    // Statements carry tenants' data: they belong neither in logs nor in spans.
+    // Statements contain tenants' data, which must be in neither logs nor spans.
     options.sqlx_logging(false).record_stmt_in_spans(false).acquire_timeout(ACQUIRE_TIMEOUT);
     sea_orm::Database::connect(options).await.map_err(StoreError::Connect)
 }
 
-/// The pools of connections. When they are dropped, each connection is closed as soon as nothing runs on it.
+/// The pools of connections. When they are dropped, each connection is closed as soon as no statement runs on it.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Pools {
     pub(in crate::store) writer: DatabaseConnection,
@@ -94,7 +95,7 @@ impl Pools {
     }
 }
 
-/// The one text a query answers.
+/// Returns the single text that a query selects.
 pub(in crate::store) async fn text(db: &DatabaseConnection, sql: &str) -> Result<String, StoreError> {
     let backend: DbBackend = db.get_database_backend();
     let row = db.query_one_raw(Statement::from_string(backend, sql)).await.map_err(StoreError::Connect)?;

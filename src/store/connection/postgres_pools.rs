@@ -13,15 +13,15 @@ use crate::store::health::state::Health;
 use crate::store::health::write_blocker::WriteBlockers;
 use crate::store::loss::suspected_loss::SuspectedLoss;
 
-/// Connections to PostgreSQL that write: each holds one from lock to commit. Apart from those that read, so that writers
-/// that wait for a namespace don't starve reads. With the listener and a probe a replica takes 26 connections at most:
-/// three replicas fit into PostgreSQL's default of 100.
+/// Number of connections to PostgreSQL that write: each is in use from lock to commit. They are separate from those that read, so that
+/// writers that wait for a namespace don't starve reads. With the listener and a probe a replica uses at most 26 connections: three
+/// replicas fit into PostgreSQL's default of 100.
 pub(in crate::store) const POSTGRES_WRITERS_MAX: u32 = 12;
 
-/// Connections to PostgreSQL that read.
+/// Number of connections to PostgreSQL that read.
 pub(in crate::store) const POSTGRES_READERS_MAX: u32 = 12;
 
-/// Makes the two pools, which connect when they are first used.
+/// Creates the two pools, which connect when they are first used.
 pub(in crate::store) async fn connect_postgres(
     url: &str,
     suspected_loss: &Arc<SuspectedLoss>,

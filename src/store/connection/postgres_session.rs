@@ -1,6 +1,6 @@
-//! What each connection to PostgreSQL sets before its first use, and what it checks since it can't set it (docs/guarantees.md#g1).
+//! Sets up each connection to PostgreSQL before its first use, and checks what it can't set (docs/guarantees.md#g1).
 //!
-//! By statements, not by startup parameters: a pooler in session mode refuses those.
+//! It uses statements, not startup parameters, because a pooler in session mode refuses those.
 
 use std::time::Duration;
 
@@ -14,11 +14,10 @@ use crate::domain::Reason;
 use crate::domain::limits::EXPORT_MAX_SECONDS;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction
-/// whose replica fell asleep; and, in seconds, when it gives up a replica whose network is gone (in milliseconds, with
-/// unacknowledged data). Too low: a busy namespace refuses writes. Too high: one stuck replica holds up the others. Lock and
-/// statement end before the store's own bound of a statement, 2.4 s: their connections stay usable. None of them ends a
-/// COMMIT: PostgreSQL disarms `statement_timeout` before it.
+/// Timeouts of PostgreSQL. In milliseconds: a write that waits for its namespace, any statement, and a transaction whose replica is
+/// suspended. In seconds: a replica whose network is gone (in milliseconds with unacknowledged data). Too low: a busy namespace refuses
+/// writes. Too high: one stuck replica blocks the others. Lock and statement end before the store's own statement timeout, 2.4 s, so that
+/// their connections stay usable. None of them ends a COMMIT: PostgreSQL disarms `statement_timeout` before it.
 const TIMEOUTS: [(&str, &str); 7] = [
     ("lock_timeout", LOCK_TIMEOUT_MILLIS),
     ("statement_timeout", "2200"),
@@ -30,24 +29,23 @@ const TIMEOUTS: [(&str, &str); 7] = [
 ];
 /// `lock_timeout` in milliseconds, as text.
 const LOCK_TIMEOUT_MILLIS: &str = "2000";
-/// The same, of one lock: `TimedConnection` shortens it for a call that has waited already.
+/// The same as a duration. `TimedConnection` shortens it for a call that has already waited.
 pub(in crate::store) const LOCK_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// `idle_in_transaction_session_timeout` of a view that a stream reads, in milliseconds: 20 minutes. A reader may take one message for as
-/// long as an export lasts (`EXPORT_MAX_SECONDS`), and nothing for as long as `stuck_reader_timeout_ms` allows, 300 s at most. Shorter:
-/// PostgreSQL ends the connection of a slow reader, which looks like an outage. Longer: the view of a replica that fell asleep keeps
+/// long as an export lasts (`EXPORT_MAX_SECONDS`), and read nothing for as long as `stuck_reader_timeout_ms` allows, 300 s at most.
+/// Shorter: PostgreSQL ends the connection of a slow reader, which looks like an outage. Longer: the view of a suspended replica keeps
 /// dead rows for longer.
 pub(in crate::store) const STREAM_IDLE_TIMEOUT_MILLIS: u64 = 20 * 60 * 1_000;
 const _: () = assert!(STREAM_IDLE_TIMEOUT_MILLIS >= (EXPORT_MAX_SECONDS + 300) * 1_000);
-/// What a probe waits for a lock, in milliseconds, as text: less than `PROBE_TIMEOUT`, 1 s. Shorter: a lock that is held for a
-/// moment counts.
+/// Lock timeout of a probe in milliseconds, as text: less than `PROBE_TIMEOUT`, 1 s. Shorter: a lock that is held only briefly counts.
 const PROBE_LOCK_TIMEOUT_MILLIS: &str = "500";
-/// Sets `synchronous_commit` for the session, so that neither the default of the role nor a reload of the server's
-/// configuration changes it. `off` becomes `on`; each other value flushes the primary's own log and is the operator's choice.
+/// Sets `synchronous_commit` for the session, so that neither the default of the role nor a reload of the server's configuration changes
+/// it. `off` becomes `on`; each other value flushes the primary's own log and is the operator's choice.
 const COMMIT_IS_FLUSHED: &str = "set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
      WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
 /// The planted defect.
 const COMMIT_IS_NOT_FLUSHED: &str = "set_config('synchronous_commit', 'off', false)";
-/// Columns that say whether a connection can write, and whether what it commits survives a crash, by name and SQL.
+/// Columns, by name and SQL, that show whether a connection can write, and whether its commits survive a crash.
 const DURABILITY_COLUMNS: [(&str, &str); 7] = [
     ("fsync", "current_setting('fsync')"),
     ("full_page_writes", "current_setting('full_page_writes')"),
@@ -63,19 +61,18 @@ const DURABILITY_COLUMNS: [(&str, &str); 7] = [
     ),
 ];
 
-/// Which bounds a connection has.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum SessionTimeouts {
-    /// Those of calls.
+    /// The timeouts of calls.
     Calls,
-    /// The same, but a lock is waited for shorter than the whole probe may take: it hears that there is one.
+    /// The same, but with a lock timeout shorter than the whole probe, so that the probe reports that there is a lock.
     Probe,
-    /// None: a migration takes the time it needs, and waits for another one.
+    /// No timeouts: a migration takes the time it needs, and waits for another one.
     None,
 }
 
-/// Takes out of the options what a pooler in session mode does not know, and the brackets of an IPv6 address, which stand in a
-/// URL and nowhere else.
+/// Removes the options that a pooler in session mode does not know, and the brackets of an IPv6 address, which are valid only in a URL.
 pub(in crate::store) fn without_startup_parameters(options: PgConnectOptions) -> PgConnectOptions {
     let options = options.extra_float_digits(None);
     let bare = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
@@ -85,8 +82,7 @@ pub(in crate::store) fn without_startup_parameters(options: PgConnectOptions) ->
     }
 }
 
-/// Prepares a new connection, and answers why it may not be written to, if it may not. The settings last as long as the
-/// connection.
+/// Prepares a new connection, and returns its write blocker, if there is one. The settings last as long as the connection.
 pub(in crate::store) async fn prepare(
     connection: &mut PgConnection,
     timeouts: SessionTimeouts,
@@ -100,24 +96,24 @@ pub(in crate::store) async fn prepare(
     if timeouts == SessionTimeouts::Probe {
         set.push(set_to("lock_timeout", PROBE_LOCK_TIMEOUT_MILLIS));
     }
-    // Set first, then read: PostgreSQL evaluates the columns in their order.
+    // PostgreSQL evaluates the columns in order: the settings are set before they are read.
     let sql = format!("SELECT concat({}), {}", set.join(", "), durability_columns());
     let row = raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
     write_blocker_of_row(&row)
 }
 
-/// Reads why a connection may not be written to, if it may not.
+/// Reads the write blocker of a connection, if there is one.
 pub(in crate::store) async fn read_write_blocker(connection: &mut PgConnection) -> Result<Option<WriteBlocker>, Error> {
     let sql = format!("SELECT {}", durability_columns());
     write_blocker_of_row(&raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)
 }
 
-/// Adds to a query what tells whether the connection it runs on may be written to. `write_blocker_of_result` reads it.
+/// Adds to a query the columns that show whether its connection may be written to. `write_blocker_of_result` reads them.
 pub(in crate::store) fn with_durability<E: EntityTrait>(query: Select<E>) -> Select<E> {
     DURABILITY_COLUMNS.into_iter().fold(query, |query, (name, sql)| query.column_as(Expr::cust(sql), name))
 }
 
-/// Says why the connection that answered a query of `with_durability` may not be written to, if it may not.
+/// Returns the write blocker of the connection that answered a query of `with_durability`, if there is one.
 pub(in crate::store) fn write_blocker_of_result(row: &QueryResult) -> Result<Option<WriteBlocker>, DbErr> {
     write_blocker(|column| row.try_get("", column))
 }
@@ -130,7 +126,7 @@ fn durability_columns() -> String {
     DURABILITY_COLUMNS.map(|(name, sql)| format!("{sql} AS {name}")).join(", ")
 }
 
-/// What the values of `DURABILITY_COLUMNS` say.
+/// Returns the write blocker that the values of `DURABILITY_COLUMNS` show, if there is one.
 fn write_blocker<E>(value: impl Fn(&str) -> Result<String, E>) -> Result<Option<WriteBlocker>, E> {
     if value("is_standby")? == "true" {
         return Ok(Some(WriteBlocker::standby()));

@@ -1,4 +1,4 @@
-//! Says when a connection to PostgreSQL crosses a network without a proof of who is at its other end.
+//! Warns when a connection to PostgreSQL crosses a network without verifying the server's identity.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ pub(in crate::store) fn warn_unverified(options: &PgConnectOptions, key: &'stati
     }
 }
 
-/// Whether it is reached over a network: not by a socket file, and not by loopback.
+/// Whether the server is reached over a network: not by a socket file, and not by loopback.
 fn is_remote(options: &PgConnectOptions) -> bool {
     let host = options.get_host().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = host.parse::<IpAddr>().map_or(host == "localhost", |ip| ip.to_canonical().is_loopback());

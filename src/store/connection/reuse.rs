@@ -1,8 +1,8 @@
 //! Decides which pooled connections may be used again (docs/guarantees.md#g25).
 //!
-//! A connection is closed when it was open at the time of a failure, when its ROLLBACK failed, or when its last statement
-//! ended with an error of the database itself. Otherwise a transaction could stay open on it for ever, and every commit
-//! after it would be the release of a savepoint inside (docs/adr/0033).
+//! A connection is closed when it was open at the time of a failure, when its ROLLBACK failed, or when its last statement ended with an
+//! error of the database itself. Otherwise a transaction could stay open on it for ever, and every later commit would only release a
+//! savepoint inside it (docs/adr/0033).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::store::connection::postgres_session::read_write_blocker;
 use crate::store::error::is_sqlite_failure;
 use crate::store::health::write_blocker::WriteBlockers;
 
-/// A connection that was opened so shortly after a failure counts as open at its time: ages and failures are read from the
-/// clock one after the other. Higher: connections are opened again for nothing.
+/// A connection that was opened within this time after a failure counts as open at its time: ages and failures are read from the clock one
+/// after the other. Higher: connections are reopened unnecessarily.
 const FAILURE_MARGIN: Duration = Duration::from_millis(10);
 /// Fails inside a transaction, and does nothing outside of one.
 const SQLITE_IS_IDLE: &str = "BEGIN; ROLLBACK";
-/// When a connection failed last.
+/// The time of the last failure of a connection.
 #[derive(Debug)]
 pub(in crate::store) struct LastFailure {
     clock: fn() -> Instant,
@@ -37,7 +37,7 @@ impl LastFailure {
         Self { clock, last: Mutex::default() }
     }
 
-    /// Has every connection that is open now closed before its next use.
+    /// Records a failure: every connection that is open now is closed before its next use.
     pub(in crate::store) fn note(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock)());
     }
@@ -69,7 +69,7 @@ pub(in crate::store) fn guard_sqlite(pool: PoolOptions<Sqlite>, failures: &Arc<L
     })
 }
 
-/// Whether the last use of a connection left nothing behind: it waits for a ROLLBACK that is on its way.
+/// Whether the last use of a connection left no transaction open. It waits for a ROLLBACK that is still running.
 async fn ended_well(connection: &mut SqliteConnection) -> Result<bool, Error> {
     if planted(Defect::TransactionLeftOpen) {
         return Ok(true);
@@ -82,7 +82,7 @@ fn is_failure(error: &dyn DatabaseError) -> bool {
     error.code().and_then(|code| code.parse().ok()).is_some_and(is_sqlite_failure)
 }
 
-/// Whether no transaction is open, as sqlx counts and as SQLite says.
+/// Whether no transaction is open, by the counter of sqlx and by SQLite itself.
 async fn is_idle_sqlite(connection: &mut SqliteConnection) -> bool {
     if planted(Defect::TransactionLeftOpen) {
         return true;
@@ -90,9 +90,8 @@ async fn is_idle_sqlite(connection: &mut SqliteConnection) -> bool {
     !connection.is_in_transaction() && raw_sql(SQLITE_IS_IDLE).execute(connection).await.is_ok()
 }
 
-/// Guards the connections of a pool to PostgreSQL. sqlx asks each one before its use whether it lives, which also waits for a
-/// ROLLBACK that is on its way; and each transaction begins with a `SET TRANSACTION`, which PostgreSQL refuses inside one that
-/// was left open.
+/// Guards the connections of a pool to PostgreSQL. sqlx pings each one before its use, which also waits for a ROLLBACK that is still
+/// running; and each transaction begins with a `SET TRANSACTION`, which PostgreSQL refuses inside one that was left open.
 pub(in crate::store) fn guard_postgres(
     pool: PoolOptions<Postgres>,
     failures: &Arc<LastFailure>,
@@ -103,7 +102,7 @@ pub(in crate::store) fn guard_postgres(
         let is_good = !released.was_during(&metadata) && !connection.is_in_transaction();
         Box::pin(async move { Ok(is_good) })
     })
-    // What a connection that writes is asked instead says that it lives too.
+    // The check of a connection that writes also shows that it is alive.
     .test_before_acquire(write_blockers.is_none())
     .before_acquire(move |connection, metadata| {
         let is_good = !taken.was_during(&metadata) && !connection.is_in_transaction();
@@ -117,8 +116,8 @@ pub(in crate::store) fn guard_postgres(
     })
 }
 
-/// Whether a connection to PostgreSQL can be written to now, and durably; tells `write_blockers`. A new connection takes the place
-/// of one that can't: the defaults of its role may have changed.
+/// Whether a connection to PostgreSQL can be written to now, and durably; records the result in `write_blockers`. A new connection
+/// replaces one that can't: the defaults of its role may have changed.
 async fn is_writable(connection: &mut PgConnection, write_blockers: &WriteBlockers) -> Result<bool, Error> {
     let found = read_write_blocker(connection).await?;
     let is_writable = found.is_none();

@@ -1,6 +1,6 @@
-//! The system identity of PostgreSQL: a promoted standby or a restored backup of the same store has another (docs/guarantees.md#g1b).
+//! The system identity of PostgreSQL: a promoted standby or a restored backup of the same store has another one (docs/guarantees.md#g1b).
 //!
-//! Compared on every new connection, so that no write slips between a failover and the comparison.
+//! It is compared on every new connection, so that no write can happen between a failover and the comparison.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::store::connection::postgres_session::SessionTimeouts;
 use crate::store::health::write_blocker::WriteBlockers;
 use crate::store::loss::suspected_loss::SuspectedLoss;
 
-/// The name in `store_meta` of the system identity that was recorded.
+/// The key in `store_meta` of the recorded system identity.
 pub(in crate::store) const SYSTEM_IDENTITY: &str = "incarnation";
 
-/// The system identifier says which cluster it is, the timeline how often one of its copies was promoted. The name of the
-/// file being written has the timeline right after a promotion; the control file learns it at the next checkpoint.
+/// The system identifier names the cluster; the timeline counts the promotions of its copies. The name of the WAL file being written has
+/// the timeline right after a promotion; the control file has it only after the next checkpoint.
 pub(in crate::store) const READ_SYSTEM_IDENTITY: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || \
      ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text";
 
@@ -26,7 +26,7 @@ pub(in crate::store) const READ_SYSTEM_IDENTITY: &str = "SELECT (SELECT system_i
 type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
 /// Checks every new connection: it must lead to the server's own store, and another system identity makes data loss suspected. A
-/// connection that writes notes in `write_blockers` what blocks its writes.
+/// connection that writes records its write blocker in `write_blockers`.
 pub(in crate::store) fn verified(
     suspected_loss: Arc<SuspectedLoss>,
     write_blockers: Option<Arc<WriteBlockers>>,

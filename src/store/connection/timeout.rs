@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-/// The most that a pause of the scheduler counts of a timeout: a process that got no CPU must not conclude that its database is
-/// away. Higher: on a loaded machine an outage is seen that is none. Lower: more wake-ups while a statement runs.
+/// Maximum that a pause of the scheduler counts towards a timeout: a process that got no CPU must not conclude that its database is away.
+/// Higher: on a loaded machine an outage is reported that is none. Lower: more wake-ups while a statement runs.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
-/// Waits for a future for `limit` at most, counting only the time in which this process was scheduled.
+/// Waits for a future for at most `limit`, counting only the time in which this process was scheduled.
 pub(in crate::store) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     counted(limit, future).await.0
 }

@@ -1,12 +1,12 @@
 //! Table `approvals`.
 //!
-//! Who approved which digest. A row is an approval that may count; rejections end the version instead.
+//! Who approved which digest. A row is an approval that may count; a rejection closes the version instead.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "approvals")]
 pub struct Model {
@@ -26,7 +26,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

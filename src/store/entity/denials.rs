@@ -1,10 +1,10 @@
 //! Table `denials`.
 //!
-//! Who was refused what, how often and when. Nothing is decided by a row, so it has no tag.
+//! Who was denied what, how often and when. No decision uses a row, so it has no MAC.
 
 use sea_orm::entity::prelude::*;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "denials")]
 pub struct Model {
@@ -21,7 +21,7 @@ pub struct Model {
     pub last_time: i64,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

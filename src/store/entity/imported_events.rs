@@ -1,10 +1,10 @@
 //! Table `imported_events`.
 //!
-//! Events of other stores, verified by their own signatures and by the end that the import names. Rows never change.
+//! Events of other stores, verified by their own signatures and by the final event that the import names. Rows never change.
 
 use sea_orm::entity::prelude::*;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "imported_events")]
 pub struct Model {
@@ -23,7 +23,7 @@ pub struct Model {
     pub statement: String,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

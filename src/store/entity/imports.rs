@@ -1,12 +1,12 @@
 //! Table `imports`.
 //!
-//! Histories of other stores that a namespace has, the nearest first.
+//! Histories of other stores that a namespace imported, the nearest first.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "imports")]
 pub struct Model {
@@ -32,7 +32,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,4 +1,4 @@
-//! The tables, one file each. Only the store names them.
+//! The tables, one file each. Only the store uses these types.
 
 pub mod approvals;
 pub mod contents;

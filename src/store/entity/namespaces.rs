@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "namespaces")]
 pub struct Model {
@@ -27,7 +27,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
@@ -35,8 +35,8 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl AuthenticatedTable for Entity {
     const MAC: Column = Column::Tag;
-    /// The head moves with each event, which proves it; `access_revision` with those about roles. The counters move with
-    /// every write, and the check of the log counts them anew; `importing` is compared with the import itself.
+    /// The head moves with each event, which proves it; `access_revision` moves with the events about roles. The counters move with every
+    /// write, and the check of the log counts them again; `importing` is compared with the import itself.
     const UNAUTHENTICATED: &[Column] = &[
         Column::Epoch,
         Column::HeadRevision,

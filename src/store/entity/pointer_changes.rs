@@ -1,10 +1,10 @@
 //! Table `pointer_changes`.
 //!
-//! Where each pointer went, by revision: the active set at any revision can be read from it. Version 0: nowhere.
+//! The history of pointers by revision: the active set at any revision can be read from it. Version 0 means that it points to nothing.
 
 use sea_orm::entity::prelude::*;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "pointer_changes")]
 pub struct Model {
@@ -17,7 +17,7 @@ pub struct Model {
     pub version: i64,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

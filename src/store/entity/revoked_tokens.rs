@@ -1,12 +1,12 @@
 //! Table `revoked_tokens`.
 //!
-//! Tokens ended before their time: one by its id, or all of a subject that were issued before a time.
+//! Tokens revoked before they expire: one by its id, or all of a subject that were issued before a time.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "revoked_tokens")]
 pub struct Model {
@@ -19,7 +19,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,12 +1,12 @@
 //! Table `role_bindings`.
 //!
-//! Who has which role. `namespace` is the log it is an event of: `system` for a binding that holds for all.
+//! Who has which role. `namespace` is the log whose event names the row: `system` for a binding that holds for all namespaces.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "role_bindings")]
 pub struct Model {
@@ -22,7 +22,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

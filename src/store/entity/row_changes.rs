@@ -1,10 +1,10 @@
 //! Table `row_changes`.
 //!
-//! The event that named each row last, of the tables whose rows decide. An index: nothing in it is believed.
+//! The event that named each row last, for the tables whose rows decide. It is an index: nothing in it is trusted.
 
 use sea_orm::entity::prelude::*;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "row_changes")]
 pub struct Model {
@@ -17,7 +17,7 @@ pub struct Model {
     pub revision: i64,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,12 +1,12 @@
 //! Table `run_policies`.
 //!
-//! The policies of runs, each with the version that was in force. Rows change once: when the run ends.
+//! The policies of runs, each with the version that was active. Rows change once, when the run ends.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row. The columns that `runs` has too are in its order: a tag is over them in the order in which they stand here.
+/// A row of the table. The columns that `runs` has too are in its order: a MAC covers the columns in the order in which they stand here.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "run_policies")]
 pub struct Model {
@@ -23,14 +23,14 @@ pub struct Model {
     pub active_revision: i64,
     pub recorder: String,
     pub create_time: i64,
-    /// Which of the policies of its run, from 0; NULL: the only one, which a trigger copied with its tag. A row with a part can't
-    /// stand for a run.
+    /// Index among the policies of its run, from 0; NULL: the only one, which a trigger copied with its MAC. A row with a part can't pass
+    /// for a run.
     pub part: Option<i64>,
     pub outcome: String,
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

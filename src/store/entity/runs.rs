@@ -1,13 +1,13 @@
 //! Table `runs`.
 //!
-//! Units of work of runtimes, each with its first policy in byte order and the version that was in force of it. Rows change once:
-//! when the run ends.
+//! Units of work of runtimes, each with its first policy in byte order and the version of it that was active. Rows change once, when the
+//! run ends.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "runs")]
 pub struct Model {
@@ -23,7 +23,7 @@ pub struct Model {
     pub active_revision: i64,
     pub recorder: String,
     pub create_time: i64,
-    /// How many policies there are; NULL: the one above, which was named.
+    /// Number of policies; NULL: the one above, which was named.
     pub policies: Option<i64>,
     /// Whether the whole active set was asked for; NULL: it was not.
     pub whole_set: Option<bool>,
@@ -31,7 +31,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,12 +1,12 @@
 //! Table `signing_keys`.
 //!
-//! The signing keys and where they stand. Public halves only: private keys never see the database.
+//! The signing keys and their states. Public keys only: a private key is never in the database.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "signing_keys")]
 pub struct Model {
@@ -23,7 +23,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

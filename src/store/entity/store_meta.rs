@@ -1,10 +1,10 @@
 //! Table `store_meta`.
 //!
-//! What the store is: its id, made once, and the key it started with.
+//! The store's identity: its id, created once, and the key with which it was created.
 
 use sea_orm::entity::prelude::*;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "store_meta")]
 pub struct Model {
@@ -13,7 +13,7 @@ pub struct Model {
     pub value: String,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,12 +1,13 @@
 //! Table `versions`.
 //!
-//! Versions. A published row never changes; no row is ever deleted. `requires`, `annotations` and `adopted` are JSON; NULL for none of the last two.
+//! Versions. A published row never changes; no row is ever deleted. `requires`, `annotations` and `adopted` are JSON; the last two are
+//! NULL when there are none.
 
 use sea_orm::entity::prelude::*;
 
 use crate::store::authenticated::AuthenticatedTable;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "versions")]
 pub struct Model {
@@ -38,7 +39,7 @@ pub struct Model {
     pub tag: Vec<u8>,
 }
 
-/// Joins are written where they are needed.
+/// The entity declares no relations: each query writes its joins.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
@@ -46,6 +47,6 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl AuthenticatedTable for Entity {
     const MAC: Column = Column::Tag;
-    /// A signature of its own, which says what the row says. The newest one may be read in its place.
+    /// The manifest has its own signature, which covers what the row states. The newest one may be read in place of this one.
     const UNAUTHENTICATED: &[Column] = &[Column::Manifest];
 }

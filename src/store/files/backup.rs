@@ -1,7 +1,7 @@
-//! Copies of a SQLite database: one is made while servers write, is read back, and takes the place of another.
+//! Copies of a SQLite database: makes one while servers write, reads it, and prepares a database to be replaced.
 //!
-//! Boundary: what SQLite must do for it. Which file becomes which, and what must be verified of a copy, `server` decides.
-//! Invariant: a copy is opened `immutable`: reading it changes nothing of it and makes no file beside it.
+//! Boundary: this does what SQLite needs. `server` decides which file replaces which, and what must be verified of a copy. Invariant: a
+//! copy is opened `immutable`: reading it neither changes it nor creates a file beside it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use crate::store::handle::Store;
 use crate::store::health::state::Health;
 use crate::store::transaction::log_clock::Clocks;
 
-/// How long a lock that another process holds is waited for. Longer: a refusal comes later. Shorter: a checkpoint of a
-/// server that is just ending counts as a use.
+/// Timeout for a lock that another process holds. Longer: a refusal comes later. Shorter: a checkpoint of a server that is just ending
+/// counts as a use.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Problems that SQLite lists before it stops looking.
+/// Number of problems that SQLite lists before it stops searching.
 const PROBLEMS_MAX: u32 = 10;
-/// Events read at once.
+/// Number of events read at once.
 const PAGE_EVENTS: u32 = 256;
-/// Contents read at once; each has 1 MiB at most.
+/// Number of contents read at once; each has 1 MiB at most.
 const PAGE_CONTENTS: u32 = 16;
 
 /// A copy that can't be made, read or trusted.
@@ -51,44 +51,44 @@ pub enum CopyError {
     Schema(StoreError),
 }
 
-/// The log of one namespace, as its row says.
+/// The log of one namespace, as its row states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEnd {
     /// Id of the namespace.
     pub namespace: String,
-    /// Where the log ends.
+    /// The end of the log.
     pub head: Head,
 }
 
-/// What a database says of itself.
+/// The state that a database records about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyState {
     /// Id of the store.
     pub store_id: String,
-    /// Id of the key that seals its events; none before the first start.
+    /// Id of the key that signs its events; none before the first start.
     pub seal_key_id: Option<String>,
     /// Name of its newest migration.
     pub schema: String,
-    /// Migrations of this binary that it lacks.
+    /// Number of this binary's migrations that it lacks.
     pub missing_migrations: usize,
-    /// Where the logs end, in the order of their namespaces.
+    /// The ends of the logs, in the order of their namespaces.
     pub logs: Vec<LogEnd>,
 }
 
-/// What the chain of a log is made of.
+/// The parts of an event that chain the log.
 #[derive(Debug, Clone)]
 pub struct ChainLink {
-    /// Where the event stands.
+    /// The event's cursor.
     pub cursor: Cursor,
-    /// Hash of the event before.
+    /// Hash of the previous event.
     pub prev_hash: Hash,
     /// Hash of the event.
     pub hash: Hash,
-    /// What the hash covers.
+    /// The bytes that the hash covers.
     pub payload: Vec<u8>,
 }
 
-/// A SQLite database that is only read.
+/// A SQLite database that is opened read-only.
 #[derive(Debug)]
 pub struct DatabaseCopy {
     connections: DatabaseConnection,
@@ -96,7 +96,7 @@ pub struct DatabaseCopy {
 }
 
 impl DatabaseCopy {
-    /// Opens a file that nobody writes.
+    /// Opens a file that no process writes.
     ///
     /// # Errors
     /// `CopyError::Damaged`.
@@ -105,7 +105,7 @@ impl DatabaseCopy {
         Ok(Self { connections: connect(options).await?, path: path.to_owned() })
     }
 
-    /// Opens a database that servers may be writing, with what its write-ahead log holds.
+    /// Opens a database that servers may be writing, including its write-ahead log.
     ///
     /// # Errors
     /// `CopyError::Damaged`.
@@ -114,7 +114,7 @@ impl DatabaseCopy {
         Ok(Self { connections: connect(options).await?, path: path.to_owned() })
     }
 
-    /// Bytes that a copy of it has at most.
+    /// Returns the maximal size of a copy in bytes.
     ///
     /// # Errors
     /// `CopyError::Damaged`.
@@ -125,18 +125,18 @@ impl DatabaseCopy {
         Ok(bytes.unsigned_abs())
     }
 
-    /// Writes all that was committed before this call to `to`, which must be empty. Servers may write meanwhile: it is one
-    /// read transaction, and only keeps their write-ahead log from being reset while it lasts.
+    /// Writes everything that was committed before this call to `to`, which must be empty. Servers may write meanwhile: it is one read
+    /// transaction, which only prevents their write-ahead log from being reset while it lasts.
     ///
     /// # Errors
-    /// `CopyError::Sqlite`; then `to` and a journal beside it may be there.
+    /// `CopyError::Sqlite`; then `to` and a journal beside it may exist.
     pub async fn write_to(&self, to: &Path) -> Result<(), CopyError> {
         let to = to.to_str().ok_or(CopyError::Path)?;
         let vacuum = Statement::from_sql_and_values(DbBackend::Sqlite, "VACUUM INTO ?", [to.into()]);
         self.connections.execute_raw(vacuum).await.map(|_| ()).map_err(|error| CopyError::Sqlite(error.to_string()))
     }
 
-    /// Looks at every page, index, constraint and reference.
+    /// Checks every page, index, constraint and reference.
     ///
     /// # Errors
     /// `CopyError::Damaged` with the first problems.
@@ -159,7 +159,7 @@ impl DatabaseCopy {
         }
     }
 
-    /// Reads what the database says of itself.
+    /// Reads the state that the database records about itself.
     ///
     /// # Errors
     /// `CopyError::NotPolicyhub`, `CopyError::Schema` for a schema newer than this binary's, `CopyError::Damaged`.
@@ -184,7 +184,7 @@ impl DatabaseCopy {
         Ok(CopyState { store_id, seal_key_id, schema, missing_migrations, logs })
     }
 
-    /// A page of a log after a revision, in order.
+    /// Returns a page of a log after a revision, in order.
     ///
     /// # Errors
     /// `CopyError::Damaged`.
@@ -201,7 +201,7 @@ impl DatabaseCopy {
         self.rows(page).await?.iter().map(link).collect()
     }
 
-    /// A page of contents after a digest, each with the digest it is kept under.
+    /// Returns a page of contents after a digest, each with the digest under which it is stored.
     ///
     /// # Errors
     /// `CopyError::Damaged`.
@@ -211,7 +211,7 @@ impl DatabaseCopy {
         self.rows(page).await?.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
     }
 
-    /// The same database as a store whose writes fail.
+    /// Returns the same database as a store whose writes fail.
     #[must_use]
     pub fn store(&self, macs: Arc<dyn RowMac>, clocks: Clocks) -> Store {
         let pools = Pools { writer: self.connections.clone(), reader: self.connections.clone() };
@@ -227,7 +227,7 @@ impl DatabaseCopy {
         )
     }
 
-    /// Closes it.
+    /// Closes the database.
     pub async fn close(self) {
         if let Err(error) = self.connections.close().await {
             tracing::warn!(%error, "failed to close a copy of the database");
@@ -245,18 +245,18 @@ impl DatabaseCopy {
     }
 }
 
-/// A database that is about to be replaced: whole in its one file, and locked until this is dropped.
+/// A database that is about to be replaced: complete in its single file, and locked until this is dropped.
 #[derive(Debug)]
 pub struct ExclusiveDatabase {
     _locked: SqliteConnection,
 }
 
 impl ExclusiveDatabase {
-    /// Moves all that was committed into the file itself, removes what SQLite keeps beside it, and locks it.
+    /// Moves everything that was committed into the file itself, removes SQLite's files beside it, and locks it.
     ///
     /// # Errors
-    /// `CopyError::InUse`; `CopyError::Damaged` for a file that is damaged or no database; `CopyError::Sqlite` when anything else
-    /// keeps SQLite from it.
+    /// `CopyError::InUse`; `CopyError::Damaged` for a file that is damaged or no database; `CopyError::Sqlite` when anything else prevents
+    /// it.
     pub async fn settle(path: &Path) -> Result<Self, CopyError> {
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
         let mut connection = options.connect().await.map_err(|error| unsettled(&error))?;
@@ -264,7 +264,7 @@ impl ExclusiveDatabase {
         match settled {
             Ok(()) => Ok(Self { _locked: connection }),
             Err(error) => {
-                // Waits for its end: SQLite removes what lies beside a database while it closes it.
+                // Wait until it is closed: SQLite removes the files beside a database while it closes it.
                 let _ = connection.close().await;
                 Err(error)
             }
@@ -272,7 +272,7 @@ impl ExclusiveDatabase {
     }
 
     async fn move_into_one_file(connection: &mut SqliteConnection) -> Result<(), CopyError> {
-        // In this mode the lock that leaving WAL needs is kept: no other process gets in between.
+        // In this mode SQLite keeps the lock that leaving WAL needs, so no other process can get in between.
         sqlx::query("PRAGMA locking_mode = EXCLUSIVE")
             .execute(&mut *connection)
             .await
@@ -284,9 +284,9 @@ impl ExclusiveDatabase {
         sqlx::query("BEGIN EXCLUSIVE").execute(connection).await.map(|_| ()).map_err(|error| unsettled(&error))
     }
 
-    /// Lets it go.
+    /// Releases the lock.
     pub async fn release(self) {
-        // Nothing was written: whatever this answers, the file is as it was.
+        // Nothing was written: the file is unchanged, whatever this returns.
         let _ = self._locked.close().await;
     }
 }
@@ -298,8 +298,8 @@ async fn connect(options: SqliteConnectOptions) -> Result<DatabaseConnection, Co
     sea_orm::Database::connect(connect).await.map_err(damaged)
 }
 
-/// A database that could not be read: a file that is damaged, unless SQLite says that something else is in the way. One whose
-/// interrupted transaction must be rolled back first is not whole either: who only reads can't do that, and is told READONLY.
+/// Converts the error of a database that could not be read: the file is damaged, unless SQLite reports another obstacle. A database whose
+/// interrupted transaction must be rolled back first counts as damaged too: a reader can't do that and gets READONLY.
 fn damaged(error: DbErr) -> CopyError {
     const READONLY: u32 = 8;
     let code = code_of(&error).and_then(|code| code.parse::<u32>().ok());
@@ -311,7 +311,7 @@ fn damaged(error: DbErr) -> CopyError {
     }
 }
 
-/// A database that could not be brought into one file.
+/// Converts the error of a database that could not be brought into one file.
 fn unsettled(error: &sqlx::Error) -> CopyError {
     match classify_sqlx(error) {
         Failure::Busy => CopyError::InUse,

@@ -11,13 +11,12 @@ use crate::domain::Reason;
 use crate::store::files::sqlite_file::with_suffix;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// What must be free on the disk of a SQLite database. Less: a write of one content with its indexes does not fit, and a start after
-/// that finds no room for SQLite's own files. More: writes that would fit are refused.
+/// Minimal free space on the disk of a SQLite database. Less: a write of one content with its indexes does not fit, and the next start has
+/// no space for SQLite's own files. More: writes that would fit are refused.
 const FREE_MIN_BYTES: u64 = 1 << 20;
-/// How near the limit of file sizes a file of the database is when a write that failed is taken to have met it: what one
-/// transaction adds.
+/// Distance from the file size limit within which a failed write is attributed to that limit: the size that one transaction adds.
 const LIMIT_MARGIN_BYTES: u64 = 4 << 20;
-/// What keeps a SQLite database from being written to, which can be read. `is_full`: SQLite said that it is the room.
+/// Returns why a SQLite database that can be read can't be written to. `is_full`: SQLite reported a full disk.
 pub(in crate::store) fn unwritable(path: &Path, is_full: bool) -> WriteBlocker {
     if is_limit_near(path) {
         let message =
@@ -31,14 +30,14 @@ pub(in crate::store) fn unwritable(path: &Path, is_full: bool) -> WriteBlocker {
     WriteBlocker::new(Reason::DatabaseUnavailable, message)
 }
 
-/// Whether so little is free on the disk that nothing more is written to it. Blocks for a look at the file system.
+/// Whether the disk has so little free space that nothing more is written to it. Blocks for a query of the file system.
 #[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "elsewhere the numbers are shorter"))]
 pub(in crate::store) fn is_nearly_full(path: &Path) -> bool {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let Ok(found) = statvfs(directory.unwrap_or(Path::new("."))) else { return false };
-    // What is kept for root is free for root.
+    // Space that is reserved for root is free for root.
     let blocks = if geteuid().is_root() { found.blocks_free() } else { found.blocks_available() };
-    // Some file systems don't tell.
+    // Some file systems don't report it.
     found.blocks() > 0 && u64::from(blocks).saturating_mul(found.fragment_size()) < FREE_MIN_BYTES
 }
 

@@ -1,4 +1,4 @@
-//! Small files of this server beside the database: read whole, replaced whole, and synced.
+//! Small files of this server beside the database: each is read as a whole, replaced as a whole, and synced.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 /// Reads a file; none when there is no such file.
 pub(in crate::store) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match std::fs::metadata(path) {
-        // A pipe or a device would be read for ever.
+        // Reading a pipe or a device would never end.
         Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a file")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -20,14 +20,14 @@ pub(in crate::store) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Resul
     Ok(Some(serde_json::from_slice(&std::fs::read(path)?)?))
 }
 
-/// Writes a file: it is replaced at once, and there after a power loss.
+/// Writes a file: it is replaced atomically, and survives a power loss.
 pub(in crate::store) fn write_json<T: Serialize>(path: &Path, kept: &T) -> io::Result<()> {
     let new = path.with_extension("json.new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Only a new file: to open a pipe of that name would wait for a reader.
+    // Create a new file only: opening an existing pipe of that name would wait for a reader.
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(&serde_json::to_vec(kept)?)?;
     file.sync_all()?;

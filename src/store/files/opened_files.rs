@@ -1,7 +1,7 @@
 //! The open files of a SQLite database, and whether their names still lead to them (docs/guarantees.md#g1).
 //!
-//! SQLite goes on writing to a file that was removed or replaced under it: all that is acknowledged from then on is gone with the
-//! process. Invariant: as long as `OpenedFiles` is not closed, SQLite itself removes none of the files.
+//! SQLite continues to write to a file that was removed or replaced: everything acknowledged from then on is lost when the process ends.
+//! Invariant: as long as `OpenedFiles` is not closed, SQLite itself removes none of the files.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -18,15 +18,15 @@ use crate::store::connection::pools::named;
 use crate::store::error::StoreError;
 use crate::store::files::sqlite_file::{sqlite_options, with_suffix};
 
-/// What the names of the files end in, after the name of the database.
+/// Suffixes of the files, after the name of the database.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The files of a database that is open.
+/// The files of an open database.
 #[derive(Debug)]
 pub(in crate::store) struct OpenedFiles {
     files: Vec<OpenedFile>,
-    /// Runs nothing. SQLite removes the write-ahead log when the last connection is closed, and makes another one later: while
-    /// this one is open, a missing log was removed by somebody else.
+    /// Runs no statements. SQLite removes the write-ahead log when the last connection is closed, and creates another one later: while
+    /// this one is open, a missing log was removed by another process.
     connection: Mutex<Option<SqliteConnection>>,
 }
 
@@ -37,10 +37,10 @@ struct OpenedFile {
 }
 
 impl OpenedFiles {
-    /// Remembers which files the database has now.
+    /// Records which files the database has now.
     ///
     /// # Errors
-    /// When the database can't be opened.
+    /// `StoreError` when the database can't be opened.
     pub(in crate::store) async fn open(database: &Path) -> Result<Self, StoreError> {
         let failed = |error| named(database, StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
         let mut connection = sqlite_options(database).disable_statement_logging().connect().await.map_err(failed)?;
@@ -51,7 +51,7 @@ impl OpenedFiles {
         Ok(Self { files, connection: Mutex::new(Some(connection)) })
     }
 
-    /// Returns what became of a file whose name does not lead to it any more, for callers and operators. Blocks for a look at the
+    /// Describes a file that was removed or replaced, for callers and operators; none when there is none. Blocks for a query of the
     /// directory.
     pub(in crate::store) fn find_replaced(&self) -> Option<String> {
         let found = self.files.iter().find_map(OpenedFile::change)?;
@@ -61,7 +61,7 @@ impl OpenedFiles {
         ))
     }
 
-    /// Lets SQLite tidy up.
+    /// Closes the connection, so that SQLite may remove its files.
     pub(in crate::store) async fn close(&self) {
         if let Some(connection) = self.connection.lock().await.take()
             && let Err(error) = connection.close().await
@@ -78,7 +78,7 @@ impl OpenedFile {
         Ok(Self { path, device_and_inode })
     }
 
-    /// What became of its name.
+    /// Describes how the file's name changed; none when it did not.
     fn change(&self) -> Option<String> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         match fs::metadata(&self.path) {

@@ -1,4 +1,4 @@
-//! A SQLite file: how it is made, and how it is opened.
+//! A SQLite file: how it is created and opened.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -10,11 +10,11 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynch
 use crate::defect::{Defect, planted};
 use crate::store::error::StoreError;
 
-/// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
-/// statement.
+/// How long SQLite waits for a lock that another process holds (a backup, the `sqlite3` shell): less than the statement timeout of the
+/// store.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether there is a file that is not empty.
+/// Whether the file exists and is not empty.
 pub(in crate::store) fn has_content(path: &Path) -> Result<bool, StoreError> {
     match std::fs::metadata(path) {
         Ok(found) => Ok(found.len() > 0),
@@ -23,14 +23,14 @@ pub(in crate::store) fn has_content(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Makes the file when it is absent, for its owner alone. SQLite gives its journal the same mode.
+/// Creates the file when it is absent, readable by its owner alone. SQLite gives its journal the same mode.
 pub(in crate::store) fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     std::fs::File::options().create(true).append(true).mode(0o600).open(path).map(|_| ())
 }
 
-/// Makes the write-ahead log that a server before left last through a power cut. Otherwise what is read from it and told, after that
-/// server was killed between a write and its flush, could be gone afterwards (docs/guarantees.md#g1). It is a file that SQLite holds no lock on.
+/// Flushes the write-ahead log that a previous server left. Otherwise, when that server was killed between a write and its flush, data
+/// that this server reads and sends could be lost in a power cut (docs/guarantees.md#g1). SQLite holds no lock on this file.
 pub(in crate::store) fn flush_log(database: &Path) -> io::Result<()> {
     let log = with_suffix(database, "-wal");
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("failed to flush {}: {error}", log.display()));
@@ -43,14 +43,14 @@ pub(in crate::store) fn flush_log(database: &Path) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-/// The name of the database with something after it.
+/// Returns the name of the database with a suffix.
 pub(in crate::store) fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// How a SQLite file is opened.
+/// Returns the options with which a SQLite file is opened.
 pub(in crate::store) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

@@ -1,6 +1,6 @@
-//! Checks whether the disk of the database takes what is written to it, by its free space and by a write that is undone.
+//! Checks whether the disk of the database accepts writes, by its free space and by a write that is undone.
 //!
-//! Reads go on meanwhile. Invariant: what keeps writes away is checked every second, and goes away by itself.
+//! Reads continue meanwhile. Invariant: a write blocker of the disk is checked every second, and ends by itself.
 
 use sea_orm::ConnectionTrait as _;
 
@@ -9,12 +9,12 @@ use crate::store::files::disk_space::is_nearly_full;
 use crate::store::handle::Store;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// Takes 64 KiB of the disk of PostgreSQL, in a row that does not compress and is never committed.
+/// Uses 64 KiB of the disk of PostgreSQL, in a row that does not compress and is never committed.
 const POSTGRES_WRITE: &str = "INSERT INTO store_meta (name, value) \
      SELECT 'disk probe', string_agg(md5(random()::text), '') FROM generate_series(1, 2048)";
 
 impl Store {
-    /// Tries to write to a SQLite database, so that a disk that takes nothing is known before the first call.
+    /// Tries to write to a SQLite database, so that a disk that accepts no writes is known before the first call.
     pub async fn try_to_write(&self) {
         if let Database::Sqlite { path } = &self.inner.database {
             self.probe_file(path).await;
@@ -22,7 +22,7 @@ impl Store {
         }
     }
 
-    /// Looks at the disk: at what is free, which costs next to nothing, and by a write only when one failed before.
+    /// Checks the disk: its free space, which is cheap, and by a write only when one failed before.
     pub(in crate::store) async fn look_at_disk(&self) {
         if self.is_degraded() {
             return;
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Takes room on the disk of PostgreSQL and gives it back.
+    /// Uses space on the disk of PostgreSQL and releases it.
     async fn write_and_undo(&self) -> Result<(), sea_orm::DbErr> {
         let tx = self.writer_in_spite_of_write_blockers().begin(sea_orm::TransactionOptions::default()).await?;
         tx.execute_unprepared(POSTGRES_WRITE).await.map(drop)

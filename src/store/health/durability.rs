@@ -1,7 +1,7 @@
-//! Whether a write may be acknowledged: its own connection is asked before it writes, another one after its COMMIT.
+//! Decides whether a write may be acknowledged: its own connection is asked before it writes, another one after its COMMIT.
 //!
-//! Settings of PostgreSQL change under connections that are open, and not in all of them at once. Invariant: a write is
-//! acknowledged only after both answered that a crash does not lose it.
+//! Settings of PostgreSQL change under open connections, and not in all of them at once. Invariant: a write is acknowledged only after
+//! both connections confirmed that a crash does not lose it.
 
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryResult, QuerySelect as _, QueryTrait as _, Select};
 
@@ -14,20 +14,20 @@ use crate::store::error::failed;
 use crate::store::handle::Store;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// What another connection finds of a transaction that was committed.
+/// What another connection finds of a committed transaction.
 #[derive(Debug)]
 pub(in crate::store) enum CommitConfirmation {
-    /// The transaction is there.
+    /// The transaction is stored.
     Durable,
-    /// It is there, and a crash may lose it: the settings of the database changed while the transaction was open.
+    /// It is stored, and a crash may lose it: the settings of the database changed while the transaction was open.
     Lossy(WriteBlocker),
-    /// The transaction is not there.
+    /// The transaction is missing.
     Absent,
 }
 
 impl Store {
-    /// Checks whether the database can be written to now: its settings change under connections that are open. Each write checks
-    /// that itself; this is for callers that ask before they write, and it notices that a write blocker is gone.
+    /// Checks whether the database can be written to now: its settings change under open connections. Each write checks that itself; this
+    /// is for callers that ask before they write, and it notices that a write blocker is gone.
     pub async fn check_writability(&self) {
         self.look_at_disk().await;
         if self.is_postgres() && !self.is_degraded() {
@@ -45,8 +45,8 @@ impl Store {
         reader.execute_unprepared("SELECT 1").await.is_ok()
     }
 
-    /// Reads a row in a transaction that writes, and refuses the transaction when its own connection may not be written to.
-    /// What another connection found says nothing about this one.
+    /// Reads a row in a transaction that writes, and refuses the transaction when its own connection may not be written to. The result of
+    /// another connection does not apply to this one.
     ///
     /// # Errors
     /// `DATABASE_NOT_DURABLE`, `DATABASE_READ_ONLY`, `DATABASE_ACCESS_DENIED`, `DATABASE_UNAVAILABLE`.
@@ -68,7 +68,7 @@ impl Store {
         Ok(row)
     }
 
-    /// Asks whether a row is there that `is_it` knows, and whether what is committed survives a crash.
+    /// Asks whether a row exists for which `is_it` holds, and whether commits survive a crash.
     pub(in crate::store) async fn confirm<E: EntityTrait>(
         self,
         query: Select<E>,
@@ -86,7 +86,7 @@ impl Store {
         Ok(found.filter(WriteBlocker::is_lossy).map_or(CommitConfirmation::Durable, CommitConfirmation::Lossy))
     }
 
-    /// Asks whether a log has the event of a head. One without events has nothing to lose.
+    /// Asks whether a log has the event of a head. A log without events has nothing to lose.
     pub(in crate::store) async fn confirm_event(
         self,
         namespace: NamespaceId,

@@ -1,4 +1,4 @@
-//! Error codes of a database that answers and refuses to serve: what they mean for callers and operators.
+//! Error codes of a database that answers and refuses to serve, and their meaning for callers and operators.
 
 use sea_orm::sqlx::Error;
 use sea_orm::sqlx::error::DatabaseError;
@@ -7,14 +7,14 @@ use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
 use crate::domain::Reason;
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// What a SQLSTATE, or a code of SQLite, says about the database or its operator's settings; nothing for a code that speaks of the statement.
+/// Returns the write blocker for a SQLSTATE, or a code of SQLite; none for a code that is about the statement.
 pub(in crate::store) fn write_blocker(code: &str) -> Option<WriteBlocker> {
     let (reason, message) = match code {
         "55P03" => (
             Reason::LockTimeout,
             "somebody else holds a lock that this needs (a COMMIT that waits for its synchronous standby holds its own)",
         ),
-        // A row that several wait for takes two locks, one after the other: the statement ends before the second does.
+        // A row for which several writers wait takes two locks, one after the other: the statement times out before the second lock does.
         "57014" => (
             Reason::LockTimeout,
             "somebody else holds a lock that this needs, or the database took too long for a statement",
@@ -41,41 +41,41 @@ pub(in crate::store) fn write_blocker(code: &str) -> Option<WriteBlocker> {
     Some(WriteBlocker::new(reason, message))
 }
 
-/// Whether a code says that the disk is full: that of PostgreSQL, and those of SQLite: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`, which
-/// says so of the index of the write-ahead log.
+/// Whether a code says that the disk is full: PostgreSQL's, SQLite's `SQLITE_FULL`, or `SQLITE_IOERR_SHMSIZE`, which says so for the index
+/// of the write-ahead log.
 pub(in crate::store) fn is_disk_full(code: &str) -> bool {
     ["53100", "13", "4874"].contains(&code)
 }
 
-/// What stands for the SQLSTATE of a standby: PostgreSQL has none, and lets everybody in who only reads.
+/// Used in place of a SQLSTATE for a standby: PostgreSQL has none, and accepts every client that only reads.
 const STANDBY: &str = "a standby";
 
-/// The refusal of a connection to a standby, as what makes connections can answer it.
+/// Returns the refusal of a connection to a standby, as an error that a connector can return.
 pub(in crate::store) fn standby() -> Error {
     Error::Protocol(STANDBY.to_owned())
 }
 
-/// What stands for the SQLSTATE of a database in which the server finds no tables.
+/// Used in place of a SQLSTATE for a database without tables.
 const NO_TABLES: &str = "no tables";
 
-/// The refusal of a connection that finds no tables.
+/// Returns the refusal of a connection that finds no tables.
 pub(in crate::store) fn no_tables() -> Error {
     Error::Protocol(NO_TABLES.to_owned())
 }
 
-/// What stands for the SQLSTATE of a database that holds another store.
+/// Used in place of a SQLSTATE for a database that holds another store.
 const ANOTHER_STORE: &str = "another store";
 
-/// The refusal of a connection that leads to another store.
+/// Returns the refusal of a connection that leads to another store.
 pub(in crate::store) fn another_store() -> Error {
     Error::Protocol(ANOTHER_STORE.to_owned())
 }
 
-/// What stands for the SQLSTATE of a database that lets nobody in. PostgreSQL's own, 55000, is that of statements at the wrong time
-/// too.
+/// Used in place of a SQLSTATE for a database that accepts no connections. PostgreSQL's own, 55000, is also that of statements at the
+/// wrong time.
 const NO_CONNECTIONS: &str = "no connections";
 
-/// Whether PostgreSQL said it instead of a connection.
+/// Whether PostgreSQL sent this error in place of a connection.
 fn is_about_no_connections(answer: &dyn DatabaseError, code: &str) -> bool {
     let severity = answer.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
     code == "55000" && severity == Some(PgSeverity::Fatal)
@@ -86,7 +86,7 @@ pub(in crate::store) fn is_standby(error: &Error) -> bool {
     matches!(error, Error::Protocol(text) if text == STANDBY)
 }
 
-/// The code that PostgreSQL gave, or what stands for one.
+/// Returns the code that PostgreSQL gave, or the text used in its place.
 pub(in crate::store) fn code_of(error: &Error) -> Option<String> {
     let ours = [STANDBY, NO_TABLES, ANOTHER_STORE];
     if let Error::Protocol(text) = error
@@ -99,7 +99,7 @@ pub(in crate::store) fn code_of(error: &Error) -> Option<String> {
     Some(if is_about_no_connections(answer, &code) { NO_CONNECTIONS.to_owned() } else { code.into_owned() })
 }
 
-/// Whether it says that nobody of this server may come in, or nobody more.
+/// Whether the code says that the server may not connect, or may open no more connections.
 pub(in crate::store) fn is_about_connecting(code: &str) -> bool {
     ["53300", "28P01", "28000", "3D000"].contains(&code)
 }

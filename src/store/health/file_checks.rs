@@ -1,4 +1,4 @@
-//! Whether a SQLite database can be written to, and whether what is written gets from its write-ahead log into its file.
+//! Checks whether a SQLite database can be written to, and whether writes get from its write-ahead log into its file.
 
 use std::fs;
 use std::path::Path;
@@ -15,30 +15,30 @@ use crate::store::handle::Store;
 use crate::store::health::file_probe::{FileProbe, PROBE_TIMEOUT, check_file, checkpoint, probe_sqlite, replaced};
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// How long the check of a damaged file may take. Shorter: a large one stays away for ever.
+/// Timeout of the check of a damaged file. Shorter: a large file stays unavailable for ever.
 const FILE_CHECK_TIMEOUT: Duration = Duration::from_secs(300);
-/// Size of the write-ahead log above which it is looked whether checkpoints work: SQLite makes one at every 4 MB, and says nothing
-/// when it fails. Lower: checkpoints beside SQLite's own. Higher: a failure is told later.
+/// Size of the write-ahead log above which checkpoints are checked: SQLite makes one at every 4 MB, and does not report when it fails.
+/// Lower: checkpoints beside SQLite's own. Higher: a failure is reported later.
 const WAL_CHECKED_BYTES: u64 = 16 << 20;
-/// Size of the write-ahead log above which nothing is written while checkpoints fail. Higher: more of the disk is taken, and a start
-/// reads more. Lower: less time to mend the disk.
+/// Size of the write-ahead log above which nothing is written while checkpoints fail. Higher: more of the disk is used, and a start reads
+/// more. Lower: less time to repair the disk.
 const WAL_MAX_BYTES: u64 = 64 << 20;
-/// How long a checkpoint may take before the look at it is given up; it goes on.
+/// Timeout for waiting for a checkpoint; the checkpoint itself continues.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Whether the names of the files lead to what is open.
+    /// Whether the names of the files still lead to the open files.
     pub(in crate::store) async fn is_in_place(&self) -> bool {
         let Some(files) = self.inner.files.clone() else { return true };
         matches!(within(PROBE_TIMEOUT, replaced(files)).await, Some(None))
     }
 
-    /// Returns what became of files that are open, if their names lead elsewhere.
+    /// Describes an open file whose name leads elsewhere; none when there is none.
     pub(in crate::store) async fn replaced_files(&self) -> Option<String> {
         replaced(self.inner.files.clone()?).await
     }
 
-    /// Whether the file can be written to. One probe at a time: on a disk that hangs each further one would hang too.
+    /// Whether the file can be written to. Runs one probe at a time: on a disk that hangs every further one would hang too.
     #[expect(clippy::disallowed_methods, reason = "a probe that hangs is waited for by the next one")]
     pub(in crate::store) async fn probe_file(&self, path: &Path) -> bool {
         let health = &self.inner.health;
@@ -55,14 +55,14 @@ impl Store {
             Some(WriteBlocker::new(Reason::DatabaseUnavailable, message))
         };
         match &found {
-            // With too little room it stays as it was: a page may fit where a content does not.
+            // With too little space the blocker stays: a page may fit where a content does not.
             Some(Ok(FileProbe::Written)) if !is_nearly_full(path) => health.write_blockers.note_disk(None),
             Some(Ok(FileProbe::Unwritable(cause))) => health.write_blockers.note_disk(Some(cause.clone())),
             _ => {}
         }
         let (answers, cause) = match found.map(|found| found.unwrap_or(FileProbe::Failed)) {
             Some(FileProbe::Written | FileProbe::Unwritable(_)) => (true, None),
-            // Somebody else's lock: then it can be written to. Our own, in a write that does not end: it can't.
+            // Another process's lock: then the file can be written to. Our own, in a write that does not end: it can't.
             Some(FileProbe::Busy) if !health.is_write_stuck() => (true, None),
             Some(FileProbe::Busy) | None => (false, hangs()),
             Some(FileProbe::Failed) => (false, None),
@@ -74,7 +74,7 @@ impl Store {
         answers
     }
 
-    /// Whether the file is as it should be, looked at when it was found damaged.
+    /// Whether the file is intact. It is checked only after it was found damaged.
     pub(in crate::store) async fn is_whole(&self, path: &Path) -> bool {
         let health = &self.inner.health;
         if !health.corrupt.load(Ordering::Relaxed) {
@@ -87,7 +87,7 @@ impl Store {
         is_whole
     }
 
-    /// Looks whether a large write-ahead log gets smaller. When it can't, and is very large, nothing more is written to it.
+    /// Checks whether a large write-ahead log can be moved into the file. When it can't, and is very large, nothing more is written.
     pub async fn look_at_checkpoints(&self) {
         let Database::Sqlite { path } = &self.inner.database else { return };
         if self.is_degraded() {
@@ -132,7 +132,7 @@ impl Store {
         }));
     }
 
-    /// Bytes of SQLite's write-ahead log as of the last look.
+    /// Returns the bytes of SQLite's write-ahead log at the last check.
     #[must_use]
     pub fn wal_bytes(&self) -> u64 {
         self.inner.health.wal_bytes.load(Ordering::Relaxed)

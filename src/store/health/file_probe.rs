@@ -1,4 +1,4 @@
-//! Probes of a SQLite file: whether it can be written to and read, is whole, and takes in its write-ahead log.
+//! Probes of a SQLite file: whether it can be written to and read, is intact, and can take in its write-ahead log.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,27 +14,27 @@ use crate::store::files::sqlite_file::sqlite_options;
 use crate::store::health::error_codes::{code_of, is_disk_full};
 use crate::store::health::write_blocker::WriteBlocker;
 
-/// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.
+/// Timeout of a new connection with one statement on it. Longer: more calls wait before an outage is noticed.
 pub(in crate::store) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Writes one page, and changes nothing: no release uses this number of SQLite's header.
+/// Writes one page without a change: no release uses this number of SQLite's header.
 const SQLITE_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT";
 
 /// Reads the first pages of two tables.
 const SQLITE_READ: &str = "SELECT count(*) FROM store_meta; SELECT max(id) FROM namespaces";
 
-/// What a probe of the file found.
+/// The result of a probe of the file.
 #[derive(Debug)]
 pub(in crate::store) enum FileProbe {
-    /// It was written to.
+    /// The file was written to.
     Written,
-    /// Somebody holds the lock of writers.
+    /// Another connection holds the write lock.
     Busy,
-    /// It can be read and not written to, and what it is.
+    /// The file can be read and not written to, for this reason.
     Unwritable(WriteBlocker),
-    /// It can be neither read nor written to.
+    /// The file can be neither read nor written to.
     Failed,
-    /// Its name leads elsewhere, and what became of it.
+    /// The file's name leads elsewhere, as described.
     Replaced(String),
 }
 
@@ -43,9 +43,9 @@ pub(in crate::store) async fn replaced(files: Arc<OpenedFiles>) -> Option<String
     found.unwrap_or_else(|error| Some(format!("the look at the files of the database ended early: {error}")))
 }
 
-/// Whether something can be written: a disk that is full or read-only still reads.
+/// Tries to write: a disk that is full or read-only can still be read.
 pub(in crate::store) async fn probe_sqlite(path: PathBuf, files: Option<Arc<OpenedFiles>>) -> FileProbe {
-    // Before it is opened: SQLite would take a log that is not the open one for its own.
+    // Check this before the file is opened: SQLite would use a log that is not the open one.
     if let Some(files) = files
         && let Some(message) = replaced(files).await
     {
@@ -71,7 +71,7 @@ pub(in crate::store) async fn probe_sqlite(path: PathBuf, files: Option<Arc<Open
     }
 }
 
-/// Whether its tables can be read: a disk that is full, or takes no writes, still reads.
+/// Whether the tables can be read: a disk that is full, or accepts no writes, can still be read.
 async fn can_be_read(path: &Path) -> bool {
     let read = async {
         let mut connection = probe_options(path).connect().await?;
@@ -92,10 +92,10 @@ pub(in crate::store) async fn check_file(path: &Path) -> bool {
     check.await.is_ok_and(|found| found == "ok")
 }
 
-/// Moves the write-ahead log into the database file and empties it, as far as nobody reads from it. Answers whether somebody does,
-/// or writes: then it stays as large as it is.
+/// Moves the write-ahead log into the database file and empties it, as far as no reader uses it. Returns whether a reader or writer
+/// prevents that: then it keeps its size.
 pub(in crate::store) async fn checkpoint(path: &Path) -> Result<bool, sqlx::Error> {
-    // Without waiting: writers would wait for it meanwhile.
+    // Do not wait: writers would wait meanwhile.
     let options = sqlite_options(path).busy_timeout(Duration::ZERO).disable_statement_logging();
     let mut connection = options.connect().await?;
     let done = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await;

@@ -1,4 +1,4 @@
-//! Whether the database answers, takes writes, and keeps what it confirms.
+//! Health: whether the database answers, accepts writes, and keeps what it confirms.
 
 pub mod disk_checks;
 pub mod durability;

@@ -1,4 +1,4 @@
-//! Probes: whether the database answers is decided by a connection of its own.
+//! Probes: a separate connection decides whether the database answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,17 +18,17 @@ use crate::store::handle::Store;
 use crate::store::health::error_codes;
 use crate::store::health::file_probe::PROBE_TIMEOUT;
 
-/// Between two probes. Longer: writes go on later after an outage. Shorter: a database that comes up is asked more often.
+/// Pause between two probes. Longer: writes resume later after an outage. Shorter: a database that starts is asked more often.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
     /// A new connection works.
     Answers,
-    /// Nobody new is let in, and the connections that are open work.
+    /// No new connection is accepted, and the open ones work.
     OnlyExisting,
-    /// Nothing works.
+    /// No connection works.
     Unreachable,
 }
 
@@ -39,7 +39,7 @@ impl Store {
         self.inner.health.write_blockers.seen().map(|write_blocker| write_blocker.message().to_owned())
     }
 
-    /// Returns why no connection to the database works, if it said so.
+    /// Returns why no connection to the database works, if the database gave a reason.
     #[must_use]
     pub fn outage_cause(&self) -> Option<String> {
         self.inner.health.named_cause().map(|write_blocker| write_blocker.message().to_owned())
@@ -59,7 +59,7 @@ impl Store {
         self.inner.health.check()
     }
 
-    /// Statements begun so far, BEGINs among them.
+    /// Returns the number of statements begun so far, including BEGIN.
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.inner.health.statements.load(Ordering::Relaxed)
@@ -84,8 +84,7 @@ impl Store {
         }
     }
 
-    /// Waits until something speaks for an outage. The names of files are looked at all the time: writes to a file that was removed
-    /// succeed.
+    /// Waits until there is a sign of an outage. The names of files are checked all the time: writes to a file that was removed succeed.
     async fn until_suspected(&self) {
         let suspected = self.inner.health.suspected.notified();
         if self.is_postgres() {
@@ -102,21 +101,21 @@ impl Store {
     async fn has_recovered(&self) -> bool {
         match self.probe().await {
             Probe::Answers => self.resume().await,
-            // No new connection could replace them.
+            // No new connection could replace the open ones.
             Probe::OnlyExisting => true,
             Probe::Unreachable => false,
         }
     }
 
-    /// Prepares to go on with a database that answers again.
+    /// Prepares to resume with a database that answers again.
     async fn resume(&self) -> bool {
         let health = &self.inner.health;
         let was_down = health.down.load(Ordering::Relaxed);
         if was_down {
             health.failures.note();
         }
-        // A link that was cut in silence keeps its connections for many minutes: new ones take their place. After an outage
-        // always: a call whose caller went away was never heard to be unanswered, and its connection hangs all the same.
+        // A link that fails silently keeps its connections for many minutes: replace them. Always do so after an outage: a call whose
+        // caller disconnected was never recorded as unanswered, and its connection hangs all the same.
         let is_left = planted(Defect::TransactionLeftOpen);
         if (health.unanswered.swap(false, Ordering::Relaxed) || was_down) && !is_left {
             self.replace_pools().await;
@@ -124,7 +123,7 @@ impl Store {
         if !was_down {
             return true;
         }
-        // It may be another database, or an older state of it: seen before the first write.
+        // It may be another database, or an older state of it: check before the first write.
         let examined = self.check_for_loss().await;
         if let Err(error) = &examined {
             tracing::error!(%error, detail = error.internal, "failed to compare the database with what was seen of it");
@@ -157,13 +156,13 @@ async fn probe_postgres(url: &str, own_store: &OwnStore) -> std::result::Result<
     let options = postgres_options(url).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
     let mut connection = options.connect().await?;
     let prepared = prepare_own(&mut connection, own_store, SessionTimeouts::Probe).await;
-    // It has answered; whether it says goodbye is of no interest.
+    // The probe has its answer; an error while closing does not matter.
     let _ = connection.close().await;
     prepared.map(drop)
 }
 
-/// Whether a failed connection is an answer of a database that is there: one that has no room or no welcome for a new one may
-/// still serve those it has. One that starts or stops (57P) is away.
+/// Whether a failed connection is the refusal of a running database: one that accepts no new connection may still serve the open ones. A
+/// database that starts or stops (57P) is away.
 fn is_refusal(error: &sqlx::Error) -> bool {
     error_codes::code_of(error).is_some_and(|code| !code.starts_with("57P"))
 }

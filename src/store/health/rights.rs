@@ -1,4 +1,5 @@
-//! Whether the role of the server has the rights that docs/operations/deploy.md lists: one that lacks some serves until it needs them.
+//! Checks whether the server's role has the rights that docs/operations/deploy.md lists. With some missing, the server serves until it
+//! needs them.
 
 use sea_orm::{ConnectionTrait as _, Statement};
 
@@ -31,10 +32,10 @@ const TABLES: [&str; 22] = [
     "subscribers",
     "versions",
 ];
-/// What the role may do with each of them.
+/// The rights that the role needs on each of them.
 const RIGHTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// Asks for the rights that are missing, as one text.
+/// Builds the query for the missing rights, as one text.
 fn missing() -> String {
     let list = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     format!(
@@ -47,7 +48,7 @@ fn missing() -> String {
 }
 
 impl Store {
-    /// Returns which rights the role of the server lacks in the database; nothing when it has all. On SQLite there are none.
+    /// Returns the rights that the server's role lacks in the database; none when it has all. SQLite has no rights.
     #[must_use]
     pub fn missing_rights(&self) -> Option<String> {
         self.inner.health.write_blockers.missing_rights()

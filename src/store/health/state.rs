@@ -1,7 +1,7 @@
 //! The health of the database: a failed statement raises a suspicion, a probe decides, and every call checks the result.
 //!
-//! A probe is a connection of its own, so it tells a database that is gone from one that is busy and from pooled
-//! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
+//! A probe uses its own connection, so it distinguishes a database that is gone from one that is busy and from pooled connections that
+//! died silently. While it fails, calls fail at once instead of each waiting for an answer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,36 +21,36 @@ use crate::store::health::error_codes;
 use crate::store::health::file_probe::FileProbe;
 use crate::store::health::write_blocker::{WriteBlocker, WriteBlockers};
 
-/// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
+/// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself continues.
 pub(in crate::store) const COMMIT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 /// What this process knows about the state of the database.
 #[derive(Debug)]
 pub(in crate::store) struct Health {
     pub(in crate::store) down: AtomicBool,
-    /// Something was not answered: connections may be dead without anybody saying so.
+    /// A statement was not answered: connections may be dead without an error.
     pub(in crate::store) unanswered: AtomicBool,
-    /// The file was found damaged, and no check found it whole since.
+    /// The file was found damaged, and no later check found it intact.
     pub(in crate::store) corrupt: AtomicBool,
     pub(in crate::store) failures: Arc<LastFailure>,
-    /// Why it can't be written to, although it answers.
+    /// Why the database can't be written to, although it answers.
     pub(in crate::store) write_blockers: Arc<WriteBlockers>,
     pub(in crate::store) suspected: Notify,
     /// Why a call gets no connection.
     pub(in crate::store) causes: ConnectionCauses,
-    /// Statements begun, and BEGINs; what probes ask is not among them.
+    /// Number of statements begun, including BEGIN and without those of probes.
     pub(in crate::store) statements: AtomicU64,
-    /// COMMITs that have begun and not ended, by a number, and when each began.
+    /// COMMITs that have begun and not ended, by number, with the time at which each began.
     commits: Mutex<BTreeMap<u64, Instant>>,
     /// A probe of a file that has not ended.
     pub(in crate::store) file_probe: tokio::sync::Mutex<Option<JoinHandle<FileProbe>>>,
-    /// Why the file can't be written to, as its last probe found it.
+    /// Why the file can't be written to, as found by its last probe.
     file_cause: Mutex<Option<WriteBlocker>>,
     /// Bytes of SQLite's write-ahead log.
     pub(in crate::store) wal_bytes: AtomicU64,
-    /// What is in the write-ahead log can't be moved into the file.
+    /// Whether the write-ahead log can't be moved into the file.
     pub(in crate::store) checkpoints_fail: AtomicBool,
-    /// The write-ahead log is very large and can't be emptied while somebody reads.
+    /// Whether the write-ahead log is very large and can't be emptied because a reader uses it.
     wal_is_held: AtomicBool,
     /// Id of the store that every connection must lead to; none before it is known.
     pub(in crate::store) own_store: OwnStore,
@@ -70,7 +70,7 @@ impl Drop for RunningCommit {
 }
 
 impl Health {
-    /// Starts with a database that is assumed to answer.
+    /// Creates the state of a database that is assumed to answer.
     pub(in crate::store) fn new(failures: Arc<LastFailure>) -> Self {
         Self {
             down: AtomicBool::new(false),
@@ -91,7 +91,7 @@ impl Health {
         }
     }
 
-    /// Notes that a COMMIT begins; it ends when the returned guard is dropped.
+    /// Records that a COMMIT begins; it ends when the returned guard is dropped.
     pub(in crate::store) fn commit_begins(self: &Arc<Self>) -> RunningCommit {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         let number = commits.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -99,7 +99,7 @@ impl Health {
         RunningCommit { number, health: Arc::clone(self) }
     }
 
-    /// Whether something that was given up may still run, or a COMMIT has not ended in time.
+    /// Whether a statement that was given up may still run, or a COMMIT has not ended in time.
     pub(in crate::store) fn is_write_stuck(&self) -> bool {
         let now = self.failures.now();
         let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,12 +107,12 @@ impl Health {
             || commits.values().any(|began| now.duration_since(*began) >= COMMIT_ANSWER_TIMEOUT)
     }
 
-    /// Remembers why the file can't be written to.
+    /// Records why the file can't be written to.
     pub(in crate::store) fn note_file_cause(&self, cause: Option<WriteBlocker>) {
         *self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 
-    /// Logs when a reader starts to keep the write-ahead log from being emptied, and when that ends.
+    /// Logs when a reader begins to prevent the write-ahead log from being emptied, and when that ends.
     pub(in crate::store) fn note_held_wal(&self, is_held: bool, wal_bytes: u64) {
         match (self.wal_is_held.swap(is_held, Ordering::Relaxed), is_held) {
             (false, true) => tracing::warn!(
@@ -130,12 +130,12 @@ impl Health {
         self.statements.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Asks for a probe, because the database may be away.
+    /// Requests a probe, because the database may be away.
     pub(in crate::store) fn suspect(&self) {
         self.suspected.notify_one();
     }
 
-    /// Notes that a statement failed.
+    /// Records that a statement failed.
     pub(in crate::store) fn failed(&self, failure: Failure) {
         match failure {
             Failure::Busy | Failure::Statement => return,
@@ -149,7 +149,7 @@ impl Health {
         self.suspect();
     }
 
-    /// Notes that a statement was given up.
+    /// Records that a statement was given up.
     pub(in crate::store) fn unanswered(&self) {
         self.unanswered.store(true, Ordering::Relaxed);
         self.suspect();
@@ -160,7 +160,7 @@ impl Health {
         if self.down.load(Ordering::Relaxed) || self.corrupt.load(Ordering::Relaxed) {
             let message = "the database does not answer; retry with the same request_id";
             let unnamed = || Error::new(Reason::DatabaseUnavailable, message);
-            // Without the internal detail: the log has it once.
+            // Without the internal detail, which is logged once elsewhere.
             return Err(self.named_cause().map_or_else(unnamed, |write_blocker| write_blocker.to_error()));
         }
         Ok(())
@@ -168,8 +168,8 @@ impl Health {
 }
 
 impl Health {
-    /// What keeps every connection away, as the last probe heard it; nothing while the database answers. Somebody new may be
-    /// refused then all the same (`Probe::OnlyExisting`).
+    /// Returns why no connection works, as found by the last probe; none while the database answers. Even then, new connections may be
+    /// refused (`Probe::OnlyExisting`).
     pub(in crate::store) fn named_cause(&self) -> Option<WriteBlocker> {
         if !self.down.load(Ordering::Relaxed) {
             return None;

@@ -1,4 +1,4 @@
-//! Write blockers: why a database that answers can't be written to, remembered until a later check finds otherwise.
+//! Write blockers: why a database that answers can't be written to, kept until a later check finds otherwise.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ pub(in crate::store) const DISK_FULL: &str = "the disk of the database is full";
 pub(in crate::store) struct WriteBlocker {
     reason: Reason,
     is_standby: bool,
-    /// For callers and operators, as a lower-case sentence.
+    /// Text for callers and operators, a lower-case sentence.
     message: String,
 }
 
@@ -21,37 +21,37 @@ impl WriteBlocker {
         Self { reason, is_standby: false, message: message.into() }
     }
 
-    /// The database is a standby: it can't be written to, and what it has may be old.
+    /// Returns the blocker of a standby: it can't be written to, and its data may be old.
     pub(in crate::store) fn standby() -> Self {
         let standby = Self::new(Reason::DatabaseReadOnly, "the database is a standby; connect to the primary");
         Self { is_standby: true, ..standby }
     }
 
-    /// The disk of the database is full.
+    /// Returns the blocker of a full disk.
     pub(in crate::store) fn disk_full() -> Self {
         Self::new(Reason::DatabaseUnavailable, format!("{DISK_FULL}; the operator frees space"))
     }
 
-    /// The tables are missing, or hidden by `search_path`.
+    /// Returns the blocker of a database whose tables are missing, or hidden by `search_path`.
     pub(in crate::store) fn no_tables() -> Self {
         let message = "the server's tables are not in the database, or its search_path hides them";
         Self::new(Reason::DatabaseAccessDenied, message)
     }
 
-    /// The database holds another store.
+    /// Returns the blocker of a database that holds another store.
     pub(in crate::store) fn another_store() -> Self {
         let message = "the database holds another store than this server's; lead it back to its own";
         Self::new(Reason::DatabaseAccessDenied, message)
     }
 
-    /// A crash of the database would lose what it confirmed.
+    /// Returns the blocker of a setting with which a crash would lose confirmed writes.
     pub(in crate::store) fn not_durable(setting: &str, value: &str) -> Self {
         let message =
             format!("the database may lose what it acknowledges ({setting} is {value}); the operator sets it to on");
         Self::new(Reason::DatabaseNotDurable, message)
     }
 
-    /// Whether what was confirmed in spite of it may be lost in a crash.
+    /// Whether a confirmed write may be lost in a crash because of it.
     pub(in crate::store) fn is_lossy(&self) -> bool {
         self.reason == Reason::DatabaseNotDurable
     }
@@ -72,15 +72,14 @@ impl WriteBlocker {
     }
 }
 
-/// What stands in the way of writes, as the connection that looked last found it: for `/readyz`, and to refuse a write before it
-/// takes a connection. It acknowledges nothing: another connection may have found otherwise, so each transaction looks for
-/// itself.
+/// The write blockers as found by the connection that checked last: for `/readyz`, and to refuse a write before it takes a connection. No
+/// write is acknowledged by it: another connection may find otherwise, so each transaction checks itself.
 #[derive(Debug, Default)]
 pub(in crate::store) struct WriteBlockers {
     found: Mutex<Option<WriteBlocker>>,
-    /// The disk of the database takes no writes: found by one that failed, whatever the settings are.
+    /// The disk accepts no writes: found by a write that failed, whatever the settings are.
     disk: Mutex<Option<WriteBlocker>>,
-    /// Rights that the server's role lacks: what needs them fails, and nothing else.
+    /// Rights that the server's role lacks: only operations that need them fail.
     missing_rights: Mutex<Option<String>>,
 }
 
@@ -93,24 +92,24 @@ impl WriteBlockers {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what the connection that checked last found.
+    /// Records the result of the connection that checked last.
     pub(in crate::store) fn note(&self, found: Option<WriteBlocker>) {
         let before = std::mem::replace(&mut *self.now(), found.clone());
         tell(before.as_ref(), found.as_ref());
     }
 
-    /// Remembers the result of the last write to the disk.
+    /// Records the result of the last write to the disk.
     pub(in crate::store) fn note_disk(&self, found: Option<WriteBlocker>) {
         let before = std::mem::replace(&mut *self.of_disk(), found.clone());
         tell(before.as_ref(), found.as_ref());
     }
 
-    /// Whether the last check of the disk found that it takes no writes.
+    /// Whether the last check of the disk found that it accepts no writes.
     pub(in crate::store) fn is_disk_noted(&self) -> bool {
         self.of_disk().is_some()
     }
 
-    /// Remembers which rights are missing.
+    /// Records which rights are missing.
     pub(in crate::store) fn note_missing_rights(&self, found: Option<String>) {
         let mut known = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
         match &found {
@@ -123,7 +122,7 @@ impl WriteBlockers {
         *known = found;
     }
 
-    /// Returns the rights that are missing; none when there are all.
+    /// Returns the missing rights; none when there are all.
     pub(in crate::store) fn missing_rights(&self) -> Option<String> {
         self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! Epochs: which the logs are in, and what is kept about a raise of all of them (docs/guarantees.md#g1b).
+//! Epochs: the current ones of the logs, and the record of a bump of all of them (docs/guarantees.md#g1b).
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use crate::store::entity::store_meta::{Column, Entity};
 use crate::store::error::failed;
 use crate::store::handle::Store;
 
-/// Where `store_meta` keeps the target of a bump that was begun, with the system identity it was begun on.
+/// The key in `store_meta` of the target of an unfinished bump, with the system identity on which it was begun.
 const UNFINISHED: &str = "epoch_bump";
 
 /// The epochs of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epochs {
-    /// The epoch and revision each log ends at.
+    /// The cursor of the last event of each log.
     pub heads: BTreeMap<NamespaceId, Cursor>,
-    /// The highest epoch ever seen: of any log, or remembered by this machine.
+    /// The highest epoch ever seen: of any log, or recorded on this machine.
     pub highest: i64,
     /// The system identity of PostgreSQL; empty on SQLite.
     pub system_identity: String,
-    /// The target of a bump that was begun here and not ended, unless something was lost since.
+    /// The target of a bump that was begun here and not finished, unless data was lost since.
     pub unfinished: Option<i64>,
 }
 
 impl Store {
-    /// The highest epoch that this machine remembers, 0 when it remembers none.
+    /// Returns the highest epoch recorded on this machine, 0 when there is none.
     #[must_use]
     pub fn remembered_epoch(&self) -> i64 {
         self.inner.high_water.highest_epoch()
@@ -48,7 +48,7 @@ impl Store {
         let begun = self.meta(UNFINISHED).await?;
         let begun = begun.as_deref().and_then(|begun| begun.split_once(' ')).filter(|(_, on)| *on == system_identity);
         let unfinished = begun.and_then(|(target, _)| target.parse().ok()).filter(|target| {
-            // What was lost of the target epoch itself must not be written again.
+            // Events of the target epoch itself may have been lost: their cursors must not be used again.
             let seen = self.inner.high_water.heads();
             seen.iter()
                 .all(|(id, seen)| seen.cursor.epoch < *target || heads.get(id).is_some_and(|head| *head >= seen.cursor))
@@ -56,7 +56,7 @@ impl Store {
         Ok(Epochs { heads, highest, system_identity, unfinished })
     }
 
-    /// Notes that every log is about to be raised to `target`.
+    /// Records that every log is about to be raised to `target`.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -64,7 +64,7 @@ impl Store {
         self.replace_meta(UNFINISHED, &format!("{target} {system_identity}")).await
     }
 
-    /// Notes that every log was raised, and records this system identity as the store's own.
+    /// Records that every log was raised, and that this system identity is the store's own.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.

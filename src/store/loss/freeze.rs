@@ -15,14 +15,14 @@ impl Store {
         self.inner.high_water.frozen.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads which namespaces of the store `id` are frozen, and keeps it in that file from now on.
+    /// Reads which namespaces of the store `id` are frozen, and writes changes to that file from now on.
     ///
     /// # Errors
-    /// When there is such a file and it can't be read.
+    /// `io::Error` when the file exists and can't be read.
     pub fn remember_frozen(&self, path: &Path, id: &str) -> std::io::Result<()> {
         let kept: Option<FrozenFile> = read_json(path)?;
         let mut state = self.frozen_state();
-        // Another store has been here: what was found there is no matter of this one.
+        // Ignore the file of another store: its findings do not apply to this one.
         if let Some(kept) = kept.filter(|kept| kept.store == id) {
             for (namespace, Frozen { why, at }) in &kept.frozen {
                 tracing::error!(target: "policyhub::audit", %namespace, ?at, why, "a namespace is still frozen");
@@ -33,7 +33,7 @@ impl Store {
         Ok(())
     }
 
-    /// Freezes a namespace for what was found when `at` was its newest event. Logs it once.
+    /// Freezes a namespace for a finding that was made when `at` was its newest event. Logs it once.
     pub fn freeze(&self, namespace: &NamespaceId, at: Cursor, why: &str) {
         let mut state = self.frozen_state();
         if state.frozen.contains_key(namespace) || state.thawed.get(namespace).is_some_and(|thawed| at < *thawed) {
@@ -57,24 +57,24 @@ impl Store {
         }
     }
 
-    /// The newest cursor that was seen of a log.
+    /// Returns the newest cursor that was seen of a log.
     #[must_use]
     pub fn seen_cursor(&self, namespace: &NamespaceId) -> Cursor {
         self.inner.high_water.head(namespace).map_or(Cursor::NONE, |seen| seen.cursor)
     }
 
-    /// How far the log of a frozen namespace was searched for an event that ends that.
+    /// Returns up to where the log of a frozen namespace was searched for an event that thaws it.
     #[must_use]
     pub fn searched(&self, namespace: &NamespaceId) -> Option<Cursor> {
         self.frozen_state().searched.get(namespace).copied()
     }
 
-    /// Notes that there is none up to a cursor.
+    /// Records that there is no such event up to a cursor.
     pub fn note_searched(&self, namespace: &NamespaceId, up_to: Cursor) {
         self.frozen_state().searched.insert(namespace.clone(), up_to);
     }
 
-    /// Why a namespace is frozen; nothing when it is not.
+    /// Returns why a namespace is frozen; none when it is not.
     #[must_use]
     pub fn frozen(&self, namespace: &NamespaceId) -> Option<Frozen> {
         self.frozen_state().frozen.get(namespace).cloned()
@@ -86,7 +86,7 @@ impl Store {
         self.frozen_state().frozen.keys().cloned().collect()
     }
 
-    /// Refuses what is not done to a namespace that is frozen.
+    /// Refuses an operation on a frozen namespace.
     ///
     /// # Errors
     /// `DATA_LOSS`.

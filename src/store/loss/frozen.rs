@@ -1,8 +1,7 @@
 //! Frozen namespaces: something stored in them did not verify, and nothing new is signed over them until an admin thaws them.
 //!
-//! The list is in a file of its own beside the database: who can write only the database can't end a freeze, and a start of the
-//! server does not end it either. Each replica freezes by what it found itself. Invariant: only an event of the log ends it, one that is newer than
-//! what was found.
+//! The list is in its own file beside the database: an attacker who can write only the database can't end a freeze, nor does a restart of
+//! the server. Each replica freezes by its own findings. Invariant: only an event of the log that is newer than the finding ends a freeze.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,9 +16,9 @@ use crate::store::files::json_file::write_json;
 /// Why a namespace is frozen, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frozen {
-    /// What was found first.
+    /// The first finding.
     pub why: String,
-    /// The newest event there was when it was found; only a later one can end it.
+    /// The newest event at the time of the finding; only a later one can end the freeze.
     pub at: Cursor,
 }
 
@@ -31,9 +30,9 @@ pub(in crate::store) struct FrozenNamespaces(pub(in crate::store) Mutex<FrozenSt
 pub(in crate::store) struct FrozenState {
     pub(in crate::store) file: Option<(PathBuf, String)>,
     pub(in crate::store) frozen: BTreeMap<NamespaceId, Frozen>,
-    /// The newest event that ended it: what was found before it is settled.
+    /// The newest event that thawed each namespace: findings before it are settled.
     pub(in crate::store) thawed: BTreeMap<NamespaceId, Cursor>,
-    /// How far the log was searched for an event that ends it.
+    /// Up to where each log was searched for an event that thaws it.
     pub(in crate::store) searched: BTreeMap<NamespaceId, Cursor>,
 }
 

@@ -1,4 +1,4 @@
-//! Keeps what was seen of each log in a file beside the database.
+//! Persists the high-water marks in a file beside the database.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use crate::store::handle::Store;
 use crate::store::loss::high_water_marks::{RememberedStore, read};
 
 impl Store {
-    /// Reads what was seen of the store `id`, and keeps it in that file from now on. What was seen of another store is never
-    /// overwritten: it may be the only evidence of a database that is lost.
+    /// Reads the high-water marks of the store `id`, and persists them in that file from now on. Those of another store are never
+    /// overwritten: they may be the only evidence of a lost database.
     ///
     /// # Errors
     /// `StoreError::HighWater`, `StoreError::AnotherStore`.
@@ -27,10 +27,10 @@ impl Store {
         Ok(())
     }
 
-    /// Saves what was seen since the last time. Blocks for a sync of the disk.
+    /// Saves the high-water marks that changed since the last call. Blocks for a sync of the disk.
     ///
     /// # Errors
-    /// When the file can't be written or flushed: the next call tries again.
+    /// `io::Error` when the file can't be written or flushed: the next call tries again.
     pub fn save_high_water_marks(&self) -> io::Result<()> {
         let _saving = self.inner.high_water.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((path, kept)) = self.inner.high_water.unsaved() else { return Ok(()) };

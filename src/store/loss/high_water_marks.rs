@@ -1,8 +1,7 @@
-//! High-water marks: the newest event this replica has seen of each log, kept beside the database. They show a lost tail
-//! (docs/guarantees.md#g1b), and another
-//! event where one was seen (docs/guarantees.md#g26).
+//! High-water marks: the newest event that this replica has seen of each log, stored beside the database. They reveal a lost tail
+//! (docs/guarantees.md#g1b), and an event that differs from the one that was seen (docs/guarantees.md#g26).
 //!
-//! The file is replaced whole and synced. A server starts without it: then only subscribers and other replicas notice a loss.
+//! The file is replaced as a whole and synced. A server starts without it: then only subscribers and other replicas notice a loss.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +25,7 @@ pub(in crate::store) type SeenHeads = BTreeMap<NamespaceId, SeenHead>;
 pub(in crate::store) struct SeenHead {
     #[serde(flatten)]
     pub cursor: Cursor,
-    /// Hash of the event there; none in a file of a release that did not keep it.
+    /// Hash of the event there; none in a file of a release that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<Digest>,
 }
@@ -38,7 +37,7 @@ impl From<Head> for SeenHead {
 }
 
 impl SeenHead {
-    /// Describes why a head does not follow this one; none when it does, or when only the event at this cursor can tell.
+    /// Describes why a head does not follow this one; none when it does, or when only the event at this cursor can show it.
     pub fn contradicts(&self, namespace: &NamespaceId, head: Head) -> Option<String> {
         if head.cursor < self.cursor {
             return Some(describe_truncated_log(namespace, head.cursor, self.cursor));
@@ -46,8 +45,8 @@ impl SeenHead {
         (head.cursor == self.cursor && self.differs(&head.hash)).then(|| describe_other_event(namespace, self.cursor))
     }
 
-    /// Whether only the event at this cursor tells whether a head follows it: another event may have replaced it, and
-    /// the log gone on from that. Not in another epoch: there an operator has accepted the loss.
+    /// Whether only the event at this cursor shows whether a head follows it: another event may have replaced it, and the log continued
+    /// from that. Not in another epoch: there an operator has accepted the loss.
     pub fn needs_event_check(&self, head: Head) -> bool {
         self.hash.is_some()
             && self.cursor.revision > 0
@@ -65,7 +64,7 @@ impl SeenHead {
 pub(in crate::store) struct HighWaterMarks {
     pub(in crate::store) frozen: FrozenNamespaces,
     pub(in crate::store) state: Mutex<HighWaterState>,
-    /// Held while the file is written: two at once would write into each other.
+    /// Held while the file is written: two concurrent writes would mix their data.
     pub(in crate::store) saving: Mutex<()>,
 }
 
@@ -89,7 +88,7 @@ impl HighWaterMarks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a committed head.
+    /// Records a committed head.
     pub(in crate::store) fn note(&self, namespace: &NamespaceId, head: Head) {
         let mut state = self.state();
         let known = state.heads.get(namespace);
@@ -117,7 +116,7 @@ impl HighWaterMarks {
         self.state().heads.clone()
     }
 
-    /// Highest epoch seen, 0 when none was.
+    /// Returns the highest epoch seen, 0 when there is none.
     pub(in crate::store) fn highest_epoch(&self) -> i64 {
         self.state().heads.values().map(|seen| seen.cursor.epoch).max().unwrap_or(0)
     }
@@ -130,7 +129,7 @@ impl HighWaterMarks {
     }
 }
 
-/// The store whose heads a file of `Store::remember` keeps: the only evidence of a database that is gone (docs/guarantees.md#g1b).
+/// The store whose heads a file of `Store::remember` records: the only evidence of a database that is gone (docs/guarantees.md#g1b).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RememberedStore {
     pub(in crate::store) file: PathBuf,
@@ -138,10 +137,10 @@ pub struct RememberedStore {
 }
 
 impl RememberedStore {
-    /// Reads which store `file` remembers; none when there is no such file.
+    /// Reads which store `file` records; none when there is no such file.
     ///
     /// # Errors
-    /// `StoreError::HighWater` when there is one that can't be read.
+    /// `StoreError::HighWater` when the file exists and can't be read.
     pub fn read(file: &Path) -> Result<Option<Self>, StoreError> {
         match read(file) {
             Ok(kept) => Ok(kept.map(|kept| Self { file: file.to_owned(), id: kept.store })),
@@ -149,18 +148,18 @@ impl RememberedStore {
         }
     }
 
-    /// Id of the store.
+    /// Returns the id of the store.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Refuses a database that does not hold this store. `found` says what it is instead.
+    /// Returns the error for a database that does not hold this store. `found` says what it is instead.
     pub(in crate::store) fn refuse(&self, found: impl Into<String>) -> StoreError {
         StoreError::AnotherStore { high_water: self.file.clone(), remembered: self.id.clone(), found: found.into() }
     }
 
-    /// Refuses a database whose store is not this one; `found` is the id of its store, if it has one.
+    /// Refuses a database of another store; `found` is the id of its store, if it has one.
     pub(in crate::store) fn check(&self, found: Option<&str>) -> Result<(), StoreError> {
         match found {
             Some(id) if id == self.id => Ok(()),
@@ -170,7 +169,7 @@ impl RememberedStore {
     }
 }
 
-/// Describes a log that is missing: a namespace that is not there counts as empty, in the epoch of `system`.
+/// Describes a log that is missing: a namespace that does not exist counts as empty, in the epoch of `system`.
 pub(in crate::store) fn find_lost_log(seen: &SeenHeads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
     let epoch = found.get(&NamespaceId::system()).map_or(0, |head| head.cursor.epoch);
     let empty = Head { cursor: Cursor { epoch, revision: 0 }, ..Head::EMPTY };
@@ -248,7 +247,7 @@ mod tests {
     fn a_log_that_is_not_there_is_an_empty_one_of_the_epoch_of_system() {
         let remembered = seen(&[("a", 2, 5), ("b", 1, 3)]);
         assert_eq!(find_lost_log(&remembered, &heads(&[("a", 2, 5), ("b", 1, 3)])), None);
-        // `b` was of an epoch before: gone, it is made again in the second one.
+        // `b` was of an earlier epoch: after it was lost, it is created again in the second one.
         assert_eq!(find_lost_log(&remembered, &heads(&[("a", 2, 5)])), None);
         assert!(find_lost_log(&remembered, &heads(&[("b", 1, 3)])).is_some());
     }

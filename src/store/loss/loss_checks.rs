@@ -1,4 +1,4 @@
-//! Compares the database with what was seen of it, to find out whether the store lost its newest changes.
+//! Compares the database with the high-water marks, to find out whether the store lost its newest changes.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ impl Store {
         self.inner.suspected_loss.seen()
     }
 
-    /// Refuses what must not be done while data loss is suspected.
+    /// Refuses an operation that must not be done while data loss is suspected.
     ///
     /// # Errors
     /// `STORE_IN_DOUBT`.
@@ -30,7 +30,7 @@ impl Store {
         self.inner.suspected_loss.check()
     }
 
-    /// Returns whether data loss is suspected, after a new check when it was not suspected before. A check that fails finds nothing.
+    /// Returns whether data loss is suspected. When it was not suspected before, it checks again. A check that fails finds nothing.
     pub async fn detects_loss(&self) -> bool {
         if self.suspected_loss().is_none()
             && let Err(error) = self.check_for_loss().await
@@ -40,7 +40,7 @@ impl Store {
         self.suspected_loss().is_some()
     }
 
-    /// Returns the error for a caller: `STORE_IN_DOUBT` in place of `DATA_LOSS` when the log ends before what was read of it.
+    /// Returns the error for a caller: `STORE_IN_DOUBT` in place of `DATA_LOSS` when the log ends before the part that was already read.
     pub async fn or_suspected_loss(&self, error: Error) -> Error {
         if error.reason != Reason::DataLoss || !self.detects_loss().await {
             return error;
@@ -48,7 +48,7 @@ impl Store {
         self.check_no_suspected_loss().err().unwrap_or(error)
     }
 
-    /// Compares the system identity with the recorded one and every head with what was seen of it. Returns why data loss is suspected.
+    /// Compares the system identity with the recorded one and every head with its high-water mark. Returns why data loss is suspected.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -60,7 +60,7 @@ impl Store {
             }
             None => None,
         };
-        // Before the heads are read: what was seen by then must be in them.
+        // Take the marks before the heads are read: a head read later must include them.
         let seen = self.inner.high_water.heads();
         let heads = self.all_heads().await?;
         let lost_tail = match find_lost_log(&seen, &heads) {
@@ -69,8 +69,7 @@ impl Store {
         };
         if other_system.is_none() && lost_tail.is_none() {
             if self.suspected_loss().is_some() {
-                // Connections made before may lead to another database than the one that was asked now: each new one is
-                // compared again.
+                // Older connections may lead to another database than the one that answered now: each new one is compared again.
                 self.replace_pools().await;
                 self.inner.suspected_loss.clear(wrong_connections);
             }
@@ -85,12 +84,12 @@ impl Store {
         Ok(self.suspected_loss())
     }
 
-    /// Compares heads with what was `seen` of their logs before they were read. Those that lead on from it are seen from now on; one
-    /// that does not makes data loss suspected, and what was seen of its log stays until an operator raises the epoch, however far
-    /// another replica writes on.
+    /// Compares heads with the high-water marks `seen` before the heads were read. Heads that follow become the new marks. One that does
+    /// not makes data loss suspected, and its mark stays until an operator raises the epoch, however far another replica continues the
+    /// log.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`: nothing is taken for seen.
+    /// `DATABASE_UNAVAILABLE`: then no mark is changed.
     pub(in crate::store) async fn see(&self, seen: &SeenHeads, found: BTreeMap<NamespaceId, Head>) -> Result<()> {
         if let Some(lost_tail) = self.contradiction(seen, &found).await? {
             self.lost_tail(lost_tail);
@@ -99,7 +98,7 @@ impl Store {
         Ok(())
     }
 
-    /// Compares the log that is about to be written to with what was seen of it, under its lock: another replica may have written since.
+    /// Compares the log that is about to be written to with its mark, under its lock: another replica may have written since.
     pub(in crate::store) async fn check_leads_on(&self, write: &WriteTx, seen: &SeenHead) -> Result<()> {
         let (namespace, head) = (write.namespace(), write.head());
         let mut contradiction = seen.contradicts(namespace, head);
@@ -115,7 +114,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes heads that follow what was seen. While data loss is suspected none is noted: it may follow the wrong event.
+    /// Records heads that follow the marks. While data loss is suspected none is recorded: it may follow the wrong event.
     fn note(&self, heads: BTreeMap<NamespaceId, Head>) {
         if self.suspected_loss().is_some() {
             return;
@@ -125,24 +124,23 @@ impl Store {
         }
     }
 
-    /// Notes how far a log was read, from an event that was seen, each event hashed onto the one before: what was told to
-    /// subscribers is remembered.
+    /// Records how far a log was read, from an event that was seen, each event hashed onto the one before. So what was sent to subscribers
+    /// is covered by the marks.
     pub fn note_read(&self, namespace: &NamespaceId, head: Head) {
         self.note([(namespace.clone(), head)].into());
     }
 
-    /// Notes that a log ends before what was read of it: a restored backup, or a manual change of the database.
+    /// Records that a log ends before the part that was already read: a restored backup, or a manual change of the database.
     pub fn note_truncated_log(&self, namespace: &NamespaceId, found: Cursor, seen: Cursor) {
         self.lost_tail(describe_truncated_log(namespace, found, seen));
     }
 
-    /// Suspects data loss.
+    /// Records that a log lost its tail, which makes data loss suspected.
     pub(in crate::store) fn lost_tail(&self, seen: String) {
         self.inner.suspected_loss.lost_tail(seen);
     }
 
-    /// Describes the first of these heads that does not lead on from what was seen of its log; none when all do. Asks once for all
-    /// logs that went on.
+    /// Describes the first of these heads that does not follow its mark; none when all do. Takes one query for all logs that have grown.
     async fn contradiction(&self, seen: &SeenHeads, found: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
         let pairs = || found.iter().filter_map(|(namespace, head)| Some((namespace, seen.get(namespace)?, *head)));
         if let Some(contradiction) = pairs().find_map(|(namespace, seen, head)| seen.contradicts(namespace, head)) {

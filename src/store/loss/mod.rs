@@ -1,4 +1,4 @@
-//! Suspected data loss: what was seen of each log, epochs, and frozen namespaces.
+//! Suspected data loss: high-water marks, epochs, and frozen namespaces.
 
 pub mod epochs;
 pub mod freeze;

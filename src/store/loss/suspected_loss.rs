@@ -1,5 +1,5 @@
-//! Suspected data loss: signs that the store lost its newest changes. While it is suspected, nothing is written until an operator
-//! accepts the loss (docs/guarantees.md#g1b).
+//! Suspected data loss: signs that the store lost its newest changes. While it is suspected, nothing is written until an operator accepts
+//! the loss (docs/guarantees.md#g1b).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ pub(in crate::store) struct SuspectedLoss(Mutex<Signs>);
 struct Signs {
     other_system: Option<String>,
     lost_tail: Option<String>,
-    /// How many connections led to another database so far.
+    /// Number of connections that led to another database so far.
     wrong_connections: u64,
 }
 
@@ -25,7 +25,7 @@ impl SuspectedLoss {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a connection led to another database.
+    /// Records that a connection led to another database.
     pub(in crate::store) fn other_system(&self, seen: String) {
         let was = {
             let mut signs = self.signs();
@@ -37,7 +37,7 @@ impl SuspectedLoss {
         }
     }
 
-    /// Notes that a log lost its end. Several may have: each check finds one of them, and the first is logged.
+    /// Records that a log lost its tail. Several logs may have: each check finds one of them, and the first is logged.
     pub(in crate::store) fn lost_tail(&self, seen: String) {
         if self.signs().lost_tail.replace(seen.clone()).is_none() {
             tracing::error!(seen, "the store is in doubt and read-only; find out what was lost, then run `{COMMAND}`");

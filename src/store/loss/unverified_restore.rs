@@ -1,7 +1,7 @@
-//! The mark of a restored database of which nobody could verify what was acknowledged after the backup (docs/guarantees.md#g1b).
+//! The mark of a restored database for which it could not be verified what was acknowledged after the backup (docs/guarantees.md#g1b).
 //!
-//! Invariant: it is on the disk before such a database takes its place, and holds until the epoch is raised: neither another restore
-//! nor a server that ran on it learns what was lost.
+//! Invariant: it is on the disk before such a database is put in place, and holds until the epoch is raised: neither another restore nor a
+//! server that ran on the database can find out what was lost.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::store::handle::Store;
 pub struct UnverifiedRestore {
     /// Id of the store.
     pub store: String,
-    /// The highest epoch of the backup: a higher one was raised by an operator afterwards.
+    /// The highest epoch of the backup: an operator raised any higher one afterwards.
     pub epoch: i64,
 }
 
@@ -26,7 +26,7 @@ impl UnverifiedRestore {
     /// Reads the mark; none when there is no such file.
     ///
     /// # Errors
-    /// `StoreError::HighWater` when there is one that can't be read.
+    /// `StoreError::HighWater` when the file exists and can't be read.
     pub fn read(file: &Path) -> Result<Option<Self>, StoreError> {
         read_json(file).map_err(|error| StoreError::HighWater { path: file.to_owned(), error })
     }
@@ -34,12 +34,12 @@ impl UnverifiedRestore {
     /// Writes the mark. Blocks for a sync of the disk.
     ///
     /// # Errors
-    /// When it can't be written or flushed.
+    /// `io::Error` when it can't be written or flushed.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         write_json(file, self)
     }
 
-    /// Whether it holds for a store whose highest epoch that was seen is this one.
+    /// Whether the mark holds for a store, given the highest epoch that was seen of it.
     #[must_use]
     pub fn holds(&self, store: &str, epoch: i64) -> bool {
         self.store == store && epoch <= self.epoch
@@ -47,7 +47,7 @@ impl UnverifiedRestore {
 }
 
 impl Store {
-    /// Whether nobody can tell if the database lacks changes: the mark in `file` holds for the store `id`.
+    /// Whether the mark in `file` holds for the store `id`: then it is unknown whether the database lacks changes.
     ///
     /// # Errors
     /// `StoreError::HighWater`, `DATABASE_UNAVAILABLE`.
@@ -57,10 +57,10 @@ impl Store {
         Ok(mark.holds(id, highest?))
     }
 
-    /// Logs a warning while such a mark holds.
+    /// Logs a warning while the mark holds.
     ///
     /// # Errors
-    /// As `is_unwitnessed`.
+    /// The same as `has_unverified_restore`.
     pub async fn warn_of_unverified_restore(&self, file: &Path, id: &str) -> Result<(), StoreError> {
         if self.has_unverified_restore(file, id).await? {
             tracing::warn!(

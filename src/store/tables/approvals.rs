@@ -1,4 +1,4 @@
-//! Table `approvals`: each with the event that must prove it, because a row alone proves nothing.
+//! Queries of the table `approvals`. Each row is read with the event that must prove it, because a row alone proves nothing.
 
 use std::collections::BTreeMap;
 
@@ -16,27 +16,27 @@ use crate::store::error::failed;
 use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// An approval as its row has it. Nothing in it is verified yet.
+/// An approval as its row states it. Nothing in it is verified yet.
 #[derive(Debug, Clone)]
 pub struct ApprovalRow {
-    /// Number of the version.
+    /// The version's number.
     pub version: i64,
-    /// Who approved.
+    /// The principal who approved.
     pub approver: String,
     /// The digest that was reviewed.
     pub digest: Digest,
-    /// In the approver's words.
+    /// The approver's reason.
     pub reason: String,
-    /// When it was given.
+    /// Time at which it was given.
     pub create_time: Micros,
-    /// From when it counts no more.
+    /// Time from which it no longer counts.
     pub expire_time: Micros,
     /// The event that the row names.
     pub event: Event,
 }
 
 impl ReadTx {
-    /// Every approval of some versions of a policy, in order of versions and approvers.
+    /// Returns every approval of some versions of a policy, in order of version and approver.
     ///
     /// # Errors
     /// `DATA_LOSS` when a row names no event.
@@ -62,7 +62,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Keeps an approval in place of the approver's one before.
+    /// Writes an approval. It replaces an earlier one of the same approver.
     pub async fn put_approval(&self, policy: &PolicyName, version: i64, approval: &Approval) -> Result<()> {
         let row = Model {
             namespace: policy.namespace.to_string(),

@@ -1,6 +1,6 @@
-//! Rows that leave the store as the bytes their events have the digest of, and rows of other stores that come in as such.
+//! Exports rows as the exact bytes whose digest their events have, and imports such rows of other stores.
 //!
-//! Boundary: a row that is read is exactly what some store wrote; the caller authenticates it by the log it came with.
+//! Boundary: this checks that a row has exactly the bytes that a store writes; the caller authenticates it by the log it came with.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
 use sea_orm::{
@@ -33,18 +33,18 @@ pub enum ArchivedRow {
         number: i64,
         report: Report,
     },
-    /// With the name of the namespace there.
+    /// An imported history, with the namespace's name in the other store.
     Import(NamespaceId, Box<Import>),
 }
 
-/// A row as it leaves the store.
+/// A row as it is exported.
 #[derive(Debug, Clone)]
 pub struct ExportedRow {
-    /// Its bytes.
+    /// The bytes that the digest covers.
     pub bytes: Vec<u8>,
     /// The key of the row.
     pub key: ExportedRowKey,
-    /// A version: its newest manifest, and its content by digest.
+    /// Set for a version: its newest manifest, and its content by digest.
     pub version: Option<Version>,
 }
 
@@ -58,7 +58,7 @@ pub enum ExportedRowKey {
     Imports(i64),
 }
 
-/// The tables that archives carry, in the order that their rows need each other.
+/// The tables that archives carry, in an order in which each row comes after the rows it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Table {
     Policies,
@@ -91,7 +91,7 @@ impl ExportedRowKey {
 /// Reads a row of another store from its bytes.
 ///
 /// # Errors
-/// `DATA_LOSS` when it is not exactly what this schema writes of such a row.
+/// `DATA_LOSS` when the bytes are not exactly what this schema writes for such a row.
 pub fn read_row(bytes: &[u8]) -> Result<ArchivedRow> {
     let row = Row::read(bytes).ok_or_else(|| Error::data_loss("the bytes are no row"))?;
     match row.table.as_str() {
@@ -121,7 +121,7 @@ impl Columns<'_> {
     }
 }
 
-/// The row, if it has these columns and no others: what this schema does not know would be lost without a word.
+/// Refuses a row with other columns than this schema has: a column it does not know would be lost silently.
 fn whole<E: AuthenticatedTable>(model: E::Model, bytes: &[u8]) -> Result<Authenticated<E::Model>> {
     if mac_input::<E>(&model)? == bytes {
         return Ok(Authenticated(model));
@@ -221,7 +221,7 @@ fn imported(row: &Row, bytes: &[u8]) -> Result<ArchivedRow> {
 }
 
 impl ReadTx {
-    /// Returns rows after a key, at most `limit`, in the order an archive has them. Fewer do not mean that there are no more.
+    /// Returns at most `limit` rows after a key, in the order of an archive. Fewer than `limit` do not mean that there are no more.
     pub async fn exported_rows(
         &self,
         namespace: &NamespaceId,
@@ -264,7 +264,7 @@ impl ReadTx {
         rows.into_iter().map(|row| self.exported::<imports::Entity>(key(&row), row)).collect()
     }
 
-    /// How many rows an archive of a namespace has.
+    /// Counts the rows that an archive of a namespace has.
     pub async fn count_exported_rows(&self, namespace: &NamespaceId) -> Result<u64> {
         let own = namespace.as_str();
         let policies = policies::Entity::find().filter(policies::Column::Namespace.eq(own)).count(&self.tx);

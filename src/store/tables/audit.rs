@@ -1,6 +1,6 @@
-//! What the check of a log reads: everything a namespace has, page by page, in one view.
+//! Queries for the check of a log: they read all that a namespace has, page by page, in one view.
 //!
-//! A row that is not what it should be is reported, and the check goes on.
+//! A row that is wrong is reported, and the check continues.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,54 +24,54 @@ use crate::store::error::failed;
 use crate::store::tables::rows;
 use crate::store::transaction::views::ReadTx;
 
-/// Rows read at once. A policy's settings may have 256 KiB.
+/// Number of rows read at once. A policy's settings may have 256 KiB.
 const PAGE_ROWS: u64 = 100;
 
-/// Where a page of versions begins: after this policy and number.
+/// Key after which a page of versions begins: policy and number.
 pub type VersionKey = (String, i64);
 
-/// A row as it is.
+/// A row as it is stored.
 #[derive(Debug, Clone)]
 pub struct StoredRow {
-    /// Where it is, and the digest of what it says.
+    /// The row's key, and the digest of its columns.
     pub row: RowChange,
-    /// Whether this server wrote it.
+    /// Whether the row's MAC is this server's.
     pub is_authentic: bool,
 }
 
 /// Index columns of an event. No signature covers them: they only serve to find events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventIndex {
-    /// Where the event stands.
+    /// The event's revision.
     pub revision: i64,
-    /// The policy it is found by.
+    /// The policy by which the event is found.
     pub policy: Option<String>,
-    /// The time it is found by.
+    /// The time by which the event is found.
     pub time: i64,
 }
 
 /// A row of the pointer history.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PointerRow {
-    /// The event that moved it.
+    /// Revision of the event that moved the pointer.
     pub revision: i64,
     /// The policy.
     pub policy: String,
-    /// Where it went.
+    /// The version it moved to.
     pub version: i64,
 }
 
 impl ReadTx {
-    /// The head of a log, whatever else its row says.
+    /// Returns the head of a log, and ignores the other columns of its row.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS` when it is none.
+    /// `NAMESPACE_NOT_FOUND`; `DATA_LOSS` when the columns are no valid head.
     pub async fn log_head(&self, namespace: &NamespaceId) -> Result<Head> {
         let row = namespaces::Entity::find_by_id(namespace.as_str()).one(&self.tx).await.map_err(failed)?;
         rows::head(&row.ok_or_else(|| namespace.not_found())?)
     }
 
-    /// The namespace after one, in order, whatever its row says. An id that is none is left out.
+    /// Returns the next namespace in order of ids, whatever its row states. Ids that are not valid are left out.
     pub async fn namespace_after(&self, after: &str) -> Result<Option<NamespaceId>> {
         let mut after = after.to_owned();
         loop {
@@ -87,7 +87,7 @@ impl ReadTx {
         }
     }
 
-    /// What the row of a namespace says it uses, and what it uses when that is counted.
+    /// Returns the usage that the row of a namespace states, and the usage as counted from the rows.
     pub async fn usage(&self, namespace: &NamespaceId) -> Result<(Usage, Usage)> {
         use {policies::Column as P, versions::Column as V};
         let row = namespaces::Entity::find_by_id(namespace.as_str()).one(&self.tx).await.map_err(failed)?;
@@ -106,7 +106,7 @@ impl ReadTx {
         Ok((said, counted))
     }
 
-    /// How events from one revision to another are found, in order.
+    /// Returns the index columns of the events from one revision to another, in order.
     pub async fn event_index(&self, namespace: &NamespaceId, from: i64, to: i64) -> Result<Vec<EventIndex>> {
         use events::Column as E;
         let query = events::Entity::find()
@@ -119,7 +119,7 @@ impl ReadTx {
         Ok(found.into_iter().map(|(revision, policy, time)| EventIndex { revision, policy, time }).collect())
     }
 
-    /// What is stored at some revisions: the cursor and the fingerprint of each event that is there.
+    /// Returns the cursor and the fingerprint of each event that is stored at one of some revisions.
     pub async fn stored_positions(
         &self,
         namespace: &NamespaceId,
@@ -133,14 +133,14 @@ impl ReadTx {
             .filter(E::Revision.is_in(revisions.iter().copied()));
         let found: Vec<(i64, i64, Vec<u8>)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
         let position = |(revision, epoch, hash): (i64, i64, Vec<u8>)| {
-            // A hash of another length is none.
+            // A hash of another length has no fingerprint.
             let event = hash.as_slice().try_into().ok().and_then(Fingerprint::of);
             (revision, Position { cursor: Cursor { epoch, revision }, event })
         };
         Ok(found.into_iter().map(position).collect())
     }
 
-    /// The pointer history from one revision to another, in order, at most `limit` rows.
+    /// Returns at most `limit` rows of the pointer history from one revision to another, in order.
     pub async fn pointer_rows(
         &self,
         namespace: &NamespaceId,
@@ -159,7 +159,7 @@ impl ReadTx {
         Ok(found.map(|row| PointerRow { revision: row.revision, policy: row.policy, version: row.version }).collect())
     }
 
-    /// The pointers of all policies as (version, revision); those that never moved are left out.
+    /// Returns the pointers of all policies as (version, revision). Policies whose pointer never moved are left out.
     pub async fn pointers(&self, namespace: &NamespaceId) -> Result<BTreeMap<String, (i64, i64)>> {
         use policies::Column as P;
         let moved = P::ActiveVersion.ne(0).or(P::ActiveRevision.ne(0));
@@ -172,7 +172,7 @@ impl ReadTx {
         Ok(found.into_iter().map(|(policy, version, revision)| (policy, (version, revision))).collect())
     }
 
-    /// Every row that the events of this log name, table by table. `take` gets them a page at a time.
+    /// Reads every row that the events of this log name, table by table, and passes each to `take`.
     pub async fn stored_rows(&self, namespace: &NamespaceId, mut take: impl FnMut(StoredRow)) -> Result<()> {
         let own = namespace.as_str();
         let take = &mut take;
@@ -228,8 +228,8 @@ impl ReadTx {
         Ok(StoredRow { row: named, is_authentic: self.authenticated::<E>(row).is_ok() })
     }
 
-    /// The published ones of a page of versions, and where the next page begins. Those whose row is not authenticated are left
-    /// out: they are found as rows.
+    /// Returns the published versions of a page, and the key after which the next page begins. Rows that are not authentic are left out:
+    /// `stored_rows` reports them.
     pub async fn published_page(
         &self,
         namespace: &NamespaceId,

@@ -1,4 +1,4 @@
-//! Role bindings: the rows, and the revision of the log that changed them last.
+//! Queries of role bindings, and of the revision of the log that changed them last.
 
 use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
@@ -17,12 +17,12 @@ use crate::store::handle::Store;
 use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// The state of a log, as the row of its namespace records it.
+/// The state of a log, as recorded in the row of its namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogState {
     /// The end of the log.
     pub head: Head,
-    /// The last revision that changed a role binding; 0: none did.
+    /// The last revision that changed a role binding; 0 when none did.
     pub access_revision: i64,
 }
 
@@ -40,8 +40,7 @@ impl Store {
 }
 
 impl Store {
-    /// The roles that any of the members has in any namespace, by rows that are not authenticated. A text that is no role
-    /// is skipped.
+    /// Returns the roles that any of the members has in any namespace. The rows are not authenticated. A text that is no role is skipped.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -66,20 +65,20 @@ fn state(row: &namespaces::Model) -> Result<LogState> {
 }
 
 impl ReadTx {
-    /// What the row of a namespace says of its log, if it is there.
+    /// Returns what the row of a namespace states of its log, if the namespace exists.
     pub async fn log_state(&self, id: &NamespaceId) -> Result<Option<LogState>> {
         let row = namespaces::Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
         row.as_ref().map(state).transpose()
     }
 
-    /// Every binding of a log, in order of their ids. TimedConnection by `limits::ROLE_BINDINGS_PER_NAMESPACE_MAX`.
+    /// Returns every binding of a log, in order of ids. `limits::ROLE_BINDINGS_PER_NAMESPACE_MAX` bounds their number.
     pub async fn bindings(&self, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).order_by_asc(Column::Id);
         let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
         rows.map(|row| binding(self.authenticated::<Entity>(row)?)).collect()
     }
 
-    /// The namespaces of a page in which one of the members has a role, in order of their ids.
+    /// Returns a page of the namespaces in which one of the members has a role, in order of ids.
     pub async fn namespaces_of(&self, members: &[String], page: &PageRequest<NamespaceId>) -> Result<Vec<NamespaceId>> {
         let mut mine = Condition::all().add(Column::Member.is_in(members));
         if let Some(after) = &page.after {
@@ -105,7 +104,7 @@ fn binding(Authenticated(row): Authenticated<Model>) -> Result<RoleBinding> {
 }
 
 impl WriteTx {
-    /// Adds a binding, by the event that will stand next.
+    /// Adds a binding. The next event of this write names its row.
     pub async fn insert_binding(&mut self, binding: &RoleBinding) -> Result<()> {
         let row = Model {
             namespace: self.namespace().to_string(),
@@ -121,7 +120,7 @@ impl WriteTx {
         self.access_changes().await
     }
 
-    /// Takes a binding away, by the event that will stand next.
+    /// Deletes a binding. The next event of this write names its row.
     pub async fn delete_binding(&mut self, name: &BindingName) -> Result<()> {
         let key = (self.namespace().to_string(), name.id.clone());
         let row = Entity::find_by_id(key).one(self.tx()).await.map_err(failed)?;

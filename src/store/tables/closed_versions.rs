@@ -1,4 +1,4 @@
-//! Closed versions that this process authenticated: they are read once, and remembered.
+//! Caches the closed versions that this process authenticated, so that each is read once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,20 +7,19 @@ use crate::domain::event::Cursor;
 use crate::domain::label::Label;
 use crate::domain::name::PolicyName;
 
-/// Policies and labels that are remembered, some 100 bytes each. When there are more, all are forgotten, and their rows read
-/// again.
+/// Number of policies and labels in the cache, some 100 bytes each. Beyond it, the cache is cleared and rows are read again.
 const REMEMBERED_MAX: usize = 200_000;
 
-/// What this server proved of the first versions of each policy: that they are closed, and the labels of those published.
+/// What this server authenticated of the first versions of each policy: that they are closed, and the labels of those published.
 #[derive(Debug, Default)]
 pub(in crate::store) struct ClosedVersions(Mutex<HashMap<PolicyName, Arc<Closed>>>);
 
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Closed {
-    /// The head of the log where it was authenticated. It counts in that epoch alone, since a log that lost its tail goes on in another; and
-    /// not in a view of before, where what is closed by now is still open, or not there yet.
+    /// Head of the log at which it was authenticated. An entry is used in that epoch alone, since a log that lost its tail continues in
+    /// another one. It is not used for an earlier view, in which a version that is closed now may be open or missing.
     pub(in crate::store) head: Cursor,
-    /// Each number up to this one is closed.
+    /// Every number up to this one is closed.
     pub(in crate::store) through: i64,
     pub(in crate::store) labels: Vec<Label>,
 }
@@ -30,14 +29,14 @@ impl ClosedVersions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known in a view of the log up to `head`.
+    /// Returns what is known for a view of the log up to `head`.
     pub(in crate::store) fn of(&self, policy: &PolicyName, head: Cursor) -> Arc<Closed> {
         let is_of_view = |known: &Closed| known.head.epoch == head.epoch && known.head <= head;
         let known = self.policies().get(policy).filter(|known| is_of_view(known)).cloned();
         known.unwrap_or_else(|| Arc::new(Closed { head, through: 0, labels: Vec::new() }))
     }
 
-    /// Remembers what was authenticated, unless a later view covered more.
+    /// Caches what was authenticated, unless a later view covered more.
     pub(in crate::store) fn learn(&self, policy: &PolicyName, closed: Closed) {
         let mut policies = self.policies();
         if policies.get(policy).is_some_and(|known| known.head > closed.head) {

@@ -1,4 +1,4 @@
-//! Contents by digest: the same bytes are kept once.
+//! Queries of contents by digest: equal bytes are stored once.
 
 use bytes::Bytes;
 use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
@@ -10,7 +10,7 @@ use crate::store::error::failed;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
 impl ReadTx {
-    /// The bytes of a digest. The caller checks that they are.
+    /// Returns the bytes of a digest. The caller checks that they have it.
     ///
     /// # Errors
     /// `DATA_LOSS` when a version has no content.
@@ -21,7 +21,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Keeps bytes under their digest.
+    /// Stores bytes under their digest.
     pub async fn insert_content(&self, digest: &Digest, content: &Bytes) -> Result<()> {
         let row = ActiveModel { digest: Set(digest.to_string()), bytes: Set(content.to_vec()) };
         Entity::insert(row)

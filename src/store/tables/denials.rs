@@ -1,4 +1,4 @@
-//! Table `denials`: one row for all denials that are equal, the newest of each namespace.
+//! Queries of the table `denials`: one row for all denials that are equal, the newest of each namespace.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +22,8 @@ use crate::store::tables::rows::unreadable;
 use crate::store::transaction::views::ReadTx;
 
 impl Store {
-    /// Adds denials to the rows of their keys, each key once, and forgets the oldest rows of a namespace that has more than it may.
-    /// Those of a namespace that is gone, as after a restore, are left out.
+    /// Adds denials to the rows of their keys, each key once, and deletes the oldest rows of a namespace that has more than its limit.
+    /// Denials of a namespace that no longer exists, as after a restore, are left out.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -44,7 +44,7 @@ impl Store {
             .value(Column::LastTime, greatest("last_time"))
             .to_owned();
         Entity::insert_many(rows).on_conflict(add).exec_without_returning(&writer).await.map_err(failed)?;
-        // Ids have letters, digits, `_` and `-` alone. Only the namespaces that were written to are looked at.
+        // Ids have letters, digits, `_` and `-` alone. Only the namespaces that were written to are checked.
         let written: Vec<String> = found.iter().map(|id| format!("'{id}'")).collect();
         let ranked = format!(
             "(namespace, id) IN (SELECT namespace, id FROM (SELECT d.namespace, d.id, row_number() OVER (PARTITION BY d.namespace \
@@ -59,7 +59,7 @@ impl Store {
 }
 
 impl ReadTx {
-    /// A page of the denials of a namespace, in order of their ids.
+    /// Returns a page of the denials of a namespace, in order of ids.
     pub async fn denials(
         &self,
         namespace: &NamespaceId,
@@ -80,7 +80,7 @@ impl ReadTx {
     }
 }
 
-/// The earlier of two times, on both databases.
+/// Returns the expression for the earlier of two times, on both databases.
 fn least(column: &str) -> Expr {
     Expr::cust(format!(
         "CASE WHEN excluded.{column} < denials.{column} THEN excluded.{column} ELSE denials.{column} END"

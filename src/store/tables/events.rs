@@ -1,4 +1,4 @@
-//! Table `events`: the log, read in order from any cursor.
+//! Queries of the table `events`: the log, read in order from any cursor.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,14 @@ use crate::store::tables::ranges::within;
 use crate::store::tables::rows;
 use crate::store::transaction::views::ReadTx;
 
-/// Events asked for by their revisions in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766.
+/// Maximum of events asked for by revision in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766.
 const EVENTS_PER_QUERY: usize = 500;
-/// Events of several namespaces asked for in one statement. SQLite takes expressions that are 1,000 deep, and each event makes
-/// this one deeper.
+/// Maximum of events of several namespaces asked for in one statement. SQLite allows expressions 1,000 deep, and each event adds to the
+/// depth.
 const HASHES_PER_QUERY: usize = 100;
 
 impl Store {
-    /// Hashes of the events at some cursors, one in each namespace; those where no event stands are left out.
+    /// Returns the hashes of the events at some cursors, one in each namespace. Cursors without an event are left out.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
@@ -56,7 +56,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Hash of the event at a cursor; none when no event stands there.
+    /// Returns the hash of the event at a cursor, or none when there is no event.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
@@ -68,17 +68,17 @@ impl Store {
 }
 
 impl ReadTx {
-    /// One event.
+    /// Returns one event.
     ///
     /// # Errors
-    /// `DATA_LOSS`: a pointer named an event that is not there.
+    /// `DATA_LOSS` when a pointer names an event that does not exist.
     pub async fn event(&self, namespace: &NamespaceId, revision: i64) -> Result<Event> {
         let row = Entity::find_by_id((namespace.to_string(), revision)).one(&self.tx).await.map_err(failed)?;
         let row = row.ok_or_else(|| Error::data_loss(format!("{namespace} has no event {revision}")))?;
         rows::event(row)
     }
 
-    /// Some events, by revision. What is not there is left out.
+    /// Returns some events by revision. Revisions without an event are left out.
     pub async fn events_at(&self, namespace: &NamespaceId, revisions: &[i64]) -> Result<BTreeMap<i64, Event>> {
         let mut found = BTreeMap::new();
         for chunk in revisions.chunks(EVENTS_PER_QUERY) {
@@ -92,7 +92,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// The events after a revision, in order, at most `limit`.
+    /// Returns at most `limit` events after a revision, in order.
     pub async fn events_after(&self, namespace: &NamespaceId, revision: i64, limit: u32) -> Result<Vec<Event>> {
         let query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
@@ -102,7 +102,7 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::event).collect()
     }
 
-    /// A page of the log.
+    /// Returns a page of the log.
     pub async fn events(
         &self,
         namespace: &NamespaceId,
@@ -116,7 +116,7 @@ impl ReadTx {
         query = within(query, Column::Time, filter.times);
         query = within(query, Column::Revision, filter.revisions);
         if let Some(policy) = &filter.policy {
-            // An activation of several policies is about each of them. A union, so that each half uses its index.
+            // An activation of several policies is about each of them. A union lets each half use its index.
             let mut about = Entity::find()
                 .select_only()
                 .column(Column::Revision)
@@ -141,7 +141,7 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::event).collect()
     }
 
-    /// The last revision written at or before a time, 0 when there is none.
+    /// Returns the last revision written at or before a time, 0 when there is none.
     pub async fn revision_at(&self, namespace: &NamespaceId, time: Micros) -> Result<i64> {
         let newest: Option<Option<i64>> = Entity::find()
             .select_only()

@@ -1,4 +1,4 @@
-//! Idempotency: one effect per (principal, method, request id), for 7 days (docs/guarantees.md#g7).
+//! Idempotency: a request has one effect per (principal, method, request id), for 7 days (docs/guarantees.md#g7).
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
@@ -16,15 +16,15 @@ use crate::store::transaction::views::{ReadTx, WriteTx};
 /// The key of a request: its principal, method and request id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// Who asked.
+    /// The principal who asked.
     pub principal: String,
-    /// Which RPC.
+    /// The RPC's name.
     pub method: &'static str,
     /// The caller's id of the request.
     pub request_id: String,
 }
 
-/// What was answered to a request.
+/// The answer to a request, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptAnswer {
     /// Digest of the request.
@@ -34,7 +34,7 @@ pub struct KeptAnswer {
 }
 
 impl ReadTx {
-    /// The answer that was given to a request, unless it is forgotten.
+    /// Returns the stored answer to a request, unless it has expired.
     pub async fn kept_answer(&self, key: &IdempotencyKey, now: Micros) -> Result<Option<KeptAnswer>> {
         let id = (key.principal.clone(), key.method.to_owned(), key.request_id.clone());
         let row = Entity::find_by_id(id).filter(Column::ExpireTime.gt(now.0)).one(&self.tx).await.map_err(failed)?;
@@ -45,13 +45,13 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Keeps an answer. Two requests under one key in two namespaces at once: the second fails with `CONCURRENT_CHANGE`.
+    /// Stores an answer. When two namespaces store one under the same key at the same time, the second fails with `CONCURRENT_CHANGE`.
     pub async fn keep_answer(&self, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
         keep(self.tx(), self.macs(), key, kept, now).await
     }
 }
 
-/// Keeps an answer, in whatever transaction did the work.
+/// Stores an answer in the transaction that did the work.
 pub(in crate::store) async fn keep(
     tx: &impl ConnectionTrait,
     macs: &dyn RowMac,
@@ -81,7 +81,7 @@ pub(in crate::store) async fn keep(
 }
 
 impl Store {
-    /// Forgets answers that are past their time.
+    /// Deletes answers that have expired.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
         let done = Entity::delete_many().filter(Column::ExpireTime.lte(now.0)).exec(&self.writer()?).await;
         Ok(done.map_err(failed)?.rows_affected)

@@ -1,6 +1,6 @@
-//! Imported history: where it is from, its events, and what else came with it.
+//! Queries of imported history: its source, its events, and the other rows that came with it.
 //!
-//! Invariant: an event of another store is in `imported_events` alone; nothing that reads the log of this store sees it.
+//! Invariant: an event of another store is in `imported_events` alone; no query of this store's log reads it.
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityName as _, EntityTrait as _, IntoActiveModel as _,
@@ -23,24 +23,24 @@ use crate::store::error::failed;
 use crate::store::tables::rows::{self, unreadable};
 use crate::store::transaction::views::{ReadTx, WriteTx, update_one};
 
-/// Words of `imports.state`.
+/// Values of `imports.state`.
 const OPEN: &str = "OPEN";
 const DONE: &str = "DONE";
 
-/// A policy of a namespace that has not as many versions as its highest number says.
+/// Finds a policy of a namespace that has fewer versions than its highest number.
 const GAPS: &str = "SELECT p.id, p.latest_version FROM policies p WHERE p.namespace = $1 AND p.latest_version <> \
      (SELECT COUNT(*) FROM versions v WHERE v.namespace = p.namespace AND v.policy = p.id) LIMIT 1";
 
-/// What an import brought, counted.
+/// Counts of what imports wrote to a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportedCounts {
-    /// Policies.
+    /// Number of policies.
     pub policies: u64,
-    /// Versions.
+    /// Number of versions.
     pub versions: u64,
-    /// Reports of published versions.
+    /// Number of reports of published versions.
     pub reports: u64,
-    /// Histories.
+    /// Number of imported histories.
     pub imports: u64,
 }
 
@@ -97,7 +97,7 @@ pub(in crate::store) fn import_row(namespace: &str, import: &Import) -> imports:
     }
 }
 
-/// An event of another store, which called the namespace `source`.
+/// Converts the row of an event of another store, in which the namespace is called `source`.
 fn event(row: imported_events::Model, source: &NamespaceId) -> Result<Event> {
     Ok(Event {
         namespace: source.clone(),
@@ -112,7 +112,7 @@ fn event(row: imported_events::Model, source: &NamespaceId) -> Result<Event> {
 }
 
 impl ReadTx {
-    /// The histories a namespace imported, the nearest first.
+    /// Returns the histories that a namespace imported, the nearest first.
     pub async fn imports(&self, namespace: &NamespaceId) -> Result<Vec<Import>> {
         let query = imports::Entity::find()
             .filter(imports::Column::Namespace.eq(namespace.as_str()))
@@ -121,13 +121,13 @@ impl ReadTx {
         rows.map(|row| import(self.authenticated::<imports::Entity>(row)?)).collect()
     }
 
-    /// Whether an import is not finished, as the row of the namespace says it.
+    /// Whether an import is unfinished, as stated by the row of the namespace.
     pub async fn is_importing(&self, namespace: &NamespaceId) -> Result<bool> {
         let row = namespaces::Entity::find_by_id(namespace.as_str()).one(&self.tx).await.map_err(failed)?;
         Ok(row.ok_or_else(|| namespace.not_found())?.importing != 0)
     }
 
-    /// The events of this store about no one policy between two times: an import's own are among them.
+    /// Returns the events of this store between two times that are not about a single policy. The events of imports are among them.
     pub async fn events_of_import(&self, namespace: &NamespaceId, from: Micros, to: Micros) -> Result<Vec<Event>> {
         use events::Column as E;
         let query = events::Entity::find()
@@ -138,7 +138,7 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::event).collect()
     }
 
-    /// Positions that have imported events, whatever `imports` says.
+    /// Returns the positions that have imported events, whatever `imports` states.
     pub async fn imported_positions(&self, namespace: &NamespaceId) -> Result<Vec<i64>> {
         use imported_events::Column as E;
         let query = imported_events::Entity::find()
@@ -150,7 +150,7 @@ impl ReadTx {
         query.into_tuple().all(&self.tx).await.map_err(failed)
     }
 
-    /// A page of an imported history.
+    /// Returns a page of an imported history.
     pub async fn imported_events(
         &self,
         namespace: &NamespaceId,
@@ -172,7 +172,7 @@ impl ReadTx {
         rows.map(|row| event(row, &import.source.namespace)).collect()
     }
 
-    /// The size of a content that a version of the namespace has; none when no version has it.
+    /// Returns the size of a content of some version of the namespace, or none when no version has it.
     pub async fn size_of_content(&self, namespace: &NamespaceId, digest: &Digest) -> Result<Option<i64>> {
         use versions::Column as V;
         let query = versions::Entity::find()
@@ -184,7 +184,7 @@ impl ReadTx {
         query.into_tuple().one(&self.tx).await.map_err(failed)
     }
 
-    /// A policy whose versions are not those from 1 to its highest number, which is answered too. Each number is one of those.
+    /// Returns a policy whose version numbers have gaps, with its highest number. No number is above the highest.
     pub async fn policy_with_gaps(&self, namespace: &NamespaceId) -> Result<Option<(String, i64)>> {
         let values = [namespace.as_str().into()];
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), GAPS, values);
@@ -192,7 +192,7 @@ impl ReadTx {
         row.map(|row| row.try_get_many_by_index().map_err(failed)).transpose()
     }
 
-    /// What is there of what imports bring.
+    /// Counts the rows of the tables that imports write.
     pub async fn imported_counts(&self, namespace: &NamespaceId) -> Result<ImportedCounts> {
         use {policies::Column as P, reports::Column as R, versions::Column as V};
         let own = namespace.as_str();
@@ -222,18 +222,18 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Notes that the namespace has no import: the log must know none either.
+    /// Records that the namespace was found to have no import: the log must not name one either.
     pub fn note_no_import(&self) {
         let (table, key) = (imports::Entity.table_name().to_owned(), FIRST_POSITION.to_string());
         self.note_absent(&RowChange { table, key, digest: None });
     }
 
-    /// Says how far an import is.
+    /// Writes the state of an import.
     pub async fn put_import(&self, import: &Import) -> Result<()> {
         self.put_row::<imports::Entity>(import_row(self.namespace().as_str(), import)).await
     }
 
-    /// Adds events of the history at a position.
+    /// Adds events to the history at a position.
     pub async fn insert_imported_events(&self, position: i64, events: &[Event]) -> Result<()> {
         for event in events {
             let row = imported_events::Model {
@@ -254,7 +254,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// An import began, or is finished.
+    /// Records that an import began or is finished.
     pub async fn set_importing(&mut self, is_importing: bool) -> Result<()> {
         let row = namespaces::ActiveModel { importing: Set(i64::from(is_importing)), ..Default::default() };
         update_one(self.tx(), row, namespaces::Column::Id.eq(self.namespace().as_str())).await

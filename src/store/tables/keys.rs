@@ -1,6 +1,6 @@
-//! Rows of the signing keys: what the log of `system` says of them, for those who look into the database.
+//! Queries of the rows of signing keys. They repeat what the log of `system` states, for operators who read the database.
 //!
-//! No decision uses a row: the log is read instead, and a row that differs from it is reported.
+//! No decision uses such a row: the log is read instead, and a row that differs from it is reported.
 
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 
@@ -13,10 +13,10 @@ use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
 impl ReadTx {
-    /// Every row, in the order of the ids.
+    /// Returns every row, in order of ids.
     ///
     /// # Errors
-    /// `DATA_LOSS` for one that can't be read.
+    /// `DATA_LOSS` for a row that can't be read.
     pub async fn signing_keys(&self) -> Result<Vec<KeyRecord>> {
         let rows = Entity::find().order_by_asc(Column::KeyId).all(&self.tx).await.map_err(failed)?;
         rows.into_iter().map(record).collect()
@@ -24,7 +24,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Writes a key as it is now.
+    /// Writes the current state of a key.
     pub async fn put_signing_key(&self, key: &KeyRecord) -> Result<()> {
         let micros = |time: Option<Micros>| time.map(|time| time.0);
         let row = Model {

@@ -1,7 +1,7 @@
-//! Manifests of published versions: the first one is the version's own for ever, later ones stand beside it.
+//! Queries of manifests of published versions. The first one stays in the version's row; later ones are in `manifests`.
 //!
-//! Whoever reads a version gets the newest of them. Which key made one is read from how it begins, since a key's tokens of
-//! one kind all begin the same; nothing here verifies anything.
+//! Reading a version returns the newest of them. The key that signed one is found by its first characters, which are equal for all tokens
+//! of one kind and key; nothing here verifies anything.
 
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
@@ -18,26 +18,26 @@ use crate::store::error::failed;
 use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// Rows that one statement looks at. A statement has 2.4 s.
+/// Maximum of rows that one statement scans. A statement may take 2.4 s.
 pub const VERSIONS_PER_SCAN: usize = 2_000;
 
-/// The manifest that counts, of a row of `versions`.
+/// Selects the newest manifest of a row of `versions`.
 const NEWEST: &str = "COALESCE((SELECT m.manifest FROM manifests m WHERE m.namespace = versions.namespace \
      AND m.policy = versions.policy AND m.number = versions.number ORDER BY m.revision DESC LIMIT 1), versions.manifest)";
 
-/// Published versions of a namespace after a key, and how their newest manifest begins.
+/// Selects published versions of a namespace after a key, and the beginning of their newest manifest.
 const SCAN: &str = "SELECT versions.policy, versions.number, substr(";
 const SCAN_FROM: &str = ", 1, $4) FROM versions WHERE versions.namespace = $1 AND versions.state = 'PUBLISHED' \
      AND (versions.policy, versions.number) > ($2, $3) ORDER BY versions.policy, versions.number LIMIT $5";
 
-/// What policies point to, how the manifest begins, and how the statement begins that moved the pointer there.
+/// Selects active versions, the beginning of their manifest, and the beginning of the statement that moved the pointer to them.
 const SCAN_ACTIVE: &str = "SELECT versions.policy, versions.number, substr(";
 const SCAN_ACTIVE_FROM: &str = ", 1, $3) AS manifest_head, substr(e.statement, 1, $4) AS statement_head \
      FROM policies p JOIN versions ON versions.namespace = p.namespace AND versions.policy = p.id \
      AND versions.number = p.active_version JOIN events e ON e.namespace = p.namespace AND e.revision = p.active_revision \
      WHERE p.namespace = $1 AND p.active_version > 0 AND p.id > $2 ORDER BY p.id LIMIT $5";
 
-/// A version and what its tokens begin with.
+/// A version and the first characters of its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begins {
     /// Its policy.
@@ -46,11 +46,11 @@ pub struct Begins {
     pub number: i64,
     /// The beginning of its newest manifest.
     pub manifest: String,
-    /// The beginning of the statement that put it in force; empty when that was not asked for.
+    /// The beginning of the statement that activated it; empty when it was not asked for.
     pub statement: String,
 }
 
-/// Rows of `versions`, each with the manifest that counts.
+/// Adds the newest manifest to a query of `versions`.
 pub(in crate::store) fn with_newest_manifest(query: Select<versions::Entity>) -> Select<versions::Entity> {
     use versions::Column as V;
     let columns = V::iter().filter(|column| !matches!(column, V::Manifest));
@@ -62,8 +62,7 @@ fn newest() -> SimpleExpr {
 }
 
 impl ReadTx {
-    /// Returns how the manifests of published versions begin, in the order of the policies, after a key, at most
-    /// `VERSIONS_PER_SCAN`.
+    /// Returns the beginnings of the manifests of published versions after a key, in order of policies, at most `VERSIONS_PER_SCAN`.
     pub async fn manifest_heads(
         &self,
         namespace: &NamespaceId,
@@ -89,7 +88,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// What is in force, in the order of the policies, after one of them, at most `VERSIONS_PER_SCAN`.
+    /// Returns the same for the active versions after a policy, in order of policies, at most `VERSIONS_PER_SCAN`.
     pub async fn active_heads(
         &self,
         namespace: &NamespaceId,
@@ -116,7 +115,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// The events about some policies at some times: where versions say that they were published.
+    /// Returns the events about some policies at some times: the times at which their versions were published.
     pub async fn events_at_times(
         &self,
         namespace: &NamespaceId,
@@ -133,7 +132,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Adds manifests signed again, of the event that stands at `revision`.
+    /// Adds manifests that were signed again by the event at `revision`.
     pub async fn insert_manifests(
         &self,
         key_id: &str,
@@ -156,7 +155,7 @@ impl WriteTx {
     }
 }
 
-/// A length as both databases want it: PostgreSQL has no `substr` over wider numbers.
+/// Returns a length as both databases accept it: PostgreSQL has no `substr` for wider integers.
 fn chars(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What the store is: its id, and the keys it was made with.
+//! Queries of the store's identity: its id, and the keys with which it was created.
 
 use sea_orm::{ActiveValue::Set, EntityTrait as _, IntoActiveModel as _, sea_query::OnConflict};
 
@@ -17,8 +17,8 @@ use crate::store::tables::rows;
 const FIRST_EPOCH: i64 = 1;
 
 impl Store {
-    /// Keeps `value` under `name` unless something is kept there; answers what is kept. Safe with several at once.
-    /// What is there is read without a write: a server starts on a database that is read-only.
+    /// Writes `value` under `name` unless there is one, and returns the stored value. Several processes may call it at once. An existing
+    /// value is read without a write, so that a server starts on a read-only database.
     pub(in crate::store) async fn keep(&self, name: &str, value: &str) -> Result<String> {
         if let Some(kept) = self.meta(name).await? {
             return Ok(kept);
@@ -33,13 +33,13 @@ impl Store {
         Ok(kept.map(|row| row.value).unwrap_or_default())
     }
 
-    /// What is kept under `name`.
+    /// Returns the value stored under `name`.
     pub(in crate::store) async fn meta(&self, name: &str) -> Result<Option<String>> {
         let kept = store_meta::Entity::find_by_id(name).one(&self.reader_in_outage()).await.map_err(failed)?;
         Ok(kept.map(|row| row.value))
     }
 
-    /// Keeps `value` under `name` in place of what was kept there.
+    /// Replaces the value stored under `name`.
     pub(in crate::store) async fn replace_meta(&self, name: &str, value: &str) -> Result<()> {
         let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
         let replace = OnConflict::column(store_meta::Column::Name).update_column(store_meta::Column::Value).to_owned();
@@ -48,20 +48,20 @@ impl Store {
         Ok(())
     }
 
-    /// The id of this store; `new_id` becomes it when the store is new. Makes the namespace `system` too.
+    /// Returns the id of this store. A new store gets `new_id`, and the namespace `system`.
     ///
     /// # Errors
-    /// When the database fails.
+    /// `StoreError` when the database fails.
     pub async fn identity(&self, new_id: &str, now: Micros) -> Result<String, StoreError> {
         let id = self.keep(STORE_ID, new_id).await?;
         self.insert_namespace_row(SYSTEM_NAMESPACE, "changes that belong to no tenant", now).await?;
         Ok(id)
     }
 
-    /// Remembers a key the store was made with, and refuses a server that holds another.
+    /// Records a key with which the store was created, and refuses a server that has another one.
     ///
     /// # Errors
-    /// `Foreign` when the store knows another key.
+    /// `Foreign` when the store has another key on record.
     pub async fn pin_key(&self, what: &'static str, key_id: &str) -> Result<(), StoreError> {
         let found = self.keep(what, key_id).await?;
         if found == key_id { Ok(()) } else { Err(StoreError::Foreign { what, found, given: key_id.to_owned() }) }
@@ -83,7 +83,7 @@ impl Store {
     }
 }
 
-/// A namespace with an empty log, that begins in an epoch.
+/// Builds the row of a namespace with an empty log that begins in an epoch.
 pub(in crate::store) fn namespace_row(
     id: &str,
     description: &str,

@@ -1,4 +1,4 @@
-//! Queries and rows, one file per table or per question over several.
+//! Queries and row conversions, one file per table, or per question about several tables.
 
 pub mod approvals;
 pub mod archived_rows;

@@ -1,4 +1,4 @@
-//! Namespaces: rows, and the heads of their logs.
+//! Queries of namespaces and of the heads of their logs.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
 impl ReadTx {
-    /// A namespace.
+    /// Returns a namespace.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
@@ -28,13 +28,13 @@ impl ReadTx {
         self.find_namespace(id).await?.ok_or_else(|| id.not_found())
     }
 
-    /// A namespace, if it is there.
+    /// Returns a namespace, if it exists.
     pub async fn find_namespace(&self, id: &NamespaceId) -> Result<Option<Namespace>> {
         let row = Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
         row.map(|row| rows::namespace(self.authenticated::<Entity>(row)?)).transpose()
     }
 
-    /// A page of namespaces, in order of their ids.
+    /// Returns a page of namespaces, in order of ids.
     pub async fn namespaces(&self, page: &PageRequest<NamespaceId>) -> Result<Vec<Namespace>> {
         let mut query = Entity::find().order_by_asc(Column::Id).limit(u64::from(page.size));
         if let Some(after) = &page.after {
@@ -46,12 +46,12 @@ impl ReadTx {
 }
 
 impl Store {
-    /// The heads of some logs, in one query. A namespace that is not there is left out.
+    /// Returns the heads of some logs, in one query. A namespace that does not exist is left out.
     ///
-    /// A head that does not follow what was seen of its log makes data loss suspected. That takes a second query when a log went
-    /// on elsewhere.
+    /// A head that does not follow what was seen of its log makes data loss suspected. When a log continues in another epoch, this takes a
+    /// second query.
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
-        // Before they are read: what was seen by then must be in them.
+        // Take the marks before the heads are read: a head read later must include them.
         let seen = self.inner.high_water.heads_of(namespaces);
         let ids = namespaces.iter().map(NamespaceId::as_str);
         let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
@@ -60,13 +60,13 @@ impl Store {
         let heads = named_heads(rows);
         self.see(&seen, heads.iter().cloned().collect()).await?;
         if lost && self.suspected_loss().is_none() {
-            // The epoch of `system` tells whether that is a loss.
+            // The epoch of `system` shows whether this is a loss.
             self.check_for_loss().await?;
         }
         Ok(heads)
     }
 
-    /// What namespaces were given of their own, in one query. Those that were given nothing are left out.
+    /// Returns the quotas that were set for single namespaces, in one query. Namespaces without any are left out.
     pub async fn own_quotas(&self) -> Result<BTreeMap<NamespaceId, Quotas>> {
         let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
         let rows = given.all(&self.reader()?).await.map_err(failed)?;
@@ -75,14 +75,14 @@ impl Store {
         Ok(readable(authenticated).map(|found| (found.id, found.quotas)).collect())
     }
 
-    /// The heads of all logs, in one query.
+    /// Returns the heads of all logs, in one query.
     pub(in crate::store) async fn all_heads(&self) -> Result<BTreeMap<NamespaceId, Head>> {
         let rows = Entity::find().all(&self.reader_in_outage()).await.map_err(failed)?;
         Ok(named_heads(rows).into_iter().collect())
     }
 }
 
-/// A row that can't be read is left out: it stops its own namespace, which is gone for who asks, and no other.
+/// Leaves out a row that can't be read: only its own namespace becomes unavailable, as if it did not exist.
 fn named_heads(rows: Vec<Model>) -> Vec<(NamespaceId, Head)> {
     readable(rows.into_iter().map(|row| {
         let head = rows::head(&row)?;
@@ -102,8 +102,8 @@ fn readable<T>(rows: impl Iterator<Item = Result<T>>) -> impl Iterator<Item = T>
 }
 
 impl WriteTx {
-    /// Adds a namespace with an empty log. It begins in the epoch of the log that names it, `system`: one that was lost and
-    /// is made again never repeats an (epoch, revision).
+    /// Adds a namespace with an empty log. It begins in the epoch of `system`, whose log names it, so that a namespace that was lost and
+    /// is created again never repeats an (epoch, revision).
     pub async fn insert_namespace(
         &self,
         id: &NamespaceId,
@@ -116,7 +116,7 @@ impl WriteTx {
         self.insert_row::<Entity>(row).await
     }
 
-    /// Changes what a namespace says of itself.
+    /// Writes the changed fields of a namespace.
     pub async fn update_namespace(&self, namespace: &Namespace) -> Result<()> {
         let settings = rows::settings(namespace.quotas)?;
         let columns = [Column::Description, Column::Settings, Column::Etag];

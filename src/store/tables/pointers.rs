@@ -1,4 +1,4 @@
-//! Where pointers are and were: the active set, now and at any revision.
+//! Queries of pointers and their history: the active set, now and at any revision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,25 +21,24 @@ use crate::store::tables::manifests::with_newest_manifest;
 use crate::store::tables::rows;
 use crate::store::transaction::views::ReadTx;
 
-/// A version in force, with all that proves it. Nothing in it is verified yet.
+/// An active version, with all that proves it. Nothing in it is verified yet.
 #[derive(Debug, Clone)]
 pub struct ActiveRow {
-    /// The version.
     pub version: Version,
-    /// Its bytes.
+    /// The version's bytes.
     pub content: Bytes,
-    /// The activation that put it in force.
+    /// Cursor of the activation.
     pub activation: Cursor,
-    /// Statement of that activation.
+    /// Statement of the activation.
     pub statement: String,
 }
 
-/// Which part of an active set is read.
+/// Selects a part of an active set.
 #[derive(Debug, Clone, Copy)]
 pub struct ActivePart<'a> {
-    /// The set is that right after this revision.
+    /// Revision right after which the set is read.
     pub revision: i64,
-    /// The policies asked for; empty: all.
+    /// The policies asked for; empty means all.
     pub policies: &'a BTreeSet<PolicyId>,
     /// Only policies after this one.
     pub after: Option<&'a PolicyId>,
@@ -48,27 +47,27 @@ pub struct ActivePart<'a> {
 /// A part of an active set.
 #[derive(Debug)]
 pub struct ActiveRows {
-    /// In byte order of their policies.
+    /// The rows in byte order of their policies.
     pub rows: Vec<ActiveRow>,
-    /// Whether no more of those that were asked for follow.
+    /// Whether this is the last part.
     pub is_last: bool,
 }
 
 /// The statement of an event that moved pointers.
 #[derive(Debug, Clone)]
 pub struct StatementRow {
-    /// Where the event stands.
+    /// The event's cursor.
     pub cursor: Cursor,
-    /// Compact JWS.
+    /// The statement, a compact JWS.
     pub statement: String,
 }
 
-/// Rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes three.
+/// Number of rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes three.
 const ROWS_PER_QUERY: usize = 500;
-/// Content after which a statement brings no further one. A statement has 2.4 s: more, and a slow network never gets it done.
+/// Bytes of content after which a statement reads no more. A statement may take 2.4 s: more bytes would never arrive over a slow network.
 const BYTES_PER_QUERY: i64 = 8 * 1024 * 1024;
 
-/// The newest pointer of each policy up to a revision, of those that moved after another one.
+/// Selects the newest pointer of each policy up to a revision, for policies whose pointer moved after another revision.
 const POINTERS_BETWEEN: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
      (SELECT policy, MAX(revision) AS revision FROM pointer_changes \
      WHERE namespace = $1 AND revision <= $2 AND revision > $3 \
@@ -76,7 +75,7 @@ const POINTERS_BETWEEN: &str = "SELECT p.namespace, p.policy, p.revision, p.vers
      WHERE p.namespace = $1 ORDER BY p.policy";
 
 impl ReadTx {
-    /// The active set right after a revision, in byte order of its policies.
+    /// Returns the active set right after a revision, in byte order of its policies.
     pub async fn active_set(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<ActiveRow>> {
         let pointers = self.pointers_at(namespace, revision).await?;
         self.resolve(namespace, pointers).await
@@ -90,7 +89,7 @@ impl ReadTx {
         rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// A part of an active set, in byte order of its policies: as many as `takes` takes of the sizes of their contents.
+    /// Returns a part of an active set, in byte order of its policies: as many rows as `takes` accepts by the sizes of their contents.
     pub async fn active_page(
         &self,
         namespace: &NamespaceId,
@@ -123,8 +122,8 @@ impl ReadTx {
         Ok(ActiveRows { rows: self.resolve(namespace, pointers).await?, is_last })
     }
 
-    /// What the root of the active set right after a revision covers, of the policies whose pointers moved after another one:
-    /// none for those that point nowhere. In byte order of the policies.
+    /// Returns the entries of the active set's root right after a revision, for policies whose pointer moved after another revision; none
+    /// for a pointer to nothing. In byte order of the policies.
     pub async fn active_entries(
         &self,
         namespace: &NamespaceId,
@@ -143,10 +142,10 @@ impl ReadTx {
         rows.into_iter().map(|row| active_entry(namespace, &row)).collect()
     }
 
-    /// What the root of the active set covers of some policies, as their rows point now; none for those that point nowhere.
+    /// Returns the entries of the active set's root for some policies, by their current rows; none for a pointer to nothing.
     ///
     /// # Errors
-    /// `DATA_LOSS` when there is nothing behind a pointer.
+    /// `DATA_LOSS` when a pointer names a version that does not exist.
     pub async fn pointed(
         &self,
         namespace: &NamespaceId,
@@ -174,7 +173,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// The active set right after the head. The pointers of the policies must be those of the history.
+    /// Returns the active set right after the head. The pointers of the policies must match the history.
     ///
     /// # Errors
     /// `DATA_LOSS` when they differ.
@@ -200,7 +199,7 @@ impl ReadTx {
         Err(Error::data_loss(format!("{namespace}: the pointers of its policies are not where the log put them")))
     }
 
-    /// The active version of one policy right after a revision.
+    /// Returns the active version of one policy right after a revision.
     pub async fn active_at(&self, policy: &PolicyName, revision: i64) -> Result<Option<ActiveRow>> {
         let newest = pointers_of(policy)
             .filter(Column::Revision.lte(revision))
@@ -211,19 +210,19 @@ impl ReadTx {
         Ok(self.resolve(&policy.namespace, newest.into_iter().collect()).await?.pop())
     }
 
-    /// The last revision at which the pointer moved to a version, as the history says it; none: it never did.
+    /// Returns the last revision at which the pointer moved to a version, by the pointer history; none when it never did.
     pub async fn moved_to(&self, policy: &PolicyName, version: i64) -> Result<Option<i64>> {
         let newest = pointers_of(policy).filter(Column::Version.eq(version)).order_by_desc(Column::Revision);
         Ok(newest.one(&self.tx).await.map_err(failed)?.map(|row| row.revision))
     }
 
-    /// Whether the pointer moved after a revision, as the history says it.
+    /// Whether the pointer moved after a revision, by the pointer history.
     pub async fn moved_since(&self, policy: &PolicyName, revision: i64) -> Result<bool> {
         let later = pointers_of(policy).filter(Column::Revision.gt(revision)).one(&self.tx).await;
         Ok(later.map_err(failed)?.is_some())
     }
 
-    /// The revisions that moved a pointer last, in the order of the log, at most `limit`.
+    /// Returns at most `limit` of the last revisions that moved a pointer, in the order of the log.
     pub async fn newest_moves(&self, policy: &PolicyName, limit: u64) -> Result<Vec<i64>> {
         let newest =
             pointers_of(policy).select_only().column(Column::Revision).order_by_desc(Column::Revision).limit(limit);
@@ -232,7 +231,7 @@ impl ReadTx {
         Ok(revisions)
     }
 
-    /// The bundles that pointers point to. Pointers to nowhere are left out.
+    /// Reads the active rows that pointers name. Pointers to nothing are left out.
     async fn resolve(&self, namespace: &NamespaceId, pointers: Vec<Model>) -> Result<Vec<ActiveRow>> {
         let pointers: Vec<Model> = pointers.into_iter().filter(|row| row.version > 0).collect();
         let mut active = Vec::with_capacity(pointers.len());
@@ -250,7 +249,7 @@ impl ReadTx {
         Ok(active)
     }
 
-    /// Published versions with their bytes, by policy and number.
+    /// Returns published versions with their bytes, by policy and number.
     pub async fn published(
         &self,
         namespace: &NamespaceId,
@@ -264,7 +263,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// Sizes of the contents of versions, by policy and number.
+    /// Returns the sizes of the contents of versions, by policy and number.
     pub async fn content_sizes(
         &self,
         namespace: &NamespaceId,
@@ -307,7 +306,7 @@ impl ReadTx {
             .collect()
     }
 
-    /// The bytes of versions by digest, in statements that bring no more than one may in its time.
+    /// Returns the bytes of versions by digest. Each statement reads no more than fits in its time limit.
     async fn contents(&self, rows: &[versions::Model]) -> Result<BTreeMap<String, Bytes>> {
         let mut sizes: BTreeMap<&str, i64> = BTreeMap::new();
         for row in rows {
@@ -328,7 +327,7 @@ impl ReadTx {
         Ok(contents)
     }
 
-    /// The statements of events, by revision.
+    /// Returns the statements of events, by revision.
     pub async fn statements(
         &self,
         namespace: &NamespaceId,
@@ -371,7 +370,7 @@ fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {
 fn versions_of(namespace: &NamespaceId, targets: &[(&str, i64)]) -> sea_orm::Select<versions::Entity> {
     use versions::Column as V;
     let key = Expr::tuple([Expr::col(V::Policy), Expr::col(V::Number)]);
-    // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+    // SQLite uses no index for the pairs alone; the list of policies lets it use one.
     versions::Entity::find()
         .filter(V::Namespace.eq(namespace.as_str()))
         .filter(V::Policy.is_in(targets.iter().map(|(policy, _)| *policy)))

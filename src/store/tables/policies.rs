@@ -1,4 +1,4 @@
-//! Policies: rows with their settings and pointers.
+//! Queries of policies, with their settings and pointers.
 
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Set,
@@ -15,10 +15,10 @@ use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx, update_one};
 
 impl ReadTx {
-    /// A policy.
+    /// Returns a policy.
     ///
     /// # Errors
-    /// `POLICY_NOT_FOUND`, or `NAMESPACE_NOT_FOUND` when not even that is there.
+    /// `POLICY_NOT_FOUND`, or `NAMESPACE_NOT_FOUND` when the namespace does not exist either.
     pub async fn policy(&self, name: &PolicyName) -> Result<Policy> {
         match self.find_policy(name).await? {
             Some(policy) => Ok(policy),
@@ -29,14 +29,14 @@ impl ReadTx {
         }
     }
 
-    /// A policy, if it is there.
+    /// Returns a policy, if it exists.
     pub async fn find_policy(&self, name: &PolicyName) -> Result<Option<Policy>> {
         let key = (name.namespace.to_string(), name.policy.to_string());
         let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
         row.map(|row| self.policy_of(row)).transpose()
     }
 
-    /// Some policies of a namespace, in order of their ids, in one query.
+    /// Returns some policies of a namespace, in order of ids, in one query.
     pub async fn policies_named(&self, namespace: &NamespaceId, ids: &[&PolicyId]) -> Result<Vec<Policy>> {
         let query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
@@ -45,7 +45,7 @@ impl ReadTx {
         self.policies_of(query).await
     }
 
-    /// The revision at which a pointer of a namespace moved last; 0: none ever did.
+    /// Returns the revision at which a pointer of a namespace moved last; 0 when none did.
     pub async fn last_move(&self, namespace: &NamespaceId) -> Result<i64> {
         let newest: Option<i64> = Entity::find()
             .select_only()
@@ -65,14 +65,14 @@ impl ReadTx {
         rows.map(|row| self.policy_of(row)).collect()
     }
 
-    /// Reads a policy and authenticates its row. A write notes its settings for the event.
+    /// Converts the row of a policy and authenticates it. In a write, it records the settings for the next event.
     fn policy_of(&self, row: Model) -> Result<Policy> {
         let policy = rows::policy(self.authenticated::<Entity>(row)?)?;
         self.ledger.note_policy(&policy);
         Ok(policy)
     }
 
-    /// A page of the policies of a namespace, in order of their ids.
+    /// Returns a page of the policies of a namespace, in order of ids.
     pub async fn policies(&self, namespace: &NamespaceId, page: &PageRequest<PolicyId>) -> Result<Vec<Policy>> {
         let mut query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
@@ -86,13 +86,13 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Adds a policy, and counts it.
+    /// Adds a policy and increments the count of the namespace.
     pub async fn insert_policy(&mut self, policy: &Policy) -> Result<()> {
         self.usage_mut().policies += 1;
         self.insert_row::<Entity>(row(policy)?).await
     }
 
-    /// Changes kind, description and settings.
+    /// Writes kind, description and settings.
     pub async fn update_policy(&self, policy: &Policy) -> Result<()> {
         let Model { kind, description, settings, etag, update_time, .. } = row(policy)?;
         let columns = [Column::Kind, Column::Description, Column::Settings, Column::Etag, Column::UpdateTime];
@@ -100,13 +100,13 @@ impl WriteTx {
         self.change_row::<Entity>(key(&policy.name.namespace, &policy.name.policy), &columns, change).await
     }
 
-    /// Raises the highest number used.
+    /// Raises the highest version number in use.
     pub async fn set_latest_version(&self, policy: &PolicyName, number: i64) -> Result<()> {
         let raise = |row: &mut Model| row.latest_version = number;
         self.change_row::<Entity>(key(&policy.namespace, &policy.policy), &[Column::LatestVersion], raise).await
     }
 
-    /// Moves the active pointer; 0: nowhere.
+    /// Moves the active pointer; version 0 means that it points to nothing.
     pub(in crate::store) async fn point(&self, policy: &PolicyId, version: i64, revision: i64) -> Result<()> {
         let row = ActiveModel { active_version: Set(version), active_revision: Set(revision), ..Default::default() };
         update_one(self.tx(), row, key(self.namespace(), policy)).await

@@ -1,10 +1,10 @@
-//! Ranges of a filter, as an index is asked for them.
+//! Conditions on a column for the ranges of a filter, in a form that an index serves.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter as _, Select};
 
 use crate::domain::filter::Range;
 
-/// Asks for the rows alone whose column is in a range.
+/// Restricts a query to the rows whose column is in a range.
 pub(in crate::store) fn within<E: EntityTrait>(
     mut query: Select<E>,
     column: impl ColumnTrait,

@@ -1,4 +1,4 @@
-//! Validation reports: the newest of each version.
+//! Queries of validation reports: the newest of each version.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
 impl ReadTx {
-    /// The newest report of a version.
+    /// Returns the newest report of a version.
     ///
     /// # Errors
     /// `REPORT_NOT_FOUND` when its checks never ran.
@@ -31,14 +31,14 @@ impl ReadTx {
 }
 
 impl ReadTx {
-    /// The newest reports of some versions of a namespace, by policy and number; none for those whose checks never ran.
+    /// Returns the newest reports of some versions of a namespace, by policy and number. Versions that were never checked are left out.
     pub async fn reports_named(
         &self,
         namespace: &NamespaceId,
         versions: &[(&PolicyId, i64)],
     ) -> Result<BTreeMap<(PolicyId, i64), Report>> {
         let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Number)]);
-        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+        // SQLite uses no index for the pairs alone; the list of policies lets it use one.
         let query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
             .filter(Column::Policy.is_in(versions.iter().map(|(policy, _)| policy.as_str())))
@@ -54,7 +54,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Keeps a report in place of the one before.
+    /// Writes a report. It replaces the one before.
     pub async fn put_report(&self, policy: &PolicyName, number: i64, report: &Report) -> Result<()> {
         let row = Model {
             namespace: policy.namespace.to_string(),

@@ -1,7 +1,7 @@
-//! Table `revoked_tokens`: credentials that were revoked before they expired.
+//! Queries of the table `revoked_tokens`: credentials that were revoked before they expired.
 //!
-//! Rows are read whole: they are few, and each replica keeps them in memory. A row is forgotten when nothing that it ends
-//! could be good any more.
+//! All rows are read at once: they are few, and each replica keeps them in memory. A row is deleted when every credential that it revokes
+//! has expired.
 
 use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, PaginatorTrait as _, QueryFilter as _};
 
@@ -14,9 +14,9 @@ use crate::store::error::failed;
 use crate::store::handle::Store;
 use crate::store::transaction::views::WriteTx;
 
-/// `value` is a `jti`, `time` is when it may be forgotten.
+/// `value` is a `jti`; `time` is when the row may be deleted.
 const TOKEN: &str = "TOKEN";
-/// `value` is an actor, `time` is until when what it was issued is ended.
+/// `value` is an actor; credentials that were issued to it up to `time` are revoked.
 const SUBJECT: &str = "SUBJECT";
 
 impl WriteTx {
@@ -25,8 +25,7 @@ impl WriteTx {
         Entity::find().count(self.tx()).await.map_err(failed)
     }
 
-    /// Remembers that something was ended, by the event that will stand next in the log of `system`. A later time takes the
-    /// place of an earlier one, never the other way.
+    /// Records a revocation. The next event in the log of `system` names its row. A later time replaces an earlier one, never the reverse.
     pub async fn put_revocation(&self, revocation: &Revocation) -> Result<()> {
         let (kind, value, time) = match revocation {
             Revocation::Token { id, forget_time } => (TOKEN, id, forget_time),
@@ -46,7 +45,7 @@ impl Store {
     /// Returns all revocations.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` when somebody else wrote one of them.
+    /// `DATA_LOSS` when a row was written by another party; `DATABASE_UNAVAILABLE`.
     pub async fn revocations(&self) -> Result<Vec<Revocation>> {
         let (rows, macs) = (Entity::find().all(&self.reader()?).await.map_err(failed)?, self.macs());
         let authenticated = rows.into_iter().map(|row| authenticate::<Entity>(macs.as_ref(), row));
@@ -64,7 +63,7 @@ impl Store {
     }
 }
 
-/// A row of a kind that only a later version writes ends nothing here.
+/// Converts a row. A kind that only a later release writes revokes nothing here.
 fn revocation(Authenticated(row): Authenticated<Model>) -> Option<Revocation> {
     let time = Micros(row.time);
     match row.kind.as_str() {

@@ -1,4 +1,4 @@
-//! Table `row_changes`: which event named each row last.
+//! Queries of the table `row_changes`: which event named each row last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +12,16 @@ use crate::store::error::failed;
 use crate::store::transaction::ledger::{Key, NAMESPACES, decides, key_of};
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
-/// The table whose rows a policy counts: an authenticated policy row says which numbers were never used.
+/// The table whose rows a policy counts: an authenticated policy row states which numbers were never used.
 const COUNTED: &str = "versions";
-/// Keys asked for in one statement. SQLite takes 32,766 parameters.
+/// Number of keys asked for in one statement. SQLite takes 32,766 parameters.
 const KEYS_PER_QUERY: usize = 500;
 
-/// A row, in the log that names it.
+/// A row, with the log that names it.
 pub type LoggedRow = (NamespaceId, RowChange);
 
 impl ReadTx {
-    /// The revision of the event that named each of these rows last, by log, table and key. What no event named is left out.
+    /// Returns the revision of the event that named each of these rows last, by log, table and key. Rows that no event named are left out.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -41,7 +41,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// The whole index of a log, by table and key.
+    /// Returns the whole index of a log, by table and key.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -53,20 +53,20 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Notes that a row is added which was not read before: the log must know none, or have removed it last. Otherwise somebody
-    /// took it away, and the same change would be made a second time.
+    /// Records that a row is added which was not read before: the log must not name it, or have removed it last. Otherwise somebody
+    /// deleted the row, and the same change would be made twice.
     pub(in crate::store) fn note_absent(&self, row: &RowChange) {
         if decides(&row.table) && row.table != COUNTED {
             self.ledger().note_read(RowChange { digest: None, ..row.clone() });
         }
     }
 
-    /// Notes a row for the event of this write.
+    /// Records a row for the next event of this write.
     pub(in crate::store) fn note(&self, row: RowChange) {
         self.ledger().rows().written.insert(key_of(&row), row);
     }
 
-    /// What was written since the event before, for the next event of this write to name.
+    /// Takes the rows that were written since the last event, for the next event of this write to name.
     #[must_use]
     pub fn take_written(&mut self) -> Vec<RowChange> {
         let mut rows = self.ledger().rows();
@@ -75,14 +75,14 @@ impl WriteTx {
         written.into_values().collect()
     }
 
-    /// The settings that were read since the last time, in order of the policies.
+    /// Takes the settings that were read since the last call, in order of policies.
     #[must_use]
     pub fn take_settings_read(&mut self) -> Vec<SettingsRead> {
         let read = std::mem::take(&mut self.ledger().rows().policies);
         read.into_iter().map(|(policy, edits)| SettingsRead { policy, edits }).collect()
     }
 
-    /// The rows that were read, or found absent, since the last time and decide, each with the log that names it.
+    /// Takes the deciding rows that were read, or found absent, since the last call, each with the log that names it.
     #[must_use]
     pub fn take_read(&self) -> Vec<LoggedRow> {
         let read = std::mem::take(&mut self.ledger().rows().read);

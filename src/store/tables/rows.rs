@@ -1,4 +1,4 @@
-//! Rows to domain and back. A row that can't be read is DATA_LOSS: never served, never guessed at.
+//! Conversions between rows and domain types. A row that can't be read is DATA_LOSS: it is never served and never guessed.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,22 +18,22 @@ use crate::domain::{Error, Result};
 use crate::store::authenticated::Authenticated;
 use crate::store::entity::{events, namespaces, policies, subscribers, versions};
 
-/// Returns a converter of errors that names the stored value which can't be read.
+/// Returns an error converter that names the stored value which can't be read.
 pub(in crate::store) fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| Error::data_loss(format!("unreadable {what}: {}", error.message))
 }
 
-/// Reads JSON the store wrote.
+/// Parses JSON that the store wrote.
 pub(in crate::store) fn json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
 }
 
-/// Writes JSON.
+/// Serializes a value as JSON.
 pub(in crate::store) fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::internal(format!("failed to write JSON: {error}")))
 }
 
-/// Reads a value of an enum that is stored as its serde name.
+/// Parses an enum that is stored as its serde name.
 pub(in crate::store) fn parse_enum<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned()))
         .map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
@@ -63,7 +63,7 @@ pub(in crate::store) fn namespace(Authenticated(row): Authenticated<namespaces::
     })
 }
 
-/// What `namespaces.settings` holds.
+/// The JSON of `namespaces.settings`.
 #[derive(Default, Serialize, Deserialize)]
 struct Settings {
     #[serde(default, skip_serializing_if = "is_unsaid")]
@@ -86,7 +86,7 @@ pub(in crate::store) fn usage(row: &namespaces::Model) -> Usage {
     Usage { policies: row.policies, versions: row.versions, content_bytes: row.content_bytes }
 }
 
-/// The id in a row of which nothing else is used.
+/// Returns the id in a row of which nothing else is used.
 pub(in crate::store) fn namespace_id(row: &namespaces::Model) -> Result<NamespaceId> {
     NamespaceId::parse("namespace", &row.id).map_err(unreadable("namespace"))
 }

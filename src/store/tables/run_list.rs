@@ -1,6 +1,6 @@
-//! Lists of runs, newest first, and how many there are of each version and outcome.
+//! Lists runs, newest first, and counts them by version and outcome.
 //!
-//! Each outcome is read by itself, from an index in the order of the list: what other runs there are costs nothing.
+//! Each outcome is read by itself, from an index in the order of the list, so that runs of other outcomes cost nothing.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ struct RunColumns<E: EntityTrait> {
     id: E::Column,
 }
 
-/// The newest rows of one outcome after the page before.
+/// Returns the newest rows of one outcome after the previous page.
 fn newest<E: EntityTrait>(
     columns: &RunColumns<E>,
     filter: &RunFilter,
@@ -47,14 +47,15 @@ fn newest<E: EntityTrait>(
     query = within(query, *create_time, filter.times);
     if let Some(RunKey { create_time: at, id: after }) = &page.after {
         let beside = Condition::all().add(create_time.eq(at.0)).add(id.lt(after.as_str()));
-        // The first bound is for the index, which the other alone would not be read from.
+        // The first bound lets the database use the index; it would not for the second one alone.
         query = query.filter(create_time.lte(at.0)).filter(Condition::any().add(create_time.lt(at.0)).add(beside));
     }
     query
 }
 
 impl ReadTx {
-    /// A page of runs, each with one of its policies: that which was asked for, else its first. Authenticated by the MACs of their rows.
+    /// Returns a page of runs, each with one of its policies: the one asked for, otherwise its first. Rows are authenticated by their
+    /// MACs.
     pub async fn runs(&self, filter: &RunFilter, page: &PageRequest<RunKey>) -> Result<Vec<Run>> {
         match &filter.policy {
             Some(policy) => self.runs_of_policy(filter, policy, page).await,
@@ -141,14 +142,14 @@ impl ReadTx {
         rows.into_iter().map(|row| Ok((row.id.clone(), self.authenticated::<run_ends::Entity>(row)?))).collect()
     }
 
-    /// How many runs there are of each version of a policy and each outcome, of those that a list holds, in order of the versions;
-    /// none when an outcome has more than `RUNS_COUNTED_MAX`. The rows are counted as they are, without their MACs.
+    /// Counts the runs that a list holds, by version of a policy and outcome, in order of versions. Returns none when an outcome has more
+    /// than `RUNS_COUNTED_MAX`. The MACs of the rows are not checked.
     pub async fn run_counts(&self, filter: &RunFilter, policy: &PolicyId) -> Result<Option<Vec<RunCount>>> {
         if filter.outcomes.is_empty() {
             return Ok(Some(Vec::new()));
         }
         let version = filter.version.map(|version| format!("AND version = {version} ")).unwrap_or_default();
-        // From one index, and no further than the bound, whatever there is.
+        // Count from one index only, and stop at the bound, however many rows there are.
         let counted = filter.outcomes.iter().map(|outcome| {
             let word = outcome.as_str();
             format!(

@@ -1,6 +1,6 @@
-//! Rows of runs to domain and back.
+//! Conversions between rows of runs and domain types.
 //!
-//! The outcome in `runs` and `run_policies` is there for indexes: what it says counts only when the end of the run says the same.
+//! The outcome in `runs` and `run_policies` serves indexes: it counts only when the row of the run's end states the same.
 
 use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
@@ -23,7 +23,7 @@ fn digest(text: &str) -> Result<Digest> {
     Digest::parse("digest", text).map_err(unreadable("digest"))
 }
 
-/// The policy that the row of a run has itself: its first.
+/// Returns the policy that the row of a run itself has: its first.
 fn first_policy(row: &runs::Model) -> Result<RunPolicy> {
     Ok(RunPolicy {
         policy: policy_name(&row.namespace, &row.policy)?.policy,
@@ -38,7 +38,7 @@ fn end(row: run_ends::Model) -> Result<RunEnd> {
     Ok(RunEnd { outcome, message: row.message, complete_time: Micros(row.complete_time) })
 }
 
-/// A run with its first policy.
+/// Converts a run with its first policy.
 ///
 /// # Errors
 /// `DATA_LOSS` when its row and its end contradict each other, or can't be read.
@@ -65,10 +65,10 @@ pub(in crate::store) fn summary(
     Err(data_loss(&row.id, "its row and its end contradict each other"))
 }
 
-/// A policy of a run.
+/// Converts a policy of a run.
 ///
 /// # Errors
-/// `DATA_LOSS` when the row is not of this run, or can't be read.
+/// `DATA_LOSS` when the row is of another run, or can't be read.
 pub(in crate::store) fn policy(
     run: &Run,
     Authenticated(row): &Authenticated<run_policies::Model>,
@@ -87,10 +87,10 @@ pub(in crate::store) fn policy(
     })
 }
 
-/// A run with all of its policies, whose rows come in their order.
+/// Converts a run with all of its policies, whose rows come in their order.
 ///
 /// # Errors
-/// `DATA_LOSS` when one is missing, too many or of another run.
+/// `DATA_LOSS` when a row is missing, surplus or of another run.
 pub(in crate::store) fn whole(run: Run, rows: &[Authenticated<run_policies::Model>]) -> Result<Run> {
     let is_in_order = |(index, Authenticated(row)): (usize, &Authenticated<run_policies::Model>)| {
         row.part.is_none_or(|part| usize::try_from(part) == Ok(index))
@@ -105,12 +105,12 @@ pub(in crate::store) fn whole(run: Run, rows: &[Authenticated<run_policies::Mode
     Ok(Run { policies, ..run })
 }
 
-/// Whether a run is of one policy that was named: the version of the server before this one writes and reads no other.
+/// Whether a run is of a single policy that was named: the previous server release writes and reads no other.
 fn is_of_named_one(run: &Run) -> bool {
     run.policy_count == 1 && !run.is_whole_set
 }
 
-/// The row of a run that is open.
+/// Builds the row of an open run.
 pub(in crate::store) fn run_row(run: &Run, first: &RunPolicy) -> runs::Model {
     let is_set = !is_of_named_one(run);
     runs::Model {
@@ -131,7 +131,7 @@ pub(in crate::store) fn run_row(run: &Run, first: &RunPolicy) -> runs::Model {
     }
 }
 
-/// The rows of the policies of a run that is open; none where a trigger makes the only one.
+/// Builds the rows of the policies of an open run; none where a trigger writes the only one.
 pub(in crate::store) fn policy_rows(run: &Run) -> Vec<run_policies::Model> {
     if is_of_named_one(run) {
         return Vec::new();
@@ -154,7 +154,7 @@ pub(in crate::store) fn policy_rows(run: &Run) -> Vec<run_policies::Model> {
     (0..).zip(&run.policies).map(row).collect()
 }
 
-/// The row of the end of a run.
+/// Builds the row of the end of a run.
 pub(in crate::store) fn end_row(run: &Run, end: &RunEnd) -> run_ends::Model {
     run_ends::Model {
         namespace: run.namespace.to_string(),

@@ -1,4 +1,4 @@
-//! Runs: recorded once and ended once, outside of every namespace's lock.
+//! Queries of runs: each is recorded once and ended once, without the lock of a namespace.
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _,
@@ -23,7 +23,7 @@ fn key(namespace: &NamespaceId, id: &RunId) -> (String, String) {
 }
 
 impl ReadTx {
-    /// A run with its first policy, if it was recorded.
+    /// Returns a run with its first policy, if it was recorded.
     pub async fn run_summary(&self, namespace: &NamespaceId, id: &RunId) -> Result<Option<Run>> {
         let row = Entity::find_by_id(key(namespace, id)).one(&self.tx).await.map_err(failed)?;
         let Some(row) = row else { return Ok(None) };
@@ -32,7 +32,7 @@ impl ReadTx {
         run_rows::summary(&self.authenticated::<Entity>(row)?, end).map(Some)
     }
 
-    /// A run with all of its policies, if it was recorded.
+    /// Returns a run with all of its policies, if it was recorded.
     pub async fn run(&self, namespace: &NamespaceId, id: &RunId) -> Result<Option<Run>> {
         use run_policies::Column as P;
         let Some(run) = self.run_summary(namespace, id).await? else { return Ok(None) };
@@ -48,10 +48,10 @@ impl ReadTx {
 }
 
 impl Store {
-    /// Opens a write of runs. It is of no namespace's log and takes no lock. It is refused as well while data loss is suspected.
+    /// Opens a write of runs. It belongs to no namespace's log and takes no lock. It is refused while data loss is suspected.
     async fn begin_run(&self, namespace: &NamespaceId) -> Result<Tx> {
         let options = TransactionOptions {
-            // Whatever the role's default: whoever waited for another end of a run must see it.
+            // Do not use the role's default: a write that waited for another end of the run must see it.
             isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -63,7 +63,7 @@ impl Store {
         Ok(tx)
     }
 
-    /// Adds a run with its policies unless its id is taken, and keeps the answer with it. False: it is taken, and nothing was done.
+    /// Adds a run with its policies and stores the answer with it. Returns false, and does nothing, when the run's id is taken.
     ///
     /// # Errors
     /// `CONCURRENT_CHANGE` when the same request is running, `OUTCOME_UNKNOWN`, `STORE_IN_DOUBT`.
@@ -93,16 +93,16 @@ impl Store {
         Ok(true)
     }
 
-    /// Ends a run that is open, and keeps the answer with it. False: it is not open, or not there, and nothing was done.
+    /// Ends an open run and stores the answer with it. Returns false, and does nothing, when the run is not open or does not exist.
     ///
     /// # Errors
-    /// As `insert_run`.
+    /// The same as `insert_run`.
     pub async fn end_run(&self, run: &Run, end: &RunEnd, kept: Option<(&IdempotencyKey, KeptAnswer)>) -> Result<bool> {
         use run_policies::Column as P;
         let (namespace, id) = (run.namespace.as_str(), run.id.as_str());
         let tx = self.begin_run(&run.namespace).await?;
         let outcome = end.outcome.as_str().to_owned();
-        // First: whoever ends the same run meanwhile waits here, and then finds that it is not open.
+        // Do this first: another writer that ends the same run waits here, and then finds that it is not open.
         let ended = Entity::update_many()
             .set(ActiveModel { outcome: Set(outcome.clone()), ..Default::default() })
             .filter(Column::Namespace.eq(namespace))

@@ -1,8 +1,8 @@
-//! Subscribers: leases and reports, written in batches, each kind by one statement for many rows.
+//! Queries of subscribers: leases and reports, written in batches, each kind by one statement for many rows.
 //!
-//! What a stream says and what a report says are columns apart: neither overwrites the other. A lease is ended only by the
-//! replica that wrote it last, so a stream that moved to another replica is not ended by the one it left. Invariant: a row is
-//! written for the principal that it belongs to, by a condition of the statement that writes it.
+//! Streams and reports write different columns, so neither overwrites the other. Only the replica that wrote a lease last ends it, so a
+//! stream that moved to another replica is not ended by the one it left. Invariant: a row is written only for the principal that owns it,
+//! by a condition of the statement that writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,54 +28,54 @@ use crate::store::handle::Store;
 use crate::store::tables::rows;
 use crate::store::transaction::views::ReadTx;
 
-/// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 18.
+/// Number of rows in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 18.
 pub const ROWS_PER_STATEMENT: usize = 500;
 
 const GONE_MICROS: i64 = SUBSCRIBER_GONE_SECONDS * 1_000_000;
 
-/// A stream that is open, as it is written to the database.
+/// An open stream, as it is written to the database.
 #[derive(Debug, Clone)]
 pub struct Announced {
-    /// Which subscriber, and who speaks for it.
+    /// The subscriber, and the principal that claims its id.
     pub claim: SubscriberClaim,
-    /// What it says.
+    /// The stream's own description of itself.
     pub profile: Profile,
 }
 
 /// Reports of a runtime, as they are written to the database.
 #[derive(Debug, Clone)]
 pub struct Reported {
-    /// Which subscriber, and who speaks for it.
+    /// The subscriber, and the principal that claims its id.
     pub claim: SubscriberClaim,
-    /// What they add up to since the last ones that were written.
+    /// Sum of the reports since the last ones that were written.
     pub status: SubscriberStatus,
 }
 
-/// Microseconds since the Unix epoch, at the moment of the question and not of its transaction.
+/// Selects the microseconds since the Unix epoch at the time of the query, not of its transaction.
 const DATABASE_TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// Of the subscribers whose newest rejection was of an activation that moved $2 to version $3, and who watch that policy ($4, as the
-/// column has it): their number, the first, and why.
+/// Among the subscribers that watch a policy ($4, as the column has it) and whose newest rejection was of an activation that moved $2 to
+/// version $3: selects their number, the first one, and its reason.
 const REJECTIONS: &str = "SELECT count(*) OVER (), s.id, s.refused_reason FROM pointer_changes p \
      JOIN events e ON e.namespace = p.namespace AND e.revision = p.revision \
      JOIN subscribers s ON s.namespace = p.namespace AND s.refused_revision = p.revision AND s.refused_epoch = e.epoch \
      WHERE p.namespace = $1 AND p.policy = $2 AND p.version = $3 AND (s.policies = '[]' OR s.policies LIKE $4 ESCAPE '!') \
      ORDER BY s.id LIMIT 1";
 
-// `SubscriberStatus::then` in SQL: the row first, what is written now later. A test compares the two.
+// `SubscriberStatus::then` in SQL: the row comes first, the new values after it. A test compares the two.
 const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)";
 const APPLIED_NOW: &str = "(excluded.applied_epoch, excluded.applied_revision)";
 const REJECTED: &str = "(subscribers.rejected_epoch, subscribers.rejected_revision)";
 const REJECTED_NOW: &str = "(excluded.rejected_epoch, excluded.rejected_revision)";
 
-/// Whether the row is nobody's yet, or of the principal that it is written for.
+/// Whether the row has no owner yet, or belongs to the principal that writes it.
 const IS_OWN: &str = "subscribers.owner IN ('', excluded.owner)";
 
-/// Whether what was reported is of a set that the stream shows which is announced: nobody watched before, or it asked for the
-/// same policies. Otherwise a subscriber would count for policies that it did not watch when it reported.
+/// Whether the reported status is of the set that the announced stream shows: there was no stream before, or it asked for the same
+/// policies. Otherwise a subscriber would count for policies that it did not watch when it reported.
 const IS_SAME_FILTER: &str = "subscribers.holder = '' OR subscribers.policies = excluded.policies";
 
-/// Keeps what was reported, unless the filter is another one.
+/// Keeps a reported column unless the filter changed.
 fn if_same_filter(column: &str, none: &str) -> SimpleExpr {
     Expr::cust(format!("CASE WHEN {IS_SAME_FILTER} THEN subscribers.{column} ELSE {none} END"))
 }
@@ -132,8 +132,7 @@ fn lease_end(now: Micros) -> i64 {
     now.0.saturating_add(LEASE_TTL_SECONDS * 1_000_000)
 }
 
-/// The rows of these names, whosever they are. SQLite finds no index for the pairs alone; the ids by themselves narrow it down
-/// first.
+/// Matches the rows of these names, whoever owns them. SQLite uses no index for the pairs alone; the list of ids lets it use one.
 fn named(claims: &[&SubscriberClaim]) -> SimpleExpr {
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id)]);
     let pairs = claims.iter().map(|claim| (claim.name.namespace.as_str(), claim.name.id.as_str()));
@@ -143,7 +142,7 @@ fn named(claims: &[&SubscriberClaim]) -> SimpleExpr {
         .and(key.in_tuples(pairs))
 }
 
-/// The rows of these names that belong to those who claim them.
+/// Matches the rows of these names that belong to those who claim them.
 fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
     let claims: Vec<&SubscriberClaim> = claims.iter().collect();
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id), Expr::col(Column::Owner)]);
@@ -153,8 +152,8 @@ fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
 }
 
 impl Store {
-    /// Writes leases with what their streams say. What was reported under another filter is forgotten with it. At most `ROWS_PER_STATEMENT`, each name once. Returns the claims to ids of
-    /// others, of which nothing was written.
+    /// Writes leases with the descriptions of their streams. A changed filter clears what was reported under the old one. Takes at most
+    /// `ROWS_PER_STATEMENT`, each name once. Returns the claims to ids of other owners, for which nothing was written.
     pub async fn open_leases(
         &self,
         holder: &str,
@@ -194,8 +193,8 @@ impl Store {
         self.write_claims(batch, &claims, replace, now).await
     }
 
-    /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older report does not overwrite a newer one. Returns the claims
-    /// to ids of others, of which nothing was written.
+    /// Writes reports. An older report does not overwrite a newer one. Takes at most `ROWS_PER_STATEMENT`, each name once. Returns the
+    /// claims to ids of other owners, for which nothing was written.
     pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<BTreeSet<SubscriberClaim>> {
         let batch = || {
             let rows = reported.iter().map(|each| {
@@ -222,8 +221,8 @@ impl Store {
         self.write_claims(batch, &claims, merge, now).await
     }
 
-    /// Writes the rows of claims, which `batch` makes, where `write` allows it, and returns those that it does not. One statement,
-    /// unless an id is another principal's.
+    /// Writes the rows that `batch` builds of claims where `write` allows it, and returns the claims where it does not. Takes one
+    /// statement, unless an id belongs to another principal.
     async fn write_claims(
         &self,
         batch: impl Fn() -> Result<Vec<ActiveModel>> + Sync,
@@ -237,7 +236,7 @@ impl Store {
         if written == claims.len() as u64 {
             return Ok(BTreeSet::new());
         }
-        // Delete the row of the owner before: otherwise a new owner of the id would inherit its reports.
+        // Delete the row of the previous owner: otherwise a new owner of the id would inherit its reports.
         let before = now.0.saturating_sub(SUBSCRIBER_ID_KEPT_SECONDS * 1_000_000);
         let lapsed = named(claims).and(Column::LastSeenTime.lte(before)).and(Column::LeaseEndTime.lte(before));
         let freed = Entity::delete_many().filter(lapsed).exec(&writer).await.map_err(failed)?;
@@ -261,8 +260,8 @@ impl Store {
         Ok(claims.iter().filter(|claim| is_of_another(claim)).map(|claim| (*claim).clone()).collect())
     }
 
-    /// Writes that streams are open still. The holder stays: a stream that is open still is no newer than the one that
-    /// announced itself last. False: not every row is there, or another principal's, and all must be announced again.
+    /// Renews the leases of streams that are still open. The holder stays, as an open stream is no newer than the one announced last.
+    /// Returns false when a row is missing or another principal's: then all must be announced again.
     pub async fn renew(&self, claims: &[SubscriberClaim], now: Micros) -> Result<bool> {
         let lease =
             ActiveModel { lease_end_time: Set(lease_end(now)), last_seen_time: Set(now.0), ..Default::default() };
@@ -271,7 +270,7 @@ impl Store {
         Ok(done.rows_affected == claims.len() as u64)
     }
 
-    /// Writes that streams ended, by whatever clock. A lease that another replica has written since goes on.
+    /// Ends the leases of streams, without regard to clocks. A lease that another replica has written since is kept.
     pub async fn end(&self, holder: &str, claims: &[SubscriberClaim], now: Micros) -> Result<()> {
         let lease = ActiveModel { lease_end_time: Set(0), last_seen_time: Set(now.0), ..Default::default() };
         let update = Entity::update_many().set(lease).filter(owned(claims)).filter(Column::Holder.eq(holder));
@@ -279,7 +278,7 @@ impl Store {
         Ok(())
     }
 
-    /// The database's time, where several replicas share it; none for a file that one process has for itself.
+    /// Returns the database's time when several replicas share it; none for a file that one process uses alone.
     pub async fn time(&self) -> Result<Option<Micros>> {
         if !self.is_postgres() {
             return Ok(None);
@@ -290,7 +289,8 @@ impl Store {
         row.map(|row| row.try_get_by_index(0).map(Micros)).transpose().map_err(failed)
     }
 
-    /// Lets no lease hold for longer than one that is written now: those that a clock wrote which was ahead, and nobody renews.
+    /// Shortens every lease to the length of one that is written now: a clock that was ahead may have written longer ones that nobody
+    /// renews.
     pub async fn shorten_leases(&self, now: Micros) -> Result<()> {
         let lease = ActiveModel { lease_end_time: Set(lease_end(now)), ..Default::default() };
         let update = Entity::update_many().set(lease).filter(Column::LeaseEndTime.gt(lease_end(now)));
@@ -298,7 +298,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the oldest of those that are offline, of each principal and namespace that has more of them than are remembered.
+    /// Deletes the oldest offline subscribers of each principal and namespace that has more of them than the limit.
     pub async fn forget_surplus(&self, now: Micros) -> Result<u64> {
         let ranked = format!(
             "lease_end_time <= {now} AND (namespace, id) IN (SELECT namespace, id FROM (SELECT namespace, id, row_number() OVER \
@@ -310,7 +310,7 @@ impl Store {
         Ok(surplus.exec(&self.writer()?).await.map_err(failed)?.rows_affected)
     }
 
-    /// Forgets subscribers that are offline for long.
+    /// Deletes subscribers that have been offline for long.
     pub async fn forget_subscribers(&self, now: Micros) -> Result<u64> {
         let before = now.0.saturating_sub(SUBSCRIBER_OFFLINE_TTL_SECONDS * 1_000_000);
         let old =
@@ -328,7 +328,7 @@ impl ReadTx {
         query.order_by_asc(Column::Id).all(&self.tx).await.map_err(failed)?.into_iter().map(rows::subscriber).collect()
     }
 
-    /// A page of subscribers, in order of their ids.
+    /// Returns a page of subscribers, in order of ids.
     pub async fn subscribers(
         &self,
         namespace: &NamespaceId,
@@ -341,13 +341,12 @@ impl ReadTx {
         self.subscribers_of(query).await
     }
 
-    /// Some subscribers, in order of their ids. At most `ROWS_PER_STATEMENT`.
+    /// Returns some subscribers, in order of ids. Takes at most `ROWS_PER_STATEMENT`.
     pub async fn subscribers_named(&self, namespace: &NamespaceId, ids: &[SubscriberId]) -> Result<Vec<Subscriber>> {
         self.subscribers_of(of(namespace).filter(Column::Id.is_in(ids.iter().map(SubscriberId::as_str)))).await
     }
 
-    /// The newest rejections of activations that put a version in force: how many subscribers said one, and the first by id with
-    /// its reason.
+    /// Returns the newest rejections of activations of a version: how many subscribers rejected, and the first by id with its reason.
     pub async fn rejections(&self, policy: &PolicyName, version: i64) -> Result<Option<(i64, String, String)>> {
         let id = policy.policy.as_str();
         let watched = format!("%\"{}\"%", id.replace('!', "!!").replace('_', "!_").replace('%', "!%"));
@@ -358,16 +357,16 @@ impl ReadTx {
         row.try_get_many_by_index().map(Some).map_err(failed)
     }
 
-    /// Every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of their ids, without
-    /// labels and reasons; and how many are offline. Those that only reported are not among the former.
+    /// Returns every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of ids, without
+    /// labels and reasons; and the number of offline ones. Subscribers that only reported are not in the list.
     pub async fn recent_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
         type Standings = (String, String, String, i64, i64, bool, i64, i64, i64);
         let live: Vec<Standings> = of(namespace)
             .filter(
-                // A stream that ends in order takes its lease with it.
+                // A stream that ends normally also ends its lease.
                 Column::LeaseEndTime.gt(now.0).or(Column::LastSeenTime.gt(now.0.saturating_sub(GONE_MICROS))),
             )
-            // Who reports and never watched asked for no policy: nobody waits for it.
+            // A subscriber that reported but never watched asked for no policy, so convergence does not wait for it.
             .filter(Column::Holder.ne(""))
             .select_only()
             .columns([Column::Id, Column::Owner, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])

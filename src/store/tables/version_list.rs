@@ -1,8 +1,8 @@
-//! The versions of a policy that decide about its next one: those that are open, and the labels of those that are published.
+//! The versions of a policy that decide about its next one: the open ones, and the labels of the published ones.
 //!
-//! A version that is hidden for a moment, by taking its row away or by changing its state, is one that nobody counts. Invariant:
-//! a list is made of the authenticated row of every number up to the policy's highest, or there is none. Numbers have no gaps, no row
-//! is ever deleted, and a version that is closed stays closed: so those are authenticated once, and remembered.
+//! A version whose row is deleted or whose state is changed, even for a moment, would not be counted. Invariant: a list is built from the
+//! authenticated row of every number up to the policy's highest, or not at all. Numbers have no gaps, no row is ever deleted, and a closed
+//! version stays closed, so closed ones are authenticated once and cached.
 
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, Iterable as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -24,9 +24,9 @@ use crate::store::tables::closed_versions::Closed;
 use crate::store::tables::rows;
 use crate::store::transaction::views::ReadTx;
 
-/// Rows read in one statement, each some 500 bytes.
+/// Number of rows read in one statement, each some 500 bytes.
 const VERSIONS_PER_QUERY: u64 = 1_000;
-/// The open versions of a policy, and the labels of its published ones, in order of their numbers.
+/// The open versions of a policy, and the labels of its published ones, in order of numbers.
 #[derive(Debug)]
 pub struct VersionList {
     /// Drafts and staged versions.
@@ -36,10 +36,10 @@ pub struct VersionList {
 }
 
 impl ReadTx {
-    /// The versions of a policy that decide about its next one. The policy is read in the same transaction.
+    /// Returns the versions of a policy that decide about its next one. The policy is read in the same transaction.
     ///
     /// # Errors
-    /// `DATA_LOSS` when a version is missing; `IMPORT_UNFINISHED` when it may be on its way.
+    /// `DATA_LOSS` when a version is missing; `IMPORT_UNFINISHED` when an unfinished import may still bring it.
     pub async fn version_list(&self, policy: &Policy) -> Result<VersionList> {
         let name = &policy.name;
         let (head, is_importing) = self.head_and_import(&name.namespace).await?;
@@ -64,7 +64,7 @@ impl ReadTx {
         if number != policy.latest_version {
             return Err(missing(policy, number + 1, is_importing));
         }
-        // What this write wrote may be undone.
+        // Do not cache what this write wrote: it may be rolled back.
         if closed.through > known.through && !self.ledger.has_written() {
             self.closed.learn(name, closed);
         }
@@ -77,7 +77,7 @@ impl ReadTx {
             list.open.push(rows::version(self.authenticated::<Entity>(row)?)?);
             return Ok(());
         }
-        // Its MAC is enough: there is no newer row of a version that is closed.
+        // The MAC suffices: a closed version has no newer row.
         let version = rows::version(authenticate::<Entity>(self.macs.as_ref(), row)?)?;
         let is_next = closed.through + 1 == version.number;
         if is_next {
@@ -92,7 +92,7 @@ impl ReadTx {
         Ok(())
     }
 
-    /// The next versions after a number, without their manifests.
+    /// Returns the next versions after a number, without their manifests.
     async fn versions_after(&self, policy: &PolicyName, number: i64) -> Result<Vec<Model>> {
         let columns = Column::iter().filter(|column| !matches!(column, Column::Manifest));
         let query = Entity::find()
@@ -107,7 +107,7 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)
     }
 
-    /// The head of a log, and whether its row says that an import is not finished.
+    /// Returns the head of a log, and whether its row states that an import is unfinished.
     async fn head_and_import(&self, namespace: &NamespaceId) -> Result<(Cursor, bool)> {
         use namespaces::Column as N;
         let columns = [N::Epoch, N::HeadRevision, N::Importing];
@@ -118,8 +118,8 @@ impl ReadTx {
     }
 }
 
-/// The refusal of a list without the version of a number. An import brings policies before their versions; nothing is decided
-/// in either case.
+/// Returns the error for a list without the version of a number. An import writes policies before their versions; in both cases nothing is
+/// decided.
 fn missing(policy: &Policy, number: i64, is_importing: bool) -> Error {
     if is_importing {
         return unfinished(&policy.name.namespace);

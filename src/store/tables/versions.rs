@@ -1,4 +1,4 @@
-//! Versions: rows by number, label and state.
+//! Queries of versions, by number, label and state.
 
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, sea_query::Expr,
@@ -21,7 +21,7 @@ use crate::store::transaction::views::{ReadTx, WriteTx};
 /// The states in which a version holds its label.
 const LIVE: [VersionState; 3] = [VersionState::Draft, VersionState::Staged, VersionState::Published];
 
-/// Whether a row is the newest published version of its policy. It is searched for from the highest number down.
+/// Whether a row is the newest published version of its policy. The search starts at the highest number.
 const IS_NEWEST_PUBLISHED: &str = "versions.number = (SELECT v.number FROM versions v WHERE v.namespace = versions.namespace \
      AND v.policy = versions.policy AND v.state = 'PUBLISHED' ORDER BY v.number DESC LIMIT 1)";
 
@@ -41,7 +41,7 @@ impl ReadTx {
         rows.map(|row| rows::version(self.authenticated::<Entity>(row)?)).collect()
     }
 
-    /// A version by number.
+    /// Returns a version by number.
     ///
     /// # Errors
     /// `VERSION_NOT_FOUND`.
@@ -50,14 +50,14 @@ impl ReadTx {
         found.ok_or_else(|| policy.version_not_found(number))
     }
 
-    /// A version by number, if it is there.
+    /// Returns a version by number, if it exists.
     pub async fn find_version(&self, policy: &PolicyName, number: i64) -> Result<Option<Version>> {
         let key = (policy.namespace.to_string(), policy.policy.to_string(), number);
         let row = with_newest_manifest(Entity::find_by_id(key)).one(&self.tx).await.map_err(failed)?;
         row.map(|row| rows::version(self.authenticated::<Entity>(row)?)).transpose()
     }
 
-    /// The live version that holds a label.
+    /// Returns the live version that holds a label.
     ///
     /// # Errors
     /// `VERSION_NOT_FOUND`.
@@ -66,16 +66,16 @@ impl ReadTx {
         found.ok_or_else(|| policy.version_not_found(format_args!("v{label}")))
     }
 
-    /// The live version that holds a label, if there is one.
+    /// Returns the live version that holds a label, if there is one.
     pub async fn find_labelled(&self, policy: &PolicyName, label: &Label) -> Result<Option<Version>> {
         let query = in_states(of(policy).filter(Column::Label.eq(label.to_string())), &LIVE);
         Ok(self.versions_of(query).await?.pop())
     }
 
-    /// The versions that targets of one activation name, in one query. What is not there is left out.
+    /// Returns the versions that the targets of one activation name, in one query. Missing ones are left out.
     pub async fn versions_named(&self, namespace: &NamespaceId, targets: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
         let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Number)]);
-        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+        // SQLite uses no index for the pairs alone; the list of policies lets it use one.
         let query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
             .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
@@ -83,7 +83,7 @@ impl ReadTx {
         self.versions_of(query).await
     }
 
-    /// The live versions that hold labels which targets of one activation name, in one query. What is not there is left out.
+    /// Returns the live versions that hold the labels which the targets of one activation name, in one query. Missing ones are left out.
     pub async fn versions_labelled(
         &self,
         namespace: &NamespaceId,
@@ -100,7 +100,7 @@ impl ReadTx {
         self.versions_of(in_states(query, &LIVE)).await
     }
 
-    /// The newest published version of each of these policies that has one, in one query.
+    /// Returns the newest published version of each of these policies that has one, in one query.
     pub async fn newest_published(&self, namespace: &NamespaceId, policies: &[&PolicyId]) -> Result<Vec<Version>> {
         let query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
@@ -109,7 +109,7 @@ impl ReadTx {
         self.versions_of(query).await
     }
 
-    /// A page of versions.
+    /// Returns a page of versions.
     pub async fn versions(
         &self,
         policy: &PolicyName,
@@ -131,7 +131,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Adds a version, and counts it. Its content is kept already.
+    /// Adds a version and increments the count of the namespace. Its content must be stored already.
     pub async fn insert_version(&mut self, version: &Version) -> Result<()> {
         let usage = self.usage_mut();
         usage.versions += 1;
@@ -139,7 +139,7 @@ impl WriteTx {
         self.insert_row::<Entity>(rows::version_row(version)?).await
     }
 
-    /// Writes what a change of state may change: state, stage and publish marks, manifest, etag.
+    /// Writes the columns that a change of state may change: state, stage and publish marks, manifest, etag.
     pub async fn update_version(&self, version: &Version) -> Result<()> {
         let Model { state, publisher, manifest, etag, stage_time, publish_time, .. } = rows::version_row(version)?;
         let change = |row: &mut Model| {

@@ -36,13 +36,13 @@ impl Store {
         Ok(ReadTx { tx, macs: self.macs(), closed: self.closed_versions(), ledger: Ledger::of_view() })
     }
 
-    /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
+    /// Opens a write and locks the namespace: until the commit, no other write changes it.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `STORE_IN_DOUBT`.
     pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         self.inner.suspected_loss.check()?;
-        // Before the lock: what was seen of the log by then must be in it.
+        // Take the mark before the lock: the log under the lock must include it.
         let seen = self.inner.high_water.head(namespace);
         let write = match self.begin_despite_suspected_loss(namespace).await {
             Err(gone) if gone.reason == Reason::NamespaceNotFound && seen.is_some() => {
@@ -54,18 +54,18 @@ impl Store {
         if let Some(seen) = seen {
             self.check_leads_on(&write, &seen).await?;
         }
-        // Again: the connection may have been a new one, and only now led to another database.
+        // Check again: BEGIN may have opened a new connection, which showed only now that it leads to another database.
         self.inner.suspected_loss.check()?;
         Ok(write)
     }
 
-    /// Begins a write also while data loss is suspected: for the command that ends the suspicion.
+    /// Begins a write even while data loss is suspected, for the command that ends the suspicion.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
     pub async fn begin_despite_suspected_loss(&self, namespace: &NamespaceId) -> Result<WriteTx> {
-        // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting.
-        // PostgreSQL: read committed whatever the role's default, so that what is read after the lock is what is there.
+        // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting. PostgreSQL: read
+        // committed, whatever the role's default, so that reads after the lock see the newest rows.
         let options = TransactionOptions {
             isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -86,14 +86,14 @@ impl Store {
         Ok(WriteTx { read, store, namespace, head, time, access_revision, is_importing, row, usage })
     }
 
-    /// Opens a consistent view for a stream, whose reader may take nothing for a while between two statements.
+    /// Opens a consistent view for a stream, whose reader may pause for a while between two statements.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn read_for_stream(&self) -> Result<ReadTx> {
         let view = self.read().await?;
         if self.is_postgres() {
-            // Of this transaction alone. It is no query, so the view begins after it.
+            // Applies to this transaction alone. It is no query, so the view begins after it.
             let sql = format!("SET LOCAL idle_in_transaction_session_timeout = {STREAM_IDLE_TIMEOUT_MILLIS}");
             view.tx.execute_unprepared(&sql).await.map_err(failed)?;
         }

@@ -14,15 +14,15 @@ use crate::store::health::durability::CommitConfirmation;
 use crate::store::health::state::COMMIT_ANSWER_TIMEOUT;
 use crate::store::transaction::views::WriteTx;
 
-/// The one table whose rows may change without an event.
+/// The only table whose rows may change without an event.
 const REPORTS: &str = "reports";
 
 impl Store {
-    /// Commits a transaction, sees by `confirmation` that another connection finds what it wrote, durable, then runs `after`. A
+    /// Commits a transaction, checks by `confirmation` that another connection finds its writes, durably, then runs `after`. Otherwise a
     /// database that confirms a COMMIT and does not have it would lose an acknowledged write (docs/guarantees.md#g25).
     ///
     /// # Errors
-    /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
+    /// `OUTCOME_UNKNOWN`: it is unknown whether it is committed.
     #[expect(clippy::disallowed_methods, reason = "nothing a caller does may cancel a COMMIT (docs/guarantees.md#g8)")]
     pub(in crate::store) async fn commit(
         &self,
@@ -37,7 +37,7 @@ impl Store {
             if !planted(Defect::TransactionLeftOpen) {
                 match confirmation.await {
                     Ok(CommitConfirmation::Durable) => {
-                        // It is where this server reads, which may be a file that no other start finds.
+                        // The commit is in the file that this server has open, which the next start may not find under its name.
                         if let Some(replaced) = store.replaced_files().await {
                             health.failed(Failure::Outage);
                             after();
@@ -47,7 +47,7 @@ impl Store {
                     Ok(CommitConfirmation::Lossy(found)) => {
                         let message = found.message().to_owned();
                         health.write_blockers.note(Some(found));
-                        // As below.
+                        // For the same reason as below.
                         after();
                         return Err(commit_failed(message));
                     }
@@ -57,7 +57,7 @@ impl Store {
                         return Err(commit_failed("confirmed, and not there".to_owned()));
                     }
                     Err(error) => {
-                        // It was confirmed: readers of this process must not be answered from before it meanwhile.
+                        // The commit is confirmed: readers of this process must not get an answer from before it.
                         after();
                         return Err(commit_failed(format!("failed to read what was committed: {error}")));
                     }
@@ -71,7 +71,7 @@ impl Store {
                 done.map_err(|error| commit_failed(format!("the task of a commit ended early: {error}"))).flatten()
             }
             Err(_) => {
-                // A slow disk or standby, or an outage: the probe tells. The connection is as good as the COMMIT is slow.
+                // A slow disk or standby, or an outage: the probe decides. The connection may be intact and the COMMIT only slow.
                 self.inner.health.suspect();
                 Err(commit_failed("no answer in time".to_owned()))
             }
@@ -80,13 +80,12 @@ impl Store {
 }
 
 impl WriteTx {
-    /// Commits, then runs `after`. A caller that goes away, or that stops waiting, cancels neither: both are
-    /// done in a task of their own.
+    /// Commits, then runs `after`. A caller that disconnects or stops waiting cancels neither: both run in their own task.
     ///
     /// # Errors
-    /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
+    /// `OUTCOME_UNKNOWN`: it is unknown whether it is committed.
     pub async fn commit(mut self, after: impl FnOnce() + Send + 'static) -> Result<()> {
-        // A failed report of an open version is kept without an event; everything else an event names.
+        // A failed report of an open version is stored without an event; an event must name every other row.
         if self.take_written().iter().any(|row| row.table != REPORTS) {
             return Err(Error::internal("a row was written that no event names"));
         }

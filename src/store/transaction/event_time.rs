@@ -1,4 +1,4 @@
-//! The time of events, as the clock of the store gives it.
+//! Computes the time of events, by the clock of the store.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +13,7 @@ use crate::store::transaction::log_clock::AHEAD_TOLERATED_MICROS;
 use crate::store::transaction::views::{ReadTx, Tx};
 
 impl Store {
-    /// Microseconds by which the newest event that this process has seen is ahead of the host's clock; 0 when it is not.
+    /// Returns by how many microseconds the newest event that this process has seen is ahead of the host's clock; 0 when it is not.
     #[must_use]
     pub fn log_ahead_micros(&self) -> i64 {
         let clock = &self.inner.clock;
@@ -21,7 +21,7 @@ impl Store {
         if ahead_micros > AHEAD_TOLERATED_MICROS { ahead_micros } else { 0 }
     }
 
-    /// Now by the clock of the store, and the time of the event at a revision, if one stands there.
+    /// Returns the current time by the clock of the store, and the time of the event at a revision, if there is one.
     async fn times(&self, tx: &Tx, namespace: &NamespaceId, revision: i64) -> Result<(Micros, Option<Micros>)> {
         let of_database =
             if self.is_postgres() { "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint" } else { "0" };
@@ -39,13 +39,13 @@ impl Store {
         Ok((now, event.map(Micros)))
     }
 
-    /// The time of the event that comes next in a log that is locked (docs/lifecycle.md#rule-11).
+    /// Returns the time of the next event in a locked log (docs/lifecycle.md#rule-11).
     pub(in crate::store) async fn time_of_next(&self, tx: &Tx, namespace: &NamespaceId, head: i64) -> Result<Micros> {
         let (now, previous) = self.times(tx, namespace, head).await?;
         Ok(previous.map_or(now, |previous| previous.max(now)))
     }
 
-    /// The newest time of which a view can say what was in force: now, or that of the last event where the log is ahead.
+    /// Returns the newest time for which a view can state the active set: now, or the time of the last event when the log is ahead.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.

@@ -1,4 +1,5 @@
-//! The time of events: by one clock for a store (PostgreSQL's own; the host's with SQLite), and never before the event before.
+//! The clock for the time of events: one clock per store (PostgreSQL's own; the host's with SQLite), never earlier than the previous
+//! event.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -7,16 +8,17 @@ use tokio::time::Instant;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
-/// The clocks of the host: a store has none of its own.
+/// The clocks of the host.
 #[derive(Debug, Clone, Copy)]
 pub struct Clocks {
-    /// Wall time: that of events with SQLite.
+    /// Wall time, used for events with SQLite.
     pub wall: fn() -> Micros,
-    /// For the age of connections.
+    /// Monotonic time, used for the age of connections.
     pub monotonic: fn() -> Instant,
 }
 
-/// The log this far ahead of the clock is said aloud: it had jumped. Below, the clocks of a host and its database may just differ.
+/// When the log is further ahead of the clock than this, a warning is logged: the clock had jumped. Below it, the clocks of a host and its
+/// database may just differ.
 pub(in crate::store) const AHEAD_TOLERATED_MICROS: i64 = 1_000_000;
 
 /// How far the log is ahead of the clock, as far as this process has seen.
@@ -33,7 +35,7 @@ impl LogClock {
         Self { wall, newest: AtomicI64::new(0), is_said: AtomicBool::new(false) }
     }
 
-    /// Notes the time of an event, and what the clock of the store said after it was read.
+    /// Records the time of an event, and the time of the store's clock after it was read.
     pub(in crate::store) fn note(&self, namespace: &NamespaceId, newest: Micros, now: Micros) {
         self.newest.fetch_max(newest.0, Ordering::Relaxed);
         let ahead_micros = newest.0.saturating_sub(now.0);

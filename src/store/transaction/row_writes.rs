@@ -1,4 +1,4 @@
-//! Writes of rows that carry a MAC, each noted for the event of the write.
+//! Writes rows that carry a MAC, and records each for the event of the write.
 
 use sea_orm::sea_query::{IntoCondition, OnConflict};
 use sea_orm::{
@@ -26,7 +26,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Adds a row, or puts it in place of the one that has its key.
+    /// Adds a row, or replaces the one with its key.
     pub(in crate::store) async fn put_row<E: AuthenticatedTable>(&self, row: E::Model) -> Result<()>
     where
         E::Model: IntoActiveModel<E::ActiveModel>,
@@ -44,7 +44,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Changes some columns of the row that `key` names: read, locked and authenticated, changed, and written with its new MAC.
+    /// Changes some columns of the row that `key` names: the row is read, locked, authenticated, changed, and written with its new MAC.
     pub(in crate::store) async fn change_row<E: AuthenticatedTable>(
         &self,
         key: impl IntoCondition,
@@ -64,7 +64,7 @@ impl WriteTx {
         update_one(self.tx(), active, is_row::<E>(&row)).await
     }
 
-    /// Removes a row, which was read before.
+    /// Deletes a row, which must have been read before.
     pub(in crate::store) async fn delete_row<E: AuthenticatedTable>(&self, row: &E::Model) -> Result<()> {
         self.note(RowChange { digest: None, ..row_change::<E>(self.macs(), row)? });
         let done = E::delete_many().filter(is_row::<E>(row)).exec(self.tx()).await.map_err(failed)?;

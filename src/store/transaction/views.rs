@@ -34,7 +34,7 @@ pub struct ReadTx {
 /// The transaction under a read or a write.
 pub(in crate::store) type Tx = TimedConnection<DatabaseTransaction>;
 
-/// A write: the namespace is locked until it is committed or dropped, and dropping it undoes it.
+/// A write: the namespace is locked until it is committed or dropped; a drop rolls it back.
 #[derive(Debug)]
 pub struct WriteTx {
     pub(in crate::store) read: ReadTx,
@@ -49,7 +49,7 @@ pub struct WriteTx {
     pub(in crate::store) usage: Usage,
 }
 
-/// Writes the set columns of exactly the row that `key` names. Nothing is read back: rows carry schemas and manifests.
+/// Writes the set columns of exactly the row that `key` names. Nothing is read back, because rows contain schemas and manifests.
 pub(in crate::store) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, key: impl IntoCondition) -> Result<()> {
     let done = A::Entity::update_many().set(row).filter(key.into_condition()).exec(tx).await.map_err(failed)?;
     match done.rows_affected {
@@ -59,7 +59,7 @@ pub(in crate::store) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, k
 }
 
 impl ReadTx {
-    /// Authenticates a row. In a write it is noted, for the comparison with the event that named it last.
+    /// Authenticates a row. In a write, it also records the row, for the comparison with the event that named it last.
     pub(in crate::store) fn authenticated<E: AuthenticatedTable>(
         &self,
         row: E::Model,
@@ -76,14 +76,14 @@ impl ReadTx {
         Ok(())
     }
 
-    /// Returns what an event that wrote this row would say of it.
+    /// Returns the entry for this row in an event.
     pub(in crate::store) fn row_change<E: AuthenticatedTable>(&self, row: &E::Model) -> Result<RowChange> {
         row_change::<E>(self.macs.as_ref(), row)
     }
 }
 
 impl WriteTx {
-    /// Returns the reads of this write: they see what it wrote.
+    /// Returns the view of this write: its reads see what it wrote.
     #[must_use]
     pub fn read(&self) -> &ReadTx {
         &self.read
@@ -108,32 +108,33 @@ impl WriteTx {
         self.head
     }
 
-    /// The time of the event of this write, by the clock of the store and never before the event before (docs/lifecycle.md#rule-11).
+    /// Returns the time of this write's event, by the clock of the store and never earlier than the previous event
+    /// (docs/lifecycle.md#rule-11).
     #[must_use]
     pub fn time(&self) -> Micros {
         self.time
     }
 
-    /// The last revision that changed a role binding of this log, what this write did included.
+    /// Returns the last revision that changed a role binding of this log, including this write.
     #[must_use]
     pub fn access_revision(&self) -> i64 {
         self.access_revision
     }
 
-    /// Notes that the next event changes a role binding.
+    /// Records that the next event changes a role binding.
     pub(in crate::store) async fn access_changes(&mut self) -> Result<()> {
         self.access_revision = self.head.next().revision;
         let row = namespaces::ActiveModel { access_revision: Set(self.access_revision), ..Default::default() };
         update_one(self.tx(), row, namespaces::Column::Id.eq(self.namespace.as_str())).await
     }
 
-    /// Whether an import of the namespace was not finished when this write began.
+    /// Whether an import of the namespace was unfinished when this write began.
     #[must_use]
     pub fn is_importing(&self) -> bool {
         self.is_importing
     }
 
-    /// What the namespace may use, as far as that was said for it, as locked.
+    /// Returns the quotas that were set for the namespace, as locked.
     ///
     /// # Errors
     /// `DATA_LOSS`.
@@ -142,21 +143,21 @@ impl WriteTx {
         rows::quotas(&row.settings)
     }
 
-    /// What the namespace uses, with what this write added.
+    /// Returns the usage of the namespace, including what this write added.
     #[must_use]
     pub fn usage(&self) -> &Usage {
         &self.usage
     }
 
-    /// Counts what was added: it is written to the row with the next event.
+    /// Returns the usage for counting additions: it is written to the row with the next event.
     pub(in crate::store) fn usage_mut(&mut self) -> &mut Usage {
         &mut self.usage
     }
 
-    /// Appends an event of this write, which says `payload`, moves its pointers and the head. Only PublishVersions has several.
+    /// Appends an event with `payload` and moves its pointers and the head. Only PublishVersions appends several.
     ///
     /// # Errors
-    /// `INTERNAL` when the event does not stand at head + 1 with the head's hash.
+    /// `INTERNAL` when the event is not at head + 1 with the head's hash.
     pub async fn append(&mut self, event: &Event, payload: &Payload) -> Result<()> {
         if event.cursor != self.head.next() {
             return Err(Error::internal("an event was made for another cursor of the log"));
@@ -168,10 +169,10 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Appends the event that raises the epoch of this log. It moves nothing.
+    /// Appends the event that raises the epoch of this log. It moves no pointer.
     ///
     /// # Errors
-    /// `INTERNAL` when the event does not stand at the next revision of a higher epoch with the head's hash.
+    /// `INTERNAL` when the event is not at the next revision of a higher epoch with the head's hash.
     pub async fn raise_epoch(&mut self, event: &Event) -> Result<()> {
         let is_raised = event.cursor.epoch > self.head.cursor.epoch;
         if !is_raised || event.cursor != self.head.next_epoch(event.cursor.epoch) {

@@ -1,4 +1,4 @@
-//! What is written arrives once and in order, however much the socket accepts at a time; and how many writes that takes.
+//! Tests that written bytes arrive once and in order, however much the socket accepts at a time; and how many writes that takes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,7 +66,7 @@ impl AsyncWrite for FakeSocket {
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Wraps a socket of a connection with that many watches.
+/// Wraps a socket of a connection with `watches` watches.
 fn io(turns: &[usize], watches: usize) -> (SharedIo<FakeSocket>, Vec<OpenWatch>) {
     let connection = ConnectionHandle::default();
     let socket = FakeSocket { turns: turns.iter().copied().collect(), ..FakeSocket::default() };
@@ -78,13 +78,13 @@ fn open(connection: &ConnectionHandle, watches: usize) -> Vec<OpenWatch> {
     (0..watches).map(|_| connection.open_watch().expect("room for a watch")).collect()
 }
 
-/// Writes and flushes so far.
+/// Returns the number of writes and flushes so far.
 fn cost(io: &SharedIo<FakeSocket>) -> (usize, usize) {
     let io = io.lock();
     (io.socket.writes, io.socket.flushes)
 }
 
-/// Frames as h2 writes them: header and payload, then a flush, each by itself. What is pending is tried again.
+/// Writes frames as h2 does: header and payload, then a flush, each by itself. A pending write is retried.
 fn write_frames(io: &mut SharedIo<FakeSocket>, frames: std::ops::Range<u32>, context: &mut Context<'_>) -> Vec<u8> {
     let mut sent = Vec::new();
     for frame in frames {
@@ -139,7 +139,7 @@ async fn coalescing_is_bounded() {
     assert!(io.lock().socket.taken == sent);
     let least = sent.len().div_ceil(BUFFER_MAX_BYTES);
     assert_eq!(io.lock().socket.writes, least);
-    // A socket that is full takes no more than that into memory.
+    // While the socket is full, no more than that is buffered.
     io.lock().socket.turns = vec![0; 3].into();
     let large = vec![b'y'; 2 * BUFFER_MAX_BYTES];
     let polled = Pin::new(&mut io).poll_write(&mut context, &large);
@@ -186,7 +186,7 @@ async fn shutting_down_sends_the_buffer() {
 async fn what_was_read_ahead_comes_first() {
     let mut io = SharedIo::new(FakeSocket::default(), b"before", ConnectionHandle::default(), WRITE_TIMEOUT);
     let mut read = [0; 11];
-    // In pieces that fit neither.
+    // Read in pieces that match neither the buffer nor the frames.
     for piece in read.chunks_mut(4) {
         io.read_exact(piece).await.expect("bytes");
     }
@@ -213,7 +213,7 @@ async fn a_socket_that_takes_nothing_is_an_error_in_time() {
         assert!(io.loss() == Some(Loss::Stalled) && started.elapsed() >= WRITE_TIMEOUT);
         assert!(tries.into_inner() < 10, "it waits and does not poll in a loop");
     }
-    // Any progress begins the wait anew.
+    // Any progress restarts the timeout.
     let (mut io, _watches) = io(&[0, 3, 0, 3], 0);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..2 {

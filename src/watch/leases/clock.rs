@@ -1,8 +1,8 @@
-//! The time by which leases hold: the database's, for all replicas, guarded against jumps by a clock that has none, and
-//! stopped while the database is away.
+//! The time by which leases are judged: the database's, for all replicas, protected against jumps by a monotonic clock, and stopped while
+//! the database is away.
 //!
-//! Pure: all times are parameters. Invariant: neither a jump of the wall clock nor an outage of the database ends a lease
-//! that its holder renews.
+//! Pure: all times are parameters. Invariant: neither a jump of the wall clock nor an outage of the database ends a lease that its holder
+//! renews.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use tokio::time::Instant;
 use crate::domain::limits::LEASE_TTL_SECONDS;
 use crate::domain::time::Micros;
 
-/// The most that the two clocks may differ between two readings. Lower: a clock that is being slewed counts as one that
-/// jumped. Higher: a smaller jump ends leases too early or too late by as much.
+/// Maximum by which the two clocks may differ between two readings. Lower: a clock that is being slewed counts as one that jumped. Higher:
+/// a smaller jump ends leases too early or too late by as much.
 const DRIFT_MAX_MICROS: i64 = 2_000_000;
-/// How long leases may still be those from before a jump or an outage: by then every holder that is online has renewed.
-/// Shorter: a holder that is slow to renew is shown offline. Longer: one that has gone is shown online for longer.
+/// Time after a jump or an outage in which leases from before it may still be valid: by then every online holder has renewed. Shorter: a
+/// holder that is slow to renew is shown offline. Longer: one that has gone is shown online for longer.
 const RENEWED_WITHIN: Duration = Duration::from_secs(LEASE_TTL_SECONDS.unsigned_abs());
 
-/// What is known of the wall clock, the monotonic clock and the outages of the database.
+/// The state of the wall clock, the monotonic clock and the outages of the database.
 #[derive(Debug, Default)]
 pub(super) struct LeaseClock {
     /// The newest reading of the wall clock.
     newest: Option<Reading>,
-    /// The slowest of the wall clocks by which leases were written shortly before, and of the newest, after a jump.
+    /// The slowest of the wall clocks by which leases were recently written, including the newest, after a jump.
     slowest: Option<Jumped>,
-    /// How many wall clocks were seen, each parted from the one before by a jump: leases of another one may be in the database.
+    /// Number of wall clocks seen, separated by jumps: the database may have leases of an earlier one.
     clocks: u64,
-    /// Up to which of these the leases in the database were shortened.
+    /// Number of the wall clock to which the leases in the database were shortened last.
     shortened: u64,
     /// Since when the database is away.
     away_since: Option<Instant>,
-    /// The outages that leases still have to be credited with.
+    /// The outages whose time still does not count for leases.
     credit: Option<OutageCredit>,
 }
 
@@ -43,18 +43,18 @@ struct Reading {
 }
 
 impl Reading {
-    /// What this wall clock reads at `now`, if it went on.
+    /// Returns what this wall clock reads at `now`, if it did not jump.
     fn at(self, now: Instant) -> Micros {
         let elapsed = now.saturating_duration_since(self.at).as_micros();
         Micros(self.wall.0.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX)))
     }
 }
 
-/// The wall clock that leases are judged by after a jump.
+/// The wall clock by which leases are judged after a jump.
 #[derive(Debug, Clone, Copy)]
 struct Jumped {
     by: Reading,
-    /// When the last jump was seen.
+    /// Time at which the last jump was seen.
     seen_at: Instant,
 }
 
@@ -66,8 +66,8 @@ struct OutageCredit {
 }
 
 impl LeaseClock {
-    /// Notes whether the database is away, or refuses writes. While it does, nobody can renew a lease: that time does not
-    /// count, until every holder has had the time to renew.
+    /// Records whether the database is away, or refuses writes. Then no lease can be renewed: that time does not count until every holder
+    /// has had the time to renew.
     pub fn note_database(&mut self, is_away: bool, now: Instant) {
         if is_away {
             self.away_since.get_or_insert(now);
@@ -83,17 +83,17 @@ impl LeaseClock {
         Micros(self.without_jumps(wall, now).0.saturating_sub(uncounted))
     }
 
-    /// The time that does not count at `now`: that of the outage now, and of those that ended shortly before it.
+    /// Returns the time that does not count at `now`: that of the current outage, and of outages that ended shortly before it.
     fn uncounted(&self, now: Instant) -> Duration {
         let outage = self.away_since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
-        // During an outage the holders do not get on with renewing.
+        // During an outage holders can't renew.
         let renewing_until = self.away_since.unwrap_or(now);
         let is_due = |credit: &OutageCredit| renewing_until.saturating_duration_since(credit.ended_at) < RENEWED_WITHIN;
         outage.saturating_add(self.credit.filter(is_due).map(|credit| credit.outage).unwrap_or_default())
     }
 
-    /// After a jump, the earliest of the new time and of the old ones as they would have gone on: leases are written by each of
-    /// them until all were renewed. A jump that is undone is another one.
+    /// Returns, after a jump, the earliest of the new clock and of the old ones as they would read now: leases of each of them are valid
+    /// until all were renewed. A jump back is another jump.
     fn without_jumps(&mut self, wall: Micros, now: Instant) -> Micros {
         let newest = Reading { wall, at: now };
         let before = self.newest.replace(newest);
@@ -112,12 +112,12 @@ impl LeaseClock {
         self.slowest.map_or(wall, |slowest| wall.min(slowest.by.at(now)))
     }
 
-    /// The wall clock that leases in the database have to be shortened to, by its number; none when they were.
+    /// Returns the number of the wall clock to which leases in the database must be shortened; none when they were.
     pub fn to_shorten(&self) -> Option<u64> {
         (self.shortened < self.clocks).then_some(self.clocks)
     }
 
-    /// Notes that leases were shortened to the wall clock of this number. One that was seen meanwhile is still to do.
+    /// Records that leases were shortened to the wall clock of this number. A newer clock is still pending.
     pub fn mark_shortened(&mut self, number: u64) {
         self.shortened = self.shortened.max(number);
     }
@@ -143,7 +143,7 @@ mod tests {
             let mut judge = |wall: i64, seconds: u64| clock.judge(Micros(wall), at(seconds)).0;
             assert_eq!(judge(start, 0), start);
             assert_eq!(judge(start + second(600), 601), start + second(600), "a clock may drift");
-            // Written just before the jump, and just after it.
+            // Leases written just before the jump, and just after it.
             let (old, new) = (start + second(600) + second(30), start + second(600) + jump + second(30));
             for later in 1..30 {
                 let judged =
@@ -169,7 +169,7 @@ mod tests {
             assert!(clock.to_shorten().is_some(), "leases of the clock before");
             clock.judge(Micros(start + jump + micros(15)), at(15));
             let written = start + jump + micros(15) + micros(30);
-            // It is corrected: everybody renews within 30 s, and holds the lease of the clock in between until then.
+            // The clock is corrected: all holders renew within 30 s, and until then hold leases of the clock in between.
             for seconds in [16, 30, 44] {
                 let judged = clock.judge(Micros(start + micros(seconds)), at(seconds)).0;
                 assert!(judged < written && judged <= start + micros(seconds), "{jump} {seconds}: {judged}");
@@ -184,7 +184,7 @@ mod tests {
         let (mut clock, began) = (LeaseClock::default(), Instant::now());
         clock.judge(Micros(3 * HOUR), began);
         let first = clock.to_shorten().expect("the first clock");
-        // While the database does that, the clock jumps back and is trusted again.
+        // Meanwhile the clock jumps back and is trusted again.
         for seconds in [1, 40] {
             clock.judge(Micros(HOUR + micros(seconds)), began + Duration::from_secs(seconds));
         }
@@ -201,20 +201,20 @@ mod tests {
         let judge = |clock: &mut LeaseClock, seconds: u64| clock.judge(Micros(micros(seconds)), at(seconds)).0;
         clock.note_database(false, at(0));
         assert_eq!(judge(&mut clock, 100), micros(100));
-        // Two looks at an outage are one outage; away from 100 to 200.
+        // Two records of an outage are one outage, from 100 to 200.
         clock.note_database(true, at(100));
         clock.note_database(true, at(150));
         assert_eq!(judge(&mut clock, 150), micros(100), "the clock stands still");
         clock.note_database(false, at(200));
         clock.note_database(false, at(201));
         assert_eq!(judge(&mut clock, 210), micros(110), "a lease lasts as long after it as it would have without it");
-        // Away again before everybody has renewed, from 210 to 260: both outages count.
+        // Away again before all holders have renewed, from 210 to 260: both outages count.
         clock.note_database(true, at(210));
         assert_eq!(judge(&mut clock, 250), micros(110));
         clock.note_database(false, at(260));
         assert_eq!(judge(&mut clock, 289), micros(139));
         assert_eq!(judge(&mut clock, 290), micros(290), "whoever is online has renewed");
-        // Long after that, a new outage is counted alone.
+        // Long after that, a new outage counts alone.
         clock.note_database(true, at(400));
         assert_eq!(judge(&mut clock, 410), micros(400));
     }

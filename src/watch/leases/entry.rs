@@ -5,45 +5,45 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::event::Cursor;
 use crate::domain::subscriber::{Profile, SubscriberStatus};
 
-/// Rounds between two writes of one kind about one subscriber, unless its streams begin or end. With the rounds of
-/// `FLUSH_INTERVAL` that is 10 s, and up to a round more for a write between two rounds.
+/// Rounds between two writes of one kind for one subscriber, unless its streams begin or end. With the rounds of `FLUSH_INTERVAL` that is
+/// 10 s, and up to a round more for a write between two rounds.
 pub(super) const ROUNDS_BETWEEN_WRITES: u64 = 6;
 
-/// What is known of a subscriber here, and how much of it the database knows.
+/// What this replica knows of a subscriber, and how much of it the database has.
 #[derive(Debug, Default)]
 pub(super) struct LeaseEntry {
-    /// Streams open now.
+    /// Number of open streams.
     pub streams: usize,
-    /// What the newest of them says.
+    /// The profile of the newest stream.
     pub profile: Profile,
-    /// How often one was opened.
+    /// Number of streams opened so far.
     pub opened: u64,
-    /// Up to which of these the database knows the profile.
+    /// The value of `opened` whose profile the database has.
     pub announced: u64,
-    /// The round in which a lease was written, or tried: the database may hold it.
+    /// The round in which a lease was last written, or tried: the database may have it.
     pub lease_round: Option<u64>,
     /// The reported status that may not be in the database.
     pub unwritten: SubscriberStatus,
-    /// How many reports were taken.
+    /// Number of reports accepted.
     pub report_count: u64,
-    /// How many of them are in the database.
+    /// Number of reports in the database.
     pub written_count: u64,
-    /// The round in which reports were written last.
+    /// The round in which reports were last written.
     pub reports_round: Option<u64>,
     /// The newest rejection that is in the database.
     pub rejected: Cursor,
-    /// Tells those who hold it that the database refused the claim.
+    /// Notifies the streams that the database refused the claim.
     pub refusal: CancellationToken,
-    /// The round in which it did.
+    /// The round of the refusal.
     refused: Option<u64>,
 }
 
-/// What a lease needs.
+/// The write that a lease needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseDue {
-    /// The database does not know what the stream says.
+    /// The database does not have the stream's profile.
     Announce,
-    /// It does, and the lease grows old.
+    /// The database has the profile, and the lease is getting old.
     Renew,
     /// The last stream ended.
     End,
@@ -54,7 +54,7 @@ fn is_long_ago(then: u64, round: u64) -> bool {
 }
 
 impl LeaseEntry {
-    /// A stream opens. What was said under another filter is of no policy that this one asks for.
+    /// Opens a stream. Reports under another filter are dropped: they are of policies that this one did not ask for.
     pub fn open(&mut self, profile: Profile) {
         if self.opened > 0 && self.profile.policies != profile.policies {
             self.unwritten = SubscriberStatus::default();
@@ -65,7 +65,7 @@ impl LeaseEntry {
         self.profile = profile;
     }
 
-    /// What its lease needs in this round.
+    /// Returns the write that the lease needs in this round.
     pub fn lease_due(&self, round: u64) -> Option<LeaseDue> {
         match (self.streams, self.lease_round) {
             _ if self.refused.is_some() => None,
@@ -76,15 +76,15 @@ impl LeaseEntry {
         }
     }
 
-    /// Whether there are reports to write in this round; in the last one there is no later. A new rejection waits for no round:
-    /// whoever rolled out wants to know at once.
+    /// Whether there are reports to write in this round; the last one writes all. A new rejection is written at once, because an operator
+    /// who rolls out waits for it.
     pub fn report_due(&self, round: u64, last: bool) -> bool {
         let is_urgent = self.unwritten.rejected > self.rejected;
         self.report_count > self.written_count
             && (last || is_urgent || self.reports_round.is_none_or(|then| is_long_ago(then, round)))
     }
 
-    /// Whether nothing would be lost with it, the pace of its reports neither.
+    /// Whether the entry can be removed without losing a write or the pace of its reports.
     pub fn is_idle(&self, round: u64) -> bool {
         self.streams == 0
             && self.lease_round.is_none()
@@ -93,12 +93,12 @@ impl LeaseEntry {
             && !self.is_refused(round)
     }
 
-    /// Whether the id was found to be another principal's, so shortly before that the database need not be asked again.
+    /// Whether the id was found to be another principal's so recently that the database need not be asked again.
     pub fn is_refused(&self, round: u64) -> bool {
         self.refused.is_some_and(|then| !is_long_ago(then, round))
     }
 
-    /// The id is another principal's: nothing is left to write, and whoever waits for it is notified.
+    /// Records that the id is another principal's: nothing is left to write, and waiting callers are notified.
     pub fn refuse(&mut self, round: u64) {
         self.lease_round = None;
         self.unwritten = SubscriberStatus::default();
@@ -107,7 +107,7 @@ impl LeaseEntry {
         self.refusal.cancel();
     }
 
-    /// Asks the database again whose the id is, when it was refused long ago.
+    /// Lets the database decide again who owns the id, when the refusal is old.
     pub fn claim_again(&mut self, round: u64) {
         if self.refused.is_some() && !self.is_refused(round) {
             self.refused = None;
@@ -115,7 +115,7 @@ impl LeaseEntry {
         }
     }
 
-    /// Reports up to one are in the database, the newest rejection among them.
+    /// Records that the reports up to a number are in the database, with the newest rejection.
     pub fn mark_reports_written(&mut self, report_count: u64, rejected: Cursor, round: u64) {
         self.written_count = self.written_count.max(report_count);
         self.rejected = self.rejected.max(rejected);
@@ -136,14 +136,14 @@ mod tests {
         assert_eq!(entry.lease_due(1), None);
         (entry.streams, entry.opened) = (1, 1);
         assert_eq!(entry.lease_due(1), Some(LeaseDue::Announce));
-        // Tried, and nobody knows whether it was written.
+        // The write was tried, with an unknown outcome.
         entry.lease_round = Some(1);
         assert_eq!(entry.lease_due(1), Some(LeaseDue::Announce));
         entry.announced = 1;
         assert_eq!((entry.lease_due(6), entry.lease_due(7)), (None, Some(LeaseDue::Renew)));
         entry.streams = 0;
         assert_eq!(entry.lease_due(2), Some(LeaseDue::End));
-        // Opened again before its end was written: the database still knows it, and hears what the new stream says.
+        // Opened again before its end was written: the database still has it, and gets the new stream's profile.
         (entry.streams, entry.opened) = (1, 2);
         assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
         entry.lease_round = None;
@@ -200,7 +200,7 @@ mod tests {
         entry.report_count = 3;
         assert!(!entry.report_due(6, false) && entry.report_due(6, true) && entry.report_due(7, false));
         entry.unwritten.reason = "kept".to_owned();
-        // One more came while these were being written.
+        // One more report arrived while these were being written.
         entry.mark_reports_written(2, Cursor::NONE, 7);
         assert_eq!(
             (entry.unwritten.reason.as_str(), entry.report_due(8, false), entry.report_due(13, false)),
@@ -208,7 +208,7 @@ mod tests {
         );
         entry.mark_reports_written(3, Cursor::NONE, 13);
         assert_eq!(entry.unwritten, SubscriberStatus::default());
-        // A rejection is due at once, and once.
+        // A rejection is due at once, and only once.
         let place = Cursor { epoch: 1, revision: 5 };
         (entry.report_count, entry.unwritten.rejected) = (5, place);
         assert!(entry.report_due(14, false));

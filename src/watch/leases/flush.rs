@@ -1,4 +1,4 @@
-//! Writing leases and reports: rounds, batches, and what becomes of a batch that fails.
+//! Writes leases and reports: rounds, batches, and retries of a batch that failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,33 +10,33 @@ use crate::domain::subscriber::SubscriberClaim;
 use crate::domain::time::Micros;
 use crate::store::{Announced, ROWS_PER_STATEMENT, Reported};
 
-/// Between two rounds. Longer: a stream that opened or ended is seen later. Shorter: more statements.
+/// Pause between two rounds. Longer: a stream that opened or ended is seen later. Shorter: more statements.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
-/// How long reports are gathered before they are written together. Longer: who reports waits longer. Shorter: a fleet that
-/// reports at once is written in more statements.
+/// How long reports are gathered before they are written together. Longer: a report takes longer. Shorter: a fleet that reports at once
+/// takes more statements.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long a flush may take: a database that stopped answers nothing for ever.
+/// Timeout of a flush: a database that hangs never answers.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Rounds between two looks for leases that hold for longer than one that is written now, whether or not a jump of the clock
-/// was seen: with the rounds of `FLUSH_INTERVAL` that is 10 s. More: one that a clock wrote which was ahead for a moment, and
-/// whose holder is gone, is seen as online for longer.
+/// Rounds between two searches for leases that last longer than one that is written now, whether or not a jump of the clock was seen: with
+/// the rounds of `FLUSH_INTERVAL` that is 10 s. More: a lease that was written while a clock was ahead, and whose holder is gone, is shown
+/// online for longer.
 const ROUNDS_BETWEEN_SHORTENINGS: u64 = 5;
 
-/// What a flush writes. Each name is in each list at most once.
+/// The work of a flush. Each name is in each list at most once.
 #[derive(Debug, Default)]
 struct Work {
     round: u64,
-    /// With the opening that it tells of.
+    /// Streams to announce, each with the value of `opened` that it covers.
     announce: Vec<(Announced, u64)>,
-    /// With the number of reports that it adds up.
+    /// Reports to write, each with the number of reports that it sums up.
     report: Vec<(Reported, u64)>,
     renew: Vec<SubscriberClaim>,
     end: Vec<SubscriberClaim>,
 }
 
-/// Whether a list whose last claim is `last` holds this name already, for another principal: claims are in order of their names, and
-/// a statement can write a row once only.
+/// Whether a list whose last claim is `last` already has this name, for another principal: claims are in order of names, and a statement
+/// can write a row only once.
 fn is_listed(claim: &SubscriberClaim, last: Option<&SubscriberClaim>) -> bool {
     last.is_some_and(|last| last.name == claim.name)
 }
@@ -49,7 +49,7 @@ impl Work {
 }
 
 impl Leases {
-    /// Writes until it is dropped. A flush that fails is logged, and done again in the next round.
+    /// Writes until it is dropped. A flush that fails is logged, and retried in the next round.
     pub async fn keep(&self) {
         let mut rounds = tokio::time::interval(FLUSH_INTERVAL);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -68,13 +68,13 @@ impl Leases {
         }
     }
 
-    /// Writes what is due; with `last` everything.
+    /// Writes what is due, or everything with `last`.
     pub async fn flush(&self, last: bool) {
         let work = self.work(last);
         let is_idle = work.is_empty();
         match tokio::time::timeout(FLUSH_TIMEOUT, self.write(work)).await {
             Ok(Ok(())) => {}
-            // Nothing waits for it.
+            // Nothing is waiting to be written.
             Ok(Err(error)) if is_idle => {
                 tracing::debug!(%error, detail = error.internal, "failed to read the clock of leases");
             }
@@ -84,7 +84,7 @@ impl Leases {
         self.flushed.send_modify(|count| *count += 1);
     }
 
-    /// What is due. From here on the database may hold the leases that are announced.
+    /// Returns what is due. From here on the database may have the leases that are announced.
     fn work(&self, last: bool) -> Work {
         let mut state = self.lock();
         let round = state.round;
@@ -110,11 +110,11 @@ impl Leases {
     }
 
     async fn write(&self, work: Work) -> Result<()> {
-        // Without work too: leases of a replica that is gone are judged here.
+        // Do this without work too: it also judges leases of a replica that is gone.
         let now: Micros = self.wall().await?;
         let to_shorten = {
             let mut clock = self.lease_clock();
-            // Judged for its effect on the clock: a jump is seen within a round or two of its happening.
+            // Called for its effect on the clock: a jump is noticed within a round or two.
             clock.judge(now, (self.monotonic)());
             clock.to_shorten()
         };
@@ -145,7 +145,7 @@ impl Leases {
         for batch in work.renew.chunks(ROWS_PER_STATEMENT) {
             let all = self.store.renew(batch, now).await?;
             self.mark(batch.iter().map(|claim| (claim, ())), |entry, ()| {
-                // One that was handed over meanwhile stays so: it is not this replica's to end.
+                // A lease that was handed over meanwhile stays: this replica must not end it.
                 if entry.lease_round.is_some() {
                     entry.lease_round = Some(work.round);
                 }
@@ -161,7 +161,7 @@ impl Leases {
         Ok(())
     }
 
-    /// Notes what was written of a batch, and which of its claims were refused.
+    /// Records what was written of a batch, and which of its claims were refused.
     fn mark_written<'a, T>(
         &self,
         batch: impl Iterator<Item = (&'a SubscriberClaim, T)>,

@@ -10,7 +10,8 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Payload;
 use crate::domain::limits::FINDINGS_MAX;
 
-/// Returns the digest of a finding: of its JSON, whose members always come in one order.
+/// Returns the digest of a finding: of its JSON, whose members always come in one order. The message is among them, so a message that
+/// is in use must not be reworded: what was accepted would be a new finding, and freeze its namespace again.
 fn finding_digest(finding: &Finding) -> Digest {
     let Finding { revision, row, message, digest } = finding;
     digest_of(serde_json::json!([revision, row, message, digest]).to_string().as_bytes())

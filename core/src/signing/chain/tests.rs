@@ -45,7 +45,7 @@ fn one_edit_is_found_where_it_is_and_what_was_before_holds() {
         ((|event| event.payload.push(b' ')) as fn(&mut Event), "hash is not that of its payload"),
         (|event| event.seal[0] ^= 1, "its seal does not verify"),
         (|event| event.seal_key_id.push('x'), "sealed by an unknown key"),
-        (|event| event.cursor.epoch = 2, "names another cursor"),
+        (|event| event.cursor.epoch = 2, "speaks of another place"),
         (|event| event.statement = "x".to_owned(), "its statement is not the one"),
     ] {
         let check = hash(edit);

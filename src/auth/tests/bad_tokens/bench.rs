@@ -1,4 +1,4 @@
-//! The forge: two issuers with all their private keys, and tokens made of raw text.
+//! Makes tokens for tests: two issuers with all their private keys, and tokens from raw text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -29,9 +29,9 @@ pub(super) struct Bench {
     pub(super) stranger: EncodingKey,
     pub(super) ec_private: EncodingKey,
     pub(super) rsa_private: RsaKeyPair,
-    /// 32 bytes of Ed25519.
+    /// Ed25519 public key, 32 bytes.
     pub(super) public: Vec<u8>,
-    /// 65 bytes of P-256.
+    /// P-256 public key, 65 bytes.
     pub(super) ec_public: Vec<u8>,
     pub(super) rsa_public: PublicKeyComponents<Vec<u8>>,
     pub(super) issuer: LocalIssuer,
@@ -45,7 +45,7 @@ fn pem_key() -> (String, EncodingKey) {
     (pem, key)
 }
 
-/// ring makes no RSA keys.
+/// Uses openssl, because ring makes no RSA keys.
 fn rsa_key(bits: u32) -> RsaKeyPair {
     let bits = format!("rsa_keygen_bits:{bits}");
     let arguments = ["genpkey", "-algorithm", "RSA", "-pkeyopt", &bits, "-outform", "PEM"];
@@ -122,7 +122,7 @@ impl Bench {
         format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{}"}}"#, self.kid)
     }
 
-    /// The good header with more members.
+    /// Returns a valid header with further members.
     pub(super) fn header_and(&self, members: &str) -> String {
         format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{}",{members}}}"#, self.kid)
     }
@@ -143,12 +143,12 @@ impl Bench {
         self.claims(&claims_with("exp", json!(NOW + 60)))
     }
 
-    /// Signed by the P-256 key of the identity provider.
+    /// Returns a token signed by the P-256 key of the identity provider.
     pub(super) fn corp(&self, header: &str, claims: &str) -> String {
         forge(header, claims, &self.ec_private, Algorithm::ES256)
     }
 
-    /// Signed by its RSA key, as RS256 or PS256.
+    /// Returns a token signed by the RSA key of the identity provider, as RS256 or PS256.
     pub(super) fn rsa(&self, header: &str, claims: &str, alg: &str) -> String {
         let encoding: &dyn RsaEncoding = if alg == "PS256" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
         let message = message(header, claims);
@@ -157,7 +157,7 @@ impl Bench {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// As HMAC with a public key in some form would be.
+    /// Returns a token with an HMAC whose secret is some form of a public key.
     pub(super) fn hmac(&self, header: &str, claims: &str, secret: &[u8]) -> String {
         let message = message(header, claims);
         let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret), message.as_bytes());
@@ -186,7 +186,7 @@ pub(super) fn forge(header: &str, claims: &str, key: &EncodingKey, algorithm: Al
     format!("{message}.{signature}")
 }
 
-/// Good claims of the local issuer with one of them replaced.
+/// Returns valid claims of the local issuer with one of them replaced.
 pub(super) fn claims_with(name: &str, value: Value) -> String {
     let mut claims = json!({"iss": LOCAL_ISSUER, "sub": "admin", "aud": "policyhub", "exp": NOW + 60});
     claims[name] = value;
@@ -199,13 +199,13 @@ pub(super) fn claims_without(name: &str) -> String {
     claims.to_string()
 }
 
-/// Good claims as text, with more members: the way to write one twice.
+/// Returns valid claims as text, with further members, which may repeat one.
 pub(super) fn claims_and(members: &str) -> String {
     let good = claims_with("iat", json!(NOW));
     format!("{},{members}}}", good.trim_end_matches('}'))
 }
 
-/// Good claims of the identity provider.
+/// Returns valid claims of the identity provider.
 pub(super) fn corp_claims() -> String {
     corp_claims_with("iat", json!(NOW))
 }

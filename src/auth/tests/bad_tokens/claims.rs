@@ -1,4 +1,4 @@
-//! Claims that do not hold, under signatures that do: RFC 8725 §2.6, §3.3 and §3.7 to §3.9.
+//! Invalid claims under valid signatures: RFC 8725 §2.6, §3.3 and §3.7 to §3.9.
 
 use serde_json::{Value, json};
 
@@ -182,7 +182,7 @@ fn subjects() -> Claims {
             ("groups in groups", json!([["ops"]])),
         ],
     ));
-    // Bound to a certificate that nobody shows, or by a proof that nothing here can check.
+    // Bound to a certificate that is not sent, or by a proof that can't be checked here.
     cases.extend(each(
         "cnf",
         TokenInvalid,
@@ -241,7 +241,7 @@ fn documents() -> Claims {
     cases.into_iter().map(|(name, claims)| (name, claims, TokenInvalid)).collect()
 }
 
-/// What differs there: another claim says who, another one the groups.
+/// Returns the cases of an identity provider, where other claims name the caller and the groups.
 fn of_a_provider() -> Claims {
     let without_uid = corp_claims().replace("uid", "user");
     let uid_twice = format!("{},\"uid\":\"root\"}}", corp_claims().trim_end_matches('}'));

@@ -1,4 +1,4 @@
-//! Protected headers that ask for more, or name something else: RFC 8725 §2.7, §2.8, §2.9, §3.9 and §3.10 to §3.12.
+//! Protected headers with forbidden members or other types: RFC 8725 §2.7, §2.8, §2.9, §3.9 and §3.10 to §3.12.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::Cases;
 use super::bench::{Bench, EC_KID, NOW, bearer, claims_with, corp_claims};
 use crate::domain::Reason::TokenInvalid;
 
-/// Members that would make a reader fetch, unpack or trust something.
+/// Members that would make a reader fetch, decompress or trust something.
 const MORE: [(&str, &str); 22] = [
     ("crit", r#""crit":["b64"],"b64":false"#),
     ("empty crit", r#""crit":[]"#),
@@ -32,7 +32,7 @@ const MORE: [(&str, &str); 22] = [
     ("unknown member", r#""x-trace":"1""#),
 ];
 
-/// `typ` of something else.
+/// Values of `typ` that are not an access token's.
 const TYPES: [&str; 13] = [
     "JWT",
     "jwt",
@@ -60,7 +60,7 @@ pub(super) fn cases(bench: &Bench) -> Cases {
     let corp_and = |members: &str| format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"{EC_KID}",{members}}}"#);
 
     let mut cases: Cases = MORE.iter().map(|(name, members)| local(name, &bench.header_and(members))).collect();
-    // An identity provider may name a certificate, and nothing more.
+    // An identity provider may name a certificate, but none of these.
     cases.extend(MORE.iter().map(|(name, members)| corp(&format!("{name}, of a provider"), &corp_and(members))));
     cases.extend(TYPES.iter().map(|typ| local(&format!("typ {typ:?}"), &with_typ(typ))));
     cases.extend([

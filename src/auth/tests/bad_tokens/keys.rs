@@ -1,4 +1,4 @@
-//! Algorithms and keys that do not belong, signatures that are none: RFC 8725 §2.1, §2.2, §2.5, §3.1 to §3.5.
+//! Wrong algorithms and keys, and invalid signatures: RFC 8725 §2.1, §2.2, §2.5, §3.1 to §3.5.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,7 +9,7 @@ use super::Cases;
 use super::bench::{Bench, EC_KID, NOW, PSS_KID, RSA_KID, bearer, claims_with, corp_claims, forge, message};
 use crate::domain::Reason::TokenInvalid;
 
-/// Names that are no algorithm of any key here.
+/// Values of `alg` that no key here has.
 const ALGORITHMS: [&str; 22] = [
     "none",
     "None",
@@ -63,7 +63,7 @@ fn names(bench: &Bench) -> Vec<(String, String)> {
     cases
 }
 
-/// Every form in which somebody has once used a public key as the secret of HMAC.
+/// Returns every form of a public key that was once used as the secret of HMAC in an attack.
 fn public_keys_as_secrets(bench: &Bench) -> Vec<(String, String)> {
     let claims = claims_with("exp", json!(NOW + 60));
     let spki: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -110,14 +110,14 @@ fn other_keys(bench: &Bench) -> Vec<(String, String)> {
     cases.map(|(name, token)| (name.to_owned(), token)).into()
 }
 
-/// ECDSA and Ed25519: nothing, zeros, edges, halves, doubles, another encoding.
+/// Returns invalid signatures for ECDSA and Ed25519: empty, zeros, edge values, halves, doubles, another encoding.
 fn curve_signatures(bench: &Bench) -> Vec<(String, String)> {
     let ec = message(&bench.corp_header(), &corp_claims());
     let ed = message(&bench.header(), &claims_with("exp", json!(NOW + 60)));
     let good = |token: String| URL_SAFE_NO_PAD.decode(token.rsplit_once('.').expect("parts").1).expect("base64url");
     let of_ec = good(bench.corp(&bench.corp_header(), &corp_claims()));
     let of_ed = good(bench.good());
-    // FIPS 186-5: the order of P-256. A signature with r or s of 0 or n holds for every message, where nobody looks.
+    // FIPS 186-5: the order of P-256. A verifier without range checks accepts r or s of 0 or n for every message.
     let order = [
         [0xff_u8; 4].as_slice(),
         &[0; 4],

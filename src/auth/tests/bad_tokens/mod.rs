@@ -1,7 +1,7 @@
-//! Forged, broken, borrowed and stale tokens, each with the reason it must be refused for: every class of RFC 8725.
+//! Forged, broken, stolen and expired tokens, each with the expected reason of refusal: every class of RFC 8725.
 //!
-//! Claims and headers are written as raw JSON and, unless the case is about that, signed by the right key: what refuses
-//! them is then the check the case is named after, not the signature. Good tokens of each issuer stand beside them.
+//! Claims and headers are written as raw JSON and, unless the case is about that, signed by the right key: then the check after
+//! which the case is named refuses them, and not the signature. Valid tokens of each issuer are tested beside them.
 
 mod bench;
 mod claims;
@@ -22,10 +22,10 @@ use crate::auth::issuer::{DEFAULT_AUDIENCE, LocalIssuer};
 use crate::auth::verifier::Verifier;
 use crate::domain::Reason;
 
-/// A name, the `authorization` header, and why it must be refused.
+/// Name of the case, the `authorization` header, and the expected reason.
 type Cases = Vec<(String, Option<String>, Reason)>;
 
-/// Fewest cases: the promise of the threat model.
+/// Fewest cases, as the threat model promises.
 const CASES_MIN: usize = 150;
 
 fn all(bench: &Bench) -> Cases {
@@ -61,7 +61,7 @@ fn good_tokens_are_taken() {
         ("scheme in lower case", Some(format!("bearer {}", bench.good())), "local:admin"),
         ("list of audiences", bearer(&bench.claims(&claims_with("aud", json!(["x", "policyhub"])))), "local:admin"),
         ("unknown claim", bearer(&bench.claims(&claims_with("scope", json!(both)))), "local:admin"),
-        // Skipped by the parser without recursion, so that depth costs no stack.
+        // Skipped by the parser without recursion, so that depth uses no stack.
         ("unknown claim, deep", bearer(&bench.claims(&claims_and(&deep))), "local:admin"),
         ("nbf within leeway", bearer(&bench.claims(&claims_with("nbf", json!(NOW + 5)))), "local:admin"),
         ("exp within leeway", bearer(&bench.claims(&claims_with("exp", json!(NOW - 4)))), "local:admin"),
@@ -86,7 +86,7 @@ fn groups_come_from_the_claim_the_config_names() {
     assert_eq!(groups(some).expect("groups"), ["dev", "ops"]);
     assert_eq!(groups(corp_claims_with("roles", json!("ops"))).expect("a group"), ["ops"]);
     assert_eq!(groups(corp_claims_with("groups", json!(["root"]))).expect("none"), Vec::<String>::new());
-    // What no role can name is left out, and keeps nobody out.
+    // Given groups that no role binding can name, then they are left out and the caller is accepted.
     let odd = json!(["", "ops", "\u{43e}ps", "ops\nadmin", "g".repeat(256)]);
     assert_eq!(groups(corp_claims_with("roles", odd)).expect("groups"), ["ops"]);
     let many: Vec<String> = (0..300).map(|number| format!("g{number:03}")).rev().collect();

@@ -1,4 +1,4 @@
-//! Headers that hold no token, and tokens that are no compact JWS: RFC 8725 §2.3, §2.4 and §3.11 in their outer form.
+//! Headers without a token, and tokens that are no compact JWS: RFC 8725 §2.3, §2.4 and §3.11 in their outer form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -70,7 +70,7 @@ fn parts(bench: &Bench) -> Cases {
     ];
     let mut cases: Cases =
         cases.iter().map(|(name, token)| ((*name).to_owned(), bearer(token), TokenMalformed)).collect();
-    // Claims of nothing have no issuer, and a signature of nothing verifies nothing.
+    // Empty claims have no issuer, and an empty signature verifies nothing.
     cases.push(("empty claims".to_owned(), bearer(&format!("{header}..{signature}")), TokenInvalid));
     cases.push(("empty signature".to_owned(), bearer(&format!("{header}.{claims}.")), TokenInvalid));
     cases
@@ -81,12 +81,12 @@ fn encodings(bench: &Bench) -> Cases {
     let split: Vec<&str> = good.split('.').collect();
     let [header, claims, signature] = split.as_slice() else { unreachable!("three parts") };
     let padded = STANDARD.encode(bench.header() + " ");
-    // 64 bytes leave four bits over in the last character; one that sets them decodes to the same bytes, loosely.
+    // 64 bytes leave four unused bits in the last character; with one of them set, a lenient decoder returns the same bytes.
     let last = signature.chars().last().expect("a character");
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let next = alphabet.chars().nth(alphabet.find(last).expect("of the alphabet") + 1).expect("another");
     let trailing = format!("{}{next}", &signature[..signature.len() - 1]);
-    // Bytes whose standard form has a sign that the URL form writes otherwise.
+    // Bytes whose standard base64 has a character that the URL form writes differently.
     let standard =
         (0..).map(|number| claims_with("x", json!(format!("\u{fb}\u{ff}{number}>>>???")))).find_map(|claims| {
             let encoded = STANDARD_NO_PAD.encode(&claims);

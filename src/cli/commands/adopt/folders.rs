@@ -1,4 +1,4 @@
-//! What lies in a folder of policies, as the plan of a release reads it: from the disk instead of from git.
+//! Lists a folder of policies in the form that the plan of a release reads: from the disk instead of from git.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,15 +7,15 @@ use std::path::Path;
 use crate::cli::release::{Entry, Kind};
 use anyhow::{Context as _, ensure};
 
-/// Levels below the folder: policies, versions, files.
+/// Depth below the folder: policies, versions, files.
 const DEPTH: usize = 3;
-/// Most files and folders that are looked at.
+/// Most files and folders that are listed.
 const ENTRIES_MAX: usize = 1_000_000;
 
-/// Everything in the folder, as deep as versions lie. No link is followed.
+/// Lists everything in the folder, as deep as the files of versions. Links are not followed.
 ///
 /// # Errors
-/// A folder that can't be read, or holds too much.
+/// A folder can't be read, or has too many entries.
 pub fn entries(folder: &Path) -> anyhow::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     list(folder, &[], DEPTH, &mut entries)?;
@@ -31,7 +31,7 @@ fn list(folder: &Path, prefix: &[u8], depth: usize, entries: &mut Vec<Entry>) ->
         if name.as_bytes().starts_with(b".") {
             continue;
         }
-        // Of a link itself: not of what it leads to.
+        // The metadata of a link itself, not of its target.
         let about = found.metadata().with_context(failed)?;
         let kind = match about.file_type() {
             kind if kind.is_symlink() => Kind::Link,

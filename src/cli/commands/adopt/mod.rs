@@ -1,8 +1,8 @@
-//! `policyhub adopt`: versions that existed before there was a server become versions of it, as what they are.
+//! `policyhub adopt`: publishes versions that existed before the server did, with their original author and time.
 //!
-//! From a folder (`folders`) and what is known of who wrote it (`provenance`) come drafts that say who wrote them and when, and are published
-//! (`versions`). What a version folder holds, and which are there, is decided as for a release.
-//! Invariant: nothing is put in force, and what is there already is left alone, so that a run that was killed is done again.
+//! From a folder (`folders`) and its authors and times (`provenance`) come drafts, which are published (`versions`). The rules for
+//! version folders are those of a release.
+//! Invariant: nothing is activated, and existing versions are left alone, so that a run that was killed can be repeated.
 
 mod folders;
 mod provenance;
@@ -47,7 +47,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What the parser can't see.
+    /// Checks what the parser can't see.
     pub fn check(&self) -> Result<(), Usage> {
         if self.author.is_none() && self.times_from != Some(TimesFrom::Git) {
             return Err(Usage("give --as AUTHOR: only --times-from git knows who wrote them".to_owned()));
@@ -56,7 +56,7 @@ impl Arguments {
     }
 }
 
-/// Reads the folder, publishes what the server has not, and tells of each version.
+/// Reads the folder, publishes what the server does not have, and reports each version.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.folder.display().to_string();
     let top = folder.trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! Who wrote the versions of a folder, and when: from git, from the files, or from a list.
+//! Finds who wrote the versions of a folder, and when: from git, from the files, or from a list.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -16,12 +16,12 @@ use crate::domain::annotations::Annotations;
 
 /// Largest list of times.
 const TIMES_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// What begins a commit in git's list, where paths follow.
+/// First byte of a commit in git's list, where paths follow.
 const COMMIT: u8 = 1;
-/// The member of `metadata.json` that says when a version was written.
+/// The member of `metadata.json` with the time when a version was written.
 const CREATE_TIME: &str = "createTime";
 
-/// Where the times come from.
+/// The source of the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimesFrom {
     Git,
@@ -31,7 +31,7 @@ pub enum TimesFrom {
 }
 
 impl TimesFrom {
-    /// Takes `git`, `metadata`, `mtime` or the name of a file.
+    /// Parses `git`, `metadata`, `mtime` or the name of a file.
     pub fn parse(text: &str) -> Result<Self, String> {
         Ok(match text {
             "" => return Err("must be git, metadata, mtime or the name of a file".to_owned()),
@@ -43,14 +43,14 @@ impl TimesFrom {
     }
 }
 
-/// A commit: when it was written, in seconds since the Unix epoch, and by whom.
+/// A commit: its author time, in seconds since the Unix epoch, and its author.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Commit {
     seconds: i64,
     author: String,
 }
 
-/// What is known of where the versions come from.
+/// Authors and times of the versions.
 #[derive(Debug)]
 pub struct Provenance {
     author: Option<String>,
@@ -60,7 +60,7 @@ pub struct Provenance {
 #[derive(Debug)]
 enum Times {
     Unknown,
-    /// By the folder's two names, as git has them.
+    /// By the names of the policy and version folders, as git has them.
     Commits(HashMap<Vec<u8>, Commit>),
     Metadata,
     Mtime,
@@ -68,10 +68,10 @@ enum Times {
 }
 
 impl Provenance {
-    /// Reads it all at once.
+    /// Reads all times at once.
     ///
     /// # Errors
-    /// No git, a history that is cut, or a list that can't be read.
+    /// There is no git, the history is shallow, or a list can't be read.
     pub fn read(folder: &Path, from: Option<&TimesFrom>, author: Option<String>) -> anyhow::Result<Self> {
         let times = match from {
             None => Times::Unknown,
@@ -95,10 +95,10 @@ impl Provenance {
         Ok(Self { author, times })
     }
 
-    /// What is said of a version; `definition` is its file, `annotations` what its metadata says.
+    /// Returns the provenance of a version; `definition` is its file, `annotations` are from its metadata.
     ///
     /// # Errors
-    /// What is not known, as a lower-case fragment.
+    /// The author or the time is unknown; a lower-case fragment.
     pub fn of(&self, key: &Key, definition: &Path, annotations: &Annotations) -> Result<pb::Adopted, String> {
         let (author, create_time) = match &self.times {
             Times::Unknown => (None, None),
@@ -131,8 +131,8 @@ fn modified(file: &Path) -> Result<Timestamp, String> {
     Ok(Timestamp { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: 0 })
 }
 
-/// The first commit that added something to each version folder, from what git lists, oldest first: `\x01` and seconds, the author,
-/// then paths, each ended by NUL.
+/// Returns the first commit that added something to each version folder, from git's list, oldest first: `\x01` and seconds, the
+/// author, then paths, each ended by NUL.
 fn commits(listed: &[u8]) -> HashMap<Vec<u8>, Commit> {
     let mut commits = HashMap::new();
     let mut records = listed.split(|byte| *byte == 0);

@@ -1,4 +1,4 @@
-//! What became of each version, for people and for programs.
+//! Reports what happened to each version, for people and for programs.
 
 use serde_json::{Value, json};
 
@@ -7,21 +7,21 @@ use crate::cli::output::document::{Format, print_text};
 use crate::cli::release::{ReleaseStatus, ResultCounts, VersionResult, left_lines, line, listed};
 use crate::client::name::NamespaceId;
 
-/// One run.
+/// The report of one run.
 #[derive(Debug)]
 pub struct ReleaseReport<'a> {
     pub namespace: &'a NamespaceId,
     pub dry_run: bool,
     pub results: Vec<VersionResult>,
-    /// What of the metadata is not kept.
+    /// Members of the metadata that are not kept.
     pub warnings: Vec<String>,
 }
 
 impl ReleaseReport<'_> {
-    /// Prints it.
+    /// Prints the report.
     ///
     /// # Errors
-    /// When something is left to do.
+    /// Something is left to do.
     pub fn print(&self, output: Format) -> anyhow::Result<()> {
         if output.is_document() {
             output.print_document(&self.document())?

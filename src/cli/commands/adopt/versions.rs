@@ -1,7 +1,7 @@
-//! One version of a folder, from its files to published.
+//! Adopts one version of a folder, from its files to published.
 //!
-//! The server is asked first: a version that it has is left as it is. A draft of the same label, content and adoption is the one that
-//! is there, so a run that was killed is done again.
+//! The server is asked first: a version that it has is left as it is. A draft of the same label, content and adoption is the
+//! existing one, so that a run that was killed can be repeated.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use crate::cli::session::Session;
 use crate::client::{CONTENT_MAX_BYTES, ClientError, new_request_id, pb};
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 
-/// What a version's change note says: the rest stands in what is adopted.
+/// The change note; the other details are in the adoption.
 const NOTE: &str = "adopted";
 
-/// Publishes versions that existed before.
+/// Adopts versions.
 #[derive(Debug)]
 pub struct Adopter<'a> {
     session: &'a Session,
@@ -29,22 +29,22 @@ pub struct Adopter<'a> {
     top: &'a str,
     provenance: &'a Provenance,
     dry_run: bool,
-    /// A server that is gone is not tried with every version in turn.
+    /// Set when the server is unreachable, so that the remaining versions are not tried in turn.
     is_gone: AtomicBool,
 }
 
-/// A version folder that is in order.
+/// The content of a valid version folder.
 struct Source {
     content: Vec<u8>,
     definition: Definition,
     adopted: pb::Adopted,
 }
 
-/// What became of a version, and its number.
+/// The outcome of a version, and its number.
 type Ended = (VersionOutcome, i64);
 
 impl<'a> Adopter<'a> {
-    /// Of one run.
+    /// Returns the adopter of one run.
     pub fn new(
         session: &'a Session,
         folder: &'a Path,
@@ -55,7 +55,7 @@ impl<'a> Adopter<'a> {
         Self { session, folder, top, provenance, dry_run, is_gone: AtomicBool::new(false) }
     }
 
-    /// Adopts one version; tells of it, and what of its metadata is not kept.
+    /// Adopts one version; returns the result, and a warning about metadata that is not kept.
     pub async fn adopt(&self, planned: PlannedVersion) -> (VersionResult, Option<String>) {
         let PlannedVersion { key, files, .. } = planned;
         let source = files.and_then(|files| self.read(&key, &files).map(|source| (source, files)));
@@ -91,7 +91,7 @@ impl<'a> Adopter<'a> {
         if let Some(ended) = self.published(key, &digest).await? {
             return Ok(ended);
         }
-        // Before a number is used up.
+        // Check before a number is used up.
         if let Order::Lower(highest) = label_order::ask(client, namespace, key).await {
             let (why, command) = (label_order::too_low(key, &highest), label_order::allow_command(&key.policy));
             return Ok((VersionOutcome::failed(format!("{why}: allow it with {command}, and adopt again")), 0));
@@ -108,7 +108,7 @@ impl<'a> Adopter<'a> {
             return Ok((VersionOutcome::Rehearsed, 0));
         }
         match self.publish(key, &version).await {
-            // Somebody else who adopts was faster.
+            // Another adoption may have been faster.
             Err(error) if !is_unreached(&error) => {
                 Ok(self.published(key, &digest).await?.unwrap_or((VersionOutcome::refused(&error), 0)))
             }
@@ -116,7 +116,7 @@ impl<'a> Adopter<'a> {
         }
     }
 
-    /// What is there of a label already, when it is published.
+    /// Returns the outcome for a label that is already published.
     async fn published(&self, key: &Key, digest: &str) -> Result<Option<Ended>, ClientError> {
         let found = live_version(&self.session.client, &self.session.namespace, key).await?.filter(is_published);
         Ok(found.map(|there| {
@@ -141,12 +141,12 @@ impl<'a> Adopter<'a> {
         };
         match error.reason() {
             "APPROVALS_MISSING" => {
-                // Only what is staged can be approved.
+                // Only a staged version can be approved.
                 client.stage(pb::StageRequest { name, request_id: new_request_id(), ..Default::default() }).await?;
                 Ok((VersionOutcome::awaiting(&error, version, key, "adopt"), number))
             }
             "VALIDATION_FAILED" => {
-                // It would hold its label; the folder is there, and can be adopted again.
+                // An open draft would hold its label; the folder can be adopted again.
                 let reason = "it fails its checks".to_owned();
                 let request_id = new_request_id();
                 let _ = client
