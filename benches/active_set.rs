@@ -1,7 +1,7 @@
-//! What the root of an active set and proofs under it cost, printed as a table. Measures; asserts nothing.
+//! Measures the cost of an active set's root and of proofs under it, and prints a table. Asserts nothing.
 //!
-//! Times are medians. A proof verifies before its size counts. A heartbeat is its whole message with the five bytes that gRPC puts
-//! before it; its checkpoint is that of the vectors.
+//! Times are medians. A proof is verified before its size counts. A heartbeat is its whole message with the five bytes of gRPC's prefix;
+//! its checkpoint is that of the vectors.
 
 #![expect(clippy::indexing_slicing, reason = "a bench that stops with a message is one that failed")]
 
@@ -16,14 +16,14 @@ use policyhub::domain::event::Cursor;
 use policyhub::domain::name::PolicyId;
 use policyhub::signing::{ActiveLeaf, ActiveSetTree, active_set_root, digest_of, verify_set_proof};
 
-/// Policies of a set.
+/// Numbers of policies of a set.
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
-/// Policies of a filter.
+/// Numbers of policies of a filter.
 const FILTERS: [usize; 2] = [1, 10];
-/// Updates and proofs that a median is taken of.
+/// Number of updates and proofs for a median.
 const ROUNDS: usize = 1_001;
 
-/// Sets what gRPC puts before a message.
+/// Size of gRPC's prefix of a message.
 const MESSAGE_PREFIX_BYTES: usize = 5;
 
 struct BenchPolicies {
@@ -60,10 +60,10 @@ fn main() {
     for size in SIZES {
         let policies = policies(size);
         let mut tree: ActiveSetTree = policies.all().collect();
-        // A clone is held, as by a replica with a view of the head before.
+        // A clone is held, as by a replica that serves a view of the previous head.
         let update = |round: usize| {
             let before = tree.clone();
-            // A prime far from the sizes: the updates go all over the tree.
+            // A prime far from the sizes, so that the updates are spread over the tree.
             if let Some(leaf) = policies.leaf(round * 7_919 % size, 2) {
                 tree.insert(leaf);
             }
@@ -88,7 +88,7 @@ fn main() {
     }
 }
 
-/// Bytes of a sign of life with a proof of this size.
+/// Returns the size of a heartbeat with a proof of this size.
 fn heartbeat_bytes(proof: Vec<u8>) -> usize {
     let heartbeat = pb::Heartbeat {
         cursor: Some(pb::Cursor { epoch: 1, revision: 10_000, fingerprint: 1 << 56 }),

@@ -1,5 +1,4 @@
-//! What the start of a check worker costs, and a check that one answers beside the same in process, printed as a table.
-//! Measures; asserts nothing.
+//! Measures the start of a check worker, and a check by a worker and in process, and prints a table. Asserts nothing.
 //!
 //! Times are medians. An answer is compared with that in process before its time counts.
 
@@ -14,11 +13,11 @@ use policyhub::checks::worker_messages::{
 };
 use policyhub::checks::{SchemaAnswer, SchemaCheck, SchemaTask};
 
-/// Starts that a median is taken of.
+/// Number of starts for a median.
 const STARTS: usize = 51;
-/// Checks that a median is taken of.
+/// Number of checks for a median.
 const CHECKS: usize = 201;
-/// Rules in a content: of 100 bytes or so, and of 1 MiB.
+/// Numbers of rules in a content: of about 100 bytes up to 1 MiB.
 const RULES: [usize; 3] = [1, 100, 10_000];
 
 struct CheckWorker {
@@ -28,7 +27,7 @@ struct CheckWorker {
 }
 
 impl CheckWorker {
-    /// As a server starts it.
+    /// Starts a worker as a server does.
     fn start() -> Result<(Self, WorkerReady)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_policyhub"));
         command.arg("check-worker").env_clear().current_dir("/");
@@ -44,7 +43,7 @@ impl CheckWorker {
         read(&mut self.answers, CHECK_RESPONSE_MAX_BYTES)?.context("it ended")
     }
 
-    /// Closes its pipe: it ends.
+    /// Closes the worker's pipe, so that it ends.
     fn end(self) -> Result<()> {
         let Self { mut child, questions, answers } = self;
         drop((questions, answers));
@@ -53,7 +52,7 @@ impl CheckWorker {
     }
 }
 
-/// Returns what a process has in memory, its program included, as Linux says.
+/// Returns the resident memory of a process, its program included, as Linux reports it.
 fn resident_mib(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -71,7 +70,7 @@ fn median_us(mut of: impl FnMut() -> Result<()>, rounds: usize) -> Result<f64> {
     Ok(taken.get(rounds / 2).copied().unwrap_or_default())
 }
 
-/// Rules that a schema of some keywords takes.
+/// Returns a check of this many rules, which satisfy a schema of a few keywords.
 fn check(rules: usize) -> SchemaCheck {
     let rule = |number: usize| {
         serde_json::json!({

@@ -1,6 +1,6 @@
-//! A driver: reads a plan on standard input, does it to one server, prints what it measured.
+//! A driver: reads a plan from standard input, runs it against one server, and prints the measurements.
 //!
-//! Runs as a process of its own, so that a server's CPU is only its own, and on one thread.
+//! It runs as a separate single-threaded process, so that a server's CPU time is only its own.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use super::plan::{BenchCall, LatencySample, LoadPlan, LoadWork};
 use super::process::{cpu, memory_kib};
 use super::subscriptions::{OPENING_MAX, RETURNING_MAX, Subscriptions};
 
-/// After opening, before memory is read: what was needed only to open is given back by then.
+/// Pause after opening, before memory is read: what was only needed to open is freed by then.
 const SETTLE: Duration = Duration::from_millis(500);
-/// After the last delivery, before CPU is read: a server's own tidying up belongs to it.
+/// Pause after the last delivery, before CPU is read: a server's own cleanup counts too.
 const TRAIL: Duration = Duration::from_millis(30);
-/// Before a load is measured.
+/// Time before a load is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// Does the plan.
+/// Runs the plan.
 pub fn run() -> Result<()> {
     let plan: LoadPlan = serde_json::from_reader(std::io::stdin()).context("failed to read the plan")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -36,7 +36,7 @@ pub fn run() -> Result<()> {
         }
     })?;
     println!("{}", serde_json::to_string(&samples)?);
-    // Ten thousand sockets are closed faster by the kernel than one by one.
+    // The kernel closes ten thousand sockets faster than closing them one by one.
     std::process::exit(0)
 }
 
@@ -53,7 +53,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// Opens all; what that cost is among the samples.
+/// Opens all subscriptions; the cost is added to the samples.
 async fn open(plan: &LoadPlan, watch: &BenchCall, samples: &mut Vec<LatencySample>) -> Result<Subscriptions> {
     let subscribers = plan.connections * plan.streams;
     let (cpu_before, memory_before, began) = (cpu(plan.server)?, memory_kib(plan.server)?, Instant::now());

@@ -1,6 +1,6 @@
-//! The few messages of etcd's API that a put and a watch need, and how its server is started.
+//! The few messages of etcd's API that a put and a watch need, and the start of its server.
 //!
-//! Boundary: field numbers as in etcd's `rpc.proto`; nothing else of it.
+//! Boundary: field numbers as in etcd's `rpc.proto`, and nothing else.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,7 +38,7 @@ struct WatchCreateRequest {
 /// Revision of the first put into an empty store.
 pub const FIRST_REVISION: i64 = 2;
 
-/// Starts a store of one member with etcd's own defaults; it flushes each write to disk, as ours does.
+/// Starts a store of one member with etcd's defaults; it flushes each write to disk, as ours does.
 pub fn start(dir: &Path) -> Result<(Process, SocketAddr)> {
     let (clients, peers) = (free_address()?, free_address()?);
     let log = dir.join("log");
@@ -56,13 +56,13 @@ pub fn start(dir: &Path) -> Result<(Process, SocketAddr)> {
     Ok((process, clients))
 }
 
-/// Writes the key.
+/// Returns a call that writes the key.
 pub fn put_call(value: Vec<u8>) -> BenchCall {
     let body = PutRequest { key: KEY.to_vec(), value }.encode_to_vec();
     BenchCall { path: "/etcdserverpb.KV/Put".to_owned(), body, ..BenchCall::default() }
 }
 
-/// Watches the key from a revision on: the state at that revision comes first.
+/// Returns a call that watches the key from a revision on: the state at that revision comes first.
 pub fn watch_call(start_revision: i64) -> BenchCall {
     let create = Some(WatchCreateRequest { key: KEY.to_vec(), start_revision });
     let body = WatchRequest { create }.encode_to_vec();

@@ -1,6 +1,6 @@
-//! The goals, as numbers: the one place where a figure of this program is not measured.
+//! The goals, as numbers: the only figures that are not measured.
 //!
-//! Boundary: looks figures up, measures nothing. A goal whose figures are missing is "not measured", never met.
+//! Boundary: reads figures, measures nothing. A goal whose figures are missing is "not measured", never met.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ enum Against {
     Case(&'static str),
 }
 
-/// Says which side of its bound is good.
+/// Which side of the bound is good.
 enum Bound {
     AtMost(f64),
     AtLeast(f64),
@@ -92,7 +92,7 @@ const GOALS: &[Goal] = &[
     goal("P12", ("growth", "many versions", "start to ready"), Case("empty store"), AtMost(1.5)),
 ];
 
-/// A goal and what came of it.
+/// A goal and its result.
 #[derive(Debug, Serialize)]
 pub struct GoalVerdict {
     id: &'static str,
@@ -103,7 +103,7 @@ pub struct GoalVerdict {
     met: Option<bool>,
 }
 
-/// Holds every goal against the report.
+/// Compares every goal with the report.
 pub fn judge(report: &BenchReport) -> Vec<GoalVerdict> {
     GOALS.iter().map(|goal| goal.judge(report)).collect()
 }

@@ -1,7 +1,7 @@
-//! What grows when a store does: cost of one activation, start and memory, over policies, versions and subscribers.
+//! How the cost of an activation, the start and the memory grow with policies, versions and subscribers.
 //!
-//! Boundary: stores are filled through the public API. On PostgreSQL, when there is one, statements and rows are those
-//! that the database itself counted; what the replica's own looks at the database cost in that time is in them.
+//! Boundary: stores are filled through the public API. On PostgreSQL, when there is one, statements and rows are those that the database
+//! itself counted; they include the replica's own polls in that time.
 
 use std::time::Instant;
 
@@ -19,23 +19,23 @@ const ACTIVATIONS: usize = 300;
 const ACTIVATIONS_OF_MANY: usize = 30;
 const STARTS: usize = 5;
 const SUBSCRIBERS: usize = 10_000;
-/// Leases of subscribers are written by time, not by activation.
+/// Leases of subscribers are written by time, not by activation, so they are left out.
 const LEASES: &str = "%subscribers%";
-/// Sets what a resync is compared with to find what its subscribers cost the database.
+/// The few subscribers that a resync is compared with, to find the cost of the others.
 const FEW: usize = 10;
 
-/// Holds what the database did so far: statements and rows.
+/// What the database did so far: statements and rows.
 #[derive(Debug, Clone, Copy)]
 struct StatementCounts {
     statements: f64,
     rows: f64,
 }
 
-/// Statements are counted by this extension of PostgreSQL.
+/// The extension of PostgreSQL that counts statements.
 pub const COUNTER: (&str, &str) = ("shared_preload_libraries", "pg_stat_statements");
 
 impl BenchRun {
-    /// Over policies, versions, subscribers.
+    /// Measures growth over policies, versions and subscribers.
     pub async fn growth(&mut self) -> Result<()> {
         let many = if self.full { 100_000 } else { 10_000 };
         let cases = [
@@ -72,13 +72,13 @@ impl BenchRun {
         Ok(())
     }
 
-    /// What activations cost in a store that is filled; the server starts anew, so that the first watch is one.
+    /// Measures activations in a filled store; the server is restarted, so that the first watch is cold.
     async fn activations_in(&mut self, case: &str, hub: BenchHub, place: &HubDirectory) -> Result<()> {
         hub.process.end()?;
         let hub = BenchHub::start(place)?;
         let revision = hub::head(&hub.client().await?, "default").await?.revision;
         let target = BenchTarget::of_hub(hub, None, revision, KIB);
-        // The first watch reads what is active; what an activation costs is measured after it.
+        // The first watch reads what is active; the cost of activations is measured after it.
         let first = drive(activations_work(&target, 1, 1)).await?;
         let first = LatencySample::new("first watch", "ms", find(&first, "all subscribed")?);
         self.report.add("growth", case, OURS, Ok(vec![first]));
@@ -115,8 +115,8 @@ impl BenchRun {
         Ok(samples)
     }
 
-    /// What the storm of a resync costs the database, beyond what the same takes with few subscribers. The looks of the
-    /// tailer, one statement each, go by time and are left out.
+    /// Measures the database cost of a resync of many subscribers, beyond the same with few. The tailer's polls, one statement each, depend
+    /// on time and are left out.
     pub(super) async fn resync_statements(&mut self) -> Result<()> {
         if self.postgres.is_none() {
             self.report.not_measured("database statements of a resync: no PostgreSQL".to_owned());
@@ -157,7 +157,7 @@ fn find(samples: &[LatencySample], what: &str) -> Result<f64> {
     samples.iter().find(|sample| sample.what == what).map(|sample| sample.value).context("no such figure")
 }
 
-/// Returns what the database counted, but for statements that are like `without`.
+/// Returns what the database counted, without statements that match `without`.
 fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<StatementCounts> {
     let database = url.rsplit('/').next().context("no database")?;
     let sql = format!(

@@ -1,7 +1,7 @@
 //! Just enough HTTP/2 to drive a server: requests out, DATA in, everything else answered or skipped.
 //!
-//! Boundary: bytes only, no sockets. Headers of answers are not decoded: a call counts as done when its stream ended
-//! after DATA, and a refusal has none. Windows are opened so wide that none has to be given back during a run.
+//! Boundary: bytes only, no sockets. Headers of answers are not decoded: a call counts as done when its stream ended after DATA, which a
+//! refusal does not have. Windows are so large that none has to be updated during a run.
 
 use anyhow::{Result, anyhow, bail};
 
@@ -12,7 +12,7 @@ const WINDOW_MAX_BYTES: u32 = (1 << 31) - 1;
 const WINDOW_DEFAULT_BYTES: u32 = 65_535;
 const HEADER_BYTES: usize = 9;
 const PING_BYTES: usize = 8;
-/// Consumed bytes after which the window of a connection is opened again.
+/// Number of consumed bytes after which the window of a connection is updated.
 const GIVE_BACK_BYTES: u32 = 1 << 30;
 
 const DATA: u8 = 0x0;
@@ -42,7 +42,7 @@ pub fn hello(out: &mut Vec<u8>) {
 /// Writes a whole request.
 pub fn request(out: &mut Vec<u8>, stream: u32, call: &BenchCall, token: &str, number: usize) {
     let mut headers = vec![0x83, 0x86];
-    // Literals without indexing; names by their place in the static table of RFC 7541 where they have one.
+    // Literals without indexing; names by their index in the static table of RFC 7541 where they have one.
     text(&mut headers, &[0x04], &call.path);
     text(&mut headers, &[0x01], "bench");
     text(&mut headers, &[0x0f, 31 - 15], "application/grpc");
@@ -61,7 +61,7 @@ pub fn request(out: &mut Vec<u8>, stream: u32, call: &BenchCall, token: &str, nu
     message.extend_from_slice(&(body.len() as u32).to_be_bytes());
     message.extend_from_slice(&body);
     let end = if call.open { 0 } else { END_OR_ACK };
-    // Larger than any frame's least maximum: the puts of 16 KiB.
+    // Split messages that exceed the smallest maximum frame size: the puts of 16 KiB.
     let mut parts = message.chunks(16_384).peekable();
     while let Some(part) = parts.next() {
         frame(out, DATA, if parts.peek().is_none() { end } else { 0 }, stream, part);
@@ -96,16 +96,16 @@ fn open_window(out: &mut Vec<u8>, bytes: u32) {
     frame(out, WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes());
 }
 
-/// Says what a server said.
+/// An event on a connection.
 #[derive(Debug)]
 pub enum Http2Event<'a> {
     /// A piece of a stream.
     Data { stream: u32, bytes: &'a [u8] },
-    /// A stream ended in order.
+    /// A stream ended normally.
     End { stream: u32 },
 }
 
-/// Reads frames that come in pieces.
+/// Reads frames that arrive in pieces.
 #[derive(Debug, Default)]
 pub struct Http2Reader {
     header: [u8; HEADER_BYTES],
@@ -116,7 +116,7 @@ pub struct Http2Reader {
 }
 
 impl Http2Reader {
-    /// Takes what was read; `reply` is what has to be answered.
+    /// Reads bytes; `reply` gets what has to be answered.
     ///
     /// # Errors
     /// When the server reset a stream, went away, or sent what no server of ours sends.
@@ -203,7 +203,7 @@ fn answer(kind: u8, flags: u8, stream: u32, payload: &[u8], reply: &mut Vec<u8>)
     Ok(())
 }
 
-/// Counts whole gRPC messages of a stream that comes in pieces.
+/// Counts the complete gRPC messages of a stream that arrives in pieces.
 #[derive(Debug, Default)]
 pub struct Http2Messages {
     header: [u8; 5],
@@ -213,7 +213,7 @@ pub struct Http2Messages {
 }
 
 impl Http2Messages {
-    /// Takes a piece; `on` gets the length of each message that is whole now.
+    /// Reads a piece; `on` gets the length of each message that is now complete.
     pub fn feed(&mut self, mut bytes: &[u8], mut on: impl FnMut(usize)) {
         loop {
             if self.have < self.header.len() {

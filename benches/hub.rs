@@ -1,6 +1,6 @@
-//! The real server: the built binary on a database of its own, filled through its own API.
+//! The real server: the built binary on a separate database, filled through its own API.
 //!
-//! Boundary: everything a user could do, nothing else. Content is what was asked for to the byte.
+//! Boundary: only what a user can do. Content has exactly the requested size.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use super::plan::BenchCall;
 use super::process::{Core, Process, command, get};
 
-/// Calls that fill a store, at once. More would only wait for each other's lock.
+/// Concurrent calls that fill a store. More would only wait for each other's lock.
 const FILLERS: usize = 4;
-/// Targets of one activation, as the server allows.
+/// Largest number of targets of one activation: the server's limit.
 const TARGETS_MAX: usize = 100;
 /// The field `subscriber_id` of `WatchActiveRequest`.
 const SUBSCRIBER_ID: u8 = 2;
@@ -42,7 +42,7 @@ pub struct BenchHub {
 }
 
 impl HubDirectory {
-    /// Returns an empty one, on SQLite or on a PostgreSQL database.
+    /// Returns an empty store, on SQLite or on a PostgreSQL database.
     pub fn new(postgres: Option<String>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let url = postgres.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("bench.db").display()));
@@ -55,7 +55,7 @@ impl HubDirectory {
 }
 
 impl BenchHub {
-    /// Starts it and waits until it says that it is ready.
+    /// Starts a server and waits until it is ready.
     pub fn start(place: &HubDirectory) -> Result<Self> {
         let (data, log) = (place.data(), place.dir.path().join("log"));
         let addresses = data.join("addr.json");
@@ -91,16 +91,16 @@ pub fn counter(http: SocketAddr, name: &str) -> Result<f64> {
     Ok(line.with_context(|| format!("no counter {name}"))?.parse()?)
 }
 
-/// JSON of exactly this size, different for each `mark`.
+/// Returns JSON of exactly this size, different for each `mark`.
 pub fn content(size_bytes: usize, mark: usize) -> Vec<u8> {
     let start = format!("{{\"mark\":{mark},\"text\":\"");
     let filler = size_bytes.saturating_sub(start.len() + 2);
-    // Not one letter over and over: nothing here may gain from content that compresses.
+    // Vary the letters: nothing here may benefit from compressible content.
     let letters = (0..filler).map(|at| b'a' + (at * 7 + at / 26 * 11 + mark) as u8 % 26);
     start.into_bytes().into_iter().chain(letters).chain(*b"\"}").collect()
 }
 
-/// Drafts and publishes one version; answers its number.
+/// Drafts and publishes one version and returns its number.
 pub async fn publish(client: &Client, namespace: &str, policy: &str, content: Vec<u8>) -> Result<i64> {
     let request = pb::DraftRequest {
         parent: format!("namespaces/{namespace}/policies/{policy}"),
@@ -128,7 +128,7 @@ fn activate_request(namespace: &str, targets: &[(String, i64)]) -> pb::ActivateR
     }
 }
 
-/// Returns a policy `p0` with two versions of this size, the first one active; answers the revision of the activation.
+/// Publishes two versions of this size of a policy `p0`, activates the first one and returns the revision of the activation.
 pub async fn seed(client: &Client, namespace: &str, size_bytes: usize) -> Result<i64> {
     for mark in 0..2 {
         publish(client, namespace, "p0", content(size_bytes, mark)).await?;
@@ -140,7 +140,7 @@ pub async fn seed(client: &Client, namespace: &str, size_bytes: usize) -> Result
         .map_or(0, |cursor| cursor.revision))
 }
 
-/// Fills the namespace `default` with policies and versions, all policies active at their first version.
+/// Fills the namespace `default` with policies and versions, with all policies active at their first version.
 pub async fn fill(hub: &BenchHub, policies: usize, versions: usize, size_bytes: usize) -> Result<()> {
     let each = versions.div_ceil(policies);
     let mut fillers = JoinSet::new();
@@ -161,7 +161,7 @@ pub async fn fill(hub: &BenchHub, policies: usize, versions: usize, size_bytes: 
     }
     let client = hub.client().await?;
     let all: Vec<(String, i64)> = (0..policies).map(|policy| (format!("p{policy}"), 1)).collect();
-    // Two versions of the one that is activated again and again.
+    // The policy that is activated repeatedly gets two versions.
     if each == 1 {
         publish(&client, "default", "p0", content(size_bytes, policies)).await?;
     }
@@ -171,7 +171,7 @@ pub async fn fill(hub: &BenchHub, policies: usize, versions: usize, size_bytes: 
     Ok(())
 }
 
-/// Opens a subscription, each with an id of its own, with a snapshot or after a revision.
+/// Returns a call that opens a subscription with its own id, with a snapshot or after a revision.
 pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> BenchCall {
     let target = pb::WatchTarget {
         parent: "namespaces/default".to_owned(),
@@ -182,18 +182,18 @@ pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> BenchCall {
     call("SyncService/WatchActive", &request, Some(SUBSCRIBER_ID))
 }
 
-/// Activates the one and the other version of `p0`, in turns, beginning with the second.
+/// Returns calls that activate the two versions of `p0` alternately, beginning with the second.
 pub fn activate_calls(namespace: &str) -> Vec<BenchCall> {
     let calls = [2, 1].map(|version| activate_request(namespace, &[("p0".to_owned(), version)]));
     calls.iter().map(|request| call("PolicyService/Activate", request, None)).collect()
 }
 
-/// Asks for what is in force of `p0`.
+/// Returns a call that reads the active version of `p0`.
 pub fn get_active_call(namespace: &str) -> BenchCall {
     call("SyncService/GetActive", &get_active_request(namespace), None)
 }
 
-/// Drafts another version of `p0`.
+/// Returns a call that drafts another version of `p0`.
 pub fn draft_call(namespace: &str, size_bytes: usize) -> BenchCall {
     let request = pb::DraftRequest {
         parent: format!("namespaces/{namespace}/policies/p0"),
@@ -204,7 +204,7 @@ pub fn draft_call(namespace: &str, size_bytes: usize) -> BenchCall {
     call("PolicyService/Draft", &request, None)
 }
 
-/// Returns the same, for a client.
+/// Returns that request for a client.
 pub fn get_active_request(namespace: &str) -> pb::GetActiveRequest {
     pb::GetActiveRequest { name: format!("namespaces/{namespace}/policies/p0"), ..Default::default() }
 }
@@ -213,14 +213,14 @@ fn call(method: &str, request: &impl prost::Message, numbered: Option<u8>) -> Be
     BenchCall { path: format!("/policyhub.v1.{method}"), body: request.encode_to_vec(), numbered, open: false }
 }
 
-/// Makes a namespace.
+/// Creates a namespace.
 pub async fn create_namespace(client: &Client, name: &str) -> Result<()> {
     let request = pb::CreateNamespaceRequest { namespace_id: name.to_owned(), ..Default::default() };
     client.create_namespace(request).await?;
     Ok(())
 }
 
-/// Revision at the head of a namespace.
+/// Returns the cursor at the head of a namespace.
 pub async fn head(client: &Client, namespace: &str) -> Result<pb::Cursor> {
     let request = pb::GetNamespaceRequest { name: format!("namespaces/{namespace}") };
     let Some(found) = client.get_namespace(request).await?.namespace else { bail!("no namespace") };

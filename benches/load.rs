@@ -19,10 +19,10 @@ use super::subscriptions::{read_all, write_all};
 const SCRATCH_BYTES: usize = 256 * 1024;
 const CALL_MAX: Duration = Duration::from_secs(30);
 
-/// Calls that were answered, by all connections together.
+/// The answered calls of all connections together.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// Says how many.
+    /// The number of answered calls.
     pub calls: Cell<u64>,
     stop: Cell<bool>,
 }
@@ -30,13 +30,13 @@ pub struct Answered {
 /// Connections that keep calls in flight.
 #[derive(Debug)]
 pub struct Load {
-    /// Holds what was answered so far.
+    /// What was answered so far.
     pub answered: Rc<Answered>,
     connections: JoinSet<Result<()>>,
 }
 
 impl Load {
-    /// Begins.
+    /// Starts the connections.
     pub fn begin(plan: &LoadPlan, calls: &[Vec<BenchCall>]) -> Result<Self> {
         let answered = Rc::new(Answered::default());
         let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
@@ -49,7 +49,7 @@ impl Load {
         Ok(Self { answered, connections })
     }
 
-    /// Lets the calls in flight end.
+    /// Waits until the calls in flight have ended.
     ///
     /// # Errors
     /// When a connection or a call failed.
@@ -163,7 +163,7 @@ impl BenchCaller {
         if self.ask(call).await? { Ok(()) } else { bail!("{} was refused", call.path) }
     }
 
-    /// Sends one call by gRPC and waits for its answer; false: it was refused.
+    /// Sends one call by gRPC and waits for its answer. Returns false when it was refused.
     ///
     /// # Errors
     /// When there is no answer.

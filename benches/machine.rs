@@ -1,6 +1,6 @@
-//! What the figures were measured on, as far as a program can tell.
+//! The machine that the figures were measured on, as far as a program can find out.
 //!
-//! Invariant: nothing here is assumed; what could not be found out is said to be unknown.
+//! Invariant: nothing is assumed; what could not be found out is printed as unknown.
 
 use std::process::Command;
 
@@ -27,7 +27,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks, and raises the limit of open files to what is allowed; processes started later inherit it.
+    /// Reads the machine's properties, and raises the limit of open files to the maximum; processes started later inherit it.
     pub fn look(postgres: Option<String>) -> Result<Self> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -51,7 +51,7 @@ impl Machine {
         })
     }
 
-    /// For a reader.
+    /// Prints them for a reader.
     pub fn print(&self) {
         let Self { cpu, cores, memory_gib, kernel, profile, pinned, open_files_max, versions, date, .. } = self;
         println!("{date} · {cpu} · {cores} cores · {memory_gib:.0} GiB · {kernel} · profile {profile}");

@@ -1,7 +1,7 @@
 //! Benchmarks: any target over loopback, driven by the same client, printed as a table and written as JSON.
 //!
-//! `make bench` runs it; `docs/performance.md` says what is measured and why so. The program starts itself again as
-//! driver and as comparison server, so that a server's CPU is that of a process that only serves.
+//! `make bench` runs it; `docs/performance.md` explains what is measured and why. The program starts itself again as driver and as
+//! comparison server, so that a server's CPU is that of a process that only serves.
 
 use std::path::PathBuf;
 
@@ -130,7 +130,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy] };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
     let needs_postgres = [Activate, Resync, Growth, Noisy].iter().any(|scenario| chosen.contains(scenario));
-    // Its harness panics when PostgreSQL is absent, and says so.
+    // The harness panics with a message when PostgreSQL is absent.
     let start = || postgres::Cluster::start(&[growth::COUNTER]);
     let postgres = if needs_postgres { std::panic::catch_unwind(start).ok() } else { None };
     let version = match &postgres {
@@ -159,7 +159,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Growth => bench.growth().await,
                 Noisy => bench.noisy().await,
             };
-            // The others go on.
+            // The other scenarios still run.
             if let Err(error) = ended {
                 bench.report.failed(format!("{scenario:?}: {error:#}"));
             }

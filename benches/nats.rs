@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result, bail};
 
 use super::plan::BenchCall;
 
-/// Longest line of the protocol that is taken: INFO is the longest there is.
+/// Longest accepted line of the protocol: INFO is the longest.
 const LINE_MAX_BYTES: usize = 64 * 1024;
 
-/// Opens a connection with subscriptions 1 to `streams`; the server's PONG says that all of them stand.
+/// Opens a connection with subscriptions 1 to `streams`; the server's PONG confirms them.
 pub fn hello(out: &mut Vec<u8>, call: &BenchCall, streams: usize) {
     out.extend_from_slice(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
     for id in 1..=streams {
@@ -18,14 +18,14 @@ pub fn hello(out: &mut Vec<u8>, call: &BenchCall, streams: usize) {
     out.extend_from_slice(b"PING\r\n");
 }
 
-/// Writes a publication; the server's PONG says that it was taken.
+/// Writes a publication; the server's PONG confirms it.
 pub fn publish(out: &mut Vec<u8>, call: &BenchCall) {
     out.extend_from_slice(format!("PUB {} {}\r\n", call.path, call.body.len()).as_bytes());
     out.extend_from_slice(&call.body);
     out.extend_from_slice(b"\r\nPING\r\n");
 }
 
-/// Says what a server said.
+/// An event on a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NatsEvent {
     /// Everything before the PING was done.
@@ -34,16 +34,16 @@ pub enum NatsEvent {
     Message { id: u32, length: usize },
 }
 
-/// Reads lines and payloads that come in pieces.
+/// Reads lines and payloads that arrive in pieces.
 #[derive(Debug, Default)]
 pub struct NatsReader {
     line: Vec<u8>,
-    /// The delivery whose payload comes, and what is left of it with its line end.
+    /// The delivery whose payload is being read, and what is left of it, with its line end.
     payload: Option<(u32, usize, usize)>,
 }
 
 impl NatsReader {
-    /// Takes what was read; `reply` is what has to be answered.
+    /// Reads bytes; `reply` gets what has to be answered.
     ///
     /// # Errors
     /// When the server refuses something or sends what is no NATS.

@@ -1,6 +1,6 @@
-//! A noisy neighbour: what a tenant's calls take while another one calls ten times as often as it may.
+//! A noisy neighbour: the latency of a tenant's calls while another one calls ten times as often as its quota permits.
 //!
-//! Invariant: alone and beside take turns within one run, so that what disturbs the machine disturbs both.
+//! Invariant: "alone" and "beside" alternate within one run, so that disturbances of the machine affect both.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,24 +17,24 @@ use super::postgres::Cluster;
 use super::report::OURS;
 use super::scenarios::{BenchRun, KIB, drive};
 
-/// Sets what the noisy tenant may do in a second, writes and reads, and how often it tries. Less in the small form.
+/// The noisy tenant's quotas per second, writes and reads, and how often it tries. Lower in the small form.
 const QUOTAS: (i32, i32) = (5, 100);
 const QUOTAS_QUICK: (i32, i32) = (1, 10);
 const TIMES_OVER: f64 = 10.0;
-/// Connections of the noisy tenant, one call at a time each.
+/// Connections of the noisy tenant, each with one call at a time.
 const NOISY_CALLERS: usize = 16;
-/// Between two windows, not measured: what the noisy tenant may take at once after a silence is used up by then.
+/// Unmeasured pause between two windows, in which the noisy tenant uses up its burst.
 const SETTLE: Duration = Duration::from_millis(1_500);
-/// Pairs of windows, alone and beside, and their length.
+/// Number of window pairs, alone and beside, and their length.
 const WINDOWS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(1);
-/// Pause of the measured tenant between two reads: it is no load of its own.
+/// Pause of the measured tenant between two reads, so that it causes no load itself.
 const THINK: Duration = Duration::from_millis(1);
 /// The noisy tenant.
 const LOUD: &str = "loud";
 
 impl BenchRun {
-    /// A tenant beside another one that is over its quota.
+    /// Measures a tenant beside another one that is over its quota.
     pub async fn noisy(&mut self) -> Result<()> {
         for (case, is_postgres) in [("SQLite", false), ("PostgreSQL", true)] {
             if is_postgres && self.postgres.is_none() {
@@ -104,7 +104,7 @@ struct CallTimes {
     beside: RefCell<Vec<f64>>,
 }
 
-/// Holds what the callers of a driver share.
+/// What the callers of a driver share.
 #[derive(Debug, Default)]
 struct NoisyLoad {
     is_noisy: Cell<bool>,
@@ -116,7 +116,7 @@ struct NoisyLoad {
     refused: Cell<u64>,
 }
 
-/// Returns the driver's part: measures one tenant, alone and beside the other, in turns.
+/// Runs the driver's part: measures one tenant, alone and beside the other, alternately.
 pub async fn measure(
     plan: &LoadPlan,
     read: &BenchCall,
@@ -177,7 +177,7 @@ async fn quiet(
         let (began, was_measured, was_noisy) = (Instant::now(), shared.is_measured.get(), shared.is_noisy.get());
         caller.call(call).await?;
         let elapsed = began.elapsed().as_secs_f64() * 1e3;
-        // What ends after its window is of it, however long it took: else the worst would be left out.
+        // A call that ends after its window counts, however long it took: otherwise the slowest would be left out.
         if was_measured {
             let taken = taken(&shared);
             let of = if was_noisy { &taken.beside } else { &taken.alone };

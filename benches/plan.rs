@@ -1,6 +1,6 @@
-//! What a driver is told on its standard input and what it answers on its standard output, as JSON.
+//! The plan that a driver reads from standard input and the samples it writes to standard output, as JSON.
 //!
-//! Boundary: data only. A driver knows nothing of policies: it gets calls with their bodies encoded.
+//! Boundary: data only. A driver knows nothing of policies: it gets calls with encoded bodies.
 
 use std::net::SocketAddr;
 
@@ -13,13 +13,13 @@ pub struct BenchCall {
     pub path: String,
     /// The message, without its gRPC header; for NATS the payload.
     pub body: Vec<u8>,
-    /// Number of a text field of the message: each call gets a number of its own in it, at most nine digits.
+    /// Field number of a text field that gets a different number in each call, at most nine digits.
     pub numbered: Option<u8>,
-    /// Says whether the request stays open: the call of a bidirectional stream that ends when its request does.
+    /// Whether the request stays open, for a bidirectional stream that ends when its request does.
     pub open: bool,
 }
 
-/// Says what is spoken.
+/// The protocol of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WireFormat {
     /// gRPC over HTTP/2 without TLS.
@@ -28,39 +28,39 @@ pub enum WireFormat {
     Nats,
 }
 
-/// Holds what to do to a server, and how its first state looks.
+/// What to do to a server, and its initial state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadPlan {
     /// Process whose CPU and memory are read.
     pub server: i32,
-    /// Says where it listens.
+    /// The server's address.
     pub address: SocketAddr,
-    /// Sent as bearer token with every call, to every target alike.
+    /// The bearer token of every call, the same for every target.
     pub token: String,
-    /// Holds what it speaks.
+    /// The server's protocol.
     pub wire: WireFormat,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
-    /// Streams of each, or calls in flight of each.
+    /// Number of streams, or of calls in flight, per connection.
     pub streams: usize,
-    /// Size from which a message is a delivery; smaller ones are heartbeats and acknowledgements.
+    /// Size from which a message counts as a delivery; smaller ones are heartbeats and acknowledgements.
     pub least_bytes: usize,
-    /// Holds what to measure.
+    /// What to measure.
     pub work: LoadWork,
 }
 
-/// Says what to measure.
+/// What to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum LoadWork {
-    /// Opens all subscriptions, then publishes again and again, each time waiting for the last subscriber.
+    /// Opens all subscriptions, then publishes repeatedly, each time waiting for the last subscriber.
     Fanout { watch: BenchCall, publish: Vec<BenchCall>, publishes: usize },
-    /// Keeps calls in flight. Connection i sends the calls of list i modulo their number, one after the other.
+    /// Keeps calls in flight. Connection i sends the calls of list i modulo the number of lists, one after the other.
     Load { calls: Vec<Vec<BenchCall>>, seconds: f64 },
-    /// Opens all, cuts all, publishes once, and opens all again.
+    /// Opens all subscriptions, closes them, publishes once, and opens all again.
     Resync { watch: BenchCall, publish: BenchCall, again: BenchCall },
-    /// Calls of one tenant, one at a time each, alone and beside another tenant's noise, in turns.
+    /// Calls of one tenant, one at a time per connection, alone and beside another tenant's load, alternately.
     Neighbour { read: BenchCall, write: Vec<BenchCall>, noise: Vec<BenchCall>, noise_per_second: f64 },
-    /// Opens all and does nothing.
+    /// Opens all subscriptions and does nothing.
     Idle { watch: BenchCall, seconds: f64 },
 }
 

@@ -1,6 +1,6 @@
 //! Processes under measurement: started on one core, read from outside, ended when dropped.
 //!
-//! Invariant: CPU comes from the kernel's own clock of the process, all threads together, in nanoseconds.
+//! Invariant: CPU time comes from the kernel's clock of the process, all threads together, in nanoseconds.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use nix::unistd::Pid;
 const START_MAX: Duration = Duration::from_secs(120);
 /// Time a server may take to end in order.
 const END_MAX: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Pause between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// Says where a process may run.
+/// The core that a process runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Core {
     /// The server's own core.
@@ -29,14 +29,14 @@ pub enum Core {
     Driver,
 }
 
-/// Returns whether processes can be pinned here: two cores and `taskset`.
+/// Returns whether processes can be pinned here, which needs two cores and `taskset`.
 pub fn can_pin() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     cores >= 2 && taskset.is_ok_and(|status| status.success())
 }
 
-/// Returns a command on a core; anywhere when nothing can be pinned.
+/// Returns a command on a core; on any core when nothing can be pinned.
 pub fn command(core: Core, program: impl AsRef<OsStr>) -> Command {
     let mut command = if can_pin() {
         let number = match core {
@@ -58,12 +58,12 @@ pub fn command(core: Core, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A process that ends with this value.
+/// A process that ends when this value is dropped.
 #[derive(Debug)]
 pub struct Process(Child);
 
 impl Process {
-    /// Starts it with its output in a file.
+    /// Starts a process with its output in a file.
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
         let file = std::fs::File::create(log).with_context(|| format!("failed to write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
@@ -71,12 +71,12 @@ impl Process {
         Ok(Self(child))
     }
 
-    /// Returns its id.
+    /// Returns the process id.
     pub fn id(&self) -> i32 {
         self.0.id().cast_signed()
     }
 
-    /// Ends it in order.
+    /// Ends the process in order.
     pub fn end(mut self) -> Result<()> {
         kill(Pid::from_raw(self.id()), Signal::SIGTERM)?;
         let began = Instant::now();
@@ -89,7 +89,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until `ready` finds what it looks for.
+    /// Waits until `ready` returns a value.
     pub fn wait_for<T>(&mut self, log: &Path, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
         let began = Instant::now();
         loop {
@@ -106,18 +106,18 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Ended already, or not.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// CPU that a process has used so far.
+/// Returns the CPU time that a process has used so far.
 pub fn cpu(process: i32) -> Result<Duration> {
     Ok(clock_getcpuclockid(Pid::from_raw(process))?.now()?.into())
 }
 
-/// Resident memory of a process, in KiB: exact, from its page tables.
+/// Returns the resident memory of a process, in KiB: exact, from its page tables.
 pub fn memory_kib(process: i32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).context("no Rss")?;
@@ -129,7 +129,7 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Returns the body of a GET over HTTP/1.0, when it is answered with 200.
+/// Returns the body of a GET over HTTP/1.0 when the status is 200.
 pub fn get(address: SocketAddr, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut socket = std::net::TcpStream::connect(address).ok()?;

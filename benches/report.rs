@@ -1,6 +1,6 @@
-//! Figures, kept with every sample, and how numbers and names are written.
+//! Figures with all their samples, and the format of numbers and names.
 //!
-//! Invariant: a figure that was not measured is said to be so, with the reason; nothing is left out silently.
+//! Invariant: a figure that was not measured is reported as such, with the reason; nothing is left out silently.
 
 use std::collections::BTreeSet;
 
@@ -17,27 +17,27 @@ pub const OURS: &str = "policyhub";
 /// One figure of one target in one case.
 #[derive(Debug, Serialize)]
 pub struct Figure {
-    /// Says which scenario measured it.
+    /// The scenario that measured it.
     pub scenario: &'static str,
-    /// Says how much of what: "10,000 × 1, 1 KiB".
+    /// The case, such as "10,000 × 1, 1 KiB".
     pub case: String,
-    /// Says which server.
+    /// The server.
     pub target: String,
-    /// Holds what was measured.
+    /// The quantity that was measured.
     pub what: String,
     /// Its unit.
     pub unit: String,
-    /// In the order they were taken.
+    /// In the order of measurement.
     pub samples: Vec<f64>,
-    /// Of the samples.
+    /// Statistics of the samples.
     pub min: f64,
     pub median: f64,
     pub max: f64,
-    /// Ours divided by this one; none for our own.
+    /// Ours divided by this one; `None` for our own.
     pub ratio: Option<f64>,
 }
 
-/// Everything that came out.
+/// All results.
 #[derive(Debug, Serialize)]
 pub struct BenchReport {
     pub machine: Machine,
@@ -47,12 +47,12 @@ pub struct BenchReport {
 }
 
 impl BenchReport {
-    /// Returns nothing yet.
+    /// Returns an empty report.
     pub fn new(machine: Machine) -> Self {
         Self { machine, figures: Vec::new(), not_measured: BTreeSet::new(), failures: Vec::new() }
     }
 
-    /// Takes the samples of one run, or why there are none.
+    /// Adds the samples of one run, or the reason why there are none.
     pub fn add(&mut self, scenario: &'static str, case: &str, target: &str, samples: Result<Vec<LatencySample>>) {
         let samples = match samples {
             Ok(samples) => samples,
@@ -77,13 +77,13 @@ impl BenchReport {
         }
     }
 
-    /// Notes what went wrong: the run goes on, and ends as failed.
+    /// Adds an error: the run continues, and ends as failed.
     pub fn failed(&mut self, what: String) {
         eprintln!("{what}");
         self.failures.push(what);
     }
 
-    /// Notes what could not be measured, and why.
+    /// Adds what could not be measured, with the reason.
     pub fn not_measured(&mut self, what: String) {
         self.not_measured.insert(what);
     }
@@ -95,7 +95,7 @@ impl BenchReport {
         })
     }
 
-    /// Computes the statistics of every figure, and what ours is divided by it.
+    /// Computes the statistics of every figure, and the ratio of ours to it.
     pub fn sum_up(&mut self) {
         for figure in &mut self.figures {
             let mut sorted = figure.samples.clone();
@@ -114,7 +114,7 @@ impl BenchReport {
     }
 }
 
-/// As many digits as mean something.
+/// Formats a number with its significant digits.
 pub fn number(value: f64) -> String {
     let decimals = if value.abs() >= 100.0 {
         0
@@ -126,7 +126,7 @@ pub fn number(value: f64) -> String {
     grouped(&format!("{value:.decimals$}"))
 }
 
-/// With commas between thousands.
+/// Adds commas between thousands.
 pub fn grouped(text: &str) -> String {
     let (whole, rest) = text.find('.').map_or((text, ""), |at| text.split_at(at));
     let mut out = String::new();
@@ -139,18 +139,18 @@ pub fn grouped(text: &str) -> String {
     out + rest
 }
 
-/// "1 KiB".
+/// Formats a size, such as "1 KiB".
 pub fn size_name(size_bytes: usize) -> String {
     format!("{} KiB", size_bytes / 1024)
 }
 
-/// "10,000 × 1, 1 KiB".
+/// Formats a case, such as "10,000 × 1, 1 KiB".
 pub fn shape_name(connections: usize, streams: usize, size_bytes: usize) -> String {
     let count = |number: usize| grouped(&number.to_string());
     format!("{} × {}, {}", count(connections), count(streams), size_name(size_bytes))
 }
 
-/// Targets that are installed; the others are noted.
+/// Returns the installed targets; the others are added to the report as not measured.
 pub fn installed(report: &mut BenchReport, kinds: &[TargetKind]) -> Vec<TargetKind> {
     let (there, absent): (Vec<TargetKind>, Vec<TargetKind>) = kinds.iter().partition(|kind| kind.version().is_some());
     for kind in absent {

@@ -1,6 +1,6 @@
-//! What is measured: each scenario starts servers afresh, runs a driver against each in turn, and reports.
+//! The scenarios: each starts new servers, runs a driver against each in turn, and reports.
 //!
-//! Invariant: within a scenario the targets alternate, round by round, so that what disturbs the machine disturbs all.
+//! Invariant: within a scenario the targets alternate, round by round, so that disturbances of the machine affect all.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -15,45 +15,45 @@ use super::report::{BenchReport, OURS, installed, shape_name, size_name};
 use super::target::{BenchPayload, BenchTarget, TargetKind};
 
 pub const KIB: usize = 1024;
-/// Deliveries that one run of a fan-out aims at, and the publications it makes at least and at most.
+/// Number of deliveries that one run of a fan-out aims at, and its smallest and largest number of publications.
 const DELIVERIES: usize = 50_000;
 const PUBLISHES_MIN: usize = 5;
 const PUBLISHES_MAX: usize = 200;
-/// Connections and calls in flight of each, for GetActive.
+/// Number of connections, and of calls in flight of each, for GetActive.
 const CALLERS: (usize, usize) = (8, 16);
-/// Connections that activate, one call at a time each.
+/// Number of connections that activate, each with one call at a time.
 const ACTIVATORS: usize = 16;
-/// Sets how long a load is measured.
+/// How long a load is measured.
 const LOAD_SECONDS: f64 = 2.0;
 
-/// Holds what is common to all scenarios.
+/// What is common to all scenarios.
 pub struct BenchRun {
-    /// Says where figures go.
+    /// Where figures are added.
     pub report: BenchReport,
-    /// Says how often each is taken.
+    /// How often each figure is measured.
     pub rounds: usize,
     /// The small form: fewer subscribers, our own servers only.
     pub quick: bool,
-    /// Only these; empty: all.
+    /// Only these targets; empty means all.
     pub targets: Vec<TargetKind>,
-    /// Says whether etcd and NATS carry the signed message too.
+    /// Whether etcd and NATS carry the signed message too.
     pub same_bytes: bool,
     /// 10⁵ versions instead of 10⁴.
     pub full: bool,
     /// Length of the idle scenario.
     pub idle_seconds: f64,
-    /// Absent when PostgreSQL is not installed.
+    /// `None` when PostgreSQL is not installed.
     pub postgres: Option<Cluster>,
 }
 
-/// Runs a driver.
+/// Runs a driver and returns its samples.
 pub async fn drive(plan: LoadPlan) -> Result<Vec<LatencySample>> {
     let mut driver = command(Core::Driver, std::env::current_exe()?);
     driver.arg("drive");
     said(driver, serde_json::to_vec(&plan)?).await
 }
 
-/// Runs a program of ours that reads `input` and prints samples.
+/// Runs one of our programs, which reads `input` and prints samples.
 async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<LatencySample>> {
     let run = move || {
         let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -66,14 +66,14 @@ async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<
 }
 
 impl BenchRun {
-    /// Returns those of `kinds` that were asked for and are installed.
+    /// Returns the targets of `kinds` that were requested and are installed.
     fn chosen(&mut self, kinds: &[TargetKind]) -> Vec<TargetKind> {
         let asked = kinds.iter().filter(|kind| self.targets.is_empty() || self.targets.contains(kind));
         let asked: Vec<TargetKind> = asked.copied().collect();
         installed(&mut self.report, &asked)
     }
 
-    /// Returns what is delivered, verified.
+    /// Returns the payload to deliver, verified.
     pub(super) async fn payload(&mut self, size_bytes: usize) -> Result<BenchPayload> {
         let payload = BenchPayload::take(size_bytes, self.same_bytes).await?;
         let sample = LatencySample::new(
@@ -85,7 +85,7 @@ impl BenchRun {
         Ok(payload)
     }
 
-    /// Publications reach every subscriber.
+    /// Measures publications that reach every subscriber.
     pub async fn fan_out(&mut self) -> Result<()> {
         let (kinds, shapes, sizes): (&[TargetKind], &[(usize, usize)], &[usize]) = if self.quick {
             (&[TargetKind::Policyhub, TargetKind::Tonic, TargetKind::H2], &[(100, 1), (1_000, 1), (10, 100)], &[KIB])
@@ -112,7 +112,7 @@ impl BenchRun {
         Ok(())
     }
 
-    /// Reads of what is in force.
+    /// Measures reads of the active version.
     pub async fn get_active(&mut self) -> Result<()> {
         for size_bytes in [KIB, 16 * KIB] {
             let payload = self.payload(size_bytes).await?;
@@ -126,7 +126,7 @@ impl BenchRun {
         Ok(())
     }
 
-    /// Activations, beside transactions that write the same rows.
+    /// Measures activations, beside transactions that write the same rows.
     pub async fn activate(&mut self) -> Result<()> {
         for (name, is_postgres) in [("SQLite", false), ("PostgreSQL", true)] {
             if is_postgres && self.postgres.is_none() {
@@ -151,7 +151,7 @@ impl BenchRun {
         Ok(())
     }
 
-    /// Everybody is cut off, misses one publication, and comes back.
+    /// Measures subscribers that are all disconnected, miss one publication, and reconnect.
     pub async fn resync(&mut self) -> Result<()> {
         let kinds = self.chosen(&[TargetKind::Policyhub, TargetKind::Tonic, TargetKind::Etcd]);
         let payload = self.payload(KIB).await?;
@@ -170,7 +170,7 @@ impl BenchRun {
         self.resync_statements().await
     }
 
-    /// Nothing happens.
+    /// Measures subscriptions without any change.
     pub async fn idle(&mut self) -> Result<()> {
         let payload = self.payload(KIB).await?;
         for (connections, streams) in [(10_000, 1), (100, 100)] {
@@ -193,7 +193,7 @@ async fn fan_out_once(
     drive(target.plan(connections, streams, fan_out_work(&target, connections * streams))).await
 }
 
-/// Returns the fan-out of a target to so many subscribers.
+/// Returns the fan-out of a target to this many subscribers.
 pub fn fan_out_work(target: &BenchTarget, subscribers: usize) -> LoadWork {
     let publishes = (DELIVERIES / subscribers).clamp(PUBLISHES_MIN, PUBLISHES_MAX);
     LoadWork::Fanout { watch: target.watch.clone(), publish: target.publish.clone(), publishes }
@@ -205,7 +205,7 @@ async fn get_active_once(kind: TargetKind, payload: &BenchPayload) -> Result<Vec
     drive(target.plan(CALLERS.0, CALLERS.1, work)).await
 }
 
-/// Returns the cut of a target's subscribers.
+/// Runs one resync of a target's subscribers.
 pub async fn resync_once(target: &BenchTarget, connections: usize, streams: usize) -> Result<Vec<LatencySample>> {
     let publish = target.publish.first().context("nothing to publish")?.clone();
     let work = LoadWork::Resync { watch: target.watch.clone(), publish, again: target.again.clone() };
@@ -239,7 +239,7 @@ async fn activate_once(place: &HubDirectory, count: usize) -> Result<Vec<Latency
         work: LoadWork::Load { calls, seconds: LOAD_SECONDS },
     };
     let samples = drive(plan).await?;
-    // What was answered must be in the log: as many events as calls were counted, at the least.
+    // The log must have at least as many events as calls were counted.
     let moved = hub::head(&client, first).await?.revision - before;
     let rate = samples.iter().find(|sample| sample.what == "rate").map_or(0.0, |sample| sample.value);
     let due = rate * LOAD_SECONDS / count as f64 * 0.5;

@@ -1,6 +1,6 @@
-//! A bare HTTP/2 server: the h2 crate writes given bytes to every open stream. The limit for anything built on it.
+//! A bare HTTP/2 server: the h2 crate writes given bytes to every open stream. It is the limit for anything built on h2.
 //!
-//! Boundary: it answers POST of two paths and knows nothing else of gRPC.
+//! Boundary: it answers POST on two paths and knows nothing else of gRPC.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub fn run(delivery: &Path) -> Result<()> {
     framed.put_u32(message.len() as u32);
     framed.put_slice(&message);
     let framed = framed.freeze();
-    // One thread: the server under test has one core too, and this is the faster form.
+    // One thread: the server under test has one core too, and this is faster.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = listen()?;
@@ -32,7 +32,7 @@ pub fn run(delivery: &Path) -> Result<()> {
             let (socket, _) = listener.accept().await?;
             let (framed, wave) = (framed.clone(), wave.clone());
             tokio::task::spawn_local(async move {
-                // A client that went away is the usual end.
+                // A client that disconnects is the usual end.
                 let _ = connection(socket, framed, wave).await;
             });
         }

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::subscriptions::RETURNING_MAX;
 
-/// The methods.
+/// The paths of the methods.
 pub const WATCH: &str = "/bench.Bench/Watch";
 pub const PUBLISH: &str = "/bench.Bench/Publish";
 pub const GET: &str = "/bench.Bench/Get";
@@ -40,7 +40,7 @@ pub fn run(delivery: &Path, answer: &Path) -> Result<()> {
     })
 }
 
-/// Returns a free port with as long a queue as the kernel gives: the default of 128 would measure its second attempts.
+/// Returns a free port with the kernel's largest accept queue: with the default of 128, connection retries would be measured.
 pub fn listen() -> Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.bind("127.0.0.1:0".parse()?)?;
@@ -122,7 +122,7 @@ impl UnaryService<Bytes> for GetService {
     }
 }
 
-/// Messages as they are.
+/// A codec that passes bytes unchanged.
 struct RawCodec;
 
 impl Codec for RawCodec {

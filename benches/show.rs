@@ -1,4 +1,4 @@
-//! What a run prints and writes at its end: medians, ratios and goals.
+//! Prints and writes the results of a run: medians, ratios and goals.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::goals::{self, GoalVerdict};
 use super::report::{BenchReport, Figure, OURS, number};
 
 impl BenchReport {
-    /// Prints everything and writes it as JSON. Answers whether nothing failed.
+    /// Prints everything and writes it as JSON. Returns whether nothing failed.
     pub fn finish(mut self, json: &Path) -> Result<bool> {
         self.sum_up();
         self.machine.print();

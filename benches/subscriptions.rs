@@ -16,16 +16,16 @@ use super::http2::{self, Http2Messages};
 use super::nats;
 use super::plan::{BenchCall, LoadPlan, WireFormat};
 
-/// Connections that have not heard from the server yet, when opening is not what is measured: fewer than the shortest
-/// queue of a listener, or the kernel would try again after one second.
+/// Largest number of connections without an answer yet, when opening is not measured: fewer than the shortest queue of a listener, because
+/// the kernel would retry after one second.
 pub const OPENING_MAX: usize = 100;
-/// The same, when a fleet comes back at once: the kernel's own limit of such a queue, `net.core.somaxconn`.
+/// The same when a fleet reconnects at once: the kernel's limit of such a queue, `net.core.somaxconn`.
 pub const RETURNING_MAX: usize = 4_096;
 /// Longest wait for the last subscriber.
 const WAVE_MAX: Duration = Duration::from_secs(60);
 const SCRATCH_BYTES: usize = 256 * 1024;
 
-/// Holds what all connections count together.
+/// What all connections count together.
 #[derive(Debug)]
 pub struct Tally {
     wave: Cell<u32>,
@@ -37,7 +37,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Waits for the last subscriber of this wave and says when it was.
+    /// Waits for the last subscriber of this wave and returns when it got its delivery.
     pub async fn wait(&self) -> Result<Instant> {
         let wait = async {
             loop {
@@ -54,7 +54,7 @@ impl Tally {
         tokio::time::timeout(WAVE_MAX, wait).await.map_err(|_| late())?
     }
 
-    /// Waits for a connection that fails.
+    /// Waits for a connection that fails and returns its error.
     pub async fn failed(&self) -> anyhow::Error {
         loop {
             self.wake.notified().await;
@@ -90,16 +90,16 @@ impl Tally {
     }
 }
 
-/// Open subscriptions. Dropping them cuts all connections.
+/// Open subscriptions. Dropping them closes all connections.
 #[derive(Debug)]
 pub struct Subscriptions {
-    /// Holds what they count.
+    /// The shared counts.
     pub tally: Rc<Tally>,
     _connections: JoinSet<()>,
 }
 
 impl Subscriptions {
-    /// Opens all of a plan and waits until each has its first state.
+    /// Opens all subscriptions of a plan and waits until each has its first state.
     pub async fn open(plan: &LoadPlan, watch: &BenchCall, at_once: usize) -> Result<Self> {
         let tally = Rc::new(Tally {
             wave: Cell::new(1),
@@ -134,7 +134,7 @@ struct BenchConnection<'a> {
     reader: SubscriptionReader,
 }
 
-/// Says what is read, by the wire's rules, with the deliveries of each subscription.
+/// Reads by the rules of a protocol, and counts the deliveries of each subscription.
 enum SubscriptionReader {
     Grpc(http2::Http2Reader, Vec<(Http2Messages, u32)>),
     Nats(nats::NatsReader, Vec<u32>),
@@ -199,7 +199,7 @@ impl SubscriptionReader {
                 http2::Http2Event::End { stream } => bail!("the server ended stream {stream}"),
             }),
             Self::Nats(lines, subscriptions) => lines.feed(bytes, reply, |event| match event {
-                // NATS keeps no state to begin with: that the subscriptions stand is all it can say.
+                // NATS has no initial state: the PONG only confirms the subscriptions.
                 nats::NatsEvent::Pong => subscriptions.iter_mut().try_for_each(|deliveries| tally.count(deliveries)),
                 nats::NatsEvent::Message { id, .. } => {
                     let deliveries = subscriptions.get_mut(id as usize - 1);
@@ -210,7 +210,7 @@ impl SubscriptionReader {
     }
 }
 
-/// Reads what there is.
+/// Reads what is available.
 pub fn read_all(
     socket: &TcpStream,
     scratch: &RefCell<Vec<u8>>,
@@ -232,7 +232,7 @@ pub fn read_all(
     }
 }
 
-/// Writes everything.
+/// Writes all bytes.
 pub async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         socket.writable().await?;

@@ -1,7 +1,7 @@
-//! The servers that are measured side by side: each started afresh, with the calls that drive it.
+//! The servers that are compared: each newly started, with the calls that drive it.
 //!
-//! Invariant: tonic and h2 send the very bytes that the policy hub sends, signatures and all; etcd and NATS send the
-//! content alone, unless they are asked for the same bytes. Every subscription begins with a first state, but on NATS.
+//! Invariant: tonic and h2 send exactly the bytes that the policy hub sends, with signatures; etcd and NATS send the content alone, unless
+//! the same bytes are requested. Every subscription begins with a first state, except on NATS.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use super::plan::{BenchCall, LoadPlan, LoadWork, WireFormat};
 use super::process::{Core, Process, command, free_address};
 use super::{etcd, serve_tonic};
 
-/// Says what is measured.
+/// A server to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum TargetKind {
     Policyhub,
@@ -52,7 +52,7 @@ impl TargetKind {
         }
     }
 
-    /// Returns what its program says of its version; none when it is not installed.
+    /// Returns the version that its program prints; `None` when it is not installed.
     pub fn version(self) -> Option<String> {
         let Some((program, _)) = self.program() else { return Some(env!("CARGO_PKG_VERSION").to_owned()) };
         let output = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok()?;
@@ -65,13 +65,13 @@ impl TargetKind {
 pub struct BenchPayload {
     /// Size of the content.
     pub size_bytes: usize,
-    /// Says whether etcd and NATS carry the signed message too, and not the content alone.
+    /// Whether etcd and NATS carry the signed message, and not the content alone.
     same_bytes: bool,
     dir: TempDir,
 }
 
 impl BenchPayload {
-    /// Asks a real server, and checks each message the way a subscriber does.
+    /// Reads the bytes from a real server, and verifies each message as a subscriber does.
     ///
     /// # Errors
     /// When the server's own client refuses what the server sent.
@@ -138,23 +138,23 @@ pub struct BenchTarget {
     token: String,
     wire: WireFormat,
     least_bytes: usize,
-    /// Opens a subscription; its first state comes at once.
+    /// Opens a subscription, whose first state comes at once.
     pub watch: BenchCall,
-    /// Publishes, in turns.
+    /// Publishes, alternating between these calls.
     pub publish: Vec<BenchCall>,
     /// Opens a subscription that missed exactly one publication.
     pub again: BenchCall,
-    /// Asks for the state, where there is such a call.
+    /// Reads the state, where there is such a call.
     pub get: BenchCall,
-    /// Says where a policy hub shows its counters.
+    /// The address of a policy hub's counters.
     pub http: Option<SocketAddr>,
-    // The server's files go with it.
+    // Keeps the server's files until it ends.
     _place: Option<HubDirectory>,
     _dir: Option<TempDir>,
 }
 
 impl BenchTarget {
-    /// Starts one, seeded.
+    /// Starts a server with initial data.
     pub async fn start(kind: TargetKind, payload: &BenchPayload) -> Result<Self> {
         match kind {
             TargetKind::Policyhub => Self::policyhub(payload, None).await,
@@ -173,7 +173,7 @@ impl BenchTarget {
         }
     }
 
-    /// Returns the policy hub, on a PostgreSQL database or on SQLite.
+    /// Starts the policy hub, on a PostgreSQL database or on SQLite.
     pub async fn policyhub(payload: &BenchPayload, postgres: Option<String>) -> Result<Self> {
         let place = HubDirectory::new(postgres)?;
         let hub = BenchHub::start(&place)?;
@@ -181,7 +181,7 @@ impl BenchTarget {
         Ok(Self::of_hub(hub, Some(place), held, payload.size_bytes))
     }
 
-    /// Returns a policy hub that is seeded already; `held` is the revision that subscribers hold.
+    /// Returns a policy hub that has its data already; `held` is the revision that subscribers hold.
     pub fn of_hub(hub: BenchHub, place: Option<HubDirectory>, held: i64, size_bytes: usize) -> Self {
         Self {
             process: hub.process,
@@ -267,12 +267,12 @@ impl BenchTarget {
         })
     }
 
-    /// Ends it in order.
+    /// Ends the server in order.
     pub fn end(self) -> Result<()> {
         self.process.end()
     }
 
-    /// Returns what a driver is told.
+    /// Returns the plan for a driver.
     pub fn plan(&self, connections: usize, streams: usize, work: LoadWork) -> LoadPlan {
         LoadPlan {
             server: self.process.id(),
@@ -287,9 +287,9 @@ impl BenchTarget {
     }
 }
 
-/// This program again, as one of its comparison servers.
+/// Returns a command that runs this program as one of its comparison servers.
 fn own<const N: usize>(arguments: [&str; N]) -> Command {
-    // The path of a running program is known on every system that this runs on.
+    // The path of a running program is known on every supported system.
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bench"));
     let mut command = command(Core::Server, program);
     command.args(arguments);

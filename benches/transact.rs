@@ -1,7 +1,7 @@
 //! Bare transactions: the rows of an activation, written without a policy hub around them.
 //!
-//! Runs on a database that the server made, with the server's own commit settings: the events that it wrote are the
-//! template. Locks the namespace, inserts the event, moves the pointer, keeps its history, moves the head, commits.
+//! Runs on a database that the server created, with the server's own commit settings; the events that it wrote are the template. Locks the
+//! namespace, inserts the event, moves the pointer, adds to its history, moves the head, commits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use super::process::cpu;
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// Holds what the last activation of a namespace wrote.
+/// What the last activation of a namespace wrote.
 struct Template {
     namespace: String,
     epoch: i64,
@@ -36,7 +36,7 @@ struct Template {
     statement: String,
 }
 
-/// Keeps one transaction per client going for a time, client i in namespace i modulo their number.
+/// Keeps one transaction per client running for a time, client i in namespace i modulo the number of namespaces.
 pub fn run(url: &str, namespaces: &[String], clients: usize, seconds: f64) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let database = Arc::new(connect(url).await?);

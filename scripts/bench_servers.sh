@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what `make bench` compares with, from Debian's packages; `make bench BENCH_INSTALL=1` runs this.
+# Installs the servers that `make bench` compares with, from Debian's packages; `make bench BENCH_INSTALL=1` runs this.
 #
-# etcd and NATS are only installed here: the benchmarks start servers of their own, and never use a service.
+# etcd and NATS are only installed here: the benchmarks start their own servers and never use a service.
 set -eu
 
 missing=

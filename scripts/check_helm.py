@@ -23,14 +23,14 @@ import helm_python  # noqa: E402
 import kubernetes_validate  # noqa: E402
 import yaml  # noqa: E402
 
-# The oldest Kubernetes that Chart.yaml admits and whose schemas the judge has, and the newest.
+# The oldest Kubernetes that Chart.yaml permits and whose schemas the validator has, and the newest.
 KUBERNETES = ["1.25", kubernetes_validate.latest_version()]
 
 PLAIN = {"insecurePlaintext": True}
 POSTGRESQL = {"type": "postgresql", "existingSecret": "db"}
 ISSUER = {"name": "corp", "issuer": "https://id.example", "audience": "hub", "jwks": "https://id.example/keys"}
 
-# Values that must render, next to ci/*.yaml.
+# Values that must render, besides ci/*.yaml.
 GOOD = {
     "plaintext said aloud": PLAIN,
     "one replica on PostgreSQL": {**PLAIN, "database": POSTGRESQL, "keys": {"existingSecret": "k"}},
@@ -38,7 +38,7 @@ GOOD = {
     "limits as numbers": {**PLAIN, "resources": {"limits": {"cpu": 2, "memory": "1Gi"}}},
 }
 
-# Values that must be refused, and a word that the refusal must hold.
+# Values that must be refused, and a word that the refusal must contain.
 BAD = {
     "nothing said about TLS": ({}, "in the clear"),
     "TLS and plaintext": ({**PLAIN, "tls": {"existingSecret": "t"}}, "contradict"),
@@ -71,13 +71,13 @@ surprises = []
 
 
 def expect(holds, text):
-    """Notes a surprise unless `holds`."""
+    """Records a failure unless `holds`."""
     if not holds:
         surprises.append(text)
 
 
 def render(chart, values):
-    """The objects that values render to; raises what Helm says when it refuses them."""
+    """Returns the objects that values render to; raises Helm's error when it refuses them."""
     chart.validate_schema(values)
     rendered = chart.render(values=values, name="policyhub", namespace="policies")
     manifests = [text for path, text in sorted(rendered.items()) if path.endswith(".yaml")]
@@ -85,7 +85,7 @@ def render(chart, values):
 
 
 def judge(document):
-    """What Kubernetes' schemas say against an object; empty when nothing."""
+    """Returns the violations of Kubernetes' schemas by an object; empty when there are none."""
     for version in KUBERNETES:
         try:
             kubernetes_validate.validate(document, version, strict=True)
@@ -97,7 +97,7 @@ def judge(document):
 
 
 def check_deployment(name, documents):
-    """What no schema knows: the promises that the chart makes about its pods."""
+    """Checks what no schema covers: the properties of the chart's pods."""
     deployment = next(document for document in documents if document["kind"] == "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     sqlite = name != "postgresql"
@@ -124,7 +124,8 @@ def check_deployment(name, documents):
         expect(volume.get("secret", {}).get("defaultMode", 0o400) == 0o400, f"{name}: mode of {volume['name']}")
     mounted = [mount["name"] for mount in pod["containers"][0]["volumeMounts"]]
     expect("tls" not in mounted, f"{name}: the server would see a TLS key that the group may read")
-    # The server takes signing keys of root's that its own group may read: a key added to the Secret comes without a restart.
+    # The server accepts key files of root that its own group may read: a key added to the Secret is read without a
+    # restart.
     keys = environment.get("POLICYHUB_KEYS_DIR", {}).get("value")
     mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
     expect(("keys" in mounted) == (keys is not None), f"{name}: the Secret of the keys")

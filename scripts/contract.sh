@@ -4,7 +4,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-# From this commit on the contract is kept. It moves only with a new package of the contract (policyhub.v2).
+# From this commit on the contract is stable. It moves only with a new package of the contract (policyhub.v2).
 KEPT_SINCE=45acbb879b0c49bc2e665bf96da241fa82d41cbd
 BUF=target/tools/bin/buf
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads the lines of `policyhub watch --output json`: one line for each activation heard, then how the watch ended.
+"""Reads the lines of `policyhub watch --output json`: one line for each activation, then how the watch ended.
 
     heard.py watch.jsonl
 
@@ -15,19 +15,19 @@ import sys
 
 
 def payload(token):
-    """What a compact JWS (RFC 7515 §3.1) says; its signature was verified before it was printed."""
+    """Returns the payload of a compact JWS (RFC 7515 §3.1); its signature was verified before it was printed."""
     part = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
 def move(change):
-    """A pointer that moved, as in `pricing 1 -> 2`; version 0 is none."""
+    """Formats a pointer that moved, as in `pricing 1 -> 2`; version 0 is none."""
     before, after = change["previous"] or "none", change["version"] or "none"
     return f"{change['policy']} {before} -> {after}"
 
 
 def read_activation(activation):
-    """The statement of an activation, with its bundles compared to it."""
+    """Returns the statement of an activation, after comparing its bundles to it."""
     statement = payload(activation["statement"])
     signed = {(change["policy"], change["version"]): change.get("digest") for change in statement["changes"]}
     for bundle in activation["bundles"]:
@@ -41,7 +41,7 @@ def read_activation(activation):
 
 
 def main():
-    """Prints what was heard so far. A last line that is not whole yet is left for the next time."""
+    """Prints the activations so far. An incomplete last line is left for the next call."""
     whole = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8").rpartition("\n")[0]
     held = -1
     for line in whole.splitlines():

@@ -3,11 +3,11 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-# cargo keeps what it unpacked of a packed crate by its version alone: otherwise the SDK would be built on the core of an earlier run.
+# cargo caches an unpacked crate by its version alone: otherwise the SDK would be built with the core of an earlier run.
 rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/policyhub-{core,client}-[0-9]*
 cargo package --quiet --allow-dirty --all-features --package policyhub-core --package policyhub-client
 
-# The SDK brings no database, no server and no second cryptography, and asks for no newer Rust than it says.
+# The SDK has no database, no server and no second crypto library, and needs no newer Rust than it declares.
 metadata=$(mktemp)
 trap 'rm -f "$metadata"' EXIT
 cargo metadata --format-version 1 --manifest-path client/Cargo.toml >"$metadata"

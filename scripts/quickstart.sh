@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 binary=$(realpath "${1:-$root/target/debug/policyhub}")
 [ -x "$binary" ] || { echo "quickstart: $binary is not there: run \`cargo build\` first" >&2; exit 1; }
 
-# No setting of yours may lead to another server.
+# None of your settings may select another server.
 unset "${!POLICYHUB_@}"
 
 scratch=$(mktemp -d)
@@ -36,7 +36,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# step TITLE LINE...: the next step, in words.
+# step TITLE LINE...: prints the next step.
 step() {
   number=$((number + 1)) title=$1
   printf '\n==> %s. %s\n' "$number" "$title"
@@ -54,7 +54,7 @@ said() {
   printf '$%s\n' "$line"
 }
 
-# run COMMAND...: it must succeed. Its output is in $output too.
+# run COMMAND...: runs a command that must succeed. Its output is in $output too.
 run() {
   said "$@"
   local code=0
@@ -63,7 +63,7 @@ run() {
   [ "$code" = 0 ] || { echo "quickstart: exit code $code instead of 0" >&2; exit 1; }
 }
 
-# refused COMMAND...: it must end with exit code 1.
+# refused COMMAND...: runs a command that must end with exit code 1.
 refused() {
   local code=0
   said "$@"
@@ -92,7 +92,7 @@ soon() {
 heard() { python3 "$root/scripts/heard.py" watch.jsonl; }
 has_heard() { [ "$(heard | tail -n 1)" = "$1" ]; }
 
-# hears LINE: the subscriber must hear this next, and nothing else.
+# hears LINE: the subscriber must receive this next, and nothing else.
 expected=()
 hears() {
   expected+=("$1")

@@ -39,18 +39,18 @@ if pathlib.Path(sys.prefix) != VENV:
 
 
 class Difference(Exception):
-    """The page says one thing, the product another."""
+    """The page and the product differ."""
 
 
 class Block:
-    """A fenced block: its place, language, marker and lines."""
+    """A fenced block: its line, language, marker and lines."""
 
     def __init__(self, place, language, marker):
         self.place, self.language, self.marker, self.lines = place, language, marker, []
 
 
 def blocks_of(page):
-    """The shell and Python blocks of a page, in order. Each must say whether it is run."""
+    """Returns the shell and Python blocks of a page, in order. Each must say whether it is run."""
     found, inside, before = [], None, ""
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fence = re.fullmatch(r"```(\w*)", line)
@@ -70,7 +70,7 @@ def blocks_of(page):
 
 
 def parts_of(block):
-    """Commands with the output they must have; None when nothing is said about it."""
+    """Returns commands with their expected output; None when the page gives none."""
     parts, code, expected = [], [], None
     for line in block.lines:
         said = re.fullmatch(r"# =>(?: (.*))?", line)
@@ -85,7 +85,7 @@ def parts_of(block):
 
 
 def compare(place, expected, output):
-    """Raises when output is not what the page says."""
+    """Raises when the output is not that of the page."""
     output = [line.rstrip() for line in output.splitlines()]
     if expected is None:
         return 0
@@ -100,7 +100,7 @@ def compare(place, expected, output):
 
 
 def execute(block, command, text, scratch, environment):
-    """Runs a text; its output, stdout and stderr as they came."""
+    """Runs a text; returns its output, stdout and stderr in order."""
     done = subprocess.run(
         [*command, text], cwd=scratch, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL, timeout=BLOCK_TIMEOUT_SECONDS, check=False,
@@ -111,7 +111,7 @@ def execute(block, command, text, scratch, environment):
 
 
 def run_shell(block, scratch, environment):
-    """Runs a shell block as one script and compares each part; the number of lines compared."""
+    """Runs a shell block as one script and compares each part; returns the number of compared lines."""
     parts, text = parts_of(block), []
     for index, (code, _) in enumerate(parts):
         text += [*code, f"echo '{MARK.format(index)}'"]
@@ -123,14 +123,14 @@ def run_shell(block, scratch, environment):
 
 
 def run_python(block, scratch, environment):
-    """Runs a Python block; the number of lines compared."""
+    """Runs a Python block; returns the number of compared lines."""
     output = execute(block, ["python3", "-c"], "\n".join(block.lines), scratch, environment)
     expected = [line for _, lines in parts_of(block) for line in lines or []]
     return compare(block.place, expected or None, output)
 
 
 def read_variables(block, scratch, environment, ports):
-    """The variables that an env block exports, with the ports that the server really has."""
+    """Returns the variables that an env block exports, with the server's real ports."""
     text = "\n".join([*block.lines, "env -0"])
     pairs = (pair.partition("=") for pair in execute(block, ["bash", "-euc"], text, scratch, environment).split("\0"))
     changed = {name: value for name, _, value in pairs if name and environment.get(name) != value}
@@ -144,7 +144,7 @@ def read_variables(block, scratch, environment, ports):
 
 
 def start(block, scratch, environment):
-    """Starts the server as the page says; the process and its addresses."""
+    """Starts the server as the page says; returns the process and its addresses."""
     text = "\n".join(block.lines)
     with open(scratch / "server.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(["bash", "-euc", f"exec {text}"], cwd=scratch, env=environment, stderr=log)
@@ -168,7 +168,7 @@ def main():
     environment["POLICYHUB_GRPC_ADDR"] = environment["POLICYHUB_HTTP_ADDR"] = "127.0.0.1:0"
     ports, server, ran, compared = {}, None, 0, 0
     with tempfile.TemporaryDirectory() as directory:
-        # What a reader sees at the root of the repository, and nothing of it can be written to.
+        # A scratch directory with links to what a reader sees at the root of the repository.
         scratch = pathlib.Path(directory)
         for name in ("examples", "proto", "scripts"):
             (scratch / name).symlink_to(ROOT / name)

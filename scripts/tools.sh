@@ -94,7 +94,7 @@ make_typescript() {
   printf '%s\n' "$wanted" >"$tools/typescript.stamp"
 }
 
-# Debian's Go libraries are sources below one GOPATH: no module proxy is asked, and no version but Debian's is there.
+# Debian's Go libraries are sources below one GOPATH: no module proxy is used, and only Debian's versions are available.
 install_go() {
   command -v go >/dev/null 2>&1 && command -v protoc >/dev/null 2>&1 && [ -d "$go_libraries/src/google.golang.org/grpc" ] &&
     [ -d "$go_libraries/src/google.golang.org/protobuf" ] && return

@@ -1,8 +1,8 @@
 // The active set of a namespace as a subscriber holds it, verified message by message.
 //
-// The rules are those of SyncService in sync_service.proto, by their numbers. No I/O and no clock: whoever reads a stream gives each
-// message to activeSet.apply, with the time. Invariants: a message changes all it says or nothing; the position held is a signed one and
-// never goes back; nothing is taken that is older than what verified.
+// The rules are those of SyncService in sync_service.proto, by their numbers. No I/O and no clock: the reader of a
+// stream passes each message to activeSet.apply, with the time. Invariants: a message is applied completely or not at
+// all; the position held is a signed one and never goes back; nothing is accepted that is older than what was verified.
 
 package main
 
@@ -13,7 +13,7 @@ import (
 	pb "policyhub/v1"
 )
 
-// change is what a message changed in force: everything (SNAPSHOT), or what one activation moved.
+// change is what a message changed in force: everything (SNAPSHOT), or the moves of one activation.
 type change struct {
 	kind     string
 	position position
@@ -22,26 +22,29 @@ type change struct {
 	removed  []string
 }
 
-// activeSet is what is in force in a namespace, of the policies asked for; none named: all.
+// activeSet is what is in force in a namespace, for the requested policies; none named: all.
 type activeSet struct {
 	trust  *trust
 	wanted map[string]bool
-	// pinned: where the keys come from when they follow the key statements of the store; nil: the keys of the file alone count.
+	// pinned is the source of the keys when they follow the key statements of the store; nil: only the keys of the file
+	// count.
 	pinned   *pinnedKeys
 	policies map[string]*active
-	// position is what is held is of; nil: nothing is held.
+	// position is that of the held set; nil: nothing is held.
 	position *position
-	// event is the fingerprint of the event at the position, sent back with it. After an activation it is the server's word; 0: not known.
+	// event is the fingerprint of the event at the position, which is sent back with it. After an activation it is the
+	// server's claim; 0: unknown.
 	event     uint64
 	evidence  *evidence
 	freshness freshness
-	// newestVerified is the high-water mark: also of what was refused after it had verified.
+	// newestVerified is the high-water mark, which includes what was verified and then refused.
 	newestVerified position
 	root           hash
 	collected      collected
 }
 
-// newActiveSet makes a set that holds nothing. store: whose documents count; empty: that of the first message that is taken over.
+// newActiveSet makes an empty set. store is the id of the store whose documents count; empty: that of the first
+// accepted message.
 func newActiveSet(namespace string, keys keySet, policies []string, pinned *pinnedKeys, store string) *activeSet {
 	trust := &trust{namespace: namespace, keys: keys, store: store, knowsStore: store != ""}
 	set := &activeSet{trust: trust, wanted: map[string]bool{}, pinned: pinned}
@@ -54,13 +57,13 @@ func newActiveSet(namespace string, keys keySet, policies []string, pinned *pinn
 	return set
 }
 
-// beginStream drops what an unfinished or refused stream left.
+// beginStream discards what an unfinished or refused stream left.
 func (s *activeSet) beginStream() {
 	s.collected.drop()
 	s.trust.beginStream(s.position == nil)
 }
 
-// digest returns that of the set as reports carry it: one line for each policy, in the byte order of their ids.
+// digest returns the digest of the set as in reports: over one line for each policy, in the byte order of their ids.
 func (s *activeSet) digest() string {
 	var lines strings.Builder
 	for _, policy := range sortedKeys(s.policies) {
@@ -69,11 +72,11 @@ func (s *activeSet) digest() string {
 	return digestOf([]byte(lines.String()))
 }
 
-// isFresh says whether a checkpoint says that what is held is the newest.
+// isFresh returns whether a checkpoint proves that the held set is the newest.
 func (s *activeSet) isFresh(now int64) bool { return now < s.freshness.until }
 
-// apply takes a message over, and returns what it changed in force; nil: nothing. After a refusal read no more of this stream, and begin
-// the next one with a snapshot (rule 6).
+// apply verifies and applies a message, and returns what it changed in force; nil: nothing. After a refusal, stop
+// reading this stream and begin the next one with a snapshot (rule 6).
 func (s *activeSet) apply(message *pb.WatchActiveResponse, now int64) (*change, error) {
 	change, err := s.take(message, now)
 	if err == nil && s.pinned != nil && s.position != nil {
@@ -83,7 +86,8 @@ func (s *activeSet) apply(message *pb.WatchActiveResponse, now int64) (*change, 
 	return change, err
 }
 
-// restore takes up what was held before a restart. Nothing proves that it is the newest. An error: nothing changed.
+// restore sets what was held before a restart. Nothing proves that it is the newest. After an error nothing has
+// changed.
 func (s *activeSet) restore(bundles []*pb.Bundle, by evidence, event uint64) error {
 	found, err := s.bundles(bundles)
 	if err != nil {
@@ -114,14 +118,14 @@ func (s *activeSet) restore(bundles []*pb.Bundle, by evidence, event uint64) err
 	return nil
 }
 
-// remember remembers a position that verified before a restart: nothing older is taken from here on.
+// remember sets a position that was verified before a restart: nothing older is accepted from then on.
 func (s *activeSet) remember(mark position) {
 	if s.newestVerified.isBefore(mark) {
 		s.newestVerified = mark
 	}
 }
 
-// inOrder returns policies in the byte order of their ids, without those that point to nothing.
+// inOrder returns policies in the byte order of their ids, without those that are not in force.
 func inOrder(policies map[string]*active) []*active {
 	var found []*active
 	for _, policy := range sortedKeys(policies) {

@@ -1,6 +1,6 @@
-// The rules by which an active set takes each kind of message over.
+// The rules by which an active set applies each kind of message.
 //
-// Everything is verified before anything is changed, the high-water mark apart.
+// Everything is verified before anything is changed, except the high-water mark.
 
 package main
 
@@ -27,7 +27,7 @@ func (s *activeSet) take(message *pb.WatchActiveResponse, now int64) (*change, e
 	return nil, nil
 }
 
-// keyStatement takes a statement. One that can't be taken changes nothing: what needs a key that is not trusted is refused by itself.
+// keyStatement applies a statement. A refused one changes nothing: documents by an untrusted key are refused anyway.
 func (s *activeSet) keyStatement(statement string) {
 	if s.pinned == nil {
 		return
@@ -57,7 +57,7 @@ func (s *activeSet) snapshot(part *pb.Snapshot, now int64) (*change, error) {
 	if err := s.checkProves(document.proven, part.SetProof, policies, root); err != nil {
 		return nil, err
 	}
-	// Everything holds: only from here on anything changes.
+	// Everything is verified: only from here on anything changes.
 	s.hold(policies, root, document.proven, evidence{document.kind, part.Checkpoint, part.SetProof})
 	s.freshness.end("")
 	s.freshness.take(document, now)
@@ -99,7 +99,7 @@ func (s *activeSet) activation(part *pb.Activation) (*change, error) {
 	if err := s.checkProves(document.proven, part.SetProof, policies, root); err != nil {
 		return nil, err
 	}
-	// Everything holds: only from here on anything changes.
+	// Everything is verified: only from here on anything changes.
 	document.event = part.Cursor.Fingerprint
 	s.hold(policies, root, document.proven, evidence{document.kind, part.Statement, part.SetProof})
 	return &change{document.activation, document.position, document.actor, inOrder(changes), removed}, nil
@@ -129,7 +129,7 @@ func (s *activeSet) heartbeat(heartbeat *pb.Heartbeat, now int64) error {
 		return refuse("heartbeat before a whole snapshot")
 	}
 	if heartbeat.ResumeUnknown {
-		return nil // the server has not read as far as this: a sign of life, and proof of nothing
+		return nil // the server has not read this far: the heartbeat proves nothing
 	}
 	document, err := s.trust.checkpoint(heartbeat.Checkpoint)
 	if err != nil {
@@ -140,12 +140,12 @@ func (s *activeSet) heartbeat(heartbeat *pb.Heartbeat, now int64) error {
 	}
 	if err := s.checkProves(document.proven, heartbeat.SetProof, s.policies, s.root); err != nil {
 		if asRefusal(err).diverged {
-			// Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+			// Something newer is in force: the held set is not the newest, whatever an earlier checkpoint said.
 			s.freshness.end(err.Error())
 		}
 		return err
 	}
-	// Everything holds: only from here on anything changes.
+	// Everything is verified: only from here on anything changes.
 	s.hold(s.policies, s.root, document.proven, evidence{document.kind, heartbeat.Checkpoint, heartbeat.SetProof})
 	s.freshness.take(document, now)
 	return nil
@@ -170,7 +170,7 @@ func (s *activeSet) bundles(bundles []*pb.Bundle) ([]*active, error) {
 	return found, nil
 }
 
-// mark raises the high-water mark to the signed position of a message, which is not below any that verified.
+// mark raises the high-water mark to the signed position of a message, which must not be below any that was verified.
 func (s *activeSet) mark(hint *pb.Cursor, signed position) error {
 	if hint == nil {
 		return refuse("cursor is absent")
@@ -180,7 +180,7 @@ func (s *activeSet) mark(hint *pb.Cursor, signed position) error {
 	}
 	newest := s.newestVerified
 	if s.position == nil && s.trust.isAnotherStore() {
-		newest = position{} // what was refused before anything was held counts for its own store alone
+		newest = position{} // what was refused before anything was held counts only for its own store
 	}
 	if signed.isBefore(newest) {
 		return diverge("position %v is before %v", signed, newest)
@@ -189,7 +189,7 @@ func (s *activeSet) mark(hint *pb.Cursor, signed position) error {
 	return nil
 }
 
-// checkProves checks rules 3 to 5: exactly these policies are in force at a position, of all or of those that were asked for.
+// checkProves checks rules 3 to 5: exactly these policies are in force at a position, of all or of the requested ones.
 func (s *activeSet) checkProves(by proven, setProof []byte, policies map[string]*active, root hash) error {
 	if by.root == "" {
 		return refuse("%s names no root", by.kind)
@@ -209,7 +209,7 @@ func (s *activeSet) checkProves(by proven, setProof []byte, policies map[string]
 
 func (s *activeSet) wants(policy string) bool { return len(s.wanted) == 0 || s.wanted[policy] }
 
-// moved returns what is in force after these changes, and the policies that are not any more.
+// moved returns what is in force after these changes, and the policies that no longer are.
 func moved(held, changes map[string]*active, at position) (map[string]*active, []string, error) {
 	policies := map[string]*active{}
 	for policy, active := range held {

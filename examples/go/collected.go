@@ -1,6 +1,7 @@
-// What the parts of an unfinished snapshot or activation have brought, and whether a whole activation brought what it states.
+// Collects the parts of an unfinished snapshot or activation, and checks that a complete activation has the stated
+// changes.
 //
-// Its bounds keep parts that come for ever from filling memory.
+// Its limits keep endless parts from filling memory.
 
 package main
 
@@ -10,8 +11,8 @@ const (
 	activationChangesMax = 100
 )
 
-// collected has the policies of the parts that came; nil: none came. In an activation nil stands for a policy that points to nothing
-// any more.
+// collected has the policies of the received parts; nil: there was none. In an activation, nil stands for a policy that
+// is no longer in force.
 type collected struct {
 	snapshot   map[string]*active
 	activation map[string]*active
@@ -21,10 +22,10 @@ func (c *collected) isUnfinished() bool { return c.snapshot != nil || c.activati
 
 func (c *collected) drop() { *c = collected{} }
 
-// addSnapshotPart adds a part. All policies of the snapshot with the last part; nil before that.
+// addSnapshotPart adds a part. It returns all policies of the snapshot with the last part; nil before that.
 func (c *collected) addSnapshotPart(bundles []*active, isLast bool) (map[string]*active, error) {
 	policies := c.snapshot
-	c.drop() // a snapshot begins anew whatever else was on its way
+	c.drop() // a snapshot discards other unfinished parts
 	if policies == nil {
 		policies = map[string]*active{}
 	}
@@ -46,7 +47,7 @@ func (c *collected) addSnapshotPart(bundles []*active, isLast bool) (map[string]
 	return nil, nil
 }
 
-// addActivationPart adds a part. All changes of the activation with the last part; nil before that.
+// addActivationPart adds a part. It returns all changes of the activation with the last part; nil before that.
 func (c *collected) addActivationPart(bundles []*active, tombstones []string, isLast bool) (map[string]*active, error) {
 	changes := c.activation
 	c.drop()
@@ -84,8 +85,8 @@ func addOnce(all map[string]*active, policy string, value *active) error {
 	return nil
 }
 
-// checkChanges checks rule 4: each change that was asked for is there, follows what is held, and nothing else is there. stated: those
-// asked for.
+// checkChanges checks rule 4: each requested change is there and follows what is held, and there is no other. stated
+// are the requested ones.
 func checkChanges(stated []statedChange, changes, held map[string]*active) error {
 	seen := map[string]bool{}
 	for _, change := range stated {

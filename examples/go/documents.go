@@ -1,4 +1,4 @@
-// What each kind of signed document says.
+// The content of each kind of signed document.
 //
 // No I/O and no clock.
 
@@ -27,7 +27,7 @@ var (
 	isWithoutControls = regexp.MustCompile(`^[^\x00-\x1f\x7f-\x{9f}]*$`).MatchString
 )
 
-// position is where an event stands in a log. Epochs are compared first.
+// position is the position of an event in a log. Epochs are compared first.
 type position struct{ epoch, revision int64 }
 
 func (p position) isBefore(other position) bool {
@@ -36,10 +36,10 @@ func (p position) isBefore(other position) bool {
 
 func (p position) String() string { return fmt.Sprintf("%d:%d", p.epoch, p.revision) }
 
-// owner is whose a document is.
+// owner is the store and namespace of a document.
 type owner struct{ store, namespace string }
 
-// manifest is what was signed of a version.
+// manifest is the signed description of a version.
 type manifest struct {
 	owner
 	policy      string
@@ -50,7 +50,8 @@ type manifest struct {
 	contentType string
 }
 
-// statedChange is what a statement says of one policy. version: in force from now on; 0: none, and then it has no digest.
+// statedChange is the change of one policy in a statement. version is in force from then on; 0: none, and then it has
+// no digest.
 type statedChange struct {
 	policy   string
 	version  int64
@@ -58,17 +59,18 @@ type statedChange struct {
 	previous int64
 }
 
-// proven is what statements and checkpoints have in common: what is in force at a position. Without a root it proves nothing.
+// proven is what statements and checkpoints have in common: what is in force at a position. Without a root it proves
+// nothing.
 type proven struct {
 	owner
 	position
 	kind string // of evidence: statement or checkpoint
 	root string
-	// event is the fingerprint of the event at the position; 0: the document does not say.
+	// event is the fingerprint of the event at the position; 0: the document does not have it.
 	event uint64
 }
 
-// statement is the signed account of an activation.
+// statement is the signed description of an activation.
 type statement struct {
 	proven
 	activation string
@@ -76,13 +78,13 @@ type statement struct {
 	changes    []statedChange
 }
 
-// checkpoint is what the server signed of a position. Times are seconds since the Unix epoch.
+// checkpoint is the signed state at a position. Times are seconds since the Unix epoch.
 type checkpoint struct {
 	proven
 	iat, exp int64
 }
 
-// readSigned verifies a token. That its payload is not what it should be is a refusal of what is signed, too.
+// readSigned verifies a token. An invalid payload is a refusal of signed data, too.
 func readSigned(token, typ, what string, keys keySet, read func(*members)) error {
 	payload, err := verifiedPayload(token, typ, keys)
 	if err != nil {
@@ -182,7 +184,7 @@ func readChange(m *members, value any) statedChange {
 	return found
 }
 
-// readCheckpoint reads a checkpoint of any time: also one that has expired proves what was in force at its position.
+// readCheckpoint reads a checkpoint of any time: an expired one still proves what was in force at its position.
 func readCheckpoint(token string, keys keySet) (checkpoint, error) {
 	var found checkpoint
 	err := readSigned(token, "policyhub-checkpoint+jws", "a checkpoint", keys, func(m *members) {
@@ -200,7 +202,7 @@ func readCheckpoint(token string, keys keySet) (checkpoint, error) {
 	return found, err
 }
 
-// eventOf returns the fingerprint of a cursor: the first bytes of the hash of its event.
+// eventOf returns the fingerprint of a cursor: the first bytes of its event's hash.
 func eventOf(hash string) uint64 {
 	var event uint64
 	data, _ := hex.DecodeString(hash)
@@ -210,7 +212,8 @@ func eventOf(hash string) uint64 {
 	return event
 }
 
-// whyNotFresh says why a checkpoint does not prove that nothing is newer at now, in seconds since the Unix epoch; empty: it does.
+// whyNotFresh returns why a checkpoint does not prove that nothing is newer at now, in seconds since the Unix epoch;
+// empty: it does.
 func (c checkpoint) whyNotFresh(now int64) string {
 	if c.isAhead(now) {
 		return fmt.Sprintf("checkpoint is from the future: the server's clock is %d s ahead of this one", c.iat-now)
@@ -221,5 +224,5 @@ func (c checkpoint) whyNotFresh(now int64) string {
 	return ""
 }
 
-// isAhead says whether it was made by a clock that is too far ahead of this one.
+// isAhead returns whether it was made by a clock that is too far ahead of this one.
 func (c checkpoint) isAhead(now int64) bool { return c.iat > now+clockSkewMaxSeconds }

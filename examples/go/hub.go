@@ -1,6 +1,7 @@
 // A connection to a server, by grpc-go with its default settings: opens a watch, and sends reports.
 //
-// grpc-go takes no message above 4 MiB by default, which is twice what a server sends, and no compressed one.
+// By default, grpc-go accepts no message above 4 MiB, which is twice the size that a server sends, and no compressed
+// one.
 
 package main
 
@@ -29,10 +30,10 @@ const (
 	service       = "/policyhub.v1.SyncService/"
 )
 
-// errSilence is how a stream ends that said nothing for too long.
+// errSilence is the error of a stream that was silent for too long.
 var errSilence = errors.New("stream is dead")
 
-// bytesCodec writes messages, and hands over what comes as the bytes that it is: they are scanned before they are decoded.
+// bytesCodec encodes messages, and returns received ones as bytes, so that they are scanned before they are decoded.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string   { return "proto" }
@@ -55,7 +56,7 @@ type hub struct {
 	bearer     string
 }
 
-// openHub reads token and authority again: a renewed one counts from the next connection on.
+// openHub reads token and authority again: a renewed one is used from the next connection on.
 func openHub(from options) (*hub, error) {
 	bearer, err := from.bearer()
 	if err != nil {
@@ -114,7 +115,7 @@ func (h *hub) watch(ctx context.Context, request *pb.WatchActiveRequest) (*strea
 	return &stream{call, cancel}, nil
 }
 
-// report tells what this runtime runs with. An error: the server did not take it.
+// report sends what this runtime runs with. An error: the server did not accept it.
 func (h *hub) report(ctx context.Context, request *pb.ReportStatusRequest) error {
 	ctx, cancel := context.WithTimeout(h.authorized(ctx), reportTimeout)
 	defer cancel()
@@ -128,8 +129,8 @@ type stream struct {
 	cancel context.CancelFunc
 }
 
-// next waits for a message for as long as a stream may be silent, and returns its bytes. io.EOF: the stream ended in order. After an
-// error nothing comes any more.
+// next waits for a message for as long as a stream may be silent, and returns its bytes. io.EOF: the stream ended
+// normally. After an error there are no more messages.
 func (s *stream) next(silence time.Duration) ([]byte, error) {
 	watchdog := time.AfterFunc(silence, s.cancel)
 	var data []byte
@@ -140,7 +141,7 @@ func (s *stream) next(silence time.Duration) ([]byte, error) {
 	return data, err
 }
 
-// errorText names an error of gRPC by its code and message.
+// errorText returns the code and message of a gRPC error.
 func errorText(err error) string {
 	if found, isStatus := status.FromError(err); isStatus {
 		return fmt.Sprintf("%v %s", found.Code(), found.Message())
@@ -148,5 +149,5 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// isResumePointGone says whether nothing can be resumed at the position that was asked for.
+// isResumePointGone returns whether the requested position can't be resumed.
 func isResumePointGone(err error) bool { return status.Code(err) == codes.OutOfRange }

@@ -1,4 +1,4 @@
-// The file of pinned keys, read again when it changes. One that is half written or gone changes nothing.
+// The file of pinned keys, read again when it changes. A half-written or missing file changes nothing.
 
 package main
 
@@ -14,7 +14,7 @@ type keyFile struct {
 	seen []byte
 }
 
-// openKeyFile reads the file. One that can't be used is an error: a mistake at the start ends the program.
+// openKeyFile reads the file. An unusable file is an error, so that a mistake at the start ends the program.
 func openKeyFile(path string) (*keyFile, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -27,8 +27,8 @@ func openKeyFile(path string) (*keyFile, error) {
 	return &keyFile{path, keys, data}, nil
 }
 
-// look reads the file again. True: held follows other keys now, and the statements that lead on from them come with the next stream
-// alone. The file is small, so it is read for each message.
+// look reads the file again. True: held follows other keys now, and the statements that follow them come only with the
+// next stream. The file is small, so it is read for each message.
 func (f *keyFile) look(held *activeSet, say func(string)) bool {
 	data, err := os.ReadFile(f.path)
 	if err == nil {

@@ -1,4 +1,4 @@
-// What a key statement says. The rules by which it is taken are in pinned_keys.go.
+// The content of a key statement. The rules by which it is accepted are in pinned_keys.go.
 //
 // No I/O and no clock.
 
@@ -16,7 +16,7 @@ type statedKey struct {
 	key   *verifyKey
 }
 
-// keyStatement is a statement that verified. position: its epoch and serial.
+// keyStatement is a verified statement. position is its epoch and serial.
 type keyStatement struct {
 	store    string
 	position position

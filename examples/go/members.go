@@ -1,5 +1,5 @@
-// Reads the members of a signed object, each of which must be there and fit. Members that nobody asks for are ignored: a later
-// server may add some.
+// Reads the members of a signed object, each of which must exist and be valid. Other members are ignored, because a
+// later server may add some.
 
 package main
 
@@ -19,7 +19,8 @@ func isAny(string) bool { return true }
 
 func isNotEmpty(text string) bool { return text != "" }
 
-// members reads an object. The first member that is absent or wrong is in err, and what is read after it means nothing.
+// members reads an object. err is about the first member that is missing or invalid; what is read after it means
+// nothing.
 type members struct {
 	object jsonObject
 	what   string
@@ -35,14 +36,14 @@ func newMembers(value any, what string) *members {
 	return m
 }
 
-// ensure remembers why what was read is refused, unless it holds or something was refused before.
+// ensure records why the object is refused, unless the condition holds or it was refused before.
 func (m *members) ensure(holds bool, format string, values ...any) {
 	if !holds && m.err == nil {
 		m.err = refuse(format, values...)
 	}
 }
 
-// has says whether an optional member is there.
+// has returns whether an optional member exists.
 func (m *members) has(name string) bool { return m.object[name] != nil }
 
 func (m *members) text(name string, fits func(string) bool) string {
@@ -51,7 +52,7 @@ func (m *members) text(name string, fits func(string) bool) string {
 	return text
 }
 
-// optionalText reads a text that may be absent, and then is empty.
+// optionalText reads a text that may be missing, and then is empty.
 func (m *members) optionalText(name string, fits func(string) bool) string {
 	if !m.has(name) {
 		return ""

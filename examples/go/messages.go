@@ -1,4 +1,4 @@
-// Reads a message of a watch: bounded first, then decoded.
+// Reads a message of a watch: checks its limits, then decodes it.
 
 package main
 
@@ -25,7 +25,7 @@ func readWatchMessage(data []byte) (*pb.WatchActiveResponse, error) {
 	return message, nil
 }
 
-// cursorOf returns the cursor that a message names; nil: it names none.
+// cursorOf returns the cursor of a message; nil: it has none.
 func cursorOf(message *pb.WatchActiveResponse) *pb.Cursor {
 	switch {
 	case message.GetSnapshot() != nil:

@@ -1,4 +1,4 @@
-// The options of a subscriber, from arguments and the variables that policyhub itself reads.
+// The options of a subscriber, from arguments and the environment variables that policyhub itself reads.
 
 package main
 
@@ -16,25 +16,25 @@ type options struct {
 	// address is host and port; isTLS says whether the server has a certificate.
 	address string
 	isTLS   bool
-	// caCert is the PEM file of an authority of your own; empty: those of the system.
+	// caCert is the PEM file of your own authority; empty: those of the system.
 	caCert string
-	// tokenFile wins over token.
+	// tokenFile takes precedence over token.
 	tokenFile string
 	token     string
 	// jwks is the file of keys to trust, a JWK Set.
 	jwks string
-	// pinStrict: trust the keys of the file alone, and no key statement.
+	// pinStrict: trust only the keys of the file, and no key statement.
 	pinStrict bool
-	// store is the id of the store whose documents count; empty: that of the first message taken over.
+	// store is the id of the store whose documents count; empty: that of the first accepted message.
 	store     string
 	namespace string
-	// policies: ids of those asked for; none: all of the namespace.
+	// policies are the ids of the requested policies; none: all of the namespace.
 	policies []string
 	// subscriberID is the stable id of this runtime; empty: anonymous, and nothing is reported.
 	subscriberID string
 	// state is a directory that keeps what is in force over restarts; empty: nothing is kept.
 	state string
-	// untilRevision: end once this revision is reached; 0: go on.
+	// untilRevision: end once this revision is reached; 0: never.
 	untilRevision int64
 }
 
@@ -92,7 +92,7 @@ func isLoopback(host string) bool {
 	return host == "127.0.0.1" || host == "::1" || host == "localhost"
 }
 
-// bearer returns what calls carry as their credential; empty: none. A token that was renewed counts from the next connection on.
+// bearer returns the bearer token of calls; empty: none. A renewed token is used from the next connection on.
 func (o *options) bearer() (string, error) {
 	token := o.token
 	if o.tokenFile != "" {

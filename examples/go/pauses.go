@@ -1,4 +1,4 @@
-// How long a subscriber waits: for a stream that is silent, and before it opens the next one.
+// How long a subscriber waits: for a silent stream, and before it opens the next one.
 
 package main
 
@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// A stream that is silent for so many of its heartbeats is dead; within these bounds, whatever the server says of them.
+	// A stream counts as dead after this many missed heartbeats, within these limits, whatever interval the server states.
 	heartbeatsMissed = 3
 	silenceMin       = 3 * time.Second
 	silenceMax       = 30 * time.Second
-	// The longest wait before a stream is opened again: it doubles with each that did not last.
+	// The longest wait before a stream is opened again: it doubles after each stream that ended early.
 	backoffFirst = 500 * time.Millisecond
 	backoffMax   = 60 * time.Second
 )
 
-// within returns the time that the server says, between two bounds.
+// within returns a multiple of the server's duration, between two limits.
 func within(said *durationpb.Duration, times int64, least, most time.Duration) time.Duration {
 	seconds := said.GetSeconds()
 	if seconds > int64(most/time.Second) {
@@ -38,13 +38,13 @@ func within(said *durationpb.Duration, times int64, least, most time.Duration) t
 	}
 }
 
-// silenceAllowed says how long a stream may be silent.
+// silenceAllowed returns how long a stream may be silent.
 func silenceAllowed(heartbeatInterval *durationpb.Duration) time.Duration {
 	return within(heartbeatInterval, heartbeatsMissed, silenceMin, silenceMax)
 }
 
-// pauseBefore says how long to wait for the next stream: what the server asked for, and anything up to the bound on top, so that many
-// who were cut at once don't come back as one. random is at least 0 and below 1.
+// pauseBefore returns how long to wait for the next stream: what the server asked for, plus a random part up to the
+// limit, so that many disconnected subscribers don't reconnect at once. random is at least 0 and below 1.
 func pauseBefore(shortStreams int, asked *durationpb.Duration, random float64) time.Duration {
 	bound := backoffMax
 	if shortStreams < 7 {

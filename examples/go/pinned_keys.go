@@ -1,7 +1,7 @@
 // Pinned keys that follow the key statements of their store, as KeyStatement in sync_service.proto says.
 //
-// No I/O and no clock. Invariants: a key is trusted because the file has it, or because a statement says so that a trusted key
-// signed; a key whose trust ended is trusted again only by a file.
+// No I/O and no clock. Invariants: a key is trusted because it is in the file, or by a statement that a trusted key
+// signed; a key that is no longer trusted is trusted again only by a file.
 
 package main
 
@@ -17,20 +17,22 @@ type savedPins struct {
 	Statements []string `json:"statements"`
 }
 
-// pinnedKeys holds the keys of a file, and what statements make of them.
+// pinnedKeys holds the keys of a file, and the changes by statements.
 type pinnedKeys struct {
 	pins keySet
-	// dropped: keys that an earlier file had, or a statement had revoked, and the newest file does not have.
+	// dropped are keys that an earlier file had, or a statement had revoked, and that the newest file does not have.
 	dropped map[string]bool
 	revoked map[string]bool
 	newest  *keyStatement
-	// chain has the newest statement of each key that signed one, oldest first: what leads from the pins to the newest one.
+	// chain has the newest statement of each key that signed one, oldest first: it leads from the pins to the newest
+	// statement.
 	chain []chainLink
 }
 
 type chainLink struct{ signer, token string }
 
-// newPinnedKeys goes on from what was saved, unless the file has other keys by now: those win. store: as in take.
+// newPinnedKeys continues from what was saved, unless the file has other keys by now, which then take precedence.
+// store: as in take.
 func newPinnedKeys(pins keySet, saved *savedPins, store string) *pinnedKeys {
 	p := &pinnedKeys{pins: pins, dropped: map[string]bool{}, revoked: map[string]bool{}}
 	if saved == nil {
@@ -76,7 +78,7 @@ func (p *pinnedKeys) trusted() keySet {
 	return trusted
 }
 
-// position returns epoch and serial of the newest statement that was taken; 0:0: none was.
+// position returns epoch and serial of the newest accepted statement; 0:0: there is none.
 func (p *pinnedKeys) position() position {
 	if p.newest == nil {
 		return position{}
@@ -84,7 +86,7 @@ func (p *pinnedKeys) position() position {
 	return p.newest.position
 }
 
-// replace lets the file win, which has other keys by now: no statement brings back what it had before and has no more.
+// replace applies a changed file, which takes precedence: no statement restores keys that it no longer has.
 func (p *pinnedKeys) replace(pins keySet) {
 	before := sortedKeys(p.pins)
 	if isSameKeys(pins, before) {
@@ -106,8 +108,8 @@ func (p *pinnedKeys) dropOtherStore(store string) {
 	}
 }
 
-// take takes a statement over: true. False: it is not newer than the one held. An error: nothing changed. store: whose documents are
-// taken; empty: not known.
+// take applies a statement. True: it was accepted. False: it is not newer than the one held. An error: nothing changed.
+// store is the id of the store whose documents count; empty: unknown.
 func (p *pinnedKeys) take(token, store string) (bool, error) { return p.takeOver(token, store, false) }
 
 func (p *pinnedKeys) takeOver(token, store string, wasTaken bool) (bool, error) {
@@ -153,14 +155,14 @@ func (p *pinnedKeys) check(statement *keyStatement, wasTaken bool) error {
 	if state := states[statement.signer]; state != "ACTIVE" && state != "RETIRED" {
 		return refuse("key may not sign key statements: it is not the active one")
 	}
-	// Otherwise an old statement would have a key lead on that is not trusted any more.
+	// Otherwise an old statement could make a key trusted that no longer is.
 	if p.revoked[statement.active] || p.dropped[statement.active] {
 		return refuse("active key of a key statement is not trusted any more")
 	}
 	if p.newest != nil || wasTaken {
 		return nil
 	}
-	// Otherwise one by a key that is only retired would bring back what was revoked before the file was made.
+	// Otherwise a statement by a retired key could restore a key that was revoked before the file was made.
 	for kid := range p.pins {
 		if states[kid] == "" {
 			return refuse("key statement does not name every pinned key")
@@ -182,7 +184,7 @@ func (p *pinnedKeys) extendChain(last chainLink) {
 	p.chain = append(chain, last)
 }
 
-// drop ends the trust in these keys, those of the file apart.
+// drop removes these keys from the trusted ones, except those of the file.
 func (p *pinnedKeys) drop(kids []string) {
 	for _, kid := range kids {
 		if p.pins[kid] == nil {

@@ -1,4 +1,4 @@
-// What is answered when something that came from outside does not hold. What was held before still is.
+// The error for invalid external data. What was held before is not changed.
 
 package main
 
@@ -7,18 +7,18 @@ import (
 	"fmt"
 )
 
-// refusal is an error that says why something is not believed.
+// refusal is an error with the reason why something is not accepted.
 type refusal struct {
 	why string
-	// diverged: what is signed tells another history than the one held. Otherwise it proves nothing.
+	// diverged: signed data has another history than the one held. Otherwise it proves nothing.
 	diverged bool
-	// unproven: a signature, or what it covers, is what does not hold.
+	// unproven: a signature, or what it covers, is invalid.
 	unproven bool
 }
 
 func (r *refusal) Error() string { return r.why }
 
-// state is what a subscriber is after this refusal.
+// state returns the state of a subscriber after this refusal.
 func (r *refusal) state() string {
 	if r.diverged {
 		return diverged
@@ -34,7 +34,7 @@ func diverge(format string, values ...any) error {
 	return &refusal{why: fmt.Sprintf(format, values...), diverged: true}
 }
 
-// asRefusal returns the refusal that an error is; nil: it is none.
+// asRefusal returns the refusal in an error; nil: there is none.
 func asRefusal(err error) *refusal {
 	var found *refusal
 	if errors.As(err, &found) {

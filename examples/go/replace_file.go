@@ -1,4 +1,4 @@
-// Writes a file so that after a crash it is the old one or the new one.
+// Writes a file so that after a crash it has either its old or its new content.
 
 package main
 
@@ -15,7 +15,7 @@ func replaceFile(path string, data []byte) error {
 	if err := os.Rename(draft, path); err != nil {
 		return err
 	}
-	// The new name is on the disk only once its directory is.
+	// The new name is durable only once its directory is flushed.
 	directory, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err

@@ -1,4 +1,5 @@
-// Proofs of what is in force of some policies, under the root of an active set. docs/signed-documents.md has the exact bytes.
+// Proofs of which policies of a filter are in force, under the root of an active set. docs/signed-documents.md has the
+// exact bytes.
 //
 // No I/O and no clock.
 
@@ -12,8 +13,8 @@ const (
 	keyBits          = 256
 )
 
-// verifySetProof refuses unless, of the policies asked for, exactly what is claimed is in force under this root. Diverged: the
-// proof holds, and is of something else.
+// verifySetProof refuses unless, of the requested policies, exactly the claimed ones are in force under this root.
+// Diverged: the proof is valid, and proves something else.
 func verifySetProof(proof []byte, root hash, policies map[string]bool, claimed map[string]leaf) error {
 	if len(proof) > setProofMaxBytes {
 		return refuse("proof is too large")
@@ -72,15 +73,15 @@ type askedKey struct {
 
 type subtree struct {
 	hash hash
-	// isLone: it is seen to hold one leaf at most.
+	// isLone: it visibly holds one leaf at most.
 	isLone bool
 }
 
-// proofReader reads a proof from its root on, and keeps the values of those policies that are in force.
+// proofReader reads a proof from its root on, and keeps the values of the policies that are in force.
 type proofReader struct {
 	rest   []byte
 	proven map[string]hash
-	// path has the bits that lead to the part that is read.
+	// path has the bits that lead to the current part.
 	path  []byte
 	parts int
 }
@@ -100,7 +101,7 @@ func (r *proofReader) takeHash() (taken hash, err error) {
 	return taken, err
 }
 
-// subtree reads the next part. asked: those whose keys lead here.
+// subtree reads the next part. asked are the requested policies whose keys lead here.
 func (r *proofReader) subtree(asked []askedKey) (subtree, error) {
 	if r.parts++; r.parts > setProofPartsMax {
 		return subtree{}, refuse("proof has too many parts")
@@ -148,7 +149,7 @@ func (r *proofReader) leaf(asked []askedKey) (subtree, error) {
 	return subtree{leafHash(key, value), true}, nil
 }
 
-// hidden reads a subtree that is shown by its hash alone: nothing that was asked for may be in it.
+// hidden reads a subtree of which only the hash is known: no requested policy may be in it.
 func (r *proofReader) hidden(asked []askedKey) (subtree, error) {
 	found, err := r.takeHash()
 	if err != nil {
@@ -163,7 +164,7 @@ func (r *proofReader) hidden(asked []askedKey) (subtree, error) {
 	return subtree{hash: found}, nil
 }
 
-// firstAsked returns the policy whose key comes first.
+// firstAsked returns the policy with the first key.
 func firstAsked(asked []askedKey) string {
 	first := asked[0]
 	for _, each := range asked {

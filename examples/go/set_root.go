@@ -11,10 +11,10 @@ import (
 	"sort"
 )
 
-// hash is a root, or a part of what makes one. The zero value is the root of nothing.
+// hash is a root, or a part from which one is computed. The zero value is the root of an empty set.
 type hash [sha256.Size]byte
 
-// leaf is what a root covers of a policy in force. since: the activation that put it in force.
+// leaf is what a root covers of a policy in force. since is its activation.
 type leaf struct {
 	version int64
 	digest  string
@@ -32,7 +32,7 @@ func valueOf(policy string, of leaf) hash {
 	}
 	text("policyhub-active-policy-v1")
 	text(policy)
-	// A position beside a bundle is not signed yet, and may be below nothing. Then it is just another one.
+	// A position beside a bundle is not yet verified and may be negative. Then it is just a different value.
 	data = binary.BigEndian.AppendUint64(data, uint64(of.version))
 	text(of.digest)
 	data = binary.BigEndian.AppendUint64(data, uint64(of.since.epoch))
@@ -52,7 +52,7 @@ func join(kind byte, first, second hash) hash {
 // bitOf returns a bit of a key: 0 is the first one.
 func bitOf(key hash, index int) byte { return key[index>>3] >> (7 - index&7) & 1 }
 
-// activeSetRoot returns the root of all of these policies.
+// activeSetRoot returns the root of these policies.
 func activeSetRoot(active map[string]leaf) hash {
 	type hashed struct{ key, hash hash }
 	leaves := make([]hashed, 0, len(active))

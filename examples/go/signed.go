@@ -1,7 +1,7 @@
 // Signatures of compact JWS, by Go's own crypto.
 //
-// No I/O and no clock. Invariants: a key has exactly one algorithm, whatever a header says; a payload is the exact bytes that were
-// signed.
+// No I/O and no clock. Invariants: a key has exactly one algorithm, whatever a header says; a payload is exactly the
+// bytes that were signed.
 
 package main
 
@@ -17,7 +17,7 @@ import (
 	"strings"
 )
 
-// The limits of the server: what it never sends, nobody has to read.
+// The limits of the server: larger ones are never sent.
 const (
 	headerMaxBytes  = 8 * 1024
 	payloadMaxBytes = 64 * 1024
@@ -33,16 +33,16 @@ type verifyKey struct {
 	p256      *ecdsa.PublicKey
 }
 
-// keySet holds trusted keys by their ids. Nobody changes one after it was made.
+// keySet holds trusted keys by their ids. It is not changed after it was made.
 type keySet map[string]*verifyKey
 
-// digestOf returns a digest as manifests and reports carry it.
+// digestOf returns a digest in the form of manifests and reports.
 func digestOf(data []byte) string {
 	hash := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(hash[:])
 }
 
-// readPart returns the bytes of a part of a token: base64url without padding, in its one spelling.
+// readPart returns the bytes of a part of a token: base64url without padding, in its only valid form.
 func readPart(part string, mostBytes int) ([]byte, error) {
 	if len(part) > (mostBytes*4+2)/3 {
 		return nil, refuse("token is too large")
@@ -115,7 +115,7 @@ func readJwk(value any) (*verifyKey, error) {
 	if !isAbsentOr(jwk["alg"], key.algorithm) || !isAbsentOr(jwk["use"], "sig") {
 		return nil, refuse("a key is for something else")
 	}
-	// RFC 7638: the id of a key is the hash of its members in this order, so nobody can choose it.
+	// RFC 7638: the id of a key is the hash of its members in this order, so it can't be chosen.
 	thumbprint := sha256.Sum256([]byte(members))
 	key.kid = base64.RawURLEncoding.EncodeToString(thumbprint[:])
 	if !isAbsentOr(jwk["kid"], key.kid) {
@@ -137,7 +137,7 @@ func readCoordinate(value any) ([]byte, error) {
 	return data, nil
 }
 
-// verifiedPayload returns the payload of a compact JWS of exactly this `typ` that one of these keys signed.
+// verifiedPayload returns the payload of a compact JWS with exactly this `typ`, signed by one of these keys.
 func verifiedPayload(token, typ string, keys keySet) ([]byte, error) {
 	payload, err := verify(token, typ, keys)
 	if err != nil {
@@ -155,7 +155,7 @@ func verify(token, typ string, keys keySet) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nothing but these, so that no crit, b64, zip, jwk, jku, x5u or x5c has to be understood.
+	// No other members, so that crit, b64, zip, jwk, jku, x5u and x5c need no handling.
 	for name := range header {
 		if name != "alg" && name != "kid" && name != "typ" {
 			return nil, refuse("header has another member, %q", name)
@@ -186,7 +186,7 @@ func verify(token, typ string, keys keySet) ([]byte, error) {
 	return payload, nil
 }
 
-// holds says whether this key made a signature over these bytes.
+// holds returns whether this key made a signature over these bytes.
 func (k *verifyKey) holds(signed, signature []byte) bool {
 	if len(signature) != signatureBytes {
 		return false
@@ -207,7 +207,7 @@ func readHeader(part string) (jsonObject, error) {
 	return readObject(data)
 }
 
-// signerOf returns the id of the key that signed a token that verified.
+// signerOf returns the id of the key that signed a verified token.
 func signerOf(token string) string {
 	part, _, _ := strings.Cut(token, ".")
 	header, _ := readHeader(part)

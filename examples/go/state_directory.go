@@ -1,7 +1,7 @@
-// Keeps over restarts what is in force, the high-water mark, and the key statements that were taken.
+// Keeps what is in force, the high-water mark, and the accepted key statements over restarts.
 //
-// state.json holds all of it but the contents, and is replaced in one step. A content is a file named by its digest. What is read back
-// is verified like what comes over a stream. One process uses a directory at a time.
+// state.json holds everything except the contents, and is replaced atomically. A content is a file named by its digest.
+// What is read back is verified like what comes over a stream. Only one process may use a directory at a time.
 
 package main
 
@@ -24,7 +24,7 @@ type savedPosition struct {
 	Revision int64 `json:"revision"`
 }
 
-// savedPolicy has what a bundle has, without the content.
+// savedPolicy is a bundle without its content.
 type savedPolicy struct {
 	Name        string        `json:"name"`
 	Version     int64         `json:"version"`
@@ -43,7 +43,7 @@ type savedSet struct {
 	Policies    []savedPolicy `json:"policies"`
 }
 
-// savedState is what state.json holds. Mark is the high-water mark; nil: none is known.
+// savedState is the content of state.json. Mark is the high-water mark; nil: unknown.
 type savedState struct {
 	Version   int            `json:"version"`
 	Namespace string         `json:"namespace"`
@@ -55,9 +55,9 @@ type savedState struct {
 
 type stateDirectory struct {
 	path string
-	// contents: digests of the contents that are known to be there.
+	// contents are the digests of the contents that are known to be there.
 	contents map[string]bool
-	// written: what was written last.
+	// written is what was written last.
 	written string
 }
 
@@ -65,7 +65,8 @@ func openStateDirectory(path string) (*stateDirectory, error) {
 	return &stateDirectory{path: path, contents: map[string]bool{}}, os.MkdirAll(filepath.Join(path, "contents"), 0o700)
 }
 
-// read returns what was saved; nil: nothing was. One that can't be read is an error: without the mark an older set would be taken.
+// read returns what was saved; nil: nothing. An unreadable file is an error: without the mark an older set would be
+// accepted.
 func (d *stateDirectory) read() (*savedState, error) {
 	file := filepath.Join(d.path, "state.json")
 	data, err := os.ReadFile(file)
@@ -85,7 +86,8 @@ func (d *stateDirectory) read() (*savedState, error) {
 	return saved, nil
 }
 
-// restore takes up what was saved. Answers why the set in it is not used; empty: it is. An error: the directory is of something else.
+// restore sets what was saved, and returns why its set is not used; empty: it is. An error: the directory belongs to
+// something else.
 func (d *stateDirectory) restore(held *activeSet, saved *savedState) (string, error) {
 	isOtherStore := held.trust.store != "" && saved.Store != "" && held.trust.store != saved.Store
 	if saved.Namespace != held.trust.namespace || isOtherStore {
@@ -131,7 +133,7 @@ func (d *stateDirectory) restoreSet(held *activeSet, set *savedSet) error {
 	return nil
 }
 
-// save saves what changed since it was called last. An error: the disk refuses, and the next call tries again.
+// save saves what changed since the last call. After an error of the disk, the next call tries again.
 func (d *stateDirectory) save(held *activeSet) error {
 	state := savedState{Version: stateVersion, Namespace: held.trust.namespace}
 	if held.trust.isStoreKnown(held.position == nil) {
@@ -145,7 +147,7 @@ func (d *stateDirectory) save(held *activeSet) error {
 	if err != nil {
 		return err
 	}
-	// The policies change with the position alone.
+	// The policies change only with the position.
 	if held.position != nil {
 		key = append(key, held.position.String()...)
 	}
@@ -182,7 +184,7 @@ func (d *stateDirectory) saveContents(held *activeSet) error {
 	return nil
 }
 
-// dropContents removes what no policy in force has any more.
+// dropContents removes contents that no policy in force has.
 func (d *stateDirectory) dropContents(held *activeSet) error {
 	d.contents = map[string]bool{}
 	used := map[string]bool{}
@@ -208,7 +210,7 @@ func (d *stateDirectory) contentPath(digest string) string {
 	return filepath.Join(d.path, "contents", fileName(digest))
 }
 
-// fileName returns the name of the file of a content. No path can be made of a digest: what is no letter or digit is replaced.
+// fileName returns the file name of a content. It can't be a path: anything but a letter or digit is replaced.
 func fileName(digest string) string {
 	return strings.Map(func(r rune) rune {
 		if (r >= '0' && r <= '9') || (r >= 'a' && r <= 'z') {

@@ -1,7 +1,7 @@
-// Reads a JSON object that any other reader understands in the same way.
+// Reads a JSON object that every parser reads in the same way.
 //
-// encoding/json takes the last of two members with one name, matches names of fields in any case, replaces what is not UTF-8, and
-// rounds whole numbers above 2^53 unless it is told otherwise.
+// By default, encoding/json uses the last of two members with one name, matches field names in any case, replaces what
+// is not UTF-8, and rounds whole numbers above 2^53.
 
 package main
 
@@ -19,7 +19,7 @@ const jsonDepthMax = 128
 // jsonObject has members by name. A value is nil, bool, string, json.Number, []any or jsonObject.
 type jsonObject map[string]any
 
-// readObject reads the one JSON object that these bytes are.
+// readObject reads the one JSON object in these bytes.
 func readObject(data []byte) (jsonObject, error) {
 	switch {
 	case !utf8.Valid(data):
@@ -104,14 +104,14 @@ func isWhole(number json.Number) bool {
 	return !strings.ContainsAny(string(number), ".eE")
 }
 
-// hasHalfCharacter says whether an escape of valid JSON is a surrogate without its other half.
+// hasHalfCharacter returns whether an escape in valid JSON is a surrogate without its other half.
 func hasHalfCharacter(data []byte) bool {
 	for at := 0; at < len(data); at++ {
 		if data[at] != '\\' {
 			continue
 		}
 		unit := escapedUnit(data[at:])
-		at++ // past the escaped character: it may be a backslash
+		at++ // skip the escaped character, which may be a backslash
 		if !utf16.IsSurrogate(unit) {
 			continue
 		}
@@ -124,7 +124,7 @@ func hasHalfCharacter(data []byte) bool {
 	return false
 }
 
-// escapedUnit returns the UTF-16 unit of an escape \uXXXX that stands at the beginning; 0: none does.
+// escapedUnit returns the UTF-16 unit of an escape \uXXXX at the beginning; 0: there is none.
 func escapedUnit(data []byte) rune {
 	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
 		return 0

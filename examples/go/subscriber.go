@@ -1,6 +1,7 @@
-// Keeps an active set level with its server, over any number of streams: verifies, saves, applies, reports, comes back.
+// Keeps an active set up to date with its server, over any number of streams: verifies, saves, applies, reports,
+// reconnects.
 //
-// What must be known of the world comes from outside, so that tests can play it: the clock, pauses, and where lines go.
+// Clock, pauses and output are passed in, so that tests can replace them.
 
 package main
 
@@ -18,8 +19,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// What a subscriber is. ready: a checkpoint proves that what is held is the newest. stale: none does. The others: something was
-// refused since.
+// The states of a subscriber. ready: a checkpoint proves that the held set is the newest. stale: none does. The others:
+// something was refused since.
 const (
 	ready    = "READY"
 	stale    = "STALE"
@@ -27,21 +28,21 @@ const (
 	diverged = "DIVERGED"
 )
 
-// lastingStream is how long a stream lasts after which the next pause is short again.
+// lastingStream is how long a stream must last for the next pause to be short again.
 const lastingStream = backoffMax
 
-// world is what a subscriber uses of the world: tests give it another one.
+// world is what a subscriber uses of its environment; tests replace it.
 type world struct {
 	// now is in seconds since the Unix epoch.
 	now   func() int64
 	pause func(context.Context, time.Duration)
-	// apply is what the service does with a change; held.policies has all that is in force. After an error run ends with it.
+	// apply lets the service apply a change; held.policies has everything in force. After an error, run ends with it.
 	apply func(*change) error
-	// say is talk for people.
+	// say prints messages for people.
 	say func(string)
 }
 
-// applyError is an error of the service: what it could not apply is held already, and would not be told again by the next stream.
+// applyError is an error of the service: the change is held already, so the next stream would not send it again.
 type applyError struct{ error }
 
 type subscriber struct {
@@ -49,10 +50,10 @@ type subscriber struct {
 	keyFile   *keyFile
 	directory *stateDirectory
 	world     world
-	// mutex guards what is below: the state is shown by a clock too.
+	// mutex guards the fields below: a timer shows the state too.
 	mutex sync.Mutex
 	held  *activeSet
-	// refused: what was refused, until a message proves again what is held.
+	// refused is the last refusal, until a message proves the held set again.
 	refused *refusal
 	// needsSnapshot: the next stream begins with a snapshot.
 	needsSnapshot bool
@@ -62,12 +63,12 @@ type subscriber struct {
 // newSubscriber makes a subscriber. directory: nil for one that keeps nothing over restarts.
 func newSubscriber(options options, keyFile *keyFile, held *activeSet, directory *stateDirectory, world world) *subscriber {
 	s := &subscriber{options: options, keyFile: keyFile, directory: directory, world: world, held: held}
-	// Something newer than what was saved verified: only a snapshot leads there.
+	// Something newer than what was saved was verified: only a snapshot leads there.
 	s.needsSnapshot = held.position != nil && held.position.isBefore(held.newestVerified)
 	return s
 }
 
-// state says what the subscriber is, in one of the four words.
+// state returns one of the four states.
 func (s *subscriber) state() string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -85,7 +86,7 @@ func (s *subscriber) stateNow() string {
 	}
 }
 
-// showState says the state when it changed.
+// showState prints the state when it has changed.
 func (s *subscriber) showState() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -110,7 +111,7 @@ func (s *subscriber) showStateNow() {
 	s.world.say(state)
 }
 
-// isDone says whether it was stopped, or the revision is reached that the options name.
+// isDone returns whether it was stopped, or has reached the revision in the options.
 func (s *subscriber) isDone(ctx context.Context) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -118,7 +119,7 @@ func (s *subscriber) isDone(ctx context.Context) bool {
 	return ctx.Err() != nil || (until > 0 && s.held.position != nil && s.held.position.revision >= until)
 }
 
-// run watches until the context ends, or the revision is reached that the options name.
+// run watches until the context ends, or the revision in the options is reached.
 func (s *subscriber) run(ctx context.Context) error {
 	shortStreams := 0
 	for !s.isDone(ctx) {
@@ -139,8 +140,8 @@ func (s *subscriber) run(ctx context.Context) error {
 	return nil
 }
 
-// oneStream reads one stream from its opening to its end, and returns how long the server asks to wait before the next one. Only an
-// error of the service is one that ends it all.
+// oneStream reads one stream from its opening to its end, and returns how long the server asks to wait before the next
+// one. Only an error of the service ends the program.
 func (s *subscriber) oneStream(ctx context.Context) (*durationpb.Duration, error) {
 	s.lookAtKeys()
 	hub, err := openHub(s.options)
@@ -163,7 +164,7 @@ func (s *subscriber) oneStream(ctx context.Context) (*durationpb.Duration, error
 	return asked, nil
 }
 
-// lookAtKeys says whether the set follows other keys now.
+// lookAtKeys returns whether the set follows other keys now.
 func (s *subscriber) lookAtKeys() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -193,7 +194,7 @@ func (s *subscriber) readStream(ctx context.Context, hub *hub) (*durationpb.Dura
 				return reconnect.Backoff, nil
 			}
 			if s.lookAtKeys() {
-				return nil, nil // what came is not taken yet: it comes again
+				return nil, nil // the message was not accepted yet, so the next stream sends it again
 			}
 			isReported, err = s.take(ctx, hub, message, isReported)
 		}
@@ -208,7 +209,7 @@ func (s *subscriber) readStream(ctx context.Context, hub *hub) (*durationpb.Dura
 	return nil, nil
 }
 
-// request asks for what comes after what is held, and drops what an unfinished stream left.
+// request asks for what follows the held set, and discards what an unfinished stream left.
 func (s *subscriber) request() *pb.WatchActiveRequest {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -229,7 +230,7 @@ func (s *subscriber) heldCursor() *pb.Cursor {
 	return &pb.Cursor{Epoch: s.held.position.epoch, Revision: s.held.position.revision, Fingerprint: s.held.event}
 }
 
-// take takes a message over, and says whether something was reported on this stream by now.
+// take applies a message, and returns whether something has been reported on this stream.
 func (s *subscriber) take(ctx context.Context, hub *hub, message *pb.WatchActiveResponse, isReported bool) (bool, error) {
 	report, err := s.applyMessage(message, isReported)
 	if err != nil || report == nil {
@@ -238,7 +239,7 @@ func (s *subscriber) take(ctx context.Context, hub *hub, message *pb.WatchActive
 	return s.send(ctx, hub, report), nil
 }
 
-// applyMessage takes a message over, and returns what is to be reported of it; nil: nothing.
+// applyMessage applies a message, and returns the report to send; nil: none.
 func (s *subscriber) applyMessage(message *pb.WatchActiveResponse, isReported bool) (*pb.ReportStatusRequest, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -258,16 +259,16 @@ func (s *subscriber) applyMessage(message *pb.WatchActiveResponse, isReported bo
 		}
 	}
 	s.showStateNow()
-	// No answer to a report is signed, and a server may lose what it took: it is said once on each stream at least, at a checkpoint
-	// that proves what is held.
+	// Answers to reports are not signed, and a server may lose a report: send it at least once on each stream, at a
+	// checkpoint that proves the held set.
 	if change != nil || (!isReported && isProven) {
 		return s.report(s.heldCursor(), ""), nil
 	}
 	return nil, nil
 }
 
-// refuse deals with a message that broke a rule: what is in force stays, the operators hear of it, and the next stream begins with a
-// snapshot. message is nil for one that could not be read.
+// refuse handles a message that broke a rule: what is in force stays, the refusal is reported, and the next stream
+// begins with a snapshot. message is nil when it could not be read.
 func (s *subscriber) refuse(ctx context.Context, hub *hub, refused *refusal, message *pb.WatchActiveResponse) {
 	if report := s.applyRefusal(refused, message); report != nil {
 		s.send(ctx, hub, report)
@@ -295,7 +296,8 @@ func (s *subscriber) applyRefusal(refused *refusal, message *pb.WatchActiveRespo
 	}
 }
 
-// report makes a report: what this runtime runs with, and why it rejected a position; rejection is empty when it did not.
+// report makes a report: what this runtime runs with, and why it rejected a position; rejection is empty when it did
+// not.
 func (s *subscriber) report(cursor *pb.Cursor, rejection string) *pb.ReportStatusRequest {
 	status := pb.ApplyStatus_APPLY_STATUS_APPLIED
 	if rejection != "" {
@@ -307,7 +309,7 @@ func (s *subscriber) report(cursor *pb.Cursor, rejection string) *pb.ReportStatu
 	}
 }
 
-// send sends a report, and says whether the server took it.
+// send sends a report, and returns whether the server accepted it.
 func (s *subscriber) send(ctx context.Context, hub *hub, report *pb.ReportStatusRequest) bool {
 	if s.options.subscriberID == "" {
 		return true
@@ -319,7 +321,7 @@ func (s *subscriber) send(ctx context.Context, hub *hub, report *pb.ReportStatus
 	return err == nil
 }
 
-// save makes what is held outlive a kill. A disk that refuses undoes nothing: the next message tries again.
+// save makes the held set survive a kill. After an error of the disk, the next message tries again.
 func (s *subscriber) save() {
 	if s.directory == nil {
 		return

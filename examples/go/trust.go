@@ -21,26 +21,26 @@ type active struct {
 	manifest    string
 }
 
-// evidence is what proves a set: a statement or a checkpoint, and with a filter the proof under its root.
+// evidence proves a set: a statement or a checkpoint, and with a filter the proof under its root.
 type evidence struct {
 	Kind     string `json:"kind"`
 	Token    string `json:"token"`
 	SetProof []byte `json:"setProof"`
 }
 
-// trust is whom a set trusts: one namespace of one store, and its keys.
+// trust is what a set trusts: one namespace of one store, and its keys.
 type trust struct {
 	namespace string
 	keys      keySet
-	// store: whose documents count; empty: that of the first one that verifies.
+	// store is the id of the store whose documents count; empty: that of the first one that verifies.
 	store string
 	// knowsStore: the store was known before the first message.
 	knowsStore bool
-	// refusedStore: the store that a refused stream named while nothing was held.
+	// refusedStore is the store of a refused stream while nothing was held.
 	refusedStore string
 }
 
-// rememberStore remembers whose documents were taken before a restart.
+// rememberStore sets the store whose documents were accepted before a restart.
 func (t *trust) rememberStore(store string) {
 	if t.store == "" {
 		t.store = store
@@ -48,8 +48,8 @@ func (t *trust) rememberStore(store string) {
 	t.knowsStore = true
 }
 
-// beginStream forgets the store while nothing is held: a document of another store that was copied to a stream does not make this
-// a set of that store.
+// beginStream forgets the store while nothing is held, so that a copied document of another store does not bind the set
+// to that store.
 func (t *trust) beginStream(isEmpty bool) {
 	if isEmpty && !t.knowsStore {
 		if t.store != "" {
@@ -59,10 +59,10 @@ func (t *trust) beginStream(isEmpty bool) {
 	}
 }
 
-// isAnotherStore says whether what verified before, and was refused, was of another store than this stream's.
+// isAnotherStore returns whether what was verified before, and refused, was of another store than this stream's.
 func (t *trust) isAnotherStore() bool { return t.refusedStore != "" && t.refusedStore != t.store }
 
-// isStoreKnown says whether the store is known for good, as it is as soon as something is held.
+// isStoreKnown returns whether the store is final, as it is as soon as something is held.
 func (t *trust) isStoreKnown(isEmpty bool) bool { return t.store != "" && (t.knowsStore || !isEmpty) }
 
 func (t *trust) statement(token string) (statement, error) {
@@ -81,7 +81,7 @@ func (t *trust) checkpoint(token string) (checkpoint, error) {
 	return found, err
 }
 
-// bundle verifies by rule 2. Since when the bundle is in force, the set proves that it is part of.
+// bundle verifies a bundle by rule 2. The position of its activation is proven by its set.
 func (t *trust) bundle(bundle *pb.Bundle) (*active, error) {
 	if bundle.Preview {
 		return nil, refuse("a preview is not in force")
@@ -108,7 +108,7 @@ func (t *trust) bundle(bundle *pb.Bundle) (*active, error) {
 	}, nil
 }
 
-// tombstone returns the policy that a tombstone names.
+// tombstone returns the policy of a tombstone.
 func (t *trust) tombstone(name string) (string, error) {
 	prefix := fmt.Sprintf("namespaces/%s/policies/", t.namespace)
 	policy := strings.TrimPrefix(name, prefix)

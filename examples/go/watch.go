@@ -20,7 +20,7 @@ import (
 
 const lineMaxCharacters = 4_096
 
-// apply is what the service does with a change. This one prints it.
+// apply lets the service apply a change. This one prints it.
 func apply(change *change) error {
 	var moves []string
 	for _, policy := range change.changed {
@@ -45,12 +45,12 @@ func apply(change *change) error {
 	return err
 }
 
-// say talks on stderr: stdout is for data.
+// say prints on stderr: stdout is for data.
 func say(talk string) {
 	fmt.Fprintln(os.Stderr, oneLine("watch: "+talk, lineMaxCharacters))
 }
 
-// oneLine makes of what came from outside one line, and no longer than a line may be.
+// oneLine makes text from outside one line of bounded length.
 func oneLine(text string, mostCharacters int) string {
 	characters := []rune(text)
 	if len(characters) > mostCharacters {
@@ -64,7 +64,7 @@ func oneLine(text string, mostCharacters int) string {
 	return string(characters)
 }
 
-// open makes a subscriber with what its state directory holds.
+// open makes a subscriber with the contents of its state directory.
 func open(options options, world world) (*subscriber, error) {
 	keyFile, err := openKeyFile(options.jwks)
 	if err != nil {
@@ -115,7 +115,7 @@ func pause(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// showStates says that freshness ended: it does so by time alone, also while no message comes.
+// showStates prints when freshness ended: it does so by time, even when no message comes.
 func showStates(ctx context.Context, of *subscriber) {
 	for ctx.Err() == nil {
 		of.showState()

@@ -1,6 +1,7 @@
-// Bounds what a message decodes to before anything of it is decoded: an element of two bytes can take hundreds in memory.
+// Limits the decoded size of a message before any of it is decoded: an element of two bytes can take hundreds in
+// memory.
 //
-// Nothing is kept, and what can't be read is refused.
+// Nothing is kept, and unreadable bytes are refused.
 
 package main
 
@@ -10,24 +11,25 @@ import (
 )
 
 const (
-	// extraMaxBytes is what a message may take beyond twice its bytes on the wire. Honest ones are at most 2 MiB and take less.
+	// extraMaxBytes is how much memory a message may take beyond twice its size on the wire. Honest ones are at most 2 MiB
+	// and take less.
 	extraMaxBytes = 4 * 1024 * 1024
 	fieldsMax     = 512 * 1024
 	depthMax      = 64
-	// What an element takes in memory, rounded up: an embedded message, a text, a number.
+	// The memory of an element, rounded up: an embedded message, a text, a number.
 	messageBytes = 256
 	textBytes    = 32
 	numberBytes  = 16
 )
 
-// scanMessage refuses a message that would take much more memory than it has bytes, is nested too deep, is of two kinds, or is no
-// message at all.
+// scanMessage refuses a message that would take much more memory than its size, is nested too deeply, is of two kinds,
+// or is invalid.
 func scanMessage(kind protoreflect.MessageDescriptor, data []byte) error {
 	scan := wireScan{fields: fieldsMax, memory: 2*len(data) + extraMaxBytes}
 	return scan.message(data, kind, depthMax)
 }
 
-// wireScan counts what is left of the bounds.
+// wireScan counts what is left of the limits.
 type wireScan struct{ fields, memory int }
 
 func notTheFormat() error { return refuse("message is not in the wire format") }
@@ -64,7 +66,7 @@ func (s *wireScan) message(data []byte, kind protoreflect.MessageDescriptor, dep
 		if groups == 0 {
 			field = kind.Fields().ByNumber(number)
 		}
-		// Another reader might take the first of two, and this one the last.
+		// Another parser might use the first of two, and this one the last.
 		if field != nil && field.ContainingOneof() != nil && !field.ContainingOneof().IsSynthetic() {
 			if chosen++; chosen > 1 {
 				return refuse("message is of two kinds")
@@ -82,7 +84,7 @@ func (s *wireScan) message(data []byte, kind protoreflect.MessageDescriptor, dep
 	return nil
 }
 
-// field scans the value of a field, and returns its length. field is nil for one that is not known.
+// field scans the value of a field, and returns its length. field is nil for an unknown one.
 func (s *wireScan) field(data []byte, wire protowire.Type, field protoreflect.FieldDescriptor, depth int) (int, error) {
 	length := -1
 	switch wire {
@@ -114,7 +116,7 @@ func (s *wireScan) payload(value []byte, field protoreflect.FieldDescriptor, dep
 	case field == nil || field.Kind() == protoreflect.StringKind || field.Kind() == protoreflect.BytesKind:
 		return s.take(textBytes + len(value))
 	default:
-		return s.take(numberBytes * len(value)) // packed numbers have a byte each at least
+		return s.take(numberBytes * len(value)) // packed numbers have at least a byte each
 	}
 }
 

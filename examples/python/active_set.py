@@ -1,8 +1,8 @@
 """The active set of a namespace as a subscriber holds it, verified message by message.
 
-The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: whoever reads a stream
-gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the position held
-is a signed one, and never goes back; nothing is taken that is older than what verified.
+The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: the reader of a stream
+passes each message to `ActiveSet.apply`, with the time. Invariants: a message is applied completely or not at all; the position
+held is a signed one, and never goes back; nothing is accepted that is older than what was verified.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from refused import Contradicted, Refused, require
 from set_root import active_set_root, verify_set_proof
 from signed import CLOCK_SKEW_MAX_SECONDS, ID, digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
 
-# The limits of the server: parts that come for ever fill no memory.
+# The limits of the server: endless parts don't fill memory.
 POLICIES_MAX, ACTIVATION_CHANGES_MAX = 10_000, 100
 NOWHERE = (0, 0)
 
 
 @dataclass(frozen=True)
 class Active:
-    """A policy in force, verified. `position`: of the activation that put it in force."""
+    """A policy in force, verified. `position` is that of its activation."""
 
     policy: str
     version: int
@@ -31,7 +31,7 @@ class Active:
 
 @dataclass(frozen=True)
 class Change:
-    """What a message changed: everything (SNAPSHOT), or what one activation moved."""
+    """What a message changed: everything (SNAPSHOT), or the moves of one activation."""
 
     kind: str
     position: tuple
@@ -45,33 +45,33 @@ def position_of(payload):
 
 
 def check_position(message, position):
-    """Rule 1: the cursor of a message is a hint. It must be the signed position, and only that is kept."""
+    """Checks rule 1: the cursor of a message is a hint. It must be the signed position, and only that is kept."""
     require(message.HasField("cursor"), "cursor is absent")
     sent = (message.cursor.epoch, message.cursor.revision)
     require(sent == position, f"signed for {position[0]}:{position[1]}, not {sent[0]}:{sent[1]}")
 
 
 def event_of(checkpoint):
-    """Which event stands at the position of a checkpoint: the fingerprint of a cursor is the first bytes of its hash."""
+    """Returns the fingerprint of the event at a checkpoint's position: the first bytes of its hash."""
     return int.from_bytes(bytes.fromhex(checkpoint["head_hash"])[:8], "big")
 
 
 def set_digest(policies):
-    """The digest of a set as reports carry it: one line for each policy, in the byte order of their ids."""
+    """Returns the digest of a set as in reports: over one line for each policy, in the byte order of their ids."""
     lines = (f"{name}\t{policies[name].version}\t{policies[name].digest}\n" for name in sorted(policies))
     return digest("".join(lines).encode())
 
 
 def leaves(policies):
-    """What a root covers of each policy."""
+    """Returns what a root covers of each policy."""
     return {name: (held.version, held.digest, *held.position) for name, held in policies.items()}
 
 
 class ActiveSet:
-    """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `position`.
+    """What is in force in a namespace, for the requested policies; none named: all. A later stream may resume at `position`.
 
-    With `pinned`, the `PinnedKeys` that `keys` came from, it follows the key statements of the store. `store` is the one whose
-    documents count; none: that of the first message that is taken over.
+    With `pinned`, the `PinnedKeys` that `keys` came from, it follows the key statements of the store. `store` is the id of
+    the store whose documents count; none: that of the first accepted message.
     """
 
     def __init__(self, namespace, keys, wanted=(), pinned=None, store=None):
@@ -79,16 +79,16 @@ class ActiveSet:
         self._knows_store = store is not None
         self.pinned = pinned
         self.policies, self.position, self.fresh_until = {}, None, 0
-        self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
-        self.fingerprint = 0  # of the event at `position`, sent back with it: after an activation the server's word; 0: not known
+        self.newest_verified = NOWHERE  # the high-water mark, which includes what was verified and then refused
+        self.fingerprint = 0  # of the event at `position`, sent back with it: after an activation the server's claim; 0: unknown
         self.unproven = ""  # why the newest checkpoint does not prove that nothing is newer
-        self.needs_snapshot = False  # after a refusal, until something is taken over (rule 6): no stream resumes meanwhile
+        self.needs_snapshot = False  # after a refusal, until something is accepted (rule 6): no stream resumes meanwhile
         self._root, self._refused_store = active_set_root({}), None
         self.begin_stream()
 
     def begin_stream(self):
-        """Drops what an unfinished or refused stream left. While nothing is held, that a document of another store was copied
-        to it does not make this a set of that store."""
+        """Discards what an unfinished or refused stream left. While nothing is held, a copied document of another store does not
+        bind the set to that store."""
         self._drop_parts()
         if self.position is None and not self._knows_store:
             self._refused_store, self.store = self.store or self._refused_store, None
@@ -100,18 +100,18 @@ class ActiveSet:
         return set_digest(self.policies)
 
     def is_fresh(self, now):
-        """Whether a checkpoint says that what is held is the newest."""
+        """Returns whether a checkpoint proves that the held set is the newest."""
         return now < self.fresh_until
 
     def apply(self, message, now):
-        """Takes a message of the stream over. The `Change`, or None when nothing in force changed. `Refused`: read no more of
-        this stream, and begin the next one with a snapshot (rule 6)."""
+        """Verifies and applies a message. Returns the `Change`, or None when nothing in force changed. After `Refused`, stop
+        reading this stream, and begin the next one with a snapshot (rule 6)."""
         require(message.parent in ("", f"namespaces/{self.namespace}"), "message is about a namespace that was not asked for")
         change = self._take(message, now)
         if change:
             self.needs_snapshot = False
         if self.pinned and self.position and self.store:
-            # Key statements come before the first document that says whose store it is.
+            # Key statements come before the first document that names its store.
             self.pinned.drop_other_store(self.store)
             self.keys = self.pinned.trusted
         return change
@@ -129,7 +129,7 @@ class ActiveSet:
         return None
 
     def _key_statement(self, statement):
-        """One that can't be taken changes nothing: what needs a key that is not trusted is refused by itself."""
+        """Applies a statement. A refused one changes nothing: documents by an untrusted key are refused anyway."""
         if self.pinned is None:
             return
         try:
@@ -140,7 +140,7 @@ class ActiveSet:
 
     def _snapshot(self, part, now):
         parts = self._parts
-        self._drop_parts()  # a snapshot begins anew whatever else was on its way
+        self._drop_parts()  # a snapshot discards other unfinished parts
         for bundle in part.bundles:
             require(bundle.HasField("activation"), "activation of a bundle is absent")
             found = self._bundle(bundle)
@@ -154,7 +154,7 @@ class ActiveSet:
         checkpoint, position = self._checkpoint(part)
         root = active_set_root(leaves(parts))
         self._check_proves("checkpoint", checkpoint, part.set_proof, parts, root)
-        # Everything holds: only from here on anything changes.
+        # Everything is verified: only from here on anything changes.
         self.policies, self._root, self.position, self.fingerprint = parts, root, position, event_of(checkpoint)
         self.fresh_until = 0
         self._take_time(checkpoint, now)
@@ -178,14 +178,14 @@ class ActiveSet:
         require(statement.get("active_set_root"), "statement names no root")
         root = active_set_root(leaves(policies))
         self._check_proves("statement", statement, part.set_proof, policies, root)
-        # Everything holds: only from here on anything changes.
+        # Everything is verified: only from here on anything changes.
         self.policies, self._root, self.position, self.fingerprint = policies, root, position, part.cursor.fingerprint
         changed = tuple(bundles[policy] for policy in sorted(bundles))
         removed = tuple(sorted(changes.keys() - bundles.keys()))
         return Change(statement["kind"], position, statement["actor"], changed, removed)
 
     def _collect(self, part, changes):
-        """Adds what a part of an activation brings: a bundle, or None for a policy that points to nothing any more."""
+        """Adds the changes of a part of an activation: a bundle, or None for a policy that is no longer in force."""
         found = [(bundle.policy, bundle) for bundle in map(self._bundle, part.bundles)]
         for policy, bundle in [*found, *((self._tombstone(name), None) for name in part.tombstones)]:
             require(policy not in changes, f"{policy} is there twice")
@@ -193,7 +193,7 @@ class ActiveSet:
             require(len(changes) <= ACTIVATION_CHANGES_MAX, "activation has more changes than one can have")
 
     def _check_changes(self, statement, changes):
-        """Rule 4: each change that was asked for is there, follows what is held, and nothing else is there."""
+        """Checks rule 4: each requested change is there and follows what is held, and there is no other."""
         stated = [change for change in statement["changes"] if self._wants(change["policy"])]
         to = {change["policy"]: (change["version"], change.get("digest")) for change in stated}
         shown = {policy: (found.version, found.digest) if found else (0, None) for policy, found in changes.items()}
@@ -207,20 +207,20 @@ class ActiveSet:
         require(not self._parts and not self._changes, "heartbeat within a message in parts")
         require(self.position is not None, "heartbeat before a whole snapshot")
         if heartbeat.resume_unknown:
-            return  # the server has not read as far as this: a sign of life, and proof of nothing
+            return  # the server has not read this far: the heartbeat proves nothing
         checkpoint, position = self._checkpoint(heartbeat)
         try:
             self._check_proves("checkpoint", checkpoint, heartbeat.set_proof, self.policies, self._root)
         except Contradicted as gap:
-            # Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+            # Something newer is in force: the held set is not the newest, whatever an earlier checkpoint said.
             self.fresh_until, self.unproven = 0, str(gap)
             raise
-        # Everything holds: only from here on anything changes.
+        # Everything is verified: only from here on anything changes.
         self.position, self.fingerprint = position, event_of(checkpoint)
         self._take_time(checkpoint, now)
 
     def _bundle(self, bundle):
-        """Rule 2: a bundle that is what it says, and was asked for. Since when it is in force, its set proves."""
+        """Checks rule 2: a bundle is consistent and was requested. The position of its activation is proven by its set."""
         require(not bundle.preview, "a preview is not in force")
         position = (bundle.activation.epoch, bundle.activation.revision)
         manifest = self._owned(read_manifest(bundle.manifest, bundle.content, self.keys))
@@ -239,13 +239,13 @@ class ActiveSet:
         return name.removeprefix(prefix)
 
     def _checkpoint(self, message):
-        """The checkpoint of a snapshot or a heartbeat, and its position."""
+        """Returns the checkpoint of a snapshot or a heartbeat, and its position."""
         checkpoint = self._owned(read_checkpoint(message.checkpoint, self.keys))
         return checkpoint, self._signed_position(message, checkpoint)
 
     def _signed_position(self, message, document):
-        """The position of a message as it is signed: not before any that was verified, and from here on the newest of them."""
-        # What was refused before anything was held counts for its own store alone.
+        """Checks the signed position of a message: not before any that was verified; from here on it is the newest of them."""
+        # What was refused before anything was held counts only for its own store.
         is_other = self.position is None and self._refused_store not in (None, self.store)
         position, newest = position_of(document), NOWHERE if is_other else self.newest_verified
         check_position(message, position)
@@ -254,7 +254,7 @@ class ActiveSet:
         return position
 
     def _check_proves(self, what, document, set_proof, policies, root):
-        """Rules 3 to 5: exactly these policies are in force at its position, of all or of those that were asked for."""
+        """Checks rules 3 to 5: exactly these policies are in force at its position, of all or of the requested ones."""
         signed = document["active_set_root"]
         if self.wanted:
             verify_set_proof(set_proof, bytes.fromhex(signed), self.wanted, leaves(policies))
@@ -262,15 +262,15 @@ class ActiveSet:
             require(signed == root.hex(), f"{what} is of another set", Contradicted)
 
     def _take_time(self, checkpoint, now):
-        """An old checkpoint, or one from the future, proves what is held as well as any, and not that it is the newest."""
+        """Applies a checkpoint. An old one, or one from the future, proves the held set, but not that it is the newest."""
         self.unproven = why_not_fresh(checkpoint, now)
         if not self.unproven:
             self.fresh_until = max(self.fresh_until, checkpoint["exp"])
         elif checkpoint["iat"] - now > CLOCK_SKEW_MAX_SECONDS:
-            self.fresh_until = 0  # by a clock that was set back an earlier checkpoint would seem good for longer
+            self.fresh_until = 0  # by a clock that was set back, an earlier checkpoint would seem valid for longer
 
     def _owned(self, payload):
-        """Rule 1: what is signed for this namespace, and by the store of the first document that verified."""
+        """Checks rule 1: the document is for this namespace, and of the store of the first document that verified."""
         require(payload["namespace"] == self.namespace, f"signed for namespace {payload['namespace']}")
         self.store = self.store or payload["store"]
         require(payload["store"] == self.store, f"signed by store {payload['store']}")

@@ -1,7 +1,7 @@
 """Pinned keys that follow the key statements of their store, as `KeyStatement` in `sync_service.proto` says.
 
-No I/O and no clock. Invariants: a key is trusted because the file has it, or because a statement says so that a trusted key
-signed; a key whose trust ended is trusted again only by a file.
+No I/O and no clock. Invariants: a key is trusted because it is in the file, or by a statement that a trusted key signed; a
+key that is no longer trusted is trusted again only by a file.
 """
 
 from refused import Refused, require
@@ -15,7 +15,7 @@ STATEMENT = {"store": text(), "epoch": whole(0), "serial": whole(1), "iat": TIME
 
 
 def read_stated(stated):
-    """One key of a statement: its id, its state, and the key itself unless it is revoked."""
+    """Reads one key of a statement: its id, its state, and the key itself unless it is revoked."""
     require(isinstance(stated, dict), "a key of a statement is no object")
     kid, state, jwk = stated.get("kid"), stated.get("state"), stated.get("jwk")
     require(isinstance(kid, str) and state in STATES, "a key of a statement has no kid or no state")
@@ -29,7 +29,7 @@ def read_stated(stated):
 
 
 def read_statement_of_keys(token, keys):
-    """The payload of a key statement, its exact bytes, and its keys: kid to (state, key)."""
+    """Returns the payload of a key statement, its exact bytes, and its keys: kid to (state, key)."""
     payload = signed_bytes(token, KEYS, keys)
     said = read_object(payload)
     for name, fits in STATEMENT.items():
@@ -46,7 +46,7 @@ def read_statement_of_keys(token, keys):
 
 
 class PinnedKeys:
-    """The keys of a file, and what statements make of them. What is kept over restarts is `saved`."""
+    """The keys of a file, and the changes by statements. What is kept over restarts is `saved`."""
 
     def __init__(self, pins, saved=None):
         self.pins, self.dropped = pins, frozenset()
@@ -77,7 +77,7 @@ class PinnedKeys:
         return {kid: key for kid, key in (self.pins | self.stated).items() if kid not in ended}
 
     def replace(self, pins):
-        """The file has other keys by now, and wins: what it had before and has no more no statement brings back."""
+        """Applies a changed file, which takes precedence: no statement restores keys that it no longer has."""
         if set(pins) == set(self.pins):
             return
         self.dropped = (self.dropped | set(self.pins) | self.revoked) - set(pins)
@@ -90,8 +90,8 @@ class PinnedKeys:
             self._forget()
 
     def take(self, token, store=None, was_taken=False):
-        """Takes a statement over: True. False: it is not newer than the one held. `Refused`: nothing changed. `was_taken`: it
-        was already, before a restart."""
+        """Applies a statement. True: it was accepted. False: it is not newer than the one held. After `Refused`, nothing has changed.
+        `was_taken`: it was accepted before a restart."""
         said, payload, stated = read_statement_of_keys(token, self.trusted)
         signer, position = read_signer(token), (said["epoch"], said["serial"])
         known = self._store or store
@@ -103,11 +103,12 @@ class PinnedKeys:
                 return False
             require(signer == self._active, "key may not sign key statements: it is not the active one")
         else:
-            # Else one by a key that is only retired would bring back what was stolen and revoked before the file was made.
+            # Otherwise a statement by a retired key could restore a key that was stolen and revoked before the file was
+            # made.
             require(was_taken or stated.keys() >= self.pins.keys(), "key statement does not name every pinned key")
         state = stated.get(signer, ("ABSENT", None))[0]
         require(state in ("ACTIVE", "RETIRED"), "key may not sign key statements: it is not the active one")
-        # Else an old statement would have a key lead on that is not trusted any more.
+        # Otherwise an old statement could make a key trusted that no longer is.
         active = next(kid for kid, (state, _) in stated.items() if state == "ACTIVE")
         require(active not in self.revoked | self.dropped, "active key of a key statement is not trusted any more")
         self.revoked |= {kid for kid, (state, _) in stated.items() if state == "REVOKED"}
@@ -122,5 +123,5 @@ class PinnedKeys:
 
 
 def read_signer(token):
-    """The key that signed a token that verified."""
+    """Returns the id of the key that signed a verified token."""
     return read_object(read_part(token.split(".", 1)[0], HEADER_MAX_BYTES))["kid"]

@@ -1,12 +1,12 @@
-"""What is raised when something that came from outside does not hold."""
+"""The exceptions for invalid external data."""
 
 
 class Refused(Exception):
-    """Something does not hold. What was held before still is."""
+    """Something is invalid. What was held before is not changed."""
 
 
 class Contradicted(Refused):
-    """What is signed is true, and it is of another set than the one it was compared with."""
+    """The signed data is valid, but of another set than the one it was compared with."""
 
 
 def require(holds, why, refusal=Refused):

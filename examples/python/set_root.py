@@ -1,4 +1,4 @@
-"""The root of an active set, and proofs of what it holds of some policies.
+"""The root of an active set, and proofs of which policies of a filter are in force.
 
 Standard library only, no I/O and no clock. `active_set_root` and `verify_set_proof` in the Rust library's `signing` define
 both byte by byte. A set is a dictionary: policy to (version, digest, epoch, revision), the last two of the activation.
@@ -26,13 +26,13 @@ def key_of(policy):
 
 def value_of(policy, active):
     version, digest, epoch, revision = active
-    # Signed: a position that nobody signed may be below nothing, and then is just another one.
+    # Signed integers: an unverified position may be negative, and then is just a different value.
     version, epoch, revision = (number.to_bytes(8, "big", signed=True) for number in (version, epoch, revision))
     return sha256(sized("policyhub-active-policy-v1"), sized(policy), version, sized(digest), epoch, revision)
 
 
 def bits(key, depth):
-    """The first bits of a key, as a number."""
+    """Returns the first bits of a key, as a number."""
     return int.from_bytes(key, "big") >> (KEY_BITS - depth)
 
 
@@ -48,8 +48,8 @@ def active_set_root(active):
 
 
 def verify_set_proof(proof, root, policies, claimed):
-    """Refuses unless, of these policies, exactly what is claimed is in force under this root. `claimed` is a set. `Contradicted`:
-    the proof holds, and is of something else."""
+    """Refuses unless, of these policies, exactly the claimed ones are in force under this root. `claimed` is a set.
+    `Contradicted`: the proof is valid, and proves something else."""
     require(len(proof) <= SET_PROOF_MAX_BYTES, "proof is too large")
     proven = _ProofReader(proof, {key_of(policy): policy for policy in policies}).read(root)
     for policy, active in claimed.items():
@@ -65,7 +65,7 @@ class _ProofReader:
         self.proof, self.at, self.parts, self.asked, self.proven = proof, 0, 0, asked, {}
 
     def read(self, root):
-        """The values of those policies that are in force under the root."""
+        """Returns the values of the policies that are in force under the root."""
         found, _ = self._subtree(0, 0, sorted(self.asked))
         require(self.at == len(self.proof), "proof has bytes after its end")
         require(found == root, "proof is of another root")
@@ -77,7 +77,7 @@ class _ProofReader:
         return self.proof[self.at - length : self.at]
 
     def _subtree(self, path, depth, keys):
-        """Its hash, and whether it is seen to hold one leaf at most. `keys` are those that lead here."""
+        """Returns its hash, and whether it visibly holds one leaf at most. `keys` are those that lead here."""
         require(self.parts < SET_PROOF_PARTS_MAX, "proof has too many parts")
         self.parts += 1
         match self._take(1):

@@ -14,7 +14,7 @@ from jwt.utils import base64url_decode, base64url_encode
 
 from refused import Refused, require
 
-# The limits of the server: what it never sends, nobody has to read.
+# The limits of the server: larger ones are never sent.
 HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, SIGNATURE_BYTES = 8 * 1024, 64 * 1024, 64
 CONTENT_MAX_BYTES = 1024 * 1024
 ANNOTATIONS_MAX, ANNOTATIONS_MAX_BYTES = 64, 4 * 1024
@@ -31,18 +31,18 @@ def digest(data):
 
 
 def thumbprint(jwk):
-    """The id of a key (RFC 7638): nobody can choose it."""
+    """Returns the id of a key (RFC 7638), which can't be chosen."""
     members = {name: jwk[name] for name in ("crv", "kty", "x", "y") if name in jwk}
     return base64url_encode(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest()).decode()
 
 
 def read_keys(jwks):
-    """The public keys of a JWK Set by their ids, each with the one algorithm of its type."""
+    """Returns the public keys of a JWK Set by their ids, each with the one algorithm of its type."""
     return dict(read_jwk(jwk) for jwk in read_object(jwks)["keys"])
 
 
 def read_jwk(jwk):
-    """One public key with its id."""
+    """Returns one public key with its id."""
     require(isinstance(jwk, dict), "a key is no object")
     algorithm = ALGORITHMS.get((jwk.get("kty"), jwk.get("crv")))
     require(algorithm and "d" not in jwk, "a key of the set is no public Ed25519 or P-256 key")
@@ -52,7 +52,7 @@ def read_jwk(jwk):
 
 
 def read_part(part, most_bytes):
-    """The bytes of a part of a token: base64url without padding, in its one spelling."""
+    """Returns the bytes of a part of a token: base64url without padding, in its only valid form."""
     require(len(part) <= -(-most_bytes * 4 // 3), "token is too large")
     try:
         data = base64url_decode(part)
@@ -63,7 +63,7 @@ def read_part(part, most_bytes):
 
 
 def read_object(data):
-    """The one JSON object that these bytes are."""
+    """Returns the one JSON object in these bytes."""
 
     def members(pairs):
         require(len(dict(pairs)) == len(pairs), "JSON has a member twice")
@@ -75,7 +75,7 @@ def read_object(data):
 
     try:
         found = json.loads(data.decode(), object_pairs_hook=members, parse_float=number, parse_constant=number)
-        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate is no text
+        json.dumps(found, ensure_ascii=False).encode()  # a single surrogate is not text
     except (ValueError, RecursionError) as error:
         raise Refused("not JSON") from error
     require(isinstance(found, dict), "not a JSON object")
@@ -83,11 +83,11 @@ def read_object(data):
 
 
 def signed_bytes(token, typ, keys):
-    """What a compact JWS of exactly this `typ` covers, signed by one of these keys."""
+    """Returns the payload of a compact JWS with exactly this `typ`, signed by one of these keys."""
     parts = token.split(".", 3)
     require(len(parts) == 3, "token has not three parts")
     header = read_object(read_part(parts[0], HEADER_MAX_BYTES))
-    # Nothing but these: so no crit, b64, zip, jwk, jku, x5u or x5c.
+    # No other members, such as crit, b64, zip, jwk, jku, x5u or x5c.
     require(set(header) == {"alg", "kid", "typ"}, f"header has members {', '.join(map(str, header))}")
     require(all(isinstance(value, str) for value in header.values()), "header has a member that is no text")
     require(header["typ"] == typ, f"typ is {header['typ']}, not {typ}")
@@ -153,7 +153,7 @@ HEAD = OWNER | PLACE | {"head_hash": HASH, "active_set_root": HASH, "exp": TIME}
 
 
 def read_signed(token, typ, shape, keys):
-    """The payload of a token, with every member that its shape names. Others are ignored: a later server may add some."""
+    """Returns the payload of a token with every member of its shape. Others are ignored, because a later server may add some."""
     payload = read_object(signed_bytes(token, typ, keys))
     for name, fits in shape.items():
         require(name in payload and fits(payload[name]), f"{name} of a {typ} is absent or wrong")
@@ -161,7 +161,7 @@ def read_signed(token, typ, shape, keys):
 
 
 def read_manifest(token, content, keys):
-    """The manifest of a bundle whose content is exactly these bytes."""
+    """Returns the manifest of a bundle whose content is exactly these bytes."""
     manifest = read_signed(token, BUNDLE, MANIFEST, keys)
     require(manifest.get("label") is None or isinstance(manifest["label"], str), "label is no text")
     require(annotations(manifest.get("annotations", {})), "annotations are no texts within their bounds")
@@ -172,7 +172,7 @@ def read_manifest(token, content, keys):
 
 
 def read_statement(token, keys):
-    """The statement of an activation."""
+    """Returns the statement of an activation."""
     statement = read_signed(token, ACTIVATION, STATEMENT, keys)
     root = statement.get("active_set_root")  # what was signed before there were roots has none
     require(root is None or HASH(root), "active_set_root of a statement is wrong")
@@ -185,14 +185,14 @@ def read_statement(token, keys):
 
 
 def read_checkpoint(token, keys):
-    """A checkpoint, of whatever time: it proves what was in force at its position."""
+    """Returns a checkpoint of any time: it proves what was in force at its position."""
     checkpoint = read_signed(token, CHECKPOINT, HEAD, keys)
     require(0 < checkpoint["exp"] - checkpoint["iat"] <= CHECKPOINT_TTL_SECONDS, "checkpoint has a wrong lifetime")
     return checkpoint
 
 
 def why_not_fresh(checkpoint, now):
-    """Why a checkpoint does not prove that nothing is newer at `now`, in seconds since the Unix epoch; empty: it does."""
+    """Returns why a checkpoint does not prove that nothing is newer at `now`, in seconds since the Unix epoch; empty: it does."""
     ahead = checkpoint["iat"] - now
     if ahead > CLOCK_SKEW_MAX_SECONDS:
         return f"checkpoint is from the future: the server's clock is {ahead:.0f} s ahead of this one"

@@ -27,29 +27,29 @@ from refused import Contradicted, Refused
 from signed import read_keys
 from wire_scan import read_message
 
-# A stream that is silent for so many of its heartbeats is dead; within these bounds, whatever the server says of them.
+# A stream counts as dead after this many missed heartbeats, within these limits, whatever interval the server states.
 HEARTBEATS_MISSED, SILENCE_MIN_SECONDS, SILENCE_MAX_SECONDS = 3, 3, 30
 CALL_TIMEOUT_SECONDS = 5
-# The longest wait before a stream is opened again: it doubles with each that did not last.
+# The longest wait before a stream is opened again: it doubles after each stream that ended early.
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60
-# An honest message is at most 2 MiB. That of grpcio itself; the rules allow up to 8 MiB.
+# An honest message is at most 2 MiB. This is the limit of grpcio itself; the rules permit up to 8 MiB.
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024
 LINE_MAX_CHARS, REASON_MAX_CHARS = 4_096, 1_000
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def line(text):
-    """What came from outside is one line, and no longer than a line may be."""
+    """Makes text from outside one line of bounded length."""
     return "".join(each if each.isprintable() else " " for each in text[:LINE_MAX_CHARS])
 
 
 def say(talk):
-    """Talk goes to stderr, data to stdout."""
+    """Prints on stderr: stdout is for data."""
     print(line(f"watch: {talk}"), file=sys.stderr, flush=True)
 
 
 def apply(change):
-    """What the service does with a change; all that is in force is in `ActiveSet.policies`. This one prints it."""
+    """Lets the service apply a change; everything in force is in `ActiveSet.policies`. This one prints it."""
     moves = [f"{new.policy} -> {new.version}{' ' if new.label else ''}{new.label} {new.digest[:19]}" for new in change.changed]
     moves += [f"{policy} -> none" for policy in change.removed]
     by = f" by {change.actor}:" if change.actor else ""
@@ -57,9 +57,9 @@ def apply(change):
 
 
 def open_channel(options):
-    """A channel of its own for each stream: a new token or authority counts from the next one on."""
+    """Opens a channel for one stream: a new token or authority is used from the next one on."""
     server = urlsplit(options.server)
-    # Without the probe a stream has 64 KiB in flight. With it grpcio takes dozens of messages ahead of who reads them.
+    # Without the probe a stream has 64 KiB in flight. With it grpcio reads dozens of messages ahead of the reader.
     limits = [
         ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
         ("grpc.http2.bdp_probe", 0),
@@ -72,7 +72,7 @@ def open_channel(options):
 
 
 def stub_of(channel):
-    """The calls of a subscriber. What a stream brings is scanned before it is decoded."""
+    """The calls of a subscriber. Messages of a stream are scanned before they are decoded."""
     stub = rpc.SyncServiceStub(channel)
     stub.WatchActive = channel.unary_stream(
         "/policyhub.v1.SyncService/WatchActive", request_serializer=pb.WatchActiveRequest.SerializeToString,
@@ -91,8 +91,8 @@ def cursor_of(held):
 
 
 async def report(stub, options, held, cursor, rejection=""):
-    """Tells what this runtime runs with, or why it rejected what is at the cursor; whether the server took it. That nobody could be
-    told changes nothing here."""
+    """Reports what this runtime runs with, or why it rejected what is at the cursor. Returns whether the server accepted it.
+    A failed report changes nothing here."""
     request = pb.ReportStatusRequest(
         name=f"namespaces/{options.namespace}/subscribers/{options.subscriber_id}", cursor=cursor, digest=held.digest(),
         status=pb.APPLY_STATUS_REJECTED if rejection else pb.APPLY_STATUS_APPLIED, reason=rejection,
@@ -106,8 +106,8 @@ async def report(stub, options, held, cursor, rejection=""):
 
 
 async def report_refusal(stub, options, held, message, refusal):
-    """Tells the operators what was refused: at the cursor that the message names when that is above what is held; at what is held,
-    when something newer is in force that did not come."""
+    """Reports a refusal: at the cursor of the message when that is above the held one; at the held one, when something newer is in
+    force that was not received."""
     part = message.WhichOneof("message")
     named = getattr(message, part).cursor if part in ("snapshot", "activation", "heartbeat") else cursor_pb2.Cursor()
     if (named.epoch, named.revision) > (held.position or (0, 0)):
@@ -120,7 +120,7 @@ async def report_refusal(stub, options, held, message, refusal):
 
 
 class KeyFile:
-    """The pinned keys, read again when they change. A file that is half written or gone changes nothing."""
+    """The pinned keys, read again when they change. A half-written or missing file changes nothing."""
 
     def __init__(self, path, strict):
         self.path, self.strict, self.seen = path, strict, path.read_bytes()
@@ -130,8 +130,8 @@ class KeyFile:
         return None if self.strict else PinnedKeys(self.keys)
 
     def look(self, held):
-        """Small, and asked for once a message: nobody has to wait for its time. True: `held` follows other keys now, and the
-        statements that lead on from them come with the next stream alone."""
+        """Reads the file again; it is small, so for each message. True: `held` follows other keys now, and the statements that
+        follow them come only with the next stream."""
         try:
             data = self.path.read_bytes()
             if data == self.seen:
@@ -168,19 +168,19 @@ def seconds_of(duration):
 
 
 def silence_of(opened):
-    """How long a stream may be silent, in seconds."""
+    """Returns how long a stream may be silent, in seconds."""
     asked = HEARTBEATS_MISSED * seconds_of(opened.heartbeat_interval)
     return min(SILENCE_MAX_SECONDS, max(SILENCE_MIN_SECONDS, asked))
 
 
 def reason_of(reconnect):
-    """Why the server asks to come back. One of a newer server has no name here."""
+    """Returns why the server asks to reconnect. A reason of a newer server has no name here."""
     known = pb.ReconnectReason.DESCRIPTOR.values_by_number.get(reconnect.reason)
     return known.name.removeprefix("RECONNECT_REASON_").lower() if known else reconnect.reason
 
 
 async def read_stream(stub, options, held, file=None):
-    """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
+    """Reads one stream to its end. Returns how long the server asks to wait before the next one, in seconds."""
     resume = cursor_of(held) if held.position and not held.needs_snapshot else None
     target = pb.WatchTarget(parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), resume=resume)
     request = pb.WatchActiveRequest(targets=[target], subscriber_id=options.subscriber_id)
@@ -207,7 +207,7 @@ async def read_stream(stub, options, held, file=None):
                 say(f"server says: {reason_of(message.reconnect)}")
                 return seconds_of(message.reconnect.backoff)
             if file and file.look(held):
-                return 0  # what came is not taken yet: it comes again
+                return 0  # the message was not accepted yet, so the next stream sends it again
             try:
                 change = held.apply(message, time.time())
             except Refused as refusal:
@@ -216,8 +216,8 @@ async def read_stream(stub, options, held, file=None):
                 raise
             if change:
                 apply(change)
-            # No answer to a report is signed, and a server may lose what it took: said once on each stream at least, once a
-            # checkpoint proves what is held.
+            # Answers to reports are not signed, and a server may lose a report: send it at least once on each stream,
+            # at a checkpoint that proves the held set.
             is_proven = message.WhichOneof("message") == "heartbeat" and held.is_fresh(time.time())
             if options.subscriber_id and (change or not reported and is_proven):
                 reported = await report(stub, options, held, cursor_of(held))
@@ -227,14 +227,14 @@ async def read_stream(stub, options, held, file=None):
 
 
 def pause(short_streams, asked_seconds):
-    """How long to wait, in seconds: what the server asked for, and anything up to the bound on top, so that many who were
-    cut at once don't come back as one."""
+    """Returns how long to wait, in seconds: what the server asked for, plus a random part up to the limit, so that many
+    disconnected subscribers don't reconnect at once."""
     bound = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(short_streams, 10))
     return min(BACKOFF_MAX_SECONDS, max(0, asked_seconds) + random.uniform(0, bound))
 
 
 async def watch(options, held, file=None):
-    """Keeps `held` level with the server, over any number of streams."""
+    """Keeps `held` up to date with the server, over any number of streams."""
     short_streams = 0
     while not is_done(options, held):
         asked, began = 0, time.monotonic()
@@ -242,14 +242,14 @@ async def watch(options, held, file=None):
             async with open_channel(options) as channel:
                 asked = await read_stream(stub_of(channel), options, held, file) or 0
         except Refused as refusal:
-            # A lie, or a gap: a whole snapshot heals both, and it may not go back either.
+            # A lie, or a gap: a whole snapshot repairs both, and it may not go back either.
             say(f"refused: {refusal}; what is in force stays")
             held.needs_snapshot = True
         except grpc.aio.AioRpcError as error:
             say(f"stream ended: {error.code().name} {error.details()}")
             held.needs_snapshot |= error.code() is grpc.StatusCode.OUT_OF_RANGE
         except OSError as error:
-            # A token or an authority that is being replaced: it is read again for the next stream.
+            # A token or an authority is being replaced: it is read again for the next stream.
             say(f"no stream: {error}")
         short_streams = 0 if time.monotonic() - began > BACKOFF_MAX_SECONDS else short_streams + 1
         warn_when_stale(held)
@@ -258,7 +258,7 @@ async def watch(options, held, file=None):
 
 
 def parse(arguments):
-    """The options, from arguments and the variables that `policyhub` itself reads."""
+    """Returns the options, from arguments and the environment variables that `policyhub` itself reads."""
     environment = os.environ.get
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--server", default=environment("POLICYHUB_SERVER", "http://127.0.0.1:7070"))
@@ -280,7 +280,7 @@ def parse(arguments):
 
 async def main():
     options = parse(sys.argv[1:])
-    credentials(options)  # a file that is not there at the start is a mistake, and ends it
+    credentials(options)  # a missing file at the start is a mistake, and ends the program
     file = KeyFile(options.jwks, options.pin_strict)
     held = ActiveSet(options.namespace, file.keys, options.policy, file.pinned(), options.store)
     task = asyncio.ensure_future(watch(options, held, file))

@@ -6,18 +6,18 @@ The rule of `core/src/api/wire_scan.rs`. Nothing is kept, and what can't be read
 from google.protobuf.descriptor import FieldDescriptor
 from refused import Refused
 
-# What a message may take beyond twice its bytes on the wire. Honest messages are at most 2 MiB and take less than that.
+# How much memory a message may take beyond twice its size on the wire. Honest messages are at most 2 MiB and take less.
 EXTRA_MAX_BYTES = 4 * 1024 * 1024
 FIELDS_MAX = 512 * 1024
 DEPTH_MAX = 64
-# What an element takes in memory, rounded up: an embedded message, a text, a number.
+# The memory of an element, rounded up: an embedded message, a text, a number.
 MESSAGE_BYTES, TEXT_BYTES, NUMBER_BYTES = 128, 32, 16
 FIXED_BYTES = {1: 8, 5: 4}
 VARINT_MAX_BYTES = 10
 
 
 class Scan:
-    """What is left of the bounds of one message."""
+    """What is left of the limits of one message."""
 
     def __init__(self, length):
         self.fields, self.memory = FIELDS_MAX, 2 * length + EXTRA_MAX_BYTES
@@ -28,7 +28,7 @@ class Scan:
             raise Refused("message would take much more memory than it has bytes")
 
     def message(self, kind, data, at, end, depth):
-        """Scans the bytes from `at` to `end`. `kind`: the descriptor of what they are; none: bytes of an unknown group."""
+        """Scans the bytes from `at` to `end`. `kind` is the descriptor of their message; None: bytes of an unknown group."""
         if depth == 0:
             raise Refused("message is nested deeper than it may be")
         groups = 0
@@ -73,11 +73,11 @@ class Scan:
         elif field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
             self.take(TEXT_BYTES + end - at)
         else:
-            self.take(NUMBER_BYTES * (end - at))  # packed numbers, a byte each at least
+            self.take(NUMBER_BYTES * (end - at))  # packed numbers have at least a byte each
 
 
 def varint(data, at, end):
-    """A number and where it ends."""
+    """Returns a number and where it ends."""
     value = 0
     for shift in range(VARINT_MAX_BYTES):
         if at >= end:
@@ -90,6 +90,6 @@ def varint(data, at, end):
 
 
 def read_message(kind, data):
-    """A message of this kind, decoded once it is within the bounds."""
+    """Returns a message of this kind, decoded once it is within the limits."""
     Scan(len(data)).message(kind.DESCRIPTOR, data, 0, len(data), DEPTH_MAX)
     return kind.FromString(data)

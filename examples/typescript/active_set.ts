@@ -1,9 +1,9 @@
 /**
  * The active set of a namespace as a subscriber holds it, verified message by message.
  *
- * The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: whoever reads a stream
- * gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the position held
- * is a signed one and never goes back; nothing is taken that is older than what verified.
+ * The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: the reader of a
+ * stream passes each message to `ActiveSet.apply`, with the time. Invariants: a message is applied completely or not at
+ * all; the position held is a signed one and never goes back; nothing is accepted that is older than what was verified.
  */
 
 import { checkChanges, Collected } from "./collected.js";
@@ -20,7 +20,7 @@ const NOWHERE: Position = { epoch: 0n, revision: 0n };
 
 type Policies = ReadonlyMap<string, Active>;
 
-/** What a message changed: everything (SNAPSHOT), or what one activation moved. */
+/** What a message changed: everything (SNAPSHOT), or the moves of one activation. */
 export interface Change {
   readonly kind: string;
   readonly position: Position;
@@ -29,33 +29,33 @@ export interface Change {
   readonly removed: readonly string[];
 }
 
-/** What a set is of, and whom it trusts. */
+/** The namespace of a set, its filter, and what it trusts. */
 export interface ActiveSetOptions {
   readonly namespace: string;
   readonly keys: Keys;
-  /** Ids of the policies asked for; none: all. */
+  /** Ids of the requested policies; none: all. */
   readonly policies?: readonly string[];
-  /** Where `keys` came from, when it follows the key statements of the store. */
+  /** The source of `keys`, when they follow the key statements of the store. */
   readonly pinned?: PinnedKeys | null;
-  /** The store whose documents count; none: that of the first message that is taken over. */
+  /** Id of the store whose documents count; none: that of the first accepted message. */
   readonly store?: string | null;
 }
 
-/** In the byte order of their ids. */
+/** Returns policies in the byte order of their ids. */
 const sorted = (policies: Iterable<Active>): Active[] => [...policies].sort((a, b) => (a.policy < b.policy ? -1 : 1));
 
-/** What is in force in a namespace, of the policies asked for; none named: all. */
+/** What is in force in a namespace, for the requested policies; none named: all. */
 export class ActiveSet {
   readonly trust: Trust;
   readonly wanted: ReadonlySet<string>;
   readonly pinned: PinnedKeys | null;
   policies: Policies = new Map();
   position: Position | null = null;
-  /** Of the event at `position`, sent back with it. After an activation it is the server's word; 0: not known. */
+  /** Of the event at `position`, sent back with it. After an activation it is the server's claim; 0: unknown. */
   fingerprint = 0n;
   evidence: Evidence | null = null;
   readonly freshness = new Freshness();
-  /** The high-water mark: also of what was refused after it had verified. */
+  /** The high-water mark, which includes what was verified and then refused. */
   newestVerified: Position = NOWHERE;
   private root = activeSetRoot(new Map());
   private readonly collected = new Collected();
@@ -66,26 +66,26 @@ export class ActiveSet {
     this.pinned = pinned;
   }
 
-  /** Drops what an unfinished or refused stream left. */
+  /** Discards what an unfinished or refused stream left. */
   beginStream(): void {
     this.collected.drop();
     this.trust.beginStream(this.position === null);
   }
 
-  /** Digest of the set as reports carry it: one line for each policy, in the byte order of their ids. */
+  /** Returns the digest of the set as in reports: over one line for each policy, in the byte order of their ids. */
   digest(): string {
     const lines = sorted(this.policies.values()).map(({ policy, version, digest }) => `${policy}\t${version}\t${digest}\n`);
     return digestOf(Buffer.from(lines.join("")));
   }
 
-  /** Whether a checkpoint says that what is held is the newest. */
+  /** Returns whether a checkpoint proves that the held set is the newest. */
   isFresh(now: bigint): boolean {
     return now < this.freshness.until;
   }
 
   /**
-   * Takes a message over, and returns what it changed in force. `Refused`: read no more of this stream, and begin the next one
-   * with a snapshot (rule 6).
+   * Verifies and applies a message, and returns what it changed in force. After `Refused`, stop reading this stream and
+   * begin the next one with a snapshot (rule 6).
    */
   apply(message: WatchMessage, now: bigint): Change | null {
     const change = this.take(message, now);
@@ -96,7 +96,7 @@ export class ActiveSet {
     return change;
   }
 
-  /** Takes up what was held before a restart. Nothing proves that it is the newest. `Refused`: nothing changed. */
+  /** Sets what was held before a restart. Nothing proves that it is the newest. After `Refused`, nothing has changed. */
   restore(bundles: readonly Bundle[], evidence: Evidence, fingerprint: bigint): void {
     const policies = new Map(bundles.map((bundle) => this.bundle(bundle)).map((active) => [active.policy, active]));
     const { kind, token, setProof } = evidence;
@@ -107,7 +107,7 @@ export class ActiveSet {
     this.remember(document);
   }
 
-  /** Remembers a position that verified before a restart: nothing older is taken from here on. */
+  /** Sets a position that was verified before a restart: nothing older is accepted from then on. */
   remember({ epoch, revision }: Position): void {
     if (comparePositions({ epoch, revision }, this.newestVerified) > 0) {
       this.newestVerified = { epoch, revision };
@@ -130,7 +130,7 @@ export class ActiveSet {
     return null;
   }
 
-  /** One that can't be taken changes nothing: what needs a key that is not trusted is refused by itself. */
+  /** Applies a statement. A refused one changes nothing: documents by an untrusted key are refused anyway. */
   private keyStatement(statement: string): void {
     try {
       this.pinned?.take(statement, this.trust.store);
@@ -151,7 +151,7 @@ export class ActiveSet {
     const position = this.signedPosition(part.cursor, checkpoint);
     const root = activeSetRoot(policies);
     this.checkProves("checkpoint", checkpoint, part.setProof, policies, root);
-    // Everything holds: only from here on anything changes.
+    // Everything is verified: only from here on anything changes.
     const evidence: Evidence = { kind: "checkpoint", token: part.checkpoint, setProof: Buffer.from(part.setProof) };
     this.hold(policies, root, position, eventOf(checkpoint), evidence);
     this.freshness.end("");
@@ -177,7 +177,7 @@ export class ActiveSet {
     const policies = new Map([...kept, ...changed.map((active): [string, Active] => [active.policy, active])]);
     const root = activeSetRoot(policies);
     this.checkProves("statement", statement, part.setProof, policies, root);
-    // Everything holds: only from here on anything changes.
+    // Everything is verified: only from here on anything changes.
     const evidence: Evidence = { kind: "statement", token: part.statement, setProof: Buffer.from(part.setProof) };
     this.hold(policies, root, position, BigInt(part.cursor?.fingerprint ?? 0), evidence);
     const removed = [...changes.keys()].filter((policy) => !policies.has(policy)).sort();
@@ -188,7 +188,7 @@ export class ActiveSet {
     ensure(!this.collected.isUnfinished, "heartbeat within a message in parts");
     ensure(this.position !== null, "heartbeat before a whole snapshot");
     if (heartbeat.resumeUnknown) {
-      return; // the server has not read as far as this: a sign of life, and proof of nothing
+      return; // the server has not read this far: the heartbeat proves nothing
     }
     const checkpoint = this.trust.checkpoint(heartbeat.checkpoint);
     const position = this.signedPosition(heartbeat.cursor, checkpoint);
@@ -196,12 +196,12 @@ export class ActiveSet {
       this.checkProves("checkpoint", checkpoint, heartbeat.setProof, this.policies, this.root);
     } catch (refusal) {
       if (refusal instanceof Refused && refusal.state === "DIVERGED") {
-        // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+        // Something newer is in force: the held set is not the newest, whatever an earlier checkpoint said.
         this.freshness.end(refusal.message);
       }
       throw refusal;
     }
-    // Everything holds: only from here on anything changes.
+    // Everything is verified: only from here on anything changes.
     const evidence: Evidence = { kind: "checkpoint", token: heartbeat.checkpoint, setProof: Buffer.from(heartbeat.setProof) };
     this.hold(this.policies, this.root, position, eventOf(checkpoint), evidence);
     this.freshness.take(checkpoint, now);
@@ -221,20 +221,20 @@ export class ActiveSet {
     return active;
   }
 
-  /** The position of a message as it is signed: not before any that verified, and from here on the newest of them. */
+  /** Returns the signed position of a message: not before any that was verified; from here on it is the newest of them. */
   private signedPosition(hint: Cursor | null, { epoch, revision }: Position): Position {
     ensure(hint !== null, "cursor is absent");
     const position = { epoch, revision };
     const isSame = BigInt(hint.epoch) === epoch && BigInt(hint.revision) === revision;
     ensure(isSame, `signed for ${positionText(position)}, not ${hint.epoch}:${hint.revision}`);
-    // What was refused before anything was held counts for its own store alone.
+    // What was refused before anything was held counts only for its own store.
     const newest = this.position === null && this.trust.isAnotherStore() ? NOWHERE : this.newestVerified;
     ensure(comparePositions(position, newest) >= 0, `position ${positionText(position)} is before ${positionText(newest)}`, "DIVERGED");
     this.newestVerified = position;
     return position;
   }
 
-  /** Rules 3 to 5: exactly these policies are in force at a position, of all or of those that were asked for. */
+  /** Checks rules 3 to 5: exactly these policies are in force at a position, of all or of the requested ones. */
   private checkProves(what: string, document: Pick<Statement, "activeSetRoot">, setProof: Uint8Array, policies: Policies, root: Buffer): void {
     ensure(document.activeSetRoot !== null, `${what} names no root`);
     const signed = Buffer.from(document.activeSetRoot, "hex");

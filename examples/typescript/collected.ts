@@ -1,7 +1,8 @@
 /**
- * What the parts of an unfinished snapshot or activation have brought, and whether a whole activation brought what it states.
+ * Collects the parts of an unfinished snapshot or activation, and checks that a complete activation has the stated
+ * changes.
  *
- * Its bounds keep parts that come for ever from filling memory.
+ * Its limits keep endless parts from filling memory.
  */
 
 import type { StatedChange } from "./documents.js";
@@ -12,7 +13,7 @@ import type { Active } from "./trust.js";
 const POLICIES_MAX = 10_000;
 const ACTIVATION_CHANGES_MAX = 100;
 
-/** By policy; null: it points to nothing any more. */
+/** By policy; null: it is no longer in force. */
 export type Changes = ReadonlyMap<string, Active | null>;
 
 export class Collected {
@@ -32,10 +33,10 @@ export class Collected {
     this.activation = null;
   }
 
-  /** Adds a part of a snapshot. All of its policies with the last part; null before that. */
+  /** Adds a part of a snapshot. Returns all of its policies with the last part; null before that. */
   addSnapshotPart(bundles: readonly Active[], isLast: boolean): ReadonlyMap<string, Active> | null {
     const policies = this.snapshot ?? new Map<string, Active>();
-    this.drop(); // a snapshot begins anew whatever else was on its way
+    this.drop(); // a snapshot discards other unfinished parts
     for (const active of bundles) {
       add(policies, active.policy, active);
       ensure(policies.size <= POLICIES_MAX, "more policies than a namespace can have");
@@ -48,7 +49,7 @@ export class Collected {
     return null;
   }
 
-  /** Adds a part of an activation. All of its changes with the last part; null before that. */
+  /** Adds a part of an activation. Returns all of its changes with the last part; null before that. */
   addActivationPart(bundles: readonly Active[], tombstones: readonly string[], isLast: boolean): Changes | null {
     const changes = this.activation ?? new Map<string, Active | null>();
     this.drop();
@@ -69,7 +70,7 @@ function add<T>(all: Map<string, T>, policy: string, value: T): void {
   all.set(policy, value);
 }
 
-/** Rule 4: each change that was asked for is there, follows what is held, and nothing else is there. `stated`: those asked for. */
+/** Checks rule 4: each requested change (`stated`) is there and follows what is held, and there is no other. */
 export function checkChanges(stated: readonly StatedChange[], changes: Changes, held: ReadonlyMap<string, Active>): void {
   ensure(new Set(stated.map(({ policy }) => policy)).size === stated.length, "activation moves a policy twice");
   for (const { policy, version, digest, previous } of stated) {

@@ -1,5 +1,5 @@
 /**
- * What each kind of signed document says. Members that are not named here are ignored: a later server may add some.
+ * The content of each kind of signed document. Other members are ignored, because a later server may add some.
  *
  * No I/O and no clock.
  */
@@ -24,19 +24,19 @@ const ANNOTATION_VALUE = /^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$/;
 const AUTHOR = /^(?=.*\S)[^\x00-\x1f\x7f-\x9f]*$/s;
 const ANY = /^/;
 
-/** Where an event stands in a log. */
+/** The position of an event in a log. */
 export interface Position {
   readonly epoch: bigint;
   readonly revision: bigint;
 }
 
-/** Below 0: the first position is before the second one. Epochs are compared first. */
+/** Returns a number below 0 when the first position is before the second one. Epochs are compared first. */
 export function comparePositions(a: Position, b: Position): number {
   const [first, second] = a.epoch === b.epoch ? [a.revision, b.revision] : [a.epoch, b.epoch];
   return first < second ? -1 : first > second ? 1 : 0;
 }
 
-/** Whose a document is. */
+/** The store and namespace of a document. */
 export interface Owner {
   readonly store: string;
   readonly namespace: string;
@@ -53,7 +53,7 @@ export interface Manifest extends Owner {
 
 export interface StatedChange {
   readonly policy: string;
-  /** The version in force from now on; 0: none. */
+  /** The version in force from then on; 0: none. */
   readonly version: bigint;
   readonly digest: string | null;
   readonly previous: bigint;
@@ -63,7 +63,7 @@ export interface Statement extends Owner, Position {
   readonly kind: string;
   readonly actor: string;
   readonly changes: readonly StatedChange[];
-  /** None of a server that writes no roots yet. */
+  /** Null when the server writes no roots yet. */
   readonly activeSetRoot: string | null;
 }
 
@@ -74,7 +74,7 @@ export interface Checkpoint extends Owner, Position {
   readonly exp: bigint;
 }
 
-/** Reads members of an object, each of which must be there and fit. */
+/** Reads members of an object, each of which must exist and be valid. */
 export class Members {
   private readonly object: JsonObject;
   private readonly what: string;
@@ -107,7 +107,7 @@ export class Members {
     return value;
   }
 
-  /** What `read` makes of a member that may be absent. */
+  /** Returns what `read` returns, for a member that may be missing. */
   optional<T>(name: string, read: (name: string) => T): T | null {
     return (this.object[name] ?? null) === null ? null : read(name);
   }
@@ -143,7 +143,7 @@ function checkAdopted(value: Json | undefined): void {
   adopted.optional("create_time", (name) => adopted.whole(name, 0n));
 }
 
-/** The manifest of a bundle whose content is exactly these bytes. */
+/** Reads the manifest of a bundle whose content is exactly these bytes. */
 export function readManifest(token: string, content: Uint8Array, keys: Keys): Manifest {
   return signedAs(token, "policyhub-bundle+jws", "a manifest", keys, (members) => {
     const manifest = {
@@ -161,7 +161,7 @@ export function readManifest(token: string, content: Uint8Array, keys: Keys): Ma
   });
 }
 
-/** The statement of an activation. */
+/** Reads the statement of an activation. */
 export function readStatement(token: string, keys: Keys): Statement {
   return signedAs(token, "policyhub-activation+jws", "a statement", keys, (members) => {
     members.text("reason_digest", DIGEST);
@@ -182,7 +182,7 @@ function readChange(change: Json): StatedChange {
   return { policy: members.text("policy", ID), version, digest, previous: members.whole("previous", 0n) };
 }
 
-/** A checkpoint of any time: also one that has expired proves what was in force at its position. */
+/** Reads a checkpoint of any time: an expired one still proves what was in force at its position. */
 export function readCheckpoint(token: string, keys: Keys): Checkpoint {
   return signedAs(token, "policyhub-checkpoint+jws", "a checkpoint", keys, (members) => {
     const checkpoint = {
@@ -196,12 +196,12 @@ export function readCheckpoint(token: string, keys: Keys): Checkpoint {
   });
 }
 
-/** Which event stands at the position of a checkpoint: the fingerprint of a cursor is the first bytes of its hash. */
+/** Returns the fingerprint of the event at a checkpoint's position: the first bytes of its hash. */
 export function eventOf(checkpoint: Checkpoint): bigint {
   return BigInt(`0x${checkpoint.headHash.slice(0, 16)}`);
 }
 
-/** Why a checkpoint does not prove that nothing is newer at `now`, in seconds since the Unix epoch; empty: it does. */
+/** Returns why a checkpoint does not prove that nothing is newer at `now`, in seconds since the Unix epoch; empty: it does. */
 export function whyNotFresh(checkpoint: Checkpoint, now: bigint): string {
   const ahead = checkpoint.iat - now;
   if (ahead > CLOCK_SKEW_MAX_SECONDS) {
@@ -215,7 +215,7 @@ function owner(members: Members): Owner {
   return { store: members.text("store"), namespace: members.text("namespace", ID) };
 }
 
-/** Reads a document; that it does not verify, or that its payload is not what it should be, is a refusal of what is signed. */
+/** Reads a document. A failed verification, or an invalid payload, is a refusal of signed data. */
 function signedAs<T>(token: string, typ: string, what: string, keys: Keys, read: (members: Members) => T): T {
   const payload = verifiedPayload(token, typ, keys);
   try {

@@ -1,7 +1,7 @@
 /**
  * A connection to a server, by grpc-js with its default settings: opens a watch, and sends reports.
  *
- * grpc-js takes no message above 4 MiB by default. It reads up to 16 messages ahead of whoever reads a stream.
+ * By default, grpc-js accepts no message above 4 MiB. It reads up to 16 messages ahead of the reader of a stream.
  */
 
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import type { Options } from "./options.js";
 const REPORT_TIMEOUT_MS = 5_000;
 const SERVICE = "/policyhub.v1.SyncService";
 
-/** How a stream went on: a message, its end, or nothing for too long. */
+/** The next event of a stream: a message, its end, or a silence that was too long. */
 export type Next = WatchMessage | "end" | "silence";
 
 export class Hub {
@@ -22,7 +22,7 @@ export class Hub {
   private readonly messages: Messages;
   private readonly metadata = new grpc.Metadata();
 
-  /** Reads token and authority again: a renewed one counts from the next connection on. */
+  /** Reads token and authority again: a renewed one is used from the next connection on. */
   constructor(options: Options, messages: Messages) {
     this.messages = messages;
     const token = options.tokenFile ? readFileSync(options.tokenFile, "utf8").trim() : options.token;
@@ -35,14 +35,14 @@ export class Hub {
     this.client = new grpc.Client(`${hostname}:${port || (protocol === "https:" ? 443 : 80)}`, credentials);
   }
 
-  /** Opens a watch. Its messages come as bytes, so that they are scanned before they are decoded. */
+  /** Opens a watch. Its messages are received as bytes, so that they are scanned before they are decoded. */
   watch(request: WatchRequest): Stream {
     const serialize = (value: WatchRequest) => this.messages.writeWatchRequest(value);
     const call = this.client.makeServerStreamRequest(`${SERVICE}/WatchActive`, serialize, (bytes) => bytes, request, this.metadata);
     return new Stream(call, this.messages);
   }
 
-  /** Reports what this runtime runs with. Answers why the server did not take it; empty: it did. */
+  /** Reports what this runtime runs with. Returns why the server did not accept it; empty: it did. */
   report(request: ReportRequest): Promise<string> {
     const serialize = (value: ReportRequest) => this.messages.writeReport(value);
     const deadline = { deadline: Date.now() + REPORT_TIMEOUT_MS };
@@ -69,11 +69,11 @@ export class Stream {
     this.call = call;
     this.messages = messages;
     this.bytes = call[Symbol.asyncIterator]();
-    // Whoever reads hears of an error; without a listener one that comes after the last read would end the process.
+    // The reader gets the error; without a listener, one that comes after the last read would end the process.
     call.on("error", () => {});
   }
 
-  /** The next message. Throws `Refused` for what is no message, and an error of gRPC. */
+  /** Returns the next message. Throws `Refused` for an invalid message, or an error of gRPC. */
   async next(silenceSeconds: number): Promise<Next> {
     let timer: NodeJS.Timeout | undefined;
     const silence = new Promise<"silence">((resolve) => {
@@ -81,7 +81,7 @@ export class Stream {
     });
     try {
       const came = this.bytes.next();
-      came.catch(() => {}); // told to whoever waits, unless nobody does any more
+      came.catch(() => {}); // reported to a waiting reader, if there is one
       const result = await Promise.race([came, silence]);
       if (result === "silence") {
         return result;
@@ -97,17 +97,17 @@ export class Stream {
   }
 }
 
-/** An error of gRPC by its name and its details; any other one by its message. */
+/** Returns the name and details of a gRPC error, or the message of any other one. */
 export function errorText(error: unknown): string {
   return isStatus(error) ? `${grpc.status[error.code]} ${error.details}` : String(error instanceof Error ? error.message : error);
 }
 
-/** Whether it came from the network or from a file that is being replaced, so that another try may go well. */
+/** Returns whether it came from the network or from a file that is being replaced, so that another try may succeed. */
 export function isFromOutside(error: unknown): boolean {
   return error instanceof Error && "code" in error;
 }
 
-/** Whether nothing can be resumed at the position that was asked for. */
+/** Returns whether the requested position can't be resumed. */
 export function isResumePointGone(error: unknown): boolean {
   return isStatus(error) && error.code === grpc.status.OUT_OF_RANGE;
 }

@@ -1,4 +1,4 @@
-/** The file of pinned keys, read again when it changes. One that is half written or gone changes nothing. */
+/** The file of pinned keys, read again when it changes. A half-written or missing file changes nothing. */
 
 import { readFileSync } from "node:fs";
 
@@ -11,7 +11,7 @@ export class KeyFile {
   private readonly path: string;
   private seen: Buffer;
 
-  /** Throws when the file can't be used: a mistake at the start ends it. */
+  /** Throws when the file is unusable, so that a mistake at the start ends the program. */
   constructor(path: string) {
     this.path = path;
     this.seen = readFileSync(path);
@@ -19,8 +19,8 @@ export class KeyFile {
   }
 
   /**
-   * Looks at the file. True: `held` follows other keys now, and the statements that lead on from them come with the next stream
-   * alone. The file is small, so it is read for each message.
+   * Reads the file again. True: `held` follows other keys now, and the statements that follow them come only with the
+   * next stream. The file is small, so it is read for each message.
    */
   look(held: ActiveSet, say: (talk: string) => void): boolean {
     try {

@@ -1,7 +1,7 @@
 /**
  * The messages of `SyncService` that a subscriber needs, read from the `.proto` files by protobufjs.
  *
- * Whole numbers of 64 bits are texts here, as protobufjs writes them. A message is scanned before it is decoded.
+ * 64-bit integers are strings here, as protobufjs writes them. A message is scanned before it is decoded.
  */
 
 import { createRequire } from "node:module";
@@ -20,7 +20,7 @@ const MESSAGE_MAX_BYTES = 8 * 1024 * 1024;
 export interface Cursor {
   epoch: string;
   revision: string;
-  /** Which event stands there; "0": not known. */
+  /** The fingerprint of the event there; "0": unknown. */
   fingerprint: string;
 }
 
@@ -68,7 +68,7 @@ export interface Duration {
   nanos: number;
 }
 
-/** One message of a watch. A kind that is not known has no member. */
+/** One message of a watch. An unknown kind has no member. */
 export interface WatchMessage {
   snapshot?: Snapshot;
   activation?: Activation;
@@ -76,11 +76,11 @@ export interface WatchMessage {
   reconnect?: { reason: string | number; backoff: Duration | null };
   opened?: { heartbeatInterval: Duration | null };
   keyStatement?: { statement: string };
-  /** The namespace that it is about; empty where it is about the whole stream. */
+  /** The namespace of the message; empty when it is about the whole stream. */
   parent: string;
 }
 
-/** What `policyhub.v1.SyncService` is asked for. */
+/** The request of a watch of `policyhub.v1.SyncService`. */
 export interface WatchRequest {
   targets: WatchTarget[];
   subscriberId: string;
@@ -107,13 +107,13 @@ export class Messages {
   readonly root: protobuf.Root;
   private readonly watchType: protobuf.Type;
 
-  /** `protoDirectory` holds `policyhub/v1`. */
+  /** `protoDirectory` contains `policyhub/v1`. */
   constructor(protoDirectory: string) {
     this.root = new protobuf.Root();
     const bundled = this.root.resolvePath.bind(this.root);
     this.root.resolvePath = (origin, target) => {
       if (target === DESCRIPTOR) {
-        // What annotations extend. protobufjs has it as a file, and not among those that it knows by heart.
+        // Annotations need this file. protobufjs includes it, but does not load it by itself.
         return createRequire(import.meta.url).resolve(`protobufjs/${DESCRIPTOR}`);
       }
       return target.startsWith("google/protobuf/") ? bundled(origin, target) : join(protoDirectory, target);
@@ -127,7 +127,7 @@ export class Messages {
     ensure(data.length <= MESSAGE_MAX_BYTES, "message is too large");
     scanMessage(this.watchType, data);
     const message = this.decode(data);
-    // Another reader might take the first of two, and this one the last.
+    // Another parser might use the first of two, and this one the last.
     ensure(Object.keys(message).filter((field) => field !== "parent").length <= 1, "message is of two kinds");
     return message;
   }

@@ -1,4 +1,4 @@
-/** The options of a subscriber, from arguments and the variables that `policyhub` itself reads. */
+/** The options of a subscriber, from arguments and the environment variables that `policyhub` itself reads. */
 
 import { parseArgs } from "node:util";
 
@@ -8,24 +8,24 @@ const LOOPBACK = ["127.0.0.1", "[::1]", "localhost"];
 
 export interface Options {
   readonly server: URL;
-  /** PEM of an authority of your own. */
+  /** PEM of your own authority. */
   readonly caCert: string | undefined;
   readonly tokenFile: string | undefined;
   readonly token: string;
   /** The keys to trust, as a JWK Set. */
   readonly jwks: string;
-  /** Trust the keys of the file alone, and no key statement. */
+  /** Trust only the keys of the file, and no key statement. */
   readonly pinStrict: boolean;
-  /** Id of the store whose documents count; none: that of the first message taken over. */
+  /** Id of the store whose documents count; none: that of the first accepted message. */
   readonly store: string | null;
   readonly namespace: string;
-  /** Ids of policies; none: all of the namespace. */
+  /** Ids of the requested policies; none: all of the namespace. */
   readonly policies: readonly string[];
   /** Stable id of this runtime; empty: anonymous, and nothing is reported. */
   readonly subscriberId: string;
   /** Directory that keeps what is in force over restarts; none: nothing is kept. */
   readonly state: string | undefined;
-  /** End once this revision is reached; 0: go on. */
+  /** End once this revision is reached; 0: never. */
   readonly untilRevision: bigint;
   /** Directory that holds `policyhub/v1/*.proto`. */
   readonly proto: string;

@@ -1,8 +1,8 @@
 /**
  * Pinned keys that follow the key statements of their store, as `KeyStatement` in `sync_service.proto` says.
  *
- * No I/O and no clock. Invariants: a key is trusted because the file has it, or because a statement says so that a trusted key
- * signed; a key whose trust ended is trusted again only by a file.
+ * No I/O and no clock. Invariants: a key is trusted because it is in the file, or by a statement that a trusted key
+ * signed; a key that is no longer trusted is trusted again only by a file.
  */
 
 import { comparePositions, Members, type Position } from "./documents.js";
@@ -65,17 +65,17 @@ function readKeyStatement(token: string, keys: Keys): KeyStatement {
   return { store: members.text("store"), position, payload, keys: stated, active: active[0]?.kid ?? "" };
 }
 
-/** The keys of a file, and what statements make of them. */
+/** The keys of a file, and the changes by statements. */
 export class PinnedKeys {
   private pins: Keys;
-  /** Keys that an earlier file had, or a statement had revoked, and the newest file does not have. */
+  /** Keys that an earlier file had, or a statement had revoked, and that the newest file does not have. */
   private dropped: ReadonlySet<string> = new Set();
   private revoked = new Set<string>();
   private newest: KeyStatement | null = null;
-  /** The newest statement of each key that signed one, oldest first: what leads from the pins to the newest one. */
+  /** The newest statement of each key that signed one, oldest first: it leads from the pins to the newest statement. */
   private chain = new Map<string, string>();
 
-  /** Goes on from what was saved, unless the file has other keys by now: those win. `store`: as in `take`. */
+  /** Continues from what was saved, unless the file has other keys by now, which then take precedence. `store`: as in `take`. */
   constructor(pins: Keys, saved: SavedPins | null = null, store: string | null = null) {
     this.pins = pins;
     if (saved === null) {
@@ -112,12 +112,12 @@ export class PinnedKeys {
     return new Map(all.filter(({ kid }) => !this.revoked.has(kid) && !this.dropped.has(kid)).map((key) => [key.kid, key]));
   }
 
-  /** Epoch and serial of the newest statement that was taken; null: none was. */
+  /** Epoch and serial of the newest accepted statement; null: there is none. */
   get position(): Position | null {
     return this.newest?.position ?? null;
   }
 
-  /** The file has other keys by now, and wins: no statement brings back what it had before and has no more. */
+  /** Applies a changed file, which takes precedence: no statement restores keys that it no longer has. */
   replace(pins: Keys): void {
     if (!isSame(pins, [...this.pins.keys()])) {
       this.dropAllBut(pins, [...this.pins.keys(), ...this.revoked]);
@@ -134,8 +134,8 @@ export class PinnedKeys {
   }
 
   /**
-   * Takes a statement over: true. False: it is not newer than the one held. `Refused`: nothing changed. `store`: whose documents
-   * are taken, when that is known.
+   * Applies a statement. True: it was accepted. False: it is not newer than the one held. After `Refused`, nothing has
+   * changed. `store` is the store whose documents count, when it is known.
    */
   take(token: string, store: string | null): boolean {
     return this.takeOver(token, store, false);
@@ -169,10 +169,10 @@ export class PinnedKeys {
     const stated = new Map(statement.keys.map((each) => [each.kid, each.state]));
     const state = stated.get(signer);
     ensure(state === "ACTIVE" || state === "RETIRED", "key may not sign key statements: it is not the active one");
-    // Otherwise an old statement would have a key lead on that is not trusted any more.
+    // Otherwise an old statement could make a key trusted that no longer is.
     const isEnded = this.revoked.has(statement.active) || this.dropped.has(statement.active);
     ensure(!isEnded, "active key of a key statement is not trusted any more");
-    // Otherwise one by a key that is only retired would bring back what was revoked before the file was made.
+    // Otherwise a statement by a retired key could restore a key that was revoked before the file was made.
     const namesAll = [...this.pins.keys()].every((kid) => stated.has(kid));
     ensure(this.newest !== null || wasTaken || namesAll, "key statement does not name every pinned key");
   }

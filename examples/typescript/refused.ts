@@ -1,12 +1,12 @@
-/** What is thrown when something that came from outside does not hold. What was held before still is. */
+/** The error for invalid external data. What was held before is not changed. */
 
-/** REJECTED: it proves nothing. DIVERGED: what is signed tells another history than the one held. */
+/** REJECTED: it proves nothing. DIVERGED: signed data has another history than the one held. */
 export type RefusedState = "REJECTED" | "DIVERGED";
 
-/** A refusal, and what a subscriber is after it. */
+/** A refusal, with the state of a subscriber after it. */
 export class Refused extends Error {
   readonly state: RefusedState;
-  /** Whether a signature, or what it covers, is what does not hold. */
+  /** Whether a signature, or what it covers, is invalid. */
   readonly isUnproven: boolean;
 
   constructor(why: string, state: RefusedState = "REJECTED", isUnproven = false) {
@@ -16,7 +16,7 @@ export class Refused extends Error {
   }
 }
 
-/** Throws `Refused` unless something holds. */
+/** Throws `Refused` unless the condition holds. */
 export function ensure(holds: boolean, why: string, state: RefusedState = "REJECTED"): asserts holds {
   if (!holds) {
     throw new Refused(why, state);

@@ -1,5 +1,6 @@
 /**
- * The root of an active set, and proofs of what it holds of some policies: a compact sparse Merkle tree over SHA-256.
+ * The root of an active set, and proofs of which policies of a filter are in force: a compact sparse Merkle tree over
+ * SHA-256.
  *
  * No I/O and no clock. `docs/security.md` says where the exact bytes are defined.
  */
@@ -12,11 +13,11 @@ export const SET_PROOF_MAX_BYTES = 512 * 1024;
 export const SET_PROOF_PARTS_MAX = 128 * 1024;
 const KEY_BITS = 256;
 const EMPTY_ROOT = Buffer.alloc(32);
-/** What stands before the parts of a hash: a leaf, or a node of two sides. */
+/** The first byte of a hash's input: for a leaf, and for a node of two sides. */
 const LEAF = Buffer.from([0]);
 const NODE = Buffer.from([1]);
 
-/** What a root covers of a policy in force. `position`: of the activation that put it in force. */
+/** What a root covers of a policy in force. `position` is that of its activation. */
 export interface Leaf {
   readonly version: bigint;
   readonly digest: string;
@@ -42,7 +43,7 @@ const VALUE_PREFIX = sized("policyhub-active-policy-v1");
 export function valueOf(policy: string, leaf: Leaf): Buffer {
   const numbers = [leaf.version, leaf.position.epoch, leaf.position.revision].map((number) => {
     const bytes = Buffer.alloc(8);
-    // Signed: a position beside a bundle is not signed yet, and may be below nothing. Then it is just another one.
+    // Signed: a position beside a bundle is not yet verified and may be negative. Then it is just a different value.
     bytes.writeBigInt64BE(number);
     return bytes;
   });
@@ -50,12 +51,12 @@ export function valueOf(policy: string, leaf: Leaf): Buffer {
   return sha256(VALUE_PREFIX, sized(policy), version, sized(leaf.digest), epoch, revision);
 }
 
-/** A bit of a key: 0 is the first one. */
+/** Returns a bit of a key: 0 is the first one. */
 export function bitOf(key: Uint8Array, index: number): number {
   return ((key[index >> 3] ?? 0) >> (7 - (index & 7))) & 1;
 }
 
-/** The root of all of these policies. */
+/** Returns the root of these policies. */
 export function activeSetRoot(active: Leaves): Buffer {
   const leaves = [...active].map(([policy, leaf]) => {
     const key = keyOf(policy);
@@ -72,8 +73,8 @@ export function activeSetRoot(active: Leaves): Buffer {
 }
 
 /**
- * Refuses unless, of `policies`, exactly what is claimed is in force under this root. DIVERGED: the proof holds, and is of
- * something else.
+ * Refuses unless, of `policies`, exactly the claimed ones are in force under this root. DIVERGED: the proof is valid,
+ * and proves something else.
  */
 export function verifySetProof(proof: Uint8Array, root: Buffer, policies: ReadonlySet<string>, claimed: Leaves): void {
   ensure(proof.length <= SET_PROOF_MAX_BYTES, "proof is too large");
@@ -96,7 +97,7 @@ interface Asked {
 
 interface Subtree {
   readonly hash: Buffer;
-  /** Whether it is seen to hold one leaf at most. */
+  /** Whether it visibly holds one leaf at most. */
   readonly isLone: boolean;
 }
 
@@ -104,7 +105,7 @@ class ProofReader {
   private readonly proof: Buffer;
   private readonly asked: readonly Asked[];
   private readonly proven = new Map<string, Buffer>();
-  /** The bits that lead to the part that is read. */
+  /** The bits that lead to the current part. */
   private readonly path: number[] = [];
   private at = 0;
   private parts = 0;
@@ -114,7 +115,7 @@ class ProofReader {
     this.asked = [...policies].map((policy) => ({ policy, key: keyOf(policy) })).sort((a, b) => a.key.compare(b.key));
   }
 
-  /** The values of those policies that are in force under the root. */
+  /** Returns the values of those policies that are in force under the root. */
   read(root: Buffer): ReadonlyMap<string, Buffer> {
     const { hash } = this.subtree(this.asked);
     ensure(this.at === this.proof.length, "proof has bytes after its end");
@@ -128,7 +129,7 @@ class ProofReader {
     return this.proof.subarray(this.at - length, this.at);
   }
 
-  /** `asked`: those whose keys lead here. */
+  /** Reads the next part. `asked` are the requested policies whose keys lead here. */
   private subtree(asked: readonly Asked[]): Subtree {
     ensure(this.parts < SET_PROOF_PARTS_MAX, "proof has too many parts");
     this.parts += 1;
@@ -159,7 +160,7 @@ class ProofReader {
     return { hash: sha256(LEAF, key, value), isLone: true };
   }
 
-  /** A subtree that is shown by its hash alone: nothing that was asked for may be in it. */
+  /** Reads a subtree of which only the hash is known: no requested policy may be in it. */
   private hidden(asked: readonly Asked[]): Subtree {
     const hash = this.take(32);
     ensure(!hash.equals(EMPTY_ROOT), "proof has an empty subtree written as a hash");

@@ -1,8 +1,8 @@
 /**
  * Signatures of compact JWS, by Node's own `crypto`.
  *
- * No I/O and no clock. Invariants: a key has exactly one algorithm, whatever a header says; a payload is the exact bytes that
- * were signed.
+ * No I/O and no clock. Invariants: a key has exactly one algorithm, whatever a header says; a payload is exactly the
+ * bytes that were signed.
  */
 
 import { createHash, createPublicKey, verify, type JsonWebKey, type KeyObject } from "node:crypto";
@@ -10,7 +10,7 @@ import { createHash, createPublicKey, verify, type JsonWebKey, type KeyObject } 
 import { ensure, Refused } from "./refused.js";
 import { isObject, readObject, type Json } from "./strict_json.js";
 
-/** The limits of the server: what it never sends, nobody has to read. */
+/** The limits of the server: larger ones are never sent. */
 export const HEADER_MAX_BYTES = 8 * 1024;
 export const PAYLOAD_MAX_BYTES = 64 * 1024;
 const SIGNATURE_BYTES = 64;
@@ -32,12 +32,12 @@ export function sha256(...parts: Uint8Array[]): Buffer {
   return hash.digest();
 }
 
-/** A digest as manifests and reports carry it. */
+/** Returns a digest in the form of manifests and reports. */
 export function digestOf(data: Uint8Array): string {
   return `sha256:${sha256(data).toString("hex")}`;
 }
 
-/** The bytes of a part of a token: base64url without padding, in its one spelling. */
+/** Returns the bytes of a part of a token: base64url without padding, in its only valid form. */
 export function readPart(part: string, mostBytes: number): Buffer {
   ensure(part.length <= Math.ceil((mostBytes * 4) / 3), "token is too large");
   const data = Buffer.from(part, "base64url");
@@ -45,14 +45,14 @@ export function readPart(part: string, mostBytes: number): Buffer {
   return data;
 }
 
-/** The public keys of a JWK Set. */
+/** Returns the public keys of a JWK Set. */
 export function readKeys(jwks: Uint8Array): Keys {
   const { keys } = readObject(jwks);
   ensure(Array.isArray(keys) && keys.length <= JWKS_KEYS_MAX, "not a JWK Set");
   return new Map(keys.map(readJwk).map((key) => [key.kid, key]));
 }
 
-/** One public key of a JWK Set or of a key statement. */
+/** Returns one public key of a JWK Set or of a key statement. */
 export function readJwk(jwk: Json | undefined): VerifyKey {
   ensure(isObject(jwk), "a key is no object");
   ensure(jwk["d"] === undefined, "a key is not public");
@@ -62,7 +62,7 @@ export function readJwk(jwk: Json | undefined): VerifyKey {
   const algorithm = isEd25519 ? "EdDSA" : "ES256";
   ensure((jwk["alg"] ?? algorithm) === algorithm && (jwk["use"] ?? "sig") === "sig", "a key is for something else");
   const members: JsonWebKey = isEd25519 ? { crv, kty, x: member(x) } : { crv: "P-256", kty: "EC", x: member(x), y: member(y) };
-  // RFC 7638: the id of a key is the hash of its members in this order, so nobody can choose it.
+  // RFC 7638: the id of a key is the hash of its members in this order, so it can't be chosen.
   const kid = sha256(Buffer.from(JSON.stringify(members))).toString("base64url");
   ensure((jwk["kid"] ?? kid) === kid, "a key's id is not its thumbprint");
   try {
@@ -77,7 +77,7 @@ function member(value: Json | undefined): string {
   return value;
 }
 
-/** The payload of a compact JWS of exactly this `typ` that one of these keys signed. */
+/** Returns the payload of a compact JWS with exactly this `typ`, signed by one of these keys. */
 export function verifiedPayload(token: string, typ: string, keys: Keys): Buffer {
   try {
     return verified(token, typ, keys);
@@ -91,7 +91,7 @@ function verified(token: string, typ: string, keys: Keys): Buffer {
   ensure(parts.length === 3, "token has not three parts");
   const [header, payload, signature] = parts as [string, string, string];
   const { kid, alg, typ: found, ...others } = readObject(readPart(header, HEADER_MAX_BYTES));
-  // Nothing but these, so that no crit, b64, zip, jwk, jku, x5u or x5c has to be understood.
+  // No other members, so that crit, b64, zip, jwk, jku, x5u and x5c need no handling.
   ensure(Object.keys(others).length === 0, `header has members ${Object.keys(others).join(", ")}`);
   ensure(found === typ, `typ is ${String(found)}`);
   const key = typeof kid === "string" ? keys.get(kid) : undefined;
@@ -107,7 +107,7 @@ function verified(token: string, typ: string, keys: Keys): Buffer {
   return bytes;
 }
 
-/** The id of the key that signed a token that verified. */
+/** Returns the id of the key that signed a verified token. */
 export function signerOf(token: string): string {
   return String(readObject(readPart(token.split(".", 1)[0] ?? "", HEADER_MAX_BYTES))["kid"]);
 }

@@ -1,8 +1,8 @@
 /**
- * Keeps over restarts what is in force, the high-water mark, and the key statements that were taken.
+ * Keeps what is in force, the high-water mark, and the accepted key statements over restarts.
  *
- * `state.json` holds all of it but the contents, and is replaced in one step. A content is a file named by its digest. What is
- * read back is verified like what comes over a stream. One process uses a directory at a time.
+ * `state.json` holds everything except the contents, and is replaced atomically. A content is a file named by its
+ * digest. What is read back is verified like what comes over a stream. Only one process may use a directory at a time.
  */
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
@@ -24,7 +24,7 @@ interface SavedSet {
   readonly policies: readonly SavedPolicy[];
 }
 
-/** What `state.json` holds. */
+/** The content of `state.json`. */
 export interface SavedState {
   readonly version: number;
   readonly namespace: string;
@@ -48,7 +48,7 @@ export class StateDirectory {
     mkdirSync(join(path, "contents"), { recursive: true, mode: 0o700 });
   }
 
-  /** What was saved; null: nothing was. Throws when it can't be read: without the mark an older set would be taken. */
+  /** Returns what was saved; null: nothing. Throws when it is unreadable: without the mark an older set would be accepted. */
   read(): SavedState | null {
     const file = join(this.path, "state.json");
     let text: string;
@@ -67,7 +67,7 @@ export class StateDirectory {
     return saved;
   }
 
-  /** Takes up what was saved. Answers why the set in it is not used; empty: it is. */
+  /** Sets what was saved. Returns why its set is not used; empty: it is. */
   restore(held: ActiveSet, saved: SavedState): string {
     const store = held.trust.store ?? saved.store;
     if (saved.namespace !== held.trust.namespace || (saved.store ?? store) !== store) {
@@ -100,12 +100,12 @@ export class StateDirectory {
     }
   }
 
-  /** Saves what changed since it was called last. Throws when the disk refuses: then the next call tries again. */
+  /** Saves what changed since the last call. Throws when the disk fails: then the next call tries again. */
   save(held: ActiveSet): void {
     const { trust, position, newestVerified, pinned } = held;
     const pins = pinned?.saved ?? null;
     const isKnown = trust.isStoreKnown(position === null);
-    // The policies change with the position alone.
+    // The policies change only with the position.
     const key = JSON.stringify([isKnown && trust.store, isKnown && positionText(newestVerified), position && positionText(position), pins]);
     if (key === this.written) {
       return;
@@ -148,7 +148,7 @@ export class StateDirectory {
     return join(this.path, "contents", fileName(digest));
   }
 
-  /** Writes a file so that after a crash it is the old one or the new one. */
+  /** Writes a file so that after a crash it has either its old or its new content. */
   private replace(file: string, data: string | Buffer): void {
     const draft = `${file}.new`;
     const descriptor = openSync(draft, "w", 0o600);
@@ -166,7 +166,7 @@ export class StateDirectory {
   }
 }
 
-/** The hexadecimal digits of a digest. A path can't be made of it: it was compared with the content, or is its own file. */
+/** Returns the hexadecimal digits of a digest. It can't be a path: it was compared with the content, or names its own file. */
 function fileName(digest: string): string {
   return digest.replace(/[^0-9a-z]/g, "-");
 }

@@ -1,14 +1,14 @@
 /**
- * Reads a JSON object that any other reader understands in the same way.
+ * Reads a JSON object that every parser reads in the same way.
  *
- * `JSON.parse` takes the last of two members with one name, and rounds whole numbers above 2^53. A signed number may have 63
- * bits, so whole numbers are `bigint` here.
+ * `JSON.parse` uses the last of two members with one name, and rounds whole numbers above 2^53. A signed number may
+ * have 63 bits, so whole numbers are `bigint` here.
  */
 
 import { ensure, Refused } from "./refused.js";
 
 export type Json = null | boolean | number | bigint | string | Json[] | JsonObject;
-/** Members by name. It has no prototype, so a member that is absent is `undefined` whatever its name. */
+/** Members by name. It has no prototype, so a missing member is `undefined` whatever its name. */
 export interface JsonObject {
   [name: string]: Json | undefined;
 }
@@ -19,7 +19,7 @@ const STRING = /"(?:[^"\\\u0000-\u001f]|\\.)*"/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
 const WORD = /true|false|null/y;
 
-/** The one JSON object that these bytes are. */
+/** Returns the one JSON object in these bytes. */
 export function readObject(data: Uint8Array): JsonObject {
   const reader = new Reader(readText(data));
   const found = reader.value(DEPTH_MAX);
@@ -56,7 +56,7 @@ class Reader {
     this.text = text;
   }
 
-  /** What matches here, with the space after it; none: nothing does. */
+  /** Returns what matches here, with the space after it; null: nothing does. */
   private match(pattern: RegExp): RegExpExecArray | null {
     pattern.lastIndex = this.at;
     const found = pattern.exec(this.text);

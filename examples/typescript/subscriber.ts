@@ -1,7 +1,8 @@
 /**
- * Keeps an active set level with its server, over any number of streams: verifies, saves, applies, reports, comes back.
+ * Keeps an active set up to date with its server, over any number of streams: verifies, saves, applies, reports,
+ * reconnects.
  *
- * What must be known of the world comes from outside, so that tests can play it: the clock, pauses, and where lines go.
+ * Clock, pauses and output are passed in, so that tests can replace them.
  */
 
 import type { ActiveSet, Change } from "./active_set.js";
@@ -16,7 +17,7 @@ import type { StateDirectory } from "./state_directory.js";
 import { positionText } from "./trust.js";
 import type { World } from "./world.js";
 
-/** READY: a checkpoint proves that what is held is the newest. STALE: none does. The others: something was refused since. */
+/** READY: a checkpoint proves that the held set is the newest. STALE: none does. The others: something was refused since. */
 export type State = "READY" | "STALE" | RefusedState;
 
 export class Subscriber {
@@ -26,7 +27,7 @@ export class Subscriber {
   private readonly keyFile: KeyFile;
   private readonly directory: StateDirectory | null;
   private readonly world: World;
-  /** What was refused, until a message proves again what is held. */
+  /** The last refusal, until a message proves the held set again. */
   private refused: Refused | null = null;
   /** Whether the next stream begins with a snapshot. */
   private needsSnapshot: boolean;
@@ -41,7 +42,7 @@ export class Subscriber {
     this.held = held;
     this.directory = directory;
     this.world = world;
-    // Something newer than what was saved verified: only a snapshot leads there.
+    // Something newer than what was saved was verified: only a snapshot leads there.
     this.needsSnapshot = held.position !== null && comparePositions(held.position, held.newestVerified) < 0;
   }
 
@@ -49,7 +50,7 @@ export class Subscriber {
     return this.refused?.state ?? (this.held.isFresh(this.world.now()) ? "READY" : "STALE");
   }
 
-  /** Says the state when it changed. */
+  /** Prints the state when it has changed. */
   showState(): void {
     const state = this.state();
     if (state !== this.shown && (this.held.position || this.refused)) {
@@ -73,7 +74,7 @@ export class Subscriber {
     return this.isStopped || isReached;
   }
 
-  /** Watches until it is stopped, or the revision is reached that the options name. */
+  /** Watches until it is stopped, or the revision in the options is reached. */
   async run(): Promise<void> {
     let shortStreams = 0;
     while (!this.isDone()) {
@@ -87,7 +88,7 @@ export class Subscriber {
     }
   }
 
-  /** One stream from its opening to its end; how long the server asks to wait before the next one, in seconds. */
+  /** Reads one stream from its opening to its end. Returns how long the server asks to wait before the next one, in seconds. */
   private async oneStream(): Promise<number> {
     let hub: Hub | null = null;
     try {
@@ -95,7 +96,7 @@ export class Subscriber {
       hub = new Hub(this.options, this.messages);
       return await this.readStream(hub);
     } catch (error) {
-      // What the service could not apply is held already, and would not be told again by the next stream.
+      // The change that the service could not apply is held already, so the next stream would not send it again.
       if (!isFromOutside(error)) {
         throw error;
       }
@@ -135,7 +136,7 @@ export class Subscriber {
             return seconds(message.reconnect.backoff);
           }
           if (this.keyFile.look(this.held, this.world.say)) {
-            return 0; // what came is not taken yet: it comes again
+            return 0; // the message was not accepted yet, so the next stream sends it again
           }
           isReported = await this.take(hub, message, isReported);
         } catch (error) {
@@ -166,12 +167,12 @@ export class Subscriber {
     };
   }
 
-  /** A position as a cursor: with its fingerprint when it is the one held. */
+  /** Returns a position as a cursor: with its fingerprint when it is the one held. */
   private cursor({ epoch, revision }: Position): Cursor {
     return { epoch: `${epoch}`, revision: `${revision}`, fingerprint: `${this.held.fingerprint}` };
   }
 
-  /** Takes a message over. Whether something was reported on this stream by now. */
+  /** Applies a message. Returns whether something has been reported on this stream. */
   private async take(hub: Hub, message: WatchMessage, isReported: boolean): Promise<boolean> {
     const { held } = this;
     const change = held.apply(message, this.world.now());
@@ -185,15 +186,15 @@ export class Subscriber {
       this.applyToService(change);
     }
     this.showState();
-    // No answer to a report is signed, and a server may lose what it took: it is said once on each stream at least, at a checkpoint
-    // that proves what is held.
+    // Answers to reports are not signed, and a server may lose a report: send it at least once on each stream, at a
+    // checkpoint that proves the held set.
     if (held.position && (change || (!isReported && isProven))) {
       return this.report(hub, this.cursor(held.position), "");
     }
     return isReported;
   }
 
-  /** An error of the service, whatever it is, gets a shape that nobody takes for one of the network. */
+  /** Wraps any error of the service, so that it is not taken for one of the network. */
   private applyToService(change: Change): void {
     try {
       this.world.apply(change);
@@ -202,7 +203,7 @@ export class Subscriber {
     }
   }
 
-  /** A message broke a rule: what is in force stays, the operators hear of it, and the next stream begins with a snapshot. */
+  /** Handles a message that broke a rule: the set stays, the refusal is reported, and the next stream begins with a snapshot. */
   private async refuse(hub: Hub, refused: Refused, message: WatchMessage | null): Promise<void> {
     this.refused = refused;
     this.needsSnapshot = true;
@@ -218,7 +219,7 @@ export class Subscriber {
     }
   }
 
-  /** Tells what this runtime runs with, and why it rejected a position; whether the server took it. */
+  /** Reports what this runtime runs with, and why it rejected a position. Returns whether the server accepted the report. */
   private async report(hub: Hub, cursor: Cursor, rejection: string): Promise<boolean> {
     const { namespace, subscriberId } = this.options;
     if (subscriberId === "") {
@@ -234,7 +235,7 @@ export class Subscriber {
     return problem === "";
   }
 
-  /** What is held outlives a kill from here on. A disk that refuses undoes nothing: the next message tries again. */
+  /** Saves the held set, so that it survives a kill. After an error of the disk, the next message tries again. */
   private save(): void {
     try {
       this.directory?.save(this.held);

@@ -11,7 +11,7 @@ import { ensure } from "./refused.js";
 import type { Leaf } from "./set_root.js";
 import type { Keys } from "./signed.js";
 
-/** A policy in force, verified. `position`: of the activation that put it in force. */
+/** A policy in force, verified. `position` is that of its activation. */
 export interface Active extends Leaf {
   readonly policy: string;
   readonly label: string;
@@ -20,22 +20,22 @@ export interface Active extends Leaf {
   readonly manifest: string;
 }
 
-/** What proves a set: a statement or a checkpoint, and with a filter the proof under its root. */
+/** The proof of a set: a statement or a checkpoint, and with a filter the proof under its root. */
 export interface Evidence {
   readonly kind: "statement" | "checkpoint";
   readonly token: string;
   readonly setProof: Buffer;
 }
 
-/** Whom a set trusts: one namespace of one store, and its keys. */
+/** What a set trusts: one namespace of one store, and its keys. */
 export class Trust {
   readonly namespace: string;
   keys: Keys;
-  /** The store whose documents count; null: that of the first one that verifies. */
+  /** Id of the store whose documents count; null: that of the first one that verifies. */
   store: string | null;
   /** Whether the store was known before the first message. */
   private knowsStore: boolean;
-  /** The store that a refused stream named while nothing was held. */
+  /** The store of a refused stream while nothing was held. */
   private refusedStore: string | null = null;
 
   constructor(namespace: string, keys: Keys, store: string | null) {
@@ -45,13 +45,13 @@ export class Trust {
     this.knowsStore = store !== null;
   }
 
-  /** Remembers whose documents were taken before a restart. */
+  /** Sets the store whose documents were accepted before a restart. */
   rememberStore(store: string): void {
     this.store ??= store;
     this.knowsStore = true;
   }
 
-  /** While nothing is held, a document of another store that was copied to a stream does not make this a set of that store. */
+  /** Forgets the store while nothing is held, so that a copied document of another store does not bind the set to it. */
   beginStream(isEmpty: boolean): void {
     if (isEmpty && !this.knowsStore) {
       this.refusedStore = this.store ?? this.refusedStore;
@@ -59,12 +59,12 @@ export class Trust {
     }
   }
 
-  /** Whether what verified before, and was refused, was of another store than this stream's. */
+  /** Returns whether what was verified before, and refused, was of another store than this stream's. */
   isAnotherStore(): boolean {
     return this.refusedStore !== null && this.refusedStore !== this.store;
   }
 
-  /** Whether the store is known for good, as soon as something is held. */
+  /** Returns whether the store is final, as it is as soon as something is held. */
   isStoreKnown(isEmpty: boolean): boolean {
     return this.store !== null && (this.knowsStore || !isEmpty);
   }
@@ -77,7 +77,7 @@ export class Trust {
     return this.owned("checkpoint", readCheckpoint(token, this.keys));
   }
 
-  /** Rule 2. Since when the bundle is in force, the set proves that it is part of. */
+  /** Verifies a bundle by rule 2. The position of its activation is proven by its set. */
   bundle(bundle: Bundle): Active {
     ensure(!bundle.preview, "a preview is not in force");
     ensure(bundle.activation !== null, "activation of a bundle is absent");
@@ -93,7 +93,7 @@ export class Trust {
     return { policy, version, label, digest, contentType, content: Buffer.from(bundle.content), manifest: bundle.manifest, position };
   }
 
-  /** The policy that a tombstone names. */
+  /** Returns the policy of a tombstone. */
   tombstone(name: string): string {
     const prefix = `namespaces/${this.namespace}/policies/`;
     const policy = name.slice(prefix.length);

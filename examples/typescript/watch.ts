@@ -20,17 +20,17 @@ import type { World } from "./world.js";
 
 const LINE_MAX_CHARS = 4_096;
 
-/** What came from outside is one line, and no longer than a line may be. */
+/** Makes text from outside one line of bounded length. */
 function line(text: string): string {
   return text.slice(0, LINE_MAX_CHARS).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, " ");
 }
 
-/** Talk goes to stderr, data to stdout. */
+/** Prints on stderr: stdout is for data. */
 function say(talk: string): void {
   process.stderr.write(`${line(`watch: ${talk}`)}\n`);
 }
 
-/** What the service does with a change. This one prints it. */
+/** Lets the service apply a change. This one prints it. */
 function apply(change: Change): void {
   const moves = change.changed.map(({ policy, version, label, digest }) => {
     return `${policy} -> ${version}${label === "" ? "" : ` ${label}`} ${digest.slice(0, 19)}`;
@@ -41,7 +41,7 @@ function apply(change: Change): void {
   process.stdout.write(`${line(`${change.kind} ${positionText(change.position)}${by} ${what}`)}\n`);
 }
 
-/** A subscriber with what its state directory holds. Throws when the options are no use together. */
+/** Makes a subscriber with the contents of its state directory. Throws when the options contradict each other. */
 function open(options: Options, world: World): Subscriber {
   const keyFile = new KeyFile(options.jwks);
   const directory = options.state === undefined ? null : new StateDirectory(options.state);
@@ -74,7 +74,7 @@ async function main(): Promise<void> {
       subscriber.stop();
     });
   }
-  // Freshness ends by time alone, also while no message comes.
+  // Freshness ends by time, even when no message comes.
   setInterval(() => subscriber.showState(), 1_000).unref();
   await subscriber.run();
 }

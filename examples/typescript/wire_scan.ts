@@ -1,18 +1,19 @@
 /**
- * Bounds what a message decodes to before anything of it is decoded: an element of two bytes can take hundreds in memory.
+ * Limits the decoded size of a message before any of it is decoded: an element of two bytes can take hundreds in
+ * memory.
  *
- * Nothing is kept, and what can't be read is refused.
+ * Nothing is kept, and unreadable bytes are refused.
  */
 
 import protobuf from "protobufjs";
 
 import { ensure, Refused } from "./refused.js";
 
-/** What a message may take beyond twice its bytes on the wire. Honest messages are at most 2 MiB and take less than that. */
+/** How much memory a message may take beyond twice its size on the wire. Honest messages are at most 2 MiB and take less. */
 const EXTRA_MAX_BYTES = 4 * 1024 * 1024;
 export const FIELDS_MAX = 512 * 1024;
 export const DEPTH_MAX = 64;
-/** What an element takes in memory, rounded up: an embedded message, a text, a number. */
+/** The memory of an element, rounded up: an embedded message, a text, a number. */
 const MESSAGE_BYTES = 128;
 const TEXT_BYTES = 32;
 const NUMBER_BYTES = 16;
@@ -20,7 +21,7 @@ const VARINT_MAX_BYTES = 10;
 const NOT_THE_FORMAT = "message is not in the wire format";
 const TOO_DEEP = "message is nested deeper than it may be";
 
-/** Refuses a message that would take much more memory than it has bytes, is nested too deep, or is no message at all. */
+/** Refuses a message that would take much more memory than its size, is nested too deeply, or is invalid. */
 export function scanMessage(type: protobuf.Type, data: Uint8Array): void {
   new Scan(data).message(type, data.length, DEPTH_MAX);
 }
@@ -82,7 +83,7 @@ class Scan {
       return;
     }
     const isText = field === undefined || field.type === "string" || field.type === "bytes";
-    this.take(isText ? TEXT_BYTES + length : NUMBER_BYTES * length); // packed numbers have a byte each at least
+    this.take(isText ? TEXT_BYTES + length : NUMBER_BYTES * length); // packed numbers have at least a byte each
     this.at += length;
   }
 
@@ -91,7 +92,7 @@ class Scan {
     ensure(this.memory >= 0, "message would take much more memory than it has bytes");
   }
 
-  /** A number; above 2^53 it is not exact, and then neither an id nor a length. */
+  /** Reads a number; above 2^53 it is inexact, and then neither an id nor a length. */
   private varint(end: number): number {
     let value = 0;
     for (let index = 0; index < VARINT_MAX_BYTES && this.at < end; index += 1) {

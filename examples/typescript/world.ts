@@ -1,4 +1,4 @@
-/** What a subscriber uses of the world: tests give it another one. */
+/** What a subscriber uses of its environment; tests replace it. */
 
 import type { Change } from "./active_set.js";
 
@@ -6,8 +6,8 @@ export interface World {
   /** Seconds since the Unix epoch. */
   now(): bigint;
   pause(seconds: number): Promise<void>;
-  /** What the service does with a change; all that is in force is in `held.policies`. When it throws, `run` ends with that. */
+  /** Lets the service apply a change; everything in force is in `held.policies`. When it throws, `run` ends with that error. */
   apply(change: Change): void;
-  /** Talk for people. */
+  /** Prints messages for people. */
   say(talk: string): void;
 }

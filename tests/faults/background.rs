@@ -1,5 +1,5 @@
-//! Workloads beside the writers: they record runs, report what they applied, make tenants, and grant and revoke a role. Each
-//! remembers what it was told, and looks for it when all has come to rest.
+//! Workloads beside the writers: they record runs, report status, create tenants, and grant and revoke a role. Each keeps the answers it
+//! got, and checks them after the schedule.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -16,40 +16,40 @@ use super::recorder::Recorder;
 use super::rng::Rng;
 use super::world::{Deployment, RECHECK_MS};
 
-/// Sets how long looking for one promise may take: at rest, every call is answered.
+/// How long checking one promise may take: after the faults, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
-/// Between two tries of one change.
+/// Pause between two tries of one change.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Sets how long a replica may let somebody in whose role another one took away.
+/// How long a replica may accept a caller whose role another one removed.
 const KNOWN_ELSEWHERE: Duration = Duration::from_secs(1);
-/// Sets how long it is looked whether it still does.
+/// How long the test checks whether it still does.
 const SHUT_OUT_MAX: Duration = Duration::from_secs(8);
-/// Sets who is granted a role, and loses it again.
+/// The subject that is granted a role and loses it again.
 pub const GUEST: &str = "guest";
 
-/// Says what somebody was told.
+/// An acknowledged write of a background workload.
 #[derive(Debug)]
 enum BackgroundWrite {
-    /// A run, as it was recorded.
+    /// A run, as recorded.
     Run(Box<pb::Run>),
-    /// A report of a subscriber that is stored.
+    /// A stored report of a subscriber.
     Report(String, pb::Cursor),
-    /// A namespace that was made.
+    /// A created namespace.
     Tenant(String),
 }
 
-/// The background of a schedule.
+/// The background workload of a schedule.
 pub struct Background {
     pub rng: Rng,
     pub recorder: Arc<Recorder>,
     pub callers: Arc<[FaultCaller]>,
-    /// The same servers, as a guest sees them.
+    /// Callers of the same servers as a guest.
     pub guests: Vec<FaultCaller>,
     written: Vec<BackgroundWrite>,
     count: u64,
 }
 
-/// Callers with a token of somebody, who has no role yet.
+/// Returns callers with a token of a subject that has no role yet.
 ///
 /// # Errors
 /// What `policyhub token issue` said instead.
@@ -70,7 +70,7 @@ impl Background {
         Self { rng, recorder, callers, guests, written: Vec::new(), count: 0 }
     }
 
-    /// Acts until it is told to stop. Answers itself, for the look afterwards.
+    /// Acts until it is told to stop. Returns itself, for the check afterwards.
     pub async fn run(mut self) -> Self {
         while !self.recorder.stopped() {
             self.count += 1;
@@ -96,7 +96,7 @@ impl Background {
         if policies.is_empty() {
             return Ok(());
         }
-        // Every second run is of the whole active set.
+        // Every second run uses the whole active set.
         let policies = if self.rng.below(2) == 0 { vec![(*self.rng.pick(&policies)).clone()] } else { Vec::new() };
         let run_id = format!("run-{}", self.count);
         let request = pb::RecordRunRequest {
@@ -137,8 +137,8 @@ impl Background {
         Ok(())
     }
 
-    /// A role that was taken away lets nobody in at the replica that said so, a second later at no other one, and open watches
-    /// end when they are asked again (docs/operations/access.md#roles).
+    /// Grants and revokes a role. After that, the replica that answered accepts the guest no longer, the others no longer after a second,
+    /// and open watches end when they are authorized again (docs/operations/access.md#roles).
     async fn grant_and_revoke(&mut self, caller: &FaultCaller, replica: usize) -> Result<(), ClientError> {
         let binding =
             pb::RoleBinding { role: pb::Role::Viewer.into(), member: format!("local:{GUEST}"), ..Default::default() };
@@ -150,7 +150,7 @@ impl Background {
             reason: reason.clone(),
             request_id,
         };
-        // Until its outcome is known: a grant that nobody knows of would let the guest in.
+        // Repeat until the outcome is known: an unknown grant would still admit the guest.
         let granted = loop {
             match tried(caller.admin.clone().create_role_binding(request.clone())).await {
                 Ok(granted) => break granted.into_inner(),
@@ -191,18 +191,19 @@ impl Background {
             ..Default::default()
         };
         let mut open = tried(self.guests[replica].sync.clone().watch_active(request)).await.ok()?.into_inner();
-        // Once it brought something it is open.
+        // The watch is open once it has delivered a message.
         timeout(SHUT_OUT_MAX, open.message()).await.ok()?.ok()?.map(|_| open)
     }
 
-    /// Calls as the guest until a replica refuses it, and notes when it was let in for the last time.
+    /// Calls as the guest until a replica refuses it, and records when it was last accepted.
     async fn until_shut_out(&self, replica: usize, revoked: Duration) {
         let mut last_in = None;
         while self.recorder.now() < revoked + SHUT_OUT_MAX {
             let began = self.recorder.now();
             match self.guests[replica].get_set().await {
                 Ok((_, false)) => last_in = Some(began),
-                // Before the request is read, or after it: which of the two the replica looks at again first is open.
+                // The refusal comes before or after the request is read: which of the two roles the replica reads again first is not
+                // determined.
                 Err(error) if ["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&error.reason()) => break,
                 Ok(_) | Err(_) => {}
             }
@@ -211,7 +212,7 @@ impl Background {
         self.exclude(Exclusion { replica, revoked, last_in, allowed: KNOWN_ELSEWHERE });
     }
 
-    /// Reads the guest's watch to its end, and notes when it brought something for the last time.
+    /// Reads the guest's watch to its end, and records when it last delivered a message.
     async fn until_ended(&self, mut open: Streaming<pb::WatchActiveResponse>, replica: usize, revoked: Duration) {
         let mut last_in = None;
         while self.recorder.now() < revoked + SHUT_OUT_MAX {
@@ -232,7 +233,7 @@ impl Background {
         self.recorder.note(|history| history.promises.push(Promise { what, broken }));
     }
 
-    /// Looks for everything that it was told.
+    /// Checks everything that was acknowledged.
     pub async fn look(self) {
         for received in &self.written {
             let deadline = Instant::now() + LOOK_MAX;

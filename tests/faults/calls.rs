@@ -1,4 +1,4 @@
-//! Single calls, one try each: what happened to a try is what is recorded, so nobody may try again underneath.
+//! Single calls with one try each: each try is recorded, so no layer below may retry.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use tonic_prost::ProstCodec;
 
 use super::check::record::{Cursor, Effect, Marks, OperationOutcome, Pointers, RecordedEvent, RecordedMove, Replica};
 
-/// The first namespace of every schedule; the only one of most.
+/// The first namespace of every schedule; most schedules have only this one.
 pub const NAMESPACE: &str = "namespaces/default";
-/// Sets how long one try may take before its caller gives up.
+/// How long one try may take before its caller gives up.
 pub const TRY_MAX: Duration = Duration::from_millis(3_500);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// An active set: of all pages of ListActive, or in one answer as GetActive gave it before there was ListActive.
+/// An active set: from all pages of ListActive, or from one answer of the older GetActive.
 #[derive(Clone, PartialEq, prost::Message)]
 struct AnsweredSet {
     #[prost(message, optional, tag = "1")]
@@ -55,12 +55,12 @@ impl Interceptor for FaultBearer {
 
 type FaultTransport = InterceptedService<Channel, FaultBearer>;
 
-/// A connection that is made when it is needed, and again when it broke.
+/// A caller whose connection is made on demand, and again when it broke.
 #[derive(Debug, Clone)]
 pub struct FaultCaller {
     /// The namespace that it reads and writes: namespaces/{namespace}
     pub namespace: String,
-    /// Says where its server is reached.
+    /// The address of its server.
     pub address: SocketAddr,
     pub policy: PolicyServiceClient<FaultTransport>,
     pub sync: SyncServiceClient<FaultTransport>,
@@ -68,7 +68,7 @@ pub struct FaultCaller {
     transport: FaultTransport,
 }
 
-/// Says what a try of a write answers with: the revision, and the version it made or published.
+/// The answer to a try of a write: the revision, and the version it made or published.
 pub type Answer = Result<Effect, Status>;
 
 impl FaultCaller {
@@ -93,13 +93,13 @@ impl FaultCaller {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
-    /// Returns the active set, as a replica says it now, and whether it says that this may be old.
+    /// Returns the current active set of a replica, and whether the answer is marked as possibly old.
     pub async fn get_set(&self) -> Result<(Replica, bool), ClientError> {
         let (said, marks) = self.get_marked_set().await?;
         Ok((said, marks.degraded || marks.in_doubt))
     }
 
-    /// Returns the same, with what it says about itself.
+    /// Returns the current active set with the marks of the answer.
     pub async fn get_marked_set(&self) -> Result<(Replica, Marks), ClientError> {
         let answer = match self.list_set().await {
             Err(error) if error.code() == Code::Unimplemented => self.get_old_set().await?,
@@ -112,7 +112,7 @@ impl FaultCaller {
         Ok((Replica { cursor, pointers, set_digest }, marks))
     }
 
-    /// Returns every page of the active set. A mark of any page counts for all.
+    /// Reads every page of the active set. A mark of any page counts for all.
     async fn list_set(&self) -> Result<AnsweredSet, ClientError> {
         let (mut set, mut page_token) = (AnsweredSet::default(), String::new());
         loop {
@@ -131,7 +131,7 @@ impl FaultCaller {
         }
     }
 
-    /// Returns the active set of a server from before ListActive.
+    /// Reads the active set of a server from before ListActive.
     async fn get_old_set(&self) -> Result<AnsweredSet, ClientError> {
         let request = Request::new(pb::GetActiveRequest { name: self.namespace.clone(), ..Default::default() });
         let path = PathAndQuery::from_static("/policyhub.v1.SyncService/GetActive");
@@ -167,7 +167,7 @@ impl FaultCaller {
     }
 }
 
-/// Returns one try, ended after [`TRY_MAX`].
+/// Makes one try, ended after [`TRY_MAX`].
 pub async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<Response<T>, ClientError> {
     match tokio::time::timeout(TRY_MAX, call).await {
         Ok(answer) => answer.map_err(ClientError::from),
@@ -175,13 +175,13 @@ pub async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -
     }
 }
 
-/// Returns what a try came to. Only what the server itself says, with a reason of its own, counts as said.
+/// Returns the outcome of a try. Only a server's answer with its own reason counts as a refusal.
 pub fn outcome(answer: Answer) -> OperationOutcome {
     match answer {
         Ok(effect) => OperationOutcome::Acknowledged(effect),
         Err(status) => {
             let error = ClientError::from(status);
-            // What a server said of a deadline that passed leaves open what became of the call, as docs/errors.md says.
+            // After an expired deadline the outcome is unknown, as docs/errors.md says.
             if ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED"].contains(&error.reason()) {
                 OperationOutcome::Unknown(error.to_string())
             } else {
@@ -191,7 +191,7 @@ pub fn outcome(answer: Answer) -> OperationOutcome {
     }
 }
 
-/// Returns the place on the wire.
+/// Returns the cursor of a wire message.
 pub fn cursor(wire: Option<&pb::Cursor>) -> Option<Cursor> {
     wire.map(|cursor| Cursor { epoch: cursor.epoch, revision: cursor.revision })
 }
@@ -213,13 +213,13 @@ fn digest_of_set(pointers: &Pointers) -> String {
     active_set_digest(entries.iter().map(|(policy, version, digest)| (policy, *version, digest))).to_string()
 }
 
-/// Bundles as pointers.
+/// Returns the pointers of bundles.
 pub fn pointers<'a>(bundles: impl IntoIterator<Item = &'a pb::Bundle>) -> Pointers {
     bundles.into_iter().map(|bundle| (policy_of(&bundle.name), (bundle.version, bundle.digest.clone()))).collect()
 }
 
 fn event(event: pb::Event) -> RecordedEvent {
-    // The request id is in the hashed bytes alone.
+    // The request id is only in the hashed bytes.
     let payload: serde_json::Value = serde_json::from_slice(&event.payload).unwrap_or_default();
     let moved = event.changes.iter().map(|change| RecordedMove {
         policy: policy_of(&change.policy),

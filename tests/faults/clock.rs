@@ -1,7 +1,7 @@
 //! A wall clock that jumps: a shim under each server, and the file with its offset.
 //!
-//! The shim (`clock_jump.c`) is built by the machine's C compiler when it is first needed. Boundary: the wall clock alone;
-//! timers and order go by the monotonic one, which no operator can set.
+//! The shim (`clock_jump.c`) is built by the machine's C compiler at its first use. Boundary: only the wall clock; timers and ordering
+//! use the monotonic one, which no operator can set.
 
 use std::fs::{self, File};
 use std::io;
@@ -29,18 +29,18 @@ impl WallClock {
         Ok(clock)
     }
 
-    /// Puts a server on this clock. Answers the shim to preload.
+    /// Makes a server use this clock, and returns the shim to preload.
     pub fn mount(&self, server: &mut Command) -> String {
         server.env("CLOCK_JUMP_FILE", &self.file);
         shim("clock_jump").display().to_string()
     }
 
-    /// From now on it is so many seconds ahead of the machine's; below zero it is behind.
+    /// Sets the clock this many seconds ahead of the machine's; a negative number is behind.
     ///
     /// # Errors
     /// When the file can't be written.
     pub fn set(&self, seconds: i64) -> io::Result<()> {
-        // In place: the server has it mapped.
+        // Write in place: the server has the file mapped.
         File::options().write(true).open(&self.file)?.write_all_at(&seconds.to_ne_bytes(), 0)
     }
 }

@@ -1,7 +1,8 @@
-/* A wall clock that jumps on request: preloaded into a process, it adds a number of seconds to CLOCK_REALTIME.
+/* A wall clock that jumps on request: a library preloaded into a process, which adds a number of seconds to
+   CLOCK_REALTIME.
 
-   CLOCK_JUMP_FILE names a file of eight bytes, the seconds as a signed number in the machine's order. It is mapped once, so
-   that a test can change it while the process runs. Monotonic clocks and timers stay as they are. */
+   CLOCK_JUMP_FILE names a file of eight bytes, the seconds as a signed number in the machine's byte order. It is mapped
+   once, so that a test can change it while the process runs. Monotonic clocks and timers do not change. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-//! The database under a schedule: a file, or a PostgreSQL that can be killed, stopped and started again.
+//! The database of a schedule: a file, or a PostgreSQL that can be killed, stopped and started again.
 //!
-//! Boundary: the cluster is that of the integration tests; what is done to it is done from outside, to its processes.
+//! Boundary: the cluster is that of the integration tests; faults are applied from outside, to its processes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use super::postgres::Cluster;
 
-/// After this long a PostgreSQL that was started is not coming.
+/// A PostgreSQL that takes longer to start counts as failed.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// A PostgreSQL of one's own.
+/// A separate PostgreSQL.
 pub struct Postgres {
     pub(super) cluster: Cluster,
     pub(super) data: PathBuf,
     bin: PathBuf,
-    /// Holds what its processes get from their environment: the shim of a power cut, while a schedule has one.
+    /// Environment variables of its processes: the shim of a power cut, while a schedule has one.
     pub(super) environment: Mutex<Vec<(&'static str, PathBuf)>>,
 }
 
@@ -35,7 +35,7 @@ impl Postgres {
         Self { cluster, data, bin, environment: Mutex::default() }
     }
 
-    /// Returns a new database: its name, and the port it is reached at.
+    /// Creates a database and returns its name and port.
     pub fn create_database(&self) -> (String, u16) {
         let url = self.cluster.create_database();
         let name = url.rsplit('/').next().expect("a name").to_owned();
@@ -43,7 +43,7 @@ impl Postgres {
         (name, port)
     }
 
-    /// Removes a database, with whoever is connected to it.
+    /// Drops a database and ends its connections.
     pub fn drop_database(&self, name: &str) {
         self.cluster.psql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
@@ -54,16 +54,16 @@ impl Postgres {
         self.cluster.psql("postgres", &sql);
     }
 
-    /// Sends a signal to the postmaster and every child of it.
+    /// Sends a signal to the postmaster and all its children.
     pub fn signal(&self, signal: &str) {
         for process in processes(&self.data) {
             super::server::send(signal, process);
         }
     }
 
-    /// Kills all of it, and waits until nothing of it is left.
+    /// Kills every process and waits until none is left.
     pub fn kill(&self) {
-        // The postmaster first: nobody starts anything any more, and its children have nobody to tell.
+        // The postmaster first, so that no new process is started.
         let processes = processes(&self.data);
         for process in &processes {
             super::server::send("KILL", *process);
@@ -83,10 +83,10 @@ impl Postgres {
     pub fn start_again(&self) {
         let mut command = self.program("pg_ctl");
         command.args(["start", "-s", "-w", "-t", "60", "-D"]).arg(&self.data);
-        // Beside the data: a power cut would take it along.
+        // Beside the data directory, because a power cut would remove it there.
         command.arg("-l").arg(self.data.with_file_name("restarted.log"));
         command.envs(self.environment.lock().expect("the environment").iter().cloned());
-        // The processes before may still hold a segment of shared memory for a moment.
+        // The old processes may still hold a shared memory segment for a moment.
         let deadline = Instant::now() + START_MAX;
         while !command.status().expect("pg_ctl runs").success() {
             assert!(Instant::now() < deadline, "PostgreSQL does not start again: see {}", self.data.display());
@@ -94,7 +94,7 @@ impl Postgres {
         }
     }
 
-    /// Returns a program of PostgreSQL, as the user that the cluster belongs to.
+    /// Returns a command of PostgreSQL's programs that runs as the cluster's user.
     pub(super) fn program(&self, name: &str) -> Command {
         let owner = fs::metadata(&self.data).expect("the data directory");
         let mut command = Command::new(self.bin.join(name));
@@ -106,7 +106,7 @@ impl Postgres {
         command
     }
 
-    /// Kills all of it, and copies its data directory.
+    /// Kills every process and copies the data directory.
     ///
     /// # Errors
     /// When the copy can't be made.
@@ -115,7 +115,7 @@ impl Postgres {
         copy_directory(&self.data, &self.data.with_file_name("kept"))
     }
 
-    /// Kills all of it, and puts the copy in place of its data directory.
+    /// Kills every process and replaces the data directory by the copy.
     ///
     /// # Errors
     /// When the copy can't be put there.
@@ -138,7 +138,7 @@ fn processes(data: &Path) -> Vec<u32> {
     [postmaster].into_iter().chain(ids.filter(child)).collect()
 }
 
-/// Replaces a directory with a copy of another, owners and modes as they are. Without the file that names a postmaster.
+/// Replaces a directory with a copy of another one, with owners and modes, but without the file that names a postmaster.
 pub(super) fn copy_directory(from: &Path, to: &Path) -> Result<(), String> {
     if to.exists() {
         fs::remove_dir_all(to).map_err(|error| error.to_string())?;

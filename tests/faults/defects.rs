@@ -1,6 +1,7 @@
-//! The harness proves itself: every planted defect must be caught within so many schedules.
+//! A test of the harness itself: every planted defect must be caught within a number of schedules.
 //!
-//! Invariant: a catch is the objection of a validator that has none against the same seed on a server that is whole.
+//! Invariant: a defect counts as caught when a validator reports a violation that it does not report for the same seed on a server
+//! without the defect.
 
 use std::time::Instant;
 
@@ -10,10 +11,10 @@ use super::schedule::ScheduleQueue;
 use super::settings::FaultSettings;
 use super::summary::Summary;
 
-/// Schedules in a row that must each catch a defect that no race hides.
+/// Number of consecutive schedules that must each catch a defect that depends on no race.
 const EVERY_SEED: u64 = 12;
 
-/// Returns whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
+/// Returns whether a plan can show a defect: seeds of other plans are skipped, because they would prove nothing.
 fn concerns(defect: &str, plan: &FaultPlan) -> bool {
     let strikes = |wanted: fn(&InjectedFault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
     match defect {
@@ -24,7 +25,7 @@ fn concerns(defect: &str, plan: &FaultPlan) -> bool {
         "no-idempotency" => strikes(|fault| {
             matches!(fault, InjectedFault::LoseCommitAnswer(_) | InjectedFault::Reset(_) | InjectedFault::Cut(_))
         }),
-        // A connection that ends of age takes the silence with it.
+        // A connection that is closed for its age ends the silence too.
         "transaction-left-open" => strikes(|fault| match fault {
             InjectedFault::Disk { error, .. } => *error != DiskError::Truncate,
             _ => false,
@@ -36,10 +37,10 @@ fn concerns(defect: &str, plan: &FaultPlan) -> bool {
     }
 }
 
-/// Returns who has to object: an objection of anybody else has another cause.
+/// Returns the validators that must report the defect: a report of another one has another cause.
 fn expected(defect: &str) -> &'static [&'static str] {
     match defect {
-        // A server that is asked after the gap finds it before the log is read, and answers with DATA_LOSS.
+        // A server that gets a request after the gap finds it before the log is read, and answers DATA_LOSS.
         "revision-from-sequence" => &["log", "answers: every error is named", "the schedule ran"],
         "sqlite-normal" | "postgres-commit-off" | "no-idempotency" | "unknown-is-failed" | "transaction-left-open" => {
             &["ledger"]
@@ -50,7 +51,7 @@ fn expected(defect: &str) -> &'static [&'static str] {
     }
 }
 
-/// Returns how many schedules in a row must all catch a defect; one for those that need a race.
+/// Returns how many consecutive schedules must all catch a defect; one for those that need a race.
 fn in_a_row(defect: &str, settings: &FaultSettings) -> u64 {
     if defect == "frozen-stream" { (settings.defect_seeds / 2).clamp(1, EVERY_SEED) } else { 1 }
 }
@@ -93,7 +94,7 @@ async fn hunt(defect: &str, settings: &FaultSettings, queue: &ScheduleQueue) -> 
         if in_a_row_now < wanted {
             continue;
         }
-        // What objects to a server that is whole, too, has caught something else.
+        // A validator that also fails on a server without the defect has found something else.
         let whole = queue.run(&plan, None, &summary).await;
         whole.directory.iter().for_each(|directory| super::world::remove(directory));
         if whole.violations.is_empty() {
@@ -104,7 +105,7 @@ async fn hunt(defect: &str, settings: &FaultSettings, queue: &ScheduleQueue) -> 
     None
 }
 
-/// Runs each defect until it is caught; prints the table. True: all of them were.
+/// Runs each defect until it is caught and prints the table. Returns whether all of them were.
 pub async fn run(settings: &FaultSettings, names: &[String]) -> bool {
     let known = policyhub::defect::Defect::ALL.map(|(name, _)| name);
     let all = names.iter().any(|name| name == "all");

@@ -1,14 +1,14 @@
-//! What can strike: every kind of fault with what it strikes, and its name in the summary.
+//! Every kind of fault: what it affects, and its name in the summary.
 //!
-//! Boundary: pure names and numbers; `inject` does them.
+//! Boundary: only names and numbers; `inject` applies them.
 
 use super::check::record::Where;
 
 /// Bytes a second of a throttled link.
 pub const THROTTLE_BYTES_PER_SECOND: u64 = 16 * 1024;
-/// Files that a server may still open while it has few.
+/// Number of files that a server may still open while it has few.
 pub const FILES_LEFT: u64 = 3;
-/// Address space that a server may still take while it has little memory.
+/// Address space that a server may still allocate while it has little memory.
 pub const MEMORY_LEFT_BYTES: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub enum FaultDatabase {
     Postgres,
 }
 
-/// Says which wire.
+/// The network link that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// Between all clients and a replica.
@@ -26,22 +26,22 @@ pub enum Link {
     Database(usize),
 }
 
-/// Says which calls on the files of SQLite fail, and how.
+/// Which calls on SQLite's files fail, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskError {
     /// A write fails with this errno.
     Write(i32),
-    /// A write writes half of its bytes, and the writes after it fail with this errno.
+    /// A write writes half of its bytes, and later writes fail with this errno.
     ShortWrite(i32),
     /// A flush fails with this errno.
     Sync(i32),
-    /// A change of a file's length fails with EIO while the server ends and starts.
+    /// A change of a file's length fails with EIO while the server stops and starts.
     Truncate,
     /// The disk is full: every write fails until the fault ends.
     Full,
 }
 
-/// Says what strikes. What has a length ends by itself or is ended by the schedule.
+/// A fault. Its duration is its own, or the schedule ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectedFault {
     /// kill -9 of a server; it starts again on the same ports.
@@ -50,7 +50,7 @@ pub enum InjectedFault {
     PauseServer(usize),
     /// SIGTERM of a server under load; it starts again.
     DrainServer(usize),
-    /// The same, and what starts again is the version under test.
+    /// SIGTERM of a server, which starts again as the version under test.
     Upgrade(usize),
     /// kill -9 of every process of PostgreSQL; it starts again.
     KillPostgres,
@@ -60,13 +60,13 @@ pub enum InjectedFault {
     TerminateBackends,
     /// The machine loses power: what was not synced is gone. SQLite.
     PowerCut,
-    /// Calls on SQLite's files fail, from the n-th on, so many of them.
+    /// This many calls on SQLite's files fail, beginning with the n-th.
     Disk { error: DiskError, first: u32, count: u32 },
-    /// An older copy of the database takes its place, and the epoch is raised.
+    /// An older copy replaces the database, and the epoch is raised.
     Restore,
-    /// A standby of PostgreSQL that lacks the tail is promoted in its place, and the epoch is raised.
+    /// A standby of PostgreSQL that lacks the tail is promoted, and the epoch is raised.
     Promote,
-    /// The machine of PostgreSQL loses power: what it did not sync is gone.
+    /// The machine of PostgreSQL loses power: what was not synced is gone.
     PowerCutPostgres,
     /// Every connection of a link is closed (FIN).
     Cut(Link),
@@ -74,32 +74,32 @@ pub enum InjectedFault {
     Reset(Link),
     /// A link stays open and carries nothing.
     Blackhole(Link),
-    /// A link carries nothing to its server; what comes from there arrives.
+    /// A link carries nothing to its server; the other direction works.
     BlackholeUp(Link),
-    /// A link carries nothing from its server; what goes there arrives.
+    /// A link carries nothing from its server; the other direction works.
     BlackholeDown(Link),
-    /// The wall clock of a server jumps by so many seconds, and back when the fault ends.
+    /// The wall clock of a server jumps by this many seconds, and back when the fault ends.
     ClockJump(usize, i64),
-    /// A server may open [`FILES_LEFT`] files more than it has.
+    /// A server may open only [`FILES_LEFT`] more files than it has.
     FewFiles(usize),
-    /// A server may take [`MEMORY_LEFT_BYTES`] of address space more than it has; when it dies of that, it starts again.
+    /// A server may allocate only [`MEMORY_LEFT_BYTES`] more address space than it has; when it dies of that, it starts again.
     LittleMemory(usize),
-    /// Every piece comes later by so many milliseconds.
+    /// Every piece of data is delayed by this many milliseconds.
     Delay(Link, u64),
     /// A link carries [`THROTTLE_BYTES_PER_SECOND`].
     Throttle(Link),
     /// The next COMMIT never reaches PostgreSQL, and its connection is reset.
     LoseCommit(usize),
-    /// The next COMMIT reaches PostgreSQL, its answer never comes back.
+    /// The next COMMIT reaches PostgreSQL, and its answer is lost.
     LoseCommitAnswer(usize),
-    /// Every one of so many streams is cut at once and comes back.
+    /// This many streams are closed at once and reconnect.
     Storm(usize),
-    /// So many readers open a watch and never read.
+    /// This many readers open a watch and never read.
     Stuck(usize),
 }
 
 impl InjectedFault {
-    /// Returns what it disturbs, and of which replica; none: of all.
+    /// Returns what it disturbs, and at which replica; `None` means all.
     pub fn disturbs(self) -> (Where, Option<usize>) {
         match self {
             Self::KillServer(replica)
@@ -110,7 +110,7 @@ impl InjectedFault {
             | Self::LittleMemory(replica) => (Where::Server, Some(replica)),
             Self::ClockJump(replica, _) => (Where::Clock, Some(replica)),
             Self::PowerCut | Self::Restore | Self::Promote | Self::Storm(_) | Self::Stuck(_) => (Where::Server, None),
-            // Its server ends and starts.
+            // The server stops and starts.
             Self::Disk { error: DiskError::Truncate, .. } => (Where::Server, None),
             Self::KillPostgres
             | Self::PausePostgres

@@ -1,4 +1,4 @@
-//! What each fault does to the world.
+//! Applies each fault to the deployment.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ use super::storm;
 use super::stuck;
 use super::world::{DRAIN_MAX_MS, Deployment, END_MAX_MS};
 
-/// Sets how long a COMMIT is waited for that shall be lost.
+/// How long to wait for a COMMIT that is to be lost.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
-/// Sets how long the calls are waited for that shall fail.
+/// How long to wait for the calls that are to fail.
 const DISK_WAIT: Duration = Duration::from_secs(2);
-/// Sets what lasts longer is waited for, instead of going on beside the writers until the end of the schedule.
+/// A longer fault is waited for; a shorter one runs beside the writers.
 const LONG_HOLD: Duration = Duration::from_secs(5);
 /// The files of SQLite whose calls fail: the database and its write-ahead log.
 const DISK_FILES: [&str; 2] = ["policyhub.db", "policyhub.db-wal"];
 
-/// Strikes, and notes for how long it is in force. Answers whether it struck: a COMMIT that nobody sent can't be lost.
+/// Applies a fault and records how long it is active. Returns whether it had an effect: a COMMIT that nobody sent can't be lost.
 pub async fn strike(world: &mut Deployment, step: &PlanStep, recorder: &Recorder) -> bool {
     let (place, replica) = step.fault.disturbs();
     let trouble = recorder.begin_trouble(place, replica);
@@ -49,7 +49,7 @@ async fn inflict(world: &mut Deployment, step: &PlanStep, recorder: &Recorder) -
         }
         InjectedFault::DrainServer(replica) => drain(world, replica, recorder).await,
         InjectedFault::Upgrade(replica) => {
-            // The first one migrates the database: from then on none of the earlier version starts again.
+            // The first one migrates the database: from then on, the earlier version can't start again.
             world.servers.iter_mut().for_each(|server| server.runs_from_now_on(server::binary()));
             drain(world, replica, recorder).await;
         }
@@ -100,7 +100,7 @@ async fn inflict(world: &mut Deployment, step: &PlanStep, recorder: &Recorder) -
     true
 }
 
-/// A link is hurt while the schedule goes on, but when that lasts too long for it.
+/// Disturbs a link while the schedule continues; waits only when the fault lasts too long for that.
 async fn hurt(world: &Deployment, link: Link, mode: Mode, hold: Duration) {
     world.link(link).set_for(mode, hold);
     if hold > LONG_HOLD {
@@ -108,13 +108,14 @@ async fn hurt(world: &Deployment, link: Link, mode: Mode, hold: Duration) {
     }
 }
 
-/// Says what a server has little of.
+/// The resource that a server has little of.
 enum Squeezed {
     Files,
     Memory,
 }
 
-/// Limits a server to little more memory than it has, for a while. One that dies of it starts again. Answers whether it was told.
+/// Limits a server to little more of a resource than it uses, for a while. A server that dies of it starts again. Returns whether the limit
+/// was set.
 async fn squeeze(world: &mut Deployment, replica: usize, of: Squeezed, hold: Duration, recorder: &Recorder) -> bool {
     let server = &mut world.servers[replica];
     let limited = match of {
@@ -126,7 +127,7 @@ async fn squeeze(world: &mut Deployment, replica: usize, of: Squeezed, hold: Dur
     sleep(hold).await;
     let Some(before) = before else { return false };
     if !server.runs() {
-        // Memory that nobody gives ends a process; files are another matter.
+        // Only missing memory ends a process; missing files do not.
         if limit != "as" {
             recorder.overdue(format!("replica {replica} ended when it could not open a file"));
         }
@@ -138,14 +139,14 @@ async fn squeeze(world: &mut Deployment, replica: usize, of: Squeezed, hold: Dur
 }
 
 async fn start(world: &mut Deployment, replica: usize, recorder: &Recorder) {
-    // A server that begins without its database ends at once; whoever runs it would start it until it stays.
+    // A server that starts without its database ends at once, and its operator would restart it until it runs.
     world.open_database_link(replica);
     if let Err(said) = world.start_server(replica).await {
         recorder.overdue(format!("replica {replica}: {said}"));
     }
 }
 
-/// SIGTERM under load, and the end that must follow; then it starts again.
+/// Sends SIGTERM under load, waits for the end, and starts the server again.
 pub async fn drain(world: &mut Deployment, replica: usize, recorder: &Recorder) {
     let began = Instant::now();
     let allowed = Duration::from_millis(END_MAX_MS);
@@ -180,8 +181,8 @@ async fn on_postgres(world: &mut Deployment, step: &PlanStep) {
     world.postgres_is_down = false;
 }
 
-/// PostgreSQL is killed, and has what it synced when it starts again. Answers whether it lost anything: a moment at which all
-/// was synced is possible, in each schedule is not.
+/// Kills PostgreSQL, which has only what it synced when it starts again. Returns whether anything was lost: everything may have been
+/// synced, but not in every schedule.
 async fn cut_power_of_postgres(world: &mut Deployment, hold: Duration, recorder: &Recorder) -> bool {
     let Some(postgres) = world.postgres.clone() else { return false };
     world.postgres_is_down = true;
@@ -209,7 +210,7 @@ async fn lose(world: &Deployment, replica: usize, mode: Mode) -> bool {
     link.lost_commits() > before
 }
 
-/// Calls on SQLite's files fail until the fault is over. Answers whether any did.
+/// Lets calls on SQLite's files fail until the fault ends. Returns whether any did.
 async fn disk_fails(
     world: &mut Deployment,
     error: DiskError,
@@ -238,7 +239,7 @@ async fn disk_fails(
     failing.failures() > before
 }
 
-/// Waits until so many calls have failed.
+/// Waits until this many calls have failed.
 async fn strikes(failing: &FailingDisk, wanted: usize) {
     let deadline = Instant::now() + DISK_WAIT;
     while failing.failures() < wanted && Instant::now() < deadline {

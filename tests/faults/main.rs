@@ -1,7 +1,7 @@
-//! The fault harness: real servers, real databases, faults decided by a seed, and validators over all that was recorded.
+//! The fault harness: real servers, real databases, faults chosen by a seed, and validators over everything that was recorded.
 //!
-//! A program of its own: `SCHEDULES=200 SEED=1 cargo test --test faults`; docs/testing.md has the rest. It ends with 0
-//! only when every schedule held and everything planned was done.
+//! It is a separate program: `SCHEDULES=200 SEED=1 cargo test --test faults`; docs/testing.md has the rest. It exits with 0 only when
+//! every schedule was valid and everything planned was done.
 
 #![expect(
     clippy::disallowed_methods,
@@ -63,12 +63,12 @@ use settings::FaultSettings;
 use summary::Summary;
 use tokio::task::JoinSet;
 
-/// One drill of each kind for so many schedules.
+/// One drill of each kind for this many schedules.
 const SCHEDULES_PER_DRILL: u64 = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // `cargo test NAME` gives every target the name.
+    // `cargo test NAME` passes the name to every target.
     if std::env::args().skip(1).any(|argument| argument == "--list" || !"faults".contains(argument.as_str())) {
         return ExitCode::SUCCESS;
     }
@@ -96,7 +96,7 @@ async fn hunt(_: &FaultSettings, _: &[String]) -> bool {
     panic!("DEFECTS needs `--features planted-defects`: this binary can't be broken")
 }
 
-/// Returns every plan of the run, with how to run it alone.
+/// Returns every plan of the run, with the command that runs it alone.
 fn plans(settings: &FaultSettings) -> VecDeque<(FaultPlan, String)> {
     let feature = if settings.defect.is_some() { " --features planted-defects" } else { "" };
     let defect = settings.defect.as_ref().map(|defect| format!("DEFECT={defect} ")).unwrap_or_default();
@@ -125,7 +125,7 @@ fn plans(settings: &FaultSettings) -> VecDeque<(FaultPlan, String)> {
         };
         for number in 0..drills {
             let seed = settings.seed + number;
-            // They take longest: first, so that no queue ends with one.
+            // They take longest: put them first, so that no queue ends with one.
             plans.push_front((
                 plan::drill(seed, fault, database),
                 command(format!("SEED={seed} SCHEDULES=0 DRILLS={drill}")),

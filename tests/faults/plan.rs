@@ -1,7 +1,7 @@
-//! From a seed to a plan: everything that a schedule decides, before anything runs.
+//! From a seed to a plan: everything that a schedule decides before it runs.
 //!
-//! Boundary: pure. When a fault strikes is told in acknowledged writes, so that a slow machine strikes at the same place.
-//! What concurrent tasks do between two strikes is theirs: a seed repeats the decisions, not the interleaving.
+//! Boundary: pure. The moment of a fault is a number of acknowledged writes, so that it is the same on a slow machine. The interleaving
+//! of concurrent tasks is not planned: a seed repeats the decisions only.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::disk_error::{EIO, ENOSPC};
 pub use super::fault::{DiskError, FaultDatabase, InjectedFault, Link};
 use super::rng::Rng;
 
-/// Replicas of a schedule at most.
+/// Largest number of replicas of a schedule.
 const REPLICAS_MAX: usize = 3;
 
-/// A fault, when it strikes, and how long it lasts.
+/// A fault, when it begins, and how long it lasts.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanStep {
     pub after_acknowledged: usize,
@@ -20,15 +20,15 @@ pub struct PlanStep {
     pub hold_ms: u64,
 }
 
-/// One who watches.
+/// A planned watcher.
 #[derive(Debug, Clone)]
 pub struct PlannedWatcher {
     pub latest: bool,
-    /// Empty: all.
+    /// Empty means all.
     pub filter: BTreeSet<String>,
-    /// Says how long it waits between two messages.
+    /// How long it waits between two messages.
     pub pace_ms: u64,
-    /// It opens streams at places it heard of, near the head, instead of following.
+    /// It opens streams at known cursors near the head, instead of following.
     pub probe: bool,
 }
 
@@ -38,20 +38,20 @@ pub struct FaultPlan {
     pub seed: u64,
     pub database: FaultDatabase,
     pub replicas: usize,
-    /// Says whether replicas hear of each other by NOTIFY, or by their polls alone.
+    /// Whether replicas wake each other by NOTIFY, or only poll.
     pub notify: bool,
     pub poll_ms: u64,
     pub heartbeat_ms: u64,
     pub ring_events: u64,
-    /// Says whether others use the servers beside the writers.
+    /// Whether background workloads run beside the writers.
     pub background: bool,
-    /// Namespaces with writers, readers and watchers of their own, besides the first one.
+    /// Number of namespaces with their own writers, readers and watchers, besides the first one.
     pub tenants: usize,
-    /// Says whether others approve, rotate keys, fill quotas, hold leases and import beside the writers.
+    /// Whether workloads approve, rotate keys, fill quotas, hold leases and import beside the writers.
     pub workloads: bool,
-    /// Says whether every replica begins with an earlier version.
+    /// Whether every replica begins with an earlier version.
     pub mixed: bool,
-    /// Says whether timers of connections are so short that faults last longer.
+    /// Whether connection timers are so short that faults last longer.
     pub short_timers: bool,
     /// Age at which servers end connections, when it is not the default.
     pub connection_age_ms: Option<u64>,
@@ -60,7 +60,7 @@ pub struct FaultPlan {
     pub readers: usize,
     pub content_max_bytes: u64,
     pub watchers: Vec<PlannedWatcher>,
-    /// Acknowledged writes after which it ends.
+    /// Number of acknowledged writes after which it ends.
     pub acknowledged: usize,
     pub steps: Vec<PlanStep>,
 }
@@ -81,7 +81,7 @@ pub fn plan(seed: u64, full: bool) -> FaultPlan {
     plan
 }
 
-/// Set apart from the throws of the first part, so that its decisions stay what they were.
+/// A separate generator for the second part, so that the decisions of the first part do not change.
 const SECOND_PART: u64 = 0x5eed_0002;
 /// Longer than the ping of LISTEN (5 s and its answer), the lease and the stuck reader (30 s), and keepalive (50 s).
 const LONG_HOLDS_MS: [u64; 3] = [8_000, 33_000, 55_000];
@@ -116,13 +116,13 @@ fn third_part(plan: &mut FaultPlan) {
             PlanStep { after_acknowledged, fault: InjectedFault::Restore, hold_ms: rng.between(20, 1_500) },
         );
     } else {
-        // What they are told may be given up by a restore.
+        // A restore may give up what they were answered.
         plan.background = rng.chance(40);
     }
 }
 
 const FOURTH_PART: u64 = 0x5eed_0004;
-/// Tenants beside the first namespace at most.
+/// Largest number of tenants beside the first namespace.
 const TENANTS_MAX: u64 = 2;
 
 fn fourth_part(plan: &mut FaultPlan) {
@@ -144,7 +144,7 @@ fn fourth_part(plan: &mut FaultPlan) {
         plan.steps.insert(at, PlanStep { after_acknowledged, fault, hold_ms });
     }
     plan.tenants = usize::try_from(tenants).expect("a small number");
-    // What they are told may be given up.
+    // What they were answered may be given up.
     let gives_up = restores || plan.brings(InjectedFault::Promote);
     plan.background &= !gives_up;
     plan.workloads = workloads && !gives_up;
@@ -184,7 +184,7 @@ fn long_fault(rng: &mut Rng, plan: &FaultPlan) -> InjectedFault {
 
 /// Returns the fingerprint of a plan (64-bit FNV-1a of all that is in it).
 pub fn fingerprint(plan: &FaultPlan) -> u64 {
-    // What a plan has none of counts for nothing: plans from before there was any are what they were.
+    // Parts that a plan does not have are left out, so that older plans keep their fingerprint.
     let absent = [", tenants: 0", ", workloads: false"];
     absent
         .iter()
@@ -193,11 +193,11 @@ pub fn fingerprint(plan: &FaultPlan) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// Plans that must not change by accident: a seed that somebody noted would show something else.
+/// Plans that must not change by accident: otherwise a seed that somebody noted would run another plan.
 const GOLDEN: [(u64, bool, u64); 3] =
     [(1, false, 0xda3b_d9eb_0c1e_424f), (17, false, 0xa11f_0720_34ba_ed26), (4_711, true, 0x4f39_bf2f_f3af_fd1f)];
 
-/// Returns what a seed no longer plans as it did.
+/// Returns the seeds whose plans have changed.
 pub fn changed() -> Vec<String> {
     let now = |(seed, full, golden): &(u64, bool, u64)| {
         let now = fingerprint(&plan(*seed, *full));
@@ -249,11 +249,11 @@ fn first_part(seed: u64) -> FaultPlan {
     }
 }
 
-/// Schedules of the small set, and the seeds they are chosen from.
+/// Number of schedules of the small set, and the seeds they are chosen from.
 const SMALL_SCHEDULES: usize = 10;
 const SMALL_SEEDS: u64 = 80;
 
-/// Returns a few plans that bring as many kinds of faults as they can.
+/// Returns a few plans with as many kinds of faults as possible.
 pub fn small_set(first: u64) -> Vec<FaultPlan> {
     let mut plans: Vec<FaultPlan> = (first..first + SMALL_SEEDS).map(|seed| plan(seed, false)).collect();
     let mut brought = BTreeSet::new();
@@ -272,16 +272,16 @@ pub fn small_set(first: u64) -> Vec<FaultPlan> {
     chosen
 }
 
-/// Acknowledged writes of a rolling upgrade: enough for each replica to serve beside those of the other version.
+/// Number of acknowledged writes of a rolling upgrade: enough for each replica to serve beside those of the other version.
 const MIXED_ACKNOWLEDGED: usize = 160;
 
-/// Returns a rolling upgrade of three replicas under load, with the faults of a seed between.
+/// Returns a rolling upgrade of three replicas under load, with the faults of a seed in between.
 pub fn mixed(seed: u64) -> FaultPlan {
     let mut plan = first_part(seed);
     let of_sqlite = plan.database == FaultDatabase::Sqlite;
     (plan.database, plan.replicas) = (FaultDatabase::Postgres, REPLICAS_MAX);
     (plan.mixed, plan.acknowledged) = (true, MIXED_ACKNOWLEDGED);
-    // Those of SQLite have nothing to strike here.
+    // Faults of SQLite have no effect here.
     plan.steps = if of_sqlite { Vec::new() } else { plan.steps };
     for replica in 0..REPLICAS_MAX {
         let after_acknowledged = MIXED_ACKNOWLEDGED * (replica + 1) / (REPLICAS_MAX + 1);
@@ -291,7 +291,7 @@ pub fn mixed(seed: u64) -> FaultPlan {
     plan
 }
 
-/// Returns a schedule around one big fault.
+/// Returns a schedule around one large fault.
 pub fn drill(seed: u64, fault: InjectedFault, database: FaultDatabase) -> FaultPlan {
     let mut plan = first_part(seed);
     plan.database = database;

@@ -1,7 +1,7 @@
-/* A disk that honours fsync and nothing else: preloaded into the server, it keeps a copy of each watched file as of its
-   last sync. A power cut is: kill the server, put the copies in place of the files.
+/* A disk that honours fsync and nothing else: a library preloaded into the server, which keeps a copy of each watched
+   file as of its last sync. A power cut kills the server and replaces the files by the copies.
 
-   POWER_CUT_WATCHED: files whose paths begin so. POWER_CUT_DURABLE: the directory of their copies, by last name.
+   POWER_CUT_WATCHED: prefix of the watched paths. POWER_CUT_DURABLE: the directory of their copies, by file name.
    Removing and renaming count as durable at once: SQLite does neither while it depends on the old file. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 
 static pthread_mutex_t copying = PTHREAD_MUTEX_INITIALIZER;
 
-/* Where the copy of a path is kept; 0 when it is not watched. */
+/* Writes the path of a file's copy; returns 0 when the file is not watched. */
 static int durable(const char *path, char *copy, const char *suffix) {
     const char *watched = getenv("POWER_CUT_WATCHED"), *directory = getenv("POWER_CUT_DURABLE");
     if (!watched || !directory || strncmp(path, watched, strlen(watched)) != 0) return 0;
@@ -50,7 +50,7 @@ static int synced(int fd) {
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink == 0) return 0;
     if (!durable(path, copy, "") || !durable(path, unfinished, ".unfinished")) return 0;
-    /* Through the descriptor it has: closing another one would drop the process's POSIX locks, SQLite's, on the file. */
+    /* Read by this descriptor: closing another one would drop the process's POSIX locks, which SQLite holds on the file. */
     pthread_mutex_lock(&copying);
     int failed = copy_file(fd, copy, unfinished);
     pthread_mutex_unlock(&copying);

@@ -1,7 +1,7 @@
-//! A disk that loses what was not synced: a shim between the server and the C library, and the cut itself.
+//! A disk that loses what was not synced: a shim between the server and the C library, and the power cut itself.
 //!
-//! The shim (`power_cut.c`) is built by the machine's C compiler when the harness starts. Boundary: SQLite's files; keys
-//! and tokens are not its business.
+//! The shim (`power_cut.c`) is built by the machine's C compiler when the harness starts. Boundary: SQLite's files only, not keys and
+//! tokens.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Sets where the shims of a run are, once one was needed.
+/// The directory of a run's shims, set at their first use.
 static SHIMS: OnceLock<PathBuf> = OnceLock::new();
-/// One is built at a time.
+/// Lets one shim be built at a time.
 static BUILDING: Mutex<()> = Mutex::new(());
 
-/// Returns the shared object of a shim, built once a run.
+/// Returns the path of a shim, built once per run.
 pub fn shim(name: &str) -> PathBuf {
     let directory = SHIMS.get_or_init(|| tempfile::tempdir().expect("a temporary directory").keep());
     let object = directory.join(format!("{name}.so"));
@@ -49,14 +49,14 @@ impl Disk {
         Ok(Self { database, durable })
     }
 
-    /// Puts a server on this disk. Answers the shim to preload, before any that may refuse a flush: one that is refused is
-    /// none.
+    /// Makes a server use this disk. Returns the shim to preload, before any that may refuse a flush, because a refused flush must not
+    /// count.
     pub fn mount(&self, server: &mut Command) -> String {
         server.env("POWER_CUT_WATCHED", &self.database).env("POWER_CUT_DURABLE", &self.durable);
         shim("power_cut").display().to_string()
     }
 
-    /// Returns what the disk holds when power comes back. The server must be dead. Answers how many files lost bytes.
+    /// Sets the files to what the disk holds when power comes back. The server must be stopped. Returns how many files lost bytes.
     pub fn cut(&self) -> io::Result<usize> {
         let mut lost = 0;
         for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -67,7 +67,7 @@ impl Disk {
             };
             let file = self.database.with_file_name(with(&self.database));
             let copy = self.durable.join(with(&self.database));
-            // The index of the log is memory that happens to have a name: it is never synced, and made again.
+            // The index of the write-ahead log is shared memory: it is never synced, and is made again.
             let counts = suffix != "-shm";
             match (fs::read(&file).ok(), fs::read(&copy).ok()) {
                 (held, Some(synced)) => {
@@ -84,7 +84,7 @@ impl Disk {
         Ok(lost)
     }
 
-    /// Takes the files as they are for durable: whoever put them there has synced them. The server must be stopped.
+    /// Takes the current files as durable: whoever put them there has synced them. The server must be stopped.
     pub fn adopt(&self) -> io::Result<()> {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = self.database.file_name().unwrap_or_default().to_owned();
@@ -99,7 +99,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Returns whether the shim saw anything: a server that syncs elsewhere would prove nothing.
+    /// Returns whether the shim saw a sync: a server that syncs without it would prove nothing.
     pub fn was_synced(&self) -> bool {
         self.durable.join(self.database.file_name().unwrap_or_default()).exists()
     }

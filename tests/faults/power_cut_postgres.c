@@ -1,9 +1,9 @@
-/* A disk under PostgreSQL that honours fsync and nothing else: preloaded into its processes, it keeps a copy of each file
-   of a tree as of its last sync. A power cut is: kill all of them, put the copies in place of the files.
+/* A disk under PostgreSQL that honours fsync and nothing else: a library preloaded into its processes, which keeps a
+   copy of each file of a tree as of its last sync. A power cut kills them all and replaces the files by the copies.
 
    POWER_CUT_TREE: the data directory. POWER_CUT_COPIES: the directory of the copies, with the same names.
-   Names are durable at once: a file that is renamed, linked or removed is so after the cut, with the bytes of its last
-   sync; one that was never synced is gone. */
+   Names are durable at once: renames, links and removals survive the cut, with the bytes of the file's last sync; a
+   file that was never synced is gone. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 
 #define REAL(result, name, ...) ((result(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name))
 
-/* Where the copy of a path is kept; 0 when it is not in the tree. */
+/* Writes the path of a file's copy; returns 0 when the file is not in the tree. */
 static int copy_of(const char *path, char *copy) {
     const char *tree = getenv("POWER_CUT_TREE"), *copies = getenv("POWER_CUT_COPIES");
     char absolute[2 * PATH_MAX];
@@ -51,7 +51,7 @@ static int copy_file(const char *file, char *path) {
         make_parents(path);
         to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     }
-    /* By its name: the descriptor that was synced may be for writing alone. */
+    /* Open it by name: the synced descriptor may be write-only. */
     int from = to < 0 ? -1 : open(file, O_RDONLY);
     ssize_t length = from < 0 ? -1 : 1;
     while (length > 0 && (length = read(from, buffer, sizeof buffer)) > 0) {
@@ -96,7 +96,7 @@ int rename(const char *from, const char *to) {
     int (*real)(const char *, const char *) = REAL(int, "rename", const char *, const char *);
     int failed = real(from, to);
     if (failed || !copy_of(from, old) || !copy_of(to, new)) return failed;
-    /* One that was never synced has no bytes under its new name either. */
+    /* A file that was never synced has no copy under its new name either. */
     if (real(old, new) != 0) REAL(int, "unlink", const char *)(new);
     return 0;
 }

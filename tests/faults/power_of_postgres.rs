@@ -1,6 +1,6 @@
-//! The power of PostgreSQL's machine: a disk that keeps what was synced, and the cut.
+//! The power of PostgreSQL's machine: a disk that keeps what was synced, and the power cut.
 //!
-//! The shim (`power_cut_postgres.c`) is preloaded into every process of the cluster while a schedule has such a cut.
+//! The shim (`power_cut_postgres.c`) is preloaded into every process of the cluster while a schedule has a power cut.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use super::power_cut::shim;
 
 /// Size of a segment of the write-ahead log, in MiB.
 const SEGMENT_MIB: u32 = 1;
-/// Sets who may use the shim: PostgreSQL runs as somebody else when the tests run as root.
+/// Makes the shim readable: PostgreSQL runs as another user when the tests run as root.
 const READABLE_BY_ALL: u32 = 0o755;
 
 impl Postgres {
@@ -21,8 +21,8 @@ impl Postgres {
         self.data.with_file_name("synced")
     }
 
-    /// Puts it on a disk that keeps what is synced from now on. What is there now is durable: it is stopped in order. Its
-    /// write-ahead log goes on in the smallest segments there are: each sync copies one.
+    /// Puts the cluster on a disk that keeps what is synced from now on. What is there now is durable, because the cluster is stopped in
+    /// order. Its write-ahead log uses the smallest segments: each sync copies one.
     ///
     /// # Errors
     /// When the disk can't be made.
@@ -41,7 +41,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Takes it off that disk: its next start is as ever.
+    /// Removes the cluster from that disk, so that it starts normally.
     pub fn unmount_power_cut(&self) {
         let was = std::mem::take(&mut *self.environment.lock().expect("the environment"));
         if !was.is_empty() {
@@ -51,7 +51,7 @@ impl Postgres {
         }
     }
 
-    /// Kills all of it, and makes every file what it was at its last sync. Answers how many files lost bytes by that.
+    /// Kills every process and reverts every file to its last sync. Returns how many files lost bytes by that.
     ///
     /// # Errors
     /// When the disk is not mounted, or can't be read or written.
@@ -64,7 +64,7 @@ impl Postgres {
     }
 }
 
-/// Makes every file of a tree what its copy is; one without a copy is gone.
+/// Replaces every file of a tree by its copy; one without a copy is removed.
 fn revert(tree: &Path, copies: &Path) -> io::Result<usize> {
     let (mut held, mut synced) = (BTreeSet::new(), BTreeSet::new());
     files(tree, tree, &mut held)?;
@@ -75,7 +75,7 @@ fn revert(tree: &Path, copies: &Path) -> io::Result<usize> {
         lost += usize::from(fs::metadata(tree.join(name))?.len() > 0);
         fs::remove_file(tree.join(name))?;
     }
-    // A copy that was not finished when its process was killed is none.
+    // A copy that was unfinished when its process was killed does not count.
     let finished = |name: &&PathBuf| !name.to_string_lossy().contains(".unfinished-");
     for name in synced.iter().filter(finished) {
         let (file, bytes) = (tree.join(name), fs::read(copies.join(name))?);
@@ -95,7 +95,7 @@ fn revert(tree: &Path, copies: &Path) -> io::Result<usize> {
     Ok(lost)
 }
 
-/// The names of all files below a directory, from its root.
+/// Finds the names of all files below a directory, relative to its root.
 fn files(root: &Path, directory: &Path, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;

@@ -1,6 +1,6 @@
-//! A wire that can be hurt: carries TCP between loopback ports, and cuts, resets, holds, delays or throttles it.
+//! A network link with faults: carries TCP between loopback ports, and closes, resets, holds, delays or throttles it.
 //!
-//! Invariant: bytes that are carried are carried in order and unchanged; what is hurt is whether and when.
+//! Invariant: carried bytes stay in order and unchanged; a fault only decides whether and when.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,25 +14,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Sets what one read takes at most.
+/// Largest size of one read.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Sets how PostgreSQL's protocol carries it: a simple query, ended by a zero.
+/// A COMMIT in PostgreSQL's protocol: a simple query, ended by a zero byte.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// Says how a wire carries.
+/// How a link carries data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Open,
-    /// Nothing, and says nothing about it.
+    /// Carries nothing, silently.
     Blackhole,
-    /// The same, until it is ended by name: no fault that ends by itself ends this one.
+    /// Carries nothing until it is ended explicitly: no fault that ends by itself ends this mode.
     Isolated,
-    /// Nothing to the server, and nothing from it.
+    /// Carries nothing to the server (up), or nothing from it (down).
     BlackholeUp,
     BlackholeDown,
-    /// Each piece so much later.
+    /// Delays each piece by this duration.
     Delay(Duration),
-    /// So many bytes a second, in each direction.
+    /// Carries this many bytes a second, in each direction.
     Throttle(u64),
     /// Resets the connection of the next COMMIT instead of carrying it.
     LoseCommit,
@@ -52,7 +52,7 @@ impl Mode {
     }
 }
 
-/// Says how connections end.
+/// How connections end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyEnding {
     Fin,
@@ -63,22 +63,22 @@ pub enum ProxyEnding {
 struct ProxyWire {
     target: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Counts the cuts; every connection that stands when it moves ends so.
+    /// Counts the cuts; every open connection ends this way when it changes.
     cuts: watch::Sender<(u64, ProxyEnding)>,
     lost_commits: AtomicU64,
 }
 
-/// A listening wire. Dropping it ends it and everything it carries.
+/// A listening link. Dropping it ends it and all its connections.
 #[derive(Debug)]
 pub struct FaultProxy {
-    /// Says where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     wire: Arc<ProxyWire>,
     listening: JoinHandle<()>,
 }
 
 impl FaultProxy {
-    /// Returns a wire to `target`, on a port of its own.
+    /// Returns a link to `target`, on a port of its own.
     pub async fn to(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -98,28 +98,28 @@ impl FaultProxy {
         Ok(Self { address, wire, listening })
     }
 
-    /// How it carries from now on.
+    /// Sets how it carries from now on.
     pub fn set(&self, mode: Mode) {
         self.wire.mode.send_replace(mode);
     }
 
-    /// How it carries for so long; open afterwards.
+    /// Sets how it carries for a duration; afterwards it is open.
     pub fn set_for(&self, mode: Mode, hold: Duration) {
         self.set(mode);
         let wire = Arc::clone(&self.wire);
         tokio::spawn(async move {
             tokio::time::sleep(hold).await;
-            // What was set meanwhile stays.
+            // A mode that was set meanwhile stays.
             wire.mode.send_if_modified(|now| *now == mode && std::mem::replace(now, Mode::Open) == mode);
         });
     }
 
-    /// Ends every connection that stands.
+    /// Ends every open connection.
     pub fn end(&self, ending: ProxyEnding) {
         self.wire.cuts.send_modify(|cut| *cut = (cut.0 + 1, ending));
     }
 
-    /// Returns how many COMMITs it lost, or whose answers it lost.
+    /// Returns how many COMMITs, or answers to COMMITs, it lost.
     pub fn lost_commits(&self) -> u64 {
         self.wire.lost_commits.load(Ordering::Relaxed)
     }
@@ -150,13 +150,13 @@ impl ProxyWire {
         let halves = from_client.reunite(to_client).into_iter().chain(from_server.reunite(to_server));
         for stream in halves {
             if ending == ProxyEnding::Reset {
-                // The kernel sends RST instead of FIN when the socket is dropped.
+                // With this setting, the kernel sends RST instead of FIN when the socket is dropped.
                 let _ = stream.set_zero_linger();
             }
         }
     }
 
-    /// Carries one direction until it ends; answers how its connection ends. `up` is set on the way to the server.
+    /// Carries one direction until it ends and returns how its connection ends. `up` is set on the way to the server.
     async fn pump(
         &self,
         from: &mut OwnedReadHalf,

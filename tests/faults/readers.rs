@@ -1,4 +1,4 @@
-//! Readers: ListActive of the whole set, again and again, at any replica.
+//! Readers: ListActive of the whole set, repeatedly, at any replica.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where everybody writes down what happened to them, and learns how far the others are.
+//! The shared record of a schedule: all tasks add what happened to them, and read how far the others are.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,38 +18,38 @@ pub struct KnownWrites {
     pub published: bool,
 }
 
-/// Holds what all namespaces of a schedule share: its time, its faults, and its end.
+/// What all namespaces of a schedule share: its time, its faults, and its end.
 #[derive(Debug)]
 struct Schedule {
     began: Instant,
-    /// Writers and readers stop.
+    /// Tells writers and readers to stop.
     stopped: AtomicBool,
-    /// Watchers stop: everything came to rest.
+    /// Tells watchers to stop, because everything has settled.
     rested: AtomicBool,
-    /// The faults in force and those that were, in the order in which they began.
+    /// The current and earlier faults, in the order in which they began.
     troubles: Mutex<Vec<Trouble>>,
 }
 
-/// Holds what is shared by all workloads of a namespace.
+/// What all workloads of a namespace share.
 #[derive(Debug)]
 pub struct Recorder {
     /// Its namespace: namespaces/{namespace}
     pub namespace: String,
     schedule: Arc<Schedule>,
-    /// Those of the other namespaces, known to the one of the first.
+    /// The recorders of the other namespaces; only the one of the first namespace has them.
     others: OnceLock<Vec<Arc<Recorder>>>,
     history: Mutex<RecordedHistory>,
-    /// Writes that were acknowledged.
+    /// Number of acknowledged writes.
     acknowledged: AtomicUsize,
-    /// Holds what writers know of each other's versions, by policy.
+    /// What writers know of each other's versions, by policy.
     versions: Mutex<BTreeMap<String, Vec<KnownWrites>>>,
-    /// Holds what they believe to be active. It may be old: that is what compare-and-set is for.
+    /// What they believe to be active. It may be old, which compare-and-set must detect.
     believed: Mutex<BTreeMap<String, i64>>,
-    /// The newest place that anybody heard of.
+    /// The newest known cursor.
     newest: Mutex<Cursor>,
-    /// The first place of its epoch that anybody was told of: what is below may be of the epoch before.
+    /// The first known cursor of its epoch: what is below may be of the epoch before.
     first_of_epoch: Mutex<Cursor>,
-    /// Holds what each following watcher holds now, and how many messages came to it.
+    /// What each following watcher holds now, and how many messages it has received.
     holders: Mutex<BTreeMap<usize, RoleHolder>>,
     message_counts: Mutex<BTreeMap<usize, u64>>,
 }
@@ -91,7 +91,7 @@ impl Recorder {
         }
     }
 
-    /// Makes the recorders of the other namespaces known; the first call counts.
+    /// Sets the recorders of the other namespaces; only the first call counts.
     pub fn knows(&self, others: Vec<Arc<Recorder>>) {
         let _ = self.others.set(others);
     }
@@ -101,7 +101,7 @@ impl Recorder {
         self.others.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Since the schedule began.
+    /// Returns the time since the schedule began.
     pub fn now(&self) -> Duration {
         self.schedule.began.elapsed()
     }
@@ -160,7 +160,7 @@ impl Recorder {
         self.schedule.rested.load(Ordering::Relaxed)
     }
 
-    /// Somebody was told of a place.
+    /// Records a cursor that somebody received.
     pub fn heard_of(&self, cursor: Cursor) {
         let mut newest = lock(&self.newest);
         *newest = cursor.max(*newest);
@@ -170,7 +170,7 @@ impl Recorder {
         }
     }
 
-    /// Returns the newest place that anybody was told of, and the first one of its epoch.
+    /// Returns the newest known cursor, and the first one of its epoch.
     pub fn newest(&self) -> (Cursor, Cursor) {
         (*lock(&self.newest), *lock(&self.first_of_epoch))
     }
@@ -185,7 +185,7 @@ impl Recorder {
         }
     }
 
-    /// Returns the versions of a policy that are published, or are not.
+    /// Returns the versions of a policy that are published, or those that are not.
     pub fn versions(&self, policy: &str, published: bool) -> Vec<i64> {
         let versions = lock(&self.versions);
         let known = versions.get(policy).into_iter().flatten();
@@ -200,43 +200,43 @@ impl Recorder {
         lock(&self.believed).get(policy).copied().unwrap_or(0)
     }
 
-    /// Begins a fault; it is in force until it is ended by the number that is returned.
+    /// Begins a fault and returns its number, with which it is ended.
     pub fn begin_trouble(&self, place: Where, replica: Option<usize>) -> usize {
         let mut troubles = lock(&self.schedule.troubles);
         troubles.push(Trouble { from: self.now(), until: Duration::MAX, place, replica });
         troubles.len() - 1
     }
 
-    /// It ends now, or so much after it began, whichever is later.
+    /// Ends a fault now, or this long after it began, whichever is later.
     pub fn end_trouble(&self, number: usize, lasts: Duration) {
         let now = self.now();
         let trouble = &mut lock(&self.schedule.troubles)[number];
         trouble.until = now.max(trouble.from + lasts);
     }
 
-    /// The harness itself did not run for so long.
+    /// Records that the harness itself did not run since `from`.
     pub fn starved(&self, from: Duration) {
         let until = self.now();
         lock(&self.schedule.troubles).push(Trouble { from, until, place: Where::Harness, replica: None });
     }
 
-    /// A server waited for a processor.
+    /// Records that a server waited for a processor.
     pub fn waited(&self, from: Duration, replica: usize) {
         let until = self.now();
         lock(&self.schedule.troubles).push(Trouble { from, until, place: Where::Processor, replica: Some(replica) });
     }
 
-    /// For how long a stream has been silent that heard something at `since`, as far as nothing excuses it.
+    /// Returns how long a stream has been silent since `since`, without the time of faults.
     pub fn silent_for(&self, replica: usize, since: Duration, begun: bool) -> Duration {
         undisturbed(&lock(&self.schedule.troubles), (since, self.now()), replica, |place| !begun || silences(place))
     }
 
-    /// A message came to a following watcher.
+    /// Counts a message of a following watcher.
     pub fn hear(&self, watcher: usize) {
         *lock(&self.message_counts).entry(watcher).or_default() += 1;
     }
 
-    /// Returns how many messages came to each following watcher.
+    /// Returns how many messages each following watcher has received.
     pub fn received(&self) -> BTreeMap<usize, u64> {
         lock(&self.message_counts).clone()
     }

@@ -1,8 +1,8 @@
-//! An older copy in the database's place, as an operator puts it there, or a standby that lacks the tail, promoted; and the
-//! bump of the epoch that accepts the loss (docs/guarantees.md#g1b).
+//! An older copy that an operator puts in place of the database, or a promoted standby that lacks the tail; and the bump of the epoch that
+//! accepts the loss (docs/guarantees.md#g1b).
 //!
-//! Before the copy takes its place, clients are cut off and the log is read once more: everything that anybody was told is
-//! in it, so that the validators know what was given up.
+//! Before the copy is put in place, clients are disconnected and the log is read once more: it has everything that anybody was answered,
+//! so that the validators know what was given up.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -18,26 +18,26 @@ use super::proxy::{Mode, ProxyEnding};
 use super::recorder::Recorder;
 use super::world::{Deployment, END_MAX_MS};
 
-/// Writes that are acknowledged between the copy and its return, and how long they are waited for.
+/// Number of writes that are acknowledged between the copy and its return, and how long they are waited for.
 const TAIL_WRITES: usize = 8;
 const TAIL_MAX: Duration = Duration::from_secs(4);
-/// Sets how long reading the log and raising the epoch may take.
+/// How long reading the log and raising the epoch may take.
 const STEP_MAX: Duration = Duration::from_secs(20);
-/// Sets how long a standby follows the writers before it is cut off.
+/// How long a standby follows the writers before it is disconnected.
 const STREAMS_FOR: Duration = Duration::from_millis(300);
-/// Between two looks at the log that must be the same: what had begun has ended.
+/// Pause between two reads of the log, which must be equal: then all begun writes have ended.
 const LOG_REST: Duration = Duration::from_millis(300);
 
-/// Says what takes the database's place.
+/// What replaces the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replacement {
     /// A copy of its files.
     Copy,
-    /// A standby of PostgreSQL that streamed until it was cut off.
+    /// A standby of PostgreSQL that streamed until it was disconnected.
     Standby,
 }
 
-/// Strikes. Answers whether anything was lost.
+/// Replaces the database. Returns whether anything was lost.
 ///
 /// # Errors
 /// What did not go as an operator would have it.
@@ -86,7 +86,7 @@ pub async fn strike(
     Ok(raised_logs > 0)
 }
 
-/// Has a standby stream, and cuts it off. Answers a moment whose writes it has.
+/// Lets a standby stream, and disconnects it. Returns a time up to which it has all writes.
 async fn stream(world: &Deployment, recorder: &Recorder) -> Result<Duration, String> {
     let postgres = world.postgres.clone().ok_or("there is no standby of SQLite")?;
     let began = tokio::task::spawn_blocking({
@@ -100,7 +100,7 @@ async fn stream(world: &Deployment, recorder: &Recorder) -> Result<Duration, Str
     Ok(copied)
 }
 
-/// Kills PostgreSQL, and promotes the standby in its place.
+/// Kills PostgreSQL and promotes the standby.
 async fn promote(world: &mut Deployment) -> Result<(), String> {
     let postgres = world.postgres.clone().ok_or("there is no standby of SQLite")?;
     world.postgres_is_down = true;
@@ -130,7 +130,7 @@ async fn copy(world: &mut Deployment) -> Result<Vec<(PathBuf, PathBuf)>, String>
     Ok(kept)
 }
 
-/// Puts the copy in the database's place.
+/// Replaces the database by the copy.
 async fn put_back(world: &mut Deployment, kept: &[(PathBuf, PathBuf)]) -> Result<(), String> {
     if let Some(postgres) = world.postgres.clone() {
         world.postgres_is_down = true;
@@ -151,7 +151,7 @@ async fn put_back(world: &mut Deployment, kept: &[(PathBuf, PathBuf)]) -> Result
     resume(world).await
 }
 
-/// Ends the server of SQLite in order.
+/// Stops the server of SQLite in order.
 async fn stop(world: &mut Deployment) -> Result<(), String> {
     world.servers[0].signal("TERM");
     let ended = world.servers[0].ended(Duration::from_millis(END_MAX_MS)).await;
@@ -170,10 +170,10 @@ async fn resume(world: &mut Deployment) -> Result<(), String> {
     world.start_server(0).await
 }
 
-/// Returns the log, when nothing is added to it any more.
+/// Returns the log once nothing is added to it any more.
 async fn read_log(world: &Deployment, namespace: &str) -> Result<Vec<RecordedEvent>, String> {
     let token = world.servers[0].token().map_err(|error| error.to_string())?;
-    // Not by the wires: clients are cut off.
+    // Not through the proxies, because clients are disconnected.
     let caller = FaultCaller::new(world.servers[0].grpc, &token).of(namespace);
     let deadline = Instant::now() + STEP_MAX;
     let mut before: Option<Vec<RecordedEvent>> = None;
@@ -188,7 +188,7 @@ async fn read_log(world: &Deployment, namespace: &str) -> Result<Vec<RecordedEve
     }
 }
 
-/// Accepts the loss. Answers how many logs were raised: none when nothing was lost.
+/// Accepts the loss. Returns how many logs were raised: 0 when nothing was lost.
 async fn raise(world: &Deployment) -> Result<i64, String> {
     let deadline = Instant::now() + STEP_MAX;
     loop {

@@ -1,16 +1,16 @@
-//! The one source of chance: a small generator (SplitMix64), so that a seed says everything that was decided.
+//! The only source of randomness: a small generator (SplitMix64), so that a seed determines every decision.
 
-/// A generator. Equal seeds give equal throws, on every machine.
+/// A generator. Equal seeds give equal numbers on every machine.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// Returns the generator of a seed.
+    /// Returns a generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Returns another generator, for another workload: what one throws does not move the others.
+    /// Returns another generator for another workload, so that the numbers of one do not change the other's.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -28,17 +28,17 @@ impl Rng {
         usize::try_from(self.next() % bound.max(1) as u64).expect("below a usize")
     }
 
-    /// Returns a number from `low` to `high`, both among them.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    /// Returns whether a thing of so many percent happens.
+    /// Returns true with a probability of this many percent.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    /// Returns one of several.
+    /// Returns one of the items.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let index = self.below(items.len());
         &items[index]

@@ -1,4 +1,4 @@
-//! One schedule, from a plan to a history: start, play, strike, heal, come to rest, collect.
+//! One schedule, from a plan to a history: start, run the workloads, apply faults, repair, wait until everything has settled, collect.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,29 +24,29 @@ use super::tenant::{Tenant, leave, smaller};
 use super::workloads::{Workloads, check_offline};
 use super::world::Deployment;
 
-/// Sets how long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
+/// How long a fault waits for its number of writes; then it begins anyway, because the fault before may have stopped the writers.
 const STALL_MAX: Duration = Duration::from_secs(6);
-/// Sets how long after the last fault one write may take after the other, and everything to come to rest.
+/// How long after the last fault the next write, or settling, may take.
 const WORK_MAX: Duration = Duration::from_secs(40);
 pub const REST_MAX: Duration = Duration::from_secs(25);
-/// Sets how often the harness looks whether it runs, and how late it may be.
+/// How often the harness checks that it runs itself, and how late it may be.
 const STARVATION_LOOK: Duration = Duration::from_millis(100);
 const STARVED_AFTER: Duration = Duration::from_millis(400);
-/// Seeds of the generators of other namespaces, and of the other workloads: the numbers of the first namespace stay as they were.
+/// Seeds of the generators of other namespaces and other workloads, so that the numbers of the first namespace do not change.
 const TENANTS: u64 = 0x5eed_1000;
 const PLAYERS: u64 = 0x5eed_2000;
-/// Numbers of writers of one namespace: more than it has.
+/// Distance between the writer numbers of two namespaces: more than a namespace has writers.
 const WRITERS_APART: usize = 100;
 
-/// Holds what a schedule brought.
+/// The result of a schedule.
 pub struct Ran {
-    /// By namespace, the first one's first.
+    /// The histories by namespace, the first namespace first.
     pub histories: Vec<(String, RecordedHistory)>,
-    /// The names of the faults that struck.
+    /// The names of the faults that had an effect.
     pub struck: Vec<&'static str>,
-    /// Faults that found nothing to strike.
+    /// Faults without an effect.
     pub missed: Vec<&'static str>,
-    /// Strikes that did not wait any longer for the writers.
+    /// Number of faults that stopped waiting for the writers.
     pub stalls: usize,
 }
 
@@ -137,7 +137,7 @@ async fn play(plan: &FaultPlan, world: &mut Deployment) -> Result<Ran, String> {
     Ok(Ran { histories, struck, missed, stalls })
 }
 
-/// Makes the namespaces of a plan besides the first, and lets their workloads begin.
+/// Creates the namespaces of a plan besides the first, and starts their workloads.
 async fn further_tenants(plan: &FaultPlan, keys: &KeySet, tenants: &mut Vec<Tenant>) -> Result<(), String> {
     let mut recorders = Vec::new();
     for number in 1..=plan.tenants {
@@ -159,8 +159,8 @@ async fn further_tenants(plan: &FaultPlan, keys: &KeySet, tenants: &mut Vec<Tena
     Ok(())
 }
 
-/// Notes when the harness itself does not run, or the threads of a server wait for a processor all the time: nothing that is
-/// late then says anything about a server.
+/// Records when the harness itself does not run, or when the threads of a server wait for a processor all the time: delays then say nothing
+/// about a server.
 async fn starvation(recorder: Arc<Recorder>, processes: Vec<Arc<AtomicU32>>) {
     let waited = |process: &Arc<AtomicU32>| waited_for_processor(process.load(Ordering::Relaxed));
     let mut before: Vec<_> = processes.iter().map(waited).collect();
@@ -181,7 +181,7 @@ async fn starvation(recorder: Arc<Recorder>, processes: Vec<Arc<AtomicU32>>) {
     }
 }
 
-/// Waits for writes to be acknowledged, at most so long for one after the other: a slow machine is no fault.
+/// Waits until `count` writes are acknowledged. `at_most` is the limit for each single one, because a slow machine is no fault.
 async fn acknowledged(recorder: &Recorder, count: usize, at_most: Duration) -> bool {
     let (mut deadline, mut before) = (Instant::now() + at_most, recorder.acknowledged());
     while before < count {

@@ -1,4 +1,4 @@
-//! A schedule and its verdict: runs a plan, asks every validator, and keeps the directory of what failed.
+//! Runs a plan, applies every validator, and keeps the directory of a failed schedule.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use super::run::{self, Ran};
 use super::summary::Summary;
 use super::world;
 
-/// How much of what is wrong is told; the rest is in the kept directory.
+/// How many violations are printed; the others are in the kept directory.
 const TOLD_MAX: usize = 3;
-/// Sets what a server logs when its planted defect does something, as far as that is told.
+/// What a server logs when its planted defect takes effect.
 const DEFECT_ACTED: &str = "a planted defect";
 
-/// Holds what a schedule came to.
+/// The result of a schedule.
 pub struct ScheduleVerdict {
-    /// Validators that object, each with what it said.
+    /// Validators that failed, each with its violations.
     pub violations: Vec<(String, Vec<String>)>,
-    /// Holds what was done, in one line.
+    /// What was done, in one line.
     pub line: String,
-    /// Kept when something is wrong.
+    /// The directory, kept when something failed.
     pub directory: Option<PathBuf>,
-    /// A server said that its planted defect did something.
+    /// Whether a server logged that its planted defect took effect.
     pub defect_acted: bool,
-    /// The request ids of the log, in its order.
+    /// The request ids of the log, in order.
     pub order: Vec<String>,
 }
 
-/// Says how far two runs of one plan were the same.
+/// Returns how far two runs of one plan were the same.
 pub fn compare(plan: &FaultPlan, one: &ScheduleVerdict, other: &ScheduleVerdict) -> String {
     let same = one.order.iter().zip(&other.order).take_while(|(one, other)| one == other).count();
     let [first, second] = [one, other].map(|verdict| verdict.order.len());
@@ -45,7 +45,7 @@ pub fn compare(plan: &FaultPlan, one: &ScheduleVerdict, other: &ScheduleVerdict)
     )
 }
 
-/// Says where schedules run, one after the other: on a PostgreSQL of its own.
+/// Runs schedules one after the other, on its own PostgreSQL.
 #[derive(Default)]
 pub struct ScheduleQueue(OnceCell<Arc<Postgres>>);
 
@@ -55,7 +55,7 @@ impl ScheduleQueue {
         Arc::clone(self.0.get_or_try_init(start).await.expect("PostgreSQL starts"))
     }
 
-    /// Runs a plan here.
+    /// Runs a plan in this queue.
     pub async fn run(&self, plan: &FaultPlan, defect: Option<&str>, summary: &Summary) -> ScheduleVerdict {
         let postgres = match plan.database {
             FaultDatabase::Sqlite => None,
@@ -145,7 +145,7 @@ fn count(plan: &FaultPlan, ran: &Ran, summary: &Summary) {
     ran.histories.iter().for_each(|(_, history)| count_history(history, summary));
 }
 
-/// Adds what was done in one namespace.
+/// Adds what was done in one namespace to the summary.
 fn count_history(history: &RecordedHistory, summary: &Summary) {
     let RecordedHistory { operations, reads, failed_reads, streams, .. } = history;
     for each in operations.iter().flat_map(|operation| &operation.tries) {
@@ -180,7 +180,7 @@ fn count_history(history: &RecordedHistory, summary: &Summary) {
     }
 }
 
-/// Names everything that a plan must bring, so that what never came is seen.
+/// Registers everything that a plan must do, so that what never happened is reported.
 pub fn expect(plan: &FaultPlan, summary: &Summary) {
     if plan.background || plan.workloads {
         summary.plan("checks", "promises: what workloads were told");
@@ -206,7 +206,7 @@ pub fn expect(plan: &FaultPlan, summary: &Summary) {
     summary.plan("streams", "messages verified");
 }
 
-/// Tells what is wrong, and how to see it again.
+/// Prints what failed, and how to run it again.
 pub fn tell(plan: &FaultPlan, verdict: &ScheduleVerdict, replay: &str) {
     println!("FAILED {}", verdict.line);
     for (name, said) in &verdict.violations {

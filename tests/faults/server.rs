@@ -1,4 +1,4 @@
-//! One server process on ports of its own, that can be killed, stopped, told to end, and started again.
+//! One server process on its own ports, which can be killed, paused, stopped in order, and started again.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// After this long a server that was started is not coming.
+/// A server that takes longer to start counts as failed.
 const START_MAX: Duration = Duration::from_secs(30);
-/// Ports for servers that come back to them: below those the kernel gives to whoever asks for any.
+/// Ports for servers that restart on them: below the range from which the kernel assigns ports.
 const PORTS: std::ops::Range<u16> = 15_000..30_000;
 
-/// Between the first ports of two runs whose process ids follow each other.
+/// Distance between the first ports of two runs whose process ids follow each other.
 const PORTS_APART: u32 = 997;
 
-/// Returns a port that is free, and that no connection is given by chance while its server is away.
+/// Returns a free port that the kernel assigns to no connection while its server is down.
 pub fn steady_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
-    // Far from where another run begins that was started a moment ago.
+    // Far from the first port of another run that was started shortly before.
     let first = u16::try_from(std::process::id().wrapping_mul(PORTS_APART) % u32::from(span)).expect("below a port");
     for _ in 0..span {
         let port = PORTS.start + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
@@ -38,23 +38,23 @@ pub fn binary() -> OsString {
     std::env::var_os("BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_policyhub").into())
 }
 
-/// Sends a signal, by name. A process that is gone is no error.
+/// Sends a signal by name. A process that has ended is no error.
 pub fn send(signal: &str, process: u32) {
     let mut kill = Command::new("kill");
     kill.args([&format!("-{signal}"), &process.to_string()]).stderr(Stdio::null());
     let _ = kill.status();
 }
 
-/// Returns how long the threads of a process have waited for a processor in all, as Linux counts it; none when it is gone.
+/// Returns how long the threads of a process have waited for a processor in total, as Linux counts it; `None` when it has ended.
 pub fn waited_for_processor(process: u32) -> Option<Duration> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
-    // Fields: time on a processor, time waiting for one, both in nanoseconds, and how often.
+    // The fields are: time on a processor, time waiting for one, both in nanoseconds, and a count.
     let waited = threads.filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
     let nanoseconds = waited.filter_map(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
     Some(Duration::from_nanos(nanoseconds.sum()))
 }
 
-/// A server.
+/// A server process.
 #[derive(Debug)]
 pub struct ServerProcess {
     pub grpc: SocketAddr,
@@ -70,7 +70,7 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Returns a server that does not run yet. Its data, its keys unless `arguments` say otherwise, and its log are in
+    /// Returns a server that does not run yet. Its data, its log, and its keys unless `arguments` name another directory, are in
     /// `directory`.
     pub fn new(directory: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
         let address = || SocketAddr::from(([127, 0, 0, 1], steady_port()));
@@ -80,7 +80,7 @@ impl ServerProcess {
         Self { grpc, http, directory, arguments, environment, child: None, log, binary: binary(), process }
     }
 
-    /// Its next start is of this binary.
+    /// Uses this binary from the next start on.
     pub fn runs_from_now_on(&mut self, binary: OsString) {
         self.binary = binary;
     }
@@ -133,7 +133,7 @@ impl ServerProcess {
         self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
-    /// Returns whether it runs, as far as anybody asked it to.
+    /// Returns whether it runs, as far as it was started.
     pub fn runs(&mut self) -> bool {
         self.child.is_some() && self.exited().is_none()
     }
@@ -145,7 +145,7 @@ impl ServerProcess {
         }
     }
 
-    /// Kills it as a crash would.
+    /// Kills the process as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -153,7 +153,7 @@ impl ServerProcess {
         }
     }
 
-    /// Waits for its end, at most so long. None: it still runs.
+    /// Waits until it ends, at most this long. `None`: it still runs.
     pub async fn ended(&mut self, at_most: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + at_most;
         while Instant::now() < deadline {
@@ -166,27 +166,27 @@ impl ServerProcess {
         None
     }
 
-    /// Resident memory now, in bytes.
+    /// Returns the current resident memory, in bytes.
     pub fn resident_bytes(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 
-    /// Address space that it has now, in bytes.
+    /// Returns the current address space, in bytes.
     pub fn address_space_bytes(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 
-    /// Number of the highest file it has open, counted from 1: what a limit is about.
+    /// Returns the number of the highest open file, counted from 1, to which a limit applies.
     pub fn open_files(&self) -> Option<u64> {
         let files = fs::read_dir(format!("/proc/{}/fd", self.child.as_ref()?.id())).ok()?.flatten();
         files.filter_map(|file| file.file_name().to_str()?.parse::<u64>().ok()).max().map(|highest| highest + 1)
     }
 
-    /// Sets a soft limit of it by its name for `prlimit`; answers what it was.
+    /// Sets a soft limit, by its name for `prlimit`, and returns the limit before.
     pub fn limit(&self, name: &str, most: &str) -> Option<String> {
         let process = self.child.as_ref()?.id().to_string();
         let prlimit = |arguments: &[&str]| {

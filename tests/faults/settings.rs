@@ -1,43 +1,43 @@
-//! What a run was asked for: variables of the environment, as `make faults` and a replay set them.
+//! The settings of a run: environment variables, as `make faults` and a replay set them.
 
-/// Seeds that a planted defect may take until it is caught.
+/// Number of seeds within which a planted defect must be caught.
 const DEFECT_SEEDS_MAX: u64 = 200;
 /// Streams of a storm and stuck readers: in the small set, and in full.
 const STORM_STREAMS: [usize; 2] = [500, 5_000];
 const STUCK_READERS: [usize; 2] = [100, 1_000];
 
-/// A run.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct FaultSettings {
-    /// Says how many seeds: `SCHEDULES`; none: the small set, which `cargo test` runs.
+    /// Number of seeds: `SCHEDULES`. `None` means the small set, which `cargo test` runs.
     pub schedules: Option<u64>,
-    /// Says which of them: those that bring a fault with this in its name: `FAULT`.
+    /// Only seeds with a fault that has this in its name: `FAULT`.
     pub fault: Option<String>,
-    /// Holds beyond every timer of a server, and big drills: `FULL`.
+    /// Faults that last longer than every timer of a server, and large drills: `FULL`.
     pub full: bool,
-    /// Says how often each seed runs: `REPEAT`.
+    /// How often each seed runs: `REPEAT`.
     pub repeat: u64,
-    /// Every schedule is a rolling upgrade, from the earlier version that `OLD_BINARY` names.
+    /// Makes every schedule a rolling upgrade, from the earlier version that `OLD_BINARY` names.
     pub mixed: bool,
-    /// The first one: `SEED`.
+    /// The first seed: `SEED`.
     pub seed: u64,
-    /// Says how many schedules run at once, each on a database of its own: `LANES`.
+    /// Number of concurrent schedules, each on a separate database: `LANES`.
     pub lanes: usize,
-    /// Says which of the big faults run besides: `DRILLS`, `storm` and `stuck` with commas between, or `none`.
+    /// The additional large faults: `DRILLS`, `storm` and `stuck` separated by commas, or `none`.
     pub drills: Vec<String>,
     pub storm_streams: usize,
     pub stuck_readers: usize,
-    /// Planted in every server, to replay a catch: `DEFECT`.
+    /// A defect planted in every server, to replay a catch: `DEFECT`.
     pub defect: Option<String>,
-    /// Runs every planted defect until it is caught: `DEFECTS`, all or their names with commas between.
+    /// Runs every planted defect until it is caught: `DEFECTS`, all or their names separated by commas.
     pub defects: Option<Vec<String>>,
-    /// Seeds for each: `DEFECT_SEEDS`.
+    /// Number of seeds for each: `DEFECT_SEEDS`.
     #[cfg_attr(not(feature = "planted-defects"), expect(dead_code, reason = "nothing is planted"))]
     pub defect_seeds: u64,
 }
 
 impl FaultSettings {
-    /// Reads them.
+    /// Reads the settings from the environment.
     pub fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let number = |name: &str, otherwise: u64| match text(name) {

@@ -1,4 +1,4 @@
-//! A standby of PostgreSQL that streams, is cut off, and is promoted in the place of its primary without the tail.
+//! A standby of PostgreSQL that streams, is disconnected, and is promoted without the tail.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::database::Postgres;
 use super::server::steady_port;
 
-/// Sets how long a standby may take to be made, and to have what its primary has.
+/// How long creating a standby may take, and how long until it has caught up with its primary.
 const STEP_MAX: Duration = Duration::from_secs(60);
 
 impl Postgres {
@@ -15,13 +15,13 @@ impl Postgres {
         self.data.with_file_name("standby")
     }
 
-    /// Runs a program of PostgreSQL to its end.
+    /// Runs a program of PostgreSQL and waits until it ends.
     pub(super) fn run(&self, name: &str, arguments: &[&str]) -> Result<(), String> {
         let status = self.program(name).args(arguments).status().map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("{name} {arguments:?} failed: {status}")) }
     }
 
-    /// Makes an asynchronous standby of the primary as it is now, and starts it on a port of its own.
+    /// Creates an asynchronous standby of the primary, and starts it on a port of its own.
     ///
     /// # Errors
     /// When it does not come up.
@@ -37,7 +37,7 @@ impl Postgres {
         self.run("pg_ctl", &["start", "-s", "-w", "-t", "60", "-D", &data, "-l", &log, "-o", &port])
     }
 
-    /// Ends the standby, once it has everything that the primary had when this began.
+    /// Stops the standby, once it has everything that the primary had when this call began.
     ///
     /// # Errors
     /// When it does not get that far.
@@ -54,7 +54,7 @@ impl Postgres {
         self.run("pg_ctl", &["stop", "-s", "-w", "-m", "fast", "-D", &self.standby_data().display().to_string()])
     }
 
-    /// Kills the primary, and promotes the standby in its place: on its port, on a timeline of its own.
+    /// Kills the primary, and promotes the standby on the primary's port, on a new timeline.
     ///
     /// # Errors
     /// When it is not promoted.

@@ -1,4 +1,4 @@
-//! A reconnect storm: many streams, all of them reset at once, that all come back.
+//! A reconnect storm: many streams, all of them reset at once, all of which reconnect.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +16,14 @@ use super::proxy::ProxyEnding;
 use super::recorder::Recorder;
 use super::world::Deployment;
 
-/// Streams of one connection: what a server allows.
+/// Number of streams per connection: the server's limit.
 const STREAMS_PER_CONNECTION: usize = 100;
-/// Sets how long all of them may take to be there, and to be back.
+/// How long it may take until all streams are open, and until all are back.
 const ALL_MAX: Duration = Duration::from_secs(120);
-/// A stream that says nothing for so long is opened again.
+/// A stream that is silent for this long is opened again.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Holds what the streams have come to.
+/// The state of all streams.
 #[derive(Debug, Default)]
 struct StormState {
     there: AtomicUsize,
@@ -32,7 +32,7 @@ struct StormState {
     wrong: Mutex<Vec<String>>,
 }
 
-/// Opens them, cuts them, and waits until every one is back.
+/// Opens the streams, resets them, and waits until every one is back.
 pub async fn strike(world: &mut Deployment, streams: usize, recorder: &Recorder) {
     let token = world.servers[0].token().expect("a token");
     let state = Arc::new(StormState::default());
@@ -73,7 +73,7 @@ async fn all(streams: usize, count: impl Fn() -> usize) -> bool {
     true
 }
 
-/// One stream, opened again whenever it ends: from its place, or from a snapshot.
+/// Runs one stream and opens it again whenever it ends: at its cursor, or with a snapshot.
 async fn follow(caller: FaultCaller, state: Arc<StormState>, resumes: bool) {
     let mut at: Option<Cursor> = None;
     let (mut was_there, mut was_back) = (false, false);
@@ -109,8 +109,8 @@ async fn follow(caller: FaultCaller, state: Arc<StormState>, resumes: bool) {
 }
 
 impl StormState {
-    /// Notes the place a message names, and says what is wrong with it. Signatures are the other watchers' business:
-    /// thousands of verifiers would be a test of this machine.
+    /// Records the cursor of a message and whatever is wrong with it. Only the other watchers verify signatures: thousands of verifiers
+    /// would overload this machine.
     fn look(&self, message: &pb::WatchActiveResponse, at: &mut Option<Cursor>, resumed: &mut bool) {
         let (next, strictly) = match &message.message {
             Some(Message::Snapshot(part)) if *resumed => (cursor(part.cursor.as_ref()), true),

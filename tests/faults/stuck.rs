@@ -1,7 +1,7 @@
-//! Stuck readers: connections that answer pings and streams that never open their window (docs/guarantees.md#g15, #g22).
+//! Stuck readers: connections that answer pings, with streams that never open their window (docs/guarantees.md#g15, #g22).
 //!
-//! A client library would read ahead; these speak HTTP/2 themselves. They must cost the server little, be closed after
-//! 30 s, and not hold up its end.
+//! A client library would read ahead, so these speak HTTP/2 themselves. They must cost the server little, be closed after 30 s, and not
+//! delay its shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use super::inject;
 use super::recorder::Recorder;
 use super::world::Deployment;
 
-/// Streams of one connection: what a server allows.
+/// Number of streams per connection: the server's limit.
 const STREAMS_PER_CONNECTION: usize = 100;
-/// Sets what a reader may cost the server while it takes nothing: far below docs/guarantees.md#g15's two messages and 256 KiB, since what is not
-/// taken is not written.
+/// What a reader may cost the server while it reads nothing: far below the two messages and 256 KiB of docs/guarantees.md#g15, since what
+/// is not read is not written.
 const GROWTH_PER_READER_BYTES: u64 = 64 * 1024;
-/// Sets what the load beside them may cost: caches, contents of the ring, arenas.
+/// What the load beside them may cost: caches, contents of the ring, arenas.
 const GROWTH_BESIDE_BYTES: u64 = 96 * 1024 * 1024;
-/// Writes that are published while they are stuck.
+/// Number of writes that are published while they are stuck.
 const WRITES: usize = 20;
 const WRITES_MAX: Duration = Duration::from_secs(30);
 const OPEN_MAX: Duration = Duration::from_secs(60);
-/// Sets when they must be closed: 30 s, and what a busy machine takes.
+/// When they must be closed: 30 s, and a reserve for a busy machine.
 const CLOSED_MAX: Duration = Duration::from_secs(45);
 
-/// Opens them, lets writers go on, and looks at the server: its memory, their end, and its own end.
+/// Opens them, lets writers continue, and checks the server's memory, the end of the streams, and its shutdown.
 pub async fn strike(world: &mut Deployment, readers: usize, recorder: &Recorder) {
     let before = world.servers[0].resident_bytes().unwrap_or(0);
     let token = world.servers[0].token().expect("a token");
@@ -66,7 +66,7 @@ pub async fn strike(world: &mut Deployment, readers: usize, recorder: &Recorder)
         let closed = closed.load(Ordering::Relaxed);
         recorder.overdue(format!("{closed} of {readers} stuck readers were closed after {CLOSED_MAX:?}"));
     }
-    // A second group of streams, for the end: the first one may be gone.
+    // A second group of streams for the shutdown: the first one may be closed already.
     let again = Arc::new(AtomicUsize::new(0));
     let streams = STREAMS_PER_CONNECTION.min(readers);
     connections.spawn(connect(world.servers[0].grpc, token, streams, Arc::clone(&again), closed));
@@ -88,7 +88,7 @@ async fn reaches(count: &AtomicUsize, wanted: usize, at_most: Duration) -> bool 
     true
 }
 
-/// One connection with so many streams whose windows are closed. Ends when the connection does.
+/// Opens one connection with this many streams whose windows are closed. Returns when the connection ends.
 async fn connect(
     address: SocketAddr,
     token: String,
@@ -99,7 +99,7 @@ async fn connect(
     let socket = TcpStream::connect(address).await?;
     let handshake = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(socket);
     let (sender, connection) = handshake.await?;
-    // Driven, so that pings are answered: these peers are not dead.
+    // Drive the connection, so that pings are answered: these peers are not dead.
     let mut workloads = JoinSet::new();
     workloads.spawn(async move {
         let _ = connection.await;
@@ -119,7 +119,7 @@ async fn connect(
             if let Ok(answer) = response.await {
                 open.fetch_add(1, Ordering::Relaxed);
                 let mut body = answer.into_body();
-                // No data can come: whatever comes is the end.
+                // No data can arrive, so the next event is the end.
                 let _ = body.data().await;
             }
             closed.fetch_add(1, Ordering::Relaxed);
@@ -129,7 +129,7 @@ async fn connect(
     Ok(())
 }
 
-/// Returns the request, as gRPC frames it.
+/// Returns the request in gRPC framing.
 fn message() -> Bytes {
     let request = pb::WatchActiveRequest {
         targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }],

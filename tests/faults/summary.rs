@@ -1,4 +1,4 @@
-//! What was really run, counted: a number of zero where something was planned is a failure of the harness.
+//! Counts what was really run: a count of zero where something was planned is a failure of the harness.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,12 +20,12 @@ impl Summary {
         self.change(group, name, |entry| entry.0 += count);
     }
 
-    /// Says that a count must not be zero at the end.
+    /// Marks a count that must not be zero at the end.
     pub fn plan(&self, group: &'static str, name: &str) {
         self.change(group, name, |entry| entry.1 = true);
     }
 
-    /// Prints it; answers what was planned and never came.
+    /// Prints the counts and returns what was planned and never happened.
     pub fn print(&self) -> Vec<String> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut group_before = "";

@@ -1,4 +1,4 @@
-//! One namespace of a schedule: its writers, readers and watchers, from their beginning to the history they leave.
+//! One namespace of a schedule: its writers, readers and watchers, from their start to their history.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ use super::run::REST_MAX;
 use super::watchers::WatcherClient;
 use super::writers::{FaultWriter, PlannedWrite, may_work_later};
 
-/// Messages that come to every watcher when all is over: one may have been on its way, the next one is a sign of life.
+/// Number of messages that every watcher must get at the end: one may have been in flight, the next one is a heartbeat.
 const SIGNS_OF_LIFE: u64 = 2;
-/// How long a workload may take to notice that it is over.
+/// How long a workload may take to notice the end.
 const LEAVE_MAX: Duration = Duration::from_secs(12);
-/// Workloads of a namespace besides the first at most: all of them are on one machine.
+/// Largest number of writers of a namespace besides the first: all of them are on one machine.
 const WRITERS: usize = 2;
 const WATCHERS: usize = 2;
 
-/// A namespace and who is busy with it.
+/// A namespace and its workloads.
 pub struct Tenant {
     pub plan: Arc<FaultPlan>,
     pub recorder: Arc<Recorder>,
@@ -37,7 +37,7 @@ pub struct Tenant {
     replicas: Vec<Replica>,
 }
 
-/// Returns the plan of a further namespace: the same servers and policies, fewer who use them.
+/// Returns the plan of a further namespace: the same servers and policies, with fewer users.
 pub fn smaller(plan: &FaultPlan) -> FaultPlan {
     let mut plan = plan.clone();
     (plan.writers, plan.readers) = (WRITERS, 1);
@@ -47,7 +47,7 @@ pub fn smaller(plan: &FaultPlan) -> FaultPlan {
 }
 
 impl Tenant {
-    /// Lets its workloads begin. Those of writers are counted from `first`, so that their request ids are their own.
+    /// Starts its workloads. Writers are numbered from `first`, so that their request ids are unique.
     pub fn begin(
         plan: Arc<FaultPlan>,
         recorder: Arc<Recorder>,
@@ -75,19 +75,19 @@ impl Tenant {
         Self { plan, recorder, callers, rng, watchers, readers, writers, replicas: Vec::new() }
     }
 
-    /// Waits for its writers and readers to leave, and asks what became of writes whose fate is unknown.
+    /// Waits until its writers and readers have ended, and resolves writes with an unknown outcome.
     pub async fn end_work(&mut self) {
         let unknown = leave(&mut self.writers, &self.recorder, "writers").await.into_iter().flatten().collect();
         leave(&mut self.readers, &self.recorder, "readers").await;
         resolve(unknown, &self.recorder, &self.callers, &mut self.rng).await;
     }
 
-    /// Waits until all of it is at rest.
+    /// Waits until everything in it has settled.
     pub async fn rest(&mut self) {
         self.replicas = rest(&self.plan, &self.recorder, &self.callers).await;
     }
 
-    /// Its history, once everything has come to rest.
+    /// Returns its history, once everything has settled.
     ///
     /// # Errors
     /// When its log can't be read.
@@ -100,7 +100,7 @@ impl Tenant {
     }
 }
 
-/// Returns the whole log. A connection that ends of age may take a call with it.
+/// Returns the whole log. A call may fail when its connection is closed for its age.
 async fn read_log(callers: &[FaultCaller]) -> Result<Vec<RecordedEvent>, String> {
     let deadline = Instant::now() + REST_MAX;
     loop {
@@ -112,7 +112,7 @@ async fn read_log(callers: &[FaultCaller]) -> Result<Vec<RecordedEvent>, String>
     }
 }
 
-/// Waits for workloads to leave.
+/// Waits until workloads have ended.
 pub async fn leave<T: 'static>(workloads: &mut JoinSet<T>, recorder: &Recorder, who: &str) -> Vec<T> {
     let mut left = Vec::new();
     let all = async {
@@ -126,7 +126,7 @@ pub async fn leave<T: 'static>(workloads: &mut JoinSet<T>, recorder: &Recorder, 
     left
 }
 
-/// Asks once more, under the old request ids, what became of most of the writes whose fate is unknown; the rest stays so.
+/// Sends most of the writes with an unknown outcome once more, with the old request ids; the others stay unknown.
 async fn resolve(
     unknown: Vec<(PlannedWrite, RecordedOperation)>,
     recorder: &Recorder,
@@ -151,7 +151,7 @@ async fn resolve(
     }
 }
 
-/// Waits until all replicas say the same, twice, and every following watcher is there. Answers what they say.
+/// Waits until all replicas answer the same, twice, and every following watcher is there. Returns their answers.
 async fn rest(plan: &FaultPlan, recorder: &Recorder, callers: &[FaultCaller]) -> Vec<Replica> {
     let deadline = Instant::now() + REST_MAX;
     let following = plan.watchers.iter().filter(|watcher| !watcher.probe).count();
@@ -170,7 +170,7 @@ async fn rest(plan: &FaultPlan, recorder: &Recorder, callers: &[FaultCaller]) ->
         let same = said.len() == callers.len() && said.iter().all(|each| Some(each) == first.as_ref());
         let level = first.as_ref().map_or(0, |first| recorder.caught_up(first.cursor));
         if same && level == following && before == first {
-            // At the head, a stream that is dead looks like one that has nothing to say.
+            // At the head, a dead stream looks like one without changes.
             let at_rest = received.get_or_insert_with(|| recorder.received());
             let lives = |(watcher, count): (&usize, &u64)| at_rest.get(watcher).unwrap_or(&0) + SIGNS_OF_LIFE <= *count;
             if recorder.received().iter().filter(|entry| lives(*entry)).count() == following {

@@ -1,4 +1,4 @@
-//! Watchers: they follow streams through every fault, or probe places near the head, and verify every message.
+//! Watchers: they follow streams through every fault, or open streams near the head, and verify every message.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use super::plan;
 use super::recorder::Recorder;
 use super::rng::Rng;
 
-/// Sets what a server says of a place that its log has no more: a watcher begins with a snapshot.
+/// The reason for a cursor that the log no longer has: a watcher then begins with a snapshot.
 const RESUME_POINT_GONE: &str = "RESUME_POINT_GONE";
-/// How many heartbeats may be missing before a stream is silent.
+/// Number of heartbeats that may be missing before a stream counts as silent.
 const HEARTBEATS_MISSING: u32 = 3;
-/// How often it is looked whether a stream is silent without an excuse.
+/// How often a stream is checked for unexcused silence.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// A stream that is silent for so long is left, whatever excuses it.
+/// A stream that is silent for this long is closed, whatever excuses it.
 const LEFT_AFTER: Duration = Duration::from_secs(8);
-/// Messages of a probe, and how far from the newest place it begins.
+/// Number of messages of a probe, and how far from the newest cursor it begins.
 const PROBE_MESSAGES: u64 = 12;
 const PROBE_DISTANCE: u64 = 40;
 const PROBE_AHEAD: u64 = 3;
@@ -40,12 +40,12 @@ pub struct WatcherClient {
     pub callers: Arc<[FaultCaller]>,
     pub keys: KeySet,
     pub heartbeat: Duration,
-    /// Says whether some replicas run the version before, whose messages this one does not take.
+    /// Whether some replicas run the version before, whose messages this one does not accept.
     pub mixed: bool,
 }
 
 impl WatcherClient {
-    /// Watches until everything has come to rest.
+    /// Watches until everything has settled.
     pub async fn run(mut self) {
         let mut set = self.empty();
         while !self.recorder.rested() {
@@ -62,7 +62,7 @@ impl WatcherClient {
                 set = self.empty();
             }
             if matches!(stream.end, StreamEnd::Refused(_)) {
-                // What it refused may have been a lie about a place: it begins anew.
+                // The cursor before a refused message may have been wrong: begin again with a snapshot.
                 set = self.empty();
             }
             self.recorder.stream(stream);
@@ -79,17 +79,17 @@ impl WatcherClient {
         ActiveSet::new(namespace, self.keys.clone(), options)
     }
 
-    /// Returns a place near the newest, perhaps ahead of it.
+    /// Returns a cursor near the newest, possibly ahead of it.
     fn somewhere(&mut self) -> Cursor {
         let (at, first) = self.recorder.newest();
         let [newest, first] = [at, first].map(|at| u64::try_from(at.revision).unwrap_or(0));
-        // In the first epoch every place was there.
+        // In the first epoch, every cursor was used.
         let first = if at.epoch > 1 { first.min(newest) } else { 0 };
         let revision = self.rng.between(newest.saturating_sub(PROBE_DISTANCE).max(first), newest + PROBE_AHEAD);
         Cursor { epoch: at.epoch.max(1), revision: i64::try_from(revision).expect("a revision") }
     }
 
-    /// Returns one stream, from its opening to its end.
+    /// Runs one stream, from its opening to its end.
     async fn stream(&mut self, replica: usize, set: &mut ActiveSet) -> RecordedStream {
         let (latest, filter) = (self.wanted.latest, self.wanted.filter.clone());
         let resume = set.cursor();
@@ -113,7 +113,7 @@ impl WatcherClient {
         stream
     }
 
-    /// Takes the messages of a stream until its end.
+    /// Reads the messages of a stream until its end.
     async fn follow(&mut self, stream: &mut RecordedStream, set: &mut ActiveSet) {
         let (replica, latest, resume) = (stream.replica, stream.latest, stream.resume);
         let mode = if latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
@@ -149,7 +149,7 @@ impl WatcherClient {
                 }
                 None => return,
             };
-            // The version before does not say that a stream is open.
+            // The version before does not send that a stream is open.
             let is_opened = matches!(message.message, Some(Message::Opened(_)));
             let is_old = *is_old.get_or_insert(self.mixed && !is_opened);
             if !is_old && !self.knows_keys(stream.replica, set, &message).await {
@@ -158,7 +158,7 @@ impl WatcherClient {
             let refusal = if is_old { None } else { set.apply(&message, now_seconds()).err() };
             let what = what(&message, &mut parts);
             if is_old && let Some(cursor) = what.as_ref().and_then(cursor_of) {
-                // The next stream goes on from there.
+                // The next stream resumes there.
                 *set = self.empty().resume_at(cursor);
             }
             if let Some(what) = what {
@@ -170,15 +170,15 @@ impl WatcherClient {
                 return;
             }
             self.tell(set);
-            // Slower than heartbeats come, it would never be level; it need not be before the writers stop.
+            // A reader slower than the heartbeats would never catch up; it need not before the writers stop.
             if !self.recorder.stopped() {
                 sleep(stream.pace).await;
             }
         }
     }
 
-    /// Learns the keys when a message names one that is not known, as the SDK does: it asks once, the server that the stream
-    /// is from. Answers false when that server could not be asked: the message is neither taken nor refused.
+    /// Fetches the keys when a message names an unknown one, as the SDK does: once, from the server of the stream. Returns false when that
+    /// server could not be reached: then the message is neither accepted nor refused.
     async fn knows_keys(&mut self, replica: usize, set: &mut ActiveSet, message: &pb::WatchActiveResponse) -> bool {
         if !set.names_untrusted_key(message) {
             return true;
@@ -189,8 +189,8 @@ impl WatcherClient {
         true
     }
 
-    /// Returns what comes of an answer of a stream; nothing when the stream is silent for longer than it may be, as the validator
-    /// counts, or for too long whatever excuses it.
+    /// Returns the result of `answer`; `None` when the stream is silent for longer than it may be, as the validator counts, or for too long
+    /// whatever excuses it.
     async fn unless_silent<T>(&self, stream: &RecordedStream, answer: impl Future<Output = T>) -> Option<T> {
         let since = stream.at.last().copied().unwrap_or(stream.opened);
         let mut answer = std::pin::pin!(answer);
@@ -205,9 +205,9 @@ impl WatcherClient {
         }
     }
 
-    /// Tells the others where it is.
+    /// Tells the recorder where it is.
     fn tell(&self, set: &ActiveSet) {
-        // A probe may be ahead of everything there is: it has heard of nothing.
+        // A probe may be ahead of everything that exists, so its cursor does not count.
         if !self.wanted.probe {
             self.recorder.hear(self.number);
             let cursor = set.cursor();
@@ -221,14 +221,14 @@ impl WatcherClient {
     }
 }
 
-/// Holds what came so far of a message in parts.
+/// The parts of a message that have arrived so far.
 #[derive(Default)]
 struct MessageParts {
     pointers: Pointers,
     removed: BTreeSet<String>,
 }
 
-/// Returns what a message says. Parts are collected until it is whole: the last one has the cursor.
+/// Returns the content of a message. Parts are collected until it is complete: the last one has the cursor.
 fn what(message: &pb::WatchActiveResponse, parts: &mut MessageParts) -> Option<What> {
     match message.message.as_ref()? {
         Message::Snapshot(part) => {
@@ -249,12 +249,12 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut MessageParts) -> Option<W
             Some(What::Heartbeat { cursor: cursor(heartbeat.cursor.as_ref()), degraded: heartbeat.degraded })
         }
         Message::Reconnect(_) => Some(What::Reconnect),
-        // These watchers ask for no key statements, and for one namespace.
+        // These watchers request no key statements, and one namespace only.
         Message::Opened(_) | Message::KeyStatement(_) | Message::Ended(_) => None,
     }
 }
 
-/// Returns up to where everything was sent.
+/// Returns the cursor up to which everything was sent.
 fn cursor_of(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),

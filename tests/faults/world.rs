@@ -1,4 +1,4 @@
-//! The world of one schedule: servers, their database, and the wires between them and their clients.
+//! The deployment of one schedule: servers, their database, and the links between them and their clients.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,37 +15,37 @@ use super::power_cut::Disk;
 use super::proxy::{FaultProxy, Mode};
 use super::server::ServerProcess;
 
-/// Sets how long a server may drain, as it is told; and how long its end may take in all: the database is closed after it.
+/// How long a server may drain, as configured; and how long its shutdown may take in total: the database is closed after it.
 pub const DRAIN_MAX_MS: u64 = 3_000;
 pub const END_MAX_MS: u64 = DRAIN_MAX_MS + 7_000;
 
-/// Timers of seeds whose faults shall last longer than those of the server: an interval and its answer, and a reader.
+/// Timers for seeds whose faults must last longer than those of the server: an interval and its answer, and a reader.
 const KEEPALIVE_MS: u64 = 500;
 const STUCK_READER_MS: u64 = 1_200;
 
-/// How often an open watch is asked whether its caller still may, when roles are looked at.
+/// How often an open watch is authorized again, when roles are tested.
 pub const RECHECK_MS: u64 = 500;
 
-/// Sets how a defect is planted: a variable that only a binary with the feature `planted-defects` reads.
+/// How a defect is planted: an environment variable that only a binary with the feature `planted-defects` reads.
 pub const DEFECT_VARIABLE: &str = "POLICYHUB_PLANTED_DEFECT";
 
-/// Holds what runs.
+/// Everything that runs.
 pub struct Deployment {
     pub servers: Vec<ServerProcess>,
-    /// Between all clients and each server.
+    /// The links between all clients and each server.
     clients: Vec<FaultProxy>,
-    /// Between each server and PostgreSQL.
+    /// The links between each server and PostgreSQL.
     databases: Vec<FaultProxy>,
     pub postgres: Option<Arc<Postgres>>,
     pub database_name: String,
-    /// Under SQLite: what is durable, and which calls fail.
+    /// The disk under SQLite: what is durable, and which calls fail.
     pub disk: Option<(Disk, FailingDisk)>,
-    /// Of each server, when any of them jumps.
+    /// The clocks of the servers, when any of them jumps.
     pub clocks: Vec<WallClock>,
     pub postgres_is_down: bool,
 }
 
-/// Returns whether the binary knows how to be without NOTIFY.
+/// Returns whether the binary can run without NOTIFY.
 fn knows_listen_notify() -> bool {
     static KNOWS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *KNOWS.get_or_init(|| {
@@ -54,7 +54,7 @@ fn knows_listen_notify() -> bool {
     })
 }
 
-/// Returns whether a plan runs without NOTIFY, as asked, with this binary.
+/// Returns whether a plan asks to run without NOTIFY, and this binary can.
 pub fn runs_without_notify(plan: &FaultPlan) -> bool {
     plan.database == FaultDatabase::Postgres && !plan.notify && knows_listen_notify()
 }
@@ -106,7 +106,7 @@ impl Deployment {
         }
         let mut world =
             Self { servers, clients, databases, postgres, database_name, disk, clocks, postgres_is_down: false };
-        // One after the other: the first one makes the keys.
+        // One after the other, because the first one creates the keys.
         for number in 0..plan.replicas {
             world.start_server(number).await?;
         }
@@ -125,7 +125,7 @@ impl Deployment {
         self.servers[number].start(environment).await
     }
 
-    /// Puts a process on the disk and the clock of a server.
+    /// Makes a process use the disk and the clock of a server.
     pub fn mount(&self, number: usize, command: &mut Command) {
         let mut preload: Vec<String> = self.clocks.get(number).map(|clock| clock.mount(command)).into_iter().collect();
         if let Some((durable, failing)) = &self.disk {
@@ -143,17 +143,17 @@ impl Deployment {
         }
     }
 
-    /// Returns where clients reach a server.
+    /// Returns the address at which clients reach a server.
     pub fn address(&self, replica: usize) -> SocketAddr {
         self.clients[replica].address
     }
 
-    /// Ends what hurts the wire between a server and its database.
+    /// Ends the fault of the link between a server and its database.
     pub fn open_database_link(&self, replica: usize) {
         self.databases.get(replica).into_iter().for_each(|link| link.set(Mode::Open));
     }
 
-    /// Returns a wire.
+    /// Returns a link.
     pub fn link(&self, link: Link) -> &FaultProxy {
         match link {
             Link::Clients(replica) => &self.clients[replica],
@@ -161,8 +161,7 @@ impl Deployment {
         }
     }
 
-    /// Ends every fault: wires carry, processes go on, whatever was killed runs again. Answers what was not as it
-    /// should be.
+    /// Ends every fault: links carry, processes continue, and killed processes run again. Returns the errors.
     pub async fn heal(&mut self) -> Vec<String> {
         let mut wrong = Vec::new();
         for link in self.clients.iter().chain(&self.databases) {
@@ -188,7 +187,7 @@ impl Deployment {
         wrong
     }
 
-    /// Ends everything; the files stay.
+    /// Ends all processes; the files stay.
     pub fn end(mut self) {
         for server in &mut self.servers {
             server.kill();
@@ -217,7 +216,7 @@ fn arguments(plan: &FaultPlan) -> Vec<String> {
         arguments.push(format!("--stuck-reader-timeout-ms={STUCK_READER_MS}"));
     }
     if plan.workloads {
-        // Keys sign as soon as they are prepared.
+        // Keys may sign as soon as they are prepared.
         arguments.push("--key-publish-before-use-ms=0".to_owned());
     }
     if plan.background {
@@ -232,21 +231,21 @@ fn arguments(plan: &FaultPlan) -> Vec<String> {
     arguments
 }
 
-/// Returns whether the log of any server has this text.
+/// Returns whether the log of any server contains this text.
 pub fn logs_say(directory: &Path, text: &str) -> bool {
     let homes = fs::read_dir(directory).into_iter().flatten().flatten();
     let logs = homes.filter_map(|home| fs::read(home.path().join("server.log")).ok());
     logs.into_iter().any(|log| String::from_utf8_lossy(&log).contains(text))
 }
 
-/// Returns a directory of a schedule, removed unless it is kept.
+/// Creates a directory for a schedule, which is removed unless it is kept.
 pub fn directory(seed: u64) -> PathBuf {
     let parent = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
     let made = tempfile::Builder::new().prefix(&format!("policyhub-faults-{seed}-")).tempdir_in(parent);
     made.expect("a temporary directory").keep()
 }
 
-/// Removes it.
+/// Removes a schedule's directory.
 pub fn remove(directory: &Path) {
     let _ = fs::remove_dir_all(directory);
 }

@@ -1,5 +1,5 @@
-//! Writers: they draft, publish, activate, roll back and deactivate against each other, and try again under the same
-//! request id when they do not know what became of it.
+//! Writers: they draft, publish, activate, roll back and deactivate concurrently, and repeat a write with the same request id when its
+//! outcome is unknown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::plan::FaultPlan;
 use super::recorder::{KnownWrites, Recorder};
 use super::rng::Rng;
 
-/// Tries of one write while faults strike.
+/// Number of tries of one write while faults are active.
 const TRIES_MAX: usize = 6;
-/// A deadline so short that it often strikes inside the commit.
+/// A deadline so short that it often expires inside the commit.
 const HASTY_MS: u64 = 40;
 
-/// A write as it is sent, as often as it takes.
+/// A write to be sent, as often as needed.
 #[derive(Debug, Clone)]
 pub struct PlannedWrite {
     pub request_id: String,
@@ -86,10 +86,10 @@ impl PlannedWrite {
         }
     }
 
-    /// Returns one try, recorded.
+    /// Makes one try and records it.
     pub async fn attempt(&self, recorder: &Recorder, replica: usize, caller: &FaultCaller, deadline: Duration) -> Try {
         let start = recorder.now();
-        // The caller's own end comes after the server's, so that a late answer is heard when there is one.
+        // The caller waits longer than the server's deadline, so that a late answer is received.
         let answer = timeout(deadline + Duration::from_millis(50), self.send(caller, deadline)).await;
         let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the caller gave up")));
         Try { replica, start, end: recorder.now(), outcome: outcome(answer) }
@@ -102,12 +102,12 @@ fn timed<T>(message: T, deadline: Duration) -> Request<T> {
     request
 }
 
-/// Returns whether a refusal is about the database, or about somebody who was faster.
+/// Returns whether a refusal is about the database, or about a concurrent change.
 pub fn may_work_later(reason: &str) -> bool {
     reason.starts_with("DATABASE_") || ["LOCK_TIMEOUT", "CONCURRENT_CHANGE"].contains(&reason)
 }
 
-/// Returns whether another try may come to something else.
+/// Returns whether another try may have another outcome.
 fn again(outcome: &OperationOutcome) -> bool {
     match outcome {
         OperationOutcome::Unknown(_) => true,
@@ -126,7 +126,7 @@ pub struct FaultWriter {
 }
 
 impl FaultWriter {
-    /// Writes until it is told to stop. Answers the writes whose fate it does not know.
+    /// Writes until it is told to stop. Returns the writes with an unknown outcome.
     pub async fn run(mut self) -> Vec<(PlannedWrite, RecordedOperation)> {
         let mut unknown = Vec::new();
         let mut count = 0;
@@ -154,14 +154,14 @@ impl FaultWriter {
             let tried = write.attempt(&self.recorder, replica, &self.callers[replica], deadline).await;
             let (goes_on, done) = (again(&tried.outcome), matches!(tried.outcome, OperationOutcome::Acknowledged(_)));
             operation.tries.push(tried);
-            // The same request again, though it was answered: the answer must be the same.
+            // Repeat some acknowledged requests: the answer must be the same.
             let curious = done && operation.tries.len() == 1 && self.rng.chance(8);
             if done && !curious {
                 self.learn(&operation);
                 return operation;
             }
             if !curious && (!goes_on || operation.tries.len() >= tries_max || self.recorder.stopped()) {
-                // A moment for the others: a writer that is refused at once must not fill the history with refusals.
+                // Pause: a writer that is refused at once must not fill the history with refusals.
                 sleep(Duration::from_millis(self.rng.between(1, 30))).await;
                 return operation;
             }
@@ -191,7 +191,7 @@ impl FaultWriter {
         }
     }
 
-    /// Returns what it writes next.
+    /// Returns its next write.
     fn next(&mut self, count: usize) -> PlannedWrite {
         let request_id = format!("s{}-w{}-{count}", self.plan.seed, self.number);
         let policy = self.rng.pick(&self.plan.policies).clone();

@@ -90,7 +90,7 @@ func TestActiveSets(t *testing.T) {
 	sayChecked("%d roots and set proofs hold, %d are refused", len(golden.Sets)+len(golden.Proofs), refused)
 }
 
-// deepest makes a proof that goes down to the last bit of each of these keys, with a made-up hash beside each leaf.
+// deepest returns a proof down to the last bit of each of these keys, with an invented hash beside each leaf.
 func deepest(keys []hash, depth int) []byte {
 	switch {
 	case len(keys) == 0 && depth == keyBits:

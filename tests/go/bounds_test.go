@@ -1,4 +1,4 @@
-// What is refused before it is decoded, or before it is looked into; and texts that two readers understand differently.
+// Messages that are refused before they are decoded or read further, and texts that two parsers read differently.
 
 package main
 
@@ -16,7 +16,7 @@ import (
 
 const (
 	mib = 1024 * 1024
-	// growthMaxBytes is what a subscriber may grow by, whatever is sent. The messages of this test are in it.
+	// growthMaxBytes is how much a subscriber may grow, whatever is sent. It includes the messages of this test.
 	growthMaxBytes = 96 * mib
 )
 
@@ -24,7 +24,7 @@ func lengthed(field protowire.Number, payload []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), payload)
 }
 
-// bombs are messages, and why they are not decoded.
+// bombs are messages with the reason why each is not decoded.
 func bombs() []struct {
 	name, why string
 	make      func() []byte
@@ -79,7 +79,7 @@ func TestScan(t *testing.T) {
 	expect(t, growth < growthMaxBytes, "grows by %d bytes", growth)
 }
 
-// Tokens of any size that are signed as they should be.
+// Tokens of different sizes with valid signatures.
 func TestSizesOfTokens(t *testing.T) {
 	s := newSigner(t)
 	most := 8*1024 - len(s.header("t", 0))

@@ -1,4 +1,5 @@
-// Checks examples/go without a server: golden vectors, bounds, whole streams, restarts. What was checked is said at the end.
+// Checks examples/go without a server: golden vectors, limits, whole streams, restarts. The end prints what was
+// checked.
 
 package main
 
@@ -23,7 +24,7 @@ func sayChecked(format string, values ...any) {
 	checked = append(checked, fmt.Sprintf(format, values...))
 }
 
-// expect ends a test with a surprise unless something holds.
+// expect fails the test unless the condition holds.
 func expect(t *testing.T, holds bool, format string, values ...any) {
 	t.Helper()
 	if !holds {
@@ -47,7 +48,7 @@ func readVector(t *testing.T, name ...string) []byte {
 	return data
 }
 
-// why says why something is refused; empty: it is not. Any other error is a surprise.
+// why returns the reason of a refusal; empty: it is accepted. Any other error fails the test.
 func why(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
@@ -64,7 +65,7 @@ func mustKeys(t *testing.T, jwks []byte) keySet {
 	return keys
 }
 
-// flippedEveryBits is no multiple of 8, so that every bit of a byte has its turn.
+// flippedEveryBits is no multiple of 8, so that every bit position of a byte is tried.
 const flippedEveryBits = 7
 
 // flipped returns copies of some bytes, each with one bit flipped.

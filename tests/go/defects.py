@@ -1,7 +1,7 @@
 """Breaks examples/go once for each rule: the vectors must find each defect.
 
-A defect is a file, and a condition in it that never holds from then on; or a file, what stands in it, and what stands there instead.
-One that does not apply any more, or does not compile, is an error.
+A defect is a file and a condition in it that becomes false; or a file, a text in it, and its replacement. A defect that no longer
+applies, or does not compile, is an error.
 """
 
 import concurrent.futures
@@ -113,13 +113,13 @@ DEFECTS = {
 
 
 def replacement(change):
-    """Returns the text that a defect replaces, and the text that stands there instead."""
+    """Returns the text that a defect replaces, and the replacement."""
     _, old, *new = change
     return (old, *new) if new else (f"if {old} {{", f"if false && ({old}) {{")
 
 
 def misplaced(build):
-    """Returns the defects whose anchor does not occur exactly once: they would break nothing."""
+    """Returns the defects whose anchor does not occur exactly once: they would change nothing."""
     texts = {change[0]: (build / f"{change[0]}.go").read_text() for change in DEFECTS.values()}
     counts = {name: texts[change[0]].count(replacement(change)[0]) for name, change in DEFECTS.items()}
     return [f"{name}: its anchor occurs {count} times" for name, count in counts.items() if count != 1]
@@ -143,7 +143,7 @@ def is_found(build, go, number, change, check_vectors):
 
 
 def check(build, go, check_vectors, words):
-    """How many defects were found, of those whose names have one of the words; none named: all. Ends with 1 when one is not."""
+    """Counts the defects that were found, of those named by a part of their name (default: all). Exits with 1 when one is missing."""
     played = {name: change for name, change in DEFECTS.items() if not words or any(word in name for word in words)}
     missed = 0
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:

@@ -1,4 +1,4 @@
-// Ends of streams that are no lie, and what a subscriber asks for next.
+// Ends of streams without a lie, and what a subscriber requests next.
 
 package main
 
@@ -75,7 +75,7 @@ func ends(t *testing.T) []end {
 	}
 }
 
-// isOver makes a last stream that stays open, and says whether it was asked for.
+// isOver makes a last stream that stays open, and returns whether it was requested.
 func isOver() (func() bool, []step) {
 	asked := make(chan bool, 1)
 	return func() bool { return len(asked) > 0 }, []step{func() error {
@@ -102,7 +102,7 @@ func TestEnds(t *testing.T) {
 	sayChecked("%d ends of streams are no refusals", len(all)-1)
 }
 
-// A file of keys that changes ends the stream: the next one asks for every statement that leads on from the new keys.
+// A key file that changes ends the stream: the next one requests every statement that follows the new keys.
 func TestKeyFile(t *testing.T) {
 	s := newStage(t)
 	whole := s.caseOf(wholeHistory)
@@ -131,7 +131,7 @@ func TestKeyFile(t *testing.T) {
 	expect(t, !p.subscriber.lookAtKeys() && p.saysThat("not used"), "a file that is half written is used")
 }
 
-// A service that can't apply a change ends the program: the next stream would not tell the change again.
+// A service that can't apply a change ends the program: the next stream would not send the change again.
 func TestFailingService(t *testing.T) {
 	s := newStage(t)
 	whole := s.caseOf(wholeHistory)

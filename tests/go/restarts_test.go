@@ -1,4 +1,4 @@
-// What a subscriber keeps over restarts, and what becomes of it when somebody changed it.
+// What a subscriber keeps over restarts, and what happens when it was edited.
 
 package main
 
@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// playTo plays streams to a subscriber with a directory, until a stream after the last of them is asked for.
+// playTo plays streams to a subscriber with a directory, until a stream after the last of them is requested.
 func playTo(s *stage, each streamCase, directory string, scripts ...[]string) *player {
 	s.t.Helper()
 	p := s.player(each.Clock, each.Filter, directory)
@@ -23,7 +23,7 @@ func playTo(s *stage, each streamCase, directory string, scripts ...[]string) *p
 	return p
 }
 
-// wholeOf names the messages of the first stream of a case.
+// wholeOf returns the names of the messages of a case's first stream.
 func wholeOf(each streamCase) []string {
 	names := append([]string(nil), each.Before...)
 	for _, lie := range each.Lie {
@@ -34,10 +34,10 @@ func wholeOf(each streamCase) []string {
 
 const notUsed = "the saved set is not used: "
 
-// olderStream is honest, and of an earlier position than the vectors end with.
+// olderStream is honest, and at an earlier position than the end of the vectors.
 var olderStream = []string{"opened", "keys.1", "all.snapshot.p3", "all.heartbeat.p3"}
 
-// It comes back with the set, the fingerprint of its event, and the keys that statements brought.
+// It restarts with the set, the fingerprint of its event, and the keys that statements brought.
 func TestResume(t *testing.T) {
 	s := newStage(t)
 	for _, name := range []string{wholeHistory, "a history of one policy"} {
@@ -55,7 +55,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// What verified and was refused is the oldest that is taken, also after a restart.
+// A position that was verified and refused is the oldest that is accepted, also after a restart.
 func TestSavedMark(t *testing.T) {
 	s := newStage(t)
 	each, directory := s.caseOf("of a later set, on each stream"), t.TempDir()
@@ -66,7 +66,7 @@ func TestSavedMark(t *testing.T) {
 	expect(t, after.refused() == 1 && after.subscriber.state() == diverged, "takes an older set: %s", after.talk())
 }
 
-// A content that was changed is seen, and the set is not used; the mark stays.
+// An edited content is detected and the set is not used; the mark stays.
 func TestDamage(t *testing.T) {
 	s := newStage(t)
 	each, directory := s.caseOf(wholeHistory), t.TempDir()
@@ -83,7 +83,7 @@ func TestDamage(t *testing.T) {
 	expect(t, isWhole, "a changed content is not written again: %s", again.talk())
 }
 
-// A directory of other policies, of another namespace, or of nothing that can be read.
+// A directory of other policies, of another namespace, or with unreadable files.
 func TestOtherDirectories(t *testing.T) {
 	s := newStage(t)
 	each, directory := s.caseOf(wholeHistory), t.TempDir()

@@ -1,4 +1,5 @@
-// Rules that no recorded stream can show, because only who has a key could break them; and how long what is held is fresh.
+// Rules that no recorded stream can test, because only the owner of a key could break them; and how long a held set is
+// fresh.
 
 package main
 
@@ -18,7 +19,7 @@ var (
 	moveOfA    = []move{{"a", 1, 2}}
 )
 
-// verdict is what a subscriber is after a message; empty: it is taken.
+// verdict returns the error of a subscriber for a message; empty: it is accepted.
 func verdict(t *testing.T, held *activeSet, message any) string {
 	t.Helper()
 	whole, isWhole := message.(*pb.WatchActiveResponse)
@@ -38,7 +39,7 @@ func newHeld(s *signer, store string, policies ...string) *activeSet {
 	return newActiveSet("default", s.keys, policies, nil, store)
 }
 
-// holding returns a set that holds what was in force before, at revision 4.
+// holding returns a set with what was in force before, at revision 4.
 func holding(t *testing.T, s *signer) *activeSet {
 	t.Helper()
 	held := newHeld(s, "")
@@ -47,7 +48,7 @@ func holding(t *testing.T, s *signer) *activeSet {
 	return held
 }
 
-// lie is a message, and what a subscriber is after it.
+// lie is a message and the expected verdict.
 type lie struct {
 	name    string
 	state   string
@@ -156,7 +157,7 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
-// What verified in a message that was refused is the oldest that is taken from there on.
+// A position that was verified in a refused message is the oldest that is accepted from then on.
 func TestMark(t *testing.T) {
 	s := newSigner(t)
 	held := holding(t, s)
@@ -169,7 +170,7 @@ func TestMark(t *testing.T) {
 	expect(t, isTaken && held.position.revision == 5, "an honest snapshot does not repair it")
 }
 
-// What is copied from another store and refused does not make a set of that store out of one that holds nothing.
+// A refused copy from another store does not bind an empty set to that store.
 func TestStore(t *testing.T) {
 	s := newSigner(t)
 	held := newHeld(s, "")
@@ -183,7 +184,7 @@ func TestStore(t *testing.T) {
 	expect(t, verdict(t, known, s.snapshot(4, heldBefore, nil)) == diverged, "another store than the one that was given is taken")
 }
 
-// A bundle that was not asked for is refused as that, also with a true proof of what was asked for.
+// A bundle outside the filter is refused as such, also with a valid proof for the filter.
 func TestFilter(t *testing.T) {
 	s := newSigner(t)
 	filtered := func(more ...*pb.Bundle) string {
@@ -196,7 +197,8 @@ func TestFilter(t *testing.T) {
 	expect(t, filtered(s.bundle("b", 1, 3)) == rejected, "a bundle that was not asked for is taken")
 }
 
-// No later statement makes a revoked key the active one, so that it leads nowhere; and a new file wins over what was taken.
+// No later statement reactivates a revoked key, so such a statement is refused; and a new file takes precedence over
+// followed statements.
 func TestRevokedKeys(t *testing.T) {
 	s := newSigner(t)
 	jwks := load[struct{ Keys []says }](t, "jwks.json").Keys

@@ -27,7 +27,7 @@ if pathlib.Path(sys.prefix) != VENV:
 
 
 def go(*arguments, cwd=BUILD):
-    """What a command of Go says, and whether it went well. Its libraries are those of Debian, without modules."""
+    """Runs a command of Go and returns its output and whether it succeeded. Its libraries are those of Debian, without modules."""
     environment = os.environ | {"GO111MODULE": "off", "GOPATH": GOPATH, "GOFLAGS": ""}
     done = subprocess.run(["go", *arguments], cwd=cwd, env=environment, text=True, errors="replace", capture_output=True, check=False)
     return done.returncode == 0, done.stdout + done.stderr
@@ -39,7 +39,7 @@ def must(holds, said):
 
 
 def compile_all():
-    """Compiles copies: tests beside the sources that they test, as Go wants them, and nothing is written into the tree."""
+    """Compiles copies: tests beside the tested sources, as Go requires, and nothing is written into the tree."""
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
     for source in (ROOT / "examples" / "go", ROOT / "tests" / "go"):
@@ -53,7 +53,7 @@ def compile_all():
 
 
 def check_vectors(build):
-    """Whether the vectors hold for what was compiled; and what was said."""
+    """Returns whether the vectors pass for the compiled code, and the output."""
     environment = os.environ | {"VECTORS": str(ROOT / "tests" / "vectors")}
     try:
         done = subprocess.run(

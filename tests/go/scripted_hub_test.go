@@ -1,4 +1,4 @@
-// A server that says what a test wants: each stream plays the next script.
+// A server with scripted answers: each stream plays the next script.
 
 package main
 
@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// step is the bytes of a message ([]byte), something to do (func() error), or nil: the stream stays open and says no more.
+// step is the bytes of a message ([]byte), an action (func() error), or nil: the stream stays open and sends no more.
 type step any
 
 type scriptedHub struct {
@@ -24,7 +24,7 @@ type scriptedHub struct {
 	reports []*pb.ReportStatusRequest
 }
 
-// startHub listens until the test ends.
+// startHub starts a server that listens until the test ends.
 func startHub(t *testing.T) *scriptedHub {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,7 +36,7 @@ func startHub(t *testing.T) *scriptedHub {
 	return h
 }
 
-// play sets the scripts of the streams to come, and forgets what was asked and reported before.
+// play sets the scripts of the next streams, and forgets earlier requests and reports.
 func (h *scriptedHub) play(scripts ...[]step) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()

@@ -1,4 +1,4 @@
-// True messages of a small history, signed by a key of the vectors that everyone knows; and lies that only a signer can tell.
+// Honest messages of a small history, signed by a public test key of the vectors; and lies that need a signature.
 
 package main
 
@@ -21,7 +21,7 @@ const (
 	otherStore  = "0198a0c2-0000-7000-8000-000000000002"
 )
 
-// says has members of a payload that are another than they would be.
+// says contains members of a payload that replace the usual ones.
 type says map[string]any
 
 // inForce has the version of a policy and the revision of its activation.
@@ -118,7 +118,7 @@ func (s *signer) heartbeat(revision int64, held inForce, other says) *pb.Heartbe
 	return &pb.Heartbeat{Cursor: cursorAt(revision), Checkpoint: s.checkpoint(revision, held, other)}
 }
 
-// proofOfOne proves that of a set of one policy this one is in force.
+// proofOfOne returns a proof for a set of one policy that this one is in force.
 func proofOfOne(policy string, version, revision int64) []byte {
 	key, value := keyOf(policy), valueOf(policy, leavesAt(inForce{policy: {version, revision}})[policy])
 	return append(append([]byte{1}, key[:]...), value[:]...)
@@ -130,7 +130,7 @@ type move struct {
 	from, to int64
 }
 
-// activation makes the one that leads to what is held after it.
+// activation returns the activation that leads to the set `after`.
 func (s *signer) activation(revision int64, moves []move, after inForce, other says) *pb.Activation {
 	part := &pb.Activation{Cursor: cursorAt(revision), Complete: true}
 	var changes []says
@@ -151,7 +151,7 @@ func (s *signer) activation(revision int64, moves []move, after inForce, other s
 	return part
 }
 
-// asMessage makes a message of one of its kinds.
+// asMessage wraps one kind of message.
 func asMessage(kind any) *pb.WatchActiveResponse {
 	message := &pb.WatchActiveResponse{Parent: "namespaces/default"}
 	switch kind := kind.(type) {

@@ -1,4 +1,4 @@
-// What the tests of whole streams share: the vectors, a hub that plays them, and a subscriber in this process.
+// What the tests of whole streams share: the vectors, a server that plays them, and a subscriber in this process.
 
 package main
 
@@ -42,7 +42,7 @@ type streamCase struct {
 	}
 }
 
-// stage is a hub, the vectors that it plays, and a file of the keys to pin.
+// stage is a server, the vectors that it plays, and a file of the keys to pin.
 type stage struct {
 	t       *testing.T
 	hub     *scriptedHub
@@ -93,7 +93,7 @@ func (s *stage) steps(names ...string) []step {
 	return steps
 }
 
-// setAt says what was in force at a position, of the policies in a filter; empty: nothing is held.
+// setAt returns what was in force at a position, of the policies in a filter; empty: nothing is held.
 func (s *stage) setAt(position string, filter []string) string {
 	found, isThere := s.vectors.Sets[position]
 	if !isThere {
@@ -113,18 +113,18 @@ func (s *stage) setAt(position string, filter []string) string {
 	return strings.Join(append([]string{fmt.Sprintf("%d:%d", found.Epoch, found.Revision)}, lines...), "\n")
 }
 
-// player is a subscriber that waits for nothing, and what it said and did.
+// player is a subscriber that does not wait, with its output and actions.
 type player struct {
 	t          *testing.T
 	subscriber *subscriber
 	mutex      sync.Mutex
 	said       []string
 	moves      []position
-	// broken: what applying a change fails with.
+	// broken is the error with which applying a change fails.
 	broken error
 }
 
-// open makes a subscriber with a directory; none: it keeps nothing.
+// open makes a subscriber with a directory; without one, it keeps nothing.
 func (s *stage) open(clock int64, filter []string, directory string) (*player, error) {
 	p := &player{t: s.t}
 	arguments := []string{"--server", "http://" + s.hub.address, "--jwks", s.jwks, "--subscriber-id", "s-1", "--state", directory}
@@ -161,7 +161,7 @@ func (p *player) say(talk string) {
 	p.said = append(p.said, talk)
 }
 
-// saysThat says whether a line has these words.
+// saysThat returns whether the output contains these words.
 func (p *player) saysThat(words string) bool { return strings.Contains(p.talk(), words) }
 
 func (p *player) talk() string {
@@ -173,7 +173,7 @@ func (p *player) talk() string {
 // refused counts the streams that were refused.
 func (p *player) refused() int { return strings.Count("\n"+p.talk(), "\nrefused: ") }
 
-// holds says what is in force, as stage.setAt has it.
+// holds returns what is in force, in the form of stage.setAt.
 func (p *player) holds() string {
 	p.subscriber.mutex.Lock()
 	defer p.subscriber.mutex.Unlock()
@@ -194,7 +194,7 @@ func (p *player) isStale(now int64) bool {
 	return !p.subscriber.held.isFresh(now)
 }
 
-// until runs until something holds.
+// until runs the subscriber until the condition holds.
 func (p *player) until(what string, holds func() bool) {
 	p.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())

@@ -1,6 +1,6 @@
 // The stream vectors (tests/vectors/streams) over a real connection.
 //
-// The verdict is looked at when the honest stream is asked for: everything before it was taken or refused by then.
+// The verdict is checked when the honest stream is requested: everything before it was accepted or refused by then.
 
 package main
 
@@ -11,12 +11,12 @@ import (
 	pb "policyhub/v1"
 )
 
-// verdictOf is what a subscriber is, whether it is stale, how many streams it refused, and what it holds.
+// verdictOf formats a subscriber's state, whether it is stale, how many streams it refused, and what it holds.
 func verdictOf(state string, isStale bool, refused int, holds string) string {
 	return fmt.Sprintf("%s, stale %t, %d refused, holds %s", state, isStale, refused, holds)
 }
 
-// isReported says whether the newest report says that a subscriber applied what it holds.
+// isReported returns whether the newest report says that a subscriber applied what it holds.
 func isReported(hub *scriptedHub, p *player) bool {
 	reports := hub.reportedSoFar()
 	if len(reports) == 0 {
@@ -72,7 +72,7 @@ func playCase(s *stage, each streamCase) int {
 	return rejections
 }
 
-// checkMoves checks that no position came after a later one, and that each is one of the history.
+// checkMoves checks that positions never go back, and that each is one of the history.
 func checkMoves(s *stage, each streamCase, p *player) {
 	positions := map[position]bool{}
 	for _, set := range s.vectors.Sets {

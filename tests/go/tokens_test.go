@@ -1,4 +1,4 @@
-// Golden tokens (tests/vectors): those to take, those to refuse, and key statements.
+// Golden tokens (tests/vectors): those to accept, those to refuse, and key statements.
 
 package main
 
@@ -19,7 +19,7 @@ type goldenToken struct {
 	Now      int64
 }
 
-// flippedTokens returns a token with one bit of a part flipped, in every way that is tried.
+// flippedTokens returns copies of a token, each with one bit of a part flipped.
 func flippedTokens(t *testing.T, token string) []string {
 	t.Helper()
 	parts := strings.Split(token, ".")
@@ -108,7 +108,7 @@ type keyCase struct {
 	Revoked []string
 }
 
-// becomes takes a statement, and says what becomes of it.
+// becomes applies a statement and returns the result.
 func becomes(t *testing.T, pinned *pinnedKeys, statement, store string) string {
 	t.Helper()
 	isTaken, err := pinned.take(statement, store)

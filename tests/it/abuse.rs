@@ -1,7 +1,7 @@
-//! Abuse: everything malformed that a connection can carry, by name, against a real server.
+//! Everything malformed that a connection can carry, as named cases against a real server.
 //!
-//! After each case the same server must answer a good call on another connection, within `HANG_MAX` like the case itself;
-//! at the end it is the same process, nothing in its log panicked, and it has not grown by more than `GROWTH_MAX_KIB`.
+//! After each case the same server must answer a good call on another connection, within `HANG_MAX` like the case itself; at the end it
+//! is the same process, nothing in its log panicked, and it has not grown by more than `GROWTH_MAX_KIB`.
 
 mod beginnings;
 mod case;
@@ -24,15 +24,15 @@ use crate::harness::{Database, Hub};
 use crate::tls::certificate;
 use case::{AbuseCase, HANG_MAX, say_unread};
 
-/// Fewer cases would be less than was promised.
+/// The lowest number of cases, so that none get lost unnoticed.
 const CASES_MIN: usize = 300;
-/// Sets how much one table of cases may make a server grow, in KiB. It keeps some memory per thread and of its allocator.
+/// How much one table of cases may make a server grow, in KiB. The server keeps some memory per thread and in its allocator.
 const GROWTH_MAX_KIB: u64 = 32 * 1024;
-/// A server that ends what does not begin, or does not answer, before a test's patience ends.
+/// Settings with which the server ends connections that do not begin or do not answer, well before a test times out.
 const IMPATIENT: &[&str] =
     &["--handshake-timeout-ms", "300", "--keepalive-interval-ms", "300", "--keepalive-timeout-ms", "300"];
 
-/// Plays every case against one server; all that go wrong are told at once.
+/// Plays every case against one server and reports all failures at once.
 async fn play(hub: &mut Hub, cases: &[AbuseCase]) {
     let address = hub.grpc.split_once("//").expect("a URL").1.to_owned();
     serves(hub).await.expect("a server");
@@ -50,7 +50,7 @@ async fn play(hub: &mut Hub, cases: &[AbuseCase]) {
     unharmed(hub, before, GROWTH_MAX_KIB);
 }
 
-/// Whether the server answers a good call on a new connection, in time.
+/// Checks that the server answers a good call on a new connection in time.
 async fn serves(hub: &Hub) -> Result<(), String> {
     let ca = hub.dir.path().join("ca.pem");
     let call = async {
@@ -65,7 +65,7 @@ async fn serves(hub: &Hub) -> Result<(), String> {
     }
 }
 
-/// Still the same process, without a panic, and not much larger.
+/// Checks that it is the same process, without a panic, and not much larger.
 pub fn unharmed(hub: &mut Hub, before_kib: u64, growth_max_kib: u64) {
     assert!(hub.is_running(), "the server has ended");
     let log = hub.log.lock().expect("the log").clone();
@@ -74,7 +74,7 @@ pub fn unharmed(hub: &mut Hub, before_kib: u64, growth_max_kib: u64) {
     assert!(grown <= growth_max_kib, "the server grew by {grown} KiB");
 }
 
-/// Returns what the server holds in memory.
+/// Returns the resident memory of the server, in KiB.
 pub fn resident_kib(hub: &Hub) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
@@ -145,7 +145,7 @@ async fn handshakes_that_are_none() {
     play(&mut hub, &beginnings::tls()).await;
 }
 
-/// Whoever asks and does not read is not answered from memory without end.
+/// Given clients that send requests and never read, the server's memory for answers stays bounded.
 #[tokio::test]
 async fn answers_nobody_reads_cost_little() {
     let mut hub = Hub::start(Database::Sqlite).await;

@@ -1,4 +1,4 @@
-//! Answers that nobody reads: how much memory they may take together, and how long one waits for its reader.
+//! Unread answers: how much memory they may take together, and how long one waits for its reader.
 
 use policyhub::client::pb;
 
@@ -11,17 +11,17 @@ use crate::harness::http::metric;
 use crate::harness::subscribing::eventually;
 use crate::harness::{Hub, on_both_databases};
 
-/// Calls of one connection, and connections.
+/// Number of calls per connection.
 const CALLS: u32 = 60;
 const PEERS: usize = 3;
-/// Room of a connection for all answers of a test.
+/// Flow-control window of a connection that has space for all answers of a test.
 const WINDOW_LARGE: u32 = 16 * 1024 * 1024;
-/// Sets how much the server may grow: the share of one caller, and what its allocator keeps. All answers together are 360 MiB.
+/// How much the server may grow: the share of one caller, and what its allocator keeps. All answers together are 360 MiB.
 const GROWTH_MAX_KIB: u64 = 96 * 1024;
 const IN_FLIGHT: &str = "policyhub_in_flight_bytes{of=\"answers\"}";
 const GIVEN_UP: &str = "policyhub_in_flight_given_up_total{of=\"answers\"}";
 
-/// Returns two policies with the largest contents, and a subscriber.
+/// Publishes and activates two policies with the largest contents, and returns the token of a subscriber.
 async fn large_set(hub: &Hub) -> String {
     let admin = hub.client().await;
     for id in ["p", "q"] {
@@ -36,7 +36,8 @@ fn framed(message: &impl prost::Message) -> Vec<u8> {
     [&[0], length.as_slice(), &message.encode_to_vec()].concat()
 }
 
-/// Makes calls of whose answers nothing is taken; answers the streams that got one, once each call has an answer or a refusal.
+/// Makes calls whose answers are not read, and returns the connection and the streams that got an answer, once each call has an answer or a
+/// refusal.
 async fn unread(hub: &Hub, token: &str, (path, message): (&str, &[u8]), calls: u32) -> (Peer, Vec<u32>) {
     let mut peer = Peer::connect_without_window(&hub.grpc).await;
     for number in 0..calls {
@@ -57,7 +58,7 @@ async fn unread(hub: &Hub, token: &str, (path, message): (&str, &[u8]), calls: u
 }
 
 on_both_databases! {
-    /// However many answers one caller leaves unread, it has its share of the memory, and others are answered.
+    /// Given one caller that leaves many answers unread, it uses no more than its share of the memory, and others are answered.
     async fn answers_nobody_reads_have_a_bound(hub: Hub) {
         let mut hub = hub;
         let token = large_set(&hub).await;
@@ -82,14 +83,14 @@ on_both_databases! {
         eventually("what was left unread is free", async || metric(&hub.http, IN_FLIGHT) == Some(0.0)).await;
     }
 
-    /// Who takes a byte now and then is no reader: the stream ends, also when the server has written all it had.
+    /// Given a client that reads one byte now and then, its stream ends, even when the server has already written everything.
     async fn who_takes_a_byte_now_and_then_is_no_reader(hub: Hub) {
         let token = large_set(&hub).await;
         let message = framed(&pb::GetActiveRequest { name: policy("p"), ..Default::default() });
         let (mut peer, mut answered) = unread(&hub, &token, ("/policyhub.v1.SyncService/GetActive", &message), 3).await;
         answered.sort_unstable();
         let [first, second, third] = answered[..] else { panic!("there is room for three answers: {answered:?}") };
-        // Nothing; one byte; all but the last bytes, which the server then has written as far as it is concerned.
+        // The first stream gets no window, the second one byte, the third all but the last bytes, which the server has then written.
         peer.send(WINDOW_UPDATE, 0, second, &1_u32.to_be_bytes()).await;
         peer.send(WINDOW_UPDATE, 0, 0, &WINDOW_LARGE.to_be_bytes()).await;
         peer.send(WINDOW_UPDATE, 0, third, &1_000_000_u32.to_be_bytes()).await;

@@ -1,4 +1,4 @@
-//! Requests that are never sent whole: those of one tenant keep nobody else waiting.
+//! Requests that are never sent completely: those of one tenant must not delay anybody else.
 
 use policyhub::client::{Client, pb};
 
@@ -10,16 +10,15 @@ use crate::harness::{Hub, on_both_databases};
 
 const IN_FLIGHT: &str = "policyhub_in_flight_bytes{of=\"requests\"}";
 const GIVEN_UP: &str = "policyhub_in_flight_given_up_total{of=\"requests\"}";
-/// Callers of one tenant, and the half-sent Drafts of each: by what they claim, all memory and more.
+/// Callers of one tenant, each with half-sent Drafts: by the sizes they claim, more than all the memory.
 const DRAFTING_CALLERS: usize = 12;
 const DRAFTS: u32 = 7;
-/// Callers, and the half-sent calls of each of their two connections: as many as fit into the window of a connection and into the
-/// share of a caller.
+/// Callers, each with half-sent calls on two connections: as many as fit into the window of a connection and the share of a caller.
 const SENDING_CALLERS: usize = 18;
 const BODIES: u32 = 11;
 const BODY_BYTES: usize = 60_000;
 
-/// Tokens of callers with a role in the namespace.
+/// Returns tokens of callers with a role in the namespace.
 async fn callers(hub: &Hub, admin: &Client, role: pb::Role, count: usize) -> Vec<String> {
     let mut tokens = Vec::new();
     for number in 0..count {
@@ -30,10 +29,10 @@ async fn callers(hub: &Hub, admin: &Client, role: pb::Role, count: usize) -> Vec
     tokens
 }
 
-/// Opens calls that claim so many bytes and send the first of them.
+/// Opens calls that claim `claimed` bytes, and sends the first part of each.
 async fn half_sent(hub: &Hub, token: &str, path: &str, calls: u32, claimed: usize, sent: &[u8]) -> Peer {
     let mut peer = Peer::connect(&hub.grpc).await;
-    // Before the server has said so, a connection has less room.
+    // Before the server has sent its settings, a connection has a smaller window.
     assert!(peer.is_served().await);
     let length = u32::try_from(claimed).expect("a message").to_be_bytes();
     for number in 0..calls {
@@ -49,7 +48,7 @@ async fn half_sent(hub: &Hub, token: &str, path: &str, calls: u32, claimed: usiz
 }
 
 on_both_databases! {
-    /// What is announced and not sent takes nobody's memory: others are answered before any of those calls ends.
+    /// Given requests that are announced but not sent, others are answered before any of those calls ends.
     async fn announced_drafts_stop_nobody(hub: Hub) {
         let admin = hub.client().await;
         draft(&admin, "p", "a: 1").await;
@@ -77,7 +76,7 @@ on_both_databases! {
 on_both_databases! {
     with &["--max-in-flight-bytes", "33554432"];
 
-    /// What was sent and does not come on gives way as soon as another one needs its memory.
+    /// Given requests that were partly sent and have stopped, they end as soon as another request needs their memory.
     async fn bodies_that_stopped_give_way(hub: Hub) {
         let admin = hub.client().await;
         let tokens = callers(&hub, &admin, pb::Role::Viewer, SENDING_CALLERS).await;

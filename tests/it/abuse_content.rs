@@ -1,7 +1,7 @@
-//! Hostile contents, schemas and words through the API: each is refused in its own words or taken, in time, and the
-//! server serves on.
+//! Hostile contents, schemas and texts through the API: each is refused with a clear reason or accepted, in time, and the server keeps
+//! working.
 //!
-//! What makes a parser fail is in `src/checks/`; here it is that a server with all of it around bears it.
+//! Inputs that make a parser fail are in `src/checks/`; these tests show that the whole server handles all of them.
 
 use std::future::Future;
 
@@ -18,19 +18,19 @@ use crate::harness::on_both_databases;
 use crate::harness::watching::DEADLINE;
 
 const MIB: usize = CONTENT_MAX_BYTES;
-/// A MiB of lines taken away, one brought, and the new document: what a client takes without being told otherwise.
+/// The largest answer of a diff: a MiB of lines removed, a MiB added, and the new document. It is the default limit of a client.
 const DIFFERENCE_MAX_BYTES: usize = 4 * MIB;
 
-/// Sets how much a table may make a server grow, in KiB. A MiB of small values is tens of MiB of them while it is checked, by
-/// several threads at once, and an allocator gives little of it back.
+/// How much a table of cases may make a server grow, in KiB. Checking a MiB of small values takes tens of MiB, in several threads at once,
+/// and an allocator returns little of it.
 const GROWTH_MAX_KIB: u64 = 192 * 1024;
 
-/// Ends within the deadline of the tests. Checks that take over 10 s end by themselves, and then fail the case.
+/// Awaits a call and fails after the deadline of the tests. Checks that take over 10 s end by themselves, and then fail the case.
 async fn ends<T>(name: &str, call: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, call).await.unwrap_or_else(|_| panic!("{name} hangs"))
 }
 
-/// Returns a MiB of one text again and again.
+/// Returns a MiB of one repeated text.
 fn full(unit: &str) -> Vec<u8> {
     unit.repeat(MIB / unit.len()).into_bytes()
 }
@@ -41,7 +41,7 @@ fn numbered(line: &dyn Fn(usize) -> String, count: usize) -> Vec<u8> {
     (0..count).map(line).collect::<String>().into_bytes()
 }
 
-/// JSON, and whether it passes.
+/// Returns JSON contents, and whether each passes its check.
 fn json_contents() -> Vec<Content> {
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
     let object = |key: &str, value: &str| format!("{{\"{key}\":{value}}}").into_bytes();
@@ -79,7 +79,7 @@ fn json_contents() -> Vec<Content> {
     ]
 }
 
-/// YAML, and whether it passes.
+/// Returns YAML contents, and whether each passes its check.
 fn yaml_contents() -> Vec<Content> {
     let doubling = |levels: usize| {
         let first = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -119,7 +119,7 @@ fn yaml_contents() -> Vec<Content> {
     ]
 }
 
-/// Schemas and contents, and whether the content passes; the schema may be refused instead.
+/// Returns schemas and contents, and whether the content passes; the schema may be refused instead.
 fn schemas() -> Vec<(&'static str, String, Vec<u8>)> {
     let chain = |of: &dyn Fn(usize) -> String, levels: usize| -> String {
         (1..levels).map(|at| format!(",\"d{at}\":{}", of(at - 1))).collect()
@@ -153,7 +153,7 @@ fn schemas() -> Vec<(&'static str, String, Vec<u8>)> {
     ]
 }
 
-/// Returns two contents that differ as much as they can, each in its way.
+/// Returns pairs of contents that differ as much as possible, each in another way.
 fn differences() -> Vec<(&'static str, PolicyKind, Vec<u8>, Vec<u8>)> {
     let list = |element: &str, count: usize| format!("[{}{element}]", format!("{element},").repeat(count)).into_bytes();
     let counted = |from: usize| {
@@ -181,7 +181,7 @@ fn differences() -> Vec<(&'static str, PolicyKind, Vec<u8>, Vec<u8>)> {
     ]
 }
 
-/// Answered or refused in its own words.
+/// Checks that a call is answered, or refused with a clear reason.
 async fn answered<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<T, ClientError>>) {
     let answer = ends(what, call).await;
     if answer.is_err() {
@@ -190,7 +190,7 @@ async fn answered<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Res
     }
 }
 
-/// A number as a place in the log.
+/// Sends a number wherever a request takes a cursor.
 async fn places(client: &Client, number: i64) {
     let at = pb::get_active_request::At::Cursor(pb::Cursor::of_revision(number));
     let get = pb::GetActiveRequest { name: policy("p"), at: Some(at), ..Default::default() };
@@ -216,7 +216,7 @@ async fn places(client: &Client, number: i64) {
     }
 }
 
-/// A number as a version or an etag.
+/// Sends a number wherever a request takes a version or an etag.
 async fn numbers(client: &Client, number: i64) {
     answered(&format!("version {number}"), try_activate(client, "p", number, Some(number))).await;
     let draft = pb::DraftRequest { base_version: number, validate_only: true, ..draft_request("p", "a: 1") };
@@ -239,7 +239,7 @@ async fn times(client: &Client, time: prost_types::Timestamp) {
 }
 
 on_both_databases! {
-    /// A failed check says where; nothing is INTERNAL, and nothing grows for good.
+    /// Given hostile contents, a failed check has a position, nothing is INTERNAL, and the server's memory stays bounded.
     async fn hostile_contents(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -264,7 +264,7 @@ on_both_databases! {
         unharmed(&mut hub, before, GROWTH_MAX_KIB);
     }
 
-    /// A schema is refused when it is set, or checks what it can in time.
+    /// Given hostile schemas, each is refused when it is set, or ends in time as a check.
     async fn hostile_schemas(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -291,7 +291,7 @@ on_both_databases! {
         unharmed(&mut hub, before, GROWTH_MAX_KIB);
     }
 
-    /// A difference ends too, and fits into the answer that any client takes.
+    /// Given contents that differ as much as possible, a diff ends and fits into the answer that any client accepts.
     async fn hostile_differences(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -312,7 +312,7 @@ on_both_databases! {
         unharmed(&mut hub, before, GROWTH_MAX_KIB);
     }
 
-    /// Numbers at their ends, wherever a request takes some.
+    /// Given extreme numbers in every numeric field, each call is answered or refused.
     async fn numbers_at_their_ends(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -325,7 +325,7 @@ on_both_databases! {
         }
     }
 
-    /// Words beyond theirs, wherever a request takes some.
+    /// Given malformed texts in every text field, each call is answered or refused.
     async fn words_that_are_none(hub: Hub) {
         let client = hub.client().await;
         let long = "x".repeat(60_000);

@@ -1,7 +1,7 @@
-//! Memory before permission: requests that are small on the wire and large once they are decoded, calls that are never sent
-//! whole, and who may make them.
+//! Memory before permission: requests that are small on the wire and large when decoded, calls that are never sent completely, and who may
+//! make them.
 //!
-//! The figures of docs/security.md are what these tests print: `cargo test --test it abuse_memory -- --nocapture`.
+//! These tests print the figures of docs/security.md: `cargo test --test it abuse_memory -- --nocapture`.
 
 use futures_util::future::join_all;
 use policyhub::client::pb;
@@ -17,12 +17,12 @@ use crate::harness::subscribing::eventually;
 use crate::harness::{Hub, on_both_databases, peak_kib};
 
 const MIB: usize = 1024 * 1024;
-/// Sets how much the attacks may make a server grow. Each of the messages is in memory once while it is read.
+/// How much the attacks may make a server grow, in KiB. Each message is in memory once while it is read.
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
-/// Calls of an attack at once.
+/// Concurrent calls of an attack.
 const CALLS: usize = 6;
 
-/// Returns a message that names what it is about, and goes on with elements of two bytes: as large as its method takes.
+/// Returns a message that names its resource and then has elements of two bytes, as large as its method permits.
 fn two_byte_elements(name: &str, number: u8, bytes: usize) -> Vec<u8> {
     let mut message = vec![0x0a, u8::try_from(name.len()).expect("a short name")];
     message.extend_from_slice(name.as_bytes());
@@ -38,7 +38,7 @@ fn draft() -> (&'static str, Vec<u8>) {
     ("PolicyService/Draft", two_byte_elements(&policy("p"), 6, MIB + 60 * 1024))
 }
 
-/// Makes an attack by several calls at once; each must be refused like this.
+/// Makes an attack by several concurrent calls; each must be refused with this code and reason.
 async fn attack(hub: &mut Hub, who: &str, token: &str, (method, message): (&str, Vec<u8>), refusal: (Code, &str)) {
     let before = peak_kib(hub.pid());
     let calls = (0..CALLS).map(|_| async { call(channel(hub).await, method, token, message.clone()).await });
@@ -52,14 +52,14 @@ async fn attack(hub: &mut Hub, who: &str, token: &str, (method, message): (&str,
     unharmed(hub, before, GROWTH_MAX_KIB);
 }
 
-/// Returns what an answer without a body says.
+/// Returns the gRPC status of an answer without a body.
 fn grpc_status(answer: &WireFrame) -> Option<String> {
     let fields = HpackReader::default().read(&answer.payload);
     fields.into_iter().find(|(name, _)| name == "grpc-status").map(|(_, value)| value)
 }
 
 on_both_databases! {
-    /// Whoever has no role for a method has nothing of a request read: it is refused by its headers alone.
+    /// Given a caller without a role for a method, its request is refused by its headers alone and nothing is decoded.
     async fn without_a_role_nothing_is_decoded(hub: Hub) {
         let mut hub = hub;
         let token = issue(&hub, &["--subject", "nobody", "--ttl", "1h"]);
@@ -71,7 +71,7 @@ on_both_databases! {
         attack(&mut hub, "a reader", &reader, draft(), (Code::PermissionDenied, "PERMISSION_DENIED")).await;
     }
 
-    /// A role does not help: what a message would decode to is counted before it is decoded.
+    /// Given a caller with a role, the decoded size of a message is computed and limited before it is decoded.
     async fn two_bytes_do_not_become_two_hundred(hub: Hub) {
         let mut hub = hub;
         let token = hub.token();
@@ -80,7 +80,7 @@ on_both_databases! {
         }
     }
 
-    /// The refusal of a stranger comes before the body, and a call that is never sent whole ends.
+    /// Given a caller without a role, the refusal comes before the body, and a call that is never sent completely ends.
     async fn a_half_sent_call_ends(hub: Hub) {
         let path = "/policyhub.v1.PolicyService/Stage";
         let stranger = issue(&hub, &["--subject", "nobody", "--ttl", "1h"]);
@@ -93,7 +93,7 @@ on_both_databases! {
         }
     }
 
-    /// A role that was just given lets through at once, and one that was taken away no longer.
+    /// A new role is in effect for the next call, and a removed one no longer is.
     async fn a_role_counts_from_the_call_that_gave_it(hub: Hub) {
         let admin = hub.client().await;
         let late = caller(&hub, "late").await;
@@ -108,7 +108,8 @@ on_both_databases! {
 on_both_databases! {
     with &["--max-in-flight-bytes", "33554432"];
 
-    /// Whoever announces large requests and does not send them fills its own share, and is told so; others notice nothing.
+    /// Given a caller that announces large requests and does not send them, its own share is full and it is told so; others are not
+    /// affected.
     async fn a_full_share_is_the_callers_own(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "mallory", pb::Role::Admin, NAMESPACE).await;
@@ -133,7 +134,7 @@ on_both_databases! {
         .await;
         for number in 0..20 {
             admin.draft(draft_request("p", &format!("a: {number}"))).await.map(|_| ()).or_else(|error| {
-                // So many drafts may be open, and no more.
+                // That many drafts may be open, and no more.
                 if error.reason() == "TOO_MANY_OPEN_DRAFTS" { Ok(()) } else { Err(error) }
             })
             .expect("room for others");

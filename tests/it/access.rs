@@ -1,6 +1,6 @@
-//! Every RPC of the contract, asked for by every role, by nobody and by a stranger of another namespace.
+//! Every RPC of the contract, called with every role, without a credential, and by a caller of another namespace.
 //!
-//! Walks the descriptor set: an RPC that this table does not know is a failure, so is one that the server lets through.
+//! It iterates over the descriptor set: an RPC that is missing in the table fails the test, as does one that the server wrongly permits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::harness::callers::{caller, grant, issue, namespace};
 use crate::harness::raw::{BytesCodec, reason};
 use crate::harness::{Hub, on_both_databases};
 
-/// Sets which roles may call what; "*" any caller, and for what concerns the whole store the same roles, granted on `*`.
+/// Which roles may call what; "*" means any caller. For RPCs about the whole store, the same roles count when granted on `*`.
 const TABLE: &[(&str, &str)] = &[
     ("CreatePolicy", "author"),
     ("GetPolicy", "viewer author approver publisher activator"),
@@ -80,8 +80,8 @@ fn methods() -> Vec<MethodDescriptor> {
     ours.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
-/// Sets the one field that names what a request is about. What it names is not there, and everything else is missing: a call
-/// that is let through changes nothing and is refused for another reason.
+/// Returns a request with only the field that names its resource. The resource does not exist and everything else is missing, so a
+/// permitted call changes nothing and is refused for another reason.
 fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
     let mut message = DynamicMessage::new(method.input());
     let (policy, version) = (format!("{place}/policies/absent"), format!("{place}/policies/absent/versions/1"));
@@ -99,7 +99,7 @@ fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
         "Draft" | "ListVersions" => message.set_field_by_name("parent", value(&policy)),
         "GetNamespace" | "ImportNamespace" => message.set_field_by_name("name", value(place)),
         "GetPolicy" | "Rollback" | "Deactivate" => message.set_field_by_name("name", value(&policy)),
-        // Ends at once when it is let through: nobody resumes in epoch -1.
+        // Epoch -1 can't be resumed, so a permitted call ends at once.
         "WatchActive" => {
             nested(&mut message, "targets", "parent", place);
             message.set_field_by_name("subscriber_id", value("no id"));
@@ -157,7 +157,7 @@ fn may(method: &str, role: &str) -> bool {
 }
 
 on_both_databases! {
-    /// A role lets through exactly what the table says: in its namespace, and everywhere when it holds in all.
+    /// Given each role in one namespace or in all, exactly the RPCs of the table are permitted there.
     async fn every_rpc_asks_for_its_role(hub: Hub) {
         let named: BTreeSet<String> = methods().iter().map(|method| method.name().to_owned()).collect();
         let known: BTreeSet<String> = TABLE.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -188,8 +188,8 @@ on_both_databases! {
         }
     }
 
-    /// Whoever has no role in a namespace gets one answer, whether it is there or not, whatever else is wrong with the call; and
-    /// whoever has none anywhere is refused by who asks alone.
+    /// Given a caller without a role in a namespace, the answer is the same whether it exists or not, whatever else is wrong with the call;
+    /// a caller without any role is refused before the request is read.
     async fn hidden_and_absent_look_alike(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "theirs").await;
@@ -228,7 +228,7 @@ on_both_databases! {
         }
     }
 
-    /// Without a credential nothing is told at all.
+    /// Given no credential, every RPC is refused without any detail.
     async fn nobody_is_told_anything(hub: Hub) {
         let mut caller = RoleCaller::new(&hub, None).await;
         for method in methods() {
@@ -237,7 +237,7 @@ on_both_databases! {
         }
     }
 
-    /// A name that can be of no namespace tells a member what is wrong with it, and others nothing.
+    /// Given a malformed namespace name, a member is told what is wrong with it, and other callers are not.
     async fn a_malformed_name_is_explained_to_members_only(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "viewer", pb::Role::Viewer, "namespaces/default").await;

@@ -1,4 +1,4 @@
-//! Activate: many pointers at once, compare-and-set under real concurrency, and the rehearsal.
+//! Activate: many pointers at once, compare-and-set under real concurrency, and validate_only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::harness::calls::{
 use crate::harness::on_both_databases;
 use crate::harness::watching::{activation, change, held, in_force, open};
 
-/// Clients that compete; each has a connection of its own.
+/// Clients that compete, each with its own connection.
 const RIVALS: usize = 48;
 
 fn request(targets: &[(&str, i64, Option<i64>)]) -> pb::ActivateRequest {
@@ -34,7 +34,7 @@ fn request(targets: &[(&str, i64, Option<i64>)]) -> pb::ActivateRequest {
     }
 }
 
-/// Policies a, b and c with versions 1 and 2 published.
+/// Publishes versions 1 and 2 of policies a, b and c.
 async fn three(client: &Client) {
     for id in ["a", "b", "c"] {
         publish(client, id, "n: 1").await;
@@ -47,7 +47,7 @@ async fn pointers(client: &Client) -> [i64; 3] {
 }
 
 on_both_databases! {
-    /// Many policies: one event, one revision, one statement over every change, in the order asked for.
+    /// Given many targets, one activation is one event and revision, with one statement over every change, in the order of the targets.
     async fn many_policies_move_in_one_event(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;
@@ -75,7 +75,7 @@ on_both_databases! {
         }
     }
 
-    /// One bad target, and nothing moves at all.
+    /// Given one bad target, nothing moves at all.
     async fn all_or_none(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;
@@ -94,7 +94,8 @@ on_both_databases! {
         }
     }
 
-    /// Moves and removals are one event. A removal says that it is one, and takes part in all or none.
+    /// Given activations and removals in one call, they are one event that is applied completely or not at all, and a removal is marked as
+    /// one.
     async fn pointers_move_and_go_in_one_event(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;
@@ -131,7 +132,7 @@ on_both_databases! {
         assert!(log.expect("a verdict").valid, "the whole log holds");
     }
 
-    /// unmoved_since is compare-and-set of the whole namespace: a policy that is no target counts too.
+    /// unmoved_since is compare-and-set of the whole namespace: policies that are no target count too.
     async fn unmoved_since_covers_what_is_no_target(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;
@@ -154,7 +155,7 @@ on_both_databases! {
         assert_eq!(pointers(&client).await, [1, 0, 0]);
     }
 
-    /// expected_active is compare-and-set, 0 for nothing; a mismatch names what is active.
+    /// expected_active is compare-and-set, 0 for nothing active; a mismatch names the active version.
     async fn expected_active_is_compare_and_set(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;
@@ -169,7 +170,7 @@ on_both_databases! {
         try_activate(&client, "a", 2, Some(0)).await.expect("nothing is active again");
     }
 
-    /// Rounds of 48 clients that all want the same step: one wins each, the others learn what is active.
+    /// Given 48 clients that compete for the same step in each round, one wins and the others get the active version.
     async fn one_winner_per_step(hub: Hub) {
         const STEPS: i64 = 6;
         let client = hub.client().await;
@@ -206,7 +207,7 @@ on_both_databases! {
         assert_eq!((active(&client, "p").await, head(&client).await), (STEPS, at + STEPS));
     }
 
-    /// 32 clients read, then increment: every increment is one winner's, and no update is lost.
+    /// Given 32 clients that read and then increment, each increment has one winner and no update is lost.
     async fn increments_are_never_lost(hub: Hub) {
         const TOP: i64 = 12;
         let client = hub.client().await;
@@ -243,7 +244,7 @@ on_both_databases! {
         assert_eq!(steps, (0..TOP).map(|from| (from, from + 1)).collect::<Vec<_>>(), "the log tells the same");
     }
 
-    /// validate_only says what would move and who would hear of it, and moves nothing.
+    /// validate_only answers what would move and which subscribers it would reach, and moves nothing.
     async fn validate_only_is_a_rehearsal(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;

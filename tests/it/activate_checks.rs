@@ -1,4 +1,4 @@
-//! What is put in force satisfies the rules of today, whoever asks and by whatever call (docs/lifecycle.md#rule-7).
+//! What is activated satisfies the rules at that time, whoever asks and by whichever call (docs/lifecycle.md#rule-7).
 
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
@@ -38,7 +38,7 @@ async fn report_time(client: &Client, id: &str, number: i64) -> prost_types::Tim
 }
 
 on_both_databases! {
-    /// A schema that became stricter stops an activation of what was published before, alone or among others; nothing moves.
+    /// Given a schema that became stricter, an activation of an older version is refused, alone or among others, and nothing moves.
     async fn a_schema_that_tightened_refuses(hub: Hub) {
         let client = hub.client().await;
         for (id, content) in [("p", "a: 1"), ("p", "owner: me"), ("q", "a: 1")] {
@@ -59,7 +59,7 @@ on_both_databases! {
         activate(&client, "p", 2).await;
     }
 
-    /// Only who may administer passes the checks by, with a reason, and the event's signed payload says that it was.
+    /// Only an administrator may skip the checks, with a reason, and the event's signed payload records it.
     async fn skipping_the_checks_is_on_record(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
@@ -78,7 +78,8 @@ on_both_databases! {
         assert_eq!(active(&client, "p").await, 1);
     }
 
-    /// While the rules are those of the report, nothing is checked again; once they changed, it is, and that report is kept.
+    /// While the rules are those of the report, nothing is checked again; after they changed, the version is checked and the new report is
+    /// stored.
     async fn a_report_of_todays_rules_is_taken_as_it_is(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "owner: me").await;
@@ -96,7 +97,7 @@ on_both_databases! {
         client.rollback(crate::harness::calls::rollback_request("p", 2)).await.expect("a rollback");
         activate(&client, "p", 1).await;
         assert_eq!(report_time(&client, "p", 1).await, checked, "the same rules again");
-        // What concerns no content leaves the rules as they are.
+        // Settings that do not concern the content leave the rules unchanged.
         set(&client, "p", pb::PolicySettings { json_schema: STRICT.to_owned(), required_approvals: 1, ..Default::default() }).await;
         activate(&client, "p", 1).await;
         assert_eq!(report_time(&client, "p", 1).await, checked);

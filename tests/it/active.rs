@@ -1,4 +1,4 @@
-//! GetActive, and ListActive beside it: now and as it was, conditional, without content, and the fallback that is never a bundle.
+//! GetActive and ListActive: now and in the past, conditional, without content, and the fallback to a draft, which is never a bundle.
 
 use policyhub::client::pb::get_active_request::At;
 use policyhub::client::pb::list_active_request::At as SetAt;
@@ -27,7 +27,7 @@ async fn set_at(client: &Client, at: Option<SetAt>) -> pb::ListActiveResponse {
     try_set(client, at).await.expect("a set")
 }
 
-/// Returns the set as `policy version` words.
+/// Returns the set as `policy version` texts.
 fn rendered(set: &pb::ListActiveResponse) -> Vec<String> {
     let bundles = set.bundles.iter();
     let id = |bundle: &pb::Bundle| bundle.name.split('/').nth(3).expect("an id").to_owned();
@@ -35,7 +35,7 @@ fn rendered(set: &pb::ListActiveResponse) -> Vec<String> {
 }
 
 on_both_databases! {
-    /// Every bundle comes with the two signatures that prove it: what it is, and that it is in force.
+    /// Every bundle has two signatures: one of its content, and one of its activation.
     async fn what_is_in_force_is_proven(hub: Hub) {
         let client = hub.client().await;
         let first = set_at(&client, None).await;
@@ -63,7 +63,7 @@ on_both_databases! {
         }
     }
 
-    /// At every revision and at the time of every event: exactly what was in force then.
+    /// At every revision and at the time of every event, the answer is what was in force then.
     async fn as_it_was(hub: Hub) {
         let client = hub.client().await;
         release(&client, "a", "n: 1").await;
@@ -84,7 +84,7 @@ on_both_databases! {
         }
         for event in events(&client, NAMESPACE, 0).await {
             let set = set_at(&client, event.time.map(SetAt::Time)).await;
-            // Events of one microsecond are taken together: the last of them counts.
+            // Of events in the same microsecond, the last one counts.
             let revision = set.cursor.expect("a cursor").revision;
             assert!(revision >= event.cursor.expect("a cursor").revision);
             assert_eq!(rendered(&set), expected[usize::try_from(revision).expect("a place")]);
@@ -103,7 +103,7 @@ on_both_databases! {
         refused_fields(try_set(&client, Some(SetAt::Time(never))).await, &["time"]);
     }
 
-    /// A caller that holds it already gets a word, not the bytes; metadata_only leaves the bytes out.
+    /// A caller that already holds the version gets an answer without the bytes; metadata_only leaves out the bytes too.
     async fn nothing_is_sent_twice(hub: Hub) {
         let client = hub.client().await;
         let published = release(&client, "p", "a: 1").await;
@@ -127,7 +127,7 @@ on_both_databases! {
         }
     }
 
-    /// One unbounded answer for a whole set is none: it comes in pages.
+    /// A whole set is never one unbounded answer: it comes in pages.
     async fn a_set_is_not_one_answer(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -136,7 +136,7 @@ on_both_databases! {
         refused_fields(try_active(&client, "namespaces/default/policies/", None).await, &["name"]);
     }
 
-    /// Nothing active is an answer of its own, and not that of what is not there.
+    /// The answer for "nothing is active" differs from the one for "not found".
     async fn nothing_active_is_not_absent(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
@@ -147,7 +147,7 @@ on_both_databases! {
         assert_eq!(rendered(&set_at(&client, None).await), Vec::<String>::new());
     }
 
-    /// With allow_draft_fallback the newest open draft is shown, signed as a preview that passes for no bundle.
+    /// With allow_draft_fallback, the newest open draft is returned, signed as a preview that is not accepted as a bundle.
     async fn a_draft_is_shown_as_a_preview_alone(hub: Hub) {
         let client = hub.client().await;
         let settings = pb::PolicySettings { allow_draft_fallback: true, ..Default::default() };

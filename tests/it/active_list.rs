@@ -1,4 +1,4 @@
-//! The active set in pages: whole, proven, and of one moment whatever happens meanwhile.
+//! The active set in pages: complete, proven, and of one moment whatever is written meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::harness::{on_both_databases, watching};
 
 const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
 
-/// Returns every page; `between` is done after the first one.
+/// Returns every page; `between` runs after the first one.
 async fn pages(
     client: &Client,
     request: pb::ListActiveRequest,
@@ -49,7 +49,7 @@ fn rendered(pages: &[pb::ListActiveResponse]) -> Vec<String> {
     bundles.map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
 }
 
-/// The pages are exactly what the checkpoint of the last one signs.
+/// Checks that the pages are exactly the set that the checkpoint of the last one signs.
 async fn check(client: &Client, pages: &[pb::ListActiveResponse], filter: &[&str]) {
     let last = pages.last().expect("a page");
     for page in pages {
@@ -120,7 +120,7 @@ on_both_databases! {
                 moved().await;
             }
         }
-        // As it was: without a checkpoint, since nothing proves the past to be the newest.
+        // The past has no checkpoint, since nothing proves it to be the newest.
         let at = Some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(6)));
         let past = pages(&client, pb::ListActiveRequest { at, ..request(&[], 1) }, moved).await;
         assert_eq!(rendered(&past), ["a 1", "b 1"]);
@@ -161,7 +161,7 @@ on_both_databases! {
         ] {
             refused(again(change).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
         }
-        // A filter is bound by its names, not by how many they are.
+        // A filter is bound by its names, not by their number.
         let filtered = client.list_active(request(&["a", "b"], 1)).await.expect("a page").next_page_token;
         for (policies, is_taken) in [(["a", "b"], true), (["b", "a"], true), (["a", "c"], false)] {
             let again = pb::ListActiveRequest { page_token: filtered.clone(), ..request(&policies, 1) };

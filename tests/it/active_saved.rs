@@ -1,5 +1,5 @@
-//! `policyhub active --jwks … --save DIR` and `policyhub verify DIR`: a whole set, verified when it is read and when it is
-//! looked at again; against a hostile server, and against a hand in the folder.
+//! `policyhub active --jwks … --save DIR` and `policyhub verify DIR`: a whole set, verified when it is read and again later; against a
+//! hostile server and against edits in the folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Returns the keys of a hub in a file.
+/// Writes the keys of a server to a file and returns its path.
 fn keys_file(hub: &Hub) -> String {
     let (code, keys, errors) = run(hub.cli(), &["keys", "list", "--jwks"]);
     assert_eq!(code, 0, "{errors}");
@@ -37,7 +37,7 @@ fn keys_file(hub: &Hub) -> String {
     text(&path)
 }
 
-/// Verifies a folder. The exit code, and all that was printed.
+/// Verifies a folder and returns the exit code and the output.
 fn verify(folder: &Path, keys: &str) -> (i32, String) {
     verify_with(folder, keys, &[])
 }
@@ -95,7 +95,7 @@ on_both_databases! {
             let (code, said) = verify(&out, &keys);
             assert!(code == 1 && said.contains(finding), "{finding}: {said}");
         }
-        // A folder of somebody else is not replaced.
+        // A folder of another owner is not replaced.
         fs::remove_file(out.join("set.json")).expect("removed");
         let (code, _, errors) = run(hub.cli(), &["active", "--save", &text(&out)]);
         assert!(code == 1 && errors.contains("something else than a saved set"), "{errors}");
@@ -134,7 +134,7 @@ on_both_databases! {
     }
 }
 
-/// A hostile server, and where what it says is saved.
+/// A hostile server, and the folder that its set is saved to.
 struct SavedSetFixture {
     hostile: HostileServer,
     address: String,
@@ -153,7 +153,7 @@ impl SavedSetFixture {
         self.dir.path().join(name)
     }
 
-    /// Saves the set that comes in these pages. The exit code, and what was said.
+    /// Saves the set of these pages and returns the exit code and the output.
     fn save(&self, pages: &[pb::ListActiveResponse]) -> (i32, String) {
         self.hostile.script().listed = pages.iter().cloned().collect();
         let (keys, out) = (text(&self.path("keys.json")), text(&self.path("out")));
@@ -163,7 +163,7 @@ impl SavedSetFixture {
     }
 }
 
-/// Returns the set right after a revision of the log, as one page.
+/// Returns the set right after a revision of the log as one page.
 fn page(hostile: &HostileServer, revision: i64) -> pb::ListActiveResponse {
     let pb::Snapshot { bundles, cursor, checkpoint, .. } = hostile.signer.snapshot(revision);
     pb::ListActiveResponse { bundles, cursor, checkpoint, ..Default::default() }
@@ -231,7 +231,8 @@ async fn a_checkpoint_that_expired_says_until_when() {
     assert!(code == 0 && said.contains("whole, proven the newest until 20") && said.contains("(expired"), "{said}");
 }
 
-/// Cuts a saved set down to one policy, as anybody can who has the folder: what proves a part is made of the whole without a key.
+/// Cuts a saved set down to one policy, as anybody with access to the folder can: the proof of a part is computed from the whole without a
+/// key.
 fn cut_down(out: &Path, kept: &str) {
     let id = PolicyId::parse("policy", kept).expect("an id");
     let mut set: Value = serde_json::from_slice(&fs::read(out.join("set.json")).expect("a set")).expect("JSON");

@@ -1,4 +1,4 @@
-//! Policies and namespaces: made, read, changed by mask, listed by page.
+//! Policies and namespaces: created, read, updated by mask, listed by page.
 
 use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
 use policyhub::client::pb::activate_target::To;
@@ -43,7 +43,7 @@ async fn create_namespace(client: &Client, id: &str) -> Result<pb::CreateNamespa
 }
 
 on_both_databases! {
-    /// What is given is kept; what is the server's is the server's.
+    /// The caller's fields are kept; fields that the server sets can't be set by the caller.
     async fn a_policy_is_made_once(hub: Hub) {
         let client = hub.client().await;
         let given = pb::Policy {
@@ -76,7 +76,7 @@ on_both_databases! {
         assert_eq!(bare.kind(), Opaque);
     }
 
-    /// Without a mask, what is not populated stays as it is (AIP-134).
+    /// Without a mask, fields that are not populated stay unchanged (AIP-134).
     async fn without_a_mask_nothing_is_reset(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Yaml, all_settings()).await;
@@ -88,13 +88,13 @@ on_both_databases! {
         let now = update(&client, given, &[]).await.expect("an update").policy.expect("a policy");
         let expected = pb::PolicySettings { max_open_drafts: 5, ..all_settings() };
         assert_eq!((now.description.as_str(), now.settings), ("new", Some(expected)));
-        // What was read is sent back as it is.
+        // Send back what was read, without a change.
         let at = get(&client, "p").await;
         let now = update(&client, at.clone(), &[]).await.expect("an update").policy.expect("a policy");
         assert_eq!((now.description, now.settings), (at.description, at.settings));
     }
 
-    /// Only what the mask names changes; `*` takes all; every field has a path of its own.
+    /// Only the fields of the mask change; `*` means all; every field has a path.
     async fn a_mask_takes_what_it_names(hub: Hub) {
         let client = hub.client().await;
         let before = create(&client, "p", Yaml, pb::PolicySettings::default()).await;
@@ -219,7 +219,7 @@ on_both_databases! {
         assert_eq!(seen, expected);
     }
 
-    /// Namespaces are made once, changed under their etag, and part what is in them.
+    /// Namespaces are created once, changed under their etag, and separate their policies.
     async fn namespaces_part_their_policies(hub: Hub) {
         let client = hub.client().await;
         let made = create_namespace(&client, "team").await.expect("a namespace").namespace.expect("a namespace");

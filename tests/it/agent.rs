@@ -1,4 +1,4 @@
-//! `policyhub agent`: the active set as files, a hook on each change, and what operators hear of it.
+//! `policyhub agent`: the active set as files, a hook on each change, and what operators see of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::harness::subscribing::{at, convergence, counts, digest_at, eventually
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Publishes and activates; answers the revision.
+/// Publishes, activates and returns the revision.
 async fn release(client: &Client, id: &str, content: &str) -> i64 {
     let version = publish(client, id, content).await.version;
     activate(client, id, version).await
@@ -29,12 +29,12 @@ async fn applied_there(client: &Client, revision: i64) {
     .await;
 }
 
-/// Returns what the server shows of the agent.
+/// Returns the subscriber of the agent, as the server shows it.
 async fn subscriber_of(client: &Client) -> Option<pb::Subscriber> {
     subscribers(client).await.remove(AGENT)
 }
 
-/// A hook that notes the revision it runs for, and does not end while it is held.
+/// A hook that records the revision it runs for, and does not end while it is held.
 struct SlowHook {
     calls: PathBuf,
     held: PathBuf,
@@ -90,7 +90,7 @@ on_both_databases! {
         assert_eq!(in_force(&folder).expect("a set").contents, [("q".to_owned(), "b: 1".to_owned())]);
         applied_there(&client, third).await;
 
-        // The files are what `verify` takes, long after.
+        // The files can still be verified long after.
         let keys = hub.dir.path().join("keys.json");
         fs::write(&keys, hub.cli().args(["keys", "list", "--jwks"]).output().expect("keys").stdout).expect("written");
         hub.kill().await;
@@ -168,7 +168,7 @@ on_both_databases! {
         let agent = AgentProcess::start(&hub, &folder, &["--every-activation", "--hook", &hook.command()]);
         agent.applied(expected[0]).await;
         hook.hold();
-        // More than are verified ahead.
+        // More activations than are verified ahead.
         for step in 1..24 {
             expected.push(release(&client, "p", &format!("a: {step}")).await);
         }
@@ -200,13 +200,13 @@ on_both_databases! {
         assert_eq!(revision(&folder), Some(first));
         agent.end("KILL").await;
 
-        // Without a server, what was in force is; and the hook, which accepted it, is not asked again.
+        // Without a server, the set in force stays; and the hook, which accepted it, does not run again.
         let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         is(&folder, "STALE").await;
         assert_eq!((revision(&folder), called()), (Some(first), 1));
         agent.end("KILL").await;
 
-        // Also when a hand removed it: the set is written again from what was verified.
+        // Also after somebody removed it: the set is written again from what was verified.
         fs::remove_dir_all(folder.join("sets")).expect("removed");
         let agent = AgentProcess::start(&hub, &folder, &["--hook", &hook]);
         agent.applied(first).await;
@@ -305,7 +305,7 @@ async fn what_the_disk_refuses_is_said_and_tried_again() {
     let first = release(&client, "p", "a: 1").await;
     let agent = AgentProcess::start(&hub, &folder, &[]);
     agent.applied(first).await;
-    // Tests may run as root, whom no mode stops: a file in the place of the directory does.
+    // Tests may run as root, whom permissions do not stop. A file in place of the directory does.
     let (sets, aside) = (folder.join("sets"), folder.join("aside"));
     fs::rename(&sets, &aside).expect("moved");
     fs::write(&sets, "in the way").expect("written");
@@ -342,7 +342,7 @@ async fn a_token_is_read_again_when_it_was_renewed() {
     assert!(hub.is_running());
 }
 
-/// The parts of an event that scripts depend on.
+/// Scripts depend on these parts of an event.
 #[tokio::test]
 async fn events_are_lines_of_json() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;

@@ -1,4 +1,4 @@
-//! `policyhub agent`: versions that are activated again, a disk that is full, and names that nobody has.
+//! `policyhub agent`: versions that are activated again, a full disk, and names that do not exist.
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +41,7 @@ on_both_databases! {
         assert_eq!(revision(&folder), Some(again));
         eventually("the server knows", async || counts(&client, again).await == [1, 0, 0, 0]).await;
 
-        // What is in force already: the server hears of it, and the hook does not.
+        // The set is already in force: the server gets the report, and the hook does not run.
         let applied = agent.count("applied");
         let same = activate(&client, "p", second).await;
         eventually("the server knows", async || counts(&client, same).await == [1, 0, 0, 0]).await;
@@ -65,7 +65,7 @@ on_both_databases! {
     }
 }
 
-/// Nothing new can be written below the folder but where room was given back; what has its room already can be written over.
+/// Fills the disk: new files of the agent can no longer be written, while existing ones can be overwritten.
 fn fill(disk: &FailingDisk) {
     let new = ["status.json.new", "mark.json.new", "active.json", "content.yaml", "manifest.jws"];
     disk.fail_all(&[DiskOperation::Write], ENOSPC, &new);
@@ -112,7 +112,7 @@ async fn a_policy_that_does_not_exist_is_said_until_it_is_made() {
     draft(&client, "drafted", "a: 1").await;
     grant(&client, "runtime", pb::Role::Subscriber, "namespaces/default").await;
     let token = issue(&hub, &["--subject", "runtime", "--ttl", "1h"]);
-    // A subscriber, not an admin: it may ask what it may watch.
+    // The caller is a subscriber, not an admin: it may only ask for what it may watch.
     let asked = ["p", "drafted", "typo", "--token", &token];
     let synced = once(&hub, &folder, &asked).await;
     let said = String::from_utf8_lossy(&synced.stderr).into_owned();

@@ -1,6 +1,6 @@
-//! An agent that is killed: at each single step on the disk, in its commands, and again and again under load.
+//! An agent that is killed: at each single disk operation, in its commands, and repeatedly under load.
 //!
-//! Whatever the moment, the folder holds a whole set that is not older than before, and the next agent goes on.
+//! Whatever the moment, the folder holds a complete set that is not older than before, and the next agent continues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::harness::subscribing::eventually;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
-/// Versions of one policy, published: activations are one call then.
+/// Publishes versions of one policy, so that an activation is one call.
 async fn versions(client: &Client, count: i64) {
     for version in 1..=count {
         publish(client, "p", &format!("a: {version}")).await;
     }
 }
 
-/// Returns the library that kills at a step.
+/// Builds the library that kills at a disk operation, and returns its path.
 pub fn killer(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/kill_at.c");
     let object = directory.join("kill_at.so");
@@ -37,14 +37,15 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.expect("cp runs").success());
 }
 
-/// Returns what was done on the disk, in order: what, and on which path.
+/// Returns the disk operations of a trace, in order, with their paths.
 fn steps(trace: &Path) -> Vec<[String; 3]> {
     let text = fs::read_to_string(trace).expect("a trace");
     let fields = |line: &str| line.split('\t').map(str::to_owned).collect::<Vec<_>>().try_into().expect("three fields");
     text.lines().map(fields).collect()
 }
 
-/// A power cut keeps what was flushed: the set before its name, its name before the link, the link before it is accepted.
+/// Checks the order of flushes, which a power cut depends on: the set before its name, its name before the link, the link before the set
+/// counts as accepted.
 fn is_flushed_in_order(folder: &Path, steps: &[[String; 3]]) {
     let path = |inner: &str| folder.join(inner).display().to_string();
     let after = |from: usize, what: &str, on: &str| {
@@ -133,7 +134,7 @@ async fn killed_in_a_command_it_runs_the_command_again() {
     let killed = once(&hub, &folder, &["--check", &note, "--hook", &suicide]).await;
     assert_eq!((killed.status.code(), revision(&folder)), (None, Some(second)), "in force, and not accepted");
 
-    // The server need not be there for it: what is in force is announced, not put back.
+    // The server is not needed: the hook runs again for the set in force, which is not rolled back.
     hub.kill().await;
     let agent = AgentProcess::start(&hub, &folder, &["--hook", &note]);
     eventually("the hook is run again", async || fs::read_to_string(&calls).expect("calls").lines().count() == 4).await;
@@ -157,7 +158,7 @@ async fn killed_again_and_again_it_never_goes_back() {
     let mut highest = None;
     for kill in 0..KILLS {
         let agent = AgentProcess::start(&hub, &folder, &["--hook", "true"]);
-        // Some while it starts, some while it takes the newest, some later: the moment is not ours to choose.
+        // Some agents are killed while they start, some while they apply the newest set, some later: the test can't choose the moment.
         for version in [1, 2] {
             activate(&client, "p", version).await;
         }

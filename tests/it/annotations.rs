@@ -1,4 +1,4 @@
-//! Annotations: kept with the version, signed in its manifest, shown, compared, searched for, and never changed.
+//! Annotations: stored with the version, signed in its manifest, shown, compared, searched for, and never changed.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -29,14 +29,14 @@ async fn published(client: &Client, id: &str, content: &str, annotations: &[(&st
     done.version.expect("a version")
 }
 
-/// Returns what a manifest says, signed and verified.
+/// Returns the annotations in the verified manifest of a version.
 async fn signed(client: &Client, version: &pb::Version) -> Map {
     let keys = trust(client).await.keys;
     let manifest = verify_bundle(&version.manifest, &version.content, &keys).expect("a manifest");
     manifest.annotations.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// Ids of the policies that have these annotations, all pages.
+/// Returns the ids of the policies that have these annotations, from all pages.
 async fn having(client: &Client, annotations: &[(&str, &str)], page_size: i32) -> Vec<String> {
     let mut wanted = policyhub::client::Conditions::default();
     annotations.iter().for_each(|(key, value)| wanted.add_text(&format!("annotations.{key}"), ":", value));
@@ -64,7 +64,7 @@ fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
 }
 
 on_both_databases! {
-    /// From the draft to the signature: the same annotations everywhere, and in a copy too.
+    /// From the draft to the signature, and in a copy too, the annotations are the same.
     async fn annotations_travel_with_the_version(hub: Hub) {
         let client = hub.client().await;
         let given = [("owner", "team-a"), ("x/display_name", "zo\u{eb} \"z\"\n\tof"), ("Empty", "")];
@@ -86,7 +86,7 @@ on_both_databases! {
         assert_eq!((&copy.annotations, signed(&client, &copy).await), (&map(&given), map(&given)));
     }
 
-    /// What was published says so for ever: the database refuses a change, and of a draft a change is seen.
+    /// Given a published version, the database refuses to change its annotations; given a draft, an edit is detected.
     async fn annotations_never_change(hub: Hub) {
         let client = hub.client().await;
         published(&client, "p", "a: 1", &[("owner", "team-a")]).await;
@@ -100,7 +100,7 @@ on_both_databases! {
         }
     }
 
-    /// A label stands for its content and for what was said of it; who says nothing gets what is there.
+    /// A label stands for its content and its annotations; a caller that sends no annotations gets the existing version.
     async fn a_label_is_not_taken_twice_with_other_annotations(hub: Hub) {
         let client = hub.client().await;
         let labelled = |annotations: &[(&str, &str)]| pb::DraftRequest {
@@ -120,7 +120,7 @@ on_both_databases! {
         assert!(error.message().contains("other annotations"), "{error}");
     }
 
-    /// Over a bound, or out of its letters: refused, and nothing was drafted.
+    /// Annotations above a limit or with other characters are refused, and nothing is drafted.
     async fn annotations_are_bounded(hub: Hub) {
         let client = hub.client().await;
         let (key, value) = ("k".repeat(65), "v".repeat(2_049));
@@ -141,7 +141,7 @@ on_both_databases! {
         refused(client.get_policy(get).await, Code::NotFound, "POLICY_NOT_FOUND");
     }
 
-    /// By what the newest published version says: not by an older one, and not by a draft.
+    /// A search uses the newest published version, not an older one and not a draft.
     async fn policies_are_found_by_their_annotations(hub: Hub) {
         let client = hub.client().await;
         for (id, owner) in [("a", "team-a"), ("b", "team-b"), ("c", "team-a"), ("d", "team-a")] {
@@ -164,7 +164,7 @@ on_both_databases! {
         refused(client.list_policies(other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
     }
 
-    /// What people type and see.
+    /// The options that people type and the output that they see.
     async fn annotations_on_the_command_line(hub: Hub) {
         let client = hub.client().await;
         let file = hub.dir.path().join("p.yaml");

@@ -1,4 +1,5 @@
-//! One event at one place (docs/guarantees.md#g26): a log that lost its tail and went on has other events where some were seen before.
+//! One event at one cursor (docs/guarantees.md#g26): a log that lost its tail and went on has other events at cursors that were seen
+//! before.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use crate::harness::runs::run_request;
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Longer than a server takes to look at its logs, at a doubt and at its keys, and to save what it saw.
+/// Longer than a server takes to read its logs, to compare them, to read its keys, and to save what it saw.
 const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
 
-/// A copy of a database, as it was when its server had ended.
+/// A copy of a database, made after its server had ended.
 enum CopyKind {
     Sqlite { copy: PathBuf, database: PathBuf },
     Postgres { copy: String, database: String },
@@ -44,7 +45,7 @@ impl CopyKind {
         }
     }
 
-    /// Puts it in the place of the database.
+    /// Replaces the database by the copy.
     fn restore(&self) {
         match self {
             Self::Sqlite { copy, database } => {
@@ -62,7 +63,7 @@ impl CopyKind {
     }
 }
 
-/// Ends a server in order, does something to its files, and starts it again.
+/// Stops a server in order, runs `work` on its files, and starts it again.
 async fn between(mut hub: Hub, work: impl FnOnce(&Hub)) -> Hub {
     hub.signal("TERM");
     assert!(hub.ended().await.success(), "the server must end in order");
@@ -70,12 +71,12 @@ async fn between(mut hub: Hub, work: impl FnOnce(&Hub)) -> Hub {
     hub.restart().await
 }
 
-/// Returns the cursor of the head, as a subscriber is told.
+/// Returns the cursor of the head, as a subscriber receives it.
 async fn head(client: &policyhub::client::Client) -> pb::Cursor {
     watching::get_set(client).await.cursor.expect("a cursor")
 }
 
-/// What names a place of a log, with a cursor that is not this log's.
+/// Checks that every request that takes a cursor is refused with one of another history.
 async fn every_use_is_refused(client: &policyhub::client::Client, lost: pb::Cursor, held: &str) {
     refused(first(client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
     refused(report(client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
@@ -95,14 +96,15 @@ async fn every_use_is_refused(client: &policyhub::client::Client, lost: pb::Curs
     refused(client.activate(activate).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
 }
 
-/// Returns what a stream answers first, or how it is refused.
+/// Returns the first message of a stream, or its refusal.
 async fn first(client: &policyhub::client::Client, resume: pb::Cursor) -> Result<pb::WatchActiveResponse, ClientError> {
     let mut stream = watching::raw(client, Some(resume)).await?;
     let message = tokio::time::timeout(DEADLINE, stream.message()).await.expect("an answer before the deadline");
     Ok(message.map_err(ClientError::from)?.expect("a message"))
 }
 
-/// A doubt lasts until an operator ends it, whatever is read meanwhile: a server looks at a log that somebody reads.
+/// Checks that suspected data loss lasts until an operator ends it, whatever is read meanwhile: a server compares a log when somebody reads
+/// it.
 pub async fn stays_in_doubt(client: &policyhub::client::Client) {
     let mut watch = watching::raw(client, None).await.expect("a watch");
     let began = Instant::now();
@@ -128,7 +130,7 @@ async fn report(client: &policyhub::client::Client, cursor: pb::Cursor) -> Resul
 }
 
 on_both_databases! {
-    /// One server saw the tail that was lost, and comes back after another one wrote beyond it.
+    /// Given a server that saw the lost tail and comes back after another server wrote beyond it, it suspects data loss.
     async fn a_server_that_saw_another_event_is_in_doubt(database: Database) {
         let hub = Hub::start_with(database, LIVELY).await;
         publish(&hub.client().await, "p", "a: 1").await;
@@ -136,12 +138,12 @@ on_both_databases! {
         let hub = between(hub, |hub| copy = Some(CopyKind::take(hub, database))).await;
         let copy = copy.expect("a copy");
         let client = hub.client().await;
-        // Seen here, and lost.
+        // This server saw the event, and the database lost it.
         activate(&client, "p", 1).await;
         let lost = head(&client).await;
         let high_water = hub.data_dir().join("high-water.json");
         let aside = hub.data_dir().join("high-water.aside");
-        // Another server, which did not see it, goes on from the copy.
+        // Another server, which did not see the event, continues from the copy.
         let hub = between(hub, |_| {
             copy.restore();
             std::fs::rename(&high_water, &aside).expect("what was seen");
@@ -152,16 +154,16 @@ on_both_databases! {
             client.draft(draft_request("q", &format!("other: {number}"))).await.expect("a draft");
         }
         assert!(head(&client).await.revision > lost.revision, "the log is longer than the one that was lost");
-        // A subscriber that had seen it is told at once.
+        // A subscriber that had seen the event is refused at once.
         every_use_is_refused(&client, lost, "p").await;
-        // And the server that had seen it does not go on as if it were the same log.
+        // And the server that had seen it must not continue as if it were the same log.
         let hub = between(hub, |_| std::fs::rename(&aside, &high_water).expect("what was seen")).await;
         let client = hub.client().await;
         let error = refused(client.draft(draft_request("q", "a: 1")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
         assert!(error.message().contains("another event"), "{error:?}");
         assert_eq!(metric(&hub.http, "policyhub_store_in_doubt"), Some(1.0));
         assert!(get(&hub.http, "/readyz").expect("an answer").2.starts_with("read-only: "));
-        // Reads go on, marked, and nothing is called fresh.
+        // Reads continue, marked as suspected data loss, and nothing has a fresh checkpoint.
         let active = watching::get_set(&client).await;
         assert!(active.in_doubt && !active.degraded && active.checked_time.is_none(), "{active:?}");
         stays_in_doubt(&client).await;
@@ -180,7 +182,7 @@ on_both_databases! {
         tokio::time::timeout(DEADLINE, wait).await.expect("the doubt ends");
     }
 
-    /// A resume point proves which event it means, wherever this server has that event from.
+    /// A resume point proves which event it means, from whichever source this server has that event.
     async fn a_resume_point_names_its_event(database: Database) {
         let hub = Hub::start_with(database, LIVELY).await;
         let client = hub.client().await;
@@ -208,7 +210,7 @@ on_both_databases! {
         }
     }
 
-    /// A client that resumes without a fingerprint is told it with the first heartbeat, and compares from then on.
+    /// Given a client that resumes without a fingerprint, the first heartbeat has the fingerprint, and the client compares from then on.
     async fn a_heartbeat_tells_the_fingerprint_that_the_client_did_not_have(database: Database) {
         let hub = Hub::start_with(database, LIVELY).await;
         let client = hub.client().await;
@@ -222,7 +224,7 @@ on_both_databases! {
         assert_eq!(heartbeat.cursor, Some(at));
     }
 
-    /// A stream that waits ahead of the log ends when another event comes to stand at its resume point.
+    /// Given a stream that waits ahead of the log, it ends when the log has another event at its resume point.
     async fn a_resume_point_ahead_is_compared_when_the_log_comes_there(database: Database) {
         let hub = Hub::start_with(database, LIVELY).await;
         let client = hub.client().await;
@@ -247,11 +249,11 @@ on_both_databases! {
 
 /// Namespaces whose logs went on while a server was away.
 const NAMESPACES: usize = 120;
-/// Statements of a start and of the first look at it, with room.
+/// Upper bound of the statements of a start and the first poll of the logs.
 const START_STATEMENTS_MAX: f64 = 80.0;
 
 on_both_databases! {
-    /// Each of them must lead on from the event that was seen; they are asked for in pages, not one by one.
+    /// Given logs that each continue from the event that was seen, they are compared in pages, not one by one.
     async fn logs_that_went_on_are_compared_in_pages(database: Database) {
         let hub = Hub::start_with(database, &["--poll-interval-ms", "1000"]).await;
         let client = hub.client().await;

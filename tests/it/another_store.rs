@@ -1,5 +1,5 @@
-//! A second store whose documents a subscriber trusts too: its policies never come in force in place of those of the first, also
-//! when the saved set can't be used any more, and the first store repairs whatever became of it.
+//! A second store whose documents a subscriber trusts too: its policies never replace those of the first store, even when the saved set is
+//! unusable, and the first store repairs any damage.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::harness::copies::run;
 use crate::harness::watching::{LIVELY, keys};
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Returns the keys of both stores in one file, as it is while policies move from one to the other.
+/// Writes the keys of both stores to one file, as it is while policies move from one store to the other, and returns its path.
 async fn keys_of_both(one: &Hub, other: &Hub) -> String {
     let mut all = Vec::new();
     for hub in [one, other] {
@@ -30,7 +30,7 @@ async fn store_of(hub: &Hub) -> String {
     hub.client().await.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").store
 }
 
-/// Returns what an agent keeps of the watcher.
+/// Returns the path of a file that the agent's watcher keeps.
 fn kept(folder: &Path, name: &str) -> std::path::PathBuf {
     folder.join(".agent/watcher").join(name)
 }
@@ -40,7 +40,7 @@ fn store_in(path: &Path) -> String {
     value["store"].as_str().expect("the id of a store").to_owned()
 }
 
-/// Says what becomes of the saved set between two runs.
+/// What happens to the saved set between two runs.
 type Damage = fn(&Path);
 
 on_both_databases! {
@@ -52,7 +52,7 @@ on_both_databases! {
         for id in ["p", "q"] {
             release(&client, id, "a: 1").await;
         }
-        // It is farther on, so that nothing but its name tells it from news.
+        // The other store is ahead, so that only its id distinguishes its messages from newer ones.
         for id in ["p", "x", "y", "z"] {
             release(&stranger, id, "a: 66").await;
         }
@@ -116,7 +116,7 @@ on_both_databases! {
         let contents = in_force(&folder).expect("a set").contents;
         assert!(contents.iter().all(|(_, content)| content == "a: 1"), "{contents:?}");
 
-        // What is there is of one store, and another one is asked for.
+        // The saved set is of one store, and the command asks for the other one.
         let theirs = store_of(&other).await;
         let mut command = other.cli();
         command.args(["agent", "--once", "--jwks", &jwks, "--store", &theirs, "--dir"]).arg(&folder);

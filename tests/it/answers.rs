@@ -1,4 +1,4 @@
-//! No answer is above 2 MiB, whatever it is made of: lists end their pages early, and what has no pages leaves out.
+//! No answer is above 2 MiB, whatever it contains: lists end their pages early, and answers without pages leave parts out.
 
 use policyhub::client::{Client, pb};
 use prost::Message;
@@ -10,16 +10,16 @@ use crate::harness::subscribing::{at, convergence, eventually, watch_request};
 
 const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
 const KIB: usize = 1024;
-/// With 4,000 bytes each more than an answer carries.
+/// With 4,000 bytes each, more than one answer can carry.
 const NAMESPACES: usize = 560;
-/// Bindings of one namespace.
+/// Number of bindings of one namespace.
 const BINDINGS: usize = 100;
 
 fn check(answer: &impl Message) {
     assert!(answer.encoded_len() <= ANSWER_MAX_BYTES, "an answer of {} bytes", answer.encoded_len());
 }
 
-/// Reads every page of a list. How many items it has, in how many pages.
+/// Reads every page of a list and returns the number of items and of pages.
 macro_rules! read {
     ($client:ident.$method:ident, $items:ident, $request:expr) => {{
         let (mut request, mut items, mut pages) = ($request, 0, 0);
@@ -38,7 +38,7 @@ macro_rules! read {
     }};
 }
 
-/// Policies with the largest schemas, and a policy with three of the largest contents.
+/// Creates policies with the largest schemas, and a policy with three of the largest contents.
 async fn fill(client: &Client) {
     let json_schema = format!(r#"{{"$comment":"{}"}}"#, "\\\"".repeat(120 * KIB));
     for number in 0..12 {
@@ -86,7 +86,7 @@ on_both_databases! {
         check(&client.get_version(request).await.expect("a version"));
     }
 
-    /// What people wrote of namespaces, and long members of bindings, end a page early too.
+    /// Given namespaces with long descriptions, or bindings with long members, a page ends early too.
     async fn lists_of_admins_end_their_pages_early(hub: Hub) {
         let client = hub.client().await;
         let description = "\u{1f600}".repeat(1_000);
@@ -100,7 +100,7 @@ on_both_databases! {
         }
         let request = pb::ListNamespacesRequest { page_size: 1_000, ..Default::default() };
         let (items, pages) = read!(client.list_namespaces, namespaces, request);
-        // Besides `default` and perhaps others that every store has.
+        // There is `default` besides those that the test created, and possibly others.
         assert!(items > NAMESPACES && pages > 1, "{items} namespaces in {pages} pages");
 
         for number in 0..BINDINGS {
@@ -113,7 +113,7 @@ on_both_databases! {
         assert_eq!(items, BINDINGS);
     }
 
-    /// What differs between two of the largest versions is more than an answer carries: that is said, not sent.
+    /// Given two of the largest versions, their difference exceeds an answer; the answer says so and leaves it out.
     async fn a_large_difference_is_left_out(hub: Hub) {
         let client = hub.client().await;
         for letter in ["a", "b"] {
@@ -130,7 +130,7 @@ on_both_databases! {
         assert!(!small.too_large && !small.unified.is_empty());
     }
 
-    /// Subscribers of long filters: their list has pages, and convergence names fewer of them.
+    /// Given subscribers with long filters, their list has pages, and convergence names fewer of them.
     async fn subscribers_with_long_filters_fit(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;

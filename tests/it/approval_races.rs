@@ -1,4 +1,4 @@
-//! Approvals, publications and changes of a policy at once: the log must read as if they had come one after the other.
+//! Concurrent approvals, publications and changes of a policy: the log must read as if they had run one after the other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::harness::calls::{NAMESPACE, Revision as _, events, head, policy, publ
 use crate::harness::on_both_databases;
 use crate::harness::reviews::{approve, approvers, last_event, people, person, reviewed_policy, staged};
 
-/// Returns what the log proves: every publication rests on enough approvals, of others, since the policy changed last.
+/// Checks that every publication in the log has enough approvals, of others than the author, since the policy's last change, and returns
+/// the number of publications.
 async fn check_log(client: &Client, required: usize) -> usize {
     let (mut given, mut published) = (BTreeSet::new(), 0);
     for event in events(client, NAMESPACE, 0).await {
@@ -39,7 +40,7 @@ async fn check_log(client: &Client, required: usize) -> usize {
 }
 
 on_both_databases! {
-    /// Sixteen approve at once: sixteen approvals, sixteen events, and a publication that names them all.
+    /// Given sixteen concurrent approvals, there are sixteen events, and the publication names all of them.
     async fn sixteen_approve_at_once(hub: Hub) {
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
         reviewed_policy(&admin, "p", 16).await;
@@ -62,7 +63,7 @@ on_both_databases! {
         assert_eq!((last_event(&admin).await.1.len(), check_log(&admin, 16).await), (16, 1));
     }
 
-    /// One publishes, another approves, a third changes the policy: whoever comes first, the log is in order.
+    /// Given one who publishes, one who approves and one who changes the policy, the log is consistent whichever comes first.
     async fn approve_races_publish_races_update(hub: Hub) {
         const ROUNDS: i64 = 12;
         let [admin, ann, bob, cat] = people(&hub, ["admin", "ann", "bob", "cat"]).await;
@@ -88,7 +89,7 @@ on_both_databases! {
             let (client, barrier) = (admin.clone(), barrier.clone());
             racers.spawn(async move {
                 barrier.wait().await;
-                // Not in every round: else hardly anything would be published.
+                // Only in every second round, because otherwise hardly anything would be published.
                 if round % 2 == 0 {
                     let description = format!("round {round}");
                     let policy = Some(pb::Policy { name: policy("p"), description, ..Default::default() });
@@ -102,7 +103,7 @@ on_both_databases! {
                 let known = ["APPROVALS_MISSING", "CONCURRENT_CHANGE", "VERSION_NOT_OPEN"];
                 assert!(known.contains(&word.as_str()), "{word}");
             }
-            // What was left open is approved by all who may, and then it must go.
+            // A version that stayed open is approved by everybody who may, and then it must be published.
             for client in [&bob, &cat] {
                 let open = approve(client, &reviewed).await.err().map(|error| error.reason().to_owned());
                 assert!(open.as_deref().is_none_or(|word| word == "VERSION_NOT_OPEN"), "{open:?}");

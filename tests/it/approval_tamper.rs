@@ -1,4 +1,5 @@
-//! A hand that can write the table of approvals: a row without its event is refused, never counted (docs/security.md#t33, docs/guarantees.md#g19).
+//! An attacker who can write the table of approvals: a row without its event is refused, never counted (docs/security.md#t33,
+//! docs/guarantees.md#g19).
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -9,7 +10,7 @@ use crate::harness::{Hub, on_both_databases};
 
 const COLUMNS: &str = "namespace, policy, number, approver, digest, reason, create_time, expire_time, revision, tag";
 
-/// Everything that reads the approvals of version 1 refuses.
+/// Checks that everything that reads the approvals of version 1 is refused.
 async fn is_refused(client: &Client, what: &str) {
     let at = head(client).await;
     for break_glass in [false, true] {
@@ -24,14 +25,14 @@ async fn is_refused(client: &Client, what: &str) {
     assert_eq!(head(client).await, at, "{what}");
 }
 
-/// Puts the rows back as they were.
+/// Restores the original rows.
 fn restore(hub: &Hub) {
     hub.tamper("DELETE FROM approvals");
     hub.tamper(&format!("INSERT INTO approvals ({COLUMNS}) SELECT {COLUMNS} FROM kept_approvals"));
 }
 
 on_both_databases! {
-    /// Each column, and rows copied to where they do not belong.
+    /// Given an edit of any column, or rows copied to another version, reads are refused.
     async fn a_row_that_is_not_its_event_is_refused(hub: Hub) {
         let [admin, ann, bob, cat] = people(&hub, ["admin", "ann", "bob", "cat"]).await;
         reviewed_policy(&admin, "p", 2).await;
@@ -70,12 +71,12 @@ on_both_databases! {
             assert_eq!(approvers(&ann, "p", 1).await, ["local:bob"], "all was restored after {sql}");
         }
         let log = hub.log.lock().expect("the log").clone();
-        assert!(log.contains("its MAC does not verify"), "the log says what does not verify");
+        assert!(log.contains("its tag does not hold"), "the log says what does not verify");
         approve(&cat, &reviewed).await.expect("an approval");
         ann.publish(publish_request("p", 1)).await.expect("what was really approved is published");
     }
 
-    /// A row that is taken away counts for nothing, and one that was voided stays void when it is put back.
+    /// Given a deleted row, it does not count; given a voided row that is put back, it stays void.
     async fn a_row_put_back_stays_void(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -90,7 +91,7 @@ on_both_databases! {
         assert_eq!(get_version(&ann, "p", 1).await.approvals, []);
         refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "APPROVALS_MISSING");
         approve(&bob, &reviewed).await.expect("an approval");
-        // An older approval of the same hand, in the place of the newer one.
+        // An older approval by the same person in place of the newer one.
         restore(&hub);
         refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "APPROVALS_MISSING");
     }

@@ -1,4 +1,5 @@
-//! Approvals: so many of this very digest, by others than its author, under the policy as it is (docs/security.md#t33).
+//! Approvals: the required number for exactly this digest, by others than its author, under the current policy settings
+//! (docs/security.md#t33).
 
 use policyhub::client::pb;
 use policyhub::client::pb::VersionState::{Published, Rejected, Staged};
@@ -13,7 +14,7 @@ use crate::harness::reviews::{
     approval, approve, approvers, last_event, needs, people, person, rejection, reviewed_policy, staged,
 };
 
-/// How many approvals a refused publication had, and needed.
+/// Checks how many approvals a refused publication had and needed.
 #[track_caller]
 fn missing<T: std::fmt::Debug>(answer: Result<T, policyhub::client::ClientError>, given: &str, required: &str) {
     let error = refused(answer, Code::FailedPrecondition, "APPROVALS_MISSING");
@@ -25,7 +26,7 @@ fn missing<T: std::fmt::Debug>(answer: Result<T, policyhub::client::ClientError>
 }
 
 on_both_databases! {
-    /// Two others than the author, and not one of them twice.
+    /// Given two required approvals, the author's does not count, and nobody's counts twice.
     async fn publish_needs_approvals_of_others(hub: Hub) {
         let [admin, ann, bob, cat] = people(&hub, ["admin", "ann", "bob", "cat"]).await;
         reviewed_policy(&admin, "p", 2).await;
@@ -69,7 +70,7 @@ on_both_databases! {
         assert_eq!(error.metadata()["state"], "PUBLISHED");
     }
 
-    /// What the log says of an approval: who, of what, under which policy, until when.
+    /// The event of an approval says who approved what, under which policy, until when.
     async fn an_approval_is_one_event(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -86,13 +87,13 @@ on_both_databases! {
         assert_eq!(payload["approvals"][0]["policy_etag"], 1);
         assert_eq!(payload["approvals"][0]["digest"], reviewed.digest);
         assert_eq!(payload["approvals"][0].get("reason"), None, "the event says it once");
-        // The approved version is as it was: whoever read it before can still name it by its etag.
+        // The approved version does not change: its etag from before is still valid.
         let request = pb::PublishRequest { etag: reviewed.etag, ..publish_request("p", 1) };
         ann.publish(request).await.expect("the author may publish what others approved");
         assert_eq!(last_event(&admin).await.0.kind(), pb::EventKind::Publish);
     }
 
-    /// The same bytes in another version, policy or namespace were not approved.
+    /// Given the same bytes in another version, policy or namespace, they are not approved.
     async fn an_approval_is_of_one_version(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         let team = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
@@ -125,14 +126,14 @@ on_both_databases! {
         ann.publish(publish_request("p", 1)).await.expect("a publication");
     }
 
-    /// Nobody approves what is not locked, what they did not see, or what has ended.
+    /// Given a version that is not staged, has ended, or whose etag differs, an approval is refused.
     async fn what_can_not_be_approved(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
         let drafted = draft(&ann, "p", "a: 1").await;
         let error = refused(approve(&bob, &drafted).await, Code::FailedPrecondition, "VERSION_NOT_STAGED");
         assert_eq!(error.metadata()["state"], "DRAFT");
-        // Publish would stage it by itself: then nobody can have approved it.
+        // Publish would stage it by itself, so nobody can have approved it.
         missing(ann.publish(publish_request("p", 1)).await, "0", "1");
         let other = staged(&ann, "p", "a: 2").await;
         let at = head(&admin).await;
@@ -170,13 +171,13 @@ on_both_databases! {
         refused_fields(admin.update_policy(request).await, &["policy.settings.required_approvals"]);
     }
 
-    /// Whatever changes of the policy voids what was given before, for ever.
+    /// Given any change of the policy, all earlier approvals are void, for ever.
     async fn any_change_of_the_policy_voids(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
         let reviewed = staged(&ann, "p", "a: 1").await;
         let strict = pb::PolicySettings { json_schema: r#"{"required":["a"]}"#.to_owned(), ..needs(1) };
-        // The last one is what it was at first: what was approved then is not approved again by that.
+        // The last settings equal the first ones; the approvals from then must not count again.
         for settings in [strict, pb::PolicySettings { allow_backport: true, ..needs(1) }, needs(2), needs(1)] {
             approve(&bob, &reviewed).await.expect("an approval");
             assert_eq!(approvers(&ann, "p", 1).await, ["local:bob"]);
@@ -193,13 +194,13 @@ on_both_databases! {
         admin.update_policy(description).await.expect("a change");
         missing(ann.publish(publish_request("p", 1)).await, "0", "1");
         approve(&bob, &reviewed).await.expect("an approval");
-        // Stage again changes nothing, and voids nothing.
+        // Staging again changes nothing and voids nothing.
         let again = pb::StageRequest { name: reviewed.name.clone(), ..Default::default() };
         assert_eq!(ann.stage(again).await.expect("a stage").cursor.revision(), 0);
         ann.publish(publish_request("p", 1)).await.expect("a publication");
     }
 
-    /// A rejected version has ended: what was approved of it is worth nothing, and its label is free.
+    /// Given a rejected version, its approvals no longer count and its label is free.
     async fn a_rejection_ends_a_version(hub: Hub) {
         let [admin, ann, bob, cat] = people(&hub, ["admin", "ann", "bob", "cat"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -229,7 +230,7 @@ on_both_databases! {
         assert_eq!(rejected.state(), Rejected);
     }
 
-    /// A copy is published as it is made, so nobody can have approved it. Rolling back to the version itself can.
+    /// A copy is published when it is made, so nobody can have approved it. Rolling back to the approved version itself works.
     async fn a_copy_has_no_approvals(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -255,7 +256,7 @@ on_both_databases! {
         admin.rollback(pb::RollbackRequest { to: Some(pb::rollback_request::To::Version(2)), ..copy(false) }).await.expect("a copy");
     }
 
-    /// The same request is one approval; what it was answered stays its answer.
+    /// Given a repeated request, there is one approval and the same answer.
     async fn a_request_has_one_effect(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -276,7 +277,7 @@ on_both_databases! {
         assert_eq!((count(pb::EventKind::ApproveVersion), count(pb::EventKind::RejectVersion)), (1, 1));
     }
 
-    /// Without a requirement an approval is taken and means nothing to Publish.
+    /// Given a policy that requires none, an approval is accepted and Publish ignores it.
     async fn approvals_nobody_asked_for(hub: Hub) {
         let [ann, bob] = people(&hub, ["ann", "bob"]).await;
         create(&ann, "p", pb::PolicyKind::Yaml, needs(0)).await;

@@ -1,4 +1,4 @@
-//! What people ask of the past: events of somebody, of a kind, of a time; who moved a pointer; where a version is from.
+//! Queries about the past: events by actor, kind and time; who moved a pointer; the source of a version.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::harness::calls::{
 use crate::harness::reviews::person;
 use crate::harness::{Hub, on_both_databases};
 
-/// Runs a command that must succeed; what it prints.
+/// Runs a command that must succeed and returns its output.
 fn printed(hub: &Hub, line: &str) -> String {
     let output = hub.cli().args(line.split(' ')).output().expect("the binary runs");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
@@ -31,7 +31,7 @@ fn by(filter: &str) -> pb::ListEventsRequest {
     pb::ListEventsRequest { filter: filter.to_owned(), ..ask() }
 }
 
-/// Returns every event of a list, through its pages; how many pages there were.
+/// Returns every event of a list, from all pages, and the number of pages.
 async fn all(client: &Client, mut request: pb::ListEventsRequest) -> (Vec<pb::Event>, usize) {
     let (mut found, mut pages) = (Vec::new(), 0);
     loop {
@@ -49,11 +49,12 @@ fn revisions(events: &[pb::Event]) -> Vec<i64> {
     events.iter().map(|event| event.cursor.expect("a cursor").revision).collect()
 }
 
-/// Says whether an event belongs into an answer.
+/// Returns whether an event belongs in an answer.
 type Belongs<'a> = Box<dyn Fn(&pb::Event) -> bool + 'a>;
 
 on_both_databases! {
-    /// By actor, kind, time and policy, together and alone, in both orders and through pages: what a filter by hand finds.
+    /// Given filters by actor, kind, time and policy, alone and combined, in both orders and with pages, the result is that of filtering by
+    /// hand.
     async fn the_log_is_filtered(hub: Hub) {
         let (client, rita) = (hub.client().await, person(&hub, "rita").await);
         for number in 1..=3 {
@@ -115,7 +116,7 @@ on_both_databases! {
         refused_fields(client.list_events(imported).await, &["import_position"]);
     }
 
-    /// What is rare is found behind what is not asked for, over several reads of the database.
+    /// Given one matching event behind many others, it is found over several reads of the database.
     async fn one_event_among_many_is_found(hub: Hub) {
         let (client, rita) = (hub.client().await, person(&hub, "rita").await);
         for number in 0..130 {
@@ -130,7 +131,7 @@ on_both_databases! {
         assert_eq!(found.len(), 131);
     }
 
-    /// `events` asks by --policy, --actor, --kind, --since and --until.
+    /// `events` filters by --policy, --actor, --kind, --since and --until.
     async fn the_command_asks_for_events(hub: Hub) {
         let (client, rita) = (hub.client().await, person(&hub, "rita").await);
         release(&client, "p", "a: 1").await;
@@ -151,7 +152,7 @@ on_both_databases! {
         assert_eq!(events(&client, NAMESPACE, 0).await.iter().filter(|each| each.kind() == Publish).count(), 2);
     }
 
-    /// Of the past, `active` says who put each version in force, when and why: of one policy and of the set.
+    /// `active` of the past shows who activated each version, when and why, for one policy and for the set.
     async fn the_past_says_who_moved_the_pointer(hub: Hub) {
         let (client, rita) = (hub.client().await, person(&hub, "rita").await);
         release(&client, "p", "a: 1").await;

@@ -1,4 +1,4 @@
-//! VerifyLog: what no read can see is found, one namespace's trouble stays its own, and nobody has to ask.
+//! VerifyLog: it finds what no read can see, a finding concerns only its own namespace, and it also runs without a request.
 
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
@@ -18,7 +18,7 @@ async fn verify(client: &Client, parent: &str, after_revision: i64) -> pb::Verif
     client.verify_log(request).await.expect("a verdict")
 }
 
-/// Returns the rows and messages of the findings.
+/// Returns the revisions, rows and messages of the findings.
 async fn found(hub: &Hub, parent: &str) -> Vec<(i64, String, String)> {
     let verdict = verify(&hub.client().await, parent, 0).await;
     assert_eq!(verdict.valid, verdict.findings.is_empty());
@@ -54,7 +54,7 @@ on_both_databases! {
         release(&client, "p", "a: 1").await;
         let bad = client.stage(pb::StageRequest { name: policy("p"), ..Default::default() }).await;
         assert_eq!(calls::reason(bad), "NO_OPEN_DRAFT");
-        // A failed report is kept by no event, and a draft that was given up keeps it.
+        // A failed report is in no event, and stays with a draft that was abandoned.
         calls::create(&client, "q", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
         let drafted = draft(&client, "q", "a: [").await;
         let staged = client.stage(pb::StageRequest { name: drafted.name, ..Default::default() }).await;
@@ -84,7 +84,7 @@ on_both_databases! {
         assert!(system.valid && system.events == 4 && system.rows == 4, "{system:?}");
     }
 
-    /// Its tag holds, and it is the row of that key: only the log knows that it is old.
+    /// Given an old row that was put back, its MAC is valid and for the right key, but the log shows that it is outdated.
     async fn an_old_row_put_back_is_found(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;
@@ -116,7 +116,7 @@ on_both_databases! {
             edit(&hub, &format!("INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept"));
         }
         assert_eq!(found(&hub, NAMESPACE).await, []);
-        // A copy of a whole row under another key: its tag is of the other one.
+        // A copy of a whole row under another key: its MAC is for the original key.
         edit(&hub, "CREATE TABLE copy AS SELECT * FROM versions WHERE number = 1; UPDATE copy SET number = 3, label = NULL; \
                     INSERT INTO versions SELECT * FROM copy");
         let findings = found(&hub, NAMESPACE).await;
@@ -125,7 +125,7 @@ on_both_databases! {
         refused(client.get_version(copied).await, Code::DataLoss, "DATA_LOSS");
     }
 
-    /// The newest activation taken out of the log, the history, the pointer and the head at once, as neatly as SQL can.
+    /// Given the newest activation removed from log, history, pointer and head at once, the remaining rows show that it is missing.
     async fn a_tail_that_was_cut_off_leaves_rows_that_tell(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -141,7 +141,7 @@ on_both_databases! {
         let index = ["policies p", "versions p/2"];
         let expected = [&index[..], &["policies p", "versions p/2", "reports p/2", "versions p/2"]].concat();
         assert_eq!(rows, expected, "the index, the rows, the manifest: {findings:?}");
-        // And who remembers more of the log refuses it at once.
+        // And a server that remembers more of the log refuses a write at once.
         let again = client.activate(pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![pb::ActivateTarget { policy: policy("p"), to: Some(To::Version(1)), expected_active: None }],
@@ -169,7 +169,7 @@ on_both_databases! {
         assert_eq!(client.draft(request).await.expect("the same").version, first.version);
     }
 
-    /// A row that does not verify stops what is about it, and nothing else.
+    /// Given a row that does not verify, only requests about it are refused.
     async fn the_trouble_of_one_row_stays_with_it(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -187,7 +187,7 @@ on_both_databases! {
         assert!(findings.len() == 1 && findings[0].1 == "policies p", "{findings:?}");
         let findings = found(&hub, SYSTEM).await;
         assert!(findings.len() == 1 && findings[0].1 == "namespaces default", "{findings:?}");
-        // The server starts all the same, for the others.
+        // The server still starts, for the other resources.
         let hub = hub.restart_in_order().await;
         assert_eq!(get(&hub.client().await, "q").await.active_version, 1);
     }
@@ -212,7 +212,7 @@ mod unasked {
                     None => tokio::task::yield_now().await,
                 }
             };
-            assert!(line.contains("ERROR") && line.contains("policies p") && line.contains("its MAC does not verify"), "{line}");
+            assert!(line.contains("ERROR") && line.contains("policies p") && line.contains("its tag does not hold"), "{line}");
             let client = hub.client().await;
             refused(client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await, Code::DataLoss, "DATA_LOSS");
         }

@@ -41,7 +41,7 @@ on_both_databases! {
         let (code, text, errors) = run(hub.cli(), &["export", "default", "--out", &file]);
         assert_eq!((code, text), (0, format!("wrote {file}: 8 events, 3 published versions\n")), "{errors}");
         assert_eq!(run(hub.cli(), &["export", "default", "--out", &file]).0, 1, "a file that is there stays");
-        // Without a server, and without anything of one.
+        // Offline, with nothing from a server but the exported files.
         let offline = ["verify", "--log", "--from", &file, "--jwks", &keys, "--seal-jwks", &seals, "--expect-head", &head];
         let (code, text, errors) = run(binary(), &offline);
         assert_eq!(code, 0, "{text}{errors}");
@@ -62,7 +62,7 @@ on_both_databases! {
         assert_eq!(run(binary(), &["verify", "--log", "--from", &file, "--expect-head", "x"]).0, 2);
         assert_eq!(run(binary(), &["verify"]).0, 2);
 
-        // The server's own view, when the database was edited; and the log that it refuses to show.
+        // The server's own findings after its database was edited, and the log that it refuses to show.
         hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
         let (code, text, _) = run(hub.cli(), &["verify", "--log"]);
         assert!(code == 1 && text.contains("server: event ") && text.contains("policies q: its tag"), "{text}");

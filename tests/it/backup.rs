@@ -1,4 +1,4 @@
-//! `policyhub backup`: one whole, private file, while writers write, or nothing at all.
+//! `policyhub backup`: one complete, private file, also during writes, or nothing at all.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::harness::watching::{self, LIVELY};
 use crate::harness::{Database, Hub};
 use policyhub::client::pb;
 
-/// Without checks in the background: what is found is found by the command.
+/// Disables background checks, so that the command makes the findings.
 const QUIET: &[&str] = &["--audit-interval-ms", "0"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ async fn a_backup_is_private_and_replaces_nothing_unasked() {
     fails(on(&hub.data_dir(), "backup", &hub.dir.path().join("none/f"), &[]), "No such file or directory");
     fails(on(&hub.dir.path().join("none"), "backup", &hub.dir.path().join("f"), &[]), "there is no database at");
 
-    // What a killed one left is taken over; one that is being written is not.
+    // A temporary file of a killed backup is replaced; one that is being written is not.
     let (half, other) = (hub.dir.path().join("x.unfinished"), hub.dir.path().join("x"));
     std::fs::write(&half, "half of an older one").expect("written");
     std::fs::write(hub.dir.path().join("x.unfinished-journal"), "of it").expect("written");
@@ -95,7 +95,7 @@ async fn a_backup_is_private_and_replaces_nothing_unasked() {
     lock.lock().expect("a lock");
     fails(on(&hub.data_dir(), "backup", &other, &[]), "another policyhub is writing");
     drop(lock);
-    // Also after a crash, with what the write-ahead log holds, and without a server.
+    // Also after a crash, with the contents of the write-ahead log, and without a server.
     hub.kill().await;
     let served = heads(&hub.data_dir().join("policyhub.db"));
     backup(&hub, &other);
@@ -145,17 +145,17 @@ async fn what_a_server_would_not_serve_is_no_backup() {
     create(&client, "q", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
     let (data, file) = (hub.data_dir(), hub.dir.path().join("b"));
     hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
-    fails(on(&data, "backup", &file, &[]), "default: policies q: its MAC does not verify");
+    fails(on(&data, "backup", &file, &[]), "default: policies q: its tag does not hold");
     assert!(!file.exists());
     let made = document(on(&data, "backup", &file, &["--accept-findings"]));
     assert_eq!(made["findings"].as_array().map(Vec::len), Some(1), "{made}");
-    // The same holds of what is restored.
+    // The restored database has the same history.
     let target = hub.dir.path().join("target");
     copy_keys(&data, &target);
-    fails(on(&target, "restore", &file, &[]), "policies q: its MAC does not verify");
+    fails(on(&target, "restore", &file, &[]), "policies q: its tag does not hold");
     assert!(!target.join("policyhub.db").exists());
     document(on(&target, "restore", &file, &["--accept-findings"]));
-    // Without the keys it is said what was not looked at.
+    // Without the keys, the document says what was not checked.
     let made = document({
         let mut line = on(&data, "backup", &hub.dir.path().join("c"), &[]);
         line.env("POLICYHUB_KEYS_DIR", hub.dir.path().join("none"));
@@ -171,7 +171,7 @@ async fn what_a_server_would_not_serve_is_no_backup() {
     fails(on(&data, "backup", &file, &["--force", "--accept-findings"]), "event 2 of the log of default");
 }
 
-/// The keys of one data directory, for another.
+/// Copies the keys of one data directory to another.
 pub fn copy_keys(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     let copied = Command::new("cp").arg("-a").arg(from.join("keys")).arg(to.join("keys")).status();
@@ -189,7 +189,7 @@ async fn postgresql_is_told_of_its_own_ways() {
     assert_eq!(names(dir.path()), Vec::<String>::new());
 }
 
-/// `--force` replaces a former backup, and nothing else: neither a key nor what was seen, nor a device.
+/// `--force` replaces an earlier backup, but no key, no high-water file and no device.
 #[tokio::test(flavor = "multi_thread")]
 async fn force_replaces_a_former_backup_alone() {
     let hub = Hub::start_with(Database::Sqlite, QUIET).await;
@@ -212,7 +212,7 @@ async fn force_replaces_a_former_backup_alone() {
     }
 }
 
-/// A database that lacks what its server has seen is no source of a backup that replaces a better one.
+/// Given a database that lacks events its server has seen, a backup does not replace a better one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_lost_its_tail_is_not_backed_up_unsaid() {
     let mut hub = Hub::start_with(Database::Sqlite, QUIET).await;

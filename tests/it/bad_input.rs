@@ -1,4 +1,4 @@
-//! Every mistake a caller can make gets its code, its reason and its place; none is INTERNAL, and none changes a thing.
+//! Every mistake of a caller has its code, reason and position; none is INTERNAL, and none changes anything.
 //!
 //! `refused` and `refused_fields` of the harness assert for every refusal that it is never INTERNAL or UNKNOWN.
 
@@ -15,7 +15,7 @@ use crate::harness::calls::{
 use crate::harness::on_both_databases;
 
 on_both_databases! {
-    /// What does not parse says where: line and column in the message, in the metadata and in the report.
+    /// Given content that does not parse, line and column are in the message, in the metadata and in the report.
     async fn unparsable_content_says_where(hub: Hub) {
         let client = hub.client().await;
         for (id, kind, content, line, column) in [
@@ -45,7 +45,8 @@ on_both_databases! {
         }
     }
 
-    /// One byte over is CONTENT_TOO_LARGE; far over is MESSAGE_TOO_LARGE, and the connection lives on.
+    /// Given content one byte over the limit, the reason is CONTENT_TOO_LARGE; far over it, MESSAGE_TOO_LARGE, and the connection stays
+    /// usable.
     async fn content_has_a_size(hub: Hub) {
         let client = hub.client().await;
         let of =
@@ -64,7 +65,7 @@ on_both_databases! {
         client.draft(of(CONTENT_MAX_BYTES)).await.expect("exactly the limit");
     }
 
-    /// What is not there says which part of its name is not.
+    /// Given a name of which a part does not exist, the refusal says which part.
     async fn unknown_resources_are_named(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;
@@ -103,7 +104,7 @@ on_both_databases! {
         refused(client.update_namespace(update).await, Code::NotFound, not_found);
     }
 
-    /// Malformed words are refused before anything is looked up, and the field is named.
+    /// Given malformed names, they are refused before any lookup, and the field is named.
     async fn malformed_words_name_their_field(hub: Hub) {
         let client = hub.client().await;
         let long = "p".repeat(64);
@@ -156,7 +157,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, 1);
     }
 
-    /// All that is wrong with a request is said at once.
+    /// Given several violations in a request, the refusal names all of them.
     async fn all_violations_come_at_once(hub: Hub) {
         let client = hub.client().await;
         let target = |version: i64| pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(version)), expected_active: None };
@@ -169,14 +170,14 @@ on_both_databases! {
         refused_fields(client.activate(request).await, &["reason", "targets[0].version"]);
     }
 
-    /// Names and labels too, though they are read before the rest.
+    /// Malformed names and labels are included, though they are parsed first.
     async fn all_malformed_words_come_at_once(hub: Hub) {
         let client = hub.client().await;
         let request = pb::DraftRequest { parent: policy("P"), label: "x".to_owned(), ..draft_request("p", "a: 1") };
         refused_fields(client.draft(request).await, &["parent", "label"]);
     }
 
-    /// A version in the wrong state, an etag or an expectation that no longer holds.
+    /// Given a version in the wrong state, or an outdated etag or expectation, the request is refused.
     async fn wrong_states_and_stale_words(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Yaml, pb::PolicySettings { max_open_drafts: 1, ..Default::default() }).await;
@@ -225,7 +226,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at);
     }
 
-    /// Notes and reasons: required where they are, bounded everywhere.
+    /// Notes and reasons are required where specified, and limited everywhere.
     async fn reasons_are_required_and_bounded(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -259,7 +260,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at);
     }
 
-    /// A refusal fits into the headers it travels in, however much is wrong.
+    /// Given any number of violations, the refusal fits into its HTTP headers.
     async fn a_refusal_always_arrives(hub: Hub) {
         let client = hub.client().await;
         let targets = (0..100).map(|index| pb::ActivateTarget {

@@ -1,4 +1,4 @@
-//! Break-glass: publishing without the approvals that are missing, in sight of everybody (docs/security.md#t34).
+//! Break-glass: publishing without the missing approvals, visible to everybody (docs/security.md#t34).
 
 use policyhub::client::{SetChange, pb};
 use tonic::Code;
@@ -11,7 +11,7 @@ fn in_an_emergency(id: &str, number: i64) -> pb::PublishRequest {
     pb::PublishRequest { break_glass: true, reason: "the shop is down".to_owned(), ..publish_request(id, number) }
 }
 
-/// The metric and the log tell of so many, and of no more. What is logged is read a moment after it was written.
+/// Checks that metric and log count exactly this many. A log line may arrive shortly after it was written.
 async fn is_told(hub: &Hub, times: usize) {
     let row = "policyhub_break_glass_total";
     assert_eq!(metrics::counted(&metrics::text(hub), row), Some(times as f64));
@@ -31,7 +31,7 @@ async fn is_told(hub: &Hub, times: usize) {
 on_both_databases! {
     with watching::LIVELY;
 
-    /// Whoever requires fewer approvals than before is seen as well, before anything was published without them.
+    /// Given a lowered number of required approvals, this is visible too, before anything is published without them.
     async fn a_lowered_requirement_is_seen(hub: Hub) {
         let [ann] = people(&hub, ["ann"]).await;
         reviewed_policy(&ann, "p", 2).await;
@@ -58,7 +58,7 @@ on_both_databases! {
         assert_eq!((line["fields"]["from"].as_i64(), line["fields"]["to"].as_i64()), (Some(3), Some(1)));
     }
 
-    /// It is an event of its own kind, counted and told; with `activate` subscribers take it like any activation.
+    /// Break-glass is an event of its own kind, counted and logged; with `activate`, subscribers receive a usual activation.
     async fn it_is_seen(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 2).await;
@@ -85,7 +85,7 @@ on_both_databases! {
         }
         assert_eq!((active(&admin, "p").await, watching::held(&watch)), (1, watching::in_force(&admin).await));
         is_told(&hub, 1).await;
-        // Whoever comes later, or starts anew, finds a log and a statement that verify.
+        // A restarted server and a new subscriber find a log and a statement that verify.
         let hub = hub.restart_in_order().await;
         let mut later = watching::open(&hub.client().await).await;
         watching::change(&mut later).await;
@@ -94,7 +94,7 @@ on_both_databases! {
         assert_eq!(watching::activation(&mut resumed).await, (answer.cursor.revision(), vec!["p@1".to_owned()], vec![]));
     }
 
-    /// It stands in for approvals, not for checks, an etag, an open version or a reason.
+    /// It replaces approvals, but no checks, no etag, no open version and no reason.
     async fn it_skips_nothing_else(hub: Hub) {
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -116,7 +116,7 @@ on_both_databases! {
         is_told(&hub, 1).await;
     }
 
-    /// With enough approvals, or none asked for, the glass is whole: an ordinary publication.
+    /// Given enough approvals, or none required, it is an ordinary publication.
     async fn with_nothing_missing_nothing_breaks(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -132,7 +132,7 @@ on_both_databases! {
         is_told(&hub, 0).await;
     }
 
-    /// The same request again is the same publication, counted once.
+    /// Given a repeated request, it is the same publication, counted once.
     async fn a_retry_breaks_it_once(hub: Hub) {
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
         reviewed_policy(&admin, "p", 1).await;
@@ -146,7 +146,7 @@ on_both_databases! {
     }
 }
 
-/// A review by commands: what `show` prints is what `approve` and `reject` are given.
+/// A review by commands: `approve` and `reject` take what `show` prints.
 #[tokio::test]
 async fn a_review_by_commands() {
     let hub = Hub::start(Database::Sqlite).await;

@@ -1,4 +1,4 @@
-//! A schema that keeps a check busy for ever stops nobody: neither other namespaces nor, once its callers are gone, its own.
+//! A schema that keeps a check busy for ever blocks nobody: neither other namespaces nor, once its callers are gone, its own.
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -12,14 +12,14 @@ use crate::harness::watching::DEADLINE;
 use crate::harness::workers::{LEFT_TICKS_MAX, cpu_ticks, ended_after_ticks, workers, workers_until};
 
 const HOSTILE: &str = "namespaces/hostile";
-/// More than there are slots of one namespace.
+/// Concurrent calls; more than one namespace has slots.
 const CALLS: usize = 4;
-/// Slots of one namespace.
+/// Check slots of one namespace.
 const SLOTS: usize = 2;
-/// CPU time, a fifth of a second, after which a worker is at a check that does not end.
+/// CPU time, in ticks (a fifth of a second), after which a worker counts as running an endless check.
 const BUSY_TICKS: u64 = 20;
 
-/// Returns a draft in the hostile namespace, by its author, under that schema; the name of the version.
+/// Drafts in the hostile namespace, by its author, under that schema, and returns the name of the version.
 async fn hostile_draft(admin: &Client, author: &Client) -> String {
     namespace(admin, "hostile").await;
     grant(admin, "mallory", pb::Role::Author, HOSTILE).await;
@@ -42,8 +42,8 @@ async fn hostile_draft(admin: &Client, author: &Client) -> String {
 }
 
 on_both_databases! {
-    /// Four calls of one author that never end, two of them at work, each abandoned: publish and rollback elsewhere go on
-    /// beside them, their processes end with their callers, and the next call of that author is answered.
+    /// Given four endless calls of one author, two of them running, all abandoned: publish and rollback elsewhere work meanwhile, the
+    /// processes end with their callers, and the author's next call is answered.
     async fn one_author_stops_nobody_else(hub: Hub) {
         let admin = hub.client().await;
         publish(&admin, "p", "a: 1").await;

@@ -1,5 +1,5 @@
-//! Checks of what strangers wrote run in processes of their own: one that outgrows its limits, dies or is killed is a finding,
-//! and the server is as it was.
+//! Checks of untrusted content run in separate processes: one that exceeds its limits, dies or is killed is a finding, and the server is
+//! not affected.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -14,16 +14,16 @@ use crate::harness::metrics::{counted, text};
 use crate::harness::workers::{LEFT_TICKS_MAX, busy_worker, ended_after_ticks, signal, workers, workers_until};
 use crate::harness::{Database, Hub, on_both_databases, peak_kib};
 
-/// Sets what a hostile check may add to the peak of a server, which parses a content of a MiB and sends it on.
+/// How much a hostile check may add to the peak memory of a server, which parses a content of a MiB and sends it on.
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
-/// The name that every such finding begins with.
+/// The text that every such finding begins with.
 const OVER_LIMIT: &str = "CHECK_LIMIT_EXCEEDED";
 
 fn with_schema(schema: &str) -> pb::PolicySettings {
     pb::PolicySettings { json_schema: schema.to_owned(), ..Default::default() }
 }
 
-/// 2^60 steps without memory: `not` asks only whether, so no errors are kept.
+/// Returns a schema of 2^60 steps that needs no memory: `not` only asks for the result, so no errors are kept.
 pub fn endless_schema() -> String {
     let of = |number: usize| {
         format!(r##""a{number}":{{"anyOf":[{{"$ref":"#/$defs/a{0}"}},{{"$ref":"#/$defs/a{0}"}}]}}"##, number + 1)
@@ -32,14 +32,14 @@ pub fn endless_schema() -> String {
     format!(r##"{{"not":{{"$ref":"#/$defs/a0"}},"$defs":{{{},"a60":{{"type":"string"}}}}}}"##, pairs.join(","))
 }
 
-/// 100 times 100 errors, each of which has the document that it is about: of a MiB, they are 10 GB.
+/// Returns a schema with 100 times 100 errors, each with a copy of its document: for a MiB, 10 GB.
 fn hungry_schema() -> String {
     let references = |to: &str| vec![format!(r##"{{"$ref":"#/$defs/{to}"}}"##); 100].join(",");
     let inner = references("a");
     format!(r#"{{"anyOf":[{}],"$defs":{{"a":{{"enum":[1]}},"b":{{"anyOf":[{inner}]}}}}}}"#, references("b"))
 }
 
-/// Patterns that each take a tenth of a second and 5 MiB to compile.
+/// Returns patterns that each take a tenth of a second and 5 MiB to compile.
 fn costly_schema() -> String {
     let pattern = |number: usize| format!(r#"{{"pattern":"(x{{1000}}){{100}}y{number}"}}"#);
     format!("{{\"allOf\":[{}]}}", (0..4_000).map(pattern).collect::<Vec<_>>().join(","))
@@ -55,7 +55,7 @@ async fn stage(client: &Client, id: &str) -> Result<pb::StageResponse, ClientErr
     client.stage(pb::StageRequest { name: version(id, 1), ..Default::default() }).await
 }
 
-/// Refused by its check, with one of these limits as the finding.
+/// Checks that the version was refused by its check, with one of these limits in the finding.
 #[track_caller]
 fn over_limit(answer: Result<pb::StageResponse, ClientError>, limits: &[&str]) {
     let error = refused(answer, Code::FailedPrecondition, "VALIDATION_FAILED");
@@ -65,7 +65,7 @@ fn over_limit(answer: Result<pb::StageResponse, ClientError>, limits: &[&str]) {
 }
 
 on_both_databases! {
-    /// What would take 10 GB ends in its process: a finding that is kept like any other, and the server is as large as before.
+    /// Given a check that would take 10 GB, its process ends, the finding is stored like any other, and the server's memory does not grow.
     async fn a_schema_that_eats_memory(hub: Hub) {
         let client = hub.client().await;
         let large = format!("{{\"{}\":1}}", "k".repeat(CONTENT_MAX_BYTES - 100));
@@ -83,17 +83,17 @@ on_both_databases! {
         assert_eq!(counted(&text(&hub), r#"policyhub_checks_over_limit_total{limit="memory"}"#), Some(1.0));
     }
 
-    /// What would never end does, within the deadline of its caller.
+    /// Given a check that would never end, it ends within the deadline of its caller.
     async fn a_schema_that_burns_time(hub: Hub) {
         let client = hub.client().await;
         drafted(&client, "endless", &endless_schema(), "{}").await;
         drafted(&client, "good", r#"{"type":"object"}"#, "{}").await;
-        // On a machine that is busy the wall clock comes first.
+        // On a busy machine the wall clock limit is reached first.
         over_limit(stage(&client, "endless").await, &["cpu", "wall_time"]);
         stage(&client, "good").await.expect("the next check");
     }
 
-    /// A schema is compiled in a process too: set on a new policy, or on one that is there.
+    /// Given a schema that is endless to compile, it is refused on a new policy and on an existing one.
     async fn a_schema_that_never_compiles(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Json, with_schema("{}")).await;
@@ -117,7 +117,7 @@ on_both_databases! {
     }
 }
 
-/// Ended from outside, a check is tried once more; killed again, it is a finding. The next one has a new process.
+/// Given a worker killed from outside, the check is tried once more; killed again, it is a finding. The next check has a new process.
 #[tokio::test]
 async fn a_worker_that_is_killed() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -133,13 +133,13 @@ async fn a_worker_that_is_killed() {
     let second = busy_worker(&hub, Some(first)).await;
     signal(second, "KILL");
     over_limit(staging.await.expect("an answer"), &["died"]);
-    // One that dies while it waits costs nobody anything.
+    // An idle worker that dies affects no call.
     let idle = workers_until(&hub, |found| found.iter().all(|worker| worker.state != 'Z')).await;
     idle.iter().for_each(|worker| signal(worker.pid, "KILL"));
     stage(&client, "good").await.expect("the next check");
 }
 
-/// A thousand checks leave nothing behind: no ended process, no descriptor. Workers are replaced on the way.
+/// Given a thousand checks, no zombie process and no descriptor is left. Workers are replaced meanwhile.
 #[tokio::test]
 async fn a_thousand_checks() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -160,12 +160,12 @@ async fn a_thousand_checks() {
     let last = workers_until(&hub, |found| found.iter().all(|worker| worker.state != 'Z')).await;
     assert!(!first.is_empty() && !last.is_empty() && last.len() <= 4, "{first:?}, then {last:?}");
     assert!(first.iter().all(|worker| !last.contains(worker)), "none is replaced: {first:?}, then {last:?}");
-    // Connections of the database and of the client come and go.
+    // The number of database and client connections varies.
     let after = descriptors();
     assert!(after <= before + 4, "{before} descriptors became {after}");
 }
 
-/// Killed as by a crash, a server leaves no process: those that wait and those that work see that it is gone.
+/// Given a server killed as by a crash, its idle and busy workers end too.
 #[tokio::test]
 async fn a_server_that_is_killed() {
     let mut hub = Hub::start(Database::Sqlite).await;
@@ -179,7 +179,7 @@ async fn a_server_that_is_killed() {
     assert!(used <= LEFT_TICKS_MAX, "a check used {used} ticks more");
 }
 
-/// What the system allows a worker: no environment, no descriptor but its pipes, every limit, and an end before the server's.
+/// A worker has no environment, no descriptor but its pipes, every limit, and it ends before the server does.
 #[tokio::test]
 async fn a_worker_has_nothing() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -209,7 +209,7 @@ async fn a_worker_has_nothing() {
     }
 }
 
-/// Where no process can be started, versions are not checked, and the server says so; afterwards it goes on.
+/// Given that no process can be started, versions are not checked and the server reports it; afterwards it recovers.
 #[tokio::test]
 async fn no_process_can_be_started() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -227,7 +227,7 @@ async fn no_process_can_be_started() {
     let (status, _, said) = ready();
     assert!(status == 200 && said.starts_with("degraded: versions can't be checked"), "{status} {said}");
     assert!(hub.log.lock().expect("the log").contains("failed to start a check worker"), "nothing is logged");
-    // What needs no such process goes on.
+    // Calls that need no worker still work.
     crate::harness::calls::release(&client, "q", "a: 1").await;
     allow(0o700);
     stage(&client, "p").await.expect("a check");

@@ -1,4 +1,4 @@
-//! The command line: the whole life by commands, with its outputs and exit codes.
+//! The command line: a policy's whole lifecycle by commands, with outputs and exit codes.
 
 use std::io::Write as _;
 use std::process::{Output, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{Database, Hub};
 
-/// Runs a command, with something on its stdin.
+/// Runs a command with this stdin.
 fn run(hub: &Hub, arguments: &[&str], stdin: &str) -> Output {
     let mut child = hub
         .cli()
@@ -17,12 +17,12 @@ fn run(hub: &Hub, arguments: &[&str], stdin: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    // A command that reads nothing may have closed it.
+    // A command that reads nothing may have closed its stdin.
     let _ = child.stdin.take().expect("stdin").write_all(stdin.as_bytes());
     child.wait_with_output().expect("an end")
 }
 
-/// Runs a command that must succeed; its one JSON document.
+/// Runs a command that must succeed and returns its one JSON document.
 fn json(hub: &Hub, arguments: &[&str], stdin: &str) -> Value {
     let output = run(hub, &[arguments, &["--output", "json"]].concat(), stdin);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -167,7 +167,7 @@ fn what_the_system_said_stands_in_a_message_once() {
     }
 }
 
-/// A document as YAML says what it says as JSON.
+/// A document printed as YAML has the same content as JSON.
 #[tokio::test]
 async fn yaml_is_the_same_document() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -177,7 +177,7 @@ async fn yaml_is_the_same_document() {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let said = String::from_utf8(said.stdout).expect("UTF-8");
     assert!(said.starts_with("---\n") && said.contains("change_note: \"yes\""), "{said}");
-    // The server reads YAML too: as a policy it is equal to the JSON.
+    // The server parses YAML too: as a policy, the output is equal to the JSON.
     let document = json(&hub, &["history", "p"], "").to_string();
     for (policy, kind, text) in [("y", "application/yaml", &said), ("j", "application/json", &document)] {
         json(&hub, &["draft", policy, "-", "--content-type", kind, "--create"], text);

@@ -1,4 +1,4 @@
-//! What people see: history, watch, differences, the next step, and what needs no server.
+//! Output for people: history, watch, differences, the next step, and commands that need no server.
 
 use std::process::{Command, Output, Stdio};
 
@@ -14,7 +14,7 @@ fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
 }
 
 on_both_databases! {
-    /// One line for each version and each change: the active one marked, who, when and why.
+    /// Given several versions and changes, each has one line: the active one marked, with who, when and why.
     async fn history_and_watch_are_read_at_a_glance(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -48,7 +48,7 @@ on_both_databases! {
         assert!(lines[1].ends_with("p 2 -> 1  by local:admin: too [2J early"), "{text:?}");
     }
 
-    /// A pipe gets the exact difference; colours come when they are asked for, and escapes of contents never.
+    /// Given a pipe, the difference is exact; colours come only on request, and then escapes in contents are escaped.
     async fn a_difference_is_exact_or_safe(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: \"\u{202e}1\"\n").await;
@@ -62,7 +62,7 @@ on_both_databases! {
         assert_eq!(never, plain);
     }
 
-    /// What can't be done says what can, by the names of the case.
+    /// A refused command names the next step with the names of the case.
     async fn the_next_step_is_named(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;
@@ -96,7 +96,7 @@ fn completions_and_manual_need_no_server() {
     assert!(directory.path().join("man1/policyhub-activate.1").exists());
     let (code, help, _) = run(binary(), &["--help"]);
     assert!(code == 0 && help.contains("Exit codes:") && !help.contains('\u{1b}'), "{help}");
-    // What only a server that serves uses is taken, and not shown where nothing serves.
+    // Options that only a serving server uses are accepted here, but not shown in the help.
     for command in [&["restore"][..], &["backup"], &["migrate"], &["epoch", "show"], &["epoch", "bump"]] {
         let (code, help, _) = run(binary(), &[command, &["--help"]].concat());
         assert!(code == 0 && help.contains("--data-dir") && help.contains("--keys-dir"), "{help}");

@@ -9,7 +9,7 @@ use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, events, head
 use crate::harness::on_both_databases;
 use policyhub::client::{Client, pb};
 
-/// A published version with a label.
+/// Publishes a version with a label.
 async fn labelled(client: &Client, id: &str, label: &str) {
     let request = pb::DraftRequest {
         parent: policy(id),
@@ -31,7 +31,7 @@ fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
     (status.code().expect("a code"), text(stdout), text(stderr))
 }
 
-/// Returns a file with this text, and its path.
+/// Writes a file with this text and returns its path.
 fn file(hub: &Hub, name: &str, text: &str) -> String {
     let path = hub.dir.path().join(name);
     std::fs::write(&path, text).expect("written");
@@ -45,7 +45,7 @@ fn releases(hub: &Hub) -> String {
 }
 
 on_both_databases! {
-    /// The set becomes what the file says, with one event, and a file of it brings it back.
+    /// Given a file, the active set becomes its content with one event, and a file written before restores it.
     async fn a_file_is_the_whole_set(hub: Hub) {
         let client = hub.client().await;
         assert_eq!(releases(&hub), "{}\n");
@@ -97,7 +97,7 @@ on_both_databases! {
         assert_eq!(releases(&hub), before);
     }
 
-    /// All that is wrong with a file is told at once, and nothing moves.
+    /// Given a file with several errors, all of them are reported at once, and nothing moves.
     async fn a_file_that_can_not_be_changes_nothing(hub: Hub) {
         let client = hub.client().await;
         labelled(&client, "pricing", "1.0.0").await;

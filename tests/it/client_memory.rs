@@ -1,6 +1,6 @@
-//! What a hub without any key can make a subscriber's process take in memory: little, whatever it says.
+//! A server without any signing key can make a subscriber's process use only little memory, whatever it sends.
 //!
-//! The figures of docs/security.md are what this prints: `cargo test --test it client_memory -- --nocapture`.
+//! This test prints the figures of docs/security.md: `cargo test --test it client_memory -- --nocapture`.
 
 use policyhub::client::pb::watch_active_response::Message;
 use tonic::{Code, Status};
@@ -11,10 +11,10 @@ use crate::harness::hub::binary;
 use crate::harness::subscribing::eventually;
 use crate::hostile_ends::MIB;
 
-/// TRUST: under any stream.
+/// The promised limit of a subscriber's growth under any stream.
 const GROWTH_MAX_KIB: u64 = 32 * 1024;
 
-/// Returns a message of a watch: a snapshot of so many bytes, all of them empty bundles.
+/// Returns a snapshot message of `bytes` bytes, all of them empty bundles.
 fn empty_bundles(bytes: usize) -> Act {
     let bundles = [0x0a, 0].repeat(bytes / 2);
     let mut message = vec![0x0a];
@@ -23,7 +23,7 @@ fn empty_bundles(bytes: usize) -> Act {
     frame(0, &message)
 }
 
-/// Returns a checkpoint of so many bytes, signed by nobody.
+/// Returns a checkpoint of `bytes` bytes without a valid signature.
 fn long_text(hostile: &HostileServer, bytes: usize) -> Act {
     let heartbeat = hostile.signer.heartbeat(6, 0);
     send(Message::Heartbeat(policyhub::client::pb::Heartbeat { checkpoint: "A".repeat(bytes), ..heartbeat }))
@@ -48,7 +48,7 @@ async fn an_agent_stays_small() {
     ] {
         let streams = asked(&hostile);
         hostile.script().streams.push_back(vec![lie.clone(), lie]);
-        // Whoever asks once more has had it.
+        // An agent that asks once more has received the stream before.
         eventually("the agent had it", async || asked(&hostile) > streams + 1).await;
         let grown = agent.peak_kib() - before;
         println!("{what}: at most {} MiB more than before", grown / 1024);

@@ -1,4 +1,4 @@
-//! Clocks that jump or do not agree: who is online stays online, and a watch goes on.
+//! Clocks that jump or disagree: subscribers that are online stay online, and a watch continues.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::harness::{Database, Hub, clock, on_both_databases};
 
 const HOUR: i64 = 3_600;
 
-/// Returns a server whose clock can be shifted, on a new database.
+/// Starts a server whose clock can be shifted, on a new database.
 async fn shiftable(database: Database) -> Hub {
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
     clock::build(dir.path());
@@ -28,7 +28,8 @@ async fn shiftable(database: Database) -> Hub {
 }
 
 on_both_databases! {
-    /// No stream closed, so nobody is offline, and nothing is settled: neither at once nor while leases are written anew.
+    /// Given a jump of the server's clock, no stream closed, so nobody is offline and nothing has converged: neither at once nor while
+    /// leases are renewed.
     async fn a_jump_of_the_servers_clock_takes_nobody_offline(database: Database) {
         let hub = shiftable(database).await;
         let client = hub.client().await;
@@ -52,7 +53,7 @@ on_both_databases! {
 on_both_databases! {
     with LIVELY;
 
-    /// Its clock is set back: what an earlier checkpoint proved for minutes would seem proven for as much longer.
+    /// Given an agent whose clock is set back, it is stale: otherwise an earlier checkpoint would seem fresh for that much longer.
     async fn an_agent_whose_clock_is_set_back_is_stale(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -75,7 +76,8 @@ on_both_databases! {
         agent.end("TERM").await;
     }
 
-    /// A replica that was killed while the clock was ahead wrote it, and nobody renews it: it holds for 30 s like any other.
+    /// Given a lease that a replica wrote while its clock was ahead, and that nobody renews since the replica was killed, it lapses after
+    /// 30 s like any other.
     async fn a_lease_that_a_clock_wrote_which_was_ahead_lapses(hub: Hub) {
         let client = hub.client().await;
         let version = publish(&client, "p", "a: 1").await.version;
@@ -91,17 +93,17 @@ on_both_databases! {
     }
 }
 
-/// Returns the end of the one lease, in seconds after PostgreSQL's true time.
+/// Returns when the only lease ends, in seconds after PostgreSQL's true time.
 fn lease_left(scene: &PostgresScene) -> f64 {
     let left = "SELECT max(lease_end_time) / 1e6 - extract(epoch FROM pg_catalog.clock_timestamp()) FROM subscribers";
     scene.sql(left).parse().expect("seconds")
 }
 
-/// The clock of PostgreSQL jumps, leases are written by it, and it is corrected before 30 s are over.
+/// Given a jump of PostgreSQL's clock, by which leases are written, that is corrected within 30 s, nobody is offline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jump_of_postgresqls_clock_that_is_corrected_takes_nobody_offline() {
     let scene = PostgresScene::start(&[]).await;
-    // For the server's role this function stands before PostgreSQL's own.
+    // For the server's role this function is found before PostgreSQL's own.
     scene.sql(&format!(
         "CREATE TABLE shift AS SELECT 0 AS seconds; GRANT SELECT ON shift TO {ROLE}; \
          CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT \
@@ -118,7 +120,7 @@ async fn a_jump_of_postgresqls_clock_that_is_corrected_takes_nobody_offline() {
     eventually("its lease is by that clock", async || lease_left(&scene) < 0.0).await;
     shift(0);
     let renewed = async || {
-        // Before its lease is looked at: it was not renewed by then.
+        // Check this before the lease, which was not renewed by then.
         assert_eq!(counts(&scene.client, revision).await, [0, 0, 1, 0], "its stream never closed");
         lease_left(&scene) > 0.0
     };
@@ -126,7 +128,8 @@ async fn a_jump_of_postgresqls_clock_that_is_corrected_takes_nobody_offline() {
     assert_eq!(counts(&scene.client, revision).await, [0, 0, 1, 0]);
 }
 
-/// The server's clock is an hour ahead of the subscriber's: what is signed is taken, and nothing is called fresh by it.
+/// Given a server whose clock is an hour ahead of the subscriber's, signed messages are accepted, and nothing counts as fresh by that
+/// clock.
 #[tokio::test]
 async fn a_watch_goes_on_before_a_server_whose_clock_is_ahead() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
@@ -148,7 +151,7 @@ async fn a_watch_goes_on_before_a_server_whose_clock_is_ahead() {
         "--until-revision",
     ]);
     let version = publish(&client, "p", "a: 2").await;
-    // Drafted, staged or published before: the activation is the next revision.
+    // The version has been drafted, staged or published before, so the activation has the next revision.
     let wanted = head(&client).await + 1;
     command.arg(wanted.to_string());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");

@@ -1,4 +1,4 @@
-//! Completion in a shell, as bash asks for it.
+//! Shell completion, as bash requests it.
 
 use std::process::Command;
 
@@ -41,7 +41,7 @@ async fn commands_flags_and_names_are_offered() {
     assert_eq!(offered(&mut bash(), &["policyhub", "publish", "pri"]), ["prices", "pricing"]);
     assert_eq!(offered(&mut bash(), &["policyhub", "policy", "show", "l"]), ["limits"]);
     assert_eq!(offered(&mut bash(), &["policyhub", "active", "-n", "te"]), ["team"]);
-    // Without a server nothing is offered, and nothing is said.
+    // Without a server, nothing is offered or printed.
     let mut alone = bash();
     alone.env("POLICYHUB_SERVER", "http://127.0.0.1:1");
     assert_eq!(offered(&mut alone, &["policyhub", "publish", "pri"]), Vec::<String>::new());

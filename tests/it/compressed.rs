@@ -1,4 +1,4 @@
-//! Compressed requests: gzip is taken, and a few bytes that become many are refused within the bound of their method.
+//! Compressed requests: gzip is accepted, and small requests that expand to large ones are refused at the limit of their method.
 
 use std::io::Write as _;
 
@@ -23,7 +23,7 @@ use crate::harness::{Database, Hub, peak_kib};
 const DRAFT: &str = "/policyhub.v1.PolicyService/Draft";
 const GET_NAMESPACE: &str = "/policyhub.v1.AdminService/GetNamespace";
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
-/// Sets how much several bombs at once may make a server grow: each is in memory as it was sent, and up to the limit of its method.
+/// How much several concurrent bombs may make a server grow: each is in memory as sent, and expanded up to the limit of its method.
 const GROWTH_MAX_KIB: u64 = 24 * 1024;
 const BOMBS: usize = 6;
 const MIB: usize = 1024 * 1024;
@@ -34,11 +34,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-/// So many MiB of zeros, a thousandth of that in bytes. Its end is missing: nobody must come so far.
+/// Returns this many MiB of zeros in a thousandth of the bytes. The end is missing, because no reader may get that far.
 fn bomb(mebibytes: usize) -> Vec<u8> {
     let mut deflate = Compress::new(Compression::best(), false);
     let mut block = Vec::with_capacity(64 * 1024);
-    // A full flush ends at a byte and forgets what came before, so that the block can be repeated.
+    // A full flush ends at a byte boundary and resets the state, so that the block can be repeated.
     deflate.compress_vec(&vec![0; MIB], &mut block, FlushCompress::Full).expect("a block");
     [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], &block.repeat(mebibytes)[..]].concat()
 }
@@ -47,7 +47,7 @@ async fn ask(hub: &Hub, path: &str, encoding: &str, body: Vec<u8>) -> Http2Answe
     post(hub, path, &[("content-type", "application/grpc"), ("grpc-encoding", encoding)], body).await
 }
 
-/// Code and reason of an answer.
+/// Returns the code and reason of an answer.
 fn refusal(answer: &Http2Answer) -> (Code, String) {
     let headers = if answer.trailers.is_empty() { &answer.headers } else { &answer.trailers };
     let status = tonic::Status::from_header_map(headers).expect("a status");
@@ -67,12 +67,12 @@ async fn requests_by_gzip_are_taken() {
         let version = answer.version.expect("a version");
         assert_eq!(version.size_bytes, i64::try_from(content.len()).expect("small"));
     }
-    // An encoding says what a message may be, not what it is.
+    // With the header, a message may be compressed; the flag says whether it is.
     let get = pb::GetNamespaceRequest { name: "namespaces/default".to_owned() }.encode_to_vec();
     for body in [framed(0, &get), framed(1, &gzip(&get))] {
         assert_eq!(ask(&hub, GET_NAMESPACE, "gzip", body).await.field("grpc-status"), Some("0"));
     }
-    // What needs no token takes it too.
+    // Methods that need no token accept it too.
     assert_eq!(ask(&hub, HEALTH_CHECK, "gzip", framed(1, &gzip(&[]))).await.field("grpc-status"), Some("0"));
     let message_request = Some(MessageRequest::ListServices(String::new()));
     let asked = tokio_stream::once(ServerReflectionRequest { message_request, ..Default::default() });
@@ -98,7 +98,7 @@ async fn a_bomb_is_refused_within_the_limit_of_its_method() {
         assert!(grown <= GROWTH_MAX_KIB, "{path}: the server grew by {grown} KiB");
         unharmed(&mut hub, before, GROWTH_MAX_KIB);
     }
-    // Who may not call is refused before any of it is read.
+    // A caller without permission is refused before any of the body is read.
     let bearer = format!("Bearer {stranger}");
     let fields = [("content-type", "application/grpc"), ("grpc-encoding", "gzip"), ("authorization", &bearer)];
     let refused = refusal(&post(&hub, DRAFT, &fields, framed(1, &gibibyte)).await);
@@ -127,7 +127,7 @@ async fn what_is_not_gzip_is_refused() {
         let answer = ask(&hub, GET_NAMESPACE, "gzip", body).await;
         assert_eq!(refusal(&answer), (Code::InvalidArgument, "INVALID_ARGUMENT".to_owned()), "{case}");
     }
-    // What it is inflated to is scanned like any other message.
+    // The expanded message is scanned like any other.
     let name = policy("p");
     let head = [&[0x0a, u8::try_from(name.len()).expect("short")], name.as_bytes()].concat();
     let complex = gzip(&[head, [6 << 3 | 2, 0].repeat(MIB / 2)].concat());

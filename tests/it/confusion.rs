@@ -1,6 +1,6 @@
-//! Everything that is signed, before everything that verifies (docs/security.md#t18): only the diagonal passes.
+//! Every kind of signed document, given to every verifier (docs/security.md#t18): only the matching pairs are accepted.
 //!
-//! All of it is signed by one and the same key, which no server would do: what keeps the kinds apart is then `typ` alone.
+//! All of them are signed by the same key, which no server would do: then only `typ` distinguishes the kinds.
 
 use policyhub::auth::LocalIssuer;
 use policyhub::signing::{
@@ -40,7 +40,7 @@ fn only_the_diagonal_passes() {
         "the key is known: typ refuses"
     );
 
-    // The seal of an event is a bare signature: of a message that is no token, and no token is one.
+    // An event signature is a bare signature over a message that is not a token, so neither passes for the other.
     let (message, signature) = token.rsplit_once('.').expect("three parts");
     let sealed = sign_event_hash(&sha256(&[message.as_bytes()]), &key).expect("a seal");
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, sealed);

@@ -1,4 +1,4 @@
-//! Contexts of the command line: a server by name, with the namespace and the credentials for it and no other.
+//! Contexts of the command line: a server by name, with its namespace and with credentials that are sent to no other server.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use crate::harness::callers::namespace;
 use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 
-/// Returns a command of somebody whose home this is, who has nothing in the environment.
+/// Returns a command of a user with this home directory and an empty environment.
 fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = binary();
     for (name, _) in std::env::vars_os() {
@@ -62,16 +62,16 @@ async fn a_context_says_where_who_and_about_what() {
     assert_eq!((&listed["current"], &listed["contexts"]["prod"]["server"]), (&Value::Null, &Value::from(&*hub.grpc)));
     assert_eq!(listed["contexts"]["prod"]["token_file"], home.join("prod.token").display().to_string());
 
-    // By name, and in use; from another directory too.
+    // Selected by name, and as the current context; from another directory too.
     assert!(done(&run(&home, &["active", "--context", "prod"])).contains("p "));
     done(&run(&home, &["context", "use", "prod"]));
     let elsewhere = command(&home, &["active"]).current_dir(hub.dir.path()).output().expect("the binary runs");
     assert!(done(&elsewhere).contains("p "));
-    // What a command says itself comes first.
+    // An option on the command line takes precedence.
     assert!(!done(&run(&home, &["active", "-n", "default"])).contains("p "));
     let by_variable = command(&home, &["active"]).env("POLICYHUB_NAMESPACE", "default").output().expect("it runs");
     assert!(!done(&by_variable).contains("p "));
-    // Its token is for its server alone.
+    // The token is sent to its own server only.
     failed(&run(&home, &["active", "--server", &other.grpc]), 1, "TOKEN_MISSING");
     failed(&run(&home, &["active", "--context", "prod", "--server", &other.grpc]), 2, "leave one of them out");
     failed(&run(&home, &["active", "--context", "second"]), 1, "TOKEN_MISSING");
@@ -85,7 +85,7 @@ async fn a_context_says_where_who_and_about_what() {
     failed(&run(&home, &["context", "remove", "prod"]), 2, "there are second");
 }
 
-/// What can't be read is said by commands that would use it, and by no other.
+/// Given an unreadable contexts file, commands that would use it report it, and no others.
 #[tokio::test]
 async fn a_file_of_contexts_that_is_none_is_said() {
     let home = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! How far an activation has come: each live subscriber counted once, on every replica, and the wait for the last of them.
+//! Convergence of an activation: each live subscriber is counted once, on every replica, and a call can wait for the last of them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::watch_many::two_servers;
 
 const FLEET: usize = 50;
 const AT_ONCE: Duration = Duration::ZERO;
-/// The longest wait there is.
+/// The longest permitted wait.
 const LONG: Duration = Duration::from_secs(60);
 
 async fn two_versions(client: &Client) -> i64 {
@@ -39,7 +39,7 @@ async fn report(client: &Client, request: pb::ReportStatusRequest) {
     client.report_status(request).await.expect("taken");
 }
 
-/// Returns a fleet under numbered ids.
+/// Opens the watches of a fleet with numbered ids.
 async fn fleet(client: &Client, prefix: &str, size: usize) -> Vec<SubscriberStream> {
     let mut opening = JoinSet::new();
     for number in 0..size {
@@ -76,7 +76,7 @@ on_both_databases! {
         assert_eq!(found.rejected_subscribers[0].reason, "no");
         assert_eq!(found.pending_subscribers[1].applied, Some(at(first)));
 
-        // One that goes is not waited for; a word held back counts here at once.
+        // A closed stream is not waited for; a rate-limited report counts here at once.
         streams.truncate(4);
         eventually("it is offline", async || counts(&client, third).await[3] == 1).await;
         assert!(!client.report_status(applied(&client, "is-behind", third).await).await.expect("taken").stored);
@@ -84,7 +84,7 @@ on_both_databases! {
         // It had rejected 2, and runs with 3.
         report(&client, applied(&client, "rejects", third).await).await;
         assert_eq!(counts(&client, second).await, [3, 0, 1, 1]);
-        // What it applied and then took back, it does not run with.
+        // It applied this revision and then rejected it, so it does not run with it.
         report(&client, rejected(&client, "rejects", third, "it crashes").await).await;
         assert_eq!(counts(&client, third).await, [2, 1, 1, 1]);
         let found = convergence(&client, at(third), AT_ONCE).await.expect("an answer");
@@ -101,13 +101,13 @@ on_both_databases! {
         let found = convergence(&client, at(first), AT_ONCE).await.expect("an answer");
         assert_eq!((found.pending, found.unconcerned), (2, 1));
         for id in ["all", "both"] {
-            // A wrong digest: for a part of the set nobody can tell.
+            // With a wrong digest, nobody can tell this for a part of the set.
             let wrong = digest_at(&client, 0).await;
             report(&client, pb::ReportStatusRequest { digest: wrong, ..applied(&client, id, first).await }).await;
         }
         let found = convergence(&client, at(first), LONG).await.expect("an answer");
         assert_eq!((found.applied, found.diverged, found.settled), (2, 1, true));
-        // A tombstone concerns those who watched the policy.
+        // A tombstone concerns the subscribers that watched the policy.
         let gone = deactivate(&client, "p").await;
         let found = convergence(&client, at(gone), AT_ONCE).await.expect("an answer");
         assert_eq!((found.pending, found.unconcerned), (2, 1));
@@ -116,7 +116,7 @@ on_both_databases! {
         assert_eq!((found.pending, found.unconcerned), (3, 0));
     }
 
-    /// Fifty report at once while several wait; every wait ends once the last one has spoken.
+    /// Given fifty reports at once while several calls wait, every wait ends after the last report.
     async fn a_fleet_converges_and_those_who_wait_hear_of_it(hub: Hub) {
         let client = hub.client().await;
         let first = two_versions(&client).await;
@@ -152,7 +152,7 @@ on_both_databases! {
         assert_eq!((found.pending, found.settled), (1, false));
         let waiting = tokio::spawn(async move { convergence(&client, at(first), LONG).await });
         let client = hub.client().await;
-        // It waits by now, or the draining server answers it at once: either way it does not keep the server.
+        // The call waits by now, or the draining server answers it at once; in both cases it does not delay the server's end.
         assert!(subscriber(&client, "silent").await.online);
         let mut hub = hub;
         hub.signal("TERM");
@@ -162,7 +162,7 @@ on_both_databases! {
             Ok(found) => assert_eq!((found.settled, found.pending), (false, 1), "a drain settles nothing"),
             Err(error) => assert_eq!(error.code(), Code::Unavailable, "{error:?}"),
         }
-        // Told to come back, it still counts.
+        // A subscriber that was asked to reconnect still counts.
         let hub = hub.restart().await;
         let found = convergence(&hub.client().await, at(first), AT_ONCE).await.expect("an answer");
         assert_eq!((found.pending, found.offline), (1, 0));
@@ -200,7 +200,7 @@ on_both_databases! {
     }
 }
 
-/// Streams on two servers, reports to either, and the same answer from both.
+/// Given streams on two servers and reports to either, both answer the same.
 #[tokio::test]
 async fn two_servers_count_the_same_fleet() {
     let (one, other, _keys) = two_servers().await;
@@ -215,21 +215,21 @@ async fn two_servers_count_the_same_fleet() {
     let word = applied(&here, "", first).await;
     let mut reporting = JoinSet::new();
     for number in 0..FLEET {
-        // Half of them speak to another server than the one that has their stream.
+        // Half of the reports go to another server than the one with the stream.
         let client = if number % 2 == 0 { here.clone() } else { there.clone() };
         let id = format!("{}{:02}", if number < FLEET / 2 { "a" } else { "b" }, number % (FLEET / 2));
         let word = pb::ReportStatusRequest { name: subscriber_name(&id), ..word.clone() };
         reporting.spawn(async move { client.report_status(word).await.expect("taken").stored });
     }
     if reporting.join_all().await.into_iter().all(|stored| stored) {
-        // What was stored is seen by every server now. On a machine that is too busy some are not, yet.
+        // Every server sees what was stored. On a very busy machine, a report may not be stored yet.
         assert_eq!((counts(&here, first).await, counts(&there, first).await), ([50, 0, 0, 0], [50, 0, 0, 0]));
     }
     for waiting in waiting {
         let found = waiting.await.expect("a task");
         assert_eq!((found.applied, found.settled, found.diverged), (50, true, 0));
     }
-    // A second word within 10 s is held back by the server that has it, and not for long.
+    // A second report within 10 s is rate-limited by the server that has it, but only briefly.
     let second = activate(&there, "p", 2).await;
     assert!(!there.report_status(applied(&there, "b00", second).await).await.expect("taken").stored);
     assert_eq!(counts(&there, second).await, [1, 0, 49, 0]);
@@ -237,7 +237,7 @@ async fn two_servers_count_the_same_fleet() {
     drop(streams);
 }
 
-/// A runtime that moved to another server stays online when the one it left hears of the end.
+/// Given a runtime that moved to another server, it stays online when its old server notices the end.
 #[tokio::test]
 async fn a_lease_moves_with_its_stream() {
     let (one, other, _keys) = two_servers().await;
@@ -248,10 +248,10 @@ async fn a_lease_moves_with_its_stream() {
     let _moved = subscribe(&there, "s").await;
     assert!(subscriber(&there, "s").await.online, "it is written by its new server now");
     drop((left, stays));
-    // Both ends are written in one statement: once one is seen, the other was.
+    // Both ends are written in one statement: once one is visible, so is the other.
     eventually("the end is written", async || !subscriber(&there, "stays").await.online).await;
     assert!(subscriber(&there, "s").await.online);
-    // And a server that died: its leases run out, by the clock alone.
+    // And a server that died: its leases expire by the clock alone.
     let mut other = other;
     other.kill().await;
     assert!(subscriber(&here, "s").await.online);
@@ -316,12 +316,12 @@ async fn operators_ask_by_commands() {
         .expect("it is offline");
 }
 
-/// A report that is refused for its token is said, while the stream that began with it goes on; so is the next one.
+/// Given a report that is refused for its token, the error is reported while the stream goes on; so is that of the next report.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_says_that_its_reports_are_refused() {
     let (old, new) = (IdpKey::new(1), IdpKey::new(2));
     let idp = Idp::of(&[&old]);
-    // Streams are asked again so late that this one goes on.
+    // The token of an open stream is checked again so late that this one goes on.
     let issuers = idp.setting();
     let arguments = [LIVELY, &["--recheck-interval-ms", "60000", "--issuers", &issuers]].concat();
     let hub = Hub::start_with(Database::Sqlite, &arguments).await;
@@ -352,7 +352,7 @@ async fn a_watch_says_that_its_reports_are_refused() {
     watching.wait().expect("an end");
 }
 
-/// A fleet that stopped is not one that converged: today's pipelines must not go on.
+/// Given a fleet that has stopped, it does not count as converged, so that pipelines do not continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_is_gone_has_not_converged() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;

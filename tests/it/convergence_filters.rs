@@ -1,5 +1,5 @@
-//! A subscriber counts for the policies that it watches, and for what it said of them: not for what it said under another filter,
-//! of another policy, or without a watch.
+//! A subscriber counts for the policies that it watches and reported: reports under another filter, about another policy, or without a
+//! watch do not count.
 
 use policyhub::client::{Client, pb};
 
@@ -21,7 +21,7 @@ async fn report(client: &Client, request: pb::ReportStatusRequest) {
 on_both_databases! {
     with LIVELY;
 
-    /// What was applied of one policy is no word about another one: whoever changes its filter has said nothing yet.
+    /// Given a subscriber that changes its filter, its earlier report says nothing about the other policy.
     async fn another_filter_begins_anew(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
@@ -46,7 +46,7 @@ on_both_databases! {
         assert_eq!(counts(&client, first).await, [0, 0, 1, 0], "nor does a part speak for the whole");
     }
 
-    /// A word without a watch keeps nobody waiting: nobody knows which policies it is about.
+    /// Given a report without a watch, nobody waits for it: which policies it is about is unknown.
     async fn who_only_reports_is_not_waited_for(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
@@ -63,7 +63,7 @@ on_both_databases! {
         assert_eq!((found.applied, found.gone, found.settled), (1, 0, true), "{found:?}");
     }
 
-    /// A rejection is of the policies that its subscriber watches, whatever cursor it names.
+    /// Given a rejection, it concerns the policies that its subscriber watches, whatever cursor it names.
     async fn a_rejection_is_of_what_is_watched(hub: Hub) {
         let client = hub.client().await;
         for content in ["a: 1", "a: 2"] {
@@ -72,7 +72,7 @@ on_both_databases! {
         activate(&client, "p_1", 1).await;
         let second = activate(&client, "p_1", 2).await;
         activate(&client, "p_1", 1).await;
-        // `_` stands for any letter where patterns are compared.
+        // `_` matches any character in a LIKE pattern.
         let _streams = (watch(&client, "other", &["q", "pa1"]).await, watch(&client, "own", &["p_1", "q"]).await);
         let rehearsed = async || {
             let request = pb::RollbackRequest {

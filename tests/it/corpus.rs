@@ -1,5 +1,5 @@
-//! The whole corpus of real policies, replayed through a server on each database: every version published in its true
-//! order, then everything read back and proven. `make corpus` runs it and prints counts and rates.
+//! The whole corpus of real policies, replayed through a server on each database: every version is published in the original order, then
+//! everything is read back and verified. `make corpus` runs it and prints counts and rates.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ mod replay;
 mod table;
 mod watcher;
 
-/// One at a time: each rate is its own.
+/// Runs one database at a time, so that the rates are not shared.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]

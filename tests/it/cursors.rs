@@ -1,4 +1,4 @@
-//! A cursor names one event: what an answer says of where its event stands can be sent back, and another event there is refused.
+//! A cursor names one event: the cursor of an answer can be sent back, and it is refused where another event is at that revision.
 
 use policyhub::client::pb;
 use policyhub::client::pb::get_active_request::At;
@@ -21,7 +21,7 @@ fn of_another_event(cursor: pb::Cursor) -> pb::Cursor {
 }
 
 on_both_databases! {
-    /// The answer of a mutation, and the policy whose pointer it moved, name the event as the log has it.
+    /// The answer of a mutation, and the policy whose pointer it moved, have the cursor of the event in the log.
     async fn mutations_answer_with_the_cursor_of_their_event(hub: Hub) {
         let client = hub.client().await;
         let drafted = client.draft(draft_request("p", "a: 1")).await.expect("a draft");
@@ -35,7 +35,7 @@ on_both_databases! {
             .await
             .expect("policies");
         assert_eq!(listed.policies[0].activation, moved.cursor);
-        // What changes nothing has none.
+        // A call that changes nothing has no cursor.
         let rehearsed = client.publish(pb::PublishRequest { validate_only: true, ..publish_request("q", 1) }).await;
         refused(rehearsed, Code::NotFound, "POLICY_NOT_FOUND");
         draft(&client, "q", "a: 1").await;
@@ -44,7 +44,7 @@ on_both_databases! {
         assert_eq!(get(&client, "q").await.activation, None);
     }
 
-    /// Wherever a request takes a cursor, one of another history of the store is refused instead of answered from this one.
+    /// Given a cursor of another history of the store, every request that takes one is refused.
     async fn a_cursor_of_another_event_is_refused(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -78,7 +78,7 @@ on_both_databases! {
         }
     }
 
-    /// Publish with `activate` guards against a second operator as Activate does.
+    /// Publish with `activate` detects a concurrent operator as Activate does.
     async fn publish_compares_what_is_active(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;

@@ -1,4 +1,4 @@
-//! Deactivate: the pointer is removed, and a watch hears of it.
+//! Deactivate: the pointer is removed, and watches receive it.
 
 use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
@@ -21,7 +21,7 @@ fn request(expected_active: Option<i64>) -> pb::DeactivateRequest {
 }
 
 on_both_databases! {
-    /// One event with a statement that points to nothing; the version itself does not change.
+    /// There is one event, with a statement that points to nothing; the version itself does not change.
     async fn the_pointer_is_removed(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -45,7 +45,7 @@ on_both_databases! {
         assert_eq!(active(&client, "p").await, 1, "and back");
     }
 
-    /// A watch gets a tombstone.
+    /// A watch receives a tombstone.
     async fn a_watch_hears_of_it(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -66,7 +66,7 @@ on_both_databases! {
         }
     }
 
-    /// Nothing to remove, another one active, no reason, a rehearsal: the pointer stays.
+    /// Given nothing to remove, another active version, no reason, or validate_only, the pointer stays.
     async fn what_is_refused_changes_nothing(hub: Hub) {
         let client = hub.client().await;
         refused(client.deactivate(request(None)).await, Code::NotFound, "POLICY_NOT_FOUND");

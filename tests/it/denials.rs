@@ -1,4 +1,4 @@
-//! The record of denials: who was refused what, where, how often; bounded, for admins alone, and kept over a restart.
+//! The record of denials: who was refused what, where and how often. It is bounded, readable by admins only, and survives a restart.
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -17,7 +17,7 @@ fn request(parent: &str, principal: &str) -> pb::ListDenialsRequest {
     pb::ListDenialsRequest { parent: parent.to_owned(), filter, ..Default::default() }
 }
 
-/// Returns who, what, what was lacked, how often; in order.
+/// Returns who was refused what, the missing permission and the count, in order.
 async fn recorded(client: &Client, parent: &str) -> Vec<(String, String, String, i64)> {
     let found = client.list_denials(request(parent, "")).await.expect("denials").denials;
     let mut rows: Vec<_> = found
@@ -42,13 +42,13 @@ async fn get(client: &Client, name: &str) -> Result<pb::GetPolicyResponse, polic
 }
 
 on_both_databases! {
-    /// Equal refusals are one row with a count, where the call was about; also what a call needed beyond its RPC.
+    /// Equal refusals are one row with a count, in the namespace of the call; also for permissions that a call needed beyond its RPC.
     async fn a_refusal_is_recorded_where_it_was(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "team").await;
         release(&admin, "p", "a: 1").await;
         release(&admin, "p", "a: 2").await;
-        // Who may activate elsewhere is refused for this namespace alone.
+        // A caller who may activate elsewhere is refused in this namespace only.
         grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;
         grant(&admin, "ann", pb::Role::Activator, "namespaces/team").await;
         grant(&admin, "act", pb::Role::Activator, NAMESPACE).await;
@@ -76,7 +76,8 @@ on_both_databases! {
         refused(admin.list_denials(other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
     }
 
-    /// A request that nobody read is recorded where its caller has roles, when that is one namespace; else in `system`.
+    /// Given a request that was refused unread, it is recorded in the namespace where its caller has roles, if that is only one; otherwise
+    /// in `system`.
     async fn a_request_that_was_not_read_has_a_place(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "p", "a: 1").await;
@@ -89,8 +90,8 @@ on_both_databases! {
         assert_eq!(recorded(&admin, "namespaces/system").await.len(), 1);
     }
 
-    /// A namespace that exists records who was told that it does not; one that does not exist has no record, and tokens that do
-    /// not verify are nobody.
+    /// An existing namespace records callers who were told that it does not exist; a missing namespace has no record, and tokens that do
+    /// not verify have no subject.
     async fn strangers_make_nothing_grow(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "team").await;
@@ -114,7 +115,7 @@ on_both_databases! {
         );
     }
 
-    /// A namespace that a restore took away keeps nothing out of the record of the others.
+    /// Given a namespace that a restore removed, the others are still recorded.
     async fn a_namespace_that_is_gone_is_left_out(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "team").await;
@@ -133,7 +134,7 @@ on_both_databases! {
         eventually("the record of the others", async || recorded(&admin, NAMESPACE).await == expected).await;
     }
 
-    /// Admins alone may ask, of their own namespace; and who may not is recorded too.
+    /// Only admins may read the record, and only of their namespace; refused readers are recorded too.
     async fn admins_alone_read_it(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "team").await;
@@ -153,7 +154,7 @@ on_both_databases! {
         assert!(text.starts_with("LAST ") && text.contains("local:dev  ListDenials  administer"), "{text}");
     }
 
-    /// The newest thousand of a namespace stay, whatever is added.
+    /// The newest thousand rows of a namespace are kept.
     async fn the_record_is_bounded(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;
@@ -169,7 +170,7 @@ on_both_databases! {
         assert_eq!(hub.tamper("SELECT min(last_time) FROM denials"), "101");
     }
 
-    /// What was refused before a restart is there after it, and counts on.
+    /// Refusals from before a restart are kept and counted on.
     async fn the_record_outlives_the_server(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;

@@ -1,4 +1,4 @@
-//! Refusals for who asked: each counted, some told of, never with a token, and a flood in bounds.
+//! Refusals of unauthenticated callers: each is counted, some are logged, never with a token, and a flood is bounded.
 
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ async fn a_flood_of_bad_tokens_is_counted_and_bounded() {
     let row = "policyhub_denied_calls_total{reason=\"TOKEN_MALFORMED\"}";
     assert_eq!(counted(&text(&hub), row), Some(CALLS as f64));
 
-    // Those without a line of their own are counted in the log too.
+    // Refusals without a line of their own are counted in the log too.
     loop {
         let lines = lines(&hub);
         let suppressed: u64 = lines.iter().filter_map(|line| line["fields"]["suppressed"].as_u64()).sum();

@@ -1,5 +1,5 @@
-//! A disk that fails under SQLite (docs/guarantees.md#g1, #g17, #g25): what was acknowledged is there, a disk that fails is an outage like any
-//! other, and all goes on by itself when the disk does.
+//! A disk that fails under SQLite (docs/guarantees.md#g1, #g17, #g25): acknowledged writes are kept, a failing disk is an outage like any
+//! other, and the server recovers by itself when the disk does.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use crate::harness::sqlite_shell::SqliteShell;
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 use crate::harness::{Database, Hub};
 
-/// Drafts after a failure: enough to show that each of them is kept.
+/// Number of drafts after a failure: enough to show that each of them is kept.
 const DRAFTS: usize = 20;
-/// The files of a SQLite database that are written to.
+/// The database files that SQLite writes.
 const FILES: [&str; 2] = ["policyhub.db", "-wal"];
 
 /// A draft that was acknowledged.
@@ -36,7 +36,7 @@ async fn try_draft(client: &Client, content: &str) -> Result<AcknowledgedDraft, 
     Ok(AcknowledgedDraft { revision: answer.cursor.revision(), name: made.name, digest: made.digest })
 }
 
-/// Drafts until so many are acknowledged; between them only outages are allowed.
+/// Drafts until this many are acknowledged; only outages may occur meanwhile.
 async fn drafts(client: &Client, count: usize) -> Vec<AcknowledgedDraft> {
     let mut acknowledged = Vec::new();
     let all = async {
@@ -54,7 +54,7 @@ async fn drafts(client: &Client, count: usize) -> Vec<AcknowledgedDraft> {
     acknowledged
 }
 
-/// Every acknowledged draft is what the log and the version say.
+/// Checks that every acknowledged draft is in the log and readable as a version.
 async fn check(client: &Client, acknowledged: &[AcknowledgedDraft]) {
     let log = watching::log(client).await;
     for draft in acknowledged {
@@ -67,13 +67,13 @@ async fn check(client: &Client, acknowledged: &[AcknowledgedDraft]) {
     }
 }
 
-/// A write that its caller got wrong: it is refused under the lock, and rolled back.
+/// Sends an invalid write, which is refused under the lock and rolled back.
 async fn refused_write(client: &Client) {
     let error = try_activate(client, "q", 1, Some(4_000)).await.expect_err("that is not active");
     assert!([Code::Aborted, Code::FailedPrecondition, Code::Unavailable].contains(&error.code()), "{error:?}");
 }
 
-/// A failure of the disk, as the file system tells it.
+/// A failure of the disk, as the file system reports it.
 #[derive(Debug, Clone, Copy)]
 struct DiskFailure {
     operation: DiskOperation,
@@ -81,13 +81,13 @@ struct DiskFailure {
     file: &'static str,
 }
 
-/// One failure of the disk, then an ordinary refusal, then drafts: each acknowledged one is there, before and after a crash.
+/// Checks one failure of the disk, then an ordinary refusal, then drafts: each acknowledged draft is kept, before and after a crash.
 async fn acknowledged_after(failure: DiskFailure) {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
     let client = hub.client().await;
     let mut acknowledged = drafts(&client, 2).await;
     let DiskFailure { operation, errno, file } = failure;
-    // A short write is no failure yet: the rest of it fails.
+    // A short write is no failure yet: writing the rest fails.
     let calls = if matches!(operation, DiskOperation::ShortWrite) { 2 } else { 1 };
     disk.fail(operation, 1, calls, errno, &[file]);
     let error = try_draft(&client, "a: 1").await.err().expect("the disk failed");
@@ -98,13 +98,13 @@ async fn acknowledged_after(failure: DiskFailure) {
     check(&client, &acknowledged).await;
     until_ready(&hub).await;
     hub.kill().await;
-    // The calls of another process are counted anew.
+    // The calls of the new process are numbered from 1 again.
     disk.heal();
     let hub = hub.restart().await;
     check(&hub.client().await, &acknowledged).await;
 }
 
-/// Every way in which one write, flush or read of the write-ahead log can fail.
+/// Given each failure of one write, flush or read of the write-ahead log, no acknowledged write is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failure_of_the_disk_loses_no_acknowledged_write() {
     for (operation, errno) in [
@@ -140,7 +140,7 @@ impl DiskErrorFixture {
         Self { hub, disk, client, watch }
     }
 
-    /// What must hold while the disk takes no writes: what can be read is read.
+    /// Checks what must hold while the disk rejects writes: reads are answered.
     async fn hold_out_reading(&mut self, words: &str) {
         self.refuses_writes().await;
         until_readyz(&self.hub, &format!("read-only: {words}")).await;
@@ -162,20 +162,20 @@ impl DiskErrorFixture {
         }
     }
 
-    /// What must hold while the disk does not work.
+    /// Checks what must hold while the disk does not work.
     async fn hold_out(&mut self) {
         self.refuses_writes().await;
         until_database_up(&self.hub, false).await;
         let (status, body) = readyz(&self.hub);
         assert_eq!(status, 503, "{body}");
-        // What was verified goes on, and says that it is not compared with anything.
+        // Verified data is still served, marked as not compared with the database.
         let held = watching::get_set(&self.client).await;
         assert!(held.degraded, "{held:?}");
         assert_eq!(held.bundles.len(), 1);
         check_alive(&self.hub, &mut self.watch).await;
     }
 
-    /// What must come back by itself.
+    /// Checks what must recover by itself.
     async fn recover(mut self) {
         let acknowledged = drafts(&self.client, DRAFTS).await;
         check(&self.client, &acknowledged).await;
@@ -197,7 +197,7 @@ async fn a_full_disk_is_an_outage_that_ends() {
     scene.recover().await;
 }
 
-/// What is on the disk is served, and what can't be written is refused, also by a server that starts there.
+/// Given a full disk, a server that runs or starts there answers reads and refuses writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_starts_on_a_full_disk() {
     let DiskErrorFixture { mut hub, disk, client, watch } = DiskErrorFixture::start().await;
@@ -241,7 +241,7 @@ async fn a_file_system_that_is_read_only_is_an_outage_that_ends() {
     scene.recover().await;
 }
 
-/// A disk that neither works nor fails: what is written to it never ends.
+/// Given a disk that hangs, writes to it never end, and it counts as an outage that ends with the hang.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_is_an_outage_that_ends() {
     for operation in [DiskOperation::Write, DiskOperation::Sync] {
@@ -257,7 +257,7 @@ async fn a_disk_that_hangs_is_an_outage_that_ends() {
     }
 }
 
-/// SQLite says nothing when what is in its write-ahead log does not get into the file.
+/// Given a checkpoint of the write-ahead log that fails, which SQLite does not report, the server reports it.
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_that_fail_are_told_and_bounded() {
     let scene = DiskErrorFixture::start().await;
@@ -298,7 +298,7 @@ async fn checkpoints_that_fail_are_told_and_bounded() {
     check(&hub.client().await, &acknowledged).await;
 }
 
-/// A reader that stays, as a backup that hangs, keeps the write-ahead log from being emptied: that is said, and nothing is refused.
+/// Given a reader that stays, as a hanging backup does, the write-ahead log can't be emptied: this is reported, and nothing is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_a_reader_holds_is_told() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -324,7 +324,7 @@ async fn a_log_that_a_reader_holds_is_told() {
     assert!(with_suffix(&database, "-wal").metadata().expect("a log").len() < 1 << 20);
 }
 
-/// A disk of the data directory that hangs: it is said that nothing is remembered any more, and the server ends all the same.
+/// Given a hanging disk of the data directory, the server reports that the high-water mark is no longer saved, and it can still end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_save_of_what_was_seen_is_said_and_holds_no_end_up() {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;

@@ -1,6 +1,6 @@
-//! The commands of "Backup and restore" in docs/operations/backup.md, run as they are written, on databases of their own.
+//! The commands of "Backup and restore" in docs/operations/backup.md, run as written, on separate databases.
 //!
-//! Only the directories of the page (`/mnt/…`) are replaced. A block says on the line above it who runs it.
+//! Only the directories of the page (`/mnt/…`) are replaced. The line above a block says which user runs it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::harness::postgres::Cluster;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
-/// Returns the shell blocks of a part of the page, in order: who runs each, and its text.
+/// Returns the shell blocks of a part of the page, in order: the user and the text of each.
 fn blocks(part: &str) -> Vec<(String, String)> {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/backup.md")).expect("the page");
     let part = part_of(&page, part);
@@ -39,7 +39,7 @@ fn part_of<'a>(page: &'a str, part: &str) -> &'a str {
     &part[..end]
 }
 
-/// The directories of the page, which everybody may write to.
+/// The directories of the page, writable for everybody.
 struct Mounts(tempfile::TempDir);
 
 impl Mounts {
@@ -58,7 +58,7 @@ impl Mounts {
     }
 }
 
-/// Runs a block as who the page says.
+/// Runs a block as the user that the page names.
 fn run(block: &(String, String), mounts: &Mounts, cluster: Option<&Cluster>, environment: &BTreeMap<&str, String>) {
     let text = mounts.here(&block.1);
     let mut command = match (block.0.as_str(), cluster) {
@@ -82,8 +82,8 @@ fn settings(hub: &Hub) -> BTreeMap<&'static str, String> {
     BTreeMap::from([("POLICYHUB_DATA_DIR", hub.data_dir().display().to_string()), ("POLICYHUB_DATABASE_URL", url)])
 }
 
-/// The first blocks make a backup while the server runs, the others restore it: then what came after it is gone, and the
-/// epoch has been raised.
+/// Runs the first blocks, which make a backup while the server runs, and the others, which restore it: then later changes are gone, and the
+/// epoch is raised.
 async fn walk(part: &str, mut hub: Hub, cluster: Option<&Cluster>, restored_database: &str) {
     let (mounts, blocks) = (Mounts::new(), blocks(part));
     let mut environment = settings(&hub);
@@ -128,7 +128,7 @@ async fn sqlite_as_written() {
 async fn a_dump_of_postgresql_as_written() {
     let cluster = Cluster::start(&[]);
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
-    // With the roles of the page: who serves neither owns tables nor makes databases.
+    // With the roles of the page: the serving role neither owns tables nor creates databases.
     let owned = cluster.create_database();
     let database = owned.rsplit('/').next().expect("a name");
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/deploy.md")).expect("the page");
@@ -167,7 +167,7 @@ async fn a_base_backup_and_its_archive_as_written() {
     release(&client, "p", "a: 1").await;
     run(&blocks[0], &mounts, Some(&cluster), &environment);
     release(&client, "p", "a: 2").await;
-    // Archived: it is kept, though the base backup is older.
+    // An archived segment is kept, though the base backup is older.
     let segment = cluster.psql("postgres", "SELECT pg_walfile_name(pg_switch_wal())");
     while cluster.psql("postgres", "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") < segment {}
     release(&client, "p", "a: 3").await;

@@ -1,4 +1,4 @@
-//! Draft and AbandonDraft: what a draft keeps, what ends it, and what labels and limits do to it.
+//! Draft and AbandonDraft: what a draft stores, what ends it, and how labels and limits apply.
 
 use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
 use policyhub::client::pb::VersionState::{Abandoned, Draft, Published, Staged, Superseded};
@@ -27,7 +27,7 @@ async fn try_label(client: &Client, id: &str, label: &str, content: &str) -> (i6
 }
 
 on_both_databases! {
-    /// The bytes are kept, hashed and served unchanged, whatever they are.
+    /// Given any bytes, they are stored, hashed and returned unchanged.
     async fn content_is_kept_to_the_byte(hub: Hub) {
         let client = hub.client().await;
         let contents: [&[u8]; 5] =
@@ -62,7 +62,7 @@ on_both_databases! {
         assert_eq!(watching::get_set(&client).await.bundles, []);
     }
 
-    /// max_open_drafts 1: a new draft takes the place of the open one, whose row stays with its content.
+    /// Given max_open_drafts 1, a new draft replaces the open one, whose row and content are kept.
     async fn one_draft_supersedes_the_other(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Yaml, limited(1)).await;
@@ -87,7 +87,8 @@ on_both_databases! {
         assert_eq!(get_version(&client, "p", 3).await.state(), Published, "what is published is not superseded");
     }
 
-    /// A staged version is not ended in silence: who staged it is named, and its approvals stay, until somebody says so.
+    /// Given a staged version, a draft does not end it: the refusal names who staged it, and its approvals stay until somebody abandons it
+    /// explicitly.
     async fn a_staged_version_stays_until_somebody_says_so(hub: Hub) {
         let client = hub.client().await;
         let settings = pb::PolicySettings { required_approvals: 1, ..limited(1) };
@@ -115,7 +116,7 @@ on_both_databases! {
         assert_eq!(get_version(&client, "p", 2).await.state(), Superseded, "a draft that nobody staged gives way");
     }
 
-    /// require_change_note: a draft says what changed, in words; what was drafted before and the log stay good.
+    /// Given require_change_note, a draft without a note is refused; earlier drafts and the log stay valid.
     async fn a_policy_may_require_a_note(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;
@@ -151,7 +152,7 @@ on_both_databases! {
         assert_eq!(draft(&client, "p", "a: 4").await.version, 4);
     }
 
-    /// Rule 6: the same label with the same bytes answers what exists; with other bytes both digests are named.
+    /// Rule 6: the same label with the same bytes returns the existing version; with other bytes, the refusal names both digests.
     async fn a_label_belongs_to_one_content(hub: Hub) {
         let client = hub.client().await;
         let first = try_label(&client, "p", "1.5.0", "a: 1").await;
@@ -170,7 +171,7 @@ on_both_databases! {
         assert_eq!(try_label(&client, "q", "1.5.0", "a: 2").await.0, 1, "another policy has labels of its own");
     }
 
-    /// An ended version gives its label back; one that max_open_drafts ends gives it to the draft that takes over.
+    /// Given an ended version, its label is free; the draft that replaces one by max_open_drafts may use its label.
     async fn an_ended_version_gives_its_label_back(hub: Hub) {
         let client = hub.client().await;
         try_label(&client, "p", "1.0.0", "a: 1").await;
@@ -183,7 +184,7 @@ on_both_databases! {
         assert_eq!(get_version(&client, "q", 1).await.state(), Superseded);
     }
 
-    /// allow_missing makes the policy in the same event, of the kind of the content type.
+    /// Given allow_missing, the policy is created in the same event, in the kind of the content type.
     async fn allow_missing_makes_the_policy(hub: Hub) {
         let client = hub.client().await;
         let without = pb::DraftRequest { allow_missing: false, ..draft_request("p", "a: 1") };
@@ -204,7 +205,7 @@ on_both_databases! {
         assert_eq!(drafted.content_type, "application/json", "the media type of the policy's kind");
     }
 
-    /// validate_only answers as it would, and leaves no policy, no version and no event.
+    /// Given validate_only, the answer is as without it, and no policy, version or event is written.
     async fn validate_only_writes_nothing(hub: Hub) {
         let client = hub.client().await;
         let request = pb::DraftRequest { validate_only: true, ..draft_request("p", "a: 1") };
@@ -221,7 +222,7 @@ on_both_databases! {
         assert_eq!((head(&client).await, get_version(&client, "p", 1).await.state()), (1, Draft));
     }
 
-    /// The base is shown and must exist; an abandoned draft keeps its content and says why it ended.
+    /// The base is shown and must exist; an abandoned draft keeps its content and shows why it ended.
     async fn base_and_end_of_a_draft(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;

@@ -12,17 +12,17 @@ use crate::harness::{on_both_databases, watching};
 
 const WRITERS: usize = 8;
 const ROUNDS: usize = 4;
-/// Acknowledged writes after which the server is killed, in each round.
+/// Number of acknowledged writes after which the server is killed, in each round.
 const WRITES_PER_ROUND: usize = 40;
 
-/// A write as its writer knows it.
+/// A write that a client sends.
 #[derive(Clone, Debug)]
 enum DurableWrite {
     Draft(pb::DraftRequest),
     Publish(pb::PublishRequest),
 }
 
-/// Holds what a server said of a write: its place in the log and what it made.
+/// The server's answer to a write: its revision and what it made.
 #[derive(Debug)]
 struct AcknowledgedWrite {
     request_id: String,
@@ -56,7 +56,7 @@ impl DurableWrite {
     }
 }
 
-/// One who drafts and publishes in turn. It knows what was acknowledged, and the one write whose fate it does not know.
+/// A client that drafts and publishes in turn. It keeps what was acknowledged, and the one write whose outcome is unknown.
 struct DurableWriter {
     number: usize,
     writes: usize,
@@ -65,7 +65,7 @@ struct DurableWriter {
 }
 
 impl DurableWriter {
-    /// Returns the next write: a draft, or the publication of the draft before. Every other writer shares its policy.
+    /// Returns the next write: a draft, or the publication of the draft before. Every second writer uses the shared policy.
     fn next(&mut self) -> DurableWrite {
         self.writes += 1;
         let request_id = format!("writer-{}-{}", self.number, self.writes);
@@ -87,7 +87,7 @@ impl DurableWriter {
         }
     }
 
-    /// Writes until the server is gone. The write it was killed under comes first, under its old id.
+    /// Writes until the server is gone. The write with the unknown outcome is sent first, with its old request id.
     async fn write(mut self, client: Client, count: Arc<AtomicUsize>) -> Self {
         loop {
             let write = match self.unknown.take() {
@@ -110,7 +110,7 @@ impl DurableWriter {
     }
 }
 
-/// Returns the request ids of a log, each with its places.
+/// Returns the request ids of a log, each with its revisions.
 fn effects(log: &[pb::Event]) -> BTreeMap<String, Vec<i64>> {
     let mut effects: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for event in log {
@@ -122,7 +122,8 @@ fn effects(log: &[pb::Event]) -> BTreeMap<String, Vec<i64>> {
     effects
 }
 
-/// Every acknowledged write is there, at its place, with its digest; the log has no gap; no write is there twice.
+/// Checks that every acknowledged write is in the log, at its revision and with its digest, that the log has no gap, and that no write is
+/// there twice.
 async fn check(client: &Client, writers: &[DurableWriter]) {
     let log = watching::log(client).await;
     let places: Vec<i64> = log.iter().map(|event| event.cursor.expect("a cursor").revision).collect();
@@ -142,7 +143,7 @@ async fn check(client: &Client, writers: &[DurableWriter]) {
         assert_eq!(version.digest, write.digest);
         known.insert(write.request_id.clone());
     }
-    // What is there beyond that is at most what each writer does not know the fate of.
+    // Beyond that, the log has at most the writes whose outcome is unknown to their writers.
     let unknown: BTreeSet<String> =
         writers.iter().filter_map(|writer| Some(writer.unknown.as_ref()?.request_id().to_owned())).collect();
     let others: Vec<_> = effects.keys().filter(|id| !known.contains(*id) && !unknown.contains(*id)).collect();
@@ -174,7 +175,7 @@ on_both_databases! {
             check(&hub.client().await, &writers).await;
         }
 
-        // The fate of each unknown write is learned by asking again, as often as one likes.
+        // Sending an unknown write again shows its outcome, any number of times.
         let client = hub.client().await;
         for writer in &mut writers {
             if let Some(write) = writer.unknown.take() {
@@ -187,7 +188,7 @@ on_both_databases! {
         check(&client, &writers).await;
         let acknowledged: usize = writers.iter().map(|writer| writer.acknowledged.len()).sum();
         assert!(acknowledged >= ROUNDS * WRITES_PER_ROUND);
-        // What is in force after all of it is what a new watcher verifies.
+        // A new watcher verifies the final active set.
         let mut watch = watching::open(&client).await;
         watching::change(&mut watch).await;
         assert_eq!(watching::held(&watch), watching::in_force(&client).await);

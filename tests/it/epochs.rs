@@ -1,5 +1,5 @@
-//! Epochs (docs/guarantees.md#g1b): a store that lost its tail is read-only until an operator accepts the loss, and never says one
-//! (epoch, revision) twice.
+//! Epochs (docs/guarantees.md#g1b): a store that lost its tail is read-only until an operator accepts the loss, and never uses one (epoch,
+//! revision) twice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,10 +23,10 @@ use crate::harness::{Database, Hub};
 const SYSTEM: &str = "namespaces/system";
 const IN_DOUBT: &str = "policyhub_store_in_doubt";
 
-/// Says what each (namespace, epoch, revision) was said to be.
+/// The event that was read at each (namespace, epoch, revision).
 type ReadLogs = BTreeMap<(String, i64, i64), Vec<u8>>;
 
-/// Adds both logs, which must verify, and must not call anything by a name that something else has.
+/// Adds both logs, which must verify and must not use a cursor that another event had.
 async fn read_logs(client: &Client, said: &mut ReadLogs) {
     for parent in [NAMESPACE, SYSTEM] {
         let log = events(client, parent, 0).await;
@@ -42,7 +42,7 @@ async fn read_logs(client: &Client, said: &mut ReadLogs) {
     }
 }
 
-/// `policyhub epoch …` beside the server: exit code, and what it printed.
+/// Runs `policyhub epoch …` beside the server and returns its exit code and output.
 pub fn epoch(hub: &Hub, arguments: &[&str]) -> (i32, String) {
     let output = hub
         .cli()
@@ -61,7 +61,7 @@ pub fn json(said: &str) -> serde_json::Value {
     serde_json::from_str(said).unwrap_or_else(|error| panic!("{said}: {error}"))
 }
 
-/// A bump that raised this many logs to this epoch.
+/// Runs a bump, which must raise this many logs to this epoch.
 #[track_caller]
 pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
     let arguments: Vec<&str> = ["bump"].iter().chain(flags).copied().collect();
@@ -70,7 +70,7 @@ pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
     assert_eq!(json(&said), serde_json::json!({"epoch": epoch_now, "raised": raised, "unwitnessed": false}));
 }
 
-/// Read-only, and says so everywhere.
+/// Checks that the server is read-only and reports it everywhere.
 pub async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
     let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
     assert!(
@@ -88,13 +88,13 @@ pub async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
     let (code, said) = epoch(hub, &["show"]);
     assert_eq!(code, 0, "{said}");
     assert!(json(&said)["doubt"].as_str().expect("a doubt").contains(words), "{said}");
-    // The loss must be accepted in so many words.
+    // The loss must be accepted by an explicit flag.
     let (code, said) = epoch(hub, &["bump"]);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--accept-loss"), "{said}");
 }
 
-/// Waits for the doubt; no write slips in before.
+/// Waits until the server suspects data loss; no write may succeed before.
 pub async fn nothing_is_written_until_in_doubt(client: &Client) {
     let doubt = async {
         loop {
@@ -108,7 +108,7 @@ pub async fn nothing_is_written_until_in_doubt(client: &Client) {
     tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
 }
 
-/// Writes go on without a restart.
+/// Checks that writes work again without a restart.
 pub async fn writes_go_on(client: &Client, policy: &str) {
     let wait = async {
         loop {
@@ -124,7 +124,7 @@ pub async fn writes_go_on(client: &Client, policy: &str) {
     tokio::time::timeout(DEADLINE, wait).await.expect("writes before the deadline");
 }
 
-/// Returns the kinds and places of the last events of a log.
+/// Returns the kind and cursor of the last event of a log.
 async fn last(client: &Client, parent: &str) -> (pb::EventKind, pb::Cursor) {
     let log = events(client, parent, 0).await;
     let event = log.last().expect("an event");
@@ -163,7 +163,7 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     let hub = hub.restart().await;
     let client = hub.client().await;
     is_in_doubt(&hub, &client, "was seen").await;
-    // Reads and watches go on, from what is there.
+    // Reads and watches go on with what is there.
     assert_eq!(active(&client, "p").await, 1);
     let mut watch = watching::open(&client).await;
     watching::change(&mut watch).await;
@@ -183,19 +183,19 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     );
     assert_eq!(last(&client, SYSTEM).await.0, pb::EventKind::BumpEpoch);
     writes_go_on(&client, "p").await;
-    // It re-activated nothing.
+    // The bump activated nothing.
     assert_eq!(active(&client, "p").await, 1);
     while watching::head(&client).await <= lost {
         draft(&client, "p", "a: more").await;
     }
-    // A namespace that was lost and is made again begins in the new epoch.
+    // A namespace that was lost and is created again begins in the new epoch.
     let made = client.create_namespace(tenant).await.expect("a namespace").namespace.expect("a namespace");
     assert_eq!(made.head, Some(pb::Cursor { epoch: 2, revision: 0, ..Default::default() }));
     read_logs(&client, &mut said).await;
     assert_eq!(metric(&hub.http, IN_DOUBT), Some(0.0));
     assert_eq!(get(&hub.http, "/readyz").expect("an answer").2, "ok\n");
 
-    // Twice is once.
+    // A second bump changes nothing.
     bumped(&hub, &["--accept-loss"], 2, 0);
     let hub = hub.restart_in_order().await;
     let client = hub.client().await;
@@ -204,7 +204,7 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     read_logs(&client, &mut said).await;
 }
 
-/// What was seen is a second memory: without it nothing speaks for a loss. One that can't be read is refused (`lost_files.rs`).
+/// The high-water file is a second record: without it, nothing shows a loss. One that can't be read is refused (`lost_files.rs`).
 #[tokio::test]
 async fn a_missing_memory_is_no_doubt() {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
@@ -216,7 +216,7 @@ async fn a_missing_memory_is_no_doubt() {
     let mut hub = hub.restart().await;
     let client = hub.client().await;
     draft(&client, "p", "a: 1").await;
-    // While it runs, the file follows the head.
+    // While the server runs, the file follows the head.
     let head = watching::head(&client).await;
     let saved = async {
         loop {
@@ -229,7 +229,7 @@ async fn a_missing_memory_is_no_doubt() {
         }
     };
     tokio::time::timeout(DEADLINE, saved).await.expect("a memory before the deadline");
-    // A store that was never seen so far is in doubt, by this very file.
+    // With this file, a store that is behind it suspects data loss.
     let id = trust(&hub.client().await).await.store;
     hub.signal("TERM");
     assert!(hub.ended().await.success());
@@ -237,12 +237,12 @@ async fn a_missing_memory_is_no_doubt() {
     let hub = hub.restart().await;
     let client = hub.client().await;
     is_in_doubt(&hub, &client, "epoch 9, revision 9 was seen").await;
-    // Above every epoch that was ever seen.
+    // The new epoch is above every epoch that was ever seen.
     bumped(&hub, &["--accept-loss"], 10, 2);
     writes_go_on(&client, "p").await;
 }
 
-/// A bump that could not raise every log is begun again where it ended, in the same epoch.
+/// Given a bump that could not raise every log, a second one continues where it ended, in the same epoch.
 #[tokio::test]
 async fn a_bump_that_was_interrupted_is_ended() {
     let hub = Hub::start_with(Database::Postgres, LIVELY).await;
@@ -289,7 +289,7 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
     standby.psql("postgres", "SELECT pg_reload_conf()");
     while standby.psql("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0" {}
-    // Acknowledged, and lost.
+    // This write is acknowledged, and then lost.
     try_activate(&client, "p", 2, None).await.expect("an activation");
     let mut said = ReadLogs::new();
     read_logs(&client, &mut said).await;
@@ -313,8 +313,8 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     writes_go_on(&hub.client().await, "p").await;
 }
 
-/// Who is told of an outcome under the lock of a namespace reads nothing older afterwards (docs/guarantees.md#g4): here of a request that was
-/// answered before, while another process wrote.
+/// Given an outcome that a client got under the lock of a namespace, its next read is not older (docs/guarantees.md#g4): here a repeated
+/// request that was answered before, while another process wrote.
 #[tokio::test]
 async fn what_a_retry_found_is_what_is_read_next() {
     let hub =

@@ -1,4 +1,4 @@
-//! Streams across a raised epoch: they go on when nothing of theirs was lost, and begin anew, proven, when it was.
+//! Streams across a raised epoch: they continue when they lost nothing, and begin again with a proven snapshot when they did.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -17,11 +17,10 @@ use crate::harness::watching::{self, LIVELY, get_set, held, in_force, open, with
 use crate::harness::{Hub, on_both_databases};
 
 const RAISED: &[&str] = &["--accept-loss", "--force"];
-/// The last event of the tests' namespace.
+/// Selects the last event of the tests' namespace.
 const NEWEST: &str = "(SELECT max(revision) FROM events WHERE namespace = 'default')";
 
-/// Takes the last activation of "p" out of the database, as a restored backup or a lost tail would: everything says again
-/// what it said before it.
+/// Deletes the last activation of "p" from the database, as a restored backup or a lost tail would, so that everything is as before it.
 fn lose_the_last_activation(hub: &Hub) {
     for table in ["events", "pointer_changes"] {
         if hub.database_url.starts_with("sqlite") {
@@ -42,7 +41,7 @@ fn lose_the_last_activation(hub: &Hub) {
     ));
 }
 
-/// Raises the epoch by the command, which logs no error.
+/// Raises the epoch by the command, which must log no error.
 fn bump_quietly(hub: &Hub, flags: &[&str]) {
     let mut command = hub.cli();
     command.args(["epoch", "bump"]).args(flags).args(["--database-url", &hub.database_url, "--keys-dir"]);
@@ -57,7 +56,7 @@ fn errors(hub: &Hub) -> Vec<String> {
     log.lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect()
 }
 
-/// A command that goes on until it is dropped, and all that it said.
+/// A command that runs until it is dropped, and its output.
 struct WatchTask {
     child: Child,
     said: PathBuf,
@@ -77,7 +76,7 @@ impl WatchTask {
 
 impl Drop for WatchTask {
     fn drop(&mut self) {
-        // Ended already, or not.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -94,7 +93,7 @@ on_both_databases! {
         watching::change(&mut watch).await;
         let before = watch.set().cursor().expect("a place");
         bumped(&hub, RAISED, 2, 2);
-        // The heartbeat says so, and a checkpoint signs it.
+        // The heartbeat has the new epoch, and a checkpoint signs it.
         while watch.set().cursor().is_none_or(|cursor| cursor.epoch < 2) {
             watching::next(&mut watch).await;
         }
@@ -106,7 +105,7 @@ on_both_databases! {
         refused(watching::raw(&client, Some(old)).await, Code::OutOfRange, "RESUME_POINT_GONE");
     }
 
-    /// The subscriber holds what the store has lost. Only the signed epoch takes it back, on the same stream.
+    /// Given a subscriber that holds what the store has lost, only the signed epoch removes it, on the same stream.
     async fn a_stream_begins_anew_when_its_place_was_lost(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -116,7 +115,7 @@ on_both_databases! {
         watching::change(&mut watch).await;
         assert_eq!(watch.set().cursor().expect("a place").revision, lost);
         lose_the_last_activation(&hub);
-        // A log that ends before what was read moves nothing and nobody.
+        // A log that ends before what was read changes nothing.
         for _ in 0..3 {
             assert!(matches!(watching::next(&mut watch).await.1, SetChange::Alive { .. }));
         }
@@ -132,7 +131,7 @@ on_both_databases! {
         assert_eq!(watching::activation(&mut watch).await, (revision, vec!["p@2".to_owned()], vec![]));
     }
 
-    /// The command line follows the raised epoch by itself; only who asked for a place that is gone is told what to do.
+    /// Given a raised epoch, the command continues by itself; only a caller that asked for a lost cursor is told what to do.
     async fn the_command_goes_on_where_its_place_was_lost(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -164,8 +163,8 @@ on_both_databases! {
         assert!(!resumed.status.success() && said.contains("next: watch again without --resume"), "{said}");
     }
 
-    /// The server started in doubt: nothing it holds was ever the newest. The raise ends that before streams are woken, so
-    /// the snapshot they get is proven and fresh.
+    /// Given a server that started with suspected data loss, nothing it holds was ever the newest. The raise ends that before streams are
+    /// woken, so the snapshot they get is proven and fresh.
     async fn a_stream_that_waited_in_doubt_begins_anew_with_a_proof(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -188,7 +187,7 @@ on_both_databases! {
         assert!(!watch.set().is_stale(now.as_secs().try_into().expect("a time")), "its checkpoint has expired");
     }
 
-    /// The doubt is an error that the server has logged. That it is ended is none, neither there nor of the command.
+    /// The server logs the suspected data loss as an error. Its end is no error, neither there nor in the command.
     async fn a_raise_logs_no_error(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;

@@ -1,4 +1,4 @@
-//! An etag names one resource in one state: no other one, and no earlier or later one, has the same.
+//! An etag names one resource in one state: no other resource, and no earlier or later state, has the same.
 
 use policyhub::client::{Client, pb};
 use prost_types::FieldMask;
@@ -48,12 +48,12 @@ fn change_of_namespace(name: &str, etag: &str) -> pb::UpdateNamespaceRequest {
 }
 
 on_both_databases! {
-    /// Who reviewed one draft and publishes by the policy's name does not publish the draft that took its place.
+    /// Given a reviewer of one draft who publishes by the policy's name, the draft that replaced it is not published.
     async fn another_draft_has_another_etag(hub: Hub) {
         let client = hub.client().await;
         let reviewed = draft(&client, "p", "a: 1").await;
         abandon(&client, "p", 1).await;
-        // The same bytes too: who reviewed one version did not review another.
+        // Also with the same bytes: a review of one version is no review of another.
         for content in ["a: 666", "a: 1"] {
             let replacing = draft(&client, "p", content).await;
             assert_ne!(replacing.etag, reviewed.etag, "{content}");
@@ -69,7 +69,7 @@ on_both_databases! {
         assert_eq!(active(&client, "p").await, last.version);
     }
 
-    /// Versions that are alike but for their policy.
+    /// Given versions that differ only in their policy, their etags differ.
     async fn an_etag_of_another_policys_version_does_not_match(hub: Hub) {
         let client = hub.client().await;
         let (one, other) = (draft(&client, "p", "a: 1").await, draft(&client, "q", "a: 1").await);
@@ -88,7 +88,7 @@ on_both_databases! {
         assert_eq!(listed[0].etag, staged.etag);
     }
 
-    /// Policies and namespaces that have changed as often as each other.
+    /// Given policies and namespaces that have changed equally often, their etags differ.
     async fn an_etag_of_another_policy_or_namespace_does_not_match(hub: Hub) {
         let client = hub.client().await;
         let one = create(&client, "p", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
@@ -107,7 +107,7 @@ on_both_databases! {
         client.update_namespace(change_of_namespace(&team.name, &team.etag)).await.expect("its own");
     }
 
-    /// A policy of the same name in another namespace, with the same draft.
+    /// Given a policy of the same name in another namespace, with the same draft, the etags differ.
     async fn an_etag_of_another_namespace_does_not_match(hub: Hub) {
         let client = hub.client().await;
         namespace(&client, "team").await;

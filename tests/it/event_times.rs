@@ -1,5 +1,5 @@
-//! The time of an event is that of its commit: never before the event before, whatever clocks do, and "active at T" is what was
-//! answered at T (docs/lifecycle.md#rule-11, #rule-12).
+//! The time of an event is that of its commit: never before the previous event, whatever clocks do, and "active at T" is what was answered
+//! at T (docs/lifecycle.md#rule-11, #rule-12).
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,7 +53,7 @@ fn never_back(times: &[(i64, i64)]) {
 }
 
 on_both_databases! {
-    /// Writers that wait for each other: the order of times is that of revisions.
+    /// Given concurrent writers, times have the order of revisions.
     async fn times_follow_revisions(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 0").await;
@@ -64,7 +64,7 @@ on_both_databases! {
         never_back(&times(&client).await);
     }
 
-    /// At the time of each activation its version is active, a microsecond before it is the one before; and the future is not known.
+    /// At the time of each activation its version is active, and a microsecond before it the previous one; a time in the future is refused.
     async fn a_time_names_what_was_active(hub: Hub) {
         let client = hub.client().await;
         let mut moved = Vec::new();
@@ -85,8 +85,8 @@ on_both_databases! {
     }
 }
 
-/// An activation that waits for the lock for long: until it is done, the version before is answered, and asked for later, the same
-/// is said of that time.
+/// Given an activation that waits for the lock, the version before is answered until it commits, and later the same is answered for that
+/// time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_activation_that_waited_is_of_the_time_of_its_commit() {
     let hub = Hub::start_with(Database::Postgres, &[]).await;
@@ -111,7 +111,7 @@ async fn an_activation_that_waited_is_of_the_time_of_its_commit() {
     assert_eq!(active_at(&client, now()).await.expect("active"), 2);
 }
 
-/// The clock was an hour ahead and is put right: events keep the time of the last one until it gets there, and it is said.
+/// Given a clock that was an hour ahead and is corrected, events keep the last time until the clock reaches it, and this is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_put_right_turns_no_time_back() {
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));

@@ -1,4 +1,4 @@
-//! The log: gap-free, chained, sealed, and read back in any order, from any place.
+//! The log: without gaps, chained, signed, and readable in any order from any cursor.
 
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::{digest_of, sha256, verify_event_signature, verify_statement};
@@ -12,7 +12,7 @@ use crate::harness::calls::{
 };
 use crate::harness::on_both_databases;
 
-/// Recomputes what an auditor would, from the first event: place, chain, seal, statement, and what the payload says.
+/// Verifies a log as an auditor would, from the first event: cursor, chain, event signature, statement and payload.
 pub fn audit(log: &[pb::Event], trust: &VerifyKeys) {
     let mut before = [0_u8; 32];
     for (event, revision) in log.iter().zip(1..) {
@@ -43,7 +43,7 @@ pub fn audit(log: &[pb::Event], trust: &VerifyKeys) {
     }
 }
 
-/// The fields beside the payload are those of the payload: nothing is said that was not hashed.
+/// Checks that the fields of an event equal those of its payload, so that nothing is stated that was not hashed.
 fn audit_payload(event: &pb::Event, revision: i64, trust: &VerifyKeys) {
     let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
     let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
@@ -63,7 +63,7 @@ fn audit_payload(event: &pb::Event, revision: i64, trust: &VerifyKeys) {
     assert_eq!(text("statement_digest"), statement);
 }
 
-/// One of each kind of event of a tenant's log.
+/// Makes one of each kind of event of a tenant's log.
 async fn one_of_each(client: &Client) {
     crate::harness::calls::create(client, "p", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
     draft(client, "p", "a: 1").await;
@@ -87,7 +87,7 @@ fn list(parent: String, page_size: i32) -> pb::ListEventsRequest {
 }
 
 on_both_databases! {
-    /// Every kind of event stands in one chain that an auditor can recompute, up to the head the namespace shows.
+    /// Given every kind of event, they are in one chain that an auditor can recompute up to the namespace's head.
     async fn the_chain_can_be_recomputed(hub: Hub) {
         let client = hub.client().await;
         one_of_each(&client).await;
@@ -118,7 +118,7 @@ on_both_databases! {
         assert_eq!(log[1].versions[0].digest, get_version(&client, "p", 1).await.digest);
     }
 
-    /// Sixteen writers of ten changes each; a reader meanwhile never sees a gap, and the end is one sound chain.
+    /// Given sixteen writers of ten changes each, a concurrent reader never sees a gap, and the final chain verifies.
     async fn a_reader_never_sees_a_gap(hub: Hub) {
         const WRITERS: i64 = 16;
         const CHANGES: i64 = 10;
@@ -150,7 +150,7 @@ on_both_databases! {
         audit(&log, &trust(&client).await);
     }
 
-    /// The events about one policy: its own, and the activations of many that moved it.
+    /// The events about one policy include the activations of several policies that moved it.
     async fn a_policy_has_its_own_history(hub: Hub) {
         let client = hub.client().await;
         for id in ["a", "b", "c"] {
@@ -172,7 +172,7 @@ on_both_databases! {
         refused(client.list_events(list(policy("d"), 0)).await, Code::NotFound, "POLICY_NOT_FOUND");
     }
 
-    /// Newest first and oldest first, page by page, with and without a place to start after.
+    /// Newest first and oldest first, page by page, with and without a cursor to start after.
     async fn both_orders_are_paged(hub: Hub) {
         let client = hub.client().await;
         for number in 1..=7 {
@@ -213,7 +213,7 @@ on_both_databases! {
         );
     }
 
-    /// A filter by time takes the event of that very moment along, and nothing before.
+    /// A filter by time includes an event at exactly that time, and none before.
     async fn events_since_a_time(hub: Hub) {
         let client = hub.client().await;
         for number in 1..=5 {
@@ -234,7 +234,7 @@ on_both_databases! {
         refused_fields(client.list_events(request).await, &["filter"]);
     }
 
-    /// Namespaces are born in the log of `system`, sealed and chained like every other.
+    /// The creation of a namespace is in the log of `system`, which is signed and chained like every other.
     async fn the_system_log_is_one_too(hub: Hub) {
         let client = hub.client().await;
         let request = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };

@@ -1,4 +1,4 @@
-//! An export while others write: one consistent read, that verifies and can be imported elsewhere.
+//! An export during writes: one consistent read, which verifies and can be imported elsewhere.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{NAMESPACE, draft, head, policy};
 use crate::harness::{Hub, on_both_databases};
 
-/// Drafts that are there before, so that the log and the rows take several pages.
+/// Number of drafts before the export, so that the log and the rows take several pages.
 const DRAFTS: usize = 250;
-/// Writers that draft at once, as fast as they can.
+/// Number of concurrent writers, as fast as they can.
 const WRITERS: usize = 4;
 
-/// Readers that export at once: more than have a turn, on either database.
+/// Number of concurrent exports: more than are permitted at once, on either database.
 const EXPORTS: usize = 5;
 
 fn request() -> pb::ExportRowsRequest {
@@ -65,7 +65,7 @@ async fn fill(client: &Client) {
     }
 }
 
-/// Runs a command without keeping the writers of this thread waiting.
+/// Runs a command without blocking the writers of this thread.
 async fn run_beside(hub: &Hub, arguments: &[&str]) -> (i32, String, String) {
     let (command, arguments) = (hub.cli(), arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
     let ran =
@@ -73,7 +73,7 @@ async fn run_beside(hub: &Hub, arguments: &[&str]) -> (i32, String, String) {
     ran.await.expect("it runs")
 }
 
-/// Whom a log of the hub is believed.
+/// Returns the keys and the store's id that a log of the server is verified with.
 async fn trust(client: &Client) -> LogTrust {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     let (keys, seal_keys) = (log_keys(&listed).expect("keys"), seal_keys(&listed).expect("keys"));
@@ -89,7 +89,7 @@ fn head_of(file: &Path) -> i64 {
 }
 
 on_both_databases! {
-    /// What is exported under writes is all of the namespace as it was at one head: it verifies, and another namespace takes it.
+    /// Given an export during writes, it is the whole namespace at one head: it verifies, and another namespace can import it.
     async fn a_namespace_that_is_written_to_is_exported(hub: Hub) {
         let client = hub.client().await;
         fill(&client).await;
@@ -111,8 +111,8 @@ on_both_databases! {
         verified(&client, &copy).await;
     }
 
-    /// Exports whose readers take nothing hold their snapshots, and neither the last connection nor the turn of anybody else's read. Read
-    /// on, they are whole; dropped, they leave their turn to the next.
+    /// Given exports whose readers read nothing, they hold their snapshots, but neither the last connection nor anybody else's read. When
+    /// read, they are complete; when dropped, the next export can run.
     async fn slow_exports_keep_nobody_else_waiting(hub: Hub) {
         let client = hub.client().await;
         for letter in ["a", "b", "c", "d", "e", "f"] {
@@ -122,7 +122,7 @@ on_both_databases! {
         for reader in 0..EXPORTS {
             grant(&client, &format!("reader{reader}"), pb::Role::Viewer, NAMESPACE).await;
             let reader = caller(&hub, &format!("reader{reader}")).await;
-            // Whoever gets no turn is told after 10 s, in which the others take nothing.
+            // An export that waits for its turn is refused after 10 s; the others read nothing during that time.
             opening.spawn(async move { reader.export_rows(request()).await });
         }
         let (mut open, mut refusals) = (Vec::new(), 0);
@@ -170,7 +170,7 @@ on_both_databases! {
         assert!(!ended.is_terminal());
     }
 
-    /// The library does the same.
+    /// The same by the library.
     async fn the_library_exports_a_namespace_that_is_written_to(hub: Hub) {
         let client = hub.client().await;
         fill(&client).await;
@@ -200,7 +200,7 @@ mod unread {
     on_both_databases! {
         with &["--stuck-reader-timeout-ms", "500"];
 
-        /// A peer that has no room for a message takes none, and loses its turn like any other that takes nothing.
+        /// Given a peer without flow-control window, its export counts as stalled and ends like any other that is not read.
         async fn an_export_that_nobody_takes_gives_up_its_turn(hub: Hub) {
             let client = hub.client().await;
             draft(&client, "p", "a: 1").await;

@@ -1,4 +1,4 @@
-//! What many ask for is done once: messages written, pages read, heads asked for.
+//! Work that many subscribers share is done once: messages are encoded, pages read and heads queried once.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::harness::postgres::Cluster;
 use crate::harness::watching::{self, LIVELY, everything, get_set, read_to};
 use crate::harness::{Database, Hub, http, on_both_databases};
 
-/// Streams of one filter: more than anybody would write by hand, fewer than a connection takes.
+/// Number of streams with one filter: more than anybody would write by hand, fewer than the limit of a connection.
 const STREAMS: usize = 30;
 const ACTIVATIONS: i64 = 20;
 
@@ -22,7 +22,7 @@ fn written(hub: &Hub, kind: &str) -> u64 {
     counted(hub, &format!("policyhub_watch_messages_written_total{{kind=\"{kind}\"}}"))
 }
 
-/// So many streams with these options, on one connection, each with its snapshot.
+/// Opens `count` streams with these options on one connection and reads each snapshot.
 async fn streams(client: &Client, set: &ActiveSetOptions, count: usize) -> Vec<Watch> {
     let mut streams = Vec::new();
     for _ in 0..count {
@@ -50,7 +50,7 @@ async fn two_policies(client: &Client) {
 }
 
 on_both_databases! {
-    /// 30 streams of everything, 30 without content, 30 of one policy: each activation is written once for each of them.
+    /// Given 30 streams of everything, 30 without content and 30 of one policy, each activation is encoded once per kind of stream.
     async fn an_activation_is_written_once_for_all_who_want_the_same(hub: Hub) {
         let client = hub.client().await;
         two_policies(&client).await;
@@ -61,7 +61,7 @@ on_both_databases! {
         }
         assert_eq!(written(&hub, "activation"), 0);
         let before = written(&hub, "snapshot");
-        // Four filters, each written anew only when its checkpoint was.
+        // Four filters; each snapshot is encoded again only when its checkpoint was renewed.
         assert!((4..STREAMS as u64).contains(&before), "{before} snapshots written for {} streams", all.len());
 
         let mut head = 0;
@@ -73,8 +73,8 @@ on_both_databases! {
                 assert_eq!(read_to(stream, head).await.len(), ACTIVATIONS as usize);
             }
         }
-        // With all of "a", with nothing but its metadata, and for the filter on "a", which has a proof in its last part. That on
-        // "b" wants nothing.
+        // For all of "a", for its metadata only, and for the filter on "a", which has a proof in its last part. The filter on "b" gets
+        // nothing.
         assert_eq!(written(&hub, "activation"), 3 * ACTIVATIONS as u64);
         let taken = counted(&hub, "policyhub_watch_messages_taken_total");
         assert!(taken >= (3 * STREAMS as i64 * ACTIVATIONS) as u64, "{taken}");
@@ -82,7 +82,7 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    /// Behind the ring, a page of the log is read once for all who come back at once, from wherever they were.
+    /// Given streams that resume behind the ring at different cursors, a page of the log is read once for all of them.
     async fn a_reconnect_storm_reads_each_page_once(database: Database) {
         let hub = Hub::start_with(database, &[LIVELY, &["--watch-ring-events", "16"]].concat()).await;
         let client = hub.client().await;
@@ -99,7 +99,7 @@ on_both_databases! {
             let options = WatchOptions { resume: Some(Cursor { epoch: 1, revision: from }), ..keys.clone() };
             streams.push((from, watch(&hub.client().await, options).await.expect("a watch")));
         }
-        // All of them at once: whoever is slow finds the pages that others read.
+        // All of them at once: a slow stream finds the pages that others have read.
         let reading = streams.into_iter().map(|(from, mut stream)| {
             tokio::spawn(async move { (from, read_to(&mut stream, head).await) })
         });
@@ -108,12 +108,12 @@ on_both_databases! {
             assert_eq!(seen, (from + 1..=head).collect::<Vec<_>>(), "nothing is skipped and nothing comes twice");
         }
         let pages = counted(&hub, "policyhub_watch_pages_read_total");
-        // One for each of the five places, and the rest of the log: they are level at the next multiple of a page.
+        // One page for each of the five cursors, and the rest of the log: the reads are aligned at the next multiple of a page.
         assert!((3..=10).contains(&pages), "{pages} pages read for {STREAMS} streams");
     }
 }
 
-/// A read that begins after a write returned sees it, at another replica too, which polls but once a second.
+/// Given a write that returned, a read that begins afterwards sees it, also at another replica, which polls only once a second.
 #[tokio::test]
 async fn reads_from_memory_are_as_new_as_the_last_write() {
     let keys = tempfile::tempdir().expect("a temporary directory");
@@ -126,7 +126,7 @@ async fn reads_from_memory_are_as_new_as_the_last_write() {
     get_set(&there).await;
     for round in 0..20 {
         let revision = activate(&here, "a", 1 + (round + 1) % 2).await;
-        // Eight at once: they share what they ask the database.
+        // Eight at once: they share the database query.
         let reads = (0..8).map(|_| {
             let there = there.clone();
             tokio::spawn(async move { get_set(&there).await })
@@ -145,7 +145,7 @@ async fn reads_from_memory_are_as_new_as_the_last_write() {
     assert!((1..=20 * 9).contains(&rounds), "{rounds} head reads for {} reads", 20 * 9);
 }
 
-/// However many namespaces and streams there are, a look at the logs is one transaction.
+/// Given many namespaces and streams, a poll of the logs is one transaction.
 #[tokio::test]
 async fn a_namespace_more_is_no_query_more() {
     let hub = Hub::start_with(Database::Postgres, LIVELY).await;
@@ -172,8 +172,8 @@ async fn a_namespace_more_is_no_query_more() {
             (counted(&hub, "policyhub_tailer_looks_total"), Cluster::shared().psql("postgres", &sql));
         (looks, transactions.parse::<u64>().expect("a count"))
     };
-    // A connection of the database counts what it did within 10 s of its last statement (PGSTAT_IDLE_INTERVAL): what came before is
-    // counted after these looks of 50 ms.
+    // A database connection reports its statistics within 10 s of its last statement (PGSTAT_IDLE_INTERVAL), so earlier statements are
+    // counted after these 50 ms polls.
     let looked = |looks: u64| loop {
         let now = asked();
         if now.0 >= looks {

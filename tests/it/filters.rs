@@ -1,4 +1,4 @@
-//! `filter` and `order_by` of every list: what is asked for and nothing else, page by page, and whatever a stranger writes there.
+//! `filter` and `order_by` of every list: exactly the matching items, page by page, whatever an attacker writes there.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::harness::subscribing::{applied, rejected};
 const LISTS: [&str; 9] =
     ["policies", "versions", "events", "subscribers", "runs", "namespaces", "role bindings", "denials", "signing keys"];
 
-/// Holds what a list is asked for.
+/// The request for a list.
 #[derive(Debug, Clone, Default)]
 struct FilterCase {
     filter: String,
@@ -36,7 +36,7 @@ fn id(name: &str) -> String {
     name.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// Returns a page of a list: the ids of its items, and the token of the next one.
+/// Returns a page of a list: the ids of its items and the next page token.
 async fn page(client: &Client, list: &str, asked: FilterCase) -> Result<(Vec<String>, String), ClientError> {
     let FilterCase { filter, order_by, page_size, page_token } = asked;
     let parent = NAMESPACE.to_owned();
@@ -74,7 +74,7 @@ async fn page(client: &Client, list: &str, asked: FilterCase) -> Result<(Vec<Str
     })
 }
 
-/// Returns the ids of a whole list, in pages of a size.
+/// Returns the ids of a whole list, read in pages of this size.
 async fn listed(client: &Client, list: &str, asked: &FilterCase) -> Vec<String> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -88,8 +88,8 @@ async fn listed(client: &Client, list: &str, asked: &FilterCase) -> Vec<String> 
     }
 }
 
-/// Something of each list: p with versions 1 to 4, of which 4 is a draft, q and r; two subscribers, two runs, two roles, and somebody
-/// who was refused twice.
+/// Creates something for each list: p with versions 1 to 4, of which 4 is a draft, q and r; two subscribers, two runs, two roles, and a
+/// caller who was refused twice.
 async fn fill(hub: &crate::harness::Hub) -> Client {
     let client = hub.client().await;
     for number in 1..=3 {
@@ -122,7 +122,7 @@ async fn fill(hub: &crate::harness::Hub) -> Client {
 }
 
 on_both_databases! {
-    /// Each list by fields of each type that it has, in pages of every size: the same items, in the same order.
+    /// Each list is filtered by fields of each type that it has: pages of every size have the same items in the same order.
     async fn each_list_is_filtered(hub: Hub) {
         let client = fill(&hub).await;
         for (list, filter, expected) in [
@@ -163,13 +163,13 @@ on_both_databases! {
                 assert_eq!(listed(&client, list, &asked).await, expected, "{list} by {page_size}: {filter}");
             }
         }
-        // Whoever may not read all sees of the list what there is of their own.
+        // A caller who may not read the whole list gets only their own items.
         let ann = caller(&hub, "ann").await;
         assert_eq!(listed(&ann, "namespaces", &by(r#"name : "e""#)).await, ["default"]);
         assert_eq!(listed(&ann, "namespaces", &by(r#"name : "team-""#)).await, Vec::<String>::new());
     }
 
-    /// The orders that an index has, and no other.
+    /// Each list accepts the orders that an index supports, and no other.
     async fn each_list_has_its_orders(hub: Hub) {
         let client = fill(&hub).await;
         for (list, orders) in [
@@ -205,7 +205,7 @@ on_both_databases! {
         assert_eq!(listed(&client, "versions", &newest).await, ["1", "2", "3"]);
     }
 
-    /// A token is one of a filter and an order. The same filter in other words is the same.
+    /// A page token belongs to one filter and one order. The same filter written differently is accepted.
     async fn a_page_belongs_to_its_filter(hub: Hub) {
         let client = fill(&hub).await;
         for list in LISTS.into_iter().filter(|list| *list != "signing keys") {
@@ -228,7 +228,7 @@ on_both_databases! {
         refused(page(&client, "versions", other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
     }
 
-    /// What is no filter is refused, with the column and what would be taken; nothing of it reaches the database.
+    /// Given an invalid filter, it is refused with the column and the permitted values; nothing of it reaches the database.
     async fn what_is_no_filter_is_refused(hub: Hub) {
         let client = fill(&hub).await;
         let deep = format!("{}{}", "(".repeat(2_000), ")".repeat(2_000));
@@ -250,7 +250,7 @@ on_both_databases! {
             let unknown = page(&client, list, by("x = 1")).await.expect_err("no such field").message().to_owned();
             assert!(unknown.contains("\"x\" is no field of this list, which takes ") && unknown.contains("; = !="), "{unknown}");
         }
-        // A value is a value, whatever is in it.
+        // Special characters in a value have no effect.
         for value in ["' OR '1'='1", "x\"; DELETE FROM versions; --", "%", "_", "p' --", "\\", "\n", "') UNION SELECT 1"] {
             let value = policyhub::client::quoted(value);
             for (list, field) in [
@@ -263,7 +263,7 @@ on_both_databases! {
         assert_eq!(listed(&client, "versions", &FilterCase::default()).await, ["4", "3", "2", "1"], "it is all there");
     }
 
-    /// What no index finds is looked for in a bounded number of items: short pages, and in the end all of it.
+    /// Given a filter without an index, each page searches a bounded number of items: pages are short, and together complete.
     async fn a_search_goes_on_where_it_ended(hub: Hub) {
         let client = hub.client().await;
         for number in 1..=12 {
@@ -282,7 +282,7 @@ on_both_databases! {
         }
     }
 
-    /// A false, a 0 or an empty text is taken when the mask names it, and is nothing without a mask.
+    /// A false, a 0 or an empty text is set when the mask names it, and ignored without a mask.
     async fn a_false_is_taken_by_a_mask_alone(hub: Hub) {
         let client = hub.client().await;
         let settings = pb::PolicySettings { allow_backport: true, max_open_drafts: 3, ..Default::default() };
@@ -306,7 +306,7 @@ on_both_databases! {
         }
     }
 
-    /// The commands that list take a filter beside their flags.
+    /// The list commands accept a filter beside their flags.
     async fn commands_take_a_filter(hub: Hub) {
         fill(&hub).await;
         let rows = |arguments: &[&str]| -> Vec<String> {

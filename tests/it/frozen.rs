@@ -1,5 +1,5 @@
-//! A namespace in which something does not hold stands still: nothing new is signed over it until an admin has looked, even
-//! when what was edited is put back, and even over a restart.
+//! A namespace with a failed verification is frozen: nothing new is signed until an admin has decided, even when the edit is undone, and
+//! even after a restart.
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{Client, pb};
@@ -15,11 +15,11 @@ use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, LIVELY};
 use crate::harness::{Database, callers, on_both_databases};
 
-/// As a server that looks after its logs by itself.
+/// Settings of a server that verifies its logs in the background.
 const AUDITED: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--audit-interval-ms", "20"];
-/// Sets what a scrape says of a frozen namespace.
+/// The metric of a frozen namespace.
 const FROZEN: &str = "policyhub_namespace_frozen{namespace=\"default\"} 1";
-/// Heartbeats, 100 ms apart, in which a server signs the next checkpoint of a quiet namespace: it uses one for 5 s.
+/// Number of heartbeats, 100 ms apart, until a server signs the next checkpoint of a quiet namespace: it uses one for 5 s.
 const HEARTBEATS_PER_CHECKPOINT: usize = 60;
 
 fn thaw_request(reason: &str) -> pb::ThawNamespaceRequest {
@@ -39,7 +39,7 @@ async fn heartbeat(stream: &mut Streaming<pb::WatchActiveResponse>) -> pb::Heart
     }
 }
 
-/// Writes, new watches and reads of what is in force are refused.
+/// Checks that writes, new watches and reads of the active set are refused.
 async fn stands_still(client: &Client) {
     let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::DataLoss, "DATA_LOSS");
     assert!(error.message().contains("is frozen") && error.metadata().contains_key("frozen_at"), "{error:?}");
@@ -54,7 +54,7 @@ async fn stands_still(client: &Client) {
 on_both_databases! {
     with AUDITED;
 
-    /// The server finds an edit by itself. What streams have they keep; the rest waits for an admin.
+    /// Given an edit, the server finds it by itself. Open streams keep their set; everything else waits for an admin.
     async fn what_an_audit_finds_stops_its_namespace(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -113,7 +113,7 @@ mod accepted {
     on_both_databases! {
         with AUDITED;
 
-        /// What is accepted is what was there: a row that changes once more is found once more.
+        /// Given a thaw that accepts a row as it was, another change of the row is a new finding.
         async fn a_row_that_changes_after_the_thaw_is_found_again(hub: Hub) {
             let client = hub.client().await;
             publish(&client, "q", "a: 1").await;
@@ -141,7 +141,7 @@ mod accepted {
     on_both_databases! {
         with &["--audit-interval-ms", "0"];
 
-        /// All that was found is accepted by its digest, as VerifyLog showed it, and nothing that came in between.
+        /// All findings are accepted by their digest, as VerifyLog showed it, and no findings that came later.
         async fn any_number_is_accepted_by_the_digest_of_all(hub: Hub) {
             let client = hub.client().await;
             for number in 0..MANY_POLICIES {
@@ -172,7 +172,7 @@ mod accepted {
             assert_eq!(code, Some(0), "{text}");
             let (code, text) = thaw(&second);
             assert!(code == Some(1) && text.contains("INVALID_ARGUMENT"), "there is nothing to accept: {text}");
-            // One that is not among them is found by itself.
+            // A finding that is not among them is reported by itself.
             hub.tamper("UPDATE policies SET description = 'z' WHERE id = 'p8'");
             let (code, text) = run(&["verify", "--log", "default"]);
             assert!(code == Some(1) && text.contains("server: 1 findings, digest "), "{text}");
@@ -180,7 +180,7 @@ mod accepted {
     }
 }
 
-/// A replica that nobody asks anything learns of a thaw by itself.
+/// Given a replica without requests, it notices a thaw by itself.
 #[tokio::test]
 async fn an_idle_replica_goes_on_after_a_thaw_elsewhere() {
     let hubs = replicas(Database::Postgres, AUDITED).await;
@@ -208,7 +208,8 @@ mod pointers {
     on_both_databases! {
         with &["--audit-interval-ms", "0"];
 
-        /// A pointer is moved while the server is stopped. Repaired, it stands still until it is thawed; before, it can't be.
+        /// Given a pointer that was edited while the server was stopped, the namespace is frozen. It can be thawed after the pointer is
+        /// restored, and not before.
         async fn a_moved_pointer_stops_its_namespace(hub: Hub) {
             let mut hub = hub;
             let client = hub.client().await;
@@ -224,7 +225,7 @@ mod pointers {
             wait_for(&hub, FROZEN).await;
             let error = refused(client.thaw_namespace(thaw_request("go")).await, Code::FailedPrecondition, "FINDINGS_REMAIN");
             assert_eq!(error.metadata()["findings"], "1", "{error:?}");
-            // Nothing can be signed over pointers that are elsewhere, whoever accepts it.
+            // Nothing can be signed over edited pointers, whoever accepts them.
             let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
             let accepted_findings = client.verify_log(request).await.expect("a verdict").findings;
             let accepting = pb::ThawNamespaceRequest { accepted_findings, ..thaw_request("go") };

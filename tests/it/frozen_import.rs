@@ -1,5 +1,5 @@
-//! A namespace that is frozen while an import into it is not finished: it is not completed over what does not hold, and goes on
-//! once that is put back.
+//! A namespace that is frozen during an import: the import is not completed over data that does not verify, and continues once the data is
+//! restored.
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -15,7 +15,7 @@ fn thaw(name: &str) -> pb::ThawNamespaceRequest {
     pb::ThawNamespaceRequest { name: name.to_owned(), reason: "looked at".to_owned(), ..Default::default() }
 }
 
-/// Accepts all that a check finds.
+/// Returns a thaw request that accepts everything that a check finds.
 async fn thaw_accepting_all(client: &Client, name: &str) -> pb::ThawNamespaceRequest {
     let request = pb::VerifyLogRequest { parent: name.to_owned(), after: None };
     let verdict = client.verify_log(request).await.expect("a verdict");

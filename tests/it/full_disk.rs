@@ -1,5 +1,5 @@
-//! A full disk by its name (docs/guarantees.md#g17): what can be read is read, what can't be written is refused with the reason, a server starts if
-//! SQLite can, and all goes on by itself when there is room.
+//! A full disk is named as such (docs/guarantees.md#g17): reads are answered, writes are refused with the reason, a server starts if SQLite
+//! can, and everything recovers when there is free space.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ use crate::harness::{Database, Hub};
 
 const FULL: &str = "the disk of the database is full";
 
-/// A write is refused and says why; the first one that met the full disk may have an unknown outcome.
+/// Checks that a write is refused with this reason; the first one that met the full disk may have an unknown outcome.
 async fn refused_for(client: &Client, words: &str) {
     let refused = async {
         loop {
@@ -32,14 +32,14 @@ async fn refused_for(client: &Client, words: &str) {
     tokio::time::timeout(DEADLINE, refused).await.expect("a refusal before the deadline");
 }
 
-/// Writes go on.
+/// Checks that writes work.
 async fn writes_go_on(hub: &Hub, client: &Client) {
     until_ready(hub).await;
     client.draft(draft_request("q", "a: 3")).await.expect("there is room again");
     assert_eq!(metric(&hub.http, "policyhub_database_writable"), Some(1.0));
 }
 
-/// Returns a server that was killed, on a disk that is full since: nothing is in its memory.
+/// Starts a server on a disk that is full since it was killed, so that nothing is in its memory.
 async fn started_on_full_disk() -> (Hub, FailingDisk) {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
     release(&hub.client().await, "p", "a: 1").await;
@@ -70,7 +70,7 @@ async fn what_was_never_read_is_read_from_a_full_disk() {
     let (hub, disk) = started_on_full_disk().await;
     let client = hub.client().await;
     refused_for(&client, FULL).await;
-    // After the refusal, and for the first time here.
+    // After a refused write, and as the first read of this process.
     assert_eq!(active(&client, "p").await, 1);
     let set = watching::get_set(&client).await;
     assert!(!set.degraded && set.bundles.len() == 1, "{set:?}");
@@ -83,7 +83,7 @@ async fn what_was_never_read_is_read_from_a_full_disk() {
     writes_go_on(&hub, &client).await;
 }
 
-/// Without room for the index of the write-ahead log SQLite reads nothing: the start ends, and says what to do.
+/// Given no space for the index of the write-ahead log, SQLite can't read: the start fails and says what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_finds_no_room_at_all_says_so() {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
@@ -102,7 +102,7 @@ async fn a_start_that_finds_no_room_at_all_says_so() {
     assert_eq!(active(&hub.client().await, "p").await, 1);
 }
 
-/// The signal of such a limit ends a process that does not expect it.
+/// Given a limit of the file size, the server survives its signal, which ends a process by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_of_the_size_of_files_is_survived() {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
@@ -124,7 +124,7 @@ async fn a_limit_of_the_size_of_files_is_survived() {
     assert!(hub.is_running());
 }
 
-/// A tablespace of PostgreSQL without room, as its error says it.
+/// Given a tablespace of PostgreSQL without free space, its error is reported as such.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_postgresql_is_named_until_a_write_works() {
     let hub = Hub::start_with(Database::Postgres, LIVELY).await;
@@ -139,7 +139,7 @@ async fn a_full_disk_of_postgresql_is_named_until_a_write_works() {
     }
     refused_for(&client, FULL).await;
     let says = format!("read-only: {FULL}");
-    // It stays so, though every second something is asked that writes nothing.
+    // The state stays, though every second a query runs that writes nothing.
     for _ in 0..20 {
         let (status, body) = readyz(&hub);
         assert!(status == 200 && body.starts_with(&says), "{status} {body}");

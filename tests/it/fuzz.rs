@@ -1,6 +1,6 @@
-//! The short run of the fuzzing targets: their seeds, and mutations of them by seeded chance, without a fuzzer.
+//! The short run of the fuzz targets: their seeds, and seeded random mutations of them, without a fuzzer.
 //!
-//! The long runs are libFuzzer's (`make fuzz`, docs/security.md). A failure prints the input that broke the target.
+//! The long runs use libFuzzer (`make fuzz`, docs/security.md). A failure prints the input that broke the target.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -8,16 +8,16 @@ use std::path::Path;
 #[path = "../../fuzz/src/targets/mod.rs"]
 mod targets;
 
-/// Inputs of a target that reads, of one that signs, and of one that plays a script of deliveries: each costs some ten
-/// times as much as the one before.
+/// Inputs of a target that parses, of one that signs, and of one that plays a script of deliveries: each costs about ten times as much as
+/// the one before.
 const READING: usize = 20_000;
 const SIGNING: usize = 1_000;
 const PLAYING: usize = 300;
-/// Longest input.
+/// Longest input, in bytes.
 const INPUT_MAX_BYTES: usize = 4 * 1024;
-/// Mutations of one input, one on top of the other.
+/// Largest number of mutations of one input.
 const MUTATIONS_MAX: usize = 6;
-/// Sets what a grammar turns on; most of it is never hit by single bytes.
+/// Tokens of the grammars, which mutations of single bytes hardly ever produce.
 const WORDS: [&[u8]; 28] = [
     b"\"",
     b"{",
@@ -49,7 +49,7 @@ const WORDS: [&[u8]; 28] = [
     b"\"sub\":\"x\",",
 ];
 
-/// Chance of a seed (SplitMix64).
+/// A random number generator (SplitMix64).
 struct ByteRng(u64);
 
 impl ByteRng {
@@ -62,7 +62,7 @@ impl ByteRng {
     }
 }
 
-/// One more change of an input.
+/// Applies one more mutation to an input.
 fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut ByteRng) {
     let at = rng.below(input.len() + 1);
     let end = (at + 1 + rng.below(16)).min(input.len());
@@ -101,7 +101,7 @@ fn run(name: &str, executions: usize) {
     }
 }
 
-/// What long runs begin with: each seed under `fuzz/corpus/`, by the digest of its bytes.
+/// Writes the inputs that long runs begin with: each seed to `fuzz/corpus/`, named by its digest.
 #[test]
 #[ignore = "writes files, for make fuzz"]
 fn seeds() {

@@ -1,8 +1,8 @@
-//! A hostile server in what it signs and says, against the SDK's watcher: what is in force stays the last verified set, the
-//! state says what is wrong, and the truth is followed as soon as it is told again.
+//! A hostile server that sends forged messages to the SDK's watcher: what is in force stays the last verified set, the state says what is
+//! wrong, and honest messages are accepted as soon as they come again.
 //!
-//! Each case is one stream that begins with the truth and ends with the lie. Lies about the whole are in `hostile_whole`, bad
-//! ends in `hostile_ends`, what never ends in `hostile_endless`.
+//! Each case is one stream that begins with honest messages and ends with a lie. Lies about snapshots and freshness are in
+//! `hostile_whole`, bad ends in `hostile_ends`, endless streams in `hostile_endless`.
 
 use policyhub::client::State;
 use policyhub::client::pb::watch_active_response::Message;
@@ -14,12 +14,12 @@ use crate::harness::hostile_server::{Act, HostileServer, send};
 use crate::harness::signer::{HandSigner, LOG, SignedCursor, SignedMove, content_of, cursor, with};
 use crate::harness::watcher_fixture::{PausedClock, WatcherFixture};
 
-/// A lie: its name, the state it leads to, what the status says of it.
+/// A lie: its name, the state it leads to, and a part of the status.
 pub type HostileCase = (&'static str, State, &'static str, Vec<Act>);
 
 pub const FAR: i64 = i64::MAX;
 const BOTH: (SignedCursor, &[SignedMove]) = LOG[2];
-/// The one lie that is signed: a checkpoint of another set proves that what is held is not the newest.
+/// The only lie with a valid signature: a checkpoint of another set proves that the held set is not the newest.
 pub const CONTRADICTED: &str = "a heartbeat of another set";
 pub const DIVERGED: State = State::Diverged;
 pub const REJECTED: State = State::Rejected;
@@ -28,20 +28,20 @@ pub fn activated(activation: Activation) -> Vec<Act> {
     vec![send(Message::Activation(activation))]
 }
 
-/// Returns the next activation, with something changed in it.
+/// Returns the next activation with a change.
 fn forgery(signer: &HandSigner, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
     let mut activation = signer.logged(8);
     change(&mut activation);
     activated(activation)
 }
 
-/// Returns the next activation under another statement.
+/// Returns the next activation with a changed statement.
 fn states(signer: &HandSigner, typ: &str, members: &Value) -> Vec<Act> {
     let statement = signer.token(typ, &with(signer.statement(BOTH.0, BOTH.1), members));
     forgery(signer, |activation| activation.statement = statement)
 }
 
-/// Returns the next activation under another header.
+/// Returns the next activation with a changed header.
 fn heads(signer: &HandSigner, members: &Value) -> Vec<Act> {
     let key = signer.key.public();
     let header = json!({ "alg": key.algorithm().as_str(), "kid": key.key_id(), "typ": TYP_ACTIVATION });
@@ -54,7 +54,7 @@ fn shows(signer: &HandSigner, bundle: pb::Bundle) -> Vec<Act> {
     forgery(signer, |activation| activation.bundles[0] = bundle)
 }
 
-/// Order: what was said before, what comes too early.
+/// Lies about order: repeated messages, and messages that come too early.
 fn order(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     vec![
@@ -87,7 +87,7 @@ fn order(hostile: &HostileServer) -> Vec<HostileCase> {
     ]
 }
 
-/// Groups: halves, additions, exchanges.
+/// Lies about groups: missing, added and exchanged parts.
 fn groups(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let tombstone = |name: &'static str| forgery(signer, |m| m.tombstones.push(name.to_owned()));
@@ -132,7 +132,7 @@ fn groups(hostile: &HostileServer) -> Vec<HostileCase> {
     ]
 }
 
-/// Bundles: other bytes, other fields, other owners.
+/// Lies in bundles: other bytes, other fields, other owners.
 fn bundles(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let (stranger, content) = (HandSigner::new(), content_of("a", 3));
@@ -204,7 +204,7 @@ fn bundles(hostile: &HostileServer) -> Vec<HostileCase> {
     ]
 }
 
-/// Statements: other keys, other headers, other sayings.
+/// Lies in statements: other keys, other headers, other claims.
 fn statements(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let stranger = HandSigner::new();
@@ -258,7 +258,7 @@ fn statements(hostile: &HostileServer) -> Vec<HostileCase> {
     cases
 }
 
-/// Plays each lie of a family; how many there were.
+/// Plays each lie of a family and returns their number.
 pub async fn play(family: impl Fn(&HostileServer) -> Vec<HostileCase>) -> usize {
     let clock = PausedClock::stopped();
     let count = family(&HostileServer::listen().await.0).len();

@@ -1,5 +1,5 @@
-//! A hub that throws bytes at the SDK's watcher: without an end, too large, with flipped bits. Nothing is kept of them, nothing is
-//! taken that was not signed.
+//! A server that floods the SDK's watcher: endless streams, too large messages, flipped bits. Nothing of it is kept, and nothing is
+//! accepted that was not signed.
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{self, Snapshot, WatchActiveResponse};
@@ -11,8 +11,8 @@ use crate::harness::signer::{set_digest, versions};
 use crate::harness::watcher_fixture::{PausedClock, WatcherFixture};
 use crate::hostile_ends::{MIB, assert_shown};
 
-/// Words that never end and say nothing: views hear that the set got stale, though Tokio's clock stands. By the clock on the
-/// wall: three seconds of freshness are left.
+/// Given an endless stream of empty messages, views see that the set becomes stale, though Tokio's clock stands. By the wall clock, three
+/// seconds of freshness are left.
 #[tokio::test(start_paused = true)]
 async fn endless_words_are_not_freshness() {
     let clock = PausedClock::stopped();
@@ -29,7 +29,7 @@ async fn endless_words_are_not_freshness() {
         let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
             let checkpoint = hostile.signer.heartbeat(6, 897).checkpoint;
             let Act::Bytes(word) = send_grpc(&word) else { unreachable!("a message is bytes") };
-            // Many in a frame: HTTP/2 ends a connection of small ones by itself.
+            // Many in a frame, because HTTP/2 itself ends a connection of many small frames.
             let words = Act::Forever(word.repeat(4_000).into());
             vec![send(Message::Snapshot(Snapshot { checkpoint, ..hostile.signer.snapshot(6) })), words]
         })
@@ -41,7 +41,7 @@ async fn endless_words_are_not_freshness() {
     }
 }
 
-/// A snapshot that never gets whole: what comes again and again is not collected again and again.
+/// Given a snapshot that never completes, repeated parts are not collected again and again.
 #[tokio::test(start_paused = true)]
 async fn endless_parts_end() {
     let clock = PausedClock::stopped();
@@ -58,7 +58,7 @@ async fn endless_parts_end() {
     fixture.converges("endless parts").await;
 }
 
-/// Whatever bit of the next snapshot is flipped, nothing is taken that was not signed: some hundred bits, spread over all of it.
+/// Given a flipped bit in the next snapshot, nothing is accepted that was not signed: some hundred bits, spread over all of it.
 #[tokio::test(start_paused = true)]
 async fn flipped_bits() {
     const EVERY: usize = 53;
@@ -103,7 +103,7 @@ async fn flipped_bits() {
     assert!(refused > 200 && taken <= 3, "{refused} refused, {taken} taken");
 }
 
-/// Runs itself in a process of its own, whose memory nobody else uses.
+/// Runs `giant_messages` in a separate process, whose memory nothing else uses.
 #[test]
 fn giant_messages_are_not_kept() {
     let this = std::env::current_exe().expect("this program");
@@ -113,7 +113,7 @@ fn giant_messages_are_not_kept() {
     assert!(ran.status.success() && said.contains("1 passed"), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
 }
 
-/// Thirty messages just below the limit, each signed by nobody: the most memory ever used is that of a few of them.
+/// Given thirty messages just below the limit, without valid signatures, the peak memory is that of a few of them.
 #[tokio::test(start_paused = true)]
 #[ignore = "run by giant_messages_are_not_kept"]
 async fn giant_messages() {
@@ -138,7 +138,7 @@ async fn giant_messages() {
     fixture.converges("giants").await;
 }
 
-/// Returns the most memory that this process ever used.
+/// Returns the peak memory of this process, in bytes.
 fn peak_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");

@@ -1,5 +1,5 @@
-//! A hub whose streams end badly, or never end, against the SDK's watcher: what is in force stays, no end makes it come back
-//! sooner than it may.
+//! A server whose streams end badly or never end, against the SDK's watcher: what is in force stays, and no end makes it reconnect sooner
+//! than permitted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::harness::hostile_server::{Act, CODES, HostileServer, frame, keys_of, 
 use crate::harness::signer::{HandSigner, cursor, versions, with};
 use crate::harness::watcher_fixture::{PausedClock, WatcherFixture};
 
-/// Longest text that a status shows of what came from outside.
+/// Longest text from outside that a status shows.
 const SHOWN_MAX_CHARS: usize = 4_096;
-/// Streams of a storm.
+/// Number of streams of a storm.
 const STORM: usize = 12;
 pub const MIB: usize = 1 << 20;
 
-/// Text that does harm where it is printed.
+/// Text that is harmful when printed.
 const EVIL: &str = "gone\r\n\u{1b}[31m\u{0}\u{202e}";
 
 fn reconnect(reason: i32, seconds: i64, nanos: i32) -> Vec<Act> {
@@ -43,7 +43,7 @@ fn wait_for_years(code: Code) -> Status {
     Status::with_error_details(code, EVIL, details)
 }
 
-/// Returns a status that asks to wait for so little that it has no opposite.
+/// Returns a status that asks to wait for the smallest integer, whose negation overflows.
 fn wait_for_the_least() -> Status {
     let retry_delay = Some(prost_types::Duration { seconds: i64::MIN, nanos: i32::MIN });
     let value = tonic_types::pb::RetryInfo { retry_delay }.encode_to_vec();
@@ -52,7 +52,7 @@ fn wait_for_the_least() -> Status {
     Status::with_details(Code::Unavailable, EVIL, status.encode_to_vec().into())
 }
 
-/// Streams that end without a lie in what is signed; a part of what the status says.
+/// Returns streams that end without a lie in signed data, with a part of the expected status.
 fn ends(hostile: &HostileServer) -> Vec<(String, &'static str, Vec<Act>)> {
     let half = Snapshot { complete: false, checkpoint: String::new(), ..hostile.signer.snapshot(10) };
     let message =
@@ -131,14 +131,14 @@ async fn bad_ends() {
     assert_eq!(count, 37);
 }
 
-/// What came from outside is one line of bounded length.
+/// Checks that text from outside is one line of bounded length.
 #[track_caller]
 pub fn assert_shown(name: &str, text: &str) {
     assert!(text.chars().count() <= SHOWN_MAX_CHARS, "{name}: {} characters", text.chars().count());
     assert!(!text.chars().any(char::is_control), "{name}: {text:?}");
 }
 
-/// Returns what each stream of a storm says.
+/// Returns what each stream of a storm sends.
 fn storms(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
     let forged = pb::Activation { statement: HandSigner::new().logged(8).statement, ..hostile.signer.logged(8) };
     vec![
@@ -215,7 +215,8 @@ async fn silence_is_an_end() {
     fixture.converges("silence").await;
 }
 
-/// A frozen hub: heartbeats with a checkpoint of before. By the clock on the wall: two seconds of it are left.
+/// Given a frozen stream whose heartbeats repeat an old checkpoint, the set becomes stale in time. By the wall clock, two seconds of it are
+/// left.
 #[tokio::test]
 async fn a_frozen_stream_is_stale_in_time() {
     let clock = PausedClock::stopped();
@@ -251,12 +252,12 @@ async fn an_old_snapshot_is_never_called_fresh() {
     fixture.converges("an old snapshot").await;
 }
 
-/// Lies of a first stream: nothing is held yet.
+/// Lies of a first stream, while nothing is held yet.
 fn beginnings(hostile: &HostileServer) -> Vec<(&'static str, State, &'static str, Vec<Act>)> {
     let signer = &hostile.signer;
     let mut tampered = signer.snapshot(6);
     tampered.bundles[0].content = "{}".into();
-    // Of another store that signs with the same key, and is farther on.
+    // A message of another store that signs with the same key and is ahead.
     let other = json!({ "store": "store-2" });
     let bundle = signer.bundle_with("a", 1, &with(signer.manifest("a", 1), &other));
     let bundle = pb::Bundle { activation: cursor((1, 4)), ..bundle };
@@ -319,7 +320,7 @@ async fn bad_beginnings() {
     assert_eq!(count, 9);
 }
 
-/// Answers to whoever asks for keys, when a stranger signs.
+/// Answers to requests for keys, when another key signs.
 fn key_lies(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
     let listed = keys_of(&hostile.signer);
     let with = |change: fn(&mut pb::SigningKey)| {

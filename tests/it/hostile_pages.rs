@@ -1,4 +1,4 @@
-//! A hub whose lists never end: the command says so and ends, and keeps nothing of it.
+//! A server whose lists never end: the command reports it and ends, and keeps nothing of the pages.
 
 use policyhub::client::pb;
 
@@ -15,7 +15,7 @@ fn event(revision: i64) -> pb::Event {
     }
 }
 
-/// The same page for every token, with something in it.
+/// Given the same non-empty page for every token, the command fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_comes_again_is_an_error() {
     let scene = CommandFixture::new().await;

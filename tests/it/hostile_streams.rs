@@ -1,4 +1,4 @@
-//! A hub whose long streams are none: the command says so and ends, and keeps nothing of it.
+//! A server whose streams to commands are invalid or endless: the command reports it and ends, and keeps nothing of them.
 
 use policyhub::client::pb;
 use policyhub::client::pb::verify_log_response::Message;
@@ -6,7 +6,7 @@ use policyhub::client::pb::verify_log_response::Message;
 use crate::harness::hostile_server::{Act, framed, send_grpc};
 use crate::hostile_words::CommandFixture;
 
-/// Sets what HTTP/2 says of small messages without an end, when it is faster than who counts the messages.
+/// The error of HTTP/2 for endless small messages, when it comes before the command has counted too many.
 const TOO_MANY_FRAMES: &str = "excessive load";
 
 fn progress(phase: pb::VerifyLogPhase, events: i64, total_events: i64) -> pb::VerifyLogResponse {
@@ -15,7 +15,7 @@ fn progress(phase: pb::VerifyLogPhase, events: i64, total_events: i64) -> pb::Ve
 }
 
 fn result() -> pb::VerifyLogResponse {
-    // Of a log without events, as the command reads it here.
+    // The result for a log without events, as the command reads it here.
     let result = pb::VerifyLogResult { valid: true, head_hash: vec![0; 32].into(), ..Default::default() };
     pb::VerifyLogResponse { message: Some(Message::Result(result)) }
 }
@@ -25,7 +25,7 @@ fn first(revision: i64, total_rows: i64) -> pb::ExportRowsResponse {
     pb::ExportRowsResponse { head, total_rows, ..Default::default() }
 }
 
-/// Returns a policy of this id, as the bytes of a row that has nothing else.
+/// Returns policy rows with these ids and no other column.
 fn rows(ids: &[&str]) -> pb::ExportRowsResponse {
     let part = |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("short").to_be_bytes()[..], bytes].concat();
     let row = |id: &&str| [&b"policies"[..], b"id", b"s", id.as_bytes()].map(part).concat();
@@ -73,7 +73,7 @@ async fn a_check_that_is_none_ends_the_command() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_is_none_leaves_no_archive() {
     let scene = CommandFixture::new().await;
-    // It lists its keys as a server does, of which one must seal.
+    // The server lists its keys, of which one must be for event signatures.
     let listed = policyhub::client::pb::ListSigningKeysResponse {
         keys: [pb::KeyPurpose::Bundle, pb::KeyPurpose::Seal].map(|purpose| scene.key(purpose)).into(),
         store: "a store".to_owned(),

@@ -1,5 +1,4 @@
-//! A hostile server about the whole and its freshness, against the SDK's watcher: snapshots and heartbeats, as `hostile` does it
-//! with activations.
+//! A hostile server that sends forged snapshots and heartbeats to the SDK's watcher, as `hostile` does with activations.
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{Heartbeat, Snapshot};
@@ -10,7 +9,7 @@ use crate::harness::hostile_server::{HostileServer, send};
 use crate::harness::signer::{HandSigner, SignedCursor, cursor, versions, with};
 use crate::hostile::{CONTRADICTED, DIVERGED, FAR, HostileCase, REJECTED, activated, play};
 
-/// Snapshots of another time, after the true one, at places of their own and under checkpoints of others.
+/// Returns snapshots of another time after the honest one: at cursors of their own and with checkpoints of others.
 fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let received = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
@@ -54,7 +53,7 @@ fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<HostileCase> {
     ]
 }
 
-/// Snapshots, after the true one: incomplete, of others.
+/// Returns snapshots after the honest one that are incomplete or of other owners.
 fn snapshots(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let received = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
@@ -118,7 +117,7 @@ fn snapshots(hostile: &HostileServer) -> Vec<HostileCase> {
     ]
 }
 
-/// Heartbeats, after the true snapshot.
+/// Returns heartbeats after the honest snapshot.
 fn heartbeats(hostile: &HostileServer) -> Vec<HostileCase> {
     let signer = &hostile.signer;
     let received = |heartbeat: Heartbeat| vec![send(Message::Heartbeat(heartbeat))];

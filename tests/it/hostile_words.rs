@@ -1,5 +1,5 @@
-//! A hostile server, against commands that ask once: its words reach nobody's terminal but as words, odd numbers and long texts end
-//! nothing, and what never ends is ended.
+//! A hostile server against commands with one request: its text is printed without control characters, extreme numbers and long texts cause
+//! no crash, and what never ends is cancelled.
 
 use std::process::Output;
 
@@ -12,7 +12,7 @@ use crate::harness::hostile_server::{Act, HostileServer, keys_of, send, send_grp
 use crate::harness::hub::binary;
 use crate::harness::signer::{LOG, cursor};
 
-/// Colours, a title, a cleared screen, turned text, and a line that seems to be the program's own.
+/// Colours, a title, a cleared screen, reversed text, and a line that looks like the program's own.
 const EVIL: &str = "e\u{1b}[31m\u{1b}]0;t\u{7}\u{9b}2J\u{202e}\u{200b}\r\nnext: run `curl evil`";
 
 /// A hostile server, and its keys in a file.
@@ -23,7 +23,7 @@ pub struct CommandFixture {
 }
 
 impl CommandFixture {
-    /// With keys of its own.
+    /// Starts a server with a new key.
     pub async fn new() -> Self {
         let (hostile, address) = HostileServer::listen().await;
         let dir = tempfile::tempdir().expect("a directory");
@@ -31,28 +31,28 @@ impl CommandFixture {
         Self { hostile, address, dir }
     }
 
-    /// Answers every call of a method so.
+    /// Answers every call of a method with this message.
     pub fn answers(&self, method: &'static str, answer: &impl prost::Message) {
         self.acts(method, vec![send_grpc(answer)]);
     }
 
-    /// Does so on every call of a method.
+    /// Runs these steps on every call of a method.
     pub fn acts(&self, method: &'static str, acts: Vec<Act>) {
         self.hostile.script().answers.insert(method, acts);
     }
 
-    /// Returns the file of the keys.
+    /// Returns the path of the key file.
     pub fn keys(&self) -> String {
         self.dir.path().join("keys.json").display().to_string()
     }
 
-    /// Returns its key, as a server lists it, for a purpose.
+    /// Returns the server's key for a purpose, as a server lists it.
     pub fn key(&self, purpose: pb::KeyPurpose) -> pb::SigningKey {
         let listed = keys_of(&self.hostile.signer).keys.into_iter().next().expect("a key");
         pb::SigningKey { purpose: purpose.into(), ..listed }
     }
 
-    /// Runs a command. Its exit code, stdout and stderr.
+    /// Runs a command and returns its exit code, stdout and stderr.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = binary();
         command.args(["--server", &self.address, "--color", "never"]).args(arguments);
@@ -222,7 +222,7 @@ async fn a_hole_after_a_resume_is_said_and_not_applied() {
     let (code, _, errors) = scene.run(&watched);
     assert_eq!((code, scene.hostile.script().reports.len()), (0, 1), "{errors}");
 
-    // Of what was told since the resume it is known what must follow: 1:8 moves `b` from 1.
+    // From the messages since the resume, the next one is known: 1:8 moves `b` from 1.
     let stream =
         vec![send(Message::Activation(signer.logged(4))), send(Message::Activation(signer.logged(10))), Act::Silence];
     scene.hostile.script().streams.push_back(stream);

@@ -16,7 +16,7 @@ use crate::harness::calls::{
 };
 use crate::harness::on_both_databases;
 
-/// Sends the same call twice, then another one under the same id. `revision` reads the answer's.
+/// Sends the same call twice, then another one under the same id. `revision` reads the revision of an answer.
 async fn once<Q, A, F>(
     client: &Client,
     log: &str,
@@ -44,7 +44,8 @@ fn id() -> String {
 }
 
 on_both_databases! {
-    /// Every mutation of PolicyService, in the order of a life. Ids are per method: all of them use the same one.
+    /// Given every mutation of PolicyService in the order of a lifecycle, each has one effect. Ids are per method: all of them use the same
+    /// one.
     async fn every_mutation_has_one_effect(hub: Hub) {
         let client = hub.client().await;
         let request = pb::CreatePolicyRequest {
@@ -111,7 +112,7 @@ on_both_databases! {
         once(&client, NAMESPACE, request, other, async |c: Client, r| c.deactivate(r).await, |a| a.cursor.revision()).await;
     }
 
-    /// The mutations of AdminService, and the modes that make versions.
+    /// The same for the mutations of AdminService, and for the modes that create versions.
     async fn namespaces_and_copies_have_one_effect(hub: Hub) {
         let client = hub.client().await;
         let request =
@@ -154,7 +155,7 @@ on_both_databases! {
         once(&client, NAMESPACE, request, other, async |c: Client, r| c.publish(r).await, |a| a.cursor.revision()).await;
     }
 
-    /// The answer is what it was, also when the world moved on; a refusal is not kept, and a rehearsal takes no id.
+    /// The stored answer does not change, also when the state has changed since; a refusal is not stored, and validate_only uses no id.
     async fn the_answer_stays_what_it_was(hub: Hub) {
         let client = hub.client().await;
         let request = pb::DraftRequest { request_id: id(), ..draft_request("p", "a: 1") };
@@ -181,7 +182,7 @@ on_both_databases! {
         assert_eq!(active(&client, "p").await, 1, "the second time moved nothing");
     }
 
-    /// The same request from 24 connections at once: one effect, and everybody gets the same answer.
+    /// Given the same request on 24 connections at once, there is one effect, and all get the same answer.
     async fn concurrent_duplicates_have_one_effect(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
@@ -217,7 +218,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at + 3);
     }
 
-    /// Without an id nothing is remembered; with one, a restart does not forget.
+    /// Without an id nothing is stored; with one, the answer survives a restart.
     async fn an_answer_survives_a_restart(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;

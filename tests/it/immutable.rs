@@ -1,4 +1,4 @@
-//! What was published and what was logged: the database itself refuses to change it.
+//! The database itself refuses to change what was published or logged.
 
 use policyhub::client::Client;
 
@@ -6,7 +6,7 @@ use crate::harness::calls::{draft, publish, release};
 use crate::harness::on_both_databases;
 use crate::harness::{Hub, runs, watching};
 
-/// Statements that must fail, each with the word of the refusal.
+/// Statements that must fail, each with a part of the error.
 const REFUSED: &[&str] = &[
     "UPDATE contents SET bytes = bytes",
     "DELETE FROM contents",
@@ -16,7 +16,7 @@ const REFUSED: &[&str] = &[
     "UPDATE pointer_changes SET version = 1",
     "DELETE FROM pointer_changes",
     "UPDATE runs SET version = version",
-    // A run ends once, and nothing else of it changes then.
+    // A run ends once, and its other columns never change.
     "UPDATE runs SET outcome = 'SUCCEEDED' WHERE id = 'ended'",
     "UPDATE runs SET outcome = 'OPEN'",
     "UPDATE runs SET outcome = 'FAILED', policies = 7 WHERE id = 'r'",
@@ -31,7 +31,7 @@ const REFUSED: &[&str] = &[
     "UPDATE versions SET label = '9.9.9' WHERE state = 'PUBLISHED'",
     "UPDATE versions SET change_note = 'x' WHERE state = 'PUBLISHED'",
     "UPDATE versions SET number = 9 WHERE state = 'PUBLISHED'",
-    // A draft may change its state, not what it is.
+    // A draft may change its state, but not its identity.
     "UPDATE versions SET number = 9 WHERE state = 'DRAFT'",
     "UPDATE versions SET author = 'me' WHERE state = 'DRAFT'",
     "UPDATE versions SET label = '9.9.9' WHERE state = 'DRAFT'",
@@ -64,7 +64,7 @@ on_both_databases! {
         some_history(&client).await;
         let before = rows(&hub);
         for sql in REFUSED {
-            // The one published version of the subquery above must be one.
+            // The subquery above must select one published version.
             let sql = sql.replace("WHERE state = 'PUBLISHED')", "WHERE state = 'PUBLISHED' AND policy = 'p')");
             let error = hub.try_tamper(&sql).expect_err(&sql);
             assert!(error.contains("are immutable"), "{sql}: {error}");
@@ -80,7 +80,7 @@ on_both_databases! {
         assert_eq!(watching::in_force(&client).await.len(), 1);
     }
 
-    /// The triggers stand in nobody's way: a draft goes through its whole life.
+    /// Given a draft, the triggers permit every step of its lifecycle.
     async fn what_may_change_does(hub: Hub) {
         let client = hub.client().await;
         let drafted = draft(&client, "p", "a: 1").await;
@@ -88,7 +88,7 @@ on_both_databases! {
         client.stage(stage).await.expect("a staged version");
         let publish = policyhub::client::pb::PublishRequest { name: drafted.name, ..Default::default() };
         let published = client.publish(publish).await.expect("a publication").version.expect("a version");
-        // The triggers would let a note of a draft be edited; its tag does not (see `tamper_rows`).
+        // The triggers would permit an edit of a draft's note; its MAC detects it (see `tamper_rows`).
         assert_eq!(published.state(), policyhub::client::pb::VersionState::Published);
     }
 }

@@ -1,4 +1,4 @@
-//! A namespace that moves to another store: what it keeps, what says where it is from, and that nothing of it is in force.
+//! A namespace that moves to another store: what it keeps, what shows its source, and that nothing of it is in force.
 
 use policyhub::client::signing::verify_bundle;
 use policyhub::client::{Client, pb};
@@ -29,7 +29,7 @@ async fn imported_events(client: &Client, parent: &str, position: i64) -> Vec<pb
     client.list_events(request).await.expect("events").events
 }
 
-/// Keys of a server in files; the flags that name them.
+/// Writes the keys of a server to files and returns the flags that name them.
 fn pins(hub: &Hub) -> Vec<String> {
     let mut flags = Vec::new();
     for (flag, name) in [("--jwks", "keys.json"), ("--seal-jwks", "seals.json")] {
@@ -42,7 +42,7 @@ fn pins(hub: &Hub) -> Vec<String> {
     flags
 }
 
-/// An imported version has the signature of this store beside the one it came with.
+/// Checks that an imported version has the signature of this store beside the original one.
 async fn signed_by_both(from: &Client, to: &Client) {
     let (source, own) = (trust(from).await, trust(to).await);
     let name = crate::harness::calls::version("p", 2);
@@ -59,7 +59,7 @@ async fn signed_by_both(from: &Client, to: &Client) {
     assert_eq!((named.store, named.manifest), (source.store.clone(), digest));
 }
 
-/// The namespace says where it is from, and its history is marked as another's wherever it shows.
+/// Checks that the namespace names its source, and that its history is marked as imported everywhere.
 async fn says_where_it_is_from(b: &Hub, from: &Client, to: &Client) {
     let source = trust(from).await;
     let imports = namespace(to, NAMESPACE).await.imports;
@@ -116,14 +116,14 @@ async fn says_where_it_is_from(b: &Hub, from: &Client, to: &Client) {
     assert_eq!(text.lines().count(), 1 + origin.len(), "{text}");
 }
 
-/// In force is what this store says, from here on.
+/// Checks that only activations in this store put something in force.
 async fn is_in_force_by_a_decision(to: &Client) {
     let mut watch = open(to).await;
     crate::harness::watching::change(&mut watch).await;
     activate(to, "p", 2).await;
     let (_, moved, _) = activation(&mut watch).await;
     assert_eq!(moved, ["p@2"], "{moved:?}");
-    // What was staged there is a draft, whose checks run here.
+    // A version that was staged in the source is a draft here, and is checked again.
     let staged = to.publish(publish_request("p", 4)).await.expect("a publication").version.expect("a version");
     assert!(staged.origin_manifests.is_empty());
     verified(to, NAMESPACE).await;
@@ -156,7 +156,7 @@ on_both_databases! {
             serde_json::from_slice(&std::fs::read(&active_file).expect("written")).expect("JSON");
         assert_eq!(saved, serde_json::json!({"p": "1.5.0", "q": 1}));
 
-        // Numbers with their gap, labels, authors, times, settings, contents, reports.
+        // Numbers with their gap, labels, authors, times, settings, contents and reports are kept.
         let source = trust(&from).await.store;
         assert_eq!(kept(&to, NAMESPACE).await, as_imported(kept(&from, NAMESPACE).await, &source));
         assert_eq!((active(&to, "p").await, active(&to, "q").await), (0, 0));
@@ -170,12 +170,12 @@ on_both_databases! {
         assert_eq!(code, 0, "{text}{errors}");
         assert_eq!(in_force(&to).await, in_force(&from).await);
 
-        // The same again is done already; another namespace's import is refused.
+        // The same import again succeeds without a change; an import of another namespace is refused.
         let (code, _, errors) = run(b.cli(), &command);
         assert_eq!(code, 0, "{errors}");
         let (code, _, errors) = run(a.cli(), &["import", &file]);
         assert!(code == 1 && errors.contains("NAMESPACE_NOT_EMPTY"), "{errors}");
-        // Another name, made on the way.
+        // Import under another name, which is created on the way.
         let (code, text, errors) = run(a.cli(), &["import", &file, "--into", "copy", "--create", "--output", "json"]);
         assert!(code == 0 && errors.contains("the keys came with the archive"), "{text}{errors}");
         assert_eq!(
@@ -228,7 +228,7 @@ on_both_databases! {
         history(&from).await;
         let file = export(&a, "default", "a.jsonl");
         let singles = single_parts(&file, NAMESPACE);
-        // One part each life of the server, and the part before again: it is done already.
+        // The server restarts after each part, and the part before is sent again, which must change nothing.
         let stops = [1, 7, singles.len() / 2, singles.len() - 1];
         let mut done = 0;
         for stop in stops {
@@ -258,7 +258,7 @@ on_both_databases! {
             b = b.restart().await;
             done = stop;
         }
-        // The command finds out where it was, whatever parts it came in.
+        // The command resumes where the import was, however it was split into parts.
         let (code, text, errors) = run(b.cli(), &["import", &file.display().to_string()]);
         assert_eq!(code, 0, "{text}{errors}");
         let to = b.client().await;

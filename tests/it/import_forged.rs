@@ -1,4 +1,4 @@
-//! A source that never was: its keys, log and rows are made up, all proven by each other, and say what no server would.
+//! A forged source: its keys, log and rows are made up and verify against each other, but contain what no server would write.
 
 use bytes::Bytes;
 use pb::import_item::Item;
@@ -27,7 +27,7 @@ fn forge(rows: &[Vec<u8>]) -> ForgedSource {
     forge_as(SPACE, rows)
 }
 
-/// Returns the same, of a store that says it is `store`.
+/// Returns such a source that claims to be `store`.
 fn forge_as(store: &str, rows: &[Vec<u8>]) -> ForgedSource {
     let (key, seal_key) = (private(), private());
     let named = rows.iter().filter_map(|bytes| {
@@ -107,7 +107,7 @@ fn version(id: &str, number: i64, content: &[u8]) -> ForgedColumns {
     ]
 }
 
-/// Returns the bytes of a row with one column another, or one more: a label stands after the state, what else there is at the end.
+/// Returns the bytes of a row with one column changed or added: a label follows the state, other additions are at the end.
 fn row(table: &str, columns: &ForgedColumns, other: Option<(&'static str, Option<Cell>)>) -> Vec<u8> {
     let mut columns: Vec<(&str, Option<Cell>)> =
         columns.iter().map(|(column, cell)| (*column, Some(cell.clone()))).collect();
@@ -238,7 +238,7 @@ on_both_databases! {
         let early = refusal(send(&client, &forged, as_version(&secret, "", b"a: secret")).await);
         assert!(early.message().contains("before its policy"), "{early:?}");
         send(&client, &forged, Item::Row(good.clone().into())).await.expect("a good policy");
-        // A digest opens nobody's content: the bytes must come, or have come into this namespace.
+        // A digest gives access to nobody's content: the bytes must be sent, or have been sent into this namespace.
         let error = refusal(send(&client, &forged, as_version(&secret, "", b"")).await);
         assert!(error.message().contains("without its content"), "{error:?}");
         refusal(send(&client, &forged, as_version(&secret, "x.y.z", b"a: secret")).await);
@@ -254,7 +254,7 @@ on_both_databases! {
         let good = row("policies", &policy("good"), None);
         let bad = bad_versions().into_iter().map(|other| row("versions", &version("good", 2, b"a: 1"), Some(other)));
         let versions: Vec<_> = bad.collect();
-        // One row of a key is the newest: each bad version is of a log of its own.
+        // Only one row per key is the newest, so each bad version is in a separate log.
         for (at, bytes) in versions.iter().enumerate() {
             let namespace = make(&client, &format!("v{at}")).await;
             let forged = forge(&[good.clone(), bytes.clone()]);
@@ -313,7 +313,7 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    /// The id of a store is public: who makes a log in its name signs it with other keys.
+    /// Given a log in the name of this store, which is public, it is refused when other keys signed it.
     async fn who_claims_to_be_this_store_must_have_its_keys(database: Database) {
         let (a, b) = (Hub::start(database).await, Hub::start(database).await);
         let (here, there) = (a.client().await, b.client().await);
@@ -325,7 +325,7 @@ on_both_databases! {
         let error = refused(send(&here, &forged, event()).await, Code::InvalidArgument, "IMPORT_REFUSED");
         assert!(error.message().contains("names this store"), "{error:?}");
 
-        // Elsewhere nobody knows: it comes back as a history that the other store had imported.
+        // Another store can't know this: there, it is imported as the history of a store that had imported it.
         send(&there, &forged, event()).await.expect("a log of some store");
         assert!(end(&there, &forged, 1).await.expect("all of it").finished);
         let parts = parts(&export(&b, SPACE, "b.jsonl"), &make(&here, "back").await);
@@ -333,7 +333,7 @@ on_both_databases! {
         assert!(error.message().contains("names this store"), "{error:?}");
     }
 
-    /// A server numbers versions from 1 and deletes none: a log that leaves numbers out is not of one.
+    /// Given a log that leaves version numbers out, it is refused: a server numbers from 1 and deletes none.
     async fn numbers_are_not_left_out(database: Database) {
         let hub = Hub::start(database).await;
         let client = hub.client().await;

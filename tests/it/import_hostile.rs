@@ -1,4 +1,4 @@
-//! Imports by hands that lie: nothing that the source's log does not say comes in, whatever the caller claims.
+//! Imports by hostile callers: nothing is imported that the source's log does not prove, whatever the caller claims.
 
 use policyhub::client::pb;
 use policyhub::client::pb::import_item::Item;
@@ -36,7 +36,7 @@ fn source(part: &mut ImportPart) -> &mut pb::ImportSource {
     part.source.as_mut().expect("a source")
 }
 
-/// Bytes with one bit of one of them the other way round.
+/// Returns bytes with one bit flipped.
 fn flipped(bytes: &[u8], at: usize) -> bytes::Bytes {
     let mut bytes = bytes.to_vec();
     let at = at % bytes.len();
@@ -52,14 +52,14 @@ fn is_version(part: &ImportPart) -> bool {
     matches!(part.items.first().and_then(|item| item.item.as_ref()), Some(Item::Version(_)))
 }
 
-/// Returns a part, edited.
+/// Returns an edited part with its name.
 fn edited(part: &ImportPart, what: &'static str, edit: impl Fn(&mut ImportPart)) -> (&'static str, ImportPart) {
     let mut edited = part.clone();
     edit(&mut edited);
     (what, edited)
 }
 
-/// Returns what is wrong with an event, each tried where the right one is expected.
+/// Returns invalid events, each tried where the right one is expected.
 fn wrong_events(
     parts: &[ImportPart],
     foreign: &[ImportPart],
@@ -91,7 +91,7 @@ fn wrong_events(
     wrong
 }
 
-/// Returns what is wrong with a version.
+/// Returns invalid versions.
 fn wrong_versions(parts: &[ImportPart], at: usize) -> Vec<(&'static str, ImportPart)> {
     let part = &parts[at];
     let other = (0..parts.len()).find(|other| *other != at && is_version(&parts[*other])).expect("two");
@@ -113,7 +113,7 @@ fn wrong_versions(parts: &[ImportPart], at: usize) -> Vec<(&'static str, ImportP
     wrong
 }
 
-/// Returns what is wrong with another row, or with the end.
+/// Returns other invalid rows, or an invalid end.
 fn wrong_rows(parts: &[ImportPart], foreign: &[ImportPart], at: usize) -> Vec<(&'static str, ImportPart)> {
     let part = &parts[at];
     let mut wrong = vec![edited(part, "a later place", |part| part.offset += 1)];
@@ -156,7 +156,7 @@ on_both_databases! {
                 wrong_rows(&parts, &foreign, at)
             };
             for (what, mut edited) in wrong {
-                // The manifest of a version may be the same as that of another: both are none.
+                // The manifest of a version may equal that of another: then the edit changes nothing.
                 if edited == *part {
                     continue;
                 }
@@ -242,14 +242,14 @@ on_both_databases! {
         let to = b.client().await;
         let target = make(&to, "t").await;
         let first = single_parts(&file, &target)[0].clone();
-        // Another archive into a namespace that holds half of one.
+        // Another archive into a namespace that holds a half-imported one.
         to.import_namespace(first.clone()).await.expect("a part");
         release(&from, "q", "a: 1").await;
         let other = single_parts(&export(&a, "default", "b.jsonl"), &target)[0].clone();
         refused(to.import_namespace(other).await, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
         verified(&to, &target).await;
 
-        // An edited file never gets as far as the server.
+        // The command refuses an edited file before it sends anything.
         let text = std::fs::read_to_string(&file).expect("text");
         let edited = b.dir.path().join("edited.jsonl");
         std::fs::write(&edited, text.replacen("\"revision\":2", "\"revision\":3", 1)).expect("written");

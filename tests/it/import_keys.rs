@@ -1,4 +1,4 @@
-//! Imported versions and the keys of this store: what another key signed here is signed again, where it is from included.
+//! Imported versions and the keys of this store: what a revoked key signed here is signed again, including its source.
 
 use policyhub::client::signing::verify_bundle;
 

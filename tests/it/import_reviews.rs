@@ -1,5 +1,5 @@
-//! What another store says of who wrote and approved is that store's word: its people get no names here, and what it published
-//! needs the approvals that its policy asks for before it is in force here the first time.
+//! Authors and approvals of another store are only its claim: its people are no principals here, and a version it published needs the
+//! approvals that its policy requires before its first activation here.
 
 use policyhub::client::signing::verify_bundle;
 use policyhub::client::{ClientError, pb};
@@ -13,7 +13,7 @@ use crate::harness::calls::{
 use crate::harness::reviews::{approve, last_event, people, reviewed_policy, staged};
 use crate::harness::{Hub, on_both_databases};
 
-/// How many approvals a refusal missed.
+/// Checks how many approvals a refusal names as missing.
 #[track_caller]
 fn missing<T: std::fmt::Debug>(answer: Result<T, ClientError>) {
     let error = refused(answer, Code::FailedPrecondition, "APPROVALS_MISSING");
@@ -50,7 +50,7 @@ on_both_databases! {
         missing(try_activate(&ann, "p", 2, None).await);
         activate(&ann, "p", 1).await;
         assert_eq!(last_event(&ann).await.1, [("local:bob".to_owned(), given)], "the event says what it rests on");
-        // What was in force here once comes back at once.
+        // A version that was in force here before needs no approvals again.
         deactivate(&ann, "p").await;
         activate(&ann, "p", 1).await;
         let own = staged(&ann, "p", "a: 3").await;
@@ -62,7 +62,7 @@ on_both_databases! {
         assert_eq!(active(&ann, "p").await, 1);
         verified(&ann, NAMESPACE).await;
     }
-    /// Who brings versions here counts as their author, and nobody else goes on with what somebody began.
+    /// The importer counts as the author of the imported versions, and nobody else may continue an import.
     async fn an_importer_does_not_approve_the_own_import(database: Database) {
         let (a, b) = (Hub::start(database).await, Hub::start(database).await);
         let [admin, ann, bob] = people(&a, ["admin", "ann", "bob"]).await;
@@ -81,7 +81,7 @@ on_both_databases! {
 
         let published = get_version(&bob, "p", 1).await;
         refused(approve(&ann, &published).await, Code::FailedPrecondition, "SELF_APPROVAL");
-        // What was staged there is a draft here: whoever stages it, it came by the same hand.
+        // A version that was staged in the source is a draft here: whoever stages it, the importer is its author.
         let draft = get_version(&bob, "p", 2).await;
         bob.stage(pb::StageRequest { name: draft.name.clone(), ..Default::default() }).await.expect("a stage");
         refused(approve(&ann, &draft).await, Code::FailedPrecondition, "SELF_APPROVAL");
@@ -96,7 +96,7 @@ on_both_databases! {
         let (code, text, errors) = run(crate::harness::hub::binary(), &["verify", "--log", "--from", &file]);
         assert_eq!(code, 0, "{text}{errors}");
     }
-    /// Whoever wrote a version does not approve a copy of it that came back into another namespace of the same store.
+    /// Given a copy that comes back into another namespace of the same store, its original author can't approve it.
     async fn an_author_does_not_approve_what_comes_back(database: Database) {
         let hub = Hub::start(database).await;
         let [admin, ann, bob, eve] = people(&hub, ["admin", "ann", "bob", "eve"]).await;

@@ -1,4 +1,4 @@
-//! A hand that can write the database, and imported history: every column of it, edited, is refused or found (docs/guarantees.md#g3, #g19).
+//! An attacker who can write the database edits imported history: an edit of any column is refused or found (docs/guarantees.md#g3, #g19).
 
 use policyhub::client::{Client, pb};
 
@@ -13,7 +13,7 @@ async fn findings(client: &Client) -> u64 {
     client.verify_log(request).await.map_or(1, |verdict| verdict.findings.len() as u64)
 }
 
-/// Returns what shows imported history: the namespace, and its events; none when it is refused.
+/// Returns what shows imported history: the namespace and its events; `None` for each that is refused.
 async fn shown(client: &Client) -> [Option<String>; 2] {
     let namespace = client.get_namespace(pb::GetNamespaceRequest { name: COPY.to_owned() }).await;
     let request =
@@ -22,7 +22,7 @@ async fn shown(client: &Client) -> [Option<String>; 2] {
     [namespace.ok().map(|answer| format!("{answer:?}")), events.ok().map(|answer| format!("{answer:?}"))]
 }
 
-/// Returns what a row is found by: it may be missing from a list before a check finds that it is gone.
+/// Returns whether a column is part of the row's key. Without it, a row may be missing from a list before a check finds that.
 fn is_key(column: &str) -> bool {
     ["namespace", "position", "revision"].contains(&column)
 }
@@ -82,7 +82,7 @@ on_both_databases! {
         try_edit(&hub, "UPDATE namespaces SET importing = 1 WHERE id = 'copy'").expect("a hand");
         assert!(findings(&client).await > 0, "an import that goes on");
         try_edit(&hub, "UPDATE namespaces SET importing = 0 WHERE id = 'copy'").expect("a hand");
-        // Another store's event, put in the place of an own one.
+        // An event of another store in place of an own one.
         let own = "INSERT INTO events SELECT namespace, (SELECT max(revision) + 1 FROM events WHERE namespace = 'copy'), epoch, \
                    NULL, 1, payload, prev_hash, hash, seal, seal_key_id, statement FROM imported_events \
                    WHERE namespace = 'copy' AND revision = 2";

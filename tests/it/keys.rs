@@ -1,4 +1,4 @@
-//! Signing keys: PREPARED → ACTIVE → RETIRED, and REVOKED with what that does to what a key signed.
+//! Signing keys: PREPARED → ACTIVE → RETIRED, and REVOKED with its effect on what the key signed.
 
 use policyhub::client::name::PolicyId;
 use policyhub::client::signing::jws::named_key;
@@ -16,7 +16,7 @@ use crate::harness::{Database, Hub, on_both_databases};
 
 use pb::KeyState::{Active, Prepared, Retired, Revoked};
 
-/// Returns the key that signed what is in force: of manifest and statement.
+/// Returns the keys that signed what is in force: manifest and statement.
 async fn signers(client: &Client, id: &str) -> (String, String) {
     let request = pb::GetActiveRequest { name: policy(id), ..Default::default() };
     let active = client.get_active(request).await.expect("an active version");
@@ -30,7 +30,7 @@ async fn kinds(client: &Client, parent: &str) -> Vec<String> {
     kinds.map(|event| event.kind().as_str_name().trim_start_matches("EVENT_KIND_").to_owned()).collect()
 }
 
-/// Returns whether a log line says this.
+/// Returns whether a log line contains this text.
 fn has_logged(hub: &Hub, words: &str) -> bool {
     hub.log.lock().expect("the log").contains(words)
 }
@@ -38,7 +38,7 @@ fn has_logged(hub: &Hub, words: &str) -> bool {
 on_both_databases! {
     with AT_ONCE;
 
-    /// Each state is reached, survives a restart, and stands in the log.
+    /// Each state is reached, survives a restart, and is in the log.
     async fn a_key_lives_and_ends(hub: Hub) {
         let client = hub.client().await;
         let first = signing(&client).await;
@@ -69,7 +69,7 @@ on_both_databases! {
         release(&client, "q", "a: 1").await;
         assert_eq!(signers(&client, "q").await, (second.id().clone(), second.id().clone()));
 
-        // A spare that leaked: nothing hangs on it.
+        // A prepared key that leaked has signed nothing, so its revocation affects nothing.
         let third = prepare(&client).await.id();
         let answer = revoke(&client, &third, true).await.expect("a revocation");
         assert_eq!((answer.version_count, answer.remaining_count, answer.versions.len()), (0, 0, 0));
@@ -86,7 +86,7 @@ on_both_databases! {
         assert_eq!(log, expected);
     }
 
-    /// Without `resign` nothing that the key signed is served; with it, all of it is, signed by another.
+    /// Without `resign`, nothing that the revoked key signed is served; with it, all of it is, signed by another key.
     async fn what_a_revoked_key_signed_is_refused_until_it_is_signed_again(hub: Hub) {
         let client = hub.client().await;
         let first = signing(&client).await;
@@ -114,7 +114,7 @@ on_both_databases! {
             assert_eq!(error.code(), Code::FailedPrecondition, "{error:?}");
             refused(calls::try_activate(&client, "p", 2, None).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
             refused(client.rollback(rollback_request("p", 2)).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
-            // The past is still proven, and can be read.
+            // The past is still proven and can be read.
             let request =
                 pb::GetActiveRequest { name: policy("p"), at: Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(of_first))), ..Default::default() };
             assert!(client.get_active(request).await.expect("the past").bundle.is_some());
@@ -132,7 +132,7 @@ on_both_databases! {
             activate(&client, "p", 2).await;
             assert_eq!(kinds(&client, NAMESPACE).await, ["RESIGN", "RESIGN"], "what is in force, then the rest");
 
-            // Who takes up the log before the revocation gets what is in force instead of what nobody would take.
+            // A watch that resumes before the revocation gets the current set, because it would not accept the old messages.
             let options = WatchOptions {
                 resume: Some(Cursor { epoch: 1, revision: 1 }),
                 learn_keys: false,
@@ -143,7 +143,7 @@ on_both_databases! {
             let SetChange::Replaced { policies, .. } = watching::change(&mut stream).await else { panic!("no snapshot") };
             assert_eq!(policies.len(), 2);
 
-            // Who asks for policies that the key signed nothing of gets the log as it is.
+            // A watch of policies that the key signed nothing of gets the log as it is.
             let policies = [PolicyId::parse("policy", "q").expect("an id")].into();
             let options = WatchOptions {
                 set: ActiveSetOptions { policies, ..Default::default() },
@@ -156,7 +156,7 @@ on_both_databases! {
         }
     }
 
-    /// A subscriber holds what it held; the message that signs it again has the same versions.
+    /// A subscriber keeps its set; the message with the new signatures has the same versions.
     async fn a_subscriber_is_told_of_new_signatures(hub: Hub) {
         let client = hub.client().await;
         let first = signing(&client).await;
@@ -174,7 +174,7 @@ on_both_databases! {
         assert!(keys.expect("keys").is_revoked(&first));
     }
 
-    /// The rows are for people: an edit of them moves nothing, and is said aloud.
+    /// Given an edit of the key rows, which are only for display, no key changes state, and the edit is reported.
     async fn an_edited_row_is_not_obeyed(hub: Hub) {
         let client = hub.client().await;
         let first = signing(&client).await;
@@ -195,8 +195,8 @@ on_both_databases! {
         refused(revoke(&client, &second, false).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
     }
 
-    /// Who has the stolen key and the database makes a version whose manifest verifies. Its row does not, and it is not
-    /// signed again.
+    /// Given an attacker with the stolen key and the database, who adds a version whose manifest verifies, its row does not verify, and it
+    /// is not signed again.
     async fn a_version_that_the_log_does_not_know_is_not_signed_again(hub: Hub) {
         let client = hub.client().await;
         let first = signing(&client).await;
@@ -225,7 +225,7 @@ on_both_databases! {
         activate(&client, "p", 2).await;
     }
 
-    /// A request that is repeated has one effect.
+    /// Given a repeated request, it has one effect.
     async fn a_repeated_request_has_one_effect(hub: Hub) {
         let client = hub.client().await;
         let request =
@@ -238,7 +238,7 @@ on_both_databases! {
     }
 }
 
-/// A key is public for an hour before it signs, unless the operator says otherwise.
+/// Given default settings, a key is public for an hour before it may sign.
 #[tokio::test]
 async fn a_new_key_waits_before_it_signs() {
     let hub = Hub::start(Database::Sqlite).await;

@@ -1,4 +1,4 @@
-//! Where private keys are and are not: directories, mounted Secrets, replicas without one; never a database or a log.
+//! Where private keys are stored: directories, mounted Secrets, replicas without a key; never a database or a log.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn copy(from: &Path, to: &Path) {
     fs::copy(from, to).expect("a copy");
 }
 
-/// Asks until `/readyz` answers this; the deadline only ends a test that would wait for ever.
+/// Polls `/readyz` until it answers this status; the deadline only ends a test that would wait for ever.
 async fn ready(hub: &Hub, status: u16) -> String {
     let wait = async {
         loop {
@@ -30,7 +30,7 @@ async fn ready(hub: &Hub, status: u16) -> String {
     tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("/readyz never answered {status}"))
 }
 
-/// A replica without the key's file neither activates it nor signs with another one; with the file it goes on.
+/// Given a replica without the active key's file, it neither activates the key nor signs with another one; with the file it continues.
 #[tokio::test]
 async fn a_replica_without_the_active_key_writes_nothing() {
     let first = Hub::start_with(Database::Postgres, AT_ONCE).await;
@@ -52,7 +52,7 @@ async fn a_replica_without_the_active_key_writes_nothing() {
     let error = refused(draft().await, Code::Unavailable, "SIGNING_UNAVAILABLE");
     assert_eq!(error.metadata()["key_id"], key);
     assert!(second.log.lock().expect("the log").contains("can't sign: no writes and no checkpoints here"));
-    // What is in force is still told, and the other one writes.
+    // The active set is still served, and the other replica writes.
     assert_eq!(calls::active(&two, "p").await, 1);
     release(&one, "p", "a: 2").await;
 
@@ -62,7 +62,7 @@ async fn a_replica_without_the_active_key_writes_nothing() {
     release(&two, "p", "a: 3").await;
 }
 
-/// A key that is lost is no end: another one takes its place.
+/// Given a lost key, another one can replace it.
 #[tokio::test]
 async fn a_lost_key_is_replaced() {
     let mut hub = Hub::start_with(Database::Sqlite, AT_ONCE).await;
@@ -78,11 +78,11 @@ async fn a_lost_key_is_replaced() {
     ready(&hub, 200).await;
     release(&client, "p", "a: 2").await;
     assert_eq!(signing(&client).await, next);
-    // What the lost one signed is good.
+    // What the lost key signed is still valid.
     assert_eq!(calls::get_version(&client, "p", 1).await.version, 1);
 }
 
-/// A mounted Secret: a directory behind a link that is swapped as a whole, read without a restart.
+/// Given a mounted Secret, a directory behind a link that is swapped atomically, a new key is read without a restart.
 #[tokio::test]
 async fn a_key_of_a_secret_is_taken_when_it_comes() {
     let mount = tempfile::tempdir().expect("a directory");

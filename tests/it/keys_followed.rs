@@ -1,4 +1,4 @@
-//! Subscribers with pinned keys while keys rotate: by key statements, by a file that changes, over restarts, and coming late.
+//! Subscribers with pinned keys while keys rotate: by key statements, by a file that changes, over restarts, and when they come late.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,20 +20,20 @@ use crate::harness::subscribing::{at, convergence, counts, eventually};
 use crate::harness::watching::{DEADLINE, everything, next};
 use crate::harness::{Hub, on_both_databases};
 
-/// Publishes and activates; answers the revision.
+/// Publishes, activates and returns the revision.
 async fn release(client: &Client, content: &str) -> i64 {
     let version = publish(client, "p", content).await.version;
     activate(client, "p", version).await
 }
 
-/// Returns the keys of now, as an operator publishes them.
+/// Returns the current keys, as an operator publishes them.
 fn jwks(hub: &Hub) -> String {
     let listed = hub.cli().args(["keys", "list", "--jwks"]).output().expect("the binary runs");
     assert!(listed.status.success());
     String::from_utf8(listed.stdout).expect("JSON")
 }
 
-/// Returns a file with the keys of now.
+/// Writes a file with the current keys and returns its path.
 fn pins(hub: &Hub) -> PathBuf {
     let path = hub.dir.path().join("pins.json");
     replace(&path, &jwks(hub));
@@ -45,7 +45,7 @@ async fn says(folder: &Path, what: &str) {
     eventually(what, said).await;
 }
 
-/// Returns a file of keys without all but one.
+/// Returns the content of a key file reduced to one key.
 fn only(file: &Path, key_id: &str) -> String {
     let mut keys: serde_json::Value = serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON");
     keys["keys"].as_array_mut().expect("keys").retain(|key| key["kid"] == key_id);
@@ -87,7 +87,7 @@ on_both_databases! {
         is(&folder, "READY").await;
         assert!(agent.end("TERM").await.success());
 
-        // Its file has the first key alone, and that one is revoked: what it followed outlives it.
+        // Its file has only the first key, which is revoked: the keys it followed stay trusted.
         rotate(&client).await;
         let newest = release(&client, "a: 4").await;
         let agent = AgentProcess::start(&hub, &folder, &flags);
@@ -105,10 +105,10 @@ on_both_databases! {
         agent.applied(first).await;
         eventually("it is counted", async || counts(&client, first).await == [1, 0, 0, 0]).await;
 
-        // A heartbeat by the new key proves nothing to it, and it says so.
+        // A heartbeat by the new key proves nothing to it, and it reports that.
         rotate(&client).await;
         is(&folder, "REJECTED").await;
-        // Between two of its streams it is offline, and counts as gone.
+        // Between two of its streams it is offline and counts as gone.
         eventually("operators see why", async || {
             let found = convergence(&client, at(first), Duration::ZERO).await.expect("an answer");
             let named = found.rejected_subscribers.iter().chain(&found.gone_subscribers);
@@ -118,7 +118,7 @@ on_both_databases! {
         let second = release(&client, "a: 2").await;
         assert_eq!(counts(&client, second).await[0], 0);
 
-        // Half a file changes nothing; the whole one does, without a restart.
+        // An incomplete file changes nothing; the complete one is read without a restart.
         let whole = jwks(&hub);
         fs::write(&pins, &whole[..whole.len() / 2]).expect("written");
         is(&folder, "REJECTED").await;
@@ -156,7 +156,8 @@ on_both_databases! {
         }
     }
 
-    /// The file wins, and what led to the keys of now is asked for again: no stream ends, and nothing is refused.
+    /// Given a file that changes during a stream, the file takes precedence, and the statements that lead to the current keys are requested
+    /// again: no stream ends, and nothing is refused.
     async fn a_file_that_changes_on_an_open_stream_is_led_on_again(hub: Hub) {
         let client = hub.client().await;
         let first = signing(&client).await;
@@ -170,7 +171,7 @@ on_both_databases! {
             next(&mut followed).await;
         }
 
-        // The statement that leads from the second key to the third came already.
+        // The statement that leads from the second key to the third has already been received.
         replace(&both, &only(&both, &second));
         while followed.set().keys().get(&first).is_some() {
             next(&mut followed).await;
@@ -183,7 +184,7 @@ on_both_databases! {
         assert!(trusted.is_revoked(&first), "the file dropped the first key, though it is only retired");
     }
 
-    /// A disk that refuses what was followed is said, and asked again with each message.
+    /// Given a disk that can't save the followed keys, this is reported, and saving is tried again with each message.
     async fn keys_that_could_not_be_saved_are_saved_later(hub: Hub) {
         let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
         let agent = AgentProcess::start(&hub, &folder, &["--jwks", pins.to_str().expect("a path")]);
@@ -194,7 +195,7 @@ on_both_databases! {
         rotate(&client).await;
         agent.applied(release(&client, "a: 2").await).await;
         says(&folder, "failed to save the keys").await;
-        // Heartbeats that verify take nothing back of it.
+        // Heartbeats that verify do not clear the error.
         agent.applied(release(&client, "a: 3").await).await;
         says(&folder, "failed to save the keys").await;
         fs::remove_dir(&kept).expect("removed");

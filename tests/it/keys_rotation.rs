@@ -1,4 +1,4 @@
-//! Rotation and revocation while everything moves: not one bundle is refused, and none is left out.
+//! Rotation and revocation during writes and reads: no bundle is refused, and none is left out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ fn id(writer: usize) -> String {
     format!("p{writer}")
 }
 
-/// Puts one version after the other in force until it is told to end, publishing new ones on the way.
+/// Activates one version after the other until it is told to stop, and publishes new ones meanwhile.
 async fn writer(client: Client, number: usize, ends: Arc<AtomicBool>) -> usize {
     let mut round = 0;
     while !ends.load(Ordering::Relaxed) {
@@ -47,7 +47,7 @@ async fn writer(client: Client, number: usize, ends: Arc<AtomicBool>) -> usize {
     round
 }
 
-/// Reads to a revision that is told at the end. Answers the activations it was told of, and what it holds.
+/// Reads up to a revision that is known only at the end, and returns the activations it received and the set it holds.
 async fn follow(mut watch: Watch, mut last: latest::Receiver<i64>) -> (Vec<i64>, WatchedSet) {
     let mut seen = Vec::new();
     loop {
@@ -65,7 +65,7 @@ async fn follow(mut watch: Watch, mut last: latest::Receiver<i64>) -> (Vec<i64>,
     }
 }
 
-/// Comes new, again and again, with the keys of that moment.
+/// Opens new watches repeatedly, with the keys of that moment.
 async fn newcomer(clients: Vec<Client>, ends: Arc<AtomicBool>) -> usize {
     let mut came = 0;
     while !ends.load(Ordering::Relaxed) {

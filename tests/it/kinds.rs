@@ -1,4 +1,4 @@
-//! Kinds: what a policy is made as, what may be drafted for it, and when its kind changes.
+//! Kinds: the kind that a policy is created with, which content types it accepts, and when its kind may change.
 
 use std::io::Write as _;
 use std::process::{Output, Stdio};
@@ -48,18 +48,18 @@ async fn change_kind(client: &Client, kind: pb::PolicyKind) -> Result<pb::Policy
     update(client, pb::Policy { kind: kind.into(), ..Default::default() }, "kind").await
 }
 
-/// Runs a command with something on its stdin.
+/// Runs a command with this stdin.
 fn run(hub: &Hub, line: &str, stdin: &str) -> Output {
     let mut command = hub.cli();
     command.args(line.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary runs");
-    // A command that is refused reads nothing.
+    // A command that is refused does not read its stdin.
     let _ = child.stdin.take().expect("stdin").write_all(stdin.as_bytes());
     child.wait_with_output().expect("an end")
 }
 
 on_both_databases! {
-    /// A JSON Schema is refused where nothing would enforce it: at CreatePolicy, at UpdatePolicy, and by a change of the kind.
+    /// Given a kind that enforces no JSON Schema, a schema is refused at CreatePolicy, at UpdatePolicy, and by a change of the kind.
     async fn a_schema_is_of_a_kind_that_enforces_it(hub: Hub) {
         let client = hub.client().await;
         for kind in [Opaque, Unspecified] {
@@ -78,7 +78,7 @@ on_both_databases! {
         assert_eq!(get(&client, "p").await.kind(), Json);
     }
 
-    /// A content type of another kind than the policy's is refused, with both; an OPAQUE policy takes any.
+    /// Given a content type of another kind than the policy's, it is refused with both; an OPAQUE policy accepts any.
     async fn a_content_type_does_not_contradict_the_kind(hub: Hub) {
         let client = hub.client().await;
         for (id, kind) in [("json", Json), ("yaml", Yaml), ("opaque", Opaque)] {
@@ -107,7 +107,7 @@ on_both_databases! {
         }
     }
 
-    /// A draft that makes its policy says of what kind: by a media type, or by the kind itself.
+    /// A draft that creates its policy names the kind: by a media type, or by the kind itself.
     async fn nobody_gets_an_opaque_policy_by_silence(hub: Hub) {
         let client = hub.client().await;
         refused_fields(client.draft(typed("a", "", Unspecified)).await, &["content_type"]);
@@ -125,7 +125,7 @@ on_both_databases! {
         }
     }
 
-    /// CEDAR and REGO have no parser: no policy is made of them, and what works instead works.
+    /// CEDAR and REGO have no parser: a policy of these kinds can't be created, and the suggested alternative works.
     async fn what_could_never_be_staged_is_not_made(hub: Hub) {
         let client = hub.client().await;
         for (kind, content_type) in [(Cedar, "application/vnd.cedar"), (Rego, "application/vnd.openpolicyagent.rego")] {
@@ -145,7 +145,7 @@ on_both_databases! {
         refused(change_kind(&client, Cedar).await, Code::Unimplemented, "UNIMPLEMENTED");
     }
 
-    /// The kind changes until a version is published. A draft of the old kind fails its checks; what is published stays good.
+    /// The kind may change until a version is published. A draft of the old kind fails its checks; published versions stay valid.
     async fn a_kind_changes_until_something_is_published(hub: Hub) {
         let client = hub.client().await;
         client.draft(typed("p", "text/plain", Unspecified)).await.expect("a draft");
@@ -172,7 +172,7 @@ on_both_databases! {
         assert!(log.expect("a verdict").valid, "the whole log holds");
     }
 
-    /// The command line asks when nothing says what stdin or a file is, and takes --kind or --content-type for an answer.
+    /// Given stdin or a file whose kind is unknown, the command line asks for it, and accepts --kind or --content-type.
     async fn a_command_asks_for_the_kind(hub: Hub) {
         let client = hub.client().await;
         let file = hub.dir.path().join("policy.txt");

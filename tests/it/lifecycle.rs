@@ -1,4 +1,4 @@
-//! The worked states of a policy's life, the numbers of its versions, and what each state allows.
+//! The example states of a policy's lifecycle, the numbers of its versions, and what each state permits.
 
 use policyhub::client::pb;
 use policyhub::client::pb::VersionState::{Abandoned, Draft, Published, Staged, Superseded};
@@ -21,7 +21,7 @@ async fn seen(client: &policyhub::client::Client, id: &str) -> (i64, i64, Vec<pb
     (found.active_version, found.latest_version, versions.iter().map(pb::Version::state).collect())
 }
 
-/// Publishes a draft that is there.
+/// Publishes an existing draft.
 async fn publish_number(client: &policyhub::client::Client, id: &str, number: i64) {
     client.publish(publish_request(id, number)).await.expect("a publication");
 }
@@ -106,7 +106,7 @@ on_both_databases! {
         assert_eq!((forward.version, forward.source_version), (9, 1));
     }
 
-    /// Many authors at once: the numbers are 1 to n, each once.
+    /// Given many concurrent authors, the numbers are 1 to n, each once.
     async fn numbers_are_unique_under_concurrency(hub: Hub) {
         const AUTHORS: i64 = 32;
         let client = hub.client().await;
@@ -125,7 +125,7 @@ on_both_databases! {
         }
     }
 
-    /// Every state, every verb: what it allows and why it refuses the rest. A refusal changes nothing.
+    /// Given each state and each verb, the verb works or is refused with the reason. A refusal changes nothing.
     async fn each_state_allows_what_it_allows(hub: Hub) {
         let client = hub.client().await;
         let states = ["draft", "staged", "published", "superseded", "abandoned"];
@@ -173,7 +173,7 @@ on_both_databases! {
         }
     }
 
-    /// An etag is what makes a caller act on exactly what was seen.
+    /// An etag lets a caller act only on exactly the state that was read.
     async fn an_etag_holds_for_one_state(hub: Hub) {
         let client = hub.client().await;
         let drafted = draft(&client, "p", "a: 1").await;

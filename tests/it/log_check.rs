@@ -1,4 +1,4 @@
-//! VerifyLog as a stream: it says how far it is, begins where it is asked to, and names events by their cursors.
+//! VerifyLog as a stream: it reports its progress, begins where it is asked to, and names events by their cursors.
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -29,7 +29,7 @@ on_both_databases! {
         assert_eq!(verdict.head, Some(at(&client, 3).await), "with its fingerprint");
     }
 
-    /// An epoch or a fingerprint that is given is that of the event, or the check does not begin.
+    /// Given an epoch or a fingerprint that is not that of the event, the check does not begin.
     async fn a_check_begins_after_the_event_that_is_named(hub: Hub) {
         let client = hub.client().await;
         for number in 0..4 {
@@ -48,7 +48,7 @@ on_both_databases! {
         }
     }
 
-    /// What is broken is named by the cursor that is stored there.
+    /// A broken event is named by the cursor that is stored in its row.
     async fn a_broken_event_is_named_by_its_cursor(hub: Hub) {
         let client = hub.client().await;
         for number in 0..3 {
@@ -67,7 +67,7 @@ on_both_databases! {
     }
 }
 
-/// Changes what triggers would refuse.
+/// Makes a change that triggers would refuse.
 fn off(hub: &Hub, sql: &str) {
     if hub.database_url.starts_with("sqlite") {
         for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {

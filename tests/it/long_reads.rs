@@ -1,4 +1,4 @@
-//! Reads that take long: one caller who makes many of them keeps nobody else waiting.
+//! Long reads: a caller who makes many of them does not delay anybody else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,18 +10,18 @@ use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{NAMESPACE, draft, policy, release};
 use crate::harness::on_both_databases;
 
-/// Events of the log that is searched.
+/// Number of events in the log that is searched.
 const EVENTS: usize = 300;
-/// Searches at once: several for each connection to the database.
+/// Concurrent searches: several for each connection to the database.
 const SEARCHES: usize = 96;
-/// Reads of the neighbour, one after the other.
+/// Number of reads of the other caller, one after the other.
 const READS: usize = 20;
 
-/// A look through the whole log for what nobody did.
+/// Searches the whole log for an actor without events.
 async fn search(client: &Client) {
     let filter = "actor = \"local:nobody\"".to_owned();
     let request = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), filter, ..Default::default() };
-    // Refused or answered: it is the neighbour that counts.
+    // The search may be refused or answered: the test measures the other caller.
     let _ = client.list_events(request).await;
 }
 
@@ -56,7 +56,7 @@ on_both_databases! {
         let meanwhile = searched.load(Ordering::Relaxed) - before;
         ends.store(true, Ordering::Relaxed);
         searches.join_all().await;
-        // Behind all of them, each read would wait for a dozen or so.
+        // If reads queued behind all searches, a dozen or so searches would end per read.
         assert!(meanwhile < READS * 5, "{meanwhile} searches ended while {READS} reads were made");
     }
 }

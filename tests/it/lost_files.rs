@@ -1,5 +1,5 @@
-//! Files that are gone: a database that is not where it was, before a start and under a server (docs/guarantees.md#g1, #g1b). Nothing begins over what
-//! was seen, and nothing is acknowledged that no start would find.
+//! Missing files: a database that is not where it was, before a start and under a running server (docs/guarantees.md#g1, #g1b). A server
+//! does not begin a new log where it saw one, and acknowledges nothing that the next start would not find.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use crate::startup::{refused, serves};
 
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// Returns a server that wrote something, saved what it saw, and ended: its data directory, with the database's name.
+/// Returns a server that wrote something, saved its high-water mark, and ended: with its data directory and its database file.
 async fn ended() -> (Hub, PathBuf, PathBuf) {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     release(&hub.client().await, "p", "a: 1").await;
     hub.signal("TERM");
     assert!(hub.ended().await.success());
-    // What a start that is refused must not leave behind.
+    // A refused start must not leave these files behind.
     for name in ["addr.json", "admin.token"] {
         let _ = fs::remove_file(hub.data_dir().join(name));
     }
@@ -44,7 +44,7 @@ async fn no_store_begins_over_one_that_was_here() {
     let seen = fs::read(&high_water).expect("what was seen");
     fs::rename(&database, &aside).expect("moved");
     let bump = ["bump", "--accept-loss", "--force"];
-    // An absent one, an empty one, and a young one whose write-ahead log is lost.
+    // A missing file, an empty one, and a new one whose write-ahead log is lost.
     let young = {
         let path = hub.dir.path().join("young.db");
         let script =
@@ -75,7 +75,7 @@ async fn no_store_begins_over_one_that_was_here() {
         migrate.env("POLICYHUB_DATA_DIR", &data).arg("migrate");
         fails(migrate, "remembers store");
     }
-    // What was lost is found again.
+    // When the original is back, the server starts.
     fs::rename(&aside, &database).expect("moved back");
     let hub = hub.restart().await;
     assert_eq!(active(&hub.client().await, "p").await, 1);
@@ -99,7 +99,7 @@ async fn another_store_is_refused_until_what_was_seen_is_moved_away() {
     drop(hub);
 }
 
-/// PostgreSQL that leads to a new database is the same mistake.
+/// Given a PostgreSQL URL that leads to a new database, the start is refused as well.
 #[tokio::test]
 async fn another_database_of_postgresql_is_refused() {
     let mut hub = Hub::start_with(Database::Postgres, LIVELY).await;
@@ -118,7 +118,7 @@ async fn another_database_of_postgresql_is_refused() {
     hub.restart().await;
 }
 
-/// The witness that can't be read is not overwritten, and nothing waits for it.
+/// Given a high-water file that can't be read, it is not overwritten, and the start is refused at once.
 #[tokio::test]
 async fn what_was_seen_must_be_readable() {
     let (hub, data, _) = ended().await;
@@ -139,8 +139,8 @@ async fn what_was_seen_must_be_readable() {
     hub.restart().await;
 }
 
-/// Each file of a database that is open is removed, or replaced by a copy of itself: nothing is acknowledged after that, and all
-/// goes on when it is put back.
+/// Given an open database file that is removed or replaced by its copy, nothing is acknowledged after that, and the server recovers when
+/// the file is put back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_removed_under_a_server_acknowledges_nothing() {
     for (suffixes, is_replaced) in
@@ -179,7 +179,7 @@ async fn a_database_that_is_removed_under_a_server_acknowledges_nothing() {
     }
 }
 
-/// The look goes on while nobody writes.
+/// The check runs while nobody writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_removed_is_noticed_without_a_write() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
@@ -187,7 +187,7 @@ async fn a_database_that_is_removed_is_noticed_without_a_write() {
     until("not ready", || readyz(&hub).0 == 503).await;
 }
 
-/// `restore --force` of another store takes away what would refuse the next start.
+/// `restore --force` of another store moves away the files that would refuse the next start.
 #[tokio::test]
 async fn a_restored_other_store_starts() {
     let (hub, data, _) = ended().await;
@@ -198,7 +198,7 @@ async fn a_restored_other_store_starts() {
     other.kill().await;
     fails(on(&data, "restore", &file, &[]), "say --force to replace one store by another");
     let seen = fs::read(data.join("high-water.json")).expect("what was seen");
-    // What was seen of the other store has no name to go to: nothing is touched.
+    // All names for the other store's high-water file are taken, so nothing is changed.
     let aside = |number: u32| data.join(format!("high-water.json.replaced-{number}"));
     (1..=100).for_each(|number| fs::write(aside(number), "").expect("written"));
     let before = heads(&data.join("policyhub.db"));
@@ -212,7 +212,7 @@ async fn a_restored_other_store_starts() {
     assert_eq!(heads(&data.join("policyhub.db")), heads(&file));
 }
 
-/// Names that SQLite itself uses beside the database.
+/// Given a backup path that SQLite itself uses beside the database, the command refuses it.
 #[tokio::test]
 async fn no_backup_takes_the_name_of_a_part_of_the_database() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;

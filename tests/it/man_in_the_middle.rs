@@ -1,5 +1,5 @@
-//! A man in the middle of the live connection between a real server and a pinned subscriber: whatever he rewrites, nothing is in force
-//! that was not, nothing older than what verified comes back, and what he holds back shows when the last checkpoint ends.
+//! A man in the middle of the live connection between a real server and a subscriber with pinned keys: whatever he rewrites, nothing is in
+//! force that was not, nothing older than what was verified comes back, and withheld messages are noticed when the last checkpoint expires.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::harness::tampering_proxy::{TamperingProxy, Trick};
 use crate::harness::watching::{DEADLINE, LIVELY, keys};
 use crate::harness::{Database, Hub, clock, on_both_databases};
 
-/// Longer than any checkpoint holds.
+/// Longer than the lifetime of any checkpoint.
 const HOUR_SECONDS: i64 = 3_600;
 const TRICKS: [Trick; 6] =
     [Trick::Drop, Trick::Replay, Trick::Reorder, Trick::OldBundles, Trick::FarPlaces, Trick::Omit];
 
-/// Says what was really in force: versions by policy, by revision.
+/// What was really in force: versions by policy, by revision.
 type SetHistory = BTreeMap<i64, BTreeMap<String, i64>>;
 
 async fn watcher(client: &Client, endpoint: &str) -> Watcher {
@@ -39,7 +39,7 @@ async fn watcher(client: &Client, endpoint: &str) -> Watcher {
     .expect("a watcher")
 }
 
-/// Publishes and activates the next version of both policies in turn; answers the revision.
+/// Publishes and activates the next version of a policy and returns the revision.
 async fn release(client: &Client, history: &mut SetHistory, policy: &str) -> i64 {
     let mut now = history.values().next_back().cloned().unwrap_or_default();
     let content = format!("{policy}: {}", now.get(policy).copied().unwrap_or_default() + 1);
@@ -59,7 +59,7 @@ fn versions(active: &Active) -> BTreeMap<String, i64> {
     active.policies.values().map(|held| (held.policy.to_string(), held.version)).collect()
 }
 
-/// Takes whatever is offered until the state is as wanted. All of it must have been in force, and never goes back.
+/// Accepts every offered set until the state is as wanted. Each must have been in force, and none may be older than the one before.
 async fn until(watcher: &mut Watcher, history: &SetHistory, what: &str, wanted: impl Fn(&Status) -> bool) {
     let view = watcher.view();
     let taking = async {
@@ -108,7 +108,7 @@ on_both_databases! {
 
             man.play(trick);
             let second = release(&client, &mut history, "b").await;
-            // It is refused, or an honest snapshot has repaired it already, though he goes on.
+            // It was refused, or an honest snapshot has repaired it already while the proxy continues.
             until(&mut watcher, &history, &what, |status| {
                 let is_refused = matches!(status.state, State::Rejected | State::Diverged);
                 man.lies() > 0 && (is_refused || is_ready(status, second))
@@ -121,7 +121,8 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    /// He holds everything back. The agent keeps what it has, calls it stale when its checkpoint ends, and goes on when he lets it.
+    /// Given a proxy that withholds everything, the agent keeps its set, reports it as stale when its checkpoint expires, and continues
+    /// when messages pass again.
     async fn he_holds_everything_back_and_it_shows(database: Database) {
         let dir = Arc::new(tempfile::tempdir().expect("a directory"));
         clock::build(dir.path());
@@ -146,7 +147,7 @@ on_both_databases! {
 
         man.play(Trick::Freeze);
         let second = release(&client, &mut history, "a").await;
-        // The clocks of both go on, and so does nothing else.
+        // The clocks of both advance, and nothing else happens.
         clock::shift(hub.dir.path(), HOUR_SECONDS);
         is("STALE").await;
         assert_eq!(in_force(&folder).expect("a set").revision, first, "what is in force stays");

@@ -1,4 +1,4 @@
-//! Migrating: alone, again, and by several processes at once.
+//! Migration: alone, repeated, and by several processes at once.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -32,7 +32,7 @@ fn succeeds(child: Child) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Returns a new database, and the directory its server would have.
+/// Returns a new database and the data directory of its server.
 fn new_database(database: Database) -> (Arc<tempfile::TempDir>, String) {
     let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let url = match database {
@@ -42,7 +42,7 @@ fn new_database(database: Database) -> (Arc<tempfile::TempDir>, String) {
     (dir, url)
 }
 
-/// The server works, and the schema was made once.
+/// Checks that the server works and that the schema was created once.
 async fn works(hub: &Hub) {
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
@@ -64,7 +64,7 @@ on_both_databases! {
         succeeds(migrate(&url));
         let hub = Hub::start_on(dir, url.clone(), &["--migrate=false"]).await;
         works(&hub).await;
-        // Also beside a server that runs.
+        // Also beside a running server.
         succeeds(migrate(&url));
         assert_eq!(active(&hub.client().await, "p").await, 1);
     }
@@ -105,7 +105,8 @@ async fn two_servers_begin_a_database_at_once() {
     }
 }
 
-/// Who changes a new file to WAL holds it, and SQLite does not let the next one wait: that one waits before it opens the file.
+/// Given a process that changes a new file to WAL, it holds a lock for which SQLite does not wait; so a second process waits before it
+/// opens the file.
 #[tokio::test]
 async fn a_file_that_somebody_else_is_making_is_not_opened() {
     let (dir, url) = new_database(Database::Sqlite);
@@ -126,7 +127,7 @@ async fn a_file_that_somebody_else_is_making_is_not_opened() {
     works(&Hub::start_on(dir, url, &["--migrate=false"]).await).await;
 }
 
-/// A backup that was restored is no file with a write-ahead log yet: somebody who has it locked for a moment is waited for.
+/// Given a restored backup, which has no write-ahead log yet, a process that finds it locked for a moment waits.
 #[tokio::test]
 async fn a_file_without_a_write_ahead_log_that_somebody_holds_is_waited_for() {
     let (dir, url) = new_database(Database::Sqlite);
@@ -137,7 +138,7 @@ async fn a_file_without_a_write_ahead_log_that_somebody_holds_is_waited_for() {
     let changed = Command::new("python3").args(["-c", change]).arg(&database).output().expect("python3 runs");
     assert_eq!(String::from_utf8_lossy(&changed.stdout), "[('delete',)]\n");
     let holder = SqliteShell::writing(&database);
-    // First the file is made when it is absent; then it is opened, and found locked; then it is opened again.
+    // The opens are: create the file when it is absent; open it and find it locked; open it again.
     disk.fail(DiskOperation::Open, 3, 0, HANGS, &["/policyhub.db"]);
     let mut command = binary();
     command.envs(disk.environment());

@@ -1,4 +1,4 @@
-//! Client certificates, TLS 1.3, and new files while connections and watches go on.
+//! Client certificates, TLS 1.3, and files that are replaced during connections and watches.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::harness::{Database, Hub};
 const WEB: &str = "spiffe://example.org/web";
 const NOBODY: Option<&str> = Some("CERTIFICATE_INVALID");
 
-/// A server with TLS, two trust domains, and the authorities of everybody.
+/// A server with TLS and two trust domains, and the certificate authorities.
 struct MtlsFixture {
     dir: TempDir,
     server: TestAuthority,
@@ -63,7 +63,7 @@ impl MtlsFixture {
         self.connect(None, Some(identity)).await.expect("a connection")
     }
 
-    /// Returns whether the handshake or the first call on it fails without a word of ours.
+    /// Returns whether the handshake or the first call fails without an error of this server.
     async fn is_cut_off(&self, identity: ClientIdentity) -> bool {
         use policyhub::client::pb::ListSigningKeysRequest;
         match self.connect(None, Some(identity)).await {
@@ -82,7 +82,7 @@ async fn a_certificate_says_who_calls() {
     assert_eq!(kept_out(&scene.shows(scene.example.client(&[WEB])).await).await, None);
     let other = scene.other.client(&["spiffe://other.example/a/b"]);
     assert_eq!(kept_out(&scene.shows(other).await).await, None);
-    // Beside certificates, tokens work as ever; nothing at all does not.
+    // Beside certificates, tokens still work; a client without either is refused.
     assert_eq!(kept_out(&scene.admin().await).await, None);
     let nothing = scene.connect(None, None).await.expect("a connection");
     assert_eq!(kept_out(&nothing).await.as_deref(), Some("TOKEN_MISSING"));
@@ -92,7 +92,7 @@ async fn a_certificate_says_who_calls() {
         scene.connect(Some("broken".to_owned()), Some(scene.example.client(&[WEB]))).await.expect("a connection");
     assert_eq!(kept_out(&broken).await.as_deref(), Some("TOKEN_MALFORMED"), "a bad token is not made good");
 
-    // The command line shows one too, and no token of a data directory takes its place.
+    // The command line presents a certificate too, and then uses no token of a data directory.
     let identity = scene.example.client(&[WEB]);
     std::fs::write(scene.file("client.pem"), &identity.cert).expect("written");
     std::fs::write(scene.file("client.key"), &identity.key).expect("written");
@@ -161,7 +161,7 @@ async fn a_renewed_certificate_is_served_and_no_watch_is_cut() {
 
     let renewed = TestAuthority::new("renewed");
     renewed.serve(&scene.file("server.pem"), &scene.file("server.key"));
-    // The two files are two: a look between them finds no pair, and takes the next one.
+    // The two files change one after the other: a read between them finds no matching pair, and the next read does.
     reloaded(&scene.hub, "ok", "tls", 0.0).await;
     let pem = || Some(renewed.pem.clone().into_bytes());
     let fresh = Client::connect(&scene.hub.grpc, Some(scene.hub.token()), pem()).await.expect("a connection");
@@ -173,7 +173,7 @@ async fn a_renewed_certificate_is_served_and_no_watch_is_cut() {
     let still = Client::connect(&scene.hub.grpc, Some(scene.hub.token()), pem()).await.expect("what was good stays");
     assert_eq!(kept_out(&still).await, None);
 
-    // The watch and the connections from before have lived through all of it.
+    // The watch and the connections from before are still open.
     let revision = activate(&fresh, "p", 2).await;
     assert_eq!(activation(&mut watch).await, (revision, vec!["p@2".to_owned()], Vec::new()));
     assert_eq!(kept_out(&admin).await, None);
@@ -187,14 +187,14 @@ async fn another_authority_of_clients_takes_the_place_of_the_one_before() {
     let (by_old, by_other) = (scene.shows(old.clone()).await, scene.shows(other).await);
     assert_eq!((kept_out(&by_old).await, kept_out(&by_other).await), (None, None));
     assert!(scene.is_cut_off(new.client(&[WEB])).await);
-    // During a change of authorities a file holds both.
+    // During a change of authorities the file contains both.
     replace(&scene.file("example.pem"), &format!("{}{}", scene.example.pem, new.pem));
     reloaded(&scene.hub, "ok", "tls", 0.0).await;
     assert_eq!(kept_out(&scene.shows(new.client(&[WEB])).await).await, None);
     assert_eq!(kept_out(&by_old).await, None);
 
     replace(&scene.file("example.pem"), &new.pem);
-    // Also on the connection it has, without a new handshake.
+    // Also on its existing connection, without a new handshake.
     wait_until(&by_old, NOBODY).await;
     assert!(scene.is_cut_off(old).await);
     assert_eq!(kept_out(&scene.shows(new.client(&[WEB])).await).await, None);

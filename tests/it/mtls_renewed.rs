@@ -1,4 +1,4 @@
-//! Certificates that are renewed under a running agent, and what both sides say of one that is refused.
+//! Certificates that are renewed under a running agent, and what both sides report about a refused one.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,10 @@ use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
 const WEB: &str = "spiffe://example.org/web";
-/// Sets how long the first certificate of a test is valid: the agent has to start in it, on a busy machine.
+/// How long the first certificate of a test is valid: the agent must start within it, on a busy machine.
 const SHORT_SECONDS: i64 = 12;
 
-/// A server with TLS that takes clients of example.org, and ends every connection after a moment.
+/// A server with TLS that accepts clients of example.org and ends every connection soon.
 struct RenewalFixture {
     dir: TempDir,
     server: TestAuthority,
@@ -49,12 +49,12 @@ impl RenewalFixture {
         Client::connect_as(&self.hub.grpc, token, Some(self.server.pem.clone().into_bytes()), identity).await
     }
 
-    /// Returns a connection as the admin: each ends soon.
+    /// Opens a connection as the admin, which ends soon.
     async fn admin(&self) -> Client {
         self.connect(Some(self.hub.token()), None).await.expect("a connection")
     }
 
-    /// Returns the error of a connection with this certificate, or of the first call on it.
+    /// Returns the error of a connection with this certificate, or of its first call.
     async fn refusal(&self, identity: ClientIdentity) -> Option<ClientError> {
         match self.connect(None, Some(identity)).await {
             Err(error) => Some(error),
@@ -69,7 +69,7 @@ impl RenewalFixture {
     }
 }
 
-/// A workload whose certificate lives as long as an SVID of a minute.
+/// A workload whose certificate is valid as long as an SVID of a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_outlives_its_certificate() {
     let scene = RenewalFixture::start().await;
@@ -90,7 +90,7 @@ async fn an_agent_outlives_its_certificate() {
     let agent = AgentProcess::spawn(command);
     agent.applied(first).await;
 
-    // Half a pair is no pair: it goes on with what it had.
+    // The new certificate without its key is not used: the agent keeps the old pair.
     let long = scene.example.client_for(WEB, (-60, 3_600));
     replace(&scene.file("client.pem"), std::str::from_utf8(&long.cert[..long.cert.len() / 2]).expect("PEM"));
     replace(&scene.file("ca.pem"), "");
@@ -119,7 +119,7 @@ async fn a_refused_certificate_is_named_on_both_sides() {
             assert!(named && error.contains(WEB), "{case}: {error}");
         }
         eventually("the server says it too", async || {
-            // One line a second: what others showed meanwhile is only counted.
+            // One line a second: further refused certificates are only counted.
             scene.refusal(identity.clone()).await.expect(case);
             let log = scene.hub.log.lock().expect("the log").clone();
             log.contains("refused a client certificate") && log.contains(&facts.serial) && log.contains(WEB)
@@ -155,7 +155,8 @@ async fn a_server_certificate_out_of_its_time_is_refused_unless_told() {
     }
 }
 
-/// A certificate above the server's own may be one of several ways to an authority: it is for whoever trusts it to refuse.
+/// Given an expired certificate above the server's own, there is only a warning: it may be one of several paths to an authority, and the
+/// client decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_the_chain_out_of_its_time_is_a_warning() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -179,7 +180,7 @@ async fn a_certificate_of_the_chain_out_of_its_time_is_a_warning() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_does_not_cross_a_network_in_clear_text() {
     let directory = tempfile::tempdir().expect("a directory");
-    // An address of documentation (RFC 5737): nobody is there.
+    // An address for documentation (RFC 5737), where no host answers.
     let ask = |flags: &[&str]| {
         let mut command = binary();
         command.args(["keys", "list", "--server", "http://192.0.2.1:7070", "--token", "secret"]).args(flags);

@@ -1,4 +1,4 @@
-//! Names: ids with underscores, and every way to name a version, over gRPC and on the command line.
+//! Names: ids with underscores, and every form in which to name a version, over gRPC and on the command line.
 
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, ClientError, pb};
@@ -31,7 +31,7 @@ fn label(text: &str) -> Option<To> {
     Some(To::Label(text.to_owned()))
 }
 
-/// Runs a command that must succeed; its one JSON document.
+/// Runs a command that must succeed and returns its one JSON document.
 fn json(hub: &Hub, line: &str) -> Value {
     let output = hub.cli().args(line.split(' ')).args(["--output", "json"]).output().expect("the binary runs");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
@@ -39,7 +39,7 @@ fn json(hub: &Hub, line: &str) -> Value {
 }
 
 on_both_databases! {
-    /// A namespace and a policy with `_` live their whole life: drafted, published, in force, verified and saved.
+    /// Given a namespace and a policy with `_`, every step works: draft, publish, activate, verify and save.
     async fn ids_may_have_underscores(hub: Hub) {
         json(&hub, "namespace create team_a");
         let file = hub.dir.path().join("p.yaml");
@@ -57,7 +57,7 @@ on_both_databases! {
         assert_eq!(watched["events"].as_array().map(Vec::len), Some(2));
     }
 
-    /// Activate takes a label in each of its forms, of a published version alone; a target that says nothing is refused.
+    /// Activate accepts a label in each of its forms, for published versions only; a target without a version is refused.
     async fn activate_goes_to_a_label(hub: Hub) {
         let client = hub.client().await;
         for text in ["1.0.0", "1.5.0", "2.0.0-rc.1"] {
@@ -94,7 +94,7 @@ on_both_databases! {
         assert_eq!(active(&client, "p").await, 0);
     }
 
-    /// Rollback takes a label in place of a number.
+    /// Rollback accepts a label in place of a number.
     async fn rollback_goes_to_a_label(hub: Hub) {
         let client = hub.client().await;
         for text in ["1.0.0", "1.5.0"] {
@@ -113,7 +113,7 @@ on_both_databases! {
         }
     }
 
-    /// The command line takes `@` and tags wherever a version is named.
+    /// The command line accepts `@` and labels wherever a version is named.
     async fn commands_take_tags(hub: Hub) {
         let client = hub.client().await;
         for text in ["1.0.0", "1.5.0"] {

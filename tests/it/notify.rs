@@ -1,4 +1,4 @@
-//! Replicas wake each other by NOTIFY, and do without it (docs/guarantees.md#g12).
+//! Replicas wake each other by NOTIFY, and work without it (docs/guarantees.md#g12).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use crate::harness::proxy::NetworkProxy;
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub};
 
-/// Deliveries of which the median is taken.
+/// Number of deliveries of which the median is taken.
 const DELIVERIES: usize = 5;
 const NOTIFIED: &str = r#"policyhub_tailer_wakes_total{cause="notify"}"#;
 const CONNECTED: &str = r#"policyhub_tailer_wakes_total{cause="listen"}"#;
 
-/// Two replicas: one is written to, the other watched.
+/// Two replicas: one gets the writes, the other has the watch.
 struct ReplicaPair {
     writer: Hub,
     watched: Hub,
     client: Client,
     watch: Watch,
-    /// The version that is not active: activations take turns.
+    /// The version to activate next: activations alternate between two versions.
     next: i64,
 }
 
@@ -45,7 +45,7 @@ impl ReplicaPair {
         pair
     }
 
-    /// Activates at one replica; answers how long it took until the watch of the other had it.
+    /// Activates at one replica and returns how long it took until the watch at the other received it.
     async fn deliver(&mut self) -> Duration {
         let revision = activate(&self.client, "p", self.next).await;
         let answered = Instant::now();
@@ -79,7 +79,7 @@ fn count(hub: &Hub, name: &str) -> f64 {
     metric(&hub.http, name).unwrap_or(0.0)
 }
 
-/// Waits until the replica has connected its listener more often than before.
+/// Waits until the replica's listener has reconnected.
 async fn reconnected(hub: &Hub, before: f64) {
     let wait = async {
         while count(hub, CONNECTED) <= before {
@@ -89,7 +89,7 @@ async fn reconnected(hub: &Hub, before: f64) {
     tokio::time::timeout(DEADLINE, wait).await.expect("a new connection before the deadline");
 }
 
-/// The poll, once a second, delivers alone; NOTIFY is what makes it fast.
+/// Given no NOTIFY, the poll delivers once a second; NOTIFY only makes it faster.
 #[tokio::test]
 async fn notify_only_makes_it_faster() {
     let mut received = ReplicaPair::start(&[]).await;
@@ -98,7 +98,7 @@ async fn notify_only_makes_it_faster() {
     let (with, without) = (received.median().await, polling.median().await);
     assert!(with * 3 < without, "with NOTIFY {with:?}, by the poll {without:?}");
     assert_eq!((count(&polling.watched, NOTIFIED), count(&polling.watched, CONNECTED)), (0.0, 0.0));
-    // Nobody is woken a second time by its own commits.
+    // A replica is not woken by its own commits.
     assert_eq!(count(&received.writer, NOTIFIED), 0.0);
     assert!(count(&received.writer, CONNECTED) >= 1.0);
 }
@@ -123,7 +123,7 @@ async fn a_killed_listener_comes_back() {
     pair.deliver_until_notified().await;
 }
 
-/// A link that is lost in silence gives no error. The ping finds out.
+/// Given a link that is lost without an error, the ping detects it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_link_is_found_dead() {
     let cluster = Cluster::shared();
@@ -145,7 +145,7 @@ async fn a_silent_link_is_found_dead() {
 
     let before = count(&pair.watched, CONNECTED);
     proxy.lose();
-    // Nobody is told, and nothing is lost.
+    // There is no notification, and the change still arrives.
     pair.deliver().await;
     proxy.aim(cluster.port);
     reconnected(&pair.watched, before).await;

@@ -1,4 +1,4 @@
-//! Tokens of an identity provider: its keys are found, kept and replaced, and nothing it does holds up the server.
+//! Tokens of an identity provider: its keys are fetched, kept and replaced, and no failure of the provider delays the server.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::harness::{Database, Hub};
 
 const UNKNOWN: Option<&str> = Some("TOKEN_INVALID");
 
-/// Returns a server that has the keys of a provider.
+/// Starts a server that has read the keys of a provider.
 async fn trusting(idp: &Idp) -> Hub {
     let hub = Hub::start_with(Database::Sqlite, &["--issuers", &idp.setting()]).await;
     reloaded(&hub, "ok", "corp", 0.0).await;
@@ -35,7 +35,7 @@ async fn a_new_key_is_found_and_an_old_one_is_trusted_no_more() {
     assert_eq!(kept_out(&by_old).await, None);
     let asked = idp.asked();
     idp.answer(IdpAnswer::Body(jwks(&[&new])));
-    // The first token of it makes the server ask; until the answer is there, nobody waits.
+    // The first token with an unknown key makes the server fetch the keys; until they arrive, calls are refused at once.
     assert_eq!(kept_out(&by_new).await.as_deref(), UNKNOWN);
     wait_until(&by_new, None).await;
     assert_eq!(idp.asked(), asked + 1);
@@ -61,7 +61,7 @@ async fn keys_outlive_an_outage_and_a_restart_in_it() {
     }
     assert_eq!(kept_out(&client(&hub, &IdpKey::new(2)).await).await.as_deref(), UNKNOWN);
 
-    // A copy that somebody changed is as good as what it holds, and no better.
+    // An edited copy on disk is used only if it is valid.
     std::fs::write(&copy, "{").expect("written");
     let hub = hub.restart().await;
     assert_eq!(kept_out(&client(&hub, &key).await).await.as_deref(), UNKNOWN);
@@ -99,7 +99,7 @@ async fn sets_that_can_not_be_trusted_change_nothing() {
 async fn a_provider_that_hangs_holds_up_nobody() {
     let key = IdpKey::new(1);
     let idp = Idp::start(IdpAnswer::Hang);
-    // The start waits for none of it.
+    // The start does not wait for any of this.
     let hub = Hub::start_with(Database::Sqlite, &["--issuers", &idp.setting()]).await;
     let by_key = client(&hub, &key).await;
     assert_eq!(kept_out(&hub.client().await).await, None);
@@ -158,7 +158,7 @@ async fn keys_in_a_file_are_read_again_when_it_changes() {
     std::fs::write(&file, "{").expect("written");
     reloaded(&hub, "failed", "corp", 0.0).await;
     assert_eq!(kept_out(&by_old).await, None, "half a file changes nothing");
-    // Another cause is told too, though it failed before.
+    // A different cause is reported too, though reading failed before.
     std::fs::remove_file(&file).expect("removed");
     let says_so = async || hub.log.lock().expect("the log").contains("failed to read /");
     eventually("the other cause is in the log", says_so).await;
@@ -190,7 +190,7 @@ fn a_file_of_keys_must_be_there_and_of_use() {
     }
 }
 
-/// Whom the provider calls a member of a group has the group's role, and is called by name in the log.
+/// A member of a group of the provider has the group's role, and appears by name in the log.
 #[tokio::test]
 async fn a_group_has_a_role() {
     let key = IdpKey::new(1);

@@ -1,4 +1,4 @@
-//! Traces: spans reach a collector, and join the caller's trace.
+//! Traces: spans reach a collector and belong to the caller's trace.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,13 +11,13 @@ use policyhub::client::pb::policy_service_client::PolicyServiceClient;
 use crate::harness::calls::{policy, release};
 use crate::harness::{Database, Hub};
 
-/// The trace a caller is in, and its span (W3C Trace Context).
+/// The caller's trace id and span id (W3C Trace Context).
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 type Received = Arc<Mutex<Vec<u8>>>;
 
-/// Takes any export, keeps its bytes, and answers an empty message, as gRPC.
+/// Accepts any export, keeps its bytes, and answers an empty gRPC message.
 async fn export(State(received): State<Received>, request: Request) -> Response {
     let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
     received.lock().expect("the bytes").extend_from_slice(&body);

@@ -1,5 +1,5 @@
-//! Fail static (docs/guarantees.md#g17): whatever happens to PostgreSQL, writes fail within 3 s, watches live, no replica exits, and all goes
-//! on by itself afterwards.
+//! Fail static (docs/guarantees.md#g17): whatever happens to PostgreSQL, writes fail within 3 s, watches stay open, no replica exits, and
+//! everything recovers by itself afterwards.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::{counts, eventually, subscribe};
 use crate::harness::watching::{self, LIVELY};
 
-/// Writes that are tried during an outage.
+/// Number of writes during an outage.
 const WRITES: usize = 8;
-/// Connections of a replica that write.
+/// Number of connections with which a replica writes.
 const CONNECTIONS: usize = 12;
-/// Sets what is left of a lease when an outage begins. Shorter: it may run out before the server has noticed the outage.
+/// What is left of a lease when an outage begins. With less, it may expire before the server has noticed the outage.
 const LEASE_LEFT: Duration = Duration::from_secs(12);
 
-/// A server on a cluster of its own, through a proxy, with a watch at the head.
+/// A server on its own cluster, through a proxy, with a watch at the head.
 struct OutageFixture {
     cluster: Cluster,
     data: PathBuf,
@@ -60,13 +60,13 @@ impl OutageFixture {
         self.hub.database_url.rsplit('/').next().expect("a name").to_owned()
     }
 
-    /// Returns a write that is running; the error it ends with.
+    /// Starts a write and returns the error that it ends with.
     fn write(&self) -> tokio::task::JoinHandle<ClientError> {
         let client = self.client.clone();
         tokio::spawn(async move { client.draft(draft_request("q", "a: 2")).await.expect_err("it can't be done") })
     }
 
-    /// A write during an outage: UNAVAILABLE, in time.
+    /// Checks that a write during an outage is refused with UNAVAILABLE, in time.
     async fn refused_write(&self) {
         let began = Instant::now();
         let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no database, no write");
@@ -76,9 +76,9 @@ impl OutageFixture {
         assert!(["DATABASE_UNAVAILABLE", "OUTCOME_UNKNOWN"].contains(&error.reason()), "{error:?}");
     }
 
-    /// What must hold while the database is away.
+    /// Checks what must hold while the database is unreachable.
     async fn hold_out(&mut self) {
-        // At once, many: none of them may wait for another.
+        // Many at once: none of them may wait for another.
         let began = Instant::now();
         let writes = (0..WRITES * 4).map(|_| {
             let client = self.client.clone();
@@ -91,7 +91,7 @@ impl OutageFixture {
         assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}", began.elapsed());
         self.refused_write().await;
         until_database_up(&self.hub, false).await;
-        // Once it is seen, calls fail at once: all of these in the time that one may take.
+        // Once the outage is known, calls fail at once: all of these within the time limit of one.
         let began = Instant::now();
         for _ in 0..WRITES {
             self.refused_write().await;
@@ -101,13 +101,13 @@ impl OutageFixture {
         assert_eq!(readyz(&self.hub), (200, "degraded: the database does not answer\n".to_owned()));
     }
 
-    /// What must come back by itself. Answers when the next activation has reached the watch.
+    /// Checks what must recover by itself. Returns when the next activation has reached the watch.
     async fn recover(mut self) {
         check_recovered(&self.hub, &self.client, &mut self.watch).await;
         self.settled().await;
     }
 
-    /// No connection is left that would not answer: none of these writes and reads fails.
+    /// Checks that no dead connection is left in the pool: none of these writes and reads fails.
     async fn settled(&self) {
         let calls = (0..8).map(|index| {
             let client = self.client.clone();
@@ -124,7 +124,7 @@ impl OutageFixture {
     }
 }
 
-/// Returns the bare service, without the SDK's own retries.
+/// Returns a client of the service without the SDK's retries.
 pub async fn raw(hub: &Hub) -> PolicyServiceClient<InterceptedService<Channel, impl Interceptor + use<>>> {
     let token: MetadataValue<Ascii> = format!("Bearer {}", hub.token()).parse().expect("a header");
     let channel = Channel::from_shared(hub.grpc.clone()).expect("an address").connect().await;
@@ -152,7 +152,7 @@ async fn a_database_that_stands_still() {
     scene.recover().await;
 }
 
-/// Connections that nobody ends, each in the middle of a transaction: nothing may wait for them when the network is back.
+/// Given a network that drops everything, with connections in the middle of transactions, nothing waits for these when the network is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_loses_everything() {
     let mut scene = OutageFixture::start().await;
@@ -174,7 +174,7 @@ async fn a_network_that_loses_everything() {
     scene.recover().await;
 }
 
-/// The backend of a write is killed while it waits for its namespace: PostgreSQL ends all others with it, and restarts.
+/// Given a write whose backend is killed while it waits for its namespace, PostgreSQL ends all other backends and restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_killed_in_a_transaction() {
     let scene = OutageFixture::start().await;
@@ -187,7 +187,8 @@ async fn a_backend_that_is_killed_in_a_transaction() {
     scene.recover().await;
 }
 
-/// In the middle of a transaction nobody asks first whether the connection lives: the statement itself is bounded.
+/// Given a database that freezes in the middle of a transaction, the connection is not checked first, so the statement itself must have a
+/// timeout.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stands_still_in_a_transaction() {
     let mut scene = OutageFixture::start().await;
@@ -205,8 +206,8 @@ async fn a_database_that_stands_still_in_a_transaction() {
     scene.recover().await;
 }
 
-/// Nobody can renew a lease while the database is away, so none lapses. The replica that holds it stands still here, so that it
-/// can't renew it before the other one is asked.
+/// Given an outage, nobody can renew a lease, so none expires. The replica that holds the lease is frozen here, so that it can't renew it
+/// before the other one is asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_of_another_replica_outlasts_an_outage() {
     let cluster = Cluster::start(&[]);
@@ -236,12 +237,12 @@ async fn a_lease_of_another_replica_outlasts_an_outage() {
     until_ready(&asked).await;
     assert_eq!(counts(&client, revision).await, [0, 0, 1, 0], "it could not be renewed");
 
-    // It goes on to lapse: a replica that does not come back takes its subscribers offline.
+    // The lease still expires: a replica that does not come back takes its subscribers offline.
     holder.kill().await;
     eventually("it is offline", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
 }
 
-/// A COMMIT that is not confirmed goes on: its caller hears in time that nobody knows, and later what became of it.
+/// Given a COMMIT that is not confirmed, its caller is told in time that the outcome is unknown, and later gets the outcome.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_takes_its_time() {
     let scene = OutageFixture::start().await;
@@ -249,7 +250,7 @@ async fn a_commit_that_takes_its_time() {
         scene.cluster.psql("postgres", setting);
         scene.cluster.psql("postgres", "SELECT pg_reload_conf()");
     };
-    // It waits for a standby that is not there, after it is written here.
+    // The COMMIT waits for a standby that does not exist, after it was written here.
     reload("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     while scene.cluster.psql("postgres", "SHOW synchronous_standby_names") != "nobody" {}
     let head = watching::head(&scene.client).await;
@@ -264,7 +265,7 @@ async fn a_commit_that_takes_its_time() {
     assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}", began.elapsed());
     let error = ClientError::from(status);
     assert_eq!((error.code(), error.reason()), (Code::Unavailable, "OUTCOME_UNKNOWN"), "{error:?}");
-    // It is no outage.
+    // This does not count as an outage.
     assert_eq!(watching::head(&scene.client).await, head);
     reload("ALTER SYSTEM RESET synchronous_standby_names");
     let answer = scene.client.draft(request).await.expect("what became of it");

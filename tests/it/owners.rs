@@ -1,4 +1,4 @@
-//! Subscriber ids and runs belong to the principal that used them first; no other one speaks for them.
+//! Subscriber ids and runs belong to the principal that used them first; no other principal can report for them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::harness::watching::{DEADLINE, LIVELY};
 use crate::harness::{Hub, on_both_databases, runs};
 use crate::watch_many::two_servers;
 
-/// Returns two runtimes that may watch and report.
+/// Returns clients of two runtimes that may watch and report.
 async fn runtimes(hub: &Hub) -> (Client, Client) {
     let admin = hub.client().await;
     for subject in ["prod", "sub1"] {
@@ -26,7 +26,7 @@ async fn runtimes(hub: &Hub) -> (Client, Client) {
     (caller(hub, "prod").await, caller(hub, "sub1").await)
 }
 
-/// Returns two versions of a policy, the first one in force; answers the revision.
+/// Publishes two versions of a policy, activates the first one and returns the revision.
 async fn two_versions(admin: &Client) -> i64 {
     publish(admin, "p", "a: 1").await;
     publish(admin, "p", "a: 2").await;
@@ -37,7 +37,7 @@ async fn report(client: &Client, request: &pb::ReportStatusRequest) -> Result<()
     client.report_status(request.clone()).await.map(|_| ())
 }
 
-/// Returns how a stream that must not go on ends.
+/// Returns the error that ends a stream.
 async fn end(mut stream: SubscriberStream) -> ClientError {
     let ending = async {
         loop {
@@ -66,7 +66,7 @@ async fn record(client: &Client, run_id: &str, cursor: Option<pb::Cursor>) -> Re
 on_both_databases! {
     with LIVELY;
 
-    /// What is said of a subscriber is said by whom its id belongs to: while it watches, after it left, and after a restart.
+    /// Given an id of one principal, no other one can report for it: while it watches, after it left, and after a restart.
     async fn nobody_speaks_for_another(hub: Hub) {
         let admin = hub.client().await;
         let (prod, sub1) = runtimes(&hub).await;
@@ -97,7 +97,7 @@ on_both_databases! {
         assert!(subscriber(&admin, "prod-1").await.online, "its own id");
     }
 
-    /// Two streams of one principal under one id, and one that comes back, are one subscriber as ever.
+    /// Given two streams of one principal under one id, or one that comes back, they are one subscriber.
     async fn a_principal_comes_back_to_its_id(hub: Hub) {
         let admin = hub.client().await;
         let (prod, _) = runtimes(&hub).await;
@@ -111,7 +111,7 @@ on_both_databases! {
         assert!(subscriber(&admin, "prod-1").await.online);
     }
 
-    /// A day after it was heard of last an id is free, and whoever takes it begins anew.
+    /// Given an id without activity for a day, it is free, and its next owner begins without a state.
     async fn an_id_is_free_after_a_day(hub: Hub) {
         const ALMOST_A_DAY_MICROS: i64 = (24 * 60 * 60 - 10 * 60) * 1_000_000;
         let admin = hub.client().await;
@@ -134,7 +134,7 @@ on_both_databases! {
         refused(report(&prod, &word).await, Code::PermissionDenied, "SUBSCRIBER_ID_TAKEN");
     }
 
-    /// A run says what its recorder ran under.
+    /// Given a run id of one principal, another one gets a conflict that does not reveal the record.
     async fn nobody_records_the_run_of_another(hub: Hub) {
         let admin = hub.client().await;
         let (prod, sub1) = runtimes(&hub).await;
@@ -151,7 +151,7 @@ on_both_databases! {
         for again in [record(&prod, "deploy-43", None).await, record(&caller(&hub, "prod").await, "deploy-43", None).await] {
             assert_eq!(again.expect("the run"), own);
         }
-        // Many at once: one of them has it, and every other principal is told so.
+        // Many at once: one of them gets the id, and every other principal is told so.
         let mut calls = JoinSet::new();
         for client in [&prod, &sub1, &prod, &sub1] {
             let client = client.clone();
@@ -163,7 +163,7 @@ on_both_databases! {
     }
 }
 
-/// What one replica knows, another one holds to.
+/// An id that is owned at one replica is owned at every other.
 #[tokio::test]
 async fn an_id_is_owned_on_every_replica() {
     let (one, other, keys) = two_servers().await;
@@ -191,7 +191,7 @@ async fn an_id_is_owned_on_every_replica() {
     assert_eq!(counts(&admin, first).await, [0, 0, 1, 0]);
     report(&prod_other, &word).await.expect("its own word");
 
-    // Two principals at two replicas at once, each time for an id that nobody has: one has it.
+    // Two principals at two replicas at once, each time for an unused id: one gets it.
     for round in 0..8 {
         let word = pb::ReportStatusRequest { name: subscriber_name(&format!("new-{round}")), ..word.clone() };
         let (here, there) = tokio::join!(report(&prod, &word), report(&sub1_other, &word));
@@ -201,7 +201,7 @@ async fn an_id_is_owned_on_every_replica() {
     }
 }
 
-/// Returns a client command against a hub: its exit code, and what it says.
+/// Runs a client command against a server and returns its exit code and output.
 fn run_cli(hub: &Hub, arguments: &[&str]) -> (Option<i32>, String) {
     let output = hub.cli().args(arguments).output().expect("the binary runs");
     (output.status.code(), String::from_utf8(output.stdout).expect("text"))
@@ -210,7 +210,7 @@ fn run_cli(hub: &Hub, arguments: &[&str]) -> (Option<i32>, String) {
 on_both_databases! {
     with &[LIVELY, &["--principal-max-subscribers", "5"]].concat();
 
-    /// Made-up ids end at a bound, are seen as those of the principal that made them up, and take no room of others.
+    /// Given many invented ids, their number is limited, they are shown with their principal, and do not use up the limit of others.
     async fn ghosts_are_bounded_and_named(hub: Hub) {
         let admin = hub.client().await;
         let (prod, sub1) = runtimes(&hub).await;
@@ -232,7 +232,7 @@ on_both_databases! {
             assert_eq!([of("quota"), of("limit"), of("subject")], ["max_subscribers", "5", "local:sub1"]);
             assert!(error.retry_after().is_some(), "{error:?}");
         }
-        // What it has goes on, and anonymous watches need no room.
+        // Existing ids still work, and anonymous watches do not count.
         let own = pb::ReportStatusRequest { name: subscriber_name("ghost-4"), ..word.clone() };
         report(&sub1, &own).await.expect("an id it has");
         let _anonymous = subscribe(&sub1, "").await;
@@ -248,7 +248,7 @@ on_both_databases! {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("OF local:sub1: 1 applied, 0 rejected, 4 pending, 0 gone lately\n"), "{text}");
 
-        // A place that is given back can be taken.
+        // An id that is given back frees its slot.
         drop(ghosts);
         eventually("there is room again", async || report(&sub1, &another).await.is_ok()).await;
     }
@@ -257,7 +257,7 @@ on_both_databases! {
 on_both_databases! {
     with LIVELY;
 
-    /// Of ids that are made up, used and left, the newest are remembered.
+    /// Given many ids that one principal used and left, only the newest are kept.
     async fn a_principal_leaves_so_many_behind(hub: Hub) {
         const KEPT: i64 = 1_000;
         let admin = hub.client().await;

@@ -1,4 +1,4 @@
-//! What a PostgreSQL that answers may still do to a server: settings, locks, limits, rights, and poolers before it.
+//! Faults of a PostgreSQL that answers: settings, locks, limits, privileges, and poolers in front of it.
 
 mod durable;
 mod lost_tail;

@@ -1,4 +1,5 @@
-//! A server that is killed, and then the power: what the next one showed of a write-ahead log is there after the cut (docs/guarantees.md#g1).
+//! A server is killed, and then the power fails: what the next server read from the write-ahead log is still there after the power cut
+//! (docs/guarantees.md#g1).
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::harness::disk_error::{DiskOperation, ENOSPC, FailingDisk, HANGS};
 use crate::harness::outages::until;
 use crate::harness::watching::{self, LIVELY};
 
-/// Leaves of the database what was flushed.
+/// Reduces the database to what was flushed.
 fn cut(database: &Path, durable: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let file = with_suffix(database, suffix);
@@ -24,7 +25,7 @@ fn cut(database: &Path, durable: &Path) {
     }
 }
 
-/// A write is in the write-ahead log and its flush does not end; then the server is killed.
+/// Kills the server while a write is in the write-ahead log and its flush has not ended.
 async fn killed_before_a_flush(hub: &mut Hub, disk: &FailingDisk, client: Client) {
     let before = disk.failures();
     disk.fail_all(&[DiskOperation::Sync], HANGS, &["-wal"]);
@@ -41,7 +42,7 @@ async fn what_a_start_showed_survives_a_power_cut() {
     draft(&client, "p", "a: 1").await;
     let acknowledged = watching::log(&client).await.len();
     killed_before_a_flush(&mut hub, &disk, client).await;
-    // The next one writes nothing, so that no write of its own flushes the log.
+    // The next server writes nothing, so that no write of its own flushes the log.
     disk.fail_all(&[DiskOperation::Write], ENOSPC, &["policyhub.db", "-wal"]);
     let mut hub = hub.restart().await;
     let shown = watching::log(&hub.client().await).await;

@@ -1,4 +1,4 @@
-//! Probes are answered whatever strangers do to the gRPC port.
+//! Probes are answered whatever unauthenticated clients do to the gRPC port.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use crate::harness::{Database, Hub};
 const STRANGERS: usize = 4;
 const CALLS_PER_CONNECTION: u32 = 100;
 const PROBES: usize = 30;
-/// Sets what the kubelet gives a probe by default.
+/// The default timeout of a kubelet's probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Opens one connection after the other and sends whole small calls without a token over each, as many as one may have.
+/// Opens one connection after the other and sends complete small calls without a token, as many as one connection permits.
 async fn flood(address: String, calls: Arc<AtomicUsize>, is_over: Arc<AtomicBool>) {
     let mut connections = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
@@ -29,7 +29,7 @@ async fn flood(address: String, calls: Arc<AtomicUsize>, is_over: Arc<AtomicBool
     }
 }
 
-/// Each call is small, whole and well formed, so no bound on halves and heads ends it.
+/// Given calls that are small, complete and well formed, no limit on incomplete requests applies; probes are still answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_without_a_token_starve_no_probe() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -40,7 +40,7 @@ async fn calls_without_a_token_starve_no_probe() {
     }
     let mut failed = Vec::new();
     for number in 0..PROBES {
-        // Each probe comes amid calls that came after the one before.
+        // Each probe runs during calls that came after the one before.
         let before = calls.load(Ordering::Relaxed);
         while calls.load(Ordering::Relaxed) < before + CALLS_PER_CONNECTION as usize {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Those who come to the gRPC port with something else: HTTP/1.1, JSON, gRPC-Web, Connect; and how the words of a status travel.
+//! Other protocols on the gRPC port: HTTP/1.1, JSON, gRPC-Web, Connect; and how the message of a status is encoded.
 
 use http::Method;
 use policyhub::client::pb;
@@ -20,11 +20,11 @@ fn get_namespace() -> Vec<u8> {
     pb::GetNamespaceRequest { name: "namespaces/default".to_owned() }.encode_to_vec()
 }
 
-/// Returns what a client of HTTP/1.1 reads to the end of the connection.
+/// Sends text and returns what an HTTP/1.1 client reads until the connection ends.
 async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> String {
     stream.write_all(text.as_bytes()).await.expect("a server that listens");
     let mut answer = Vec::new();
-    // A server that closes its TLS without a word is one that closes.
+    // A server may close TLS without close_notify.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).expect("text")
 }
@@ -53,7 +53,7 @@ async fn http_1_is_told_what_this_port_is() {
     ] {
         says_what_this_is(&say(TcpStream::connect(&address).await.expect("a connection"), request).await);
     }
-    // It is not known what these will be, or they are something else: the time of a beginning ends them without a word.
+    // The protocol is unknown, or another one: the timeout for the start of a connection closes it silently.
     for request in ["GE", "OPTIONS", "PRI * HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n", "get / http/1.1\r\n\r\n"] {
         assert_eq!(say(TcpStream::connect(&address).await.expect("a connection"), request).await, "", "{request}");
     }
@@ -99,7 +99,7 @@ async fn what_is_not_grpc_is_told_what_is() {
         refused(kind, &post(&hub, GET_NAMESPACE, &[("content-type", kind)], b"{}".to_vec()).await);
     }
     refused("none", &post(&hub, GET_NAMESPACE, &[], framed(0, &get_namespace())).await);
-    // What a browser asks before it sends to another origin: no origin is allowed.
+    // A browser's preflight request before it sends to another origin: no origin is allowed.
     let preflight =
         [("origin", "https://example.org"), ("access-control-request-method", "POST"), ("-authorization", "")];
     for method in [Method::GET, Method::OPTIONS, Method::HEAD] {
@@ -146,7 +146,7 @@ async fn grpc_web_is_served() {
         assert_eq!(message.namespace.expect("a namespace").name, "namespaces/default");
         assert!(String::from_utf8_lossy(trailers).contains("grpc-status:0"), "{trailers:?}");
     }
-    // Its calls have the same credentials and the same bounds, and their refusals the same reasons.
+    // gRPC-Web calls have the same credentials and limits, and refusals have the same reasons.
     let large = framed(0, &vec![0; 70_000]);
     let stranger = [("content-type", "application/grpc-web"), ("-authorization", "")];
     for (case, answer, code) in [
@@ -182,13 +182,13 @@ async fn grpc_web_as_text_is_served() {
     let fields = [("content-type", "application/grpc-web-text"), ("accept", "application/grpc-web-text")];
     let answer = post(&hub, GET_NAMESPACE, &fields, text).await;
     assert_eq!(answer.field("content-type"), Some("application/grpc-web-text+proto"));
-    // Each frame is base64 of its own.
+    // Each frame is separate base64.
     let bytes: Vec<u8> = answer.body.chunks(4).flat_map(|chunk| STANDARD.decode(chunk).expect("base64")).collect();
     let frames = frames(&bytes);
     assert!(matches!(frames.as_slice(), [(0, _), (TRAILERS, _)]), "{frames:?}");
 }
 
-/// By the specification printable ASCII is itself, but for the percent sign: some clients show an escape as it came.
+/// The specification escapes no printable ASCII except the percent sign: some clients show an escape unchanged.
 #[tokio::test]
 async fn messages_of_statuses_are_escaped_no_more_than_they_must_be() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -204,7 +204,7 @@ async fn messages_of_statuses_are_escaped_no_more_than_they_must_be() {
     let outside = [("content-type", "application/grpc"), ("-authorization", "")];
     let answer = post(&hub, GET_POLICY, &outside, framed(0, &get)).await;
     assert!(answer.field("grpc-message").is_some_and(|message| message.contains(" an authorization: Bearer ")));
-    // What is not printable ASCII is escaped.
+    // Other characters are escaped.
     let watch = pb::WatchActiveRequest {
         targets: vec![pb::WatchTarget { parent: "namespaces/default".to_owned(), ..Default::default() }],
         mode: 9,

@@ -1,4 +1,4 @@
-//! Publish: the signature, the one way into it, and that nothing published ever changes.
+//! Publish: the signature, its checks, and that nothing published ever changes.
 
 use policyhub::client::pb::PolicyKind::Yaml;
 use policyhub::client::pb::VersionState::{Draft, Published};
@@ -21,7 +21,7 @@ async fn version_of(client: &Client, request: pb::PublishRequest) -> pb::Version
 }
 
 on_both_databases! {
-    /// The draft is the published version: same number, same bytes, now signed over all that identifies it.
+    /// The draft becomes the published version: same number, same bytes, signed with all that identifies it.
     async fn the_draft_becomes_the_signed_version(hub: Hub) {
         let client = hub.client().await;
         let request = pb::DraftRequest { label: "v1.2.3".to_owned(), ..draft_request("p", "a: 1") };
@@ -77,7 +77,7 @@ on_both_databases! {
         assert_eq!(get_version(&client, "p", 1).await, before);
     }
 
-    /// A policy's name stands for its one open draft; with several the caller must say which.
+    /// A policy's name stands for its one open draft; with several, the caller must say which.
     async fn the_policy_names_its_one_open_draft(hub: Hub) {
         let client = hub.client().await;
         let by_policy = pb::PublishRequest { name: policy("p"), ..Default::default() };
@@ -116,7 +116,7 @@ on_both_databases! {
         assert_eq!((statement.revision, statement.changes[0].version), (at + 1, 2));
     }
 
-    /// A version whose checks fail is neither published nor activated, and its report says why.
+    /// Given a version whose checks fail, it is neither published nor activated, and its report says why.
     async fn what_fails_its_checks_is_not_published(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -130,7 +130,7 @@ on_both_databases! {
         assert!(!client.get_validation_report(request).await.expect("a report").report.expect("a report").passed);
     }
 
-    /// A schema that tightened between Stage and Publish counts: Publish runs today's checks.
+    /// Given a schema that became stricter between Stage and Publish, Publish runs the checks again.
     async fn checks_run_again_at_publish(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;
@@ -161,8 +161,8 @@ on_both_databases! {
         assert_eq!((kept.state(), kept.manifest.as_str(), head(&client).await), (Draft, "", 1));
     }
 
-    /// What one of them learns must be nothing to the others, whose view is older: a label that was published meanwhile is not
-    /// "too low" for itself, and no version is missed.
+    /// Given concurrent publications of several versions, each must use current data and not what another one cached: a label that was
+    /// published meanwhile is not "too low" for itself, and no version is missed.
     async fn many_publish_one_version_after_the_other(hub: Hub) {
         let clients = futures_util::future::join_all((0..6).map(|_| hub.client())).await;
         for number in 1..=25 {
@@ -179,7 +179,7 @@ on_both_databases! {
         }
     }
 
-    /// Sixteen publish the same draft at once: one wins, one event; the others are told that it is no longer open.
+    /// Given sixteen who publish the same draft at once, one wins with one event; the others are told that it is no longer open.
     async fn one_of_many_publishes(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;

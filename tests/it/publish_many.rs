@@ -1,4 +1,4 @@
-//! PublishVersions: each version is published or refused by itself, as by Publish.
+//! PublishVersions: each version is published or refused separately, as by Publish.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use crate::harness::on_both_databases;
 use crate::harness::reviews::reviewed_policy;
 use crate::quotas::grant as grant_quotas;
 
-/// Most versions of a call, as the contract says.
+/// The limit of versions per call in the contract.
 const VERSIONS_MAX: usize = 100;
 
 fn one(name: impl Into<String>) -> pb::VersionToPublish {
     pb::VersionToPublish { name: name.into(), etag: String::new() }
 }
 
-/// Asks for these versions, in the namespace of the tests.
+/// Returns a request for these versions in the tests' namespace.
 pub fn request(names: impl IntoIterator<Item = String>) -> pb::PublishVersionsRequest {
     pb::PublishVersionsRequest {
         parent: NAMESPACE.to_owned(),
@@ -35,7 +35,7 @@ pub fn request(names: impl IntoIterator<Item = String>) -> pb::PublishVersionsRe
     }
 }
 
-/// Returns what became of each.
+/// Returns the result of each version.
 pub async fn results(client: &Client, request: pb::PublishVersionsRequest) -> Vec<pb::PublishVersionsResult> {
     let asked: Vec<String> = request.versions.iter().map(|each| each.name.clone()).collect();
     let results = client.publish_versions(request).await.expect("an answer").results;
@@ -50,7 +50,7 @@ fn published(result: &pb::PublishVersionsResult) -> (&pb::Version, i64) {
     }
 }
 
-/// Returns why a version was refused.
+/// Returns the refusal of a version.
 pub fn refusal(result: &pb::PublishVersionsResult) -> &pb::Refusal {
     match result.outcome.as_ref().expect("an outcome") {
         Outcome::Refusal(refusal) => refusal,
@@ -58,7 +58,7 @@ pub fn refusal(result: &pb::PublishVersionsResult) -> &pb::Refusal {
     }
 }
 
-/// "ok" or the reason of each.
+/// Returns "ok" or the reason for each version.
 pub fn outcomes(results: &[pb::PublishVersionsResult]) -> Vec<String> {
     let received = |result: &'_ pb::PublishVersionsResult| match &result.outcome {
         Some(Outcome::Refusal(refusal)) => refusal.reason.clone(),
@@ -73,7 +73,7 @@ async fn labelled(client: &Client, id: &str, label: &str) -> pb::Version {
     client.draft(request).await.expect("a draft").version.expect("a version")
 }
 
-/// Drafts of policies of their own; answers their names.
+/// Drafts this many policies and returns the versions' names.
 pub async fn drafts(client: &Client, prefix: &str, count: usize) -> Vec<String> {
     let mut names = Vec::new();
     for number in 0..count {
@@ -82,7 +82,7 @@ pub async fn drafts(client: &Client, prefix: &str, count: usize) -> Vec<String> 
     names
 }
 
-/// Places of the events of a call, and the versions that they publish.
+/// Returns the revisions of a call's events and the versions that they publish.
 pub async fn effects(client: &Client, request_id: &str) -> Vec<(i64, String)> {
     let mut found = Vec::new();
     for event in events(client, NAMESPACE, 0).await {
@@ -97,7 +97,7 @@ pub async fn effects(client: &Client, request_id: &str) -> Vec<(i64, String)> {
 }
 
 on_both_databases! {
-    /// All good: each has its event, in order, its signature and its state; nothing is in force.
+    /// Given valid versions, each has its event, in order, its signature and its state; nothing is in force.
     async fn each_version_is_published_with_an_event_of_its_own(hub: Hub) {
         let client = hub.client().await;
         let first = labelled(&client, "p", "1.0.0").await;
@@ -126,7 +126,7 @@ on_both_databases! {
         assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stderr));
     }
 
-    /// What is refused says what Publish says, to the word, and holds back no other one.
+    /// Given some invalid versions, their refusals equal those of Publish, and the others are published.
     async fn what_is_refused_holds_back_no_other(hub: Hub) {
         let client = hub.client().await;
         namespace(&client, "team").await;
@@ -184,7 +184,7 @@ on_both_databases! {
         assert_eq!(untouched.state(), Draft);
     }
 
-    /// The labels of a policy are decided in the order of the list, each on those before it.
+    /// The labels of a policy are checked in the order of the list, each against those before it.
     async fn versions_of_one_policy_follow_each_other(hub: Hub) {
         let client = hub.client().await;
         let next = pb::PolicySettings { bump_rule: pb::BumpRule::Next.into(), ..Default::default() };
@@ -202,7 +202,7 @@ on_both_databases! {
         assert!(refusal(&results[5]).message.contains("not higher than 2.0.0"), "{:?}", results[5]);
     }
 
-    /// 1 to 100, in a namespace that is one.
+    /// A list has 1 to 100 versions, all of one valid namespace.
     async fn a_list_has_its_limit(hub: Hub) {
         let client = hub.client().await;
         let names = |count: usize| (0..count).map(|number| version(&format!("p{number}"), 1));
@@ -216,7 +216,7 @@ on_both_databases! {
         assert_eq!(outcomes(&results(&client, request(names(VERSIONS_MAX))).await), ["POLICY_NOT_FOUND"; VERSIONS_MAX]);
     }
 
-    /// One call takes no more content than it can check, and no more than its answer can tell: the rest is asked for again.
+    /// A call is limited in the content it checks and in the size of its answer: versions beyond that must be requested again.
     async fn what_has_no_room_is_told(hub: Hub) {
         let client = hub.client().await;
         for number in 0..18 {
@@ -248,7 +248,7 @@ on_both_databases! {
         assert_eq!(refusal(&answer.results[59]).reason, "LIMIT_EXCEEDED");
     }
 
-    /// validate_only answers as the call would, and neither publishes, nor keeps a report, nor remembers the request.
+    /// validate_only answers as the call would, and neither publishes, nor stores a report, nor stores the request.
     async fn a_rehearsal_changes_nothing(hub: Hub) {
         let client = hub.client().await;
         let mut names = drafts(&client, "p", 2).await;
@@ -268,7 +268,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at + 2);
     }
 
-    /// The role of Publish, in the namespace of the request.
+    /// The call needs the role of Publish in the namespace of the request.
     async fn a_caller_without_the_role_publishes_nothing(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "team").await;
@@ -283,7 +283,7 @@ on_both_databases! {
         }
         let stranger = caller(&hub, "stranger").await;
         refused(stranger.publish_versions(asked()).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        // A role elsewhere does not reach here by naming the namespace where it holds.
+        // A role in another namespace does not help, even if the request names that namespace.
         let around = pb::PublishVersionsRequest { parent: "namespaces/team".to_owned(), ..request([name.clone()]) };
         let results = caller(&hub, "stranger").await.publish_versions(around).await.expect("an answer").results;
         assert_eq!(outcomes(&results), ["INVALID_ARGUMENT"]);
@@ -293,7 +293,7 @@ on_both_databases! {
         assert_eq!(get_version(&admin, "p", 1).await.publisher, "local:publisher");
     }
 
-    /// Each version counts as one write: what is over the rate is told so, and comes through later.
+    /// Each version counts as one write: versions over the rate are refused as such, and succeed later.
     async fn each_version_counts_as_a_write(hub: Hub) {
         let client = hub.client().await;
         let names = drafts(&client, "p", 8).await;
@@ -305,7 +305,7 @@ on_both_databases! {
         assert!(refusal(&first[3]).retry_delay.is_some(), "it says when there is room");
         let mut left: Vec<String> = names[3..].to_vec();
         while !left.is_empty() {
-            // The SDK waits until the call itself has room.
+            // The SDK waits until the call itself is within the rate.
             let results = results(&client, request(left.clone())).await;
             let limited = results.iter().filter(|result| outcomes(std::slice::from_ref(result)) == ["RATE_LIMITED"]);
             left = limited.map(|result| result.name.clone()).collect();
@@ -313,7 +313,7 @@ on_both_databases! {
         assert_eq!(get_version(&client, "p7", 1).await.state(), Published);
     }
 
-    /// The command line: a line for each, and an exit code that tells all from some and none.
+    /// The command line prints a line for each version, and its exit code distinguishes all, some and none.
     async fn the_command_tells_of_each(hub: Hub) {
         let client = hub.client().await;
         for id in ["a", "b", "c"] {

@@ -1,4 +1,4 @@
-//! PublishVersions again, at once, and with a server that is killed: one effect in all, and one answer.
+//! PublishVersions repeated, concurrent, and with a server that is killed: one effect in total, and one answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::{Hub, on_both_databases};
 use crate::publish_many::{drafts, effects, outcomes, request, results};
 
 on_both_databases! {
-    /// The same id gets the same answer, refusals included, with one effect; what published nothing is run again.
+    /// The same id gets the same answer, refusals included, with one effect; a call that published nothing runs again.
     async fn a_request_has_one_effect(hub: Hub) {
         let client = hub.client().await;
         reviewed_policy(&client, "reviewed", 1).await;
@@ -40,7 +40,7 @@ on_both_databases! {
         assert_eq!(outcomes(&results(&client, rest).await), ["ok"], "a call that published nothing is run again");
     }
 
-    /// Callers at once, with sets that overlap: each version is published by exactly one of them.
+    /// Given concurrent callers with overlapping sets, each version is published by exactly one of them.
     async fn callers_at_once_share_what_they_ask_for(hub: Hub) {
         let client = hub.client().await;
         let names = drafts(&client, "p", 24).await;
@@ -67,7 +67,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at + 24);
     }
 
-    /// Single calls beside it, and the same request twice at once: one effect, one answer.
+    /// Given concurrent single calls, and the same request twice at once, there is one effect and one answer.
     async fn the_same_request_at_once_has_one_effect(hub: Hub) {
         let client = hub.client().await;
         let names = drafts(&client, "p", 10).await;
@@ -83,7 +83,7 @@ on_both_databases! {
         assert_eq!(effects(&client, "id-1").await.len(), 10);
     }
 
-    /// Killed between two versions: none of them is published, and the same request publishes each once.
+    /// Given a server killed between two versions, none of them is published, and the same request publishes each once.
     async fn a_server_killed_in_the_middle_published_all_or_nothing(hub: Hub) {
         let client = hub.client().await;
         let names = drafts(&client, "p", 40).await;
@@ -108,7 +108,7 @@ on_both_databases! {
         assert_eq!(outcomes(&first), ["ok"; 40]);
         assert_eq!(results(&client, asked.clone()).await, first, "the same answer");
         assert_eq!((effects(&client, "id-1").await.len(), head(&client).await), (40, at + 40));
-        // Killed after the answer, it is the answer still.
+        // A kill after the answer does not change it.
         let mut hub = hub;
         hub.kill().await;
         let hub = hub.restart().await;
@@ -116,7 +116,7 @@ on_both_databases! {
     }
 }
 
-/// Makes each event take a tenth of a second, more or less.
+/// Returns SQL that makes each event take about a tenth of a second.
 fn slow_events(hub: &Hub) -> &'static str {
     if hub.database_url.starts_with("sqlite") {
         "CREATE TRIGGER slow AFTER INSERT ON events BEGIN SELECT (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL \
@@ -127,7 +127,7 @@ fn slow_events(hub: &Hub) -> &'static str {
     }
 }
 
-/// Ends `slow_events`.
+/// Returns SQL that removes `slow_events`.
 fn usual_events(hub: &Hub) -> &'static str {
     if hub.database_url.starts_with("sqlite") { "DROP TRIGGER slow" } else { "DROP TRIGGER slow ON events" }
 }

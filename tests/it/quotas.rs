@@ -1,4 +1,4 @@
-//! What a namespace may have: given, changed, counted, and refused beyond (docs/guarantees.md#g23).
+//! The quotas of a namespace: set, changed, counted, and enforced (docs/guarantees.md#g23).
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::harness::calls::{
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Asks for a change of the namespace of the tests, or of another one.
+/// Updates the tests' namespace or another one.
 pub async fn update(
     client: &Client,
     name: &str,
@@ -31,12 +31,12 @@ pub async fn update(
     Ok(client.update_namespace(request).await?.namespace.expect("a namespace"))
 }
 
-/// Gives the namespace of the tests these quotas.
+/// Sets the quotas of the tests' namespace.
 pub async fn grant(client: &Client, quotas: pb::NamespaceQuotas) {
     update(client, NAMESPACE, quotas, &["quotas"]).await.expect("an update");
 }
 
-/// Makes a namespace with quotas.
+/// Creates a namespace with quotas.
 pub async fn make(client: &Client, id: &str, quotas: pb::NamespaceQuotas) -> pb::Namespace {
     let given = pb::Namespace { quotas: Some(quotas), ..Default::default() };
     let request =
@@ -49,7 +49,7 @@ async fn found(client: &Client, name: &str) -> pb::Namespace {
     client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace")
 }
 
-/// Returns the counters of the namespace's row, and what they should be: policies, versions, bytes.
+/// Returns the counters of the namespace's row, and the counts computed from its rows: policies, versions, bytes.
 pub fn counted(hub: &Hub) -> (String, String) {
     let row = "SELECT policies || ' ' || versions || ' ' || content_bytes FROM namespaces WHERE id = 'default'";
     let real = "SELECT (SELECT COUNT(*) FROM policies WHERE namespace = 'default') || ' ' || COUNT(*) || ' ' || \
@@ -69,7 +69,7 @@ fn over<T: std::fmt::Debug>(answer: Result<T, ClientError>, quota: &str, limit: 
 }
 
 on_both_databases! {
-    /// What is given is kept and shown everywhere, changes by mask, and stands in the log.
+    /// Quotas are stored and shown everywhere, change by mask, and are in the log.
     async fn quotas_are_given_and_changed(hub: Hub) {
         let client = hub.client().await;
         let all = pb::NamespaceQuotas {
@@ -122,8 +122,8 @@ on_both_databases! {
         assert_eq!(found(&client, NAMESPACE).await, now);
     }
 
-    /// What would be over a quota is refused, also as a rehearsal; everything that needs no room goes on; and more room is
-    /// there at once.
+    /// Given a write over a quota, it is refused, also with validate_only; writes that store nothing still work; and a higher quota is in
+    /// effect at once.
     async fn what_is_stored_ends_at_its_quota(hub: Hub) {
         let client = hub.client().await;
         let quotas = pb::NamespaceQuotas { max_policies: 2, max_versions: 4, max_content_bytes: 18, ..Default::default() };
@@ -150,14 +150,14 @@ on_both_databases! {
         abandon(&client, "q", 2).await;
         over(client.draft(draft_request("q", "b: 3")).await, "max_versions", 4, 4);
         assert_eq!(get(&client, "q").await.latest_version, 2);
-        // Below what is there already, all that needs no room goes on.
+        // With a quota below what is already stored, writes that store nothing still work.
         grant(&client, pb::NamespaceQuotas { max_policies: 1, max_versions: 1, max_content_bytes: 1, ..quotas }).await;
         client.rollback(rollback_request("p", 1)).await.expect("a rollback");
         activate(&client, "p", 2).await;
         deactivate(&client, "p").await;
         let published = pb::PublishRequest { name: format!("{NAMESPACE}/policies/q/versions/1"), ..Default::default() };
         client.publish(published).await.expect("a publication");
-        // Another namespace has its own.
+        // Another namespace has separate quotas.
         make(&client, "team", pb::NamespaceQuotas::default()).await;
         let elsewhere = pb::DraftRequest { parent: "namespaces/team/policies/p".to_owned(), ..draft_request("p", "a: 1") };
         client.draft(elsewhere).await.expect("a draft");
@@ -170,7 +170,7 @@ on_both_databases! {
         assert_eq!(kept, real);
     }
 
-    /// Many at once take no more than there is room for, and what fails or is repeated is not counted.
+    /// Given many concurrent writes, they stay within the quota, and failed or repeated ones do not count.
     async fn many_at_once_stay_within_and_are_counted(hub: Hub) {
         const ROOM: i64 = 20;
         let client = hub.client().await;
@@ -196,7 +196,7 @@ on_both_databases! {
         assert!(kept.contains(&format!(" {ROOM} ")), "{kept}");
     }
 
-    /// A watch takes a place of its namespace and gives it back however it ends.
+    /// A watch counts towards the quota of its namespace until it ends, however it ends.
     async fn watches_end_at_their_quota(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;
@@ -210,7 +210,7 @@ on_both_databases! {
         make(&client, "team", pb::NamespaceQuotas::default()).await;
         let elsewhere = pb::WatchActiveRequest { targets: vec![pb::WatchTarget { parent: "namespaces/team".to_owned(), ..Default::default() }], ..Default::default() };
         client.watch_active(elsewhere).await.expect("a watch of another namespace");
-        // A watch that fails to open leaves nothing.
+        // A watch that fails to open does not count.
         let elsewhere = pb::Cursor { epoch: 9, revision: 9, ..Default::default() };
         drop(first);
         for _ in 0..5 {
@@ -222,7 +222,7 @@ on_both_databases! {
     }
 }
 
-/// Opens a watch as soon as there is a place.
+/// Opens a watch as soon as the quota permits.
 async fn opens(
     client: &Client,
     resume: Option<pb::Cursor>,

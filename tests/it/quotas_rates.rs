@@ -1,5 +1,5 @@
-//! How often a namespace and a principal may call: refused before the database, with a time to come again, and felt by
-//! nobody else (docs/guarantees.md#g23).
+//! Rates of calls for a namespace and a principal: calls over a rate are refused before the database, with a time to retry, and without
+//! effect on anybody else (docs/guarantees.md#g23).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::harness::watching::DEADLINE;
 use crate::harness::{Database, Hub, on_both_databases};
 use crate::quotas::{grant, make, update};
 
-/// One call a second: in a row, all but the first are refused.
+/// One call a second: of consecutive calls, all but the first are refused.
 const ONE_A_SECOND: pb::NamespaceQuotas = pb::NamespaceQuotas {
     max_policies: 0,
     max_versions: 0,
@@ -29,16 +29,16 @@ const ONE_A_SECOND: pb::NamespaceQuotas = pb::NamespaceQuotas {
     writes_per_second: 1,
     reads_per_second: 1,
 };
-/// Calls of a noisy tenant, and how many of them come at once.
+/// Number of calls of a noisy tenant, and how many of them are concurrent.
 const NOISE: usize = 1_200;
 const NOISY_TASKS: usize = 12;
-/// Rounds of the neighbour: a draft and a read each.
+/// Rounds of the other tenant: a draft and a read each.
 const NEIGHBOURS: usize = 20;
 const STATEMENTS: &str = "policyhub_database_statements_total";
 const REFUSED_READS: &str = r#"policyhub_quota_refusals_total{quota="reads_per_second"}"#;
 const REFUSED_WRITES: &str = r#"policyhub_quota_refusals_total{quota="writes_per_second"}"#;
 
-/// Returns the bare service: the SDK would wait and try again.
+/// Returns a client of the service without the SDK's waits and retries.
 async fn raw(hub: &Hub) -> PolicyServiceClient<InterceptedService<Channel, impl Interceptor + Clone + use<>>> {
     let token: MetadataValue<Ascii> = format!("Bearer {}", hub.token()).parse().expect("a header");
     let channel = Channel::from_shared(hub.grpc.clone()).expect("an address").connect().await;
@@ -52,7 +52,7 @@ async fn read(client: &Client) -> Result<pb::GetPolicyResponse, ClientError> {
     client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await
 }
 
-/// Reads until one is refused: the first of a second may be many on a machine that stands still.
+/// Reads until a read is refused: on a machine that stalls, several may be within the rate.
 async fn refused_read(client: &Client) -> ClientError {
     for _ in 0..1_000 {
         if let Err(error) = read(client).await {
@@ -62,7 +62,7 @@ async fn refused_read(client: &Client) -> ClientError {
     panic!("no read was refused");
 }
 
-/// What the neighbour does, and must be able to do.
+/// Makes the calls of the other tenant, which must succeed.
 async fn neighbour(client: &Client, number: usize) {
     let parent = "namespaces/team/policies/p".to_owned();
     let request = pb::DraftRequest { parent, ..draft_request("p", &format!("a: {number}")) };
@@ -76,8 +76,8 @@ fn counted(hub: &Hub, row: &str) -> f64 {
 }
 
 on_both_databases! {
-    /// A call over its rate is told whose rate and when to come again; other kinds and other namespaces are apart; whoever
-    /// raises it is never refused.
+    /// Given a call over its rate, the refusal names the rate and the time to retry; other kinds and other namespaces are not affected;
+    /// whoever raises the rate is never refused.
     async fn a_rate_is_of_one_namespace_and_one_kind(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -92,7 +92,7 @@ on_both_databases! {
         );
         let wait = error.retry_after().expect("a time to come again");
         assert!(!wait.is_zero() && wait.as_secs_f64() <= 1.0, "{wait:?}");
-        // A report is no read, a read is no write, and another namespace is not this one.
+        // A report is no read, a read is no write, and another namespace has separate rates.
         let report = pb::ReportStatusRequest { name: format!("{NAMESPACE}/subscribers/s"), ..Default::default() };
         assert_ne!(client.report_status(report).await.expect_err("it says nothing").reason(), "RATE_LIMITED");
         for _ in 0..20 {
@@ -106,7 +106,7 @@ on_both_databases! {
             refusals += usize::from(opened.is_err_and(|error| error.reason() == "RATE_LIMITED"));
         }
         assert!(refusals > 0, "opening a watch is a read");
-        // The SDK waits as long as it is told, so writes come through one by one.
+        // The SDK waits as long as the refusal says, so writes succeed one by one.
         publish(&client, "p", "a: 2").await;
         assert!(counted(&hub, REFUSED_READS) >= 2.0);
         update(&client, NAMESPACE, pb::NamespaceQuotas::default(), &["quotas"]).await.expect("never refused");
@@ -115,7 +115,7 @@ on_both_databases! {
         }
     }
 
-    /// A noisy tenant is refused at the door: its neighbour is answered, and what was refused reached no database.
+    /// Given a noisy tenant, its calls are refused before any query, and the other tenant is answered.
     async fn a_noisy_tenant_costs_its_neighbour_no_query(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -152,7 +152,7 @@ on_both_databases! {
                 (refused, wrote)
             });
         }
-        // Meanwhile the neighbour.
+        // Meanwhile, the calls of the other tenant.
         for number in 0..NEIGHBOURS {
             neighbour(&client, number).await;
         }
@@ -162,7 +162,7 @@ on_both_databases! {
         let wrote: i64 = ended.iter().map(|(_, wrote)| wrote).sum();
         assert!(refused as usize > NOISE * 9 / 10, "only {refused} of {NOISE} were refused");
         assert_eq!(after[1] + after[2] - before[1] - before[2], f64::from(refused), "each is counted");
-        // Were each refused call to ask for one thing alone, there would be four times the room.
+        // If each refused call made a single query, they would make four times as many as permitted here.
         let accepted = (NOISE - refused as usize + NEIGHBOURS) as f64;
         let (asked, room) = (after[0] - before[0], accepted * each + f64::from(refused) / 4.0);
         assert!(asked < room, "{asked} statements for {accepted} calls of {each} each and {refused} refusals");
@@ -170,7 +170,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at + wrote, "a refused write leaves nothing");
     }
 
-    /// What was granted holds from the first call of the next server on.
+    /// Quotas are in effect from the first call after a restart.
     async fn a_restart_knows_what_was_granted(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -180,7 +180,7 @@ on_both_databases! {
     }
 }
 
-/// Returns the head of the log, asked as often as it takes.
+/// Returns the head of the log, with as many tries as needed.
 async fn head_past_the_limit(client: &Client) -> i64 {
     let started = Instant::now();
     loop {
@@ -223,7 +223,7 @@ async fn a_principal_has_rates_and_watches_of_its_own() {
     let error = refused_read(&client).await;
     let of = |key: &str| error.metadata().get(key).map(String::as_str);
     assert_eq!((error.reason(), of("subject")), ("RATE_LIMITED", Some("local:admin")));
-    // The rate is of the caller, wherever it asks.
+    // The rate is of the caller, in whatever namespace it calls.
     let mut elsewhere = String::new();
     for _ in 0..100 {
         let request = pb::GetNamespaceRequest { name: "namespaces/nowhere".to_owned() };
@@ -233,7 +233,7 @@ async fn a_principal_has_rates_and_watches_of_its_own() {
         }
     }
     assert_eq!(elsewhere, "RATE_LIMITED");
-    // Somebody else has not used up anything.
+    // Another caller has its own rate.
     let issue = ["token", "issue", "--subject", "ci", "--ttl", "1h"];
     let issued = hub.cli().args(issue).output().expect("the binary runs");
     let token = String::from_utf8(issued.stdout).expect("UTF-8").trim().to_owned();

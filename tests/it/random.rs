@@ -1,6 +1,6 @@
-//! Two hundred random calls, and after each what must always hold, read through the API.
+//! Two hundred random calls, and after each the invariants, checked through the API.
 //!
-//! `POLICYHUB_SEED` chooses another run; a failure says which one it was.
+//! `POLICYHUB_SEED` chooses another run; a failure prints the seed.
 
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
@@ -15,7 +15,7 @@ use crate::harness::random::Random;
 const OPERATIONS: usize = 200;
 const POLICIES: [&str; 3] = ["a", "b", "c"];
 
-/// Says the seed when the test fails.
+/// Prints the seed when the test fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -26,17 +26,17 @@ impl Drop for Seed {
     }
 }
 
-/// What the calls that were accepted must have left.
+/// The expected state after the accepted calls.
 #[derive(Default)]
 struct Model {
     revision: i64,
     latest: [i64; 3],
     active: [i64; 3],
-    /// Of each policy its versions as last seen: number, state, digest.
+    /// The versions of each policy as last seen: number, state, digest.
     versions: [Vec<(i64, pb::VersionState, String)>; 3],
 }
 
-/// Returns one call; answers its revision and, when it moved a pointer, where to.
+/// Makes a random call and returns its revision and, when it moved a pointer, the new version.
 async fn call(client: &Client, random: &mut Random, id: &str) -> Result<(i64, Option<i64>), ClientError> {
     let number = random.below(8) + 1;
     let (name, etag) = (version(id, number), String::new());
@@ -86,7 +86,7 @@ async fn list(client: &Client, id: &str) -> Vec<pb::Version> {
     versions
 }
 
-/// What must hold of one policy after every call.
+/// Checks the invariants of one policy after a call.
 async fn check(client: &Client, index: usize, model: &mut Model) {
     use pb::VersionState::{Abandoned, Draft, Published, Staged, Superseded};
     let (id, found) = (POLICIES[index], list(client, POLICIES[index]).await);
@@ -125,7 +125,7 @@ async fn check(client: &Client, index: usize, model: &mut Model) {
     model.versions[index] = found.into_iter().map(|each| (each.version, each.state(), each.digest)).collect();
 }
 
-/// The log, replayed, ends where the API says that things are.
+/// Checks that the replayed log ends in the state that the API shows.
 async fn check_log(client: &Client, model: &Model) {
     let log = events(client, NAMESPACE, 0).await;
     assert_eq!(log.len() as i64, model.revision);
@@ -149,7 +149,7 @@ async fn check_log(client: &Client, model: &Model) {
 }
 
 on_both_databases! {
-    /// A, b (one draft at a time) and c (two) live two hundred calls long.
+    /// Given policies a, b (one open draft) and c (two), the invariants hold after each of two hundred calls.
     async fn what_always_holds(hub: Hub) {
         let seed = std::env::var("POLICYHUB_SEED").ok().map_or(20_260_701, |text| text.parse().expect("a number"));
         let (seed, client) = (Seed(seed), hub.client().await);

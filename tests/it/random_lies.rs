@@ -1,8 +1,8 @@
-//! Random lies made of random honest histories, against the library's [`ActiveSet`]: parts of one message put into another, repeated, cut,
-//! out of order, for other filters, of another namespace, of a stranger. None needs a key.
+//! Random lies made from random honest histories, against the library's [`ActiveSet`]: parts of one message put into another, repeated,
+//! cut, out of order, for other filters, of another namespace, signed by another key. None needs a signing key.
 //!
-//! Whatever comes, what is held is the set that was in force at a place that was signed, never goes back behind what verified, and
-//! is fresh only by a checkpoint of its very root; and an honest snapshot repairs it. `LIES` says how many messages, `SEED` which.
+//! Whatever comes, the held set is the one that was in force at a signed cursor, is never older than what was verified, and is fresh only
+//! by a checkpoint of its own root; and an honest snapshot repairs it. `LIES` is the number of messages, `SEED` selects them.
 
 use std::collections::BTreeMap;
 
@@ -18,21 +18,21 @@ use crate::harness::history::{
 use crate::harness::random::Random;
 use crate::harness::signer::{HandSigner, SignedCursor, cursor, message, now};
 
-/// Messages of a run that every change pays for.
+/// Number of messages of a run that every change runs.
 const LIES: usize = 6_000;
 const STREAMS_PER_HISTORY: usize = 40;
 const MESSAGES_PER_STREAM: usize = 14;
-/// Places that nobody signed, beside those of the history.
+/// Cursors that nobody signed, beside those of the history.
 const FAR: [SignedCursor; 4] = [(1, 1_048_577), (1, 1 << 62), (9, 1), (-1, -6)];
 
-/// Says how many messages came, and how many were taken, by kind.
+/// The number of messages that came, and of those that were accepted, by kind.
 #[derive(Debug, Default)]
 struct Played {
     messages: usize,
     taken: BTreeMap<&'static str, usize>,
 }
 
-/// The worlds that messages come from: the honest history, one of another namespace by the same key, and one by a stranger.
+/// The sources of messages: the honest history, one of another namespace with the same key, and one with another key.
 struct Worlds {
     home: GeneratedHistory,
     away: Vec<GeneratedHistory>,
@@ -51,14 +51,14 @@ impl Worlds {
         Self { home, away: away.map(|signer| GeneratedHistory::random(random, signer)).into() }
     }
 
-    /// Returns a true message of some world; mostly of the right one.
+    /// Returns an honest message of some source, mostly of the right one.
     fn any<'a>(&'a self, random: &mut Random) -> &'a True {
         let world = if random.once_in(10) { random.one_of(&self.away) } else { &self.home };
         random.one_of(&world.messages)
     }
 }
 
-/// Puts something of another message into one, or something that nobody signed.
+/// Puts a part of another message, or something that nobody signed, into a message.
 fn forge(random: &mut Random, worlds: &Worlds, received: &mut pb::WatchActiveResponse) {
     let other = worlds.any(random).message.clone();
     let mut places: Vec<SignedCursor> = worlds.home.steps.iter().map(|step| step.place).collect();
@@ -123,14 +123,14 @@ fn lie_in_activation(random: &mut Random, received: &mut pb::Activation, other: 
     }
 }
 
-/// Returns the next thing that is said: often what can be taken, whole or in parts, and often changed.
+/// Returns the next messages: often acceptable ones, whole or in parts, and often changed.
 fn next(random: &mut Random, worlds: &Worlds, filter: &[&str], held: Option<Cursor>) -> Vec<pb::WatchActiveResponse> {
     let place = |each: &&True| Some(worlds.home.steps[each.step].place);
     let held = held.map(|held| (held.epoch, held.revision));
     let is_activation = |each: &&True| matches!(each.message.message, Some(Message::Activation(_)));
     let mut mine = worlds.home.messages.iter().filter(|each| each.filter == filter);
     let follows = mine.clone().find(|each| is_activation(each) && held.is_some() && place(each) > held);
-    // What proves that what is held is the newest, or goes on from nothing.
+    // Messages that prove that the held set is the newest, or that begin without one.
     let level: Vec<&True> = mine.clone().filter(|each| !is_activation(each) && place(each) >= held).collect();
     let chosen = match (follows, random.below(10)) {
         (Some(follows), 0..5) => follows,
@@ -153,7 +153,7 @@ fn next(random: &mut Random, worlds: &Worlds, filter: &[&str], held: Option<Curs
     parts
 }
 
-/// Returns a message in two parts; what brings nothing has one.
+/// Returns a message in two parts; a message without bundles has one.
 fn in_parts(whole: &pb::WatchActiveResponse) -> Vec<pb::WatchActiveResponse> {
     let mut end = whole.clone();
     let first = match &mut end.message {
@@ -180,7 +180,7 @@ fn named(set: HistorySet) -> BTreeMap<String, (i64, SignedCursor)> {
     set.into_iter().map(|(policy, held)| (policy.to_owned(), held)).collect()
 }
 
-/// Returns the step of what is held, which must be exactly its set.
+/// Checks that the held set is exactly that of a step, and returns the step.
 #[track_caller]
 fn check_held<'a>(worlds: &'a Worlds, set: &ActiveSet, filter: &[&str], what: &str) -> Option<&'a HistoryStep> {
     let found = held_by(set);
@@ -194,7 +194,7 @@ fn check_held<'a>(worlds: &'a Worlds, set: &ActiveSet, filter: &[&str], what: &s
     Some(step)
 }
 
-/// Returns what a checkpoint that came says: its root and its end.
+/// Returns the root and the expiry of a message's checkpoint.
 fn claims(message: &pb::WatchActiveResponse) -> Option<(String, i64)> {
     use base64::Engine as _;
     let token = match message.message.as_ref()? {
@@ -217,12 +217,13 @@ fn kind(change: &SetChange) -> &'static str {
     }
 }
 
-/// Streams of lies to one subscriber, then the truth.
+/// Plays streams of lies to one subscriber, then the honest one.
 fn play(random: &mut Random, worlds: &Worlds, played: &mut Played) {
     let filter = *random.one_of(&FILTERS);
     let policies = filter.iter().map(|policy| id(policy)).collect();
     let namespace = NamespaceId::parse("namespace", "default").expect("an id");
-    // One of the other worlds is another store by the same key: who did not know the store would take the first that it hears.
+    // One of the other sources is another store with the same key: a subscriber without a pinned store would accept the first one it
+    // receives.
     let options = ActiveSetOptions { policies, store: Some("store-1".to_owned()), ..Default::default() };
     let mut set = ActiveSet::new(namespace, worlds.home.signer.keys(), options);
     let mut time = now();
@@ -267,7 +268,7 @@ fn play(random: &mut Random, worlds: &Worlds, played: &mut Played) {
     assert!(!set.is_stale(time), "an honest snapshot makes fresh");
 }
 
-/// Returns a setting of a run by hand.
+/// Returns a setting for manual runs.
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
@@ -278,7 +279,7 @@ fn no_lie_is_taken() {
     let mut played = Played::default();
     let mut histories = seed;
     while played.messages < lies {
-        // Said before it fails: the seed of this history alone is enough to see it again.
+        // Print the seed before the failure: it is enough to repeat this history.
         let shown = std::panic::AssertUnwindSafe(&mut played);
         let run = std::panic::catch_unwind(move || {
             let mut random = Random::new(u64::try_from(histories).expect("a number"));

@@ -1,4 +1,4 @@
-//! Reflection, which asks for no token: its streams end, are so many for each peer, and can be turned off.
+//! Reflection, which needs no token: its streams end, are limited per peer, and can be turned off.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::raw::{channel, reason};
 use crate::harness::watching::DEADLINE;
 use crate::harness::{Database, Hub};
 
-/// Streams of one peer at once, as docs/operations/limits.md has them.
+/// Concurrent streams of one peer, as docs/operations/limits.md states.
 const STREAMS_MAX: usize = 8;
 
 fn ask() -> ServerReflectionRequest {
@@ -20,7 +20,7 @@ fn ask() -> ServerReflectionRequest {
     ServerReflectionRequest { message_request, ..Default::default() }
 }
 
-/// Returns a stream whose requests never end; it has answered one.
+/// Opens a stream whose requests never end, and reads one answer.
 async fn endless(channel: Channel) -> Result<tonic::Streaming<impl Sized>, tonic::Status> {
     let requests = futures_util::StreamExt::chain(tokio_stream::once(ask()), tokio_stream::pending());
     let mut answers = ServerReflectionClient::new(channel).server_reflection_info(requests).await?.into_inner();
@@ -33,7 +33,7 @@ async fn streams_that_are_left_open_are_few_and_end() {
     let hub = Hub::start(Database::Sqlite).await;
     let mut open = Vec::new();
     for _ in 0..STREAMS_MAX {
-        // Each by a connection of its own: it is the peer that counts.
+        // Each by a separate connection, because the limit is per peer.
         open.push(endless(channel(&hub).await).await.expect("a stream"));
     }
     let refused = endless(channel(&hub).await).await.map(drop).expect_err("one too many");
@@ -43,7 +43,7 @@ async fn streams_that_are_left_open_are_few_and_end() {
         let end = end.err().expect("an end with a status");
         assert_eq!((end.code(), reason(&end).as_str()), (Code::DeadlineExceeded, "REQUEST_TIMEOUT"));
     }
-    // The last one may be given back a moment after its end was told.
+    // The slot of the last one may be freed a moment after its end was sent.
     let again = async {
         while endless(channel(&hub).await).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;

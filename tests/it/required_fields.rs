@@ -1,4 +1,4 @@
-//! A field that must be given and is not is called that: no pattern, no length, no list of what it may be.
+//! A missing required field is reported as missing, not as violating a pattern, a length or a list of values.
 
 use policyhub::client::pb;
 use prost_reflect::prost::Message as _;
@@ -10,7 +10,7 @@ use crate::harness::calls::NAMESPACE;
 use crate::harness::raw::{call, channel};
 use crate::harness::{Database, Hub};
 
-/// Sets what needs nothing to be said.
+/// Methods without a required field.
 const NEED_NOTHING: [&str; 2] = ["ListNamespaces", "ListSigningKeys"];
 
 fn methods() -> Vec<MethodDescriptor> {
@@ -34,7 +34,7 @@ fn all_are_required(method: &str, status: &Status) {
     }
 }
 
-/// Every RPC of the contract, with nothing in its request.
+/// Given an empty request to every RPC of the contract, the required fields are named.
 #[tokio::test]
 async fn an_empty_request_is_told_what_it_needs() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -50,7 +50,7 @@ async fn an_empty_request_is_told_what_it_needs() {
     }
 }
 
-/// What is inside of a message, or beside a name that is there. All that is missing is told at once.
+/// Given missing fields within a message, or beside a valid name, all of them are named at once.
 #[tokio::test]
 async fn every_field_that_is_missing_is_named() {
     let hub = Hub::start(Database::Sqlite).await;

@@ -1,4 +1,5 @@
-//! `policyhub restore`: exactly the backup, with the doubt it deserves, or nothing; whenever it is interrupted.
+//! `policyhub restore`: exactly the backup, with suspected data loss where something may be missing, or nothing; whenever it is
+//! interrupted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +14,16 @@ use crate::harness::sqlite_shell::SqliteShell;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
-/// A server that was killed, its database with a write-ahead log beside it, and a backup that is older.
+/// A killed server, its database with a write-ahead log beside it, and an older backup.
 pub struct Older {
     pub hub: Hub,
     pub file: PathBuf,
     pub database: PathBuf,
-    /// Of the backup.
+    /// The heads in the backup.
     pub old_heads: String,
 }
 
-/// Makes it.
+/// Creates the server, its database and the backup.
 pub async fn older() -> Older {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let client = hub.client().await;
@@ -41,7 +42,7 @@ pub async fn older() -> Older {
 #[tokio::test]
 async fn over_a_left_over_write_ahead_log_it_is_exactly_the_backup() {
     let Older { hub, file, database, old_heads } = older().await;
-    // Why it is a command: a copy to the place of the database takes the old write-ahead log for its own.
+    // The reason for the command: SQLite would apply the old write-ahead log to a file copied to the database's path.
     let by_hand = hub.dir.path().join("by-hand.db");
     for suffix in ["", "-wal"] {
         fs::copy(with_suffix(&database, suffix), with_suffix(&by_hand, suffix)).expect("a copy");
@@ -90,7 +91,7 @@ async fn a_backup_as_new_as_what_was_seen_is_in_no_doubt() {
     bumped(&hub, &["--accept-loss"], 1, 0);
 }
 
-/// A server that is killed has not saved the last second of what it saw: the old database itself still knows.
+/// Given a killed server, which has not saved the last second of its high-water mark, the old database itself still has it.
 #[tokio::test]
 async fn what_only_the_old_database_knew_is_remembered() {
     let Older { hub, file, .. } = older().await;
@@ -109,7 +110,7 @@ async fn into_an_empty_place_it_says_what_nobody_can_know() {
     let (file, made) = (hub.dir.path().join("b"), hub.dir.path().join("new").join("data"));
     backup(&hub, &file);
     hub.kill().await;
-    // The keys come later; the directory is made.
+    // The keys are copied later; the directory is created.
     let (code, said) = run(on(&made, "restore", &file, &[]));
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("before: no database") && said.contains("not checked: seals and rows"), "{said}");
@@ -126,8 +127,8 @@ async fn into_an_empty_place_it_says_what_nobody_can_know() {
     assert_eq!(active(&hub.client().await, "p").await, 1);
 }
 
-/// A database that was restored where nothing remembers is no witness of what it lost: not for the same restore run again, and not
-/// after a server ran on it.
+/// Given a database that was restored without a high-water mark, it is no evidence of what it lost: neither for a second restore, nor after
+/// a server ran on it.
 #[tokio::test]
 async fn nobody_vouches_for_it_until_the_epoch_is_raised() {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
@@ -164,7 +165,7 @@ async fn nobody_vouches_for_it_until_the_epoch_is_raised() {
     let newer = hub.dir.path().join("newer");
     backup(&hub, &newer);
     hub.kill().await;
-    // Raised: what is here now is what was acknowledged.
+    // After the epoch was raised, the current data is what was acknowledged.
     let next = next(&newer);
     assert!(next.contains("nothing that was seen here is missing"), "{next}");
     let hub = hub.restart().await;
@@ -207,13 +208,13 @@ async fn what_is_no_backup_of_this_store_changes_nothing() {
         fails(on(&data, "restore", &file, &[]), words);
         assert_eq!((heads(&database), names(&data)), before, "{}", file.display());
     }
-    // By its digest every changed byte is found, also one that means nothing.
+    // The digest detects every changed byte, also one without a meaning.
     let digest = document(on(&data, "backup", &path("now"), &[]))["digest"].as_str().expect("a digest").to_owned();
     fails(on(&data, "restore", &file, &["--digest", &digest]), "is not the backup that was named");
-    // A database in use, copied with what lies beside it, is no backup.
+    // A database in use, copied with the files beside it, is no backup.
     fs::copy(with_suffix(&database, "-wal"), path("now-wal")).expect("a copy");
     fails(on(&data, "restore", &path("now"), &[]), "together they are a database, not a backup");
-    // Of a version to come.
+    // A backup of a future version.
     let newer = made("newer", &whole);
     sql(&newer, "insert into seaql_migrations values ('m29991231_000009_later', 0)");
     fails(on(&data, "restore", &newer, &[]), "is at schema m29991231_000009_later, newer than this binary's");
@@ -236,22 +237,22 @@ async fn another_store_takes_the_place_only_when_told_so() {
     fails(on(&other.data_dir(), "restore", &file, &[]), "are not those of the backup");
     document(on(&other.data_dir(), "restore", &file, &["--force"]));
     assert_eq!(heads(&other.data_dir().join("policyhub.db")), old_heads);
-    // A shell or a backup that has the database open is in the way too.
+    // A shell or a backup that has the database open blocks the restore too.
     let shell = SqliteShell::reading(&database);
     fails(on(&hub.data_dir(), "restore", &file, &[]), "the database is used by another process");
     shell.end();
     document(on(&hub.data_dir(), "restore", &file, &[]));
 }
 
-/// A database that SQLite can't read is put aside as it is, with its write-ahead log.
+/// Given a database that SQLite can't read, it is moved aside unchanged, with its write-ahead log.
 #[tokio::test]
 async fn a_damaged_database_is_put_aside() {
     let Older { hub, file, database, old_heads } = older().await;
-    // Ended in order, a server has saved what it saw.
+    // A server that ended in order has saved its high-water mark.
     let mut hub = hub.restart().await;
     hub.signal("TERM");
     assert!(hub.ended().await.success());
-    // Both: with a log of writes that holds every page, the rest of the file is not missed.
+    // Damage the file and the log: with a log that holds every page, the rest of the file is not needed.
     fs::write(&database, b"no database at all, ".repeat(1000)).expect("written");
     let wal = b"nor its log of writes, ".repeat(1000);
     fs::write(with_suffix(&database, "-wal"), &wal).expect("written");
@@ -261,7 +262,7 @@ async fn a_damaged_database_is_put_aside() {
     assert_eq!(fs::read(with_suffix(&kept, "-wal")).expect("kept"), wal);
     assert_eq!(heads(&database), old_heads);
     assert!(restored["doubt"].is_string(), "high-water.json is still there: {restored}");
-    // Where it is not newer than the backup, the unreadable database may have been.
+    // Without a newer high-water mark, the unreadable database may still have been newer than the backup.
     fs::write(&database, b"no database at all, ".repeat(1000)).expect("written");
     fs::remove_file(hub.data_dir().join("high-water.json")).expect("removed");
     let restored = document(on(&hub.data_dir(), "restore", &file, &[]));
@@ -294,7 +295,7 @@ fn sql(database: &Path, statement: &str) {
     assert!(done.expect("python3 runs").success());
 }
 
-/// At each single step on the disk: the old database whole, or the new one whole; and the next run ends it.
+/// Given a kill at each disk operation, either the old or the new database is there completely, and the next run completes the restore.
 #[tokio::test]
 async fn killed_at_each_step_it_is_the_old_or_the_new_database() {
     let Older { hub, file, old_heads, .. } = older().await;
@@ -335,8 +336,8 @@ async fn killed_at_each_step_it_is_the_old_or_the_new_database() {
     draft_goes_on(&hub, &tried).await;
 }
 
-/// A power cut keeps what was flushed: the new database before its name, the removal of what lay beside the old one before
-/// that, and the name before the command ends.
+/// Checks the order of flushes, which a power cut depends on: the new database before its name, the removal of the old database's other
+/// files before that, and the name before the command ends.
 fn is_flushed_in_order(trace: &str, data: &Path) {
     let steps: Vec<Vec<&str>> = trace.lines().map(|line| line.split('\t').collect()).collect();
     let path = |name: &str| data.join(name).display().to_string();
@@ -351,7 +352,7 @@ fn is_flushed_in_order(trace: &str, data: &Path) {
     place("sync", &data.display().to_string(), named);
 }
 
-/// The last of them serves.
+/// Checks that the restored database can be served.
 async fn draft_goes_on(hub: &Hub, data: &Path) {
     let database = format!("sqlite://{}", data.join("policyhub.db").display());
     let keys = data.join("keys").display().to_string();

@@ -1,4 +1,4 @@
-//! `policyhub restore` and `backup` that fail say what became of the database and of the file.
+//! Failures of `policyhub restore` and `backup`: the message says what became of the database and of the file.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 use crate::restore::{Older, older};
 
-/// A disk that fails is no damaged database: nothing is put aside for it.
+/// A failing disk is no damaged database: nothing is moved aside for it.
 #[tokio::test]
 async fn a_disk_that_fails_under_the_old_database_leaves_it() {
     let Older { hub, file, database, old_heads } = older().await;
@@ -33,7 +33,7 @@ async fn a_disk_that_fails_under_the_old_database_leaves_it() {
     assert_eq!(heads(&database), old_heads);
 }
 
-/// The last step is the flush of the directory: when it fails the new database is there.
+/// The last step is the flush of the directory: when it fails, the new database is there.
 #[tokio::test]
 async fn a_name_that_was_not_flushed_is_said_to_be_there() {
     let Older { hub, file, old_heads, .. } = older().await;
@@ -51,7 +51,7 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
         if disk.failures() == failures {
             break;
         }
-        // SQLite flushes the directory too, and does not mind.
+        // SQLite flushes the directory too, and ignores the error.
         if code == 0 {
             continue;
         }
@@ -60,10 +60,10 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
         assert_eq!(said.contains("the backup is in place of the database"), is_done, "flush {first}: {said}");
     }
     assert!(is_done, "the last flush comes after the new database has its name");
-    // A backup is told in the same way.
+    // A backup reports it in the same way.
     let directory = hub.dir.path().join("backups");
     fs::create_dir(&directory).expect("a directory");
-    // SQLite flushes it too, and does not mind.
+    // SQLite flushes it too, and ignores the error.
     disk.fail(DiskOperation::Sync, 1, 0, EIO, &["/backups"]);
     let mut line = on(&hub.data_dir(), "backup", &directory.join("b"), &[]);
     line.envs(disk.environment());
@@ -71,7 +71,7 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
     assert!(directory.join("b").exists());
 }
 
-/// A disk that does not read the copy back says nothing against the backup.
+/// When the disk can't read the copy back, the backup is not reported as damaged.
 #[tokio::test]
 async fn a_copy_that_is_not_read_is_not_blamed_on_the_backup() {
     let Older { hub, file, .. } = older().await;
@@ -84,7 +84,7 @@ async fn a_copy_that_is_not_read_is_not_blamed_on_the_backup() {
     assert!(!said.contains("no backup that can be restored"), "{said}");
 }
 
-/// The rename is the step that counts: when it fails, all that belongs to the old database is there.
+/// The rename is the decisive step: when it fails, all files of the old database are there.
 #[tokio::test]
 async fn a_rename_that_fails_leaves_the_old_database() {
     let Older { hub, file, database, old_heads } = older().await;
@@ -108,7 +108,7 @@ async fn a_rename_that_fails_leaves_the_old_database() {
     let before = heads(&database);
     nothing_is_restored();
     assert_eq!(heads(&database), before);
-    // One that SQLite can't read has lost its name by then.
+    // A database that SQLite can't read has been renamed by then.
     let damaged = b"no database at all, ".repeat(1000);
     fs::write(&database, &damaged).expect("written");
     nothing_is_restored();
@@ -117,7 +117,7 @@ async fn a_rename_that_fails_leaves_the_old_database() {
     assert_eq!(heads(&database), old_heads);
 }
 
-/// What was seen of another store keeps every server from the restored database: it is said when it can't be moved away.
+/// The high-water file of another store blocks every server on the restored database: it is reported when it can't be moved away.
 #[tokio::test]
 async fn what_was_seen_of_another_store_is_in_the_way_when_it_stays() {
     let Older { hub: _hub, file, old_heads, .. } = older().await;
@@ -147,7 +147,7 @@ async fn what_was_seen_of_another_store_is_in_the_way_when_it_stays() {
     let mut serve = binary();
     serve.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(&data);
     fails(serve, "remembers store x");
-    // As it says.
+    // Follow the message.
     disk.heal();
     let restored = document(line());
     let kept = restored["high_water_kept_as"].as_str().expect("a name");
@@ -155,8 +155,8 @@ async fn what_was_seen_of_another_store_is_in_the_way_when_it_stays() {
     assert!(!high_water.exists(), "nothing is in the way any more");
 }
 
-/// What the old database knows of its logs is on the disk before that database is touched, or nothing is restored: otherwise a
-/// revision could be used twice.
+/// What the old database knows of its logs is saved before that database is changed, or nothing is restored: otherwise a revision could be
+/// used twice.
 #[tokio::test]
 async fn nothing_is_restored_when_what_was_seen_is_not_saved() {
     let Older { hub, file, .. } = older().await;
@@ -166,7 +166,7 @@ async fn nothing_is_restored_when_what_was_seen_is_not_saved() {
         let _ = fs::remove_dir_all(&tried);
         let copied = std::process::Command::new("cp").arg("-a").arg(hub.data_dir()).arg(&tried).status();
         assert!(copied.expect("cp runs").success());
-        // A server that is killed has not saved the last second.
+        // A killed server has not saved the last second.
         let _ = fs::remove_file(&high_water);
     };
     let line = || {
@@ -185,7 +185,7 @@ async fn nothing_is_restored_when_what_was_seen_is_not_saved() {
         let left = names(&tried).into_iter().filter(|name| !name.starts_with("high-water"));
         assert_eq!((heads(&database), left.collect::<Vec<_>>()), before, "{operation:?}");
     }
-    // Its name must last too.
+    // The directory entry must be durable too.
     for first in 1.. {
         begin();
         let failures = disk.failures();
@@ -228,7 +228,7 @@ async fn nothing_else_changes_the_database_meanwhile() {
     bumped(&hub, &["--accept-loss", "--force"], 2, 2);
 }
 
-/// A disk that stops working in the middle: what the command says of the database is what is there.
+/// Given a disk that stops working at some operation, what the command says of the database is true.
 #[tokio::test]
 async fn a_disk_that_fails_from_some_step_on_leaves_one_of_both() {
     let Older { hub, file, database, old_heads } = older().await;
@@ -256,7 +256,7 @@ async fn a_disk_that_fails_from_some_step_on_leaves_one_of_both() {
     }
 }
 
-/// A damaged database can't be brought into one file: it is not whole without its log of writes, which is back when a step fails.
+/// A damaged database can't be merged into one file: it is incomplete without its write-ahead log, which must be back when a step fails.
 #[tokio::test]
 async fn a_damaged_database_is_put_back_when_a_step_fails() {
     let Older { hub, file, old_heads, .. } = older().await;

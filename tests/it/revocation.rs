@@ -1,4 +1,4 @@
-//! Credentials that are ended before their time: on every replica, at once or nearly, and for good.
+//! Credentials that are revoked before they expire: on every replica, at once or within a second, and permanently.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ fn revoke(hub: &Hub, arguments: &[&str]) -> String {
 }
 
 on_both_databases! {
-    /// One token, by its id, across a restart; the others go on.
+    /// Given one token revoked by its id, it stays revoked over a restart; other tokens still work.
     async fn a_token_is_ended_by_its_id(hub: Hub) {
         let (lost, kept) = (issue(&hub, "ci"), issue(&hub, "ci"));
         let by_lost = hub.client_with(Some(lost.clone())).await;
@@ -38,7 +38,7 @@ on_both_databases! {
         std::fs::write(&file, &lost).expect("written");
         let said = revoke(&hub, &["--file", &file.display().to_string()]);
         assert!(said.contains("revision"), "{said}");
-        // It was verified a moment ago, and that does not help it.
+        // It was verified a moment ago; cached verifications are no exception.
         wait_until(&by_lost, REVOKED).await;
         assert_eq!(kept_out(&hub.client_with(Some(kept)).await).await, None);
         let hub = hub.restart().await;
@@ -50,7 +50,7 @@ on_both_databases! {
         assert_eq!((event.actor.as_str(), event.reason.as_str()), ("local:admin", "lost"));
     }
 
-    /// All that a subject has, and nothing that it gets later.
+    /// Given a revoked subject, all its tokens end, but none that it gets later.
     async fn a_subject_loses_what_it_was_issued(hub: Hub) {
         let (one, two, other) = (issue(&hub, "ci"), issue(&hub, "ci"), issue(&hub, "cd"));
         revoke(&hub, &["--subject", "local:ci"]);
@@ -58,7 +58,7 @@ on_both_databases! {
             wait_until(&hub.client_with(Some(token)).await, REVOKED).await;
         }
         assert_eq!(kept_out(&hub.client_with(Some(other)).await).await, None);
-        // Within the same second nobody can tell which came first.
+        // Within the same second, the order can't be determined.
         let wait = async {
             while kept_out(&hub.client_with(Some(issue(&hub, "ci"))).await).await.is_some() {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -67,7 +67,7 @@ on_both_databases! {
         tokio::time::timeout(crate::harness::watching::DEADLINE, wait).await.expect("a new token is good");
     }
 
-    /// What names nothing is refused, and a retry is one revocation.
+    /// A request that names nothing is refused, and a retry is one revocation.
     async fn requests_to_revoke_are_checked(hub: Hub) {
         let client = hub.client().await;
         let request = |token_id: &str, subject: &str, reason: &str| pb::RevokeTokenRequest {
@@ -91,7 +91,7 @@ on_both_databases! {
     }
 }
 
-/// Another replica honours it too, and goes on to when nobody can reach the database.
+/// Another replica honours it too, also during an outage of the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_replica_honours_it_also_in_an_outage() {
     let keys = tempfile::tempdir().expect("a directory");

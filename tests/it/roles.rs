@@ -1,4 +1,5 @@
-//! Role bindings: granted, taken away, obeyed at once, and believed only when the log says so (docs/guarantees.md#g18, #g19, docs/security.md#t23).
+//! Role bindings: granted, removed, in effect at once, and accepted only when the log proves them (docs/guarantees.md#g18, #g19,
+//! docs/security.md#t23).
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -10,7 +11,7 @@ use crate::harness::watching::{self, DEADLINE};
 use crate::tamper_older_rows::QUIET;
 use crate::watch_many::two_servers;
 
-/// Asks again until the answer is a refusal: what a replica knows of another's change is a second old at most.
+/// Repeats a call until it is refused, and returns the reason: a replica sees another replica's change within a second.
 async fn until_refused(client: &Client) -> String {
     let asked = async {
         loop {
@@ -30,7 +31,7 @@ async fn listed(admin: &Client, place: &str) -> Vec<(String, i32)> {
 }
 
 on_both_databases! {
-    /// Granted and taken away, each at once, each an event of the log where it holds.
+    /// Given a binding that is granted and removed, each is in effect at once, and each is an event of the namespace's log.
     async fn a_role_is_what_the_last_event_says(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "p", "a: 1").await;
@@ -57,14 +58,14 @@ on_both_databases! {
 
         let kinds: Vec<_> = events(&admin, NAMESPACE, before).await.iter().map(pb::Event::kind).collect();
         assert_eq!(kinds, [pb::EventKind::CreateRoleBinding, pb::EventKind::DeleteRoleBinding]);
-        // The log goes on after it, and so does what it says of roles.
+        // Roles still follow the log after this event.
         grant(&admin, "ann", pb::Role::Publisher, NAMESPACE).await;
         release(&admin, "p", "a: 2").await;
         publish(&admin, "q", "a: 1").await;
         assert_eq!(listed(&admin, NAMESPACE).await, [("local:ann".to_owned(), pb::Role::Publisher.into())]);
     }
 
-    /// What an admin of one namespace may grant ends at its border, and the store keeps an admin.
+    /// An admin of one namespace can grant roles only there, and the store always keeps an admin.
     async fn nobody_grants_what_is_not_theirs(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "team").await;
@@ -97,7 +98,7 @@ on_both_databases! {
         refused(try_grant(&admin, "local:me", pb::Role::Admin, "namespaces/-").await, Code::PermissionDenied, "PERMISSION_DENIED");
     }
 
-    /// A permission beyond that of the RPC: to activate, to publish, to skip a check.
+    /// Given a call that needs a permission beyond that of the RPC: to activate, to publish, to skip a check.
     async fn one_call_may_need_two_roles(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "p", "a: 1").await;
@@ -122,7 +123,7 @@ on_both_databases! {
         activator.rollback(rollback_request("p", 1)).await.expect("its own");
     }
 
-    /// Names inside a request lead no further than the namespace it is about.
+    /// Names inside a request are limited to the request's namespace.
     async fn a_request_reaches_one_namespace(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "p", "secret: 1").await;
@@ -157,7 +158,7 @@ on_both_databases! {
 
 on_both_databases! {
     with QUIET;
-    /// A hand in the database grants nothing: not by a new row, an edited one, or one that was taken away.
+    /// Given a new, edited or deleted row in the database, it grants nothing.
     async fn a_row_without_its_event_is_never_obeyed(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "p", "a: 1").await;
@@ -180,7 +181,7 @@ on_both_databases! {
         let mut hub = hub;
         for (what, sql) in edits {
             hub.tamper(sql);
-            // With nothing in memory: whatever is believed is read from the database.
+            // With empty caches: whatever is accepted is read from the database.
             hub = hub.restart_in_order().await;
             let admin = hub.client().await;
             let eve = caller(&hub, "eve").await.get_policy(request.clone()).await.expect_err(what);
@@ -201,18 +202,18 @@ on_both_databases! {
 
 fn refused_or_true(what: &str, answer: Result<pb::GetPolicyResponse, policyhub::client::ClientError>) {
     if let Err(error) = answer {
-        // Whose only row is gone is nobody: the check of the log is what finds that.
+        // A caller whose only row was deleted has no role; the check of the log finds the deletion.
         assert!(["DATA_LOSS", "PERMISSION_DENIED"].contains(&error.reason()), "{what}: {error:?}");
     }
 }
 
-/// Watches that are asked often whether they may go on.
+/// Settings with which watches are authorized again often.
 const ASKED_OFTEN: &[&str] =
     &["--recheck-interval-ms", "100", "--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
 on_both_databases! {
     with ASKED_OFTEN;
-    /// Who loses the role loses the watch; who has it keeps it.
+    /// A watch ends when its caller loses the role; other watches stay.
     async fn a_watch_ends_with_the_role(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "p", "a: 1").await;
@@ -238,7 +239,7 @@ on_both_databases! {
         assert_eq!(tokio::time::timeout(DEADLINE, received).await.expect("an activation before the deadline"), 1);
     }
 
-    /// A token that ends takes its watch along.
+    /// A watch ends when its token expires.
     async fn a_watch_ends_with_its_token(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "ann", pb::Role::Subscriber, NAMESPACE).await;
@@ -250,7 +251,7 @@ on_both_databases! {
     }
 }
 
-/// What one replica takes away, the other refuses a second later.
+/// A role removed at one replica is refused by the other a second later.
 #[tokio::test]
 async fn a_role_taken_away_at_one_replica_counts_at_no_other() {
     let (one, two, keys) = two_servers().await;
@@ -262,12 +263,12 @@ async fn a_role_taken_away_at_one_replica_counts_at_no_other() {
     let ann = two.client_with(Some(token)).await;
     ann.get_policy(pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") }).await.expect("granted");
     take_away(&admin, &binding.name).await.expect("taken away");
-    // Which of the two the other replica looks at again first is open.
+    // Which of the two the other replica reads again first is not determined.
     let reason = until_refused(&ann).await;
     assert!(["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&reason.as_str()), "{reason}");
 }
 
-/// A retry is answered from what is kept. That the role is gone holds at the replica that says so, from then on.
+/// Given a retry that is answered from the stored answer and says that the role is gone, that replica refuses the role from then on.
 #[tokio::test]
 async fn a_retry_that_says_a_role_is_gone_is_obeyed_where_it_is_said() {
     let (one, two, keys) = two_servers().await;

@@ -1,4 +1,4 @@
-//! Rollback: forward in the log, back in content; what is checked, what is recorded, what is refused.
+//! Rollback: forward in the log, back in content; what is checked, recorded and refused.
 
 use policyhub::client::pb::VersionState::Published;
 use policyhub::client::pb::activate_target::To;
@@ -29,7 +29,7 @@ async fn tighten(client: &Client) {
 }
 
 on_both_databases! {
-    /// The pointer moves to the older version at a new, higher revision; the statement and the event say so.
+    /// The pointer moves to the older version at a new, higher revision; statement and event state this.
     async fn the_pointer_moves_back_at_a_higher_revision(hub: Hub) {
         let client = hub.client().await;
         for content in ["a: 1", "a: 2", "a: 3"] {
@@ -54,8 +54,8 @@ on_both_databases! {
         assert_eq!(answer.activation.expect("a summary").statement, event.statement);
     }
 
-    /// Version 0 is the newest that was active before and that nobody rolled back from: two rollbacks never put back in force
-    /// what the first one left.
+    /// Version 0 means the newest version that was active before and that nobody rolled back from: a second rollback never activates what
+    /// the first one left.
     async fn version_zero_never_returns_to_what_was_left(hub: Hub) {
         let client = hub.client().await;
         for content in ["a: 1", "a: 2", "a: 3"] {
@@ -85,7 +85,7 @@ on_both_databases! {
         refused(nothing, Code::FailedPrecondition, "NO_PREVIOUS_VERSION");
     }
 
-    /// The second of two operators is refused, and told who was faster, how, and when; by `unmoved_since` too.
+    /// Given two operators, the second is refused and told who was faster, how, and when; with `unmoved_since` too.
     async fn a_second_operator_is_told_who_was_faster(hub: Hub) {
         let client = hub.client().await;
         for content in ["a: 1", "a: 2", "a: 3"] {
@@ -106,7 +106,7 @@ on_both_databases! {
         assert_eq!(active(&client, "p").await, 2, "one rollback");
         let since = pb::RollbackRequest { unmoved_since: seen, ..rollback_request("p", 1) };
         refused(client.rollback(since).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        // The same is said to whoever activates and deactivates.
+        // Callers who activate and deactivate get the same details.
         let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(3)), expected_active: Some(3) };
         let again = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
@@ -126,7 +126,7 @@ on_both_databases! {
         assert_eq!(error.metadata()["moved_by"], moved.actor);
     }
 
-    /// What subscribers rejected when it was put in force before is said in the answer, also once they run with something else.
+    /// Given a target that subscribers rejected before, the answer names the rejections, also when they run another version by now.
     async fn a_target_that_was_rejected_is_named(hub: Hub) {
         let client = hub.client().await;
         let mut at = Vec::new();
@@ -160,7 +160,7 @@ on_both_databases! {
         assert_eq!(back(&client, 2).await.warnings, said, "it is put in force all the same");
     }
 
-    /// Ten operators at once: one rollback, and nine who are told.
+    /// Given ten operators at once, there is one rollback, and nine are told.
     async fn of_many_operators_one_rolls_back(hub: Hub) {
         let client = hub.client().await;
         for content in ["a: 1", "a: 2", "a: 3"] {
@@ -175,7 +175,7 @@ on_both_databases! {
         }
     }
 
-    /// COPY_FORWARD makes version n + 1 of the older bytes, signed and active, in one event.
+    /// COPY_FORWARD creates version n + 1 from the older bytes, signed and active, in one event.
     async fn copy_forward_makes_a_new_version(hub: Hub) {
         let client = hub.client().await;
         let labelled =
@@ -204,7 +204,7 @@ on_both_databases! {
         assert_eq!((log[0].changes[0].version, log[0].changes[0].previous_version), (4, 2));
     }
 
-    /// The older content must satisfy today's schema, in both modes; the report says what does not.
+    /// Given a schema that became stricter, the older content must satisfy it, in both modes; the report names the errors.
     async fn a_schema_that_tightened_refuses(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -221,7 +221,7 @@ on_both_databases! {
         assert_eq!(crate::harness::calls::get(&client, "p").await.latest_version, 2, "no copy was left behind");
     }
 
-    /// skip_validation passes it by, and the event's signed payload says that it was.
+    /// skip_validation skips the checks, and the event's signed payload records it.
     async fn skipping_the_checks_is_on_record(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -245,7 +245,7 @@ on_both_databases! {
         refused_fields(client.rollback(without).await, &["reason"]);
     }
 
-    /// Nothing before, nowhere to go, or already there.
+    /// Given no earlier version, no such version, or a version that is already active, the call is refused.
     async fn what_can_not_be_rolled_back(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;

@@ -1,5 +1,5 @@
-//! A rolling restart of three replicas under load: a caller that does what docs/operations/deploy.md says of a shutdown sees no
-//! error, and no stream loses or repeats an activation.
+//! A rolling restart of three replicas under load: a caller that follows docs/operations/deploy.md on shutdowns sees no error, and no
+//! stream loses or repeats an activation.
 
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const REPLICAS: usize = 3;
 const STREAMS: usize = 30;
 const READERS: usize = 4;
 
-/// Says where the replicas are now, as a name service says it: one that restarts is where it was, until it is back.
+/// The current addresses of the replicas, as from a name service: a restarting replica keeps its old address until it is back.
 #[derive(Clone)]
 struct Fleet(Arc<RwLock<Vec<Client>>>);
 
@@ -28,8 +28,8 @@ impl Fleet {
         self.0.read().expect("the fleet")[replica % REPLICAS].clone()
     }
 
-    /// Calls one replica after the other, as long as no handler answers, or it says that the server is going away: at most
-    /// each of them once. An error without a reason is of the transport (docs/errors.md); tonic calls some of them UNKNOWN.
+    /// Calls one replica after the other, at most once each, as long as no handler answers or the server is shutting down. An error without
+    /// a reason comes from the transport (docs/errors.md); tonic reports some of these as UNKNOWN.
     async fn call<T, Answer>(&self, first: usize, call: impl Fn(Client) -> Answer) -> Result<(usize, T), ClientError>
     where
         Answer: Future<Output = Result<T, ClientError>>,
@@ -50,16 +50,16 @@ impl Fleet {
     }
 }
 
-/// Holds what a follower saw.
+/// What a follower received.
 #[derive(Debug, Default)]
 struct SeenRevisions {
     errors: Vec<String>,
     revisions: Vec<i64>,
-    /// Says how long it was without a stream, each time.
+    /// How long it was without a stream, each time.
     without: Vec<Duration>,
 }
 
-/// Follows until it was told of the last revision, over as many streams as it takes.
+/// Follows until it has received the last revision, over as many streams as needed.
 async fn follow(
     fleet: Fleet,
     mut replica: usize,
@@ -117,7 +117,7 @@ async fn follow(
     }
 }
 
-/// Reads until the last revision is there. Answers what went wrong.
+/// Reads until the last revision is there, and returns the errors.
 async fn read(fleet: Fleet, mut replica: usize, last: latest::Receiver<i64>) -> Vec<String> {
     let mut errors = Vec::new();
     while *last.borrow() == 0 {
@@ -130,7 +130,7 @@ async fn read(fleet: Fleet, mut replica: usize, last: latest::Receiver<i64>) -> 
     errors
 }
 
-/// Puts two versions in force by turns, under one request id for all tries of one activation.
+/// Activates two versions alternately, with one request id for all tries of one activation.
 async fn write(fleet: Fleet, done: latest::Receiver<bool>) -> (usize, Vec<String>) {
     let (mut round, mut errors) = (0, Vec::new());
     while !*done.borrow() {

@@ -13,17 +13,17 @@ fn all() -> pb::ListRunsRequest {
     pb::ListRunsRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
 }
 
-/// Returns the list of which a filter holds.
+/// Returns a list request with this filter.
 fn by(filter: impl Into<String>) -> pb::ListRunsRequest {
     pb::ListRunsRequest { filter: filter.into(), ..all() }
 }
 
-/// Runs under a policy, or one version of it.
+/// Returns a request for runs under a policy, or one version of it.
 fn of(id: &str, version: i64) -> pb::ListRunsRequest {
     by(if version == 0 { format!("policy = {id:?}") } else { format!("policy = {id:?} AND version = {version}") })
 }
 
-/// Returns a list, narrowed further.
+/// Returns the request with a further condition.
 fn and(request: pb::ListRunsRequest, filter: &str) -> pb::ListRunsRequest {
     let filter = if request.filter.is_empty() { filter.to_owned() } else { format!("{} AND {filter}", request.filter) };
     pb::ListRunsRequest { filter, ..request }
@@ -52,7 +52,7 @@ async fn listed(client: &Client, request: pb::ListRunsRequest, page_size: i32) -
     }
 }
 
-/// Version, outcome and number, in the order of the answer.
+/// Returns version, outcome and number, in the order of the answer.
 fn counts(page: &pb::ListRunsResponse) -> Vec<(i64, RunOutcome, i64)> {
     page.counts.iter().map(|count| (count.version, count.outcome(), count.count)).collect()
 }
@@ -61,7 +61,7 @@ async fn end(client: &Client, id: &str, outcome: RunOutcome) {
     complete(client, end_request(id, outcome, "")).await.expect("an end");
 }
 
-/// Runs under two versions of p: r1 (p@1 q@1) succeeded, r2 (p@1) failed, r3 (all, p@2) open, r4 (q@1) cancelled, r5 (p@2) failed.
+/// Records runs under two versions of p: r1 (p@1 q@1) succeeded, r2 (p@1) failed, r3 (all, p@2) open, r4 (q@1) cancelled, r5 (p@2) failed.
 async fn five_runs(client: &Client) -> Vec<pb::Run> {
     release(client, "p", "x: 1").await;
     release(client, "q", "x: 1").await;
@@ -121,7 +121,7 @@ on_both_databases! {
                 assert_eq!(listed(&client, request.clone(), size).await, expected, "{size}: {request:?}");
             }
         }
-        // Each with one of its policies: the one that was asked for, else the first.
+        // Each with one of its policies: the requested one, otherwise the first.
         let found = page(&client, &of("q", 0)).await.runs;
         assert_eq!(found.iter().map(under).collect::<Vec<_>>(), ["q@1", "q@1", "q@1"]);
         assert_eq!(found.iter().map(|run| run.policy_count).collect::<Vec<_>>(), [1, 2, 2]);
@@ -138,7 +138,7 @@ on_both_databases! {
         assert_eq!(page(&hub.client().await, &all()).await, before, "the same after a restart");
     }
 
-    /// How many, of each version and outcome: of all pages, on the first one.
+    /// The counts by version and outcome cover all pages and are on the first one.
     async fn runs_are_counted(hub: Hub) {
         use RunOutcome::{Cancelled, Failed, Open, Succeeded};
         let client = hub.client().await;
@@ -182,7 +182,7 @@ on_both_databases! {
         refused(client.list_runs(of("absent", 0)).await, Code::NotFound, "POLICY_NOT_FOUND");
         let absent = pb::ListRunsRequest { parent: "namespaces/absent".to_owned(), ..all() };
         refused(client.list_runs(absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        // The token of one list is none of another.
+        // A page token of one list is not valid for another.
         let token = page(&client, &pb::ListRunsRequest { page_size: 1, ..of("p", 0) }).await.next_page_token;
         let default = pb::ListRunsRequest { order_by: "create_time desc".to_owned(), ..of("p", 0) };
         page(&client, &pb::ListRunsRequest { page_token: token.clone(), ..default }).await;
@@ -190,13 +190,13 @@ on_both_databases! {
             let other = pb::ListRunsRequest { page_token: token.clone(), ..other };
             refused(client.list_runs(other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
         }
-        // Who records runs need not read those of others.
+        // A caller who may record runs may not list those of others.
         grant(&client, "sub1", pb::Role::Subscriber, NAMESPACE).await;
         let denied = caller(&hub, "sub1").await.list_runs(all()).await;
         refused(denied, Code::PermissionDenied, "PERMISSION_DENIED");
     }
 
-    /// A row that somebody changed is not listed as if it were true.
+    /// Given an edited row, it is not listed.
     async fn a_forged_run_is_not_listed(hub: Hub) {
         let client = hub.client().await;
         five_runs(&client).await;
@@ -222,7 +222,7 @@ on_both_databases! {
         }
     }
 
-    /// What a list reads is found by indexes alone, whatever other runs there are.
+    /// The queries of a list use indexes only, whatever other runs there are.
     async fn a_list_reads_from_indexes(hub: Hub) {
         let client = hub.client().await;
         five_runs(&client).await;

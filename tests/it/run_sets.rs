@@ -14,11 +14,11 @@ use crate::harness::on_both_databases;
 use crate::harness::runs::{complete, end_request, get_run, record, run_request, under};
 use crate::harness::subscribing::at;
 
-/// More policies than are looked up one by one.
+/// More policies than are read one by one.
 const MANY: usize = 12;
 
 on_both_databases! {
-    /// One id, any number of policies: those that are named, or the whole active set, each provable.
+    /// Given one run id and any number of policies, the named ones or the whole active set, each is provable.
     async fn a_run_holds_a_set(hub: Hub) {
         let client = hub.client().await;
         for id in ["a", "b", "c", "idle"] {
@@ -48,7 +48,7 @@ on_both_databases! {
         for recorded in [named, three, whole, earlier, later] {
             assert_eq!(get_run(&client, &recorded.id()).await.expect("a run"), recorded);
         }
-        // What is not in force there is no part of a run, and then nothing is recorded.
+        // A policy that is not in force at the cursor can't be part of a run, and then nothing is recorded.
         let all: Vec<String> = ('a'..='z').map(String::from).collect();
         let many: Vec<&str> = all.iter().map(String::as_str).collect();
         for (policies, code, reason) in [
@@ -65,7 +65,7 @@ on_both_databases! {
         refused_fields(record(&client, run_request("none", &names, None)).await, &["policies"]);
     }
 
-    /// Before the first activation, and after the last pointer is gone, there is no active set to run under.
+    /// Before the first activation, and after the last pointer was removed, there is no active set to run under.
     async fn an_empty_set_is_no_run(hub: Hub) {
         let client = hub.client().await;
         let nothing = run_request("none", &[], None);
@@ -81,7 +81,7 @@ on_both_databases! {
         assert_eq!(get_run(&client, "then").await.expect("a run"), then);
     }
 
-    /// The same question again is answered with the record; any other is a conflict, and so is that of another principal.
+    /// The same request again returns the record; any other one is a conflict, and so is that of another principal.
     async fn a_set_is_recorded_once(hub: Hub) {
         let client = hub.client().await;
         let ids: Vec<String> = (0..MANY).map(|number| format!("p{number:02}")).collect();
@@ -109,14 +109,14 @@ on_both_databases! {
             let error = refused(record(&client, run_request(id, policies, cursor)).await, Code::AlreadyExists, "RUN_CONFLICT");
             assert_eq!(error.metadata()["recorded_revision"], place.to_string());
         }
-        // Under a request id: the answer is what was recorded, whatever is in force by now.
+        // With a request id, the answer is what was recorded, whatever is in force by now.
         let with_id = pb::RecordRunRequest { request_id: "r-1".to_owned(), ..run_request("by-id", &[], None) };
         let first = record(&client, with_id.clone()).await.expect("a run");
         release(&client, "p01", "x: 2").await;
         assert_eq!(record(&client, with_id).await.expect("the same"), first);
         let other = pb::RecordRunRequest { request_id: "r-1".to_owned(), ..run_request("by-id", &["p00"], None) };
         refused(record(&client, other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
-        // A policy that is taken away, forged or moved to another run: the record is refused, and not served in part.
+        // Given a policy row that is deleted, forged or moved to another run, the run is refused and not returned in part.
         let sqlite = hub.database_url.starts_with("sqlite");
         hub.tamper(&format!("DROP TRIGGER run_policies_refuse_update{}", if sqlite { "" } else { " ON run_policies" }));
         for forged in [
@@ -171,7 +171,7 @@ on_both_databases! {
         refused_fields(complete(&client, unknown).await, &["name", "outcome", "message"]);
     }
 
-    /// Many ends at once: one of them counts, and who said the same is told so.
+    /// Given many concurrent completions, one of them counts, and callers with the same outcome are told so.
     async fn one_of_many_ends_a_run(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "x: 1").await;
@@ -198,7 +198,7 @@ on_both_databases! {
         assert_eq!(hub.tamper("SELECT count(*) FROM run_ends"), "1");
     }
 
-    /// Only the recorder ends a run; who is refused changes nothing, and is not told how it stands.
+    /// Only the recorder may complete a run; a refused caller changes nothing, and does not learn the run's state.
     async fn nobody_ends_the_run_of_another(hub: Hub) {
         let admin = hub.client().await;
         for subject in ["prod", "sub1"] {
@@ -219,7 +219,7 @@ on_both_databases! {
         }
     }
 
-    /// What an operator deletes is gone with all that belongs to it.
+    /// A deleted run is gone with all its rows.
     async fn a_run_is_deleted_whole(hub: Hub) {
         let client = hub.client().await;
         let first = publish(&client, "p", "x: 1").await.version;

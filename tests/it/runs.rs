@@ -1,4 +1,4 @@
-//! Runs: recorded once with the version in force, and provable for ever.
+//! Runs: recorded once with the version in force, and provable at any later time.
 
 use policyhub::client::{pb, verify_saved};
 use tokio::task::JoinSet;
@@ -12,12 +12,12 @@ use crate::harness::runs::{get_run as get, record, run_name, run_request};
 use crate::harness::subscribing::at;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Returns a run under one policy.
+/// Returns a request for a run under one policy.
 fn request(run_id: &str, id: &str, cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
     run_request(run_id, &[id], cursor)
 }
 
-/// Returns its version, digest, and since when that was in force.
+/// Returns the run's version, its digest, and the revision of its activation.
 fn only(run: &pb::Run) -> (i64, &str, i64) {
     assert_eq!((run.policies.len(), run.policy_count, run.whole_set), (1, 1, false), "{run:?}");
     let first = run.policies.first().expect("a policy");
@@ -26,7 +26,7 @@ fn only(run: &pb::Run) -> (i64, &str, i64) {
 }
 
 on_both_databases! {
-    /// Whatever became active since: the run names what was in force, and GetActive there proves it.
+    /// Whatever is activated later, the run names what was in force, and GetActive at its cursor proves it.
     async fn a_run_is_provable_later(hub: Hub) {
         let client = hub.client().await;
         let first = release(&client, "p", "a: 1").await;
@@ -121,7 +121,7 @@ on_both_databases! {
         refused(get(&client, "another").await, Code::NotFound, "RUN_NOT_FOUND");
     }
 
-    /// Many at once under one id: one of them records, and the others get its answer or learn that it was faster.
+    /// Given many concurrent calls with one id, one of them records, and the others get its answer or a conflict.
     async fn one_of_many_records(hub: Hub) {
         let client = hub.client().await;
         for id in ["p", "q"] {
@@ -174,7 +174,7 @@ on_both_databases! {
         record(&client, request(&longest, "p", None)).await.expect("the longest id there can be");
     }
 
-    /// A row that somebody changed says something else than the log: it is not served.
+    /// Given an edited row, which contradicts the log, the run is refused.
     async fn a_forged_run_is_not_served(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -216,7 +216,7 @@ async fn runs_by_commands() {
     assert_eq!((code, &json["run"]["policies"][0]["version"]), (Some(0), &serde_json::Value::from(1)));
     assert_eq!(run(&["run", "record", "job-7", "p", "--at", "1:2"]).0, Some(1));
     assert_eq!(run(&["run", "get", "absent"]).0, Some(1));
-    // A run of the whole set, ended and listed.
+    // A run of the whole set, completed and listed.
     assert_eq!(run(&["run", "record", "job-8"]).0, Some(0));
     let (code, text) = run(&["run", "complete", "job-8", "failed", "--message", "no space"]);
     assert!(code == Some(0) && text.starts_with("job-8 FAILED at 1:3, the whole active set, recorded by "), "{text}");

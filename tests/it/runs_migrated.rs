@@ -1,4 +1,4 @@
-//! Runs from before a run held a set: they go over with their tags, and the version of the server before writes further ones.
+//! Runs from before a run held a set: they are migrated with their MACs, and servers of the version before still write rows.
 
 use policyhub::client::pb::{self, RunOutcome};
 
@@ -6,7 +6,7 @@ use crate::harness::calls::{NAMESPACE, NamedEvent as _, release};
 use crate::harness::runs::{complete, end_request, get_run, record, run_request, under};
 use crate::harness::{Hub, on_both_databases};
 
-/// The table as it was: what the migration added is taken away, and the row that says that it ran.
+/// Restores the old table: removes what the migration added, and the record of the migration.
 fn undo(hub: &Hub) {
     let sqlite = hub.database_url.starts_with("sqlite");
     let drop = if sqlite {
@@ -45,7 +45,7 @@ fn undo(hub: &Hub) {
     hub.tamper(&statements.join(separator));
 }
 
-/// A row as the version before writes it, of a run that is there under another name now.
+/// A row as the version before writes it, of a run that exists under another name now.
 const AS_BEFORE: &str = "INSERT INTO runs (namespace, id, policy, version, digest, epoch, revision, active_revision, recorder, \
      create_time, tag) SELECT namespace, id, policy, version, digest, epoch, revision, active_revision, recorder, create_time, tag \
      FROM kept_runs";
@@ -72,7 +72,7 @@ on_both_databases! {
         assert_eq!(get_run(&client, "old").await.expect("a run"), ended);
     }
 
-    /// During an upgrade the version before writes its rows still, and reads those of runs of one policy.
+    /// During an upgrade, servers of the version before still write their rows, and read runs of one policy.
     async fn the_version_before_writes_runs_still(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "x: 1").await;

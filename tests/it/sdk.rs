@@ -11,7 +11,7 @@ use crate::harness::calls::release;
 use crate::harness::proxy::NetworkProxy;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Returns a client as the admin of a hub, which has no connection yet.
+/// Returns a builder of a client as the admin of a server, without a connection.
 fn builder(hub: &Hub) -> ClientBuilder {
     Client::builder().token(TokenSource::File(hub.data_dir().join("admin.token")))
 }
@@ -132,12 +132,12 @@ async fn a_client_goes_on_at_the_next_endpoint() {
     release(&hub.client().await, "p", "a: 1").await;
     let [first, second] = [NetworkProxy::before(hub.grpc_port()).await, NetworkProxy::before(hub.grpc_port()).await];
     let at = |proxy: &NetworkProxy| format!("http://127.0.0.1:{}", proxy.port);
-    // The first endpoint is nobody's: a client needs no server to be made.
+    // The first endpoint has no server: a client can be created without one.
     let client = builder(&hub).endpoint("http://127.0.0.1:1").endpoint(at(&first)).endpoint(at(&second));
     let client = client.call_timeout(Duration::from_secs(2)).build().expect("a client");
     let shop = client.namespace("default").expect("an id");
     assert_eq!(shop.policy("p").await.expect("by the second endpoint").active_version, Some(1));
-    // A link that is lost without a word shows as a deadline; the next call goes elsewhere.
+    // A silently lost link results in a deadline; the next call uses another endpoint.
     first.lose();
     let error = shop.policy("p").await.expect_err("nobody answers");
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");

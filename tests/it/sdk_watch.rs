@@ -1,4 +1,4 @@
-//! Watchers of the SDK over the connections of one client: many namespaces, as a stream, with rejections taken back.
+//! Watchers of the SDK over the connections of one client: many namespaces, as a stream, and with rejections that are withdrawn.
 
 use futures_util::StreamExt as _;
 use policyhub_client::{Client, Keys, State, TokenSource, Update, Watcher};
@@ -47,7 +47,7 @@ on_both_databases! {
         assert_eq!(version(&next(&mut watcher).await), 2, "the same set again");
         watcher.accept().await;
         assert_eq!(watcher.view().status().state, State::Ready);
-        // A replica gathers reports that are no rejections.
+        // A replica gathers reports that are not rejections before it writes them.
         let is_applied = async || subscriber(&admin, "shop-1").await.reason.is_empty();
         eventually("the report that it was taken", is_applied).await;
         assert!(!watcher.reconsider(), "it was taken");
@@ -89,7 +89,7 @@ fn version_in_force(view: &policyhub_client::View) -> Option<i64> {
     view.active().and_then(|active| active.get("p").map(|policy| policy.version))
 }
 
-/// Namespaces that are watched over one client: more than one connection carries.
+/// Number of namespaces that are watched over one client: more than one connection carries.
 const MANY: usize = 150;
 
 #[tokio::test]
@@ -119,14 +119,14 @@ async fn many_namespaces_are_watched_over_one_client() {
         });
     }
     let mut watchers = watching.join_all().await;
-    // Calls find room beside so many watches.
+    // Calls still work beside so many watches.
     let called = tokio::time::timeout(DEADLINE, client.namespace("team-7").expect("an id").policy("p")).await;
     called.expect("an answer").expect("a policy");
     let connections = connections_of(&hub);
-    // Three for the watches, one of them for the calls too, and the one of the test itself.
+    // Three for the watches, one of them shared with the calls, and the one of the test itself.
     assert!(connections <= 4.0, "{connections} connections");
 
-    // The server goes away and comes back: everybody goes on, over few new connections.
+    // The server restarts: all watches continue, over few new connections.
     drop(admin);
     let hub = hub.restart().await;
     proxy.aim(hub.grpc_port());
@@ -143,7 +143,7 @@ async fn many_namespaces_are_watched_over_one_client() {
     eventually("few connections", async || connections_of(&hub) <= 3.0).await;
 }
 
-/// Connections that are open at a server.
+/// Returns the number of open connections of a server.
 fn connections_of(hub: &Hub) -> f64 {
     counted(&text(hub), "policyhub_connections_open").expect("the gauge")
 }

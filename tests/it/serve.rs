@@ -1,4 +1,4 @@
-//! A server that runs and ends: its files, its HTTP port, its health, and the way it stops.
+//! A server that runs and ends: its files, its HTTP port, its health, and its shutdown.
 
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -70,7 +70,7 @@ on_both_databases! {
         assert_eq!(get(&http, "/").expect("an answer").0, 404);
     }
 
-    /// Streams are told to come back, calls are finished, and it ends with 0.
+    /// Given SIGTERM, streams are asked to reconnect, calls are finished, and the process ends with 0.
     async fn it_ends_as_it_is_asked_to(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -100,13 +100,13 @@ on_both_databases! {
     }
 }
 
-/// Publishes and activates; answers the revision.
+/// Publishes, activates and returns the revision.
 async fn activated(client: &Client, content: &str) -> i64 {
     let version = publish(client, "p", content).await.version;
     activate(client, "p", version).await
 }
 
-/// `policyhub watch` stays connected through a drain: it comes back to the next server, and misses nothing.
+/// `policyhub watch` survives a drain: it reconnects to the next server and misses nothing.
 #[tokio::test]
 async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--heartbeat-interval-ms", "100"]).await;
@@ -151,7 +151,7 @@ async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
     assert!(err.contains(&format!("server says draining; going on from 1:{first}")), "{err}");
 }
 
-/// Somebody who never reads what he asked for must not keep the server from ending.
+/// Given a client that never reads its stream, the server can still end.
 #[tokio::test]
 async fn a_reader_that_is_stuck_is_left_behind() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--drain-timeout-ms", "1000"]).await;
@@ -159,12 +159,12 @@ async fn a_reader_that_is_stuck_is_left_behind() {
     for index in 0..8 {
         release(&client, &format!("large-{index}"), &format!("text: {}", "x".repeat(900 * 1024))).await;
     }
-    // Far more than any window: the stream is in the middle of its snapshot for ever.
+    // Far more than any window: the stream stays in the middle of its snapshot.
     let stuck = watching::raw(&client, None).await.expect("a stream");
-    // And a connection that never says anything at all.
+    // And a connection that never sends anything.
     let silent = TcpStream::connect(hub.grpc.trim_start_matches("http://")).expect("a connection");
     hub.signal("TERM");
-    // While it drains it says so; whether anybody gets to ask before it ends is not in our hands.
+    // While it drains it reports that; it may end before anybody has asked.
     while let Ok((status, _, body)) = get(&hub.http, "/readyz") {
         assert!(matches!((status, body.as_str()), (200, "ok\n") | (503, "draining\n")), "{status} {body}");
     }
@@ -173,7 +173,7 @@ async fn a_reader_that_is_stuck_is_left_behind() {
     drop((stuck, silent));
 }
 
-/// A server that drains answers that it does. A stuck reader keeps it draining for as long as this needs.
+/// Given a draining server, `/readyz` says so. A stuck reader keeps it draining for as long as this test needs.
 #[tokio::test]
 async fn while_it_drains_it_is_not_ready() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--drain-timeout-ms", "20000"]).await;
@@ -190,7 +190,7 @@ async fn while_it_drains_it_is_not_ready() {
         }
     }
     assert_eq!(get(&hub.http, "/livez").expect("an answer").0, 200, "it lives until it has ended");
-    // Now the reader reads. An end in order has the last word; a connection that was reset on the way has none.
+    // Now the reader reads. After a shutdown in order it gets the status; a reset connection has none.
     let mut last = None;
     let in_order = loop {
         match stuck.message().await {
@@ -204,7 +204,7 @@ async fn while_it_drains_it_is_not_ready() {
     assert_eq!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").code(), Some(0));
 }
 
-/// What was acknowledged before the signal is there, what was not is not in between.
+/// Writes acknowledged before the signal are there; the others happened completely or not at all.
 #[tokio::test]
 async fn writes_at_the_end_are_whole() {
     let mut hub = Hub::start(Database::Sqlite).await;

@@ -1,4 +1,5 @@
-//! The service config that clients copy (docs/service_config.json): it names what there is, and repeats only what is safe to repeat.
+//! The service config that clients copy (docs/service_config.json): it names existing methods, and retries only those that are safe to
+//! repeat.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +8,10 @@ use prost_reflect::DescriptorPool;
 use serde_json::Value;
 
 const CONFIG: &str = include_str!("../../docs/service_config.json");
-/// gRPC takes no more (A6, "Maximum Number of Retries").
+/// The limit of gRPC (A6, "Maximum Number of Retries").
 const ATTEMPTS_MAX: u64 = 5;
 
-/// Returns a duration of proto3 JSON, in seconds.
+/// Returns a duration in proto3 JSON as seconds.
 fn seconds(value: &Value) -> f64 {
     let text = value.as_str().and_then(|text| text.strip_suffix('s')).expect("a duration");
     text.parse().expect("seconds")
@@ -56,7 +57,7 @@ fn it_names_every_method_and_repeats_what_changes_nothing() {
     let is_known = |name: &String| known.contains(name) || streams_of_others.clone().any(|stream| stream == name);
     assert!(by_method.keys().all(is_known), "{:?}", by_method.keys());
     for method in &methods {
-        // Sent twice, a change without an id may be made twice. A watch comes back by itself, from where it was.
+        // A change without a request id that is sent twice may be made twice. A watch resumes by itself.
         let is_safe = method.input().get_field_by_name("request_id").is_none() && !method.is_server_streaming();
         let entry = by_method.get(&path(method));
         assert_eq!(entry.is_some_and(|entry| entry.get("retryPolicy").is_some()), is_safe, "{}", path(method));

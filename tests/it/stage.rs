@@ -33,7 +33,7 @@ fn results(report: &pb::ValidationReport) -> Vec<(&str, pb::check::Result)> {
 }
 
 on_both_databases! {
-    /// A sound draft is locked, its report kept; staged again it is as it was.
+    /// Given a valid draft, it is staged and its report stored; staging it again changes nothing.
     async fn a_sound_draft_is_locked(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Yaml, with_schema(SCHEMA)).await;
@@ -53,7 +53,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, staged.cursor.revision());
     }
 
-    /// A failed check leaves a draft, with its report; the log says nothing.
+    /// Given a failed check, the draft stays open, with its report, and nothing is logged.
     async fn a_failed_check_leaves_a_draft(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Json, with_schema(SCHEMA)).await;
@@ -78,7 +78,7 @@ on_both_databases! {
         assert!(staged.report.expect("a report").passed && report(&client, "p", 1).await.passed);
     }
 
-    /// Each error of a schema is a finding with its place, up to a bound; the command line shows each.
+    /// Each error of a schema is a finding with its position, up to a limit; the command line shows each.
     async fn every_error_of_a_schema_is_told(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Json, with_schema(r#"{"items":{"type":"string"}}"#)).await;
@@ -102,7 +102,7 @@ on_both_databases! {
         }
     }
 
-    /// validate_only answers the report, also a failed one, and changes nothing at all.
+    /// validate_only answers the report, also a failed one, and changes nothing.
     async fn validate_only_answers_the_report(hub: Hub) {
         let client = hub.client().await;
         for (id, content, passed) in [("good", "a: 1", true), ("bad", "a: 1\na: 2", false)] {
@@ -139,7 +139,7 @@ on_both_databases! {
         assert_eq!(staged.version.expect("a version").version, 2);
     }
 
-    /// Readers differ on duplicate keys and on integers beyond 2^53 - 1: both are refused, in JSON and in YAML.
+    /// Parsers differ on duplicate keys and on integers beyond 2^53 - 1: both are refused, in JSON and in YAML.
     async fn what_readers_differ_on_is_refused(hub: Hub) {
         let client = hub.client().await;
         create(&client, "json", Json, with_schema("")).await;

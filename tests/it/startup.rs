@@ -1,4 +1,4 @@
-//! What a server refuses to start on: always with exit code 1, a message that says what to do, and nothing left behind.
+//! Refused starts: always with exit code 1, a message that says what to do, and nothing left behind.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,11 +10,11 @@ use crate::harness::hub::binary;
 use crate::harness::postgres::Cluster;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Says what became of a start.
+/// The result of a start.
 enum Start {
-    /// It serves; whoever drops this ends it.
+    /// It serves; dropping this ends it.
     Serving(Serving),
-    /// It ended.
+    /// It ended with this exit code and output.
     Ended { code: Option<i32>, said: String },
 }
 
@@ -22,7 +22,7 @@ pub struct Serving(Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // Whether it had ended already is of no interest.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -48,7 +48,7 @@ fn start(data: &Path, arguments: &[&str]) -> Start {
     Start::Ended { code: child.wait().expect("a child").code(), said }
 }
 
-/// Returns the message of a start that must be refused, with all of these words in it.
+/// Returns the message of a start that must be refused, which must contain all of these words.
 pub fn refused(data: &Path, arguments: &[&str], words: &[&str]) -> String {
     let Start::Ended { code, said } = start(data, arguments) else { panic!("it serves with {arguments:?}") };
     assert_eq!(code, Some(1), "{said}");
@@ -82,11 +82,11 @@ async fn a_port_that_is_taken() {
     let address = taken.local_addr().expect("an address").to_string();
     refused(&data, &["--grpc-addr", &address], &["failed to listen on", &address, "--grpc-addr", "port 0"]);
     drop(taken);
-    // The data directory was given back: the same start works now.
+    // The data directory was released: the same start works now.
     serves(&data, &["--grpc-addr", &address]);
 }
 
-/// Returns what a server says on a terminal until it serves, of a new data directory.
+/// Returns what a server with a new data directory prints on a terminal until it serves.
 fn on_a_terminal(data: &Path, arguments: &str) -> String {
     let policyhub = binary().get_program().to_string_lossy().into_owned();
     let serve = format!("exec '{policyhub}' serve --data-dir '{}' {arguments}", data.display());
@@ -101,7 +101,7 @@ fn on_a_terminal(data: &Path, arguments: &str) -> String {
             break;
         }
     }
-    // With its terminal the server ends too.
+    // The server ends with its terminal.
     let _ = terminal.kill();
     let _ = terminal.wait();
     said
@@ -127,7 +127,7 @@ async fn who_starts_it_on_a_terminal_is_told_where_everything_is() {
     assert!(said.lines().all(|line| line.len() < 160), "{said}");
 }
 
-/// The lock of a data directory is the one of the database in it, and says so.
+/// Given a data directory with its database, both use the same lock file.
 #[tokio::test]
 async fn one_lock_file_is_left() {
     let (_dir, data) = directory();
@@ -153,7 +153,7 @@ async fn a_data_directory_of_a_server_that_runs() {
         _ => panic!("two servers in one directory"),
     };
     assert!(said.contains("belongs to a policyhub that is running") && said.contains("--data-dir"), "{said}");
-    // The one that runs noticed nothing.
+    // The running server is not affected.
     release(&hub.client().await, "p", "a: 1").await;
     let address = std::fs::read_to_string(hub.data_dir().join("addr.json")).expect("addr.json");
     assert!(
@@ -198,7 +198,7 @@ async fn a_password_is_not_repeated() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").port()
     };
-    // However it is written, and however much is logged.
+    // However it is written, and at any log level.
     for url in [
         format!("postgres://hub:hunter2@127.0.0.1:{closed}/x"),
         format!("postgres://hub:%68unter2@127.0.0.1:{closed}/x"),
@@ -211,7 +211,7 @@ async fn a_password_is_not_repeated() {
             assert!(!said.contains("hunter2") && !said.contains("%68unter2"), "{said}");
         }
     }
-    // Nor a part of the URL that the driver does not know, and would log.
+    // Nor in a part of the URL that the driver does not know and would log.
     for (secret, says) in [
         ("?sslpassword=hunter2", "sslpassword"),
         ("?sslMode=verify-full&password=hunter2", "write it sslmode"),
@@ -233,7 +233,7 @@ async fn plaintext_beyond_loopback() {
     serves(&data, &["--grpc-addr", "0.0.0.0:0", "--insecure-plaintext"]);
 }
 
-/// A start on the database of a server that ended.
+/// Starts on the database of a server that ended, which must be refused.
 fn refused_on(hub: &Hub, arguments: &[&str], words: &[&str]) {
     let (_dir, data) = directory();
     let keys = hub.data_dir().join("keys").display().to_string();
@@ -261,7 +261,7 @@ on_both_databases! {
         let (_dir, data) = directory();
         let url = ["--database-url", &hub.database_url];
         refused(&data, &url, &["was made with seal key", "give it the same keys, or another database"]);
-        // The database is as it was.
+        // The database is unchanged.
         let hub = hub.restart().await;
         assert_eq!(active(&hub.client().await, "p").await, 1);
     }

@@ -1,8 +1,8 @@
-//! The stream vectors: recorded streams and lies made of them, played to every subscriber over a real connection.
+//! The stream vectors: recorded streams and lies made from them, played to every subscriber over a real connection.
 //!
-//! Each subscriber must give the verdict of the vector: what is in force is a set that was in force, never older than what
-//! verified, in the state that is said; and an honest stream repairs it. The Python example is played the same ones by
-//! `tests/python/streams.py`, the TypeScript example by `tests/typescript/streams.ts`.
+//! Each subscriber must reach the verdict of the vector: what is in force is a set that was in force, never older than what was verified,
+//! with the given state; and an honest stream repairs it. `tests/python/streams.py` plays the same vectors to the Python example,
+//! `tests/typescript/streams.ts` to the TypeScript example.
 
 use std::time::Duration;
 
@@ -22,23 +22,23 @@ mod record;
 
 use format::{StreamCase, StreamVectors, VectorSet};
 
-/// Processes that run at once.
+/// Largest number of concurrent processes.
 const AT_ONCE_MAX: usize = 4;
 
-/// Messages as a server says them.
+/// Returns messages as a server sends them.
 fn frames(vectors: &StreamVectors, names: &[String]) -> Vec<Act> {
     names.iter().flat_map(|name| vectors.message(name)).map(|part| frame(0, &part)).collect()
 }
 
-/// A hub that plays a case: each stream of the lie ends, and the honest one waits until it is allowed.
+/// A server that plays a case: each stream of the lie ends, and the honest one waits until it is allowed.
 struct StreamStage {
     hostile: HostileServer,
     endpoint: String,
 }
 
 impl StreamStage {
-    /// `reports`: whether the subscriber tells what it put in force. Then the lie comes after that: before it, there is nothing
-    /// that a refusal of what is not newer could be about.
+    /// `reports`: whether the subscriber reports what it put in force. Then the lie is sent after that report: before it, there is nothing
+    /// that a refusal of an older set could be about.
     async fn of(vectors: &StreamVectors, case: &StreamCase, reports: bool) -> Self {
         let (hostile, endpoint) = HostileServer::listen().await;
         let holds = case.before.iter().any(|name| name.contains(".snapshot."));
@@ -56,7 +56,7 @@ impl StreamStage {
         Self { hostile, endpoint }
     }
 
-    /// Waits until the honest stream is asked for: everything before it was taken or refused.
+    /// Waits until the honest stream is requested: everything before it was accepted or refused.
     async fn is_over(&self, case: &StreamCase) {
         let waiting = async {
             while self.hostile.script().asked.len() <= case.lie.len() {
@@ -66,19 +66,19 @@ impl StreamStage {
         tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("{}: no further stream", case.name));
     }
 
-    /// Returns how many reports said that something was rejected.
+    /// Returns how many reports were rejections.
     fn rejections(&self) -> usize {
         let rejected = policyhub::client::pb::ApplyStatus::Rejected as i32;
         self.hostile.script().reports.iter().filter(|report| report.status == rejected).count()
     }
 }
 
-/// Returns what must be in force after the lie; none: nothing.
+/// Returns what must be in force after the lie; `None` means nothing.
 fn expected(vectors: &StreamVectors, case: &StreamCase) -> Option<VectorSet> {
     case.then.holds.as_ref().map(|place| vectors.set(place, &case.filter))
 }
 
-/// Plays each case by a process of its own, some at once; how many there were.
+/// Plays each case to a separate process, some concurrently, and returns the number of cases.
 async fn each_by_a_process<F: Future<Output = ()>>(vectors: &StreamVectors, play: impl Fn(StreamCase) -> F) -> usize {
     let places = Semaphore::new(AT_ONCE_MAX);
     let played = vectors.cases.iter().map(|case| async {
@@ -88,7 +88,7 @@ async fn each_by_a_process<F: Future<Output = ()>>(vectors: &StreamVectors, play
     futures_util::future::join_all(played).await.len()
 }
 
-/// Every kind of lie that there is, and none that is not told.
+/// Every kind of lie has a case, and there is no other kind.
 #[test]
 fn every_kind_is_there() {
     let vectors = StreamVectors::read();

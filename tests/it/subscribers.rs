@@ -1,4 +1,4 @@
-//! Leases and reports: who is listed, what counts as the newest word, and what survives.
+//! Leases and reports: which subscribers are listed, which report counts as the newest, and what survives a restart.
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{Client, pb};
@@ -17,7 +17,7 @@ use crate::harness::subscribing::{
 };
 use crate::harness::watching::{DEADLINE, LIVELY, without_fingerprint};
 
-/// Returns two versions of a policy, the first one in force; answers the revision.
+/// Publishes two versions of a policy, activates the first one and returns the revision.
 async fn two_versions(client: &Client) -> i64 {
     publish(client, "p", "a: 1").await;
     publish(client, "p", "a: 2").await;
@@ -29,7 +29,7 @@ async fn message(stream: &mut SubscriberStream) -> Message {
     next.expect("a stream that goes on").expect("a message").message.expect("a kind")
 }
 
-/// Returns the revision of the next activation; snapshots are not taken for one.
+/// Returns the revision of the next activation; snapshots are skipped.
 async fn next_activation(stream: &mut SubscriberStream) -> i64 {
     loop {
         match message(stream).await {
@@ -61,13 +61,13 @@ on_both_databases! {
         assert_eq!(kept, "30000000");
 
         drop(one);
-        // The next flush after the end of one of two streams: the other one holds the lease.
+        // The next write after the end of one of two streams: the other one still holds the lease.
         let later = subscribe(&client, "later").await;
         assert!(subscriber(&client, "later").await.online && subscriber(&client, "shop-1").await.online);
         drop(other);
         eventually("shop-1 is offline", async || !subscriber(&client, "shop-1").await.online).await;
         assert!(subscriber(&client, "later").await.online);
-        // What is known of it stays, and it may come back with other labels.
+        // Its last state is kept, and it may come back with other attributes.
         assert_eq!(subscriber(&client, "shop-1").await.attributes.len(), 2);
         let _again = subscribe(&client, "shop-1").await;
         let shop = subscriber(&client, "shop-1").await;
@@ -75,7 +75,7 @@ on_both_databases! {
         drop(later);
     }
 
-    /// A lease that ran out, or was taken away, comes back: the stream is open still.
+    /// Given a lease that expired or was deleted, it is written again, because the stream is still open.
     async fn a_lease_is_renewed_for_as_long_as_the_stream_is_open(hub: Hub) {
         let client = hub.client().await;
         let _stream = subscribe(&client, "s").await;
@@ -98,7 +98,7 @@ on_both_databases! {
         assert_eq!((said.applied, &said.digest, said.diverged), (Some(at(first)), &report.digest, false));
         assert_eq!((said.rejected, said.reason.as_str(), said.online), (None, "", true));
 
-        // Another set than the log has there is taken note of, never refused.
+        // A report with another digest than the log's is recorded, never refused.
         let other = digest_at(&client, 0).await;
         for (id, policies, diverged) in [("all", &[][..], true), ("part", &["p"][..], false)] {
             let _stream = client.watch_active(watch_request(id, policies)).await.expect("a watch");
@@ -107,7 +107,7 @@ on_both_databases! {
             let said = subscriber(&client, id).await;
             assert_eq!((said.diverged, &said.digest), (diverged, &other), "{id}");
         }
-        // Without a stream it is heard, and is not online.
+        // Without a stream, a report is accepted, and the subscriber is not online.
         client.report_status(rejected(&client, "silent", first, "no \u{1F4A5}").await).await.expect("taken");
         let said = subscriber(&client, "silent").await;
         assert!(!said.online && !said.diverged && said.applied.is_none());
@@ -122,8 +122,8 @@ on_both_databases! {
         }
     }
 
-    /// Two reports after each other, one written by itself and one gathered: every pair ends as the rules say, in memory
-    /// and in SQL.
+    /// Given two reports after each other, one written alone and one with others, every pair has the result of the rules, in memory and in
+    /// SQL.
     async fn words_end_the_same_however_they_are_written(hub: Hub) {
         let client = hub.client().await;
         two_versions(&client).await;
@@ -135,7 +135,7 @@ on_both_databases! {
                 said.extend(words.iter().map(|third| vec![*first, *second, *third]));
             }
         }
-        // The first words, all at once.
+        // The first reports, all at once.
         let mut calls = tokio::task::JoinSet::new();
         for (number, words) in said.iter().enumerate() {
             let (client, word) = (client.clone(), words[0]);
@@ -165,7 +165,7 @@ on_both_databases! {
         .await;
     }
 
-    /// Nothing is sent twice on a stream, and nothing is left out for a runtime that resumes below what it rejected.
+    /// Given a rejected activation, it is not sent again on a stream, and a runtime that resumes below it gets it.
     async fn a_rejected_activation_is_not_sent_again(hub: Hub) {
         let client = hub.client().await;
         let first = two_versions(&client).await;
@@ -175,7 +175,7 @@ on_both_databases! {
         assert_eq!(next_activation(&mut stream).await, bad);
         client.report_status(rejected(&client, "s", bad, "no").await).await.expect("taken");
         assert_eq!(subscriber(&client, "s").await.rejected, Some(at(bad)));
-        // Life goes on, without it: five signs of life at its cursor.
+        // The stream continues without it: five heartbeats at its cursor.
         for _ in 0..5 {
             match message(&mut stream).await {
                 Message::Heartbeat(heartbeat) => assert_eq!(without_fingerprint(heartbeat.cursor), Some(at(bad))),
@@ -191,7 +191,7 @@ on_both_databases! {
         assert_eq!([next_activation(&mut below).await, next_activation(&mut below).await], [bad, good]);
     }
 
-    /// What was said to be stored survives a crash; what was not survives an end in order.
+    /// A report that was acknowledged as stored survives a crash; the others survive a shutdown in order.
     async fn reports_survive(hub: Hub) {
         let client = hub.client().await;
         let first = two_versions(&client).await;
@@ -336,7 +336,7 @@ fn name(number: usize) -> String {
     format!("s{number:04}")
 }
 
-/// Returns a digest of its own for each word.
+/// Returns a different digest for each report.
 fn digest(number: usize, (revision, rejects): (i64, bool)) -> Digest {
     let mut bytes = [u8::from(rejects); 32];
     bytes[0] = u8::try_from(revision).expect("small");

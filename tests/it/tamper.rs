@@ -1,7 +1,7 @@
-//! A hand that can write the database: what it edits is refused with DATA_LOSS, never served (docs/guarantees.md#g3, #g19).
+//! An attacker who can write the database: edits are refused with DATA_LOSS, never served (docs/guarantees.md#g3, #g19).
 //!
-//! Each case edits one column past the triggers, starts the server anew and compares every read with what it answered
-//! before: a read either refuses, or answers the truth.
+//! Each case edits one column without the triggers, restarts the server and compares every read with its answer before: a read is either
+//! refused or answers the original.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use crate::harness::calls::{
 use crate::harness::watching::{self, LIVELY};
 use crate::harness::{Hub, on_both_databases};
 
-/// Reads whose answer hangs on a bundle that is in force.
+/// Reads whose answer depends on a bundle in force.
 const BUNDLE: &[&str] = &["GetActive policy", "ListActive", "GetVersion", "resume", "watch"];
-/// Reads whose answer hangs on a pointer.
+/// Reads whose answer depends on a pointer.
 const POINTER: &[&str] = &["GetActive policy", "ListActive", "watch"];
-/// Reads whose answer hangs on the log.
+/// Reads whose answer depends on the log.
 const LOG: &[&str] = &["ListEvents", "resume"];
 
 const TABLES: &[&str] = &["contents", "events", "pointer_changes", "versions"];
-/// Sets what restores a table: the columns that the cases edit, and the key.
+/// What restores a table: the columns that the cases edit, and the key.
 const COLUMNS: &[(&str, &[&str], &[&str])] = &[
     ("contents", &["digest"], &["bytes"]),
     (
@@ -47,7 +47,7 @@ const P2_ACTIVATED: &str =
 
 const HASH_OF_NOTHING: &str = "X'E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855'";
 
-/// Table, column, what it becomes, which rows, and which reads must refuse.
+/// Returns the cases: table, column, new value, rows, and the reads that must be refused.
 fn cases() -> Vec<(&'static str, &'static str, &'static str, String, Vec<&'static str>)> {
     let version = |column, value| ("versions", column, value, P2.to_owned(), BUNDLE.to_vec());
     let event = |column, value| ("events", column, value, P2_ACTIVATED.to_owned(), LOG.to_vec());
@@ -120,12 +120,12 @@ fn restore(hub: &Hub, table: &str) {
     hub.tamper(&format!("UPDATE {table} SET {}", set.collect::<Vec<_>>().join(", ")));
 }
 
-/// Has the next start forget that the namespace was frozen: each case is seen by itself.
+/// Removes the record that the namespace was frozen, so that each case starts from the same state.
 fn thaw(hub: &Hub) {
     let _ = std::fs::remove_file(hub.data_dir().join("frozen.json"));
 }
 
-/// Returns what a stream tells up to the head, or why it ended before.
+/// Returns the messages of a stream up to the head, or the error that ended it before.
 async fn watch_until(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<String, ClientError> {
     let mut stream = watching::raw(client, resume).await?;
     let mut text = String::new();
@@ -136,7 +136,7 @@ async fn watch_until(client: &Client, resume: Option<pb::Cursor>, head: i64) -> 
                 return Ok(text);
             }
             Message::Heartbeat(_) => {}
-            // When it was signed is another matter than what it says.
+            // Ignore the checkpoint: it differs by its time.
             Message::Snapshot(part) => text += &format!("{:?}\n", pb::Snapshot { checkpoint: String::new(), ..part }),
             message => text += &format!("{message:?}\n"),
         }
@@ -153,14 +153,14 @@ async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, St
         |answer| format!("{:?}", pb::ListActiveResponse { checked_time: None, checkpoint: String::new(), ..answer });
     let set = client.list_active(watching::whole_set()).await.map(told_set);
     let full = pb::GetVersionRequest { name: version("p", 2), view: pb::VersionView::Full.into() };
-    // Whether it is active is a pointer's business; here it is the version that counts.
+    // Whether the version is active depends on the pointer; here only the version counts.
     let got = client.get_version(full).await.map(|answer| {
         let version = answer.version.expect("a version");
         format!("{:?}", pb::Version { active: false, ..version })
     });
     let events = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), page_size: 1_000, ..Default::default() };
     let events = client.list_events(events).await.map(|answer| format!("{answer:?}"));
-    // The stream before the snapshot: a server that has read the log once serves from what it verified then.
+    // Read the stream before the snapshot: a server that has read the log once serves from what it verified then.
     let watch = watch_until(&client, None, head).await;
     let resume = match watch {
         Ok(_) => watch_until(&client, Some(pb::Cursor { epoch: 1, revision: 0, ..Default::default() }), head)
@@ -178,7 +178,7 @@ async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, St
         ("GetVersion", got.map_err(refusal)),
         ("ListEvents", events.map_err(refusal)),
         ("watch", watch.map_err(refusal)),
-        // Without a verified state to start from there is no stream to resume.
+        // Without a verified state to start from, there is no stream to resume.
         ("resume", resume.map_err(|error| error.map_or("DATA_LOSS (DataLoss)".to_owned(), refusal))),
     ])
 }
@@ -216,7 +216,7 @@ on_both_databases! {
             for (read, answer) in reads(&hub, head).await {
                 let is_right = match &answer {
                     Ok(_) => answer == truth[read] && !refusing.contains(&read),
-                    // A head that is not the end of its log may have lost its tail: the store is in doubt then.
+                    // A head that is not the end of its log may have lost its tail, so the store suspects data loss.
                     Err(reason) => {
                         reason == "DATA_LOSS (DataLoss)"
                             || table == "namespaces" && reason == "STORE_IN_DOUBT (FailedPrecondition)"
@@ -229,13 +229,13 @@ on_both_databases! {
             restore(&hub, table);
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        // All was restored: the cases before did not hide each other.
+        // Everything was restored, so the cases before did not hide each other.
         thaw(&hub);
         let hub = hub.restart_in_order().await;
         assert_eq!(reads(&hub, head).await, truth);
     }
 
-    /// What was verified once is kept: an edit under a running server changes nothing that its watchers hold.
+    /// Given an edit under a running server, the server keeps what it verified, and watchers keep their set.
     async fn a_running_watch_is_not_moved_by_an_edit(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
@@ -247,14 +247,14 @@ on_both_databases! {
         allow_all(&hub);
         hub.tamper("UPDATE policies SET active_version = 1 WHERE id = 'p'");
         hub.tamper("UPDATE pointer_changes SET version = 1 WHERE policy = 'p'");
-        // The next change of another policy is told; the edit is not.
+        // The next change of another policy is sent; the edit is not.
         let revision = activate(&client, "q", 1).await;
         assert_eq!(watching::activation(&mut watch).await, (revision, vec!["q@1".to_owned()], vec![]));
         assert_eq!(watching::held(&watch), before);
     }
 
-    /// The newest pointer is deleted while the server is stopped, and the row of the policy put back: everything says what it
-    /// said before, except the root that the event at the head is sealed with.
+    /// Given the newest pointer change deleted while the server is stopped, with the old policy row restored, everything is as before it,
+    /// except the root in the signed event at the head.
     async fn a_deleted_pointer_is_not_the_older_policy_in_force(hub: Hub) {
         let mut hub = hub;
         let client = hub.client().await;
@@ -278,7 +278,7 @@ on_both_databases! {
         refused(asked, Code::DataLoss, "DATA_LOSS");
         refused(client.list_active(watching::whole_set()).await, Code::DataLoss, "DATA_LOSS");
         refused(watch_until(&client, None, i64::MAX).await, Code::DataLoss, "DATA_LOSS");
-        // Nothing is signed over it.
+        // Nothing new is signed over it.
         refused(client.draft(draft_request("p", "a: 4")).await, Code::DataLoss, "DATA_LOSS");
         refused(try_activate(&client, "p", 1, None).await, Code::DataLoss, "DATA_LOSS");
     }

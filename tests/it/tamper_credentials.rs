@@ -1,5 +1,5 @@
-//! A hand that can write the database gives back what was taken away: a revoked token, a role. Neither counts, and the server says
-//! so by itself.
+//! An attacker who can write the database restores what was removed: a revoked token, a role. Neither is accepted, and the server reports
+//! it by itself.
 
 use policyhub::client::pb;
 use tonic::Code;
@@ -11,7 +11,7 @@ use crate::harness::metrics::wait_for;
 use crate::harness::{callers, on_both_databases};
 use crate::tamper_older_rows::{keep, put_back};
 
-/// A server that looks after its logs by itself, with little rest.
+/// Settings of a server that verifies its logs often.
 const AUDITED: &[&str] = &["--audit-interval-ms", "20"];
 
 async fn is_ended(hub: &crate::harness::Hub, token: &str) {
@@ -27,7 +27,7 @@ async fn says_that_it_is_frozen(hub: &crate::harness::Hub, namespace: &str) {
 on_both_databases! {
     with AUDITED;
 
-    /// The rows of revocations are gone, and the server begins anew: the log still says what was revoked.
+    /// Given deleted revocation rows and a restart, the token stays revoked, because the log has the revocation.
     async fn a_revocation_whose_row_is_gone_goes_on(hub: Hub) {
         let admin = hub.client().await;
         let of_subject = callers::issue(&hub, &["--subject", "ci", "--ttl", "1h"]);
@@ -51,7 +51,7 @@ on_both_databases! {
         assert_eq!(kept_out(&hub.client_with(Some(other)).await).await, None, "another token of the same subject is good");
     }
 
-    /// The row of a role that was taken away is put back.
+    /// Given the row of a removed role that is put back, the role is not accepted, and the row is found.
     async fn a_role_that_was_put_back_is_found(hub: Hub) {
         let admin = hub.client().await;
         let eve = callers::caller(&hub, "eve").await;

@@ -1,5 +1,5 @@
-//! A hand that can write the database hides where versions came from, or makes up or hides a move of a pointer, for a moment:
-//! what an import is, and what was in force, is what events say that are proven.
+//! An attacker who can write the database temporarily hides the source of versions, or forges or hides a move of a pointer: imports and
+//! earlier active versions are decided by the events, which are proven.
 
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
@@ -23,7 +23,7 @@ fn lost<T: std::fmt::Debug>(answer: Result<T, ClientError>) {
     refused(answer, Code::DataLoss, "DATA_LOSS");
 }
 
-/// Returns a policy that needs an approval, with version 1 published by ann, imported by eve into the namespace `copy`.
+/// Creates a policy that needs an approval, with version 1 published by ann, imported by eve into the namespace `copy`.
 async fn imported(hub: &Hub, [admin, ann, bob, eve]: [&Client; 4]) -> pb::Version {
     reviewed_policy(admin, "p", 1).await;
     let reviewed = staged(ann, "p", "a: 1").await;
@@ -52,7 +52,7 @@ async fn verdict(client: &Client) -> bool {
     client.verify_log(request).await.expect("a verdict").valid
 }
 
-/// Returns what was in force of p right after a revision, as GetActive and a run at that cursor tell.
+/// Returns what was in force of p right after a revision, by GetActive and by a run at that cursor.
 async fn active_at(client: &Client, revision: i64, run_id: String) -> [Result<String, ClientError>; 2] {
     let then = Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
     let active = client.get_active(pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() }).await;
@@ -65,7 +65,7 @@ async fn active_at(client: &Client, revision: i64, run_id: String) -> [Result<St
 on_both_databases! {
     with QUIET;
 
-    /// Who imported a version counts as its author; without the import nobody would.
+    /// Given a hidden import row, the importer still counts as the author of the version.
     async fn a_hidden_import_does_not_free_its_importer(hub: Hub) {
         let [admin, ann, bob, eve] = people(&hub, ["admin", "ann", "bob", "eve"]).await;
         let version = imported(&hub, [&admin, &ann, &bob, &eve]).await;
@@ -80,7 +80,7 @@ on_both_databases! {
         assert!(verdict(&admin).await);
     }
 
-    /// While an import is not finished nobody else writes, whatever the flag of the namespace says.
+    /// Given an edited flag of the namespace, nobody else can write while an import is unfinished.
     async fn the_flag_of_an_import_says_what_the_imports_say(hub: Hub) {
         let mut hub = hub;
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
@@ -108,7 +108,7 @@ on_both_databases! {
         lost(ann.draft(other()).await);
     }
 
-    /// A version that another store published was never in force here: a row that says so is nobody's word.
+    /// Given a forged row that says that an imported version was in force here, the version still needs its approvals.
     async fn an_invented_move_approves_nothing(hub: Hub) {
         let [admin, ann, bob, eve] = people(&hub, ["admin", "ann", "bob", "eve"]).await;
         let version = imported(&hub, [&admin, &ann, &bob, &eve]).await;
@@ -128,7 +128,7 @@ on_both_databases! {
         assert!(verdict(&admin).await);
     }
 
-    /// Moves of the pointer are hidden: a run does not record, and GetActive does not tell, what was in force before them.
+    /// Given hidden moves of the pointer, neither a run nor GetActive uses what was in force before them.
     async fn a_hidden_move_tells_nobody_what_was_in_force(hub: Hub) {
         let [ann] = people(&hub, ["ann"]).await;
         drop_triggers(&hub, &[]);
@@ -147,7 +147,7 @@ on_both_databases! {
             let hidden = hidden.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             edit(&hub, &format!("DELETE FROM pointer_changes WHERE policy = 'p' AND revision IN ({hidden})"));
         };
-        // One; two that lead away and back; the first; all; the newest, with the pointer put back.
+        // One; two that lead away and back; the first; all; the newest, with the pointer restored.
         let hidden = [vec![moves[1]], vec![moves[1], moves[2]], vec![moves[0]], moves.clone(), vec![moves[3]]];
         for (number, (hidden, asked)) in hidden.iter().zip([1, 1, 0, 1, 3]).enumerate() {
             hide(hidden);

@@ -1,5 +1,5 @@
-//! A hand that can write the database takes a row away for a moment, or changes it so that nobody counts it, and puts it back.
-//! What is not there decides as little as what is older: it is refused, or the server knows better.
+//! An attacker who can write the database temporarily deletes a row, or changes it so that no query finds it. A missing row decides as
+//! little as an outdated one: the request is refused, or the server's memory decides.
 
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
@@ -11,7 +11,7 @@ use crate::harness::reviews::{needs, people, reviewed_policy};
 use crate::tamper_older_rows::{QUIET, findings, keep, put_back};
 use crate::tamper_rows::{edit, keep as drop_triggers};
 
-/// Sets what a hand does to the row of version 1 of p, so that no list of open or published versions has it.
+/// Edits of the row of version 1 of p, after which no list of open or published versions has it.
 const HIDES: [&str; 2] = [
     "DELETE FROM versions WHERE policy = 'p' AND number = 1",
     "UPDATE versions SET state = 'ABANDONED' WHERE policy = 'p' AND number = 1",
@@ -45,7 +45,7 @@ fn labelled(content: &str, label: &str) -> pb::DraftRequest {
 on_both_databases! {
     with QUIET;
 
-    /// A policy that needs approvals is made a second time, without.
+    /// Given a hidden policy that needs approvals, it can't be created a second time without them.
     async fn a_hidden_policy_is_not_made_again(hub: Hub) {
         let mut hub = hub;
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
@@ -58,7 +58,7 @@ on_both_databases! {
         try_create(&ann, "q").await.expect("a policy that never was");
         put_back(&hub, "kept", "policies");
         edit(&hub, "DELETE FROM policies WHERE id = 'q'");
-        // A server that remembers nothing asks the index and the events.
+        // A server with empty caches uses the index and the events.
         edit(&hub, "DELETE FROM policies WHERE id = 'p'");
         hub.kill().await;
         let hub = hub.restart().await;
@@ -69,7 +69,7 @@ on_both_databases! {
         assert_eq!(head(&ann).await, at + 1, "only q was made");
     }
 
-    /// A namespace is made a second time: it would begin without the quotas that it was given.
+    /// Given a hidden namespace, it can't be created a second time, without its quotas.
     async fn a_hidden_namespace_is_not_made_again(hub: Hub) {
         let [admin] = people(&hub, ["admin"]).await;
         make(&admin, "team").await;
@@ -81,7 +81,7 @@ on_both_databases! {
         make(&admin, "other").await;
     }
 
-    /// An import is begun a second time by somebody else: who imports counts as the author.
+    /// Given a hidden import, nobody else can begin it again and so count as its author.
     async fn a_hidden_import_is_not_begun_again(hub: Hub) {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         history(&admin).await;
@@ -101,7 +101,7 @@ on_both_databases! {
         assert!(send(&ann, &parts[2..]).await.expect("the other parts").finished);
     }
 
-    /// Of two open drafts one is hidden: the other is not the only one.
+    /// Given two open drafts of which one is hidden, the other one does not count as the only one.
     async fn a_hidden_draft_is_counted(hub: Hub) {
         let [admin, ann, eve] = people(&hub, ["admin", "ann", "eve"]).await;
         drop_triggers(&hub, &[]);
@@ -129,7 +129,7 @@ on_both_databases! {
         assert_eq!((head(&admin).await, findings(&admin).await), (at, vec![]), "nothing was decided");
     }
 
-    /// The version with the highest label is hidden: a lower label is published, or the same one with other content.
+    /// Given a hidden version with the highest label, neither a lower label nor the same one with other content can be published.
     async fn a_hidden_label_is_taken(hub: Hub) {
         let mut hub = hub;
         let [ann] = people(&hub, ["ann"]).await;
@@ -143,7 +143,7 @@ on_both_databases! {
         assert_eq!(lower.reason(), "VALIDATION_FAILED", "{lower:?}");
         refused(ann.draft(labelled("a: 3", "2.0.0")).await, Code::AlreadyExists, "LABEL_CONTENT_CONFLICT");
         for sql in HIDES {
-            // What was proven once is remembered: a published version stays published.
+            // What was proven once stays in memory: a published version stays published.
             edit(&hub, sql);
             refused(ann.publish(publish_request("p", 2)).await, lower.code(), "VALIDATION_FAILED");
             lost(ann.draft(labelled("a: 3", "2.0.0")).await);

@@ -1,5 +1,5 @@
-//! A hand that can write the database puts an older row back: a genuine one, with its genuine tag. It does not decide, and
-//! who also hides from the log's index what is newer is found by the rules, which the check of the log replays.
+//! An attacker who can write the database restores an older row: a genuine one, with its valid MAC. It does not decide; and when the newer
+//! event is hidden from the index too, the check of the log, which replays the rules, finds it.
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -12,21 +12,21 @@ use crate::harness::reviews::{needs, people, rejection, reviewed_policy, staged}
 use crate::harness::{Hub, on_both_databases};
 use crate::tamper_rows::{edit, is_sqlite, keep as drop_triggers};
 
-/// Background checks off: what is found here is found by who asks.
+/// Disables background checks, so that requests make the findings.
 pub const QUIET: &[&str] = &["--audit-interval-ms", "0"];
 
-/// Keeps the rows of a table as they are now, under a name.
+/// Saves the current rows of a table under a name.
 pub fn keep(hub: &Hub, name: &str, table: &str) {
     edit(hub, &format!("CREATE TABLE {name} AS SELECT * FROM {table}"));
 }
 
-/// Puts the rows of a table back that were kept under a name.
+/// Restores the rows of a table that were saved under a name.
 pub fn put_back(hub: &Hub, name: &str, table: &str) {
     let separator = if is_sqlite(hub) { ";;" } else { ";" };
     edit(hub, &format!("DELETE FROM {table}{separator}INSERT INTO {table} SELECT * FROM {name}"));
 }
 
-/// Has the index of rows lead to an event of the policy p.
+/// Makes the index of rows point to an older event of the policy p.
 fn turn_back_index(hub: &Hub, table: &str, key: &str, revision: i64) {
     edit(
         hub,
@@ -37,7 +37,7 @@ fn turn_back_index(hub: &Hub, table: &str, key: &str, revision: i64) {
     );
 }
 
-/// Returns what VerifyLog finds, each as the event it is about and the message.
+/// Returns the findings of VerifyLog, each with the revision of its event and its message.
 pub async fn findings(client: &Client) -> Vec<(i64, String)> {
     let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
     let found = client.verify_log(request).await.expect("a verdict");
@@ -51,14 +51,14 @@ pub async fn findings(client: &Client) -> Vec<(i64, String)> {
         .collect()
 }
 
-/// Returns whether `policyhub verify --log` finds something; what it prints.
+/// Runs `policyhub verify --log` and returns its exit code and output.
 fn verified_offline(hub: &Hub) -> (Option<i32>, String) {
     let done = hub.cli().args(["verify", "--log"]).output().expect("a command that runs");
     (done.status.code(), String::from_utf8(done.stdout).expect("UTF-8"))
 }
 
-/// A policy that needs two approvals, with a staged version that has none, by ann. The row of the policy from before the
-/// requirement is kept as `older`.
+/// Creates a policy that needs two approvals, with a staged version that has none, by ann. The policy's row from before the requirement is
+/// saved as `older`.
 async fn unapproved(hub: &Hub, admin: &Client, ann: &Client) {
     reviewed_policy(admin, "p", 0).await;
     ann.draft(draft_request("p", "a: 1")).await.expect("a draft");
@@ -69,7 +69,7 @@ async fn unapproved(hub: &Hub, admin: &Client, ann: &Client) {
     keep(hub, "newer", "policies");
 }
 
-/// A version that was rejected. Its row from before is kept as `older`.
+/// Creates a rejected version. Its row from before is saved as `older`.
 async fn rejected(hub: &Hub, ann: &Client, bob: &Client) {
     drop_triggers(hub, &[]);
     let reviewed = staged(ann, "p", "a: 1").await;
@@ -82,7 +82,7 @@ async fn rejected(hub: &Hub, ann: &Client, bob: &Client) {
 on_both_databases! {
     with QUIET;
 
-    /// The requirement from before is put back, and the author publishes alone.
+    /// Given the requirement from before, restored by an attacker, the author can't publish alone.
     async fn an_older_requirement_does_not_decide(hub: Hub) {
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
         unapproved(&hub, &admin, &ann).await;
@@ -101,7 +101,7 @@ on_both_databases! {
         refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "APPROVALS_MISSING");
     }
 
-    /// The row of a rejected version from when it was staged is put back, and it is published.
+    /// Given the staged row of a rejected version, restored by an attacker, it can't be published.
     async fn a_rejected_version_stays_rejected(hub: Hub) {
         let [ann, bob] = people(&hub, ["ann", "bob"]).await;
         rejected(&hub, &ann, &bob).await;
@@ -114,7 +114,7 @@ on_both_databases! {
         assert_eq!((head(&ann).await, findings(&ann).await), (at, vec![]), "nothing was decided");
     }
 
-    /// The pointer of a row is moved by hand: no statement is made over it.
+    /// Given a pointer that an attacker moved, no statement is signed over it.
     async fn a_moved_pointer_does_not_decide(hub: Hub) {
         let [ann] = people(&hub, ["ann"]).await;
         for content in ["a: 1", "a: 2"] {
@@ -128,7 +128,7 @@ on_both_databases! {
         assert_eq!((head(&ann).await, findings(&ann).await), (at, vec![]), "nothing was decided");
     }
 
-    /// The index is an index: an entry that is changed, or gone, is found.
+    /// Given a changed or deleted entry of the index, it is found.
     async fn the_index_of_rows_is_compared(hub: Hub) {
         let [ann] = people(&hub, ["ann"]).await;
         crate::harness::calls::release(&ann, "p", "a: 1").await;
@@ -146,8 +146,8 @@ on_both_databases! {
         }
     }
 
-    /// Who also turns the index back fools a server that has not seen the newer row: it publishes. When all is put back as it
-    /// was, the rules show what they did not allow.
+    /// Given an index that the attacker changed too, a server that has not seen the newer row publishes. After everything is restored, the
+    /// check of the rules finds what they did not permit.
     async fn what_the_rules_do_not_allow_is_found(hub: Hub) {
         let mut hub = hub;
         let [admin, ann] = people(&hub, ["admin", "ann"]).await;
@@ -168,7 +168,7 @@ on_both_databases! {
         assert!(text.contains(&format!("here: event {published}: the rules do not allow it")), "{text}");
     }
 
-    /// The same with a schema: checks are not replayed, but by which settings they were made is.
+    /// The same with a schema: checks are not replayed, but the settings with which they were made are compared.
     async fn a_schema_that_was_away_for_a_moment_is_found(hub: Hub) {
         let mut hub = hub;
         let [ann] = people(&hub, ["ann"]).await;
@@ -186,7 +186,7 @@ on_both_databases! {
         let [ann] = people(&hub, ["ann"]).await;
         let request = pb::PublishRequest { activate: true, reason: "quick".to_owned(), ..publish_request("p", 1) };
         let published = ann.publish(request).await.expect("nothing tells yet").cursor.revision();
-        // All is put back but for the pointer, so that no row tells.
+        // Everything is restored but the pointer, so that no row shows it.
         let columns = ["settings", "etag", "update_time", "tag"];
         let newer = columns.map(|column| format!("{column} = (SELECT {column} FROM newer WHERE id = 'p')"));
         edit(&hub, &format!("UPDATE policies SET {} WHERE id = 'p'", newer.join(", ")));
@@ -199,7 +199,7 @@ on_both_databases! {
         assert!(text.contains("it was decided by settings of p that were not in force"), "{text}");
     }
 
-    /// The same with a version that was rejected; and what can't be repaired is accepted by an admin.
+    /// The same with a rejected version; a finding that can't be repaired is accepted by an admin.
     async fn a_rejection_that_was_undone_is_found(hub: Hub) {
         let mut hub = hub;
         let [ann, bob] = people(&hub, ["ann", "bob"]).await;

@@ -1,7 +1,7 @@
-//! Every column of every table, edited by a hand that can write the database (docs/guarantees.md#g3, #g19): nothing of it is served as if it
-//! were true, and what no read shows VerifyLog finds.
+//! Every column of every table, edited by an attacker who can write the database (docs/guarantees.md#g3, #g19): no edit is served as if it
+//! were true, and VerifyLog finds what no read shows.
 //!
-//! The columns are those of the schema itself. One that is not proven must be named here, with the reason.
+//! The columns are read from the schema itself. A column that is not proven must be listed here, with the reason.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::harness::runs::{complete, end_request, record, run_name, run_request}
 use crate::harness::watching::LIVELY;
 use crate::harness::{Hub, on_both_databases};
 
-/// Sets what nobody proves, and why.
+/// Columns that nothing proves, with the reason.
 const EXEMPT: &[(&str, &str, &str)] = &[
     (
         "store_meta",
@@ -27,7 +27,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("contents", "digest", "the primary key: content under another digest is no content of any version"),
     ("runs", "id", "a run under another key is refused; one that is gone may have been deleted, which operators do"),
     ("runs", "namespace", "the same"),
-    // No rows in this history: their own tests edit them.
+    // This history has no rows of these tables: their own tests edit them.
     ("approvals", "*", "approval_tamper edits every column"),
     ("manifests", "*", "a signature of its own says what the row does; keys has the forgeries"),
     ("imports", "*", "import_tamper edits every column"),
@@ -35,8 +35,8 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("revoked_tokens", "*", "an edited row is refused; one that is gone may have been forgotten"),
 ];
 
-/// Sets what a read may show before a check finds it: it says where the log stands or how events are found, never what is in
-/// force. Everything else is refused when it is read.
+/// Columns that a read may show before a check finds the edit: they are about the end of the log or the index of events, never about what
+/// is in force. All others are refused when read.
 const FOUND_LATER: &[(&str, &str)] = &[
     ("namespaces", "epoch"),
     ("namespaces", "head_revision"),
@@ -50,7 +50,7 @@ const FOUND_LATER: &[(&str, &str)] = &[
     ("policies", "active_revision"),
     ("policies", "id"),
     ("policies", "namespace"),
-    // Proves nothing unless it verifies, and a list without content verifies none.
+    // It proves nothing unless it verifies, and a list without content does not verify it.
     ("versions", "manifest"),
     ("versions", "number"),
     ("versions", "policy"),
@@ -76,7 +76,7 @@ pub fn is_sqlite(hub: &Hub) -> bool {
     hub.database_url.starts_with("sqlite")
 }
 
-/// Returns every column there is, with its kind: `text`, `integer` or `blob`, and whether it may be NULL.
+/// Returns every column with its type, `text`, `integer` or `blob`, and whether it may be NULL.
 pub fn columns(hub: &Hub) -> Vec<(String, String, String)> {
     let sql = if is_sqlite(hub) {
         "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
@@ -107,12 +107,12 @@ pub fn try_edit(hub: &Hub, sql: &str) -> Result<String, String> {
     hub.try_tamper(&format!("{prefix}{sql}"))
 }
 
-/// The same, when it must be done.
+/// Runs such SQL, which must succeed.
 pub fn edit(hub: &Hub, sql: &str) {
     try_edit(hub, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// Takes the triggers off that refuse edits, and keeps a copy of each table.
+/// Drops the triggers that refuse edits, and saves a copy of each table.
 pub fn keep(hub: &Hub, tables: &[String]) {
     if is_sqlite(hub) {
         for name in
@@ -126,7 +126,7 @@ pub fn keep(hub: &Hub, tables: &[String]) {
     }
 }
 
-/// Makes a table what it was.
+/// Restores a table.
 pub fn restore(hub: &Hub, table: &str) {
     let separator = if is_sqlite(hub) { ";;" } else { ";" };
     edit(hub, &format!("DELETE FROM {table}{separator}INSERT INTO {table} SELECT * FROM kept_{table}"));
@@ -139,7 +139,7 @@ fn refusal(error: ClientError) -> String {
 async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResult {
     let request = pb::VerifyLogRequest { parent: parent.to_owned(), after: None };
     client.verify_log(request).await.unwrap_or_else(|error| pb::VerifyLogResult {
-        // It refuses what it can't even begin to check.
+        // VerifyLog refuses what it can't even begin to check.
         findings: vec![pb::LogFinding { message: format!("{error}"), ..Default::default() }],
         ..Default::default()
     })
@@ -189,7 +189,7 @@ async fn reads(client: &Client) -> RowAnswers {
     answers
 }
 
-/// Two policies, versions in every state, a report, a run, a second namespace.
+/// Writes two policies, versions in every state, a report, a run and a second namespace.
 async fn history(client: &Client) {
     release(client, "p", "a: 1").await;
     release(client, "p", "a: 2").await;
@@ -218,7 +218,7 @@ async fn history(client: &Client) {
     client.update_namespace(update).await.expect("a change");
 }
 
-/// Returns three values that a column may become.
+/// Returns three edited values of a column.
 pub fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
     let blob = |hex: &str| if is_sqlite(hub) { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") };
     let other = format!("(SELECT o.{column} FROM {table} o WHERE o.{column} IS NOT NULL ORDER BY 1 LIMIT 1)");
@@ -230,10 +230,10 @@ pub fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
     }
 }
 
-/// Background checks off: they would only say the same.
+/// Disables background checks: they would only repeat the findings.
 const QUIET: &[&str] = &["--audit-interval-ms", "0", LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3]];
 
-/// Returns what is wrong with the answers after an edit, if anything is.
+/// Returns what is wrong with the answers after an edit; `None` when nothing is.
 async fn silently_served(hub: &Hub, truth: &RowAnswers, may_show: bool) -> Option<String> {
     let client = hub.client().await;
     let now = reads(&client).await;
@@ -251,7 +251,7 @@ async fn silently_served(hub: &Hub, truth: &RowAnswers, may_show: bool) -> Optio
     }
 }
 
-/// Forgets what was seen of the logs: a place that never was must not be remembered.
+/// Restarts the server without its high-water file: a cursor that never existed must not be remembered.
 async fn restart_without_memory(mut hub: Hub) -> Hub {
     hub.kill().await;
     let _ = std::fs::remove_file(hub.data_dir().join("high-water.json"));
@@ -285,12 +285,12 @@ on_both_databases! {
                      SELECT count(*) FROM (SELECT * FROM {table} EXCEPT SELECT * FROM kept_{table}) e",
                     one_row(&hub, table)
                 );
-                // What the schema refuses, such as a second row of one key, is as good as not done.
+                // An edit that the schema refuses, such as a second row with the same key, is skipped.
                 if !try_edit(&hub, &sql).is_ok_and(|different| different != "0") {
                     continue;
                 }
                 edited += 1;
-                // What a replica once saw of a log it holds to, even if it never was.
+                // A replica keeps what it once read of a log, even if it was forged.
                 let is_place = ["epoch", "head_revision"].contains(&column.as_str());
                 if is_place {
                     hub = restart_without_memory(hub).await;
@@ -310,7 +310,7 @@ on_both_databases! {
     }
 }
 
-/// Returns one row of a table that reads of the namespace show.
+/// Returns an SQL condition for one row of a table that reads of the namespace show.
 fn one_row(hub: &Hub, table: &str) -> String {
     let row = if is_sqlite(hub) { "rowid" } else { "ctid" };
     let namespace = match table {

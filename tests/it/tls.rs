@@ -1,4 +1,4 @@
-//! TLS by files: who trusts the authority gets in, nobody else does, and plaintext does not.
+//! TLS by files: clients that trust the authority can connect, others can't, and plaintext is refused.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,13 +9,13 @@ use tonic::Code;
 use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 
-/// Returns a certificate for 127.0.0.1 that is its own authority. The shell is that of every OpenSSL since 1.1.1.
+/// Writes a self-signed certificate for 127.0.0.1 and returns its files. Every OpenSSL since 1.1.1 has these options.
 pub fn certificate(dir: &Path, name: &str) -> (String, String) {
     let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
     openssl.args(["-subj", "/CN=policyhub test", "-addext", "subjectAltName=IP:127.0.0.1"]);
-    // An authority's certificate is not a server's; one that says neither is both.
+    // The certificate of an authority is not valid for a server, and without this constraint it would count as both.
     openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     let output = openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert).output().expect("openssl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -38,10 +38,10 @@ async fn who_trusts_the_authority_gets_in() {
         let error = Client::connect(&hub.grpc, Some(hub.token()), ca).await.expect_err(who);
         assert_eq!(error.code(), Code::Unavailable, "{who}: {error:?}");
     }
-    // The same address by a name the certificate does not have.
+    // The same address by a name that the certificate does not have.
     let renamed = hub.grpc.replace("127.0.0.1", "localhost");
     Client::connect(&renamed, Some(hub.token()), Some(pem)).await.expect_err("another name");
-    // Without TLS there is no answer, and the token went nowhere.
+    // Without TLS there is no answer, and the token is not sent.
     let plain = hub.grpc.replace("https://", "http://");
     if let Ok(client) = Client::connect(&plain, Some(hub.token()), None).await {
         let error = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect_err("plaintext");
@@ -49,7 +49,7 @@ async fn who_trusts_the_authority_gets_in() {
     }
 }
 
-/// Each mistake about TLS is called what it is.
+/// Given each mistake about TLS, the message names it.
 #[tokio::test]
 async fn the_command_says_what_is_wrong_with_tls() {
     let dir = tempfile::tempdir().expect("a temporary directory");

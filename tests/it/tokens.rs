@@ -1,4 +1,4 @@
-//! Who asks: every call but health and reflection needs a good token, and no token is ever logged.
+//! Authentication: every call but health and reflection needs a valid token, and no token is ever logged.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::harness::callers::{grant, issue};
 use crate::harness::calls::{NAMESPACE, draft_request, policy, release};
 use crate::harness::{Database, Hub};
 
-/// Returns one call of each kind: reads and writes of each service, and the stream.
+/// Makes one call of each kind: reads and writes of each service, and the stream.
 async fn one_of_each(client: &Client) -> Vec<(&'static str, Result<(), ClientError>)> {
     let name = NAMESPACE.to_owned();
     let create = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
@@ -50,7 +50,7 @@ fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&bytes).expect("json")
 }
 
-/// Writes a token anew, with members of its header and its claims replaced.
+/// Rewrites a token with members of its header and claims replaced.
 fn forge(good: &str, header: &[(&str, Value)], claims: &[(&str, Value)], sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let replaced = |index: usize, with: &[(&str, Value)]| {
         let mut document = part(good, index);
@@ -64,7 +64,7 @@ fn forge(good: &str, header: &[(&str, Value)], claims: &[(&str, Value)], sign: i
     format!("{message}.{signature}")
 }
 
-/// Some of the corpus of `src/auth/tests/bad_tokens/`, on their way through the whole server.
+/// Returns some tokens of `src/auth/tests/bad_tokens/`, which are sent through the whole server here.
 fn of_the_corpus(good: &str, sign: &impl Fn(&[u8]) -> Vec<u8>) -> Vec<(&'static str, Option<String>, &'static str)> {
     let exp = part(good, 1)["exp"].as_i64().expect("exp");
     let signed = |header: &[(&str, Value)], claims: &[(&str, Value)]| Some(forge(good, header, claims, sign));
@@ -85,7 +85,7 @@ fn of_the_corpus(good: &str, sign: &impl Fn(&[u8]) -> Vec<u8>) -> Vec<(&'static 
     ]
 }
 
-/// What expired 20 s ago is refused, unless clocks may differ by more.
+/// A token that expired 20 s ago is refused, unless the permitted clock difference is larger.
 #[tokio::test]
 async fn clocks_may_differ_by_what_is_configured() {
     for (flags, is_taken) in [(&[][..], false), (&["--clock-leeway-seconds", "60"], true)] {
@@ -183,7 +183,7 @@ async fn two_tokens_are_one_too_many() {
         let expected = [Err("TOKEN_MISSING".to_owned()), Ok(()), Err("TOKEN_MALFORMED".to_owned())];
         assert_eq!(answer, expected[copies], "{copies} authorization headers");
     }
-    // Nor is there another scheme.
+    // Other schemes are refused too.
     for header in ["Basic YWRtaW46YWRtaW4=", "Bearer", &hub.token()] {
         let mut request = tonic::Request::new(pb::ListSigningKeysRequest::default());
         request.metadata_mut().insert("authorization", header.parse().expect("a header"));
@@ -213,7 +213,7 @@ async fn a_server_of_another_audience_takes_no_tokens_of_this_one() {
     assert_eq!(crate::harness::calls::reason(answer), "TOKEN_AUDIENCE");
 }
 
-/// Returns what `List` of the health service answers: clients of tonic have no such call yet.
+/// Returns what `List` of the health service answers: tonic's client has no such call yet.
 async fn listed(channel: tonic::transport::Channel) -> BTreeMap<String, HealthCheckResponse> {
     #[derive(Clone, PartialEq, prost::Message)]
     struct TokenAnswer {

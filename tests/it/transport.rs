@@ -1,4 +1,4 @@
-//! What one connection may do: streams, resets, headers, silence. Beside it, what tonic's server lets it do by default.
+//! Limits of one connection: streams, resets, headers, silence. Compared with the defaults of tonic's server.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,13 +34,13 @@ async fn the_settings_are_bounds() {
     assert_eq!(settings.get(&INITIAL_WINDOW_SIZE), Some(&(1024 * 1024)));
 }
 
-/// Returns how many of `streams` watches opened at once are answered; the others are refused.
+/// Opens `streams` watches at once and returns how many are answered; the others are refused.
 async fn answered(address: &str, streams: u32) -> usize {
     let mut peer = Peer::connect(address).await;
     for stream in 0..streams {
         peer.call(stream * 2 + 1, HEALTH_WATCH, None, &EMPTY_MESSAGE).await;
     }
-    // What comes first on each stream: its request's body reaches a refused one as well.
+    // Count the first frame of each stream: the request's body also reaches a refused one.
     let (mut answered, mut refused) = (BTreeSet::new(), BTreeSet::new());
     while answered.len() + refused.len() < streams as usize {
         let frame = peer.next().await.expect("an answer to each");
@@ -60,12 +60,12 @@ async fn a_connection_carries_so_many_streams() {
     assert_eq!(answered(&plain_server::server().await.to_string(), 1_000).await, 1_000, "tonic takes as many as come");
 }
 
-/// Streams that the server has to reset (CVE-2025-8671), so many; then whether it still serves, or how it said goodbye.
+/// Makes the server reset this many streams (CVE-2025-8671), and returns whether it still serves; the error is the code of its GOAWAY.
 async fn made_to_reset(address: &str, streams: u32) -> Result<(), u32> {
     let mut peer = Peer::connect(address).await;
     for stream in (0..streams).map(|stream| stream * 2 + 1) {
         peer.say(&headers(stream, HEALTH_WATCH, None, &[])).await;
-        // Over the largest window there is: an error of this stream alone.
+        // This exceeds the largest window, which is an error of this stream only.
         peer.send(WINDOW_UPDATE, 0, stream, &WINDOW_MAX.to_be_bytes()).await;
     }
     peer.send(PING, 0, 0, b"are you?").await;
@@ -89,7 +89,7 @@ async fn a_flood_of_resets_ends_the_connection() {
         "tonic has no limit by default"
     );
 
-    // Opened and cancelled faster than taken up (CVE-2023-44487).
+    // Streams that are opened and cancelled faster than they are processed (CVE-2023-44487).
     let mut peer = Peer::connect(&hub.grpc).await;
     let mut flood = Vec::new();
     for stream in (0..200).map(|stream| stream * 2 + 1) {
@@ -105,7 +105,7 @@ async fn headers_are_bounded() {
     let hub = Hub::start(Database::Sqlite).await;
     let mut peer = Peer::connect(&hub.grpc).await;
     for (stream, size, answer) in [(1, 12_000, 200_u16), (3, 20_000, 431), (5, 12_000, 200)] {
-        // Two fields: one frame holds 16 KiB.
+        // Two fields, because one frame holds 16 KiB.
         let half = "x".repeat(size / 2);
         let mut block = headers(stream, "/grpc.health.v1.Health/Check", None, &[("x-a", &half), ("x-b", &half)]);
         let payload = block.split_off(9);
@@ -118,12 +118,12 @@ async fn headers_are_bounded() {
         peer.send(DATA, END_STREAM, stream, &EMPTY_MESSAGE).await;
         let answered = loop {
             let frame = peer.until(HEADERS).await.expect("an answer");
-            // Not the trailers of the one before.
+            // Skip the trailers of the stream before.
             if frame.stream == stream {
                 break frame;
             }
         };
-        // `:status: 200` is one byte of the static table; 431 is a literal, its name from the table.
+        // `:status: 200` is one byte of the static table; 431 is a literal whose name is in the table.
         let got = if answered.payload[0] == 0x88 { 200 } else { 431 };
         assert_eq!(got, answer, "{size} bytes of headers");
     }
@@ -139,7 +139,7 @@ async fn a_dead_peer_is_found() {
     assert!(dead.rest().await.iter().all(|frame| frame.kind != PING), "and asked once");
     metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="keepalive"} 1"#).await;
 
-    // One that answers is let live, whatever else it does not say.
+    // A client that answers pings stays connected, whatever else it does not send.
     let mut quiet = Peer::connect(&hub.grpc).await;
     for _ in 0..5 {
         let ping = quiet.until(PING).await.expect("asked again and again");
@@ -149,7 +149,8 @@ async fn a_dead_peer_is_found() {
     assert!(dead.is_open_after(Duration::from_secs(2)).await, "tonic does not ask by default");
 }
 
-/// A peer that is gone without a word, in the middle of an answer: not even a ping gets through to it.
+/// Given a peer that disappears in the middle of an answer, with a full socket buffer, the server ends the connection: not even a ping can
+/// be sent.
 #[tokio::test]
 async fn a_dead_peer_is_found_behind_a_full_socket() {
     let arguments = [LIVELY, &["--keepalive-interval-ms", "500", "--keepalive-timeout-ms", "500"]].concat();
@@ -165,7 +166,7 @@ async fn a_dead_peer_is_found_behind_a_full_socket() {
     metrics::wait_for(&hub, "policyhub_watch_streams_open 0").await;
 }
 
-/// Opens a watch of everything.
+/// Opens a watch of all policies.
 async fn watch(peer: &mut Peer, hub: &Hub, stream: u32) {
     let parent = b"namespaces/default";
     let length = u8::try_from(parent.len()).expect("short");
@@ -173,7 +174,7 @@ async fn watch(peer: &mut Peer, hub: &Hub, stream: u32) {
     peer.call(stream, "/policyhub.v1.SyncService/WatchActive", Some(&hub.token()), &message).await;
 }
 
-/// gRPC clients ping to see whether their server lives; some servers take that for an attack.
+/// gRPC clients ping to check their server; some servers treat that as an attack.
 #[tokio::test]
 async fn clients_may_ping() {
     let hub = Hub::start(Database::Sqlite).await;

@@ -1,4 +1,4 @@
-//! Who gets in, how long the beginning may take, and what the server does when the kernel has nothing left for it.
+//! Accepting connections: who may connect, how long the start may take, and what happens when the process has no file descriptors left.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -31,7 +31,7 @@ async fn a_silent_socket_is_closed() {
     other.say(b"GET / HTTP/1.1\r\nHost: policyhub\r\n\r\n").await;
     assert_eq!(other.next().await, None);
     metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake"} 1"#).await;
-    // Whoever began is not hurried.
+    // A client that has sent its preface has no further time limit.
     let mut peer = Peer::connect(&hub.grpc).await;
     peer.settings().await.expect("settings");
     assert!(peer.is_open_after(Duration::from_secs(1)).await);
@@ -48,13 +48,13 @@ async fn a_silent_tls_handshake_is_closed() {
     let hub = Hub::start_with(Database::Sqlite, &arguments).await;
     let mut silent = Peer::silent(&hub.grpc).await;
     let mut halting = Peer::silent(&hub.grpc).await;
-    // A record of a handshake, and nothing in it.
+    // The header of a handshake record without its content.
     halting.say(&[0x16, 0x03, 0x01, 0x01, 0x00]).await;
     assert_eq!(silent.next().await, None);
     assert_eq!(halting.next().await, None);
     metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake_timeout"} 2"#).await;
     let mut plain = Peer::connect(&hub.grpc).await;
-    // An alert, which is no frame, and the end.
+    // A TLS alert, which is no HTTP/2 frame, and the end of the connection.
     while plain.next().await.is_some() {}
     metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake"} 1"#).await;
 }
@@ -68,7 +68,7 @@ async fn a_silent_client_of_the_http_port_is_closed() {
     let mut idle = Peer::silent(&hub.http).await;
     idle.say(b"GET /livez HTTP/1.1\r\nHost: policyhub\r\n\r\n").await;
     for peer in [&mut silent, &mut halting, &mut idle] {
-        // An answer, if there was one, and the end, long before its age would bring it.
+        // An answer, if there was one, and the end, long before the connection's maximum age.
         let ended = async { while peer.next().await.is_some() {} };
         tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the silence ends it");
     }
@@ -76,7 +76,7 @@ async fn a_silent_client_of_the_http_port_is_closed() {
     assert_eq!((status, body.as_str()), (200, "ok\n"));
 }
 
-/// Whoever holds connections open without a word loses the oldest ones, and keeps no probe away: not even from its own address.
+/// Given a client that holds silent connections open, the oldest ones are closed, and probes still connect, also from the same address.
 #[tokio::test]
 async fn half_requests_do_not_starve_probes() {
     let hub = Hub::start_with(Database::Sqlite, &["--handshake-timeout-ms", "30000"]).await;
@@ -92,14 +92,14 @@ async fn half_requests_do_not_starve_probes() {
         let failed = (0..30).filter(|_| !matches!(get(&hub.http, path), Ok((200, ..)))).count();
         assert_eq!(failed, 0, "of 30 probes of {path} failed");
     }
-    // Long before any other bound: those that were first are gone, those that came last are still there.
+    // Long before any other limit applies, the oldest connections are closed, and the newest ones are still open.
     let first = half.first_mut().expect("a peer");
     let ended = tokio::time::timeout(Duration::from_secs(15), first.next()).await;
     assert_eq!(ended.expect("closed at once"), None);
     assert!(half.last_mut().expect("a peer").is_open_after(Duration::from_millis(500)).await);
 }
 
-/// Returns a connection of a caller that showed a credential.
+/// Opens a connection with an authenticated call.
 async fn known(hub: &Hub) -> Peer {
     let mut peer = Peer::connect(&hub.grpc).await;
     peer.call(1, LIST_SIGNING_KEYS, Some(&hub.token()), &EMPTY_MESSAGE).await;
@@ -125,7 +125,8 @@ async fn there_is_room_for_so_many_connections() {
     assert!(Peer::connect(&hub.grpc).await.settings().await.is_some());
 }
 
-/// As many as four networks may hold leave room for the next one, and nobody whose call was authenticated is sent away for it.
+/// Given four networks with as many connections as permitted, another network can still connect, and no authenticated connection is closed
+/// for it.
 #[tokio::test]
 async fn networks_that_fill_the_port_keep_nobody_out() {
     const MAX_CONNECTIONS: usize = 256;
@@ -149,7 +150,7 @@ async fn networks_that_fill_the_port_keep_nobody_out() {
     assert!(silent.last_mut().expect("a peer").is_served().await, "the oldest give way, not the newest");
 }
 
-/// Whoever shows no credential is told to go, and whoever did stays.
+/// A connection without a credential is closed, and one with an authenticated call stays.
 #[tokio::test]
 async fn a_connection_without_a_credential_ends_early() {
     let hub = Hub::start_with(Database::Sqlite, &["--unidentified-connection-age-ms", "100"]).await;
@@ -162,7 +163,7 @@ async fn a_connection_without_a_credential_ends_early() {
     assert!(known.is_served().await);
 }
 
-/// CPU time of a process so far, in hundredths of a second (`proc_pid_stat(5)`, fields 14 and 15).
+/// Returns the CPU time of a process so far, in hundredths of a second (`proc_pid_stat(5)`, fields 14 and 15).
 fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let (_, after) = stat.rsplit_once(')').expect("a name");
@@ -175,12 +176,12 @@ fn limit_files(pid: u32, files: usize) {
     assert!(status.expect("prlimit runs").success());
 }
 
-/// Out of file descriptors, the listening socket stays ready for ever: a loop that only tries again burns a core.
+/// Without file descriptors, the listening socket stays readable, so a loop that only retries would use a whole core.
 #[tokio::test]
 async fn without_file_descriptors_it_waits() {
     let hub = Hub::start(Database::Sqlite).await;
     let client = hub.client().await;
-    // As many connections to the database as any call of this test will want.
+    // Open as many database connections as this test's calls need.
     futures_util::future::join_all((0..16).map(|_| head(&client))).await;
     let files = std::fs::read_dir(format!("/proc/{}/fd", hub.pid())).expect("a process").count();
     let started = Instant::now();
@@ -201,7 +202,7 @@ async fn without_file_descriptors_it_waits() {
     tokio::time::sleep(WINDOW).await;
     let spent = cpu_ticks(hub.pid()) - before;
     assert!(spent < 30, "{spent} hundredths of a second of CPU in {WINDOW:?} of having nothing to do");
-    // Those inside are served meanwhile, and the others as soon as there is room.
+    // Open connections are served meanwhile, and new ones as soon as there are descriptors.
     head(&client).await;
     let mut last = waiting.pop().expect("one that waits");
     drop(waiting);
@@ -209,12 +210,12 @@ async fn without_file_descriptors_it_waits() {
     client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("an answer");
     let text = metrics::text(&hub);
     let errors = counted(&text, "policyhub_accept_errors_total").expect("a count");
-    // Never more often than the shortest pause allows, however long all of this took.
+    // Never more often than the shortest pause permits, however long this took.
     let most = started.elapsed().as_secs_f64() / 0.05 + 1.0;
     assert!((2.0..=most).contains(&errors), "{errors} errors, at most {most}");
 }
 
-/// The same in tonic: each error is met by the next try at once. Ours would take over 80 minutes for these.
+/// tonic's server retries at once after each error. Ours would take over 80 minutes for these retries.
 #[tokio::test]
 async fn tonic_does_not_wait() {
     const EMFILE: i32 = 24;
@@ -224,7 +225,7 @@ async fn tonic_does_not_wait() {
     tokio::time::timeout(DEADLINE, served).await.expect("it spins").expect("an end");
 }
 
-/// tonic's shutdown waits for a socket that never said anything; ours does not.
+/// tonic's shutdown waits for a silent socket; ours does not.
 #[tokio::test]
 async fn a_silent_socket_does_not_hold_the_end_up() {
     let arguments = ["--handshake-timeout-ms", "30000", "--drain-timeout-ms", "22000"];
@@ -235,7 +236,7 @@ async fn a_silent_socket_does_not_hold_the_end_up() {
     assert_eq!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").code(), Some(0));
     assert!(!hub.log.lock().expect("the log").contains("did not end in time"), "it waited for the deadline");
     drop(silent);
-    // Nobody is left in the backlog of a server that takes nobody in.
+    // The listener is closed, so that clients fail fast.
     let address = hub.grpc.trim_start_matches("http://").to_owned();
     drop(TcpListener::bind(&address).expect("the port is free"));
 

@@ -1,4 +1,4 @@
-//! How a connection ends in order: for its age, and with its server. Beside it, how tonic's ends.
+//! How a connection ends in order: at its maximum age, and at shutdown. Compared with tonic's server.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const AGED: &[&str] = &["--max-connection-age-ms", "500"];
 on_both_databases! {
     with AGED;
 
-    /// Streams are told, the connection says goodbye once, and the caller goes on at another one.
+    /// Given an old connection, streams are asked to reconnect, one GOAWAY is sent, and the caller continues on another connection.
     async fn an_old_connection_is_ended_in_order(hub: Hub) {
         let client = hub.client().await;
         let mut watch = watching::open(&client).await;
@@ -43,7 +43,7 @@ on_both_databases! {
     }
 }
 
-/// Returns the frames of a connection to its end; pings and settings are answered.
+/// Returns the frames of a connection until its end; answers pings and settings.
 async fn to_the_end(peer: &mut Peer) -> Vec<u8> {
     let mut kinds = Vec::new();
     while let Some(frame) = peer.next().await {
@@ -63,7 +63,7 @@ async fn an_old_connection_says_goodbye_first() {
     let hub = Hub::start_with(Database::Sqlite, AGED).await;
     let mut idle = Peer::connect(&hub.grpc).await;
     assert!(to_the_end(&mut idle).await.contains(&GOAWAY));
-    // A stream that does not end, and one who answers nothing: told, and after a while cut.
+    // A stream that does not end, and a client that answers nothing: they get GOAWAY and are closed after the grace period.
     let mut endless = Peer::connect(&hub.grpc).await;
     endless.call(1, HEALTH_WATCH, None, &EMPTY_MESSAGE).await;
     let frames = endless.rest().await;
@@ -84,7 +84,7 @@ async fn an_old_connection_says_goodbye_first() {
     assert!(frames.iter().all(|frame| frame.kind != GOAWAY), "with an age and a grace tonic cuts without a word");
 }
 
-/// Returns what a stream said: each message is a flag of one byte, its length in four, and itself (gRPC over HTTP/2).
+/// Returns the messages of a stream: each is a flag of one byte, a length of four bytes, and the payload (gRPC over HTTP/2).
 fn send(mut data: Vec<u8>) -> Vec<Message> {
     let mut messages = Vec::new();
     while let Some(length) = data.get(1..5) {
@@ -96,7 +96,7 @@ fn send(mut data: Vec<u8>) -> Vec<Message> {
     messages
 }
 
-/// The last words of a server reach one who was not listening when they were said, and kept talking.
+/// Given a client that keeps sending and reads late, it still gets the server's last messages.
 #[tokio::test]
 async fn who_did_not_listen_can_still_read_the_last_words() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--drain-timeout-ms", "500"]).await;

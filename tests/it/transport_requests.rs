@@ -1,4 +1,4 @@
-//! What one request may be: its size by RPC, its deadline, and how many watches there may be.
+//! Limits of one request: its size by RPC, its deadline, and the number of watches.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::harness::watching;
 use crate::harness::{Database, Hub, on_both_databases};
 
 const KIB: usize = 1024;
-/// Sets what docs/operations/limits.md says.
+/// The limits in docs/operations/limits.md.
 const WATCHES_PER_CONNECTION: usize = 100;
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
@@ -25,7 +25,7 @@ fn too_large<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
     assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"), "{case}: {error:?}");
 }
 
-/// Refused in its own words, so it was read.
+/// Checks that the call was refused with a reason of its handler, so its message was read.
 fn read<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
     let error = refusal(answer);
     assert_ne!(error.reason(), "MESSAGE_TOO_LARGE", "{case}: {error:?}");
@@ -59,7 +59,7 @@ fn publish(size: usize) -> pb::PublishRequest {
 }
 
 on_both_databases! {
-    /// 64 KiB, and more only where something large is brought; the connection lives on.
+    /// Messages are limited to 64 KiB, and to more only for RPCs with large content; the connection stays usable after a refusal.
     async fn each_rpc_has_its_size(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1").await;
@@ -77,7 +77,7 @@ on_both_databases! {
     }
 }
 
-/// A server that takes smaller contents takes smaller drafts.
+/// Given a server with a smaller content limit, drafts are limited accordingly.
 #[tokio::test]
 async fn a_draft_may_be_as_large_as_its_content() {
     let hub = Hub::start_with(Database::Sqlite, &["--max-content-bytes", "1000"]).await;
@@ -97,12 +97,12 @@ async fn what_needs_no_token_is_bounded_too() {
     assert_eq!(health.check(ask(1_100)).await.expect_err("too large").code(), Code::ResourceExhausted);
 }
 
-/// Calls that stay half take nothing from the probes of others.
+/// Given incomplete health checks, probes of others are still answered.
 #[tokio::test]
 async fn half_health_checks_starve_no_probe() {
     let hub = Hub::start_with(Database::Sqlite, &["--max-in-flight-bytes", "33554432"]).await;
     let mut halves = Vec::new();
-    // Prefixes for messages of 60 KiB and of 900 bytes; nothing follows. The large ones claim more than a caller's share of memory.
+    // Prefixes for messages of 60 KiB and of 900 bytes, without the message. The large ones claim more than a caller's share of memory.
     const LARGE: [u8; 5] = [0, 0, 0, 240, 0];
     for prefix in [LARGE, LARGE, LARGE, [0, 0, 0, 3, 132]] {
         let mut half = Peer::connect_from(2, &hub.grpc).await;
@@ -112,7 +112,7 @@ async fn half_health_checks_starve_no_probe() {
             half.say(&frames::headers(stream, HEALTH_CHECK, None, &[])).await;
             half.send(DATA, 0, stream, &prefix).await;
         }
-        // When this is answered the server has read all of it.
+        // When the ping is answered, the server has read everything before it.
         half.is_served().await;
         halves.push(half);
     }
@@ -123,7 +123,7 @@ async fn half_health_checks_starve_no_probe() {
     }
 }
 
-/// A cluster behind one address has a watch for each of its clients, and the next cluster too.
+/// Given a cluster behind one address, each of its clients can have a health watch, and so can the next cluster.
 #[tokio::test]
 async fn many_health_watches_of_one_network_are_served() {
     const WATCHES_PER_CONNECTION: usize = 90;
@@ -146,7 +146,7 @@ async fn many_health_watches_of_one_network_are_served() {
 #[tokio::test]
 async fn a_server_carries_so_many_watches() {
     let hub = Hub::start_with(Database::Sqlite, &["--max-watch-streams", "2"]).await;
-    // The limit is the server's, whatever connections they come by.
+    // The limit is per server, on whatever connections they come.
     let clients: [Client; 3] = [hub.client().await, hub.client().await, hub.client().await];
     let mut watches = Vec::new();
     for client in clients.iter().take(2) {
@@ -166,7 +166,7 @@ async fn a_server_carries_so_many_watches() {
     watching::change(&mut watch).await;
 }
 
-/// A client holds back what is above the limit of streams, without a word: so the limit is above that of watches.
+/// A client silently queues streams above the limit, so that limit is above the one of watches.
 #[tokio::test]
 async fn a_connection_full_of_watches_has_room_for_calls() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -186,13 +186,13 @@ async fn a_connection_full_of_watches_has_room_for_calls() {
     eventually("room for a watch", async || watching::raw(&client, None).await.is_ok()).await;
 }
 
-/// A caller that gives no time gets no answer but that.
+/// Given a deadline, it is kept.
 #[tokio::test]
 async fn a_deadline_is_kept() {
     let hub = Hub::start(Database::Sqlite).await;
     let mut peer = Peer::connect(&hub.grpc).await;
     let headers = |stream, timeout| frames::headers(stream, HEALTH_CHECK, None, &[("grpc-timeout", timeout)]);
-    // The body never comes, so the call never ends by itself.
+    // The body never comes, so the call would not end by itself.
     peer.say(&headers(1, "1m")).await;
     let answer = peer.until(HEADERS).await.expect("an answer");
     assert_eq!(answer.stream, 1);

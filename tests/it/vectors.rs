@@ -1,7 +1,7 @@
 //! The golden vectors of everything that is signed: `tests/vectors/`.
 //!
-//! They were made by other code than this. What was ever signed must verify for ever: a change here that is not an
-//! addition breaks every bundle that was published.
+//! They were made by independent code. What was ever signed must always verify: any change here that is not an addition breaks every
+//! published bundle.
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +48,7 @@ fn hash(digits: &str) -> Hash {
     std::array::from_fn(|index| u8::from_str_radix(&digits[index * 2..index * 2 + 2], 16).expect("two digits"))
 }
 
-/// Returns the payload, read and written again.
+/// Returns the payload, parsed and serialized again.
 fn rewritten(typ: &str, payload: &[u8]) -> Vec<u8> {
     let written = match typ {
         TYP_ACTIVATION => Statement::from_bytes(payload).expect("a statement").to_bytes(),
@@ -122,7 +122,7 @@ fn signing_reproduces_the_golden_tokens() {
             assert_eq!(token, golden, "{}", text(&case, "name"));
             same_bytes += 1;
         } else {
-            // ES256 is randomized: all but the signature is the same, and both verify.
+            // ES256 is randomized: everything but the signature is equal, and both verify.
             assert_eq!(token.rsplit_once('.').map(|parts| parts.0), golden.rsplit_once('.').map(|parts| parts.0));
             assert!(jws::verify(&token, typ, &keys).is_ok());
         }
@@ -138,7 +138,7 @@ fn a_flipped_bit_is_always_seen() {
         for bit in 0..token.len() * 8 {
             let mut bytes = token.as_bytes().to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            // What is no text any more can't even be handed to the verifier.
+            // Bytes that are not text can't be passed to the verifier.
             let Ok(flipped) = String::from_utf8(bytes) else { continue };
             assert!(jws::verify(&flipped, TYP_BUNDLE, &keys).is_err(), "bit {bit} of {}", text(case, "name"));
         }

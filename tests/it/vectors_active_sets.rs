@@ -1,6 +1,6 @@
-//! The golden vectors of active sets: roots, set proofs, and forged proofs with why each is refused.
+//! The golden vectors of active sets: roots, set proofs, and forged proofs with the reason why each is refused.
 //!
-//! Made by `tests/vectors/make_active_sets.py`, which is other code than this, and held against the Python example too.
+//! They are made by `tests/vectors/make_active_sets.py`, which is independent code, and are used to test the Python example too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,7 +1,7 @@
-//! The golden vectors of key statements: subscribers that begin with pinned keys, what becomes of each statement they are
-//! given, and which keys they trust in the end. Forged statements are among them.
+//! The golden vectors of key statements: subscribers that begin with pinned keys, the result of each statement, and the keys that are
+//! trusted at the end. Forged statements are included.
 //!
-//! Made by `tests/vectors/make_key_statements.py`, which is other code than this, and held against the Python example too.
+//! They are made by `tests/vectors/make_key_statements.py`, which is independent code, and are used to test the Python example too.
 
 use std::fs;
 use std::path::Path;
@@ -101,7 +101,7 @@ fn no_bit_of_a_statement_can_be_changed() {
     }
 }
 
-/// A file that changes wins over every statement: what it had and has no more is not brought back by any.
+/// Given a changed file, it takes precedence over every statement: keys that it no longer has are not restored by one.
 #[test]
 fn a_file_that_changes_wins() {
     let KeyStatementVectors { followed, .. } = vectors();
@@ -116,7 +116,7 @@ fn a_file_that_changes_wins() {
     keys.replace(new.clone());
     assert_eq!(trusted(&keys), later.pins_ids(), "the file alone");
     assert!(keys.trusted().is_revoked(&old_id) && keys.newest().is_none());
-    // By the new key, and it says of the old one that it is only retired.
+    // Signed by the new key; it says that the old one is only retired.
     let replayed = case("one-by-one").steps[4].statement.as_str();
     assert_eq!(keys.take(replayed, None), Ok(true));
     assert!(keys.trusted().get(&old_id).is_none());
@@ -126,10 +126,10 @@ fn a_file_that_changes_wins() {
         "nor after a restart"
     );
 
-    // While the process was away the file got the old key again: the operator says so, and it counts.
+    // While the process was stopped, the operator put the old key back into the file: it is trusted.
     let back = PinnedKeys::restore(old.clone(), saved, None);
     assert!(back.trusted().get(&old_id).is_some() && back.newest().is_none());
-    // A revocation by a statement ends with the file that wins over it.
+    // A revocation by a statement is overridden by a changed file.
     let both = KeySet::from_keys(old.keys().chain(new.keys()).cloned().collect());
     let mut keys = PinnedKeys::new(both.clone());
     assert_eq!(keys.take(revocation, None), Ok(true));

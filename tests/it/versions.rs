@@ -1,4 +1,4 @@
-//! What was ever accepted can be asked for: one version, all of them, the difference of two.
+//! Everything that was accepted can be read: one version, all of them, the difference of two.
 
 use policyhub::client::pb::VersionState::{Abandoned, Draft, Published};
 use policyhub::client::{Client, pb};
@@ -41,7 +41,7 @@ fn patched(from: &str, patch: &str) -> serde_json::Value {
 }
 
 on_both_databases! {
-    /// By number, label and pointer; the answer always carries the number.
+    /// A version is found by number, label and pointer; the answer always has the number.
     async fn a_version_has_many_names(hub: Hub) {
         let client = hub.client().await;
         for (label, content) in [("1.0.0", "a: 1"), ("1.5.0-rc.1+b.7", "a: 2"), ("", "a: 3")] {
@@ -71,7 +71,7 @@ on_both_databases! {
         assert_eq!(basic, pb::Version { content: Default::default(), ..full });
     }
 
-    /// Newest first, through every page, each version once, also while new ones come.
+    /// Newest first, in pages, each version once, also while new ones are added.
     async fn lists_are_paged_newest_first(hub: Hub) {
         let client = hub.client().await;
         for number in 1..=7 {
@@ -96,7 +96,7 @@ on_both_databases! {
         }
     }
 
-    /// With content a page ends early, and the next goes on from there.
+    /// With content, a page ends early, and the next one continues there.
     async fn a_page_with_content_ends_early(hub: Hub) {
         let client = hub.client().await;
         for letter in ["a", "b", "c", "d", "e"] {
@@ -112,7 +112,7 @@ on_both_databases! {
         assert!(all.iter().all(|each| each.content.len() == 900_000));
     }
 
-    /// Only some states; a token belongs to its list; a list's own token always works.
+    /// Given a filter by state, only these are listed; a token belongs to its list, and a list's own token always works.
     async fn states_are_filtered(hub: Hub) {
         let client = hub.client().await;
         let longest = "p".repeat(63);
@@ -143,7 +143,7 @@ on_both_databases! {
         refused_fields(client.list_versions(unknown).await, &["filter"]);
     }
 
-    /// The unified diff is for people; the JSON Patch makes one document out of the other, in both directions.
+    /// The unified diff is for people; the JSON Patch transforms one document into the other, in both directions.
     async fn differences_make_one_out_of_the_other(hub: Hub) {
         let client = hub.client().await;
         let json = [r#"{"a":[1,2,3],"b/c":{"~":null},"d":"x"}"#, r#"{"a":[1,3],"b/c":{"~":{"e":[]}},"f":true}"#];
@@ -186,7 +186,7 @@ on_both_databases! {
         assert_eq!(reason(client.diff_versions(diff("yaml", "1", "9")).await), "VERSION_NOT_FOUND");
     }
 
-    /// What does not parse has a diff of its text alone.
+    /// Given content that does not parse, there is only a diff of the text.
     async fn unparsable_content_has_no_patch(hub: Hub) {
         let client = hub.client().await;
         draft(&client, "p", "a: 1\n").await;
@@ -197,7 +197,7 @@ on_both_databases! {
         assert!(found.unified.contains("-a: 1\n+a: [1\n"), "{}", found.unified);
     }
 
-    /// A report is of the version asked for, and absent until the checks ran.
+    /// A report belongs to one version and is absent until the checks ran.
     async fn reports_are_kept_per_version(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "p", "a: 1").await;

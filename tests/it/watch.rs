@@ -1,4 +1,4 @@
-//! What a watch tells: a snapshot, then every activation, in parts, filtered, without contents, and signs of life.
+//! The messages of a watch: a snapshot, then every activation, in parts, filtered, without contents, and heartbeats.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ async fn deactivate(client: &policyhub::client::Client, id: &str) -> i64 {
     client.deactivate(request).await.expect("a deactivation").cursor.revision()
 }
 
-/// Returns the root of a set, as ListActive answers it: all of it was put in force in the first epoch.
+/// Returns the root of a set from ListActive, all of which was activated in the first epoch.
 fn root_of(set: &pb::ListActiveResponse) -> ActiveSetRoot {
     let mut tree = ActiveSetTree::new();
     for active in &set.bundles {
@@ -140,7 +140,7 @@ on_both_databases! {
         assert_eq!(held(&watch), in_force(&client).await);
     }
 
-    /// One activation of many bytes is no message that a client with default settings refuses, whole or filtered.
+    /// Given an activation of many bytes, no message is larger than a client with default settings accepts, whole or filtered.
     async fn a_large_activation_comes_in_parts(hub: Hub) {
         let client = hub.client().await;
         let ids = ["a", "b", "c", "d"];
@@ -178,7 +178,7 @@ on_both_databases! {
             };
             let wanted = if filter.is_empty() { ids.len() } else { filter.len() };
             assert_eq!((changed, held(&watch).len()), (wanted, wanted), "{filter:?}");
-            // Two contents fill a message; the end for a filter is one of its own.
+            // Two contents fill a message; with a filter, the last part is separate.
             let expected = wanted.div_ceil(2) - usize::from(filter.is_empty());
             assert_eq!(parts, expected, "parts before the last of {filter:?}");
         }
@@ -218,7 +218,7 @@ on_both_databases! {
 
         release(&client, "other", "a: 2").await;
         let passed = deactivate(&client, "other").await;
-        // The stream's own place goes over what it does not tell.
+        // The stream's cursor advances over events that are not sent.
         assert_eq!(watching::read_to(&mut watch, passed).await, Vec::<i64>::new());
 
         release(&client, "later", "a: 1").await;
@@ -247,7 +247,7 @@ on_both_databases! {
         let keys = watching::keys(&client).await;
         let mut sent = pb::Cursor::default();
         let mut heartbeats = 0;
-        // Drafts move the head and no pointer: the heartbeat after one carries its place.
+        // Drafts move the head and no pointer: the next heartbeat has their cursor.
         while heartbeats < 4 {
             match stream.message().await.expect("a message").expect("a stream").message {
                 Some(Message::Snapshot(part)) => sent = part.cursor.expect("a cursor"),
@@ -272,7 +272,7 @@ on_both_databases! {
         }
     }
 
-    /// The answer of an activation does not say that it was told; the stream does, and both say the same place.
+    /// Given ten activations, the revisions in their answers are those that the stream delivers.
     async fn what_an_activation_answers_is_what_the_stream_tells(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "a", "a: 1").await;

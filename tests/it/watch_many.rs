@@ -1,4 +1,4 @@
-//! Many watchers, two servers, and commits that never came about.
+//! Many watchers, two servers, and commits that fail.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ fn id(writer: usize) -> String {
     format!("p{writer}")
 }
 
-/// Puts one version after the other in force; tells how many activations there were.
+/// Activates one version after the other and reports the number of activations.
 async fn writer(client: Client, writer: usize, done: Arc<latest::Sender<usize>>) {
     for round in 0..ACTIVATIONS_PER_WRITER {
-        // With an id, so that the SDK tries again when the machine is too busy to write in time.
+        // With an id, so that the SDK retries when the machine is too busy to write in time.
         let request_id = format!("{writer}-{round}");
         let target = pb::ActivateTarget {
             policy: calls::policy(&id(writer)),
@@ -43,7 +43,7 @@ async fn writer(client: Client, writer: usize, done: Arc<latest::Sender<usize>>)
     }
 }
 
-/// Reads a stream to a revision that is told once it is known; every message is verified and follows the one before.
+/// Reads a stream up to a revision that is known later; every message is verified and follows the one before.
 async fn follow(watch: &mut Watch, mut last: latest::Receiver<i64>) {
     let mut before = watch.set().cursor().map_or(-1, |cursor| cursor.revision);
     loop {
@@ -58,7 +58,7 @@ async fn follow(watch: &mut Watch, mut last: latest::Receiver<i64>) {
     }
 }
 
-/// Opens a stream in the middle of it all, drops it, and goes on: from a snapshot, or from where it was.
+/// Repeatedly opens a stream during the writes, drops it, and continues: from a snapshot, or from its cursor.
 async fn watcher(
     client: Client,
     number: usize,
@@ -94,7 +94,7 @@ on_both_databases! {
         let count = Arc::new(count);
         let mut watchers = Vec::new();
         for number in 0..WATCHERS {
-            // A connection takes 100 watches and no more; each watcher has one of its own, as in life.
+            // A connection is limited to 100 watches; each watcher has its own, as in production.
             let client = hub.client().await;
             watchers.push(tokio::spawn(watcher(client, number, done.clone(), last.clone())));
         }
@@ -122,7 +122,8 @@ on_both_databases! {
         assert_eq!(held(&level), newest);
     }
 
-    /// The statements of an activation succeed and its commit fails: nobody may have seen it, and its place is free.
+    /// Given an activation whose statements succeed and whose commit fails, nobody may have seen it, and its revision is used by the next
+    /// one.
     async fn what_was_not_committed_is_never_told(hub: Hub) {
         let client = hub.client().await;
         publish(&client, "a", "a: 1").await;
@@ -139,7 +140,7 @@ on_both_databases! {
         assert_eq!(error.reason(), "OUTCOME_UNKNOWN", "{error:?}");
         assert_eq!(calls::active(&client, "a").await, 1);
         assert_eq!(watching::head(&client).await, place);
-        // Two signs of life later the stream still stands where the log does.
+        // Two heartbeats later, the stream is still at the head of the log.
         for _ in 0..2 {
             watching::next(&mut watch).await;
             assert_eq!(watch.set().cursor(), Some(Cursor { epoch: 1, revision: place }));
@@ -153,7 +154,7 @@ on_both_databases! {
     }
 }
 
-/// Lets statements succeed and COMMIT fail.
+/// Returns SQL with which statements succeed and COMMIT fails.
 fn blocker(hub: &Hub) -> &'static [&'static str] {
     if hub.database_url.starts_with("sqlite") {
         return &[
@@ -173,7 +174,7 @@ fn unblock(hub: &Hub) -> &'static str {
     if hub.database_url.starts_with("sqlite") { "DROP TRIGGER block" } else { "DROP TRIGGER block ON pointer_changes" }
 }
 
-/// Returns two servers of one PostgreSQL and one set of keys.
+/// Starts two servers on one PostgreSQL with one set of keys.
 pub async fn two_servers() -> (Hub, Hub, TempDir) {
     let keys = tempfile::tempdir().expect("a temporary directory");
     let keys_dir = keys.path().join("keys").display().to_string();
@@ -196,7 +197,7 @@ async fn two_servers_of_one_database_tell_the_same() {
     publish(&there, "a", "a: 2").await;
     let mut expected = Vec::new();
     for round in 0..6 {
-        // Each change at one of them reaches the watcher of the other by its poll alone, and a read at once.
+        // Each change at one server reaches the watcher of the other by polling alone, and a read at once.
         let (writes, reads) = if round % 2 == 0 { (&here, &there) } else { (&there, &here) };
         expected.push(activate(writes, "a", 1 + round % 2).await);
         assert_eq!(calls::active(reads, "a").await, 1 + round % 2, "a read after a write, at the other server");
@@ -206,7 +207,7 @@ async fn two_servers_of_one_database_tell_the_same() {
     assert_eq!(read_to(&mut watch_there, head).await, expected);
     assert_eq!(held(&watch_here), held(&watch_there));
 
-    // A stream that ends at one goes on at the other.
+    // A stream that ends at one server resumes at the other.
     let mut moved = watching::resume(&there, expected[2]).await;
     assert_eq!(read_to(&mut moved, head).await, expected[3..]);
 }

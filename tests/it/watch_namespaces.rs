@@ -1,4 +1,4 @@
-//! One stream of many namespaces: each as if it were watched alone, authorized by itself, and none of them ends another.
+//! One stream of many namespaces: each is served and authorized as if it were watched alone, and none of them ends another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +14,11 @@ use crate::harness::subscribing::eventually;
 use crate::harness::watching::{DEADLINE, LIVELY, keys};
 use crate::harness::{callers, on_both_databases};
 
-/// Namespaces of the large test.
+/// Number of namespaces in the large test.
 const MANY: usize = 300;
-/// Namespaces that one stream may have.
+/// Largest number of namespaces of one stream.
 const TARGETS_MAX: usize = 500;
-/// Asks twice a second at least whether a watch may go on.
+/// Settings with which watches are authorized again at least twice a second.
 const ASKED_OFTEN: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--recheck-interval-ms", "100"];
 
 fn name(id: &str) -> String {
@@ -45,7 +45,7 @@ async fn namespaces(client: &Client, ids: &[&str]) {
     }
 }
 
-/// Holds what a stream of several namespaces brought, every message verified.
+/// What a stream of several namespaces delivered, every message verified.
 struct NamespaceStreams {
     stream: Streaming<pb::WatchActiveResponse>,
     sets: BTreeMap<String, ActiveSet>,
@@ -64,7 +64,7 @@ impl NamespaceStreams {
         Ok(Self { stream, sets, ended: BTreeMap::new(), key_statements: Vec::new() })
     }
 
-    /// Takes the next message over; the error that ends the stream.
+    /// Applies the next message; the error is the one that ends the stream.
     async fn take(&mut self) -> Result<(), ClientError> {
         let next = tokio::time::timeout(DEADLINE, self.stream.message()).await.expect("a message before the deadline");
         let message = next?.expect("a stream that goes on");
@@ -92,7 +92,7 @@ impl NamespaceStreams {
         }
     }
 
-    /// Takes everything up to the end; the error that ends the stream.
+    /// Applies everything until the end and returns the error that ends the stream.
     async fn end(&mut self) -> ClientError {
         loop {
             if let Err(error) = self.take().await {
@@ -101,7 +101,7 @@ impl NamespaceStreams {
         }
     }
 
-    /// Returns the version of `p` that is held of a namespace.
+    /// Returns the version of `p` that is held for a namespace.
     fn version(&self, id: &str) -> Option<i64> {
         self.sets[&name(id)].policies().next().map(|policy| policy.version)
     }
@@ -114,7 +114,7 @@ impl NamespaceStreams {
 on_both_databases! {
     with LIVELY;
 
-    /// A relay of three hundred tenants is one stream: what is in force in each, and what changes, and who it is.
+    /// Given a relay of three hundred tenants, one stream delivers the set of each, its changes, and its namespace.
     async fn three_hundred_namespaces_are_one_stream(hub: Hub) {
         let client = hub.client().await;
         let ids: Vec<String> = (0..MANY).map(|number| format!("tenant-{number}")).collect();
@@ -138,12 +138,13 @@ on_both_databases! {
             let listed = client.list_subscribers(listed).await.expect("subscribers").subscribers;
             assert!(listed.iter().any(|one| one.name.ends_with("/relay-1") && one.online), "{id}: {listed:?}");
         }
-        // Beside it there is room for what a connection carries: it is one watch of it.
+        // It counts as one watch of the connection.
         let policy = pb::GetPolicyRequest { name: format!("{}/policies/p", name("tenant-0")) };
         client.get_policy(policy).await.expect("a call beside the watch");
     }
 
-    /// A place that is gone is told of its namespace; whoever asks for nothing, twice or too much is told at once.
+    /// Given a lost cursor, the error is sent for its namespace only; a request for nothing, for a namespace twice, or for too many is
+    /// refused at once.
     async fn what_is_wrong_with_one_is_told_of_that_one(hub: Hub) {
         let client = hub.client().await;
         namespaces(&client, &["a", "b"]).await;
@@ -180,7 +181,8 @@ mod authorized {
     on_both_databases! {
         with ASKED_OFTEN;
 
-        /// Who may watch one of two gets that one; who loses one keeps the other; who has none gets the error of a single watch.
+        /// Given a caller who may watch one of two namespaces, it gets that one; one who loses a role keeps the other namespace; one
+        /// without any role gets the error of a single watch.
         async fn each_is_authorized_by_itself(hub: Hub) {
             let admin = hub.client().await;
             namespaces(&admin, &["a", "b", "c", "elsewhere"]).await;
@@ -230,7 +232,7 @@ mod keys_of_several {
     on_both_databases! {
         with AT_ONCE;
 
-        /// A key statement concerns the store: it comes once on a stream, before the first thing that its key signs.
+        /// Given a rotation, the key statement is sent once per stream, before the first message that its key signs.
         async fn a_rotation_is_told_once(hub: Hub) {
             let client = hub.client().await;
             let ids = ["a", "b", "c"];
@@ -260,7 +262,7 @@ mod keys_of_several {
             assert_eq!(distinct.len(), watched.key_statements.len(), "none comes twice");
         }
 
-        /// The watch of a namespace that is gone again and the lease of its id end with the stream.
+        /// Given a removed namespace, its watch and the lease of the subscriber id end with the stream.
         async fn its_leases_end_with_it(hub: Hub) {
             let client = hub.client().await;
             namespaces(&client, &["a", "b"]).await;

@@ -1,4 +1,4 @@
-//! Resuming: at r comes r+1 and everything after it, once, in order; or the refusal at once.
+//! Resuming at revision r: the stream delivers r+1 and everything after it, once, in order; or it is refused at once.
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{ActiveSetOptions, Client, Cursor, SetChange, WatchOptions, pb, watch};
@@ -11,7 +11,7 @@ use crate::harness::{Hub, on_both_databases};
 const SMALLEST_RING: &[&str] =
     &["--watch-ring-events", "16", "--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
-/// Returns the places of the activations of a log.
+/// Returns the revisions of the activations of a log.
 async fn activations(client: &Client) -> Vec<i64> {
     let log = watching::log(client).await;
     let places: Vec<i64> = log.iter().map(|event| event.cursor.expect("a cursor").revision).collect();
@@ -19,7 +19,7 @@ async fn activations(client: &Client) -> Vec<i64> {
     log.iter().filter(|event| !event.changes.is_empty()).map(|event| event.cursor.expect("a cursor").revision).collect()
 }
 
-/// Two versions to go to and fro between, with drafts between the activations.
+/// Activates two versions alternately, with drafts between the activations.
 async fn busy(client: &Client, rounds: i64) {
     for round in 0..rounds {
         activate(client, "p", 1 + round % 2).await;
@@ -38,7 +38,7 @@ fn after(activations: &[i64], revision: i64) -> Vec<i64> {
     activations.iter().copied().filter(|place| *place > revision).collect()
 }
 
-/// Opens a stream at every place around the head and checks what each of them gets, also of what comes later.
+/// Opens a stream at every revision around the head and checks what each of them gets, also of later events.
 async fn streams_around_the_head(hub: &Hub) {
     let client = hub.client().await;
     let before = watching::head(&client).await;
@@ -61,11 +61,11 @@ on_both_databases! {
         let client = hub.client().await;
         two_versions(&client).await;
         busy(&client, 10).await;
-        // Nobody watched yet: everything before the head comes from the database.
+        // Nobody has watched yet: everything before the head comes from the database.
         streams_around_the_head(&hub).await;
-        // Now the ring has the last of it.
+        // Now the ring has the newest events.
         streams_around_the_head(&hub).await;
-        // And a new process has nothing again.
+        // A new process has an empty ring again.
         let hub = hub.restart_in_order().await;
         streams_around_the_head(&hub).await;
     }
@@ -88,7 +88,7 @@ on_both_databases! {
         two_versions(&client).await;
         let head = watching::head(&client).await;
         let mut ahead = resume(&client, head + 2).await;
-        // Alive, and nothing to tell.
+        // The stream is alive and has no change.
         assert!(matches!(watching::next(&mut ahead).await.1, SetChange::Alive { .. }));
         let places = [activate(&client, "p", 1).await, activate(&client, "p", 2).await, activate(&client, "p", 1).await];
         assert_eq!(places, [head + 1, head + 2, head + 3]);
@@ -122,7 +122,7 @@ on_both_databases! {
         assert_eq!(all.len(), 60);
         assert_eq!(read_to(&mut level, head).await, all);
 
-        // From the start, and from each place around the oldest one of the ring.
+        // From the start, and from each revision around the oldest one in the ring.
         let floor = all[60 - 16];
         for from in [vec![0, 1], (floor - 4..floor + 4).collect()].concat() {
             let mut watch = resume(&client, from).await;
@@ -152,7 +152,7 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    /// A stream that the server's death cut goes on at another server life, from the place it came to.
+    /// Given a stream that ended with a killed server, it resumes at the next process at its cursor.
     async fn a_crash_costs_a_watcher_nothing(database: Database) {
         let mut hub = Hub::start_with(database, LIVELY).await;
         let client = hub.client().await;
@@ -185,7 +185,7 @@ async fn client_of(hub: &Hub) -> Client {
 on_both_databases! {
     with LIVELY;
 
-    /// A server that stops asks each stream to come back, wherever it is.
+    /// Given a server that stops, each stream is asked to reconnect, wherever it is.
     async fn every_stream_is_asked_to_come_back(hub: Hub) {
         let client = hub.client().await;
         two_versions(&client).await;

@@ -1,4 +1,4 @@
-//! The SDK's watcher before real servers: a runtime that is told, reports, and outlives what happens to its server.
+//! The SDK's watcher with real servers: a runtime that receives sets, reports, and survives restarts of its server.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,7 +38,7 @@ async fn next(watcher: &mut Watcher) -> Update {
     tokio::time::timeout(DEADLINE, watcher.next()).await.expect("an update before the deadline")
 }
 
-/// Drives the watcher until its status is as wanted; nothing may be offered meanwhile.
+/// Drives the watcher until its status is as wanted; no update may be offered meanwhile.
 async fn until(watcher: &mut Watcher, what: &str, wanted: impl Fn(&Status) -> bool) {
     let mut view = watcher.view();
     let looking = async {
@@ -89,7 +89,7 @@ on_both_databases! {
         assert_eq!((version(&watcher, "p"), watcher.view().status().state), (Some(1), State::Rejected));
         until(&mut watcher, "REJECTED, though all verifies", |status| status.newest.is_some_and(|newest| newest.revision >= revision) && status.state == State::Rejected).await;
 
-        // Back to what it runs with anyway: nothing to do for the runtime, and the server hears of it.
+        // Back to the set that it runs with anyway: the runtime has nothing to do, and the server gets a report.
         let back = roll_back(&client, "p").await;
         until(&mut watcher, "READY again", |status| status.state == State::Ready && status.in_force.is_some_and(|place| place.revision == back)).await;
         eventually("applied", async || {
@@ -111,7 +111,7 @@ on_both_databases! {
         assert_eq!(version(&watcher, "p"), Some(1), "an outage takes nothing away");
         drop(watcher);
 
-        // The process starts again while the server is still away.
+        // The process restarts while the server is still unreachable.
         let mut watcher = open(&hub, &proxy, directory.path());
         assert!(next(&mut watcher).await.from_disk);
         watcher.accept().await;
@@ -128,7 +128,7 @@ on_both_databases! {
     }
 
     async fn a_restored_backup_with_a_raised_epoch_is_followed(hub: Hub) {
-        // The older history itself is refused: see `epochs.rs`. Here only that a watcher with a memory follows a bump.
+        // The refusal of the older history is in `epochs.rs`. Here, a watcher with a saved state follows a bump.
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
         let proxy = NetworkProxy::before(hub.grpc_port()).await;

@@ -1,4 +1,4 @@
-//! A stream of several YAML documents is one content: staged, validated document by document, compared, published and served.
+//! A stream of several YAML documents is one content: staged, validated per document, compared, published and served.
 
 use policyhub::client::pb;
 use policyhub::client::pb::PolicyKind::Yaml;

@@ -8,12 +8,12 @@ from policyhub.v1 import sync_service_pb2_grpc as rpc
 from real import Scene, expect
 
 CALL_TIMEOUT_SECONDS = 20
-# Nobody listens there: the channel has to go on to the next address.
+# Nobody listens there: the channel must continue with the next address.
 NOBODY = "127.0.0.1:1"
 
 
 def serve(scene):
-    """A hub without TLS on loopback; its address and the token of its admin."""
+    """Starts a hub without TLS on loopback; yields its address and the admin's token."""
     addresses = scene.scratch / "plain" / "addr.json"
     served = ["serve", "--data-dir", "plain", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]
     hub = scene.start([scene.binary, *served], "plain")
@@ -22,7 +22,7 @@ def serve(scene):
 
 
 def ask(target, token, *options):
-    """The code of a call by a channel with these options."""
+    """Returns the status code of a call by a channel with these options."""
     with grpc.insecure_channel(target, options) as channel:
         request = pb.ListActiveRequest(parent="namespaces/default")
         try:
@@ -35,7 +35,7 @@ def ask(target, token, *options):
 
 
 def check(binary, scratch, stubs):
-    """Calls without the option fail, and with it they don't."""
+    """Checks that calls without the option fail, and that calls with it don't."""
     scene = Scene(binary, scratch, stubs)
     try:
         address, token = serve(scene)

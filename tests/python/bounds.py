@@ -1,4 +1,4 @@
-"""What the Python example does before it decodes a message, and whose documents it takes before it holds anything."""
+"""What the Python example checks before it decodes a message, and which store's documents it accepts before it holds anything."""
 
 import asyncio
 import resource
@@ -14,7 +14,7 @@ from signed import read_keys
 from wire_scan import DEPTH_MAX, FIELDS_MAX, read_message
 
 MIB = 1024 * 1024
-# What a subscriber may grow by, whatever is sent.
+# How much a subscriber may grow, whatever is sent.
 GROWTH_MAX_BYTES = 32 * MIB
 
 
@@ -36,7 +36,7 @@ def within(field, payload):
 
 
 def bombs():
-    """Messages within 8 MiB, and why they are not decoded."""
+    """Yields messages within 8 MiB, and why each is not decoded."""
     snapshot, activation = 1, 2
     much, odd = "more", "not in the wire format"
     for field in (1, 4):
@@ -68,7 +68,7 @@ def check_scan(expect):
 
 
 class Channel:
-    """Notes how a stream is read."""
+    """Records how a stream is read."""
 
     def __init__(self):
         self.readers = {}
@@ -88,7 +88,7 @@ def check_stream_is_scanned(expect):
 
 
 def check_other_store(expect):
-    """What is copied from another store, and refused, does not make a set of that store out of one that holds nothing."""
+    """Checks that a refused copy from another store does not bind an empty set to that store."""
     now = time.time()
     held, less = ActiveSet(NAMESPACE, read_keys(JWKS)), snapshot_at(10, store="store-2")
     del less.snapshot.bundles[:]
@@ -104,11 +104,11 @@ def check_other_store(expect):
 
 
 class Paused(Exception):
-    """The watch would wait now, and come back."""
+    """Stands for the wait before the watch reconnects."""
 
 
 def check_missing_credential(expect):
-    """A token that is being replaced is not there for a moment: the watch comes back."""
+    """Checks that the watch reconnects when its token file is absent for a moment, as during a replacement."""
     said, say, pause = [], watch.say, watch.pause
 
     def ended(short_streams, asked):

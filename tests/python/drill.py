@@ -1,7 +1,7 @@
 """Two rotations and a revocation of signing keys under pinned subscribers: watchers, agents and an example, none restarted.
 
-All of them pin the first key alone, by one file that nobody touches. POLICYHUB_DRILL says how many subscribers: 6 by default,
-50 before a release.
+All of them pin only the first key, by one file that does not change. POLICYHUB_DRILL is the number of subscribers: 6 by
+default, 50 before a release.
 """
 
 import json
@@ -11,12 +11,12 @@ import signal
 from real import PYTHON_EXAMPLE, Scene, expect, is_refusal, publish
 
 SUBSCRIBERS = int(os.environ.get("POLICYHUB_DRILL", "6"))
-# A store of one replica, whose keys may sign as soon as they are prepared; streams that say often that they live.
+# A store of one replica, whose keys may sign as soon as they are prepared, with frequent heartbeats.
 LIVELY = ["--key-publish-before-use-ms", "0", "--heartbeat-interval-ms", "200"]
 
 
 def serve(scene, address="127.0.0.1:0"):
-    """A hub without TLS."""
+    """Starts a hub without TLS."""
     addresses = scene.scratch / "data" / "addr.json"
     addresses.unlink(missing_ok=True)
     served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0", *LIVELY]
@@ -28,7 +28,7 @@ def serve(scene, address="127.0.0.1:0"):
 
 
 def subscribers(scene, example):
-    """Who follows: the name of each, its process, and how to tell that it holds a version of the policy."""
+    """Returns the subscribers: the name of each, its process, and how to check that it holds a version of the policy."""
     def printed(name, words):
         return lambda version: any(words(version) in line for line in (scene.scratch / f"{name}.out").read_text().splitlines())
 
@@ -97,7 +97,7 @@ def walk(scene, example):
 
 
 def check(binary, scratch, stubs, example=PYTHON_EXAMPLE):
-    """How many subscribers followed."""
+    """Runs the drill and returns the number of subscribers that followed."""
     scratch.mkdir()
     scene = Scene(binary, scratch, stubs)
     try:

@@ -1,4 +1,4 @@
-"""What the Python example grows by while a server floods it with messages that are as large as it takes.
+"""Measures how much the Python example grows while a server floods it with the largest messages that it accepts.
 
 `check` is the server; run by itself, `flood.py ADDRESS` is the client, which prints how many bytes it grew by.
 """
@@ -12,15 +12,15 @@ from concurrent import futures
 
 import grpc
 
-# Honest in form: fields that a newer server might send.
+# Valid in form: fields that a newer server might send.
 MESSAGES, FIELD = 100, 100
-# What a subscriber may grow by, whatever is sent.
+# How much a subscriber may grow, whatever is sent.
 GROWTH_MAX_BYTES = 32 * 1024 * 1024
 TIMEOUT_SECONDS = 60
 
 
 class Flood(grpc.GenericRpcHandler):
-    """Answers every call with large messages, and then with an end."""
+    """Answers every call with large messages, and then ends the stream."""
 
     def __init__(self, message):
         self.message = message
@@ -33,7 +33,7 @@ class Flood(grpc.GenericRpcHandler):
 
 
 def check(expect):
-    """The largest message that is taken, again and again."""
+    """Yields the largest accepted message repeatedly."""
     from bounds import within
     from watch import MESSAGE_MAX_BYTES
 
@@ -55,7 +55,7 @@ def check(expect):
 
 
 async def client(address):
-    """Reads one stream to its end. The bytes it grew by meanwhile."""
+    """Reads one stream to its end and returns by how many bytes the process grew."""
     import watch
     from active_set import ActiveSet
     from hub import JWKS, NAMESPACE

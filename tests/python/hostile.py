@@ -1,6 +1,6 @@
-"""A hostile server, against examples/python: each lie is refused, nothing of it is handed out, and the truth is heard after it.
+"""A hostile server, against examples/python: each lie is refused, none of it is passed on, and honest messages are accepted after it.
 
-Each case is one stream, or some: what is true first, then the lie. The stream after it is honest again. The lies are in
+Each case is one stream or several: honest messages first, then the lie. The stream after it is honest again. The lies are in
 `lies.py`, those to a subscriber with a filter in `lies_filtered.py`, and those about activations in parts in `lies_parts.py`.
 """
 
@@ -29,12 +29,12 @@ from refused import Refused
 from signed import read_keys, read_object, read_part
 
 CASE_TIMEOUT_SECONDS = 20
-# Streams that fall silent, and the longest silence that is waited for, in seconds, in place of the true one.
+# Silent streams, and the longest silence that is waited for, in seconds, in place of the real limit.
 SILENCES = {"silence": 1, "silence, and heartbeats that come after years": 1, "silence, and heartbeats that come at once": 30}
 
 
 def ends():
-    """Streams that end without a lie: what the watch says, and what it asks for next."""
+    """Yields streams that end without a lie: what the watch prints, and what it requests next."""
     say = "server says: "
     yield "a wait of years", f"{say}draining", [reconnect(pb.RECONNECT_REASON_DRAINING, 1 << 40)]
     yield "a wait of less than nothing", f"{say}age", [reconnect(pb.RECONNECT_REASON_AGE, -(1 << 40))]
@@ -53,7 +53,7 @@ def ends():
     yield "an unknown kind of message", "", [pb.WatchActiveResponse()]
     yield "a replica that is behind", "", [pb.WatchActiveResponse(heartbeat=pb.Heartbeat(resume_unknown=True))]
     yield "an expired heartbeat", "", [heartbeat_at(8, age=901)]
-    # What is held is proven, and not that it is the newest.
+    # The held set is proven, but not that it is the newest.
     yield "an expired snapshot", "stale: nothing proves", [snapshot_at(8, age=901)]
     yield "a snapshot from the future", "ahead of this one", [snapshot_at(8, age=-120)]
 
@@ -79,7 +79,7 @@ def is_refused(read, *arguments):
 
 
 def lines_of(handed_out):
-    """What was handed out; a version counts for what it is only with its true content."""
+    """Returns what was passed on; a version counts only with its original content."""
 
     def version(new):
         return new.version if new.content == content_of(new.policy, new.version) else new.content
@@ -88,13 +88,13 @@ def lines_of(handed_out):
 
 
 def change_at(kind, revision, wanted=()):
-    """A true change, as `lines_of` has it: all of the set, or what moved."""
+    """Returns an honest change in the form of `lines_of`: the whole set, or what moved."""
     now = {policy: held for policy, held in active_at(revision).items() if not wanted or policy in wanted}
     shown = {policy: held for policy, held in now.items() if kind == "SNAPSHOT" or held[1] == (1, revision)}
     return kind, (1, revision), [(policy, shown[policy][0]) for policy in sorted(shown)]
 
 
-# What was heard before the lie: the snapshot of a revision, then activations; and the filter.
+# What is sent before the lie: the snapshot of a revision, then activations; and the filter.
 WANTED = lies_filtered.WANTED
 CASES = [
     (lies.activations, [6], ()), (lies.snapshots, [6, 8], ()), (lies.heartbeats, [6, 8], ()), (lies.replays, [6, 8], ()),
@@ -102,7 +102,7 @@ CASES = [
     (lies_filtered.changes, [6, 8], WANTED), (lies_filtered.replays, [6, 8], WANTED), (lies_filtered.beginnings, [], WANTED),
     (lies_parts.filtered, [8, 10, 12], WANTED),
 ]  # fmt: skip
-# The cases whose first message is true.
+# The cases whose first message is honest.
 TRUE_FIRST = {
     "an activation twice": [change_at("ACTIVATE", 8)], "an expired snapshot": [change_at("SNAPSHOT", 8)],
     "a snapshot from the future": [change_at("SNAPSHOT", 8)],
@@ -111,7 +111,7 @@ THEN_A_SNAPSHOT = ("a part, then a snapshot, then the rest", "a part, then a sna
 
 
 def streams_of(messages):
-    """The messages of each stream."""
+    """Returns the messages of each stream."""
     streams = [[]]
     for message in messages:
         if isinstance(message, str) and message == NEXT_STREAM:
@@ -122,7 +122,7 @@ def streams_of(messages):
 
 
 def truth(resumes_at, wanted):
-    """What an honest stream brings, in parts, up to the newest; and what is to be heard of it."""
+    """Returns an honest stream, in parts, up to the newest revision; and the expected output."""
     if resumes_at is None:
         return in_parts(snapshot_at(NEWEST, wanted)), [change_at("SNAPSHOT", NEWEST, wanted)]
     after = [revision for revision in LOG if revision > resumes_at]
@@ -131,7 +131,7 @@ def truth(resumes_at, wanted):
 
 
 async def play(hub, port, family, case, revisions, wanted):
-    """One case: the lie on the first stream, or on more; the truth on the last."""
+    """Plays one case: the lie on the first stream, or on more; the honest messages on the last."""
     name, why, lie = case
     before = [(activation_at if index else snapshot_at)(revision, wanted) for index, revision in enumerate(revisions)]
     heard = [change_at("ACTIVATE" if index else "SNAPSHOT", revision, wanted) for index, revision in enumerate(revisions)]
@@ -144,7 +144,7 @@ async def play(hub, port, family, case, revisions, wanted):
     resumes = family is ends and name != "the resume point is gone"
     repair, repaired = truth(revisions[-1] if resumes else None, wanted)
     first, *more = streams_of(lie)
-    # Where no lie is told, the first stream does not say how often it shows that it lives.
+    # In cases without a lie, the first stream does not state its heartbeat interval.
     hub.scripts[:] = [[*([] if family is ends else [OPENED]), *before, *first], *([OPENED, *each] for each in more), [OPENED, *repair]]
     streams = len(hub.scripts)
     arguments = ["--server", f"http://127.0.0.1:{port}", "--jwks", "-", "--subscriber-id", "s-1", "--until-revision", str(NEWEST)]
@@ -171,7 +171,7 @@ async def play(hub, port, family, case, revisions, wanted):
 
 
 async def check_after_a_refusal(hub, port):
-    """What was refused is reported, and no stream resumes until a snapshot was taken: also when the one in between brings none."""
+    """Checks that a refusal is reported, and that no stream resumes until a snapshot was accepted."""
     def spoil(message):
         message.activation.statement = message.activation.statement[:-8] + "AAAAAAAA"
 
@@ -193,7 +193,7 @@ async def check_after_a_refusal(hub, port):
 
 
 def check_pauses():
-    """Waits are bounded, whatever was asked for, and spread."""
+    """Checks that waits are bounded, whatever was requested, and spread."""
     pause, random.uniform = PAUSE, lambda low, high: high
     bounds = [pause(short, 0) for short in (0, 1, 7, 10**9)]
     expect(bounds == [0.5, 1, 60, 60], f"waits {bounds}")
@@ -203,7 +203,7 @@ def check_pauses():
 
 
 def check_freshness():
-    """A checkpoint that is old, or from the future, proves what is held and not that it is the newest: the example says so."""
+    """Checks that a checkpoint that is old, or from the future, proves the held set, but not that it is the newest."""
     held, now, said = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time(), []
     watch.say = said.append
     held.apply(snapshot_at(6, age=7 * 86_400), now)
@@ -228,7 +228,7 @@ def check_freshness():
 
 
 def check_gaps():
-    """A checkpoint that contradicts what is held ends its freshness. One that proves nothing does not."""
+    """Checks that a checkpoint that contradicts the held set ends its freshness, and that one that proves nothing does not."""
     another = active_at(8) | {"a": active_at(10)["a"]}
     for wanted in ((), WANTED):
         held, now = ActiveSet(NAMESPACE, read_keys(JWKS), wanted), time.time()
@@ -243,7 +243,7 @@ def check_gaps():
             expect(held.is_fresh(now), f"{wanted}: a heartbeat does not make fresh")
             expect(is_refused(held.apply, heartbeat((1, 8), another, wanted, age=age), now), f"{wanted}: a gap is taken")
             expect(not held.is_fresh(now) and held.unproven, f"{wanted}: a gap leaves it fresh")
-        # What an activation says leaves the time as it was, taken or not.
+        # An activation does not change the time, accepted or not.
         held.apply(heartbeat_at(8, wanted), now)
         until = held.fresh_until
         expect(is_refused(held.apply, activation_at(12, wanted), now), f"{wanted}: an activation left out is not seen")
@@ -257,7 +257,7 @@ def check_gaps():
 
 
 def check_high_water_mark():
-    """What verified is the oldest that is taken from there on, also when it was refused; what did not verify moves nothing."""
+    """Checks that nothing older than a verified position is accepted, also when it was refused; unverified ones don't count."""
     now = time.time()
     for wanted in ((), WANTED):
         held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
@@ -278,7 +278,7 @@ def check_high_water_mark():
             expect(is_refused(held.apply, old, now) and held.position == (1, 8), f"{wanted}: taken after a gap: {old}")
             held.begin_stream()
         expect(not held.is_fresh(now), f"{wanted}: fresh after a gap")
-        # The activation that was left out repairs it as well as a snapshot.
+        # The activation that was left out repairs it as well as a snapshot does.
         other = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
         for message in (snapshot_at(8, wanted), heartbeat_at(8, wanted)):
             other.apply(message, now)
@@ -291,7 +291,7 @@ def check_high_water_mark():
 
 
 def check_fingerprints():
-    """Which event stands at a position is known by the hash in a checkpoint, and after an activation by the server's word."""
+    """Checks that the event at a position is known by the hash in a checkpoint, and after an activation by the server's claim."""
     held, now = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time()
 
     def lie(message):
@@ -306,7 +306,7 @@ def check_fingerprints():
 
 
 def check_parts():
-    """Every way to cut an activation ends the same, and a part alone changes nothing. As many changes as there can be are taken."""
+    """Checks that every way to split an activation has the same result, and that a part alone changes nothing."""
     now = time.time()
     for wanted in ((), WANTED):
         for cuts in ([0], [1], [2], [1, 2], [1, 1, 2, 2], [0, 0, 1, 3, 3], ()):
@@ -333,7 +333,7 @@ def check_parts():
 
 
 def check_silence():
-    """How long a stream may be silent is three heartbeats, within bounds."""
+    """Checks that the permitted silence of a stream is three heartbeats, within limits."""
     asked = [(0, 0), (0, 1), (1, 0), (2, 500_000_000), (9, 0), (10, 0), (11, 0), (1 << 40, 0), (-(1 << 40), 0), (5, -999_999_999)]
     found = [round(watch.silence_of(opened(*each).opened)) for each in asked]
     expect(found == [3, 3, 3, 8, 27, 30, 30, 30, 3, 12], f"waits {found}")
@@ -341,7 +341,7 @@ def check_silence():
 
 
 def check_statements_without_root():
-    """What was signed before statements had roots proves no set: it is refused, and so is all that is older, from there on."""
+    """Checks that statements from before roots are refused, because they prove no set, and then everything older as well."""
     for wanted in ((), WANTED):
         held, now = ActiveSet(NAMESPACE, read_keys(JWKS), wanted), time.time()
         held.apply(snapshot_at(8, wanted), now)
@@ -356,7 +356,7 @@ def check_statements_without_root():
 
 
 def check_filter():
-    """A filter hears what touches it, and a checkpoint proves its part: what is there, and what is not."""
+    """Checks that a filtered stream gets its changes, and that a checkpoint proves its part: what is there, and what is not."""
     held, now = ActiveSet(NAMESPACE, read_keys(JWKS), WANTED), time.time()
     for message in (snapshot_at(4, WANTED), heartbeat_at(6, WANTED), *(activation_at(at, WANTED) for at in (8, 10, 12, 14))):
         held.apply(message, now)
@@ -365,7 +365,7 @@ def check_filter():
 
 
 def check_readers():
-    """What no stream can bring: other keys, documents that two readers understand differently, too many policies."""
+    """Checks what no stream can contain: other keys, documents that two parsers read differently, too many policies."""
     jwk = make.ED_1.jwk
     for lie in ({"d": "AAAA"}, {"kid": "mine"}, {"alg": "ES256"}, {"use": "enc"}, {"kty": "oct"}, {"crv": "X25519"}):
         expect(is_refused(read_keys, make.compact({"keys": [jwk | lie]})), f"a key with {lie} is taken")
@@ -391,11 +391,11 @@ PAUSE, OPENED = watch.pause, opened(10)
 
 @contextlib.asynccontextmanager
 async def served():
-    """A hub that says what it is told, and its port."""
+    """Starts a scripted hub; yields it with its port."""
     server = grpc.aio.server()
     hub = Hub()
     rpc.add_SyncServiceServicer_to_server(hub, server)
-    # What is no message goes out as it is.
+    # Bytes are sent unchanged.
     handler = grpc.unary_stream_rpc_method_handler(
         hub.WatchActive, pb.WatchActiveRequest.FromString,
         lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
@@ -410,7 +410,7 @@ async def served():
 
 
 async def check():
-    """Every case. How many there were."""
+    """Runs every case and returns their number."""
     check_pauses()
     with contextlib.redirect_stderr(io.StringIO()):
         check_readers()

@@ -1,7 +1,7 @@
-"""A hub that says what a test wants: messages signed with the keys of the golden vectors.
+"""A hub with scripted answers: messages signed with the keys of the golden vectors.
 
-Those private keys are printed in RFCs and known to everyone. `make.py` signs, and `make_active_sets.py` makes roots and proofs,
-with none of the code under test. A set is a dictionary: policy to (version, position of the activation).
+Those private keys are published in RFCs. `make.py` signs, and `make_active_sets.py` makes roots and proofs, without the code
+under test. A set is a dictionary: policy to (version, position of the activation).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from policyhub.v1 import sync_service_pb2_grpc as rpc
 KEY, OTHER_KEY, STRANGER = make.ED_1, make.EC, make.STRANGER
 JWKS = make.compact({"keys": [KEY.jwk, OTHER_KEY.jwk]})
 NAMESPACE, STORE = "default", "0198a0c2-0000-7000-8000-000000000001"
-# Stands between the messages of one stream and those of the next.
+# Separates the messages of one stream from those of the next.
 NEXT_STREAM = "next stream"
 
 
@@ -27,7 +27,7 @@ def content_of(policy, version):
 
 
 def head_hash(position):
-    """The hash of the event at a position."""
+    """Returns the hash of the event at a position."""
     return make.sha256(f"{position[0]}:{position[1]}".encode())
 
 
@@ -44,7 +44,7 @@ def sign(typ, payload, key=KEY, **how):
 
 
 def bundle(policy, version, key=KEY, signed=(), beside=()):
-    """A bundle whose manifest says `signed` and whose fields say `beside` in place of the truth."""
+    """Returns a bundle whose manifest has `signed` and whose fields have `beside` in place of the honest values."""
     content = content_of(policy, version)
     manifest = make.manifest(policy=policy, version=version, label=f"{version}.0.0", digest=make.digest(content), size=len(content))
     manifest |= dict(signed)
@@ -65,12 +65,12 @@ def tree_of(active):
 
 
 def proof_of(active, wanted):
-    """What proves the part of a set that was asked for; nothing for all of it."""
+    """Returns the proof for the requested part of a set; empty for the whole set."""
     return trees.written(trees.cut(tree_of(active), wanted)) if wanted else b""
 
 
 def statement(position, moves, active=None, key=KEY, typ=make.ACTIVATION, how=(), **signed):
-    """A statement that each policy moves from one version to another; 0 is none. `active`: what is in force after it."""
+    """Returns a statement that each policy moves from one version to another; 0 is none. `active`: what is in force after it."""
     changes = [make.change(policy, to, content_of(policy, to) if to else None, previous) for policy, previous, to in moves]
     payload = make.statement(epoch=position[0], revision=position[1], changes=changes)
     if active is not None:
@@ -79,7 +79,7 @@ def statement(position, moves, active=None, key=KEY, typ=make.ACTIVATION, how=()
 
 
 def checkpoint(position, active, key=KEY, ttl=900, age=0, **signed):
-    """A checkpoint made `age` seconds ago over what is active."""
+    """Returns a checkpoint over what is active, made `age` seconds ago."""
     made = int(time.time()) - age
     payload = {
         "store": STORE, "namespace": NAMESPACE, "epoch": position[0], "revision": position[1], "head_hash": head_hash(position).hex(),
@@ -89,7 +89,7 @@ def checkpoint(position, active, key=KEY, ttl=900, age=0, **signed):
 
 
 def opened(seconds, nanos=0):
-    """How a stream begins. It says how often a sign of life comes."""
+    """Returns the first message of a stream, which states the heartbeat interval."""
     message = pb.WatchActiveResponse()
     message.opened.heartbeat_interval.seconds, message.opened.heartbeat_interval.nanos = seconds, nanos
     return message
@@ -101,7 +101,7 @@ def put_in_force(bundle, at):
 
 
 def snapshot(position, active, wanted=(), **checkpoint_says):
-    """A whole snapshot of what is active, of those that are wanted; none named: all."""
+    """Returns a complete snapshot of the wanted policies that are active; none named: all."""
     bundles = [
         put_in_force(bundle(policy, version), at)
         for policy, (version, at) in sorted(active.items()) if not wanted or policy in wanted
@@ -114,7 +114,7 @@ def snapshot(position, active, wanted=(), **checkpoint_says):
 
 
 def activation(position, moves, active=None, wanted=(), **says):
-    """An activation in one message, for those who want these policies; none named: all."""
+    """Returns an activation in one message, for subscribers of these policies; none named: all."""
     proof = proof_of(active, wanted) if active is not None else b""
     message = pb.Activation(
         cursor=cursor(position), statement=statement(position, moves, active, **says), complete=True, set_proof=proof
@@ -132,8 +132,8 @@ def heartbeat(position, active, wanted=(), **says):
 
 
 def in_parts(message, *cuts):
-    """A whole snapshot or activation in parts, cut before these of the things it brings. None named: each of them in a part of
-    its own, and a last part that brings none."""
+    """Returns a whole snapshot or activation in parts, split before these elements. None named: one part per element, and an
+    empty last part."""
     kind, rest = message.WhichOneof("message"), copy.deepcopy(message)
     end = getattr(rest, kind)
     brings = [(field, each) for field in ("bundles", "tombstones") for each in getattr(getattr(message, kind), field, ())]
@@ -143,7 +143,7 @@ def in_parts(message, *cuts):
     for first, last in itertools.pairwise([0, *(cuts or range(1, len(brings) + 1)), len(brings)]):
         parts.append(pb.WatchActiveResponse())
         told = getattr(parts[-1], kind)
-        told.SetInParent()  # also one that brings none is of its kind
+        told.SetInParent()  # sets the kind of an empty part too
         for field, each in brings[first:last]:
             getattr(told, field).append(each)
     getattr(parts[-1], kind).MergeFrom(end)
@@ -151,16 +151,15 @@ def in_parts(message, *cuts):
 
 
 def changed(message, change):
-    """A copy of a message with something changed in it."""
+    """Returns a changed copy of a message."""
     found = copy.deepcopy(message)
     change(found)
     return found
 
 
 class Hub(rpc.SyncServiceServicer):
-    """Plays one script for each stream that is opened, and keeps what it was asked. In a script a tuple is the status that
-    ends the stream, None is silence for ever, and what can be called is
-    called and waited for."""
+    """Plays one script for each opened stream, and keeps the requests. In a script a tuple is the status that ends the stream,
+    None is silence for ever, and a callable is called and awaited."""
 
     def __init__(self):
         self.scripts, self.requests, self.reports = [], [], []

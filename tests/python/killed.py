@@ -1,4 +1,4 @@
-"""Policies of 1 MiB, and a subscriber that is killed: it goes on from what it saved, also while the server is away."""
+"""Policies of 1 MiB, and a subscriber that is killed: it continues from what it saved, also while the server is down."""
 
 import signal
 
@@ -10,7 +10,7 @@ LARGE = [f"large-{number}" for number in range(4)]
 
 
 def publish_large(scene, policy):
-    """A version whose content is as large as one may be."""
+    """Publishes a version with the largest permitted content."""
     content = f'{{"policy": "{policy}", "padding": "'.encode()
     (scene.scratch / "content").write_bytes(content + b"x" * (MIB - len(content) - 2) + b'"}')
     scene.run("draft", policy, "content", "--content-type", "application/json", "--create")
@@ -39,7 +39,7 @@ def walk(scene, example):
     for process in started.values():
         process.kill()
         process.wait()
-    # Without a server: what was in force is in force again.
+    # Without a server, what was in force before is in force again.
     hub.send_signal(signal.SIGTERM)
     expect(hub.wait(30) == 0, "the server did not end in order")
     started = {"whole": subscribe(scene, example), "filtered": subscribe(scene, example, LARGE[0])}

@@ -1,6 +1,6 @@
-"""Lies to a subscriber that wants every policy: each a name, what the example says of it, and the messages.
+"""Lies to a subscriber of every policy: each a name, the expected output of the example, and the messages.
 
-None needs a key of the hub, but those that a hub with a mistake could tell.
+None needs a key of the hub, except those that a faulty hub could send.
 """
 
 import make
@@ -27,7 +27,7 @@ def swap_activations(one, other):
 
 
 def activations():
-    """Lies about the next activation, after the true snapshot at 1:6."""
+    """Yields lies about the next activation, after the honest snapshot at 1:6."""
 
     def lie(change):
         return changed(TO_8, lambda message: change(message.activation))
@@ -120,7 +120,7 @@ def activations():
 
 
 def snapshots():
-    """Lies about the whole, after the true snapshot at 1:6 and the activation at 1:8."""
+    """Yields lies about whole sets, after the honest snapshot at 1:6 and the activation at 1:8."""
 
     def lie(change, of=AT_10):
         return changed(of, lambda message: change(message.snapshot))
@@ -195,7 +195,7 @@ def snapshots():
 
 
 def heartbeats():
-    """Lies about freshness, and gaps, after the true snapshot at 1:6 and the activation at 1:8."""
+    """Yields lies about freshness, and gaps, after the honest snapshot at 1:6 and the activation at 1:8."""
 
     def lie(change, of=8):
         return [changed(heartbeat_at(of), lambda message: change(message.heartbeat))]
@@ -221,8 +221,8 @@ def heartbeats():
 
 
 def replays():
-    """Lies about what was true once, after something newer had verified and was refused all the same. Each ends the stream, and
-    the next one tells what is old. After the true snapshot at 1:6 and the activation at 1:8."""
+    """Yields old messages, sent after something newer was verified and refused. Each ends the stream, and the next stream sends
+    what is old. After the honest snapshot at 1:6 and the activation at 1:8."""
     gap = [heartbeat_at(10), NEXT_STREAM]
     yield "a gap, then the heartbeat from before", "before 1:10", [*gap, heartbeat_at(8)]
     yield "a gap, then an expired heartbeat from before", "before 1:10", [*gap, heartbeat_at(8, age=901)]
@@ -241,7 +241,7 @@ def replays():
 
 
 def beginnings():
-    """Lies from the first message on: nothing is held yet."""
+    """Yields lies from the first message on, while nothing is held yet."""
     yield "an activation first", "before a whole snapshot", [TO_8]
     yield "a heartbeat first", "before a whole snapshot", [heartbeat_at(8)]
     unknown = pb.WatchActiveResponse(heartbeat=pb.Heartbeat(resume_unknown=True))

@@ -1,4 +1,4 @@
-"""Lies to a subscriber that wants some policies: `a`, and `c`, which is not in force before 1:12. As in `lies.py`."""
+"""Lies to a subscriber of some policies: `a`, and `c`, which is not in force before 1:12. As in `lies.py`."""
 
 from hub import NAMESPACE, NEXT_STREAM, activation, bundle, changed, checkpoint, cursor, heartbeat, proof_of, statement
 from log import LOG, activation_at, active_at, heartbeat_at, snapshot_at
@@ -12,7 +12,7 @@ def snapshot_lie(change, revision=10):
 
 
 def proofs():
-    """Proofs that prove something else, for 1:10."""
+    """Yields proofs of something else, for 1:10."""
     yield "no proof", "truncated", b""
     yield "a proof of the time before", ANOTHER, proof_of(active_at(8), WANTED)
     yield "a proof of the time after", ANOTHER, proof_of(active_at(12), WANTED)
@@ -25,7 +25,7 @@ def proofs():
 
 
 def changes():
-    """Lies after the true snapshot at 1:6 and the activation at 1:8."""
+    """Yields lies after the honest snapshot at 1:6 and the activation at 1:8."""
 
     def lie(change, revision=10):
         return [changed(activation_at(revision, WANTED), lambda message: change(message.activation))]
@@ -91,7 +91,7 @@ def changes():
 
 
 def replays():
-    """Lies about what was true once, after something newer had verified, as in `lies.py`."""
+    """Yields old messages, sent after something newer was verified, as in `lies.py`."""
     old = [("heartbeat", heartbeat_at(8, WANTED)), ("snapshot", snapshot_at(8, WANTED))]
     for name, message in old:
         yield f"a gap, then the {name} from before", "before 1:10", [heartbeat_at(10, WANTED), NEXT_STREAM, message]
@@ -105,7 +105,7 @@ def replays():
 
 
 def beginnings():
-    """Lies from the first message on: nothing is held yet."""
+    """Yields lies from the first message on, while nothing is held yet."""
     older = snapshot_at(8, WANTED).snapshot
     yield "an older version at first", OTHERWISE, snapshot_lie(lambda m: m.bundles[0].CopyFrom(older.bundles[0]))
     yield "nothing at first", "active and not claimed", snapshot_lie(lambda m: m.bundles.pop())

@@ -1,6 +1,6 @@
-"""Lies about an activation in parts, after the true ones up to 1:12: the next is 1:14, `a` and `c` anew and `b` no more.
+"""Lies about an activation in parts, after the honest ones up to 1:12: the next is 1:14, with new `a` and `c`, and without `b`.
 
-To a subscriber that wants all, and to one with a filter. As in `lies.py`.
+To a subscriber of all policies, and to one with a filter. As in `lies.py`.
 """
 
 import make_active_sets as trees
@@ -16,7 +16,7 @@ NOTHING = pb.WatchActiveResponse(activation=pb.Activation())
 
 
 def tombstones(first, count):
-    """A part that brings nothing but these."""
+    """Returns a part with nothing but these."""
     names = (f"namespaces/{NAMESPACE}/policies/p{number}" for number in range(first, first + count))
     return pb.WatchActiveResponse(activation=pb.Activation(tombstones=names))
 
@@ -26,7 +26,7 @@ def put(*bundles):
 
 
 def to_anyone(wanted):
-    """Lies whatever is wanted. The true parts: one for each change, and an end."""
+    """Yields lies for any filter. The honest parts: one for each change, and an end."""
     parts, whole = in_parts(activation_at(14, wanted)), activation_at(14, wanted)
     *changes, end = parts
 

@@ -1,7 +1,7 @@
-"""Lies out of true messages of random histories: parts of one put into another, repeated, out of order, for other filters.
+"""Lies made from honest messages of random histories: parts of one put into another, repeated, out of order, for other filters.
 
-None needs a key. Whatever comes, the example holds what was in force at the position that it holds, and never goes back. LIES says how
-many messages, 3,000 by default.
+None needs a key. Whatever comes, the example holds what was in force at its position, and never goes back. LIES is the number
+of messages, 3,000 by default.
 """
 
 import copy
@@ -22,7 +22,7 @@ PROVED = ("snapshot", "heartbeat")
 
 
 class History:
-    """What happened at a hub, by chance, and its true messages."""
+    """A random history of a hub, with its honest messages."""
 
     def __init__(self, chance):
         self.log, self._active, revision, now = {}, {}, 2, {}
@@ -39,7 +39,7 @@ class History:
         self.newest = max(self.log, default=0)
         self.statements = {(1, at): statement((1, at), moves, self._active[at]) for at, moves in self.log.items()}
         makers = (self.snapshot_at, {}), (self.snapshot_at, {"age": 901}), (self.heartbeat_at, {}), (self.heartbeat_at, {"age": 901})
-        # Filter, revision, message. An activation that moves nothing that was asked for is not sent.
+        # Filter, revision, message. An activation that moves nothing within the filter is not sent.
         self.true = [
             (wanted, revision, make(revision, wanted, **says)) for wanted in FILTERS for revision in self.log for make, says in makers
         ] + [
@@ -62,7 +62,7 @@ class History:
 
 
 def lie(chance, history, message, other):
-    """Changes a message; `other` is a true one whose parts it may take."""
+    """Changes a message; `other` is an honest one whose parts it may use."""
     kind, from_kind = message.WhichOneof("message"), other.WhichOneof("message")
     told, true = getattr(message, kind), getattr(other, from_kind)
     match chance.choice(("cursor", "token", "proof", "bundles", "drop", "tombstone", "whole", "statement", "activation", "end")):
@@ -99,8 +99,8 @@ def lie(chance, history, message, other):
 
 
 def told(chance, history, held):
-    """Messages without end: true ones, whole or in parts, of which some are dropped, some come twice, and some are changed. Many
-    are the next that can be taken."""
+    """Yields messages without end: honest ones, whole or in parts, some of them dropped, repeated or changed. Many are the next
+    acceptable one."""
     if chance.random() < 0.8:
         yield history.snapshot_at(chance.choice(list(history.log)[:3]), held.wanted)
     while True:
@@ -127,7 +127,7 @@ def in_force(history, revision, wanted):
 
 
 def check_held(history, held, expect):
-    """What is held was in force at its position, and is all of it that was asked for."""
+    """Checks that the held set was in force at its position, and is complete for the filter."""
     found = {policy: (active.version, active.position) for policy, active in held.policies.items()}
     if held.position is None:
         return expect(not found, f"holds {found} at no position")
@@ -136,7 +136,7 @@ def check_held(history, held, expect):
 
 
 def play(chance, history, expect):
-    """One stream of lies to one subscriber, then the truth. How many of the messages were taken, and what they moved."""
+    """Plays a stream of lies to one subscriber, then the honest one. Returns the accepted messages, and what they moved."""
     wanted, now, taken, moved = chance.choice(FILTERS), time.time(), 0, []
     held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
     messages = told(chance, history, held)
@@ -164,7 +164,7 @@ def play(chance, history, expect):
 
 
 def check(expect):
-    """How many messages came, and how many of them were taken."""
+    """Returns how many messages were sent, and how many of them were accepted."""
     played, seed = [], 0
     while len(played) * MESSAGES_PER_STREAM < LIES:
         seed += 1

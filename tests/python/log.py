@@ -1,4 +1,4 @@
-"""What really happened at the hub of the tests, and its true messages: for all policies, or for those of a filter."""
+"""The history of the tests' hub, and its honest messages: for all policies, or for those of a filter."""
 
 from hub import activation, heartbeat, snapshot, statement
 
@@ -10,7 +10,7 @@ NEWEST = max(LOG)
 
 
 def active_at(revision):
-    """What is in force right after a revision: policy to (version, position of the activation)."""
+    """Returns what is in force right after a revision: policy to (version, position of the activation)."""
     moved = {policy: (to, (1, at)) for at, moves in LOG.items() if at <= revision for policy, _, to in moves}
     return {policy: held for policy, held in moved.items() if held[0]}
 

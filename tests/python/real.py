@@ -1,7 +1,7 @@
-"""The real hub, over TLS, against an example: what it prints is what `policyhub watch` hears, line by line.
+"""The real hub, over TLS, against an example: its output equals that of `policyhub watch`, line by line.
 
-The hub ends and comes back in the middle: the example must go on by itself, and miss nothing. Two of each run: one wants every
-policy, the other `b_b` alone.
+The hub restarts in the middle: the example must continue by itself, and miss nothing. Two of each run: one for every policy,
+the other for `b_b` only.
 """
 
 import base64
@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 PATIENCE_SECONDS = 30
-# How the Python example is started.
+# The command that starts the Python example.
 PYTHON_EXAMPLE = [sys.executable, os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")]
-# Every change of the day below.
+# Every change of the scenario below.
 EXPECTED = """\
 SNAPSHOT 1:0 nothing is active
 ACTIVATE 1:3 by local:admin: a -> 1 1.0.0 sha256:{a1}
@@ -47,7 +47,7 @@ def expect(holds, surprise):
 
 
 def write_certificates(scratch):
-    """An authority that is its own server at 127.0.0.1."""
+    """Creates a self-signed certificate for 127.0.0.1."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -64,7 +64,7 @@ def write_certificates(scratch):
 
 
 def whole(messages):
-    """The messages, those in parts put together. A new stream begins anew."""
+    """Yields the messages, with parts joined. A new stream discards incomplete parts."""
     bundles, tombstones = [], []
     for message in messages:
         part = message.get("snapshot") or message.get("activation")
@@ -81,7 +81,7 @@ def whole(messages):
 
 
 def in_words(message):
-    """A message of `policyhub watch --output json` as the example prints it; none: it prints nothing."""
+    """Returns a message of `policyhub watch --output json` as the example prints it; None: it prints nothing."""
 
     def position(part):
         return f"{part['cursor']['epoch']}:{part['cursor']['revision']}"
@@ -103,12 +103,12 @@ def in_words(message):
 
 
 def is_refusal(talk):
-    """Whether a subscriber says that it refused something. That nobody listens at an address is none."""
+    """Returns whether a subscriber printed a refusal. A connection error is none."""
     return "refused" in talk.replace("connection refused", "")
 
 
 class Scene:
-    """A hub, and who runs beside it. All of them end with it."""
+    """A hub and the processes beside it. All of them end with it."""
 
     def __init__(self, binary, scratch, stubs):
         self.binary, self.scratch, self.running = binary, scratch, []
@@ -124,7 +124,7 @@ class Scene:
         return started
 
     def serve(self, address):
-        """The hub; its address."""
+        """Starts the hub and returns its address."""
         addresses = self.scratch / "data" / "addr.json"
         addresses.unlink(missing_ok=True)
         served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0"]
@@ -164,7 +164,7 @@ class Scene:
 
 
 def publish(scene, policy, version, *label):
-    """Drafts and publishes; the digest as it is printed."""
+    """Drafts and publishes; returns the digest as printed."""
     content = f'{{"policy": "{policy}", "version": {version}}}'.encode()
     (scene.scratch / "content").write_bytes(content)
     create = ["--create"] if version == 1 else []
@@ -174,7 +174,7 @@ def publish(scene, policy, version, *label):
 
 
 def walk(scene, example):
-    """A hub's day; what was to be heard of it, by who wants all and by who wants one policy. `example`: how it is started."""
+    """Runs a scenario; returns the expected output for all policies and for one. `example`: the command that starts the example."""
     hub, address = scene.serve("127.0.0.1:0")
     (scene.scratch / "keys.json").write_text(scene.run("keys", "list", "--jwks"))
     watch = [*example, "--jwks", "keys.json", "--subscriber-id"]
@@ -196,7 +196,7 @@ def walk(scene, example):
     scene.serve(address)
     scene.run("deactivate", "b_b", "--reason", "enough")
     scene.run("activate", "a@2", "--reason", "again")
-    # Both have to find back by themselves.
+    # Both must reconnect by themselves.
     for ended in (other, other_of_filter):
         expect(ended.wait(PATIENCE_SECONDS) == 0, f"`policyhub watch` failed: {scene.talk()}")
     heard, of_b = (expected.format(**digests).splitlines() for expected in (EXPECTED, EXPECTED_OF_FILTER))
@@ -212,7 +212,7 @@ def walk(scene, example):
 
 
 def check(binary, scratch, stubs, example=PYTHON_EXAMPLE):
-    """How many lines were compared."""
+    """Runs the comparison and returns the number of compared lines."""
     write_certificates(scratch)
     scene = Scene(binary, scratch, stubs)
     try:

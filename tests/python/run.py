@@ -23,7 +23,7 @@ if pathlib.Path(sys.prefix) != VENV:
 
 
 def check_requirements():
-    """The example asks for the versions that it is tested with."""
+    """Checks that the example requires the versions that it is tested with."""
     tested, asked = (
         {line for line in path.read_text().splitlines() if line and not line.startswith("#")}
         for path in (ROOT / "scripts" / "requirements.txt", ROOT / "examples" / "python" / "requirements.txt")

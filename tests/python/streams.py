@@ -1,7 +1,7 @@
 """The stream vectors (`tests/vectors/streams`) against examples/python, over a real connection.
 
-Each stream of a lie is one that the example reads; the last one is honest. The verdict is looked at when the honest stream is
-asked for. The example says whether it refuses and whether what it holds is fresh, and has no words for the kind of a refusal.
+The example reads each stream of a lie; the last stream is honest. The verdict is checked when the honest stream is requested.
+The example prints whether it refuses and whether the held set is fresh, but not the kind of a refusal.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ FIELDS = ("version", "digest", "epoch", "revision")
 
 
 def set_at(vectors, position, case):
-    """What was in force at a position of what a case asks for."""
+    """Returns what was in force at a position, of the policies that a case requests."""
     found = vectors["sets"][position]
     asked = {policy: held for policy, held in found["policies"].items() if not case["filter"] or policy in case["filter"]}
     return (found["epoch"], found["revision"]), {policy: tuple(held[field] for field in FIELDS) for policy, held in asked.items()}
@@ -59,7 +59,7 @@ async def play(hub, port, vectors, case, pins):
     name, then = case["name"], case["then"]
     await asyncio.wait_for(watch.watch(options, held, file), CASE_TIMEOUT_SECONDS)
     holds = set_at(vectors, then["holds"], case) if then["holds"] else (None, {})
-    if holds != after:  # else it ends before the honest stream, as it was told to
+    if holds != after:  # otherwise it ends before the honest stream, as its options say
         expect(seen == [(then["refused"], holds, then["stale"])], f"{case['kind']}, {name}: {seen}, not {then}")
     expect(held_by(held) == after and held.is_fresh(case["clock"]), f"{name}: not repaired: {held_by(held)} {said}")
     expect(moves == sorted(set(moves)), f"{name}: goes back: {moves}")
@@ -68,7 +68,7 @@ async def play(hub, port, vectors, case, pins):
 
 
 async def check_key_file(hub, port, vectors, pins):
-    """A file of keys that changes ends the stream: the next one asks for every statement that leads on from the new keys."""
+    """Checks that a changed key file ends the stream, and that the next one requests every statement after the new keys."""
     case = next(case for case in vectors["cases"] if case["name"] == "a history to its end")
     watch.time = types.SimpleNamespace(time=lambda: case["clock"], monotonic=time.monotonic)
     watch.say, watch.apply, watch.pause = (lambda talk: None), (lambda change: None), lambda short, asked: 0
@@ -96,7 +96,7 @@ async def check_key_file(hub, port, vectors, pins):
 
 
 async def check():
-    """How many cases were played."""
+    """Plays the cases and returns their number."""
     vectors = json.loads(VECTORS.read_text())
     before = watch.time, watch.say, watch.apply, watch.pause
     try:

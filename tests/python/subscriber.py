@@ -1,4 +1,4 @@
-"""An example subscriber, in whatever language, before a real server: every driver that runs one as a command."""
+"""An example subscriber, in any language, with a real server: every driver that runs one as a command."""
 
 import pathlib
 import tempfile
@@ -9,7 +9,7 @@ import real
 
 
 def check(binary, example):
-    """Drives the command `example`; answers what was shown, for people. Exits on any difference."""
+    """Runs the drivers with the command `example`; returns a summary. Exits on any difference."""
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         for name in ("real", "killed"):

@@ -1,4 +1,4 @@
-/** What is refused before it is decoded, or before it is looked into; and texts that two readers understand differently. */
+/** Messages that are refused before they are decoded or read further, and texts that two parsers read differently. */
 
 import { Collected } from "../../examples/typescript/collected.js";
 import type { Messages } from "../../examples/typescript/messages.js";
@@ -11,7 +11,7 @@ import { Signer } from "./signer.js";
 import type { Stage } from "./streams.js";
 
 const MIB = 1024 * 1024;
-/** What a subscriber may grow by, whatever is sent. The messages of this test, and what V8 did not give back yet, are in it. */
+/** How much a subscriber may grow, whatever is sent. It includes the messages of this test, and memory that V8 keeps. */
 const GROWTH_MAX_BYTES = 96 * MIB;
 
 function varint(value: number): number[] {
@@ -22,7 +22,7 @@ function within(field: number, payload: Buffer): Buffer {
   return Buffer.concat([Buffer.from([...varint((field << 3) | 2), ...varint(payload.length)]), payload]);
 }
 
-/** Messages within 8 MiB, and why they are not decoded. */
+/** Returns messages within 8 MiB, and why each is not decoded. */
 function bombs(): [string, string, () => Buffer][] {
   const [snapshot, activation] = [1, 2];
   const empty = (field: number, count: number) => Buffer.alloc(2 * count, within(field, Buffer.alloc(0)));
@@ -60,7 +60,7 @@ function checkScan(messages: Messages, stage: Stage): void {
   expect(growth < GROWTH_MAX_BYTES, `grows by ${growth} bytes`);
 }
 
-/** Tokens of any size that are signed as they should be. */
+/** Checks tokens of different sizes with valid signatures. */
 function checkTokens(): void {
   const signer = new Signer();
   const spaces = 8 * 1024 - Buffer.from(signer.token("", "t").split(".")[0] ?? "", "base64url").length;

@@ -1,4 +1,4 @@
-/** Checks examples/typescript without a server: golden vectors, bounds, whole streams, restarts. Ends with 1 on any surprise. */
+/** Checks examples/typescript without a server: golden vectors, limits, whole streams, restarts. Exits with 1 on any failure. */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
-"""Breaks examples/typescript once for each rule, in what was compiled of it: the vectors must find each defect.
+"""Breaks examples/typescript once for each rule, in its compiled code: the vectors must find each defect.
 
-A defect is a file, what stands in it, and what stands there instead. One that does not apply any more is an error.
+A defect is a file, a text in it, and its replacement. One that no longer applies is an error.
 """
 
 import concurrent.futures
@@ -82,7 +82,7 @@ DEFECTS = {
 
 
 def misplaced(build):
-    """Returns the defects whose anchor does not occur exactly once in what was compiled: they would break nothing."""
+    """Returns the defects whose anchor does not occur exactly once in the compiled code: they would change nothing."""
     texts = {file: (build / "build" / "examples" / "typescript" / f"{file}.js").read_text() for file, _, _ in DEFECTS.values()}
     counts = {name: texts[file].count(old) for name, (file, old, _) in DEFECTS.items()}
     return [f"{name}: its anchor occurs {count} times" for name, count in counts.items() if count != 1]
@@ -103,7 +103,7 @@ def is_found(build, number, change, check_vectors):
 
 
 def check(build, check_vectors, words):
-    """How many defects were found, of those whose names have one of the words; none named: all. Ends with 1 when one is not."""
+    """Counts the defects that were found, of those named by a part of their name (default: all). Exits with 1 when one is missing."""
     played = {name: change for name, change in DEFECTS.items() if not words or any(word in name for word in words)}
     shutil.rmtree(build / "broken", ignore_errors=True)
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:

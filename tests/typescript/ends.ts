@@ -1,4 +1,4 @@
-/** Ends of streams that are no lie, and what a subscriber asks for next. */
+/** Ends of streams without a lie, and what a subscriber requests next. */
 
 import { writeFileSync } from "node:fs";
 
@@ -18,7 +18,7 @@ function checkNumbers(): void {
   expect(silences.join() === "3,3,27,30,30,30,3" && silenceSeconds(null) === 3, `a stream may be silent for ${silences.join()}`);
 }
 
-/** An end, what is said of it, and whether the next stream resumes. */
+/** Returns the ends: name, steps, expected output, and whether the next stream resumes. */
 function ends(stage: Stage): [string, Step[], string, boolean][] {
   const fail = (code: grpc.status): Step => () => {
     throw Object.assign(new Error("no"), { code, details: "no" });
@@ -38,7 +38,7 @@ function ends(stage: Stage): [string, Step[], string, boolean][] {
   ];
 }
 
-/** A file of keys that changes ends the stream: the next one asks for every statement that leads on from the new keys. */
+/** Checks that a changed key file ends the stream: the next one requests every statement that follows the new keys. */
 async function checkKeyFile(stage: Stage): Promise<void> {
   const { before, clock } = stage.case("a history to its end");
   const player = stage.subscriber(clock, []);
@@ -62,7 +62,7 @@ async function checkKeyFile(stage: Stage): Promise<void> {
   expect(cursors.join() === "0,0" && resumes, `a changed file: asks for key statements after ${cursors.join()}`);
 }
 
-/** A service that can't apply a change ends the program: the next stream would not tell the change again. */
+/** Checks that a service that can't apply a change ends the program: the next stream would not send the change again. */
 async function checkFailingService(stage: Stage): Promise<void> {
   const { before, clock } = stage.case("a history to its end");
   const player = stage.subscriber(clock, []);

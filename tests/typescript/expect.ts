@@ -18,12 +18,12 @@ export function load<T>(name: string): T {
   return JSON.parse(readFileSync(join(VECTORS, name), "utf8")) as T;
 }
 
-/** The same, with whole numbers of any size as `bigint`. */
+/** Loads a file like `load`, with integers of any size as `bigint`. */
 export function loadExact<T>(name: string): T {
   return readObject(readFileSync(join(VECTORS, name))) as T;
 }
 
-/** Why something is refused; empty: it is not. */
+/** Returns the reason of a refusal; empty: it is accepted. */
 export function refusal(read: () => unknown): string {
   try {
     read();

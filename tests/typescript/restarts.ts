@@ -1,4 +1,4 @@
-/** What a subscriber keeps over restarts, and what becomes of it when somebody changed it. */
+/** What a subscriber keeps over restarts, and what happens when it was edited. */
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { positionText } from "../../examples/typescript/trust.js";
 import { expect } from "./expect.js";
 import type { Case, Player, Stage } from "./streams.js";
 
-/** Plays streams to a subscriber with a directory, until its last one is asked for. */
+/** Plays streams to a subscriber with a directory, until the last one is requested. */
 async function playTo(stage: Stage, { clock, filter }: Case, directory: string, scripts: string[][]): Promise<Player> {
   const player = stage.subscriber(clock, filter, directory);
   let isOver = false;
@@ -17,7 +17,7 @@ async function playTo(stage: Stage, { clock, filter }: Case, directory: string, 
   return player;
 }
 
-/** It comes back with the set, the fingerprint of its event, and the keys that statements brought. */
+/** Checks that it restarts with the set, the fingerprint of its event, and the keys that statements brought. */
 async function checkResume(stage: Stage, scratch: string): Promise<void> {
   for (const name of ["a history to its end", "a history of one policy"]) {
     const each = stage.case(name);
@@ -34,7 +34,7 @@ async function checkResume(stage: Stage, scratch: string): Promise<void> {
   }
 }
 
-/** What verified and was refused is the oldest that is taken, also after a restart. */
+/** Checks that a position that was verified and refused is the oldest that is accepted, also after a restart. */
 async function checkMark(stage: Stage, scratch: string): Promise<void> {
   const each = stage.case("of a later set, on each stream");
   const directory = join(scratch, "mark");
@@ -45,7 +45,7 @@ async function checkMark(stage: Stage, scratch: string): Promise<void> {
   expect(after.refused === 1 && after.subscriber.state() === "DIVERGED", `the mark: takes an older set: ${after.said.join("; ")}`);
 }
 
-/** A content that was changed is seen, and the set is not used; the mark stays. */
+/** Checks that an edited content is detected and the set is not used; the mark stays. */
 async function checkDamage(stage: Stage, scratch: string): Promise<void> {
   const each = stage.case("a history to its end");
   const directory = join(scratch, "damage");
@@ -60,7 +60,7 @@ async function checkDamage(stage: Stage, scratch: string): Promise<void> {
   expect(again.problem === "" && again.holds() === stage.setAt("p7", []), `a changed content is not written again: ${again.problem}`);
 }
 
-/** A directory of another store, or of other policies. */
+/** Checks a directory of another store, or of other policies. */
 async function checkOthers(stage: Stage, scratch: string): Promise<void> {
   const each = stage.case("a history to its end");
   const directory = join(scratch, "others");

@@ -1,4 +1,4 @@
-/** Rules that no recorded stream can show, because only who has a key could break them; and how long what is held is fresh. */
+/** Rules that no recorded stream can test, because only the owner of a key could break them; and how long a held set is fresh. */
 
 import { ActiveSet } from "../../examples/typescript/active_set.js";
 import type { Activation, Bundle, WatchMessage } from "../../examples/typescript/messages.js";
@@ -13,7 +13,7 @@ const BEFORE: Held = { a: [1, 2], b: [1, 3] };
 const AFTER: Held = { a: [2, 5], b: [1, 3] };
 const OTHER_STORE = { store: "0198a0c2-0000-7000-8000-000000000002" };
 
-/** What a subscriber is after a message; empty: it is taken. */
+/** Returns the error of a subscriber for a message; empty: it is accepted. */
 function verdict(held: ActiveSet, message: WatchMessage): string {
   const before = [held.position, held.policies, held.fingerprint];
   try {
@@ -34,7 +34,7 @@ function holding(signer: Signer): ActiveSet {
   return held;
 }
 
-/** An activation with a lie in it. */
+/** Returns an activation with a lie in it. */
 function changed(message: WatchMessage, change: (part: Activation) => void): WatchMessage {
   if (message.activation) {
     change(message.activation);
@@ -101,7 +101,7 @@ function checkFreshness(signer: Signer): void {
   }
 }
 
-/** What verified in a message that was refused is the oldest that is taken from there on. */
+/** Checks that a position verified in a refused message is the oldest that is accepted from then on. */
 function checkMark(signer: Signer): void {
   const held = holding(signer);
   expect(verdict(held, signer.activation(5, [["a", 1, 2]], AFTER, { active_set_root: null })) === "REJECTED", "taken without a root");
@@ -111,7 +111,7 @@ function checkMark(signer: Signer): void {
   expect(verdict(held, signer.snapshot(5, AFTER)) === "" && revisionOf(held) === 5n, "an honest snapshot does not repair it");
 }
 
-/** What is copied from another store and refused does not make a set of that store out of one that holds nothing. */
+/** Checks that a refused copy from another store does not bind an empty set to that store. */
 function checkStore(signer: Signer): void {
   const held = new ActiveSet({ namespace: "default", keys: signer.keys });
   const copied = signer.snapshot(9, BEFORE, OTHER_STORE);
@@ -123,7 +123,7 @@ function checkStore(signer: Signer): void {
   expect(verdict(known, signer.snapshot(4, BEFORE)) === "DIVERGED", "another store than the one that was given is taken");
 }
 
-/** A bundle that was not asked for is refused as that, also with a true proof of what was asked for. */
+/** Checks that a bundle outside the filter is refused as such, also with a valid proof for the filter. */
 function checkFilter(signer: Signer): void {
   const filtered = (...more: Bundle[]) => {
     const message = signer.snapshot(4, { a: [1, 2] });
@@ -137,7 +137,7 @@ function checkFilter(signer: Signer): void {
   expect(filtered(signer.bundle("b", 1, 3)) === "REJECTED", "a bundle that was not asked for is taken");
 }
 
-/** No later statement makes a revoked key the active one, so that it leads nowhere. */
+/** Checks that no later statement reactivates a revoked key, so that such a statement is refused. */
 function checkKeyStatements(signer: Signer): void {
   const [first, second] = load<{ keys: { kid: string }[] }>("jwks.json").keys;
   const pinned = new PinnedKeys(readKeys(Buffer.from(JSON.stringify({ keys: [first] }))));
@@ -151,7 +151,7 @@ function checkKeyStatements(signer: Signer): void {
   expect(take(3, ["ACTIVE", "PREPARED"]) === "" && !pinned.trusted.has(second?.kid ?? ""), "a revoked key is trusted again");
 }
 
-/** How many lies were refused. */
+/** Runs all checks and returns the number of refused lies. */
 export function checkRules(): number {
   const signer = new Signer();
   checkFreshness(signer);

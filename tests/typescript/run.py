@@ -36,7 +36,7 @@ def compile_all():
 
 
 def check_vectors(build):
-    """Whether the vectors hold for what was compiled; and what was said."""
+    """Returns whether the vectors pass for the compiled code, and the output."""
     command = ["node", build / "tests" / "typescript" / "check.js"]
     try:
         done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False, timeout=CHECK_TIMEOUT_SECONDS)

@@ -1,9 +1,9 @@
-/** A server that says what a test wants: each stream plays the next script. */
+/** A server with scripted answers: each stream plays the next script. */
 
 import grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 
-/** Bytes of a message, something to do, or null: the stream stays open and says no more. */
+/** The bytes of a message, an action, or null: the stream stays open and sends no more. */
 export type Step = Uint8Array | (() => void | Promise<void>) | null;
 
 export interface AskedCursor {
@@ -12,7 +12,7 @@ export interface AskedCursor {
   fingerprint: string;
 }
 
-/** What a stream was asked for, of its one namespace. */
+/** What a stream requested, of its one namespace. */
 export interface Asked {
   policies: string[];
   resume: AskedCursor | null;
@@ -70,7 +70,7 @@ export class ScriptedHub {
     this.server.forceShutdown();
   }
 
-  /** The bytes of a message of a watch. */
+  /** Returns the bytes of a watch message. */
   encode(message: object): Buffer {
     const type = this.root.lookupType("policyhub.v1.WatchActiveResponse");
     return Buffer.from(type.encode(type.fromObject(message)).finish());

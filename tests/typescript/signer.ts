@@ -1,4 +1,4 @@
-/** True messages of a small history, signed by a key of the vectors that everyone knows; and lies that only a signer can tell. */
+/** Honest messages of a small history, signed by a public test key of the vectors; and lies that need a signature. */
 
 import { createPrivateKey, sign, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -26,7 +26,7 @@ export class Signer {
     this.kid = [...this.keys.values()].find(({ key }) => key.export({ format: "jwk" }).x === x)?.kid ?? "";
   }
 
-  /** A token with this header before its payload. */
+  /** Returns a token with this header before its payload. */
   token(payload: string, typ: string, spaces = 0): string {
     const header = " ".repeat(spaces) + JSON.stringify({ alg: "EdDSA", kid: this.kid, typ });
     const signed = [header, payload].map((part) => Buffer.from(part).toString("base64url")).join(".");
@@ -60,7 +60,7 @@ export class Signer {
     return { parent: "namespaces/default", snapshot: { bundles, complete: true, cursor: cursor(revision), checkpoint, setProof: Buffer.alloc(0) } };
   }
 
-  /** What proves that of a set of one policy this one is in force. */
+  /** Returns a proof for a set of one policy that this one is in force. */
   proofOfOne(policy: string, version: number, revision: number): Buffer {
     const position = { epoch: 1n, revision: BigInt(revision) };
     const leaf = { version: BigInt(version), digest: digestOf(contentOf(policy, version)), position };
@@ -73,7 +73,7 @@ export class Signer {
     return { parent: "namespaces/default", heartbeat: { cursor: cursor(revision, epoch), checkpoint, setProof: Buffer.alloc(0), ...flags } };
   }
 
-  /** The activation that leads to what is held after it. Each move is policy, version before and version after. */
+  /** Returns the activation that leads to the set `after`. Each move is policy, version before and version after. */
   activation(revision: number, moves: [string, number, number][], after: Held, says: Signed = {}): WatchMessage {
     const changes = moves.map(([policy, previous, version]) => {
       return { policy, version, previous, ...(version > 0 ? { digest: digestOf(contentOf(policy, version)) } : {}) };

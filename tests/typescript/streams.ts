@@ -73,7 +73,7 @@ export class Stage {
     return parts.map((part) => Buffer.from(part, "base64"));
   }
 
-  /** What was in force at a position, of the policies in a filter, in words. */
+  /** Returns what was in force at a position, of the policies in a filter, as text. */
   setAt(position: string | null, filter: string[]): string {
     const found = position === null ? undefined : this.vectors.sets[position];
     if (!found) {
@@ -89,7 +89,7 @@ export class Stage {
   }
 }
 
-/** A subscriber in this process that waits for nothing, and what it said and did. */
+/** A subscriber in this process that does not wait, with its output and actions. */
 export class Player {
   readonly said: string[] = [];
   readonly moves: Change[] = [];
@@ -117,7 +117,7 @@ export class Player {
     return this.said.filter((talk) => talk.startsWith("refused: ")).length;
   }
 
-  /** What is in force, in words, as `Stage.setAt` has it. */
+  /** Returns what is in force as text, in the form of `Stage.setAt`. */
   holds(): string {
     if (!this.held.position) {
       return "nothing";
@@ -128,7 +128,7 @@ export class Player {
     return [positionText(this.held.position), ...lines.sort()].join("\n");
   }
 
-  /** Runs until something holds. */
+  /** Runs the subscriber until the condition holds. */
   async until(what: string, holds: () => boolean): Promise<void> {
     const running = this.subscriber.run();
     const began = performance.now();
@@ -143,7 +143,7 @@ export class Player {
 
 const revisionOf = ({ held }: Player): string => `${held.position?.revision}`;
 
-/** Plays a case; how many rejections were reported. */
+/** Plays a case and returns how many rejections were reported. */
 async function play(stage: Stage, each: Case): Promise<number> {
   const { name, clock, filter, before, lie, repair, after, then } = each;
   const player = stage.subscriber(clock, filter);
@@ -154,7 +154,7 @@ async function play(stage: Stage, each: Case): Promise<number> {
   const [first = [], ...more] = lie.map((names) => stage.steps(names));
   stage.hub.asked = [];
   stage.hub.reports = [];
-  // Where there is nothing to repair, the honest stream says nothing: it would be read or not, as it comes.
+  // With nothing to repair, the honest stream is empty: whether it is read would depend on timing.
   const honest = then.state === "READY" && then.holds === after ? [] : stage.steps(repair);
   stage.hub.scripts = [[...stage.steps(before), ...first], ...more, [look, ...honest, null]];
   const isReported = () => {
@@ -176,7 +176,7 @@ async function play(stage: Stage, each: Case): Promise<number> {
   return rejected.length;
 }
 
-/** How many cases were played. */
+/** Plays the cases and returns their number. */
 export async function checkStreams(stage: Stage): Promise<number> {
   let rejections = 0;
   for (const each of stage.vectors.cases) {

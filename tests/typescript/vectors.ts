@@ -54,10 +54,10 @@ interface KeyCase {
 
 const bytesOf = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
-/** No multiple of 8, so that every bit of a byte has its turn. All of them would take half a minute. */
+/** No multiple of 8, so that every bit position of a byte is tried. All of them would take half a minute. */
 const FLIPPED_EVERY_BITS = 7;
 
-/** Copies of some bytes, each with one bit flipped. */
+/** Yields copies of some bytes, each with one bit flipped. */
 function* flipped(bytes: Buffer): Generator<Buffer> {
   for (let bit = 0; bit < bytes.length * 8; bit += FLIPPED_EVERY_BITS) {
     const changed = Buffer.from(bytes);
@@ -129,7 +129,7 @@ function proofError(filter: string[], claimed: Row[], proof: Buffer, root: Buffe
   return refusal(() => verifySetProof(proof, root, new Set(filter), asLeaves(claimed)));
 }
 
-/** A proof that goes down to the last bit of each of these keys, with a made-up hash beside each leaf. */
+/** Returns a proof down to the last bit of each of these keys, with an invented hash beside each leaf. */
 function deepest(keys: Buffer[], depth = 0): Buffer {
   const [first] = keys;
   if (first === undefined) {
@@ -214,7 +214,7 @@ function checkKeyStatements(): string {
   return `${taken} key statements are followed, ${refused} are refused`;
 }
 
-/** What was checked, in words. */
+/** Runs all checks and returns what was checked, as text. */
 export function checkVectors(): string[] {
   const jwks = load<{ keys: { kid: string }[] }>("jwks.json");
   const keys = readKeys(bytesOf(jwks));

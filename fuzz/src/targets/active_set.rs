@@ -1,8 +1,8 @@
-//! The client's state machine against a server that may say anything it has ever signed, in any order, and garbage.
+//! The client's state machine against a server that may send anything it has ever signed, in any order, and garbage.
 //!
-//! An input is a script of deliveries out of one short, honest log (`log`), with the means to swap, cut and flip. Whatever
-//! comes: the place held never goes back, a refusal changes nothing, and what is held is what that log had in force there:
-//! all of it, or all that was asked for.
+//! An input is a script of deliveries from one short, honest log (`log`), with operations that swap, cut and flip. Whatever comes: the held
+//! cursor never goes back, a refusal changes nothing, and the held set is what that log had in force there: all of it, or all that the
+//! filter selects.
 
 mod log;
 
@@ -18,7 +18,7 @@ use log::{FILTER, FuzzLogState, HONEST, LAST, Log, NOW, STRANGE};
 
 use super::keys::KEYS;
 
-/// Deliveries of one script.
+/// Largest number of deliveries of one script.
 const STEPS_MAX: usize = 64;
 
 pub fn check(input: &[u8]) {
@@ -45,7 +45,7 @@ pub fn check(input: &[u8]) {
         let outcome = set.apply(&message, NOW);
         let after = HeldSet::of(&set);
         match &outcome {
-            // It may learn that what it holds is not the newest; nothing else.
+            // The set may learn that it is not the newest; nothing else changes.
             Err(_) => {
                 assert_eq!(
                     (&after.cursor, &after.digest),
@@ -61,14 +61,14 @@ pub fn check(input: &[u8]) {
             }
         }
         refused = outcome.is_err();
-        // What it refuses for, it says.
+        // A refusal has a reason.
         if let Err(refusal) = outcome {
             assert!(!refusal.to_string().is_empty());
         }
     }
 }
 
-/// Holds what a set shows.
+/// The visible state of a set.
 #[derive(Debug, PartialEq, Eq)]
 struct HeldSet {
     cursor: Option<Cursor>,
@@ -82,8 +82,8 @@ impl HeldSet {
     }
 }
 
-/// Everything held was in force at the place it names; after a whole change, and when it counts as the newest, all of it
-/// is what was in force there.
+/// Checks that everything held was in force at its cursor; after a complete change, and when it counts as the newest, it must be exactly
+/// what was in force there.
 fn holds(set: &ActiveSet, change: &SetChange) {
     let mut held = BTreeMap::new();
     for active in set.policies() {
@@ -115,7 +115,7 @@ fn holds(set: &ActiveSet, change: &SetChange) {
     }
 }
 
-/// Returns one message: of a kind, at a place, from whom, and what is done to it.
+/// Returns one message: its kind, revision and source, and the change made to it.
 fn delivery(op: u8, revision: i64, bytes: &mut impl Iterator<Item = u8>) -> pb::WatchActiveResponse {
     let log: &Log = if op & 0x20 != 0 { &STRANGE } else { &HONEST };
     let mut message = log.message(op & 3, revision);
@@ -137,7 +137,7 @@ fn delivery(op: u8, revision: i64, bytes: &mut impl Iterator<Item = u8>) -> pb::
     message
 }
 
-/// Leaves out what a server would not send to a subscriber with the filter.
+/// Removes what a server would not send to a subscriber with the filter.
 fn leave_out(message: &mut pb::WatchActiveResponse) {
     use pb::watch_active_response::Message::{Activation, Snapshot};
     let is_asked = |name: &str| FILTER.iter().any(|policy| name.split('/').nth(3) == Some(policy.as_str()));
@@ -153,7 +153,7 @@ fn leave_out(message: &mut pb::WatchActiveResponse) {
     }
 }
 
-/// Puts parts of one message into the place of those of another.
+/// Replaces parts of a message by those of another one.
 fn swap(message: &mut pb::WatchActiveResponse, other: pb::WatchActiveResponse, parts: u8) {
     use pb::watch_active_response::Message::{Activation, Heartbeat, Snapshot};
     match (message.message.as_mut(), other.message) {

@@ -1,4 +1,4 @@
-//! Filters of lists: whatever the text is there is an answer, and what is taken prints as a filter that is the same.
+//! Filters of lists: every text has a result, and an accepted one prints as an equal filter.
 
 use policyhub::api::filter::{parse_filter, parse_order};
 use policyhub::domain::filter::{Filter, Listing};
@@ -22,7 +22,7 @@ fn reads<T>(listing: &'static Listing<T>, text: &str) {
     let _ = parse_order(listing, text);
     let Ok(filter) = parse_filter(listing, namespace.as_ref(), text) else { return };
     let printed = filter.to_string();
-    // Parentheses and quotes may make it longer, or deeper, than a filter may be.
+    // Parentheses and quotes may make the printed text longer or deeper than the limits.
     if let Ok(again) = parse_filter(listing, namespace.as_ref(), &printed) {
         assert_eq!(again.to_string(), printed);
         let ranges =

@@ -1,4 +1,4 @@
-//! The JSON check: what passes is what any reader of JSON finds, within the limits; what does not says where.
+//! The JSON check: what passes is what any JSON parser finds, within the limits; a failure has a position.
 
 use policyhub::checks::parse;
 use policyhub::domain::limits::{DOCUMENT_MAX_DEPTH, DOCUMENT_MAX_INTEGER};
@@ -20,7 +20,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// Within the limits, all the way down.
+/// Checks that the value is within the limits at every depth.
 pub fn sound(value: &Value, depth_left: usize) {
     match value {
         Value::Array(list) => list.iter().for_each(|part| sound(part, deeper(depth_left))),
@@ -39,7 +39,7 @@ fn deeper(depth_left: usize) -> usize {
     depth_left.checked_sub(1).expect("too deep")
 }
 
-/// A failure names a line that is there, and fits into a report.
+/// Checks that a failure names an existing line and fits into a report.
 pub fn placed(input: &[u8], failure: &policyhub::checks::ParseFailure) {
     assert!(!failure.message.is_empty());
     assert!(failure.line >= 1 && failure.column >= 1, "{failure:?}");

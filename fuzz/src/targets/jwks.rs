@@ -1,5 +1,4 @@
-//! `KeySet::parse_jwks`: a set that is read is bounded, holds public keys alone, each under its own thumbprint, and
-//! survives writing.
+//! `KeySet::parse_jwks`: an accepted set is bounded, holds only public keys, each under its own thumbprint, and survives serialization.
 
 use policyhub::signing::{JWKS_MAX_KEYS, KeySet, PublicKey};
 
@@ -21,7 +20,7 @@ pub fn check(input: &[u8]) {
         assert_eq!(set.get(key.key_id()), Some(key));
         let mut jwk = key.to_jwk();
         assert!(jwk.get("d").is_none() && jwk.get("k").is_none(), "a secret");
-        // Without its id the id is found again: nobody chose it.
+        // Without its id, the key gets the same id: it is computed, not chosen.
         jwk.as_object_mut().expect("an object").remove("kid");
         assert_eq!(PublicKey::from_jwk(&jwk).as_ref(), Ok(key));
         assert!(!key.verify(b"", &[0; 64]), "a signature of nothing");

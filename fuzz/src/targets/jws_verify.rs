@@ -1,6 +1,6 @@
-//! `signing::jws::verify`: what it takes is what one of the trusted keys signed, byte for byte, for this `typ`.
+//! `signing::jws::verify`: an accepted token is exactly what one of the trusted keys signed, byte for byte, for this `typ`.
 //!
-//! The first byte chooses: a token as it is, or a payload that is signed here and then harmed at one place.
+//! The first byte chooses: a token as it is, or a payload that is signed here and then changed at one place.
 
 use policyhub::signing::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, jws};
 

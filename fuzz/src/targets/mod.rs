@@ -1,4 +1,4 @@
-//! One target per file: `check` takes any bytes, `seeds` are inputs that reach far, to begin with.
+//! One target per file: `check` takes any bytes, `seeds` returns inputs that reach deep into the code.
 
 pub mod active_set;
 pub mod filter;
@@ -14,18 +14,18 @@ pub mod statement;
 pub mod token;
 pub mod yaml_check;
 
-/// A target by its name.
+/// A target with its name.
 #[derive(Debug, Clone, Copy)]
 pub struct FuzzTarget {
     /// The name of its binary and of its corpus.
     pub name: &'static str,
-    /// Panics where the input breaks what must hold.
+    /// Panics when the input violates an invariant.
     pub check: fn(&[u8]),
-    /// Inputs to begin with.
+    /// Returns initial inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [FuzzTarget; 12] = [
     FuzzTarget { name: "active_set", check: active_set::check, seeds: active_set::seeds },
     FuzzTarget { name: "filter", check: filter::check, seeds: filter::seeds },
@@ -41,7 +41,7 @@ pub const TARGETS: [FuzzTarget; 12] = [
     FuzzTarget { name: "yaml_check", check: yaml_check::check, seeds: yaml_check::seeds },
 ];
 
-/// Texts as inputs.
+/// Returns texts as inputs.
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

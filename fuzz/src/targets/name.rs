@@ -1,4 +1,4 @@
-//! Names, labels and digests: what is read prints back as it was written, and holds to its grammar.
+//! Names, labels and digests: an accepted one prints as it was written, and follows its grammar.
 
 use policyhub::domain::digest::Digest;
 use policyhub::domain::label::Label;
@@ -34,7 +34,7 @@ pub fn check(input: &[u8]) {
         assert!(written.len() <= LABEL_MAX_CHARS);
         assert_eq!(text.strip_prefix('v').unwrap_or(text), written);
         assert!(!label.is_higher_than(&label), "higher than itself");
-        // A pre-release may be followed by another of its step; a release is no step after itself.
+        // A pre-release may be followed by another of the same step; a release is never the step after itself.
         assert!(!label.is_next_after(&label) || written.contains('-'), "a step after itself");
     }
     if let Ok(digest) = Digest::parse("f", text) {

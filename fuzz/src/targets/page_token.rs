@@ -1,4 +1,4 @@
-//! Page tokens: one that is taken is exactly the one that was given out, for this list, and for no other.
+//! Page tokens: an accepted token is exactly one that was issued, for this list, and for no other.
 //!
 //! The first byte chooses: a token as it is, or a key whose token is made here.
 

@@ -1,5 +1,5 @@
-//! Requests of subscribers as they come over the wire: what is taken names one namespace and its policies, a place that
-//! is none before the first, and no more than the limits.
+//! Requests of subscribers in wire format: an accepted one names one namespace and its policies, a cursor not before the first one, and no
+//! more than the limits.
 
 use policyhub::api::{pb, request};
 use policyhub::domain::limits::WATCH_POLICIES_MAX;

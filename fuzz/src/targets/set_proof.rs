@@ -1,6 +1,6 @@
-//! Set proofs: of all bytes, one proof alone is taken for a filter, and no lie about what is active.
+//! Set proofs: of all bytes, only one proof is accepted for a filter, and no false claim about what is active.
 //!
-//! The first two bytes choose the filter, and whose proof is offered: the bytes as they are, or laid over an honest proof.
+//! The first two bytes choose the filter and the offered proof: the bytes as they are, or combined with an honest proof.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use policyhub::signing::{ActiveLeaf, ActiveSetTree, digest_of, verify_set_proof}
 
 /// Policies that a filter may name; those with an even number are active.
 const POLICIES: usize = 14;
-/// Most policies of a filter: one for each bit of the first byte.
+/// Largest number of policies of a filter: one for each bit of the first byte.
 const FILTER_MAX: usize = 8;
 
 static NAMED: LazyLock<Vec<PolicyId>> = LazyLock::new(|| {
@@ -46,7 +46,7 @@ pub fn check(input: &[u8]) {
     let honest = TREE.prove(&filter);
     let mut proof = rest.to_vec();
     if way % 2 == 1 {
-        // What is not zero is another byte than in the honest proof.
+        // A byte that is not zero changes the byte of the honest proof.
         proof = honest.iter().zip(rest.iter().chain(std::iter::repeat(&0))).map(|(one, other)| one ^ other).collect();
     }
     let claimed = || active().filter(|leaf| filter.contains(leaf.policy));

@@ -1,5 +1,4 @@
-//! Payloads of manifests, statements and checkpoints: what is read is written again to the same, and another reader of
-//! JSON finds the same in it.
+//! Payloads of manifests, statements and checkpoints: an accepted one serializes to the same bytes, and another JSON parser reads the same.
 
 use policyhub::signing::payload::{Checkpoint, Manifest, Statement};
 use policyhub::signing::{TYP_ACTIVATION, jws, verify_statement};

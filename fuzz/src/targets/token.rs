@@ -1,6 +1,6 @@
-//! `auth::Verifier`: who it says is asking is whom the issuer named, for us, and now.
+//! `auth::Verifier`: an accepted caller is the subject that the issuer named, for this audience, and at this time.
 //!
-//! The first byte chooses: a header as it is, claims that are signed here, or a subject whose token is harmed at one place.
+//! The first byte chooses: a header as it is, claims that are signed here, or a subject whose token is changed at one place.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use super::keys::{SIGNER, SIGNER_PEM};
 use super::texts;
 
 const NOW: i64 = 1_700_000_000;
-/// More than any leeway of clocks.
+/// More than the permitted clock difference.
 const SKEW_SECONDS: i64 = 60;
 
 static ISSUER: LazyLock<LocalIssuer> =
@@ -40,7 +40,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What is accepted says so itself, read by another reader of JSON.
+/// Checks an accepted token with another JSON parser.
 fn accepted(header: &str) {
     let Ok(caller) = VERIFIER.verify(Some(header), NOW) else { return };
     let (scheme, token) = header.split_once(' ').expect("two words");
@@ -52,7 +52,7 @@ fn accepted(header: &str) {
     let protected: Value = serde_json::from_slice(&decode(protected)).expect("JSON");
     assert_eq!((&protected["alg"], &protected["typ"]), (&Value::from("EdDSA"), &Value::from("at+jwt")));
     assert_eq!(protected.as_object().map(serde_json::Map::len), Some(3));
-    // What the library does not ask for it skips unread: an issuer that signs such a thing is its own harm.
+    // The library skips members that it does not use: an issuer that signs such a token harms only itself.
     let Ok(claims) = serde_json::from_slice::<Value>(&decode(claims)) else { return };
     assert_eq!(claims["iss"], Value::from(LOCAL_ISSUER));
     assert_eq!(claims["sub"], Value::from(caller.principal.subject.as_str()));

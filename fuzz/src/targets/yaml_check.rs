@@ -7,7 +7,7 @@ use policyhub::domain::policy::PolicyKind;
 use super::json_check::{placed, sound};
 use super::texts;
 
-/// Most that a document unfolds to, written as JSON: itself, what its aliases may repeat, and escapes.
+/// Largest size of an expanded document, as JSON: the document, what its aliases may repeat, and escapes.
 const UNFOLDED_MAX_BYTES: usize = 6 * 3 * CONTENT_MAX_BYTES;
 
 pub fn check(input: &[u8]) {

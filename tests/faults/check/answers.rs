@@ -1,12 +1,12 @@
-//! What callers are told: errors by their names (docs/guarantees.md#g8, #g17), and ends in their time (docs/guarantees.md#g22).
+//! Answers to callers: errors have names (docs/guarantees.md#g8, #g17), and servers end in time (docs/guarantees.md#g22).
 
 use super::CheckFindings;
 use super::record::{OperationOutcome, RecordedHistory, StreamEnd};
 
-/// Reasons that no fault of a network, a process or a database may bring forth.
+/// Reasons that no fault of a network, a process or a database may cause.
 const NEVER: [&str; 2] = ["INTERNAL", "DATA_LOSS"];
 
-/// No call and no stream is answered with INTERNAL or DATA_LOSS, and nothing was overdue.
+/// Checks that no call and no stream is answered with INTERNAL or DATA_LOSS, and that nothing was overdue.
 pub fn check_named(history: &RecordedHistory, findings: &mut CheckFindings) {
     for operation in &history.operations {
         for each in &operation.tries {
@@ -21,7 +21,7 @@ pub fn check_named(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
     for stream in &history.streams {
         let StreamEnd::Ended(reason) = &stream.end else { continue };
-        // In one epoch every place up to the head can be resumed from, and places ahead of it wait.
+        // Within one epoch, every cursor up to the head can be resumed from, and cursors ahead of it wait.
         let gone = reason == "RESUME_POINT_GONE" && history.branches.is_empty();
         let refused = NEVER.contains(&reason.as_str()) || gone;
         findings
@@ -36,7 +36,7 @@ pub fn check_named(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// A server that was told to end ended in its time and in order.
+/// Checks that a server that was told to end did so in time and in order.
 pub fn check_drains(history: &RecordedHistory, findings: &mut CheckFindings) {
     for drain in &history.drains {
         findings.check(drain.success && drain.took <= drain.allowed, || {

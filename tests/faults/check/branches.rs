@@ -1,7 +1,7 @@
-//! Logs that an operator gave up: what a database held before an older copy took its place (docs/guarantees.md#g1b, #g26).
+//! Logs that an operator gave up: what a database held before an older copy replaced it (docs/guarantees.md#g1b, #g26).
 //!
-//! A history has one log that stands at its end, and one more for each restore: the log as it was when nobody could be
-//! told anything more of it. A place belongs to the standing log when that has it, else to one that was given up.
+//! A history has one current log, and one more for each restore: the log at the moment after which nobody could read more of it. A cursor
+//! belongs to the current log when that has it, otherwise to one that was given up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,30 +17,30 @@ pub struct Logs<'a> {
 }
 
 impl<'a> Logs<'a> {
-    /// Replays them.
+    /// Replays all logs of a history.
     pub fn of(history: &'a RecordedHistory) -> Self {
         let given_up = history.branches.iter().map(|branch| (branch, LogReplay::of(&branch.log))).collect();
         Self { standing: (&history.log, LogReplay::of(&history.log)), given_up }
     }
 
-    /// Returns the log that a place belongs to, with its replay; the standing one for a place that is nowhere.
+    /// Returns the log that a cursor belongs to, with its replay; the current one for a cursor that no log has.
     fn with(&self, cursor: Cursor) -> (&'a [RecordedEvent], &LogReplay) {
         let in_standing = has(self.standing.0, cursor);
         let other = self.given_up.iter().find(|(branch, _)| !in_standing && has(&branch.log, cursor));
         other.map_or((self.standing.0, &self.standing.1), |(branch, replay)| (&branch.log, replay))
     }
 
-    /// That log, replayed.
+    /// Returns the replay of the log that a cursor belongs to.
     pub fn replay(&self, cursor: Cursor) -> &LogReplay {
         self.with(cursor).1
     }
 
-    /// Returns the events of the log that a place belongs to.
+    /// Returns the events of the log that a cursor belongs to.
     pub fn log(&self, cursor: Cursor) -> &'a [RecordedEvent] {
         self.with(cursor).0
     }
 
-    /// Returns what was in force at a place; none when no log has it.
+    /// Returns what was in force at a cursor; `None` when no log has it.
     pub fn at(&self, cursor: Cursor) -> Option<&Pointers> {
         let (log, replay) = self.with(cursor);
         if cursor.revision > 0 && !has(log, cursor) {
@@ -49,12 +49,12 @@ impl<'a> Logs<'a> {
         replay.at(cursor.revision)
     }
 
-    /// Returns the event at a place.
+    /// Returns the event at a cursor.
     pub fn event(&self, cursor: Cursor) -> Option<&'a RecordedEvent> {
         event_at(self.log(cursor), cursor.revision).filter(|event| event.cursor == cursor)
     }
 
-    /// Returns the event that a write was told of: of the standing log, or of one that was given up.
+    /// Returns the event that a write was answered with: of the current log, or of one that was given up.
     pub fn event_of(&self, operation: &RecordedOperation, effect: &Effect) -> Option<&'a RecordedEvent> {
         let logs = [self.standing.0].into_iter().chain(self.given_up.iter().map(|(branch, _)| branch.log.as_slice()));
         let there = logs.filter_map(|log| event_at(log, effect.revision));
@@ -70,8 +70,8 @@ fn has(log: &[RecordedEvent], cursor: Cursor) -> bool {
     event_at(log, cursor.revision).is_some_and(|event| event.cursor == cursor)
 }
 
-/// Returns whether an acknowledgement speaks of the tail that an operator gave up: it was in the log that was given up, and it was
-/// said after the copy was made and before the copy took its place.
+/// Returns whether an acknowledgement is about the tail that an operator gave up: its event was in that log, and it was sent after the copy
+/// was made and before the copy replaced the log.
 pub fn was_given_up(history: &RecordedHistory, operation: &RecordedOperation, effect: &Effect) -> bool {
     let Some((acknowledged, _)) = operation.acknowledgement() else { return false };
     history.branches.iter().any(|branch| {
@@ -81,16 +81,16 @@ pub fn was_given_up(history: &RecordedHistory, operation: &RecordedOperation, ef
     })
 }
 
-/// Sets how long a server may take to notice that its doubt has ended: it looks every second.
+/// How long a server may take to notice that data loss is no longer suspected: it polls every second.
 const NOTICED_AFTER: Duration = Duration::from_secs(2);
 
-/// Returns whether any part of a time lies between the moment a copy took the log's place and the end of doubt.
+/// Returns whether a time span overlaps the time from the replacement of the log to the end of suspected data loss.
 pub fn in_doubt(history: &RecordedHistory, (start, end): (Duration, Duration)) -> bool {
     history.branches.iter().any(|branch| start <= branch.raised + NOTICED_AFTER && end >= branch.replaced)
 }
 
-/// Logs that were given up are chained like any other, no (epoch, revision) names two contents, and every bump raised the
-/// epoch.
+/// Checks that logs that were given up are chained like any other, that no (epoch, revision) has two contents, and that every bump raised
+/// the epoch.
 pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     let mut named: BTreeMap<Cursor, &[u8]> = BTreeMap::new();
     for branch in &history.branches {

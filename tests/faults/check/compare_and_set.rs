@@ -1,4 +1,4 @@
-//! Compare-and-set: with `expected_active` a write happens only if it is exactly that, and is refused only if it is not
+//! Compare-and-set: a write with `expected_active` happens only if that version is active, and is refused only if it is not
 //! (docs/guarantees.md#g5).
 
 use std::time::Duration;
@@ -8,11 +8,11 @@ use super::branches::Logs;
 use super::log::LogReplay;
 use super::record::{Fate, Intent, OperationOutcome, RecordedHistory, RecordedOperation};
 
-/// Sets what the server answers when the expected version is not the one in force.
+/// The reason with which the server refuses an expected version that is not in force.
 pub const MISMATCH: &str = "EXPECTED_ACTIVE_MISMATCH";
 
-/// Acknowledged: just before its revision, each expected version was in force. Refused for that reason: at some revision
-/// between its call and its return, one of them was not.
+/// Checks for acknowledged writes that each expected version was in force just before the revision, and for writes refused for that reason
+/// that one of them was not at some revision between call and return.
 pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     let (replay, logs) = (LogReplay::of(&history.log), Logs::of(history));
     let known = KnownPointers::of(history);
@@ -33,7 +33,7 @@ pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
             }
         }
         for each in &operation.tries {
-            // What was in force before a restore is not in the log that stands.
+            // What was in force before a restore is not in the current log.
             if each.outcome != OperationOutcome::Refused(MISMATCH.to_owned()) || !history.branches.is_empty() {
                 continue;
             }
@@ -62,9 +62,9 @@ fn expected(operation: &RecordedOperation) -> Vec<(&str, i64)> {
     }
 }
 
-/// Says which revisions were certainly there at a time.
+/// The revisions that were certainly committed at a time.
 struct KnownPointers {
-    /// Says when each acknowledged write was called first and returned, with its revision.
+    /// First call, return and revision of each acknowledged write.
     spans: Vec<(Duration, Duration, i64)>,
 }
 
@@ -77,13 +77,13 @@ impl KnownPointers {
         Self { spans: history.operations.iter().filter_map(span).collect() }
     }
 
-    /// Returns the highest revision known to be there at `time`.
+    /// Returns the highest revision known to be committed at `time`.
     fn below(&self, time: Duration) -> i64 {
         let before = self.spans.iter().filter(|(_, end, _)| *end < time);
         before.map(|(_, _, revision)| *revision).max().unwrap_or(0)
     }
 
-    /// Returns the highest revision that may have been there at `time`.
+    /// Returns the highest revision that may have been committed at `time`.
     fn above(&self, time: Duration, head: i64) -> i64 {
         let after = self.spans.iter().filter(|(start, _, _)| *start > time);
         after.map(|(_, _, revision)| *revision - 1).min().unwrap_or(head).min(head)

@@ -1,10 +1,10 @@
-//! When faults have stopped, everything comes to rest in the same place (docs/guarantees.md#g9, #g13, #g17).
+//! After faults have stopped, everything reaches the same state (docs/guarantees.md#g9, #g13, #g17).
 
 use super::CheckFindings;
 use super::log::{LogReplay, filtered};
 use super::record::RecordedHistory;
 
-/// Every replica says the same, and it is the end of the log.
+/// Checks that every replica answers the same, and that it is the end of the log.
 pub fn check_replicas(history: &RecordedHistory, findings: &mut CheckFindings) {
     let replay = LogReplay::of(&history.log);
     let end = replay.at(replay.head());
@@ -18,7 +18,7 @@ pub fn check_replicas(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// Every watcher holds what is in force, as far as it asked for it.
+/// Checks that every watcher holds what is in force, as far as its filter selects it.
 pub fn check_watchers(history: &RecordedHistory, findings: &mut CheckFindings) {
     let replay = LogReplay::of(&history.log);
     for holder in &history.holders {

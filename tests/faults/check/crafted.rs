@@ -1,4 +1,4 @@
-//! A small history in which everything holds, for the tests to break.
+//! A small valid history, which tests modify.
 //!
 //! Six events: drafts of `a` and `b` (1, 2), `a` put at 1 (3), `a` at 2 and `b` at 1 (4), `b` at 2 (5), `a` removed (6).
 
@@ -13,12 +13,12 @@ use super::record::{
     RecordedOperation, RecordedRead, RecordedStream, Replica, RoleHolder, StreamEnd, Try, What,
 };
 
-/// Returns a place of the first epoch.
+/// Returns a cursor of the first epoch.
 pub fn at(revision: i64) -> Cursor {
     Cursor { epoch: 1, revision }
 }
 
-/// Returns what a validator says of a history.
+/// Returns the violations that a validator finds in a history.
 pub fn violations(validator: fn(&RecordedHistory, &mut CheckFindings), history: &RecordedHistory) -> Vec<String> {
     let mut findings = CheckFindings::default();
     validator(history, &mut findings);
@@ -37,7 +37,7 @@ fn pointers(held: &[(&str, i64)]) -> Pointers {
     held.iter().map(|(policy, version)| ((*policy).to_owned(), (*version, digest(policy, *version)))).collect()
 }
 
-/// Returns the message of an event without a filter.
+/// Returns the message of an event for a stream without a filter.
 pub fn activation(event: &RecordedEvent) -> What {
     let there = event.moved.iter().filter(|moved| moved.version > 0);
     let gone = event.moved.iter().filter(|moved| moved.version == 0);
@@ -85,7 +85,7 @@ fn operation(revision: i64, intent: Intent, version: Option<(String, String)>) -
 
 fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> RecordedStream {
     let (filter, moment) = (BTreeSet::new(), Duration::from_millis(1));
-    // Each activation comes when its writer is told of it, the snapshot and the heartbeat at the ends.
+    // Each activation comes when its writer gets the answer, the snapshot and the heartbeat at the ends.
     let came = |what: &What| match what {
         What::Activation { cursor, .. } => moment * 10 * u32::try_from(cursor.revision).expect("small") + moment * 5,
         What::Snapshot { .. } => moment,
@@ -149,7 +149,7 @@ pub fn history() -> RecordedHistory {
     }
 }
 
-/// Returns the same after its last event was lost to an older copy, and the epoch was raised in its place.
+/// Returns a history whose last event was lost to an older copy, with the epoch raised in its place.
 pub fn restored() -> RecordedHistory {
     let mut history = history();
     let at = Duration::from_millis(66);
@@ -180,7 +180,7 @@ fn it_holds_after_a_restore() {
     }
 }
 
-/// Every validator has something to say about it, and nothing against it.
+/// Every validator makes checks on the valid history and finds no violation.
 #[test]
 fn it_holds() {
     for (name, validator) in super::VALIDATORS {

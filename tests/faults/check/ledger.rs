@@ -1,4 +1,4 @@
-//! The ledger: what was acknowledged is there, what failed is not, and nothing is there twice (docs/guarantees.md#g1, #g7, #g8).
+//! The ledger: what was acknowledged is in the log, what failed is not, and nothing is there twice (docs/guarantees.md#g1, #g7, #g8).
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use super::CheckFindings;
 use super::branches::was_given_up;
 use super::record::{BACKGROUND, Fate, Intent, OperationOutcome, RecordedHistory, RecordedOperation, Try};
 
-/// Every acknowledged write is in the log at its revision, with its request id, its version and its digest. A place that
-/// is gone is *lost*; a place that holds something else is *re-used*.
+/// Checks that every acknowledged write is in the log at its revision, with its request id, version and digest. A missing revision is
+/// *lost*; a revision with another event is *re-used*.
 pub fn acknowledged_are_there(history: &RecordedHistory, findings: &mut CheckFindings) {
     let log: BTreeMap<i64, _> = history.log.iter().map(|event| (event.cursor.revision, event)).collect();
     for operation in &history.operations {
@@ -36,7 +36,7 @@ pub fn acknowledged_are_there(history: &RecordedHistory, findings: &mut CheckFin
     }
 }
 
-/// Returns the pointers that an operation asks to be somewhere, as far as the request says where.
+/// Returns the pointers that an operation asked to move, as far as the request says where.
 fn asked(operation: &RecordedOperation) -> Vec<(&str, i64)> {
     match &operation.intent {
         Intent::Activate { targets } => {
@@ -48,7 +48,7 @@ fn asked(operation: &RecordedOperation) -> Vec<(&str, i64)> {
     }
 }
 
-/// A write whose every try was refused is nowhere in the log.
+/// Checks that a write whose every try was refused is nowhere in the log.
 pub fn failed_are_absent(history: &RecordedHistory, findings: &mut CheckFindings) {
     let places = places(history);
     for operation in history.operations.iter().filter(|operation| operation.fate() == Fate::Failed) {
@@ -59,7 +59,7 @@ pub fn failed_are_absent(history: &RecordedHistory, findings: &mut CheckFindings
     }
 }
 
-/// No request id has two events, no event has an id that nobody sent, and all answers to one id are the same.
+/// Checks that no request id has two events, that every event has an id that was sent, and that all answers to one id are the same.
 pub fn one_effect(history: &RecordedHistory, findings: &mut CheckFindings) {
     let sent: BTreeMap<_, _> = history.operations.iter().map(|each| (each.request_id.as_str(), each)).collect();
     for (id, places) in places(history) {
@@ -69,7 +69,7 @@ pub fn one_effect(history: &RecordedHistory, findings: &mut CheckFindings) {
         });
     }
     for operation in &history.operations {
-        // What was answered before a restore may have been given up with its answer.
+        // An answer from before a restore may have been given up with its event.
         let before = |each: &Try| history.branches.iter().any(|branch| each.start < branch.replaced);
         let gone = |each: &Try, effect| before(each) && was_given_up(history, operation, effect);
         let mut answers = operation.tries.iter().filter_map(|each| match &each.outcome {
@@ -127,7 +127,7 @@ mod tests {
         kept.branches.clear();
         assert!(violations(acknowledged_are_there, &kept)[0].ends_with("re-used"));
         let mut late = good.clone();
-        // Acknowledged when the old copy was in its place already.
+        // Acknowledged when the old copy had already replaced the log.
         late.branches[0].replaced = Duration::from_millis(1);
         assert!(violations(acknowledged_are_there, &late)[0].ends_with("re-used"));
     }

@@ -1,4 +1,4 @@
-//! Linearizability, witnessed by revisions: one sweep over the calls in order of time (docs/guarantees.md#g2, #g4).
+//! Linearizability, checked by revisions: one pass over the calls in order of time (docs/guarantees.md#g2, #g4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,22 +12,22 @@ struct Span<'a> {
     start: Duration,
     end: Duration,
     at: Cursor,
-    /// None for a read.
+    /// `None` for a read.
     write: Option<&'a str>,
-    /// A read while an older copy stood in the log's place: a replica knows what it said itself, and no more.
+    /// A read while an older copy was in place of the log: a replica knows only its own answers.
     by_itself: bool,
 }
 
-/// What returned before a call began is not above it: a later write has a higher revision than every write and read that
-/// returned before it was called, a later read at least theirs. Reads that are marked, degraded or in doubt, promise nothing. Between the restore of an older copy and the end of
-/// doubt a read without a mark is not below what its replica said before.
+/// Checks that a later write has a higher revision than every write and read that returned before its call, and a later read at least
+/// theirs. Reads that are marked as degraded or in doubt promise nothing. Between the restore of an older copy and the end of suspected
+/// data loss, an unmarked read is not below its replica's earlier answers.
 pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     let epoch = history.log.last().map_or(1, |event| event.cursor.epoch);
     let writes = history.operations.iter().filter_map(|operation| {
         let (last, effect) = operation.acknowledgement()?;
         let write = Some(operation.request_id.as_str());
-        // One that is nowhere is the ledger's to object to.
+        // A revision that is nowhere is reported by the ledger.
         let nowhere = Cursor { epoch, revision: effect.revision };
         let at = logs.event_of(operation, effect).map_or(nowhere, |event| event.cursor);
         Some(Span { replica: last.replica, start: operation.start(), end: last.end, at, write, by_itself: false })
@@ -69,7 +69,7 @@ pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// What a read said is what the log says at its revision, and its revision is in the log.
+/// Checks that a read has the contents of the log at its revision, and that the log has that revision.
 pub fn check_contents(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for read in &history.reads {

@@ -1,7 +1,7 @@
 //! Streams are live: no stream is silent for long, and what was committed is delivered in time (docs/guarantees.md#g12).
 //!
-//! Both are judged only for the time in which nothing that a stream depends on was disturbed: faults in force, and a
-//! grace after each, are subtracted from every wait.
+//! Only the time counts in which nothing that a stream depends on was disturbed: active faults, and a grace period after each, are
+//! subtracted from every wait.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use super::CheckFindings;
 use super::record::{RecordedEvent, RecordedHistory, RecordedStream, Trouble, What, Where};
 use super::streams::{cursor_of, expected_message, name};
 
-/// Sets how much longer than a few heartbeats a stream may be silent: what a busy machine with a debug build takes.
+/// How much longer than a few heartbeats a stream may be silent on a busy machine with a debug build.
 pub const SILENCE_SLACK: Duration = Duration::from_secs(2);
-/// Sets how long after its commit an activation may come: 2.5 s (docs/guarantees.md#g12), and what a busy machine with a debug build takes.
+/// How long after its commit an activation may arrive: 2.5 s (docs/guarantees.md#g12), and a reserve for a busy machine with a debug build.
 pub const DELIVERY_MAX: Duration = Duration::from_millis(4_500);
-/// Sets how long after a fault it still counts: connections are made again, a database that was away is looked for.
+/// How long after a fault it still counts: clients reconnect, and a database that was away must be found.
 pub const GRACE: Duration = Duration::from_secs(3);
-/// Returns how long a trouble counts after its end. A server that got no processor for a moment has nothing to repair.
+/// Returns how long a fault counts after its end. A server that had no processor for a moment has nothing to repair.
 fn grace(place: Where) -> Duration {
     if place == Where::Processor { Duration::ZERO } else { GRACE }
 }
 
-/// A stream whose reader waits longer than this between two messages is late by its own choice.
+/// A stream whose reader waits longer than this between two messages is late because of its reader.
 const PROMPT_PACE: Duration = Duration::from_millis(10);
 
-/// Returns how much of the time from `from` to `until` was undisturbed at a replica, as far as `counts` says what disturbs.
+/// Returns how much of the time from `from` to `until` was undisturbed at a replica; `counts` selects the faults that disturb.
 pub fn undisturbed(
     troubles: &[Trouble],
     (from, until): (Duration, Duration),
@@ -45,13 +45,13 @@ pub fn undisturbed(
     left
 }
 
-/// Returns whether a fault there may silence a stream that has begun. A database that is away may not (docs/guarantees.md#g17).
+/// Returns whether a fault may silence a stream that has begun. An unreachable database may not (docs/guarantees.md#g17).
 pub fn silences(place: Where) -> bool {
     place != Where::Database
 }
 
-/// Between two messages of a stream, and between its last one and its end, there is no longer silence than its heartbeats
-/// allow.
+/// Checks that between two messages of a stream, and between its last one and its end, it is not silent for longer than its heartbeats
+/// permit.
 pub fn check_silence(history: &RecordedHistory, findings: &mut CheckFindings) {
     for stream in &history.streams {
         let mut last_message = stream.opened;
@@ -67,7 +67,7 @@ pub fn check_silence(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// Returns when each event was known to be committed: its writer was told so.
+/// Returns when each event was known to be committed, because its writer got the answer.
 fn commits(history: &RecordedHistory) -> BTreeMap<&str, Duration> {
     let received = history.operations.iter().filter_map(|operation| {
         let (acknowledged, _) = operation.acknowledgement()?;
@@ -76,8 +76,8 @@ fn commits(history: &RecordedHistory) -> BTreeMap<&str, Duration> {
     received.collect()
 }
 
-/// Returns how long each acknowledged activation took to each stream that was open and prompt, as undisturbed time; for one that
-/// never came, up to the end of the stream.
+/// Returns how long each acknowledged activation took to each stream that was open and prompt, as undisturbed time; for one that never
+/// came, up to the end of the stream.
 pub fn deliveries(history: &RecordedHistory) -> Vec<(&RecordedStream, &RecordedEvent, Duration)> {
     let commits = commits(history);
     let mut found = Vec::new();
@@ -101,7 +101,7 @@ pub fn deliveries(history: &RecordedHistory) -> Vec<(&RecordedStream, &RecordedE
     found
 }
 
-/// What was acknowledged comes to every open stream in time.
+/// Checks that what was acknowledged reaches every open stream in time.
 pub fn check_delivery(history: &RecordedHistory, findings: &mut CheckFindings) {
     for (stream, event, took) in deliveries(history) {
         findings.check(took <= DELIVERY_MAX, || {
@@ -169,7 +169,7 @@ mod tests {
         late.troubles = vec![trouble(0, 8, Where::Database)];
         assert_eq!(violations(check_delivery, &late), Vec::<String>::new());
         let mut never = good.clone();
-        // Heartbeats go on, and name what was sent.
+        // Heartbeats continue, with the cursor of what was sent.
         never.streams[1].messages.pop();
         never.streams[1].at.pop();
         never.streams[1].ended = seconds(10);

@@ -1,4 +1,4 @@
-//! The log itself: contiguous, chained, and a history that replays.
+//! The log itself: contiguous, chained, and consistent when replayed.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use policyhub::client::signing::event_hash;
 use super::CheckFindings;
 use super::record::{Pointers, RecordedEvent, RecordedHistory};
 
-/// Revisions 1, 2, 3… without a gap, epochs that never fall, each hash over the one before, and each pointer moved from
-/// where the log had put it.
+/// Checks that revisions are 1, 2, 3… without a gap, that epochs never decrease, that each hash covers the one before, and that each
+/// pointer moves from where the log had put it.
 pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     check_chain(&history.log, findings);
 }
 
-/// The same of any log.
+/// Checks the same for any log.
 pub fn check_chain(log: &[RecordedEvent], findings: &mut CheckFindings) {
     let mut before: Option<&RecordedEvent> = None;
     let mut state = Pointers::new();
@@ -39,7 +39,7 @@ pub fn check_chain(log: &[RecordedEvent], findings: &mut CheckFindings) {
     }
 }
 
-/// Makes an event's moves.
+/// Applies the moves of an event.
 fn apply(state: &mut Pointers, event: &RecordedEvent) {
     for moved in &event.moved {
         if moved.version == 0 {
@@ -50,7 +50,7 @@ fn apply(state: &mut Pointers, event: &RecordedEvent) {
     }
 }
 
-/// Holds what was in force after each revision: index 0 is before the first.
+/// What was in force after each revision: index 0 is before the first.
 pub struct LogReplay(Vec<Pointers>);
 
 impl LogReplay {
@@ -65,7 +65,7 @@ impl LogReplay {
         Self(states)
     }
 
-    /// Returns what was in force after a revision; none beyond the end of the log.
+    /// Returns what was in force after a revision; `None` beyond the end of the log.
     pub fn at(&self, revision: i64) -> Option<&Pointers> {
         self.0.get(usize::try_from(revision).ok()?)
     }
@@ -76,7 +76,7 @@ impl LogReplay {
     }
 }
 
-/// Returns the part of a state that a filter lets through.
+/// Returns the part of a state that a filter selects.
 pub fn filtered(pointers: &Pointers, filter: &BTreeSet<String>) -> Pointers {
     let wanted = |policy: &String| filter.is_empty() || filter.contains(policy);
     pointers.iter().filter(|(policy, _)| wanted(policy)).map(|(policy, at)| (policy.clone(), at.clone())).collect()

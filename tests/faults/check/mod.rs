@@ -1,7 +1,7 @@
-//! What must hold of a history, whatever happened while it was made: pure functions over what was recorded.
+//! What must hold for a history, whatever happened while it was made: pure functions over the records.
 //!
-//! Boundary: no I/O, no clock, no randomness. A test target of its own runs the tests of these files, which prove that
-//! each validator can fail; the fault harness runs the validators after every schedule.
+//! Boundary: no I/O, no clock, no randomness. A separate test target runs the tests of these files, which prove that each validator can
+//! fail; the fault harness runs the validators after every schedule.
 
 pub mod answers;
 pub mod branches;
@@ -20,17 +20,17 @@ pub mod streams;
 
 use record::RecordedHistory;
 
-/// Holds what one validator saw.
+/// The result of one validator.
 #[derive(Debug, Default)]
 pub struct CheckFindings {
-    /// Says how many single comparisons were made: none at all proves nothing.
+    /// The number of single comparisons: zero comparisons prove nothing.
     pub checks: u64,
-    /// Holds what does not hold, each in a sentence.
+    /// The violations, each as a sentence.
     pub violations: Vec<String>,
 }
 
 impl CheckFindings {
-    /// One comparison; `what` is said when it fails.
+    /// Makes one comparison; `what` describes its failure.
     pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         self.checks += 1;
         if !holds {
@@ -39,10 +39,10 @@ impl CheckFindings {
     }
 }
 
-/// A validator: its name and what it does.
+/// A validator: its name and its function.
 pub type Validator = (&'static str, fn(&RecordedHistory, &mut CheckFindings));
 
-/// All of them, in the order of the report.
+/// All validators, in the order of the report.
 pub const VALIDATORS: &[Validator] = &[
     ("log: contiguous, chained, replayable", log::check),
     ("log: no place with two contents", branches::check),

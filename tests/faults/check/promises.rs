@@ -1,10 +1,10 @@
-//! Promises beside the log: runs, reports, tenants, roles, approvals, keys, quotas, leases and imports are what their callers
-//! were told (docs/guarantees.md#g1, #g7).
+//! Promises beside the log: runs, reports, tenants, roles, approvals, keys, quotas, leases and imports are as their callers were answered
+//! (docs/guarantees.md#g1, #g7).
 
 use super::CheckFindings;
 use super::record::RecordedHistory;
 
-/// Everything that a workload was told holds when it is looked at again.
+/// Checks that every answer that a workload got still holds at the end.
 pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     for promise in &history.promises {
         findings.check(promise.broken.is_none(), || {

@@ -1,4 +1,4 @@
-//! What is recorded while a schedule runs: every call, every message of every stream, and how it all ended.
+//! What is recorded while a schedule runs: every call, every message of every stream, and the final state.
 //!
 //! Times are since the schedule began, from one monotonic clock of one process: they order calls, nothing else.
 
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 pub use policyhub::client::Cursor;
 
-/// Says what is in force: version and digest by id of the policy.
+/// The policies in force: version and digest by policy id.
 pub type Pointers = BTreeMap<String, (i64, String)>;
 
-/// Says what a writer asked for.
+/// What a write asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
     /// A new version of a policy, with content of this digest.
     Draft { policy: String, digest: String },
-    /// Publication of a version, and perhaps its activation.
+    /// Publication of a version, and possibly its activation.
     Publish { policy: String, version: i64, activate: bool },
-    /// Pointers to move, each with what must be in force before, if that was said.
+    /// Pointers to move, each with the version that must be active before, if the request has one.
     Activate { targets: Vec<(String, i64, Option<i64>)> },
     /// Back to the version before.
     Rollback { policy: String },
@@ -25,23 +25,23 @@ pub enum Intent {
     Deactivate { policy: String, expected: Option<i64> },
 }
 
-/// Holds what the server said a write did.
+/// The effect of a write in the server's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {
-    /// Its place in the log.
+    /// The revision of its event.
     pub revision: i64,
     /// The version it made or published, with its digest.
     pub version: Option<(String, String)>,
 }
 
-/// Says how one try ended.
+/// The outcome of one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationOutcome {
-    /// The server said that it is so.
+    /// The server acknowledged it.
     Acknowledged(Effect),
-    /// The server said, with this reason, that it is not so.
+    /// The server refused it with this reason.
     Refused(String),
-    /// Nobody said anything that counts: what the transport or the server said instead.
+    /// The outcome is unknown: the error of the transport or the server.
     Unknown(String),
 }
 
@@ -54,7 +54,7 @@ pub struct Try {
     pub outcome: OperationOutcome,
 }
 
-/// A write: all its tries carry one request id.
+/// A write: all its tries have one request id.
 #[derive(Debug, Clone)]
 pub struct RecordedOperation {
     pub request_id: String,
@@ -62,7 +62,7 @@ pub struct RecordedOperation {
     pub tries: Vec<Try>,
 }
 
-/// Says what became of a write, as its writer knows it.
+/// The outcome of a write, as its writer knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate<'a> {
     Acknowledged(&'a Effect),
@@ -73,7 +73,7 @@ pub enum Fate<'a> {
 }
 
 impl RecordedOperation {
-    /// Returns what became of it.
+    /// Returns the outcome of the write.
     pub fn fate(&self) -> Fate<'_> {
         if let Some((_, effect)) = self.acknowledgement() {
             return Fate::Acknowledged(effect);
@@ -82,7 +82,7 @@ impl RecordedOperation {
         if !self.tries.is_empty() && self.tries.iter().all(refused) { Fate::Failed } else { Fate::Unknown }
     }
 
-    /// Returns the first try that was acknowledged, and with what: the effect came before it returned.
+    /// Returns the first acknowledged try and its effect, which came before it returned.
     pub fn acknowledgement(&self) -> Option<(&Try, &Effect)> {
         self.tries.iter().find_map(|each| match &each.outcome {
             OperationOutcome::Acknowledged(effect) => Some((each, effect)),
@@ -90,22 +90,22 @@ impl RecordedOperation {
         })
     }
 
-    /// Returns when it was called first.
+    /// Returns when it was first called.
     pub fn start(&self) -> Duration {
         self.tries.first().map_or(Duration::MAX, |each| each.start)
     }
 }
 
-/// Holds what a server says about an answer of its own.
+/// What a server states about an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// It may be old: the database does not answer.
+    /// The answer may be old: the database does not respond.
     pub degraded: bool,
     /// The store may have lost its newest changes, and nobody has accepted that yet.
     pub in_doubt: bool,
 }
 
-/// A ListActive of the whole set that was answered.
+/// An answered ListActive of the whole set.
 #[derive(Debug, Clone)]
 pub struct RecordedRead {
     pub replica: usize,
@@ -116,25 +116,25 @@ pub struct RecordedRead {
     pub marks: Marks,
 }
 
-/// Says what a message of a stream said. It was verified before.
+/// The content of a stream's message, which was verified before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// A whole snapshot.
     Snapshot { cursor: Cursor, pointers: Pointers },
-    /// One activation: what points somewhere new, and what points nowhere any more.
+    /// One activation: the pointers that changed, and the policies without one.
     Activation { cursor: Cursor, changed: Pointers, removed: BTreeSet<String> },
-    /// A sign of life, with the place it names, if it names one.
+    /// A heartbeat, with its cursor if it has one.
     Heartbeat { cursor: Option<Cursor>, degraded: bool },
-    /// The server ends the stream.
+    /// The server asks the client to reconnect.
     Reconnect,
 }
 
-/// Says how a stream ended.
+/// How a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// The watcher left it.
+    /// The watcher closed it.
     Left,
-    /// The server or the transport ended it, with this reason of the server, or none.
+    /// The server or the transport ended it, with the server's reason if there is one.
     Ended(String),
     /// The verifier refused a message.
     Refused(String),
@@ -147,29 +147,29 @@ pub struct RecordedStream {
     pub replica: usize,
     /// Mode LATEST instead of ALL.
     pub latest: bool,
-    /// The policies asked for; empty: all.
+    /// The requested policies; empty means all.
     pub filter: BTreeSet<String>,
     pub resume: Option<Cursor>,
     pub messages: Vec<What>,
     pub end: StreamEnd,
-    /// Says when it was asked for, when each of its messages came, and when it ended.
+    /// When it was requested, when each of its messages came, and when it ended.
     pub opened: Duration,
     pub at: Vec<Duration>,
     pub ended: Duration,
-    /// Says how long its reader waits between two messages.
+    /// How long its reader waits between two messages.
     pub pace: Duration,
-    /// Says how long it may be silent.
+    /// How long it may be silent.
     pub silence_max: Duration,
 }
 
-/// Says what a fault disturbs.
+/// What a fault disturbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
-    /// What is between clients and a server.
+    /// The network between clients and a server.
     Clients,
     /// A server.
     Server,
-    /// The database, or what is between it and a server.
+    /// The database, or the network between it and a server.
     Database,
     /// The wall clock of a server.
     Clock,
@@ -179,14 +179,14 @@ pub enum Where {
     Processor,
 }
 
-/// A time in which a fault was in force.
+/// A time span in which a fault was active.
 #[derive(Debug, Clone, Copy)]
 pub struct Trouble {
     pub from: Duration,
     /// [`Duration::MAX`] while it lasts.
     pub until: Duration,
     pub place: Where,
-    /// None: every replica.
+    /// `None` means every replica.
     pub replica: Option<usize>,
 }
 
@@ -194,13 +194,13 @@ pub struct Trouble {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedMove {
     pub policy: String,
-    /// 0: to nowhere.
+    /// 0 means no version.
     pub version: i64,
     pub digest: String,
     pub previous: i64,
 }
 
-/// One event of the log, as it was read at the end.
+/// One event of the log, as read at the end.
 #[derive(Debug, Clone)]
 pub struct RecordedEvent {
     pub cursor: Cursor,
@@ -211,24 +211,24 @@ pub struct RecordedEvent {
     pub moved: Vec<RecordedMove>,
     /// Names and digests of the versions it changed.
     pub versions: Vec<(String, String)>,
-    /// Says whether it says the root of the active set. Without, which is how an earlier version wrote it, no subscriber takes it.
+    /// Whether it has the root of the active set. Earlier versions wrote none, and no subscriber accepts such an event.
     pub has_root: bool,
 }
 
-/// A log that an operator gave up: an older copy took its place.
+/// A log that an operator gave up: an older copy replaced it.
 #[derive(Debug, Clone)]
 pub struct Branch {
-    /// The log as it was when nobody could be told anything more of it.
+    /// The log at the moment after which nobody could read more of it.
     pub log: Vec<RecordedEvent>,
-    /// Says when the copy was made: nothing that was acknowledged before is given up.
+    /// When the copy was made: nothing acknowledged before that is given up.
     pub copied: Duration,
-    /// Says when clients could be told nothing more of the log.
+    /// When clients could no longer read the log.
     pub replaced: Duration,
-    /// Says when the epoch was raised.
+    /// When the epoch was raised.
     pub raised: Duration,
 }
 
-/// Holds what a replica said when everything had come to rest.
+/// The answer of a replica after everything has settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
     pub cursor: Cursor,
@@ -236,7 +236,7 @@ pub struct Replica {
     pub set_digest: String,
 }
 
-/// Holds what a watcher held when everything had come to rest.
+/// What a watcher held after everything has settled.
 #[derive(Debug, Clone)]
 pub struct RoleHolder {
     pub watcher: usize,
@@ -245,7 +245,7 @@ pub struct RoleHolder {
     pub pointers: Pointers,
 }
 
-/// An end that was asked for.
+/// A shutdown that was requested.
 #[derive(Debug, Clone)]
 pub struct Drain {
     pub replica: usize,
@@ -254,49 +254,49 @@ pub struct Drain {
     pub success: bool,
 }
 
-/// Sets how the request ids of background workloads begin: they are in the log, and not among the operations.
+/// Prefix of the request ids of background workloads: they are in the log, and not among the operations.
 pub const BACKGROUND: &str = "background-";
 
-/// Something that a background workload was told.
+/// An answer that a background workload got.
 #[derive(Debug, Clone)]
 pub struct Promise {
     pub what: String,
-    /// Holds what was there instead; none: it holds.
+    /// What was found instead; `None` means that it holds.
     pub broken: Option<String>,
 }
 
-/// A role that was taken away, as a replica heard of it that was not asked, or as a watch did that was open.
+/// A removed role, as seen by a replica that did not remove it, or by a watch that was open.
 #[derive(Debug, Clone)]
 pub struct Exclusion {
     pub replica: usize,
-    /// When it was acknowledged that it was taken away.
+    /// When the removal was acknowledged.
     pub revoked: Duration,
-    /// Says when its member was let in for the last time after that; none: never.
+    /// When its member was last accepted after that; `None` means never.
     pub last_in: Option<Duration>,
-    /// Says how long after the acknowledgement that may be.
+    /// How long after the acknowledgement that may be.
     pub allowed: Duration,
 }
 
-/// Everything of one namespace in a schedule.
+/// The records of one namespace in a schedule.
 #[derive(Debug, Clone, Default)]
 pub struct RecordedHistory {
     pub operations: Vec<RecordedOperation>,
     pub reads: Vec<RecordedRead>,
-    /// Reasons of reads that were refused; empty text for those the transport lost.
+    /// Reasons of refused reads; an empty text for those that the transport lost.
     pub failed_reads: Vec<String>,
     pub streams: Vec<RecordedStream>,
     pub log: Vec<RecordedEvent>,
-    /// Logs that were given up, in the order in which they were.
+    /// Logs that were given up, in order.
     pub branches: Vec<Branch>,
     pub replicas: Vec<Replica>,
     pub holders: Vec<RoleHolder>,
     pub drains: Vec<Drain>,
     pub promises: Vec<Promise>,
     pub exclusions: Vec<Exclusion>,
-    /// Says when faults were in force.
+    /// When faults were active.
     pub troubles: Vec<Trouble>,
-    /// Says how much a server grew by readers that never read.
+    /// How much a server grew because of readers that never read.
     pub stuck_growth_bytes: Option<u64>,
-    /// Holds what did not happen in its time: a server that did not come back, a watcher that never got level.
+    /// What did not happen in time: a server that did not come back, a watcher that never caught up.
     pub overdue: Vec<String>,
 }

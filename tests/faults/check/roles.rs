@@ -1,5 +1,5 @@
-//! Roles that were taken away: after the time that docs/operations/access.md gives, no replica lets their member in, and no watch of
-//! theirs goes on.
+//! Removed roles: after the time that docs/operations/access.md gives, no replica accepts their member, and none of their watches
+//! continues.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use super::CheckFindings;
 use super::live::undisturbed;
 use super::record::RecordedHistory;
 
-/// Sets what a busy machine with a debug build takes besides: the call itself, and the look at the roles.
+/// Reserve for a busy machine with a debug build: the call itself, and the read of the roles.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// Nobody is let in for longer than that, as undisturbed time.
+/// Checks that nobody is accepted for longer than that, as undisturbed time.
 pub fn check(history: &RecordedHistory, findings: &mut CheckFindings) {
     for exclusion in &history.exclusions {
         let last_in = exclusion.last_in.unwrap_or(exclusion.revoked);

@@ -1,4 +1,4 @@
-//! The watch validators: each stream against the log as it was read at the end (docs/guarantees.md#g9 to #g13).
+//! The watch validators: each stream compared with the log at the end (docs/guarantees.md#g9 to #g13).
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub fn name(stream: &RecordedStream) -> String {
     format!("watcher {} on replica {} ({mode}, resumed at {:?})", stream.watcher, stream.replica, stream.resume)
 }
 
-/// Returns the place a message names.
+/// Returns the cursor of a message.
 pub fn cursor_of(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
@@ -24,9 +24,9 @@ pub fn cursor_of(what: &What) -> Option<Cursor> {
     }
 }
 
-/// Activations strictly increase, nothing names a place before one that was named, and only the first message of mode
-/// ALL is a snapshot, when nothing was resumed. A snapshot may also take the place of activations that no subscriber takes:
-/// those of a version before the roots.
+/// Checks that activations strictly increase, that no message has a cursor before an earlier one, and that only the first message of mode
+/// ALL is a snapshot, when nothing was resumed. A snapshot may also replace activations that no subscriber accepts: those of a version
+/// before the roots.
 pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
@@ -49,7 +49,7 @@ pub fn check_order(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// Returns what an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
+/// Returns what an event changes for a filter: new pointers and removed policies; `None` when it changes nothing.
 pub fn expected_message(event: &RecordedEvent, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
     let wanted = event.moved.iter().filter(|moved| filter.is_empty() || filter.contains(&moved.policy));
     let (gone, there): (Vec<_>, Vec<_>) = wanted.partition(|moved| moved.version == 0);
@@ -59,8 +59,8 @@ pub fn expected_message(event: &RecordedEvent, filter: &BTreeSet<String>) -> Opt
     (!changed.is_empty() || !removed.is_empty()).then_some((changed, removed))
 }
 
-/// Mode ALL: after its beginning a stream has every activation of the log that its filter lets through, in one message
-/// each and whole. Mode LATEST may leave some out.
+/// Checks mode ALL: after its beginning, a stream has every activation of the log that its filter selects, complete and in one message
+/// each. Mode LATEST may leave some out.
 pub fn check_complete(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
@@ -89,12 +89,12 @@ pub fn check_complete(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// Returns the revisions after `from` and up to `to` that say something to a stream.
+/// Returns the revisions after `from` and up to `to` that change something for a stream.
 fn between(log: &[RecordedEvent], stream: &RecordedStream, from: i64, to: i64) -> Vec<i64> {
     telling(log, stream, from, to).map(|event| event.cursor.revision).collect()
 }
 
-/// Returns the events after one revision, up to another, that say something to the filter of a stream.
+/// Returns the events after one revision, up to another, that change something for a stream's filter.
 fn telling<'a>(
     log: &'a [RecordedEvent],
     stream: &'a RecordedStream,
@@ -105,7 +105,7 @@ fn telling<'a>(
     inside.filter(|event| expected_message(event, &stream.filter).is_some())
 }
 
-/// Mode ALL: a place that a heartbeat or a reconnect names is in the log, and everything up to it was sent before.
+/// Checks mode ALL: the cursor of a heartbeat or a reconnect is in the log, and everything up to it was sent before.
 pub fn check_bookmarks(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
@@ -120,7 +120,7 @@ pub fn check_bookmarks(history: &RecordedHistory, findings: &mut CheckFindings) 
                     findings.check(stream.latest || ahead.is_empty(), || {
                         format!("{}: named {} with {ahead:?} not sent", name(stream), cursor.revision)
                     });
-                    // A resume ahead of the head is named back by nobody.
+                    // A resume ahead of the head is not repeated as a cursor.
                     findings.check(cursor.revision <= head, || {
                         format!("{}: named {}, the log ends at {head}", name(stream), cursor.revision)
                     });
@@ -131,7 +131,7 @@ pub fn check_bookmarks(history: &RecordedHistory, findings: &mut CheckFindings) 
     }
 }
 
-/// A snapshot is the state of the log at its place; in mode LATEST, so is what is held after every message.
+/// Checks that a snapshot is the state of the log at its cursor; in mode LATEST, so is what is held after every message.
 pub fn check_states(history: &RecordedHistory, findings: &mut CheckFindings) {
     let logs = Logs::of(history);
     for stream in &history.streams {
@@ -159,10 +159,10 @@ pub fn check_states(history: &RecordedHistory, findings: &mut CheckFindings) {
     }
 }
 
-/// What the verifier says of a checkpoint by a clock that is wrong, and of one that is frozen.
+/// What the verifier reports for a checkpoint with a wrong clock.
 const BY_ANOTHER_CLOCK: [&str; 2] = ["checkpoint has expired", "checkpoint comes from the future"];
 
-/// No message was refused by the verifier, but checkpoints by a clock that jumped: that is what it is for.
+/// Checks that the verifier refused no message, except checkpoints while a clock had jumped, which it must refuse.
 pub fn check_signed(history: &RecordedHistory, findings: &mut CheckFindings) {
     for stream in &history.streams {
         let jumped = |trouble: &Trouble| {

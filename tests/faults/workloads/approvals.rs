@@ -1,5 +1,5 @@
-//! Reviews: an author drafts and stages, an approver approves, a publisher publishes and activates; too early, and by the
-//! author alone, it is refused.
+//! Reviews: an author drafts and stages, an approver approves, a publisher publishes and activates; publishing too early, or with the
+//! author's own approval, is refused.
 
 use policyhub::api::pb;
 use policyhub::client::ClientError;
@@ -17,7 +17,7 @@ pub async fn run(mut context: WorkloadContext) {
         return;
     }
     while !context.recorder.stopped() {
-        // None: the schedule ended, or what follows would be refused with reason.
+        // `None`: the schedule ended, or the following calls would rightly be refused.
         let _ = review(&mut context).await;
         context.pause().await;
     }
@@ -43,7 +43,7 @@ async fn make_policy(context: &mut WorkloadContext) -> Option<()> {
     context.expect("a policy that needs approvals is made", made).map(|_| ())
 }
 
-/// Returns one version from draft to activation.
+/// Reviews one version from draft to activation.
 async fn review(context: &mut WorkloadContext) -> Option<()> {
     let content = format!("reviewed: {}\n", context.next_id());
     let digest = digest_of(content.as_bytes()).to_string();

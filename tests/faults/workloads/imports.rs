@@ -1,5 +1,4 @@
-//! Moves of a namespace: exported and imported under another name by the commands that an operator runs, again and again
-//! until they are through.
+//! Moves a namespace: exports it and imports it under another name with an operator's commands, repeated until they succeed.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,9 +9,9 @@ use tokio::time::sleep;
 use super::{AGAIN, Promised, WorkloadContext};
 use crate::calls::tried;
 
-/// Versions of a namespace that is moved.
+/// Number of versions of a namespace that is moved.
 const VERSIONS: u64 = 3;
-/// Sets what a command may say when a fault has met it; the same command is run again then.
+/// Messages that a command may print because of a fault; then the same command runs again.
 const FAULTS: [&str; 10] = [
     "UNAVAILABLE",
     "unavailable",
@@ -25,7 +24,7 @@ const FAULTS: [&str; 10] = [
     "transport error",
     "locked by somebody else",
 ];
-/// How long one run of a command may take before it is ended.
+/// How long one run of a command may take before it is stopped.
 const COMMAND_MAX: Duration = Duration::from_secs(20);
 
 /// Moves one namespace after the other until the schedule ends.
@@ -75,7 +74,7 @@ async fn transfer(context: &mut WorkloadContext, token: &str, directory: &std::p
     Some(())
 }
 
-/// Publishes a version. Answers its digest.
+/// Publishes a version and returns its digest.
 async fn version(context: &mut WorkloadContext, namespace: &str, number: u64) -> Option<String> {
     let request = pb::DraftRequest {
         parent: format!("namespaces/{namespace}/policies/p"),
@@ -102,7 +101,7 @@ async fn version(context: &mut WorkloadContext, namespace: &str, number: u64) ->
     Some(context.expect(&format!("a publication in {namespace}"), published)?.version?.digest)
 }
 
-/// Runs a command until it is through: none when the schedule ended before, or it was refused.
+/// Runs a command until it succeeds: `None` when the schedule ended before, or it was refused.
 async fn run_command(context: &mut WorkloadContext, token: &str, arguments: &[&str]) -> Option<()> {
     loop {
         let replica = context.replica();
@@ -127,7 +126,7 @@ async fn run_command(context: &mut WorkloadContext, token: &str, arguments: &[&s
     }
 }
 
-/// Returns what a command says when it fails: none when it was ended, because the schedule did.
+/// Returns the error of a failed command: `None` when it was stopped because the schedule ended.
 async fn output(context: &WorkloadContext, mut command: Command) -> Option<Result<(), String>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
     let began = context.recorder.now();

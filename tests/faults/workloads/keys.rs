@@ -1,14 +1,14 @@
-//! Rotation of signing keys while streams run: a key is prepared, then signs, and the one before retires.
+//! Rotation of signing keys during streams: a key is prepared, then signs, and the one before retires.
 
 use policyhub::api::pb;
 
 use super::{Promised, WorkloadContext};
 use crate::calls::tried;
 
-/// Rotations of a schedule at most: a store keeps 20 keys that are not revoked.
+/// Largest number of rotations of a schedule: a store keeps 20 keys that are not revoked.
 const ROTATIONS_MAX: usize = 12;
 
-/// Rotates until the schedule ends, or there are keys enough.
+/// Rotates until the schedule ends, or there are enough keys.
 pub async fn run(mut context: WorkloadContext) {
     for _ in 0..ROTATIONS_MAX {
         if context.recorder.stopped() {
@@ -44,12 +44,12 @@ async fn rotate(context: &mut WorkloadContext) -> Option<()> {
         })
         .await?;
     let what = format!("key {key_id} signs");
-    // Prepared by a clock that was ahead, it is not old enough by one that is right.
+    // A key that was prepared by a clock that was ahead is not old enough by a correct one.
     if activated.as_ref().is_err_and(|error| error.reason() == "KEY_NOT_READY") && context.clock_jumps {
         return Some(());
     }
     context.expect(&what, activated)?;
-    // A later rotation retires it; nothing takes it back to what it was.
+    // A later rotation retires it; nothing returns it to an earlier state.
     context.promised(Promised::new(what, move |caller| {
         let key_id = key_id.clone();
         async move {

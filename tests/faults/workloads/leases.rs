@@ -1,5 +1,5 @@
-//! Leases beside reports: subscribers that keep a stream open through every fault, and report what it brings. At rest they
-//! are online, at what they reported; soon after they left they are not.
+//! Leases and reports: subscribers that keep a stream open through every fault, and report what it delivers. At the end they are online,
+//! with the reported cursor; soon after they left they are offline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use tokio::time::{sleep, timeout};
 use super::{AGAIN, Promised, WorkloadContext};
 use crate::calls::{FaultCaller, NAMESPACE, tried};
 
-/// Subscribers of a schedule.
+/// Number of subscribers of a schedule.
 const SUBSCRIBERS: usize = 3;
-/// A stream that says nothing for so long is opened again.
+/// A stream that is silent for this long is opened again.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// How long a lease may be seen after its stream was closed: 30 s when nobody told the server, and 15 s until another
-/// replica has it in the database.
+/// How long a lease may be seen after its stream was closed: 30 s when the server did not notice, and 15 s until another replica has
+/// written it to the database.
 const OFFLINE_MAX: Duration = Duration::from_secs(45);
-/// Sets how long after rest a subscriber may take to be online: another replica's word is there after 15 s.
+/// How long after settling a subscriber may take to be online: another replica's report is written after 15 s.
 const ONLINE_WITHIN: Duration = Duration::from_secs(20);
 
 fn id(number: usize) -> String {
     format!("lease-{number}")
 }
 
-/// Keeps all of them online until everything is at rest.
+/// Keeps all of them online until everything has settled.
 pub async fn run(mut context: WorkloadContext) {
     let mut subscribers = JoinSet::new();
     for number in 0..SUBSCRIBERS {
@@ -42,7 +42,7 @@ pub async fn run(mut context: WorkloadContext) {
             }
         }));
     }
-    // They go on while others look for what they were told; the workload itself leaves with the writers.
+    // They continue while promises are checked; the workload itself ends with the writers.
     while !context.recorder.stopped() {
         sleep(AGAIN).await;
     }
@@ -55,7 +55,7 @@ async fn found(caller: &FaultCaller, id: &str) -> Result<Option<pb::Subscriber>,
     Ok(listed.into_iter().find(|subscriber| subscriber.name.ends_with(&format!("/{id}"))))
 }
 
-/// One subscriber: it follows, and reports.
+/// Runs one subscriber, which follows and reports.
 async fn subscribe(mut context: WorkloadContext, subscriber_id: String) {
     let mut resume: Option<pb::Cursor> = None;
     while !context.recorder.rested() {
@@ -90,7 +90,7 @@ async fn subscribe(mut context: WorkloadContext, subscriber_id: String) {
     }
 }
 
-/// Tells the server that it runs with what came. What is stored must be there at the end.
+/// Reports that it runs with what was delivered. A stored report must be there at the end.
 async fn report(context: &mut WorkloadContext, caller: &FaultCaller, subscriber_id: &str, place: pb::Cursor) {
     let request = pb::ReportStatusRequest {
         name: format!("{NAMESPACE}/subscribers/{subscriber_id}"),
@@ -112,7 +112,7 @@ async fn report(context: &mut WorkloadContext, caller: &FaultCaller, subscriber_
     }
 }
 
-/// After everything, when the subscribers have left: none of them is online for longer than a lease lasts.
+/// Checks at the very end, when the subscribers have left, that none of them is online for longer than a lease lasts.
 pub async fn check_offline(context: &WorkloadContext) {
     let deadline = Instant::now() + OFFLINE_MAX;
     for number in 0..SUBSCRIBERS {

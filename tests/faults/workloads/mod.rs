@@ -1,8 +1,7 @@
-//! Workloads beside the writers: approvals, rotation of keys, quotas, leases, and imports. Each plays one after the
-//! other what its callers do, insists until it knows what became of each call, and remembers what it was told.
+//! Workloads beside the writers: approvals, rotation of keys, quotas, leases, and imports. Each makes its callers' calls one after the
+//! other, repeats each until its outcome is known, and keeps the answers.
 //!
-//! What a workload is refused must be refused for the reason it expects, and nothing else. All of it is looked for again when
-//! everything has come to rest.
+//! A refusal must have the reason that the workload expects. All answers are checked again when everything has settled.
 
 mod approvals;
 mod imports;
@@ -30,13 +29,13 @@ use super::world::Deployment;
 use super::writers::may_work_later;
 pub use leases::check_offline;
 
-/// Sets how long looking for one promise may take: at rest, every call is answered.
+/// How long checking one promise may take: after the faults, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
-/// Sets how long a grant may take to be known everywhere before the schedule begins.
+/// How long a grant may take to be in effect everywhere before the schedule begins.
 const GRANT_MAX: Duration = Duration::from_secs(30);
-/// Between two tries of one call.
+/// Pause between two tries of one call.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Sets who has roles of their own in the first namespace.
+/// The subjects with their own roles in the first namespace.
 const PEOPLE: [(&str, &[pb::Role]); 3] = [
     ("author", &[pb::Role::Author, pb::Role::Approver]),
     ("approver", &[pb::Role::Approver]),
@@ -45,14 +44,14 @@ const PEOPLE: [(&str, &[pb::Role]); 3] = [
 
 type Looking = Pin<Box<dyn Future<Output = Result<bool, ClientError>> + Send>>;
 
-/// Holds what somebody was told, and how to see whether it is so.
+/// An acknowledged answer, and how to check that it still holds.
 pub struct Promised {
     what: String,
     look: Box<dyn Fn(FaultCaller) -> Looking + Send>,
 }
 
 impl Promised {
-    /// Returns what `look` asks a replica; it answers whether that is as it was told.
+    /// Returns a promise; `look` queries a replica and returns whether the answer still holds.
     pub fn new<Looked>(what: String, look: impl Fn(FaultCaller) -> Looked + Send + 'static) -> Self
     where
         Looked: Future<Output = Result<bool, ClientError>> + Send + 'static,
@@ -61,19 +60,19 @@ impl Promised {
     }
 }
 
-/// Holds what every workload has.
+/// What every workload has.
 #[derive(Clone)]
 pub struct WorkloadContext {
     pub recorder: Arc<Recorder>,
     /// An admin of everything, at each replica.
     pub admins: Arc<[FaultCaller]>,
-    /// Others by their names, at each replica.
+    /// Other callers by their names, at each replica.
     people: Arc<BTreeMap<&'static str, Vec<FaultCaller>>>,
-    /// Names what a workload makes, so that no two of them make the same.
+    /// Prefix of the names that a workload uses, so that no two of them create the same.
     workload: &'static str,
     pub rng: Rng,
     count: u64,
-    /// Says whether the clock of a server jumps in this schedule.
+    /// Whether the clock of a server jumps in this schedule.
     pub clock_jumps: bool,
     promised: Arc<std::sync::Mutex<Vec<Promised>>>,
 }
@@ -85,7 +84,7 @@ pub struct Workloads {
 }
 
 impl Workloads {
-    /// Lets them play.
+    /// Starts the workloads.
     ///
     /// # Errors
     /// When somebody does not get the role they need: nothing has struck yet.
@@ -132,7 +131,7 @@ impl Workloads {
         Ok(Self { context, playing })
     }
 
-    /// Returns those who still play, and who is to be asked when they have ended.
+    /// Returns the tasks that still run, and the context with which to check when they have ended.
     pub fn leaving(self) -> (JoinSet<()>, WorkloadContext) {
         (self.playing, self.context)
     }
@@ -150,7 +149,7 @@ async fn grant(admin: &FaultCaller, name: &str, roles: &[pb::Role]) -> Result<()
             request_id,
         };
         let deadline = Instant::now() + GRANT_MAX;
-        // The writers are at work already, and a lock may be theirs for a while.
+        // The writers already run, and may hold a lock for a while.
         while let Err(error) = tried(admin.admin.clone().create_role_binding(request.clone())).await {
             if is_known(&error) || Instant::now() > deadline {
                 return Err(error);
@@ -161,31 +160,31 @@ async fn grant(admin: &FaultCaller, name: &str, roles: &[pb::Role]) -> Result<()
     Ok(())
 }
 
-/// Returns whether an error says what became of the call: nothing, for a reason that lasts.
+/// Returns whether an error tells the outcome of the call: no effect, for a lasting reason.
 fn is_known(error: &ClientError) -> bool {
     let open = ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "SIGNING_UNAVAILABLE"].contains(&error.reason());
-    // By a clock that jumped, a token is not good yet, or not any more.
+    // By a clock that jumped, a token may be not yet valid or expired.
     !open && !may_work_later(error.reason()) && !error.reason().starts_with("TOKEN_")
 }
 
 impl WorkloadContext {
-    /// Returns a request id that no other call has. It is in the log, and no writer's.
+    /// Returns a unique request id. It is in the log, and differs from those of writers.
     pub fn next_id(&mut self) -> String {
         self.count += 1;
         format!("{BACKGROUND}{}-{}", self.workload, self.count)
     }
 
-    /// Returns one of the replicas.
+    /// Returns one of the replicas at random.
     pub fn replica(&mut self) -> usize {
         self.rng.below(self.admins.len())
     }
 
-    /// Waits a moment, as somebody does who has other work.
+    /// Waits a moment between two calls.
     pub async fn pause(&mut self) {
         sleep(Duration::from_millis(self.rng.between(50, 400))).await;
     }
 
-    /// Calls as an admin until it is known what became of it: none when the schedule ended before.
+    /// Calls as an admin until the outcome is known: `None` when the schedule ended before.
     pub async fn admin<T, Answer>(&mut self, call: impl Fn(FaultCaller) -> Answer) -> Option<Result<T, ClientError>>
     where
         Answer: Future<Output = Result<Response<T>, Status>>,
@@ -194,7 +193,7 @@ impl WorkloadContext {
         self.insist(&callers, call).await
     }
 
-    /// Returns the same as somebody else.
+    /// Calls as a person until the outcome is known: `None` when the schedule ended before.
     pub async fn person<T, Answer>(
         &mut self,
         name: &str,
@@ -227,7 +226,7 @@ impl WorkloadContext {
         }
     }
 
-    /// Returns the answer, which must not be a refusal; notes a broken promise when it is one.
+    /// Returns the answer, which must not be a refusal; records a broken promise when it is one.
     pub fn expect<T>(&self, what: &str, answer: Result<T, ClientError>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
@@ -238,7 +237,7 @@ impl WorkloadContext {
         }
     }
 
-    /// What must have been refused for exactly this reason.
+    /// Checks that a call was refused with exactly this reason.
     pub fn expect_refusal<T>(&self, what: &str, reason: &str, answer: Result<T, ClientError>) {
         let broken = match answer {
             Ok(_) => Some("it was done".to_owned()),
@@ -252,12 +251,12 @@ impl WorkloadContext {
         self.recorder.note(|history| history.promises.push(Promise { what, broken }));
     }
 
-    /// Remembers something to look for.
+    /// Adds a promise to check at the end.
     pub fn promised(&self, promised: Promised) {
         self.promised.lock().expect("what was promised").push(promised);
     }
 
-    /// Looks for everything that the workloads were told, at every replica.
+    /// Checks every promise of the workloads at every replica.
     pub async fn look(&self) {
         let promised = std::mem::take(&mut *self.promised.lock().expect("what was promised"));
         for Promised { what, look } in promised {

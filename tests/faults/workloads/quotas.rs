@@ -1,5 +1,5 @@
-//! A tenant at its limit: what fits is taken, what does not is refused with its reason and nothing else, and no try that was
-//! lost on the way counts twice.
+//! A tenant at its quota: what fits is accepted, the rest is refused with exactly the expected reason, and no try that was lost on the way
+//! counts twice.
 
 use policyhub::api::pb;
 use policyhub::client::ClientError;
@@ -7,7 +7,7 @@ use policyhub::client::ClientError;
 use super::{Promised, WorkloadContext};
 use crate::calls::tried;
 
-/// Versions that a tenant may have, and how many it asks for besides.
+/// Number of versions that a tenant may have, and how many more it requests.
 const VERSIONS_MAX: i64 = 4;
 const TOO_MANY: i64 = 2;
 

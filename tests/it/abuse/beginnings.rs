@@ -1,14 +1,14 @@
-//! Beginnings that are none: of HTTP/2 (RFC 9113 §3.4) and of TLS (RFC 8446 §5). The server under test has little patience.
+//! Malformed connection starts: of HTTP/2 (RFC 9113 §3.4) and of TLS (RFC 8446 §5). The server under test has short timeouts.
 
 use super::case::{AbuseCase, Closed, Goaway, NO_ERROR, PROTOCOL, case};
 use super::wire::{PREFACE, SETTINGS, call, claiming, frame, open, setting};
 
-/// Returns a beginning that is all there is.
+/// Returns a case that sends only these bytes.
 fn only(name: &'static str, says: &[u8]) -> AbuseCase {
     case(name, says.to_vec(), Closed).with_no_beginning()
 }
 
-/// On a plaintext port.
+/// Returns the cases for a plaintext port.
 pub fn plaintext() -> Vec<AbuseCase> {
     let wrong = |at: usize| {
         let mut preface = PREFACE.to_vec();
@@ -17,7 +17,7 @@ pub fn plaintext() -> Vec<AbuseCase> {
     };
     let after = |frames: Vec<u8>| [PREFACE, &frames].concat();
     let begun = |name, frames, end: super::case::ExpectedEnd| case(name, after(frames), end).with_no_beginning();
-    // h2 does not insist on settings; what it is not told it does without.
+    // h2 does not require settings: it uses the defaults.
     vec![
         only("silence", b""),
         only("one byte", b"P"),
@@ -53,7 +53,7 @@ pub fn plaintext() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns a ClientHello in one record, cut short by nothing but what it says.
+/// Returns a ClientHello in one record, with this session field.
 fn hello(session: &[u8]) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
@@ -68,7 +68,7 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 3, 1], &u16::try_from(payload.len()).expect("short").to_be_bytes()[..], payload].concat()
 }
 
-/// On a port with TLS.
+/// Returns the cases for a port with TLS.
 pub fn tls() -> Vec<AbuseCase> {
     let whole = hello(&[1; 32]);
     vec![

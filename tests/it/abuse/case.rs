@@ -1,6 +1,6 @@
-//! One case: bytes, and how the server may take them. Reading and writing go on side by side, as with any client.
+//! One case: bytes, and the permitted reactions of the server. Reading and writing run concurrently, as with any client.
 //!
-//! A case that has no end within `HANG_MAX` is a hang, and a failure whatever it says.
+//! A case that has not ended within `HANG_MAX` counts as a hang and fails.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::hpack::HpackReader;
 use super::wire::{ACK, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, frame, setting};
 use crate::harness::frames::WireFrame;
 
-/// No case may take longer, and no good call after it.
+/// No case may take longer, nor the good call after it.
 pub const HANG_MAX: Duration = Duration::from_secs(5);
 
-/// Says how a case may end.
+/// A permitted end of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedEnd {
-    /// The connection is ended: GOAWAY with this code.
+    /// The connection ends with GOAWAY and this code.
     Goaway(u32),
-    /// The connection is closed without a word.
+    /// The connection is closed without GOAWAY.
     Closed,
-    /// The stream is reset with this code; the connection lives on.
+    /// The stream is reset with this code; the connection stays usable.
     Reset(u32),
-    /// The stream is answered with this status of HTTP, which is not 200; the connection lives on.
+    /// The stream is answered with this HTTP status, which is not 200; the connection stays usable.
     Http(u16),
-    /// The stream is answered with this status of gRPC; the connection lives on.
+    /// The stream is answered with this gRPC status; the connection stays usable.
     Status(u16),
-    /// The stream is not answered, or there is none; the connection lives on.
+    /// The stream is not answered, or there is none; the connection stays usable.
     Nothing,
 }
 
@@ -43,14 +43,14 @@ pub const REFUSED: u32 = 7;
 pub const COMPRESSION: u32 = 9;
 pub const CALM: u32 = 11;
 
-/// Says what follows the bytes.
+/// What the client does after the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterSending {
-    /// A ping: its answer shows that the connection lives.
+    /// Sends a ping, whose answer shows that the connection is usable.
     Ping,
-    /// The end of what the client says.
+    /// Closes the sending half of the connection.
     Fin,
-    /// Nothing at all.
+    /// Sends nothing.
     Silence,
 }
 
@@ -65,12 +65,12 @@ pub struct AbuseCase {
     after: AfterSending,
 }
 
-/// Returns a case on a connection that began in order, looking at stream 1.
+/// Returns a case on a connection with preface and settings, which expects its result on stream 1.
 pub fn case(name: &'static str, says: Vec<u8>, ends: impl Ends) -> AbuseCase {
     AbuseCase { name, says, ends: ends.list(), stream: 1, begins: true, after: AfterSending::Ping }
 }
 
-/// One end, or any of several where the RFC leaves the choice.
+/// The permitted ends of a case: one, or several where the RFC leaves the choice.
 pub trait Ends {
     fn list(self) -> Vec<ExpectedEnd>;
 }
@@ -88,27 +88,27 @@ impl<const N: usize> Ends for [ExpectedEnd; N] {
 }
 
 impl AbuseCase {
-    /// Looks at another stream.
+    /// Expects the result on another stream.
     pub fn on(self, stream: u32) -> Self {
         Self { stream, ..self }
     }
 
-    /// Without a preface and settings before it.
+    /// Sends neither preface nor settings before the bytes.
     pub fn with_no_beginning(self) -> Self {
         Self { begins: false, after: AfterSending::Silence, ..self }
     }
 
-    /// With nothing behind it.
+    /// Sends nothing after the bytes.
     pub fn then_silence(self) -> Self {
         Self { after: AfterSending::Silence, ..self }
     }
 
-    /// With the end of the connection's one half behind it.
+    /// Closes the sending half after the bytes.
     pub fn then_fin(self) -> Self {
         Self { after: AfterSending::Fin, ..self }
     }
 
-    /// Plays it; the error says what was wrong.
+    /// Plays the case; the error says what was wrong.
     pub async fn play(&self, address: &str) -> Result<(), String> {
         let stream = TcpStream::connect(address).await.map_err(|error| format!("no connection: {error}"))?;
         let (mut from, mut to) = stream.into_split();
@@ -117,12 +117,12 @@ impl AbuseCase {
         let bytes = [opening.as_slice(), &self.says, &ping].concat();
         let mut seen = SeenAnswer::default();
         let write = async {
-            // A server that has had enough closes before all is said.
+            // A server that ends the connection may close it before all bytes are sent.
             let _ = to.write_all(&bytes).await;
             if self.after == AfterSending::Fin {
                 let _ = to.shutdown().await;
             }
-            // Kept, so that the half that is not closed stays open.
+            // Return the writing half, because dropping it would close it.
             to
         };
         let talk = async { tokio::join!(self.read(&mut from, &mut seen), write) };
@@ -144,7 +144,7 @@ impl AbuseCase {
                 return;
             };
             match frame.kind {
-                // What is said of the connection's end is followed by its end.
+                // A GOAWAY is followed by the end of the connection.
                 GOAWAY => seen.goaway = Some(frame.number(4)),
                 PING if frame.flags == ACK && frame.payload == PROBE => seen.lives = true,
                 RST_STREAM if frame.stream == self.stream => seen.stream = seen.stream.or(Some(Reset(frame.number(0)))),
@@ -159,7 +159,8 @@ impl AbuseCase {
         }
     }
 
-    /// h2 has one code for all that is malformed, and ends the connection where the stream would do (RFC 9113 §5.4.1).
+    /// Returns whether the case permits this end. h2 has one code for everything malformed, and may end the connection in place of the
+    /// stream (RFC 9113 §5.4.1).
     fn accepts(&self, end: ExpectedEnd) -> bool {
         let coarse =
             |meant: &ExpectedEnd| matches!(meant, Goaway(FRAME_SIZE | COMPRESSION | FLOW_CONTROL) | Reset(PROTOCOL));
@@ -198,7 +199,7 @@ impl SeenAnswer {
     }
 }
 
-/// Returns what headers or trailers say of a call's end; none when it goes on.
+/// Returns the end of a call that headers or trailers state; `None` when the call goes on.
 fn status(fields: &[(String, String)]) -> Option<ExpectedEnd> {
     let of = |name: &str| fields.iter().find(|field| field.0 == name).and_then(|field| field.1.parse().ok());
     of("grpc-status").map(Status).or(of(":status").filter(|code| *code != 200).map(Http))
@@ -213,7 +214,7 @@ async fn next(from: &mut (impl AsyncRead + Unpin)) -> Option<WireFrame> {
     Some(WireFrame { kind: head[3], flags: head[4], stream, payload })
 }
 
-/// Says bytes and reads nothing, until all is said, the server closes, or it takes no more for `patience`.
+/// Sends bytes and reads nothing, until all are sent, the server closes, or it accepts no more for `patience`.
 pub async fn say_unread(address: &str, bytes: &[u8], patience: Duration) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let mut taken = 0;

@@ -1,9 +1,9 @@
-//! Header compression (RFC 7541): indexes, integers, lengths, Huffman codes, and blocks that unfold to much more.
+//! Header compression (RFC 7541): indexes, integers, lengths, Huffman codes, and blocks that expand to much more.
 
 use super::case::{AbuseCase, CALM, COMPRESSION, Goaway, PROTOCOL, Reset, Status, case};
 use super::wire::{GOOD, block, body, call_after, call_before, headers};
 
-/// Returns a literal that is kept in the dynamic table: 64 bytes of overhead and all.
+/// Returns a literal field that is added to the dynamic table (RFC 7541 §6.2.1).
 fn kept(name: &str, value: &str) -> Vec<u8> {
     let mut field = block(&[(name, value)]);
     field[0] = 0x40;
@@ -51,7 +51,7 @@ fn tables() -> Vec<AbuseCase> {
     let broken = Goaway(COMPRESSION);
     let name = "x".repeat(60);
     let value = "y".repeat(3_900);
-    // One entry of 4 KiB, named by a byte each: 16 KiB of block would be 64 MiB of headers.
+    // One entry of 4 KiB, referenced by one byte each time: a block of 16 KiB would expand to 64 MiB of headers.
     let bomb = [block(&GOOD), kept(&name, &value), vec![0xbe; 11_000]].concat();
     let churn = |entries: usize| -> Vec<u8> { (0..entries).flat_map(|at| kept(&format!("x-{at}"), "")).collect() };
     vec![
@@ -77,7 +77,7 @@ fn tables() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns all of them.
+/// Returns all cases.
 pub fn cases() -> Vec<AbuseCase> {
     [indexes(), strings(), tables()].into_iter().flatten().collect()
 }

@@ -1,4 +1,4 @@
-//! Floods: much of something that is allowed a few times. Either it is borne, or the connection is ended for it.
+//! Floods: many repetitions of something that is allowed a few times. The server either handles them or ends the connection.
 
 use super::case::{
     AbuseCase, CALM, Closed, FLOW_CONTROL, Goaway, Http, Nothing, PROTOCOL, Reset, STREAM_CLOSED, Status, case,
@@ -8,10 +8,10 @@ use super::wire::{
     WINDOW_UPDATE, block, body, call, cancel, frame, headers, open, setting, streams,
 };
 
-/// Many times what any client does.
+/// Many times more than any client sends.
 const MANY: usize = 10_000;
 
-/// Streams that the client itself takes back at once (CVE-2023-44487).
+/// Streams that the client itself resets at once (CVE-2023-44487).
 fn rapid_resets() -> Vec<AbuseCase> {
     vec![
         case("reset of each stream at once", streams(1_000, |id| [open(id), cancel(id)].concat()), Goaway(CALM)),
@@ -123,14 +123,14 @@ fn headers_and_more() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns all of them.
+/// Returns all cases.
 pub fn cases() -> Vec<AbuseCase> {
     [rapid_resets(), made_to_reset(), frames_of_nothing(), headers_and_more()].into_iter().flatten().collect()
 }
 
-/// Returns what is sent while nothing is read: by name, and the bytes.
+/// Returns the names and bytes of what is sent while nothing is read.
 pub fn unread() -> Vec<(&'static str, Vec<u8>)> {
-    // So much that the answers fit into no buffer between the two.
+    // So much that the answers exceed all buffers between the two.
     const MIB: usize = 1024 * 1024;
     let much = |frame: Vec<u8>| frame.repeat(16 * MIB / frame.len());
     vec![

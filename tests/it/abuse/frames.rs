@@ -9,7 +9,7 @@ use super::wire::{
     headers, open, setting,
 };
 
-/// A frame of 16 KiB and one byte: none may be larger.
+/// A frame of 16 KiB and one byte, which is one byte above the limit.
 const OVERSIZE: usize = 16 * 1024 + 1;
 
 fn be(number: u32) -> [u8; 4] {
@@ -160,7 +160,7 @@ fn padding() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns all of them.
+/// Returns all cases.
 pub fn cases() -> Vec<AbuseCase> {
     [settings(), pings_and_goodbyes(), windows_and_resets(), priorities_and_pushes(), sizes_and_kinds(), padding()]
         .into_iter()

@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2: types, methods, timeouts, messages, paths and tokens that are not as the specification has them.
+//! gRPC over HTTP/2: types, methods, timeouts, messages, paths and tokens that violate the specification.
 
 use super::case::{AbuseCase, Http, Nothing, Status, case};
 use super::wire::{DATA, END_STREAM, GOOD, block, body, call, frame, good_but, headers};
@@ -11,7 +11,7 @@ const RESOURCE_EXHAUSTED: u16 = 8;
 const UNIMPLEMENTED: u16 = 12;
 const UNAUTHENTICATED: u16 = 16;
 
-/// Returns a call of one of our methods, with this body.
+/// Returns a call of one of our methods with this body.
 fn ours(method: &str, token: Option<&str>, body: &[u8]) -> Vec<u8> {
     let path = format!("/policyhub.v1.{method}");
     let bearer = token.map(|token| format!("Bearer {token}"));
@@ -21,19 +21,19 @@ fn ours(method: &str, token: Option<&str>, body: &[u8]) -> Vec<u8> {
     [headers(1, &block(&fields)), frames(body)].concat()
 }
 
-/// Returns a body in frames, the last of which ends the stream.
+/// Returns a body in DATA frames, the last of which ends the stream.
 fn frames(body: &[u8]) -> Vec<u8> {
     let mut frames: Vec<u8> = body.chunks(16_384).flat_map(|chunk| frame(DATA, 0, 1, chunk)).collect();
     frames.extend(frame(DATA, END_STREAM, 1, &[]));
     frames
 }
 
-/// Returns a message as gRPC frames it.
+/// Returns a message in gRPC framing.
 fn message(bytes: &[u8]) -> Vec<u8> {
     [&[0], &u32::try_from(bytes.len()).expect("small").to_be_bytes()[..], bytes].concat()
 }
 
-/// GetNamespace of `namespaces/default`, as protobuf.
+/// A GetNamespace request for `namespaces/default`, as protobuf.
 const GOOD_MESSAGE: &[u8] = b"\x0a\x12namespaces/default";
 
 fn types_and_methods() -> Vec<AbuseCase> {
@@ -90,7 +90,7 @@ fn timeouts() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns the cases of wrong framing. Each is INVALID_ARGUMENT: it is the caller's mistake.
+/// Returns the cases of wrong framing. Each is INVALID_ARGUMENT, because it is the caller's mistake.
 fn framing(token: &str) -> Vec<AbuseCase> {
     let get = |body: &[u8]| ours("AdminService/GetNamespace", Some(token), body);
     let encoded = |encoding: &'static str, flag: u8| {
@@ -149,13 +149,13 @@ fn framing(token: &str) -> Vec<AbuseCase> {
     ]
 }
 
-/// Messages that are no protobuf, or not ours.
+/// Returns cases of messages that are not protobuf, or not of our types.
 fn messages(token: &str) -> Vec<AbuseCase> {
     let get = |bytes: &[u8]| ours("AdminService/GetNamespace", Some(token), &message(bytes));
     let activate = |bytes: &[u8]| ours("PolicyService/Activate", Some(token), &message(bytes));
     let bad = Status(INVALID_ARGUMENT);
     let nested = |depth: usize| {
-        // Groups of an unknown field, one within the other.
+        // Groups of an unknown field, nested in each other.
         [vec![0x7b; depth], vec![0x7c; depth]].concat()
     };
     vec![
@@ -257,7 +257,7 @@ fn tokens(token: &str) -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns all of them, with a token that is good.
+/// Returns all cases, with a valid token.
 pub fn cases(token: &str) -> Vec<AbuseCase> {
     [types_and_methods(), timeouts(), framing(token), messages(token), paths(token), tokens(token)]
         .into_iter()

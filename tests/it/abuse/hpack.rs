@@ -1,11 +1,11 @@
-//! Reads the header blocks of the server (RFC 7541): names and values, as far as tests look at them.
+//! Reads the header blocks of the server (RFC 7541), as far as tests need the names and values.
 //!
-//! Names of the static table are left out but for `:status`: what a test asks for is in none of them.
+//! Except for `:status`, names of the static table are left out: tests need none of them.
 
 use std::collections::VecDeque;
 
-/// The codes of printable ASCII by their length (RFC 7541, Appendix B). The code is canonical, so lengths are enough, and
-/// no other symbol has one as short, but for NUL.
+/// The printable ASCII characters by the length of their code (RFC 7541, Appendix B). The code is canonical, so lengths are enough, and
+/// except for NUL no other symbol has one as short.
 const HUFFMAN: [(u32, &str); 11] = [
     (5, "012aceiost"),
     (6, " %-./3456789=A_bdfghlmnpru"),
@@ -20,11 +20,11 @@ const HUFFMAN: [(u32, &str); 11] = [
     (19, "\\"),
 ];
 const STATIC_ENTRIES: usize = 61;
-/// `:status` in the static table, from its first index on.
+/// The values of `:status` in the static table, from its first index on.
 const STATUSES: [&str; 7] = ["200", "204", "206", "304", "400", "404", "500"];
 const FIRST_STATUS: usize = 8;
 
-/// The table of one connection.
+/// The dynamic table of one connection.
 #[derive(Debug, Default)]
 pub struct HpackReader {
     dynamic: VecDeque<(String, String)>,

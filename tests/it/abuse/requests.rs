@@ -1,4 +1,4 @@
-//! Requests that HTTP calls malformed (RFC 9113 §8): pseudo-headers, names, values, what belongs to HTTP/1.1.
+//! Malformed HTTP requests (RFC 9113 §8): pseudo-headers, names, values, and fields of HTTP/1.1.
 
 use super::case::{AbuseCase, Http, Nothing, PROTOCOL, Reset, Status, case};
 use super::wire::{DATA, END_STREAM, GOOD, block, body, call, call_after, call_before, frame, good_but, headers};
@@ -109,7 +109,7 @@ fn lengths() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns all of them.
+/// Returns all cases.
 pub fn cases() -> Vec<AbuseCase> {
     [pseudo_headers(), fields(), lengths()].into_iter().flatten().collect()
 }

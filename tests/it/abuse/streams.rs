@@ -1,4 +1,4 @@
-//! Streams: their ids, their states, what may follow what (RFC 9113 §5), and CONTINUATION (§6.10).
+//! Streams: their ids, their states, the order of their frames (RFC 9113 §5), and CONTINUATION (§6.10).
 
 use super::case::{
     AbuseCase, CALM, FLOW_CONTROL, Goaway, Http, Nothing, PROTOCOL, REFUSED, Reset, STREAM_CLOSED, Status, case,
@@ -8,7 +8,7 @@ use super::wire::{
     headers, open, streams,
 };
 
-/// The last id a client has.
+/// The highest id of a client's stream.
 const LAST: u32 = 0x7fff_ffff;
 
 fn ids() -> Vec<AbuseCase> {
@@ -92,7 +92,7 @@ fn continuations() -> Vec<AbuseCase> {
     ]
 }
 
-/// Returns all of them.
+/// Returns all cases.
 pub fn cases() -> Vec<AbuseCase> {
     [ids(), states(), continuations()].into_iter().flatten().collect()
 }

@@ -1,4 +1,4 @@
-//! Frames and header blocks by hand (RFC 9113, RFC 7541), right and wrong ones alike: nothing here checks anything.
+//! Encodes frames and header blocks (RFC 9113, RFC 7541), valid and invalid ones alike: nothing here checks anything.
 
 pub use crate::harness::frames::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
 pub use crate::harness::frames::{PREFACE, WINDOW_MAX, WINDOW_UPDATE, WireFrame, literal};
@@ -10,7 +10,7 @@ pub const CONTINUATION: u8 = 0x9;
 pub const PADDED: u8 = 0x8;
 pub const WITH_PRIORITY: u8 = 0x20;
 
-/// Sets what a call needs: a health check, which takes no token.
+/// The header fields of a valid call: a health check, which needs no token.
 pub const GOOD: [(&str, &str); 6] = [
     (":method", "POST"),
     (":scheme", "http"),
@@ -25,7 +25,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     WireFrame::bytes(kind, flags, stream, payload)
 }
 
-/// Returns a frame whose head gives a length of its own.
+/// Returns a frame whose head states another length.
 pub fn claiming(length: u32, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
@@ -39,7 +39,7 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// `GOOD` with these fields in the place of those of the same name, or beside them; a field `-name` takes one away.
+/// Returns `GOOD` with these fields added, or in place of those of the same name; a field `-name` removes one.
 pub fn good_but<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut all: Vec<(&str, &str)> = GOOD.to_vec();
     for (name, value) in fields {
@@ -56,47 +56,47 @@ pub fn good_but<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     all
 }
 
-/// HEADERS of a call that goes on.
+/// Returns the HEADERS of a call that stays open.
 pub fn open(stream: u32) -> Vec<u8> {
     headers(stream, &block(&GOOD))
 }
 
-/// HEADERS of a block, which is whole.
+/// Returns a HEADERS frame with a complete block.
 pub fn headers(stream: u32, block: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, block)
 }
 
-/// Returns the one empty message of a call, and its end.
+/// Returns the one empty message of a call, which ends the stream.
 pub fn body(stream: u32) -> Vec<u8> {
     frame(DATA, END_STREAM, stream, &[0; 5])
 }
 
-/// Returns a call in order, with these fields changed as by `good_but`.
+/// Returns a valid call, with these fields changed as by `good_but`.
 pub fn call(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     [headers(stream, &block(&good_but(fields))), body(stream)].concat()
 }
 
-/// Returns a call in order, but for what is put before its block.
+/// Returns a valid call with bytes put before its header block.
 pub fn call_after(prefix: &[u8]) -> Vec<u8> {
     [headers(1, &[prefix, &block(&GOOD)].concat()), body(1)].concat()
 }
 
-/// Returns a call in order, but for what is put behind its block.
+/// Returns a valid call with bytes put after its header block.
 pub fn call_before(suffix: &[u8]) -> Vec<u8> {
     [headers(1, &[&block(&GOOD), suffix].concat()), body(1)].concat()
 }
 
-/// Returns one entry of SETTINGS.
+/// Returns one entry of a SETTINGS frame.
 pub fn setting(id: u16, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
 }
 
-/// RST_STREAM with CANCEL.
+/// Returns RST_STREAM with CANCEL.
 pub fn cancel(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
 }
 
-/// Returns the same bytes for many streams of a client, from the first on.
+/// Returns the bytes of `of` for this many client streams.
 pub fn streams(count: u32, of: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     (0..count).flat_map(|index| of(index * 2 + 1)).collect()
 }

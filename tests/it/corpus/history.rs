@@ -1,4 +1,4 @@
-//! The corpus as files: unpacked, read, and put in the order in which its versions were published.
+//! The corpus as files: unpacked, read, and sorted into the order in which its versions were published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use super::table::CorpusTable;
 
 const ARCHIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/policies.tar.xz");
-/// Sets what the archive holds: fewer means that it was not read whole.
+/// The contents of the archive; a lower count means that it was not read completely.
 const POLICIES: usize = 483;
 const VERSIONS: usize = 1_469;
 
@@ -23,18 +23,18 @@ const VERSIONS: usize = 1_469;
 #[derive(Debug)]
 pub struct CorpusEntry {
     pub policy: String,
-    /// The number it must get: its place in the history of its policy, from 1.
+    /// The number it must get: its index in the history of its policy, from 1.
     pub number: i64,
     pub label: String,
     pub note: String,
     pub content: Bytes,
-    /// Of `content`, by this test and not by the product.
+    /// Digest of `content`, computed by this test and not by the product.
     pub digest: String,
-    /// The commit that brought it, and its place in the history: unique.
+    /// The commit that added it and its index in the history, which is unique.
     pub request_id: String,
 }
 
-/// Every version, in the order of publication.
+/// Every version, in order of publication.
 #[derive(Debug)]
 pub struct CorpusHistory {
     pub entries: Vec<CorpusEntry>,
@@ -53,7 +53,7 @@ struct CorpusMetadata {
 }
 
 impl CorpusHistory {
-    /// Unpacks the archive with the system's `tar` and reads all of it.
+    /// Unpacks the archive with the system's `tar` and reads every version.
     pub fn unpack() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let tar = Command::new("tar").arg("-xf").arg(ARCHIVE).arg("-C").arg(dir.path()).output().expect("tar runs");
@@ -69,7 +69,7 @@ impl CorpusHistory {
                 found.push(read_version(&version));
             }
         }
-        // The order of publication; what one commit brought, by name and then by version.
+        // Sort by publication; within one commit, by name and then by version.
         found.sort_by(|(a, a_time, a_version, _), (b, b_time, b_version, _)| {
             (a_time, &a.name, a_version).cmp(&(b_time, &b.name, b_version))
         });
@@ -94,7 +94,7 @@ impl CorpusHistory {
 
     /// Returns the newest version of each policy.
     pub fn newest(&self) -> BTreeMap<&str, &CorpusEntry> {
-        // Later entries take the place of earlier ones.
+        // Later entries replace earlier ones.
         self.entries.iter().map(|entry| (entry.policy.as_str(), entry)).collect()
     }
 
@@ -104,12 +104,12 @@ impl CorpusHistory {
         found.unwrap_or_else(|| panic!("{policy} has no version {number}"))
     }
 
-    /// Bytes of all contents.
+    /// Returns the size of all contents, in bytes.
     pub fn content_bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.content.len()).sum()
     }
 
-    /// What is real about it.
+    /// Adds rows about the data to the table.
     pub fn describe(&self, table: &mut CorpusTable) {
         let mut highest = BTreeMap::<&str, SemVer>::new();
         let (mut lower, mut pre_releases) = (0, 0);

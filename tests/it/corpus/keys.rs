@@ -1,4 +1,4 @@
-//! What the verifying side of the test trusts: the public keys of the store, by what they may sign.
+//! What the test's verification trusts: the public keys of the store, by purpose.
 
 use policyhub::client::name::NamespaceId;
 use policyhub::client::signing::{KeySet, PublicKey};
@@ -13,14 +13,14 @@ pub struct CorpusKeys {
     pub store: String,
     /// The namespace of the test.
     pub namespace: NamespaceId,
-    /// Of manifests, statements and checkpoints.
+    /// Keys of manifests, statements and checkpoints.
     pub bundles: KeySet,
-    /// Of seals, and of nothing else.
+    /// Keys of event signatures only.
     pub seals: KeySet,
 }
 
 impl CorpusKeys {
-    /// Asks for them once; from then on nothing else is trusted.
+    /// Requests the keys once; from then on, nothing else is trusted.
     pub async fn of(client: &Client) -> Self {
         let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("the keys");
         let of_purpose = |purpose: pb::KeyPurpose| {

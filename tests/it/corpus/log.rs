@@ -1,4 +1,4 @@
-//! The log, read completely and verified as an auditor would: chain, seals, places and statements.
+//! The log, read completely and verified as an auditor would: chain, event signatures, cursors and statements.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub async fn read(client: &Client) -> Vec<pb::Event> {
     }
 }
 
-/// Verifies every event and what it says of itself; answers the pointers they moved.
+/// Verifies every event and its payload, and returns the pointers that the events moved.
 pub fn verify(events: &[pb::Event], keys: &CorpusKeys) -> CorpusReplay {
     let mut replay = CorpusReplay::default();
     let mut prev = Hash::default();
@@ -52,7 +52,7 @@ pub fn verify(events: &[pb::Event], keys: &CorpusKeys) -> CorpusReplay {
     replay
 }
 
-/// What stands beside the sealed bytes is what the sealed bytes say.
+/// Checks that the fields of an event equal those of its signed payload.
 fn check_payload(event: &pb::Event, payload: &Payload, keys: &CorpusKeys) {
     let revision = payload.revision;
     assert_eq!((&payload.store, &payload.namespace), (&keys.store, &keys.namespace), "revision {revision}");
@@ -79,7 +79,7 @@ fn check_payload(event: &pb::Event, payload: &Payload, keys: &CorpusKeys) {
     assert!(event.changes.iter().cloned().eq(changes), "changes of revision {revision}");
 }
 
-/// The statement is signed, covered by the chain, and says the same as the event.
+/// Checks that the statement is signed, covered by the chain, and consistent with the event.
 fn check_statement(event: &pb::Event, payload: &Payload, prev: &Hash, keys: &CorpusKeys) {
     let revision = payload.revision;
     assert_eq!(payload.statement_digest, Some(digest_of(event.statement.as_bytes())), "revision {revision}");
@@ -99,7 +99,7 @@ fn check_statement(event: &pb::Event, payload: &Payload, prev: &Hash, keys: &Cor
     );
 }
 
-/// Every accepted change is exactly one event: those that were made, and no other.
+/// Checks that every accepted change is exactly one event, and that there is no other event.
 pub fn check_counts(events: &[pb::Event], history: &CorpusHistory) {
     let mut counts = BTreeMap::<&str, usize>::new();
     for event in events {
@@ -115,7 +115,7 @@ pub fn check_counts(events: &[pb::Event], history: &CorpusHistory) {
     assert_eq!(counts, expected);
 }
 
-/// The namespace ends where the log does.
+/// Checks that the namespace's head is the end of the log.
 pub async fn check_head(client: &Client, events: &[pb::Event]) {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");

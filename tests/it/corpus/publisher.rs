@@ -1,4 +1,4 @@
-//! The history, lived again: policies made, then every version drafted, published and activated.
+//! Replays the history: creates the policies, then drafts, publishes and activates every version.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
@@ -19,16 +19,16 @@ pub const REASON: &str = "as it was in the history";
 /// The media type of every version.
 pub const CONTENT_TYPE: &str = "application/yaml";
 
-/// Says how it ended.
+/// The result of the replay.
 #[derive(Debug)]
 pub struct PublishedVersion {
     /// The highest revision that an activation got.
     pub last_revision: i64,
-    /// Says when the last call was answered.
+    /// When the last call was answered.
     pub ended: Instant,
 }
 
-/// Holds what the calls of one queue took, and the highest revision among them.
+/// The durations of a queue's calls, and the highest revision among them.
 #[derive(Debug, Default)]
 struct PublisherQueue {
     draft: Vec<Duration>,
@@ -37,7 +37,7 @@ struct PublisherQueue {
     last_revision: i64,
 }
 
-/// Makes the policies and publishes and activates every version, each policy's versions one after the other.
+/// Creates the policies, then publishes and activates every version, each policy's versions in order.
 pub async fn run(client: &Client, history: &Arc<CorpusHistory>, table: &mut CorpusTable) -> PublishedVersion {
     let started = Instant::now();
     let made = queues::run(history, |places| create(client.clone(), Arc::clone(history), places)).await;
@@ -65,7 +65,7 @@ pub async fn run(client: &Client, history: &Arc<CorpusHistory>, table: &mut Corp
 async fn create(client: Client, history: Arc<CorpusHistory>, places: Vec<usize>) -> usize {
     let ids: BTreeSet<&str> = places.iter().map(|place| history.entries[*place].policy.as_str()).collect();
     for id in &ids {
-        // Labels go back in real life.
+        // Real labels sometimes go back.
         let settings = pb::PolicySettings { allow_backport: true, ..Default::default() };
         let made = pb::Policy { kind: pb::PolicyKind::Yaml.into(), settings: Some(settings), ..Default::default() };
         let request = pb::CreatePolicyRequest {
@@ -134,7 +134,7 @@ async fn publish(client: &Client, entry: &CorpusEntry, drafted: pb::Version) {
 }
 
 async fn activate(client: &Client, entry: &CorpusEntry) -> i64 {
-    // The version before it in the history is active, and nothing else.
+    // The version before it in the history must be active.
     let expected_active = Some(entry.number - 1);
     let target =
         pb::ActivateTarget { policy: policy(&entry.policy), to: Some(To::Version(entry.number)), expected_active };
@@ -153,12 +153,12 @@ async fn activate(client: &Client, entry: &CorpusEntry) -> i64 {
         .revision()
 }
 
-/// Returns which version a failure is about.
+/// Returns the text of a failure, with the version.
 fn refused(entry: &CorpusEntry) -> String {
     format!("{} ({})", version(&entry.policy, entry.number), entry.label)
 }
 
-/// One line that changes, for people who wait: not in a log.
+/// Prints progress on one line that is overwritten, for a terminal only.
 fn progress(done: usize, all: usize) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {

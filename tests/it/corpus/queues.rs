@@ -1,4 +1,4 @@
-//! Bounded concurrency with an order that matters: each lane is one task, and a policy has one lane.
+//! Bounded concurrency with ordered queues: each queue is one task, and all versions of a policy are in one queue.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use super::history::{CorpusEntry, CorpusHistory};
 
-/// Tasks that work at once.
+/// Number of concurrent tasks.
 pub const LANES: usize = 16;
 
-/// Runs `work` in every lane, on the places of its entries in the history. Each policy's versions are in one lane, in
-/// the order of the history; between lanes there is no order.
+/// Runs `work` for every queue, with the indices of its entries in the history. Each policy's versions are in one queue, in the order of
+/// the history; between queues there is no order.
 pub async fn run<T, F>(history: &Arc<CorpusHistory>, work: impl Fn(Vec<usize>) -> F) -> Vec<T>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! What was accepted, asked for again: every version by its label, and the active set now and as it was.
+//! Reads back what was accepted: every version by its label, and the active set now and in the past.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use super::table::CorpusTable;
 use crate::harness::calls::version;
 use crate::harness::watching::{digest_of_set, list_set, whole_set, without_fingerprint};
 
-/// Revisions at which the active set is asked for.
+/// Number of revisions at which the active set is read.
 const SAMPLES: u64 = 20;
 
 /// Reads every version by its label and compares it with its file and its manifest.
@@ -59,7 +59,7 @@ async fn check_version(client: &Client, entry: &CorpusEntry, keys: &CorpusKeys) 
     assert_eq!(manifest.content_type, CONTENT_TYPE, "{name}");
 }
 
-/// Returns the active set now: the newest version of every policy. Answers its digest.
+/// Checks that the active set is the newest version of every policy, and returns its digest.
 pub async fn active_now(client: &Client, history: &CorpusHistory, replay: &CorpusReplay, keys: &CorpusKeys) -> String {
     let now = active(client, None).await;
     check_set(&now, replay.head(), history, replay, keys);
@@ -72,7 +72,7 @@ pub async fn active_now(client: &Client, history: &CorpusHistory, replay: &Corpu
     digest_of_set(&now.bundles)
 }
 
-/// The active set as it was at some revisions: what the log says of them.
+/// Checks the active set at some past revisions against the log.
 pub async fn active_then(
     client: &Client,
     history: &CorpusHistory,
@@ -84,7 +84,7 @@ pub async fn active_then(
     let (mut bundles, mut calls) = (0, Vec::new());
     let all = Instant::now();
     for sample in 0..SAMPLES {
-        // The same revisions of the same log each time.
+        // Selects the same revisions of the same log each time.
         let random = digest(&SHA256, format!("corpus {sample}").as_bytes());
         let random = u64::from_be_bytes(random.as_ref()[..8].try_into().expect("eight bytes"));
         let revision = i64::try_from(random % head + 1).expect("a revision");
@@ -106,7 +106,7 @@ async fn active(client: &Client, revision: Option<i64>) -> pb::ListActiveRespons
     list_set(client, request).await.unwrap_or_else(|error| panic!("active set at {revision:?}: {error}"))
 }
 
-/// A set is exactly what the log and the files say of that revision.
+/// Checks that a set is exactly what the log and the files have at that revision.
 fn check_set(
     found: &pb::ListActiveResponse,
     revision: i64,
@@ -129,7 +129,7 @@ fn check_set(
     assert_eq!(digest_of_set(&found.bundles), set_digest.as_str(), "digest of the set at {revision}");
 }
 
-/// The activation is the one of the log, whose statement puts exactly this bundle in force.
+/// Checks that the activation is the one of the log, whose statement activates exactly this bundle.
 fn check_proof(
     active: &pb::Bundle,
     bundle: &pb::Bundle,

@@ -6,7 +6,7 @@ use policyhub::client::name::PolicyId;
 use policyhub::domain::digest::Digest;
 use policyhub::domain::event::PointerChange;
 
-/// Says what is in force: version and digest by policy, in the byte order of the ids.
+/// The policies in force: version and digest by policy, in the byte order of the ids.
 pub type ReplayState = BTreeMap<PolicyId, (i64, Digest)>;
 
 /// One event that moved pointers.
@@ -26,7 +26,7 @@ pub struct CorpusReplay {
 }
 
 impl CorpusReplay {
-    /// Takes the next event; each change must start from where the pointer is.
+    /// Applies the next event; each change must start from the current pointer.
     pub fn apply(&mut self, revision: i64, statement: &str, changes: Vec<PointerChange>) {
         self.head = revision;
         for change in &changes {
@@ -44,7 +44,7 @@ impl CorpusReplay {
         self.head
     }
 
-    /// Returns every activation: its place and its statement.
+    /// Returns every activation: its revision and its statement.
     pub fn activations(&self) -> Vec<(i64, String)> {
         self.moved.iter().map(|moved| (moved.revision, moved.statement.clone())).collect()
     }
@@ -58,7 +58,7 @@ impl CorpusReplay {
         state
     }
 
-    /// Returns the statement that put the active version of a policy in force, as of a revision, with its place.
+    /// Returns the statement that activated the version of a policy in force at a revision, with its own revision.
     pub fn in_force(&self, policy: &PolicyId, revision: i64) -> (i64, &str) {
         let mut until = self.moved.iter().rev().skip_while(|moved| moved.revision > revision);
         let found = until.find(|moved| moved.changes.iter().any(|change| &change.policy == policy));

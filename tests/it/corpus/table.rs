@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::Database;
 
-/// The rows so far.
+/// The rows that were added so far.
 #[derive(Debug)]
 pub struct CorpusTable {
     title: String,
@@ -18,19 +18,19 @@ impl CorpusTable {
         Self { title: format!("the corpus on {database:?} ({build} build)"), rows: Vec::new() }
     }
 
-    /// A count alone.
+    /// Adds a count.
     pub fn count(&mut self, what: &str, count: usize) {
         self.rows.push([what.to_owned(), count.to_string(), String::new(), String::new()]);
     }
 
-    /// A count of what was done from `started` until now.
+    /// Adds a count of what was done from `started` until now, with its rate.
     pub fn rate(&mut self, what: &str, count: usize, started: Instant) {
         let seconds = started.elapsed().as_secs_f64();
         let rate = format!("{:.0}/s", count as f64 / seconds.max(f64::EPSILON));
         self.rows.push([what.to_owned(), count.to_string(), format!("{seconds:.2} s"), rate]);
     }
 
-    /// How long single calls took.
+    /// Adds the latencies of single calls.
     pub fn latency(&mut self, what: &str, mut calls: Vec<Duration>) {
         calls.sort_unstable();
         let at = |percent: usize| {
@@ -41,7 +41,7 @@ impl CorpusTable {
         self.rows.push(row);
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub fn print(&self) {
         println!("\n{}", self.title);
         println!("{:<36} {:>9} {:>11} {:>11}", "", "count", "time | p50", "rate | p99");

@@ -1,4 +1,4 @@
-//! The watcher: one stream from before the first change until a checkpoint says that nothing is missing.
+//! The watcher: one stream from before the first change until a checkpoint shows that nothing is missing.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,26 @@ use super::keys::CorpusKeys;
 use super::replay::{CorpusReplay, ReplayState};
 use super::table::CorpusTable;
 
-/// Longest time from the last change until the watcher is level: far more than it takes, so that only a watch that
-/// lost something ends here.
+/// Longest time from the last change until the watcher has caught up: far more than it takes, so that only a watch that lost something
+/// fails here.
 const LEVEL_WITHIN: Duration = Duration::from_secs(60);
 
-/// A watcher at work.
+/// A running watcher.
 #[derive(Debug)]
 pub struct CorpusWatcher {
     task: JoinHandle<CorpusWatched>,
-    /// The revision after which it may end; 0 while nobody knows.
+    /// The revision after which it may end; 0 while unknown.
     until: target::Sender<i64>,
 }
 
-/// Holds what it saw.
+/// What the watcher received.
 #[derive(Debug)]
 pub struct CorpusWatched {
-    /// Every activation, in the order it came: its place and its statement.
+    /// Every activation in order of arrival: its revision and its statement.
     pub activations: Vec<(i64, String)>,
-    /// Holds what it holds in the end.
+    /// The active set at the end.
     state: ReplayState,
-    /// Says where it stands in the end.
+    /// The cursor at the end.
     cursor: Option<Cursor>,
     heartbeats: usize,
     content_bytes: usize,
@@ -61,7 +61,7 @@ impl CorpusWatcher {
         Self { task: tokio::spawn(follow(stream, target)), until }
     }
 
-    /// Returns what it saw, once it is level with `revision` and a checkpoint bears it out.
+    /// Returns what it received, once it has caught up with `revision` and a checkpoint confirms it.
     pub async fn level_at(self, revision: i64) -> CorpusWatched {
         self.until.send_replace(revision);
         let level = tokio::time::timeout(LEVEL_WITHIN, self.task).await;
@@ -102,8 +102,8 @@ async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> CorpusWatch
 }
 
 impl CorpusWatched {
-    /// It saw every activation of the log, once and in order, and holds what the history and the log end with: the set
-    /// that GetActive answers, by its digest.
+    /// Checks that it received every activation of the log, once and in order, and that it ends with the set of the history and the log,
+    /// which GetActive answers too, by its digest.
     pub fn check(&self, history: &CorpusHistory, replay: &CorpusReplay, set_digest: &str) {
         assert_eq!(self.activations.len(), history.entries.len(), "one activation for each version");
         assert!(self.activations == replay.activations(), "the stream and the log have the same statements in order");
@@ -120,7 +120,7 @@ impl CorpusWatched {
         assert_eq!(active_set_digest(held).as_str(), set_digest, "digest of the set");
     }
 
-    /// What it took.
+    /// Adds rows about the stream to the table.
     pub fn describe(&self, published: Instant, table: &mut CorpusTable) {
         let lag_ms = self.last_activation.saturating_duration_since(published).as_millis();
         table.count("activations watched and verified", self.activations.len());

@@ -1,4 +1,4 @@
-//! The agent as a process, and the folder that it keeps as a runtime in another language reads it.
+//! Starts the agent as a process, and reads its folder as a runtime in another language does.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Hub;
 use super::subscribing::eventually;
 
-/// The id under which agents of tests are known.
+/// The subscriber id of the tests' agents.
 pub const AGENT: &str = "shop";
 
 /// A running agent.
@@ -27,19 +27,19 @@ pub fn command(hub: &Hub, folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs one that ends by itself.
+/// Runs an agent that ends by itself and returns its output.
 pub async fn once(hub: &Hub, folder: &Path, arguments: &[&str]) -> Output {
     let mut command = command(hub, folder, &[&["--once"], arguments].concat());
     tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("the binary runs")
 }
 
 impl AgentProcess {
-    /// Starts one.
+    /// Starts an agent with these arguments.
     pub fn start(hub: &Hub, folder: &Path, arguments: &[&str]) -> Self {
         Self::spawn(command(hub, folder, arguments))
     }
 
-    /// Starts one by its command line.
+    /// Starts an agent by its command line.
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
@@ -54,12 +54,12 @@ impl AgentProcess {
         Self { child, events }
     }
 
-    /// Waits until it said something of which this holds.
+    /// Waits until the agent printed an event for which `holds` is true.
     pub async fn wait_for_event(&self, what: &str, holds: impl Fn(&Value) -> bool) {
         eventually(what, async || self.events.lock().expect("the events").iter().any(&holds)).await;
     }
 
-    /// Waits until it applied a revision.
+    /// Waits until the agent applied a revision.
     pub async fn applied(&self, revision: i64) {
         self.wait_for_event(&format!("{revision} is applied"), |event| {
             event["event"] == "applied" && event["revision"] == revision
@@ -67,7 +67,7 @@ impl AgentProcess {
         .await;
     }
 
-    /// Waits until it rejected a revision.
+    /// Waits until the agent rejected a revision.
     pub async fn rejected(&self, revision: i64) {
         self.wait_for_event(&format!("{revision} is rejected"), |event| {
             event["event"] == "rejected" && event["revision"] == revision
@@ -75,31 +75,31 @@ impl AgentProcess {
         .await;
     }
 
-    /// Returns how often it said an event of this name.
+    /// Counts the printed events of this name.
     pub fn count(&self, name: &str) -> usize {
         self.events.lock().expect("the events").iter().filter(|event| event["event"] == name).count()
     }
 
-    /// Returns the revisions that it applied, in order.
+    /// Returns the applied revisions, in order.
     pub fn applied_revisions(&self) -> Vec<i64> {
         let events = self.events.lock().expect("the events");
         let applied = events.iter().filter(|event| event["event"] == "applied");
         applied.map(|event| event["revision"].as_i64().expect("a revision")).collect()
     }
 
-    /// Returns the most memory that it ever used.
+    /// Returns the peak memory of the process, in KiB.
     pub fn peak_kib(&self) -> u64 {
         super::peak_kib(self.child.id())
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits until the process ends.
     pub async fn end(mut self, signal: &str) -> ExitStatus {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
         self.ended().await
     }
 
-    /// Waits for the end.
+    /// Waits until the process ends.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the agent ends", async || {
@@ -113,22 +113,22 @@ impl AgentProcess {
 
 impl Drop for AgentProcess {
     fn drop(&mut self) {
-        // Ended already, or not.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A folder as a runtime reads it: the link is resolved once, and everything is read from there.
+/// The active set of a folder as a runtime reads it: the link is resolved once, and every file is read below its target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentSet {
-    /// The place.
+    /// The revision of the set.
     pub revision: i64,
     /// Contents by policy.
     pub contents: Vec<(String, String)>,
 }
 
-/// Returns what is in force; none without a link. Anything that is not whole is a failure.
+/// Returns the set that the link points at; `None` without a link. Panics when the set is incomplete.
 pub fn in_force(folder: &Path) -> Option<AgentSet> {
     std::fs::symlink_metadata(folder.join("current")).ok()?;
     let place = folder.join("current").canonicalize().expect("the link leads to a set");
@@ -149,12 +149,12 @@ pub fn revision(folder: &Path) -> Option<i64> {
     Some(in_force(folder)?.revision)
 }
 
-/// Returns what the agent says of itself.
+/// Returns `status.json` of the folder.
 pub fn status(folder: &Path) -> Value {
     json(&folder.join("status.json"))
 }
 
-/// Waits until `status.json` says a state.
+/// Waits until `status.json` has this state.
 pub async fn is(folder: &Path, state: &str) {
     let path = folder.join("status.json");
     eventually(state, async || path.exists() && status(folder)["state"] == state).await;

@@ -1,4 +1,4 @@
-//! Archives for tests: exported by the real binary, cut into the parts that the RPC takes.
+//! Archives for tests: exported by the real binary, and split into the parts that the RPC takes.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use policyhub::client::{Client, ClientError, ImportParts, pb, verify_archive};
 use super::Hub;
 use super::calls::{abandon, activate, draft, publish_request, release, set, version};
 
-/// Runs a command; its exit code, stdout and stderr.
+/// Runs a command and returns its exit code, stdout and stderr.
 pub fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.args(arguments).output().expect("it runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
-/// Two policies with settings, a gap in the numbers, versions in every state, reports.
+/// Writes two policies with settings, a gap in the version numbers, versions in every state, and reports.
 pub async fn history(client: &Client) {
     release(client, "p", "a: 1").await;
     let labelled = pb::DraftRequest {
@@ -40,7 +40,7 @@ pub async fn history(client: &Client) {
     abandon(client, "p", 5).await;
 }
 
-/// Exports a namespace; the file.
+/// Exports a namespace and returns the archive's path.
 pub fn export(hub: &Hub, namespace: &str, name: &str) -> PathBuf {
     let file = hub.dir.path().join(name);
     let (code, text, errors) = run(hub.cli(), &["export", namespace, "--out", &file.display().to_string()]);
@@ -48,7 +48,7 @@ pub fn export(hub: &Hub, namespace: &str, name: &str) -> PathBuf {
     file
 }
 
-/// Returns a part of an archive as a request, for hands that change it.
+/// Returns an archive as the requests of an import, so that a test can change them.
 pub fn parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     let open = || BufReader::new(std::fs::File::open(file).expect("the archive"));
     let archive = verify_archive(open(), (None, None), None).expect("an archive");
@@ -77,7 +77,7 @@ pub fn parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     parts
 }
 
-/// Returns the same, one item each.
+/// Returns an archive as requests of one item each.
 pub fn single_parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     let mut singles = Vec::new();
     for part in parts(file, target) {
@@ -92,13 +92,13 @@ pub fn single_parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest
     singles
 }
 
-/// Makes a namespace.
+/// Creates a namespace and returns its name.
 pub async fn make(client: &Client, id: &str) -> String {
     let request = pb::CreateNamespaceRequest { namespace_id: id.to_owned(), ..Default::default() };
     client.create_namespace(request).await.expect("a namespace").namespace.expect("a namespace").name
 }
 
-/// Returns the same, as a store tells of it that imported it from this one: who wrote and published stays foreign.
+/// Returns what [`kept`] returns, as the importing store shows it: authors and publishers are foreign principals of `store`.
 pub fn as_imported(kept: Vec<String>, store: &str) -> Vec<String> {
     let foreign = |text: String, who: &str| {
         let text = text.replace(&format!("{who}: \""), &format!("{who}: \"imported/{store}/"));
@@ -107,17 +107,17 @@ pub fn as_imported(kept: Vec<String>, store: &str) -> Vec<String> {
     kept.into_iter().map(|text| foreign(foreign(text, "author"), "publisher")).collect()
 }
 
-/// Everything of a namespace that an import under its own name must keep.
+/// Returns everything of a namespace that an import under its own name must keep.
 pub async fn kept(client: &Client, namespace: &str) -> Vec<String> {
     kept_with(client, namespace, |etag| etag).await
 }
 
-/// Everything of a namespace that an import under any name must keep: etags are of the names.
+/// Returns everything of a namespace that an import under any name must keep. Etags are left out: they depend on the name.
 pub async fn kept_elsewhere(client: &Client, namespace: &str) -> Vec<String> {
     kept_with(client, namespace, |_| String::new()).await
 }
 
-/// Returns what must be kept, with the name of the namespace taken out, and such etags.
+/// Returns what an import must keep, without the namespace's name and with etags mapped by `etag`.
 async fn kept_with(client: &Client, namespace: &str, etag: fn(String) -> String) -> Vec<String> {
     let mut all = Vec::new();
     let list = pb::ListPoliciesRequest { parent: namespace.to_owned(), ..Default::default() };
@@ -134,7 +134,7 @@ async fn kept_with(client: &Client, namespace: &str, etag: fn(String) -> String)
             let state = if open { pb::VersionState::Draft.into() } else { found.state };
             let stage_time = if open { None } else { found.stage_time };
             let name = found.name.clone();
-            // A staged one comes as a draft, and an etag is of the state.
+            // A staged version is imported as a draft, and the etag depends on the state.
             let etag = if open { String::new() } else { etag(found.etag.clone()) };
             let bare = pb::Version {
                 state,
@@ -167,7 +167,7 @@ pub async fn send(
     Ok(last)
 }
 
-/// VerifyLog, which must find nothing.
+/// Runs VerifyLog, which must find nothing, and returns its result.
 pub async fn verified(client: &Client, parent: &str) -> pb::VerifyLogResult {
     let request = pb::VerifyLogRequest { parent: parent.to_owned(), after: None };
     let verdict = client.verify_log(request).await.expect("a verdict");

@@ -1,4 +1,4 @@
-//! Callers of the local issuer, and what they are granted.
+//! Callers with tokens of the local issuer, and their role bindings.
 
 use policyhub::client::{Client, ClientError, pb};
 
@@ -19,13 +19,13 @@ pub async fn caller(hub: &Hub, subject: &str) -> Client {
     hub.client_with(Some(issue(hub, &["--subject", subject, "--ttl", "1h"]))).await
 }
 
-/// Grants a role to a subject of the local issuer; `place` is `namespaces/…`, of all `namespaces/-`. Answers the binding.
+/// Grants a role to a subject of the local issuer and returns the binding. `place` is `namespaces/…`, or `namespaces/-` for all.
 pub async fn grant(admin: &Client, subject: &str, role: pb::Role, place: &str) -> pb::RoleBinding {
     let granted = try_grant(admin, &format!("local:{subject}"), role, place).await;
     granted.expect("a grant").role_binding.expect("a binding")
 }
 
-/// Returns the same, when it may be refused.
+/// Grants a role like [`grant`], and returns the error when it is refused.
 pub async fn try_grant(
     admin: &Client,
     member: &str,
@@ -41,12 +41,12 @@ pub async fn try_grant(
     admin.create_role_binding(request).await
 }
 
-/// Takes a role away.
+/// Deletes a role binding.
 pub async fn take_away(admin: &Client, binding: &str) -> Result<pb::DeleteRoleBindingResponse, ClientError> {
     admin.delete_role_binding(pb::DeleteRoleBindingRequest { name: binding.to_owned(), ..Default::default() }).await
 }
 
-/// Makes a namespace.
+/// Creates a namespace.
 pub async fn namespace(admin: &Client, id: &str) {
     let request = pb::CreateNamespaceRequest { namespace_id: id.to_owned(), ..Default::default() };
     admin.create_namespace(request).await.expect("a namespace");

@@ -1,4 +1,4 @@
-//! The calls most tests make, in one line each.
+//! The calls that most tests make, in one line each.
 
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::{KeySet, PublicKey};
@@ -8,9 +8,9 @@ use tonic::Code;
 /// The namespace of the tests.
 pub const NAMESPACE: &str = "namespaces/default";
 
-/// The revision of an answer.
+/// A response that carries a revision.
 pub trait Revision {
-    /// Returns it; 0 when nothing was written.
+    /// Returns the revision; 0 when nothing was written.
     fn revision(&self) -> i64;
 }
 
@@ -22,7 +22,7 @@ impl Revision for Option<pb::Cursor> {
 
 /// A resource with a name.
 pub trait NamedEvent {
-    /// Returns the last part of its name.
+    /// Returns the last part of the resource's name.
     fn id(&self) -> String;
 }
 
@@ -58,7 +58,7 @@ pub fn version(id: &str, version: impl std::fmt::Display) -> String {
     format!("{NAMESPACE}/policies/{id}/versions/{version}")
 }
 
-/// Returns a YAML draft that makes its policy when it is absent.
+/// Returns a request to draft YAML that creates the policy when it is absent.
 pub fn draft_request(id: &str, content: &str) -> pb::DraftRequest {
     pb::DraftRequest {
         parent: policy(id),
@@ -69,24 +69,24 @@ pub fn draft_request(id: &str, content: &str) -> pb::DraftRequest {
     }
 }
 
-/// Returns a draft of whatever kind its policy has, which is there.
+/// Returns a request to draft for an existing policy, in the kind that the policy has.
 pub fn draft_of_its_kind(id: &str, content: &str) -> pb::DraftRequest {
     pb::DraftRequest { content_type: String::new(), ..draft_request(id, content) }
 }
 
-/// Drafts; answers the version.
+/// Drafts and returns the version.
 pub async fn draft(client: &Client, id: &str, content: &str) -> pb::Version {
     client.draft(draft_request(id, content)).await.expect("a draft").version.expect("a version")
 }
 
-/// Drafts and publishes; answers the published version.
+/// Drafts, publishes and returns the published version.
 pub async fn publish(client: &Client, id: &str, content: &str) -> pb::Version {
     let drafted = draft(client, id, content).await;
     let request = pb::PublishRequest { name: drafted.name, etag: drafted.etag, ..Default::default() };
     client.publish(request).await.expect("a publication").version.expect("a version")
 }
 
-/// Activates one version; answers the revision.
+/// Activates one version and returns the revision.
 pub async fn activate(client: &Client, id: &str, version: i64) -> i64 {
     try_activate(client, id, version, None).await.expect("an activation").cursor.revision()
 }
@@ -108,7 +108,7 @@ pub async fn try_activate(
     client.activate(request).await
 }
 
-/// Drafts, publishes and activates; answers the version.
+/// Drafts, publishes, activates and returns the version.
 pub async fn release(client: &Client, id: &str, content: &str) -> pb::Version {
     let published = publish(client, id, content).await;
     activate(client, id, published.version).await;
@@ -121,7 +121,7 @@ pub async fn active(client: &Client, id: &str) -> i64 {
     client.get_policy(request).await.expect("a policy").policy.expect("a policy").active_version
 }
 
-/// Returns a refusal, as every refusal must be: a user's mistake is never INTERNAL or UNKNOWN, and says what it is.
+/// Returns the error of a refused call. Fails when its code is INTERNAL or UNKNOWN, or when it has no message.
 pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> ClientError {
     let error = answer.expect_err("the call must be refused");
     assert!(!matches!(error.code(), Code::Internal | Code::Unknown), "a user's mistake was answered with {error:?}");
@@ -137,7 +137,7 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, code: Code, r
     error
 }
 
-/// A refusal with INVALID_ARGUMENT that names exactly these fields.
+/// Checks that a call is refused with INVALID_ARGUMENT and names exactly these fields.
 #[track_caller]
 pub fn refused_fields<T: std::fmt::Debug>(answer: Result<T, ClientError>, fields: &[&str]) {
     let error = refused(answer, Code::InvalidArgument, "INVALID_ARGUMENT");
@@ -151,7 +151,7 @@ pub fn reason<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> String {
     refusal(answer).reason().to_owned()
 }
 
-/// Returns a policy of a kind, with settings; answers it.
+/// Creates a policy of a kind with these settings and returns it.
 pub async fn create(client: &Client, id: &str, kind: pb::PolicyKind, settings: pb::PolicySettings) -> pb::Policy {
     let policy = pb::Policy { kind: kind.into(), settings: Some(settings), ..Default::default() };
     let request = pb::CreatePolicyRequest {
@@ -163,7 +163,7 @@ pub async fn create(client: &Client, id: &str, kind: pb::PolicyKind, settings: p
     client.create_policy(request).await.expect("a policy").policy.expect("a policy")
 }
 
-/// Replaces the settings of a policy; answers it.
+/// Replaces the settings of a policy and returns it.
 pub async fn set(client: &Client, id: &str, settings: pb::PolicySettings) -> pb::Policy {
     let given = pb::Policy { name: policy(id), settings: Some(settings), ..Default::default() };
     let mask = prost_types::FieldMask { paths: vec!["settings".to_owned()] };
@@ -171,18 +171,18 @@ pub async fn set(client: &Client, id: &str, settings: pb::PolicySettings) -> pb:
     client.update_policy(request).await.expect("a policy").policy.expect("a policy")
 }
 
-/// Returns a policy as it is.
+/// Returns a policy.
 pub async fn get(client: &Client, id: &str) -> pb::Policy {
     client.get_policy(pb::GetPolicyRequest { name: policy(id) }).await.expect("a policy").policy.expect("a policy")
 }
 
-/// Returns a version as it is, with its content.
+/// Returns a version with its content.
 pub async fn get_version(client: &Client, id: &str, which: impl std::fmt::Display) -> pb::Version {
     let request = pb::GetVersionRequest { name: version(id, which), ..Default::default() };
     client.get_version(request).await.expect("a version").version.expect("a version")
 }
 
-/// Returns a request to roll back; version 0 is the one before.
+/// Returns a request to roll back; version 0 means the version before the active one.
 pub fn rollback_request(id: &str, version: i64) -> pb::RollbackRequest {
     let to = (version != 0).then_some(pb::rollback_request::To::Version(version));
     pb::RollbackRequest { name: policy(id), to, reason: "it was better".to_owned(), ..Default::default() }
@@ -193,13 +193,13 @@ pub fn publish_request(id: &str, number: i64) -> pb::PublishRequest {
     pb::PublishRequest { name: version(id, number), ..Default::default() }
 }
 
-/// Ends a draft; answers it.
+/// Abandons a draft and returns it.
 pub async fn abandon(client: &Client, id: &str, number: i64) -> pb::Version {
     let request = pb::AbandonDraftRequest { name: version(id, number), ..Default::default() };
     client.abandon_draft(request).await.expect("an end").version.expect("a version")
 }
 
-/// Removes the pointer of a policy; answers the revision.
+/// Removes the pointer of a policy and returns the revision.
 pub async fn deactivate(client: &Client, id: &str) -> i64 {
     let request = pb::DeactivateRequest { name: policy(id), reason: "a test".to_owned(), ..Default::default() };
     client.deactivate(request).await.expect("a deactivation").cursor.revision()
@@ -212,7 +212,7 @@ pub async fn head(client: &Client) -> i64 {
     namespace.head.expect("a head").revision
 }
 
-/// Returns every event after a revision, in order, whatever the pages.
+/// Returns every event after a revision, in order, from all pages.
 pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<pb::Event> {
     let after = Some(pb::Cursor::of_revision(after_revision));
     let mut request = pb::ListEventsRequest { parent: parent.to_owned(), page_size: 100, after, ..Default::default() };
@@ -227,7 +227,7 @@ pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<p
     }
 }
 
-/// Holds what a verifier must know: the keys of bundles, the key of seals, the store.
+/// What a verifier must know: the bundle keys, the event key and the store.
 #[derive(Debug)]
 pub struct VerifyKeys {
     pub keys: KeySet,
@@ -235,7 +235,7 @@ pub struct VerifyKeys {
     pub store: String,
 }
 
-/// Reads it, as any verifier would.
+/// Reads the keys and the store's id through the API, as any verifier would.
 pub async fn trust(client: &Client) -> VerifyKeys {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     let of = |purpose: pb::KeyPurpose| -> Vec<PublicKey> {

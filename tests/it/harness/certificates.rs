@@ -1,4 +1,4 @@
-//! Authorities and certificates of tests, made anew for each, as PEM files where a server needs files.
+//! Certificate authorities and certificates, created for each test, as PEM files where a server needs files.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use rustls::pki_types::pem::PemObject as _;
 /// An authority.
 pub struct TestAuthority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate.
+    /// The authority's certificate as PEM.
     pub pem: String,
 }
 
 impl TestAuthority {
-    /// Returns a new one.
+    /// Returns a new authority.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -26,7 +26,7 @@ impl TestAuthority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Returns what a client trusts it with, for connections by hand.
+    /// Returns a TLS client configuration that trusts this authority.
     pub fn trusted(&self) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate")).expect("an authority");
@@ -39,7 +39,7 @@ impl TestAuthority {
         self.sign_for(names, usage, None)
     }
 
-    /// Signs; `valid`: for the time between two moments, as seconds from now.
+    /// Signs a certificate that is valid between two moments, in seconds from now.
     fn sign_for(
         &self,
         names: Vec<SanType>,
@@ -59,7 +59,7 @@ impl TestAuthority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// Writes a certificate for a server at 127.0.0.1, and its key, each whole at once.
+    /// Writes a server certificate for 127.0.0.1 and its key. Each file is replaced atomically.
     pub fn serve(&self, cert: &Path, key: &Path) {
         let address = SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
         let (chain, private) = self.sign(vec![address], ExtendedKeyUsagePurpose::ServerAuth);
@@ -67,7 +67,7 @@ impl TestAuthority {
         replace(key, &private);
     }
 
-    /// The same, valid from one moment to another, as seconds from now.
+    /// Writes a server certificate that is valid between two moments, in seconds from now, and its key.
     pub fn serve_for(&self, cert: &Path, key: &Path, valid: (i64, i64)) {
         let address = SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
         let (chain, private) = self.sign_for(vec![address], ExtendedKeyUsagePurpose::ServerAuth, Some(valid));
@@ -75,7 +75,7 @@ impl TestAuthority {
         replace(key, &private);
     }
 
-    /// Returns a client certificate with this URI, valid from one moment to another, as seconds from now.
+    /// Returns a client certificate with this URI, valid between two moments, in seconds from now.
     pub fn client_for(&self, uri: &str, valid: (i64, i64)) -> ClientIdentity {
         let names = vec![SanType::URI(Ia5String::try_from(uri).expect("ASCII"))];
         let (cert, key) = self.sign_for(names, ExtendedKeyUsagePurpose::ClientAuth, Some(valid));
@@ -87,7 +87,7 @@ impl TestAuthority {
         self.identity(uris, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// Returns a certificate with these URIs that is for servers.
+    /// Returns a server certificate with these URIs, which must not authenticate a client.
     pub fn not_for_clients(&self, uris: &[&str]) -> ClientIdentity {
         self.identity(uris, ExtendedKeyUsagePurpose::ServerAuth)
     }
@@ -99,7 +99,7 @@ impl TestAuthority {
     }
 }
 
-/// Replaces a file as an operator should.
+/// Replaces a file atomically, as an operator should.
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).expect("written");

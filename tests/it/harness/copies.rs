@@ -1,4 +1,4 @@
-//! Backups of the embedded database: the commands, and what a database file says when it is read past them.
+//! Backups of the embedded database: the commands, and what SQLite reads from a database file without the server.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -26,14 +26,14 @@ pub fn on(data: &Path, command: &str, file: &Path, flags: &[&str]) -> Command {
     line
 }
 
-/// Runs a command; its exit code and what it printed: stdout when it worked, stderr when not.
+/// Runs a command and returns its exit code and output: stdout on success, otherwise stderr.
 pub fn run(mut command: Command) -> (i32, String) {
     let Output { status, stdout, stderr } = command.output().expect("the binary runs");
     let said = if status.success() { stdout } else { stderr };
     (status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Runs a command that must work; its document.
+/// Runs a command that must succeed and returns the JSON document it printed.
 #[track_caller]
 pub fn document(command: Command) -> Value {
     let mut command = command;
@@ -45,20 +45,20 @@ pub fn document(command: Command) -> Value {
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{said}: {error}"))
 }
 
-/// Runs a command that must fail with these words.
+/// Runs a command that must fail with a message that contains `words`.
 #[track_caller]
 pub fn fails(command: Command, words: &str) {
     let (code, said) = run(command);
     assert!(code == 1 && said.contains(words), "wanted {words:?}, exit code {code}: {said}");
 }
 
-/// Writes a backup of a server's database.
+/// Writes a backup of a server's database and returns the command's document.
 #[track_caller]
 pub fn backup(hub: &Hub, file: &Path) -> Value {
     document(on(&hub.data_dir(), "backup", file, &[]))
 }
 
-/// Returns what SQLite itself reads from a database with all that lies beside it, which stays as it is.
+/// Returns what SQLite reads from a database and the files beside it. Works on a copy, so the original does not change.
 pub fn heads(database: &Path) -> String {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copy = dir.path().join("copy.db");
@@ -75,12 +75,12 @@ pub fn heads(database: &Path) -> String {
     said
 }
 
-/// Returns a path with more at its end.
+/// Returns a path with a suffix appended.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Returns the names in a directory, in order.
+/// Returns the names in a directory, sorted.
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<String> = entries.map(|name| name.into_string().expect("UTF-8")).collect();

@@ -1,13 +1,15 @@
-/* A disk that fails on request: preloaded into a process, it answers chosen calls on chosen files with an error.
+/* A disk that fails on request: a library preloaded into a process, which lets chosen calls on chosen files fail.
 
    DISK_ERROR_CONTROL names a file that is read before each call, so that a test can change it while the process runs. Each
    of its lines is a rule:
 
        OPERATION FIRST COUNT ERRNO SUFFIX
 
-   OPERATION is read, write, short, sync, truncate, open or rename; SUFFIX is how the path of the file ends, the new one of a rename. Calls that match are numbered
-   from 1 since the control file changed; those from FIRST on fail with ERRNO, COUNT of them, 0 for all. `short` writes half
-   and fails from the next call on. With ERRNO 0 a call waits until no rule wants that any more, and then works. Every failure adds a line to the file DISK_ERROR_CONTROL with ".failed" after its name. */
+   OPERATION is read, write, short, sync, truncate, open or rename; SUFFIX is the end of the file's path (of a rename: the
+   new path). Calls that match are numbered from 1 since the control file changed; COUNT of them (0: all) fail with ERRNO,
+   beginning with FIRST. `short` writes half and fails from the next call on. With ERRNO 0, a call waits until no rule
+   requires it any more, and then succeeds. Every failure adds a line to the file DISK_ERROR_CONTROL with ".failed"
+   appended to its name. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,14 +29,14 @@
 typedef int (*open_call)(const char *, int, ...);
 typedef ssize_t (*write_call)(int, const void *, size_t);
 
-/* The C library's own. */
+/* The function of the C library. */
 #define REAL(type, name) ((type)dlsym(RTLD_NEXT, name))
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char control[CONTROL_MAX_BYTES];
 static long seen[RULES_MAX];
 
-/* Between two looks of a call that waits. */
+/* How often a waiting call reads the rules again. */
 #define LOOK_INTERVAL_US 10000
 /* The error of a call that must wait. */
 #define WAITS -1
@@ -62,7 +64,7 @@ static void note(const char *path, const char *operation, const char *file) {
     close(fd);
 }
 
-/* The error a call must answer with; 0: none; WAITS: none yet. *half: the call does half of its work instead. */
+/* Returns the error of a call; 0: none; WAITS: the call must wait. *half: the call does half of its work instead. */
 static int rule_of(const char *operation, const char *file, int *half) {
     const char *path = getenv("DISK_ERROR_CONTROL");
     if (!path) return 0;
@@ -97,7 +99,7 @@ static int error_of(const char *operation, const char *file, int *half) {
     return error;
 }
 
-/* Whether a call on a descriptor must fail; errno is set then. */
+/* Returns whether a call on a descriptor must fail, and then sets errno. */
 static int fails(const char *operation, int fd, int *half) {
     char link[64], file[PATH_MAX];
     int before = errno;

@@ -1,7 +1,7 @@
-//! A disk that fails on request: a shim between a server and the C library, and the rules it reads.
+//! A disk that fails on request: a shim between a server and the C library, and the rules that the shim reads.
 //!
-//! The shim (`disk_error.c`) is built by the machine's C compiler at its first use. Boundary: which calls fail, and which
-//! error they answer; what must follow is the test's to say.
+//! The shim (`disk_error.c`) is built by the machine's C compiler at its first use. Boundary: this module decides which calls fail and
+//! with which error; what must follow is for the test to say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ pub const ENOSPC: i32 = 28;
 /// `errno` of a file system that was mounted read-only.
 pub const EROFS: i32 = 30;
 
-/// No error: the call waits until the disk is healed, and then works.
+/// No error: the call waits until the disk is healed, and then succeeds.
 pub const HANGS: i32 = 0;
 
-/// Says what fails.
+/// The kind of call that fails.
 #[derive(Debug, Clone, Copy)]
 pub enum DiskOperation {
     /// A read.
     Read,
     /// A write.
     Write,
-    /// A write that writes half of its bytes; the writes after it fail.
+    /// A write that writes half of its bytes; later writes fail.
     ShortWrite,
     /// A flush.
     Sync,
@@ -33,17 +33,17 @@ pub enum DiskOperation {
     Truncate,
     /// An open.
     Open,
-    /// A rename, by the new path.
+    /// A rename, matched by the new path.
     Rename,
 }
 
-/// The disk under one process.
+/// The failing disk of one process.
 #[derive(Debug)]
 pub struct FailingDisk {
     control: PathBuf,
 }
 
-/// Returns the shared object, built once a run.
+/// Returns the path of the shim, built once per run.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -59,21 +59,21 @@ fn shim() -> &'static Path {
 }
 
 impl FailingDisk {
-    /// Returns a disk that works, with its rules in `directory`.
+    /// Returns a disk on which nothing fails, with its rules in `directory`.
     pub fn new(directory: &Path) -> Self {
         let control = directory.join("disk-errors");
         fs::write(&control, "").expect("a control file");
         Self { control }
     }
 
-    /// Returns the environment of a process on this disk.
+    /// Returns the environment variables of a process on this disk.
     pub fn environment(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
         vec![("LD_PRELOAD".to_owned(), text(shim())), ("DISK_ERROR_CONTROL".to_owned(), text(&self.control))]
     }
 
-    /// Returns the same on a disk that keeps a copy of each file of `database` in `durable` as it was flushed last: the shim of the power
-    /// cut, built in `directory`. A flush that this disk refuses is none for it.
+    /// Returns the environment of a disk that also copies each file of `database` to `durable` as it was last flushed, by the power cut
+    /// shim built in `directory`. A flush that this disk refuses is not copied.
     pub fn environment_over_losing(&self, directory: &Path, database: &Path, durable: &Path) -> Vec<(String, String)> {
         let object = directory.join("power_cut.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/power_cut.c");
@@ -92,14 +92,14 @@ impl FailingDisk {
         environment
     }
 
-    /// From now on, of the calls on files whose paths end in `suffix`, those from the `first` (1: the next) on fail with
-    /// `errno`, `count` of them, 0 for all that follow. The rules before no longer hold.
+    /// Lets calls on files whose paths end in one of `suffixes` fail with `errno`: `count` of them (0: all), beginning with the `first` (1:
+    /// the next). Replaces the earlier rules.
     pub fn fail(&self, operation: DiskOperation, first: u32, count: u32, errno: i32, suffixes: &[&str]) {
         let rule = |suffix: &&str| format!("{} {first} {count} {errno} {suffix}\n", word(operation));
         self.set(&suffixes.iter().map(rule).collect::<String>());
     }
 
-    /// Every call on the files whose paths end so fails with `errno`, from now on.
+    /// Lets every call on files whose paths end in one of `suffixes` fail with `errno`.
     pub fn fail_all(&self, operations: &[DiskOperation], errno: i32, suffixes: &[&str]) {
         let rules = operations
             .iter()
@@ -107,19 +107,19 @@ impl FailingDisk {
         self.set(&rules.collect::<String>());
     }
 
-    /// Nothing fails any more.
+    /// Removes all rules, so that nothing fails.
     pub fn heal(&self) {
         self.set("");
     }
 
-    /// Replaced at once: the shim never reads half of the rules.
+    /// Replaces the rules atomically, so that the shim never reads half of them.
     fn set(&self, rules: &str) {
         let new = self.control.with_extension("new");
         fs::write(&new, rules).expect("the rules");
         fs::rename(&new, &self.control).expect("the rules");
     }
 
-    /// Returns how many calls failed so far.
+    /// Returns how many calls have failed so far.
     pub fn failures(&self) -> usize {
         let failed = self.control.with_extension("failed");
         fs::read_to_string(failed).unwrap_or_default().lines().count()

@@ -1,4 +1,4 @@
-//! What a PostgreSQL suffers: stopped, killed, frozen, promoted. Everything it does is undone or ends with the cluster.
+//! Faults of a PostgreSQL: stopped, killed, frozen, promoted. Each fault is undone or ends with the cluster.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::postgres::{Cluster, unprivileged};
 
-/// After this long a PostgreSQL that was started is not coming.
+/// A PostgreSQL that takes longer to start counts as failed.
 const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
-/// After this long a process that was killed is a defect of the test.
+/// A killed process that is still alive after this long is a defect of the test.
 const KILLED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Cluster {
-    /// Returns its data directory. Ask while it runs.
+    /// Returns the cluster's data directory. The cluster must be running.
     pub fn data(&self) -> PathBuf {
         PathBuf::from(self.psql("postgres", "SHOW data_directory"))
     }
@@ -34,7 +34,7 @@ impl Cluster {
         command.status().expect("pg_ctl runs").success()
     }
 
-    /// Returns a shell as its administrator, with its programs; add variables and run it.
+    /// Returns a shell that runs as the cluster's user, with PostgreSQL's programs in its path. The caller adds variables and runs it.
     pub fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -47,22 +47,22 @@ impl Cluster {
         command
     }
 
-    /// Ends it as a power cut would, without a checkpoint.
+    /// Stops the cluster without a checkpoint, as a power cut would.
     pub fn stop(&self, data: &Path) {
         self.control(&["stop", "-m", "immediate"], data);
     }
 
-    /// Starts it again after `stop` or `kill`.
+    /// Starts the cluster again after `stop` or `kill`.
     pub fn start_again(&self, data: &Path) {
         let log = data.with_file_name("restarted.log");
         let deadline = Instant::now() + RESTARTED_WITHIN;
-        // The processes before may still hold a segment of shared memory for a moment.
+        // The old processes may still hold a shared memory segment for a moment.
         while !self.try_control(&["start", "-l", log.to_str().expect("a path")], data) {
             assert!(Instant::now() < deadline, "PostgreSQL does not start again: see {}", log.display());
         }
     }
 
-    /// Kills every process of it (SIGKILL).
+    /// Kills every process of the cluster (SIGKILL).
     pub fn kill(&self, data: &Path) {
         let postmaster = postmaster(data);
         let all: Vec<u32> = std::iter::once(postmaster).chain(children(postmaster)).collect();
@@ -74,11 +74,11 @@ impl Cluster {
         }
     }
 
-    /// Freezes every process of it (SIGSTOP): it keeps its connections and answers nothing.
+    /// Freezes every process of the cluster (SIGSTOP): connections stay open and nothing is answered.
     pub fn freeze(&self, data: &Path) {
         let postmaster = postmaster(data);
         let mut stopped = self.stopped.lock().expect("the processes");
-        // First the one that would start others.
+        // Stop the postmaster first, because it would start new processes.
         signal("STOP", &[postmaster]);
         stopped.push(postmaster);
         let children = children(postmaster);
@@ -86,12 +86,12 @@ impl Cluster {
         stopped.extend(children);
     }
 
-    /// Locks a namespace in a session of its own, and keeps it until that is dropped.
+    /// Locks a namespace in a separate session, until the session is dropped.
     pub fn hold(&self, database: &str, namespace: &str) -> FaultSession {
         self.hold_by(database, &format!("SELECT 1 FROM namespaces WHERE id = '{namespace}' FOR UPDATE"))
     }
 
-    /// Takes a lock by this SQL in a session of its own, and keeps it until that is dropped.
+    /// Takes a lock by this SQL in a separate session, until the session is dropped.
     pub fn hold_by(&self, database: &str, sql: &str) -> FaultSession {
         let sql = format!("{sql}; SELECT pg_sleep(600)");
         let mut command = self.psql_command(database, &sql);
@@ -102,7 +102,7 @@ impl Cluster {
         FaultSession(child)
     }
 
-    /// Ends the session of `hold`. PostgreSQL would notice only at the end of its statement that the client is gone.
+    /// Ends a session of `hold`. Otherwise PostgreSQL would notice that the client is gone only when its statement ends.
     pub fn release(&self, database: &str, session: FaultSession) {
         let holding = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
                        AND datname = current_database()";
@@ -110,7 +110,7 @@ impl Cluster {
         drop(session);
     }
 
-    /// Returns the backend that waits for a lock on its namespace, as soon as there is one.
+    /// Waits for a backend that waits for a namespace lock and returns its process id.
     pub fn waiting(&self, database: &str) -> u32 {
         let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%' \
                        AND datname = current_database() LIMIT 1";
@@ -121,7 +121,7 @@ impl Cluster {
         }
     }
 
-    /// Lets what was frozen go on.
+    /// Resumes what was frozen.
     pub fn go_on(&self) {
         signal("CONT", &std::mem::take(&mut *self.stopped.lock().expect("the processes")));
     }
@@ -132,13 +132,13 @@ impl Cluster {
     }
 }
 
-/// A session of psql. Dropping it ends it.
+/// A session of psql, which ends when it is dropped.
 #[derive(Debug)]
 pub struct FaultSession(Child);
 
 impl Drop for FaultSession {
     fn drop(&mut self) {
-        // It may have ended with its server.
+        // The session may have ended with its server.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -149,7 +149,7 @@ pub fn signal(name: &str, processes: &[u32]) {
     if processes.is_empty() {
         return;
     }
-    // One that ended meanwhile is no fault.
+    // A process that has ended meanwhile is not an error.
     let _ = Command::new("kill")
         .arg(format!("-{name}"))
         .args(processes.iter().map(ToString::to_string))
@@ -163,7 +163,7 @@ fn postmaster(data: &Path) -> u32 {
     pid.lines().next().and_then(|line| line.parse().ok()).expect("a process id")
 }
 
-/// Returns whether a process is there and no zombie.
+/// Returns whether a process exists and is not a zombie.
 fn is_alive(process: &u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
@@ -172,7 +172,7 @@ fn is_alive(process: &u32) -> bool {
 fn children(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // After the name in brackets: state, then parent.
+        // The fields after the name in brackets are the state and the parent.
         stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok()) == Some(parent)
     };
     let entries = fs::read_dir("/proc").expect("processes").flatten();

@@ -1,6 +1,6 @@
-//! A peer that speaks HTTP/2 frame by frame (RFC 9113), as no library would.
+//! A client that speaks HTTP/2 frame by frame (RFC 9113), so that it can do what no library does.
 //!
-//! It answers nothing by itself: no ping, no settings, no window.
+//! It answers nothing by itself: it sends no ping reply, no settings acknowledgement and no window update.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ pub const REFUSED_STREAM: u32 = 7;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The largest window there is.
+/// The largest flow-control window.
 pub const WINDOW_MAX: u32 = 0x7fff_ffff;
 /// An empty gRPC message.
 pub const EMPTY_MESSAGE: [u8; 5] = [0; 5];
@@ -44,40 +44,40 @@ pub struct WireFrame {
 }
 
 impl WireFrame {
-    /// As it is on the wire.
+    /// Returns the bytes of a frame on the wire.
     pub fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
-    /// Returns the number at an offset of its payload: an error code, mostly.
+    /// Returns the 32-bit number at an offset of the payload, such as an error code.
     pub fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
 }
 
-/// The peer.
+/// A connection on which frames are written by hand.
 #[derive(Debug)]
 pub struct Peer {
     stream: TcpStream,
 }
 
 impl Peer {
-    /// Returns a connection without a word.
+    /// Opens a connection and sends nothing.
     pub async fn silent(address: &str) -> Self {
         let address = address.trim_start_matches("http://").trim_start_matches("https://");
         let socket = TcpSocket::new_v4().expect("a socket");
-        // Little, so that a peer that does not read is full soon.
+        // A small receive buffer fills soon when the peer does not read.
         socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
         Self { stream: socket.connect(address.parse().expect("an address")).await.expect("a connection") }
     }
 
-    /// Returns a connection that began in order, with the widest window for streams.
+    /// Opens a connection with preface and settings, and the largest window for streams.
     pub async fn connect(address: &str) -> Self {
         Self::begin(Self::silent(address).await).await
     }
 
-    /// Returns the same from 127.0.0.`host`: another peer for each number.
+    /// Opens a connection from 127.0.0.`host`, so that each number is a different peer address.
     pub async fn connect_from(host: u8, address: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).expect("an address of loopback");
@@ -85,7 +85,7 @@ impl Peer {
         Self::begin(Self { stream: socket.connect(address).await.expect("a connection") }).await
     }
 
-    /// Returns a connection that takes nothing of its streams until it says so.
+    /// Opens a connection whose streams have no window until the test grants it.
     pub async fn connect_without_window(address: &str) -> Self {
         Self::begin_with(Self::silent(address).await, 0).await
     }
@@ -97,17 +97,17 @@ impl Peer {
     async fn begin_with(mut peer: Self, stream_window: u32) -> Self {
         let window = [&[0, 4], stream_window.to_be_bytes().as_slice()].concat();
         let opening = [PREFACE, &WireFrame::bytes(SETTINGS, 0, 0, &window)].concat();
-        // A server that refuses the connection may be gone already.
+        // A server that refuses the connection may have closed it already.
         let _ = peer.stream.write_all(&opening).await;
         peer
     }
 
-    /// Says bytes; whether there was somebody to say them to.
+    /// Sends bytes and returns whether the write succeeded.
     pub async fn say(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
 
-    /// Says a frame.
+    /// Sends a frame and returns whether the write succeeded.
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
         self.say(&WireFrame::bytes(kind, flags, stream, payload)).await
     }
@@ -118,7 +118,7 @@ impl Peer {
         self.say(&frames).await;
     }
 
-    /// Returns the next frame; none when the connection has ended.
+    /// Returns the next frame; `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<WireFrame> {
         let mut head = [0; 9];
         let read = tokio::time::timeout(DEADLINE, self.stream.read_exact(&mut head));
@@ -130,7 +130,7 @@ impl Peer {
         Some(WireFrame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// Reads to the next frame of a kind; none when the connection ended before.
+    /// Reads up to the next frame of a kind; `None` when the connection ends before.
     pub async fn until(&mut self, kind: u8) -> Option<WireFrame> {
         loop {
             let frame = self.next().await?;
@@ -140,7 +140,7 @@ impl Peer {
         }
     }
 
-    /// Everything to the end of the connection.
+    /// Reads all frames until the connection ends.
     pub async fn rest(&mut self) -> Vec<WireFrame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -149,7 +149,7 @@ impl Peer {
         frames
     }
 
-    /// Returns what the server said of itself.
+    /// Returns the settings that the server sent.
     pub async fn settings(&mut self) -> Option<BTreeMap<u16, u32>> {
         let frame = self.until(SETTINGS).await?;
         let entry = |entry: &[u8]| {
@@ -173,8 +173,8 @@ impl Peer {
         }
     }
 
-    /// Returns whether the connection is still open after a while in which nothing is said. For servers that would leave it so
-    /// for ever: one that ends it has many times the time it needs.
+    /// Returns whether the connection is still open after `wait`, in which nothing is sent. A server that closes idle connections needs
+    /// only a fraction of `wait`.
     pub async fn is_open_after(&mut self, wait: Duration) -> bool {
         let read = async {
             let mut byte = [0; 1];
@@ -198,7 +198,7 @@ pub fn headers(stream: u32, path: &str, token: Option<&str>, further: &[(&str, &
     WireFrame::bytes(HEADERS, END_HEADERS, stream, &block)
 }
 
-/// A literal field without indexing (RFC 7541 §6.2.2), not Huffman-coded.
+/// Appends a literal field without indexing (RFC 7541 §6.2.2), not Huffman-coded.
 pub fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0);
     for text in [name, value] {

@@ -1,6 +1,6 @@
-//! Random honest histories of a namespace, and the messages that an honest server has of them: for all policies and for filters.
+//! Random honest histories of a namespace, and the messages that an honest server sends about them, for all policies and for filters.
 //!
-//! A place is (epoch, revision). Now and then the store loses its tail: the next step raises the epoch and builds on an older set.
+//! A cursor is (epoch, revision). Now and then the store loses its tail: the next step raises the epoch and builds on an older set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,14 @@ use super::random::Random;
 use super::signer::{HandSigner, SignedCursor, SignedMove, Versions, content_of, cursor, message, with};
 
 pub const POLICIES: [&str; 4] = ["a", "b", "c", "d"];
-/// Sets what subscribers ask for; empty: all.
+/// The filters of subscribers; empty means all policies.
 pub const FILTERS: [&[&str]; 4] = [&[], &["a"], &["a", "c"], &["b", "d"]];
 const STEPS: i64 = 7;
-/// Checkpoints hold so long, in seconds; those that have expired are of a day ago.
+/// The lifetime of a checkpoint, in seconds. An expired checkpoint is a day old.
 pub const TTL_SECONDS: i64 = 900;
 const DAY_SECONDS: i64 = 86_400;
 
-/// Says what is in force: version, and the place of its activation.
+/// The policies in force: version and the cursor of its activation.
 pub type HistorySet = BTreeMap<&'static str, (i64, SignedCursor)>;
 
 /// One activation.
@@ -29,11 +29,11 @@ pub type HistorySet = BTreeMap<&'static str, (i64, SignedCursor)>;
 pub struct HistoryStep {
     pub place: SignedCursor,
     pub moves: Vec<SignedMove>,
-    /// Holds what is in force after it.
+    /// The set in force after the step.
     pub set: HistorySet,
 }
 
-/// A true message: of which step, and for which filter.
+/// An honest message, with its step and its filter.
 #[derive(Debug, Clone)]
 pub struct True {
     pub filter: &'static [&'static str],
@@ -41,7 +41,7 @@ pub struct True {
     pub message: pb::WatchActiveResponse,
 }
 
-/// A history, and every message of it.
+/// A history, and every honest message about it.
 #[derive(Debug)]
 pub struct GeneratedHistory {
     pub signer: HandSigner,
@@ -67,7 +67,7 @@ fn is_asked(filter: &[&str], policy: &str) -> bool {
     filter.is_empty() || filter.contains(&policy)
 }
 
-/// Returns what of a set a filter asks for.
+/// Returns the part of a set that a filter selects.
 pub fn asked(set: &HistorySet, filter: &[&str]) -> HistorySet {
     set.iter().filter(|(policy, _)| is_asked(filter, policy)).map(|(policy, held)| (*policy, *held)).collect()
 }
@@ -97,7 +97,7 @@ impl GeneratedHistory {
         history
     }
 
-    /// Returns the step whose set is in force at a place.
+    /// Returns the step whose set is in force at a cursor.
     pub fn at(&self, place: SignedCursor) -> Option<&HistoryStep> {
         self.steps.iter().find(|step| step.place == place)
     }
@@ -164,7 +164,7 @@ impl GeneratedHistory {
     }
 }
 
-/// Returns what one activation moves: one policy or several, to a new version, an old one, or none.
+/// Returns the moves of one activation: one policy or several, to a new version, an old one, or none.
 fn moves(random: &mut Random, before: &HistorySet) -> Vec<SignedMove> {
     let mut moves = Vec::new();
     while moves.is_empty() {

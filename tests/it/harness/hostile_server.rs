@@ -1,6 +1,6 @@
-//! A hub that says what a test tells it, byte by byte if need be.
+//! A gRPC server that sends what a test scripts, byte by byte if needed.
 //!
-//! After its script is played, the next stream waits until it may be honest. Ends with the runtime of its test.
+//! After its script is played, the next stream waits until the server may be honest. It ends with the runtime of its test.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -26,70 +26,70 @@ use tonic::{Code, Status};
 use super::signer::{HandSigner, message};
 use pb::watch_active_response::Message;
 
-/// Says what it does next on a stream.
+/// A step of a scripted stream.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Says these bytes.
+    /// Sends these bytes.
     Bytes(Bytes),
-    /// Says these bytes again and again.
+    /// Sends these bytes repeatedly without end.
     Forever(Bytes),
-    /// Says nothing until a report comes: what was said before was heard.
+    /// Sends nothing until a report arrives, which shows that the earlier messages were received.
     UntilReported,
     /// Ends the stream with this status, in trailers.
     Fail(Status),
     /// Ends the stream with these trailers.
     Trailers(HeaderMap),
-    /// Refuses the call with this status, before the stream. Only first.
+    /// Refuses the call with this status, before the stream. Only as the first step.
     Refuse(Status),
-    /// Does not answer at all. Only first.
+    /// Does not answer at all. Only as the first step.
     Hang,
-    /// Answers with another HTTP status. Only first.
+    /// Answers with another HTTP status. Only as the first step.
     Http(u16),
-    /// Ends the stream without a word. Only last.
+    /// Ends the stream without trailers. Only as the last step.
     Stop,
     /// Resets the stream.
     Break,
-    /// Says nothing for ever.
+    /// Sends nothing, for ever.
     Silence,
-    /// Says nothing until it may be honest.
+    /// Sends nothing until the server may be honest.
     Gate,
 }
 
-/// The hub. Clones are the same one.
+/// The hostile server. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct HostileServer {
-    /// Says whose log it tells when it is honest.
+    /// Signs the log that the server sends when it is honest.
     pub signer: Arc<HandSigner>,
     script: Arc<Mutex<HostileScript>>,
     honest: Arc<watch::Sender<bool>>,
     is_heard: Arc<watch::Sender<bool>>,
 }
 
-/// Holds what it will say, and what it heard.
+/// What the server will send, and what it received.
 #[derive(Debug, Default)]
 pub struct HostileScript {
-    /// The lies, one for each stream.
+    /// The scripted streams, in order.
     pub streams: VecDeque<Vec<Act>>,
-    /// The lie of every stream, once those above are told.
+    /// The script of every stream after those in `streams`.
     pub always: Option<Vec<Act>>,
     /// Pages of ListActive, one for each call.
     pub listed: VecDeque<pb::ListActiveResponse>,
-    /// Answers to other calls, by the name of the method, each as often as it is asked for.
+    /// Answers to other calls, by method name. Each answer is used for every call.
     pub answers: HashMap<&'static str, Vec<Act>>,
-    /// Answers to reports; without one it takes them.
+    /// The answer to reports; without one, reports are accepted.
     pub report: Option<Vec<Act>>,
-    /// The answer to whoever asks for keys; without one its own key.
+    /// The answer to requests for keys; without one, the server's own key.
     pub keys: Option<Vec<Act>>,
-    /// The watches that were asked for.
+    /// The watch requests that were received.
     pub asked: Vec<pb::WatchActiveRequest>,
-    /// The reports that came.
+    /// The reports that were received.
     pub reports: Vec<pb::ReportStatusRequest>,
-    /// Says how often it was asked for keys.
+    /// The number of requests for keys.
     pub keys_asked: usize,
 }
 
 impl HostileServer {
-    /// Returns one that listens, and its address.
+    /// Starts a server and returns it with its address.
     pub async fn listen() -> (Self, String) {
         let signer = Arc::new(HandSigner::new());
         let flag = || Arc::new(watch::Sender::new(false));
@@ -103,7 +103,7 @@ impl HostileServer {
         self.script.lock().expect("the lies")
     }
 
-    /// From here on it tells the truth.
+    /// Makes the server honest from now on.
     pub fn become_honest(&self) {
         let mut script = self.script();
         script.streams.clear();
@@ -150,7 +150,7 @@ impl HostileServer {
         self.respond(acts)
     }
 
-    /// Returns the whole log, from a place on, and that it is the newest.
+    /// Returns the whole log after a cursor, and a heartbeat at its head.
     fn truth(&self, resume: Option<pb::Cursor>) -> Vec<Act> {
         let mut acts = vec![Act::Gate];
         match resume {
@@ -212,7 +212,7 @@ async fn play(
     }
 }
 
-/// A body of these frames.
+/// A response body of these frames.
 pub(super) struct Frames(pub(super) BoxStream<'static, Result<Frame<Bytes>, Status>>);
 
 impl http_body::Body for Frames {
@@ -227,17 +227,17 @@ impl http_body::Body for Frames {
     }
 }
 
-/// Returns a message on the wire: a flag, its length, and what it says.
+/// Returns a message in gRPC framing: flag, length and payload.
 pub fn send_grpc(message: &impl prost::Message) -> Act {
     frame(0, &message.encode_to_vec())
 }
 
-/// Returns a frame under any flag.
+/// Returns a gRPC frame with any flag.
 pub fn frame(flag: u8, payload: &[u8]) -> Act {
     Act::Bytes(framed(flag, payload))
 }
 
-/// Returns the bytes of a frame.
+/// Returns the bytes of a gRPC frame.
 pub fn framed(flag: u8, payload: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(flag);
@@ -246,7 +246,7 @@ pub fn framed(flag: u8, payload: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// Serves gRPC by hand, for as long as the runtime of the test. Its address.
+/// Serves gRPC for as long as the test's runtime lives and returns the address.
 pub async fn serve(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -274,13 +274,13 @@ pub fn keys_of(signer: &HandSigner) -> pb::ListSigningKeysResponse {
     pb::ListSigningKeysResponse { keys: vec![key], store: signer.store.clone(), ..Default::default() }
 }
 
-/// Trailers of these values, as they are.
+/// Returns trailers with these values, unchanged.
 pub fn trailers(values: &[(&'static str, &[u8])]) -> Act {
     let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).expect("a value");
     Act::Trailers(values.iter().map(|(name, bytes)| (http::HeaderName::from_static(name), value(bytes))).collect())
 }
 
-/// Statuses that are not OK.
+/// The status codes other than OK that tests use.
 pub const CODES: [Code; 8] = [
     Code::Unavailable,
     Code::ResourceExhausted,

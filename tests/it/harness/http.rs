@@ -1,9 +1,9 @@
-//! The HTTP port, asked in plain HTTP/1.1.
+//! Requests to the HTTP port in plain HTTP/1.1.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-/// Status, head in lower case, and body of what a path answers.
+/// Requests a path and returns the status, the head in lower case, and the body.
 pub fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
     let address = base.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address)?;
@@ -15,7 +15,7 @@ pub fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
     Ok((status, head.to_lowercase(), body.to_owned()))
 }
 
-/// Returns the value of a metric by its whole name, labels and all; none while it is not there.
+/// Returns the value of a metric by its full name including labels; `None` when it is absent.
 pub fn metric(base: &str, name: &str) -> Option<f64> {
     let (_, _, text) = get(base, "/metrics").ok()?;
     super::metrics::counted(&text, name)

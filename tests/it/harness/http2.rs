@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 of any headers and any bytes, as `curl --http2-prior-knowledge` makes them.
+//! HTTP/2 requests with any headers and any bytes, as `curl --http2-prior-knowledge` makes them.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::Hub;
 
-/// Holds what came back.
+/// A response.
 #[derive(Debug)]
 pub struct Http2Answer {
     pub status: u16,
@@ -16,18 +16,18 @@ pub struct Http2Answer {
 }
 
 impl Http2Answer {
-    /// Returns a field of the trailers; of the headers, when there are none.
+    /// Returns a field of the trailers, or of the headers when there are no trailers.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.trailers.get(name).or_else(|| self.headers.get(name)).and_then(|value| value.to_str().ok())
     }
 }
 
-/// Posts a body as the admin, by a connection of its own. A field overrides what is there by itself, `-name` takes it away.
+/// Posts a body as the admin on a new connection. A field replaces the default of the same name; `-name` removes the default.
 pub async fn post(hub: &Hub, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Http2Answer {
     ask(hub, Method::POST, path, fields, body).await
 }
 
-/// Returns the same by any method.
+/// Sends such a request with any method.
 pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Http2Answer {
     let stream = TcpStream::connect(hub.grpc.trim_start_matches("http://")).await.expect("a connection");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
@@ -42,7 +42,7 @@ pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)],
         }
     }
     let (answer, mut sending) = client.send_request(request, false).expect("a stream");
-    // A server that has refused already takes no more.
+    // A server that has already refused the request does not read its body.
     let _ = sending.send_data(Bytes::from(body), true);
     let (head, mut from) = answer.await.expect("an answer").into_parts();
     let mut body = Vec::new();
@@ -55,7 +55,7 @@ pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)],
     Http2Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
 }
 
-/// Returns a message as gRPC frames it, with its flag.
+/// Returns a message in gRPC framing, with this flag.
 pub fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     [&[flag], &u32::try_from(message.len()).expect("small").to_be_bytes()[..], message].concat()
 }

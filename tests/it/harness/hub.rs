@@ -12,7 +12,7 @@ use super::clock;
 use super::disk_error::FailingDisk;
 use super::postgres::Cluster;
 
-/// Says which database a server runs on.
+/// The database that a server runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
@@ -23,14 +23,14 @@ pub enum Database {
 #[derive(Debug)]
 pub struct Hub {
     child: Child,
-    /// Its data directory, and its database's URL.
+    /// The directory that holds the server's data and, with SQLite, its database.
     pub dir: Arc<TempDir>,
     pub database_url: String,
-    /// `http://…` of gRPC.
+    /// The gRPC address, `http://…`.
     pub grpc: String,
-    /// `http://…` of the HTTP port.
+    /// The address of the HTTP port, `http://…`.
     pub http: String,
-    /// Holds what it logged so far.
+    /// What the server has logged so far.
     pub log: Arc<Mutex<String>>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -39,7 +39,7 @@ pub struct Hub {
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_policyhub");
 
-/// Returns the binary, without any of our own environment's settings.
+/// Returns a command for the binary, without settings from our own environment.
 pub fn binary() -> Command {
     program(Path::new(BINARY))
 }
@@ -53,12 +53,12 @@ fn program(path: &Path) -> Command {
 }
 
 impl Hub {
-    /// Returns a server on a new database.
+    /// Starts a server on a new database.
     pub async fn start(database: Database) -> Self {
         Self::start_with(database, &[]).await
     }
 
-    /// Returns a server on a new database, with further arguments.
+    /// Starts a server on a new database, with further arguments.
     pub async fn start_with(database: Database, arguments: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let url = match database {
@@ -68,13 +68,13 @@ impl Hub {
         Self::start_on(dir, url, arguments).await
     }
 
-    /// Returns a server on a directory and a database that may have a past.
+    /// Starts a server on a directory and a database that may already hold data.
     pub async fn start_on(dir: Arc<TempDir>, database_url: String, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         Self::start_in(dir, database_url, arguments, Vec::new()).await
     }
 
-    /// Returns a server on a new SQLite database whose disk can fail.
+    /// Starts a server on a new SQLite database whose disk can fail.
     pub async fn start_on_failing_disk(arguments: &[&str]) -> (Self, FailingDisk) {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let disk = FailingDisk::new(dir.path());
@@ -83,8 +83,8 @@ impl Hub {
         (Self::start_in(dir, url, arguments, disk.environment()).await, disk)
     }
 
-    /// Returns the same, with a shim of `tests/faults` over that disk: it keeps what was flushed of the database in the directory that is
-    /// answered too.
+    /// Starts a server on a failing disk that also keeps what was last flushed of the database, by a shim of `tests/faults`. The third
+    /// value is the directory with the flushed files.
     pub async fn start_on_losing_disk(arguments: &[&str]) -> (Self, FailingDisk, PathBuf) {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let (disk, durable) = (FailingDisk::new(dir.path()), dir.path().join("durable"));
@@ -96,7 +96,7 @@ impl Hub {
         (Self::start_in(dir, url, arguments, environment).await, disk, durable)
     }
 
-    /// Returns a server on a new SQLite database, by a copy of the binary.
+    /// Starts a server on a new SQLite database from a copy of the binary.
     pub async fn start_program(program: &Path) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let url = format!("sqlite://{}", dir.path().join("data/policyhub.db").display());
@@ -116,7 +116,7 @@ impl Hub {
         spawned.await.expect("the server starts")
     }
 
-    /// Returns the same server again: same directory, database and arguments. The one before must have ended.
+    /// Starts the server again with the same directory, database and arguments. The process must have ended.
     pub async fn restart(self) -> Self {
         let (dir, url) = (self.dir.clone(), self.database_url.clone());
         let (arguments, environment) = (self.arguments.clone(), self.environment.clone());
@@ -124,7 +124,7 @@ impl Hub {
         Self::start_in(dir, url, arguments, environment).await
     }
 
-    /// Returns the same server again, after it ended as it is asked to.
+    /// Stops the server in order and starts it again.
     pub async fn restart_in_order(mut self) -> Self {
         self.signal("TERM");
         assert!(self.ended().await.success(), "the server must end in order");
@@ -156,19 +156,19 @@ impl Hub {
         Client::connect(&self.grpc, token, None).await.expect("a connection")
     }
 
-    /// Returns the path of a command line client against this server; add a command.
+    /// Returns a command line client against this server; the caller adds a command.
     pub fn cli(&self) -> Command {
         let mut command = binary();
         command.env("POLICYHUB_SERVER", &self.grpc).env("POLICYHUB_DATA_DIR", self.data_dir());
         command
     }
 
-    /// Returns its process.
+    /// Returns the server's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Returns whether it has not ended.
+    /// Returns whether the process is running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -179,7 +179,7 @@ impl Hub {
         assert!(status.expect("kill runs").success(), "failed to send SIG{name}");
     }
 
-    /// Waits for the end.
+    /// Waits until the process ends.
     pub async fn ended(&mut self) -> ExitStatus {
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
@@ -189,18 +189,18 @@ impl Hub {
         }
     }
 
-    /// Kills it as a crash would.
+    /// Kills the process as a crash would.
     pub async fn kill(&mut self) {
         self.signal("KILL");
         self.ended().await;
     }
 
-    /// Runs SQL on its database as an intruder would, past the server.
+    /// Runs SQL on the database without the server, as an intruder would.
     pub fn tamper(&self, sql: &str) -> String {
         self.try_tamper(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Returns the same, when the database may refuse it: the error is what it said.
+    /// Runs such SQL and returns the database's error when it is refused.
     pub fn try_tamper(&self, sql: &str) -> Result<String, String> {
         match self.database_url.strip_prefix("sqlite://") {
             Some(path) => sqlite(Path::new(path), sql),
@@ -212,7 +212,7 @@ impl Hub {
     }
 }
 
-/// Python carries SQLite; the `sqlite3` shell is not everywhere.
+/// Runs SQL through Python, which includes SQLite; the `sqlite3` shell is not installed everywhere.
 fn sqlite(path: &Path, sql: &str) -> Result<String, String> {
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],timeout=5)\nr=None\n\
                   for s in sys.argv[2].split(';;'):\n r=c.execute(s).fetchall()\nc.commit()\n\
@@ -277,7 +277,7 @@ fn spawn(
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // Ended already, as it should be, or not.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

@@ -1,6 +1,6 @@
-//! An identity provider on loopback: one Ed25519 key at a time, a JWK set over HTTP, and how it may fail to give it.
+//! An identity provider on loopback: one Ed25519 key at a time, a JWK set over HTTP, and ways in which serving it may fail.
 //!
-//! Ends with its test: the thread that answers holds nothing but a socket.
+//! It ends with its test: the thread that answers holds nothing but a socket.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -22,14 +22,14 @@ use super::calls::NAMESPACE;
 pub const ISSUER: &str = "https://id.example";
 pub const AUDIENCE: &str = "hub";
 
-/// Says what it answers.
+/// What the provider answers.
 #[derive(Debug, Clone)]
 pub enum IdpAnswer {
     /// 200 and this text.
     Body(String),
-    /// A status, and further lines of the head.
+    /// A status line, and further lines of the head.
     Status(&'static str, String),
-    /// Nothing, for as long as it is asked to.
+    /// No answer, for as long as this is set.
     Hang,
 }
 
@@ -41,7 +41,7 @@ pub struct Idp {
     port: u16,
 }
 
-/// A key of it.
+/// A key of the provider.
 #[derive(Debug)]
 pub struct IdpKey {
     pair: Ed25519KeyPair,
@@ -49,19 +49,19 @@ pub struct IdpKey {
 }
 
 impl IdpKey {
-    /// Returns the key of a number: another number, another key.
+    /// Returns the key of a number; different numbers give different keys.
     pub fn new(number: u8) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[number; 32]).expect("a key");
         Self { pair, kid: format!("key-{number}") }
     }
 
-    /// Returns its JWK.
+    /// Returns the key's JWK.
     pub fn jwk(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.pair.public_key().as_ref());
         json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.kid, "alg": "EdDSA", "use": "sig"})
     }
 
-    /// Returns a token of an hour.
+    /// Returns a token that is valid for an hour.
     pub fn token(&self, subject: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.kid});
@@ -73,7 +73,7 @@ impl IdpKey {
     }
 }
 
-/// Returns a token that claims what another one does, under a `kid` of one's choice, and is signed by nobody.
+/// Returns a token with these claims and `kid` that has no valid signature.
 pub fn unsigned(kid: &str, claims: &str) -> String {
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": kid}).to_string();
     format!("{}.{claims}.AAAA", URL_SAFE_NO_PAD.encode(header))
@@ -85,19 +85,19 @@ pub fn jwks(keys: &[&IdpKey]) -> String {
 }
 
 impl Idp {
-    /// Returns a provider that gives these keys.
+    /// Starts a provider that serves these keys.
     pub fn of(keys: &[&IdpKey]) -> Self {
         Self::start(IdpAnswer::Body(jwks(keys)))
     }
 
-    /// Returns a provider that answers so.
+    /// Starts a provider with this answer.
     pub fn start(answer: IdpAnswer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(AtomicU64::new(0)));
         let (now, count) = (answer.clone(), asked.clone());
         std::thread::spawn(move || {
-            // Those that hang are kept, else they would not.
+            // Keep the hanging connections: dropping one would close it.
             let mut hanging = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -108,17 +108,17 @@ impl Idp {
         Self { answer, asked, port }
     }
 
-    /// Answers otherwise from now on.
+    /// Changes the answer from now on.
     pub fn answer(&self, answer: IdpAnswer) {
         *self.answer.lock().expect("an answer") = answer;
     }
 
-    /// Returns how often it was asked.
+    /// Returns how many requests were received.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Returns where its keys are.
+    /// Returns the URL of the JWK set.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/keys", self.port)
     }
@@ -129,7 +129,7 @@ impl Idp {
     }
 }
 
-/// Returns the setting that trusts the issuer whose keys are at a place.
+/// Returns the setting that trusts the issuer whose keys are at this URL.
 pub fn setting(jwks: &str) -> String {
     json!([{"name": "corp", "issuer": ISSUER, "audience": AUDIENCE, "jwks": jwks, "groups_claim": "groups"}])
         .to_string()
@@ -153,7 +153,7 @@ pub fn reloads(hub: &Hub, result: &str, source: &str) -> f64 {
     super::metrics::counted(&super::metrics::text(hub), &row).unwrap_or(0.0)
 }
 
-/// Waits until it has done so more often than before.
+/// Waits until the counter of [`reloads`] is above `before`.
 pub async fn reloaded(hub: &Hub, result: &str, source: &str, before: f64) {
     let wait = async {
         while reloads(hub, result, source) <= before {
@@ -163,17 +163,17 @@ pub async fn reloaded(hub: &Hub, result: &str, source: &str, before: f64) {
     tokio::time::timeout(super::watching::DEADLINE, wait).await.expect("another read before the deadline");
 }
 
-/// Returns the reason for which a client is not let in; none when it is, whatever it may do then.
+/// Returns the reason with which a client's authentication is refused; `None` when it is accepted, whatever its permissions.
 pub async fn kept_out(client: &Client) -> Option<String> {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let error = client.get_namespace(request).await.err()?;
     let refused = error.code() == Code::Unauthenticated;
-    // A connection that broke says nothing of who is let in.
+    // A broken connection does not show whether the client is authenticated.
     assert!(refused || !error.reason().is_empty(), "{error:?}");
     refused.then_some(error.reason().to_owned())
 }
 
-/// Waits until a client is let in, or kept out for a reason.
+/// Waits until a client is accepted, or refused for this reason.
 pub async fn wait_until(client: &Client, wanted: Option<&str>) {
     let wait = async {
         while kept_out(client).await.as_deref() != wanted {

@@ -1,4 +1,4 @@
-//! The calls about signing keys, in one line each, and two replicas that may differ in the keys they hold.
+//! The calls about signing keys, in one line each, and two replicas that may hold different keys.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use policyhub::client::{Client, ClientError, pb};
 use super::calls::NamedEvent as _;
 use super::{Database, Hub};
 
-/// Keys may sign as soon as every replica knows them; streams are lively.
+/// Lets keys sign as soon as every replica knows them, with frequent heartbeats.
 pub const AT_ONCE: &[&str] =
     &["--key-publish-before-use-ms", "0", "--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
-/// Returns the signing keys, without that of the seals: ids and states, the active one first.
+/// Returns the ids and states of the signing keys, without the event key, the active one first.
 pub async fn states(client: &Client) -> Vec<(String, pb::KeyState)> {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").keys;
     let bundle = listed.into_iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
     bundle.map(|key| (key.id(), key.state())).collect()
 }
 
-/// Returns the key that signs.
+/// Returns the id of the key that signs.
 pub async fn signing(client: &Client) -> String {
     let states = states(client).await;
     let mut active = states.into_iter().filter(|(_, state)| *state == pb::KeyState::Active);
@@ -42,7 +42,7 @@ pub async fn try_activate(client: &Client, key_id: &str) -> Result<pb::SigningKe
     client.activate_signing_key(request).await.map(|answer| answer.key.expect("a key"))
 }
 
-/// Prepares a key and has it sign; answers its id.
+/// Prepares and activates a key and returns its id.
 pub async fn rotate(client: &Client) -> String {
     let key_id = prepare(client).await.id();
     try_activate(client, &key_id).await.expect("an active key").id()
@@ -59,7 +59,7 @@ pub async fn revoke(client: &Client, key_id: &str, resign: bool) -> Result<pb::R
     client.revoke_signing_key(request).await
 }
 
-/// Returns a second replica, with its own directory and these keys.
+/// Starts a second replica with its own directory and these keys.
 pub async fn replica_of(hub: &Hub, keys_dir: &std::path::Path, arguments: &[&str]) -> Hub {
     let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let keys_dir = keys_dir.display().to_string();
@@ -67,7 +67,7 @@ pub async fn replica_of(hub: &Hub, keys_dir: &std::path::Path, arguments: &[&str
     Hub::start_on(dir, hub.database_url.clone(), &arguments).await
 }
 
-/// Returns two replicas over one set of key files; one of them where there can be but one.
+/// Starts two replicas over one set of key files, or one where the database allows only one.
 pub async fn replicas(database: Database, arguments: &[&str]) -> Vec<Hub> {
     let first = Hub::start_with(database, arguments).await;
     if database == Database::Sqlite {

@@ -1,5 +1,5 @@
-/* Ends the process by SIGKILL right before its Nth step on the disk; preloaded into it. A write is done by half first.
-   KILL_AT: N. KILL_TRACE: a file that gets a line for each step: what, and on which path. */
+/* A library preloaded into a process, which kills it (SIGKILL) right before its Nth disk operation; a write is half done
+   first. KILL_AT: N. KILL_TRACE: a file that gets a line for each operation: its name and its path. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-//! What the server counts, as a scrape reads it.
+//! The server's metrics, as a scrape reads them.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ pub fn text(hub: &Hub) -> String {
     get(&hub.http, "/metrics").expect("an answer").2
 }
 
-/// Returns the value of a row, named with its labels.
+/// Returns the value of a row by its name with labels.
 pub fn counted(text: &str, row: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(' ')?.parse().ok())
 }

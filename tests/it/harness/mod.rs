@@ -1,6 +1,6 @@
-//! A real server for each test: the built binary, its own directory, its own database, ports of its own.
+//! A real server for each test: the built binary with its own directory, database and ports.
 //!
-//! Everything that starts here ends here, also when a test fails.
+//! Everything that is started here also ends here, even when a test fails.
 
 pub mod agents;
 pub mod archives;
@@ -40,15 +40,15 @@ pub mod workers;
 
 pub use hub::{Database, Hub};
 
-/// Returns the most memory that a process ever used.
+/// Returns the peak memory of a process, in KiB.
 pub fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Runs the same body on both databases, as two tests. `with &["--flag", "value"];` before the functions starts their
-/// servers with these arguments; a body over a `Database` instead of a `Hub` starts its own.
+/// Runs the same body on both databases, as two tests. `with &["--flag", "value"];` before the functions starts their servers with these
+/// arguments; a body that takes a `Database` instead of a `Hub` starts its own servers.
 macro_rules! on_both_databases {
     ($($(#[doc = $doc:literal])* async fn $name:ident($database:ident: Database) $body:block)*) => {$(
         $(#[doc = $doc])*

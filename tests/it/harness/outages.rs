@@ -1,6 +1,6 @@
-//! What an outage of the database means for a server with a watch, whichever database it is.
+//! What an outage of the database means for a server with a watch, with either database.
 //!
-//! Invariant: nothing here waits for a time to pass; the deadline only ends a test that would wait for ever.
+//! Invariant: nothing here sleeps for a fixed time; the deadline only ends a test that would wait for ever.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::calls::{activate, draft, publish, try_activate};
 use super::http::{get, metric};
 use super::watching::{self, DEADLINE};
 
-/// A write that takes longer during an outage hangs. It is promised within 3 s, which a loaded machine has no right to expect;
-/// before there was a promise it took 21 s and more.
+/// A write that takes longer during an outage counts as hanging. The promise is 3 s, which a loaded machine can miss; before there was a
+/// promise, it took 21 s and more.
 pub const WRITE_FAILS_WITHIN: Duration = Duration::from_secs(15);
 
 const DATABASE_UP: &str = "policyhub_database_up";
-/// Heartbeats that show a watch to be alive: more than one may have been on its way.
+/// The number of heartbeats that show a watch to be alive. More than one may have been in flight before.
 const HEARTBEATS: usize = 3;
 
-/// Looks again and again until something holds.
+/// Polls until the condition holds.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let wait = async {
         while !condition() {
@@ -32,13 +32,13 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(waited.is_ok(), "not before the deadline: {what}");
 }
 
-/// Status and body of `/readyz`.
+/// Returns the status and body of `/readyz`.
 pub fn readyz(hub: &Hub) -> (u16, String) {
     let (status, _, body) = get(&hub.http, "/readyz").expect("an answer");
     (status, body)
 }
 
-/// Waits until the server is ready and says nothing else.
+/// Waits until the server is ready and reports nothing else.
 pub async fn until_ready(hub: &Hub) {
     until("ready again", || {
         get(&hub.http, "/readyz").is_ok_and(|(status, _, body)| (status, body.as_str()) == (200, "ok\n"))
@@ -46,7 +46,7 @@ pub async fn until_ready(hub: &Hub) {
     .await;
 }
 
-/// Waits until the server says whether its database answers.
+/// Waits until the server reports its database as up or down.
 pub async fn until_database_up(hub: &Hub, is_up: bool) {
     let expected = if is_up { 1.0 } else { 0.0 };
     until("the metric", || metric(&hub.http, DATABASE_UP) == Some(expected)).await;
@@ -63,7 +63,7 @@ pub async fn prepare(client: &Client) -> Watch {
     watch
 }
 
-/// What must hold during an outage: the watch goes on with heartbeats, and the process lives.
+/// Checks what must hold during an outage: the watch still receives heartbeats, and the process runs.
 pub async fn check_alive(hub: &Hub, watch: &mut Watch) {
     for _ in 0..HEARTBEATS {
         assert!(matches!(watching::next(watch).await.1, SetChange::Alive { .. }));
@@ -71,7 +71,7 @@ pub async fn check_alive(hub: &Hub, watch: &mut Watch) {
     assert_eq!(get(&hub.http, "/livez").expect("it lives").0, 200);
 }
 
-/// What must come back by itself after an outage: `p@2` can be activated and reaches the watch, and the server is ready.
+/// Checks what must recover by itself after an outage: `p@2` can be activated and reaches the watch, and the server is ready.
 pub async fn check_recovered(hub: &Hub, client: &Client, watch: &mut Watch) {
     let activated = async {
         while let Err(error) = try_activate(client, "p", 2, None).await {

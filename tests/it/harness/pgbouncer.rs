@@ -1,4 +1,4 @@
-//! A throwaway PgBouncer before a PostgreSQL. Dropping it ends it.
+//! A throwaway PgBouncer in front of a PostgreSQL. Dropping it ends it.
 //!
 //! Without the binary a test panics; it never passes by not running.
 
@@ -12,26 +12,27 @@ use tempfile::TempDir;
 
 use super::postgres::{Cluster, unprivileged};
 
-/// Sets how long a start may take.
+/// The longest time that a start may take.
 const START_MAX: Duration = Duration::from_secs(20);
-/// Its backends: as many as a server takes connections, and some.
+/// The number of backends: as many as the connections of one server, and some more.
 const POOL: u32 = 40;
 
 /// A running PgBouncer.
 pub struct PgBouncer {
     child: Child,
-    /// Says where it listens.
+    /// The port that it listens on.
     pub port: u16,
     _directory: TempDir,
 }
 
 impl PgBouncer {
-    /// In this `pool_mode`, before this cluster. Otherwise as Debian configures it, which ignores no startup parameter.
+    /// Starts one with this `pool_mode` in front of a cluster. Otherwise Debian's configuration applies, which ignores no startup
+    /// parameter.
     pub fn before(cluster: &Cluster, mode: &str) -> Self {
         Self::with_backends(cluster, mode, POOL)
     }
 
-    /// Returns the same, with so many backends at most.
+    /// Starts one with at most this many backends.
     pub fn with_backends(cluster: &Cluster, mode: &str, backends: u32) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -45,7 +46,7 @@ impl PgBouncer {
             cluster.port
         );
         std::fs::write(&file, text).expect("a file");
-        // It may run as another user.
+        // PgBouncer may run as another user.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let mut command = Command::new(binary());
         command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
@@ -70,7 +71,7 @@ impl PgBouncer {
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

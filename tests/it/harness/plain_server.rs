@@ -1,6 +1,6 @@
-//! tonic's own server with nothing set, to show what it does by default.
+//! tonic's own server with default settings, to show its default behaviour.
 //!
-//! Ends with the runtime of its test.
+//! It ends with the runtime of its test.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-/// Returns a health service on tonic's server, as `configure` leaves it, until `stopped`; and when it ended.
+/// Starts a health service on tonic's server as set by `configure`, until `stopped` resolves. Returns the address and the task that ends
+/// with the server.
 pub async fn serve(
     configure: impl FnOnce(Server) -> Server,
     stopped: CancellationToken,
@@ -24,7 +25,7 @@ pub async fn serve(
     (address, ended)
 }
 
-/// Returns the same, as it comes, for ever.
+/// Starts such a server with default settings, for ever.
 pub async fn server() -> SocketAddr {
     serve(|server| server, CancellationToken::new()).await.0
 }

@@ -14,8 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-/// Runs the cluster and ends it when its standard input does. Arguments: bin, parent,
-/// the port of a primary to follow or nothing, then lines of postgresql.conf.
+/// Runs the cluster and ends it when its standard input ends. Arguments: bin, parent, the port of a primary to follow or nothing, then
+/// lines of postgresql.conf.
 const KEEPER: &str = r#"
 trap '' PIPE
 trap : HUP INT TERM
@@ -37,20 +37,20 @@ cat "$dir/log"
 rm -rf "$dir"
 "#;
 
-/// Room that a cluster may need, in KiB: below it, memory is not used for the data.
+/// Free memory that a cluster may need, in KiB. With less, the data is not kept in memory.
 const MEMORY_WANTED_KIB: u64 = 1024 * 1024;
 
-/// How often another port is tried when one was taken between its choice and its use.
+/// How many ports are tried when another process takes the chosen port before it is used.
 const PORT_ATTEMPTS: usize = 8;
 
 /// A running PostgreSQL. Dropping it stops it and removes its files.
 pub struct Cluster {
     pub(super) bin: PathBuf,
-    /// Says where it listens.
+    /// The port that it listens on.
     pub port: u16,
     keeper: Child,
     databases: AtomicU64,
-    /// Processes that stand still.
+    /// The frozen processes.
     pub(super) stopped: Mutex<Vec<u32>>,
 }
 
@@ -61,12 +61,12 @@ impl Cluster {
         SHARED.get_or_init(|| Cluster::start(&[]))
     }
 
-    /// Returns a cluster of one's own, for tests that break it or need other settings. Later settings win over the harness's.
+    /// Returns a separate cluster, for tests that break it or need other settings. These settings override the harness's.
     pub fn start(extra_settings: &[(&str, &str)]) -> Cluster {
         Self::start_after(None, extra_settings)
     }
 
-    /// Returns an asynchronous standby of this cluster, as it is now.
+    /// Starts an asynchronous standby of this cluster.
     pub fn standby(&self) -> Cluster {
         Self::start_after(Some(self.port), &[])
     }
@@ -94,19 +94,19 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Makes an empty database that no other test has, and answers its URL.
+    /// Creates an empty database for one test and returns its URL.
     pub fn create_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
         self.url(&name)
     }
 
-    /// Runs SQL as superuser, in one transaction, and answers the rows: a line each, columns parted by `|`.
+    /// Runs SQL as superuser in one transaction and returns the rows: a line each, columns separated by `|`.
     pub fn psql(&self, database: &str, sql: &str) -> String {
         self.try_psql(database, sql).unwrap_or_else(|errors| panic!("failed to run `{sql}` on {database}: {errors}"))
     }
 
-    /// Returns the same, when it may be refused: the error is what PostgreSQL said.
+    /// Runs such SQL and returns PostgreSQL's error when it is refused.
     pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let output =
             self.psql_command(database, sql).output().unwrap_or_else(|error| panic!("failed to run psql: {error}"));
@@ -125,7 +125,7 @@ impl Cluster {
             .arg(format!("--port={}", self.port))
             .arg(format!("--dbname={database}"))
             .arg(format!("--command={sql}"))
-            // PG* variables of the caller would lead elsewhere.
+            // PG* variables of the caller would select another server.
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null());
@@ -141,10 +141,10 @@ impl Drop for Cluster {
     }
 }
 
-/// Starts the keeper and waits for its word; the error is everything it said instead.
+/// Starts the keeper and waits until it reports readiness. The error is everything that it printed.
 fn keep(bin: &Path, port: u16, source: Option<u16>, extra_settings: &[(&str, &str)]) -> Result<Child, String> {
     let port = port.to_string();
-    // fsync, full_page_writes and synchronous_commit stay on, as the server under test demands.
+    // fsync, full_page_writes and synchronous_commit stay on: the server under test requires them.
     let ours = [
         ("listen_addresses", "127.0.0.1"),
         ("port", port.as_str()),
@@ -160,7 +160,7 @@ fn keep(bin: &Path, port: u16, source: Option<u16>, extra_settings: &[(&str, &st
     command.args(["-c", KEEPER, "sh"]).arg(bin).arg(data_parent()).arg(source).args(lines);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
-    // A Ctrl-C for the tests must not reach the keeper before it has tidied up.
+    // A Ctrl-C for the tests must not end the keeper before it has removed its files.
     command.process_group(0);
     if let Some((user, group)) = unprivileged() {
         command.uid(user).gid(group);
@@ -200,14 +200,14 @@ fn configured() -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
 }
 
-/// Returns where Debian and Ubuntu put them, newest first.
+/// Returns the directories in which Debian and Ubuntu install PostgreSQL, newest first.
 fn installed() -> Vec<PathBuf> {
     let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions: BTreeSet<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     versions.iter().rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))).collect()
 }
 
-/// Memory when there is enough of it, so that fsync costs nothing; else the directory for temporary files.
+/// Returns a memory file system when it has enough space, so that fsync is fast; otherwise the directory for temporary files.
 fn data_parent() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -232,7 +232,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap_or_else(|error| panic!("failed to read a port: {error}")).port()
 }
 
-/// Returns the user and group to run as when this process is root, whom PostgreSQL refuses; none when it is not.
+/// Returns the user and group to run as when this process is root, which PostgreSQL refuses; otherwise `None`.
 pub(super) fn unprivileged() -> Option<(u32, u32)> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));

@@ -1,4 +1,4 @@
-//! A server on a PostgreSQL of its own, as a role that is no superuser.
+//! A server on its own PostgreSQL, connected as a role that is not a superuser.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use super::http::get;
 use super::postgres::Cluster;
 use super::watching::{DEADLINE, LIVELY};
 
-/// A write that the database can't take and that takes longer hangs (docs/guarantees.md#g17): see `outages::WRITE_FAILS_WITHIN`.
+/// A write that the database can't take and that takes longer counts as hanging (docs/guarantees.md#g17): see
+/// `outages::WRITE_FAILS_WITHIN`.
 pub const REFUSED_WITHIN: Duration = super::outages::WRITE_FAILS_WITHIN;
-/// The role of the server.
+/// The database role of the server.
 pub const ROLE: &str = "hub";
 
 /// The server, its database, and a client.
@@ -29,7 +30,7 @@ pub struct PostgresScene {
 }
 
 impl PostgresScene {
-    /// On a cluster with these settings.
+    /// Starts a server on a new cluster with these settings.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let cluster = Cluster::start(settings);
         let data = cluster.data();
@@ -43,25 +44,25 @@ impl PostgresScene {
         Self { cluster, data, name, hub, client }
     }
 
-    /// Runs SQL on its database as the superuser.
+    /// Runs SQL on the server's database as the superuser.
     pub fn sql(&self, sql: &str) -> String {
         self.cluster.psql(&self.name, sql)
     }
 
-    /// Changes the configuration of the cluster, as `ALTER SYSTEM` does, and waits until it is in force.
+    /// Changes the configuration of the cluster by `ALTER SYSTEM` and waits until it is in effect.
     pub fn configure(&self, setting: &str, value: &str) {
         self.sql(&format!("ALTER SYSTEM SET {setting} = {value}"));
         self.sql("SELECT pg_reload_conf()");
         while self.sql(&format!("SHOW {setting}")) != value {}
     }
 
-    /// Ends every connection of the server's role, and waits for their end.
+    /// Ends every connection of the server's role and waits until they are closed.
     pub fn end_connections(&self) {
         let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename =";
         self.cluster.psql("postgres", &format!("{end} '{ROLE}'"));
     }
 
-    /// Returns a write without retries. In time, whatever comes of it.
+    /// Writes once without retries. Fails the test when the answer takes longer than `REFUSED_WITHIN`.
     pub async fn write(&self) -> Result<i64, ClientError> {
         let began = Instant::now();
         let answer = self.client.draft(draft_request("q", "a: 2")).await;
@@ -73,7 +74,7 @@ impl PostgresScene {
         answer.map(|answer| answer.version.expect("a version").version)
     }
 
-    /// Writes until it is refused with this reason.
+    /// Writes until the write is refused with this reason.
     pub async fn until_refused(&self, reason: &str) -> ClientError {
         let began = Instant::now();
         loop {
@@ -86,7 +87,7 @@ impl PostgresScene {
         }
     }
 
-    /// Writes until it works; answers the version.
+    /// Writes until a write succeeds and returns the version.
     pub async fn until_written(&self) -> i64 {
         let began = Instant::now();
         loop {
@@ -98,7 +99,7 @@ impl PostgresScene {
         }
     }
 
-    /// Waits until `/readyz` says this.
+    /// Waits until `/readyz` answers this text.
     pub async fn until_readyz(&self, says: &str) {
         let began = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that can be aimed elsewhere, and that can lose a link without telling anybody.
+//! A TCP proxy on loopback whose target can change, and that can silently lose a link.
 //!
 //! Its tasks end with the runtime of the test.
 
@@ -9,25 +9,25 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Holds what it does with connections.
+/// How the proxy treats connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Way {
-    /// Says where new ones lead; nowhere while it is a black hole.
+    /// The port that new connections go to; `None` while they get no answer.
     target: Option<u16>,
-    /// Raised when the link is lost: connections made before never carry anything again.
+    /// Counts the losses of the link: connections made before one never carry anything again.
     lost: u32,
 }
 
 /// A proxy.
 #[derive(Debug, Clone)]
 pub struct NetworkProxy {
-    /// Says where it listens.
+    /// The port that it listens on.
     pub port: u16,
     way: Arc<watch::Sender<Way>>,
 }
 
 impl NetworkProxy {
-    /// Returns a proxy before a port of this machine.
+    /// Starts a proxy in front of a local port.
     pub async fn before(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -41,12 +41,12 @@ impl NetworkProxy {
         Self { port, way }
     }
 
-    /// Loses the link: what is open stays open and carries nothing for ever, what is new gets no answer.
+    /// Loses the link: open connections stay open but carry nothing, and new ones get no answer.
     pub fn lose(&self) {
         self.way.send_modify(|way| (way.target, way.lost) = (None, way.lost + 1));
     }
 
-    /// Leads new connections to a port.
+    /// Sends new connections to this port.
     pub fn aim(&self, target: u16) {
         self.way.send_modify(|way| way.target = Some(target));
     }
@@ -55,7 +55,7 @@ impl NetworkProxy {
 async fn carry(client: TcpStream, way: watch::Receiver<Way>) {
     let made = *way.borrow();
     let Some(target) = made.target else {
-        // Held, and never answered.
+        // The connection is kept open and never answered.
         return std::future::pending().await;
     };
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
@@ -77,7 +77,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: watch::Recei
             return;
         };
         if way.borrow().lost != made.lost {
-            // The end of a side is not told either.
+            // The end of one side is not passed on either.
             std::future::pending::<()>().await;
         }
         if to.write_all(&buffer[..count]).await.is_err() {

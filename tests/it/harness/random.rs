@@ -1,4 +1,4 @@
-//! Chance that is the same everywhere: a number generator (xorshift64*, Vigna 2016), and its seed for when a test fails.
+//! A number generator that gives the same sequence everywhere (xorshift64*, Vigna 2016), with its seed for when a test fails.
 
 /// A number generator.
 #[derive(Debug)]
@@ -6,7 +6,7 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        // It never leaves 0.
+        // The state is odd, so it never becomes 0.
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -17,12 +17,12 @@ impl Random {
         i64::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).expect("31 bits") % bound
     }
 
-    /// Returns an index of a list.
+    /// Returns an index into a list of this length.
     pub fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(i64::try_from(length).expect("small"))).expect("not negative")
     }
 
-    /// Once in so many times.
+    /// Returns true once in this many times on average.
     pub fn once_in(&mut self, times: i64) -> bool {
         self.below(times) == 0
     }

@@ -1,4 +1,4 @@
-//! Calls of any bytes: a codec that puts them on the wire as they are, and reads no answer.
+//! Calls with any bytes: a codec that sends them unchanged and reads no answer.
 
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
@@ -7,7 +7,7 @@ use tonic_types::StatusExt as _;
 
 use super::Hub;
 
-/// Bytes in, nothing out.
+/// Encodes bytes unchanged and decodes nothing.
 #[derive(Default)]
 pub struct BytesCodec;
 
@@ -54,13 +54,13 @@ impl Decoder for BytesCodec {
     }
 }
 
-/// Returns a connection that nobody else uses.
+/// Opens a connection that is not shared.
 pub async fn channel(hub: &Hub) -> Channel {
     let endpoint = tonic::transport::Endpoint::from_shared(hub.grpc.clone()).expect("an address");
     endpoint.connect().await.expect("a connection")
 }
 
-/// Returns the status of one call of a method of ours, `PolicyService/Draft`, with this message.
+/// Calls a method with this message and returns the status.
 pub async fn call(channel: Channel, method: &str, token: &str, message: Vec<u8>) -> Status {
     let mut grpc = tonic::client::Grpc::new(channel);
     let mut asked = Request::new(message);

@@ -1,4 +1,4 @@
-//! Runs, as a runtime records, completes and finds them.
+//! Calls with which a runtime records, completes and finds runs.
 
 use policyhub::client::{Client, ClientError, pb};
 
@@ -9,7 +9,7 @@ pub fn run_name(namespace: &str, id: &str) -> String {
     format!("{namespace}/runs/{id}")
 }
 
-/// Returns a run under some policies; none: the whole active set.
+/// Returns a request to record a run under some policies; none means the whole active set.
 pub fn run_request(run_id: &str, policies: &[&str], cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
     pb::RecordRunRequest {
         parent: NAMESPACE.to_owned(),

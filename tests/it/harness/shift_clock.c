@@ -1,5 +1,5 @@
-/* Shifts the wall clock of the process it is preloaded into by as many seconds as the file CLOCK_SHIFT holds; read anew at
-   each call, so that a clock can jump while the process runs. The monotonic clock stays as it is. */
+/* Shifts the wall clock of the process it is preloaded into by as many seconds as the file CLOCK_SHIFT holds; read
+   again at each call, so that a clock can jump while the process runs. The monotonic clock does not change. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

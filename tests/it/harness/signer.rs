@@ -1,6 +1,6 @@
-//! Messages of a watch, signed by hand: a small honest hub, and the means to lie.
+//! Messages of a watch, signed by hand: those of a small honest server, and means to forge others.
 //!
-//! Its log: `a` 1 at 1:4; `b` 1 at 1:6; `a` 2 and `b` 2 together at 1:8; `a` back to 1 at 1:10.
+//! The log: `a` 1 at 1:4; `b` 1 at 1:6; `a` 2 and `b` 2 together at 1:8; `a` back to 1 at 1:10.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,11 +18,11 @@ use policyhub::client::signing::{
 use policyhub::client::{Cursor, hex};
 use serde_json::{Value, json};
 
-/// A pointer that moves: policy, version before, version after; 0 is none.
+/// A pointer that moves: policy, version before, version after; 0 means none.
 pub type SignedMove = (&'static str, i64, i64);
-/// A place: epoch and revision.
+/// A cursor: epoch and revision.
 pub type SignedCursor = (i64, i64);
-/// Versions in force, by policy.
+/// The versions in force, by policy.
 pub type Versions = BTreeMap<String, i64>;
 
 /// The log, from its first activation on.
@@ -33,7 +33,7 @@ pub const LOG: [(SignedCursor, &[SignedMove]); 4] = [
     ((1, 10), &[("a", 2, 1)]),
 ];
 
-/// A key, and what it signs for.
+/// A signing key, and the store that it signs for.
 #[derive(Debug)]
 pub struct HandSigner {
     pub key: PrivateKey,
@@ -42,25 +42,25 @@ pub struct HandSigner {
 }
 
 impl HandSigner {
-    /// Returns a key of its own.
+    /// Returns a signer with a new key.
     pub fn new() -> Self {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
         let key = PrivateKey::from_pem(&pem).expect("the same key");
         Self { key, store: "store-1".to_owned(), namespace: "default".to_owned() }
     }
 
-    /// Returns its public half.
+    /// Returns the public key as a key set.
     pub fn keys(&self) -> KeySet {
         KeySet::from_keys(vec![self.key.public().clone()])
     }
 
-    /// Returns a token as it should be.
+    /// Returns a valid token.
     pub fn token(&self, typ: &str, payload: &Value) -> String {
         let (alg, kid) = (self.key.public().algorithm().as_str(), self.key.public().key_id());
         self.token_with(&json!({ "alg": alg, "kid": kid, "typ": typ }), payload)
     }
 
-    /// Returns a token under any header.
+    /// Returns a token with any header.
     pub fn token_with(&self, header: &Value, payload: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(payload));
@@ -68,7 +68,7 @@ impl HandSigner {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Returns what a manifest says.
+    /// Returns the payload of a manifest.
     pub fn manifest(&self, policy: &str, version: i64) -> Value {
         let content = content_of(policy, version);
         json!({
@@ -83,7 +83,7 @@ impl HandSigner {
         self.bundle_with(policy, version, &self.manifest(policy, version))
     }
 
-    /// Returns a published version under any manifest.
+    /// Returns a published version with any manifest.
     pub fn bundle_with(&self, policy: &str, version: i64, manifest: &Value) -> pb::Bundle {
         let content = content_of(policy, version);
         pb::Bundle {
@@ -100,7 +100,7 @@ impl HandSigner {
         }
     }
 
-    /// Returns what a statement says: with the root of the set that the log has at its place.
+    /// Returns the payload of a statement, with the root of the set that the log has at this cursor.
     pub fn statement(&self, place: SignedCursor, moves: &[SignedMove]) -> Value {
         let change = |(policy, previous, version): &SignedMove| match version {
             0 => json!({ "policy": policy, "version": 0, "previous": previous }),
@@ -117,7 +117,7 @@ impl HandSigner {
         })
     }
 
-    /// Returns what a checkpoint says that was made `age` seconds ago and holds for `ttl`.
+    /// Returns the payload of a checkpoint that was made `age` seconds ago and is valid for `ttl` seconds.
     pub fn checkpoint(&self, place: SignedCursor, set: &Versions, age: i64, ttl: i64) -> Value {
         let made = now() - age;
         json!({
@@ -126,7 +126,7 @@ impl HandSigner {
         })
     }
 
-    /// Returns an activation.
+    /// Returns an activation message.
     pub fn activation(&self, place: SignedCursor, moves: &[SignedMove]) -> pb::Activation {
         let there = moves.iter().filter(|(_, _, version)| *version != 0);
         let gone = moves.iter().filter(|(_, _, version)| *version == 0);
@@ -142,13 +142,13 @@ impl HandSigner {
         }
     }
 
-    /// Returns the activation of the log at a revision.
+    /// Returns the activation of the log at this revision.
     pub fn logged(&self, revision: i64) -> pb::Activation {
         let (place, moves) = LOG.iter().find(|(place, _)| place.1 == revision).expect("a place of the log");
         self.activation(*place, moves)
     }
 
-    /// Returns the whole set right after a revision of the log, fresh.
+    /// Returns a snapshot of the whole set right after a revision of the log, with a fresh checkpoint.
     pub fn snapshot(&self, revision: i64) -> pb::Snapshot {
         let newest = |policy: &str| {
             let mut moves = LOG.iter().filter(|(place, _)| place.1 <= revision);
@@ -168,7 +168,7 @@ impl HandSigner {
         }
     }
 
-    /// Returns a heartbeat at a revision of the log, its checkpoint made `age` seconds ago.
+    /// Returns a heartbeat at a revision of the log, with a checkpoint made `age` seconds ago.
     pub fn heartbeat(&self, revision: i64, age: i64) -> pb::Heartbeat {
         let checkpoint = self.checkpoint((1, revision), &versions(revision), age, 900);
         let checkpoint = self.token(TYP_CHECKPOINT, &checkpoint);
@@ -176,7 +176,7 @@ impl HandSigner {
     }
 }
 
-/// Returns what is in force right after a revision of the log.
+/// Returns the versions in force right after a revision of the log.
 pub fn versions(revision: i64) -> Versions {
     let moves = LOG.iter().filter(|(place, _)| place.1 <= revision).flat_map(|(_, moves)| moves.iter());
     moves.map(|(policy, _, version)| ((*policy).to_owned(), *version)).collect()
@@ -193,7 +193,7 @@ pub fn set_digest(set: &Versions) -> String {
     active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
 }
 
-/// Returns the tree of a set as it is at a revision: each version put in force by the newest activation of the log that did so.
+/// Returns the tree of a set at a revision. Each version has the cursor of the newest activation of the log that put it in force.
 pub fn tree(set: &Versions, revision: i64) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (policy, version) in set {
@@ -209,7 +209,7 @@ pub fn tree(set: &Versions, revision: i64) -> ActiveSetTree {
     tree
 }
 
-/// Returns its root.
+/// Returns the root of the set's tree.
 pub fn root(set: &Versions, revision: i64) -> String {
     hex(&tree(set, revision).root())
 }
@@ -219,7 +219,7 @@ pub fn cursor((epoch, revision): SignedCursor) -> Option<pb::Cursor> {
     Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 
-/// Returns a value with members changed.
+/// Returns a JSON object with some members changed.
 pub fn with(mut value: Value, members: &Value) -> Value {
     for (name, member) in members.as_object().expect("members") {
         value[name] = member.clone();

@@ -1,10 +1,10 @@
-//! Another process that has a SQLite database open and holds something of it.
+//! Another process that has a SQLite database open and holds a lock or a snapshot of it.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Begins, runs one more statement, says that it has done so, and stays until its stdin is closed.
+/// Begins a transaction, runs one more statement, prints that it has done so, and stays until its stdin is closed.
 const SCRIPT: &str = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],timeout=5)\n\
                       for s in sys.argv[2:]:\n c.execute(s).fetchall()\nprint(1,flush=True);sys.stdin.read()";
 
@@ -12,12 +12,12 @@ const SCRIPT: &str = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],timeout=
 pub struct SqliteShell(Child);
 
 impl SqliteShell {
-    /// Is about to write: nobody else writes meanwhile.
+    /// Holds the write lock, so that nobody else can write.
     pub fn writing(database: &Path) -> Self {
         Self::start(database, &["BEGIN IMMEDIATE"])
     }
 
-    /// Reads the state of now, and keeps it.
+    /// Holds a read snapshot of the current state.
     pub fn reading(database: &Path) -> Self {
         Self::start(database, &["BEGIN", "SELECT * FROM namespaces"])
     }
@@ -32,7 +32,7 @@ impl SqliteShell {
         Self(child)
     }
 
-    /// Lets go, in order.
+    /// Ends the process in order.
     pub fn end(mut self) {
         drop(self.0.stdin.take());
         assert!(self.0.wait().expect("an end").success());

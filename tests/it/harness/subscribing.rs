@@ -1,4 +1,4 @@
-//! Runtimes that watch under an id and report, and what is asked of them.
+//! Runtimes that watch under a subscriber id and report, and the calls that show their status.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tonic::Streaming;
 use super::calls::{NAMESPACE, NamedEvent as _};
 use super::watching::{DEADLINE, digest_of_set, list_set, whole_set};
 
-/// The stream of a runtime.
+/// The response stream of a runtime.
 pub type SubscriberStream = Streaming<pb::WatchActiveResponse>;
 
 /// Returns the name of a subscriber.
@@ -17,12 +17,12 @@ pub fn subscriber_name(id: &str) -> String {
     format!("{NAMESPACE}/subscribers/{id}")
 }
 
-/// Returns a place of the first epoch.
+/// Returns a cursor of the first epoch.
 pub fn at(revision: i64) -> pb::Cursor {
     pb::Cursor { epoch: 1, revision, ..Default::default() }
 }
 
-/// Returns a watch under an id.
+/// Returns a watch request under an id.
 pub fn watch_request(id: &str, policies: &[&str]) -> pb::WatchActiveRequest {
     pb::WatchActiveRequest {
         targets: vec![pb::WatchTarget {
@@ -35,25 +35,25 @@ pub fn watch_request(id: &str, policies: &[&str]) -> pb::WatchActiveRequest {
     }
 }
 
-/// Returns the same watch, from a place on.
+/// Returns the same request, resumed at a cursor.
 pub fn resumed(mut request: pb::WatchActiveRequest, from: pb::Cursor) -> pb::WatchActiveRequest {
     request.targets[0].resume = Some(from);
     request
 }
 
-/// Opens a watch of everything under an id.
+/// Opens a watch of all policies under an id.
 pub async fn subscribe(client: &Client, id: &str) -> SubscriberStream {
     client.watch_active(watch_request(id, &[])).await.expect("a watch")
 }
 
-/// Digest of the active set right after a revision.
+/// Returns the digest of the active set right after a revision.
 pub async fn digest_at(client: &Client, revision: i64) -> String {
     let at = Some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
     let request = pb::ListActiveRequest { at, metadata_only: true, ..whole_set() };
     digest_of_set(&list_set(client, request).await.expect("a set").bundles)
 }
 
-/// APPLIED at a revision, with the digest of the active set there.
+/// Returns a report of APPLIED at a revision, with the digest of the active set there.
 pub async fn applied(client: &Client, id: &str, revision: i64) -> pb::ReportStatusRequest {
     pb::ReportStatusRequest {
         name: subscriber_name(id),
@@ -64,7 +64,7 @@ pub async fn applied(client: &Client, id: &str, revision: i64) -> pb::ReportStat
     }
 }
 
-/// REJECTED at a revision.
+/// Returns a report of REJECTED at a revision.
 pub async fn rejected(client: &Client, id: &str, revision: i64, reason: &str) -> pb::ReportStatusRequest {
     pb::ReportStatusRequest {
         status: pb::ApplyStatus::Rejected.into(),
@@ -73,7 +73,7 @@ pub async fn rejected(client: &Client, id: &str, revision: i64, reason: &str) ->
     }
 }
 
-/// Returns every subscriber by its id, whatever the pages; the ids must come in order.
+/// Returns every subscriber by its id, from all pages. Fails when the ids are out of order.
 pub async fn subscribers(client: &Client) -> BTreeMap<String, pb::Subscriber> {
     let mut found = Vec::new();
     let mut request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), page_size: 100, ..Default::default() };
@@ -89,12 +89,12 @@ pub async fn subscribers(client: &Client) -> BTreeMap<String, pb::Subscriber> {
     found.into_iter().map(|each| (each.id(), each)).collect()
 }
 
-/// Returns one subscriber, which must be there.
+/// Returns one subscriber, which must exist.
 pub async fn subscriber(client: &Client, id: &str) -> pb::Subscriber {
     subscribers(client).await.remove(id).unwrap_or_else(|| panic!("{id} is not listed"))
 }
 
-/// Asks how far an activation has come.
+/// Returns the convergence of an activation.
 pub async fn convergence(
     client: &Client,
     cursor: pb::Cursor,
@@ -105,14 +105,14 @@ pub async fn convergence(
     client.get_convergence(request).await
 }
 
-/// Applied, rejected, pending and offline, now.
+/// Returns the current counts of applied, rejected, pending and offline subscribers.
 pub async fn counts(client: &Client, revision: i64) -> [i32; 4] {
     let found = convergence(client, at(revision), Duration::ZERO).await.expect("an answer");
     assert_eq!(found.settled, found.pending == 0);
     [found.applied, found.rejected, found.pending, found.offline]
 }
 
-/// Looks again and again until something holds.
+/// Polls until the condition holds.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let looking = async {
         while !holds().await {

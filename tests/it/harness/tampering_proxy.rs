@@ -1,6 +1,6 @@
-//! A man in the middle of a live gRPC connection: it passes calls on to a real server, and rewrites what the server says on watches.
+//! A man in the middle of a live gRPC connection: it passes calls on to a real server and rewrites the messages of watches.
 //!
-//! It holds no key. Its tasks end with the runtime of the test.
+//! It has no signing key. Its tasks end with the runtime of the test.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -21,39 +21,39 @@ use tonic::{Code, Status, Streaming};
 
 use super::hostile_server::{Frames, framed, serve};
 
-/// Says what it does with the messages of watches.
+/// What the proxy does with the messages of watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trick {
     /// Passes all of them on.
     Honest,
-    /// Leaves activations out.
+    /// Leaves out activations.
     Drop,
-    /// Says an old message of the stream before each new one.
+    /// Sends an old message of the stream before each new one.
     Replay,
-    /// Says each activation after the heartbeat that follows it.
+    /// Sends each activation after the heartbeat that follows it.
     Reorder,
-    /// Puts the oldest bundle it has seen of each policy in the place of newer ones.
+    /// Replaces newer bundles by the oldest bundle it has seen of each policy.
     OldBundles,
-    /// Says that everything is at 1:2^62.
+    /// Replaces every cursor by 1:2^62.
     FarPlaces,
     /// Leaves out the last bundle of each message.
     Omit,
-    /// Says nothing, and keeps what comes until it is let go on.
+    /// Sends nothing and keeps the messages until the trick changes.
     Freeze,
 }
 
-/// The man. Clones are the same one.
+/// The proxy. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct TamperingProxy {
     server: Client,
     trick: Arc<watch::Sender<Trick>>,
-    /// The oldest bundle of each policy that went by.
+    /// The oldest bundle of each policy that passed through.
     seen: Arc<Mutex<BTreeMap<String, pb::Bundle>>>,
     received: Arc<Mutex<usize>>,
 }
 
 impl TamperingProxy {
-    /// Returns one before a server, and its address. `server`: with a token of whoever is behind it.
+    /// Starts a proxy in front of a server and returns its address. `server` carries the token of the client behind the proxy.
     pub async fn before(server: Client) -> (Self, String) {
         let trick = Arc::new(watch::Sender::new(Trick::Honest));
         let man = Self { server, trick, seen: Arc::default(), received: Arc::default() };
@@ -62,13 +62,13 @@ impl TamperingProxy {
         (man, serve(router).await)
     }
 
-    /// From here on it does this.
+    /// Sets the trick from now on.
     pub fn play(&self, trick: Trick) {
         *self.received.lock().expect("a number") = 0;
         self.trick.send_replace(trick);
     }
 
-    /// Returns how many messages were other ones than the server's since the last change.
+    /// Returns how many messages differed from the server's since the last change of the trick.
     pub fn lies(&self) -> usize {
         *self.received.lock().expect("a number")
     }
@@ -118,7 +118,7 @@ fn refused(error: &ClientError) -> Response<Body> {
     Status::new(error.code(), error.message()).into_http()
 }
 
-/// These messages, and a good end.
+/// Returns a response of these messages with status OK.
 fn response(messages: impl stream::Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
     let mut trailers = http::HeaderMap::new();
     Status::new(Code::Ok, "").add_header(&mut trailers).expect("a status");
@@ -131,14 +131,14 @@ fn response(messages: impl stream::Stream<Item = Bytes> + Send + 'static) -> Res
 struct RewrittenStream {
     man: TamperingProxy,
     trick: watch::Receiver<Trick>,
-    /// Holds what was said on it.
+    /// The earlier messages of the stream.
     earlier: Vec<pb::WatchActiveResponse>,
-    /// An activation that waits for its turn.
+    /// An activation that is held back.
     held: Option<pb::WatchActiveResponse>,
 }
 
 impl RewrittenStream {
-    /// Returns what is said in place of a message.
+    /// Returns the messages that replace this one.
     fn rewritten(&mut self, message: pb::WatchActiveResponse) -> Vec<pb::WatchActiveResponse> {
         self.note(&message);
         let trick = *self.trick.borrow();

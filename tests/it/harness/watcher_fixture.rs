@@ -1,6 +1,6 @@
-//! A watcher before a hostile server, on a clock that goes on only when it is told to.
+//! A watcher in front of a hostile server, on a clock that advances only when the test lets it.
 //!
-//! Invariant: whatever is told, nothing is in force that the honest log does not have.
+//! Invariant: whatever the server sends, nothing is in force that the honest log does not have.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -18,14 +18,14 @@ use super::signer::{content_of, set_digest, versions};
 use super::watching::DEADLINE;
 use policyhub::client::pb::watch_active_response::Message;
 
-/// Turns of the runtime in which what would happen has happened.
+/// Number of yields to the runtime after which everything that can happen has happened.
 const TURNS: u32 = 2_000;
 
-/// Tokio's clock, stopped. For tests that start paused: time goes on by itself there, but not while a thread is blocked.
+/// Tokio's clock, paused. For tests that start paused: there, time advances by itself, except while a thread is blocked.
 #[derive(Debug)]
 pub struct PausedClock {
     _held: Sender<()>,
-    /// Nothing happened for too long, by the clock on the wall.
+    /// Becomes true when nothing happened for too long by the wall clock.
     late: watch::Receiver<bool>,
 }
 
@@ -46,7 +46,7 @@ impl PausedClock {
         Self { _held: held, late: is_late }
     }
 
-    /// As long as any pause of a watcher may be.
+    /// Waits as long as the longest pause of a watcher.
     pub async fn longest_pause(&self) {
         tokio::time::advance(RECONNECT_MAX).await;
     }
@@ -60,7 +60,7 @@ impl PausedClock {
     }
 }
 
-/// A watcher and its hub.
+/// A watcher and its server.
 #[derive(Debug)]
 pub struct WatcherFixture<'a> {
     pub hostile: HostileServer,
@@ -70,12 +70,12 @@ pub struct WatcherFixture<'a> {
 }
 
 impl<'a> WatcherFixture<'a> {
-    /// Returns a watcher that holds the set of a revision; then comes the lie, on the same stream. Revision 0: it holds nothing.
+    /// Returns a watcher that holds the set of a revision and then receives `lie` on the same stream. Revision 0: it holds nothing.
     pub async fn holding(clock: &'a PausedClock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
         Self::with(clock, false, revision, lie).await
     }
 
-    /// Returns the same with the keys that the hub names.
+    /// Returns such a watcher that learns its keys from the server.
     pub async fn learning(clock: &'a PausedClock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
         Self::with(clock, true, revision, lie).await
     }
@@ -108,7 +108,7 @@ impl<'a> WatcherFixture<'a> {
         fixture
     }
 
-    /// The next update must be the set of a revision, and is accepted.
+    /// Accepts the next update, which must be the set of a revision.
     pub async fn take(&mut self, revision: i64) {
         let update = self.next("the truth").await;
         assert_eq!(update.active.cursor.revision, revision);
@@ -122,7 +122,7 @@ impl<'a> WatcherFixture<'a> {
         next.unwrap_or_else(|| panic!("{what}: no update ever; {:?}", self.view.status()))
     }
 
-    /// What is in force is exactly the set of a revision; 0: nothing.
+    /// Checks that exactly the set of a revision is in force; 0: nothing.
     #[track_caller]
     pub fn holds(&self, revision: i64) {
         match self.view.active() {
@@ -131,13 +131,13 @@ impl<'a> WatcherFixture<'a> {
         }
     }
 
-    /// Drives the watcher until its status is as wanted. Nothing may be offered meanwhile.
+    /// Drives the watcher until its status is as wanted. Fails when an update is offered meanwhile.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
         let looked = self.until_or_update(what, wanted).await;
         looked.unwrap_or_else(|update| panic!("{what}: offered {update:?}"))
     }
 
-    /// Returns the same, or what is offered before.
+    /// Drives the watcher until its status is as wanted, or returns the update that is offered before.
     pub async fn until_or_update(
         &mut self,
         what: &str,
@@ -158,13 +158,13 @@ impl<'a> WatcherFixture<'a> {
         }
     }
 
-    /// Drives the watcher until it has asked for this many streams, and has none open.
+    /// Drives the watcher until it has opened this many streams and has none open.
     pub async fn until_cut(&mut self, what: &str, streams: usize) -> Status {
         let hostile = self.hostile.clone();
         self.until(what, |status| !status.is_connected && hostile.script().asked.len() >= streams).await
     }
 
-    /// Drives the watcher for a while in which nothing may happen: no time goes by.
+    /// Drives the watcher while the clock stands still; nothing may happen.
     pub async fn idle(&mut self) {
         let turns = async {
             for _ in 0..TURNS {
@@ -177,7 +177,7 @@ impl<'a> WatcherFixture<'a> {
         }
     }
 
-    /// The hub is honest again: the watcher must come to the newest set, by true ones alone, and be content.
+    /// Makes the server honest: the watcher must reach the newest set, accept only honest sets on the way, and report no error.
     pub async fn converges(&mut self, what: &str) {
         self.clock.longest_pause().await;
         self.hostile.become_honest();
@@ -191,7 +191,7 @@ impl<'a> WatcherFixture<'a> {
         self.holds(10);
     }
 
-    /// Returns how many streams were asked for, and whether the last one was to begin with a snapshot.
+    /// Returns how many streams were requested, and whether the last request asked for a snapshot.
     pub fn asked(&self) -> (usize, bool) {
         let received = self.hostile.script();
         (received.asked.len(), received.asked.last().is_some_and(|request| request.targets[0].resume.is_none()))

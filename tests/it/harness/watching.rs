@@ -1,6 +1,6 @@
-//! Watches whose every message is verified, and what is asked of them again and again.
+//! Watches whose every message is verified, and common checks on them.
 //!
-//! Invariant: nothing here waits for a time to pass; the deadline only ends a test that would wait for ever.
+//! Invariant: nothing here sleeps for a fixed time; the deadline only ends a test that would wait for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use policyhub::domain::digest::Digest;
 
 use super::calls::NAMESPACE;
 
-/// After this long, what a test waits for will not come.
+/// A test that waits longer than this fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Heartbeats often enough to be waited for.
+/// Makes heartbeats frequent enough for a test to wait for them.
 pub const LIVELY: &[&str] = &["--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
 /// The policies in force: version and digest by id.
@@ -30,7 +30,7 @@ pub async fn keys(client: &Client) -> KeySet {
     trusted_keys(&listed).expect("public keys")
 }
 
-/// Returns a watch of everything, from a snapshot on.
+/// Returns options of a watch of all policies that begins with a snapshot.
 pub async fn everything(client: &Client) -> WatchOptions {
     WatchOptions {
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
@@ -43,18 +43,18 @@ pub async fn everything(client: &Client) -> WatchOptions {
     }
 }
 
-/// Returns a watch of everything, opened.
+/// Opens a watch of all policies.
 pub async fn open(client: &Client) -> Watch {
     watch(client, everything(client).await).await.expect("a watch")
 }
 
-/// Returns a watch that goes on from a revision of the first epoch.
+/// Opens a watch that resumes at a revision of the first epoch.
 pub async fn resume(client: &Client, revision: i64) -> Watch {
     let options = WatchOptions { resume: Some(Cursor { epoch: 1, revision }), ..everything(client).await };
     watch(client, options).await.expect("a watch")
 }
 
-/// Returns the stream as it comes after its first message, for what the SDK hides.
+/// Returns the raw stream after its first message, for what the SDK hides.
 pub async fn raw(
     client: &Client,
     resume: Option<pb::Cursor>,
@@ -70,12 +70,12 @@ pub async fn raw(
     Ok(stream)
 }
 
-/// Returns a cursor without the fingerprint of its event, as a test counts it.
+/// Returns a cursor without the fingerprint of its event, so that tests can compare it.
 pub fn without_fingerprint(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
     cursor.map(|cursor| pb::Cursor { fingerprint: 0, ..cursor })
 }
 
-/// Returns the next message after the first, which says that the stream is open, verified.
+/// Returns the next verified message after the first one, which only says that the stream is open.
 pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, SetChange) {
     loop {
         let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");
@@ -86,7 +86,7 @@ pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, SetChange) {
     }
 }
 
-/// Returns the next change of the set; signs of life are passed over.
+/// Returns the next change of the set; heartbeats are skipped.
 pub async fn change(watch: &mut Watch) -> SetChange {
     let wait = async {
         loop {
@@ -99,7 +99,7 @@ pub async fn change(watch: &mut Watch) -> SetChange {
     tokio::time::timeout(DEADLINE, wait).await.expect("a change before the deadline")
 }
 
-/// Returns the revision, the policies that changed (`id@version`) and those that are gone, of the next activation.
+/// Returns the next activation: its revision, the policies that changed (`id@version`) and those that were removed.
 pub async fn activation(watch: &mut Watch) -> (i64, Vec<String>, Vec<String>) {
     match change(watch).await {
         SetChange::Activated { cursor, changed, removed, .. } => {
@@ -110,7 +110,7 @@ pub async fn activation(watch: &mut Watch) -> (i64, Vec<String>, Vec<String>) {
     }
 }
 
-/// Reads until a revision is reached; answers the revisions of the activations on the way, in the order they came.
+/// Reads until a revision is reached and returns the revisions of the activations on the way, in order of arrival.
 pub async fn read_to(watch: &mut Watch, revision: i64) -> Vec<i64> {
     let mut seen = Vec::new();
     let read = async {
@@ -125,7 +125,7 @@ pub async fn read_to(watch: &mut Watch, revision: i64) -> Vec<i64> {
     seen
 }
 
-/// Returns what a watch holds.
+/// Returns the policies that a watch holds.
 pub fn held(watch: &Watch) -> WatchedSet {
     watch
         .set()
@@ -134,7 +134,7 @@ pub fn held(watch: &Watch) -> WatchedSet {
         .collect()
 }
 
-/// Returns the whole active set, as ListActive tells it: the bundles of all pages, and what else the last one has.
+/// Returns the whole active set from ListActive: the bundles of all pages, with the other fields of the last page.
 pub async fn list_set(client: &Client, request: pb::ListActiveRequest) -> Result<pb::ListActiveResponse, ClientError> {
     let (mut request, mut bundles) = (pb::ListActiveRequest { page_size: 1_000, ..request }, Vec::new());
     loop {
@@ -147,17 +147,17 @@ pub async fn list_set(client: &Client, request: pb::ListActiveRequest) -> Result
     }
 }
 
-/// Returns the active set of the first namespace.
+/// Returns a request for the active set of the default namespace.
 pub fn whole_set() -> pb::ListActiveRequest {
     pb::ListActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
 }
 
-/// Returns the whole active set now.
+/// Returns the whole current active set.
 pub async fn get_set(client: &Client) -> pb::ListActiveResponse {
     list_set(client, whole_set()).await.expect("the active set")
 }
 
-/// Returns the digest of an active set, as reports name it.
+/// Returns the digest of an active set, as in reports.
 pub fn digest_of_set(bundles: &[pb::Bundle]) -> String {
     let entries: Vec<(PolicyId, i64, Digest)> = bundles
         .iter()
@@ -170,7 +170,7 @@ pub fn digest_of_set(bundles: &[pb::Bundle]) -> String {
     active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
 }
 
-/// Returns the same as [`held`], by ListActive.
+/// Returns the policies in force by ListActive, in the form of [`held`].
 pub async fn in_force(client: &Client) -> WatchedSet {
     let bundles = get_set(client).await.bundles.into_iter();
     let entry = |bundle: pb::Bundle| {
@@ -180,7 +180,7 @@ pub async fn in_force(client: &Client) -> WatchedSet {
     bundles.map(entry).collect()
 }
 
-/// Returns the head of the log.
+/// Returns the revision at the head of the log.
 pub async fn head(client: &Client) -> i64 {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");

@@ -1,4 +1,4 @@
-//! The check workers of a server, as the system shows them.
+//! The check workers of a server, as the operating system shows them.
 
 use std::time::Instant;
 
@@ -9,11 +9,11 @@ use super::watching::DEADLINE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerProcess {
     pub pid: u32,
-    /// `R` runs, `S` sleeps, `Z` has ended and was not waited for.
+    /// State of the process: `R` runs, `S` sleeps, `Z` has ended and was not waited for.
     pub state: char,
 }
 
-/// Returns every child of a server, also those that have ended and that it did not wait for.
+/// Returns every child of a server, including zombies.
 pub fn workers(hub: &Hub) -> Vec<WorkerProcess> {
     let processes = std::fs::read_dir("/proc").expect("processes").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -26,17 +26,17 @@ pub fn workers(hub: &Hub) -> Vec<WorkerProcess> {
 
 fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before may have spaces and brackets.
+    // The name before may contain spaces and brackets.
     let mut words = stat.rsplit_once(") ")?.1.split(' ');
     Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
 }
 
-/// Returns whether a process is gone, or only waits for its parent to hear of its end.
+/// Returns whether a process is gone or a zombie.
 fn has_ended(pid: u32) -> bool {
     state_and_parent(pid).is_none_or(|(state, _)| state == 'Z')
 }
 
-/// Waits until the workers are as wanted, and answers them.
+/// Waits until the workers are as wanted and returns them.
 pub async fn workers_until(hub: &Hub, wanted: impl Fn(&[WorkerProcess]) -> bool) -> Vec<WorkerProcess> {
     let started = Instant::now();
     loop {
@@ -49,15 +49,15 @@ pub async fn workers_until(hub: &Hub, wanted: impl Fn(&[WorkerProcess]) -> bool)
     }
 }
 
-/// CPU time that a process has used, in ticks of the kernel.
+/// Returns the CPU time that a process has used, in ticks of the kernel.
 pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let words: Vec<&str> = stat.rsplit_once(") ").map(|(_, words)| words.split(' ').collect()).unwrap_or_default();
-    // Fields 14 and 15 of proc(5), of which the first two are cut off.
+    // Fields 14 and 15 of proc(5): the first two fields are cut off.
     [11, 12].iter().filter_map(|at| words.get(*at)?.parse::<u64>().ok()).sum()
 }
 
-/// Waits until these workers have ended, and answers the most CPU time, in ticks, that one of them used meanwhile.
+/// Waits until these workers have ended and returns the most CPU time, in ticks, that one of them used meanwhile.
 pub async fn ended_after_ticks(pids: &[u32]) -> u64 {
     let before: Vec<u64> = pids.iter().map(|pid| cpu_ticks(*pid)).collect();
     let (started, mut most) = (Instant::now(), 0);
@@ -70,11 +70,10 @@ pub async fn ended_after_ticks(pids: &[u32]) -> u64 {
     most
 }
 
-/// CPU time, a second, that no check is left to use once nobody waits for it. Its limit is four.
+/// CPU time, one second in ticks, that a check may still use after its caller has gone. The check's own limit is four seconds.
 pub const LEFT_TICKS_MAX: u64 = 100;
 
-/// Waits until a worker other than `but` is at work on something long: it has used CPU for a fifth of a second more than
-/// when it was seen first.
+/// Waits until a worker other than `but` runs a long check: it has used a fifth of a second more CPU than when it was first seen.
 pub async fn busy_worker(hub: &Hub, but: Option<u32>) -> u32 {
     const BUSY_TICKS: u64 = 20;
     let mut first_seen = std::collections::HashMap::new();

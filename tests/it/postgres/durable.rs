@@ -1,4 +1,4 @@
-//! Acknowledged is durable (docs/guarantees.md#g1), whatever becomes of a PostgreSQL's settings while a server runs.
+//! Acknowledged means durable (docs/guarantees.md#g1), whatever happens to a PostgreSQL's settings while a server runs.
 
 use policyhub::client::{SetChange, pb};
 
@@ -6,13 +6,13 @@ use crate::harness::calls::{draft_request, policy, version};
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
 use crate::harness::watching;
 
-/// Drafts that are acknowledged before the crash.
+/// Number of drafts that are acknowledged before the crash.
 const DRAFTS: usize = 3;
 
-/// A PostgreSQL whose WAL stays in memory for long unless a commit has it flushed.
+/// Settings with which the WAL stays in memory for long unless a commit flushes it.
 const LAZY: &[(&str, &str)] = &[("wal_writer_delay", "10000"), ("wal_writer_flush_after", "0")];
 
-/// What was acknowledged since `change` is there after PostgreSQL was killed.
+/// Checks that what was acknowledged since `change` is there after PostgreSQL was killed.
 async fn survives(change: impl Fn(&PostgresScene)) {
     let scene = PostgresScene::start(LAZY).await;
     scene.until_written().await;
@@ -50,7 +50,7 @@ async fn a_database_whose_default_is_to_commit_asynchronously() {
     .await;
 }
 
-/// Connections that are open follow a reload, unless they were told otherwise.
+/// Open connections follow a reload, unless the session set the parameter itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_commits_asynchronously_from_now_on() {
     survives(|scene| scene.configure("synchronous_commit", "off")).await;
@@ -66,7 +66,7 @@ async fn a_configuration_that_does_not_flush() {
         let error = scene.until_refused("DATABASE_NOT_DURABLE").await;
         assert!(error.message().contains(&format!("{setting} is off")), "{error:?}");
         scene.until_readyz(&format!("{setting} is off")).await;
-        // It is about writes alone.
+        // Reads are not affected.
         scene.client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.expect("a read");
         assert!(matches!(watching::next(&mut watch).await.1, SetChange::Alive { .. }), "the watch goes on");
         for _ in 0..DRAFTS {
@@ -78,13 +78,13 @@ async fn a_configuration_that_does_not_flush() {
     }
 }
 
-/// A transaction that is open across the change is not acknowledged either: its COMMIT was not flushed.
+/// Given a transaction that is open during the change, it is not acknowledged either: its COMMIT was not flushed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_stops_flushing_under_an_open_transaction() {
     let scene = PostgresScene::start(&[]).await;
     let refused = loop {
         scene.until_written().await;
-        // The transaction has its namespace, and waits for the table of its first INSERT.
+        // The transaction holds its namespace and waits for the table of its first INSERT.
         let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE versions IN SHARE MODE");
         let client = scene.client.clone();
         let write = tokio::spawn(async move { client.draft(draft_request("q", "a: 3")).await });
@@ -93,7 +93,7 @@ async fn a_configuration_that_stops_flushing_under_an_open_transaction() {
         scene.configure("fsync", "off");
         scene.cluster.release(&scene.name, lock);
         match write.await.expect("a task").expect_err("acknowledged, and not flushed") {
-            // It waited too long for the table: once more.
+            // It waited too long for the table: try again.
             error if error.reason() == "LOCK_TIMEOUT" => scene.configure("fsync", "on"),
             error => break error,
         }

@@ -1,4 +1,4 @@
-//! A PostgreSQL that is an older copy from one moment to the next, under servers that run: whatever was lost, they say one thing.
+//! A PostgreSQL that is suddenly replaced by an older copy, under running servers: whatever was lost, they all report suspected data loss.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ use crate::harness::proxy::NetworkProxy;
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, DEADLINE, LIVELY, get_set};
 
-/// A namespace that is made after the copy.
+/// A namespace that is created after the copy.
 const TENANT: &str = "tenant";
 
-/// Lets nobody into the database and ends all who are in it, then runs SQL about it.
+/// Blocks new connections to the database, ends the open ones, then runs SQL about it.
 fn alone(cluster: &Cluster, name: &str, sql: &str) {
     cluster.psql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
     let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
@@ -42,12 +42,12 @@ fn copy(cluster: &Cluster, name: &str, owner: &str) {
     alone(cluster, name, &make);
 }
 
-/// Puts another database in its place, which is `lost` then.
+/// Replaces a database by another one; the original is then named `lost`.
 fn replace(cluster: &Cluster, name: &str, by: &str) {
     alone(cluster, name, &format!("ALTER DATABASE {name} RENAME TO lost; ALTER DATABASE {by} RENAME TO {name}"));
 }
 
-/// Returns a server with the same keys.
+/// Starts a second server with the same keys.
 async fn beside(hub: &Hub, database_url: String) -> Hub {
     let keys = hub.data_dir().join("keys").display().to_string();
     let arguments: Vec<&str> = LIVELY.iter().copied().chain(["--keys-dir", &keys]).collect();
@@ -58,10 +58,10 @@ fn directory() -> Arc<TempDir> {
     Arc::new(tempfile::tempdir().expect("a temporary directory"))
 }
 
-/// Longer than a look at the signing keys counts: after it, writes look at the log of `system` first.
+/// Longer than the cached signing keys are valid: after it, writes read the log of `system` first.
 const KEYS_ARE_OLD: Duration = Duration::from_secs(7);
 
-/// Writes of each kind: none of them may say anything else than that the store is in doubt.
+/// Checks that writes of each kind are refused only with suspected data loss.
 async fn every_write_is_in_doubt(client: &Client) {
     let began = Instant::now();
     while began.elapsed() < KEYS_ARE_OLD {
@@ -82,7 +82,7 @@ async fn until_in_doubt(client: &Client) {
     let doubt = async {
         loop {
             match client.draft(draft_request("p", "a: 9")).await {
-                // This log lost nothing: it is written to until this replica has looked at the one that did.
+                // This log lost nothing: it accepts writes until this replica has checked the one that did.
                 Ok(_) => {}
                 Err(error) if error.reason() == "STORE_IN_DOUBT" => return,
                 Err(error) => assert_eq!(error.code(), Code::Unavailable, "{error:?}"),
@@ -102,7 +102,7 @@ async fn watch_tenant(client: &Client) -> Watch {
     watch(client, WatchOptions { namespace, ..watching::everything(client).await }).await.expect("a watch")
 }
 
-/// Reads heartbeats until one is in doubt.
+/// Reads heartbeats until one reports suspected data loss.
 async fn goes_on_in_doubt(watch: &mut Watch) {
     loop {
         let (message, _) = watching::next(watch).await;
@@ -126,7 +126,7 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     eventually("both are back", async || tenant(&elsewhere).await.is_err_and(|error| error.code() == Code::NotFound))
         .await;
 
-    // Lost: a namespace, and a role, which stands in the log that has the keys.
+    // Lost: a namespace, and a role binding, which is in the log that has the keys.
     let create = pb::CreateNamespaceRequest { namespace_id: TENANT.to_owned(), ..Default::default() };
     scene.client.create_namespace(create).await.expect("a namespace");
     let granted = try_grant(&scene.client, "local:ann", pb::Role::Viewer, "namespaces/-")
@@ -185,8 +185,8 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     }
 }
 
-/// A server runs and has subscribers; its network is away while an older copy takes the place of its database, and while another
-/// server, which knows no more than the copy, writes beyond what this one saw.
+/// Given a server with subscribers whose network is down while an older copy replaces its database, and while another server, which knows
+/// only the copy, writes beyond what this one saw.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_seen_is_compared_when_the_network_comes_back() {
     let cluster = Cluster::start(&[]);
@@ -232,7 +232,7 @@ async fn what_was_seen_is_compared_when_the_network_comes_back() {
     assert!(!get_set(&client).await.in_doubt);
 }
 
-/// Another store, with longer logs and the same keys, takes the place of the database under a server that runs.
+/// Given another store, with longer logs and the same keys, that replaces the database under a running server.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_store_is_neither_read_nor_written() {
     let scene = PostgresScene::start(&[]).await;
@@ -253,9 +253,9 @@ async fn another_store_is_neither_read_nor_written() {
     let before = get_set(&scene.client).await;
 
     replace(cluster, &scene.name, "foreign_store");
-    // Nobody may come in until then.
+    // Nobody may connect until then.
     cluster.psql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", scene.name));
-    // The first ones may still hear that nobody may come in.
+    // The first ones may still get the refusal of connections.
     while !scene.until_refused("DATABASE_ACCESS_DENIED").await.message().contains("another store") {}
     scene.until_readyz("another store").await;
     let now = get_set(&scene.client).await;

@@ -1,4 +1,4 @@
-//! PgBouncer: session mode works as it is installed, the other modes are refused by name.
+//! PgBouncer: session mode works as installed, the other modes are refused by name.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ async fn transaction_and_statement_mode_are_refused_by_name() {
     }
 }
 
-/// Returns how `policyhub serve` is refused.
+/// Returns the message with which `policyhub serve` refuses to start.
 fn refused(url: &str, flags: &[&str]) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut process = binary();
@@ -45,7 +45,7 @@ fn refused(url: &str, flags: &[&str]) -> String {
     said
 }
 
-/// Through it LISTEN would be lost without a word.
+/// In transaction mode, LISTEN would be lost silently.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listen_url_that_leads_to_transaction_mode_is_refused_by_name() {
     let cluster = Cluster::shared();
@@ -55,7 +55,7 @@ async fn a_listen_url_that_leads_to_transaction_mode_is_refused_by_name() {
     assert!(said.contains("listen_url leads to a pooler"), "{said}");
 }
 
-/// It gives a second connection no backend, for two minutes unless it is configured otherwise.
+/// The pooler has no backend for a second connection, and by default waits for one for two minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_without_room_is_refused_in_time() {
     let cluster = Cluster::shared();
@@ -75,12 +75,12 @@ async fn session_mode_serves_and_keeps_the_settings_of_a_session() {
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
     assert_eq!(active(&client, "p").await, 1);
-    // Bounds that are set after connecting hold.
+    // Timeouts that are set after connecting are in effect.
     let lock = cluster.hold(&name, "default");
     let error = client.draft(draft_request("q", "a: 2")).await.expect_err("locked");
     assert_eq!(error.reason(), "LOCK_TIMEOUT", "{error:?}");
     cluster.release(&name, lock);
-    // So does LISTEN.
+    // So is LISTEN.
     let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
     while cluster.psql(&name, listening) != "1" {}
 }

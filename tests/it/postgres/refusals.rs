@@ -1,4 +1,4 @@
-//! A PostgreSQL that answers, and does not serve: each cause has a name, in time, and goes away by itself.
+//! A PostgreSQL that answers but refuses to work: each cause is reported by name, in time, and the server recovers by itself.
 
 use std::fs;
 use std::time::Instant;
@@ -10,16 +10,16 @@ use crate::harness::http::get;
 use crate::harness::postgres_scene::{PostgresScene, REFUSED_WITHIN, ROLE};
 use crate::outage::raw;
 
-/// Writers that wait for the same lock.
+/// Number of writers that wait for the same lock.
 const WRITERS: usize = 3;
-/// Writers of whom half find no connection: a server has 12 for writes.
+/// Number of writers, of whom half get no connection: a server has 12 for writes.
 const TOO_MANY_WRITERS: usize = 24;
-/// Calls that begin one after the other while the server finds out what is wrong.
+/// Number of calls, one after the other, while the server finds the cause.
 const FIRST_CALLS: usize = 20;
-/// A transaction waits for 2.4 s in all, and PostgreSQL may be late. Each lock for itself could take 2 s.
+/// A transaction waits for 2.4 s in total, and PostgreSQL may be late. Each single lock could take 2 s.
 const WAITS_MAX_SECONDS: f64 = 3.5;
 
-/// What the command line says of a write, in time.
+/// Checks that the command line reports the reason of a refused write, in time.
 fn told_on_the_command_line(scene: &PostgresScene, reason: &str) {
     let file = scene.hub.data_dir().join("content.yaml");
     fs::write(&file, "a: 3").expect("a file");
@@ -42,7 +42,7 @@ async fn a_lock_of_somebody_else() {
     scene.cluster.release(&scene.name, lock);
     scene.until_written().await;
 
-    // A whole table, as ALTER TABLE and VACUUM FULL lock it: roles, keys and heads wait for it too.
+    // A whole table, as ALTER TABLE and VACUUM FULL lock it: roles, keys and heads need it too.
     let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE namespaces");
     for _ in 0..3 {
         assert_eq!(scene.write().await.expect_err("locked").reason(), "LOCK_TIMEOUT");
@@ -61,7 +61,7 @@ async fn a_lock_of_somebody_else() {
     scene.until_readyz("ok\n").await;
 }
 
-/// Writers that wait for their namespace, and then for a table: what they wait for in all is bounded, as PostgreSQL counts it.
+/// Given writers that wait for their namespace and then for a table, the total wait is bounded, as PostgreSQL measures it.
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_that_are_waited_for_one_after_the_other() {
     let scene = PostgresScene::start(&[]).await;
@@ -90,7 +90,7 @@ async fn locks_that_are_waited_for_one_after_the_other() {
     scene.until_written().await;
 }
 
-/// The second who waits for a row takes two locks in turn.
+/// The second writer that waits for a row takes two locks in turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_who_wait_for_one_namespace() {
     let scene = PostgresScene::start(&[]).await;
@@ -98,7 +98,7 @@ async fn several_who_wait_for_one_namespace() {
     let lock = scene.cluster.hold(&scene.name, "default");
     let mut writes = tokio::task::JoinSet::new();
     for index in 0..WRITERS {
-        // While the one before waits for its first lock still, and not for much longer.
+        // While the one before still waits for its first lock, and not much longer.
         let late = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}' AND wait_event_type = 'Lock' \
              AND clock_timestamp() - xact_start > interval '0.5 s'"
@@ -114,7 +114,7 @@ async fn several_who_wait_for_one_namespace() {
     scene.until_written().await;
 }
 
-/// Who finds no connection waits for the same lock as those who have one.
+/// A writer that gets no connection is refused with the reason of those that have one and wait for the lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_writers_than_connections_wait_for_one_namespace() {
     let scene = PostgresScene::start(&[]).await;
@@ -135,7 +135,7 @@ async fn more_writers_than_connections_wait_for_one_namespace() {
     scene.until_written().await;
 }
 
-/// Who is refused by name hears it, also who comes before the server knows what is wrong.
+/// The reason is reported to every caller, also to those before the server knows the cause.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_calls_hear_the_reason_too() {
     let scene = PostgresScene::start(&[]).await;
@@ -149,7 +149,7 @@ async fn the_first_calls_hear_the_reason_too() {
         for _ in 0..FIRST_CALLS {
             let mut bare = raw(&scene.hub).await;
             writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
-            // Some of them while it looks, and some when it knows.
+            // Some of them while it looks for the cause, and some after it knows.
             scene.cluster.psql("postgres", "SELECT 1");
         }
         for write in writes.join_all().await {
@@ -161,7 +161,7 @@ async fn the_first_calls_hear_the_reason_too() {
     scene.until_written().await;
 }
 
-/// Breaks something, and sees the reason and that it heals.
+/// Breaks something, checks the reason, and checks that the server recovers.
 async fn named(scene: &PostgresScene, reason: &str, ready: &str, broken: impl Fn(), healed: impl Fn()) {
     scene.until_written().await;
     broken();
@@ -195,7 +195,7 @@ async fn limits_and_rights_of_the_role() {
         "DATABASE_READ_ONLY",
         "read-only",
         || role("SET default_transaction_read_only = on"),
-        // Connections that are open keep what they began with: the server takes new ones.
+        // Open connections keep the setting they began with, so the server must open new ones.
         || drop(scene.sql(&format!("ALTER ROLE {ROLE} RESET default_transaction_read_only"))),
     )
     .await;
@@ -209,7 +209,7 @@ async fn limits_and_rights_of_the_role() {
     .await;
 }
 
-/// Each right that the manual lists: `/readyz` says that it is missing, also where no write needs it.
+/// Given a missing privilege that the manual lists, `/readyz` reports it, also where no write needs it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_missing() {
     let scene = PostgresScene::start(&[]).await;
@@ -226,7 +226,7 @@ async fn a_right_that_is_missing() {
     scene.until_written().await;
 }
 
-/// The tables are there, and new connections do not find them.
+/// Given a search path without the tables, new connections do not find them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_path_that_hides_the_tables() {
     let scene = PostgresScene::start(&[]).await;
@@ -244,7 +244,7 @@ async fn a_search_path_that_hides_the_tables() {
     .await;
 }
 
-/// Not even a superuser gets in.
+/// Given a database that accepts no connections, not even those of a superuser.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_takes_no_connections() {
     let scene = PostgresScene::start(&[]).await;
@@ -275,7 +275,8 @@ async fn a_password_that_is_wrong_and_a_database_that_is_gone() {
     )
     .await;
     let rename = |from: &str, to: &str| {
-        // Refused as long as somebody is connected, so nobody comes back between the end of the last and the new name.
+        // Renaming is refused as long as somebody is connected, so nobody may connect between the end of the last connection and the new
+        // name.
         let sql = |statement: String| scene.cluster.psql("postgres", &statement);
         sql(format!("ALTER DATABASE {from} ALLOW_CONNECTIONS false"));
         scene.end_connections();
@@ -292,7 +293,7 @@ async fn a_password_that_is_wrong_and_a_database_that_is_gone() {
     .await;
 }
 
-/// A store that is there needs no write to start.
+/// An existing store needs no write to start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_while_the_database_is_read_only() {
     let mut scene = PostgresScene::start(&[]).await;

@@ -1,4 +1,4 @@
-//! A role that migrates and a role that serves, by the very statements of docs/operations/deploy.md.
+//! Separate roles for migrating and serving, by exactly the statements of docs/operations/deploy.md.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ async fn the_documented_grants_are_enough_for_both() {
     let migrator = url.replace("//postgres@", "//policyhub_migrator@");
     let server = url.replace("//postgres@", "//policyhub_server@");
 
-    // The server's role can't migrate, and is told what to do.
+    // The server's role can't migrate, and the message says what to do.
     let output = run("serve", &server, &[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -50,7 +50,7 @@ async fn the_documented_grants_are_enough_for_both() {
     let refused = cluster.try_psql(name, "SET ROLE policyhub_server; DROP TABLE events").expect_err("no right");
     assert!(refused.contains("must be owner"), "{refused}");
 
-    // On a schema that is as it should be, a server that was not told so serves, and says what it should be told.
+    // On a current schema, a server without the setting still serves, and names the setting in its log.
     let hub = Hub::start_on(directory, server, &[]).await;
     assert_eq!(active(&hub.client().await, "p").await, 1);
     let log = hub.log.lock().expect("the log").clone();

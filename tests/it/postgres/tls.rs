@@ -1,4 +1,4 @@
-//! A database over a network, and whether anything proves who it is.
+//! A database over a network, and whether its identity is verified.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ async fn log_of(url: String) -> String {
 async fn a_remote_database_that_nothing_verifies_is_a_warning() {
     let url = Cluster::shared().create_database();
     assert!(!log_of(url).await.contains(WARNING), "loopback is no network");
-    // An address that is not loopback, and leads to it.
+    // A local address that is not loopback.
     for mode in ["", "?sslmode=disable", "?sslmode=prefer"] {
         let log = log_of(Cluster::shared().create_database().replace("127.0.0.1", "0.0.0.0") + mode).await;
         assert!(log.contains(WARNING) && log.contains("sslmode=verify-full"), "{mode}: {log}");

@@ -1,4 +1,4 @@
-//! `release --activate`: one activation of everything that was published, and what a kill or a person did in between.
+//! `release --activate`: one activation of everything that was published, and the effects of a kill or of another person in between.
 
 use policyhub::client::pb;
 
@@ -6,7 +6,7 @@ use super::repository::Repository;
 use crate::harness::calls::{NAMESPACE, active, events, head, rollback_request, set};
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// Makes `.state` say that these wait to be activated.
+/// Makes `.state` list these as waiting for activation.
 fn make_pending(repository: &Repository, names: &[&str]) {
     let mut delivered = repository.delivered();
     for name in names {
@@ -39,7 +39,7 @@ on_both_databases! {
         assert_eq!(event.reason, format!("release of git commit {commit}"));
         assert_eq!(pending(&repository), 0);
 
-        // What was delivered without it stays as it is; a reason of one's own.
+        // Versions delivered without the option stay as they are; with a custom reason.
         repository.version("bad", "1.0.0", "a: 1");
         repository.version("q", "2.1.0", "a: 1");
         repository.commit();
@@ -61,7 +61,7 @@ on_both_databases! {
             repository.version(policy, "1.1.0", "a: 1");
         }
         repository.commit();
-        // As if killed before it activated: published, and what is on the disk says so.
+        // As if killed before the activation: the versions are published, and the state on the disk says so.
         repository.release(&hub, &[]).is(0, "success");
         make_pending(&repository, &["p@v1.1.0", "q@v1.1.0"]);
         let ended = repository.release(&hub, &[]);
@@ -80,7 +80,7 @@ on_both_databases! {
         assert!(ended.is(1, "failed").lines("problems")[0].contains("says that q@v1.1.0 is version 1"), "{ended:?}");
         repository.write(".state/delivered.json", kept.to_string());
 
-        // As if killed after it activated, and then somebody rolled back.
+        // As if killed after the activation, followed by a rollback of somebody.
         make_pending(&repository, &["p@v1.1.0", "q@v1.1.0"]);
         client.rollback(rollback_request("p", 1)).await.expect("a rollback");
         let before = head(&client).await;
@@ -88,7 +88,7 @@ on_both_databases! {
         assert_eq!(ended.is(0, "success").json()["activation"], serde_json::Value::Null);
         assert_eq!((active(&client, "p").await, head(&client).await, pending(&repository)), (1, before, 0));
 
-        // As if the runner was lost with all it wrote: the first time it never was in force, later it was.
+        // As if the runner lost all that it wrote: the first time the version was never in force, later it was.
         repository.version("p", "1.2.0", "a: 1");
         repository.commit();
         repository.release(&hub, &[]).is(0, "success");
@@ -137,7 +137,7 @@ async fn more_than_one_activation_carries_is_refused_before_anything_is_publishe
     assert_eq!((head(&client).await, repository.delivered_names().len()), (before, 0));
     repository.remove("policies/p100");
     repository.remove("policies/p7/v1.1.0");
-    // Seventeen contents of 1 MiB less a little are over 16 MiB.
+    // Seventeen contents of slightly less than 1 MiB are over 16 MiB.
     for number in 0..17 {
         let policy = format!("p{number}");
         repository.version(&policy, "1.0.0", &format!("a: {}", "x".repeat(1024 * 1024 - 3)));

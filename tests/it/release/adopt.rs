@@ -1,4 +1,4 @@
-//! `policyhub adopt`: versions that existed before come with who wrote them and when, as a claim of who brought them.
+//! `policyhub adopt`: versions that existed before are imported with author and time, as a claim of the caller.
 
 use std::process::Stdio;
 
@@ -39,7 +39,7 @@ fn adopt(hub: &Hub, repository: &Repository, arguments: &[&str]) -> CommandEnd {
     CommandEnd::of(&command.args(arguments).output().expect("it runs"))
 }
 
-/// A commit whose author wrote it then.
+/// Commits with this author and this time.
 fn commit(repository: &Repository, author: &str, time: &str) {
     repository.commit();
     let author = format!("--author={author} <{author}@example.com>");
@@ -47,7 +47,8 @@ fn commit(repository: &Repository, author: &str, time: &str) {
 }
 
 on_both_databases! {
-    /// Beside the author and the time of this store, everywhere: in the answer, the manifest, the log, and a copy of the namespace.
+    /// The claim is shown beside the author and time of this store, everywhere: in the answer, the manifest, the log, and a copy of the
+    /// namespace.
     async fn an_adopted_version_says_who_wrote_it(hub: Hub) {
         let client = hub.client().await;
         let kept = published(&client, "a: 1", system(Some(MARCH))).await;
@@ -77,7 +78,7 @@ on_both_databases! {
         let document: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(document["adopted"]["author"], "system", "{document}");
 
-        // Made here, from what was not: a copy says of which version.
+        // A copy is made in this store, and names its source version.
         let copy = pb::RollbackRequest { mode: pb::RollbackMode::CopyForward.into(), ..rollback_request("p", 1) };
         client.rollback(copy).await.expect("a copy");
         let copy = get_version(&client, "p", 2).await;
@@ -93,7 +94,7 @@ on_both_databases! {
         assert!(verified(&client, &target).await.valid && verified(&client, NAMESPACE).await.valid);
     }
 
-    /// Who wrote a policy is believed of an admin alone, and neither of the future nor out of bounds.
+    /// Only an admin may claim an author, with a time that is not in the future and within limits.
     async fn an_adoption_is_an_admins_claim_about_the_past(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "dev", pb::Role::Author, NAMESPACE).await;
@@ -120,7 +121,7 @@ on_both_databases! {
         refused(admin.get_policy(get).await, Code::NotFound, "POLICY_NOT_FOUND");
     }
 
-    /// It never changes: not by a second draft of the label, not in the database.
+    /// The claim never changes: not by a second draft of the label, not in the database.
     async fn an_adoption_never_changes(hub: Hub) {
         let client = hub.client().await;
         let kept = published(&client, "a: 1", system(Some(MARCH))).await;
@@ -142,7 +143,7 @@ on_both_databases! {
         }
     }
 
-    /// The whole way from a folder with a history: each version once, with what git knows of it, and nothing in force.
+    /// Given a folder with a git history, each version is adopted once, with git's author and time, and nothing is in force.
     async fn a_folder_is_adopted_once(hub: Hub) {
         let client = hub.client().await;
         let repository = Repository::new();
@@ -152,7 +153,7 @@ on_both_databases! {
         repository.version("q", "0.1.0", "b: 1");
         commit(&repository, "Bob", "2024-04-01T00:00:00Z");
         repository.version("p", "1.9.0", "a: 2");
-        // Written again later: it is as old as what first lay there.
+        // Rewritten later: the time stays that of the first content.
         repository.version("p", "1.0.0", "a: one");
         commit(&repository, "Ann", "2024-05-01T00:00:00Z");
         let rehearsed = adopt(&hub, &repository, &["--times-from", "git", "--dry-run"]);

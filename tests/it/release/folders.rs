@@ -1,4 +1,4 @@
-//! What a repository may hold: each folder that can't be right is named, and the rest goes on.
+//! What a repository may contain: each invalid folder is named, and the others are released.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use super::repository::Repository;
 use crate::harness::calls::{abandon, get_version};
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// A folder of `policies`, and what is said of it.
+/// A folder of `policies`, and the error it causes.
 const WRONG: &[(&str, &str)] = &[
     ("Upper/v1.0.0", "policy id must match"),
     ("a b/v1.0.0", "policy id must match"),
@@ -173,7 +173,7 @@ on_both_databases! {
         assert_eq!(get_version(&client, "q", 1).await.state(), policyhub::client::pb::VersionState::Abandoned);
         assert_eq!(get_version(&client, "q", "v1.0.0").await.version, 2);
 
-        // Somebody else's draft is theirs.
+        // Another person's draft is not used.
         let request = policyhub::client::pb::DraftRequest { label: "1.1.0".to_owned(), ..crate::harness::calls::draft_request("p", "a: 7") };
         client.draft(request).await.expect("a draft");
         repository.version("p", "1.1.0", "a: 8");
@@ -187,7 +187,7 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    /// What metadata.json says beside name and version is kept with the version; what does not fit is named and stops nothing.
+    /// Members of metadata.json beside name and version are stored with the version; invalid ones are named and stop nothing.
     async fn metadata_becomes_annotations(hub: Hub) {
         let repository = Repository::new();
         repository.version("p", "1.0.0", "a: 1");

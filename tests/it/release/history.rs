@@ -1,4 +1,4 @@
-//! What is released, from what git says: what changed since the baseline, and what a baseline is worth.
+//! What is released, according to git: what changed since the baseline, and when a baseline is ignored.
 
 use super::repository::Repository;
 use crate::harness::calls::{get_version, head};
@@ -32,7 +32,7 @@ on_both_databases! {
         assert_eq!((&noted["version"], &noted["commit"]), (&2.into(), &first.as_str().into()));
         assert_eq!(noted["digest"], get_version(&client, "p", "v1.9.0").await.digest);
 
-        // Nothing changed: nothing is asked, the baseline stays.
+        // Nothing changed: no request is sent, and the baseline stays.
         let before = head(&client).await;
         let second = repository.commit();
         let ended = repository.release_to_nobody(&[]);

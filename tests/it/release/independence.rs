@@ -1,4 +1,4 @@
-//! Versions are independent: one that is bad, or out of SemVer order, holds back no other one, and leaves no open draft.
+//! Versions are independent: a version that is invalid or out of SemVer order stops no other one, and leaves no open draft.
 
 use policyhub::client::{Client, pb};
 
@@ -6,7 +6,7 @@ use super::repository::Repository;
 use crate::harness::calls::{active, create, draft_request, get_version, policy, publish_request};
 use crate::harness::on_both_databases;
 
-/// Number, label and state of each version of a policy, in the order of their numbers.
+/// Returns number, label and state of each version of a policy, in the order of their numbers.
 async fn versions(client: &Client, id: &str) -> Vec<(i64, String, pb::VersionState)> {
     let request = pb::ListVersionsRequest { parent: policy(id), page_size: 100, ..Default::default() };
     let mut versions = client.list_versions(request).await.expect("versions").versions;
@@ -64,7 +64,7 @@ on_both_databases! {
             repository.version(id, "1.0.0", "a: by git");
         }
         let commit = repository.commit();
-        // One read in a second: nearly every question is refused, and the draft is answered ALREADY_EXISTS.
+        // One read in a second: nearly every request is refused, and the draft is answered ALREADY_EXISTS.
         let mut limit = hub.cli();
         limit.args(["namespace", "update", "default", "--reads-per-second", "1"]);
         assert!(limit.output().expect("it runs").status.success());
@@ -82,7 +82,7 @@ on_both_databases! {
         for (label, content) in [("1.0.0", "a: 1"), ("1.0.1", "a: 1"), ("1.0.2", "b: 1"), ("1.0.3", "a: 3"), ("1.0.4", "a: 4")] {
             repository.version("p", label, content);
         }
-        // As in a real repository: the folder says 1.0.1, its metadata 1.0.0.
+        // As in a real repository: the folder is 1.0.1, its metadata says 1.0.0.
         repository.write("policies/p/v1.0.1/metadata.json", r#"{"name": "p", "version": "1.0.0"}"#);
         repository.commit();
         let expected = ["p@v1.0.0 published", "p@v1.0.1 failed", "p@v1.0.2 failed", "p@v1.0.3 published", "p@v1.0.4 published"];
@@ -94,7 +94,8 @@ on_both_databases! {
         let report = client.get_validation_report(pb::GetValidationReportRequest { name: crate::harness::calls::version("p", 2) }).await;
         assert!(report.is_ok(), "the report stays readable: {report:?}");
 
-        // The same again: the same answer, though the ids of the calls before were kept; and no number for what is out of order.
+        // A second run has the same result, though the request ids of the calls before were kept; and no number is used for what is out of
+        // order.
         let ended = repository.release(&hub, &[]);
         assert_eq!(ended.is(1, "failed").outcomes(), ["p@v1.0.1 failed", "p@v1.0.2 failed"]);
         let error = ended.json()["versions"][1]["error"].as_str().expect("an error").to_owned();
@@ -115,7 +116,7 @@ on_both_databases! {
             assert!(received["error"].as_str().expect("an error").contains(&format!("`policyhub report p@{number}`")), "{received}");
             assert!(!is_any_open(&client, "p").await, "{:?}", versions(&client, "p").await);
         }
-        // What somebody wrote by hand is theirs, also with the same content.
+        // A draft that somebody made by hand is not used, also with the same content.
         let by_hand = pb::DraftRequest { label: "1.0.0".to_owned(), ..draft_request("p", "b: 1") };
         client.draft(by_hand).await.expect("a draft");
         repository.release(&hub, &[]).is(1, "failed");
@@ -127,7 +128,7 @@ on_both_databases! {
         let repository = Repository::new();
         repository.version("p", "1.0.0", "a: 1");
         let commit = repository.commit();
-        // As a release leaves it that is killed between draft and publication.
+        // The state that a release leaves when it is killed between draft and publication.
         let left = pb::DraftRequest {
             label: "1.0.0".to_owned(),
             change_note: format!("released from git commit {commit}"),

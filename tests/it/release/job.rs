@@ -1,4 +1,4 @@
-//! What a job of continuous integration needs: other folders, pushes, tags, annotations, outputs, and releases at once.
+//! What a continuous integration job needs: other folders, pushes, tags, annotations, outputs, and concurrent releases.
 
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,7 @@ on_both_databases! {
         assert_eq!(repository.release(&hub, &[]).is(0, "success").outcomes(), ["p@v1.0.0 published"]);
         assert_eq!(repository.baseline(), first);
 
-        // Changed, and of no version: neither removed nor released.
+        // Changed files that belong to no version: neither removed nor released.
         repository.write("policies/p/values.yaml", "a: 2");
         repository.write("policies/p/v1-notes.md", "more");
         repository.write("policies/p/vendor/metadata.json", "[]");
@@ -31,7 +31,7 @@ on_both_databases! {
         assert_eq!((ended.is(0, "success").outcomes().len(), ended.lines("notes")), (0, Vec::new()));
         assert_eq!(repository.baseline(), second);
 
-        // As some editors write it.
+        // With a byte order mark, as some editors write it.
         repository.write("policies/p/v1.1.0/metadata.json", "\u{feff}{\"name\": \"p\", \"version\": \"1.1.0\"}");
         repository.write("policies/p/v1.1.0/policy-definition.yml", "a: 2");
         repository.commit();
@@ -106,7 +106,7 @@ on_both_databases! {
         let client = hub.client().await;
         let repository = Repository::new();
         let mut ended = 0;
-        // The moment between a draft and its publication is short: until it was met.
+        // The moment between a draft and its publication is short: try until it was hit.
         for number in 0.. {
             let id = format!("p{number}");
             repository.version(&id, "1.0.0", "a: 1");
@@ -147,7 +147,7 @@ async fn what_two_runners_pushed_is_merged_and_tagged() {
 
     let ended = one.release(&hub, &["--push", "--tag"]);
     assert_eq!(ended.is(0, "success").lines("notes")[1..], ["1 tag was made"]);
-    // The other one began with the same commit, and has another version by now.
+    // The other release began with the same commit, and has another version by now.
     two.version("q", "1.0.0", "a: 1");
     let second = two.commit();
     two.write("unsaved", "work");
@@ -171,7 +171,7 @@ async fn what_two_runners_pushed_is_merged_and_tagged() {
     let expected = format!("refs/tags/p/v1.0.0 {first}\nrefs/tags/q/v1.0.0 {second}\n");
     assert_eq!(tags(remote.path()), expected, "each at the commit that was released");
 
-    // Nothing to do is nothing to push; and where somebody else's work conflicts, nothing is lost.
+    // With nothing to do, nothing is pushed; and when another person's work conflicts, nothing is lost.
     let head = two.head();
     two.release(&hub, &["--push", "--tag"]).is(0, "success");
     assert_eq!((two.head(), tags(remote.path())), (head, expected));

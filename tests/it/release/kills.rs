@@ -1,4 +1,4 @@
-//! A release that is killed again and again, by SIGKILL at moments of its work, ends where one ends that nobody killed.
+//! A release that is killed repeatedly, by SIGKILL at random moments, reaches the same state as one without a kill.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -11,10 +11,10 @@ use crate::harness::{Database, Hub, on_both_databases};
 
 const POLICIES: usize = 6;
 const LABELS: [&str; 3] = ["1.0.0", "1.1.0", "2.0.0"];
-/// Sets what a release of all of it writes: drafts, publications, one activation.
+/// Number of events of a complete release: drafts, publications, one activation.
 const EVENTS: i64 = (POLICIES * LABELS.len() * 2) as i64 + 1;
 
-/// Says what is left in the end: versions with number, label, digest and state, and what is in force.
+/// The final state: versions with number, label, digest and state, and what is in force.
 type ReleaseEnd = BTreeMap<String, (Vec<(i64, String, String, i32)>, i64)>;
 
 async fn end(client: &Client) -> ReleaseEnd {
@@ -41,7 +41,7 @@ fn repository() -> Repository {
     repository
 }
 
-/// Returns what was delivered, but for when: the two servers published at other times.
+/// Returns what was delivered, without times: the two servers published at different times.
 fn without_times(mut delivered: serde_json::Value) -> serde_json::Value {
     for version in delivered["versions"].as_object_mut().expect("versions").values_mut() {
         assert!(version.as_object_mut().expect("an entry").remove("time").is_some(), "{version}");
@@ -54,10 +54,10 @@ fn start(repository: &Repository, hub: &Hub) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs")
 }
 
-/// Kills it, whatever it does at this moment; whether it was still at it.
+/// Kills the release and returns whether it was still running.
 fn kill(mut child: Child) -> bool {
     let is_running = child.try_wait().expect("a child").is_none();
-    // SIGKILL.
+    // This sends SIGKILL.
     child.kill().expect("killed, or ended");
     child.wait().expect("an end");
     is_running
@@ -75,13 +75,13 @@ on_both_databases! {
         let mut kills = 0;
         for more in [1, 1, 2, 3, 1, 5, 4, 7, 2, 6, 1, 9, 3] {
             let (from, child) = (head(&client).await, start(&repository, &hub));
-            // Until so much more is in the log, or all of it, and then at once.
+            // Wait until this many more events are in the log, or all of them, and then kill at once.
             let mut child = child;
             while head(&client).await < (from + more).min(before + EVENTS) && child.try_wait().expect("a child").is_none() {}
             kills += usize::from(kill(child));
             repository.delivered();
         }
-        // What is written of deliveries is another moment.
+        // Writing the file of deliveries is another moment.
         for _ in 0..POLICIES {
             let (names, mut child) = (repository.delivered_names().len(), start(&repository, &hub));
             while repository.delivered_names().len() == names && child.try_wait().expect("a child").is_none() {}

@@ -1,4 +1,4 @@
-//! `delivered.json`: when each version was delivered, and the forms of the tool that people come from.
+//! `delivered.json`: when each version was delivered, and the file formats of the tool that users migrate from.
 
 use super::repository::Repository;
 use crate::harness::calls::{get_version, head};
@@ -16,7 +16,7 @@ on_both_databases! {
         let parsed = time::OffsetDateTime::parse(&said, &time::format_description::well_known::Rfc3339).expect("RFC 3339");
         assert_eq!(parsed.unix_timestamp(), published, "{said}");
 
-        // A file that was written before times were noted is read, and kept.
+        // A file from before times were stored is read, and its entries are kept.
         let whole = repository.delivered().to_string().replace(&format!(",\"time\":\"{said}\""), "");
         assert!(!whole.contains("time"), "{whole}");
         repository.write(".state/delivered.json", &whole);
@@ -37,7 +37,7 @@ on_both_databases! {
         let other = r#"{"_metadata": {"description": "delivered", "version": "1.0"}, "deliveries": {"p/v1.0.0": {"deliveredAt": "2025-01-02T03:04:05Z"}, "p/v1.1.0": {}}}"#;
         for (text, count, received) in [("{}", 0, "published"), (other, 2, "already there")] {
             repository.write(".state/delivered.json", text);
-            // What the other tool delivered until then it delivered elsewhere.
+            // What the other tool delivered until then went to another target.
             repository.write(".state/baseline.sha", &commit);
             let before = head(&client).await;
             let ended = repository.release(&hub, &["--dry-run"]);
@@ -46,7 +46,7 @@ on_both_databases! {
             let kept = std::fs::read_to_string(repository.path.join(".state/delivered.json")).expect("text");
             assert_eq!((kept.as_str(), head(&client).await), (text, before), "a rehearsal changes nothing");
 
-            // Without a server nothing is lost: the next release begins at the beginning too.
+            // Without a server nothing is lost: the next release begins from the start too.
             repository.release_to_nobody(&[]).is(1, "failed");
             repository.write(".state/delivered.json", text);
             repository.write(".state/baseline.sha", &commit);

@@ -1,4 +1,4 @@
-//! What a release says, to the letter: text, JSON and Markdown.
+//! The exact output of a release: text, JSON and Markdown.
 
 use serde_json::json;
 

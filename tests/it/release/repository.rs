@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use crate::harness::Hub;
 use crate::harness::hub::binary;
 
-/// A repository, gone when it is dropped.
+/// A repository that is removed when it is dropped.
 pub struct Repository {
     _directory: TempDir,
     pub path: PathBuf,
 }
 
-/// Says how a release ended.
+/// Exit code and output of a release.
 #[derive(Debug)]
 pub struct CommandEnd {
     pub code: i32,
@@ -37,7 +37,7 @@ impl CommandEnd {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// `name outcome` of each version, in the order told.
+    /// Returns `name outcome` of each version, in the order of the output.
     #[track_caller]
     pub fn outcomes(&self) -> Vec<String> {
         let document = self.json();
@@ -46,7 +46,7 @@ impl CommandEnd {
         versions.iter().map(|version| format!("{} {}", word(version, "name"), word(version, "outcome"))).collect()
     }
 
-    /// Returns what is said to be wrong with a version, or with a folder that is none.
+    /// Returns the error of a version, or of an invalid folder.
     #[track_caller]
     pub fn error_of(&self, name: &str) -> String {
         let document = self.json();
@@ -55,13 +55,13 @@ impl CommandEnd {
         one["error"].as_str().expect("an error").to_owned()
     }
 
-    /// Returns the lines under a name: "warnings", "notes", "problems".
+    /// Returns the lines under a name: "warnings", "notes" or "problems".
     #[track_caller]
     pub fn lines(&self, name: &str) -> Vec<String> {
         serde_json::from_value(self.json()[name].clone()).expect("texts")
     }
 
-    /// It ended with this code, and this status.
+    /// Checks exit code and status.
     #[track_caller]
     pub fn is(&self, code: i32, status: &str) -> &Self {
         assert_eq!((self.code, self.json()["status"].as_str()), (code, Some(status)), "{self:#?}");
@@ -69,13 +69,13 @@ impl CommandEnd {
     }
 }
 
-/// Without what a job on GitHub has in its environment, also when the tests are one.
+/// Removes the environment variables of GitHub jobs, because the tests may run in one.
 pub fn away_from_github(command: &mut Command) -> &mut Command {
     command.env_remove("GITHUB_STEP_SUMMARY").env_remove("GITHUB_OUTPUT").env_remove("GITHUB_ACTIONS")
 }
 
 impl Repository {
-    /// Returns an empty one.
+    /// Returns an empty repository.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("policies repository");
@@ -98,7 +98,7 @@ impl Repository {
         clone
     }
 
-    /// Returns a repository that others push to, and its one clone.
+    /// Returns a bare repository that others push to, and a clone of it.
     pub fn with_remote() -> (TempDir, Self) {
         let remote = tempfile::tempdir().expect("a directory");
         let mut init = Command::new("git");
@@ -116,7 +116,7 @@ impl Repository {
         }
     }
 
-    /// Runs git; its output.
+    /// Runs git and returns its output.
     pub fn git(&self, arguments: &[&str]) -> String {
         let output = Command::new("git").arg("-C").arg(&self.path).args(arguments).output().expect("git runs");
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -136,7 +136,7 @@ impl Repository {
         self.write(format!("policies/{policy}/v{label}/policy-definition.yaml"), content);
     }
 
-    /// Returns what a release keeps of the metadata of a version.
+    /// Returns the annotations that a release stores for the metadata of a version.
     pub fn annotations() -> HashMap<String, String> {
         [("displayName", "any"), ("others", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
     }
@@ -153,7 +153,7 @@ impl Repository {
         if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
     }
 
-    /// Commits everything but `.state`; the commit.
+    /// Commits everything but `.state` and returns the commit.
     pub fn commit(&self) -> String {
         self.git(&["add", "--all", "--", ".", ":!.state"]);
         self.git(&["commit", "--quiet", "--allow-empty", "--message", "a change"]);
@@ -165,7 +165,7 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// Returns a release, ready to run.
+    /// Returns a release command, ready to run.
     pub fn command(&self, hub: &Hub, arguments: &[&str]) -> Command {
         self.on(hub.cli(), arguments)
     }
@@ -176,21 +176,21 @@ impl Repository {
         command
     }
 
-    /// Releases.
+    /// Runs a release.
     pub fn release(&self, hub: &Hub, arguments: &[&str]) -> CommandEnd {
         CommandEnd::of(&self.command(hub, arguments).output().expect("it runs"))
     }
 
-    /// Releases with another `--output`, or without a server.
+    /// Runs a release with another `--output` or another server.
     pub fn run(&self, mut command: Command, arguments: &[&str]) -> CommandEnd {
         away_from_github(&mut command).current_dir(&self.path).stdin(Stdio::null());
         CommandEnd::of(&command.arg("release").args(arguments).output().expect("it runs"))
     }
 
-    /// Releases to where no server is.
+    /// Runs a release against an address without a server.
     pub fn release_to_nobody(&self, arguments: &[&str]) -> CommandEnd {
         let mut command = binary();
-        // A port that was free a moment ago, and that nobody is given again so soon.
+        // A port that was free a moment ago, and that the system does not assign again soon.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
@@ -198,12 +198,12 @@ impl Repository {
         CommandEnd::of(&self.on(command, arguments).output().expect("it runs"))
     }
 
-    /// `baseline.sha`, empty without one.
+    /// Returns `baseline.sha`; empty when it is missing.
     pub fn baseline(&self) -> String {
         std::fs::read_to_string(self.path.join(".state/baseline.sha")).unwrap_or_default().trim().to_owned()
     }
 
-    /// `delivered.json`, null without one.
+    /// Returns `delivered.json`; null when it is missing.
     pub fn delivered(&self) -> Value {
         match std::fs::read(self.path.join(".state/delivered.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes).expect("whole, whenever it is read"),

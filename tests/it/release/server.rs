@@ -1,4 +1,4 @@
-//! What the server has decides: a lost `.state`, other contents, reviewers, a server that is away, and a second release.
+//! The server's state decides: a lost `.state`, other contents, reviewers, an unreachable server, and a concurrent release.
 
 use policyhub::client::pb;
 
@@ -22,7 +22,7 @@ on_both_databases! {
         assert_eq!((repository.delivered(), repository.baseline(), head(&client).await), (kept, commit, before));
         assert_eq!(ended.lines("warnings").len(), 0);
 
-        // Delivered by hand, with something else in it.
+        // Delivered by hand, with another content.
         let labelled = |content| pb::DraftRequest { label: "1.1.0".to_owned(), ..draft_request("p", content) };
         client.draft(labelled("a: by hand")).await.expect("a draft");
         client.publish(publish_request("p", 2)).await.expect("a publication");
@@ -73,7 +73,7 @@ on_both_databases! {
         let both = [spawn(), spawn(), spawn()];
         for child in both {
             let output = child.wait_with_output().expect("an end");
-            // One that loses a race for a pointer leaves it to the next release, which finds nothing to do.
+            // A release that loses a race for a pointer leaves it to the next one, which finds nothing to do.
             let code = output.status.code();
             assert!(matches!(code, Some(0 | 3)), "{code:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -146,7 +146,7 @@ on_both_databases! {
         repository.version("p", "1.0.0", "a: 1");
         repository.git(&["add", "--force", ".gitignore"]);
         let released = repository.commit();
-        // What is not committed yet is neither released nor committed.
+        // Uncommitted changes are neither released nor committed.
         repository.version("p", "1.0.0", "a: dirty");
         repository.version("p", "2.0.0", "a: dirty");
         repository.write("staged", "staged");
@@ -171,7 +171,7 @@ on_both_databases! {
         }
         let commit = repository.commit();
         repository.release(&hub, &[]).is(0, "success");
-        // One read in a second, and none is tried again: nearly every question is refused.
+        // One read in a second, and no retries: nearly every request is refused.
         let mut limit = hub.cli();
         limit.args(["namespace", "update", "default", "--reads-per-second", "1"]);
         assert!(limit.output().expect("it runs").status.success());
@@ -179,7 +179,7 @@ on_both_databases! {
         let count = || hub.tamper("SELECT count(*) FROM events WHERE namespace = 'default'");
         let before = count();
         repository.remove(".state");
-        // The same requests under the same ids: they are answered as they were.
+        // The same requests with the same ids get the same answers.
         repository.release(&hub, &[]).is(0, "success");
         assert_eq!((repository.delivered(), repository.baseline()), (kept, commit));
         repository.remove(".state");

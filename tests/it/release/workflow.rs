@@ -1,5 +1,5 @@
-//! The workflow of `examples/ci`: it is YAML, its commands are commands of this program, and it holds the promises that a
-//! release needs from it.
+//! The workflow of `examples/ci`: it is valid YAML, its commands are commands of this program, and it has the properties that a release
+//! needs.
 
 use clap::Parser as _;
 use policyhub::checks::parse;

@@ -1,4 +1,4 @@
-//! The stream vectors against `policyhub agent`, as a runtime sees it: by its folder.
+//! The stream vectors against `policyhub agent`, checked by its folder, as a runtime reads it.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn is(found: Option<&AgentSet>, expected: Option<&super::VectorSet>) -> bool {
         (policy.clone(), policyhub::client::signing::digest_of(content.as_bytes()).to_string())
     });
     let expected_digests = expected.policies.iter().map(|(policy, held)| (policy.clone(), held.digest.clone()));
-    // The folder keeps the place at which it was made; heartbeats move on without a new set.
+    // The folder keeps the cursor at which it was written; heartbeats advance without a new set.
     digests.eq(expected_digests) && found.revision <= expected.revision
 }
 

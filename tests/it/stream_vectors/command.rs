@@ -1,5 +1,5 @@
-//! The stream vectors against `policyhub watch`, by what it prints. It ends at a refusal, and holds nothing over its end: of a
-//! lie in several streams it sees those up to the first refusal.
+//! The stream vectors against `policyhub watch`, checked by its output. The command ends at a refusal and keeps no state: of a lie in
+//! several streams it sees those up to the first refusal.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -27,11 +27,11 @@ async fn watch_gives_the_verdict_of_each() {
     assert_eq!(count, vectors.cases.len());
 }
 
-/// Holds what somebody holds who believes each line.
+/// The set of a reader that believes each printed line.
 #[derive(Debug, Default, Clone)]
 struct Printed {
     set: Option<VectorSet>,
-    /// The bundles and tombstones of parts before the last one.
+    /// The bundles and tombstones of all parts but the last one.
     parts: Vec<Value>,
 }
 
@@ -40,7 +40,7 @@ impl Printed {
         let (is_snapshot, part) = match (&line["snapshot"], &line["activation"]) {
             (Value::Object(_), _) => (true, &line["snapshot"]),
             (_, Value::Object(_)) => (false, &line["activation"]),
-            // What came in parts does not outlive its stream.
+            // Parts do not outlive their stream.
             _ if line["opened"].is_object() => return self.parts.clear(),
             _ => return self.moves_to(&line["heartbeat"]["cursor"]),
         };
@@ -107,7 +107,7 @@ impl WatchCommand {
         self.printed.lock().expect("lines").set.clone()
     }
 
-    /// Waits for its end; whether it was a good one.
+    /// Waits until the process ends and returns whether it succeeded.
     async fn ends(&mut self, what: &str) -> bool {
         let mut status = None;
         let ending = async {
@@ -147,7 +147,7 @@ async fn play(vectors: &StreamVectors, case: &StreamCase, built: &Path) {
         return;
     }
     if case.then.refused > 0 {
-        // Nobody goes on: another one begins, with the honest stream.
+        // The command has ended: another one begins, with the honest stream.
         stage.hostile.become_honest();
         let repair = frames(vectors, &case.repair).into_iter().chain([Act::Silence]);
         stage.hostile.script().streams.push_back(repair.collect());

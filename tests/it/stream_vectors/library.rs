@@ -1,4 +1,4 @@
-//! The stream vectors against the library's [`Watcher`], in a process of its own, whose clock is that of the vectors.
+//! The stream vectors against the library's [`Watcher`], in a separate process whose clock is that of the vectors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::harness::clock;
 use crate::harness::signer::now;
 use crate::harness::watching::DEADLINE;
 
-/// The test that plays, and what it is told by.
+/// The test that plays, and the environment variables that control it.
 const PLAYER: &str = "stream_vectors::library::plays_by_the_clock_of_the_vectors";
 const DIRECTORY: &str = "STREAM_VECTORS_CLOCK";
 
@@ -50,7 +50,7 @@ async fn plays_by_the_clock_of_the_vectors() {
     println!("{count} cases");
 }
 
-/// Returns a set as the vectors have it.
+/// Returns a set in the form of the vectors.
 fn set_of(active: &Active) -> VectorSet {
     let policies = active.policies.values().map(|held| {
         let (version, digest) = (held.version, held.digest.to_string());
@@ -75,7 +75,7 @@ fn watcher(vectors: &StreamVectors, case: &StreamCase, stage: &StreamStage) -> W
     .expect("a watcher")
 }
 
-/// Takes whatever is offered until something holds. All of it must have been in force, and none of it may go back.
+/// Accepts every offered set until the condition holds. Each must have been in force, and none may be older than the one before.
 async fn take_until(
     vectors: &StreamVectors,
     case: &StreamCase,
@@ -118,7 +118,7 @@ async fn play(vectors: &StreamVectors, case: &StreamCase) {
     let mut watcher = watcher(vectors, case, &stage);
     let view = watcher.view();
     take_until(vectors, case, &mut watcher, stage.is_over(case)).await;
-    // Heartbeats move the place on, and not the set that was taken.
+    // Heartbeats advance the cursor without changing the set.
     let status = view.status();
     let newest = status.newest.map(|at| (at.epoch, at.revision));
     let held =

@@ -1,4 +1,4 @@
-//! Every lie that the stream vectors tell, made of what was recorded: no key is needed for any of them.
+//! Every lie of the stream vectors, made from recorded messages: none of them needs a key.
 //!
 //! Invariant: messages are cut, mixed, renamed and left out; nothing is signed here.
 
@@ -13,13 +13,13 @@ use super::{lies_filtered, lies_whole};
 
 /// The last place of the history.
 pub const NEWEST: &str = "p7";
-/// Sets what most subscribers hold before a lie.
+/// The place that most subscribers hold before a lie.
 pub const HELD: &str = "p3";
 pub const READY: &str = "READY";
 pub const STALE: &str = "STALE";
 pub const REJECTED: &str = "REJECTED";
 pub const DIVERGED: &str = "DIVERGED";
-/// A revision that nobody reaches.
+/// A revision that is never reached.
 pub const FAR: i64 = 1 << 62;
 
 /// The cases, and the messages that were made for them.
@@ -49,7 +49,7 @@ pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
 }
 
 impl<'a> LieCases<'a> {
-    /// Returns all of them.
+    /// Returns all cases and their messages.
     pub fn of(recorded: &'a RecordedMessages) -> (Vec<StreamCase>, BTreeMap<String, Vec<pb::WatchActiveResponse>>) {
         let mut cases = Self { recorded, made: BTreeMap::new(), cases: Vec::new() };
         cases.honest();
@@ -62,7 +62,7 @@ impl<'a> LieCases<'a> {
         (cases.cases, cases.made)
     }
 
-    /// Returns a changed copy of a message, by its name.
+    /// Adds a changed copy of a message and returns its name.
     pub fn edit(&mut self, of: &str, what: &str, change: impl FnOnce(&mut pb::WatchActiveResponse)) -> String {
         let mut message = self.recorded.message(of);
         change(&mut message);
@@ -71,7 +71,7 @@ impl<'a> LieCases<'a> {
         name
     }
 
-    /// Returns a message as another one needs it.
+    /// Returns the snapshot of a message.
     pub fn snapshot_of(&self, name: &str) -> pb::Snapshot {
         snapshot(&mut self.recorded.message(name)).clone()
     }
@@ -84,7 +84,7 @@ impl<'a> LieCases<'a> {
         heartbeat(&mut self.recorded.message(name)).clone()
     }
 
-    /// A case of a subscriber with a filter that holds a place. Streams after the first one begin after `|`.
+    /// Adds a case of a subscriber with a filter that holds a place. Streams after the first one begin after `|`.
     pub fn add(&mut self, filter: &str, kind: &str, name: &str, lie: &[&str], then: (Option<&str>, &str, usize)) {
         self.tell_at(self.recorded.clock, (filter, Some(HELD)), kind, name, lie, then);
     }
@@ -108,7 +108,7 @@ impl<'a> LieCases<'a> {
         }
         let place = if clock == self.recorded.clock { NEWEST } else { "late" };
         let repair = ["opened".to_owned(), "keys.1".to_owned(), "keys.2".to_owned(), of("snapshot", place)];
-        // What contradicts a set takes its freshness; what was late never gave it any.
+        // A contradiction makes a fresh set stale; a late message never made it fresh.
         let is_later =
             |name: &&str| ["p4", "p5", "p6"].iter().any(|place| name.contains(&format!(".heartbeat.{place}")));
         let is_gap = state == DIVERGED && lie.iter().any(is_later);
@@ -130,7 +130,7 @@ impl<'a> LieCases<'a> {
         });
     }
 
-    /// No lies: what the real server said, to its end.
+    /// No lies: the messages of the real server, to the end.
     fn honest(&mut self) {
         let all: Vec<String> = ["all.heartbeat.p3".to_owned()]
             .into_iter()
@@ -158,7 +158,7 @@ impl<'a> LieCases<'a> {
         self.tell_at(clock, ("all", None), "honest", "a history from nothing on", &beginning, then);
     }
 
-    /// Dropped, out of order, and again.
+    /// Dropped, reordered and repeated messages.
     fn order(&mut self) {
         let (held, gap) = (Some(HELD), |refused| (Some(HELD), DIVERGED, refused));
         self.add("all", "drop", "an activation is dropped, the next one comes", &["all.activation.p5"], gap(1));
@@ -186,7 +186,7 @@ impl<'a> LieCases<'a> {
         self.add("all", "replay", "older and older, after something newer verified", &streams, gap(4));
     }
 
-    /// Cut short, and parts of several.
+    /// Incomplete messages, and parts of several.
     fn parts(&mut self) {
         let held = Some(HELD);
         let first = self.edit("all.snapshot.p4", "its first part", |m| {
@@ -204,7 +204,7 @@ impl<'a> LieCases<'a> {
         self.add("all", "truncate", "half a snapshot", &[&first], (held, READY, 0));
         self.add("all", "truncate", "the last part of a snapshot alone", &[&rest], (held, DIVERGED, 1));
         self.add("all", "splice of two times", "parts of two snapshots", &[&other, &rest], (held, DIVERGED, 1));
-        // As a server cuts an activation that is larger than a message.
+        // As a server splits an activation that is larger than a message.
         let first = self.edit("all.activation.p3", "its first part", |m| {
             let part = activation(m);
             part.bundles.truncate(1);
@@ -233,7 +233,7 @@ impl<'a> LieCases<'a> {
         }
     }
 
-    /// Parts of two times and of two namespaces in one message.
+    /// Parts of two times or two namespaces in one message.
     fn splices(&mut self) {
         let (held, times, namespaces) = (Some(HELD), "splice of two times", "splice of two namespaces");
         let before = self.snapshot_of("all.snapshot.p2");
@@ -271,7 +271,7 @@ impl<'a> LieCases<'a> {
         self.add("all", namespaces, "a content of another namespace", &[&lie], (held, REJECTED, 1));
     }
 
-    /// Places that nobody signed.
+    /// Cursors that nobody signed.
     fn places(&mut self) {
         let held = Some(HELD);
         let old = self.snapshot_of("all.snapshot.p1");
@@ -282,7 +282,7 @@ impl<'a> LieCases<'a> {
             let at = snapshot(m).bundles[0].activation;
             snapshot(m).bundles[0] = pb::Bundle { activation: at, ..old.bundles[0].clone() };
         });
-        // The very set of that place: a rollback to this bundle.
+        // Exactly the set of that place: a rollback to this bundle.
         self.add("all", "honest", "the old bundle that was put back", &[&lie], (Some("p4"), READY, 0));
         let older = self.activation_of("all.activation.p1");
         let lie =

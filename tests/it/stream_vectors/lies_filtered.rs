@@ -1,4 +1,4 @@
-//! Lies to subscribers with a filter: streams of other filters, proofs of other roots, filters that are narrowed.
+//! Lies to subscribers with a filter: streams of other filters, proofs of other roots, narrowed filters.
 
 use super::lies::{DIVERGED, HELD, LieCases, READY, REJECTED, activation, heartbeat, snapshot};
 
@@ -68,7 +68,7 @@ fn dropped(cases: &mut LieCases<'_>) {
     let then = (held, DIVERGED, 1);
     cases.add("a", kind, "the activation of the policy asked for, then a heartbeat", &["a.heartbeat.p4"], then);
     cases.add("ac", kind, "the first of two activations", &["ac.activation.p5"], then);
-    // What does not touch the filter is not sent, and heartbeats move the place.
+    // Changes outside the filter are not sent, and heartbeats advance the cursor.
     let lie = ["a.activation.p4", "a.heartbeat.p5"];
     cases.add("a", "honest", "an activation that does not concern the filter", &lie, (Some("p5"), READY, 0));
     cases.add("a", "replay", "an older snapshot, to a filter", &["a.snapshot.p2"], then);

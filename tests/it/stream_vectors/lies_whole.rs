@@ -1,4 +1,4 @@
-//! Lies about the whole: what is left out, what was never there, what proves it, by which key, and to whom holds nothing yet.
+//! Lies about whole sets: what is left out or added, the proofs, their keys, and lies to a subscriber that holds nothing yet.
 
 use policyhub::client::pb;
 
@@ -75,7 +75,7 @@ fn checkpoints(cases: &mut LieCases<'_>) {
     cases.add("all", kind, "an old set with a new one", &[&lie], (held, DIVERGED, 1));
 }
 
-/// Heartbeats ahead of what is held, beside it, or of nothing.
+/// Heartbeats ahead of the held set, with another root, or without a set.
 fn freshness(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some(HELD), "heartbeat ahead");
     let streams = ["all.heartbeat.p4", "|", "all.heartbeat.p4"];
@@ -97,7 +97,7 @@ fn freshness(cases: &mut LieCases<'_>) {
     cases.tell_at(late, ("all", held), kind, "of a server that is behind, for ever", &lie, (held, STALE, 0));
 }
 
-/// The key statement of a rotation is dropped, changed, or an older one comes after it.
+/// The key statement of a rotation is dropped or changed, or an older one comes after it.
 fn keys(cases: &mut LieCases<'_>) {
     let (held, kind) = (Some("p6"), "key statement");
     let clock = cases.recorded.clock;
@@ -115,7 +115,7 @@ fn keys(cases: &mut LieCases<'_>) {
     cases.tell_at(clock, ("all", held), kind, "with another signature", &lie, (held, REJECTED, 1));
 }
 
-/// To a subscriber that holds nothing. An old state that has not expired is all that it can't know to be old.
+/// Lies to a subscriber that holds nothing. The only thing it can't detect is an old state that has not expired.
 fn beginnings(cases: &mut LieCases<'_>) {
     let (clock, late, nothing) = (cases.recorded.clock, cases.recorded.late, ("all", None));
     let kind = "beginning";

@@ -19,15 +19,15 @@ use crate::harness::signer::now;
 use crate::harness::watching::{DEADLINE, get_set};
 use crate::harness::{Hub, clock};
 
-/// Sets how much later the late messages are made: every checkpoint of before has expired.
+/// How much later the late messages are made, in seconds: all earlier checkpoints have expired by then.
 const LATER_SECONDS: i64 = 1_800;
 const OTHER: &str = "namespaces/other";
-/// The filters of the subscribers, by the name that begins the names of their messages.
+/// The filters of the subscribers, by the name with which their messages begin.
 const FILTERS: [(&str, &[&str]); 3] = [("all", &[]), ("a", &["a"]), ("ac", &["a", "c"])];
 
 type VectorStream = Streaming<pb::WatchActiveResponse>;
 
-/// Holds what was heard so far.
+/// The messages that were recorded so far.
 #[derive(Default)]
 pub struct RecordedMessages {
     /// The parts of each message, by its name.
@@ -39,7 +39,7 @@ pub struct RecordedMessages {
 }
 
 impl RecordedMessages {
-    /// Returns a message in one part: what a relay may make of several.
+    /// Returns a message as one part, as a relay may join several.
     pub fn message(&self, name: &str) -> pb::WatchActiveResponse {
         let parts = self.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
         let (mut bundles, mut changed, mut tombstones) = (Vec::new(), Vec::new(), Vec::new());
@@ -75,7 +75,7 @@ impl RecordedMessages {
         client.watch_active(request).await.expect("a watch")
     }
 
-    /// Keeps what comes up to a heartbeat of a revision, under names that end with a place.
+    /// Stores the messages up to a heartbeat of a revision, under names that end with a place.
     async fn keep(&mut self, stream: &mut VectorStream, name: &str, place: &str, revision: i64) {
         let mut parts = Vec::new();
         loop {
@@ -105,7 +105,7 @@ impl RecordedMessages {
                         self.messages.insert(format!("keys.{}", count + 1), parts);
                     }
                 }
-                // Heartbeats of before are what nobody lacks.
+                // Earlier heartbeats are not needed.
                 "heartbeat" if !is_last => {}
                 _ => drop(self.messages.insert(format!("{name}.{kind}.{place}"), parts)),
             }
@@ -131,7 +131,7 @@ async fn activate(client: &Client, parent: &str, targets: &[(&str, i64)]) {
     client.activate(request).await.expect("an activation");
 }
 
-/// Returns the set of now, by what the server answers to GetActive.
+/// Returns the current set from GetActive.
 async fn set_of_now(client: &Client) -> VectorSet {
     let found = get_set(client).await;
     let cursor = found.cursor.expect("a cursor");
@@ -144,7 +144,7 @@ async fn set_of_now(client: &Client) -> VectorSet {
     VectorSet { epoch: cursor.epoch, revision: cursor.revision, policies: policies.collect() }
 }
 
-/// A namespace whose policies have the same names.
+/// Records a namespace whose policies have the same names.
 async fn other_namespace(client: &Client, recorded: &mut RecordedMessages) {
     let namespace = pb::CreateNamespaceRequest { namespace_id: "other".to_owned(), ..Default::default() };
     client.create_namespace(namespace).await.expect("a namespace");
@@ -170,7 +170,7 @@ async fn other_namespace(client: &Client, recorded: &mut RecordedMessages) {
     recorded.keep(&mut RecordedMessages::open(client, OTHER, &[]).await, "other", "p1", head().await).await;
 }
 
-/// What happens at the places, one after the other.
+/// Makes the changes of a place.
 async fn step(client: &Client, place: usize) {
     match place {
         1 => activate(client, NAMESPACE, &[("a", 1)]).await,
@@ -187,7 +187,7 @@ async fn step(client: &Client, place: usize) {
     }
 }
 
-/// Returns a history from its beginning: streams that are open all the time, and those that begin at each place.
+/// Records a history from its beginning: streams that are open all the time, and those that begin at each place.
 async fn history(hub: &Hub, client: &Client) -> RecordedMessages {
     let mut recorded = RecordedMessages::default();
     for (policy, versions) in [("a", 3), ("b", 2), ("c", 1)] {
@@ -211,7 +211,7 @@ async fn history(hub: &Hub, client: &Client) -> RecordedMessages {
         }
         recorded.sets.insert(place, set);
     }
-    // The keys of the beginning, and those of the end: what came in between depends on when a heartbeat was due.
+    // Keep the first and the last key statement: which ones came in between depends on when a heartbeat was due.
     let keys: Vec<String> = recorded.messages.keys().filter(|name| name.starts_with("keys.")).cloned().collect();
     let last = recorded.message(keys.last().expect("key statements"));
     for name in keys.iter().skip(1) {
@@ -228,7 +228,7 @@ async fn history(hub: &Hub, client: &Client) -> RecordedMessages {
             let mut stream = RecordedMessages::open(client, NAMESPACE, filter).await;
             recorded.keep(&mut stream, name, "late", set.revision).await;
         };
-        // Until the server made a checkpoint by its new clock.
+        // Until the server has made a checkpoint by its shifted clock.
         while !is_late(&recorded, name) {
             late(&mut recorded).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -249,7 +249,7 @@ fn is_late(recorded: &RecordedMessages, name: &str) -> bool {
     checkpoints.into_iter().all(|token| token.is_some_and(|token| issued(&token) > recorded.clock + LATER_SECONDS / 2))
 }
 
-/// Returns when a token says that it was made.
+/// Returns the issue time of a token.
 fn issued(token: &str) -> i64 {
     use base64::Engine as _;
     let payload = token.split('.').nth(1).expect("a payload");

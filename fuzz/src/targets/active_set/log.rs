@@ -1,6 +1,6 @@
-//! One honest log of a namespace, and all that its server ever signed of it; and the same log by a stranger's key.
+//! One honest log of a namespace, with all that its server ever signed of it; and the same log signed by an untrusted key.
 //!
-//! Policies come, move, go and come back, several at once and one at a time; some events move none.
+//! Policies are added, moved, removed and added again, several at once and one at a time; some events move none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ use policyhub::signing::{
 
 use super::super::keys::{SIGNER, STRANGER};
 
-/// Sets when all of it was signed, and is looked at.
+/// The time at which everything was signed, and is read.
 pub const NOW: i64 = 1_700_000_000;
 /// The newest revision.
 pub const LAST: i64 = 16;
@@ -45,32 +45,32 @@ const MOVES: [&[(&str, i64)]; LAST as usize] = [
 pub static HONEST: LazyLock<Log> = LazyLock::new(|| Log::signed(&SIGNER));
 pub static STRANGE: LazyLock<Log> = LazyLock::new(|| Log::signed(&STRANGER));
 
-/// Sets what the proofs of every snapshot and heartbeat are of: a subscriber with this filter takes them.
+/// The filter of the proofs in every snapshot and heartbeat: a subscriber with this filter accepts them.
 pub static FILTER: LazyLock<BTreeSet<PolicyId>> = LazyLock::new(|| ["a", "c"].map(policy_id).into());
 
-/// Versions in force, by policy.
+/// The versions in force, by policy.
 pub type FuzzLogState = BTreeMap<String, i64>;
 
-/// The messages of each revision, the first at 1, and what was in force.
+/// The messages of each revision, beginning with 1, and what was in force.
 pub struct Log {
     states: Vec<FuzzLogState>,
     messages: Vec<[pb::WatchActiveResponse; 4]>,
 }
 
-/// Returns the bytes of a version.
+/// Returns the content of a version.
 pub fn content(policy: &str, version: i64) -> Vec<u8> {
     format!("{{\"{policy}\":{version}}}").into_bytes()
 }
 
 impl Log {
-    /// Returns what was in force at a place; nothing at places that never were.
+    /// Returns what was in force at a cursor; nothing at cursors that do not exist.
     pub fn at(&self, place: Cursor) -> &FuzzLogState {
         static NOTHING: FuzzLogState = FuzzLogState::new();
         let revision = usize::try_from(place.revision).unwrap_or(usize::MAX);
         self.states.get(revision).filter(|_| place.epoch == EPOCH || revision == 0).unwrap_or(&NOTHING)
     }
 
-    /// Returns a message of a revision: the activation, the snapshot, the heartbeat, or a goodbye.
+    /// Returns a message of a revision: the activation, the snapshot, the heartbeat, or a reconnect.
     pub fn message(&self, kind: u8, revision: i64) -> pb::WatchActiveResponse {
         self.messages[revision as usize - 1][usize::from(kind & 3)].clone()
     }
