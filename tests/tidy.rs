@@ -15,6 +15,8 @@ mod circles;
 mod citations;
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/named_code.rs"]
+mod named_code;
 #[path = "tidy/paths.rs"]
 mod paths;
 #[path = "tidy/shape.rs"]
@@ -194,4 +196,13 @@ fn every_link_and_citation_leads_somewhere() {
     let sources = files.iter().filter(|file| !file.path.starts_with("tests/tidy"));
     findings.extend(sources.flat_map(|file| citations::citations(file, &anchors, &exists)));
     refuse(findings);
+}
+
+#[test]
+fn pages_name_files_and_functions_that_exist() {
+    let files = source::tracked_files();
+    let known = named_code::KnownCode::of(&files);
+    // A decision names the code of its day.
+    let pages = files.iter().filter(|file| file.path.ends_with(".md") && !file.path.starts_with("docs/adr/"));
+    refuse(pages.flat_map(|page| known.unknown_names(page)).collect());
 }
