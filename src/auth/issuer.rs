@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::Serialize;
 
-use super::jwks::KeySet;
+use super::jwks::IssuerKeys;
 use super::provider;
 use super::rules::{IssuerRules, TokenAlgorithm};
 use super::thumbprint::thumbprint;
@@ -125,7 +125,7 @@ impl LocalIssuer {
     }
 
     /// Returns the rules and the key for a verifier that trusts other issuers too.
-    pub fn trusted(&self) -> Result<(IssuerRules, KeySet)> {
+    pub fn trusted(&self) -> Result<(IssuerRules, IssuerKeys)> {
         let rules = IssuerRules {
             name: LOCAL_ISSUER_NAME.to_owned(),
             issuer: LOCAL_ISSUER.to_owned(),
@@ -135,7 +135,7 @@ impl LocalIssuer {
             subject_claim: "sub".to_owned(),
             groups_claim: Some(GROUPS_CLAIM.to_owned()),
         };
-        Ok((rules, KeySet::of_one(TokenAlgorithm::EdDSA, DecodingKey::from_ed_der(&self.public_key))?))
+        Ok((rules, IssuerKeys::of_one(TokenAlgorithm::EdDSA, DecodingKey::from_ed_der(&self.public_key))?))
     }
 }
 

@@ -29,7 +29,7 @@ const CURVE_BYTES: usize = 32;
 
 /// A public key.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
+pub(super) struct IssuerKey {
     pub(super) algorithm: TokenAlgorithm,
     pub(super) public: DecodingKey,
     /// The thumbprint (RFC 7638).
@@ -38,16 +38,16 @@ pub(super) struct Key {
 
 /// The keys of one issuer, by `kid`.
 #[derive(Debug, Clone, Default)]
-pub struct KeySet(BTreeMap<String, Key>);
+pub struct IssuerKeys(BTreeMap<String, IssuerKey>);
 
 #[derive(Deserialize)]
-struct Jwks {
-    keys: Vec<Jwk>,
+struct JwksDocument {
+    keys: Vec<JwkMember>,
 }
 
 /// The members that are used; any other is ignored (RFC 7517 §4), and a duplicate is an error.
 #[derive(Deserialize)]
-struct Jwk {
+struct JwkMember {
     kty: String,
     kid: Option<String>,
     #[serde(rename = "use")]
@@ -70,7 +70,7 @@ struct Jwk {
     k: Option<IgnoredAny>,
 }
 
-impl KeySet {
+impl IssuerKeys {
     /// Parses a key set. `algorithms` are those that its keys may have.
     ///
     /// # Errors
@@ -81,12 +81,12 @@ impl KeySet {
         if jwks.len() > JWKS_MAX_BYTES {
             return Err(refused("is over 64 KiB"));
         }
-        let set: Jwks = serde_json::from_slice(jwks)
+        let set: JwksDocument = serde_json::from_slice(jwks)
             .map_err(|error| refused(&format!("is no JWK set (line {}, column {})", error.line(), error.column())))?;
         if set.keys.len() > JWKS_MAX_KEYS {
             return Err(refused("has more than 20 keys"));
         }
-        if set.keys.iter().any(Jwk::is_secret) {
+        if set.keys.iter().any(JwkMember::is_secret) {
             return Err(refused("shows a secret: a symmetric key, or the private half of one"));
         }
         let mut keys = BTreeMap::new();
@@ -105,10 +105,10 @@ impl KeySet {
     /// Returns the only key of an issuer without a JWK set, under its thumbprint.
     pub(super) fn of_one(algorithm: TokenAlgorithm, public: DecodingKey) -> Result<Self> {
         let thumbprint = thumbprint(&public, algorithm.library())?;
-        Ok(Self([(thumbprint.clone(), Key { algorithm, public, thumbprint })].into()))
+        Ok(Self([(thumbprint.clone(), IssuerKey { algorithm, public, thumbprint })].into()))
     }
 
-    pub(super) fn get(&self, kid: &str) -> Option<&Key> {
+    pub(super) fn get(&self, kid: &str) -> Option<&IssuerKey> {
         self.0.get(kid)
     }
 
@@ -129,14 +129,14 @@ impl KeySet {
     }
 }
 
-impl Jwk {
+impl JwkMember {
     fn is_secret(&self) -> bool {
         let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
         self.kty == "oct" || private.iter().any(|member| member.is_some())
     }
 
     /// Returns the key, when it may verify tokens with one of these algorithms.
-    fn usable(&self, algorithms: &[TokenAlgorithm]) -> Result<Option<(String, Key)>> {
+    fn usable(&self, algorithms: &[TokenAlgorithm]) -> Result<Option<(String, IssuerKey)>> {
         let signs = self.usage.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         let Some(kid) = self.kid.as_ref().filter(|kid| signs && (1..=KID_MAX_CHARS).contains(&kid.len())) else {
@@ -154,7 +154,7 @@ impl Jwk {
         };
         let Some(public) = self.public(*algorithm) else { return Ok(None) };
         let thumbprint = thumbprint(&public, algorithm.library())?;
-        Ok(Some((kid.clone(), Key { algorithm: *algorithm, public, thumbprint })))
+        Ok(Some((kid.clone(), IssuerKey { algorithm: *algorithm, public, thumbprint })))
     }
 
     fn public(&self, algorithm: TokenAlgorithm) -> Option<DecodingKey> {
@@ -185,8 +185,8 @@ mod tests {
 
     const ED: &str = r#""kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
 
-    fn parse(keys: &str) -> Result<KeySet> {
-        KeySet::parse(format!(r#"{{"keys":[{keys}]}}"#).as_bytes(), &TokenAlgorithm::ALL)
+    fn parse(keys: &str) -> Result<IssuerKeys> {
+        IssuerKeys::parse(format!(r#"{{"keys":[{keys}]}}"#).as_bytes(), &TokenAlgorithm::ALL)
     }
 
     fn rsa(bytes: usize, e: &str) -> String {
@@ -250,9 +250,9 @@ mod tests {
             parse(&keys).expect_err(case);
         }
         for text in ["", "[]", "{}", "{\"keys\":{}}", "<html>", "{\"keys\":[]} x"] {
-            KeySet::parse(text.as_bytes(), &TokenAlgorithm::ALL).expect_err(text);
+            IssuerKeys::parse(text.as_bytes(), &TokenAlgorithm::ALL).expect_err(text);
         }
-        let only = KeySet::parse(format!(r#"{{"keys":[{good}]}}"#).as_bytes(), &[TokenAlgorithm::ES256]);
+        let only = IssuerKeys::parse(format!(r#"{{"keys":[{good}]}}"#).as_bytes(), &[TokenAlgorithm::ES256]);
         only.expect_err("an algorithm that is not of the list");
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 pub use certificate::{Authorities, PeerCertificate};
 pub use claims::{CLOCK_LEEWAY, ClockLeeway};
 pub use issuer::LocalIssuer;
-pub use jwks::KeySet;
+pub use jwks::IssuerKeys;
 pub use revoked::Revoked;
 pub use rules::{IssuerRules, TokenAlgorithm};
 pub use verifier::Verifier;

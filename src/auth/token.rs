@@ -14,7 +14,7 @@ use crate::domain::{Error, Reason, Result};
 pub const TOKEN_MAX_BYTES: usize = 8 * 1024;
 
 /// A compact JWS (RFC 7515 §7.1), not verified.
-pub(super) struct Parts<'a> {
+pub(super) struct TokenParts<'a> {
     /// The signed part: header, dot, payload.
     pub(super) message: &'a str,
     /// The signature as sent, encoded.
@@ -63,7 +63,7 @@ pub(super) fn bearer(authorization_header: &str) -> Result<&str> {
 }
 
 /// Parses a token.
-pub(super) fn parts(token: &str) -> Result<Parts<'_>> {
+pub(super) fn parts(token: &str) -> Result<TokenParts<'_>> {
     let split: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = split.as_slice() else {
         return Err(malformed("token is not three parts joined by dots"));
@@ -83,7 +83,7 @@ pub(super) fn parts(token: &str) -> Result<Parts<'_>> {
         return Err(invalid("token kid is over 256 characters"));
     }
     let message = token.rsplit_once('.').map_or("", |(message, _)| message);
-    Ok(Parts { message, signature, header, payload })
+    Ok(TokenParts { message, signature, header, payload })
 }
 
 /// Returns the issuer that the token claims: only to select a pinned issuer, before the signature is verified.

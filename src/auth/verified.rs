@@ -17,10 +17,10 @@ const VERIFIED_MAX_TOKENS: usize = 10_000;
 
 /// A cache of verified tokens.
 #[derive(Debug, Default)]
-pub(super) struct Verified(Mutex<HashMap<Vec<u8>, Entry>>);
+pub(super) struct VerifiedTokens(Mutex<HashMap<Vec<u8>, CachedToken>>);
 
 #[derive(Debug)]
-struct Entry {
+struct CachedToken {
     caller: Caller,
     /// Digest of the client certificate that must come with it.
     bound_to: Option<String>,
@@ -29,8 +29,8 @@ struct Entry {
     good_until_seconds: i64,
 }
 
-impl Verified {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Entry>> {
+impl VerifiedTokens {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, CachedToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,7 +54,7 @@ impl Verified {
     ) {
         let key = digest(&SHA256, token.as_bytes()).as_ref().to_vec();
         let (caller, bound_to) = (caller.clone(), bound_to.cloned());
-        let entry = Entry { caller, bound_to, verified_at_seconds: now_seconds, good_until_seconds };
+        let entry = CachedToken { caller, bound_to, verified_at_seconds: now_seconds, good_until_seconds };
         let mut tokens = self.lock();
         if tokens.len() >= VERIFIED_MAX_TOKENS {
             tokens.clear();
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_token_is_remembered_for_a_minute_and_not_beyond_its_time() {
-        let verified = Verified::default();
+        let verified = VerifiedTokens::default();
         verified.insert("long", (&ann(), None), 1_000, 9_999);
         verified.insert("short", (&ann(), None), 1_000, 1_010);
         assert_eq!(verified.get("long", 1_059), Some((ann(), None)));
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let verified = Verified::default();
+        let verified = VerifiedTokens::default();
         for number in 0..2 * VERIFIED_MAX_TOKENS + 1 {
             verified.insert(&number.to_string(), (&ann(), None), 1_000, 9_999);
             assert!(verified.lock().len() <= VERIFIED_MAX_TOKENS);

@@ -9,12 +9,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::certificate::{Authorities, PeerCertificate, refused};
 use super::claims::{self, Believed, CLOCK_LEEWAY, ClockLeeway, expired};
-use super::jwks::{Key, KeySet};
+use super::jwks::{IssuerKey, IssuerKeys};
 use super::provider;
 use super::revoked::Revoked;
 use super::rules::{IssuerRules, TokenAlgorithm};
 use super::token::{self, ProtectedHeader, invalid};
-use super::verified::Verified;
+use super::verified::VerifiedTokens;
 use crate::domain::principal::{Caller, Credential};
 use crate::domain::{Error, Reason, Result};
 
@@ -40,7 +40,7 @@ impl<T> Current<T> {
 #[derive(Debug)]
 struct Issuer {
     rules: IssuerRules,
-    keys: Current<KeySet>,
+    keys: Current<IssuerKeys>,
     /// Set when a token named an unknown key, which may be new.
     unknown_key_seen: AtomicBool,
 }
@@ -52,7 +52,7 @@ pub struct Verifier {
     leeway: ClockLeeway,
     authorities: Current<Authorities>,
     revoked: Current<Revoked>,
-    verified: Verified,
+    verified: VerifiedTokens,
 }
 
 impl Verifier {
@@ -60,7 +60,7 @@ impl Verifier {
     ///
     /// # Errors
     /// Two of them have the same name or issuer.
-    pub fn new(issuers: Vec<(IssuerRules, KeySet)>) -> Result<Self> {
+    pub fn new(issuers: Vec<(IssuerRules, IssuerKeys)>) -> Result<Self> {
         provider::install();
         let mut pinned: Vec<Issuer> = Vec::with_capacity(issuers.len());
         for (rules, keys) in issuers {
@@ -196,7 +196,7 @@ impl Verifier {
     }
 
     /// Replaces the keys of an issuer. Tokens of removed keys are no longer valid.
-    pub fn replace_keys(&self, issuer_name: &str, keys: KeySet) {
+    pub fn replace_keys(&self, issuer_name: &str, keys: IssuerKeys) {
         if let Some(issuer) = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name) {
             issuer.keys.set(keys);
         }
@@ -233,7 +233,7 @@ impl Verifier {
 }
 
 impl Issuer {
-    fn key_for<'a>(&self, keys: &'a KeySet, header: &ProtectedHeader) -> Result<&'a Key> {
+    fn key_for<'a>(&self, keys: &'a IssuerKeys, header: &ProtectedHeader) -> Result<&'a IssuerKey> {
         let plain = self.rules.allow_typ_jwt && header.typ == PLAIN_TYP;
         if !plain && header.typ != ACCESS_TOKEN_TYP {
             return Err(invalid("token is not an access token (typ at+jwt)"));

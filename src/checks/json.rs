@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Value, ParseFailure> {
     parsed.map_err(|error| failure(text, &error, &path))
 }
 
-fn failure(text: &str, error: &serde_json::Error, path: &[Step]) -> ParseFailure {
+fn failure(text: &str, error: &serde_json::Error, path: &[PathStep]) -> ParseFailure {
     let bytes = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
     let column = characters(bytes.get(..error.column()).unwrap_or(bytes)).max(1);
     let full = error.to_string();
@@ -34,8 +34,8 @@ fn failure(text: &str, error: &serde_json::Error, path: &[Step]) -> ParseFailure
     let mut pointer = String::new();
     for step in path {
         let fits = match step {
-            Step::Index(index) => push_token(&mut pointer, &index.to_string()),
-            Step::Key(key) => push_token(&mut pointer, key),
+            PathStep::Index(index) => push_token(&mut pointer, &index.to_string()),
+            PathStep::Key(key) => push_token(&mut pointer, key),
         };
         if !fits {
             break;
@@ -45,14 +45,14 @@ fn failure(text: &str, error: &serde_json::Error, path: &[Step]) -> ParseFailure
 }
 
 /// One step of the path to the invalid value.
-enum Step {
+enum PathStep {
     Index(usize),
     Key(String),
 }
 
 /// Builds a value; when it fails, `path` leads to the value that was being built.
 struct Strict<'a> {
-    path: &'a mut Vec<Step>,
+    path: &'a mut Vec<PathStep>,
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         strict::depth(self.path.len()).map_err(A::Error::custom)?;
         let mut items = Vec::new();
         loop {
-            self.path.push(Step::Index(items.len()));
+            self.path.push(PathStep::Index(items.len()));
             let next = access.next_element_seed(Strict { path: &mut *self.path })?;
             self.path.pop();
             match next {
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         strict::depth(self.path.len()).map_err(A::Error::custom)?;
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            self.path.push(Step::Key(key.clone()));
+            self.path.push(PathStep::Key(key.clone()));
             strict::new_key(&map, &key).map_err(A::Error::custom)?;
             let value = access.next_value_seed(Strict { path: &mut *self.path })?;
             self.path.pop();

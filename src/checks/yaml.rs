@@ -10,7 +10,7 @@ use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Sp
 use serde_json::{Map, Value};
 
 use super::parse_failure::{ParseFailure, count, push_token};
-use super::yaml_anchors::Anchors;
+use super::yaml_anchors::YamlAnchors;
 use super::yaml_stream::begins_another;
 use super::{strict, yaml_scalar};
 
@@ -60,7 +60,7 @@ struct Builder {
     /// Number of documents that have begun.
     begun: usize,
     open: Vec<Open>,
-    anchors: Anchors,
+    anchors: YamlAnchors,
 }
 
 /// A list or map that is not complete.

@@ -15,12 +15,12 @@ const REPEATED_MAX_BYTES: usize = 2 * CONTENT_MAX_BYTES;
 
 /// The anchored values of a document.
 #[derive(Default)]
-pub(super) struct Anchors {
+pub(super) struct YamlAnchors {
     values: HashMap<usize, (Value, Size)>,
     repeated_bytes: usize,
 }
 
-impl Anchors {
+impl YamlAnchors {
     /// Forgets the anchors at the end of a document. The bytes stay counted, since the expanded values are kept.
     pub(super) fn forget(&mut self) {
         self.values.clear();

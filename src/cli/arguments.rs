@@ -23,7 +23,7 @@ pub fn offline(argument: Arg) -> Arg {
 
 /// The flag of every call that changes something.
 #[derive(Debug, Clone, Args)]
-pub struct RequestId {
+pub struct RequestIdArgument {
     /// Idempotency key, at most 64 printable ASCII characters [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub request_id: Option<String>,
@@ -31,22 +31,22 @@ pub struct RequestId {
 
 /// Flags of every mutation that can be rehearsed.
 #[derive(Debug, Clone, Args)]
-pub struct Mutation {
+pub struct MutationArguments {
     #[command(flatten)]
-    request_id: RequestId,
+    request_id: RequestIdArgument,
     /// Check and answer as it would; change nothing
     #[arg(long, visible_alias = "dry-run")]
     pub validate_only: bool,
 }
 
-impl RequestId {
+impl RequestIdArgument {
     /// Returns the given id, or a new one.
     pub fn given_or_new(&self) -> String {
         self.request_id.clone().unwrap_or_else(new_request_id)
     }
 }
 
-impl Mutation {
+impl MutationArguments {
     /// Returns whether the caller chose the id.
     pub fn has_request_id(&self) -> bool {
         self.request_id.request_id.is_some()

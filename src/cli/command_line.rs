@@ -27,67 +27,67 @@ pub struct Cli {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Draft(draft::Arguments),
-    Stage(stage::Arguments),
-    Approve(approve::Arguments),
-    Reject(reject::Arguments),
-    Publish(publish::Arguments),
-    Activate(activate::Arguments),
-    Rollback(rollback::Arguments),
-    Deactivate(deactivate::Arguments),
-    Abandon(abandon::Arguments),
-    Active(active::Arguments),
-    History(history::Arguments),
-    Show(show::Arguments),
-    Diff(diff::Arguments),
-    Report(report::Arguments),
-    Events(events::Arguments),
-    Watch(watch::Arguments),
-    Agent(agent::Arguments),
-    Subscribers(subscribers::Arguments),
-    Denials(denials::Arguments),
-    Convergence(convergence::Arguments),
-    Verify(verify::Arguments),
-    Export(export::Arguments),
-    Import(import::Arguments),
-    Release(release::Arguments),
-    Adopt(adopt::Arguments),
+    Draft(draft::DraftArguments),
+    Stage(stage::StageArguments),
+    Approve(approve::ApproveArguments),
+    Reject(reject::RejectArguments),
+    Publish(publish::PublishArguments),
+    Activate(activate::ActivateArguments),
+    Rollback(rollback::RollbackArguments),
+    Deactivate(deactivate::DeactivateArguments),
+    Abandon(abandon::AbandonArguments),
+    Active(active::ActiveArguments),
+    History(history::HistoryArguments),
+    Show(show::ShowArguments),
+    Diff(diff::DiffArguments),
+    Report(report::ReportArguments),
+    Events(events::EventsArguments),
+    Watch(watch::WatchArguments),
+    Agent(agent::AgentArguments),
+    Subscribers(subscribers::SubscribersArguments),
+    Denials(denials::DenialsArguments),
+    Convergence(convergence::ConvergenceArguments),
+    Verify(verify::VerifyArguments),
+    Export(export::ExportArguments),
+    Import(import::ImportArguments),
+    Release(release::ReleaseArguments),
+    Adopt(adopt::AdoptArguments),
     /// Namespaces: create, list, show, update
     #[command(subcommand)]
-    Namespace(namespace::Commands),
+    Namespace(namespace::NamespaceCommands),
     /// Policies: create, list, show, update
     #[command(subcommand)]
-    Policy(policy::Commands),
+    Policy(policy::PolicyCommands),
     /// Roles: grant, list, revoke
     #[command(subcommand)]
-    Role(role::Commands),
+    Role(role::RoleCommands),
     /// Runs: record, complete, get, list
     #[command(subcommand)]
-    Run(runs::Commands),
+    Run(runs::RunsCommands),
     /// Signing keys
     #[command(subcommand)]
-    Keys(keys::Commands),
+    Keys(keys::KeysCommands),
     /// Tokens: issue, revoke
     #[command(subcommand)]
-    Token(token::Commands),
+    Token(token::TokenCommands),
     Serve(server_commands::Serve),
     /// Answer what a server asks of schemas, as a process of its own
     #[command(hide = true)]
     CheckWorker,
     Migrate(server_commands::Migrate),
-    Backup(backup::Arguments),
-    Restore(restore::Arguments),
+    Backup(backup::BackupArguments),
+    Restore(restore::RestoreArguments),
     /// The epoch of the store: show, bump
     #[command(subcommand)]
-    Epoch(epoch::Commands),
+    Epoch(epoch::EpochCommands),
     /// Servers by name: set, use, list, remove
     #[command(subcommand)]
-    Context(context::Commands),
+    Context(context::ContextCommands),
     /// The configuration of the server
     #[command(subcommand)]
     Config(server_commands::ConfigCommands),
-    Completions(completions::Arguments),
-    Man(man::Arguments),
+    Completions(completions::CompletionsArguments),
+    Man(man::ManArguments),
 }
 
 #[cfg(test)]

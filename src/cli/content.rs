@@ -5,19 +5,19 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::client::CONTENT_MAX_BYTES;
 
 /// The argument that stands for stdin.
 const STDIN: &str = "-";
 
 /// Checks that a file can be read, or is stdin, so that a missing file is reported before anything else.
-pub fn check(path: &Path) -> Result<(), Usage> {
+pub fn check(path: &Path) -> Result<(), UsageError> {
     if path.as_os_str() == STDIN {
         return Ok(());
     }
     let opened = std::fs::File::open(path);
-    opened.map(drop).map_err(|error| Usage(format!("failed to read {}: {error}", path.display())))
+    opened.map(drop).map_err(|error| UsageError(format!("failed to read {}: {error}", path.display())))
 }
 
 /// Reads the exact bytes, at most one more than the limit, which is enough to refuse larger content.

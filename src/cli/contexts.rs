@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::client::durable::{read_bounded, replace_file};
 
 /// Largest file of contexts that is read.
@@ -20,7 +20,7 @@ const NAME_MAX_CHARS: usize = 64;
 /// A server, with the namespace and the credentials to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Context {
+pub struct NamedServer {
     /// Address of the server.
     pub server: String,
     /// Namespace to use.
@@ -37,7 +37,7 @@ pub struct Context {
     pub insecure_plaintext: Option<bool>,
 }
 
-impl Context {
+impl NamedServer {
     /// Returns the PEM files of the client certificate and its key.
     pub fn client_identity(&self) -> Option<(&PathBuf, &PathBuf)> {
         self.client_cert.as_ref().zip(self.client_key.as_ref())
@@ -52,7 +52,7 @@ pub struct Contexts {
     pub current: Option<String>,
     /// The contexts by name.
     #[serde(default)]
-    pub contexts: BTreeMap<String, Context>,
+    pub contexts: BTreeMap<String, NamedServer>,
 }
 
 impl Contexts {
@@ -90,7 +90,7 @@ impl Contexts {
     ///
     /// # Errors
     /// No context has this name.
-    pub fn chosen(mut self, named: Option<&str>) -> anyhow::Result<Option<(String, Context)>> {
+    pub fn chosen(mut self, named: Option<&str>) -> anyhow::Result<Option<(String, NamedServer)>> {
         let Some(name) = named.map(str::to_owned).or_else(|| self.current.take()) else { return Ok(None) };
         self.check_is_there(&name)?;
         Ok(self.contexts.remove_entry(&name))
@@ -100,7 +100,7 @@ impl Contexts {
     ///
     /// # Errors
     /// No context has this name; the error lists the existing ones.
-    pub fn check_is_there(&self, name: &str) -> Result<(), Usage> {
+    pub fn check_is_there(&self, name: &str) -> Result<(), UsageError> {
         if self.contexts.contains_key(name) {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl Contexts {
             [] => "there are none; make one with `policyhub context set NAME --server URL`".to_owned(),
             names => format!("there are {}", names.join(", ")),
         };
-        Err(Usage(format!("there is no context {name}: {there}")))
+        Err(UsageError(format!("there is no context {name}: {there}")))
     }
 }
 
@@ -135,6 +135,6 @@ pub fn context_name(text: &str) -> Result<String, String> {
 /// # Errors
 /// The current directory does not exist.
 pub fn from_everywhere(path: &Path) -> anyhow::Result<PathBuf> {
-    ensure!(!path.as_os_str().is_empty(), Usage("a path is empty".to_owned()));
+    ensure!(!path.as_os_str().is_empty(), UsageError("a path is empty".to_owned()));
     std::path::absolute(path).with_context(|| format!("failed to find {}", path.display()))
 }

@@ -8,8 +8,8 @@ use anyhow::ensure;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::cli::contexts::{Context, Contexts};
-use crate::cli::exit_code::Usage;
+use crate::cli::contexts::{Contexts, NamedServer};
+use crate::cli::exit_code::UsageError;
 use crate::cli::output::document::Format;
 use crate::cli::output::terminal_style::Color;
 use crate::client::name::NamespaceId;
@@ -63,7 +63,7 @@ pub struct Global {
     pub color: Color,
     /// The context in use, once it was looked for.
     #[arg(skip)]
-    pub used: Option<Context>,
+    pub used: Option<NamedServer>,
 }
 
 impl Global {
@@ -79,7 +79,7 @@ impl Global {
             Some(server) if *server != context.server => {
                 ensure!(
                     named.is_none(),
-                    Usage(format!(
+                    UsageError(format!(
                         "context {name} is of {}, and --server or POLICYHUB_SERVER names {server}: leave one of them out",
                         context.server
                     ))
@@ -118,7 +118,7 @@ impl Global {
     /// Returns the PEM files of the client certificate and its key.
     pub fn client_identity(&self) -> Option<(&PathBuf, &PathBuf)> {
         let given = self.client_cert.as_ref().zip(self.client_key.as_ref());
-        given.or_else(|| self.used.as_ref().and_then(Context::client_identity))
+        given.or_else(|| self.used.as_ref().and_then(NamedServer::client_identity))
     }
 
     /// Returns whether a token may be sent over http:// to another machine.

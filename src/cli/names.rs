@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
 use crate::client::pb::activate_target::To;
 use crate::client::{Client, Cursor, pb};
@@ -18,7 +18,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// A policy, and optionally one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct PolicyOrVersionTarget {
     /// The policy.
     pub policy: PolicyId,
     /// The version, when one is named.
@@ -47,17 +47,17 @@ impl NamedVersion {
     ///
     /// # Errors
     /// The version is a tag of another policy.
-    pub fn of(&self, policy: &PolicyId) -> Result<VersionTarget, Usage> {
+    pub fn of(&self, policy: &PolicyId) -> Result<VersionTarget, UsageError> {
         match &self.policy {
             Some(other) if other != policy => {
-                Err(Usage(format!("{other}/{} is a version of {other}, not of {policy}", self.version)))
+                Err(UsageError(format!("{other}/{} is a version of {other}, not of {policy}", self.version)))
             }
             _ => Ok(VersionTarget { policy: policy.clone(), version: self.version.clone() }),
         }
     }
 }
 
-impl Target {
+impl PolicyOrVersionTarget {
     /// Returns the full name: of the version when one is named, else of the policy.
     #[must_use]
     pub fn name(&self, namespace: &NamespaceId) -> String {
@@ -155,7 +155,7 @@ pub fn policy_of(name: &str) -> &str {
     name.split('/').nth(3).unwrap_or(name)
 }
 
-impl FromStr for Target {
+impl FromStr for PolicyOrVersionTarget {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((policy, version)) = text.split_once('@') {
@@ -185,13 +185,13 @@ impl FromStr for NamedVersion {
 impl FromStr for VersionTarget {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let Target { policy, version } = text.parse()?;
+        let PolicyOrVersionTarget { policy, version } = text.parse()?;
         let version = version.ok_or_else(|| format!("say which version: {policy}@3, @v1.2.0, @active or @latest"))?;
         Ok(Self { policy, version })
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for PolicyOrVersionTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.version {
             Some(version) => write!(f, "{}@{version}", self.policy),
@@ -230,11 +230,11 @@ mod tests {
             ("pricing@active", "namespaces/team/policies/pricing/versions/active"),
             ("project_discovery@v1.2.0", "namespaces/team/policies/project_discovery/versions/v1.2.0"),
         ] {
-            let target: Target = text.parse().expect(text);
+            let target: PolicyOrVersionTarget = text.parse().expect(text);
             assert_eq!(target.name(&namespace), name);
             assert_eq!(target.to_string(), text);
         }
-        let tag: Target = "pricing/v1.2.0".parse().expect("a tag");
+        let tag: PolicyOrVersionTarget = "pricing/v1.2.0".parse().expect("a tag");
         assert_eq!(tag.to_string(), "pricing@v1.2.0");
     }
 
@@ -264,7 +264,7 @@ mod tests {
             "a/v1.0.0@3",
             "a/v1",
         ] {
-            assert!(text.parse::<Target>().is_err(), "{text:?}");
+            assert!(text.parse::<PolicyOrVersionTarget>().is_err(), "{text:?}");
         }
         assert!("pricing".parse::<VersionTarget>().is_err_and(|error| error.contains("pricing@3")));
     }

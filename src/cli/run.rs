@@ -10,7 +10,7 @@ use crate::cli::commands::{
     diff, draft, epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, report,
     restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, verify_log, watch,
 };
-use crate::cli::exit_code::{Usage, exit_code};
+use crate::cli::exit_code::{UsageError, exit_code};
 use crate::cli::failure::explain;
 use crate::cli::global::Global;
 use crate::cli::output::document::{say, say_lines};
@@ -72,7 +72,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Context(command) => context::run(global, command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(overview::command(), &arguments),
-        Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
+        Command::Token(token::TokenCommands::Issue(arguments)) => token::issue(&arguments),
         Command::Agent(arguments) => agent::run(&global.in_context()?, arguments).await,
         Command::Release(arguments) => release::run(&global.in_context()?, arguments).await,
         Command::Verify(arguments) => match arguments.of_log() {
@@ -90,7 +90,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
 }
 
 /// Checks for usage errors that the parser can't see, before connecting.
-fn check(command: &Command) -> Result<(), Usage> {
+fn check(command: &Command) -> Result<(), UsageError> {
     match command {
         Command::Activate(arguments) => arguments.check(),
         Command::Adopt(arguments) => arguments.check(),
@@ -131,7 +131,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Namespace(command) => namespace::run(session, command).await,
         Command::Policy(command) => policy::run(session, command).await,
         Command::Keys(command) => keys::run(session, command).await,
-        Command::Token(token::Commands::Revoke(arguments)) => token::revoke(session, &arguments).await,
+        Command::Token(token::TokenCommands::Revoke(arguments)) => token::revoke(session, &arguments).await,
         Command::Serve(_)
         | Command::CheckWorker
         | Command::Agent(_)
@@ -144,7 +144,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Release(_)
-        | Command::Token(token::Commands::Issue(_))
+        | Command::Token(token::TokenCommands::Issue(_))
         | Command::Verify(_) => anyhow::bail!("this command needs no server"),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::clock;
 use super::config::Config;
-use super::keys::Keys;
+use super::keys::ServerKeys;
 use crate::domain::Error;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
@@ -117,20 +117,20 @@ async fn check_contents(copy: &DatabaseCopy) -> Result<()> {
 }
 
 /// Reads the keys of the store. The error says why the check that needs them is skipped.
-fn keys_of(state: &CopyState, config: &Config) -> Result<Keys> {
+fn keys_of(state: &CopyState, config: &Config) -> Result<ServerKeys> {
     anyhow::ensure!(
         state.missing_migrations == 0,
         "it is at the older schema {}, and a server checks it after the migration",
         state.schema
     );
-    let keys = Keys::existing(&config.keys).context("the keys of the server are not here")?;
+    let keys = ServerKeys::existing(&config.keys).context("the keys of the server are not here")?;
     let (here, wanted) = (keys.seal.public().key_id(), state.seal_key_id.as_deref());
     anyhow::ensure!(Some(here) == wanted, "the keys in {} are not its own", config.keys.keys_dir.display());
     Ok(keys)
 }
 
 /// Runs VerifyLog for every namespace of the copy, and returns the findings.
-async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: &Config) -> Result<Vec<String>> {
+async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: ServerKeys, config: &Config) -> Result<Vec<String>> {
     let store = copy.store(Arc::new(RowMacKey::derive(&keys.seal)?), clock::CLOCKS);
     let id = state.store_id.clone();
     let signer = Arc::new(Signer::new(id, keys.seal, keys.signing, config.keys.publish_before_use));

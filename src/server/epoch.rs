@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::clock;
 use super::config::{Config, Settings};
 use super::data_dir::{high_water, unwitnessed};
-use super::keys::Keys;
+use super::keys::ServerKeys;
 use super::serve::{Maintenance, database, identify, lock_maintenance};
 use super::telemetry::Telemetry;
 use crate::domain::event::Cursor;
@@ -100,7 +100,7 @@ fn lock_existing(config: &Config, maintenance: Maintenance) -> Result<Option<Fil
 }
 
 async fn open(config: &Config) -> Result<(Store, Signer)> {
-    let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
+    let keys = ServerKeys::existing(&config.keys).context("failed to read the keys of the server")?;
     let tags = Arc::new(RowMacKey::derive(&keys.seal)?);
     let high_water = high_water(&config.storage.data_dir);
     let remembered = RememberedStore::read(&high_water)?;

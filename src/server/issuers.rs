@@ -17,7 +17,7 @@ use super::config::{IssuerConfig, JwksSource};
 use super::metrics::Metrics;
 use super::{https, token_file};
 use crate::auth::jwks::JWKS_MAX_BYTES;
-use crate::auth::{IssuerRules, KeySet, Verifier};
+use crate::auth::{IssuerKeys, IssuerRules, Verifier};
 
 /// Time between two polls of a file, and of the flag that a token named an unknown key.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,13 +31,13 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct JwksRefresher {
     rules: IssuerRules,
-    source: Source,
+    source: JwksOrigin,
     /// The key set in force, or the last invalid one; the same bytes again are ignored.
     last: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum JwksOrigin {
     File(PathBuf),
     Url { url: Uri, trust: Option<Arc<ClientConfig>>, refresh: Duration, copy: PathBuf },
 }
@@ -56,10 +56,10 @@ impl JwksRefresher {
     ///
     /// # Errors
     /// The file is not valid.
-    pub(super) fn start(config: &IssuerConfig, data_dir: &Path) -> Result<(Self, KeySet)> {
+    pub(super) fn start(config: &IssuerConfig, data_dir: &Path) -> Result<(Self, IssuerKeys)> {
         let rules = config.rules.clone();
         let (source, last) = match &config.jwks {
-            JwksSource::File(path) => (Source::File(path.clone()), read(path)?),
+            JwksSource::File(path) => (JwksOrigin::File(path.clone()), read(path)?),
             JwksSource::Url { url, ca_cert, refresh } => {
                 let pem = ca_cert.as_ref().map(|path| read(path)).transpose()?;
                 let secure = url.scheme_str() == Some("https");
@@ -68,14 +68,14 @@ impl JwksRefresher {
                 let copy = data_dir.join(format!("jwks-{}.json", rules.name));
                 let (url, refresh) = (url.clone(), *refresh);
                 let last = read_cached(&copy, &rules, &url).unwrap_or_default();
-                (Source::Url { url, trust, refresh, copy }, last)
+                (JwksOrigin::Url { url, trust, refresh, copy }, last)
             }
         };
         let keys = match &source {
-            Source::Url { .. } if last.is_empty() => KeySet::default(),
-            Source::File(path) => KeySet::parse(&last, &rules.algorithms)
+            JwksOrigin::Url { .. } if last.is_empty() => IssuerKeys::default(),
+            JwksOrigin::File(path) => IssuerKeys::parse(&last, &rules.algorithms)
                 .with_context(|| format!("failed to use the keys in {}", path.display()))?,
-            Source::Url { .. } => KeySet::parse(&last, &rules.algorithms).unwrap_or_default(),
+            JwksOrigin::Url { .. } => IssuerKeys::parse(&last, &rules.algorithms).unwrap_or_default(),
         };
         Ok((Self { rules, source, last }, keys))
     }
@@ -93,9 +93,9 @@ impl JwksRefresher {
             let unknown = verifier.take_unknown_key(&self.rules.name);
             let now = Instant::now();
             let refresh = match &self.source {
-                Source::File(_) => None,
-                Source::Url { refresh, .. } if times.is_due(now, unknown) => Some(*refresh),
-                Source::Url { .. } => continue,
+                JwksOrigin::File(_) => None,
+                JwksOrigin::Url { refresh, .. } if times.is_due(now, unknown) => Some(*refresh),
+                JwksOrigin::Url { .. } => continue,
             };
             let read = self.read().await;
             let done = read.and_then(|jwks| self.take(jwks, &verifier));
@@ -126,11 +126,11 @@ impl JwksRefresher {
 
     async fn read(&self) -> Result<Vec<u8>> {
         match &self.source {
-            Source::File(path) => {
+            JwksOrigin::File(path) => {
                 let path = path.clone();
                 tokio::task::spawn_blocking(move || read(&path)).await?
             }
-            Source::Url { url, trust, .. } => https::get(url, trust.as_ref(), JWKS_MAX_BYTES).await,
+            JwksOrigin::Url { url, trust, .. } => https::get(url, trust.as_ref(), JWKS_MAX_BYTES).await,
         }
     }
 
@@ -139,7 +139,7 @@ impl JwksRefresher {
         if jwks == self.last && verifier.key_count(&self.rules.name) > 0 {
             return Ok(false);
         }
-        let keys = KeySet::parse(&jwks, &self.rules.algorithms)?;
+        let keys = IssuerKeys::parse(&jwks, &self.rules.algorithms)?;
         tracing::info!(issuer = self.rules.name, keys = keys.len(), "took an issuer's keys");
         verifier.replace_keys(&self.rules.name, keys);
         // The unknown key may be in the new set; if it is not, the next token sets the flag again.
@@ -150,7 +150,7 @@ impl JwksRefresher {
     }
 
     fn write_cached(&self) {
-        let Source::Url { url, copy, .. } = &self.source else { return };
+        let JwksOrigin::Url { url, copy, .. } = &self.source else { return };
         let jwks = String::from_utf8_lossy(&self.last).into_owned();
         let kept = CachedJwks { issuer: self.rules.issuer.clone(), url: url.to_string(), jwks };
         let written = serde_json::to_string(&kept).map_err(std::io::Error::from);

@@ -21,14 +21,14 @@ const SEAL: &str = "seal.pem";
 
 /// The keys of a server.
 #[derive(Debug)]
-pub struct Keys {
+pub struct ServerKeys {
     /// Signs events.
     pub seal: PrivateKey,
     /// Sign bundles, statements and checkpoints.
     pub signing: Arc<KeyDirs>,
 }
 
-impl Keys {
+impl ServerKeys {
     /// Reads the keys, and creates the seal key when it is absent.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::backup::{CopyProgress, refuse_findings, sqlite_path};
 use super::backup_check::{CheckedCopy, check};
 use super::config::{Config, Settings};
 use super::data_dir::{DataDir, make_private_dir};
-use super::keys::Keys;
+use super::keys::ServerKeys;
 use super::replace::{REPLACED, REPLACED_MAX, replace};
 use super::serve::{Maintenance, database, lock_file, lock_maintenance};
 use super::suspected_loss::{remember, suspected_data_loss};
@@ -251,7 +251,7 @@ fn refuse_another_store(new: &CopyState, old: &OldDatabase, remembered: Option<&
 /// Refuses other keys than those of the backup, with which the next start would fail. Missing keys are accepted, since they can be
 /// put back later.
 fn refuse_other_keys(new: &CopyState, config: &Config) -> Result<()> {
-    let (Ok(keys), Some(wanted)) = (Keys::existing(&config.keys), &new.seal_key_id) else { return Ok(()) };
+    let (Ok(keys), Some(wanted)) = (ServerKeys::existing(&config.keys), &new.seal_key_id) else { return Ok(()) };
     ensure!(
         keys.seal.public().key_id() == wanted,
         "the keys in {} are not those of the backup, so that no server could start on it: put its own there first, or say \

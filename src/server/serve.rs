@@ -16,13 +16,13 @@ use super::config::{Config, KeysConfig, Settings, StorageConfig, has_stray_perce
 use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, high_water, make_private_dir};
 use super::issuers::JwksRefresher;
-use super::keys::{Keys, algorithm, local_issuer};
+use super::keys::{ServerKeys, algorithm, local_issuer};
 use super::revocations;
 use super::startup_banner::{self, StartupBanner};
 use super::tasks::{save_memory_at_end, write_admin_token};
 use super::telemetry::Telemetry;
 use super::tls_files::PortTls;
-use super::wiring::{Parts, serve_until};
+use super::wiring::{ServerParts, serve_until};
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::grpc::WatchEncoder;
@@ -78,7 +78,7 @@ fn plant_defect() -> Result<()> {
 }
 
 /// Does everything up to the first call. Each step may fail with an error that says what to do.
-async fn start(config: Config) -> Result<(Parts, Store)> {
+async fn start(config: Config) -> Result<(ServerParts, Store)> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     tracing::debug!(config = %config.summary(), "the configuration; `policyhub config check` prints it too");
     let data_dir = DataDir::take(&config.storage.data_dir)?;
@@ -88,7 +88,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     // Unusable files are refused before the server reports that it serves.
     let tls = config.listen.tls.as_ref().map(|files| PortTls::load(files, &config.auth.client_cas)).transpose()?;
 
-    let keys = Keys::load(&config.keys)?;
+    let keys = ServerKeys::load(&config.keys)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
     let (verifier, jwks_refreshers) = trusted_issuers(&issuer, &config, &data_dir)?;
     let tls = tls.map(|(tls, authorities)| {
@@ -137,7 +137,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         has_tls: tls.is_some(),
     });
 
-    let parts = Parts {
+    let parts = ServerParts {
         _database_lock: database_lock,
         config,
         tls,
@@ -296,7 +296,7 @@ fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
 }
 
 /// Reads the identity of the store, and refuses a seal key of another store. The log names the signing keys.
-pub(super) async fn identify(store: &Store, keys: Keys, config: &KeysConfig) -> Result<Signer> {
+pub(super) async fn identify(store: &Store, keys: ServerKeys, config: &KeysConfig) -> Result<Signer> {
     let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
     store.pin_key("seal key", keys.seal.public().key_id()).await?;
     Ok(Signer::new(id, keys.seal, keys.signing, config.publish_before_use))

@@ -54,7 +54,7 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The parts that a server is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct ServerParts {
     pub config: Config,
     /// TLS of the gRPC port; `None`: plaintext.
     pub tls: Option<Arc<PortTls>>,
@@ -80,7 +80,7 @@ pub struct Parts {
 ///
 /// # Errors
 /// A background task fails.
-pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
+pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Result<()> {
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
     observe(&metrics, &parts);
@@ -166,7 +166,7 @@ async fn write_the_last(leases: &Leases, service: &Service) {
 }
 
 /// Shows every part of the server in its metrics.
-fn observe(metrics: &Metrics, parts: &Parts) {
+fn observe(metrics: &Metrics, parts: &ServerParts) {
     metrics.observe_store(&parts.store);
     metrics.watch(&parts.hub.counts());
     metrics.observe_leases(parts.leases.clone());

@@ -18,7 +18,7 @@ use crate::domain::time::Micros;
 const REUSE_SECONDS: i64 = 5;
 
 #[derive(Debug, Clone)]
-struct Checkpoint {
+struct SharedCheckpoint {
     cursor: Cursor,
     checked: Micros,
     /// Number of the key change: a checkpoint signed before a change of keys is not used after it.
@@ -37,11 +37,11 @@ struct Heartbeat {
 /// The last checkpoint and heartbeat.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    checkpoint: Mutex<Option<Checkpoint>>,
+    checkpoint: Mutex<Option<SharedCheckpoint>>,
     heartbeat: Mutex<Option<Heartbeat>>,
 }
 
-impl Checkpoint {
+impl SharedCheckpoint {
     /// Whether it may be sent to a stream at `cursor`: a checkpoint of another cursor proves nothing about what the stream holds.
     fn covers(&self, cursor: Cursor, checked: Micros, keys: u64) -> bool {
         let age_seconds = checked.seconds() - self.checked.seconds();
@@ -71,7 +71,7 @@ impl Checkpoints {
         let token: Arc<str> = source.proof.checkpoint(namespace, view.head(), view.root(), checked)?.into();
         // A caller with an older view must not replace the newest checkpoint.
         if kept.as_ref().is_none_or(|kept| kept.cursor <= cursor) {
-            *kept = Some(Checkpoint { cursor, checked, keys, token: Arc::clone(&token) });
+            *kept = Some(SharedCheckpoint { cursor, checked, keys, token: Arc::clone(&token) });
         }
         Ok(token)
     }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_checkpoint_covers_its_head_alone() {
         let seconds = |seconds: i64| Micros(seconds * 1_000_000);
-        let signed = Checkpoint { cursor: at(1, 16), checked: seconds(100), keys: 1, token: Arc::from("") };
+        let signed = SharedCheckpoint { cursor: at(1, 16), checked: seconds(100), keys: 1, token: Arc::from("") };
         let speaks = |cursor, now| signed.covers(cursor, seconds(now), 1);
         assert!(speaks(at(1, 16), 104), "the head of a quiet namespace");
         assert!(!speaks(at(1, 16), 105), "too old");

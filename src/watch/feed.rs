@@ -27,7 +27,7 @@ use crate::domain::time::Micros;
 pub struct Feed {
     namespace: NamespaceId,
     source: FeedSource,
-    state: Mutex<State>,
+    state: Mutex<FeedState>,
     pages: LogPageCache,
     fingerprints: FingerprintCache,
     checkpoints: Checkpoints,
@@ -35,7 +35,7 @@ pub struct Feed {
 }
 
 #[derive(Debug)]
-struct State {
+struct FeedState {
     head: Head,
     freshness: Freshness,
     active: Arc<ActiveBundles>,
@@ -59,7 +59,7 @@ impl Feed {
         Self {
             namespace,
             source,
-            state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring, recent }),
+            state: Mutex::new(FeedState { head, freshness, active: Arc::new(active), view: None, ring, recent }),
             pages: LogPageCache::default(),
             fingerprints: FingerprintCache::default(),
             checkpoints: Checkpoints::default(),
@@ -67,7 +67,7 @@ impl Feed {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FeedState> {
         // Nothing under this lock panics, and every change of the state is complete before it is released.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,7 +88,7 @@ impl Feed {
     #[must_use]
     pub fn view(&self) -> (Arc<ActiveView>, Freshness) {
         let mut state = self.state();
-        let State { head, freshness, active, view, .. } = &mut *state;
+        let FeedState { head, freshness, active, view, .. } = &mut *state;
         let view = view.get_or_insert_with(|| Arc::new(ActiveView::new(*head, Arc::clone(active))));
         (Arc::clone(view), *freshness)
     }

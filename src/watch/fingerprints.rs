@@ -45,10 +45,10 @@ fn entry(head: Head) -> (Cursor, Option<Fingerprint>) {
 
 /// The fingerprints of older events that were read. Each is read once, however many callers ask for it at the same time.
 #[derive(Debug, Default)]
-pub(super) struct FingerprintCache(Mutex<VecDeque<(Cursor, Found)>>);
+pub(super) struct FingerprintCache(Mutex<VecDeque<(Cursor, FoundFingerprint)>>);
 
 /// The fingerprint of the event at a cursor, once it was read.
-type Found = Arc<OnceCell<Option<Fingerprint>>>;
+type FoundFingerprint = Arc<OnceCell<Option<Fingerprint>>>;
 
 impl FingerprintCache {
     /// Returns the fingerprint of the event at a cursor, reading it from the log if needed; none when there is no event.
@@ -69,11 +69,11 @@ impl FingerprintCache {
         read.await.copied()
     }
 
-    fn kept(&self) -> MutexGuard<'_, VecDeque<(Cursor, Found)>> {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(Cursor, FoundFingerprint)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, cursor: Cursor) -> Found {
+    fn cell(&self, cursor: Cursor) -> FoundFingerprint {
         let mut kept = self.kept();
         if let Some((_, cell)) = kept.iter().find(|(kept, _)| *kept == cursor) {
             return Arc::clone(cell);

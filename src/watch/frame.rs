@@ -40,7 +40,7 @@ pub(super) struct Frame {
     content_bytes: usize,
     /// The active set after it; none where it was not needed when the frame was created.
     tree: Option<Arc<dyn SetTree>>,
-    written: Mutex<Written>,
+    written: Mutex<EncodedFrame>,
     trusted: Trusted,
 }
 
@@ -55,7 +55,7 @@ struct PartsKey {
 
 /// The encoded forms, and their size.
 #[derive(Debug, Default)]
-struct Written {
+struct EncodedFrame {
     bytes: usize,
     /// The parts by their key.
     parts: BTreeMap<PartsKey, Vec<Bytes>>,
@@ -63,7 +63,7 @@ struct Written {
     ends: BTreeMap<Arc<WatchFilter>, Bytes>,
 }
 
-impl Written {
+impl EncodedFrame {
     fn keep(&mut self, written: &[Bytes], content_bytes: usize) -> bool {
         let bytes: usize = written.iter().map(Bytes::len).sum();
         let fits = self.bytes + bytes <= content_bytes * KEPT_CONTENTS_MAX + KEPT_OVERHEAD_BYTES;
@@ -170,7 +170,7 @@ impl Frame {
         namespace: &NamespaceId,
         filter: &Arc<WatchFilter>,
         source: &FeedSource,
-        written: &mut Written,
+        written: &mut EncodedFrame,
     ) -> Result<Bytes> {
         if let Some(kept) = written.ends.get(filter) {
             return Ok(kept.clone());

@@ -46,7 +46,7 @@ pub struct Leases {
     /// A monotonic clock.
     monotonic: fn() -> Instant,
     lease_clock: Mutex<LeaseClock>,
-    state: Mutex<State>,
+    state: Mutex<LeaseState>,
     /// Signals that something should be written before the next round.
     urgent: Notify,
     /// Counts flushes that ended.
@@ -56,7 +56,7 @@ pub struct Leases {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LeaseState {
     entries: BTreeMap<SubscriberClaim, LeaseEntry>,
     per_namespace: BTreeMap<NamespaceId, usize>,
     /// Number of ids by namespace and principal.
@@ -101,7 +101,7 @@ impl Drop for Lease {
     }
 }
 
-impl State {
+impl LeaseState {
     /// Returns the entry of a claim, and creates it if needed. `limit` bounds the ids of one principal in one namespace; 0: no limit.
     fn entry(&mut self, claim: &SubscriberClaim, limit: u32) -> Result<&mut LeaseEntry> {
         let (all, round) = (self.entries.len(), self.round);
@@ -178,7 +178,7 @@ impl Leases {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaseState> {
         // Nothing under this lock panics, and every change of the state is complete before it is released.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,10 +9,10 @@ use crate::domain::event::Cursor;
 
 /// The newest key statement that was sent on a stream.
 #[derive(Debug)]
-pub struct SentKeyStatements(Mutex<State>);
+pub struct SentKeyStatements(Mutex<SentState>);
 
 #[derive(Debug)]
-struct State {
+struct SentState {
     /// Cursor of the newest statement that was sent.
     at: Cursor,
     /// The key number of the last comparison; 0: none.
@@ -23,7 +23,7 @@ impl SentKeyStatements {
     /// Creates the record of a stream that has every statement up to a cursor.
     #[must_use]
     pub fn up_to(at: Cursor) -> Self {
-        Self(Mutex::new(State { at, number: 0 }))
+        Self(Mutex::new(SentState { at, number: 0 }))
     }
 
     /// Returns the statements that the stream does not have, each once. They must be sent right before the messages of the same step,

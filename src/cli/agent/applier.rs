@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::cli::agent::folder::{Folder, Held};
-use crate::cli::agent::hook::{Ended, Hook};
+use crate::cli::agent::hook::{Hook, HookEnd};
 use crate::cli::agent::set::Candidate;
 use crate::cli::output::document::say;
 use crate::cli::output::text::at;
@@ -20,7 +20,7 @@ const CHANGED_MAX_BYTES: usize = 64 * 1024;
 
 /// The result of applying a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ApplyVerdict {
     /// The set was in force already.
     Unchanged,
     /// The same contents with newer proofs are in force; runtimes need not be notified.
@@ -33,7 +33,7 @@ pub enum Verdict {
 
 /// The operator's commands, and when they run.
 #[derive(Debug)]
-pub struct Commands {
+pub struct ApplierCommands {
     /// Runs before a set is in force.
     pub check: Option<Hook>,
     /// Runs after a set came in force.
@@ -46,7 +46,7 @@ pub struct Commands {
 #[derive(Debug)]
 pub struct Applier {
     folder: Folder,
-    commands: Commands,
+    commands: ApplierCommands,
     /// The set in force, when it was accepted and its files are unchanged.
     accepted: Option<Held>,
 }
@@ -56,7 +56,7 @@ impl Applier {
     ///
     /// # Errors
     /// The folder holds sets of another namespace.
-    pub async fn open(folder: Folder, namespace: &NamespaceId, commands: Commands) -> anyhow::Result<Self> {
+    pub async fn open(folder: Folder, namespace: &NamespaceId, commands: ApplierCommands) -> anyhow::Result<Self> {
         let mut applier = Self { folder, commands, accepted: None };
         let current = match applier.blocking(|folder| folder.current()).await {
             Ok(current) => current,
@@ -82,7 +82,7 @@ impl Applier {
             Some(name) => applier.blocking(move |folder| Ok(folder.held(&name))).await?,
             None => None,
         };
-        if let Verdict::Rejected(reason) = applier.announce(current).await? {
+        if let ApplyVerdict::Rejected(reason) = applier.announce(current).await? {
             say(&format!("rejected: {reason}"));
         }
         Ok(applier)
@@ -97,19 +97,19 @@ impl Applier {
     ///
     /// # Errors
     /// The disk fails: the former set stays in force, and the same set may be applied again.
-    pub async fn take(&mut self, set: Candidate, remembered: bool) -> anyhow::Result<Verdict> {
+    pub async fn take(&mut self, set: Candidate, remembered: bool) -> anyhow::Result<ApplyVerdict> {
         let set = Arc::new(set);
         let is_activated_again = !remembered && self.is_activated_again(&set);
         if let Some(held) = &self.accepted {
             let (held, new) = (held.clone(), Arc::clone(&set));
             let (before, now) = (held.index.cursor, set.index.cursor);
             if !is_activated_again && self.blocking(move |folder| Ok(folder.is_same(&held, &new))).await? {
-                return Ok(Verdict::Unchanged);
+                return Ok(ApplyVerdict::Unchanged);
             }
             if now < before {
                 // The watcher's directory is behind the folder when the process ended between the two writes.
                 let older = format!("{} is older than {}, which is in force", at(now), at(before));
-                return Ok(if remembered { Verdict::Unchanged } else { Verdict::Rejected(older) });
+                return Ok(if remembered { ApplyVerdict::Unchanged } else { ApplyVerdict::Rejected(older) });
             }
         }
         let former = self.accepted.as_ref().map(|held| held.name.clone());
@@ -120,13 +120,13 @@ impl Applier {
         if is_same && !is_activated_again {
             self.point_at(Some(&candidate)).await?;
             self.accept(candidate).await?;
-            return Ok(Verdict::Renewed);
+            return Ok(ApplyVerdict::Renewed);
         }
         if let Some(refused) = self.run(self.commands.check.as_ref(), &candidate).await.refused {
             if former.as_ref() != Some(&candidate.name) {
                 self.blocking(move |folder| folder.discard(&candidate.name)).await?;
             }
-            return Ok(Verdict::Rejected(refused));
+            return Ok(ApplyVerdict::Rejected(refused));
         }
         self.point_at(Some(&candidate)).await?;
         self.announce(candidate).await
@@ -140,12 +140,12 @@ impl Applier {
     }
 
     /// Runs the hook on a set that was put in force, then accepts or reverts it.
-    async fn announce(&mut self, candidate: Held) -> anyhow::Result<Verdict> {
+    async fn announce(&mut self, candidate: Held) -> anyhow::Result<ApplyVerdict> {
         let Some(refused) = self.run(self.commands.hook.as_ref(), &candidate).await.refused else {
             let former = self.accepted.as_ref().map(|held| &held.index);
             let changed = candidate.index.changes_from(former);
             self.accept(candidate).await?;
-            return Ok(Verdict::Applied(changed));
+            return Ok(ApplyVerdict::Applied(changed));
         };
         let former = self.accepted.clone();
         self.point_at(former.as_ref()).await?;
@@ -159,7 +159,7 @@ impl Applier {
         // A runtime that found the set while it was in force may still read it: it is removed when newer ones come.
         let held = former.into_iter().chain([candidate]).map(|held| held.name).collect();
         self.tidy(held).await;
-        Ok(Verdict::Rejected(refused))
+        Ok(ApplyVerdict::Rejected(refused))
     }
 
     async fn accept(&mut self, candidate: Held) -> anyhow::Result<()> {
@@ -183,16 +183,16 @@ impl Applier {
     }
 
     /// Runs a command, if configured, on a set that comes after the accepted one.
-    async fn run(&self, hook: Option<&Hook>, candidate: &Held) -> Ended {
+    async fn run(&self, hook: Option<&Hook>, candidate: &Held) -> HookEnd {
         self.run_on(hook, candidate, self.accepted.as_ref()).await
     }
 
-    async fn announce_again(&self, former: &Held, refused: &Held) -> Ended {
+    async fn announce_again(&self, former: &Held, refused: &Held) -> HookEnd {
         self.run_on(self.commands.hook.as_ref(), former, Some(refused)).await
     }
 
-    async fn run_on(&self, hook: Option<&Hook>, set: &Held, before: Option<&Held>) -> Ended {
-        let Some(hook) = hook else { return Ended::default() };
+    async fn run_on(&self, hook: Option<&Hook>, set: &Held, before: Option<&Held>) -> HookEnd {
+        let Some(hook) = hook else { return HookEnd::default() };
         let ended = hook.run(&self.variables(set, before)).await;
         for line in &ended.said {
             say(&format!("{}: {line}", hook.what));

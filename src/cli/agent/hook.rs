@@ -39,7 +39,7 @@ pub struct Hook {
 
 /// How a command ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ended {
+pub struct HookEnd {
     /// `None` after exit code 0, else the reason to report, within the length limit of a reason.
     pub refused: Option<String>,
     /// Its last lines, without control characters.
@@ -48,14 +48,14 @@ pub struct Ended {
 
 impl Hook {
     /// Runs the command to its end. `variables` are added to its environment.
-    pub async fn run(&self, variables: &[(&str, OsString)]) -> Ended {
+    pub async fn run(&self, variables: &[(&str, OsString)]) -> HookEnd {
         match self.attempt(variables).await {
             Ok(ended) => ended,
-            Err(error) => Ended { refused: Some(format!("{} failed to run: {error}", self.what)), said: Vec::new() },
+            Err(error) => HookEnd { refused: Some(format!("{} failed to run: {error}", self.what)), said: Vec::new() },
         }
     }
 
-    async fn attempt(&self, variables: &[(&str, OsString)]) -> io::Result<Ended> {
+    async fn attempt(&self, variables: &[(&str, OsString)]) -> io::Result<HookEnd> {
         // Subscribe before the start: otherwise an early end could be missed.
         let mut ends = signal(SignalKind::child())?;
         let (mut group, reader) = self.start(variables)?;
@@ -88,11 +88,11 @@ impl Hook {
         }
         let said = kept.lines();
         let how = match status {
-            Some(status) if status.success() => return Ok(Ended { refused: None, said }),
+            Some(status) if status.success() => return Ok(HookEnd { refused: None, said }),
             Some(status) => ended_with(status),
             None => format!("took over {} s and was killed", self.timeout.as_secs_f32()),
         };
-        Ok(Ended { refused: Some(reason(&format!("{} {how}", self.what), &said)), said })
+        Ok(HookEnd { refused: Some(reason(&format!("{} {how}", self.what), &said)), said })
     }
 
     fn start(&self, variables: &[(&str, OsString)]) -> io::Result<(Group, PipeReader)> {
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn the_exit_code_decides_and_the_last_words_say_why() {
         let fine = hook("echo one; echo two >&2").run(&[]).await;
-        assert_eq!(fine, Ended { refused: None, said: vec!["one".to_owned(), "two".to_owned()] });
+        assert_eq!(fine, HookEnd { refused: None, said: vec!["one".to_owned(), "two".to_owned()] });
         assert_eq!(refused("exit 3").await, "--hook exited with 3");
         assert_eq!(refused("echo too strict; exit 1").await, "--hook exited with 1: too strict");
         assert_eq!(refused("kill -TERM $$").await, "--hook ended by signal 15");

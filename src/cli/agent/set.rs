@@ -32,12 +32,12 @@ pub struct Index {
     /// Digest of the set, as checkpoints and reports carry it.
     pub digest: String,
     /// The policies, in the byte order of their ids.
-    pub policies: Vec<Entry>,
+    pub policies: Vec<IndexEntry>,
 }
 
 /// One policy of a set; the fields are named as in [`ActivePolicy`]. The last two are paths, relative to the directory of the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct IndexEntry {
     pub policy: PolicyId,
     pub version: i64,
     pub label: String,
@@ -70,7 +70,7 @@ impl Candidate {
         }
         let held = policies.iter().map(|active| (&active.policy, active.version, &active.digest));
         let digest = active_set_digest(held).to_string();
-        let entries = policies.iter().map(|active| Entry::of(active)).collect();
+        let entries = policies.iter().map(|active| IndexEntry::of(active)).collect();
         let index = Index { namespace, cursor, digest, policies: entries };
         let mut text = serde_json::to_vec_pretty(&index).context("failed to write the index")?;
         text.push(b'\n');
@@ -127,7 +127,7 @@ impl Index {
     /// Returns the ids of the policies that differ between two sets, in the byte order of the ids.
     pub fn changes_from(&self, former: Option<&Self>) -> Vec<PolicyId> {
         let former = former.map(|index| index.policies.as_slice()).unwrap_or_default();
-        let held: BTreeMap<&str, &Entry> = former.iter().map(|entry| (entry.policy.as_str(), entry)).collect();
+        let held: BTreeMap<&str, &IndexEntry> = former.iter().map(|entry| (entry.policy.as_str(), entry)).collect();
         let mut left = held.clone();
         let mut changed = Vec::new();
         for entry in &self.policies {
@@ -162,7 +162,7 @@ impl Paths {
     }
 }
 
-impl Entry {
+impl IndexEntry {
     fn of(active: &ActivePolicy) -> Self {
         let Paths { content, manifest } = Paths::of(&active.policy, &active.content_type);
         Self {

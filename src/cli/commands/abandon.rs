@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::names::VersionTarget;
 use crate::cli::output::text;
 use crate::cli::session::Session;
@@ -12,7 +12,7 @@ use crate::client::pb;
 /// End a draft or a staged version
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub abandon pricing@4 --reason 'replaced by another idea'")]
-pub struct Arguments {
+pub struct AbandonArguments {
     /// POLICY@N, POLICY@vLABEL or POLICY/vLABEL
     target: VersionTarget,
     /// Why
@@ -22,11 +22,11 @@ pub struct Arguments {
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: AbandonArguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::AbandonDraftRequest {
         name: arguments.target.name(&session.namespace),

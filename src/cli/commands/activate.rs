@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::activate_set;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::names::{NamedVersion, VersionTarget, policy_id};
 use crate::cli::output::activation::print_activation;
 use crate::cli::session::Session;
@@ -21,7 +21,7 @@ use crate::client::pb;
                   policyhub activate --from active_releases.json --reason 'release 42'\n\n\
                   `policyhub active --format active-releases` writes such a file."
 )]
-pub struct Arguments {
+pub struct ActivateArguments {
     /// POLICY@N, POLICY@vLABEL, POLICY/vLABEL or POLICY@latest, each policy once
     #[arg(required_unless_present = "from", value_name = "POLICY@VERSION")]
     targets: Vec<VersionTarget>,
@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(long)]
     skip_validation: bool,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Parses what must be active; no version for 0.
@@ -48,26 +48,26 @@ fn expected(text: &str) -> Result<(PolicyId, Option<VersionTarget>), String> {
     if version == "0" {
         return Ok((policy, None));
     }
-    let version = version.parse::<NamedVersion>()?.of(&policy).map_err(|Usage(why)| why)?;
+    let version = version.parse::<NamedVersion>()?.of(&policy).map_err(|UsageError(why)| why)?;
     match version.version {
         VersionRef::Number(_) | VersionRef::Label(_) => Ok((policy, Some(version))),
         VersionRef::Active | VersionRef::Latest => Err("N must be the number or label of a version, or 0".to_owned()),
     }
 }
 
-impl Arguments {
+impl ActivateArguments {
     /// Checks what needs no server.
-    pub fn check(&self) -> Result<(), Usage> {
+    pub fn check(&self) -> Result<(), UsageError> {
         let stranger = self.expected.iter().find(|(policy, _)| self.targets.iter().all(|it| &it.policy != policy));
         match stranger {
-            Some((policy, _)) => Err(Usage(format!("--expected names {policy}, which is not activated"))),
+            Some((policy, _)) => Err(UsageError(format!("--expected names {policy}, which is not activated"))),
             None => Ok(()),
         }
     }
 }
 
 /// Activates the targets. The expected versions and `latest` are resolved first.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: ActivateArguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.from {
         return activate_set::run(session, file, &arguments.reason, arguments.skip_validation, &arguments.mutation)
             .await;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::releases::{Releases, listed};
 use crate::cli::commands::{active_pages, releases};
 use crate::cli::names::version_name;
@@ -29,7 +29,7 @@ const LOOKUPS_MAX: usize = 8;
 
 /// A pointer to move or remove.
 #[derive(Debug, PartialEq, Eq)]
-struct Move {
+struct PlannedMove {
     policy: PolicyId,
     from: Option<Release>,
     to: Option<Release>,
@@ -51,7 +51,7 @@ pub async fn run(
     file: &Path,
     reason: &str,
     skip_validation: bool,
-    mutation: &Mutation,
+    mutation: &MutationArguments,
 ) -> anyhow::Result<()> {
     let releases = releases::read(file)?;
     let request = pb::ListActiveRequest { parent: session.namespace.name(), metadata_only: true, ..Default::default() };
@@ -155,25 +155,25 @@ fn release(policy: &PolicyId, wanted: &VersionRef, version: &pb::Version) -> Res
 }
 
 /// Returns every change, in order of the policies.
-fn moves(difference: &Difference, found: Vec<Release>, mut active: BTreeMap<PolicyId, Release>) -> Vec<Move> {
+fn moves(difference: &Difference, found: Vec<Release>, mut active: BTreeMap<PolicyId, Release>) -> Vec<PlannedMove> {
     let wanted = difference.wanted.iter().map(|(policy, _)| policy.clone()).zip(found.into_iter().map(Some));
     let removed = difference.removed.iter().map(|policy| (policy.clone(), None));
-    let mut moves: Vec<Move> =
-        wanted.chain(removed).map(|(policy, to)| Move { from: active.remove(&policy), policy, to }).collect();
+    let mut moves: Vec<PlannedMove> =
+        wanted.chain(removed).map(|(policy, to)| PlannedMove { from: active.remove(&policy), policy, to }).collect();
     // A number and a label may name the same version: then nothing moves.
     moves.retain(|each| each.from.as_ref().map(|it| it.version) != each.to.as_ref().map(|it| it.version));
     moves.sort_by(|one, other| one.policy.cmp(&other.policy));
     moves
 }
 
-fn target(each: &Move) -> pb::ActivateTarget {
+fn target(each: &PlannedMove) -> pb::ActivateTarget {
     let to = each.to.as_ref().map_or(To::None(()), |release| To::Version(release.version));
     let from = each.from.as_ref().map_or(0, |release| release.version);
     pb::ActivateTarget { policy: each.policy.to_string(), to: Some(to), expected_active: Some(from) }
 }
 
 /// Returns `pricing  1.4.0 -> 1.5.0`, one line each, and the number of unchanged policies.
-fn shown(moves: &[Move], unchanged: usize, style_of: TerminalStyle) -> String {
+fn shown(moves: &[PlannedMove], unchanged: usize, style_of: TerminalStyle) -> String {
     let release = |release: &Option<Release>| release.as_ref().map_or_else(|| "-".to_owned(), text::release);
     let width = moves.iter().map(|each| each.policy.as_str().len()).max().unwrap_or_default();
     let before = moves.iter().map(|each| release(&each.from).len()).max().unwrap_or_default();
@@ -193,13 +193,12 @@ fn shown(moves: &[Move], unchanged: usize, style_of: TerminalStyle) -> String {
     text
 }
 
-fn as_json(moves: &[Move], unchanged: usize) -> Value {
+fn as_json(moves: &[PlannedMove], unchanged: usize) -> Value {
     let release = |release: &Option<Release>| match release {
         Some(release) => json!({ "version": release.version, "label": release.label }),
         None => Value::Null,
     };
-    let change =
-        |each: &Move| json!({ "policy": each.policy.as_str(), "from": release(&each.from), "to": release(&each.to) });
+    let change = |each: &PlannedMove| json!({ "policy": each.policy.as_str(), "from": release(&each.from), "to": release(&each.to) });
     json!({ "changes": moves.iter().map(change).collect::<Vec<_>>(), "unchanged": unchanged })
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::commands::active_folder::Folder;
+use crate::cli::commands::active_folder::SavedFolder;
 use crate::cli::commands::{active_moves, active_pages, keys, releases};
 use crate::cli::names::policy_of;
 use crate::cli::names::{policy_id, policy_name, revision};
@@ -27,7 +27,7 @@ use crate::domain::event::Cursor;
 #[command(after_help = "Examples:\n  policyhub active --jwks keys.json --save out\n  \
                   policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out\n  \
                   policyhub active --format active-releases > active_releases.json")]
-pub struct Arguments {
+pub struct ActiveArguments {
     /// Id of one policy [default: all of the namespace]
     #[arg(value_parser = policy_id)]
     policy: Option<PolicyId>,
@@ -59,7 +59,7 @@ enum FileFormat {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: ActiveArguments) -> anyhow::Result<()> {
     let is_past = is_past(&arguments);
     match &arguments.policy {
         // A past set has no checkpoint: the statement of the activation proves the most.
@@ -68,12 +68,12 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     }
 }
 
-fn is_past(arguments: &Arguments) -> bool {
+fn is_past(arguments: &ActiveArguments) -> bool {
     arguments.at_revision.is_some() || arguments.at_time.is_some()
 }
 
 /// Prints one policy, with the statement of its activation.
-async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> anyhow::Result<()> {
+async fn one(session: &Session, arguments: &ActiveArguments, policy: &PolicyId) -> anyhow::Result<()> {
     let request = pb::GetActiveRequest {
         name: policy_name(&session.namespace, policy),
         at: arguments
@@ -111,7 +111,7 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
 fn verify_one(
     (bundle, statement): (&pb::Bundle, &str),
     namespace: &NamespaceId,
-    asked: &Arguments,
+    asked: &ActiveArguments,
     keys: &KeySet,
 ) -> anyhow::Result<String> {
     let verified = verify_saved(&bundle.manifest, &bundle.content, Some(statement), keys);
@@ -128,7 +128,7 @@ fn verify_one(
 }
 
 /// Prints the whole set, or one policy of it, with its proofs.
-async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
+async fn set(session: &Session, arguments: &ActiveArguments) -> anyhow::Result<()> {
     let policies = BTreeSet::from_iter(arguments.policy.clone());
     let request = pb::ListActiveRequest {
         parent: session.namespace.name(),
@@ -145,7 +145,7 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
     let keys = arguments.jwks.as_deref().map(keys::read_jwks).transpose()?;
     let mut verified = keys.map(|keys| ListedSet::new(session.namespace.clone(), keys, options));
     let mut folder = match &arguments.save {
-        Some(directory) => Some(Folder::begin(directory, &session.namespace, policies)?),
+        Some(directory) => Some(SavedFolder::begin(directory, &session.namespace, policies)?),
         None => None,
     };
     let each = |page: &pb::ListActiveResponse| {

@@ -13,23 +13,23 @@ use crate::client::{SetWriter, is_saved_set, pb};
 
 /// A folder that is being written. When dropped before its end, it leaves nothing behind.
 #[derive(Debug)]
-pub struct Folder {
+pub struct SavedFolder {
     target: PathBuf,
-    staged: Staged,
+    staged: StagedFolder,
     writer: SetWriter,
 }
 
 /// A folder beside the target, on the same disk, which is removed on drop if it still exists.
 #[derive(Debug)]
-struct Staged(PathBuf);
+struct StagedFolder(PathBuf);
 
-impl Drop for Staged {
+impl Drop for StagedFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-impl Folder {
+impl SavedFolder {
     /// Begins a set of these policies (empty: all) in place of the content of `target`: nothing, or another saved set.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Folder {
             "{} holds something else than a saved set: give another directory",
             target.display()
         );
-        let staged = Staged(beside(target, "partial"));
+        let staged = StagedFolder(beside(target, "partial"));
         fs::create_dir_all(&staged.0).with_context(|| format!("failed to make {}", staged.0.display()))?;
         let writer = SetWriter::new(&staged.0, namespace.clone(), policies);
         Ok(Self { target: target.to_owned(), staged, writer })

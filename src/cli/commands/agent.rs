@@ -13,7 +13,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::cli::agent::applier::{Applier, Commands, Verdict};
+use crate::cli::agent::applier::{Applier, ApplierCommands, ApplyVerdict};
 use crate::cli::agent::folder::{Folder, Held};
 use crate::cli::agent::hook::Hook;
 use crate::cli::agent::set::Candidate;
@@ -39,7 +39,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
                         policyhub agent --dir policies pricing limits --check './try.sh \"$POLICYHUB_SET\"'\n  \
                         policyhub agent --dir policies --once"
 )]
-pub struct Arguments {
+pub struct AgentArguments {
     /// Ids of policies [default: all of the namespace]
     #[arg(value_name = "POLICY", value_parser = policy_id)]
     policies: Vec<PolicyId>,
@@ -86,7 +86,7 @@ pub struct Arguments {
 }
 
 /// Runs the agent until a signal ends it.
-pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(global: &Global, arguments: AgentArguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let (once, wait) = (arguments.once, arguments.wait);
@@ -131,7 +131,7 @@ struct Pending {
 }
 
 impl Agent {
-    async fn open(global: &Global, arguments: Arguments) -> anyhow::Result<Self> {
+    async fn open(global: &Global, arguments: AgentArguments) -> anyhow::Result<Self> {
         let command = |what: &'static str, command: Option<String>| {
             command.map(|command| Hook { what, command, timeout: arguments.hook_timeout })
         };
@@ -166,7 +166,7 @@ impl Agent {
         };
         let watcher = Watcher::open(options).with_context(|| format!("failed to open {}", watched.display()))?;
         let status = StatusWriter::new(&folder, global.namespace()?, global.output);
-        let commands = Commands { check, hook, for_each_activation: arguments.every_activation };
+        let commands = ApplierCommands { check, hook, for_each_activation: arguments.every_activation };
         let applier = Applier::open(folder, &global.namespace()?, commands).await?;
         let (namespace, every_activation) = (global.namespace()?, arguments.every_activation);
         Ok(Self { watcher, applier, status, namespace, every_activation })
@@ -207,7 +207,7 @@ impl Agent {
             compared = Some(update.active.cursor);
             is_asked = false;
             pending = match self.take(&update, &trouble).await {
-                Ok(Verdict::Rejected(reason)) if once => anyhow::bail!("rejected: {reason}"),
+                Ok(ApplyVerdict::Rejected(reason)) if once => anyhow::bail!("rejected: {reason}"),
                 Ok(_) => None,
                 Err(error) if once => return Err(error),
                 Err(error) => {
@@ -237,7 +237,7 @@ impl Agent {
     }
 
     /// Applies a set. `trouble`: why the disk refused the set before.
-    async fn take(&mut self, update: &Update, trouble: &str) -> anyhow::Result<Verdict> {
+    async fn take(&mut self, update: &Update, trouble: &str) -> anyhow::Result<ApplyVerdict> {
         let active = &update.active;
         let set = self.candidate(active)?;
         let Self { watcher, applier, status, .. } = self;
@@ -251,12 +251,12 @@ impl Agent {
         // The watcher goes on verifying while a command runs, so that the status knows the newest set.
         let verdict = watcher.drive(taking).await?;
         match &verdict {
-            Verdict::Unchanged | Verdict::Renewed => self.watcher.accept().await,
-            Verdict::Applied(changed) => {
+            ApplyVerdict::Unchanged | ApplyVerdict::Renewed => self.watcher.accept().await,
+            ApplyVerdict::Applied(changed) => {
                 self.status.applied(active.cursor, changed, |policy| Some(active.policies.get(policy)?.as_ref()));
                 self.watcher.accept().await;
             }
-            Verdict::Rejected(reason) => {
+            ApplyVerdict::Rejected(reason) => {
                 self.status.rejected(active.cursor, reason);
                 self.watcher.reject(reason).await;
             }

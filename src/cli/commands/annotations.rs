@@ -1,6 +1,6 @@
 //! Parses annotations of versions on the command line, and formats them.
 
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::output::text;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,11 +17,11 @@ pub fn annotation(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 /// A key is given twice: one of the values would be lost.
-pub fn once_each(given: &[(String, String)]) -> Result<HashMap<String, String>, Usage> {
+pub fn once_each(given: &[(String, String)]) -> Result<HashMap<String, String>, UsageError> {
     let mut annotations = HashMap::new();
     for (key, value) in given {
         if annotations.insert(key.clone(), value.clone()).is_some() {
-            return Err(Usage(format!("--annotation {key} is given twice: give one value for each key")));
+            return Err(UsageError(format!("--annotation {key} is given twice: give one value for each key")));
         }
     }
     Ok(annotations)

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::RequestId;
+use crate::cli::arguments::RequestIdArgument;
 use crate::cli::names::VersionTarget;
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
@@ -13,7 +13,7 @@ use crate::client::pb;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub approve pricing@3 --digest sha256:4cc4… --reason 'read and tried'\n\n\
                   `policyhub show pricing@3` prints the content and its digest.")]
-pub struct Arguments {
+pub struct ApproveArguments {
     /// POLICY@N, POLICY@vLABEL or POLICY/vLABEL
     target: VersionTarget,
     /// The digest of what you reviewed, sha256:…
@@ -23,11 +23,11 @@ pub struct Arguments {
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
-    request_id: RequestId,
+    request_id: RequestIdArgument,
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: ApproveArguments) -> anyhow::Result<()> {
     let request_id = arguments.request_id.given_or_new();
     let request = pb::ApproveVersionRequest {
         name: arguments.target.name(&session.namespace),

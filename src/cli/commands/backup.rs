@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::arguments::offline;
 use crate::cli::output::document::{Format, say, write_stdout};
-use crate::cli::output::progress::Progress;
+use crate::cli::output::progress::ProgressDisplay;
 use crate::domain::digest::hex;
 use crate::server::config::Settings;
 use crate::server::{BackupMade, BackupOptions, CheckedCopy, CopyProgress, LogCheckOutcome, NameNotFlushed, backup};
@@ -24,7 +24,7 @@ const BACKUP_NOT_FLUSHED: &str =
                         The file holds the database alone. Keep the keys directory and, on this machine, high-water.json\n\
                         too. PostgreSQL has ways of its own: see docs/operations/backup.md."
 )]
-pub struct Arguments {
+pub struct BackupArguments {
     /// The file to write; it must not be there
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -46,8 +46,8 @@ pub struct CopyArguments {
 }
 
 /// Makes the backup and prints what it contains.
-pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { file, force, shared: CopyArguments { accept_findings, settings } } = arguments;
+pub async fn run(output: Format, arguments: BackupArguments) -> anyhow::Result<()> {
+    let BackupArguments { file, force, shared: CopyArguments { accept_findings, settings } } = arguments;
     let shown = ShownProgress::new();
     let options = BackupOptions { overwrite: force, accept_findings };
     let made = backup(settings, &file, options, &|progress| shown.show(progress)).await;
@@ -134,14 +134,14 @@ pub fn describe<const MORE: usize>(checked: &CheckedCopy, more: [(&str, Value); 
 /// Progress bars on a terminal, one for each step.
 #[derive(Debug)]
 pub struct ShownProgress {
-    copied: Progress,
-    checking: std::sync::OnceLock<Progress>,
+    copied: ProgressDisplay,
+    checking: std::sync::OnceLock<ProgressDisplay>,
 }
 
 impl ShownProgress {
     /// Shows the first bar.
     pub fn new() -> Self {
-        Self { copied: Progress::of(0, "copying"), checking: std::sync::OnceLock::new() }
+        Self { copied: ProgressDisplay::of(0, "copying"), checking: std::sync::OnceLock::new() }
     }
 
     /// Updates the bars.
@@ -149,7 +149,7 @@ impl ShownProgress {
         match progress {
             CopyProgress::Copied(done, total) => self.copied.set_of(done, total),
             CopyProgress::Checking => {
-                self.checking.get_or_init(|| Progress::counting("checking"));
+                self.checking.get_or_init(|| ProgressDisplay::counting("checking"));
             }
         }
     }

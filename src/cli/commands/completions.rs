@@ -17,14 +17,14 @@ pub const VARIABLE: &str = "POLICYHUB_COMPLETE";
 #[command(after_help = "Examples:\n  source <(policyhub completions bash)\n  source <(policyhub completions zsh)\n  \
                   policyhub completions fish | source\n\nIn the file that the shell reads at its start, such as ~/.bashrc, this \
                   holds after an upgrade too.")]
-pub struct Arguments {
+pub struct CompletionsArguments {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 /// Prints the script for a shell.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &CompletionsArguments) -> anyhow::Result<()> {
     write_stdout(&script(arguments.shell)?)
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::contexts::{Context, Contexts, context_name, from_everywhere};
-use crate::cli::exit_code::Usage;
+use crate::cli::contexts::{Contexts, NamedServer, context_name, from_everywhere};
+use crate::cli::exit_code::UsageError;
 use crate::cli::global::Global;
 use crate::cli::output::document::{print_text, say};
 use crate::cli::output::text;
@@ -13,15 +13,15 @@ use serde_json::json;
 
 /// What to do with contexts.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum ContextCommands {
     /// Keep a server under a name, or change what is kept: what is given, by flag or variable
     Set(Set),
     /// Use a context from now on, unless a command names another one
-    Use(Named),
+    Use(ContextName),
     /// All contexts
-    List(List),
+    List(ContextList),
     /// Forget a context
-    Remove(Named),
+    Remove(ContextName),
 }
 
 /// Keep a server under a name, or change what is kept: what is given, by flag or variable
@@ -37,7 +37,7 @@ pub struct Set {
 /// Use or forget a context
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub context use prod\n  policyhub context remove prod")]
-pub struct Named {
+pub struct ContextName {
     /// Its name
     #[arg(value_parser = context_name)]
     name: String,
@@ -46,34 +46,34 @@ pub struct Named {
 /// All contexts
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub context list")]
-pub struct List {}
+pub struct ContextList {}
 
 /// Runs the command.
-pub fn run(global: &Global, command: Commands) -> anyhow::Result<()> {
+pub fn run(global: &Global, command: ContextCommands) -> anyhow::Result<()> {
     let contexts = Contexts::load()?;
     match command {
-        Commands::Set(Set { name }) => set(global, contexts, name),
-        Commands::Use(Named { name }) => {
+        ContextCommands::Set(Set { name }) => set(global, contexts, name),
+        ContextCommands::Use(ContextName { name }) => {
             contexts.check_is_there(&name)?;
             Contexts { current: Some(name.clone()), ..contexts }.save()?;
             say(&format!("using context {name}"));
             Ok(())
         }
-        Commands::List(List {}) => list(global, &contexts),
-        Commands::Remove(Named { name }) => remove(contexts, &name),
+        ContextCommands::List(ContextList {}) => list(global, &contexts),
+        ContextCommands::Remove(ContextName { name }) => remove(contexts, &name),
     }
 }
 
 fn set(global: &Global, mut contexts: Contexts, name: String) -> anyhow::Result<()> {
     ensure!(
         global.token.is_none(),
-        Usage(
+        UsageError(
             "a context names the file of a token and holds none: write it to a file and give --token-file".to_owned()
         )
     );
     let file = |given: &Option<PathBuf>| given.as_deref().map(from_everywhere).transpose();
     let before = contexts.contexts.remove(&name).unwrap_or_default();
-    let context = Context {
+    let context = NamedServer {
         server: global.server.clone().unwrap_or(before.server),
         namespace: global.namespace.as_ref().map(ToString::to_string).or(before.namespace),
         token_file: file(&global.token_file)?.or(before.token_file),
@@ -82,13 +82,13 @@ fn set(global: &Global, mut contexts: Contexts, name: String) -> anyhow::Result<
         client_key: file(&global.client_key)?.or(before.client_key),
         insecure_plaintext: global.insecure_plaintext.or(before.insecure_plaintext),
     };
-    ensure!(!context.server.is_empty(), Usage(format!("say where the server of {name} is, with --server URL")));
+    ensure!(!context.server.is_empty(), UsageError(format!("say where the server of {name} is, with --server URL")));
     say(&format!("context {name}: {}", described(&context)));
     contexts.contexts.insert(name, context);
     contexts.save()
 }
 
-fn described(context: &Context) -> String {
+fn described(context: &NamedServer) -> String {
     let path = |path: &PathBuf| path.display().to_string();
     let parts = [
         ("namespace", context.namespace.clone()),

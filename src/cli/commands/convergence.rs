@@ -22,7 +22,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// How far an activation has come among those who watch; exit code 0 when all of them run with it, and somebody does
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub convergence 42 --wait 30s")]
-pub struct Arguments {
+pub struct ConvergenceArguments {
     /// REVISION of the activation, or EPOCH:REVISION
     #[arg(value_name = "REVISION", value_parser = revision)]
     activation: Cursor,
@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: ConvergenceArguments) -> anyhow::Result<()> {
     let activation = arguments.activation;
     let looked_on = io::stderr().is_terminal();
     let step = if looked_on { PROGRESS_INTERVAL } else { CALL_WAIT_MAX };

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::names::{policy_id, policy_name};
 use crate::cli::output::text;
 use crate::cli::session::Session;
@@ -13,7 +13,7 @@ use crate::client::pb;
 /// Put no version of a policy in force any more
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub deactivate pricing --reason 'season is over'")]
-pub struct Arguments {
+pub struct DeactivateArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
@@ -24,11 +24,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     expected: Option<i64>,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: DeactivateArguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::DeactivateRequest {
         name: policy_name(&session.namespace, &arguments.policy),

@@ -14,7 +14,7 @@ use crate::client::{Conditions, pb};
 /// Equal refusals are one row with a count, newest first. `-n system` has calls of which the namespace is not known.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub denials -n team-a --principal local:ci")]
-pub struct Arguments {
+pub struct DenialsArguments {
     /// Only those of this principal, as events name it
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     principal: String,
@@ -26,7 +26,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: DenialsArguments) -> anyhow::Result<()> {
     let parent = session.namespace.name();
     let mut conditions = Conditions::default();
     if !arguments.principal.is_empty() {

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::commands::annotations;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::names::{NamedVersion, policy_id};
 use crate::cli::output::document::{Format, say, write_stdout};
 use crate::cli::output::terminal_style;
@@ -16,7 +16,7 @@ use crate::client::pb;
 /// What changed between two versions
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub diff pricing active latest")]
-pub struct Arguments {
+pub struct DiffArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
@@ -27,8 +27,8 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let name = |version: &NamedVersion| Ok::<_, Usage>(version.of(&arguments.policy)?.name(&session.namespace));
+pub async fn run(session: &Session, arguments: DiffArguments) -> anyhow::Result<()> {
+    let name = |version: &NamedVersion| Ok::<_, UsageError>(version.of(&arguments.policy)?.name(&session.namespace));
     let request = pb::DiffVersionsRequest { base: name(&arguments.from)?, other: name(&arguments.to)? };
     let response = session.client.diff_versions(request).await;
     let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;

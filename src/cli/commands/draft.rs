@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::bump::{BumpPart, next_label};
-use crate::cli::commands::policy::Kind;
+use crate::cli::commands::policy::PolicyKindArgument;
 use crate::cli::content;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::names::{NamedVersion, policy_id, policy_name};
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
@@ -22,7 +22,7 @@ use crate::client::pb;
 #[command(
     after_help = "Example:\n  policyhub draft pricing pricing.yaml --label 1.2.0 --note 'raise the cap' --create"
 )]
-pub struct Arguments {
+pub struct DraftArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
@@ -48,7 +48,7 @@ pub struct Arguments {
     create: bool,
     /// The language of the policy: one that is there must have it, --create makes one of it
     #[arg(long, value_enum)]
-    kind: Option<Kind>,
+    kind: Option<PolicyKindArgument>,
     /// The version you started from: N, vLABEL, POLICY/vLABEL, active or latest
     #[arg(long, value_name = "VERSION")]
     base_version: Option<NamedVersion>,
@@ -56,20 +56,20 @@ pub struct Arguments {
     #[arg(long)]
     supersede_staged: bool,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
-impl Arguments {
+impl DraftArguments {
     /// Returns the given media type, else that of the file's name; empty when both are unknown, and then the kind decides.
     fn content_type(&self) -> String {
         self.content_type.clone().unwrap_or_else(|| content::type_of(&self.file).to_owned())
     }
 
     /// Checks what needs no server, such as a new policy whose kind is unknown.
-    pub fn check(&self) -> Result<(), Usage> {
+    pub fn check(&self) -> Result<(), UsageError> {
         content::check(&self.file)?;
         if self.create && self.kind.is_none() && self.content_type().is_empty() {
-            return Err(Usage(
+            return Err(UsageError(
                 "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \
                  for bytes that are not checked, or --content-type TYPE"
                     .to_owned(),
@@ -80,7 +80,7 @@ impl Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result<()> {
     let base_version = match &arguments.base_version {
         Some(base) => base.of(&arguments.policy)?.number(&session.client, &session.namespace).await?,
         None => 0,

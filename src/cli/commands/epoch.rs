@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::cli::arguments::offline;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::output::document::{Format, write_stdout};
 use crate::server::config::Settings;
 use crate::server::{BumpDone, EpochState, bump_epoch, epoch_state};
@@ -18,9 +18,9 @@ const UNWITNESSED: &str = "A backup was restored where nobody could tell whether
 
 /// What to do with epochs.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum EpochCommands {
     /// Show where each log ends, and whether the store is in doubt
-    Show(Show),
+    Show(EpochShow),
     /// Accept that the newest changes may be lost: raise the epoch of every log, and let writes go on
     Bump(Bump),
 }
@@ -28,7 +28,7 @@ pub enum Commands {
 /// Show where each log ends, and whether the store is in doubt
 #[derive(Debug, Args)]
 #[command(mut_args(offline), after_help = "Example:\n  policyhub epoch show --data-dir /var/lib/policyhub")]
-pub struct Show {
+pub struct EpochShow {
     #[command(flatten)]
     settings: Settings,
 }
@@ -54,13 +54,13 @@ pub struct Bump {
 }
 
 /// Runs the command.
-pub async fn run(output: Format, command: Commands) -> anyhow::Result<()> {
+pub async fn run(output: Format, command: EpochCommands) -> anyhow::Result<()> {
     match command {
-        Commands::Show(arguments) => show(output, &epoch_state(arguments.settings).await?),
-        Commands::Bump(arguments) => {
+        EpochCommands::Show(arguments) => show(output, &epoch_state(arguments.settings).await?),
+        EpochCommands::Bump(arguments) => {
             ensure!(
                 arguments.accept_loss,
-                Usage(
+                UsageError(
                     "say --accept-loss when you have looked into what was lost: see `policyhub epoch show`".to_owned()
                 )
             );

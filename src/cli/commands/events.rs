@@ -17,7 +17,7 @@ use crate::domain::event::Cursor;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub events pricing --newest --limit 10\n  \
                   policyhub events --kind activate --kind rollback --since 2026-01-02T03:04:05Z --actor local:ci")]
-pub struct Arguments {
+pub struct EventsArguments {
     /// Id of a policy: only what is about it
     #[arg(value_parser = policy_id, value_name = "POLICY")]
     about: Option<PolicyId>,
@@ -62,7 +62,7 @@ fn event_kind(text: &str) -> Result<pb::EventKind, String> {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: EventsArguments) -> anyhow::Result<()> {
     let parent = match arguments.policy.as_ref().or(arguments.about.as_ref()) {
         Some(policy) => policy_name(&session.namespace, policy),
         None => session.namespace.name(),
@@ -92,7 +92,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 }
 
 /// Returns the flags as one filter.
-fn filter(arguments: &Arguments) -> String {
+fn filter(arguments: &EventsArguments) -> String {
     let mut conditions = Conditions::default();
     if let Some(since) = arguments.since {
         conditions.add_text("time", ">=", &since.to_string());

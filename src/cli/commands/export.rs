@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::cli::commands::verify_log::trust;
 use crate::cli::output::document::{Format, write_stdout};
-use crate::cli::output::progress::Progress;
+use crate::cli::output::progress::ProgressDisplay;
 use crate::cli::session::Session;
 use crate::client::durable::sync_directory_of;
 use crate::client::name::NamespaceId;
@@ -21,7 +21,7 @@ use crate::client::{ArchiveWriter, LogRead, read_archive};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub export team-a --out team-a.jsonl\n  \
                         policyhub verify --log --from team-a.jsonl")]
-pub struct Arguments {
+pub struct ExportArguments {
     /// The namespace
     #[arg(value_parser = |text: &str| NamespaceId::parse("namespace", text))]
     namespace: NamespaceId,
@@ -31,8 +31,8 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { namespace, out } = arguments;
+pub async fn run(session: &Session, arguments: ExportArguments) -> anyhow::Result<()> {
+    let ExportArguments { namespace, out } = arguments;
     anyhow::ensure!(!out.exists(), "failed to write {}: it is there already", out.display());
     let part = out.with_added_extension("part");
     let done = write(session, &namespace, &part).await;
@@ -67,14 +67,14 @@ async fn write(session: &Session, namespace: &NamespaceId, path: &Path) -> anyho
     let file = File::create(path).with_context(failed)?;
     let mut archive = ArchiveWriter::new(BufWriter::new(file), &trust, namespace).with_context(failed)?;
     let mut check = LogCheck::new(trust, namespace.clone());
-    let mut progress = Progress::counting("events");
+    let mut progress = ProgressDisplay::counting("events");
     let mut counts_rows = false;
     let read = read_archive(&session.client, namespace, &mut check, |read| {
         match read {
             LogRead::Progress(events) => progress.set(events.unsigned_abs()),
             LogRead::Rows(rows, total) => {
                 if !counts_rows {
-                    (progress, counts_rows) = (Progress::of(total, "rows"), true);
+                    (progress, counts_rows) = (ProgressDisplay::of(total, "rows"), true);
                 }
                 progress.set_of(rows, total);
             }

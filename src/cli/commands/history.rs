@@ -25,7 +25,7 @@ const WORDS_MAX_CHARS: usize = 40;
 /// The versions of a policy, newest first
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub history pricing --limit 10")]
-pub struct Arguments {
+pub struct HistoryArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
@@ -37,7 +37,7 @@ pub struct Arguments {
 }
 
 /// Runs the command. JSON is the list of versions; text also shows the last event of each.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: HistoryArguments) -> anyhow::Result<()> {
     let parent = policy_name(&session.namespace, &arguments.policy);
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
         let (parent, filter) = (parent.clone(), arguments.narrowed.filter.clone());

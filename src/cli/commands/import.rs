@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cli::commands::verify_log::{head, written};
 use crate::cli::commands::{keys, releases};
 use crate::cli::output::document::{Format, print_text, say};
-use crate::cli::output::progress::Progress;
+use crate::cli::output::progress::ProgressDisplay;
 use crate::cli::output::text;
 use crate::cli::output::text::Release;
 use crate::cli::session::Session;
@@ -27,7 +27,7 @@ use crate::client::{ArchiveCheck, ArchivePart, Code, Head, ImportParts, label_of
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub import team-a.jsonl --into team-a --create --jwks keys.json \\\n    \
                         --seal-jwks seals.json --save-active active.json")]
-pub struct Arguments {
+pub struct ImportArguments {
     /// The archive that `policyhub export` wrote
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -55,7 +55,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: ImportArguments) -> anyhow::Result<()> {
     let archive = verified(&arguments)?;
     let target = arguments.into.clone().unwrap_or_else(|| archive.header.namespace.clone());
     let active = in_force(&arguments.file, &archive)?;
@@ -72,7 +72,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 }
 
 /// Reads the archive and checks that all of it is valid.
-fn verified(arguments: &Arguments) -> anyhow::Result<ArchiveCheck> {
+fn verified(arguments: &ImportArguments) -> anyhow::Result<ArchiveCheck> {
     let file = &arguments.file;
     let read = |path: &Option<PathBuf>| path.as_deref().map(keys::read_jwks).transpose();
     let pins = (read(&arguments.jwks)?, read(&arguments.seal_jwks)?);
@@ -127,7 +127,7 @@ async fn create(session: &Session, target: &NamespaceId) -> anyhow::Result<()> {
 /// Sends what the server does not have yet, part by part.
 async fn send(
     session: &Session,
-    arguments: &Arguments,
+    arguments: &ImportArguments,
     archive: &ArchiveCheck,
     target: &NamespaceId,
 ) -> anyhow::Result<pb::ImportNamespaceResponse> {
@@ -153,7 +153,7 @@ async fn send(
         };
     }
     let mut state = begun?;
-    let progress = Progress::of(archive.lines.saturating_sub(archive.contents), "items");
+    let progress = ProgressDisplay::of(archive.lines.saturating_sub(archive.contents), "items");
     let mut parts = ImportParts::new(BufReader::new(open(&arguments.file)?))?;
     while !state.finished {
         let Some(part) = parts.next(state.items)? else { anyhow::bail!("the server wants more than the archive has") };
@@ -183,7 +183,7 @@ fn source(archive: &ArchiveCheck) -> pb::ImportSource {
 
 fn print(
     output: Format,
-    arguments: &Arguments,
+    arguments: &ImportArguments,
     archive: &ArchiveCheck,
     (target, done): (&NamespaceId, pb::ImportNamespaceResponse),
     active: &BTreeMap<PolicyId, Release>,

@@ -15,21 +15,21 @@ use crate::client::{PinnedFile, pb, seal_keys, trusted_keys};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum KeysCommands {
     /// The public keys of the server
-    List(List),
+    List(KeyList),
     /// Make a key public that will sign later
     Prepare(Prepare),
     /// Make a prepared key the one that signs; the one before is retired
-    Activate(Activate),
+    Activate(KeyActivate),
     /// End trust in a key, and say what it signed
-    Revoke(Revoke),
+    Revoke(KeyRevoke),
 }
 
 /// The public keys of the server
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub keys list --jwks > keys.json")]
-pub struct List {
+pub struct KeyList {
     /// Print the keys that bundles are verified with as a JWK Set, for `watch --jwks` and `verify --jwks`
     #[arg(long)]
     jwks: bool,
@@ -48,7 +48,7 @@ pub struct Prepare {
     #[arg(long, value_name = "ALG", default_value = "EdDSA", value_parser = ["EdDSA", "ES256"])]
     algorithm: String,
     #[command(flatten)]
-    request: RequestId,
+    request: KeyRequestId,
 }
 
 /// Make a prepared key the one that signs
@@ -56,7 +56,7 @@ pub struct Prepare {
 #[command(
     after_help = "Example:\n  policyhub keys activate kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --reason 'yearly rotation'"
 )]
-pub struct Activate {
+pub struct KeyActivate {
     /// Id of the key
     // An id may begin with a dash.
     #[arg(value_name = "KEY", allow_hyphen_values = true)]
@@ -65,7 +65,7 @@ pub struct Activate {
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
-    request: RequestId,
+    request: KeyRequestId,
 }
 
 /// End trust in a key, and say what it signed
@@ -75,7 +75,7 @@ pub struct Activate {
                         Without --resign nothing that the key signed is served any more. Given again with --resign it goes on\n\
                         where it ended."
 )]
-pub struct Revoke {
+pub struct KeyRevoke {
     /// Id of the key
     #[arg(value_name = "KEY", allow_hyphen_values = true)]
     key: String,
@@ -86,34 +86,34 @@ pub struct Revoke {
     #[arg(long)]
     resign: bool,
     #[command(flatten)]
-    request: RequestId,
+    request: KeyRequestId,
 }
 
 /// The flag of mutations that can't be tried out.
 #[derive(Debug, Args)]
-struct RequestId {
+struct KeyRequestId {
     /// Idempotency key, at most 64 printable ASCII characters [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     request_id: Option<String>,
 }
 
-impl RequestId {
+impl KeyRequestId {
     fn get(self) -> String {
         self.request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
     }
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
+pub async fn run(session: &Session, command: KeysCommands) -> anyhow::Result<()> {
     match command {
-        Commands::List(arguments) => show(session, &arguments).await,
-        Commands::Prepare(arguments) => prepare(session, arguments).await,
-        Commands::Activate(arguments) => activate(session, arguments).await,
-        Commands::Revoke(arguments) => revoke(session, arguments).await,
+        KeysCommands::List(arguments) => show(session, &arguments).await,
+        KeysCommands::Prepare(arguments) => prepare(session, arguments).await,
+        KeysCommands::Activate(arguments) => activate(session, arguments).await,
+        KeysCommands::Revoke(arguments) => revoke(session, arguments).await,
     }
 }
 
-async fn show(session: &Session, arguments: &List) -> anyhow::Result<()> {
+async fn show(session: &Session, arguments: &KeyList) -> anyhow::Result<()> {
     let response = list(session).await?;
     if arguments.jwks {
         return print_json(&trusted_keys(&response)?.to_jwks());
@@ -139,9 +139,9 @@ async fn prepare(session: &Session, arguments: Prepare) -> anyhow::Result<()> {
     })
 }
 
-async fn activate(session: &Session, arguments: Activate) -> anyhow::Result<()> {
+async fn activate(session: &Session, arguments: KeyActivate) -> anyhow::Result<()> {
     let request_id = arguments.request.get();
-    let Activate { key, reason, .. } = arguments;
+    let KeyActivate { key, reason, .. } = arguments;
     let request = pb::ActivateSigningKeyRequest { name: name_of(&key), reason, request_id: request_id.clone() };
     let response = session.client.activate_signing_key(request).await;
     let response = response.with_context(|| format!("failed to activate {key}"))?;
@@ -151,9 +151,9 @@ async fn activate(session: &Session, arguments: Activate) -> anyhow::Result<()> 
 }
 
 /// Repeats the call until everything is signed again: one call has a limit.
-async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
+async fn revoke(session: &Session, arguments: KeyRevoke) -> anyhow::Result<()> {
     let request_id = arguments.request.get();
-    let Revoke { key, reason, resign, .. } = arguments;
+    let KeyRevoke { key, reason, resign, .. } = arguments;
     let ask = async |request_id: String| {
         let request = pb::RevokeSigningKeyRequest { name: name_of(&key), reason: reason.clone(), resign, request_id };
         let response = session.client.revoke_signing_key(request).await;

@@ -11,14 +11,14 @@ use clap_mangen::Man;
 /// The manual: its first page on stdout, or a page for each command in a directory
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub man | man -l -\n  policyhub man --dir ~/.local/share/man/man1")]
-pub struct Arguments {
+pub struct ManArguments {
     /// Write a page for each command to this directory, which is made when it is absent
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
 /// Prints or writes the manual.
-pub fn run(command: clap::Command, arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(command: clap::Command, arguments: &ManArguments) -> anyhow::Result<()> {
     let Some(directory) = &arguments.dir else {
         return write_stdout(&first_page(command)?);
     };

@@ -4,11 +4,11 @@ use anyhow::Context as _;
 use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Subcommand};
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::quotas;
 use crate::cli::commands::quotas::QuotaFlags;
 use crate::cli::commands::verify_log::checked_by_server;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::names::short;
 use crate::cli::narrowed::Narrowed;
 use crate::cli::output::text;
@@ -19,15 +19,15 @@ use crate::client::pb;
 
 /// What to do with namespaces.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum NamespaceCommands {
     /// Make a namespace
-    Create(Create),
+    Create(NamespaceCreate),
     /// All namespaces
-    List(List),
+    List(NamespaceList),
     /// One namespace, with the head of its log
-    Show(Show),
+    Show(NamespaceShow),
     /// Change the description or the quotas of a namespace
-    Update(Update),
+    Update(NamespaceUpdate),
     /// Let a frozen namespace go on: one whose rows or log did not hold
     Thaw(Thaw),
 }
@@ -35,7 +35,7 @@ pub enum Commands {
 /// Make a namespace
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub namespace create team-a --description 'policies of team A'")]
-pub struct Create {
+pub struct NamespaceCreate {
     /// Its id
     #[arg(value_parser = namespace_id)]
     id: NamespaceId,
@@ -48,13 +48,13 @@ pub struct Create {
     #[command(flatten)]
     quotas: QuotaFlags,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// All namespaces
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub namespace list")]
-pub struct List {
+pub struct NamespaceList {
     /// Namespaces at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
@@ -65,7 +65,7 @@ pub struct List {
 /// One namespace, with the head of its log
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub namespace show team-a")]
-pub struct Show {
+pub struct NamespaceShow {
     /// Its id
     #[arg(value_parser = namespace_id)]
     id: NamespaceId,
@@ -74,7 +74,7 @@ pub struct Show {
 /// Change the description or the quotas of a namespace
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub namespace update team-a --max-policies 200 --writes-per-second 20")]
-pub struct Update {
+pub struct NamespaceUpdate {
     /// Its id
     #[arg(value_parser = namespace_id)]
     id: NamespaceId,
@@ -87,7 +87,7 @@ pub struct Update {
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Let a frozen namespace go on: one whose rows or log did not hold
@@ -109,16 +109,16 @@ pub struct Thaw {
     #[arg(long, value_name = "DIGEST", default_value = "", hide_default_value = true, conflicts_with = "accept")]
     accept_all: String,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
-impl Commands {
+impl NamespaceCommands {
     /// Checks what needs no server.
-    pub fn check(&self) -> Result<(), Usage> {
+    pub fn check(&self) -> Result<(), UsageError> {
         match self {
             // An empty mask would mean all fields, and reset those that were not given.
             Self::Update(update) if update.description.is_none() && update.quotas.is_empty() => {
-                Err(Usage("nothing to change: give --description or a quota".to_owned()))
+                Err(UsageError("nothing to change: give --description or a quota".to_owned()))
             }
             _ => Ok(()),
         }
@@ -130,17 +130,17 @@ fn namespace_id(text: &str) -> Result<NamespaceId, String> {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
+pub async fn run(session: &Session, command: NamespaceCommands) -> anyhow::Result<()> {
     match command {
-        Commands::Create(arguments) => create(session, arguments).await,
-        Commands::List(arguments) => list(session, &arguments).await,
-        Commands::Show(arguments) => show(session, &arguments).await,
-        Commands::Update(arguments) => update(session, arguments).await,
-        Commands::Thaw(arguments) => thaw(session, arguments).await,
+        NamespaceCommands::Create(arguments) => create(session, arguments).await,
+        NamespaceCommands::List(arguments) => list(session, &arguments).await,
+        NamespaceCommands::Show(arguments) => show(session, &arguments).await,
+        NamespaceCommands::Update(arguments) => update(session, arguments).await,
+        NamespaceCommands::Thaw(arguments) => thaw(session, arguments).await,
     }
 }
 
-async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
+async fn create(session: &Session, arguments: NamespaceCreate) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let (quotas, _) = arguments.quotas.read();
     let given = pb::Namespace { description: arguments.description, quotas: Some(quotas), ..Default::default() };
@@ -158,7 +158,7 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
     })
 }
 
-async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
+async fn list(session: &Session, arguments: &NamespaceList) -> anyhow::Result<()> {
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
         let filter = arguments.narrowed.filter.clone();
         let request = pb::ListNamespacesRequest { page_size, page_token, filter, ..Default::default() };
@@ -170,7 +170,7 @@ async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     session.output.print(&response, |response| table(&response.namespaces))
 }
 
-async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
+async fn show(session: &Session, arguments: &NamespaceShow) -> anyhow::Result<()> {
     let request = pb::GetNamespaceRequest { name: arguments.id.name() };
     let response = session.client.get_namespace(request).await;
     let response = response.with_context(|| format!("failed to show namespace {}", arguments.id))?;
@@ -190,7 +190,7 @@ fn imported(import: &pb::NamespaceImport) -> String {
     format!("imported {place}: {from} of store {store} up to {}:{}, by {by}{unfinished}\n", head.epoch, head.revision)
 }
 
-async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
+async fn update(session: &Session, arguments: NamespaceUpdate) -> anyhow::Result<()> {
     let (quotas, mut paths) = arguments.quotas.read();
     if arguments.description.is_some() {
         paths.push("description".to_owned());

@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::policy_settings::SettingsFlags;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::names::{policy_id, policy_name, short};
 use crate::cli::narrowed::Narrowed;
 use crate::cli::output::text;
@@ -17,40 +17,40 @@ use crate::client::{Conditions, pb, quoted};
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum PolicyCommands {
     /// Make a policy
-    Create(Create),
+    Create(PolicyCreate),
     /// The policies of the namespace
-    List(List),
+    List(PolicyListArguments),
     /// One policy, with its active pointer
-    Show(Show),
+    Show(PolicyShow),
     /// Change the description, settings or kind of a policy
-    Update(Update),
+    Update(PolicyUpdate),
 }
 
 /// Make a policy
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub policy create pricing --kind yaml --json-schema schema.json")]
-pub struct Create {
+pub struct PolicyCreate {
     /// Its id
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
     /// The language of its versions; fixed once one is published
     #[arg(long, value_enum, default_value = "opaque")]
-    kind: Kind,
+    kind: PolicyKindArgument,
     /// Shown to people
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     settings: SettingsFlags,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// The policies of the namespace
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub policy list -n team-a --annotation owner=pricing")]
-pub struct List {
+pub struct PolicyListArguments {
     /// Only those whose newest published version has this annotation, or a list separated by commas with this item; all of them
     /// when it is given more than once
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
@@ -65,7 +65,7 @@ pub struct List {
 /// One policy, with its active pointer
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub policy show pricing --output json")]
-pub struct Show {
+pub struct PolicyShow {
     /// Its id
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
@@ -74,13 +74,13 @@ pub struct Show {
 /// Change the description, settings or kind of a policy
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub policy update pricing --max-open-drafts 1 --bump-rule next")]
-pub struct Update {
+pub struct PolicyUpdate {
     /// Its id
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
     /// The language of its versions, while none is published
     #[arg(long, value_enum)]
-    kind: Option<Kind>,
+    kind: Option<PolicyKindArgument>,
     /// Shown to people
     #[arg(long)]
     description: Option<String>,
@@ -90,12 +90,12 @@ pub struct Update {
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// The language of a policy's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum PolicyKindArgument {
     /// One JSON document
     Json,
     /// One YAML document
@@ -108,31 +108,31 @@ pub enum Kind {
     Opaque,
 }
 
-impl From<Kind> for pb::PolicyKind {
-    fn from(kind: Kind) -> Self {
+impl From<PolicyKindArgument> for pb::PolicyKind {
+    fn from(kind: PolicyKindArgument) -> Self {
         match kind {
-            Kind::Json => Self::Json,
-            Kind::Yaml => Self::Yaml,
-            Kind::Cedar => Self::Cedar,
-            Kind::Rego => Self::Rego,
-            Kind::Opaque => Self::Opaque,
+            PolicyKindArgument::Json => Self::Json,
+            PolicyKindArgument::Yaml => Self::Yaml,
+            PolicyKindArgument::Cedar => Self::Cedar,
+            PolicyKindArgument::Rego => Self::Rego,
+            PolicyKindArgument::Opaque => Self::Opaque,
         }
     }
 }
 
-impl Update {
+impl PolicyUpdate {
     fn is_empty(&self) -> bool {
         self.kind.is_none() && self.description.is_none() && self.settings.is_empty()
     }
 }
 
-impl Commands {
+impl PolicyCommands {
     /// Checks what needs no server.
-    pub fn check(&self) -> Result<(), Usage> {
+    pub fn check(&self) -> Result<(), UsageError> {
         match self {
             // An empty mask would mean all fields, and reset those that were not given.
             Self::Update(update) if update.is_empty() => {
-                Err(Usage("nothing to change: give --kind, --description or a setting".to_owned()))
+                Err(UsageError("nothing to change: give --kind, --description or a setting".to_owned()))
             }
             _ => Ok(()),
         }
@@ -140,16 +140,16 @@ impl Commands {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
+pub async fn run(session: &Session, command: PolicyCommands) -> anyhow::Result<()> {
     match command {
-        Commands::Create(arguments) => create(session, arguments).await,
-        Commands::List(arguments) => list(session, &arguments).await,
-        Commands::Show(arguments) => show(session, &arguments).await,
-        Commands::Update(arguments) => update(session, arguments).await,
+        PolicyCommands::Create(arguments) => create(session, arguments).await,
+        PolicyCommands::List(arguments) => list(session, &arguments).await,
+        PolicyCommands::Show(arguments) => show(session, &arguments).await,
+        PolicyCommands::Update(arguments) => update(session, arguments).await,
     }
 }
 
-async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
+async fn create(session: &Session, arguments: PolicyCreate) -> anyhow::Result<()> {
     let (settings, _) = arguments.settings.read()?;
     let policy = pb::Policy {
         kind: pb::PolicyKind::from(arguments.kind).into(),
@@ -170,7 +170,7 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
     session.output.print_mutation(&response, &request_id, |response| table(response.policy.as_slice()))
 }
 
-async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
+async fn list(session: &Session, arguments: &PolicyListArguments) -> anyhow::Result<()> {
     let parent = session.namespace.name();
     once_each(&arguments.annotations)?;
     let mut conditions = Conditions::default();
@@ -190,14 +190,14 @@ async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     session.output.print(&response, |response| table(&response.policies))
 }
 
-async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
+async fn show(session: &Session, arguments: &PolicyShow) -> anyhow::Result<()> {
     let request = pb::GetPolicyRequest { name: policy_name(&session.namespace, &arguments.policy) };
     let response = session.client.get_policy(request).await;
     let response = response.with_context(|| format!("failed to show policy {}", arguments.policy))?;
     session.output.print(&response, |response| table(response.policy.as_slice()))
 }
 
-async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
+async fn update(session: &Session, arguments: PolicyUpdate) -> anyhow::Result<()> {
     let (settings, mut paths) = arguments.settings.read()?;
     if arguments.description.is_some() {
         paths.push("description".to_owned());

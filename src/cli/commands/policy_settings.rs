@@ -24,7 +24,7 @@ pub struct SettingsFlags {
     allow_backport: Option<bool>,
     /// How a label must follow the highest published one
     #[arg(long, value_enum)]
-    bump_rule: Option<BumpRule>,
+    bump_rule: Option<BumpRuleArgument>,
     /// Whether a draft is served, marked as a preview, while nothing is active
     #[arg(long, value_name = "BOOL")]
     allow_draft_fallback: Option<bool>,
@@ -38,7 +38,7 @@ pub struct SettingsFlags {
 
 /// How a label must follow the highest published one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BumpRule {
+pub enum BumpRuleArgument {
     /// Any higher one
     Any,
     /// Exactly one step
@@ -77,8 +77,8 @@ impl SettingsFlags {
         }
         if let Some(rule) = self.bump_rule {
             let rule = match rule {
-                BumpRule::Any => pb::BumpRule::Unspecified,
-                BumpRule::Next => pb::BumpRule::Next,
+                BumpRuleArgument::Any => pb::BumpRule::Unspecified,
+                BumpRuleArgument::Next => pb::BumpRule::Next,
             };
             settings.bump_rule = rule.into();
             given("bump_rule");

@@ -3,9 +3,9 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
-use crate::cli::exit_code::{Partial, Usage};
-use crate::cli::names::Target;
+use crate::cli::arguments::MutationArguments;
+use crate::cli::exit_code::{PartialError, UsageError};
+use crate::cli::names::PolicyOrVersionTarget;
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::client::pb;
@@ -19,10 +19,10 @@ use crate::domain::limits::PUBLISH_VERSIONS_MAX;
 one. Then the exit code is 3, and 1 when none is published.\n\n\
 Examples:\n  policyhub publish pricing@3 --activate --reason 'new season'\n  policyhub publish pricing@3 limits@v1.2.0 refunds"
 )]
-pub struct Arguments {
+pub struct PublishArguments {
     /// POLICY@N, POLICY@vLABEL, or just POLICY when exactly one draft is open; at most 100
     #[arg(required = true, value_name = "TARGET")]
-    targets: Vec<Target>,
+    targets: Vec<PolicyOrVersionTarget>,
     /// Activate it in the same transaction; for several, see `policyhub activate`
     #[arg(long, requires = "reason")]
     activate: bool,
@@ -39,26 +39,35 @@ pub struct Arguments {
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Publishes one version, or several.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: PublishArguments) -> anyhow::Result<()> {
     match arguments.targets.as_slice() {
         [target] => publish_one(session, target.clone(), arguments).await,
         several => publish_several(session, several, &arguments).await,
     }
 }
 
-async fn publish_several(session: &Session, targets: &[Target], arguments: &Arguments) -> anyhow::Result<()> {
+async fn publish_several(
+    session: &Session,
+    targets: &[PolicyOrVersionTarget],
+    arguments: &PublishArguments,
+) -> anyhow::Result<()> {
     if arguments.activate || arguments.break_glass || !arguments.etag.is_empty() {
-        return Err(Usage("--activate, --break-glass and --etag are about one version: name one".to_owned()).into());
+        return Err(
+            UsageError("--activate, --break-glass and --etag are about one version: name one".to_owned()).into()
+        );
     }
     if targets.len() > PUBLISH_VERSIONS_MAX {
-        return Err(Usage(format!("{} versions are named, over {PUBLISH_VERSIONS_MAX}", targets.len())).into());
+        return Err(UsageError(format!("{} versions are named, over {PUBLISH_VERSIONS_MAX}", targets.len())).into());
     }
     let request_id = arguments.mutation.request_id();
-    let named = |target: &Target| pb::VersionToPublish { name: target.name(&session.namespace), etag: String::new() };
+    let named = |target: &PolicyOrVersionTarget| pb::VersionToPublish {
+        name: target.name(&session.namespace),
+        etag: String::new(),
+    };
     let request = pb::PublishVersionsRequest {
         parent: session.namespace.name(),
         versions: targets.iter().map(named).collect(),
@@ -77,12 +86,12 @@ async fn publish_several(session: &Session, targets: &[Target], arguments: &Argu
     match response.results.iter().filter(is_published).count() {
         published if published == all => Ok(()),
         0 => anyhow::bail!("none of {all} versions is published"),
-        published => Err(Partial(format!("{} of {all} versions are not published", all - published)).into()),
+        published => Err(PartialError(format!("{} of {all} versions are not published", all - published)).into()),
     }
 }
 
 /// Returns the outcome of one of several versions, as a line.
-fn of_several(target: &Target, result: Option<&pb::PublishVersionsResult>) -> String {
+fn of_several(target: &PolicyOrVersionTarget, result: Option<&pb::PublishVersionsResult>) -> String {
     match result.and_then(|result| result.outcome.as_ref()) {
         Some(Outcome::Published(done)) => {
             let version = done.version.as_ref().map(text::version).unwrap_or_default();
@@ -95,7 +104,11 @@ fn of_several(target: &Target, result: Option<&pb::PublishVersionsResult>) -> St
     }
 }
 
-async fn publish_one(session: &Session, target: Target, arguments: Arguments) -> anyhow::Result<()> {
+async fn publish_one(
+    session: &Session,
+    target: PolicyOrVersionTarget,
+    arguments: PublishArguments,
+) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::PublishRequest {
         name: target.name(&session.namespace),

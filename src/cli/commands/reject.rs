@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::RequestId;
+use crate::cli::arguments::RequestIdArgument;
 use crate::cli::names::VersionTarget;
 use crate::cli::output::text;
 use crate::cli::session::Session;
@@ -15,7 +15,7 @@ use crate::client::pb;
     after_help = "Example:\n  policyhub reject pricing@3 --digest sha256:4cc4… --reason 'the cap is missing'\n\n\
                   `policyhub show pricing@3` prints the content and its digest."
 )]
-pub struct Arguments {
+pub struct RejectArguments {
     /// POLICY@N, POLICY@vLABEL or POLICY/vLABEL
     target: VersionTarget,
     /// The digest of what you reviewed, sha256:…
@@ -25,11 +25,11 @@ pub struct Arguments {
     #[arg(long)]
     reason: String,
     #[command(flatten)]
-    request_id: RequestId,
+    request_id: RequestIdArgument,
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: RejectArguments) -> anyhow::Result<()> {
     let request_id = arguments.request_id.given_or_new();
     let request = pb::RejectVersionRequest {
         name: arguments.target.name(&session.namespace),

@@ -24,7 +24,7 @@ const RESTORE_NOT_FLUSHED: &str =
                         here that the backup lacks, the next start is read-only until `policyhub epoch bump --accept-loss`.\n\
                         Interrupted, run it again."
 )]
-pub struct Arguments {
+pub struct RestoreArguments {
     /// The backup
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -39,8 +39,8 @@ pub struct Arguments {
 }
 
 /// Restores, and prints what was there, what is there now, and what comes next.
-pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { file, digest, force, shared: CopyArguments { accept_findings, settings } } = arguments;
+pub async fn run(output: Format, arguments: RestoreArguments) -> anyhow::Result<()> {
+    let RestoreArguments { file, digest, force, shared: CopyArguments { accept_findings, settings } } = arguments;
     let shown = ShownProgress::new();
     let options = RestoreOptions { force, accept_findings, digest };
     let restored = restore(settings, &file, options, &|progress| shown.show(progress)).await;

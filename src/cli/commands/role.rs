@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::arguments::RequestId;
+use crate::cli::arguments::RequestIdArgument;
 use crate::cli::narrowed::Narrowed;
 use crate::cli::output::text;
 use crate::cli::pages;
@@ -12,18 +12,18 @@ use crate::client::pb;
 
 /// What to do with roles.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum RoleCommands {
     /// Grant a role
     Grant(Grant),
     /// Who has which role
-    List(List),
+    List(RoleList),
     /// Take a role away
-    Revoke(Revoke),
+    Revoke(RoleRevoke),
 }
 
 /// A role, as it is written on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Role {
+pub enum RoleArgument {
     /// Reads everything but secrets
     Viewer,
     /// Syncs the active set
@@ -47,24 +47,24 @@ pub enum Role {
     policyhub role grant viewer group:corp:auditors --all-namespaces")]
 pub struct Grant {
     /// The role
-    role: Role,
+    role: RoleArgument,
     /// Who: {issuer}:{subject}, group:{issuer}:{group}, or a SPIFFE ID
     member: String,
     #[command(flatten)]
-    place: Place,
+    place: RoleScope,
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
-    request_id: RequestId,
+    request_id: RequestIdArgument,
 }
 
 /// Who has which role
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub role list\n  policyhub role list --all-namespaces --output json")]
-pub struct List {
+pub struct RoleList {
     #[command(flatten)]
-    place: Place,
+    place: RoleScope,
     /// Bindings at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
@@ -77,36 +77,36 @@ pub struct List {
 #[command(
     after_help = "Example:\n  policyhub role revoke namespaces/-/roleBindings/0192f3c8-0000-7000-8000-000000000000 --reason 'left the team'"
 )]
-pub struct Revoke {
+pub struct RoleRevoke {
     /// Name of the binding, as `role list` shows it
     id: String,
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
-    request_id: RequestId,
+    request_id: RequestIdArgument,
 }
 
 /// Where a role holds.
 #[derive(Debug, Clone, Args)]
-struct Place {
+struct RoleScope {
     /// In all namespaces, instead of the one of --namespace
     #[arg(long)]
     all_namespaces: bool,
 }
 
-impl Place {
+impl RoleScope {
     fn name(&self, session: &Session) -> String {
         if self.all_namespaces { "namespaces/-".to_owned() } else { session.namespace.name() }
     }
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
+pub async fn run(session: &Session, command: RoleCommands) -> anyhow::Result<()> {
     match command {
-        Commands::Grant(arguments) => grant(session, arguments).await,
-        Commands::List(arguments) => list(session, &arguments).await,
-        Commands::Revoke(arguments) => revoke(session, arguments).await,
+        RoleCommands::Grant(arguments) => grant(session, arguments).await,
+        RoleCommands::List(arguments) => list(session, &arguments).await,
+        RoleCommands::Revoke(arguments) => revoke(session, arguments).await,
     }
 }
 
@@ -130,7 +130,7 @@ async fn grant(session: &Session, arguments: Grant) -> anyhow::Result<()> {
     })
 }
 
-async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
+async fn list(session: &Session, arguments: &RoleList) -> anyhow::Result<()> {
     let parent = arguments.place.name(session);
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
         let (parent, filter) = (parent.clone(), arguments.narrowed.filter.clone());
@@ -165,7 +165,7 @@ fn place_of(name: &str) -> String {
     }
 }
 
-async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
+async fn revoke(session: &Session, arguments: RoleRevoke) -> anyhow::Result<()> {
     let request_id = arguments.request_id.given_or_new();
     let (id, reason) = (arguments.id.clone(), arguments.reason);
     let request = pb::DeleteRoleBindingRequest { name: id, reason, request_id: request_id.clone() };
@@ -176,14 +176,14 @@ async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
     })
 }
 
-fn role(role: Role) -> pb::Role {
+fn role(role: RoleArgument) -> pb::Role {
     match role {
-        Role::Viewer => pb::Role::Viewer,
-        Role::Subscriber => pb::Role::Subscriber,
-        Role::Author => pb::Role::Author,
-        Role::Approver => pb::Role::Approver,
-        Role::Publisher => pb::Role::Publisher,
-        Role::Activator => pb::Role::Activator,
-        Role::Admin => pb::Role::Admin,
+        RoleArgument::Viewer => pb::Role::Viewer,
+        RoleArgument::Subscriber => pb::Role::Subscriber,
+        RoleArgument::Author => pb::Role::Author,
+        RoleArgument::Approver => pb::Role::Approver,
+        RoleArgument::Publisher => pb::Role::Publisher,
+        RoleArgument::Activator => pb::Role::Activator,
+        RoleArgument::Admin => pb::Role::Admin,
     }
 }

@@ -5,7 +5,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
+use crate::cli::arguments::MutationArguments;
 use crate::cli::confirm;
 use crate::cli::names::{NamedVersion, policy_id, policy_name};
 use crate::cli::output::document::{Format, say};
@@ -21,7 +21,7 @@ use crate::client::pb::rollback_request::To;
 #[command(after_help = "Example:\n  policyhub rollback pricing --to 2 --reason 'prices were wrong'\n\n\
                         What would move is shown first, and nothing else is done: somebody who was faster makes it fail. With \
                         --request-id, or with both --to and --expected, nothing is asked before.")]
-pub struct Arguments {
+pub struct RollbackArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
@@ -44,11 +44,11 @@ pub struct Arguments {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Rolls back, after showing what will move.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: RollbackArguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let mode = if arguments.copy_forward { pb::RollbackMode::CopyForward } else { pb::RollbackMode::Pointer };
     let to = match &arguments.to {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::names::{Target, VersionTarget, place, policy_id, short};
+use crate::cli::names::{PolicyOrVersionTarget, VersionTarget, place, policy_id, short};
 use crate::cli::narrowed::Narrowed;
 use crate::cli::output::text;
 use crate::cli::pages;
@@ -15,11 +15,11 @@ use crate::client::{Conditions, Cursor, pb};
 
 /// What can be done with runs.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum RunsCommands {
     Record(Record),
     Complete(Complete),
     Get(Get),
-    List(List),
+    List(RunListArguments),
 }
 
 /// Record the versions that a unit of work starts with
@@ -44,7 +44,7 @@ pub struct Complete {
     /// Id of the run
     run_id: String,
     /// How it ended
-    outcome: Ended,
+    outcome: EndedRun,
     /// What is to be said of it
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     message: String,
@@ -62,10 +62,10 @@ pub struct Get {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub run list pricing@5\n  \
                   policyhub run list --outcome failed --since 2026-01-02T03:04:05Z")]
-pub struct List {
+pub struct RunListArguments {
     /// Only runs under this policy, or this version of it
     #[arg(value_name = "POLICY[@VERSION]")]
-    about: Option<Target>,
+    about: Option<PolicyOrVersionTarget>,
     /// Only runs that ended so, or that are open
     #[arg(long)]
     outcome: Option<Outcome>,
@@ -84,7 +84,7 @@ pub struct List {
 
 /// How a run ends.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Ended {
+enum EndedRun {
     Succeeded,
     Failed,
     Cancelled,
@@ -99,12 +99,12 @@ enum Outcome {
     Cancelled,
 }
 
-impl From<Ended> for pb::RunOutcome {
-    fn from(ended: Ended) -> Self {
+impl From<EndedRun> for pb::RunOutcome {
+    fn from(ended: EndedRun) -> Self {
         match ended {
-            Ended::Succeeded => Self::Succeeded,
-            Ended::Failed => Self::Failed,
-            Ended::Cancelled => Self::Cancelled,
+            EndedRun::Succeeded => Self::Succeeded,
+            EndedRun::Failed => Self::Failed,
+            EndedRun::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -121,12 +121,12 @@ impl From<Outcome> for pb::RunOutcome {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
+pub async fn run(session: &Session, command: RunsCommands) -> anyhow::Result<()> {
     match command {
-        Commands::Record(arguments) => record(session, arguments).await,
-        Commands::Complete(arguments) => complete(session, arguments).await,
-        Commands::Get(arguments) => get(session, arguments).await,
-        Commands::List(arguments) => list(session, arguments).await,
+        RunsCommands::Record(arguments) => record(session, arguments).await,
+        RunsCommands::Complete(arguments) => complete(session, arguments).await,
+        RunsCommands::Get(arguments) => get(session, arguments).await,
+        RunsCommands::List(arguments) => list(session, arguments).await,
     }
 }
 
@@ -165,9 +165,9 @@ async fn get(session: &Session, arguments: Get) -> anyhow::Result<()> {
     session.output.print(&response, |response| shown(response.run.as_ref()))
 }
 
-async fn list(session: &Session, arguments: List) -> anyhow::Result<()> {
+async fn list(session: &Session, arguments: RunListArguments) -> anyhow::Result<()> {
     let version = match &arguments.about {
-        Some(Target { policy, version: Some(version) }) => {
+        Some(PolicyOrVersionTarget { policy, version: Some(version) }) => {
             let target = VersionTarget { policy: policy.clone(), version: version.clone() };
             target.number(&session.client, &session.namespace).await?
         }
@@ -188,7 +188,7 @@ async fn list(session: &Session, arguments: List) -> anyhow::Result<()> {
 }
 
 /// Returns the flags as one filter; version 0 is any.
-fn filter(arguments: &List, version: i64) -> String {
+fn filter(arguments: &RunListArguments, version: i64) -> String {
     let mut conditions = Conditions::default();
     if let Some(about) = &arguments.about {
         conditions.add_text("policy", "=", about.policy.as_str());

@@ -29,13 +29,13 @@ pub struct Migrate {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommands {
     /// Check the configuration and print what is in force
-    Check(Check),
+    Check(ConfigCheck),
 }
 
 /// Check the configuration and print what is in force
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub config check --config policyhub.toml")]
-pub struct Check {
+pub struct ConfigCheck {
     #[command(flatten)]
     settings: Settings,
 }

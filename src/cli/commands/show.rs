@@ -13,13 +13,13 @@ use crate::client::pb;
 /// The exact content of a version, on stdout
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub show pricing@active > pricing.yaml")]
-pub struct Arguments {
+pub struct ShowArguments {
     /// POLICY@N, POLICY@vLABEL, POLICY@active or POLICY@latest
     target: VersionTarget,
 }
 
 /// Runs the command. With text output, the exact bytes go to stdout and a description of the version to stderr.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: ShowArguments) -> anyhow::Result<()> {
     let name = arguments.target.name(&session.namespace);
     let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
     let response = session.client.get_version(request).await;

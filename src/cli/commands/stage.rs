@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::arguments::Mutation;
-use crate::cli::names::Target;
+use crate::cli::arguments::MutationArguments;
+use crate::cli::names::PolicyOrVersionTarget;
 use crate::cli::output::{next_step, report, text};
 use crate::cli::session::Session;
 use crate::client::pb;
@@ -12,18 +12,18 @@ use crate::client::pb;
 /// Run every check on a draft and lock its content
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub stage pricing@3 --validate-only")]
-pub struct Arguments {
+pub struct StageArguments {
     /// POLICY@N, POLICY@vLABEL, or just POLICY when exactly one draft is open
-    target: Target,
+    target: PolicyOrVersionTarget,
     /// Fail unless the version is still the one with this etag
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
     #[command(flatten)]
-    mutation: Mutation,
+    mutation: MutationArguments,
 }
 
 /// Runs the command. A check that fails under `--validate-only` makes the command fail too.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: StageArguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::StageRequest {
         name: arguments.target.name(&session.namespace),

@@ -14,7 +14,7 @@ use crate::client::pb;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub subscribers --limit 100\n  \
                   policyhub subscribers --filter 'online = true AND diverged = true'")]
-pub struct Arguments {
+pub struct SubscribersArguments {
     /// Subscribers at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
@@ -23,7 +23,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: SubscribersArguments) -> anyhow::Result<()> {
     let parent = session.namespace.name();
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
         let (parent, filter) = (parent.clone(), arguments.narrowed.filter.clone());

@@ -24,11 +24,11 @@ const TOKEN_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
-pub enum Commands {
+pub enum TokenCommands {
     /// Sign a token with the key of the local issuer
     Issue(Issue),
     /// End tokens before their time
-    Revoke(Revoke),
+    Revoke(TokenRevoke),
 }
 
 /// Sign a token with the key of the local issuer
@@ -58,7 +58,7 @@ pub struct Issue {
 /// End tokens before their time
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub token revoke --subject local:ci --reason 'the runner was stolen'")]
-pub struct Revoke {
+pub struct TokenRevoke {
     #[command(flatten)]
     which: Which,
     /// Why
@@ -93,7 +93,7 @@ pub fn issue(arguments: &Issue) -> anyhow::Result<()> {
 }
 
 /// Revokes tokens.
-pub async fn revoke(session: &Session, arguments: &Revoke) -> anyhow::Result<()> {
+pub async fn revoke(session: &Session, arguments: &TokenRevoke) -> anyhow::Result<()> {
     let Which { id, subject, file } = &arguments.which;
     let token_id = match (id, file) {
         (Some(id), _) => id.clone(),

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::commands::keys;
 use crate::cli::commands::verify_log::LogArguments;
 use crate::cli::content;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::names::policy_id;
 use crate::cli::output::document::{Format, print_text};
 use crate::cli::output::text;
@@ -28,7 +28,7 @@ use crate::client::{Cursor, SavedVerdict, verify_saved, verify_set};
                         policyhub verify --log team-a --jwks keys.json --seal-jwks seals.json\n  \
                         policyhub verify --log --from team-a.jsonl"
 )]
-pub struct Arguments {
+pub struct VerifyArguments {
     #[command(flatten)]
     log: LogArguments,
     /// A folder that `policyhub active --save` wrote: every bundle, and that they are all that was in force
@@ -49,7 +49,7 @@ pub struct Arguments {
     statement: Option<PathBuf>,
 }
 
-impl Arguments {
+impl VerifyArguments {
     /// Returns the arguments for a log, with `--log`.
     pub fn of_log(&self) -> Option<&LogArguments> {
         self.log.log.is_some().then_some(&self.log)
@@ -57,14 +57,14 @@ impl Arguments {
 }
 
 /// Runs the command on saved files.
-pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(output: Format, arguments: &VerifyArguments) -> anyhow::Result<()> {
     if let Some((folder, jwks)) = arguments.folder.as_deref().zip(arguments.log.jwks.as_deref()) {
         let wanted = arguments.policies.iter().cloned().collect();
         return run_on_set(output, folder, &keys::read_jwks(jwks)?, &wanted);
     }
     let given = arguments.log.jwks.as_deref().zip(arguments.manifest.as_deref()).zip(arguments.content.as_deref());
     let Some(((jwks, manifest), content)) = given else {
-        return Err(Usage("give --jwks with DIR or with --manifest and --content, or --log".to_owned()).into());
+        return Err(UsageError("give --jwks with DIR or with --manifest and --content, or --log".to_owned()).into());
     };
     let keys = keys::read_jwks(jwks)?;
     let manifest = read_token(manifest)?;

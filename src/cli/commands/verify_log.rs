@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::keys;
 use crate::cli::output::document::{Format, print_text, say};
-use crate::cli::output::progress::Progress;
+use crate::cli::output::progress::ProgressDisplay;
 use crate::cli::output::text;
 use crate::cli::session::Session;
 use crate::client::name::NamespaceId;
@@ -63,7 +63,7 @@ fn pinned(arguments: &LogArguments) -> anyhow::Result<(Option<KeySet>, Option<Ke
 }
 
 /// The result of a check, for printing.
-struct Verdict {
+struct VerifyVerdict {
     namespace: String,
     /// The result of the server's own check, when there is a server.
     server: Option<pb::VerifyLogResult>,
@@ -82,7 +82,8 @@ pub fn run_offline(output: Format, arguments: &LogArguments, from: &Path) -> any
     if let Some(named) = arguments.log.as_ref().and_then(Option::as_ref) {
         anyhow::ensure!(*named == namespace, "failed to verify: the archive is of {namespace}, not of {named}");
     }
-    let verdict = Verdict { namespace: namespace.to_string(), server: None, check: read.check, pinned: is_pinned };
+    let verdict =
+        VerifyVerdict { namespace: namespace.to_string(), server: None, check: read.check, pinned: is_pinned };
     verdict.print(output)
 }
 
@@ -95,7 +96,7 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
     let trust = trust(session, pins).await?;
     let mut check = LogCheck::new(trust, namespace.clone());
     check.expect(arguments.expect_head);
-    let progress = Progress::counting("events");
+    let progress = ProgressDisplay::counting("events");
     let read = read_log(&session.client, &namespace, &mut check, |read| {
         if let LogRead::Progress(events) = read {
             progress.set(events.unsigned_abs());
@@ -116,14 +117,14 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
     if said.revision == own.cursor.revision && server.head_hash.as_ref() != own.hash {
         check.findings.add(said.revision, "", "the server checked another log than it shows");
     }
-    let verdict = Verdict { namespace: namespace.to_string(), server: Some(server), check, pinned };
+    let verdict = VerifyVerdict { namespace: namespace.to_string(), server: Some(server), check, pinned };
     verdict.print(session.output)
 }
 
 /// Has the server check its own log, and shows the progress.
 pub async fn checked_by_server(session: &Session, namespace: &NamespaceId) -> anyhow::Result<pb::VerifyLogResult> {
     let request = pb::VerifyLogRequest { parent: namespace.name(), after: None };
-    let bar = Progress::of(0, "events, by the server");
+    let bar = ProgressDisplay::of(0, "events, by the server");
     let checked = session.client.verify_log_with(request, |progress| {
         bar.set_of(progress.events.unsigned_abs(), progress.total_events.unsigned_abs());
         match progress.phase() {
@@ -156,7 +157,7 @@ fn is_data_loss(error: &anyhow::Error) -> bool {
     })
 }
 
-impl Verdict {
+impl VerifyVerdict {
     fn holds(&self) -> bool {
         self.check.findings.count == 0 && self.server.as_ref().is_none_or(|server| server.valid)
     }

@@ -29,7 +29,7 @@ const WAIT_MAX_SECONDS: i64 = 315_576_000_000;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub watch pricing limits --jwks keys.json --until-revision 42\n\n\
                   Signs of life are shown with --heartbeats, and in --output json, which has every message whole.")]
-pub struct Arguments {
+pub struct WatchArguments {
     /// Ids of policies [default: all of the namespace]
     #[arg(value_name = "POLICY", value_parser = policy_id)]
     policies: Vec<PolicyId>,
@@ -77,7 +77,7 @@ pub fn label(text: &str) -> Result<(String, String), String> {
 
 /// Watches until the revision is reached, a message is refused, or the server refuses to go on. A drain, an outage or a broken
 /// connection ends a stream and not the watch.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: WatchArguments) -> anyhow::Result<()> {
     show_warnings();
     let pinned = arguments.jwks.as_ref().map(|path| keys::pinned_file(path, arguments.pin_strict)).transpose()?;
     let (keys, store) = match &pinned {

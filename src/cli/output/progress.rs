@@ -13,9 +13,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// A progress bar, removed on drop.
 #[derive(Debug)]
-pub struct Progress(ProgressBar);
+pub struct ProgressDisplay(ProgressBar);
 
-impl Progress {
+impl ProgressDisplay {
     /// Returns a bar for work whose amount is known.
     pub fn of(total: u64, what: impl Into<Cow<'static, str>>) -> Self {
         Self::with(ProgressBar::new(total), "{msg} [{bar:30}] {pos}/{len} {eta}", what)
@@ -63,7 +63,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

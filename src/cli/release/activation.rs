@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::cli::names::{policy_name, version_name};
-use crate::cli::release::delivered_file::{Activation, Delivered, Entry};
-use crate::cli::release::folder::Key;
+use crate::cli::release::delivered_file::{Delivered, DeliveredActivation, DeliveredVersion};
+use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::Commit;
-use crate::cli::release::outcome::Activated;
+use crate::cli::release::outcome::ReleaseActivation;
 use crate::cli::release::request_ids::RequestIds;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::pb::activate_target::To;
@@ -49,11 +49,11 @@ pub fn refusal(sizes: &BTreeMap<PolicyId, u64>) -> Option<String> {
 }
 
 /// Returns the highest pending version of each policy.
-pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (Key, i64)> {
-    let mut highest: BTreeMap<PolicyId, (Key, i64)> = BTreeMap::new();
+pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (FolderVersion, i64)> {
+    let mut highest: BTreeMap<PolicyId, (FolderVersion, i64)> = BTreeMap::new();
     for (name, entry) in delivered {
-        let pending = entry.activation == Some(Activation::Pending);
-        let Some(key) = Key::parse_written(name).filter(|_| pending) else { continue };
+        let pending = entry.activation == Some(DeliveredActivation::Pending);
+        let Some(key) = FolderVersion::parse_written(name).filter(|_| pending) else { continue };
         match highest.get(&key.policy) {
             Some((other, _)) if other.order(&key).is_ge() => {}
             _ => {
@@ -65,10 +65,10 @@ pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (Key, i64)> 
 }
 
 /// Returns the pending entries for which `is_done` holds, marked as settled.
-pub fn settled(delivered: &Delivered, is_done: impl Fn(&Key) -> bool) -> Delivered {
+pub fn settled(delivered: &Delivered, is_done: impl Fn(&FolderVersion) -> bool) -> Delivered {
     let pending = delivered.iter().filter(|(_, entry)| entry.activation.is_some());
-    let done = pending.filter(|(name, _)| Key::parse_written(name).is_some_and(|key| is_done(&key)));
-    done.map(|(name, entry)| (name.clone(), Entry { activation: None, ..entry.clone() })).collect()
+    let done = pending.filter(|(name, _)| FolderVersion::parse_written(name).is_some_and(|key| is_done(&key)));
+    done.map(|(name, entry)| (name.clone(), DeliveredVersion { activation: None, ..entry.clone() })).collect()
 }
 
 impl Activator<'_> {
@@ -105,9 +105,9 @@ impl Activator<'_> {
     /// what is not activated.
     pub async fn activate(
         &self,
-        highest: &BTreeMap<PolicyId, (Key, i64)>,
+        highest: &BTreeMap<PolicyId, (FolderVersion, i64)>,
         notes: &mut Vec<String>,
-    ) -> Result<Option<Activated>, ClientError> {
+    ) -> Result<Option<ReleaseActivation>, ClientError> {
         for left in (0..ATTEMPTS_MAX).rev() {
             let mut said = Vec::new();
             match self.attempt(highest, &mut said).await {
@@ -123,9 +123,9 @@ impl Activator<'_> {
 
     async fn attempt(
         &self,
-        highest: &BTreeMap<PolicyId, (Key, i64)>,
+        highest: &BTreeMap<PolicyId, (FolderVersion, i64)>,
         notes: &mut Vec<String>,
-    ) -> Result<Option<Activated>, ClientError> {
+    ) -> Result<Option<ReleaseActivation>, ClientError> {
         let (mut targets, mut call) = (Vec::new(), self.namespace.name());
         let mut moved = Vec::new();
         for (policy, (key, number)) in highest {
@@ -158,7 +158,7 @@ impl Activator<'_> {
             ..Default::default()
         };
         let response = self.client.activate(request).await?;
-        Ok(Some(Activated { revision: response.cursor.map_or(0, |cursor| cursor.revision), targets: moved }))
+        Ok(Some(ReleaseActivation { revision: response.cursor.map_or(0, |cursor| cursor.revision), targets: moved }))
     }
 
     /// Returns the active version, without its content.
@@ -173,7 +173,7 @@ impl Activator<'_> {
     }
 
     /// Returns a version by its label, without its content.
-    pub async fn version(&self, key: &Key) -> Result<pb::Version, ClientError> {
+    pub async fn version(&self, key: &FolderVersion) -> Result<pb::Version, ClientError> {
         let name = version_name(self.namespace, &key.policy, &VersionRef::Label(key.label.clone()));
         let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
         Ok(self.client.get_version(request).await?.version.unwrap_or_default())
@@ -185,14 +185,21 @@ mod tests {
     use super::*;
     use crate::domain::digest::Digest;
 
-    fn entry(version: i64, activation: Option<Activation>) -> Entry {
+    fn entry(version: i64, activation: Option<DeliveredActivation>) -> DeliveredVersion {
         let (commit, tree) = ("a".repeat(40), "b".repeat(40));
-        Entry { version, digest: Digest::from_sha256(&[0; 32]), commit, tree, time: String::new(), activation }
+        DeliveredVersion {
+            version,
+            digest: Digest::from_sha256(&[0; 32]),
+            commit,
+            tree,
+            time: String::new(),
+            activation,
+        }
     }
 
     #[test]
     fn the_highest_that_waits_is_taken_and_settles_the_others() {
-        let waits = Some(Activation::Pending);
+        let waits = Some(DeliveredActivation::Pending);
         let entries = [
             ("p@v1.10.0", entry(3, waits)),
             ("p@v1.9.0", entry(2, waits)),

@@ -11,7 +11,7 @@ use clap::builder::FalseyValueParser;
 #[command(after_help = "Example:\n  policyhub release --dry-run\n  \
                         policyhub release --activate --push --tag --summary release.md\n\n\
                         Exit codes: 0 done, or nothing to do; 1 failed; 2 usage; 3 partial: run it again.")]
-pub struct Arguments {
+pub struct ReleaseArguments {
     /// The repository, or a directory in it; what HEAD names is released
     #[arg(default_value = ".")]
     pub repository: PathBuf,

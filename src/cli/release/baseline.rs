@@ -5,7 +5,7 @@
 
 use crate::cli::output::text;
 use crate::cli::release::git::{Commit, Git};
-use crate::cli::release::state::State;
+use crate::cli::release::state::ReleaseState;
 
 /// The paths that changed since the baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Baseline {
 
 impl Baseline {
     /// Reads and validates `.state/baseline.sha`.
-    pub fn find(git: &Git, state: &State, head: &Commit) -> anyhow::Result<Self> {
+    pub fn find(git: &Git, state: &ReleaseState, head: &Commit) -> anyhow::Result<Self> {
         let beginning = |why: String| Ok(Self { from: None, why: Some(why) });
         let Some(text) = state.baseline()? else {
             return beginning("there is no .state/baseline.sha yet".to_owned());

@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cli::names::{policy_name, version_name};
 use crate::cli::output::text;
-use crate::cli::release::folder::Key;
+use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::Commit;
-use crate::cli::release::inspect::{Found, Inspected, Inspector, ValidatedVersion, is_unreached};
+use crate::cli::release::inspect::{FoundVersion, Inspected, Inspector, ValidatedVersion, is_unreached};
 use crate::cli::release::label_order;
-use crate::cli::release::label_order::Order;
-use crate::cli::release::outcome::{VersionOutcome, VersionResult};
+use crate::cli::release::label_order::LabelOrder;
+use crate::cli::release::outcome::{FolderResult, VersionOutcome};
 use crate::cli::release::publish_together::Publisher;
 use crate::cli::release::request_ids::RequestIds;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
@@ -49,7 +49,7 @@ pub struct Deliverer<'a> {
     /// Set when the server is unreachable, so that the remaining versions are not tried in turn.
     pub is_gone: AtomicBool,
     /// Policies that accept lower labels from now on, each with the version that needed it.
-    pub allowed: Mutex<BTreeMap<PolicyId, Key>>,
+    pub allowed: Mutex<BTreeMap<PolicyId, FolderVersion>>,
 }
 
 /// How an attempt ended.
@@ -74,7 +74,7 @@ impl Attempt {
 
 /// The next step for a version.
 #[derive(Debug, PartialEq)]
-enum Step {
+enum DeliveryStep {
     Draft,
     /// Replaces the draft that an earlier commit left open under this label.
     Replace(pb::Version),
@@ -84,18 +84,18 @@ enum Step {
     Taken(pb::Version),
 }
 
-fn step(found: Found, digest: &Digest, annotations: &Annotations) -> Step {
-    let Found::Version(version) = found else { return Step::Draft };
+fn step(found: FoundVersion, digest: &Digest, annotations: &Annotations) -> DeliveryStep {
+    let FoundVersion::Version(version) = found else { return DeliveryStep::Draft };
     if version.state == i32::from(pb::VersionState::Published) {
-        Step::Present(*version)
+        DeliveryStep::Present(*version)
     } else if is_released(&version) {
         let is_same = version.digest == digest.as_str() && says(&version, annotations);
-        if is_same { Step::Publish(*version) } else { Step::Replace(*version) }
+        if is_same { DeliveryStep::Publish(*version) } else { DeliveryStep::Replace(*version) }
     } else if version.digest == digest.as_str() {
         // Somebody drafted it by hand: their annotations stay.
-        Step::Publish(*version)
+        DeliveryStep::Publish(*version)
     } else {
-        Step::Taken(*version)
+        DeliveryStep::Taken(*version)
     }
 }
 
@@ -111,27 +111,27 @@ pub fn is_released(version: &pb::Version) -> bool {
 }
 
 /// Returns the full name of a version by its label.
-pub fn name_of(namespace: &NamespaceId, key: &Key) -> String {
+pub fn name_of(namespace: &NamespaceId, key: &FolderVersion) -> String {
     version_name(namespace, &key.policy, &VersionRef::Label(key.label.clone()))
 }
 
 impl Deliverer<'_> {
     /// Delivers a version; returns it when the server has it.
-    pub async fn deliver(&self, one: &mut Inspected) -> (VersionResult, Option<pb::Version>) {
-        let mut found = std::mem::replace(&mut one.found, Found::Unknown);
+    pub async fn deliver(&self, one: &mut Inspected) -> (FolderResult, Option<pb::Version>) {
+        let mut found = std::mem::replace(&mut one.found, FoundVersion::Unknown);
         let (key, sound) = match &one.sound {
             Ok(sound) => (&one.key, sound),
             Err(fault) => {
                 self.end_left(&found).await;
-                return (VersionResult::at_fault(self.inspector.git.top(), &one.key, fault), None);
+                return (FolderResult::at_fault(self.inspector.git.top(), &one.key, fault), None);
             }
         };
         if self.is_gone.load(Ordering::Relaxed) {
-            return (VersionResult::held(key, "the server can't be reached"), None);
+            return (FolderResult::held(key, "the server can't be reached"), None);
         }
         let ended = |attempt: Attempt| {
             let path = sound.files.path(self.inspector.git.top(), key);
-            let result = VersionResult { version: attempt.number, ..VersionResult::of(key, attempt.outcome) };
+            let result = FolderResult { version: attempt.number, ..FolderResult::of(key, attempt.outcome) };
             (result.in_file(path), attempt.version)
         };
         for left in (0..ATTEMPTS_MAX).rev() {
@@ -154,27 +154,29 @@ impl Deliverer<'_> {
 
     async fn attempt(
         &self,
-        key: &Key,
+        key: &FolderVersion,
         sound: &ValidatedVersion,
-        found: Found,
+        found: FoundVersion,
         left: usize,
     ) -> Result<Attempt, ClientError> {
         match step(found, &sound.definition.digest, &sound.definition.annotations) {
-            Step::Present(version) => Ok(Attempt::published(VersionOutcome::Present, version)),
-            Step::Taken(version) => Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) }),
-            Step::Publish(version) => self.publish(key, version).await,
-            Step::Replace(_) if self.dry_run => Ok(Attempt::of(VersionOutcome::Rehearsed)),
-            Step::Replace(version) => {
+            DeliveryStep::Present(version) => Ok(Attempt::published(VersionOutcome::Present, version)),
+            DeliveryStep::Taken(version) => {
+                Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) })
+            }
+            DeliveryStep::Publish(version) => self.publish(key, version).await,
+            DeliveryStep::Replace(_) if self.dry_run => Ok(Attempt::of(VersionOutcome::Rehearsed)),
+            DeliveryStep::Replace(version) => {
                 self.abandon(&version, &format!("its folder changed in git commit {}", self.commit.as_str())).await?;
                 self.draft_and_publish(key, sound, left).await
             }
-            Step::Draft => self.draft_and_publish(key, sound, left).await,
+            DeliveryStep::Draft => self.draft_and_publish(key, sound, left).await,
         }
     }
 
     async fn draft_and_publish(
         &self,
-        key: &Key,
+        key: &FolderVersion,
         sound: &ValidatedVersion,
         left: usize,
     ) -> Result<Attempt, ClientError> {
@@ -204,18 +206,18 @@ impl Deliverer<'_> {
 
     /// Checks the order of a label before a number is used up for it, and allows a lower label where that is wanted. Returns an
     /// attempt when the version must not be drafted.
-    async fn check_order(&self, key: &Key) -> Option<Attempt> {
+    async fn check_order(&self, key: &FolderVersion) -> Option<Attempt> {
         let (client, namespace) = (self.inspector.client, self.inspector.namespace);
         match label_order::ask(client, namespace, key).await {
-            Order::Free => None,
-            Order::Taken => {
+            LabelOrder::Free => None,
+            LabelOrder::Taken => {
                 let found = self.inspector.look(key).await;
                 found.published().map(|version| Attempt::published(VersionOutcome::Present, version.clone()))
             }
-            Order::Lower(highest) if !self.allow_backport => {
+            LabelOrder::Lower(highest) if !self.allow_backport => {
                 Some(Attempt::of(VersionOutcome::failed(label_order::remedy(key, &highest))))
             }
-            Order::Lower(_) => {
+            LabelOrder::Lower(_) => {
                 if !self.dry_run {
                     let call = format!("{} allow_backport", policy_name(namespace, &key.policy));
                     if let Err(error) = label_order::allow(client, namespace, key, self.ids.of(&call)).await {
@@ -232,7 +234,7 @@ impl Deliverer<'_> {
         }
     }
 
-    async fn publish(&self, key: &Key, version: pb::Version) -> Result<Attempt, ClientError> {
+    async fn publish(&self, key: &FolderVersion, version: pb::Version) -> Result<Attempt, ClientError> {
         if self.dry_run {
             let (name, etag, request_id) = (version.name.clone(), version.etag.clone(), self.ids.of(&version.name));
             let request = pb::PublishRequest { name, etag, request_id, validate_only: true, ..Default::default() };
@@ -260,8 +262,8 @@ impl Deliverer<'_> {
     }
 
     /// Ends the draft that a release left of a version whose folder is invalid now.
-    async fn end_left(&self, found: &Found) {
-        let Found::Version(version) = found else { return };
+    async fn end_left(&self, found: &FoundVersion) {
+        let FoundVersion::Version(version) = found else { return };
         let is_open = matches!(version.state(), pb::VersionState::Draft | pb::VersionState::Staged);
         if !self.dry_run && is_open && is_released(version) {
             let reason = format!("its folder is broken in git commit {}", self.commit.as_str());
@@ -294,7 +296,7 @@ fn published_holder(error: &ClientError) -> Option<pb::Version> {
 }
 
 /// Returns the outcome for a refusal, with where to read more.
-fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> VersionOutcome {
+fn refused(error: &ClientError, key: &FolderVersion, version: &pb::Version) -> VersionOutcome {
     let (policy, number) = (&key.policy, version.version);
     let outcome = VersionOutcome::refused(error);
     match (error.reason(), error.metadata().get("check").map(String::as_str)) {
@@ -304,7 +306,7 @@ fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> VersionOutc
     }
 }
 
-fn taken(key: &Key, version: &pb::Version) -> VersionOutcome {
+fn taken(key: &FolderVersion, version: &pb::Version) -> VersionOutcome {
     let (policy, number) = (&key.policy, version.version);
     let error = format!(
         "version {number} holds this label with other content, and is still {}: publish it or end it with \
@@ -332,27 +334,31 @@ mod tests {
         };
         let (ours, theirs) = (format!("{NOTE}{}", "b".repeat(40)), "released from git commit of mine");
         let none = Annotations::default();
-        let next = |version: &pb::Version| step(Found::Version(Box::new(version.clone())), &digest(1), &none);
+        let next = |version: &pb::Version| step(FoundVersion::Version(Box::new(version.clone())), &digest(1), &none);
         for state in [pb::VersionState::Draft, pb::VersionState::Staged] {
             for note in [ours.as_str(), theirs] {
                 let same = found(state, &digest(1), note);
-                assert_eq!(next(&same), Step::Publish(same.clone()));
+                assert_eq!(next(&same), DeliveryStep::Publish(same.clone()));
             }
             let (left, written) = (found(state, &digest(2), &ours), found(state, &digest(2), theirs));
-            assert_eq!(next(&left), Step::Replace(left.clone()));
-            assert_eq!(next(&written), Step::Taken(written.clone()));
+            assert_eq!(next(&left), DeliveryStep::Replace(left.clone()));
+            assert_eq!(next(&written), DeliveryStep::Taken(written.clone()));
         }
         for content in [1, 2] {
             let published = found(pb::VersionState::Published, &digest(content), theirs);
-            assert_eq!(next(&published), Step::Present(published.clone()));
+            assert_eq!(next(&published), DeliveryStep::Present(published.clone()));
         }
-        assert_eq!(step(Found::Nothing, &digest(1), &none), Step::Draft);
-        assert_eq!(step(Found::Unknown, &digest(1), &none), Step::Draft, "a question that fails stops nothing");
+        assert_eq!(step(FoundVersion::Nothing, &digest(1), &none), DeliveryStep::Draft);
+        assert_eq!(
+            step(FoundVersion::Unknown, &digest(1), &none),
+            DeliveryStep::Draft,
+            "a question that fails stops nothing"
+        );
         let annotations = [("owner".to_owned(), "a".to_owned())].into();
         let annotated = |note| pb::Version { annotations, ..found(pb::VersionState::Draft, &digest(1), note) };
         let left = annotated(&ours);
-        assert_eq!(next(&left), Step::Replace(left.clone()), "metadata.json says something else by now");
+        assert_eq!(next(&left), DeliveryStep::Replace(left.clone()), "metadata.json says something else by now");
         let written = pb::Version { change_note: theirs.to_owned(), ..left };
-        assert_eq!(next(&written), Step::Publish(written.clone()));
+        assert_eq!(next(&written), DeliveryStep::Publish(written.clone()));
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cli::release::folder::Key;
+use crate::cli::release::folder::FolderVersion;
 use crate::client::name::NamespaceId;
 use crate::domain::digest::Digest;
 
@@ -20,7 +20,7 @@ const REMEDY: &str = "it can't be read; restore it from git, or remove it: then 
 /// A version that was delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct DeliveredVersion {
     /// The number that the server assigned.
     pub version: i64,
     /// Digest of the content that the server has.
@@ -34,23 +34,23 @@ pub struct Entry {
     pub time: String,
     /// Set while it is published but not yet activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub activation: Option<Activation>,
+    pub activation: Option<DeliveredActivation>,
 }
 
 /// State of the activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Activation {
+pub enum DeliveredActivation {
     Pending,
 }
 
 /// The content of `delivered.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct DeliveredDocument {
     format: u32,
     namespace: NamespaceId,
-    versions: BTreeMap<String, Entry>,
+    versions: BTreeMap<String, DeliveredVersion>,
 }
 
 /// The form of the tool that users migrate from. Only the names of its deliveries are read: they were made to another server.
@@ -64,11 +64,11 @@ struct Foreign {
 }
 
 /// The versions that were delivered, by `policy@vlabel`.
-pub type Delivered = BTreeMap<String, Entry>;
+pub type Delivered = BTreeMap<String, DeliveredVersion>;
 
 /// The parsed content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct DeliveredFile {
     /// The versions that were delivered to this server.
     pub versions: Delivered,
     /// Number of deliveries in a file of the tool that users migrate from.
@@ -79,24 +79,24 @@ pub struct Written {
 ///
 /// # Errors
 /// The text has none of the forms, or the file is of another namespace.
-pub fn parse(bytes: &[u8], namespace: &NamespaceId) -> anyhow::Result<Written> {
+pub fn parse(bytes: &[u8], namespace: &NamespaceId) -> anyhow::Result<DeliveredFile> {
     if let Ok(Foreign { deliveries, .. }) = serde_json::from_slice(bytes) {
-        return Ok(Written { versions: Delivered::new(), foreign: Some(deliveries.len()) });
+        return Ok(DeliveredFile { versions: Delivered::new(), foreign: Some(deliveries.len()) });
     }
-    let document: Document = serde_json::from_slice(bytes).context(REMEDY)?;
+    let document: DeliveredDocument = serde_json::from_slice(bytes).context(REMEDY)?;
     ensure!(document.format == FORMAT, "it has format {}; this program knows {FORMAT}", document.format);
     if document.namespace != *namespace {
         bail!("it is that of namespace {}, not {namespace}: one folder of policies, one namespace", document.namespace);
     }
-    if let Some(odd) = document.versions.keys().find(|key| Key::parse_written(key).is_none()) {
+    if let Some(odd) = document.versions.keys().find(|key| FolderVersion::parse_written(key).is_none()) {
         bail!("it names {odd:?}, which is no version");
     }
-    Ok(Written { versions: document.versions, foreign: None })
+    Ok(DeliveredFile { versions: document.versions, foreign: None })
 }
 
 /// Returns the bytes of a file, sorted, so that diffs are small.
 pub fn to_bytes(namespace: &NamespaceId, versions: Delivered) -> anyhow::Result<Vec<u8>> {
-    let document = Document { format: FORMAT, namespace: namespace.clone(), versions };
+    let document = DeliveredDocument { format: FORMAT, namespace: namespace.clone(), versions };
     let mut bytes = serde_json::to_vec_pretty(&document)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -135,12 +135,12 @@ mod tests {
             assert_eq!(foreign(text), None, "{text}");
         }
         let own = to_bytes(&namespace(), Delivered::new()).expect("bytes");
-        assert_eq!(parse(&own, &namespace()).expect("its own"), Written::default());
+        assert_eq!(parse(&own, &namespace()).expect("its own"), DeliveredFile::default());
     }
 
     #[test]
     fn two_files_become_one() {
-        let entry = |version, activation| Entry {
+        let entry = |version, activation| DeliveredVersion {
             version,
             digest: Digest::from_sha256(&[0; 32]),
             commit: String::new(),
@@ -148,8 +148,8 @@ mod tests {
             time: String::new(),
             activation,
         };
-        let (waits, done) = (Some(Activation::Pending), None);
-        let of = |entries: &[(&str, Entry)]| -> Delivered {
+        let (waits, done) = (Some(DeliveredActivation::Pending), None);
+        let of = |entries: &[(&str, DeliveredVersion)]| -> Delivered {
             entries.iter().map(|(name, entry)| ((*name).to_owned(), entry.clone())).collect()
         };
         let one = of(&[("a", entry(1, waits)), ("b", entry(2, done)), ("c", entry(3, waits))]);

@@ -35,7 +35,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The kind of an entry in a git tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     File,
     Directory,
     Link,
@@ -44,8 +44,8 @@ pub enum Kind {
 
 /// One entry of a git tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub kind: Kind,
+pub struct TreeEntry {
+    pub kind: EntryKind,
     /// Id of the git object.
     pub id: String,
     pub size: u64,
@@ -55,7 +55,7 @@ pub struct Entry {
 
 /// A version of a policy, by its label: `pricing@v1.2.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct FolderVersion {
     pub policy: PolicyId,
     pub label: Label,
 }
@@ -92,7 +92,7 @@ struct Metadata {
     others: BTreeMap<String, serde_json::Value>,
 }
 
-impl Key {
+impl FolderVersion {
     /// Parses the names of the folders.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for FolderVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@v{}", self.policy, self.label)
     }
@@ -154,12 +154,12 @@ pub fn folder_of(path: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// # Errors
 /// A file is missing, or must not be there.
-pub fn files(top: &str, prefix: &[u8], entries: &[&Entry]) -> Result<Files, Fault> {
-    if let Some(odd) = entries.iter().find(|entry| matches!(entry.kind, Kind::Link | Kind::Submodule)) {
-        let what = if odd.kind == Kind::Link { "symbolic link" } else { "submodule" };
+pub fn files(top: &str, prefix: &[u8], entries: &[&TreeEntry]) -> Result<Files, Fault> {
+    if let Some(odd) = entries.iter().find(|entry| matches!(entry.kind, EntryKind::Link | EntryKind::Submodule)) {
+        let what = if odd.kind == EntryKind::Link { "symbolic link" } else { "submodule" };
         return Err(format!("{} is a {what}: neither is followed", shown(top, &odd.path)).into());
     }
-    let here = entries.iter().filter(|entry| entry.kind == Kind::File).filter_map(|entry| {
+    let here = entries.iter().filter(|entry| entry.kind == EntryKind::File).filter_map(|entry| {
         let name = std::str::from_utf8(entry.path.strip_prefix(prefix)?).ok()?;
         Some((name, *entry))
     });
@@ -203,7 +203,7 @@ pub fn shown(top: &str, path: &[u8]) -> String {
 
 impl Definition {
     /// Returns the draft request for this definition, which also creates a missing policy.
-    pub fn draft(&self, namespace: &NamespaceId, key: &Key, content: Vec<u8>) -> pb::DraftRequest {
+    pub fn draft(&self, namespace: &NamespaceId, key: &FolderVersion, content: Vec<u8>) -> pb::DraftRequest {
         pb::DraftRequest {
             parent: policy_name(namespace, &key.policy),
             content: content.into(),
@@ -216,7 +216,7 @@ impl Definition {
     }
 
     /// Returns the message about members of `metadata.json` that are not kept with the version; `None` when all are.
-    pub fn left_out_of(&self, key: &Key) -> Option<String> {
+    pub fn left_out_of(&self, key: &FolderVersion) -> Option<String> {
         let names = self.left_out.join(", ");
         let why = "not kept as annotations, since names or values do not fit (see docs/release.md)";
         (!names.is_empty()).then(|| format!("{key}: {why}: {names}"))
@@ -230,7 +230,7 @@ impl Files {
     }
 
     /// Returns the path of the definition, from the top of the repository.
-    pub fn path(&self, top: &str, key: &Key) -> String {
+    pub fn path(&self, top: &str, key: &FolderVersion) -> String {
         format!("{}/{}", key.path(top), self.definition_name)
     }
 
@@ -238,7 +238,7 @@ impl Files {
     ///
     /// # Errors
     /// A file is not valid, or names another version.
-    pub fn read(&self, key: &Key, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
+    pub fn read(&self, key: &FolderVersion, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
         let in_metadata = |line: usize, why: String| Fault::of(METADATA, u32::try_from(line).unwrap_or(0), why);
         let metadata = metadata.strip_prefix(BYTE_ORDER_MARK).unwrap_or(metadata);
         let said: Metadata = serde_json::from_slice(metadata)
@@ -326,13 +326,13 @@ mod tests {
 
     #[test]
     fn versions_are_in_the_order_of_semver() {
-        let key = |text: &str| Key::parse_written(text).expect(text);
+        let key = |text: &str| FolderVersion::parse_written(text).expect(text);
         let mut keys = ["p@v1.10.0", "p@v1.9.0", "p@v1.9.0-rc.1", "o@v9.0.0", "p@v1.9.0+b", "p@v1.9.0+a"].map(key);
-        keys.sort_by(Key::order);
+        keys.sort_by(FolderVersion::order);
         let sorted = ["o@v9.0.0", "p@v1.9.0-rc.1", "p@v1.9.0", "p@v1.9.0+a", "p@v1.9.0+b", "p@v1.10.0"];
         assert_eq!(keys.map(|key| key.to_string()), sorted);
         for bad in ["p", "p@1.0.0", "p@latest", "p@vlatest", "p@vv1.0.0", "P@v1.0.0", "@v1.0.0", "p@v1.0.0@v1.0.0"] {
-            assert!(Key::parse_written(bad).is_none(), "{bad}");
+            assert!(FolderVersion::parse_written(bad).is_none(), "{bad}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cli::release::folder::{Entry, Kind};
+use crate::cli::release::folder::{EntryKind, TreeEntry};
 use anyhow::{Context as _, bail, ensure};
 
 /// Most bytes of output of one command: a listing of a million files.
@@ -132,12 +132,12 @@ impl Git {
     }
 
     /// Returns everything below the folder of the policies, and that folder itself with an empty path.
-    pub fn tree(&self, commit: &Commit) -> anyhow::Result<Vec<Entry>> {
+    pub fn tree(&self, commit: &Commit) -> anyhow::Result<Vec<TreeEntry>> {
         let listed =
             self.read(&["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit.as_str(), "--", &self.top])?;
         let entries = records(&listed).map(|record| entry(record).context("git lists a tree in an unknown way"));
         // git also lists the folders above it.
-        let below = |entry: Entry| Some(Entry { path: self.below(&entry.path)?.to_vec(), ..entry });
+        let below = |entry: TreeEntry| Some(TreeEntry { path: self.below(&entry.path)?.to_vec(), ..entry });
         entries.filter_map(|entry| entry.map(below).transpose()).collect()
     }
 
@@ -257,18 +257,18 @@ fn records(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Parses `mode SP type SP id SP size TAB path`; the size is padded, and `-` for entries without one.
-fn entry(record: &[u8]) -> Option<Entry> {
+fn entry(record: &[u8]) -> Option<TreeEntry> {
     let tab = record.iter().position(|byte| *byte == b'\t')?;
     let (before, path) = record.split_at_checked(tab)?;
     let mut words = std::str::from_utf8(before).ok()?.split_ascii_whitespace();
     let (mode, _, id, size) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let kind = match mode {
-        "040000" => Kind::Directory,
-        "120000" => Kind::Link,
-        "160000" => Kind::Submodule,
-        _ => Kind::File,
+        "040000" => EntryKind::Directory,
+        "120000" => EntryKind::Link,
+        "160000" => EntryKind::Submodule,
+        _ => EntryKind::File,
     };
-    Some(Entry { kind, id: id.to_owned(), size: size.parse().unwrap_or(0), path: path.get(1..)?.to_vec() })
+    Some(TreeEntry { kind, id: id.to_owned(), size: size.parse().unwrap_or(0), path: path.get(1..)?.to_vec() })
 }
 
 /// Reads the next answer of `cat-file --batch`.
@@ -293,10 +293,10 @@ mod tests {
     fn entries_are_read_whatever_their_names() {
         let line = |text: &[u8]| entry(text).expect("an entry");
         let file = line(b"100644 blob 0123     881\tpolicies/p/v1.0.0/policy-definition.yaml");
-        assert_eq!((file.kind, file.size, file.id.as_str()), (Kind::File, 881, "0123"));
+        assert_eq!((file.kind, file.size, file.id.as_str()), (EntryKind::File, 881, "0123"));
         let odd = line(b"120000 blob 0123       -\tpolicies/a\tb\n\xff");
-        assert_eq!((odd.kind, odd.size, odd.path.as_slice()), (Kind::Link, 0, &b"policies/a\tb\n\xff"[..]));
-        assert_eq!(line(b"160000 commit 0123       -\tpolicies/m").kind, Kind::Submodule);
+        assert_eq!((odd.kind, odd.size, odd.path.as_slice()), (EntryKind::Link, 0, &b"policies/a\tb\n\xff"[..]));
+        assert_eq!(line(b"160000 commit 0123       -\tpolicies/m").kind, EntryKind::Submodule);
         for broken in [&b"100644 blob 0123 1 policies"[..], b"\tpolicies", b""] {
             assert!(entry(broken).is_none(), "{broken:?}");
         }

@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 
 use crate::cli::output::text;
-use crate::cli::release::outcome::{ReleaseReport, VersionOutcome, VersionResult};
+use crate::cli::release::outcome::{FolderResult, ReleaseReport, VersionOutcome};
 use serde_json::json;
 
 /// Returns a failure as a workflow command, without a line end.
-pub fn annotation(results: &VersionResult) -> String {
+pub fn annotation(results: &FolderResult) -> String {
     let mut line = "::error ".to_owned();
     if !results.file.is_empty() {
         let _ = write!(line, "file={},", property(&results.file));
@@ -51,13 +51,13 @@ mod tests {
 
     #[test]
     fn what_others_wrote_begins_no_command() {
-        let results = VersionResult::of("p,line=9::\n::error", VersionOutcome::failed("100%\r\n::stop-commands::x"));
-        let results = VersionResult { line: 3, ..results.in_file("a:b,c%0A.json".to_owned()) };
+        let results = FolderResult::of("p,line=9::\n::error", VersionOutcome::failed("100%\r\n::stop-commands::x"));
+        let results = FolderResult { line: 3, ..results.in_file("a:b,c%0A.json".to_owned()) };
         let expected =
             "::error file=a%3Ab%2Cc%250A.json,line=3,title=p%2Cline=9%3A%3A %3A%3Aerror::100%25  ::stop-commands::x";
         assert_eq!(annotation(&results), expected);
         assert_eq!(
-            annotation(&VersionResult::of("p@v1.0.0", VersionOutcome::failed("bad"))),
+            annotation(&FolderResult::of("p@v1.0.0", VersionOutcome::failed("bad"))),
             "::error title=p@v1.0.0::bad"
         );
     }

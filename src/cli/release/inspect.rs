@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use crate::cli::names::version_name;
 use crate::cli::release::fault::Fault;
-use crate::cli::release::folder::{Definition, Files, Key};
+use crate::cli::release::folder::{Definition, Files, FolderVersion};
 use crate::cli::release::git::Git;
 use crate::cli::release::plan::PlannedVersion;
 use crate::client::name::{NamespaceId, VersionRef};
@@ -18,11 +18,11 @@ use crate::client::{Client, ClientError, Code, pb};
 /// A version folder that was inspected.
 #[derive(Debug)]
 pub struct Inspected {
-    pub key: Key,
+    pub key: FolderVersion,
     /// Git's id of the folder.
     pub tree: String,
     /// The live version of the label, when the server could be asked.
-    pub found: Found,
+    pub found: FoundVersion,
     /// The version to deliver, or what is wrong with the folder.
     pub sound: Result<ValidatedVersion, Fault>,
 }
@@ -36,7 +36,7 @@ pub struct ValidatedVersion {
 
 /// The server's answer for a label: its live version, none, or no answer.
 #[derive(Debug)]
-pub enum Found {
+pub enum FoundVersion {
     Version(Box<pb::Version>),
     Nothing,
     Unknown,
@@ -62,7 +62,7 @@ pub fn is_unreached(error: &ClientError) -> bool {
 pub async fn live_version(
     client: &Client,
     namespace: &NamespaceId,
-    key: &Key,
+    key: &FolderVersion,
 ) -> Result<Option<pb::Version>, ClientError> {
     let name = version_name(namespace, &key.policy, &VersionRef::Label(key.label.clone()));
     let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
@@ -73,7 +73,7 @@ pub async fn live_version(
     }
 }
 
-impl Found {
+impl FoundVersion {
     /// Returns the version when it is published.
     pub fn published(&self) -> Option<&pb::Version> {
         match self {
@@ -106,7 +106,7 @@ impl Inspector<'_> {
 
     async fn inspect(&self, planned: PlannedVersion) -> Inspected {
         let PlannedVersion { key, tree, files } = planned;
-        let found = if self.is_silent.load(Ordering::Relaxed) { Found::Unknown } else { self.look(&key).await };
+        let found = if self.is_silent.load(Ordering::Relaxed) { FoundVersion::Unknown } else { self.look(&key).await };
         let sound = match files {
             Ok(files) => self.read(&key, files).await,
             Err(error) => Err(error),
@@ -114,7 +114,7 @@ impl Inspector<'_> {
         Inspected { key, tree, found, sound }
     }
 
-    async fn read(&self, key: &Key, files: Files) -> Result<ValidatedVersion, Fault> {
+    async fn read(&self, key: &FolderVersion, files: Files) -> Result<ValidatedVersion, Fault> {
         let (git, reading) = (self.git.clone(), files.clone());
         let read = tokio::task::spawn_blocking(move || git.blobs(reading.ids())).await;
         let read = read.map_err(|error| error.to_string())?;
@@ -124,12 +124,12 @@ impl Inspector<'_> {
     }
 
     /// Asks the server for the live version of a label.
-    pub async fn look(&self, key: &Key) -> Found {
+    pub async fn look(&self, key: &FolderVersion) -> FoundVersion {
         match live_version(self.client, self.namespace, key).await {
-            Ok(version) => version.map_or(Found::Nothing, |version| Found::Version(Box::new(version))),
+            Ok(version) => version.map_or(FoundVersion::Nothing, |version| FoundVersion::Version(Box::new(version))),
             Err(error) => {
                 self.is_silent.fetch_or(is_unreached(&error), Ordering::Relaxed);
-                Found::Unknown
+                FoundVersion::Unknown
             }
         }
     }

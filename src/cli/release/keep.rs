@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::release::arguments::Arguments;
-use crate::cli::release::folder::Key;
+use crate::cli::release::arguments::ReleaseArguments;
+use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::{Commit, Git};
 use crate::cli::release::outcome::ReleaseReport;
-use crate::cli::release::state::State;
+use crate::cli::release::state::ReleaseState;
 use anyhow::{Context as _, bail, ensure};
 
 /// Most attempts to push while others push too.
@@ -20,7 +20,12 @@ const TAGS: &str = "refs/tags/";
 const LEFT: &str = "failed to push; what is committed and tagged stays, push it by hand";
 
 /// Commits, tags and pushes as the arguments ask.
-pub fn keep(arguments: &Arguments, git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<()> {
+pub fn keep(
+    arguments: &ReleaseArguments,
+    git: &Git,
+    state: &ReleaseState,
+    report: &mut ReleaseReport,
+) -> anyhow::Result<()> {
     if arguments.commit || arguments.push {
         commit(git, state, &report.commit).context("failed to commit .state, which is as it should be")?;
     }
@@ -40,7 +45,7 @@ pub fn keep(arguments: &Arguments, git: &Git, state: &State, report: &mut Releas
     Ok(())
 }
 
-fn commit(git: &Git, state: &State, released: &Commit) -> anyhow::Result<()> {
+fn commit(git: &Git, state: &ReleaseState, released: &Commit) -> anyhow::Result<()> {
     let mut known = Vec::new();
     for path in state.files() {
         // Only git still knows a file that a migration removed.
@@ -55,12 +60,14 @@ fn commit(git: &Git, state: &State, released: &Commit) -> anyhow::Result<()> {
 }
 
 /// Tags each version that was delivered and has no tag yet, at the commit whose release recorded it; also those of a run that was killed.
-fn tag(git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<Vec<String>> {
+fn tag(git: &Git, state: &ReleaseState, report: &mut ReleaseReport) -> anyhow::Result<Vec<String>> {
     let listed = git.read(&["for-each-ref", "--format=%(refname)", TAGS])?;
     let there: BTreeSet<&[u8]> = listed.split(|byte| *byte == b'\n').collect();
     let (mut made, mut orders) = (Vec::new(), String::new());
     for (name, entry) in state.delivered()?.versions {
-        let (Some(key), Some(at)) = (Key::parse_written(&name), Commit::parse(&entry.commit)) else { continue };
+        let (Some(key), Some(at)) = (FolderVersion::parse_written(&name), Commit::parse(&entry.commit)) else {
+            continue;
+        };
         let tag = format!("{TAGS}{}/v{}", key.policy, key.label);
         if there.contains(tag.as_bytes()) {
             continue;
@@ -84,7 +91,7 @@ fn tag(git: &Git, state: &State, report: &mut ReleaseReport) -> anyhow::Result<V
 }
 
 /// Pushes the branch and returns the remote. First merges what others pushed meanwhile.
-fn push_branch(git: &Git, state: &State) -> anyhow::Result<String> {
+fn push_branch(git: &Git, state: &ReleaseState) -> anyhow::Result<String> {
     let branch = git.line(&["symbolic-ref", "--quiet", "--short", "HEAD"]).context("HEAD is no branch")?;
     let setting = |name: &str, otherwise: String| {
         git.line(&["config", "--get", &format!("branch.{branch}.{name}")]).unwrap_or(otherwise)
@@ -103,7 +110,7 @@ fn push_branch(git: &Git, state: &State) -> anyhow::Result<String> {
 }
 
 /// Merges what was pushed meanwhile. Commits keep their ids, since the baseline and the tags name them.
-fn take_over(git: &Git, state: &State, remote: &str, merge: &str) -> anyhow::Result<()> {
+fn take_over(git: &Git, state: &ReleaseState, remote: &str, merge: &str) -> anyhow::Result<()> {
     git.read(&["fetch", "--quiet", remote, merge])?;
     let theirs = git.line(&["rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}"])?;
     let message = "Merge what was pushed during a release";
@@ -118,7 +125,7 @@ fn take_over(git: &Git, state: &State, remote: &str, merge: &str) -> anyhow::Res
 }
 
 /// Ends a merge whose conflicts are in `.state` alone.
-fn resolve(git: &Git, state: &State, theirs: &str) -> anyhow::Result<()> {
+fn resolve(git: &Git, state: &ReleaseState, theirs: &str) -> anyhow::Result<()> {
     let unmerged = git.read(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
     let unmerged = unmerged.split(|byte| *byte == 0).filter(|path| !path.is_empty());
     let unmerged: Vec<String> = unmerged.map(|path| String::from_utf8_lossy(path).into_owned()).collect();

@@ -4,14 +4,14 @@
 
 use crate::cli::names::policy_name;
 use crate::cli::pages::collect;
-use crate::cli::release::folder::Key;
+use crate::cli::release::folder::FolderVersion;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{Client, ClientError, pb};
 use crate::domain::label::Label;
 
 /// Whether the labels of a policy allow one more.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum LabelOrder {
     /// It may follow, as far as is known.
     Free,
     /// It is already published.
@@ -24,7 +24,7 @@ pub enum Order {
 const SETTING: &str = "settings.allow_backport";
 
 /// Returns the message for a label that is too low.
-pub fn too_low(key: &Key, highest: &Label) -> String {
+pub fn too_low(key: &FolderVersion, highest: &Label) -> String {
     format!("label {} is not higher than {highest}, the highest published label", key.label)
 }
 
@@ -34,36 +34,36 @@ pub fn allow_command(policy: &PolicyId) -> String {
 }
 
 /// Returns the message for a release whose label is too low, and what to do.
-pub fn remedy(key: &Key, highest: &Label) -> String {
+pub fn remedy(key: &FolderVersion, highest: &Label) -> String {
     let (why, command) = (too_low(key, highest), allow_command(&key.policy));
     format!("{why}: release with --allow-backport, or allow it with {command} (allow_backport)")
 }
 
-fn decide(label: &Label, published: &[Label]) -> Order {
+fn decide(label: &Label, published: &[Label]) -> LabelOrder {
     if published.contains(label) {
-        return Order::Taken;
+        return LabelOrder::Taken;
     }
     let highest = published.iter().reduce(|one, other| if other.is_higher_than(one) { other } else { one });
     match highest {
-        Some(highest) if !label.is_higher_than(highest) => Order::Lower(highest.clone()),
-        _ => Order::Free,
+        Some(highest) if !label.is_higher_than(highest) => LabelOrder::Lower(highest.clone()),
+        _ => LabelOrder::Free,
     }
 }
 
 /// Asks how a label compares with those that are published.
-pub async fn ask(client: &Client, namespace: &NamespaceId, key: &Key) -> Order {
-    let Ok(published) = published(client, namespace, key).await else { return Order::Free };
+pub async fn ask(client: &Client, namespace: &NamespaceId, key: &FolderVersion) -> LabelOrder {
+    let Ok(published) = published(client, namespace, key).await else { return LabelOrder::Free };
     let order = decide(&key.label, &published);
-    let Order::Lower(_) = &order else { return order };
+    let LabelOrder::Lower(_) = &order else { return order };
     let name = policy_name(namespace, &key.policy);
     let policy = client.get_policy(pb::GetPolicyRequest { name }).await.ok().and_then(|response| response.policy);
     match policy.and_then(|policy| policy.settings) {
         Some(settings) if !settings.allow_backport => order,
-        _ => Order::Free,
+        _ => LabelOrder::Free,
     }
 }
 
-async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Result<Vec<Label>, ClientError> {
+async fn published(client: &Client, namespace: &NamespaceId, key: &FolderVersion) -> Result<Vec<Label>, ClientError> {
     let parent = policy_name(namespace, &key.policy);
     let (labels, _) = collect(usize::MAX, async |page_token, page_size| {
         let (parent, filter) = (parent.clone(), "state = PUBLISHED".to_owned());
@@ -78,7 +78,12 @@ async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Resul
 }
 
 /// Allows labels of a policy that are lower than the published ones.
-pub async fn allow(client: &Client, namespace: &NamespaceId, key: &Key, request_id: String) -> Result<(), ClientError> {
+pub async fn allow(
+    client: &Client,
+    namespace: &NamespaceId,
+    key: &FolderVersion,
+    request_id: String,
+) -> Result<(), ClientError> {
     let settings = pb::PolicySettings { allow_backport: true, ..Default::default() };
     let name = policy_name(namespace, &key.policy);
     let request = pb::UpdatePolicyRequest {
@@ -98,17 +103,17 @@ mod tests {
     fn a_label_follows_those_that_are_published_or_not() {
         let label = |text: &str| Label::parse("label", text).expect("a label");
         let published = [label("1.9.0"), label("1.10.0"), label("0.1.0")];
-        let lower = || Order::Lower(label("1.10.0"));
+        let lower = || LabelOrder::Lower(label("1.10.0"));
         for (text, order) in [
-            ("1.11.0", Order::Free),
-            ("2.0.0-rc.1", Order::Free),
-            ("1.9.0", Order::Taken),
+            ("1.11.0", LabelOrder::Free),
+            ("2.0.0-rc.1", LabelOrder::Free),
+            ("1.9.0", LabelOrder::Taken),
             ("1.9.1", lower()),
             ("1.10.0-rc.1", lower()),
             ("1.10.0+build", lower()),
         ] {
             assert_eq!(decide(&label(text), &published), order, "{text}");
         }
-        assert_eq!(decide(&label("0.0.1"), &[]), Order::Free);
+        assert_eq!(decide(&label("0.0.1"), &[]), LabelOrder::Free);
     }
 }

@@ -4,7 +4,7 @@
 //! breaks a line.
 
 use crate::cli::output::text;
-use crate::cli::release::outcome::{ReleaseReport, ReleaseStatus, VersionResult};
+use crate::cli::release::outcome::{FolderResult, ReleaseReport, ReleaseStatus};
 use crate::cli::release::summary::{NAMED_MAX, activation, baseline, counted, left};
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ pub fn section(report: &ReleaseReport) -> String {
     );
     let (left, more) = left(&report.results);
     let done = report.results.iter().filter(|results| !results.is_left());
-    let shown: Vec<&VersionResult> = left.into_iter().chain(done.take(NAMED_MAX)).collect();
+    let shown: Vec<&FolderResult> = left.into_iter().chain(done.take(NAMED_MAX)).collect();
     if !shown.is_empty() {
         markdown.push_str("\n| version | number | outcome | why |\n|---|---|---|---|\n");
     }

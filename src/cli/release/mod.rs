@@ -28,17 +28,17 @@ mod state;
 mod steps;
 mod summary;
 
-pub use arguments::Arguments;
+pub use arguments::ReleaseArguments;
 pub use run::run;
 
 // `adopt` shares these: the folders, and the report of each.
 pub(super) use self::{
     baseline::ChangedPaths,
     fault::Fault,
-    folder::{Definition, Entry, Files, Key, Kind, METADATA, folder_of},
+    folder::{Definition, EntryKind, Files, FolderVersion, METADATA, TreeEntry, folder_of},
     git::Git,
     inspect::{is_unreached, live_version},
-    outcome::{ReleaseStatus, ResultCounts, VersionOutcome, VersionResult},
+    outcome::{FolderResult, ReleaseStatus, ResultCounts, VersionOutcome},
     plan::{PlannedVersion, plan},
     steps::Steps,
     summary::{left_lines, line, listed},

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::output::text;
 use crate::cli::release::baseline::Baseline;
 use crate::cli::release::fault::Fault;
-use crate::cli::release::folder::Key;
+use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::Commit;
 use crate::client::name::NamespaceId;
 use crate::client::{ClientError, pb};
@@ -47,7 +47,7 @@ pub enum VersionOutcome {
 
 /// The result of one version folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionResult {
+pub struct FolderResult {
     /// `pricing@v1.2.0`, or the path of an entry that is no version folder.
     pub name: String,
     /// The number that the server assigned; 0: none.
@@ -61,10 +61,10 @@ pub struct VersionResult {
 
 /// The versions that were activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Activated {
+pub struct ReleaseActivation {
     /// Revision of the event; 0 in a dry run.
     pub revision: i64,
-    pub targets: Vec<(Key, i64)>,
+    pub targets: Vec<(FolderVersion, i64)>,
 }
 
 /// The report of a whole release.
@@ -77,8 +77,8 @@ pub struct ReleaseReport {
     /// Whether the baseline was moved to the commit.
     pub moved: bool,
     pub delivered_before: usize,
-    pub results: Vec<VersionResult>,
-    pub activated: Option<Activated>,
+    pub results: Vec<FolderResult>,
+    pub activated: Option<ReleaseActivation>,
     /// Failures besides those of single versions.
     pub problems: Vec<String>,
     pub warnings: Vec<String>,
@@ -97,7 +97,7 @@ pub struct ResultCounts {
 
 impl ResultCounts {
     /// Counts results by outcome.
-    pub fn of(results: &[VersionResult]) -> Self {
+    pub fn of(results: &[FolderResult]) -> Self {
         let mut counts = Self::default();
         for one in results {
             *match one.outcome {
@@ -141,7 +141,7 @@ impl fmt::Display for ResultCounts {
 
 impl ReleaseStatus {
     /// Returns the status of these results; without any it is a success.
-    pub fn of(results: &[VersionResult]) -> Self {
+    pub fn of(results: &[FolderResult]) -> Self {
         match results.iter().filter(|one| one.is_left()).count() {
             0 => Self::Success,
             left if left < results.len() => Self::Partial,
@@ -174,7 +174,7 @@ impl VersionOutcome {
     }
 
     /// Returns the failure for missing approvals: once they are given, the command `again` does the rest.
-    pub fn awaiting(error: &ClientError, version: &pb::Version, key: &Key, again: &str) -> Self {
+    pub fn awaiting(error: &ClientError, version: &pb::Version, key: &FolderVersion, again: &str) -> Self {
         let (policy, number, digest) = (&key.policy, version.version, &version.digest);
         Self::refused(error)
             .and(&format!("`policyhub approve {policy}@{number} --digest {digest}`, then {again} again"))
@@ -211,14 +211,14 @@ impl VersionOutcome {
     }
 }
 
-impl VersionResult {
+impl FolderResult {
     /// Returns a result without a number and a file.
     pub fn of(name: impl ToString, outcome: VersionOutcome) -> Self {
         Self { name: name.to_string(), version: 0, outcome, file: String::new(), line: 0 }
     }
 
     /// Returns the result for a fault in the folder of a version.
-    pub fn at_fault(top: &str, key: &Key, fault: &Fault) -> Self {
+    pub fn at_fault(top: &str, key: &FolderVersion, fault: &Fault) -> Self {
         let gap = if fault.file.is_empty() { "" } else { "/" };
         let file = format!("{}{gap}{}", key.path(top), fault.file);
         Self { line: fault.line, ..Self::of(key, VersionOutcome::failed(&fault.why)).in_file(file) }
@@ -288,7 +288,7 @@ impl ReleaseReport {
                 "moved": self.moved,
             },
             "counts": counts,
-            "versions": self.results.iter().map(VersionResult::to_json).collect::<Vec<Value>>(),
+            "versions": self.results.iter().map(FolderResult::to_json).collect::<Vec<Value>>(),
             "activation": activation,
             "problems": self.problems,
             "warnings": self.warnings,

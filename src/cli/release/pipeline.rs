@@ -11,17 +11,17 @@ use futures_util::stream::{self, StreamExt as _};
 
 use crate::cli::output::text;
 use crate::cli::release::activation::{Activator, highest_pending, refusal, settled};
-use crate::cli::release::arguments::Arguments;
+use crate::cli::release::arguments::ReleaseArguments;
 use crate::cli::release::deliver::{Deliverer, is_released};
-use crate::cli::release::delivered_file::{Activation, Delivered, Entry};
-use crate::cli::release::folder::Key;
+use crate::cli::release::delivered_file::{Delivered, DeliveredActivation, DeliveredVersion};
+use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::Git;
 use crate::cli::release::inspect::{Inspected, Inspector};
-use crate::cli::release::outcome::{Activated, ReleaseReport, VersionOutcome, VersionResult};
+use crate::cli::release::outcome::{FolderResult, ReleaseActivation, ReleaseReport, VersionOutcome};
 use crate::cli::release::plan::PlannedVersion;
 use crate::cli::release::publish_together::Publisher;
 use crate::cli::release::request_ids::RequestIds;
-use crate::cli::release::state::State;
+use crate::cli::release::state::ReleaseState;
 use crate::cli::release::steps::Steps;
 use crate::cli::session::Session;
 use crate::client::name::PolicyId;
@@ -36,9 +36,9 @@ type Queue = Vec<Inspected>;
 
 /// Runs one release.
 pub struct Pipeline<'a> {
-    pub arguments: &'a Arguments,
+    pub arguments: &'a ReleaseArguments,
     pub git: &'a Git,
-    pub state: &'a State,
+    pub state: &'a ReleaseState,
     pub session: &'a Session,
     /// The deliveries that were read, and those that this run adds.
     pub delivered: Delivered,
@@ -47,8 +47,8 @@ pub struct Pipeline<'a> {
 
 /// The result of a version, with its entry for `.state` and what to report.
 struct Results {
-    results: VersionResult,
-    entry: Option<Entry>,
+    results: FolderResult,
+    entry: Option<DeliveredVersion>,
     warning: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl Pipeline<'_> {
                     self.report.problems.push(problem);
                     let keys = queues.iter().flatten().map(|planned| &planned.key);
                     let why = "what waits to be activated is not known";
-                    return self.report.results.extend(keys.map(|key| VersionResult::held(key, why)));
+                    return self.report.results.extend(keys.map(|key| FolderResult::held(key, why)));
                 }
             }
         }
@@ -85,8 +85,8 @@ impl Pipeline<'_> {
             self.report.problems.push(refused);
             let top = git.top();
             self.report.results.extend(queues.iter().flatten().map(|one| match &one.sound {
-                Ok(_) => VersionResult::held(&one.key, "nothing of this release was published"),
-                Err(fault) => VersionResult::at_fault(top, &one.key, fault),
+                Ok(_) => FolderResult::held(&one.key, "nothing of this release was published"),
+                Err(fault) => FolderResult::at_fault(top, &one.key, fault),
             }));
             return;
         }
@@ -146,7 +146,7 @@ impl Pipeline<'_> {
                     continue;
                 };
                 let results =
-                    VersionResult { version: version.version, ..VersionResult::of(&one.key, VersionOutcome::Present) };
+                    FolderResult { version: version.version, ..FolderResult::of(&one.key, VersionOutcome::Present) };
                 let noted = self.noted(&one, results, Some(&version), activator).await;
                 self.take(noted, &mut entries);
             }
@@ -201,14 +201,14 @@ impl Pipeline<'_> {
     async fn noted(
         &self,
         one: &Inspected,
-        results: VersionResult,
+        results: FolderResult,
         version: Option<&pb::Version>,
         activator: &Activator<'_>,
     ) -> Results {
         let left_out = left_out(one, &results);
         let Some(version) = version else { return Results { results, entry: None, warning: left_out } };
         let Ok(digest) = Digest::parse("digest", &version.digest) else {
-            let results = VersionResult {
+            let results = FolderResult {
                 outcome: VersionOutcome::failed("the server names a version without a digest"),
                 ..results
             };
@@ -239,20 +239,20 @@ impl Pipeline<'_> {
                 Err(error) => {
                     let error = text::line(&format!("failed to ask whether it was in force: {error}"));
                     return Results {
-                        results: VersionResult { outcome: VersionOutcome::failed(error), ..results },
+                        results: FolderResult { outcome: VersionOutcome::failed(error), ..results },
                         entry: None,
                         warning,
                     };
                 }
             }
         }
-        let entry = Entry {
+        let entry = DeliveredVersion {
             version: number,
             digest,
             commit: activator.commit.as_str().to_owned(),
             tree: one.tree.clone(),
             time: published_at(version),
-            activation: waits.then_some(Activation::Pending),
+            activation: waits.then_some(DeliveredActivation::Pending),
         };
         Results { results, entry: Some(entry), warning }
     }
@@ -276,14 +276,14 @@ impl Pipeline<'_> {
         let mut highest = highest_pending(&self.delivered);
         if self.arguments.dry_run {
             let rehearsed = self.report.results.iter().filter(|results| results.outcome == VersionOutcome::Rehearsed);
-            for key in rehearsed.filter_map(|results| Key::parse_written(&results.name)) {
+            for key in rehearsed.filter_map(|results| FolderVersion::parse_written(&results.name)) {
                 match highest.get(&key.policy) {
                     Some((other, _)) if other.order(&key).is_ge() => {}
                     _ => _ = highest.insert(key.policy.clone(), (key, 0)),
                 }
             }
-            let targets: Vec<(Key, i64)> = highest.into_values().collect();
-            self.report.activated = (!targets.is_empty()).then_some(Activated { revision: 0, targets });
+            let targets: Vec<(FolderVersion, i64)> = highest.into_values().collect();
+            self.report.activated = (!targets.is_empty()).then_some(ReleaseActivation { revision: 0, targets });
             return;
         }
         match activator.activate(&highest, &mut self.report.notes).await {
@@ -307,7 +307,7 @@ fn sizes(mut sizes: BTreeMap<PolicyId, u64>, queues: &[Queue]) -> BTreeMap<Polic
 }
 
 /// Returns the message about members of `metadata.json` that were not kept with a version.
-fn left_out(one: &Inspected, results: &VersionResult) -> Option<String> {
+fn left_out(one: &Inspected, results: &FolderResult) -> Option<String> {
     let definition = &one.sound.as_ref().ok()?.definition;
     definition.left_out_of(&one.key).filter(|_| results.outcome.is_sent())
 }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cli::release::baseline::ChangedPaths;
 use crate::cli::release::delivered_file::Delivered;
 use crate::cli::release::fault::Fault;
-use crate::cli::release::folder::{Entry, Files, Key, Kind, files, folder_of, shown};
-use crate::cli::release::outcome::{VersionOutcome, VersionResult};
+use crate::cli::release::folder::{EntryKind, Files, FolderVersion, TreeEntry, files, folder_of, shown};
+use crate::cli::release::outcome::{FolderResult, VersionOutcome};
 use crate::client::name::PolicyId;
 
 /// A version folder that is not delivered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedVersion {
-    pub key: Key,
+    pub key: FolderVersion,
     /// Git's id of the folder.
     pub tree: String,
     /// The files, or what is wrong with them.
@@ -38,9 +38,9 @@ pub struct Plan {
 }
 
 /// Makes the plan. `top` is the folder of the policies; all paths are relative to it.
-pub fn plan(top: &str, changes: &ChangedPaths, tree: &[Entry], delivered: &Delivered) -> Plan {
+pub fn plan(top: &str, changes: &ChangedPaths, tree: &[TreeEntry], delivered: &Delivered) -> Plan {
     let mut plan = Plan::default();
-    let mut there: BTreeMap<Vec<u8>, Vec<&Entry>> = BTreeMap::new();
+    let mut there: BTreeMap<Vec<u8>, Vec<&TreeEntry>> = BTreeMap::new();
     for entry in tree {
         if let Some(folder) = folder(entry) {
             there.entry(folder).or_default().push(entry);
@@ -73,9 +73,9 @@ pub fn plan(top: &str, changes: &ChangedPaths, tree: &[Entry], delivered: &Deliv
 }
 
 /// Returns the version folder that an entry is or lies in. A plain file next to such folders is in none.
-fn folder(entry: &Entry) -> Option<Vec<u8>> {
+fn folder(entry: &TreeEntry) -> Option<Vec<u8>> {
     let names = folder_of(&entry.path)?;
-    (is_inside(&entry.path) || entry.kind != Kind::File).then(|| prefix(names))
+    (is_inside(&entry.path) || entry.kind != EntryKind::File).then(|| prefix(names))
 }
 
 /// Returns whether a path lies below a version folder, given that it is in one.
@@ -84,8 +84,8 @@ fn is_inside(path: &[u8]) -> bool {
 }
 
 /// Returns whether a link or submodule stands in place of a policy folder, or of the folder of all policies.
-fn leads_away(entry: &Entry) -> bool {
-    matches!(entry.kind, Kind::Link | Kind::Submodule) && !entry.path.contains(&b'/')
+fn leads_away(entry: &TreeEntry) -> bool {
+    matches!(entry.kind, EntryKind::Link | EntryKind::Submodule) && !entry.path.contains(&b'/')
 }
 
 fn prefix((policy, version): (&[u8], &[u8])) -> Vec<u8> {
@@ -98,13 +98,13 @@ fn trimmed(folder: &[u8]) -> &[u8] {
 
 impl Plan {
     /// Returns the results for paths that are no version folder.
-    pub fn refusals(&self) -> Vec<VersionResult> {
+    pub fn refusals(&self) -> Vec<FolderResult> {
         let results =
-            |(path, why): &(String, String)| VersionResult::of(path, VersionOutcome::failed(why)).in_file(path.clone());
+            |(path, why): &(String, String)| FolderResult::of(path, VersionOutcome::failed(why)).in_file(path.clone());
         self.refused.iter().map(results).collect()
     }
 
-    fn take(&mut self, top: &str, folder: &[u8], entries: &[&Entry], delivered: &Delivered) {
+    fn take(&mut self, top: &str, folder: &[u8], entries: &[&TreeEntry], delivered: &Delivered) {
         let key = match key(folder) {
             Ok(key) => key,
             Err(reason) => return self.refused.push((shown(top, trimmed(folder)), reason)),
@@ -127,10 +127,10 @@ impl Plan {
     }
 }
 
-fn key(folder: &[u8]) -> Result<Key, String> {
+fn key(folder: &[u8]) -> Result<FolderVersion, String> {
     let (policy, version) = folder_of(folder).ok_or("is no version folder")?;
     let name = |bytes| std::str::from_utf8(bytes).map_err(|_| "its name is not UTF-8".to_owned());
-    Key::parse(name(policy)?, name(version)?)
+    FolderVersion::parse(name(policy)?, name(version)?)
 }
 
 #[cfg(test)]
@@ -139,19 +139,19 @@ mod tests {
     use crate::cli::release::delivered_file;
     use crate::domain::digest::Digest;
 
-    fn entry(kind: Kind, path: &str) -> Entry {
-        let id = if kind == Kind::Directory { format!("tree of {path}") } else { "blob".to_owned() };
-        Entry { kind, id, size: 1, path: path.as_bytes().to_vec() }
+    fn entry(kind: EntryKind, path: &str) -> TreeEntry {
+        let id = if kind == EntryKind::Directory { format!("tree of {path}") } else { "blob".to_owned() };
+        TreeEntry { kind, id, size: 1, path: path.as_bytes().to_vec() }
     }
 
-    fn version(folder: &str) -> Vec<Entry> {
-        let file = |name: &str| entry(Kind::File, &format!("{folder}/{name}"));
-        vec![entry(Kind::Directory, folder), file("metadata.json"), file("policy-definition.yaml")]
+    fn version(folder: &str) -> Vec<TreeEntry> {
+        let file = |name: &str| entry(EntryKind::File, &format!("{folder}/{name}"));
+        vec![entry(EntryKind::Directory, folder), file("metadata.json"), file("policy-definition.yaml")]
     }
 
-    fn delivered(tree: &str) -> delivered_file::Entry {
+    fn delivered(tree: &str) -> delivered_file::DeliveredVersion {
         let (digest, commit) = (Digest::from_sha256(&[0; 32]), "a".repeat(40));
-        delivered_file::Entry {
+        delivered_file::DeliveredVersion {
             version: 1,
             digest,
             commit,
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn what_changed_and_is_not_delivered_is_planned() {
         let folders = ["p/v1.10.0", "p/v1.9.0", "q/v1.0.0", "q/v2.0.0"];
-        let mut tree: Vec<Entry> = folders.iter().flat_map(|folder| version(folder)).collect();
-        tree.push(entry(Kind::Link, "linked"));
-        tree.push(entry(Kind::Submodule, "p/vendor"));
-        tree.push(entry(Kind::File, "p/v1.md"));
+        let mut tree: Vec<TreeEntry> = folders.iter().flat_map(|folder| version(folder)).collect();
+        tree.push(entry(EntryKind::Link, "linked"));
+        tree.push(entry(EntryKind::Submodule, "p/vendor"));
+        tree.push(entry(EntryKind::File, "p/v1.md"));
         let known: Delivered =
             [("q@v1.0.0".to_owned(), delivered("another")), ("q@v2.0.0".to_owned(), delivered("tree of q/v2.0.0"))]
                 .into();

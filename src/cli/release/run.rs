@@ -8,29 +8,29 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::cli::exit_code::Partial;
+use crate::cli::exit_code::PartialError;
 use crate::cli::global::Global;
 use crate::cli::output::document::{Format, say, write_stdout};
 use crate::cli::output::text;
 use crate::cli::release::activation::highest_pending;
-use crate::cli::release::arguments::Arguments;
+use crate::cli::release::arguments::ReleaseArguments;
 use crate::cli::release::baseline::{Baseline, ChangedPaths};
-use crate::cli::release::delivered_file::{Delivered, Written};
+use crate::cli::release::delivered_file::{Delivered, DeliveredFile};
 use crate::cli::release::git::{Commit, Git, POLICIES};
-use crate::cli::release::outcome::{ReleaseReport, ReleaseStatus, VersionResult};
+use crate::cli::release::outcome::{FolderResult, ReleaseReport, ReleaseStatus};
 use crate::cli::release::pipeline::Pipeline;
 use crate::cli::release::plan::{Plan, PlannedVersion, plan};
-use crate::cli::release::state::State;
+use crate::cli::release::state::ReleaseState;
 use crate::cli::release::{github, keep, markdown, summary};
 use crate::cli::session::Session;
 use crate::client::name::NamespaceId;
 
 /// Runs the command.
-pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(global: &Global, arguments: ReleaseArguments) -> anyhow::Result<()> {
     let git = Git::open(&arguments.repository, &arguments.path)?;
     let commit = git.head()?;
     let namespace = global.namespace()?;
-    let state = State::of(&git, &namespace)?;
+    let state = ReleaseState::of(&git, &namespace)?;
     let (delivered, migrated) = delivered(&state, arguments.dry_run)?;
     let baseline = match &migrated {
         Some(_) => Baseline { from: None, why: Some("delivered.json had the form of another tool".to_owned()) },
@@ -56,8 +56,8 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// Returns what was delivered before, and a note when another tool wrote it and it is migrated.
-fn delivered(state: &State, dry_run: bool) -> anyhow::Result<(Delivered, Option<String>)> {
-    let Written { versions, foreign } = state.delivered()?;
+fn delivered(state: &ReleaseState, dry_run: bool) -> anyhow::Result<(Delivered, Option<String>)> {
+    let DeliveredFile { versions, foreign } = state.delivered()?;
     let Some(count) = foreign else { return Ok((versions, None)) };
     if !dry_run {
         state.migrate()?;
@@ -73,7 +73,7 @@ fn delivered(state: &State, dry_run: bool) -> anyhow::Result<(Delivered, Option<
 /// Returns the report before anything is delivered, and what is to be delivered.
 fn begin(
     namespace: NamespaceId,
-    arguments: &Arguments,
+    arguments: &ReleaseArguments,
     (commit, baseline): (Commit, Baseline),
     plan: Plan,
 ) -> (ReleaseReport, Vec<Vec<PlannedVersion>>) {
@@ -99,8 +99,8 @@ fn begin(
 /// Runs the part that needs a server. When the server is unreachable, everything is left to the next release.
 async fn deliver(
     global: &Global,
-    arguments: &Arguments,
-    (git, state): (&Git, &State),
+    arguments: &ReleaseArguments,
+    (git, state): (&Git, &ReleaseState),
     (queues, delivered): (Vec<Vec<PlannedVersion>>, Delivered),
     report: &mut ReleaseReport,
 ) {
@@ -111,13 +111,18 @@ async fn deliver(
             let left = queues.iter().flatten();
             report
                 .results
-                .extend(left.map(|planned| VersionResult::held(&planned.key, "there is no connection to the server")));
+                .extend(left.map(|planned| FolderResult::held(&planned.key, "there is no connection to the server")));
         }
     }
 }
 
 /// Moves the baseline when nothing is left, and commits `.state` to git when that is asked for.
-fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool, report: &mut ReleaseReport) {
+fn finish(
+    arguments: &ReleaseArguments,
+    (git, state): (&Git, &ReleaseState),
+    has_changes: bool,
+    report: &mut ReleaseReport,
+) {
     if arguments.dry_run {
         return;
     }
@@ -133,7 +138,7 @@ fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool
     }
 }
 
-fn tell(format: Format, arguments: &Arguments, report: &ReleaseReport) -> anyhow::Result<()> {
+fn tell(format: Format, arguments: &ReleaseArguments, report: &ReleaseReport) -> anyhow::Result<()> {
     match format {
         Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
         Format::Json | Format::Yaml => {
@@ -148,7 +153,7 @@ fn tell(format: Format, arguments: &Arguments, report: &ReleaseReport) -> anyhow
     match report.status() {
         ReleaseStatus::Success => Ok(()),
         ReleaseStatus::Partial => {
-            Err(Partial("the release is partial: what is left is kept for the next one".to_owned()).into())
+            Err(PartialError("the release is partial: what is left is kept for the next one".to_owned()).into())
         }
         ReleaseStatus::Failed => Err(anyhow::anyhow!("the release failed: everything is kept for the next one")),
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::cli::release::delivered_file::{Delivered, Written, merged, parse, to_bytes};
+use crate::cli::release::delivered_file::{Delivered, DeliveredFile, merged, parse, to_bytes};
 use crate::cli::release::git::{Commit, Git};
 use crate::client::durable::replace_file;
 use crate::client::name::NamespaceId;
@@ -24,14 +24,14 @@ const BASELINE_MAX_BYTES: u64 = 128;
 
 /// `.state` of a repository.
 #[derive(Debug)]
-pub struct State {
+pub struct ReleaseState {
     directory: PathBuf,
     files: [String; 2],
     lock: PathBuf,
     namespace: NamespaceId,
 }
 
-impl State {
+impl ReleaseState {
     /// Opens the state of a repository for releases into a namespace. Creates no file.
     ///
     /// # Errors
@@ -64,9 +64,9 @@ impl State {
     ///
     /// # Errors
     /// The file can't be read, or is of another namespace.
-    pub fn delivered(&self) -> anyhow::Result<Written> {
+    pub fn delivered(&self) -> anyhow::Result<DeliveredFile> {
         let path = self.directory.join(DELIVERED);
-        let Some(bytes) = read(&path, RELEASE_STATE_MAX_BYTES + 1)? else { return Ok(Written::default()) };
+        let Some(bytes) = read(&path, RELEASE_STATE_MAX_BYTES + 1)? else { return Ok(DeliveredFile::default()) };
         let is_small = bytes.len() as u64 <= RELEASE_STATE_MAX_BYTES;
         ensure!(is_small, "{} is over {RELEASE_STATE_MAX_BYTES} bytes", path.display());
         parse(&bytes, &self.namespace).with_context(|| format!("failed to read {}", path.display()))
@@ -88,7 +88,7 @@ impl State {
     /// has. The baseline is removed: the server may not know the versions before it.
     pub fn migrate(&self) -> anyhow::Result<()> {
         let _lock = self.locked()?;
-        let Written { foreign: Some(_), versions } = self.delivered()? else { return Ok(()) };
+        let DeliveredFile { foreign: Some(_), versions } = self.delivered()? else { return Ok(()) };
         // The baseline goes first: a run that is killed between the two writes migrates again, from the beginning.
         let path = self.directory.join(BASELINE);
         match fs::remove_file(&path) {

@@ -1,6 +1,6 @@
 //! Shows the progress of a release: a bar on a terminal, else lines, so that a CI job is never silent for long.
 
-use crate::cli::output::progress::Progress;
+use crate::cli::output::progress::ProgressDisplay;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ const LINES_MAX: usize = 20;
 
 /// One step of a release, over all of its versions.
 pub struct Steps {
-    bar: Progress,
+    bar: ProgressDisplay,
     total: usize,
     finished: AtomicUsize,
     done: &'static str,
@@ -20,8 +20,13 @@ impl Steps {
     /// Begins a step: `doing` ("checking") and `done` ("checked") name it.
     pub fn of(total: usize, doing: &'static str, done: &'static str) -> Self {
         let prints_lines = total > 0 && !std::io::stderr().is_terminal();
-        let steps =
-            Self { bar: Progress::of(total as u64, doing), total, finished: AtomicUsize::new(0), done, prints_lines };
+        let steps = Self {
+            bar: ProgressDisplay::of(total as u64, doing),
+            total,
+            finished: AtomicUsize::new(0),
+            done,
+            prints_lines,
+        };
         if prints_lines {
             steps.bar.say(&format!("{doing} {total} versions"));
         }

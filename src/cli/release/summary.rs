@@ -1,7 +1,7 @@
 //! Writes a release as text for people: what was done, what is left and why, and where the next one begins.
 
 use crate::cli::release::github;
-use crate::cli::release::outcome::{Activated, ReleaseReport, VersionOutcome, VersionResult};
+use crate::cli::release::outcome::{FolderResult, ReleaseActivation, ReleaseReport, VersionOutcome};
 use std::fmt::Write as _;
 
 /// Most lines of one kind; `--output json` has all.
@@ -39,8 +39,8 @@ pub fn listed(what: &str, lines: &[String]) -> String {
 }
 
 /// Returns what is left, failures first, up to `NAMED_MAX`; and how many more there are.
-pub fn left(results: &[VersionResult]) -> (Vec<&VersionResult>, usize) {
-    let mut left: Vec<&VersionResult> = results.iter().filter(|results| results.is_left()).collect();
+pub fn left(results: &[FolderResult]) -> (Vec<&FolderResult>, usize) {
+    let mut left: Vec<&FolderResult> = results.iter().filter(|results| results.is_left()).collect();
     left.sort_by_key(|results| matches!(results.outcome, VersionOutcome::Held(_)));
     let more = left.len().saturating_sub(NAMED_MAX);
     left.truncate(NAMED_MAX);
@@ -48,7 +48,7 @@ pub fn left(results: &[VersionResult]) -> (Vec<&VersionResult>, usize) {
 }
 
 /// Returns what is left, one line each.
-pub fn left_lines(results: &[VersionResult], as_line: fn(&VersionResult) -> String) -> String {
+pub fn left_lines(results: &[FolderResult], as_line: fn(&FolderResult) -> String) -> String {
     let (shown, more) = left(results);
     let mut text: String = shown.into_iter().map(|results| as_line(results) + "\n").collect();
     if more > 0 {
@@ -58,7 +58,7 @@ pub fn left_lines(results: &[VersionResult], as_line: fn(&VersionResult) -> Stri
 }
 
 /// Returns the line for what is left of one version.
-pub fn line(results: &VersionResult) -> String {
+pub fn line(results: &FolderResult) -> String {
     format!("{} {}: {}", results.outcome.word(), results.name, results.outcome.why())
 }
 
@@ -71,7 +71,7 @@ pub fn counted(report: &ReleaseReport) -> String {
 }
 
 /// Returns the text of what was activated.
-pub fn activation(activated: &Activated) -> String {
+pub fn activation(activated: &ReleaseActivation) -> String {
     let targets: Vec<String> = activated.targets.iter().take(NAMED_MAX).map(|(key, _)| key.to_string()).collect();
     let more = activated.targets.len().saturating_sub(NAMED_MAX);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };

@@ -261,8 +261,8 @@ mod tests {
     /// Given an endless answer to an endless request, the stream ends with the reason.
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_reflection_ends_and_says_so() {
-        struct Endless;
-        impl http_body::Body for Endless {
+        struct EndlessBody;
+        impl http_body::Body for EndlessBody {
             type Data = Bytes;
             type Error = Status;
 
@@ -272,10 +272,10 @@ mod tests {
         }
         let layer = OpenStreamsLayer::default();
         let endless = tower::service_fn(|_: Request<Body>| async {
-            Ok::<_, std::convert::Infallible>(Response::new(Body::new(Endless)))
+            Ok::<_, std::convert::Infallible>(Response::new(Body::new(EndlessBody)))
         });
         let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-        let request = Request::builder().uri(path).body(Body::new(Endless)).expect("a request");
+        let request = Request::builder().uri(path).body(Body::new(EndlessBody)).expect("a request");
         let began = tokio::time::Instant::now();
         let mut answer = layer.layer(endless).call(request).await.expect("an answer").into_body();
         let last = std::future::poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut answer), context)).await;

@@ -60,10 +60,10 @@ impl From<Error> for RefusedVersion {
 }
 
 /// The result for one version. Only a reason that concerns this version alone refuses it.
-type VersionResult<T> = std::result::Result<T, RefusedVersion>;
+type VersionAttempt<T> = std::result::Result<T, RefusedVersion>;
 
 /// Separates the refusal of one version from the failure of the call.
-fn separate_refusal<T>(decided: Result<T>) -> Result<VersionResult<T>> {
+fn separate_refusal<T>(decided: Result<T>) -> Result<VersionAttempt<T>> {
     match decided {
         Ok(decided) => Ok(Ok(decided)),
         Err(error) if error.reason.is_of_what_was_asked() => {
@@ -139,9 +139,9 @@ impl Policies {
         let PublishVersions { namespace, versions, reason } = request;
         let names: Vec<String> = versions.iter().map(|each| each.name.clone()).collect();
         let checked = self.check_each(context, &namespace, versions).await?;
-        if checked.iter().all(VersionResult::is_err) {
+        if checked.iter().all(VersionAttempt::is_err) {
             return self
-                .publish_none(context, &namespace, names, checked.into_iter().filter_map(VersionResult::err))
+                .publish_none(context, &namespace, names, checked.into_iter().filter_map(VersionAttempt::err))
                 .await;
         }
         let published = call.try_mutate(&namespace, async |write| {
@@ -152,7 +152,7 @@ impl Policies {
                     Err(refused) => Err(refused),
                 });
             }
-            if outcomes.iter().all(VersionResult::is_err) {
+            if outcomes.iter().all(VersionAttempt::is_err) {
                 return Ok(Conclusion::RollBack(outcomes));
             }
             if !context.options.validate_only {
@@ -167,7 +167,8 @@ impl Policies {
         match published.await? {
             Conclusion::Commit(published) => Ok(published),
             Conclusion::RollBack(outcomes) => {
-                self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(VersionResult::err)).await
+                self.publish_none(context, &namespace, names, outcomes.into_iter().filter_map(VersionAttempt::err))
+                    .await
             }
         }
     }
@@ -178,7 +179,7 @@ impl Policies {
         context: &Context,
         namespace: &NamespaceId,
         versions: Vec<VersionToPublish>,
-    ) -> Result<Vec<VersionResult<CheckedVersion>>> {
+    ) -> Result<Vec<VersionAttempt<CheckedVersion>>> {
         let mut budget = RequestBudget {
             content_bytes: PUBLISH_VERSIONS_CONTENT_MAX_BYTES,
             answer_bytes: PUBLISH_VERSIONS_ANSWER_MAX_BYTES,
@@ -231,8 +232,8 @@ impl Policies {
     async fn check_one(
         &self,
         context: &Context,
-        input: VersionResult<(CheckInput, Option<Etag>)>,
-    ) -> Result<VersionResult<CheckedVersion>> {
+        input: VersionAttempt<(CheckInput, Option<Etag>)>,
+    ) -> Result<VersionAttempt<CheckedVersion>> {
         let (input, etag) = match input {
             Ok(input) => input,
             Err(refused) => return Ok(Err(refused)),
@@ -256,7 +257,7 @@ impl Policies {
         write: &mut Write<'_>,
         checked: CheckedVersion,
         reason: &str,
-    ) -> Result<VersionResult<(Version, Option<Position>)>> {
+    ) -> Result<VersionAttempt<(Version, Option<Position>)>> {
         let (version, report, basis) = match self.decide_one(write, checked).await? {
             Ok(decided) => decided,
             Err(refused) => {
@@ -275,7 +276,7 @@ impl Policies {
         &self,
         write: &Write<'_>,
         checked: CheckedVersion,
-    ) -> Result<VersionResult<(Version, Report, PublishBasis)>> {
+    ) -> Result<VersionAttempt<(Version, Report, PublishBasis)>> {
         let (policy, version) = match separate_refusal(read_unchanged(write.tx.read(), &checked).await)? {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
@@ -338,7 +339,7 @@ async fn recheck_label(tx: &ReadTx, policy: &Policy, version: &Version, report: 
 }
 
 /// Refuses a version whose checks failed.
-fn refuse_by_checks<T>(version: Version, report: Report) -> VersionResult<T> {
+fn refuse_by_checks<T>(version: Version, report: Report) -> VersionAttempt<T> {
     let error = lifecycle::check_report(&version, &report).err();
     let error = error.unwrap_or_else(|| Error::internal("a report without a failure refused a version"));
     Err(RefusedVersion { error, failed: Some(Box::new((version, report))) })
@@ -346,9 +347,9 @@ fn refuse_by_checks<T>(version: Version, report: Report) -> VersionResult<T> {
 
 fn build_answer(
     names: Vec<String>,
-    outcomes: impl IntoIterator<Item = VersionResult<(Version, Option<Position>)>>,
+    outcomes: impl IntoIterator<Item = VersionAttempt<(Version, Option<Position>)>>,
 ) -> PublishedVersions {
-    let result = |(name, outcome): (String, VersionResult<(Version, Option<Position>)>)| PublishVersionsResult {
+    let result = |(name, outcome): (String, VersionAttempt<(Version, Option<Position>)>)| PublishVersionsResult {
         name,
         outcome: match outcome {
             Ok((version, cursor)) => PublishOutcome::Published { version: Box::new(version), cursor },

@@ -37,12 +37,12 @@ pub struct ActivePage {
 }
 
 /// What may still be read for a page.
-struct PageBudget {
+struct ActivePageBudget {
     items: usize,
     bytes: usize,
 }
 
-impl PageBudget {
+impl ActivePageBudget {
     fn new(query: &ListActive) -> Self {
         Self { items: query.page.size as usize, bytes: MESSAGE_MAX_BYTES }
     }
@@ -94,7 +94,7 @@ impl Sync {
         let InForce { view, checked, staleness } = in_force;
         let at = view.head().into();
         let wanted = |policy: &PolicyId| query.policies.is_empty() || query.policies.contains(policy);
-        let mut budget = PageBudget::new(query);
+        let mut budget = ActivePageBudget::new(query);
         let all = view.bundles().filter(|active| wanted(&active.bundle.version.policy.policy));
         let content_bytes = |active: &ActiveBundle| if query.metadata_only { 0 } else { active.bundle.content.len() };
         let (mut bundles, mut is_last) = (Vec::new(), true);
@@ -115,7 +115,7 @@ impl Sync {
         let ListActive { namespace, policies, page, .. } = query;
         let revision = at.cursor.revision;
         let after = page.after.as_ref().map(|key| &key.policy);
-        let mut budget = PageBudget::new(query);
+        let mut budget = ActivePageBudget::new(query);
         // Contents are read and compared with their digests, even when they are left out of the answer.
         let takes = |bytes: usize| budget.take(bytes);
         let ActiveRows { rows, is_last } =

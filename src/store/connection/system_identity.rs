@@ -23,7 +23,7 @@ pub(in crate::store) const READ_SYSTEM_IDENTITY: &str = "SELECT (SELECT system_i
      ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text";
 
 /// The future that a pool runs on each new connection.
-type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
+type IdentityAnswer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
 /// Checks every new connection: it must lead to the server's own store, and another system identity makes data loss suspected. A
 /// connection that writes records its write blocker in `write_blockers`.
@@ -31,7 +31,7 @@ pub(in crate::store) fn verified(
     suspected_loss: Arc<SuspectedLoss>,
     write_blockers: Option<Arc<WriteBlockers>>,
     own_store: OwnStore,
-) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> Answer<'c, ()> + Send + Sync + 'static {
+) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> IdentityAnswer<'c, ()> + Send + Sync + 'static {
     move |connection, _| {
         let (suspected_loss, write_blockers, own_store) =
             (Arc::clone(&suspected_loss), write_blockers.clone(), own_store.clone());

@@ -24,6 +24,7 @@ use crate::store::transaction::views::ReadTx;
 /// An active version, with all that proves it. Nothing in it is verified yet.
 #[derive(Debug, Clone)]
 pub struct ActiveRow {
+    /// The version it points to.
     pub version: Version,
     /// The version's bytes.
     pub content: Bytes,

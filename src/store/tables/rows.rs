@@ -65,7 +65,7 @@ pub(in crate::store) fn namespace(Authenticated(row): Authenticated<namespaces::
 
 /// The JSON of `namespaces.settings`.
 #[derive(Default, Serialize, Deserialize)]
-struct Settings {
+struct StoredSettings {
     #[serde(default, skip_serializing_if = "is_unsaid")]
     quotas: Quotas,
 }
@@ -75,11 +75,11 @@ fn is_unsaid(quotas: &Quotas) -> bool {
 }
 
 pub(in crate::store) fn settings(quotas: Quotas) -> Result<String> {
-    to_json(&Settings { quotas })
+    to_json(&StoredSettings { quotas })
 }
 
 pub(in crate::store) fn quotas(settings: &str) -> Result<Quotas> {
-    Ok(json::<Settings>("settings", settings)?.quotas)
+    Ok(json::<StoredSettings>("settings", settings)?.quotas)
 }
 
 pub(in crate::store) fn usage(row: &namespaces::Model) -> Usage {

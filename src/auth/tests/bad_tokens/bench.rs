@@ -12,7 +12,7 @@ use ring::signature::{
 use serde_json::{Value, json};
 
 use crate::auth::issuer::{DEFAULT_AUDIENCE, LOCAL_ISSUER, LocalIssuer};
-use crate::auth::jwks::KeySet;
+use crate::auth::jwks::IssuerKeys;
 use crate::auth::rules::{IssuerRules, TokenAlgorithm};
 use crate::auth::verifier::Verifier;
 use crate::domain::Reason;
@@ -97,14 +97,14 @@ impl Bench {
             kid,
         };
         let jwks = json!({"keys": [bench.ec_jwk(), bench.rsa_jwk(RSA_KID, "RS256"), bench.rsa_jwk(PSS_KID, "PS256")]});
-        let corp = (corp_rules(), KeySet::parse(jwks.to_string().as_bytes(), &TokenAlgorithm::ALL).expect("keys"));
+        let corp = (corp_rules(), IssuerKeys::parse(jwks.to_string().as_bytes(), &TokenAlgorithm::ALL).expect("keys"));
         bench.verifier = Verifier::new(vec![bench.issuer.trusted().expect("rules"), corp]).expect("verifier");
         bench
     }
 
-    pub(super) fn only_rsa(&self) -> KeySet {
+    pub(super) fn only_rsa(&self) -> IssuerKeys {
         let jwks = json!({"keys": [self.rsa_jwk(RSA_KID, "RS256")]});
-        KeySet::parse(jwks.to_string().as_bytes(), &TokenAlgorithm::ALL).expect("keys")
+        IssuerKeys::parse(jwks.to_string().as_bytes(), &TokenAlgorithm::ALL).expect("keys")
     }
 
     fn ec_jwk(&self) -> Value {

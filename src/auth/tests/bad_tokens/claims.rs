@@ -26,13 +26,13 @@ pub(super) fn cases(bench: &Bench) -> Cases {
     cases
 }
 
-type Claims = Vec<(&'static str, String, Reason)>;
+type CaseClaims = Vec<(&'static str, String, Reason)>;
 
-fn each(claim: &str, reason: Reason, values: Vec<(&'static str, Value)>) -> Claims {
+fn each(claim: &str, reason: Reason, values: Vec<(&'static str, Value)>) -> CaseClaims {
     values.into_iter().map(|(name, value)| (name, claims_with(claim, value), reason)).collect()
 }
 
-fn audiences() -> Claims {
+fn audiences() -> CaseClaims {
     let mut cases = each(
         "aud",
         TokenAudience,
@@ -81,7 +81,7 @@ fn audiences() -> Claims {
     cases
 }
 
-fn times() -> Claims {
+fn times() -> CaseClaims {
     let expired_elsewhere = json!({"iss": LOCAL_ISSUER, "sub": "admin", "aud": "x", "exp": NOW - 3_600}).to_string();
     let mut cases = vec![("expired, other audience", expired_elsewhere, TokenAudience)];
     cases.extend(each(
@@ -137,7 +137,7 @@ fn times() -> Claims {
     cases
 }
 
-fn subjects() -> Claims {
+fn subjects() -> CaseClaims {
     let mut cases = each(
         "sub",
         TokenInvalid,
@@ -203,7 +203,7 @@ fn subjects() -> Claims {
     cases
 }
 
-fn twice() -> Claims {
+fn twice() -> CaseClaims {
     let cases = [
         ("sub twice", r#""sub":"root""#),
         ("sub twice, the same", r#""sub":"admin""#),
@@ -219,7 +219,7 @@ fn twice() -> Claims {
     cases.into_iter().map(|(name, members)| (name, claims_and(members), TokenInvalid)).collect()
 }
 
-fn documents() -> Claims {
+fn documents() -> CaseClaims {
     let list = json!([NOW + 60, NOW, "admin", LOCAL_ISSUER, "policyhub"]).to_string();
     let good = claims_with("exp", json!(NOW + 60));
     let cases = [
@@ -242,7 +242,7 @@ fn documents() -> Claims {
 }
 
 /// Returns the cases of an identity provider, where other claims name the caller and the groups.
-fn of_a_provider() -> Claims {
+fn of_a_provider() -> CaseClaims {
     let without_uid = corp_claims().replace("uid", "user");
     let uid_twice = format!("{},\"uid\":\"root\"}}", corp_claims().trim_end_matches('}'));
     let with = corp_claims_with;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::cli::release::{Entry, Kind};
+use crate::cli::release::{EntryKind, TreeEntry};
 use anyhow::{Context as _, ensure};
 
 /// Depth below the folder: policies, versions, files.
@@ -16,14 +16,14 @@ const ENTRIES_MAX: usize = 1_000_000;
 ///
 /// # Errors
 /// A folder can't be read, or has too many entries.
-pub fn entries(folder: &Path) -> anyhow::Result<Vec<Entry>> {
+pub fn entries(folder: &Path) -> anyhow::Result<Vec<TreeEntry>> {
     let mut entries = Vec::new();
     list(folder, &[], DEPTH, &mut entries)?;
     entries.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(entries)
 }
 
-fn list(folder: &Path, prefix: &[u8], depth: usize, entries: &mut Vec<Entry>) -> anyhow::Result<()> {
+fn list(folder: &Path, prefix: &[u8], depth: usize, entries: &mut Vec<TreeEntry>) -> anyhow::Result<()> {
     let failed = || format!("failed to read {}", folder.display());
     for found in fs::read_dir(folder).with_context(failed)? {
         let found = found.with_context(failed)?;
@@ -34,15 +34,15 @@ fn list(folder: &Path, prefix: &[u8], depth: usize, entries: &mut Vec<Entry>) ->
         // The metadata of a link itself, not of its target.
         let about = found.metadata().with_context(failed)?;
         let kind = match about.file_type() {
-            kind if kind.is_symlink() => Kind::Link,
-            kind if kind.is_dir() => Kind::Directory,
-            kind if kind.is_file() => Kind::File,
+            kind if kind.is_symlink() => EntryKind::Link,
+            kind if kind.is_dir() => EntryKind::Directory,
+            kind if kind.is_file() => EntryKind::File,
             _ => continue,
         };
         let path = [prefix, name.as_bytes()].concat();
         ensure!(entries.len() < ENTRIES_MAX, "{} holds over {ENTRIES_MAX} files and folders", folder.display());
-        entries.push(Entry { kind, id: String::new(), size: about.len(), path: path.clone() });
-        if kind == Kind::Directory && depth > 1 {
+        entries.push(TreeEntry { kind, id: String::new(), size: about.len(), path: path.clone() });
+        if kind == EntryKind::Directory && depth > 1 {
             list(&found.path(), &[&path, &b"/"[..]].concat(), depth - 1, entries)?;
         }
     }

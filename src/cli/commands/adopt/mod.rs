@@ -12,9 +12,9 @@ mod versions;
 use std::path::PathBuf;
 
 use crate::cli::commands::adopt::provenance::{Provenance, TimesFrom};
-use crate::cli::commands::adopt::report::ReleaseReport;
+use crate::cli::commands::adopt::report::AdoptReport;
 use crate::cli::commands::adopt::versions::Adopter;
-use crate::cli::exit_code::Usage;
+use crate::cli::exit_code::UsageError;
 use crate::cli::release::{ChangedPaths, Steps, plan};
 use crate::cli::session::Session;
 use anyhow::ensure;
@@ -27,7 +27,7 @@ use futures_util::stream::{self, StreamExt as _};
                   The versions have you as their author and now as their time; who wrote them before, and when, stands beside it, in \
                   their manifests and in the log, as your word.\n\
                   Exit codes: 0 done, or nothing to do; 1 failed; 2 usage; 3 partial: run it again.")]
-pub struct Arguments {
+pub struct AdoptArguments {
     /// Folder of the policies: DIR/POLICY/vSEMVER/ with metadata.json and policy-definition.*
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -46,18 +46,18 @@ pub struct Arguments {
     dry_run: bool,
 }
 
-impl Arguments {
+impl AdoptArguments {
     /// Checks what the parser can't see.
-    pub fn check(&self) -> Result<(), Usage> {
+    pub fn check(&self) -> Result<(), UsageError> {
         if self.author.is_none() && self.times_from != Some(TimesFrom::Git) {
-            return Err(Usage("give --as AUTHOR: only --times-from git knows who wrote them".to_owned()));
+            return Err(UsageError("give --as AUTHOR: only --times-from git knows who wrote them".to_owned()));
         }
         Ok(())
     }
 }
 
 /// Reads the folder, publishes what the server does not have, and reports each version.
-pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(session: &Session, arguments: AdoptArguments) -> anyhow::Result<()> {
     let folder = arguments.folder.display().to_string();
     let top = folder.trim_end_matches('/');
     let plan = plan(top, &ChangedPaths::All, &folders::entries(&arguments.folder)?, &Default::default());
@@ -89,5 +89,5 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     drop(steps);
     results.sort_by(|one, other| one.name.cmp(&other.name));
     warnings.sort();
-    ReleaseReport { namespace: &session.namespace, dry_run: arguments.dry_run, results, warnings }.print(session.output)
+    AdoptReport { namespace: &session.namespace, dry_run: arguments.dry_run, results, warnings }.print(session.output)
 }

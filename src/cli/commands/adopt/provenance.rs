@@ -10,7 +10,7 @@ use prost_types::Timestamp;
 
 use crate::cli::content::read_at_most;
 use crate::cli::output::text;
-use crate::cli::release::{Git, Key, folder_of};
+use crate::cli::release::{FolderVersion, Git, folder_of};
 use crate::client::pb;
 use crate::domain::annotations::Annotations;
 
@@ -45,7 +45,7 @@ impl TimesFrom {
 
 /// A commit: its author time, in seconds since the Unix epoch, and its author.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Commit {
+struct AuthoredCommit {
     seconds: i64,
     author: String,
 }
@@ -61,7 +61,7 @@ pub struct Provenance {
 enum Times {
     Unknown,
     /// By the names of the policy and version folders, as git has them.
-    Commits(HashMap<Vec<u8>, Commit>),
+    Commits(HashMap<Vec<u8>, AuthoredCommit>),
     Metadata,
     Mtime,
     Listed(BTreeMap<String, String>),
@@ -99,7 +99,7 @@ impl Provenance {
     ///
     /// # Errors
     /// The author or the time is unknown; a lower-case fragment.
-    pub fn of(&self, key: &Key, definition: &Path, annotations: &Annotations) -> Result<pb::Adopted, String> {
+    pub fn of(&self, key: &FolderVersion, definition: &Path, annotations: &Annotations) -> Result<pb::Adopted, String> {
         let (author, create_time) = match &self.times {
             Times::Unknown => (None, None),
             Times::Commits(commits) => {
@@ -133,7 +133,7 @@ fn modified(file: &Path) -> Result<Timestamp, String> {
 
 /// Returns the first commit that added something to each version folder, from git's list, oldest first: `\x01` and seconds, the
 /// author, then paths, each ended by NUL.
-fn commits(listed: &[u8]) -> HashMap<Vec<u8>, Commit> {
+fn commits(listed: &[u8]) -> HashMap<Vec<u8>, AuthoredCommit> {
     let mut commits = HashMap::new();
     let mut records = listed.split(|byte| *byte == 0);
     let mut current = None;
@@ -141,7 +141,7 @@ fn commits(listed: &[u8]) -> HashMap<Vec<u8>, Commit> {
         let seconds = record.strip_prefix(&[COMMIT]).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         if let Some(seconds) = seconds {
             let author = String::from_utf8_lossy(records.next().unwrap_or_default()).into_owned();
-            current = Some(Commit { seconds, author });
+            current = Some(AuthoredCommit { seconds, author });
         } else if let Some(commit) = &current {
             let path = record.strip_prefix(b"\n").unwrap_or(record);
             if let Some((policy, version)) = folder_of(path) {

@@ -2,22 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::exit_code::Partial;
+use crate::cli::exit_code::PartialError;
 use crate::cli::output::document::{Format, print_text};
-use crate::cli::release::{ReleaseStatus, ResultCounts, VersionResult, left_lines, line, listed};
+use crate::cli::release::{FolderResult, ReleaseStatus, ResultCounts, left_lines, line, listed};
 use crate::client::name::NamespaceId;
 
 /// The report of one run.
 #[derive(Debug)]
-pub struct ReleaseReport<'a> {
+pub struct AdoptReport<'a> {
     pub namespace: &'a NamespaceId,
     pub dry_run: bool,
-    pub results: Vec<VersionResult>,
+    pub results: Vec<FolderResult>,
     /// Members of the metadata that are not kept.
     pub warnings: Vec<String>,
 }
 
-impl ReleaseReport<'_> {
+impl AdoptReport<'_> {
     /// Prints the report.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl ReleaseReport<'_> {
         match ReleaseStatus::of(&self.results) {
             ReleaseStatus::Success => Ok(()),
             ReleaseStatus::Partial => {
-                Err(Partial("some versions are left: mend them, and adopt again".to_owned()).into())
+                Err(PartialError("some versions are left: mend them, and adopt again".to_owned()).into())
             }
             ReleaseStatus::Failed => Err(anyhow::anyhow!("nothing was adopted")),
         }
@@ -55,7 +55,7 @@ impl ReleaseReport<'_> {
             "namespace": self.namespace,
             "dry_run": self.dry_run,
             "counts": ResultCounts::of(&self.results).to_json(),
-            "versions": self.results.iter().map(VersionResult::to_json).collect::<Vec<Value>>(),
+            "versions": self.results.iter().map(FolderResult::to_json).collect::<Vec<Value>>(),
             "warnings": self.warnings,
         })
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::commands::adopt::provenance::Provenance;
 use crate::cli::content::read_at_most;
-use crate::cli::release::label_order::Order;
+use crate::cli::release::label_order::LabelOrder;
 use crate::cli::release::{
-    Definition, Fault, Files, Key, METADATA, PlannedVersion, VersionOutcome, VersionResult, is_unreached, label_order,
-    live_version,
+    Definition, Fault, Files, FolderResult, FolderVersion, METADATA, PlannedVersion, VersionOutcome, is_unreached,
+    label_order, live_version,
 };
 use crate::cli::session::Session;
 use crate::client::{CONTENT_MAX_BYTES, ClientError, new_request_id, pb};
@@ -34,14 +34,14 @@ pub struct Adopter<'a> {
 }
 
 /// The content of a valid version folder.
-struct Source {
+struct AdoptedVersion {
     content: Vec<u8>,
     definition: Definition,
     adopted: pb::Adopted,
 }
 
 /// The outcome of a version, and its number.
-type Ended = (VersionOutcome, i64);
+type AdoptEnd = (VersionOutcome, i64);
 
 impl<'a> Adopter<'a> {
     /// Returns the adopter of one run.
@@ -56,15 +56,15 @@ impl<'a> Adopter<'a> {
     }
 
     /// Adopts one version; returns the result, and a warning about metadata that is not kept.
-    pub async fn adopt(&self, planned: PlannedVersion) -> (VersionResult, Option<String>) {
+    pub async fn adopt(&self, planned: PlannedVersion) -> (FolderResult, Option<String>) {
         let PlannedVersion { key, files, .. } = planned;
         let source = files.and_then(|files| self.read(&key, &files).map(|source| (source, files)));
         let (source, files) = match source {
             Ok(read) => read,
-            Err(fault) => return (VersionResult::at_fault(self.top, &key, &fault), None),
+            Err(fault) => return (FolderResult::at_fault(self.top, &key, &fault), None),
         };
         if self.is_gone.load(Ordering::Relaxed) {
-            return (VersionResult::held(&key, "the server can't be reached"), None);
+            return (FolderResult::held(&key, "the server can't be reached"), None);
         }
         let left_out = source.definition.left_out_of(&key);
         let (outcome, version) = self.send(&key, source).await.unwrap_or_else(|error| {
@@ -72,27 +72,27 @@ impl<'a> Adopter<'a> {
             (VersionOutcome::refused(&error), 0)
         });
         let left_out = left_out.filter(|_| outcome.is_sent());
-        (VersionResult { version, ..VersionResult::of(&key, outcome) }.in_file(files.path(self.top, &key)), left_out)
+        (FolderResult { version, ..FolderResult::of(&key, outcome) }.in_file(files.path(self.top, &key)), left_out)
     }
 
-    fn read(&self, key: &Key, files: &Files) -> Result<Source, Fault> {
+    fn read(&self, key: &FolderVersion, files: &Files) -> Result<AdoptedVersion, Fault> {
         let path = |name: &str| -> PathBuf { self.folder.join(key.path(".")).join(name) };
         let read = |name: &str, limit| read_at_most(&path(name), limit, name).map_err(|error| format!("{error:#}"));
         let metadata = read(METADATA, RELEASE_METADATA_MAX_BYTES)?;
         let content = read(&files.definition_name, CONTENT_MAX_BYTES)?;
         let definition = files.read(key, &metadata, &content)?;
         let adopted = self.provenance.of(key, &path(&files.definition_name), &definition.annotations)?;
-        Ok(Source { content, definition, adopted })
+        Ok(AdoptedVersion { content, definition, adopted })
     }
 
-    async fn send(&self, key: &Key, source: Source) -> Result<Ended, ClientError> {
+    async fn send(&self, key: &FolderVersion, source: AdoptedVersion) -> Result<AdoptEnd, ClientError> {
         let Session { client, namespace, .. } = self.session;
         let digest = source.definition.digest.as_str().to_owned();
         if let Some(ended) = self.published(key, &digest).await? {
             return Ok(ended);
         }
         // Check before a number is used up.
-        if let Order::Lower(highest) = label_order::ask(client, namespace, key).await {
+        if let LabelOrder::Lower(highest) = label_order::ask(client, namespace, key).await {
             let (why, command) = (label_order::too_low(key, &highest), label_order::allow_command(&key.policy));
             return Ok((VersionOutcome::failed(format!("{why}: allow it with {command}, and adopt again")), 0));
         }
@@ -117,7 +117,7 @@ impl<'a> Adopter<'a> {
     }
 
     /// Returns the outcome for a label that is already published.
-    async fn published(&self, key: &Key, digest: &str) -> Result<Option<Ended>, ClientError> {
+    async fn published(&self, key: &FolderVersion, digest: &str) -> Result<Option<AdoptEnd>, ClientError> {
         let found = live_version(&self.session.client, &self.session.namespace, key).await?.filter(is_published);
         Ok(found.map(|there| {
             let number = there.version;
@@ -126,7 +126,7 @@ impl<'a> Adopter<'a> {
         }))
     }
 
-    async fn publish(&self, key: &Key, version: &pb::Version) -> Result<Ended, ClientError> {
+    async fn publish(&self, key: &FolderVersion, version: &pb::Version) -> Result<AdoptEnd, ClientError> {
         let client = &self.session.client;
         let (name, etag, number) = (version.name.clone(), version.etag.clone(), version.version);
         let request = pb::PublishRequest {
