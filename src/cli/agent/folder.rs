@@ -27,7 +27,7 @@ const PRIVATE: &str = ".agent";
 pub struct Folder {
     root: PathBuf,
     keep: usize,
-    _lock: Arc<File>,
+    _lock: Arc<FolderLock>,
 }
 
 /// A set that is in the folder.
@@ -37,6 +37,17 @@ pub struct Held {
     pub name: String,
     /// Its index.
     pub index: Index,
+}
+
+/// The lock of a folder, held until it is dropped.
+#[derive(Debug)]
+struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started has a copy of the descriptor until it runs its program.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Folder {
@@ -194,11 +205,11 @@ impl Folder {
     }
 }
 
-fn lock(path: &Path) -> anyhow::Result<File> {
+fn lock(path: &Path) -> anyhow::Result<FolderLock> {
     let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.with_context(|| format!("failed to open {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock(file)),
         Err(TryLockError::WouldBlock) => {
             anyhow::bail!("another agent keeps this folder ({} is locked)", path.display())
         }

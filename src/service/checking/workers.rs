@@ -222,7 +222,9 @@ impl Drop for AbandonGuard<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
 
     use super::*;
     use crate::checks::SchemaTask;
@@ -236,6 +238,19 @@ mod tests {
     /// Reads a request, and is killed by another process.
     const KILLED: &str = "request; kill -TERM $$";
 
+    /// Writes a script by another process. A descriptor of this process could be inherited by what another test starts meanwhile, and
+    /// the system starts no file that is open for writing (ETXTBSY).
+    fn write_program(program: &Path, script: &str) {
+        let mut shell = Command::new("sh")
+            .args(["-c", "cat >\"$0\" && chmod 700 \"$0\""])
+            .arg(program)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        shell.stdin.take().expect("stdin").write_all(script.as_bytes()).expect("written");
+        assert!(shell.wait().expect("an end").success());
+    }
+
     /// Returns the outcomes of that many checks by workers that run these lines of a shell.
     async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<SchemaOutcome>> {
         let dir = tempfile::tempdir().expect("a directory");
@@ -248,8 +263,7 @@ mod tests {
             dir.path().join("asked").display(),
             lines.join("\n"),
         );
-        std::fs::write(&program, script).expect("a script");
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("a mode");
+        write_program(&program, &script);
         let workers = CheckWorkers { program, ..Default::default() };
         let namespace = NamespaceId::parse("namespace", "n").expect("an id");
         let slot = CheckSlots::default().take(&namespace).await.expect("a slot");
