@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use super::source::Source;
 
-/// The files, modules and functions of a tree.
+/// The files, modules and functions of a tree, and the targets of its Makefile.
 #[derive(Debug, Default)]
 pub struct KnownCode {
     paths: Vec<String>,
     names: BTreeSet<String>,
+    targets: BTreeSet<String>,
 }
 
 impl KnownCode {
@@ -21,6 +22,10 @@ impl KnownCode {
             known.paths.push(format!("/{}", file.path));
             let modules = file.path.split('/').map(|part| part.trim_end_matches(".rs").to_owned());
             known.names.extend(modules);
+            if file.path == "Makefile" {
+                let targets = file.text.lines().filter_map(|line| line.split_once(':'));
+                known.targets.extend(targets.map(|(target, _)| target.to_owned()));
+            }
             if file.path.ends_with(".rs") {
                 let after = file.text.split("fn ").skip(1);
                 known.names.extend(after.map(|rest| rest.chars().take_while(|it| is_of_name(*it)).collect::<String>()));
@@ -34,7 +39,11 @@ impl KnownCode {
         let mut findings = Vec::new();
         for (index, line) in page.text.lines().enumerate() {
             for named in line.split('`').skip(1).step_by(2) {
-                if named.ends_with(".rs") && named.chars().all(|it| is_of_name(it) || "./".contains(it)) {
+                if let Some(target) = named.strip_prefix("make ").and_then(|line| line.split(' ').next()) {
+                    if !self.targets.contains(target) {
+                        findings.push(page.finding(index + 1, &format!("there is no target `{target}`")));
+                    }
+                } else if named.ends_with(".rs") && named.chars().all(|it| is_of_name(it) || "./".contains(it)) {
                     let end = format!("/{named}");
                     if !self.paths.iter().any(|path| path.ends_with(&end)) {
                         findings.push(page.finding(index + 1, &format!("there is no file `{named}`")));
@@ -63,10 +72,14 @@ mod tests {
 
     #[test]
     fn names_of_what_is_not_there_are_found() {
-        let known =
-            KnownCode::of(&[Source::sample("src/watch/hub.rs", "impl Hub {\n    pub async fn wake(&self) {}\n}\n")]);
+        let known = KnownCode::of(&[
+            Source::sample("Makefile", "test: build ## Run\n\tcargo test\n"),
+            Source::sample("src/watch/hub.rs", "impl Hub {\n    pub async fn wake(&self) {}\n}\n"),
+        ]);
         for (text, count) in [
             ("`hub.rs`, `watch/hub.rs`, `src/watch/hub.rs`, `Hub::wake`, `tokio::spawn`, `std`", 0),
+            ("`make test`, `make test SEED=1`", 0),
+            ("`make tset`", 1),
             ("`ub.rs`", 1),
             ("`store/hub.rs` and `Hub::sleep`", 2),
         ] {
