@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::cli::names::{policy_of, short};
 use crate::cli::output::terminal_style::is_acted_on;
@@ -14,17 +15,17 @@ use crate::client::{Cursor, pb};
 /// Characters of a digest that are shown.
 const DIGEST_SHOWN: usize = "sha256:".len() + 12;
 
-/// Widest column of a table; a longer cell exceeds it.
-const COLUMN_MAX_CHARS: usize = 200;
+/// Widest column of a table, in columns of the terminal; a longer cell exceeds it.
+const COLUMN_MAX_WIDTH: usize = 200;
 
 /// Returns a table without borders: each column as wide as its widest cell, each row one line whatever its cells contain.
 #[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
-    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.width()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let mut text = String::new();
@@ -40,7 +41,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 /// Pads a cell to the width of its column. Does not use a format width, which panics when it is large.
 #[must_use]
 pub fn padded(cell: &str, width: usize) -> String {
-    let missing = width.min(COLUMN_MAX_CHARS).saturating_sub(cell.chars().count());
+    let missing = width.min(COLUMN_MAX_WIDTH).saturating_sub(cell.width());
     cell.to_owned() + &" ".repeat(missing)
 }
 
@@ -120,14 +121,19 @@ pub fn line(text: &str) -> String {
     text.chars().map(|letter| if is_acted_on(letter) { ' ' } else { letter }).collect()
 }
 
-/// Returns a line of at most `max_chars`, with an ellipsis in place of the rest.
+/// Returns a line of at most `max_width` columns of the terminal, with an ellipsis in place of the rest.
 #[must_use]
-pub fn shortened(text: &str, max_chars: usize) -> String {
+pub fn shortened(text: &str, max_width: usize) -> String {
     let text = line(text);
-    if text.chars().count() <= max_chars {
+    if text.width() <= max_width {
         return text;
     }
-    let mut shown: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    let mut width = '…'.width().unwrap_or_default();
+    let fits = |letter: &char| {
+        width += letter.width().unwrap_or_default();
+        width <= max_width
+    };
+    let mut shown: String = text.chars().take_while(fits).collect();
     shown.push('…');
     shown
 }
@@ -257,6 +263,9 @@ mod tests {
     fn columns_line_up() {
         let rows = vec![vec!["a".to_owned(), "long cell".to_owned()], vec!["längst".to_owned(), String::new()]];
         assert_eq!(table(&["ID", "NOTE"], &rows), "ID      NOTE\na       long cell\nlängst\n");
+        // A wide character takes two columns, a combining one none.
+        let rows = vec![vec!["価格".to_owned(), "b".to_owned()], vec!["e\u{301}tat".to_owned(), "c".to_owned()]];
+        assert_eq!(table(&["ID", "NOTE"], &rows), "ID    NOTE\n価格  b\ne\u{301}tat  c\n");
     }
 
     #[test]
@@ -267,7 +276,7 @@ mod tests {
         let [header, first, second] = text.lines().collect::<Vec<_>>()[..] else {
             panic!("three lines: {}", text.len())
         };
-        assert_eq!((header.find("NOTE"), first), (Some(COLUMN_MAX_CHARS + 2), format!("{long}  b").as_str()));
+        assert_eq!((header.find("NOTE"), first), (Some(COLUMN_MAX_WIDTH + 2), format!("{long}  b").as_str()));
         assert!(second.starts_with("a next: c [2J  ") && second.ends_with(" d"), "{second}");
     }
 
@@ -287,6 +296,7 @@ mod tests {
     #[test]
     fn a_cell_is_bounded() {
         assert_eq!((shortened("längst", 6).as_str(), shortened("längster", 6).as_str()), ("längst", "längs…"));
+        assert_eq!((shortened("価格表", 6).as_str(), shortened("価格表示", 6).as_str()), ("価格表", "価格…"));
         assert_eq!(shortened("a\n\u{1b}[2J", 9), "a  [2J");
     }
 
