@@ -95,10 +95,10 @@ const ALLOW_LISTS: &[AllowList] = &[
     AllowList { what: "UtcDateTime::now", who: CLOCK },
 ];
 
-/// Sets who may read the environment.
+/// The modules that may read the environment.
 const ENVIRONMENT: &[&str] = &["server", "cli"];
 
-/// Sets who may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason:
+/// The modules that may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason:
 /// `transport/accept` measures a pause between two accepts.
 const CLOCK: &[&str] = &["server", "client", "cli", "transport/accept"];
 

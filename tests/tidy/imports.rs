@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_from_a_higher_floor_is_found_however_it_is_spelt() {
+    fn an_import_from_a_higher_layer_is_found_however_it_is_spelt() {
         for text in [
             "use crate::store::Store;",
             "use crate::{domain::Error, store::Store};",
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_from_lower_floors_and_own_files_pass() {
+    fn imports_from_lower_layers_and_own_files_pass() {
         for (path, text) in [
             ("core/src/signing/jws.rs", "use crate::{domain::{Error, name}, signing::key};\nuse super::key::Key;"),
             ("core/src/signing/jws.rs", "// crate::store\nconst A: &str = \"crate::store::x\"; /* crate::grpc::y */"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_without_a_visa_is_found() {
+    fn what_is_named_by_a_module_off_the_allow_list_is_found() {
         for (path, text) in [
             ("src/service/publish.rs", "use sea_orm::EntityTrait;"),
             ("core/src/domain/time.rs", "fn f() { tokio::spawn(g()) }"),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn visa_holders_tests_and_local_modules_pass() {
+    fn modules_on_the_allow_list_tests_and_local_modules_pass() {
         for (path, text) in [
             ("src/store/open.rs", "use sea_orm::Database;"),
             ("migrations/src/lib.rs", "use sea_orm_migration::sea_orm::Statement;\nuse sea_orm::Value;"),
