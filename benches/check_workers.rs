@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use policyhub::checks::worker_messages::{
     CHECK_REQUEST_MAX_BYTES, CHECK_RESPONSE_MAX_BYTES, WorkerReady, encode, read,
 };
-use policyhub::checks::{SchemaAnswer, SchemaCheck, SchemaTask};
+use policyhub::checks::{EvaluatedContent, Evaluation, Task, TaskAnswer};
 
 /// Number of starts for a median.
 const STARTS: usize = 51;
@@ -38,7 +38,7 @@ impl CheckWorker {
         Ok((worker, greeting))
     }
 
-    fn ask(&mut self, check: &SchemaCheck) -> Result<SchemaAnswer> {
+    fn ask(&mut self, check: &Evaluation) -> Result<TaskAnswer> {
         self.questions.write_all(&encode(check, CHECK_REQUEST_MAX_BYTES)?)?;
         read(&mut self.answers, CHECK_RESPONSE_MAX_BYTES)?.context("it ended")
     }
@@ -71,7 +71,7 @@ fn median_us(mut of: impl FnMut() -> Result<()>, rounds: usize) -> Result<f64> {
 }
 
 /// Returns a check of this many rules, which satisfy a schema of a few keywords.
-fn check(rules: usize) -> SchemaCheck {
+fn check(rules: usize) -> Evaluation {
     let rule = |number: usize| {
         serde_json::json!({
             "id": format!("rule-{number}"), "effect": "deny", "subjects": ["group:operators", "group:auditors"],
@@ -89,7 +89,8 @@ fn check(rules: usize) -> SchemaCheck {
         },
     });
     let document = (0..rules).map(rule).collect();
-    SchemaCheck { schema: schema.to_string(), task: SchemaTask::Validate(document) }
+    let tasks = vec![Task::JsonSchema { schema: schema.to_string() }];
+    Evaluation { content: EvaluatedContent::Document(document), tasks }
 }
 
 fn main() -> Result<()> {
@@ -107,11 +108,11 @@ fn main() -> Result<()> {
     println!("{:>8} {:>12} {:>12} {:>12}", "rules", "bytes", "in process us", "by worker us");
     for rules in RULES {
         let check = check(rules);
-        let SchemaTask::Validate(document) = &check.task else { continue };
+        let EvaluatedContent::Document(document) = &check.content else { continue };
         let bytes = document.to_string().len();
-        anyhow::ensure!(worker.ask(&check)? == check.answer(), "the worker answers something else");
+        anyhow::ensure!(Some(worker.ask(&check)?) == check.answers().next(), "the worker answers something else");
         let own = || {
-            black_box(check.answer());
+            black_box(check.answers().next());
             Ok(())
         };
         let own = median_us(own, CHECKS)?;

@@ -47,9 +47,9 @@ impl CheckLimit {
         }
     }
 
-    /// Returns the finding for the author. The same limit always has the same text.
+    /// Returns the finding for the author of `what` was evaluated. The same limit always has the same text.
     #[must_use]
-    pub fn message(self) -> String {
+    pub fn message(self, what: &str) -> String {
         let mib = |bytes: u64| bytes / (1024 * 1024);
         let why = match self {
             CheckLimit::Cpu => format!("used over {CHECK_CPU_MAX_SECONDS} s of CPU time"),
@@ -58,7 +58,7 @@ impl CheckLimit {
             CheckLimit::WallTime => format!("took over {CHECK_WALL_MAX_SECONDS} s"),
             CheckLimit::Died => "ended its process".to_owned(),
         };
-        format!("CHECK_LIMIT_EXCEEDED ({}): the JSON Schema {why}; simplify it", self.as_str())
+        format!("CHECK_LIMIT_EXCEEDED ({}): {what} {why}; simplify it", self.as_str())
     }
 }
 
@@ -69,9 +69,9 @@ mod tests {
     #[test]
     fn findings_name_their_limit() {
         for limit in CheckLimit::ALL {
-            let message = limit.message();
+            let message = limit.message("the JSON Schema");
             assert!(message.starts_with(&format!("CHECK_LIMIT_EXCEEDED ({}): ", limit.as_str())), "{message}");
         }
-        assert!(CheckLimit::Memory.message().contains("256 MiB of memory"));
+        assert!(CheckLimit::Memory.message("it").contains("256 MiB of memory"));
     }
 }

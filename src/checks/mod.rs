@@ -1,18 +1,17 @@
 //! Checks contents: parsers, JSON Schema, the label rule, and the report of them; also computes differences of contents.
 //!
 //! Pure and bounded: the content is hostile until it has passed, so every traversal has a limit on depth, work and memory. The
-//! evaluation of a schema has no such limit: `SchemaCheck` is a request to a process with limits of the system. Uses neither
+//! evaluation of a schema has no such limit: `Evaluation` is a request to a process with limits of the system. Uses neither
 //! network nor database nor clock. What this module accepts has the same meaning for every reader.
 
 mod check_limit;
 pub mod diff;
 mod document;
+mod evaluation;
 mod json;
-mod label;
 mod parse_failure;
-mod run;
+mod pipeline;
 mod schema;
-mod schema_check;
 mod strict;
 pub mod worker_messages;
 mod yaml;
@@ -25,7 +24,6 @@ pub use check_limit::{
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, parse};
-pub use label::check_label;
+pub use evaluation::{EvaluatedContent, Evaluation, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
-pub use run::{Input, Started, rules, start};
-pub use schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
+pub use pipeline::{Input, Started, check_label, rules, start};

@@ -1,6 +1,7 @@
 //! The messages between a server and its check workers: a length in four bytes, big-endian, then JSON of that length.
 //!
-//! Neither side accepts more than the other may send.
+//! A request is an `Evaluation`. Each of its tasks is answered by a message of its own as soon as it has ended, so that the server knows
+//! which one a limit ended. Neither side accepts more than the other may send.
 
 use std::io::{self, Read};
 
@@ -15,7 +16,7 @@ pub const LENGTH_BYTES: usize = 4;
 const ESCAPED_MAX_FACTOR: usize = 6;
 /// Largest request: a content with all expanded aliases, and a schema, each byte escaped.
 pub const CHECK_REQUEST_MAX_BYTES: usize = ESCAPED_MAX_FACTOR * (3 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES);
-/// Largest response: 20 errors, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
+/// Largest answer to one task: 21 findings, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
 pub const CHECK_RESPONSE_MAX_BYTES: usize = 256 * 1024;
 
 /// The first message of a worker: it has dropped every right that it could.
@@ -95,13 +96,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::checks::{SchemaAnswer, SchemaCheck, SchemaTask};
+    use crate::checks::{EvaluatedContent, Evaluation, Task, TaskAnswer};
+    use crate::domain::limits::CHECK_FINDINGS_MAX;
+    use crate::domain::report::{CheckFinding, Severity};
 
     #[test]
     fn messages_come_out_as_they_went_in() {
         for document in [json!(null), json!([-0.0, 1e300, 9_007_199_254_740_991_i64, "\u{1}\u{2028}"]), json!({"": {}})]
         {
-            let check = SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Validate(document) };
+            let content = EvaluatedContent::Document(document);
+            let check = Evaluation { content, tasks: vec![Task::JsonSchema { schema: "{}".to_owned() }] };
             let sent = encode(&check, CHECK_REQUEST_MAX_BYTES).unwrap();
             assert_eq!(read(&mut sent.as_slice(), CHECK_REQUEST_MAX_BYTES).unwrap(), Some(check));
         }
@@ -118,12 +122,13 @@ mod tests {
 
     #[test]
     fn the_largest_question_and_answer_fit() {
-        let check = SchemaCheck {
-            schema: "\u{1}".repeat(SCHEMA_MAX_BYTES),
-            task: SchemaTask::Validate(vec!["\u{1}".repeat(CONTENT_MAX_BYTES); 2].into()),
+        let check = Evaluation {
+            content: EvaluatedContent::Document(vec!["\u{1}".repeat(CONTENT_MAX_BYTES); 2].into()),
+            tasks: vec![Task::JsonSchema { schema: "\u{1}".repeat(SCHEMA_MAX_BYTES) }],
         };
         assert!(encode(&check, CHECK_REQUEST_MAX_BYTES).is_ok());
-        let errors = vec![("\u{1}".repeat(1_024), "\u{1}".repeat(401)); 20];
-        assert!(encode(&SchemaAnswer::Errors(errors), CHECK_RESPONSE_MAX_BYTES).is_ok());
+        let finding = CheckFinding::new(Severity::Error, "\u{1}".repeat(401)).at_pointer("\u{1}".repeat(1_024));
+        let answer = TaskAnswer::Findings(vec![finding.with_hint("x".repeat(400)); CHECK_FINDINGS_MAX + 1]);
+        assert!(encode(&answer, CHECK_RESPONSE_MAX_BYTES).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! `policyhub check-worker`: checks untrusted schemas for the server, without any other rights.
+//! `policyhub check-worker`: evaluates untrusted text for the server, without any other rights.
 //!
 //! It drops its rights before it reads a byte: CPU time, memory, files, the network. The check runs on its own thread, so that the
 //! process can end during a check: when the server ends for any reason, the pipe closes.
@@ -16,7 +16,7 @@ use crate::checks::worker_messages::{
     CHECK_REQUEST_MAX_BYTES, CHECK_RESPONSE_MAX_BYTES, Isolation, WorkerReady, encode, read,
 };
 use crate::checks::{
-    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES, SchemaCheck,
+    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES, Evaluation,
 };
 
 /// CPU time of a worker, for all its checks together.
@@ -49,21 +49,23 @@ pub fn check_worker() -> Result<()> {
         .context("failed to start the thread of checks")?;
     send(&encode(&WorkerReady { isolation }, CHECK_RESPONSE_MAX_BYTES)?)?;
     let mut stdin = io::stdin().lock();
-    while let Some(check) =
-        read::<SchemaCheck>(&mut stdin, CHECK_REQUEST_MAX_BYTES).context("failed to read a question")?
+    while let Some(evaluation) =
+        read::<Evaluation>(&mut stdin, CHECK_REQUEST_MAX_BYTES).context("failed to read a question")?
     {
         limit_cpu()?;
-        questions.send(check).context("failed to hand on a question")?;
+        questions.send(evaluation).context("failed to hand on a question")?;
     }
     Ok(())
 }
 
 /// Answers requests until the process ends.
-fn answer(asked: &mpsc::Receiver<SchemaCheck>) {
-    while let Ok(check) = asked.recv() {
-        let sent = encode(&check.answer(), CHECK_RESPONSE_MAX_BYTES).and_then(|answer| send(&answer));
-        if sent.is_err() {
-            exit(FAILED);
+fn answer(asked: &mpsc::Receiver<Evaluation>) {
+    while let Ok(evaluation) = asked.recv() {
+        for answer in evaluation.answers() {
+            let sent = encode(&answer, CHECK_RESPONSE_MAX_BYTES).and_then(|answer| send(&answer));
+            if sent.is_err() {
+                exit(FAILED);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The input of the checks of a version, and whether it is still current under the lock.
 
 use crate::checks;
-use crate::checks::{SchemaCheck, Started};
+use crate::checks::{Evaluation, Started};
 use crate::domain::bundle::Bundle;
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, Policy};
@@ -28,8 +28,8 @@ pub struct CheckInput {
 }
 
 impl CheckInput {
-    /// Runs the checks whose cost their code bounds. Returns them with the remaining task for the JSON Schema.
-    pub fn start(&self, kind: CheckKind) -> (Started, Option<SchemaCheck>) {
+    /// Runs the checks whose cost their code bounds. Returns them with the evaluation that is left for a worker.
+    pub fn start(&self, kind: CheckKind) -> (Started, Option<Evaluation>) {
         let version = &self.bundle.version;
         let (label, content_type) = match kind {
             CheckKind::BeforePublish => (version.label.as_ref(), Some(version.content_type.as_str())),

@@ -1,9 +1,9 @@
-//! Runs the checks of a version before anything is locked, on blocking threads; a worker process evaluates the JSON Schema.
+//! Runs the checks of a version before anything is locked, on blocking threads; a worker process evaluates untrusted text.
 
 use super::check_input::{CheckInput, CheckKind, is_of_today};
 use super::slots::{CheckSlot, CheckSlots, run_blocking};
 use super::workers::{CheckWorkers, WorkerRequest};
-use crate::checks::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
+use crate::checks::{EvaluatedContent, Evaluation, Task, TaskAnswer, TaskOutcome};
 use crate::domain::name::NamespaceId;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
@@ -26,14 +26,14 @@ impl CheckRunner {
         let work = move || {
             let (started, asked) = input.start(kind);
             // Encoded here: a content of 1 MiB would occupy a serving thread for too long.
-            (asked.map(|check| WorkerRequest::new(&check)), input, started)
+            (asked.map(|evaluation| WorkerRequest::new(&evaluation)), input, started)
         };
         let (slot, (request, input, started)) = run_blocking(slot, work).await?;
-        let outcome = match request {
-            Some(request) => Some(self.ask_schema(&request?, &input.bundle.version.name(), &slot).await?),
-            None => None,
+        let outcomes = match request {
+            Some(request) => self.evaluate(&request?, &input.bundle.version.name(), &slot).await?,
+            None => Vec::new(),
         };
-        Ok((input, started.report(outcome, now)))
+        Ok((input, started.report(outcomes, now)))
     }
 
     /// Runs today's checks of the content of a published version. A report of the same bytes and rules is reused.
@@ -61,20 +61,28 @@ impl CheckRunner {
             return Ok(());
         }
         let slot = self.slots.take(namespace).await?;
-        let request = WorkerRequest::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
-        let why = match self.ask_schema(&request, &namespace.name(), &slot).await? {
-            SchemaOutcome::Answered(SchemaAnswer::Errors(_)) => return Ok(()),
-            SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => why,
-            SchemaOutcome::OverLimit(limit) => limit.message(),
+        let tasks = vec![Task::JsonSchema { schema: schema.to_owned() }];
+        let request = WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, tasks })?;
+        let why = match self.evaluate(&request, &namespace.name(), &slot).await?.pop() {
+            Some(TaskOutcome::Answered(TaskAnswer::Findings(_))) => return Ok(()),
+            Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => why,
+            Some(TaskOutcome::OverLimit(limit)) => limit.message("the JSON Schema"),
+            Some(TaskOutcome::NotRun) | None => return Err(Error::internal("a schema was not compiled")),
         };
         Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is not a usable JSON Schema: {why}")))
     }
 
-    async fn ask_schema(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
-        let outcome = self.workers.ask(request, slot).await?;
-        if let SchemaOutcome::OverLimit(limit) = outcome {
-            tracing::warn!(resource, limit = limit.as_str(), "a check was ended by its limit: look at the JSON Schema");
+    async fn evaluate(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<Vec<TaskOutcome>> {
+        let outcomes = self.workers.ask(request, slot).await?;
+        for outcome in &outcomes {
+            if let TaskOutcome::OverLimit(limit) = outcome {
+                tracing::warn!(
+                    resource,
+                    limit = limit.as_str(),
+                    "a check was ended by its limit: look at what it evaluates"
+                );
+            }
         }
-        Ok(outcome)
+        Ok(outcomes)
     }
 }

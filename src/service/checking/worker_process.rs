@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::checks::worker_messages::{CHECK_RESPONSE_MAX_BYTES, Isolation, LENGTH_BYTES, WorkerReady, decode, length};
-use crate::checks::{CheckLimit, SchemaAnswer};
+use crate::checks::{CheckLimit, TaskAnswer};
 
 /// The command by which this program runs as a worker.
 const COMMAND: &str = "check-worker";
@@ -65,15 +65,17 @@ impl Worker {
         }
     }
 
-    /// Sends an encoded request, and waits for its answer.
+    /// Sends an encoded request, and adds the answers to its tasks as they come.
     ///
     /// # Errors
     /// `io::Error` when the process ends or sends anything else: then it must not be used again.
-    pub async fn ask(&mut self, request: &[u8]) -> io::Result<SchemaAnswer> {
+    pub async fn ask(&mut self, request: &[u8], tasks: usize, answers: &mut Vec<TaskAnswer>) -> io::Result<()> {
         self.requests.write_all(request).await?;
-        let answer = self.receive().await?;
+        for _ in 0..tasks {
+            answers.push(self.receive().await?);
+        }
         self.answered += 1;
-        Ok(answer)
+        Ok(())
     }
 
     /// Returns how many requests it answered so far.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
 use super::worker_process::{Worker, WorkerEnd};
 use crate::checks::worker_messages::{CHECK_REQUEST_MAX_BYTES, Isolation, encode};
-use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
+use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, Evaluation, TaskAnswer, TaskOutcome};
 use crate::domain::{Error, Reason, Result};
 
 /// Number of checks of one worker. More: memory that a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds
@@ -25,16 +25,19 @@ const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
 
 /// A request to a worker, encoded.
 #[derive(Debug)]
-pub struct WorkerRequest(Vec<u8>);
+pub struct WorkerRequest {
+    bytes: Vec<u8>,
+    tasks: usize,
+}
 
 impl WorkerRequest {
     /// Encodes a request.
     ///
     /// # Errors
     /// `INTERNAL` when it is larger than the largest valid request.
-    pub fn new(check: &SchemaCheck) -> Result<Self> {
-        encode(check, CHECK_REQUEST_MAX_BYTES)
-            .map(Self)
+    pub fn new(evaluation: &Evaluation) -> Result<Self> {
+        encode(evaluation, CHECK_REQUEST_MAX_BYTES)
+            .map(|bytes| Self { bytes, tasks: evaluation.tasks.len() })
             .map_err(|error| Error::internal(format!("failed to encode a request to a check worker: {error}")))
     }
 }
@@ -81,55 +84,59 @@ impl CheckWorkers {
         }
     }
 
-    /// Sends a request to a worker, and waits for its answer within the limits. The process ends when this is dropped.
+    /// Sends a request to a worker, and waits for the outcomes of its tasks within the limits, which count for all of them together.
+    /// The process ends when this is dropped.
     ///
     /// # Errors
     /// `CHECKS_UNAVAILABLE` when no worker can be started.
-    pub async fn ask(&self, request: &WorkerRequest, _slot: &CheckSlot) -> Result<SchemaOutcome> {
+    pub async fn ask(&self, request: &WorkerRequest, _slot: &CheckSlot) -> Result<Vec<TaskOutcome>> {
         let mut guard = AbandonGuard { abandoned: Some(&self.abandoned) };
-        let outcome = self.answer(request).await;
+        let ended = self.answer(request).await;
         guard.abandoned = None;
-        if let Ok(SchemaOutcome::OverLimit(limit)) = outcome {
+        let (answers, over) = ended?;
+        let mut outcomes: Vec<TaskOutcome> = answers.into_iter().map(TaskOutcome::Answered).collect();
+        if let Some(limit) = over {
             let counts = CheckLimit::ALL.iter().zip(&self.over_limit);
             counts.filter(|(each, _)| **each == limit).for_each(|(_, count)| _ = count.fetch_add(1, Ordering::Relaxed));
+            outcomes.push(TaskOutcome::OverLimit(limit));
+            outcomes.resize(request.tasks, TaskOutcome::NotRun);
         }
-        outcome
+        Ok(outcomes)
     }
 
-    async fn answer(&self, request: &WorkerRequest) -> Result<SchemaOutcome> {
+    /// Returns the answers, and the limit that ended the task after them, if one did.
+    async fn answer(&self, request: &WorkerRequest) -> Result<(Vec<TaskAnswer>, Option<CheckLimit>)> {
         let worker = self.take().await?;
         let is_new = worker.answered() == 0;
-        let ended = match self.answer_by(worker, request).await {
-            Ok(answer) => return Ok(SchemaOutcome::Answered(answer)),
-            Err(ended) => ended,
-        };
+        let (answers, ended) = self.answer_by(worker, request).await;
         match ended {
+            None => return Ok((answers, None)),
             // Memory that earlier checks left in this worker must not decide about this one.
-            WorkerEnd::Over(CheckLimit::Memory) if !is_new => {}
-            WorkerEnd::Over(limit) => return Ok(SchemaOutcome::OverLimit(limit)),
+            Some(WorkerEnd::Over(CheckLimit::Memory)) if !is_new => {}
+            Some(WorkerEnd::Over(limit)) => return Ok((answers, Some(limit))),
             // When the server is stopped, each process may get a signal.
-            WorkerEnd::Killed => {}
+            Some(WorkerEnd::Killed) => {}
         }
-        Ok(match self.answer_by(self.start().await?, request).await {
-            Ok(answer) => SchemaOutcome::Answered(answer),
-            Err(WorkerEnd::Over(limit)) => SchemaOutcome::OverLimit(limit),
-            Err(WorkerEnd::Killed) => SchemaOutcome::OverLimit(CheckLimit::Died),
-        })
+        let (answers, ended) = self.answer_by(self.start().await?, request).await;
+        let over = ended.map(|ended| match ended {
+            WorkerEnd::Over(limit) => limit,
+            WorkerEnd::Killed => CheckLimit::Died,
+        });
+        Ok((answers, over))
     }
 
-    async fn answer_by(
-        &self,
-        mut worker: Worker,
-        request: &WorkerRequest,
-    ) -> std::result::Result<SchemaAnswer, WorkerEnd> {
-        match tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&request.0)).await {
-            Ok(Ok(answer)) => {
+    async fn answer_by(&self, mut worker: Worker, request: &WorkerRequest) -> (Vec<TaskAnswer>, Option<WorkerEnd>) {
+        let mut answers = Vec::new();
+        let asked = worker.ask(&request.bytes, request.tasks, &mut answers);
+        let ended = match tokio::time::timeout(CHECK_WALL_MAX, asked).await {
+            Ok(Ok(())) => {
                 self.keep(worker);
-                Ok(answer)
+                None
             }
-            Ok(Err(error)) => Err(worker.end(&error).await),
-            Err(_) => Err(WorkerEnd::Over(CheckLimit::WallTime)),
-        }
+            Ok(Err(error)) => Some(worker.end(&error).await),
+            Err(_) => Some(WorkerEnd::Over(CheckLimit::WallTime)),
+        };
+        (answers, ended)
     }
 
     /// Returns why the last start failed; none when it did not.
@@ -227,12 +234,12 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::checks::SchemaTask;
+    use crate::checks::{EvaluatedContent, Task};
     use crate::domain::name::NamespaceId;
     use crate::service::checking::slots::CheckSlots;
 
     /// Reads a request, and answers that the schema is valid.
-    const ANSWERS: &str = r#"request; send '\0\0\0\015' '{"Errors":[]}'"#;
+    const ANSWERS: &str = r#"request; send '\0\0\0\017' '{"Findings":[]}'"#;
     /// Reads a request, and runs out of memory.
     const OUT_OF_MEMORY: &str = "request; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
     /// Reads a request, and is killed by another process.
@@ -252,14 +259,14 @@ mod tests {
     }
 
     /// Returns the outcomes of that many checks by workers that run these lines of a shell.
-    async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<SchemaOutcome>> {
+    async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<Vec<TaskOutcome>>> {
         let dir = tempfile::tempdir().expect("a directory");
         let program = dir.path().join("worker");
-        let request =
-            WorkerRequest::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
+        let tasks = vec![Task::JsonSchema { schema: "{}".to_owned() }];
+        let request = WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, tasks }).expect("short");
         let script = format!(
             "#!/bin/sh\nrequest() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
-            request.0.len(),
+            request.bytes.len(),
             dir.path().join("asked").display(),
             lines.join("\n"),
         );
@@ -276,8 +283,8 @@ mod tests {
 
     const REPORTS_READY: &str = r#"send '\0\0\0\024' '{"isolation":"Full"}'"#;
 
-    fn answered() -> SchemaOutcome {
-        SchemaOutcome::Answered(SchemaAnswer::Errors(Vec::new()))
+    fn answered() -> Vec<TaskOutcome> {
+        vec![TaskOutcome::Answered(TaskAnswer::Findings(Vec::new()))]
     }
 
     /// Given a worker that has answered before and may have kept memory, a new one repeats the check.
@@ -299,7 +306,7 @@ mod tests {
         ] {
             let outcomes = outcomes(1, &[REPORTS_READY, line]).await;
             let outcome = outcomes.first().expect("one").as_ref().expect("an outcome");
-            assert_eq!(outcome, &SchemaOutcome::OverLimit(limit), "{line}");
+            assert_eq!(outcome, &[TaskOutcome::OverLimit(limit)], "{line}");
         }
     }
 

@@ -1,8 +1,15 @@
-//! Checks whether a label may follow the published ones.
+//! The check `label`: a label may follow the published ones.
 
+use super::{Step, Subject};
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings};
 use crate::domain::report::{Check, CheckResult, LABEL_CHECK};
+
+/// Checks the label of a version.
+pub(super) fn check(subject: &Subject<'_>) -> Step {
+    let input = subject.input;
+    Step::Done(check_label(input.label, input.settings, input.published_labels))
+}
 
 /// Runs only the `label` check: it needs no content, so it can run under the lock, after the labels changed.
 #[must_use]

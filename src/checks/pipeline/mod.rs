@@ -1,28 +1,31 @@
-//! Runs every check of one version, in order, and makes the report that is stored and shown.
+//! Runs every check of one version, in the order of one list, and makes the report that is stored and shown.
 //!
-//! Two steps: `start` runs all checks that are bounded, and the caller has the schema check answered elsewhere. Total: any content
-//! ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is skipped,
-//! so one fault is one failure.
+//! Two steps: `start` runs all checks that are bounded, and the caller has the evaluation of untrusted text answered elsewhere. Total:
+//! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
+//! skipped, so one fault is one failure.
 
-use serde_json::Value;
+mod json_schema;
+mod label;
+mod limits;
+mod parse;
 
-use super::document::{Document, parse};
-use super::label::check_label;
-use super::parse_failure::ParseFailure;
-use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
+use std::fmt;
+
+pub use label::check_label;
+
+use super::document::Document;
+use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
 use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;
-use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::policy::{PolicyKind, PolicySettings};
-use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
+use crate::domain::report::{Check, CheckResult, Report};
 use crate::domain::time::Micros;
 
 /// Raised when a check gives another result for the same content than in the release before.
 const CHECKS_REVISION: u32 = 1;
 
-const LIMITS: &str = "limits";
-const PARSE: &str = "parse";
-const JSON_SCHEMA: &str = "json-schema";
+/// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
+const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, label::check];
 
 /// The input of a report.
 #[derive(Debug, Clone, Copy)]
@@ -43,34 +46,75 @@ pub struct Input<'a> {
     pub published_labels: &'a [Label],
 }
 
-/// The checks of one version, without the schema check.
+/// What a check looks at: the input, and its content as a document if it is one.
 #[derive(Debug)]
+struct Subject<'a> {
+    input: &'a Input<'a>,
+    document: Option<Document>,
+}
+
+/// The result of one check so far.
+enum Step {
+    /// It has ended.
+    Done(Check),
+    /// It has tasks for a worker. `conclude` makes the check of their outcomes.
+    Evaluate { tasks: Vec<Task>, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
+}
+
+impl Step {
+    fn evaluate(tasks: Vec<Task>, conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + 'static) -> Self {
+        Self::Evaluate { tasks, conclude: Box::new(conclude) }
+    }
+}
+
+/// The checks of one version, without the evaluation of untrusted text.
 pub struct Started {
     digest: Digest,
     rules: String,
-    limits: Check,
-    parse: Check,
-    /// Why the schema check is skipped. `None`: it must be answered.
-    schema_skipped: Option<Check>,
-    label: Check,
+    /// The checks in order; for those that are evaluated with the number of their tasks.
+    checks: Vec<StartedCheck>,
 }
 
-/// Runs `limits`, `parse` and `label`, and returns the schema check to be answered, if any.
+enum StartedCheck {
+    Done(Check),
+    Evaluated { tasks: usize, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
+}
+
+/// Runs every bounded check, and returns the evaluation to be answered, if any.
 #[must_use]
-pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
-    let limits = limits(input.content);
-    let parsed = if limits.result == CheckResult::Failed {
-        Parsed::skipped("not parsed: the content is outside the limits")
+pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
+    let limits = limits::check(input.content);
+    let (parse, document) = if limits.result == CheckResult::Failed {
+        (parse::skipped("not parsed: the content is outside the limits"), None)
     } else {
-        parsed(input)
+        parse::check(input)
     };
-    let (schema_skipped, asked) = match schema_check(input, parsed.document) {
-        Ok(check) => (None, Some(check)),
-        Err(why) => (Some(Check::new(JSON_SCHEMA, CheckResult::Skipped, why)), None),
-    };
+    let subject = Subject { input, document };
+    let mut checks = vec![StartedCheck::Done(limits), StartedCheck::Done(parse)];
+    let mut tasks = Vec::new();
+    for check in CHECKS {
+        checks.push(match check(&subject) {
+            Step::Done(check) => StartedCheck::Done(check),
+            Step::Evaluate { tasks: mut own, conclude } => {
+                let count = own.len();
+                tasks.append(&mut own);
+                StartedCheck::Evaluated { tasks: count, conclude }
+            }
+        });
+    }
     let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
-    let label = check_label(input.label, input.settings, input.published_labels);
-    (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label }, asked)
+    let evaluation = (!tasks.is_empty()).then(|| Evaluation { content: evaluated(subject.document), tasks });
+    (Started { digest, rules, checks }, evaluation)
+}
+
+fn evaluated(document: Option<Document>) -> EvaluatedContent {
+    match document {
+        None => EvaluatedContent::None,
+        Some(Document { value: serde_json::Value::Array(documents), stream: Some(_) }) => {
+            EvaluatedContent::Documents(documents)
+        }
+        Some(Document { value, .. }) => EvaluatedContent::Document(value),
+    }
 }
 
 /// Returns a hash of all that determines the result for a content: a policy's kind and settings, and this program. For the same
@@ -82,116 +126,31 @@ pub fn rules(kind: PolicyKind, settings: &PolicySettings) -> String {
 }
 
 impl Started {
-    /// Returns the report, in the order `limits`, `parse`, `json-schema`, `label`. `outcome` is that of the check from `start`.
+    /// Returns the report. `outcomes` are those of the tasks from `start`, in order; a task without one was not run.
     #[must_use]
-    pub fn report(self, outcome: Option<SchemaOutcome>, now: Micros) -> Report {
-        let mut checks = vec![self.limits, self.parse];
-        match (self.schema_skipped, outcome) {
-            (Some(skipped), _) => checks.push(skipped),
-            (None, Some(outcome)) => checks.push(schema_outcome(outcome)),
-            // A check that was not answered must not pass.
-            (None, None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
-        }
-        checks.push(self.label);
+    pub fn report(self, outcomes: Vec<TaskOutcome>, now: Micros) -> Report {
+        let mut outcomes = outcomes.into_iter();
+        let mut conclude = |check| match check {
+            StartedCheck::Done(check) => check,
+            StartedCheck::Evaluated { tasks, conclude } => conclude(outcomes.by_ref().take(tasks).collect()),
+        };
+        let checks = self.checks.into_iter().map(&mut conclude).collect();
         Report::new(self.digest, self.rules, checks, now)
     }
 }
 
-fn limits(content: &[u8]) -> Check {
-    match content.len() {
-        0 => Check::new(LIMITS, CheckResult::Failed, "content is empty").with_hint("draft it again with its content"),
-        size if size > CONTENT_MAX_BYTES => {
-            Check::new(LIMITS, CheckResult::Failed, format!("content is {size} bytes, over {CONTENT_MAX_BYTES}"))
-                .with_hint("make several policies of it")
-        }
-        size => Check::new(LIMITS, CheckResult::Passed, format!("{size} of at most {CONTENT_MAX_BYTES} bytes")),
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started").field("digest", &self.digest).field("rules", &self.rules).finish_non_exhaustive()
     }
-}
-
-struct Parsed {
-    check: Check,
-    document: Option<Document>,
-}
-
-impl Parsed {
-    fn skipped(message: &str) -> Self {
-        Self { check: Check::new(PARSE, CheckResult::Skipped, message), document: None }
-    }
-}
-
-fn parsed(input: &Input<'_>) -> Parsed {
-    if let Err(error) = input.kind.check_content_type(input.content_type.unwrap_or_default()) {
-        let check = Check::new(PARSE, CheckResult::Failed, error.message);
-        let check = check.with_hint("draft it again with a media type of the policy's kind");
-        return Parsed { check, document: None };
-    }
-    match parse(input.kind, input.content) {
-        Ok(None) => Parsed::skipped("OPAQUE content is not parsed"),
-        Ok(document) => {
-            let several = document.as_ref().and_then(|document| document.stream);
-            let said =
-                several.map_or("one well-formed document".to_owned(), |count| format!("{count} well-formed documents"));
-            Parsed { check: Check::new(PARSE, CheckResult::Passed, said), document }
-        }
-        Err(ParseFailure { message, line, column, pointer }) => Parsed {
-            check: failed_at(
-                PARSE,
-                [CheckFinding::new(Severity::Error, message)
-                    .at_pointer(pointer)
-                    .at_place(line, column)
-                    .with_hint("correct it there and draft it again")],
-            ),
-            document: None,
-        },
-    }
-}
-
-/// Returns the schema check, or why it is skipped.
-fn schema_check(input: &Input<'_>, document: Option<Document>) -> Result<SchemaCheck, &'static str> {
-    if input.settings.json_schema.is_empty() {
-        return Err("the policy has no JSON Schema");
-    }
-    if !matches!(input.kind, PolicyKind::Json | PolicyKind::Yaml) {
-        return Err("JSON Schema applies to JSON and YAML alone");
-    }
-    let task = match document.ok_or("not validated: the content does not parse")? {
-        Document { value: Value::Array(documents), stream: Some(_) } => SchemaTask::ValidateEach(documents),
-        Document { value, .. } => SchemaTask::Validate(value),
-    };
-    Ok(SchemaCheck { schema: input.settings.json_schema.clone(), task })
-}
-
-fn failed_at(id: &str, findings: impl IntoIterator<Item = CheckFinding>) -> Check {
-    Check::of(id, CheckResult::Failed, findings.into_iter().collect())
-}
-
-fn schema_outcome(outcome: SchemaOutcome) -> Check {
-    let one = |result, message: String| Check::new(JSON_SCHEMA, result, message);
-    let errors = match outcome {
-        SchemaOutcome::OverLimit(limit) => {
-            return one(CheckResult::Failed, limit.message()).with_hint("simplify the policy's JSON Schema");
-        }
-        SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => {
-            return one(CheckResult::Failed, format!("the policy's JSON Schema does not compile: {why}"))
-                .with_hint("set a JSON Schema that compiles");
-        }
-        SchemaOutcome::Answered(SchemaAnswer::Errors(errors)) => errors,
-    };
-    if errors.is_empty() {
-        return one(CheckResult::Passed, "valid against the policy's JSON Schema".to_owned());
-    }
-    let found = |(pointer, message): (String, String)| {
-        let hint = "correct it and draft it again, or change the policy's JSON Schema";
-        CheckFinding::new(Severity::Error, message).at_pointer(pointer).with_hint(hint)
-    };
-    failed_at(JSON_SCHEMA, errors.into_iter().map(found))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::json_schema::JSON_SCHEMA;
     use super::*;
     use crate::checks::CheckLimit;
-    use crate::domain::limits::CHECK_FINDINGS_MAX;
+    use crate::domain::limits::{CHECK_FINDINGS_MAX, CONTENT_MAX_BYTES};
 
     fn labels(texts: &[&str]) -> Vec<Label> {
         texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
@@ -217,7 +176,8 @@ mod tests {
             published_labels: &published,
         };
         let (started, asked) = start(&input);
-        started.report(asked.map(|check| SchemaOutcome::Answered(check.answer())), Micros(42))
+        let outcomes = asked.iter().flat_map(Evaluation::answers).map(TaskOutcome::Answered).collect();
+        started.report(outcomes, Micros(42))
     }
 
     fn results(report: &Report) -> Vec<(&str, CheckResult)> {
@@ -288,7 +248,7 @@ mod tests {
                 settings: &settings,
                 published_labels: &[],
             };
-            let report = start(&input).0.report(None, Micros(42));
+            let report = start(&input).0.report(Vec::new(), Micros(42));
             assert_eq!(report.checks[1].result, result, "{content_type:?}");
         }
     }
@@ -333,11 +293,12 @@ mod tests {
             settings: &settings,
             published_labels: &[],
         };
-        for outcome in [Some(SchemaOutcome::OverLimit(CheckLimit::Cpu)), None] {
-            let report = start(&input).0.report(outcome.clone(), Micros(42));
+        for outcome in [Some(TaskOutcome::OverLimit(CheckLimit::Cpu)), Some(TaskOutcome::NotRun), None] {
+            let is_over = matches!(outcome, Some(TaskOutcome::OverLimit(_)));
+            let report = start(&input).0.report(outcome.into_iter().collect(), Micros(42));
             let (check, failure) = report.failures().next().unwrap();
             assert_eq!(check, "json-schema");
-            assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), outcome.is_some(), "{failure:?}");
+            assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), is_over, "{failure:?}");
         }
     }
 }
