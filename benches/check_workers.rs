@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use policyhub::checks::worker_messages::{
     CHECK_REQUEST_MAX_BYTES, CHECK_RESPONSE_MAX_BYTES, WorkerReady, encode, read,
 };
-use policyhub::checks::{EvaluatedContent, Evaluation, Task, TaskAnswer};
+use policyhub::checks::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer};
 
 /// Number of starts for a median.
 const STARTS: usize = 51;
@@ -90,7 +90,7 @@ fn check(rules: usize) -> Evaluation {
     });
     let document = (0..rules).map(rule).collect();
     let tasks = vec![Task::JsonSchema { schema: schema.to_string() }];
-    Evaluation { content: EvaluatedContent::Document(document), tasks }
+    Evaluation { content: EvaluatedContent::Document(document), facts: Facts::default(), tasks }
 }
 
 fn main() -> Result<()> {

@@ -97,6 +97,7 @@ mutations!(sync {
 
 reads!(admin {
     get_namespace(GetNamespaceRequest) -> GetNamespaceResponse, "A namespace, with the head of its log.";
+    get_guardrails(GetGuardrailsRequest) -> GetGuardrailsResponse, "The guardrails of a namespace, and those of the store.";
     list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse, "The namespaces that the caller may read.";
     list_role_bindings(ListRoleBindingsRequest) -> ListRoleBindingsResponse, "Who has which role.";
     list_denials(ListDenialsRequest) -> ListDenialsResponse, "Who was refused what.";
@@ -106,6 +107,7 @@ reads!(admin {
 
 mutations!(admin {
     create_namespace(CreateNamespaceRequest) -> CreateNamespaceResponse, "Makes a namespace.";
+    update_guardrails(UpdateGuardrailsRequest) -> UpdateGuardrailsResponse, "Replaces guardrails.";
     update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse, "Changes a namespace.";
     create_role_binding(CreateRoleBindingRequest) -> CreateRoleBindingResponse, "Grants a role.";
     delete_role_binding(DeleteRoleBindingRequest) -> DeleteRoleBindingResponse, "Takes a role away.";

@@ -58,12 +58,7 @@ fn fill(backend: DbBackend) -> String {
 
 /// Returns the trigger that updates the index with each event, also when the former version of the server writes it during an upgrade.
 fn follow(backend: DbBackend) -> String {
-    let [table, key, rows] = rows_of(backend, "NEW");
-    let index = format!(
-        "INSERT INTO row_changes (namespace, table_name, row_key, revision) \
-         SELECT NEW.namespace, {table}, {key}, NEW.revision FROM {rows} WHERE {table} IN ({DECIDING}) \
-         ON CONFLICT (namespace, table_name, row_key) DO UPDATE SET revision = excluded.revision;"
-    );
+    let index = index_rows(backend, DECIDING);
     match backend {
         DbBackend::Postgres => format!(
             "CREATE FUNCTION events_index_rows() RETURNS trigger LANGUAGE plpgsql AS $$ \
@@ -72,6 +67,16 @@ fn follow(backend: DbBackend) -> String {
         ),
         _ => format!("CREATE TRIGGER events_index_rows AFTER INSERT ON events FOR EACH ROW BEGIN {index} END;"),
     }
+}
+
+/// Returns the statement of the trigger: it enters the rows of these tables that a new event names.
+pub(crate) fn index_rows(backend: DbBackend, deciding: &str) -> String {
+    let [table, key, rows] = rows_of(backend, "NEW");
+    format!(
+        "INSERT INTO row_changes (namespace, table_name, row_key, revision) \
+         SELECT NEW.namespace, {table}, {key}, NEW.revision FROM {rows} WHERE {table} IN ({deciding}) \
+         ON CONFLICT (namespace, table_name, row_key) DO UPDATE SET revision = excluded.revision;"
+    )
 }
 
 #[async_trait::async_trait]

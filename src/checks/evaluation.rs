@@ -1,19 +1,21 @@
 //! The tasks that evaluate untrusted text, as a request and its answers: they are sent to and from a worker process.
 //!
-//! Nothing bounds the time and memory of such a text, so `answer` must run under a limit of the system.
+//! Nothing bounds the time and memory of such a text, so `answers` must run under a limit of the system.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::check_limit::CheckLimit;
-use super::schema::compile_schema;
-use crate::domain::report::{CheckFinding, Severity};
+use crate::domain::guardrail::Guardrail;
+use crate::domain::report::CheckFinding;
 
 /// A content, and the tasks for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// What the tasks evaluate.
     pub content: EvaluatedContent,
+    /// What guardrails know besides the content.
+    pub facts: Facts,
     /// The tasks, at least one. Each has one answer, in this order.
     pub tasks: Vec<Task>,
 }
@@ -29,6 +31,17 @@ pub enum EvaluatedContent {
     Documents(Vec<Value>),
 }
 
+/// What guardrails know besides the content: variables by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The policy, the version and the namespace, as objects.
+    pub known: serde_json::Map<String, Value>,
+    /// The exact text of the content, if a guardrail uses it.
+    pub text: Option<String>,
+    /// The active version of the policy, if a guardrail uses it and there is one.
+    pub active: Option<Value>,
+}
+
 /// One evaluation of untrusted text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Task {
@@ -37,6 +50,8 @@ pub enum Task {
         /// The schema as JSON text.
         schema: String,
     },
+    /// Evaluates a guardrail on the content. Without a content: compiles it.
+    Guardrail(Guardrail),
 }
 
 /// The answer to a task.
@@ -59,35 +74,13 @@ pub enum TaskOutcome {
     NotRun,
 }
 
-impl Evaluation {
-    /// Runs the tasks one after the other, without any bound on time and memory.
-    pub fn answers(&self) -> impl Iterator<Item = TaskAnswer> + '_ {
-        self.tasks.iter().map(|task| task.answer(&self.content))
-    }
-}
-
-impl Task {
-    fn answer(&self, content: &EvaluatedContent) -> TaskAnswer {
+impl EvaluatedContent {
+    /// Returns the content as one value: for a stream the list of its documents.
+    pub(super) fn to_value(&self) -> Value {
         match self {
-            Self::JsonSchema { schema } => validate(schema, content),
+            Self::None => Value::Null,
+            Self::Document(document) => document.clone(),
+            Self::Documents(documents) => Value::Array(documents.clone()),
         }
     }
-}
-
-fn validate(schema: &str, content: &EvaluatedContent) -> TaskAnswer {
-    let schema = match compile_schema(schema) {
-        Ok(schema) => schema,
-        Err(why) => return TaskAnswer::Unusable(why),
-    };
-    let errors = match content {
-        EvaluatedContent::None => Vec::new(),
-        EvaluatedContent::Document(document) => schema.errors(document),
-        EvaluatedContent::Documents(documents) => schema.errors_of_each(documents),
-    };
-    let finding = |(pointer, message): (String, String)| {
-        CheckFinding::new(Severity::Error, message)
-            .at_pointer(pointer)
-            .with_hint("correct it and draft it again, or change the policy's JSON Schema")
-    };
-    TaskAnswer::Findings(errors.into_iter().map(finding).collect())
 }

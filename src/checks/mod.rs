@@ -4,10 +4,13 @@
 //! evaluation of a schema has no such limit: `Evaluation` is a request to a process with limits of the system. Uses neither
 //! network nor database nor clock. What this module accepts has the same meaning for every reader.
 
+mod answers;
+mod cel;
 mod check_limit;
 pub mod diff;
 mod document;
 mod evaluation;
+mod guardrails;
 mod json;
 mod parse_failure;
 mod pipeline;
@@ -24,6 +27,6 @@ pub use check_limit::{
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, parse};
-pub use evaluation::{EvaluatedContent, Evaluation, Task, TaskAnswer, TaskOutcome};
+pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
-pub use pipeline::{Input, Started, check_label, rules, start};
+pub use pipeline::{Input, Rules, Started, check_label, evaluate_guardrails, needs_active, start};

@@ -8,14 +8,15 @@ use std::io::{self, Read};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::limits::{CONTENT_MAX_BYTES, SCHEMA_MAX_BYTES};
+use crate::domain::limits::{CONTENT_MAX_BYTES, GUARDRAILS_MAX_BYTES, SCHEMA_MAX_BYTES};
 
 /// Bytes of the length before a message.
 pub const LENGTH_BYTES: usize = 4;
 /// Most bytes of JSON for one byte of text: `\u0001`.
 const ESCAPED_MAX_FACTOR: usize = 6;
-/// Largest request: a content with all expanded aliases, and a schema, each byte escaped.
-pub const CHECK_REQUEST_MAX_BYTES: usize = ESCAPED_MAX_FACTOR * (3 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES);
+/// Largest request: a content with all expanded aliases, its text, the active content, a schema and guardrails, each byte escaped.
+pub const CHECK_REQUEST_MAX_BYTES: usize =
+    ESCAPED_MAX_FACTOR * (7 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES + 2 * GUARDRAILS_MAX_BYTES);
 /// Largest answer to one task: 21 findings, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
 pub const CHECK_RESPONSE_MAX_BYTES: usize = 256 * 1024;
 
@@ -96,7 +97,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::checks::{EvaluatedContent, Evaluation, Task, TaskAnswer};
+    use crate::checks::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer};
     use crate::domain::limits::CHECK_FINDINGS_MAX;
     use crate::domain::report::{CheckFinding, Severity};
 
@@ -105,7 +106,11 @@ mod tests {
         for document in [json!(null), json!([-0.0, 1e300, 9_007_199_254_740_991_i64, "\u{1}\u{2028}"]), json!({"": {}})]
         {
             let content = EvaluatedContent::Document(document);
-            let check = Evaluation { content, tasks: vec![Task::JsonSchema { schema: "{}".to_owned() }] };
+            let check = Evaluation {
+                content,
+                facts: Facts::default(),
+                tasks: vec![Task::JsonSchema { schema: "{}".to_owned() }],
+            };
             let sent = encode(&check, CHECK_REQUEST_MAX_BYTES).unwrap();
             assert_eq!(read(&mut sent.as_slice(), CHECK_REQUEST_MAX_BYTES).unwrap(), Some(check));
         }
@@ -124,6 +129,7 @@ mod tests {
     fn the_largest_question_and_answer_fit() {
         let check = Evaluation {
             content: EvaluatedContent::Document(vec!["\u{1}".repeat(CONTENT_MAX_BYTES); 2].into()),
+            facts: Facts::default(),
             tasks: vec![Task::JsonSchema { schema: "\u{1}".repeat(SCHEMA_MAX_BYTES) }],
         };
         assert!(encode(&check, CHECK_REQUEST_MAX_BYTES).is_ok());

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
-    diff, draft, epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, report,
-    restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
+    diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish, reject,
+    report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
 };
 use crate::cli::global::Global;
 use crate::cli::release;
@@ -58,6 +58,9 @@ pub enum Command {
     /// Policies: create, list, show, update
     #[command(subcommand)]
     Policy(policy::PolicyCommands),
+    /// Guardrails: list, set, apply, delete
+    #[command(subcommand)]
+    Guardrail(guardrail::GuardrailCommands),
     /// Roles: grant, list, revoke
     #[command(subcommand)]
     Role(role::RoleCommands),

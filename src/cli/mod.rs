@@ -15,6 +15,7 @@ mod contexts;
 mod exit_code;
 mod failure;
 mod global;
+mod guardrail_file;
 mod names;
 mod narrowed;
 mod output;

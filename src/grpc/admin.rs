@@ -62,6 +62,23 @@ impl AdminService for AdminHandler {
         Ok(Response::new(done.into()))
     }
 
+    async fn get_guardrails(&self, request: Request<pb::GetGuardrailsRequest>) -> RpcResult<pb::GetGuardrailsResponse> {
+        self.0.read(&request).await?;
+        let namespace = request::guardrails_name("name", &request.get_ref().name).map_err(status)?;
+        let found = self.0.service.policies.get_guardrails(&namespace).await.map_err(status)?;
+        Ok(Response::new(found.into()))
+    }
+
+    async fn update_guardrails(
+        &self,
+        request: Request<pb::UpdateGuardrailsRequest>,
+    ) -> RpcResult<pb::UpdateGuardrailsResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::update_guardrails(request.into_inner()).map_err(status)?;
+        let done = self.0.service.policies.update_guardrails(&context, command).await.map_err(status)?;
+        Ok(Response::new(done.into()))
+    }
+
     async fn list_signing_keys(
         &self,
         request: Request<pb::ListSigningKeysRequest>,

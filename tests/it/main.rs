@@ -127,6 +127,8 @@ mod full_disk;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod guardrails;
+mod guardrails_tamper;
 mod harness;
 #[cfg(test)]
 mod hostile;

@@ -9,6 +9,7 @@ use policyhub::client::{Client, ClientError, pb};
 use prost::Message as _;
 
 use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, policy, publish_request, release, set, version};
+use crate::harness::guardrails::set_guardrails;
 use crate::harness::runs::{complete, end_request, record, run_name, run_request};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Hub, on_both_databases};
@@ -38,6 +39,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
 /// Columns that a read may show before a check finds the edit: they are about the end of the log or the index of events, never about what
 /// is in force. All others are refused when read.
 const FOUND_LATER: &[(&str, &str)] = &[
+    ("guardrails", "namespace"),
     ("namespaces", "epoch"),
     ("namespaces", "head_revision"),
     ("namespaces", "head_hash"),
@@ -185,6 +187,8 @@ async fn reads(client: &Client) -> RowAnswers {
             read!(format!("GetValidationReport {id} {number}"), client.get_validation_report(report));
         }
     }
+    let guardrails = pb::GetGuardrailsRequest { name: format!("{NAMESPACE}/guardrails") };
+    read!("GetGuardrails", client.get_guardrails(guardrails));
     read!("GetRun", client.get_run(pb::GetRunRequest { name: run_name(&parent(), "r") }));
     answers
 }
@@ -216,6 +220,7 @@ async fn history(client: &Client) {
         ..Default::default()
     };
     client.update_namespace(update).await.expect("a change");
+    set_guardrails(client, &format!("{NAMESPACE}/guardrails"), &[("known", "has(content.a)")]).await;
 }
 
 /// Returns three edited values of a column.
@@ -322,6 +327,7 @@ fn one_row(hub: &Hub, table: &str) -> String {
         "events" | "pointer_changes" => "revision DESC",
         "versions" | "reports" => "policy, number",
         "contents" => "digest",
+        "guardrails" => "scope",
         "row_changes" => "table_name, row_key",
         _ => "id",
     };

@@ -21,6 +21,7 @@ pub enum Role {
     Publisher,
     Activator,
     Admin,
+    GuardrailAdmin,
 }
 
 /// Says what an RPC asks for.
@@ -40,6 +41,8 @@ pub enum Permission {
     Publish,
     /// Activate, roll back, deactivate.
     Activate,
+    /// Change guardrails.
+    Guardrails,
     /// Settings, bindings, keys, and what skips a check.
     Administer,
 }
@@ -57,8 +60,16 @@ pub enum RequiredPermission {
 
 impl Role {
     /// Every role.
-    pub const ALL: &[Role] =
-        &[Role::Viewer, Role::Subscriber, Role::Author, Role::Approver, Role::Publisher, Role::Activator, Role::Admin];
+    pub const ALL: &[Role] = &[
+        Role::Viewer,
+        Role::Subscriber,
+        Role::Author,
+        Role::Approver,
+        Role::Publisher,
+        Role::Activator,
+        Role::Admin,
+        Role::GuardrailAdmin,
+    ];
 
     /// Returns whether the role includes the permission (docs/security.md).
     #[must_use]
@@ -71,6 +82,7 @@ impl Role {
             Self::Approver => matches!(permission, P::Read | P::GetActive | P::Approve),
             Self::Publisher => matches!(permission, P::Read | P::GetActive | P::Publish),
             Self::Activator => matches!(permission, P::Read | P::GetActive | P::Activate),
+            Self::GuardrailAdmin => matches!(permission, P::Read | P::GetActive | P::Guardrails),
             Self::Admin => true,
         }
     }
@@ -86,6 +98,7 @@ impl Role {
             Self::Publisher => "PUBLISHER",
             Self::Activator => "ACTIVATOR",
             Self::Admin => "ADMIN",
+            Self::GuardrailAdmin => "GUARDRAIL_ADMIN",
         }
     }
 }
@@ -102,6 +115,7 @@ impl Permission {
             Self::Approve => "approve",
             Self::Publish => "publish",
             Self::Activate => "activate",
+            Self::Guardrails => "guardrails",
             Self::Administer => "administer",
         }
     }
@@ -214,6 +228,8 @@ rpcs! {
         // Those that the caller may read.
         ListNamespaces => RequiredPermission::Authenticated, Rate::Read;
         UpdateNamespace => RequiredPermission::StoreWide(Permission::Administer), Rate::Unmetered;
+        GetGuardrails => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        UpdateGuardrails => RequiredPermission::InNamespace(Permission::Guardrails), Rate::Write;
         CreateRoleBinding => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;
         ListRoleBindings => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         DeleteRoleBinding => RequiredPermission::InNamespace(Permission::Administer), Rate::Write;

@@ -19,6 +19,7 @@ use super::binding::BindingName;
 use super::digest::Digest;
 use super::etag::Etag;
 use super::event::{Cursor, Position};
+use super::guardrail::Guardrail;
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
@@ -53,6 +54,15 @@ mod requests {
         pub namespace: NamespaceId,
         pub description: Option<String>,
         pub quotas: QuotasPatch,
+        pub etag: Option<Etag>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct UpdateGuardrails {
+        /// `system` for those that hold in all namespaces.
+        pub namespace: NamespaceId,
+        pub guardrails: Vec<Guardrail>,
+        pub reason: String,
         pub etag: Option<Etag>,
     }
 

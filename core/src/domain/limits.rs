@@ -37,6 +37,20 @@ pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
 /// Most requirements of a version.
 pub const REQUIRES_MAX: usize = 64;
+/// Most guardrails of a namespace, and of the store.
+pub const GUARDRAILS_MAX: usize = 100;
+/// Longest expression of a guardrail.
+pub const GUARDRAIL_EXPRESSION_MAX_BYTES: usize = 4 * 1024;
+/// Most nodes of a guardrail's expression once its macros are expanded.
+pub const GUARDRAIL_EXPRESSION_MAX_NODES: usize = 1_000;
+/// Deepest nesting of a guardrail's expression.
+pub const GUARDRAIL_EXPRESSION_MAX_DEPTH: usize = 200;
+/// Longest message of a guardrail.
+pub const GUARDRAIL_MESSAGE_MAX_BYTES: usize = 1024;
+/// Longest pattern of a guardrail for the values that it looks at.
+pub const GUARDRAIL_POINTER_MAX_BYTES: usize = 1024;
+/// Most text of a set of guardrails: each check of a version sends it to a worker, and each change writes it to the log.
+pub const GUARDRAILS_MAX_BYTES: usize = 128 * 1024;
 /// Most annotations of a version.
 pub const ANNOTATIONS_MAX: usize = 64;
 /// Longest key of an annotation.

@@ -11,6 +11,7 @@ use super::digest::Hash;
 use super::error::{Error, Reason};
 use super::etag::Etag;
 use super::event::{Cursor, PointerChange, Position};
+use super::guardrail::{GuardrailSet, GuardrailSeverity};
 use super::key::KeyRecord;
 use super::name::NamespaceId;
 use super::pointed_policy::PointedPolicy;
@@ -70,6 +71,32 @@ mod outcomes {
     pub struct NamespaceChanged {
         pub namespace: Namespace,
         pub cursor: Option<Position>,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct GuardrailsChanged {
+        pub guardrails: GuardrailSet,
+        pub violations: Vec<GuardrailViolation>,
+        pub versions_tried: usize,
+        pub versions_not_tried: usize,
+        pub cursor: Option<Position>,
+    }
+
+    /// An active version that breaks a guardrail.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct GuardrailViolation {
+        pub version: String,
+        pub guardrail: String,
+        pub severity: GuardrailSeverity,
+        pub message: String,
+        pub pointer: String,
+    }
+
+    /// The guardrails of a namespace, and those of the store that hold there too.
+    #[derive(Debug, Clone)]
+    pub struct FoundGuardrails {
+        pub own: GuardrailSet,
+        pub of_store: Option<GuardrailSet>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]

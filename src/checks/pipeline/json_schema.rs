@@ -1,6 +1,6 @@
 //! The check `json-schema`: the documents of a content are valid against the policy's JSON Schema.
 
-use super::{Step, Subject};
+use super::step::{Step, Subject};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{Check, CheckResult};

@@ -1,6 +1,6 @@
 //! The check `label`: a label may follow the published ones.
 
-use super::{Step, Subject};
+use super::step::{Step, Subject};
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings};
 use crate::domain::report::{Check, CheckResult, LABEL_CHECK};

@@ -4,19 +4,25 @@
 //! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
 //! skipped, so one fault is one failure.
 
+mod guardrails;
 mod json_schema;
 mod label;
 mod limits;
 mod parse;
+mod step;
 
 use std::fmt;
 
 pub use label::check_label;
+pub use step::Input;
 
+use step::{Step, Subject};
+
+use super::Facts;
 use super::document::Document;
 use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
 use crate::domain::digest::{Digest, short_hash};
-use crate::domain::label::Label;
+use crate::domain::guardrail::Guardrail;
 use crate::domain::policy::{PolicyKind, PolicySettings};
 use crate::domain::report::{Check, CheckResult, Report};
 use crate::domain::time::Micros;
@@ -25,47 +31,7 @@ use crate::domain::time::Micros;
 const CHECKS_REVISION: u32 = 1;
 
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
-const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, label::check];
-
-/// The input of a report.
-#[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
-    /// The policy's language.
-    pub kind: PolicyKind,
-    /// The version's exact bytes.
-    pub content: &'a [u8],
-    /// The media type, when it must be one of the kind: the kind may have changed since the draft.
-    pub content_type: Option<&'a str>,
-    /// The digest, copied into the report.
-    pub digest: &'a Digest,
-    /// The version's label, if any.
-    pub label: Option<&'a Label>,
-    /// The policy's current settings.
-    pub settings: &'a PolicySettings,
-    /// Labels of the policy's other published versions, in any order.
-    pub published_labels: &'a [Label],
-}
-
-/// What a check looks at: the input, and its content as a document if it is one.
-#[derive(Debug)]
-struct Subject<'a> {
-    input: &'a Input<'a>,
-    document: Option<Document>,
-}
-
-/// The result of one check so far.
-enum Step {
-    /// It has ended.
-    Done(Check),
-    /// It has tasks for a worker. `conclude` makes the check of their outcomes.
-    Evaluate { tasks: Vec<Task>, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
-}
-
-impl Step {
-    fn evaluate(tasks: Vec<Task>, conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + 'static) -> Self {
-        Self::Evaluate { tasks, conclude: Box::new(conclude) }
-    }
-}
+const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, label::check, guardrails::check];
 
 /// The checks of one version, without the evaluation of untrusted text.
 pub struct Started {
@@ -102,14 +68,18 @@ pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
             }
         });
     }
-    let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
-    let evaluation = (!tasks.is_empty()).then(|| Evaluation { content: evaluated(subject.document), tasks });
+    let (digest, rules) = (input.digest.clone(), rules_of(input).hash());
+    let evaluation = (!tasks.is_empty()).then(|| {
+        let facts = with_text(input.facts.clone(), input.content, input.guardrails);
+        Evaluation { content: evaluated(subject.document), facts, tasks }
+    });
     (Started { digest, rules, checks }, evaluation)
 }
 
 fn evaluated(document: Option<Document>) -> EvaluatedContent {
     match document {
-        None => EvaluatedContent::None,
+        // A guardrail sees content that is no document as null.
+        None => EvaluatedContent::Document(serde_json::Value::Null),
         Some(Document { value: serde_json::Value::Array(documents), stream: Some(_) }) => {
             EvaluatedContent::Documents(documents)
         }
@@ -117,12 +87,65 @@ fn evaluated(document: Option<Document>) -> EvaluatedContent {
     }
 }
 
-/// Returns a hash of all that determines the result for a content: a policy's kind and settings, and this program. For the same
-/// bytes and rules the checks would give the same report again.
+/// All that determines the result of the checks for a content, besides this program.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The policy's language.
+    pub kind: PolicyKind,
+    /// The policy's current settings.
+    pub settings: &'a PolicySettings,
+    /// The guardrails that hold for the version, in order.
+    pub guardrails: &'a [Guardrail],
+    /// What guardrails know besides the content.
+    pub facts: &'a Facts,
+    /// The number of the version that is active now; 0: none.
+    pub active_version: i64,
+}
+
+impl Rules<'_> {
+    /// Returns a hash of the rules and of this program's revision. For the same bytes and rules the checks would give the same report
+    /// again.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let (revision, kind) = (CHECKS_REVISION.to_be_bytes(), self.kind.content_type());
+        let mut parts =
+            vec![revision.to_vec(), kind.as_bytes().to_vec(), self.settings.json_schema.as_bytes().to_vec()];
+        if !self.guardrails.is_empty() {
+            // Neither can fail to be written: they have no keys but texts.
+            parts.push(serde_json::to_vec(self.guardrails).unwrap_or_default());
+            parts.push(serde_json::to_vec(&self.facts.known).unwrap_or_default());
+        }
+        if needs_active(self.guardrails) {
+            parts.push(self.active_version.to_be_bytes().to_vec());
+        }
+        short_hash(parts.iter().map(Vec::as_slice))
+    }
+}
+
+/// Returns the evaluation of guardrails alone, of a content that was published before.
 #[must_use]
-pub fn rules(kind: PolicyKind, settings: &PolicySettings) -> String {
-    let kind = kind.content_type();
-    short_hash([&CHECKS_REVISION.to_be_bytes(), kind.as_bytes(), settings.json_schema.as_bytes()])
+pub fn evaluate_guardrails(kind: PolicyKind, content: &[u8], guardrails: &[Guardrail], facts: Facts) -> Evaluation {
+    let document = super::document::parse(kind, content).ok().flatten();
+    let tasks = guardrails.iter().cloned().map(Task::Guardrail).collect();
+    Evaluation { content: evaluated(document), facts: with_text(facts, content, guardrails), tasks }
+}
+
+/// Adds the text of the content, if a guardrail looks at it.
+fn with_text(facts: Facts, content: &[u8], guardrails: &[Guardrail]) -> Facts {
+    let text = std::str::from_utf8(content).ok().filter(|_| guardrails::uses(guardrails, "text"));
+    Facts { text: text.map(str::to_owned), ..facts }
+}
+
+/// Returns whether a guardrail looks at the active version of the policy, which then must be read.
+#[must_use]
+pub fn needs_active(guardrails: &[Guardrail]) -> bool {
+    guardrails::uses(guardrails, "active")
+}
+
+/// Returns the rules of an input.
+fn rules_of<'a>(input: &Input<'a>) -> Rules<'a> {
+    let Input { kind, settings, guardrails, facts, active_version, .. } = *input;
+    Rules { kind, settings, guardrails, facts, active_version }
 }
 
 impl Started {
@@ -174,6 +197,9 @@ mod tests {
             label: label.as_ref(),
             settings,
             published_labels: &published,
+            guardrails: &[],
+            facts: &Facts::default(),
+            active_version: 0,
         };
         let (started, asked) = start(&input);
         let outcomes = asked.iter().flat_map(Evaluation::answers).map(TaskOutcome::Answered).collect();
@@ -192,7 +218,13 @@ mod tests {
         let report = report(PolicyKind::Yaml, b"a: 1\n", &settings, Some("1.0.1"), &["1.0.0"]);
         assert_eq!(
             results(&report),
-            [("limits", Passed), ("parse", Passed), ("json-schema", Passed), ("label", Passed)]
+            [
+                ("limits", Passed),
+                ("parse", Passed),
+                ("json-schema", Passed),
+                ("label", Passed),
+                ("guardrails", Skipped)
+            ]
         );
         assert!(report.passed());
         assert_eq!((report.time, report.digest), (Micros(42), Digest::from_sha256(&[7; 32])));
@@ -204,7 +236,13 @@ mod tests {
         let of = |size: usize| report(PolicyKind::Json, &vec![b'1'; size], &settings, None, &[]);
         assert_eq!(
             results(&of(1)),
-            [("limits", Passed), ("parse", Passed), ("json-schema", Skipped), ("label", Skipped)]
+            [
+                ("limits", Passed),
+                ("parse", Passed),
+                ("json-schema", Skipped),
+                ("label", Skipped),
+                ("guardrails", Skipped)
+            ]
         );
         assert_eq!(of(CONTENT_MAX_BYTES).checks[0].result, Passed);
         for size in [0, CONTENT_MAX_BYTES + 1] {
@@ -218,7 +256,13 @@ mod tests {
         let report = report(PolicyKind::Json, b"{\"a\": [1,\n x]}", &settings, None, &[]);
         assert_eq!(
             results(&report),
-            [("limits", Passed), ("parse", Failed), ("json-schema", Skipped), ("label", Skipped)]
+            [
+                ("limits", Passed),
+                ("parse", Failed),
+                ("json-schema", Skipped),
+                ("label", Skipped),
+                ("guardrails", Skipped)
+            ]
         );
         let (check, found) = report.failures().next().unwrap();
         assert_eq!((check, found.line, found.column, found.pointer.as_str()), ("parse", 2, 2, "/a/1"));
@@ -247,6 +291,9 @@ mod tests {
                 label: None,
                 settings: &settings,
                 published_labels: &[],
+                guardrails: &[],
+                facts: &Facts::default(),
+                active_version: 0,
             };
             let report = start(&input).0.report(Vec::new(), Micros(42));
             assert_eq!(report.checks[1].result, result, "{content_type:?}");
@@ -292,6 +339,9 @@ mod tests {
             label,
             settings: &settings,
             published_labels: &[],
+            guardrails: &[],
+            facts: &Facts::default(),
+            active_version: 0,
         };
         for outcome in [Some(TaskOutcome::OverLimit(CheckLimit::Cpu)), Some(TaskOutcome::NotRun), None] {
             let is_over = matches!(outcome, Some(TaskOutcome::OverLimit(_)));

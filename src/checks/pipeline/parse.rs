@@ -1,6 +1,6 @@
 //! The check `parse`: a content is a document of its policy's kind.
 
-use super::Input;
+use super::step::Input;
 use crate::checks::document::{Document, parse};
 use crate::checks::parse_failure::ParseFailure;
 use crate::domain::report::{Check, CheckFinding, CheckResult, Severity};

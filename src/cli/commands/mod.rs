@@ -25,6 +25,7 @@ pub(super) mod draft;
 pub(super) mod epoch;
 pub(super) mod events;
 pub(super) mod export;
+pub(super) mod guardrail;
 pub(super) mod history;
 pub(super) mod import;
 pub(super) mod keys;

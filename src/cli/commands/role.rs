@@ -38,6 +38,8 @@ pub enum RoleArgument {
     Activator,
     /// All of it
     Admin,
+    /// Changes guardrails
+    GuardrailAdmin,
 }
 
 /// Grant a role
@@ -185,5 +187,6 @@ fn role(role: RoleArgument) -> pb::Role {
         RoleArgument::Publisher => pb::Role::Publisher,
         RoleArgument::Activator => pb::Role::Activator,
         RoleArgument::Admin => pb::Role::Admin,
+        RoleArgument::GuardrailAdmin => pb::Role::GuardrailAdmin,
     }
 }

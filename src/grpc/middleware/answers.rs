@@ -58,7 +58,9 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
         | Rpc::ListDenials
-        | Rpc::ListSigningKeys => LARGEST_ANSWER_BYTES,
+        | Rpc::ListSigningKeys
+        | Rpc::GetGuardrails
+        | Rpc::UpdateGuardrails => LARGEST_ANSWER_BYTES,
         Rpc::CreatePolicy
         | Rpc::GetPolicy
         | Rpc::UpdatePolicy

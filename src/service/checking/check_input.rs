@@ -1,8 +1,9 @@
 //! The input of the checks of a version, and whether it is still current under the lock.
 
 use crate::checks;
-use crate::checks::{Evaluation, Started};
+use crate::checks::{Evaluation, Facts, Rules, Started};
 use crate::domain::bundle::Bundle;
+use crate::domain::guardrail::Guardrail;
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, Policy};
 use crate::domain::report::Report;
@@ -25,6 +26,10 @@ pub struct CheckInput {
     pub policy: Policy,
     pub bundle: Bundle,
     pub published_labels: Vec<Label>,
+    /// The guardrails of the store, then those of the namespace.
+    pub guardrails: Vec<Guardrail>,
+    /// The active version of the policy, if a guardrail looks at it.
+    pub active: Option<Bundle>,
 }
 
 impl CheckInput {
@@ -35,6 +40,7 @@ impl CheckInput {
             CheckKind::BeforePublish => (version.label.as_ref(), Some(version.content_type.as_str())),
             CheckKind::AfterPublish => (None, None),
         };
+        let facts = self.facts();
         let input = checks::Input {
             kind: self.policy.kind,
             content: &self.bundle.content,
@@ -43,8 +49,28 @@ impl CheckInput {
             label,
             settings: &self.policy.settings,
             published_labels: &self.published_labels,
+            guardrails: &self.guardrails,
+            facts: &facts,
+            active_version: self.policy.active_version,
         };
         checks::start(&input)
+    }
+
+    /// Returns the evaluation of the guardrails alone, for a content that was published before.
+    pub fn evaluate_guardrails(&self) -> Evaluation {
+        checks::evaluate_guardrails(self.policy.kind, &self.bundle.content, &self.guardrails, self.facts())
+    }
+
+    fn facts(&self) -> Facts {
+        let active = self.active.as_ref().map(|active| {
+            let content = checks::parse(self.policy.kind, &active.content).ok().flatten();
+            serde_json::json!({
+                "number": active.version.number,
+                "label": active.version.label.as_ref().map(ToString::to_string),
+                "content": content.map(|document| document.value),
+            })
+        });
+        Facts { active, ..known_facts(&self.policy, &self.bundle.version) }
     }
 
     /// Reads again under the lock the data on which the checks depended.
@@ -58,7 +84,10 @@ impl CheckInput {
         let labels_hold = version.label.is_none()
             || (self.policy.settings.allow_backport && self.policy.settings.bump_rule == BumpRule::Any)
             || tx.version_list(&policy_now).await?.published_labels == self.published_labels;
-        if policy_now.edits == self.policy.edits && version_now.edits == version.edits && labels_hold {
+        let guardrails_hold = guardrails_in_force(tx, &policy_now).await? == self.guardrails
+            && (!checks::needs_active(&self.guardrails) || policy_now.active_version == self.policy.active_version);
+        let rows_hold = policy_now.edits == self.policy.edits && version_now.edits == version.edits;
+        if rows_hold && labels_hold && guardrails_hold {
             return Ok((policy_now, version_now));
         }
         Err(changed_meanwhile(version))
@@ -71,9 +100,49 @@ pub fn changed_meanwhile(version: &Version) -> Error {
     Error::new(Reason::ConcurrentChange, message).about(version.name())
 }
 
+/// Returns the guardrails of the store and of a policy's namespace, in this order.
+pub async fn guardrails_in_force(tx: &ReadTx, policy: &Policy) -> Result<Vec<Guardrail>> {
+    Ok(tx.guardrails(&policy.name.namespace).await?.into_iter().flat_map(|set| set.guardrails).collect())
+}
+
+/// Returns what guardrails know of a version besides its content.
+fn known_facts(policy: &Policy, version: &Version) -> Facts {
+    let known = [
+        ("namespace", serde_json::json!({"id": policy.name.namespace})),
+        (
+            "policy",
+            serde_json::json!({
+                "id": policy.name.policy,
+                "kind": policy.kind.as_str(),
+                "description": policy.description,
+                "required_approvals": policy.settings.required_approvals,
+            }),
+        ),
+        (
+            "version",
+            serde_json::json!({
+                "number": version.number,
+                "label": version.label.as_ref().map(ToString::to_string),
+                "author": version.author,
+                "change_note": version.change_note,
+                "annotations": version.annotations,
+            }),
+        ),
+    ];
+    let known = known.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect();
+    Facts { known, ..Facts::default() }
+}
+
 /// Returns whether a report is of these bytes and today's rules.
-pub fn is_of_today(report: &Report, policy: &Policy, version: &Version) -> bool {
-    report.is_of(&version.digest, &checks::rules(policy.kind, &policy.settings))
+pub fn is_of_today(report: &Report, policy: &Policy, version: &Version, guardrails: &[Guardrail]) -> bool {
+    let rules = Rules {
+        kind: policy.kind,
+        settings: &policy.settings,
+        guardrails,
+        facts: &known_facts(policy, version),
+        active_version: policy.active_version,
+    };
+    report.is_of(&version.digest, &rules.hash())
 }
 
 /// Writes the report of failed checks, unless the version changed. Returns whether it wrote the report.

@@ -6,6 +6,6 @@ mod slots;
 mod worker_process;
 mod workers;
 
-pub use check_input::{CheckInput, CheckKind, changed_meanwhile, is_of_today, put_failed_report};
+pub use check_input::{CheckInput, CheckKind, changed_meanwhile, guardrails_in_force, is_of_today, put_failed_report};
 pub use runner::CheckRunner;
 pub use slots::{NAMESPACE_CHECKS_MAX, run_blocking};

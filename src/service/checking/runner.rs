@@ -3,7 +3,9 @@
 use super::check_input::{CheckInput, CheckKind, is_of_today};
 use super::slots::{CheckSlot, CheckSlots, run_blocking};
 use super::workers::{CheckWorkers, WorkerRequest};
-use crate::checks::{EvaluatedContent, Evaluation, Task, TaskAnswer, TaskOutcome};
+use crate::checks::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
+use crate::domain::error::FieldViolation;
+use crate::domain::guardrail::Guardrail;
 use crate::domain::name::NamespaceId;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
@@ -46,7 +48,7 @@ impl CheckRunner {
         kept: Option<Report>,
         now: Micros,
     ) -> Result<(CheckInput, Report)> {
-        match kept.filter(|report| is_of_today(report, &input.policy, &input.bundle.version)) {
+        match kept.filter(|report| is_of_today(report, &input.policy, &input.bundle.version, &input.guardrails)) {
             Some(report) => Ok((input, report)),
             None => self.check(input, CheckKind::AfterPublish, now).await,
         }
@@ -62,7 +64,8 @@ impl CheckRunner {
         }
         let slot = self.slots.take(namespace).await?;
         let tasks = vec![Task::JsonSchema { schema: schema.to_owned() }];
-        let request = WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, tasks })?;
+        let request =
+            WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })?;
         let why = match self.evaluate(&request, &namespace.name(), &slot).await?.pop() {
             Some(TaskOutcome::Answered(TaskAnswer::Findings(_))) => return Ok(()),
             Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => why,
@@ -70,6 +73,43 @@ impl CheckRunner {
             Some(TaskOutcome::NotRun) | None => return Err(Error::internal("a schema was not compiled")),
         };
         Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is not a usable JSON Schema: {why}")))
+    }
+
+    /// Checks that guardrails compile.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with each one that does not; `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
+    pub async fn check_guardrails(&self, namespace: &NamespaceId, guardrails: &[Guardrail]) -> Result<()> {
+        if guardrails.is_empty() {
+            return Ok(());
+        }
+        let slot = self.slots.take(namespace).await?;
+        let tasks = guardrails.iter().cloned().map(Task::Guardrail).collect();
+        let request =
+            WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })?;
+        let outcomes = self.evaluate(&request, &namespace.name(), &slot).await?;
+        let violation = |(index, outcome)| {
+            let description = match outcome {
+                TaskOutcome::Answered(TaskAnswer::Findings(_)) => return None,
+                TaskOutcome::Answered(TaskAnswer::Unusable(why)) => why,
+                TaskOutcome::OverLimit(limit) => limit.message("it"),
+                TaskOutcome::NotRun => "was not compiled, because of the one before it".to_owned(),
+            };
+            Some(FieldViolation { field: format!("guardrails.guardrails[{index}]"), description })
+        };
+        let violations: Vec<FieldViolation> = outcomes.into_iter().enumerate().filter_map(violation).collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+    }
+
+    /// Evaluates the guardrails alone. Returns the outcomes in their order.
+    ///
+    /// # Errors
+    /// The same as `check`.
+    pub async fn try_guardrails(&self, input: CheckInput) -> Result<Vec<TaskOutcome>> {
+        let resource = input.bundle.version.name();
+        let slot = self.slots.take(&input.policy.name.namespace).await?;
+        let (slot, request) = run_blocking(slot, move || WorkerRequest::new(&input.evaluate_guardrails())).await?;
+        self.evaluate(&request?, &resource, &slot).await
     }
 
     async fn evaluate(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<Vec<TaskOutcome>> {

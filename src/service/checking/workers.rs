@@ -234,7 +234,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::checks::{EvaluatedContent, Task};
+    use crate::checks::{EvaluatedContent, Facts, Task};
     use crate::domain::name::NamespaceId;
     use crate::service::checking::slots::CheckSlots;
 
@@ -263,7 +263,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let program = dir.path().join("worker");
         let tasks = vec![Task::JsonSchema { schema: "{}".to_owned() }];
-        let request = WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, tasks }).expect("short");
+        let request =
+            WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })
+                .expect("short");
         let script = format!(
             "#!/bin/sh\nrequest() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
             request.bytes.len(),

@@ -102,13 +102,15 @@ impl Policies {
         let Some(first) = plan.versions.first() else { return Ok(Vec::new()) };
         let named: Vec<_> = plan.versions.iter().map(|version| (&version.policy.policy, version.number)).collect();
         let kept = tx.reports_named(&first.policy.namespace, &named).await?;
+        let sets = tx.guardrails(&first.policy.namespace).await?;
+        let guardrails: Vec<_> = sets.into_iter().flat_map(|set| set.guardrails).collect();
         let mut to_check = Vec::new();
         for version in &plan.versions {
             let key = (version.policy.policy.clone(), version.number);
             let policy = plan.policies.iter().find(|policy| policy.name == version.policy);
             let policy = policy.ok_or_else(|| Error::internal("a target without its policy"))?;
             let of_today = [checked.get(&key), kept.get(&key)].into_iter().flatten();
-            match of_today.into_iter().find(|report| is_of_today(report, policy, version)) {
+            match of_today.into_iter().find(|report| is_of_today(report, policy, version, &guardrails)) {
                 Some(report) => lifecycle::check_report(version, report)?,
                 None => to_check.push(self.check_input_of(tx, policy.clone(), version.clone()).await?),
             }

@@ -23,7 +23,9 @@ use crate::domain::policy::Policy;
 use crate::domain::report::{LABEL_CHECK, Report};
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::service::checking::{CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, put_failed_report};
+use crate::service::checking::{
+    CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, guardrails_in_force, is_of_today, put_failed_report,
+};
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
 use crate::store::ReadTx;
@@ -323,7 +325,9 @@ async fn read_unchanged(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy
     let policy = tx.policy(&checked.policy.name).await?;
     let version = tx.version(&checked.policy.name, checked.version.number).await?;
     lifecycle::check_stageable(&version, checked.etag.as_ref())?;
-    if policy.edits != checked.policy.edits || version.edits != checked.version.edits {
+    let guardrails = guardrails_in_force(tx, &policy).await?;
+    let is_unchanged = policy.edits == checked.policy.edits && version.edits == checked.version.edits;
+    if !is_unchanged || !is_of_today(&checked.report, &policy, &version, &guardrails) {
         return Err(changed_meanwhile(&version));
     }
     Ok((policy, version))

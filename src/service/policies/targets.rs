@@ -1,14 +1,16 @@
 //! The versions that callers name, with the input of their checks, and reports of failed checks.
 
 use super::use_cases::Policies;
+use crate::checks::needs_active;
 use crate::domain::Result;
 use crate::domain::bundle::Bundle;
 use crate::domain::command::PolicyOrVersion;
+use crate::domain::guardrail::Guardrail;
 use crate::domain::lifecycle;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::version::Version;
-use crate::service::checking::{CheckInput, put_failed_report};
+use crate::service::checking::{CheckInput, guardrails_in_force, put_failed_report};
 use crate::store::ReadTx;
 
 impl Policies {
@@ -35,7 +37,24 @@ impl Policies {
     pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
         let content = self.log.read_content(tx, &version).await?;
         let published_labels = tx.version_list(&policy).await?.published_labels;
-        Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels })
+        let guardrails = guardrails_in_force(tx, &policy).await?;
+        let active = self.read_active(tx, &policy, &guardrails).await?;
+        Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels, guardrails, active })
+    }
+
+    /// Reads the active version of a policy, if a guardrail looks at it.
+    pub(super) async fn read_active(
+        &self,
+        tx: &ReadTx,
+        policy: &Policy,
+        guardrails: &[Guardrail],
+    ) -> Result<Option<Bundle>> {
+        if policy.active_version == 0 || !needs_active(guardrails) {
+            return Ok(None);
+        }
+        let version = tx.version(&policy.name, policy.active_version).await?;
+        let content = self.log.read_content(tx, &version).await?;
+        Ok(Some(Bundle { version, content }))
     }
 
     /// Writes the report of failed checks, so that the author can read it. Nothing else changes.

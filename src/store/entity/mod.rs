@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod contents;
 pub mod denials;
 pub mod events;
+pub mod guardrails;
 pub mod idempotency;
 pub mod imported_events;
 pub mod imports;

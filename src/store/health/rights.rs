@@ -8,11 +8,12 @@ use crate::store::error::failed;
 use crate::store::handle::Store;
 
 /// The tables of the schema.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 23] = [
     "approvals",
     "contents",
     "denials",
     "events",
+    "guardrails",
     "idempotency",
     "imported_events",
     "imports",

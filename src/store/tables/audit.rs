@@ -17,7 +17,7 @@ use crate::domain::quota::Usage;
 use crate::domain::version::{Version, VersionState};
 use crate::store::authenticated::AuthenticatedTable;
 use crate::store::entity::{
-    approvals, events, imports, manifests, namespaces, pointer_changes, policies, reports, revoked_tokens,
+    approvals, events, guardrails, imports, manifests, namespaces, pointer_changes, policies, reports, revoked_tokens,
     role_bindings, signing_keys, versions,
 };
 use crate::store::error::failed;
@@ -180,6 +180,7 @@ impl ReadTx {
         self.rows_of::<versions::Entity>(Some(versions::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<reports::Entity>(Some(reports::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<approvals::Entity>(Some(approvals::Column::Namespace.eq(own)), take).await?;
+        self.rows_of::<guardrails::Entity>(Some(guardrails::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<manifests::Entity>(Some(manifests::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<imports::Entity>(Some(imports::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<role_bindings::Entity>(Some(role_bindings::Column::Namespace.eq(own)), take).await?;

@@ -8,6 +8,7 @@ pub mod closed_versions;
 pub mod contents;
 pub mod denials;
 pub mod events;
+pub mod guardrails;
 pub mod idempotency;
 pub mod imports;
 pub mod keys;

@@ -9,7 +9,7 @@ use crate::domain::event::{RowChange, SettingsRead};
 use crate::domain::name::NamespaceId;
 use crate::store::entity::row_changes::{Column, Entity};
 use crate::store::error::failed;
-use crate::store::transaction::ledger::{Key, NAMESPACES, decides, key_of};
+use crate::store::transaction::ledger::{GUARDRAILS, Key, NAMESPACES, STORE_GUARDRAILS, decides, key_of};
 use crate::store::transaction::views::{ReadTx, WriteTx};
 
 /// The table whose rows a policy counts: an authenticated policy row states which numbers were never used.
@@ -86,8 +86,8 @@ impl WriteTx {
     #[must_use]
     pub fn take_read(&self) -> Vec<LoggedRow> {
         let read = std::mem::take(&mut self.ledger().rows().read);
-        let log_of = |row: &RowChange| match row.table.as_str() {
-            NAMESPACES => NamespaceId::system(),
+        let log_of = |row: &RowChange| match (row.table.as_str(), row.key.as_str()) {
+            (NAMESPACES, _) | (GUARDRAILS, STORE_GUARDRAILS) => NamespaceId::system(),
             _ => self.namespace().clone(),
         };
         read.into_values().map(|row| (log_of(&row), row)).collect()

@@ -13,10 +13,14 @@ use crate::domain::policy::Policy;
 
 /// The tables whose rows decide. The others are verified otherwise: role bindings by the digest of all of them, keys by the log of
 /// `system`, manifests by their signatures; a report may be written without an event.
-const DECIDING: [&str; 5] = ["approvals", "imports", NAMESPACES, "policies", "versions"];
+const DECIDING: [&str; 6] = ["approvals", GUARDRAILS, "imports", NAMESPACES, "policies", "versions"];
 
 /// The table whose rows are named in the log of `system`.
 pub(in crate::store) const NAMESPACES: &str = "namespaces";
+
+/// The table of guardrails, and the key of the set of the store, which is named in the log of `system`.
+pub(in crate::store) const GUARDRAILS: &str = "guardrails";
+pub(in crate::store) const STORE_GUARDRAILS: &str = "store";
 
 /// A row by its table and its key.
 pub(in crate::store) type Key = (String, String);

@@ -76,6 +76,13 @@ impl ReadTx {
         Ok(())
     }
 
+    /// In a write, records that a row is not there, for the same comparison.
+    pub(in crate::store) fn note_absent_row(&self, row: RowChange) {
+        if self.ledger.is_of_write() {
+            self.ledger.note_read(row);
+        }
+    }
+
     /// Returns the entry for this row in an event.
     pub(in crate::store) fn row_change<E: AuthenticatedTable>(&self, row: &E::Model) -> Result<RowChange> {
         row_change::<E>(self.macs.as_ref(), row)

@@ -12,6 +12,7 @@ pub mod copies;
 pub mod disk_error;
 pub mod faults;
 pub mod frames;
+pub mod guardrails;
 pub mod history;
 pub mod hostile_server;
 pub mod http;

@@ -23,6 +23,7 @@ fn role(from: i32) -> Result<Role> {
         Ok(pb::Role::Publisher) => Ok(Role::Publisher),
         Ok(pb::Role::Activator) => Ok(Role::Activator),
         Ok(pb::Role::Admin) => Ok(Role::Admin),
+        Ok(pb::Role::GuardrailAdmin) => Ok(Role::GuardrailAdmin),
         Ok(pb::Role::Unspecified) => Err(Error::invalid("role_binding.role", REQUIRED)),
         Err(_) => Err(Error::invalid("role_binding.role", "must be one of the roles")),
     }

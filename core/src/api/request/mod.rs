@@ -5,6 +5,7 @@ mod admin;
 mod bindings;
 mod collect_errors;
 mod fields;
+mod guardrails;
 mod imports;
 mod lists;
 mod mutation;
@@ -20,6 +21,7 @@ pub use admin::{
 };
 pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
 pub use fields::{namespace, policy, request_options, version};
+pub use guardrails::{guardrails_name, update_guardrails};
 pub use imports::import_namespace;
 pub use lists::{EventQuery, PolicyQuery, VersionQuery, list_events, list_policies, list_versions};
 pub use mutation::Mutation;

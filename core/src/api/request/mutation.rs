@@ -48,6 +48,7 @@ mutations! {
     RollbackRequest,
     StageRequest,
     ThawNamespaceRequest,
+    UpdateGuardrailsRequest,
     UpdateNamespaceRequest,
     UpdatePolicyRequest,
 }

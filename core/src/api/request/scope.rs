@@ -91,6 +91,7 @@ scoped! {
     GetRunRequest => name,
     ListRunsRequest => parent,
     GetNamespaceRequest => name,
+    GetGuardrailsRequest => name,
     CreateRoleBindingRequest => parent,
     ListRoleBindingsRequest => parent,
     ListDenialsRequest => parent,
@@ -104,6 +105,7 @@ scoped! {
 scoped_inside! {
     UpdatePolicyRequest => policy.name,
     UpdateNamespaceRequest => namespace.name,
+    UpdateGuardrailsRequest => guardrails.name,
 }
 
 store_wide! {

@@ -14,6 +14,7 @@ fn role(from: Role) -> pb::Role {
         Role::Publisher => pb::Role::Publisher,
         Role::Activator => pb::Role::Activator,
         Role::Admin => pb::Role::Admin,
+        Role::GuardrailAdmin => pb::Role::GuardrailAdmin,
     }
 }
 

@@ -35,6 +35,7 @@ pub fn event_kind(from: EventKind) -> pb::EventKind {
         EventKind::Resign => pb::EventKind::Resign,
         EventKind::RevokeToken => pb::EventKind::RevokeToken,
         EventKind::ThawNamespace => pb::EventKind::ThawNamespace,
+        EventKind::UpdateGuardrails => pb::EventKind::UpdateGuardrails,
         EventKind::ImportNamespace => pb::EventKind::ImportNamespace,
     }
 }

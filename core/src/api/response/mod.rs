@@ -5,6 +5,7 @@ mod audit;
 mod binding;
 mod denial;
 mod event;
+mod guardrails;
 mod import;
 mod key;
 mod outcome;

@@ -1,0 +1,86 @@
+//! The check `guardrails`: a content satisfies the guardrails of its namespace and of the store.
+
+use super::step::{Step, Subject};
+use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
+use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
+use crate::domain::policy::PolicyKind;
+use crate::domain::report::{Check, CheckFinding, CheckResult, Severity};
+
+const GUARDRAILS: &str = "guardrails";
+
+/// Asks a worker to evaluate each guardrail, or says why they are skipped.
+pub(super) fn check(subject: &Subject<'_>) -> Step {
+    let skipped = |why| Step::Done(Check::new(GUARDRAILS, CheckResult::Skipped, why));
+    let guardrails = subject.input.guardrails;
+    if guardrails.is_empty() {
+        return skipped("the namespace has no guardrails");
+    }
+    // OPAQUE content is evaluated too: otherwise the kind would be a way around every guardrail.
+    if subject.document.is_none() && matches!(subject.input.kind, PolicyKind::Json | PolicyKind::Yaml) {
+        return skipped("not evaluated: the content does not parse");
+    }
+    let named: Vec<(String, GuardrailSeverity)> =
+        guardrails.iter().map(|guardrail| (guardrail.id.clone(), guardrail.severity)).collect();
+    let tasks = guardrails.iter().map(|guardrail| Task::Guardrail(guardrail.clone())).collect();
+    Step::evaluate(tasks, move |outcomes| conclude(named, outcomes))
+}
+
+fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutcome>) -> Check {
+    let (count, mut outcomes, mut findings) = (guardrails.len(), outcomes.into_iter(), Vec::new());
+    for (id, severity) in guardrails {
+        let problem = |message: String| vec![CheckFinding::new(severity.of_finding(), message)];
+        findings.extend(match outcomes.next() {
+            Some(TaskOutcome::Answered(TaskAnswer::Findings(found))) => found,
+            Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => {
+                problem(format!("{id}: the guardrail does not compile: {why}"))
+            }
+            Some(TaskOutcome::OverLimit(limit)) => problem(limit.message(&format!("the guardrail {id}"))),
+            // A guardrail that was not evaluated must not pass.
+            Some(TaskOutcome::NotRun) | None => problem(format!("{id}: the guardrail was not evaluated")),
+        });
+    }
+    if findings.is_empty() {
+        let message = if count == 1 { "1 guardrail holds".to_owned() } else { format!("{count} guardrails hold") };
+        return Check::new(GUARDRAILS, CheckResult::Passed, message);
+    }
+    // Errors come first, so that a bound on findings never leaves one out for a warning.
+    findings.sort_by_key(|finding| finding.severity != Severity::Error);
+    let is_denied = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Check::of(GUARDRAILS, if is_denied { CheckResult::Failed } else { CheckResult::Warning }, findings)
+}
+
+/// Whether a guardrail may use the variable of this name: then it must be read, and the result depends on it.
+pub(super) fn uses(guardrails: &[Guardrail], variable: &str) -> bool {
+    guardrails.iter().any(|each| each.expression.contains(variable) || each.message.contains(variable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::CheckLimit;
+
+    fn finding(severity: Severity) -> TaskOutcome {
+        TaskOutcome::Answered(TaskAnswer::Findings(vec![CheckFinding::new(severity, "x")]))
+    }
+
+    fn concluded(severities: &[GuardrailSeverity], outcomes: Vec<TaskOutcome>) -> Check {
+        let named = severities.iter().enumerate().map(|(number, severity)| (format!("g{number}"), *severity));
+        conclude(named.collect(), outcomes)
+    }
+
+    #[test]
+    fn the_worst_finding_decides() {
+        use GuardrailSeverity::{Deny, Warn};
+        let holds = || TaskOutcome::Answered(TaskAnswer::Findings(Vec::new()));
+        assert_eq!(concluded(&[Deny, Warn], vec![holds(), holds()]).result, CheckResult::Passed);
+        assert_eq!(concluded(&[Deny, Warn], vec![holds(), finding(Severity::Warning)]).result, CheckResult::Warning);
+        let both = concluded(&[Warn, Deny], vec![finding(Severity::Warning), finding(Severity::Error)]);
+        assert_eq!((both.result, both.findings[0].severity), (CheckResult::Failed, Severity::Error));
+        let over = concluded(&[Warn, Deny], vec![TaskOutcome::OverLimit(CheckLimit::Cpu), TaskOutcome::NotRun]);
+        assert_eq!(over.result, CheckResult::Failed);
+        assert!(over.findings[0].message.contains("g1: the guardrail was not evaluated"), "{over:?}");
+        assert!(over.findings[1].message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): the guardrail g0"), "{over:?}");
+        assert_eq!(concluded(&[Warn], vec![TaskOutcome::OverLimit(CheckLimit::Cpu)]).result, CheckResult::Warning);
+        assert_eq!(concluded(&[Deny], Vec::new()).result, CheckResult::Failed, "nobody asked");
+    }
+}

@@ -1,0 +1,55 @@
+//! What one check gets, and what it gives: the input with its document, and a step of the report.
+
+use crate::checks::document::Document;
+use crate::checks::evaluation::{Facts, Task, TaskOutcome};
+use crate::domain::digest::Digest;
+use crate::domain::guardrail::Guardrail;
+use crate::domain::label::Label;
+use crate::domain::policy::{PolicyKind, PolicySettings};
+use crate::domain::report::Check;
+
+/// The input of a report.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The policy's language.
+    pub kind: PolicyKind,
+    /// The version's exact bytes.
+    pub content: &'a [u8],
+    /// The media type, when it must be one of the kind: the kind may have changed since the draft.
+    pub content_type: Option<&'a str>,
+    /// The digest, copied into the report.
+    pub digest: &'a Digest,
+    /// The version's label, if any.
+    pub label: Option<&'a Label>,
+    /// The policy's current settings.
+    pub settings: &'a PolicySettings,
+    /// Labels of the policy's other published versions, in any order.
+    pub published_labels: &'a [Label],
+    /// The guardrails that hold for the version, in order.
+    pub guardrails: &'a [Guardrail],
+    /// What guardrails know besides the content.
+    pub facts: &'a Facts,
+    /// The number of the version that is active now; 0: none.
+    pub active_version: i64,
+}
+
+/// What a check looks at: the input, and its content as a document if it is one.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    pub input: &'a Input<'a>,
+    pub document: Option<Document>,
+}
+
+/// The result of one check so far.
+pub(super) enum Step {
+    /// It has ended.
+    Done(Check),
+    /// It has tasks for a worker. `conclude` makes the check of their outcomes.
+    Evaluate { tasks: Vec<Task>, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
+}
+
+impl Step {
+    pub fn evaluate(tasks: Vec<Task>, conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + 'static) -> Self {
+        Self::Evaluate { tasks, conclude: Box::new(conclude) }
+    }
+}

@@ -1,0 +1,230 @@
+//! `policyhub guardrail`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::arguments::MutationArguments;
+use crate::cli::exit_code::UsageError;
+use crate::cli::guardrail_file;
+use crate::cli::output::text;
+use crate::cli::session::Session;
+use crate::client::pb;
+use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
+
+/// What to do with guardrails.
+#[derive(Debug, Subcommand)]
+pub enum GuardrailCommands {
+    /// The guardrails that hold in a namespace
+    List(GuardrailList),
+    /// Add a guardrail, or replace the one with its id
+    Set(GuardrailSet),
+    /// Replace all guardrails by those of a file
+    Apply(GuardrailApply),
+    /// Remove a guardrail
+    Delete(GuardrailDelete),
+}
+
+/// What a broken guardrail does.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SeverityArgument {
+    /// It refuses the version
+    Deny,
+    /// It is a warning
+    Warn,
+}
+
+/// The guardrails that hold in a namespace
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  policyhub guardrail list\n  policyhub guardrail list --all-namespaces --output json"
+)]
+pub struct GuardrailList {
+    #[command(flatten)]
+    scope: GuardrailScope,
+}
+
+/// Add a guardrail, or replace the one with its id
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    policyhub guardrail set discount-ceiling --expression 'content.discount.max_percent <= 20' \\\n    \
+ --message 'a discount of {content.discount.max_percent} % is over 20 %' --reason 'finance'\n  \
+    policyhub guardrail set no-wildcard --for-each '/rules/*' --expression \"value.principal != '*'\" --validate-only")]
+pub struct GuardrailSet {
+    /// Id of the guardrail
+    id: String,
+    /// CEL expression that is true when the rule holds
+    #[arg(long, value_name = "CEL")]
+    expression: String,
+    /// What happens when it does not hold
+    #[arg(long, value_enum, default_value = "deny")]
+    severity: SeverityArgument,
+    /// What the author of a refused version reads; {expression} is replaced by its value
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    message: String,
+    /// Evaluate it for each value of this JSON Pointer, in which * stands for every member
+    #[arg(long, value_name = "POINTER", default_value = "", hide_default_value = true)]
+    for_each: String,
+    #[command(flatten)]
+    change: GuardrailChange,
+}
+
+/// Replace all guardrails by those of a file
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub guardrail apply guardrails.yaml --reason 'reviewed in git'")]
+pub struct GuardrailApply {
+    /// YAML or JSON file with a list `guardrails`
+    file: PathBuf,
+    #[command(flatten)]
+    change: GuardrailChange,
+}
+
+/// Remove a guardrail
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub guardrail delete discount-ceiling --reason 'checked elsewhere'")]
+pub struct GuardrailDelete {
+    /// Id of the guardrail
+    id: String,
+    #[command(flatten)]
+    change: GuardrailChange,
+}
+
+/// Whose guardrails.
+#[derive(Debug, Args)]
+struct GuardrailScope {
+    /// Those of the store, which hold in all namespaces
+    #[arg(long)]
+    all_namespaces: bool,
+}
+
+/// The arguments of every change.
+#[derive(Debug, Args)]
+struct GuardrailChange {
+    #[command(flatten)]
+    scope: GuardrailScope,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    mutation: MutationArguments,
+}
+
+impl GuardrailScope {
+    fn name(&self, session: &Session) -> String {
+        let scope = if self.all_namespaces { "namespaces/-".to_owned() } else { session.namespace.name() };
+        format!("{scope}/guardrails")
+    }
+}
+
+/// Runs the command.
+pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Result<()> {
+    match command {
+        GuardrailCommands::List(arguments) => list(session, &arguments).await,
+        GuardrailCommands::Set(arguments) => {
+            let GuardrailSet { id, expression, severity, message, for_each, change } = arguments;
+            let severity = match severity {
+                SeverityArgument::Deny => pb::GuardrailSeverity::Deny,
+                SeverityArgument::Warn => pb::GuardrailSeverity::Warn,
+            };
+            let new = pb::Guardrail { id, expression, severity: severity.into(), message, for_each };
+            let mut set = read_set(session, &change.scope).await?;
+            match set.guardrails.iter_mut().find(|each| each.id == new.id) {
+                Some(same) => *same = new,
+                None => set.guardrails.push(new),
+            }
+            update(session, set, change).await
+        }
+        GuardrailCommands::Apply(arguments) => {
+            let guardrails = guardrail_file::read(&arguments.file).map_err(|error| UsageError(format!("{error:#}")))?;
+            let guardrails = guardrails.into_iter().map(to_message).collect();
+            let set = read_set(session, &arguments.change.scope).await?;
+            update(session, pb::Guardrails { guardrails, ..set }, arguments.change).await
+        }
+        GuardrailCommands::Delete(arguments) => {
+            let mut set = read_set(session, &arguments.change.scope).await?;
+            let before = set.guardrails.len();
+            set.guardrails.retain(|each| each.id != arguments.id);
+            anyhow::ensure!(set.guardrails.len() < before, "there is no guardrail {} in {}", arguments.id, set.name);
+            update(session, set, arguments.change).await
+        }
+    }
+}
+
+async fn get(session: &Session, scope: &GuardrailScope) -> anyhow::Result<pb::GetGuardrailsResponse> {
+    let request = pb::GetGuardrailsRequest { name: scope.name(session) };
+    session.client.get_guardrails(request).await.context("failed to read the guardrails")
+}
+
+/// Reads the set that a change is based on: its etag refuses the change when somebody else was faster.
+async fn read_set(session: &Session, scope: &GuardrailScope) -> anyhow::Result<pb::Guardrails> {
+    get(session, scope).await?.guardrails.context("the server sent no guardrails")
+}
+
+async fn list(session: &Session, arguments: &GuardrailList) -> anyhow::Result<()> {
+    let response = get(session, &arguments.scope).await?;
+    session.output.print(&response, |response| {
+        let sets = [("store", &response.store_guardrails), ("namespace", &response.guardrails)];
+        let rows = sets.into_iter().flat_map(|(scope, set)| {
+            let scope = if arguments.scope.all_namespaces { "store" } else { scope };
+            set.iter().flat_map(|set| &set.guardrails).map(move |each| row(scope, each))
+        });
+        text::table(&["GUARDRAIL", "SEVERITY", "OF", "FOR EACH", "EXPRESSION"], &rows.collect::<Vec<_>>())
+    })
+}
+
+fn row(scope: &str, guardrail: &pb::Guardrail) -> Vec<String> {
+    vec![
+        text::line(&guardrail.id),
+        text::word(guardrail.severity().as_str_name(), "GUARDRAIL_SEVERITY_").to_owned(),
+        scope.to_owned(),
+        text::line(&guardrail.for_each),
+        text::line(&guardrail.expression),
+    ]
+}
+
+async fn update(session: &Session, set: pb::Guardrails, change: GuardrailChange) -> anyhow::Result<()> {
+    let request_id = change.mutation.request_id();
+    let validate_only = change.mutation.validate_only;
+    let request = pb::UpdateGuardrailsRequest {
+        guardrails: Some(set),
+        reason: change.reason,
+        request_id: request_id.clone(),
+        validate_only,
+    };
+    let response = session.client.update_guardrails(request).await.context("failed to change the guardrails")?;
+    session.output.print_mutation(&response, &request_id, |response| summary(response, validate_only))
+}
+
+/// Says how many guardrails there are now, and which active versions break them.
+fn summary(response: &pb::UpdateGuardrailsResponse, validate_only: bool) -> String {
+    let count = response.guardrails.as_ref().map_or(0, |set| set.guardrails.len());
+    let done = if validate_only { "would be set; nothing was changed".to_owned() } else { "set".to_owned() };
+    let at = text::at_revision(response.cursor);
+    let tried = response.versions_tried;
+    let not_tried = match response.versions_not_tried {
+        0 => String::new(),
+        more => format!(", and not on {more} more"),
+    };
+    let mut text = format!("{count} guardrails {done}{at}; tried on {tried} active versions{not_tried}\n");
+    for each in &response.violations {
+        let severity = text::word(each.severity().as_str_name(), "GUARDRAIL_SEVERITY_");
+        let place = if each.pointer.is_empty() { String::new() } else { format!(" at {}", text::line(&each.pointer)) };
+        let version = each.version.rsplit('/').nth(2).unwrap_or_default();
+        let number = each.version.rsplit('/').next().unwrap_or_default();
+        text.push_str(&format!("{severity} {version}@{number}{place}: {}\n", text::line(&each.message)));
+    }
+    if !response.violations.is_empty() {
+        text.push_str("these versions stay active; the next version of each must hold\n");
+    }
+    text
+}
+
+fn to_message(guardrail: Guardrail) -> pb::Guardrail {
+    let Guardrail { id, expression, severity, message, for_each } = guardrail;
+    let severity = match severity {
+        GuardrailSeverity::Deny => pb::GuardrailSeverity::Deny,
+        GuardrailSeverity::Warn => pb::GuardrailSeverity::Warn,
+    };
+    pb::Guardrail { id, expression, severity: severity.into(), message, for_each }
+}
