@@ -1,9 +1,11 @@
 //! Versions: one immutable content of a policy, numbered by the server.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::adopted::Adopted;
 use super::annotations::Annotations;
+use super::approval::Approval;
 use super::digest::Digest;
 use super::etag::Etag;
 use super::label::Label;
@@ -119,6 +121,34 @@ impl VersionState {
     pub fn is_open(self) -> bool {
         matches!(self, Self::Draft | Self::Staged)
     }
+}
+
+/// A version, with its content if requested.
+#[derive(Debug, Clone)]
+pub struct VersionWithContent {
+    /// The version.
+    pub version: Version,
+    /// The content.
+    pub content: Option<Bytes>,
+    /// Whether the policy points to it.
+    pub active: bool,
+    /// The approvals that count now.
+    pub approvals: Vec<Approval>,
+}
+
+/// What changed between two versions.
+#[derive(Debug, Clone)]
+pub struct VersionDifference {
+    /// The version that is compared.
+    pub from: VersionWithContent,
+    /// The version with which it is compared.
+    pub to: VersionWithContent,
+    /// Unified diff; empty when it is too large.
+    pub unified: String,
+    /// JSON Patch, empty when either can't be parsed, or it is too large.
+    pub json_patch: String,
+    /// Whether a result is left out because it is above `DIFFERENCE_MAX_BYTES`.
+    pub too_large: bool,
 }
 
 impl Version {

@@ -21,7 +21,7 @@ pub use admin::{
 pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
 pub use fields::{namespace, policy, request_options, version};
 pub use imports::import_namespace;
-pub use lists::{EventQuery, PolicyQuery, VersionQuery, list_events, list_policies, list_versions};
+pub use lists::{EventQuery, PolicyQuery, VersionQuery, get_version, list_events, list_policies, list_versions};
 pub use mutation::Mutation;
 pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, publish_versions,
