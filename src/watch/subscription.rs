@@ -242,7 +242,7 @@ impl Subscription {
         let (newest, Freshness { checked, .. }) = self.feed.view();
         let checked = if newest.head() == taking.view.head() { checked } else { taking.checked };
         let checkpoint = self.feed.checkpoint(&taking.view, checked)?;
-        let message = taking.snapshot.last(self.feed.namespace(), (&taking.view, &self.filter), &checkpoint, source);
+        let message = taking.snapshot.last(self.feed.namespace(), &taking.view, &self.filter, &checkpoint, source);
         self.since = taking.view.head().cursor;
         let sent_up_to = if planted(Defect::SnapshotThenSubscribe) { self.feed.head() } else { taking.view.head() };
         self.at = Some(sent_up_to.into());

@@ -209,7 +209,8 @@ impl Snapshot {
     pub(super) fn last(
         &self,
         namespace: &NamespaceId,
-        (view, filter): (&ActiveView, &WatchFilter),
+        view: &ActiveView,
+        filter: &WatchFilter,
         checkpoint: &Arc<str>,
         source: &FeedSource,
     ) -> Bytes {

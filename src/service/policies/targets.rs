@@ -3,8 +3,8 @@
 use super::use_cases::Policies;
 use crate::domain::Result;
 use crate::domain::bundle::Bundle;
-use crate::domain::command::PolicyOrVersion;
 use crate::domain::lifecycle;
+use crate::domain::name::PolicyOrVersion;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::version::Version;
