@@ -30,7 +30,7 @@ pub enum Defect {
     UnknownIsFailed,
     /// GetActive answers from memory without checking the head.
     CachedGetActive,
-    /// A stream sends nothing more after its tenth message: no activation, no heartbeat.
+    /// A stream sends nothing more after ten revisions: no activation, no heartbeat.
     FrozenStream,
     /// A connection is used again whatever happened to its last transaction, and no commit is checked.
     TransactionLeftOpen,

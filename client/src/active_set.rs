@@ -26,11 +26,7 @@ mod followed;
 mod held;
 mod key_statements;
 #[cfg(test)]
-pub(super) mod signed_messages;
-#[cfg(test)]
-mod snapshot_tests;
-#[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod unsigned;
 
 /// Holds what a watch was asked for.

@@ -41,7 +41,7 @@ pub fn verify_saved(
 
 #[cfg(test)]
 mod tests {
-    use super::super::active_set::signed_messages::{MessageSigner, content};
+    use super::super::active_set::tests::signed_messages::{MessageSigner, content};
     use super::*;
 
     #[test]

@@ -4,20 +4,13 @@ use tonic::{Request, Response};
 
 use super::handler::{Handler, RpcResult};
 use super::unreachable_stream::{Unreachable, answered_by_stream_routes};
-use crate::api::page::first_that_fit;
 use crate::api::pb::admin_service_server::AdminService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::domain::limits::MESSAGE_MAX_BYTES;
 
 /// Handles the calls of `AdminService`.
 #[derive(Debug, Clone)]
 pub struct AdminHandler(pub Handler);
-
-/// Bytes of ListSigningKeys for keys: some 2,000 keys; those that are not revoked are the first 20.
-const KEYS_MAX_BYTES: usize = 1024 * 1024;
-/// Bytes of ListSigningKeys for key statements.
-const KEY_STATEMENTS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - KEYS_MAX_BYTES - 4 * 1024;
 
 #[tonic::async_trait]
 impl AdminService for AdminHandler {
@@ -36,9 +29,7 @@ impl AdminService for AdminHandler {
         let id = request::namespace("name", &request.get_ref().name).map_err(status)?;
         let found = self.0.service.access.get_namespace(&id).await.map_err(status)?;
         let imports = self.0.service.archive.imports(&id).await.map_err(status)?;
-        let imports = imports.into_iter().map(response::namespace_import).collect();
-        let namespace = pb::Namespace { imports, ..response::namespace(found) };
-        Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(namespace) }))
+        Ok(Response::new(response::found_namespace(found, imports)))
     }
 
     async fn list_namespaces(
@@ -85,15 +76,9 @@ impl AdminService for AdminHandler {
     ) -> RpcResult<pb::ListSigningKeysResponse> {
         self.0.read(&request).await?;
         let filter = request::list_signing_keys(request.get_ref()).map_err(status)?;
-        let service = &self.0.service;
-        let keys =
-            first_that_fit(service.keys.keys(&filter).into_iter().map(response::signing_key).collect(), KEYS_MAX_BYTES);
-        // When not all fit, the newest ones are kept: they lead from the keys of the latest rotations to the current one.
-        let newest_first = service.keys.key_statements().into_iter().rev().collect();
-        let mut key_statements = first_that_fit(newest_first, KEY_STATEMENTS_MAX_BYTES);
-        key_statements.reverse();
-        let store = service.keys.signer().store().to_owned();
-        Ok(Response::new(pb::ListSigningKeysResponse { keys, store, key_statements }))
+        let keys = &self.0.service.keys;
+        let store = keys.signer().store().to_owned();
+        Ok(Response::new(response::signing_keys(store, keys.keys(&filter), keys.key_statements())))
     }
 
     async fn create_role_binding(
@@ -143,8 +128,8 @@ impl AdminService for AdminHandler {
         let context = self.0.mutation(&request).await?;
         let command = request::prepare_key(request.into_inner());
         let done = self.0.service.keys.prepare_key(&context, command).await.map_err(status)?;
-        let key = Some(response::signing_key(self.0.service.keys.key_info(done.key)));
-        Ok(Response::new(pb::PrepareSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
+        let key = self.0.service.keys.key_info(done.key);
+        Ok(Response::new(response::key_prepared(key, done.cursor)))
     }
 
     async fn activate_signing_key(
@@ -154,8 +139,8 @@ impl AdminService for AdminHandler {
         let context = self.0.mutation(&request).await?;
         let command = request::activate_key(request.into_inner()).map_err(status)?;
         let done = self.0.service.keys.activate_key(&context, command).await.map_err(status)?;
-        let key = Some(response::signing_key(self.0.service.keys.key_info(done.key)));
-        Ok(Response::new(pb::ActivateSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
+        let key = self.0.service.keys.key_info(done.key);
+        Ok(Response::new(response::key_activated(key, done.cursor)))
     }
 
     async fn revoke_signing_key(
@@ -165,7 +150,7 @@ impl AdminService for AdminHandler {
         let context = self.0.mutation(&request).await?;
         let command = request::revoke_key(request.into_inner()).map_err(status)?;
         let done = self.0.service.keys.revoke_key(&context, command).await.map_err(status)?;
-        let key = response::signing_key(self.0.service.keys.key_info(done.key.clone()));
+        let key = self.0.service.keys.key_info(done.key.clone());
         Ok(Response::new(response::key_revoked(key, done)))
     }
 
@@ -173,14 +158,14 @@ impl AdminService for AdminHandler {
         let context = self.0.mutation(&request).await?;
         let command = request::revoke_token(request.into_inner()).map_err(status)?;
         let cursor = self.0.service.access.revoke_token(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::RevokeTokenResponse { cursor: cursor.map(Into::into) }))
+        Ok(Response::new(response::token_revoked(cursor)))
     }
 
     async fn thaw_namespace(&self, request: Request<pb::ThawNamespaceRequest>) -> RpcResult<pb::ThawNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::thaw_namespace(request.into_inner()).map_err(status)?;
         let cursor = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::ThawNamespaceResponse { cursor: cursor.map(Into::into) }))
+        Ok(Response::new(response::namespace_thawed(cursor)))
     }
 
     /// Is never called: `StreamRoutes` answers VerifyLog.

@@ -8,17 +8,11 @@ use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::domain::event::{Event, Payload};
 use crate::domain::pointed_policy::PointedPolicy;
-use crate::service::VersionWithContent;
+use crate::domain::version::VersionWithContent;
 
 /// Handles the calls of `PolicyService`.
 #[derive(Debug, Clone)]
 pub struct PolicyHandler(pub Handler);
-
-/// Converts a version with the approvals that count now.
-fn version(from: VersionWithContent) -> pb::Version {
-    let approvals = response::approvals(from.approvals);
-    pb::Version { approvals, ..response::version_with_content(from.version, from.active, from.content) }
-}
 
 #[tonic::async_trait]
 impl PolicyService for PolicyHandler {
@@ -33,7 +27,7 @@ impl PolicyService for PolicyHandler {
         self.0.read(&request).await?;
         let name = request::policy("name", &request.get_ref().name).map_err(status)?;
         let policy = self.0.service.policies.get_policy(&name).await.map_err(status)?;
-        Ok(Response::new(pb::GetPolicyResponse { policy: Some(response::policy(policy)) }))
+        Ok(Response::new(policy.into()))
     }
 
     async fn list_policies(&self, request: Request<pb::ListPoliciesRequest>) -> RpcResult<pb::ListPoliciesResponse> {
@@ -113,10 +107,9 @@ impl PolicyService for PolicyHandler {
 
     async fn get_version(&self, request: Request<pb::GetVersionRequest>) -> RpcResult<pb::GetVersionResponse> {
         let context = self.0.read(&request).await?;
-        let name = request::version("name", &request.get_ref().name).map_err(status)?;
-        let full = request.get_ref().view != pb::VersionView::Basic as i32;
+        let (name, full) = request::get_version(request.get_ref()).map_err(status)?;
         let found = self.0.service.policies.get_version(&context, &name, full).await.map_err(status)?;
-        Ok(Response::new(pb::GetVersionResponse { version: Some(version(found)) }))
+        Ok(Response::new(found.into()))
     }
 
     async fn list_versions(&self, request: Request<pb::ListVersionsRequest>) -> RpcResult<pb::ListVersionsResponse> {
@@ -125,7 +118,8 @@ impl PolicyService for PolicyHandler {
         let service = &self.0.service;
         let found = service.policies.list_versions(&context, &list.policy, &list.page, &list.filter, list.full).await;
         let found = found.map_err(status)?;
-        let (versions, next_page_token) = list.list.answer(found, |each| each.version.number.to_string(), version);
+        let key = |each: &VersionWithContent| each.version.number.to_string();
+        let (versions, next_page_token) = list.list.answer(found, key, response::version_with_content);
         Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
     }
 
@@ -134,13 +128,7 @@ impl PolicyService for PolicyHandler {
         let from = request::version("base", &request.get_ref().base).map_err(status)?;
         let to = request::version("other", &request.get_ref().other).map_err(status)?;
         let found = self.0.service.policies.diff_versions(&from, &to).await.map_err(status)?;
-        Ok(Response::new(pb::DiffVersionsResponse {
-            unified: found.unified,
-            json_patch: found.json_patch,
-            base: Some(version(found.from)),
-            other: Some(version(found.to)),
-            too_large: found.too_large,
-        }))
+        Ok(Response::new(found.into()))
     }
 
     async fn get_validation_report(
@@ -150,8 +138,7 @@ impl PolicyService for PolicyHandler {
         self.0.read(&request).await?;
         let name = request::version("name", &request.get_ref().name).map_err(status)?;
         let (version, report) = self.0.service.policies.get_report(&name).await.map_err(status)?;
-        let report = Some(response::report(version.name(), report));
-        Ok(Response::new(pb::GetValidationReportResponse { report }))
+        Ok(Response::new(response::found_report(&version, report)))
     }
 
     async fn approve_version(

@@ -5,19 +5,12 @@ use tonic::{Request, Response};
 
 use super::handler::{Handler, RpcResult};
 use super::unreachable_stream::{Unreachable, answered_by_stream_routes};
-use crate::api::page::{FIELD_OVERHEAD_BYTES, PageEnd, first_that_fit};
+use crate::api::page::{FIELD_OVERHEAD_BYTES, PageEnd};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::domain::bundle::ActiveBundle;
-use crate::domain::limits::MESSAGE_MAX_BYTES;
-use crate::domain::name::NamespaceId;
-use crate::domain::subscriber::Subscriber;
-use crate::domain::time::Micros;
 use crate::transport::ConnectionHandle;
-
-/// Bytes of GetConvergence for the subscribers of one kind: three kinds and the other fields fit into an answer.
-const KIND_MAX_BYTES: usize = MESSAGE_MAX_BYTES * 3 / 10;
 
 /// Handles the calls of `SyncService`, except WatchActive.
 #[derive(Debug, Clone)]
@@ -63,7 +56,7 @@ impl SyncService for SyncHandler {
         let context = self.0.read(&request).await?;
         let report = request::report_status(request.into_inner()).map_err(status)?;
         let stored = self.0.service.sync.report_status(&context.principal, report).await.map_err(status)?;
-        Ok(Response::new(pb::ReportStatusResponse { stored }))
+        Ok(Response::new(response::status_reported(stored)))
     }
 
     async fn list_subscribers(
@@ -93,12 +86,7 @@ impl SyncService for SyncHandler {
             }
         });
         let found = self.0.service.sync.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
-        Ok(Response::new(pb::GetConvergenceResponse {
-            rejected_subscribers: first_subscribers(&namespace, found.rejected, found.now),
-            pending_subscribers: first_subscribers(&namespace, found.pending, found.now),
-            gone_subscribers: first_subscribers(&namespace, found.gone, found.now),
-            ..response::convergence(found.cursor, &found.counts, found.offline)
-        }))
+        Ok(Response::new(response::convergence(&namespace, found)))
     }
 
     async fn record_run(&self, request: Request<pb::RecordRunRequest>) -> RpcResult<pb::RecordRunResponse> {
@@ -126,19 +114,12 @@ impl SyncService for SyncHandler {
         self.0.read(&request).await?;
         let (filter, list, page) = request::list_runs(request.get_ref()).map_err(status)?;
         let (found, counts) = self.0.service.sync.list_runs(&filter, &page).await.map_err(status)?;
-        let counts_omitted = counts.is_none();
-        let counts: Vec<pb::RunCount> = counts.unwrap_or_default().iter().map(response::run_count).collect();
+        let answer = response::run_counts(counts.as_deref());
         let key = found.reached.as_ref().map(request::write_run_key);
-        let beside_bytes = counts.iter().map(|count| count.encoded_len() + FIELD_OVERHEAD_BYTES).sum();
+        let beside_bytes = answer.counts.iter().map(|count| count.encoded_len() + FIELD_OVERHEAD_BYTES).sum();
         let end = PageEnd { beside_bytes, ..PageEnd::at(key, found.is_last) };
         let items = found.items.into_iter().map(|run| (request::write_run_key(&run.key()), response::run(run)));
         let (runs, next_page_token) = list.fill(items, end);
-        Ok(Response::new(pb::ListRunsResponse { runs, next_page_token, counts, counts_omitted }))
+        Ok(Response::new(pb::ListRunsResponse { runs, next_page_token, ..answer }))
     }
-}
-
-/// Converts the first subscribers of one kind, as many as fit into an answer.
-fn first_subscribers(namespace: &NamespaceId, subscribers: Vec<Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
-    let written = subscribers.into_iter().map(|each| response::subscriber(namespace, each, now)).collect();
-    first_that_fit(written, KIND_MAX_BYTES)
 }

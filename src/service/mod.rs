@@ -19,10 +19,7 @@ mod sync;
 mod use_cases;
 
 pub use crate::store::{OneWait, wait_once};
-pub use crate::watch::{
-    ActivationChanges, ActivationEnd, Encode, HeartbeatProof, Lease, Leases, SentKeyStatements, SnapshotEnd,
-    Subscription, WatchStep,
-};
+pub use crate::watch::{Encode, Lease, Leases, SentKeyStatements, Subscription, WatchStep};
 pub use access::Access;
 pub use access::FIRST_ADMIN;
 pub use archive::Archive;
@@ -30,7 +27,6 @@ pub use archive::EpochBump;
 pub use archive::EpochBumpOutcome;
 pub use archive::LogProgress;
 pub use archive::RowExport;
-pub use archive::RowWithContent;
 pub use archive::bump_epoch;
 pub use context::Context;
 pub use fair_slots::FairSlot;
@@ -38,12 +34,9 @@ pub use fair_slots::FairSlots;
 pub use keys::SigningKeys;
 pub use meters::StreamPermit;
 pub use policies::Policies;
-pub use policies::VersionDifference;
-pub use policies::VersionWithContent;
 pub use proof::Signer;
 pub use readiness::Readiness;
 pub use sync::ActiveAnswer;
 pub use sync::ActivePage;
-pub use sync::ConvergenceAnswer;
 pub use sync::Sync;
 pub use use_cases::Service;

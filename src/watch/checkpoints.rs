@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{HeartbeatProof, WatchFilter};
+use super::encode::WatchFilter;
 use super::freshness::Freshness;
 use super::source::FeedSource;
 use super::view::ActiveView;
@@ -13,6 +13,7 @@ use crate::domain::bundle::Staleness;
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
+use crate::domain::watch_message::HeartbeatProof;
 
 /// How long the checkpoint of the head is reused. Longer: subscribers learn later that nothing changed.
 const REUSE_SECONDS: i64 = 5;

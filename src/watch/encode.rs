@@ -3,14 +3,13 @@
 //! Boundary: `watch` decides the content of a message and who shares it; it never sees the wire's types.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
+use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::command::StartWatch;
-use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::watch_message::{ActivationChanges, ActivationEnd, HeartbeatProof, SnapshotEnd};
 
 /// The policies that a subscriber asked for. Subscribers with equal filters share frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,48 +18,6 @@ pub(super) struct WatchFilter {
     policies: BTreeSet<PolicyId>,
     /// Whether content is left out.
     pub(super) metadata_only: bool,
-}
-
-/// The end of a snapshot.
-#[derive(Debug, Clone, Copy)]
-pub struct SnapshotEnd<'a> {
-    /// The head of the log.
-    pub head: Head,
-    /// The checkpoint that signs the head and the root of the active set.
-    pub checkpoint: &'a str,
-    /// Proves under that root the active versions of the policies that were asked for; empty when all were.
-    pub set_proof: &'a Bytes,
-}
-
-/// The proof that a heartbeat carries for a stream's cursor.
-#[derive(Debug, Clone, Copy)]
-pub struct HeartbeatProof<'a> {
-    /// The position up to which everything was sent.
-    pub at: Position,
-    /// The checkpoint of exactly this cursor.
-    pub checkpoint: &'a str,
-    /// The same as in a snapshot.
-    pub set_proof: &'a Bytes,
-}
-
-/// The changes in a part of an activation.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ActivationChanges<'a> {
-    /// The cursor of the activation.
-    pub at: Cursor,
-    /// The versions to which pointers moved.
-    pub bundles: &'a [Arc<Bundle>],
-    /// The policies whose pointers point to nothing now.
-    pub tombstones: &'a [PolicyId],
-}
-
-/// The end of an activation.
-#[derive(Debug, Clone, Copy)]
-pub struct ActivationEnd<'a> {
-    /// The activation.
-    pub activation: &'a Activation,
-    /// Proves under the root of its statement the active versions of the policies that were asked for; empty when all were.
-    pub set_proof: &'a Bytes,
 }
 
 /// Encodes messages. Each method returns one whole message as it is written to the stream, including its framing.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{ActivationChanges, ActivationEnd, WatchFilter};
+use super::encode::WatchFilter;
 use super::source::FeedSource;
 use super::split::{bundle_bytes, split};
 use super::verify::{SetTree, Trusted};
@@ -16,6 +16,7 @@ use crate::domain::bundle::{Activation, Bundle};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::limits::ACTIVATION_TARGETS_MAX;
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::watch_message::{ActivationChanges, ActivationEnd};
 use crate::domain::{Error, Result};
 
 /// The changes of an activation that a filter selects: a bit for each bundle, then for each tombstone. There are at most

@@ -177,6 +177,7 @@ impl Hub {
         let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, keys)?;
         subscription.check_resume_point().await?;
         if planted(Defect::SnapshotThenSubscribe) {
+            subscription.begin_snapshot();
             self.read_index.head(&watch.namespace, &self.source.counts).await?;
         }
         Ok(subscription)

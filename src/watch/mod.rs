@@ -29,7 +29,7 @@ mod verify;
 mod view;
 
 pub use counts::{Count, WatchCounts};
-pub use encode::{ActivationChanges, ActivationEnd, Encode, HeartbeatProof, SnapshotEnd};
+pub use encode::Encode;
 pub use feed::Feed;
 pub use freshness::{Freshness, PollResult};
 pub use hub::{Hub, InForce};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{SnapshotEnd, WatchFilter};
+use super::encode::WatchFilter;
 use super::source::FeedSource;
 use super::split::{bundle_bytes, split};
 use super::verify::{Attest, SetTree, Trusted};
@@ -17,6 +17,7 @@ use crate::domain::bundle::{Activation, ActiveBundle};
 use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::Head;
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::watch_message::SnapshotEnd;
 
 /// Size of the end of a snapshot: its checkpoint and its cursor.
 const END_BYTES: usize = 4 * 1024;
@@ -208,7 +209,8 @@ impl Snapshot {
     pub(super) fn last(
         &self,
         namespace: &NamespaceId,
-        (view, filter): (&ActiveView, &WatchFilter),
+        view: &ActiveView,
+        filter: &WatchFilter,
         checkpoint: &Arc<str>,
         source: &FeedSource,
     ) -> Bytes {

@@ -118,8 +118,7 @@ pub fn citations(file: &Source, anchors: &Anchors, exists: &dyn Fn(&str) -> bool
             }
         }
         for named in line.split('`').skip(1).step_by(2) {
-            let is_path =
-                DIRECTORIES.iter().any(|start| named.starts_with(start)) && ENDS.iter().any(|end| named.ends_with(end));
+            let is_path = is_in_full(named) && ENDS.iter().any(|end| named.ends_with(end));
             let is_plain = named.chars().all(|letter| letter.is_alphanumeric() || "._-/".contains(letter));
             if is_path && is_plain && !exists(named) {
                 findings.push(file.finding(index + 1, &format!("there is no file `{named}`")));
@@ -127,6 +126,11 @@ pub fn citations(file: &Source, anchors: &Anchors, exists: &dyn Fn(&str) -> bool
         }
     }
     findings
+}
+
+/// Returns whether a path begins at the root of the repository.
+pub fn is_in_full(path: &str) -> bool {
+    DIRECTORIES.iter().any(|start| path.starts_with(start))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Names of code in pages: every file and function that a page names in backticks is one of the tree.
 //!
-//! Boundary: looks at text. Checks short names as well, `hub.rs` or `watch/hub.rs`, and the function of `Type::function`.
+//! Boundary: looks at text, at short names of files, `hub.rs` or `watch/hub.rs`, and at the function of `Type::function`. Paths in full
+//! are citations.
 
 use std::collections::BTreeSet;
 
+use super::citations::is_in_full;
 use super::source::Source;
 
 /// The files, modules and functions of a tree, and the targets of its Makefile.
@@ -43,7 +45,10 @@ impl KnownCode {
                     if !self.targets.contains(target) {
                         findings.push(page.finding(index + 1, &format!("there is no target `{target}`")));
                     }
-                } else if named.ends_with(".rs") && named.chars().all(|it| is_of_name(it) || "./".contains(it)) {
+                } else if named.ends_with(".rs")
+                    && !is_in_full(named)
+                    && named.chars().all(|it| is_of_name(it) || "./".contains(it))
+                {
                     let end = format!("/{named}");
                     if !self.paths.iter().any(|path| path.ends_with(&end)) {
                         findings.push(page.finding(index + 1, &format!("there is no file `{named}`")));
@@ -79,6 +84,7 @@ mod tests {
         for (text, count) in [
             ("`hub.rs`, `watch/hub.rs`, `src/watch/hub.rs`, `Hub::wake`, `tokio::spawn`, `std`", 0),
             ("`make test`, `make test SEED=1`", 0),
+            ("`src/gone.rs`, which citations look up", 0),
             ("`make tset`", 1),
             ("`ub.rs`", 1),
             ("`store/hub.rs` and `Hub::sleep`", 2),

@@ -6,7 +6,7 @@ use super::lines::*;
 use super::*;
 use policyhub_core::domain::event::Head;
 use policyhub_core::domain::limits::ARCHIVE_LINE_MAX_BYTES;
-use policyhub_core::signing::chain::sample::SampleLog;
+use policyhub_core::signing::chain::tests::SampleLog;
 
 /// Numbers that look random and are the same every time (Vigna's splitmix64).
 struct ArchiveRng(u64);

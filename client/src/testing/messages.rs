@@ -2,6 +2,7 @@
 //!
 //! Boundary: writes what it is given, and decides nothing.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -10,10 +11,11 @@ use super::log::StateAt;
 use policyhub_core::api::page::FIELD_OVERHEAD_BYTES;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::api::{pb, response};
-use policyhub_core::domain::bundle::{Bundle, Staleness};
+use policyhub_core::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use policyhub_core::domain::command::StartWatch;
 use policyhub_core::domain::limits::MESSAGE_MAX_BYTES;
 use policyhub_core::domain::name::PolicyId;
+use policyhub_core::domain::watch_message::{ActivationChanges, ActivationEnd, HeartbeatProof, SnapshotEnd};
 
 /// Bounds what a message has beside bundles, documents and names of policies: cursors and framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
@@ -25,16 +27,15 @@ fn wants(watch: &StartWatch, policy: &PolicyId) -> bool {
 }
 
 /// Writes a snapshot. `checkpoint` signs the state.
-pub(super) fn snapshot(state: &StateAt, watch: &StartWatch, checkpoint: String) -> Vec<pb::WatchActiveResponse> {
-    let set_proof = state.prove(&watch.policies);
+pub(super) fn snapshot(state: &StateAt, watch: &StartWatch, checkpoint: &str) -> Vec<pb::WatchActiveResponse> {
+    let set_proof = &state.prove(&watch.policies);
     let wanted = state.active.iter().filter(|(policy, _)| wants(watch, policy));
-    let bundles = wanted.map(|(_, active)| response::active_bundle(active, watch.metadata_only)).collect();
-    let mut parts = parts(bundles, checkpoint.len() + set_proof.len());
+    let bundles = wanted.map(|(_, active)| active.clone()).collect();
+    let write = |part: &[ActiveBundle], end| response::snapshot(&watch.namespace, part, watch.metadata_only, end);
+    let mut parts = parts(bundles, checkpoint.len() + set_proof.len(), |bundle| write(from_ref(bundle), None));
     let last = parts.pop().unwrap_or_default();
-    let cursor = Some(response::cursor(state.head));
-    let end = pb::Snapshot { bundles: last, complete: true, cursor, checkpoint, set_proof };
-    let before = parts.into_iter().map(|bundles| pb::Snapshot { bundles, ..Default::default() });
-    before.chain([end]).map(|part| response::snapshot(&watch.namespace, part)).collect()
+    let end = SnapshotEnd { head: state.head, checkpoint, set_proof };
+    parts.iter().map(|part| write(part, None)).chain([write(&last, Some(end))]).collect()
 }
 
 /// Writes the activation after which a state holds; nothing, when the watch wants none of its changes.
@@ -47,35 +48,32 @@ pub(super) fn activation(state: &StateAt, watch: &StartWatch) -> Vec<pb::WatchAc
     if bundles.is_empty() && tombstones.is_empty() {
         return Vec::new();
     }
-    let set_proof = state.prove(&watch.policies);
-    let written =
-        response::activation_part(&watch.namespace, activation.cursor, &bundles, &tombstones, watch.metadata_only);
-    let names_bytes: usize = tombstones.iter().map(|id| id.as_str().len() + TOMBSTONE_OVERHEAD_BYTES).sum();
-    let mut parts = parts(written.bundles, activation.statement.len() + set_proof.len() + names_bytes);
-    let end = pb::Activation {
-        cursor: Some(response::cursor(state.head)),
-        statement: activation.statement.to_string(),
-        bundles: parts.pop().unwrap_or_default(),
-        tombstones: written.tombstones,
-        complete: true,
-        set_proof,
+    let set_proof = &state.prove(&watch.policies);
+    let write = |bundles: &[Arc<Bundle>], tombstones: &[PolicyId], end| {
+        let changes = ActivationChanges { at: activation.cursor, bundles, tombstones };
+        response::activation(&watch.namespace, changes, watch.metadata_only, end)
     };
-    let before = parts.into_iter().map(|bundles| pb::Activation { bundles, ..Default::default() });
-    before.chain([end]).map(|part| response::activation(&watch.namespace, part)).collect()
+    let names_bytes: usize = tombstones.iter().map(|id| id.as_str().len() + TOMBSTONE_OVERHEAD_BYTES).sum();
+    let end_bytes = activation.statement.len() + set_proof.len() + names_bytes;
+    let mut parts = parts(bundles, end_bytes, |bundle| write(from_ref(bundle), &[], None));
+    let last = parts.pop().unwrap_or_default();
+    let end = ActivationEnd { activation, set_proof };
+    parts.iter().map(|part| write(part, &[], None)).chain([write(&last, &tombstones, Some(end))]).collect()
 }
 
 /// Writes the heartbeat of a stream that received everything up to a state. `checkpoint` signs the state.
 pub(super) fn heartbeat(state: &StateAt, watch: &StartWatch, checkpoint: &str) -> pb::WatchActiveResponse {
-    let set_proof = state.prove(&watch.policies);
-    response::heartbeat(&watch.namespace, Some((state.head.into(), checkpoint, &set_proof)), Staleness::default())
+    let proof = HeartbeatProof { at: state.head.into(), checkpoint, set_proof: &state.prove(&watch.policies) };
+    response::heartbeat(&watch.namespace, Some(proof), Staleness::default())
 }
 
-/// Splits bundles into messages, in order. Only the last one may be empty, and it has room for its end.
-fn parts(bundles: Vec<pb::Bundle>, end_bytes: usize) -> Vec<Vec<pb::Bundle>> {
+/// Splits bundles into messages, in order; `write` writes a message with one of them. Only the last one may be empty, and it has room
+/// for its end.
+fn parts<T>(bundles: Vec<T>, end_bytes: usize, write: impl Fn(&T) -> pb::WatchActiveResponse) -> Vec<Vec<T>> {
     let room = MESSAGE_MAX_BYTES - MESSAGE_OVERHEAD_BYTES;
     let (mut parts, mut part, mut part_bytes) = (Vec::new(), Vec::new(), 0);
     for bundle in bundles {
-        let size = bundle.encoded_len() + FIELD_OVERHEAD_BYTES;
+        let size = write(&bundle).encoded_len() + FIELD_OVERHEAD_BYTES;
         if part_bytes > 0 && part_bytes + size > room {
             parts.push(std::mem::take(&mut part));
             part_bytes = 0;

@@ -100,7 +100,7 @@ impl WatchedNamespace {
             let newest = log.newest();
             let checkpoint = signer.checkpoint(log.namespace(), newest.head, newest.root(), now_seconds())?;
             self.at = Some(newest.head.cursor);
-            return Ok(messages::snapshot(newest, &self.watch, checkpoint));
+            return Ok(messages::snapshot(newest, &self.watch, &checkpoint));
         };
         let mut received = Vec::new();
         while let Some(next) = log.after(at).filter(|_| received.is_empty()) {

@@ -10,7 +10,7 @@ use tonic::codegen::tokio_stream::{self, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::active_set::signed_messages::{MessageSigner, activation_message, namespace};
+use crate::active_set::tests::signed_messages::{MessageSigner, activation_message, namespace};
 use policyhub_core::api::pb::sync_service_server::{SyncService, SyncServiceServer};
 
 pub type ScriptedItem = Result<pb::WatchActiveResponse, Status>;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::active_set::signed_messages::{MessageSigner, activation_message, message, namespace, policy};
+use crate::active_set::tests::signed_messages::{MessageSigner, activation_message, message, namespace, policy};
 use crate::target::Target;
 use crate::token::TokenSource;
 use crate::watch::tests::{ScriptedItem, ScriptedServer, listen};

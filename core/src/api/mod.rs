@@ -17,6 +17,8 @@ pub mod request;
 #[cfg(feature = "server")]
 pub mod response;
 #[cfg(feature = "server")]
+mod shown;
+#[cfg(feature = "server")]
 pub mod status;
 #[cfg(feature = "server")]
 pub mod time;

@@ -27,7 +27,7 @@ pub struct ActiveBundle {
     pub activation: Cursor,
     /// Statement of that activation; empty for a preview.
     pub statement: Arc<str>,
-    /// Says whether it is a draft, served by fallback.
+    /// Whether it is a draft, served by fallback.
     pub preview: bool,
 }
 
@@ -52,7 +52,7 @@ impl ActiveBundle {
     }
 }
 
-/// Holds what is in force of a policy, as the root of an active set covers it.
+/// The active version of a policy, as the root of an active set covers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveEntry {
     /// Number of the version.
@@ -72,7 +72,7 @@ impl ActiveEntry {
     }
 }
 
-/// Says why something newer than what a server says may exist.
+/// Why something newer than what a server says may exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Staleness {
     /// The database does not answer.
@@ -92,9 +92,9 @@ pub struct Activation {
     pub statement: Arc<str>,
     /// Root of the active set after it; none in an event that was written before events carried one.
     pub root: Option<ActiveSetRoot>,
-    /// Holds what points somewhere new.
+    /// The versions to which pointers moved.
     pub bundles: Vec<Arc<Bundle>>,
-    /// Holds what points nowhere any more.
+    /// The policies whose pointers point to nothing now.
     pub tombstones: Vec<PolicyId>,
 }
 

@@ -4,7 +4,7 @@
 
 mod publish_versions;
 
-pub use publish_versions::{PolicyOrVersion, PublishVersions, VersionToPublish};
+pub use publish_versions::{PublishVersions, VersionToPublish};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use super::etag::Etag;
 use super::event::{Cursor, Position};
 use super::guardrail::Guardrail;
 use super::label::Label;
-use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
+use super::name::{NamespaceId, PolicyId, PolicyName, PolicyOrVersion, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
 use super::quota::Quotas;
 use super::time::Micros;

@@ -21,6 +21,20 @@ pub enum Progress {
     Pending,
 }
 
+/// The progress of an activation.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are those of the proto's GetConvergenceResponse")]
+pub struct ConvergenceAnswer {
+    pub cursor: Cursor,
+    pub counts: Convergence,
+    pub offline: u64,
+    pub rejected: Vec<Subscriber>,
+    pub pending: Vec<Subscriber>,
+    pub gone: Vec<Subscriber>,
+    /// The time at which leases were compared.
+    pub now: Micros,
+}
+
 /// Returns where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
 /// rejected the very place it had applied does not run with it any more.
 #[must_use]

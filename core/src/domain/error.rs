@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The stable words of `google.rpc.ErrorInfo.reason`, grouped by what the caller does next.
 #[expect(missing_docs, reason = "docs/errors.md has a paragraph for each, and a test compares the two")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 // To programs with the SDK more may come; to the server a `match` of all is one that a compiler checks.
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -191,7 +191,18 @@ impl Reason {
     /// Returns whether the request or the stored data it names is at fault. Otherwise the server could not serve another part of the call either.
     #[must_use]
     pub fn is_of_what_was_asked(self) -> bool {
-        self < Reason::DatabaseUnavailable || self == Reason::DataLoss
+        let is_of_the_server = matches!(
+            self,
+            Reason::SigningUnavailable
+                | Reason::ChecksUnavailable
+                | Reason::ServerDraining
+                | Reason::OutcomeUnknown
+                | Reason::DeadlineExceeded
+                | Reason::RequestTimeout
+                | Reason::Unimplemented
+                | Reason::Internal
+        );
+        !is_of_the_server && !self.is_of_the_database()
     }
 
     /// Returns whether the database can't serve this now: what was verified before is served on, marked as old (docs/guarantees.md#g17).

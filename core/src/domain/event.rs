@@ -28,11 +28,11 @@ pub struct Cursor {
 pub struct PointerChange {
     /// Names the policy of the pointer.
     pub policy: PolicyId,
-    /// Says where it points now; 0: nowhere.
+    /// The version that it points to now; 0: none.
     pub version: i64,
     /// Digest of that version; none for 0.
     pub digest: Option<Digest>,
-    /// Says where it pointed before; 0: nowhere.
+    /// The version that it pointed to before; 0: none.
     pub previous: i64,
 }
 
@@ -47,7 +47,7 @@ pub struct VersionChange {
     pub state: VersionState,
     /// Its digest.
     pub digest: Digest,
-    /// Says who wrote a version that existed before it came here.
+    /// Who wrote a version that existed before it came here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
 }
@@ -69,7 +69,7 @@ pub struct RowChange {
 pub struct Change {
     /// Names the kind of the change.
     pub kind: EventKind,
-    /// Says why, in the caller's words.
+    /// Why, in the caller's words.
     pub reason: String,
     /// The one policy it is about.
     pub policy: Option<PolicyId>,
@@ -79,7 +79,7 @@ pub struct Change {
     pub pointers: Vec<PointerChange>,
     /// Settings as they are now, for changes of a policy or namespace.
     pub settings: Option<serde_json::Value>,
-    /// Says whether checks were skipped on request.
+    /// Whether checks were skipped on request.
     pub skipped_validation: bool,
     /// The role binding that changed.
     pub access: Option<AccessChange>,
@@ -133,18 +133,18 @@ pub struct Payload {
     /// The policies that an import brought; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imported: Vec<ImportedPolicy>,
-    /// Says which settings it was decided by, in order of the policies; none in an event that was written before events named them.
+    /// The settings that decided it, in order of the policies; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings_read: Vec<SettingsRead>,
 }
 
-/// Says which settings of a policy a decision read. The log says what they were, so that older ones that somebody put back for a
+/// The settings of a policy that a decision read. The log says what they were, so that older ones that somebody put back for a
 /// moment are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsRead {
     /// Names the policy of the settings.
     pub policy: PolicyId,
-    /// Says how often they had been written.
+    /// The number of times they had been written.
     pub edits: i64,
 }
 
@@ -153,12 +153,12 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// Holds one entry of a log, as it is stored.
+/// One entry of a log, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Names the namespace of the log.
+    /// The namespace of the log.
     pub namespace: NamespaceId,
-    /// Says where it stands.
+    /// Its position in the log.
     pub cursor: Cursor,
     /// The exact bytes that were hashed.
     pub payload: Vec<u8>,
@@ -174,17 +174,17 @@ pub struct Event {
     pub statement: String,
 }
 
-/// Holds the first bytes of an event's hash. It distinguishes two events that had one cursor in two histories of a store.
+/// The first bytes of an event's hash. It distinguishes two events that had one cursor in two histories of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(NonZeroU64);
 
-/// Holds a cursor with the fingerprint of its event, as far as that is known.
+/// A cursor with the fingerprint of its event, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Says where.
+    /// The cursor.
     #[serde(flatten)]
     pub cursor: Cursor,
-    /// Says which event; none: not known, or none stands there.
+    /// The event there; none: not known, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Fingerprint>,
 }
@@ -192,7 +192,7 @@ pub struct Position {
 /// The end of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Says where the last event stands.
+    /// The cursor of the last event.
     pub cursor: Cursor,
     /// Its hash.
     pub hash: Hash,

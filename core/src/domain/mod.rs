@@ -41,5 +41,6 @@ pub mod spiffe;
 pub mod subscriber;
 pub mod time;
 pub mod version;
+pub mod watch_message;
 
 pub use error::{Error, Reason, Result};

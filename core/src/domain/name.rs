@@ -54,6 +54,15 @@ pub struct VersionName {
     pub version: VersionRef,
 }
 
+/// A policy, or one version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum PolicyOrVersion {
+    /// The one open draft of a policy.
+    Policy(PolicyName),
+    /// Exactly this version.
+    Version(VersionName),
+}
+
 fn is_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
@@ -246,6 +255,17 @@ impl VersionName {
                 version: VersionRef::parse(field, version)?,
             }),
             _ => Err(Error::invalid(field, rule)),
+        }
+    }
+}
+
+impl PolicyOrVersion {
+    /// Returns the namespace that it is in.
+    #[must_use]
+    pub fn namespace(&self) -> &NamespaceId {
+        match self {
+            Self::Policy(policy) => &policy.namespace,
+            Self::Version(version) => &version.policy.namespace,
         }
     }
 }

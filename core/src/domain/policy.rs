@@ -24,7 +24,7 @@ pub enum PolicyKind {
     Opaque,
 }
 
-/// Says how a label must follow the highest published one.
+/// How a label must follow the highest published one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum BumpRule {
@@ -43,15 +43,15 @@ pub struct PolicySettings {
     pub max_open_drafts: u32,
     /// JSON Schema as JSON text; empty: none.
     pub json_schema: String,
-    /// Says whether a label may be lower than one already published.
+    /// Whether a label may be lower than one already published.
     pub allow_backport: bool,
-    /// Says how a label must follow.
+    /// How a label must follow the highest published one.
     pub bump_rule: BumpRule,
-    /// Says whether GetActive may serve a draft, marked as such, when nothing is active.
+    /// Whether GetActive may serve a draft, marked as such, when nothing is active.
     pub allow_draft_fallback: bool,
     /// Approvals that Publish needs.
     pub required_approvals: u32,
-    /// Says whether a draft must say what changed and why. Left out when it is not so: settings from before have the same text.
+    /// Whether a draft needs a change note. Left out when not, so that the text of older settings stays the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_change_note: bool,
 }
@@ -63,7 +63,7 @@ pub struct Policy {
     pub name: PolicyName,
     /// Its language.
     pub kind: PolicyKind,
-    /// Is text for people.
+    /// Text for people.
     pub description: String,
     /// The owner's decisions.
     pub settings: PolicySettings,
@@ -73,21 +73,21 @@ pub struct Policy {
     pub active_version: i64,
     /// The revision that moved the pointer last; 0: never.
     pub active_revision: i64,
-    /// Says how often it was written: raised by every change of description or settings.
+    /// The number of writes: every change of description or settings raises it.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// Says when it was made.
+    /// The time at which it was created.
     pub create_time: Micros,
-    /// Says when description or settings changed last.
+    /// The time at which description or settings changed last.
     pub update_time: Micros,
 }
 
-/// Holds what the event of an import says of a policy that it brought: as much as later decisions are made on.
+/// A policy as the event of its import records it: as much as later decisions need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedPolicy {
-    /// Says which.
+    /// The policy.
     pub policy: PolicyId,
-    /// Says how often it was written in the store that it is from.
+    /// The number of writes in the store that it comes from.
     #[serde(rename = "etag")]
     pub edits: i64,
     /// The highest number that was used where it is from.

@@ -16,7 +16,7 @@ pub const LABEL_CHECK: &str = "label";
 /// Bounds what a finding takes in a report beside its texts: its fields, with the names that they are kept under.
 const FINDING_FIXED_BYTES: usize = 128;
 
-/// Says how a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CheckResult {
@@ -30,7 +30,7 @@ pub enum CheckResult {
     Skipped,
 }
 
-/// Says how much a finding matters.
+/// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
@@ -45,9 +45,9 @@ pub enum Severity {
 /// Describes one finding of a check, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFinding {
-    /// Says how much it matters.
+    /// How much it matters.
     pub severity: Severity,
-    /// Holds what was found, for the author.
+    /// What was found, for the author.
     pub message: String,
     /// Path of the file in a content of several; empty for a single content.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -61,19 +61,19 @@ pub struct CheckFinding {
     /// Column in characters, from 1; 0 without a place.
     #[serde(default)]
     pub column: u32,
-    /// Holds what to do next; empty when there is nothing to do.
+    /// What to do next; empty when there is nothing to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 
-/// Holds one check of one version.
+/// One check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Stable id: `limits`, `parse`, `json-schema`, `label`.
     pub id: String,
-    /// Says how it ended.
+    /// Its result.
     pub result: CheckResult,
-    /// Holds what it found, at most `CHECK_FINDINGS_MAX`.
+    /// What it found, at most `CHECK_FINDINGS_MAX`.
     pub findings: Vec<CheckFinding>,
 }
 
@@ -88,7 +88,7 @@ pub struct Report {
     /// Every check that ran, in order, each once.
     #[serde(with = "kept")]
     pub checks: Vec<Check>,
-    /// Says when they ran.
+    /// The time at which the checks ran.
     pub time: Micros,
 }
 
@@ -99,21 +99,21 @@ impl CheckFinding {
         Self { severity, message, file: String::new(), pointer: String::new(), line: 0, column: 0, hint: String::new() }
     }
 
-    /// Says where, as a JSON Pointer.
+    /// Adds the place, as a JSON Pointer.
     #[must_use]
     pub fn at_pointer(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = pointer.into();
         self
     }
 
-    /// Says where, as line and column from 1.
+    /// Adds the place, as line and column from 1.
     #[must_use]
     pub fn at_place(mut self, line: u32, column: u32) -> Self {
         (self.line, self.column) = (line, column);
         self
     }
 
-    /// Says what to do next.
+    /// Adds what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
@@ -153,7 +153,7 @@ impl Check {
         Self { id: id.to_owned(), result, findings }
     }
 
-    /// Says what to do next about its last finding.
+    /// Adds to the last finding what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: &str) -> Self {
         if let Some(last) = self.findings.last_mut() {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::{Error, Result};
 
 /// Kinds of a column, as one byte each.
@@ -29,6 +31,17 @@ pub struct Row {
     /// Its table.
     pub table: String,
     cells: BTreeMap<String, Cell>,
+}
+
+/// A row as it is exported, and for a version also its manifest and content.
+#[derive(Debug)]
+pub struct RowWithContent {
+    /// The row as bytes.
+    pub bytes: Vec<u8>,
+    /// The newest manifest of a version.
+    pub manifest: String,
+    /// The content of a version.
+    pub content: Bytes,
 }
 
 /// Writes the bytes of a row.

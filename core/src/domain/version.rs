@@ -1,9 +1,11 @@
 //! Versions: one immutable content of a policy, numbered by the server.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::adopted::Adopted;
 use super::annotations::Annotations;
+use super::approval::Approval;
 use super::digest::Digest;
 use super::etag::Etag;
 use super::label::Label;
@@ -11,7 +13,7 @@ use super::name::{PolicyId, PolicyName};
 use super::principal::is_imported_identity;
 use super::time::Micros;
 
-/// Says where a version stands. "Active" is a pointer, never a state.
+/// The state of a version. "Active" is a pointer, never a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -46,7 +48,7 @@ pub struct Version {
     pub policy: PolicyName,
     /// Its number, from 1.
     pub number: i64,
-    /// Says where it stands.
+    /// Its state.
     pub state: VersionState,
     /// Its label.
     pub label: Option<Label>,
@@ -56,36 +58,36 @@ pub struct Version {
     pub size_bytes: i64,
     /// Media type of its content.
     pub content_type: String,
-    /// Holds what the author said of it.
+    /// What the author said of it.
     pub change_note: String,
-    /// Holds what must be active for it to be active.
+    /// What must be active for it to be active.
     pub requires: Vec<Requirement>,
     /// The version the author started from; 0: not said.
     pub base_version: i64,
     /// The version its content was copied from; 0: none.
     pub source_version: i64,
-    /// Says who drafted it.
+    /// Who drafted it.
     pub author: String,
-    /// Says who published it; empty before.
+    /// Who published it; empty before.
     pub publisher: String,
     /// Compact JWS of its bundle; empty before publishing.
     pub manifest: String,
-    /// Says how often it was written: raised by every change of state.
+    /// The number of writes: every change of state raises it.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// Says when it was drafted.
+    /// The time at which it was drafted.
     pub create_time: Micros,
-    /// Says when its checks passed.
+    /// The time at which its checks passed.
     pub stage_time: Option<Micros>,
-    /// Says when it was published.
+    /// The time at which it was published.
     pub publish_time: Option<Micros>,
     /// Manifests of the stores it was imported from, the nearest first. Empty: it was made here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origin_manifests: Vec<String>,
-    /// Holds what its author said of it by name. They never change, so its etag is not derived from them.
+    /// What its author said of it, by name. Annotations never change, so its etag is not derived from them.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
-    /// Says who wrote it before it came here, as its author says; none: it was made here. It never changes either.
+    /// Who wrote it before it came here, as its author says; none: it was made here. It never changes either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
 }
@@ -119,6 +121,34 @@ impl VersionState {
     pub fn is_open(self) -> bool {
         matches!(self, Self::Draft | Self::Staged)
     }
+}
+
+/// A version, with its content if requested.
+#[derive(Debug, Clone)]
+pub struct VersionWithContent {
+    /// The version.
+    pub version: Version,
+    /// The content.
+    pub content: Option<Bytes>,
+    /// Whether the policy points to it.
+    pub active: bool,
+    /// The approvals that count now.
+    pub approvals: Vec<Approval>,
+}
+
+/// What changed between two versions.
+#[derive(Debug, Clone)]
+pub struct VersionDifference {
+    /// The version that is compared.
+    pub from: VersionWithContent,
+    /// The version with which it is compared.
+    pub to: VersionWithContent,
+    /// Unified diff; empty when it is too large.
+    pub unified: String,
+    /// JSON Patch, empty when either can't be parsed, or it is too large.
+    pub json_patch: String,
+    /// Whether a result is left out because it is above `DIFFERENCE_MAX_BYTES`.
+    pub too_large: bool,
 }
 
 impl Version {

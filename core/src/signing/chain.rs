@@ -384,7 +384,4 @@ mod accepted;
 mod rows;
 
 #[cfg(all(feature = "server", any(test, feature = "samples")))]
-pub mod sample;
-#[cfg(test)]
-#[cfg(feature = "server")]
-mod tests;
+pub mod tests;

@@ -173,6 +173,7 @@ mod tests {
     use super::json_schema::JSON_SCHEMA;
     use super::*;
     use crate::checks::CheckLimit;
+    use crate::domain::label::Label;
     use crate::domain::limits::{CHECK_FINDINGS_MAX, CONTENT_MAX_BYTES};
 
     fn labels(texts: &[&str]) -> Vec<Label> {

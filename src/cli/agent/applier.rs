@@ -228,5 +228,4 @@ impl Applier {
 }
 
 #[cfg(test)]
-#[path = "applier_tests.rs"]
 mod tests;

@@ -64,6 +64,7 @@ async fn publish_several(
         return Err(UsageError(format!("{} versions are named, over {PUBLISH_VERSIONS_MAX}", targets.len())).into());
     }
     let request_id = arguments.mutation.request_id();
+    let validate_only = arguments.mutation.validate_only;
     let named = |target: &PolicyOrVersionTarget| pb::VersionToPublish {
         name: target.name(&session.namespace),
         etag: String::new(),
@@ -73,29 +74,38 @@ async fn publish_several(
         versions: targets.iter().map(named).collect(),
         reason: arguments.reason.clone(),
         request_id: request_id.clone(),
-        validate_only: arguments.mutation.validate_only,
+        validate_only,
     };
     let response = session.client.publish_versions(request).await;
     let response = response.with_context(|| format!("failed to publish {} versions", targets.len()))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let results = response.results.iter().map(Some).chain(std::iter::repeat(None));
-        targets.iter().zip(results).map(|(target, result)| of_several(target, result)).collect::<String>()
+        targets
+            .iter()
+            .zip(results)
+            .map(|(target, result)| of_several(target, result, validate_only))
+            .collect::<String>()
     })?;
     let is_published = |result: &&pb::PublishVersionsResult| matches!(result.outcome, Some(Outcome::Published(_)));
     let all = targets.len();
+    let (is, are_not) = if validate_only { ("would be", "would not be") } else { ("is", "are not") };
     match response.results.iter().filter(is_published).count() {
         published if published == all => Ok(()),
-        0 => anyhow::bail!("none of {all} versions is published"),
-        published => Err(PartialError(format!("{} of {all} versions are not published", all - published)).into()),
+        0 => anyhow::bail!("none of {all} versions {is} published"),
+        published => Err(PartialError(format!("{} of {all} versions {are_not} published", all - published)).into()),
     }
 }
 
 /// Returns the outcome of one of several versions, as a line.
-fn of_several(target: &PolicyOrVersionTarget, result: Option<&pb::PublishVersionsResult>) -> String {
+fn of_several(
+    target: &PolicyOrVersionTarget,
+    result: Option<&pb::PublishVersionsResult>,
+    validate_only: bool,
+) -> String {
     match result.and_then(|result| result.outcome.as_ref()) {
         Some(Outcome::Published(done)) => {
-            let version = done.version.as_ref().map(text::version).unwrap_or_default();
-            format!("{version}{}\n", text::at_revision(done.cursor))
+            let said = |version| text::published(version, done.cursor, validate_only);
+            done.version.as_ref().map(said).unwrap_or_default() + "\n"
         }
         Some(Outcome::Refusal(refusal)) => {
             text::line(&format!("{target} refused: {} ({})", refusal.message, refusal.reason)) + "\n"
@@ -110,27 +120,29 @@ async fn publish_one(
     arguments: PublishArguments,
 ) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
+    let validate_only = arguments.mutation.validate_only;
     let request = pb::PublishRequest {
         name: target.name(&session.namespace),
         etag: arguments.etag,
         activate: arguments.activate,
         reason: arguments.reason,
         request_id: request_id.clone(),
-        validate_only: arguments.mutation.validate_only,
+        validate_only,
         break_glass: arguments.break_glass,
         expected_active: arguments.expected,
     };
     let response = session.client.publish(request).await;
     let response = response.with_context(|| format!("failed to publish {target}"))?;
     session.output.print_mutation(&response, &request_id, |response| {
-        let version = response.version.as_ref().map(text::version).unwrap_or_default();
+        let said = |version| text::published(version, response.cursor, validate_only);
+        let version = response.version.as_ref().map(said).unwrap_or_default();
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
-        format!("{version}{}\n{moves}", text::at_revision(response.cursor))
+        format!("{version}\n{moves}")
     })?;
     if response.activation.is_some() {
         next_step::after_activation(session, response.cursor);
     } else {
-        next_step::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
+        next_step::after_version(session, response.version.as_ref(), validate_only).await;
     }
     Ok(())
 }

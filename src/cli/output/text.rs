@@ -182,11 +182,25 @@ pub fn written(adopted: &pb::Adopted) -> String {
 /// Returns a version on one line: `pricing@3 1.2.0 PUBLISHED sha256:…`.
 #[must_use]
 pub fn version(version: &pb::Version) -> String {
+    version_that_is(version, state(version.state))
+}
+
+/// Returns a version that was published, with the revision of its event, or would have been without `validate_only`.
+#[must_use]
+pub fn published(of: &pb::Version, cursor: Option<pb::Cursor>, validate_only: bool) -> String {
+    if validate_only {
+        version_that_is(of, "would be published")
+    } else {
+        format!("{}{}", version(of), at_revision(cursor))
+    }
+}
+
+fn version_that_is(version: &pb::Version, state: &str) -> String {
     let mut text = format!("{}@{}", policy_of(&version.name), version.version);
     if !version.label.is_empty() {
         let _ = write!(text, " {}", version.label);
     }
-    let _ = write!(text, " {} {}", state(version.state), digest(&version.digest));
+    let _ = write!(text, " {state} {}", digest(&version.digest));
     line(&text)
 }
 
@@ -347,6 +361,20 @@ mod tests {
         };
         let activation = pb::ActivationSummary { changes: vec![change(3, 0), change(0, 3)], ..Default::default() };
         assert_eq!(moves(&activation), "pricing none -> 3\npricing 3 -> none\n");
+    }
+
+    #[test]
+    fn a_version_that_was_only_validated_is_not_called_published() {
+        let of = pb::Version {
+            name: "namespaces/default/policies/pricing/versions/3".to_owned(),
+            version: 3,
+            state: pb::VersionState::Published.into(),
+            ..Default::default()
+        };
+        let said = |cursor, validate_only| published(&of, cursor, validate_only);
+        assert!(said(Some(pb::Cursor::of_revision(4)), false).starts_with("pricing@3 PUBLISHED"));
+        assert!(said(Some(pb::Cursor::of_revision(4)), false).ends_with("at revision 4"));
+        assert!(said(None, true).starts_with("pricing@3 would be published"), "{}", said(None, true));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Layer;
 
+use super::ready_service::take_ready;
 use crate::api::status::status;
 use crate::domain::access::Rpc;
 use crate::domain::principal::Caller;
@@ -77,9 +78,7 @@ where
         let Some((principal, rpc)) = called.map(|(caller, rpc)| (caller.principal.clone(), *rpc)) else {
             return Box::pin(self.inner.call(request));
         };
-        // The clone has not been polled ready, so the call uses the service that has.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
+        let mut inner = take_ready(&mut self.inner);
         let (service, now) = (Arc::clone(&self.layer.service), (self.layer.clock)());
         Box::pin(async move {
             match service.access.admit(&principal, rpc, now).await {

@@ -21,6 +21,7 @@ use tower::{Layer, Service};
 use super::in_flight::{InFlight, LARGEST_ANSWER_BYTES, Reserved};
 use super::long_reads::LongReads;
 use super::read_stream_slot::ReadStreamSlot;
+use super::ready_service::take_ready;
 use crate::api::status::status;
 use crate::domain::Result;
 use crate::domain::access::Rpc;
@@ -140,9 +141,7 @@ where
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
         let called = called.map(|(caller, rpc)| (caller.principal.actor(), *rpc, largest_answer_bytes(*rpc)));
         let Some((caller, rpc, largest_bytes)) = called else { return Box::pin(self.inner.call(request)) };
-        // The clone has not been polled ready, so the call uses the service that has.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
+        let mut inner = take_ready(&mut self.inner);
         let AnswersLayer { in_flight, long_reads } = self.layer.clone();
         let progress = StreamProgress::of(request.extensions());
         Box::pin(async move {

@@ -14,6 +14,7 @@ mod memory_budget;
 mod message_prefix;
 mod open_streams;
 mod read_stream_slot;
+mod ready_service;
 mod request_body;
 mod transport_errors;
 mod whole_body;

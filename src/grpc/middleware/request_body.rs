@@ -18,6 +18,7 @@ use tower::{Layer, Service};
 use super::in_flight::{InFlight, Reserved};
 use super::inflate::{inflate, inflated_max_bytes, inflating_bytes, take_gzip};
 use super::message_prefix::{MESSAGE_PREFIX_BYTES, MessagePrefix, not_one_message, size, too_large};
+use super::ready_service::take_ready;
 use super::whole_body::{CHUNK_BYTES, WholeBody};
 use crate::api::status::status;
 use crate::api::wire_scan::worst_case_bytes;
@@ -129,9 +130,7 @@ where
         let Some(bounds) = self.layer.bounds(request.uri().path()) else {
             return Box::pin(self.inner.call(request));
         };
-        // The clone has not been polled ready, so the call uses the service that has.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
+        let mut inner = take_ready(&mut self.inner);
         let in_flight = self.layer.in_flight.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();

@@ -16,7 +16,7 @@ use crate::domain::limits::EXPORT_MAX_SECONDS;
 use crate::domain::name::NamespaceId;
 use crate::grpc::handler::Handler;
 use crate::grpc::middleware::{LARGEST_ANSWER_BYTES, ReadStreamSlot};
-use crate::service::{RowExport, RowWithContent, Service};
+use crate::service::{RowExport, Service};
 
 /// The messages of an export. The snapshot is opened for the first one, so that a client that reads nothing holds no snapshot.
 struct RowMessages {
@@ -36,16 +36,11 @@ impl RowMessages {
         let message = match &mut self.export {
             None => {
                 let export = self.service.archive.export_rows(&self.namespace).await?;
-                let total_rows = i64::try_from(export.total_rows()).unwrap_or(i64::MAX);
-                let head = Some(response::cursor(export.head()));
+                let opened = response::export_opened(export.head(), export.total_rows());
                 self.export = Some(export);
-                pb::ExportRowsResponse { head, total_rows, ..Default::default() }
+                opened
             }
-            Some(export) => {
-                let rows: Vec<_> = export.read_batch().await?.into_iter().map(row).collect();
-                let complete = rows.is_empty();
-                pb::ExportRowsResponse { rows, complete, ..Default::default() }
-            }
+            Some(export) => response::exported_rows(export.read_batch().await?),
         };
         if message.complete {
             // This ends the snapshot now, and not when the client has read the last message.
@@ -53,11 +48,6 @@ impl RowMessages {
         }
         encode_reserved(&message, reserved).map(Some)
     }
-}
-
-fn row(from: RowWithContent) -> pb::ExportedRow {
-    let RowWithContent { bytes, manifest, content } = from;
-    pb::ExportedRow { row: bytes.into(), manifest, content }
 }
 
 /// Handles ExportRows. Returns the body of the response.

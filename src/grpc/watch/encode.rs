@@ -5,8 +5,9 @@ use bytes::Bytes;
 use crate::api::response;
 use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::name::NamespaceId;
+use crate::domain::watch_message::{ActivationChanges, ActivationEnd, HeartbeatProof, SnapshotEnd};
 use crate::grpc::frame_message::frame_message;
-use crate::service::{ActivationChanges, ActivationEnd, Encode, HeartbeatProof, SnapshotEnd};
+use crate::service::Encode;
 
 /// Encodes the messages of `WatchActive`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,18 +17,11 @@ impl Encode for WatchEncoder {
     fn activation_part(
         &self,
         namespace: &NamespaceId,
-        ActivationChanges { at, bundles, tombstones }: ActivationChanges<'_>,
+        changes: ActivationChanges<'_>,
         metadata_only: bool,
         end: Option<ActivationEnd<'_>>,
     ) -> Bytes {
-        let mut part = response::activation_part(namespace, at, bundles, tombstones, metadata_only);
-        if let Some(ActivationEnd { activation, set_proof }) = end {
-            part.complete = true;
-            part.cursor = Some(response::cursor(activation.head()));
-            part.statement = activation.statement.to_string();
-            part.set_proof = set_proof.clone();
-        }
-        frame_message(&response::activation(namespace, part))
+        frame_message(&response::activation(namespace, changes, metadata_only, end))
     }
 
     fn snapshot_part(
@@ -37,14 +31,7 @@ impl Encode for WatchEncoder {
         metadata_only: bool,
         end: Option<SnapshotEnd<'_>>,
     ) -> Bytes {
-        let mut part = response::snapshot_part(bundles, metadata_only);
-        if let Some(end) = end {
-            part.complete = true;
-            part.cursor = Some(response::cursor(end.head));
-            part.checkpoint = end.checkpoint.to_owned();
-            part.set_proof = end.set_proof.clone();
-        }
-        frame_message(&response::snapshot(namespace, part))
+        frame_message(&response::snapshot(namespace, bundles, metadata_only, end))
     }
 
     fn key_statement(&self, statement: String) -> Bytes {
@@ -52,7 +39,6 @@ impl Encode for WatchEncoder {
     }
 
     fn heartbeat(&self, namespace: &NamespaceId, proven: Option<HeartbeatProof<'_>>, staleness: Staleness) -> Bytes {
-        let proven = proven.map(|HeartbeatProof { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
         frame_message(&response::heartbeat(namespace, proven, staleness))
     }
 }
@@ -72,11 +58,11 @@ mod tests {
         let staleness = Staleness { degraded: true, in_doubt: false };
         let set_proof = &Bytes::from_static(b"proof");
         let namespace = &NamespaceId::parse("parent", "default").expect("an id");
-        let frame =
-            WatchEncoder.heartbeat(namespace, Some(HeartbeatProof { at, checkpoint: "token", set_proof }), staleness);
+        let proven = Some(HeartbeatProof { at, checkpoint: "token", set_proof });
+        let frame = WatchEncoder.heartbeat(namespace, proven, staleness);
         let (prefix, message) = frame.split_at(MESSAGE_PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");
-        assert_eq!(message, response::heartbeat(namespace, Some((at, "token", set_proof)), staleness));
+        assert_eq!(message, response::heartbeat(namespace, proven, staleness));
     }
 }

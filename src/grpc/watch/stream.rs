@@ -15,7 +15,6 @@ use super::authority::WatchAuthorization;
 use super::settings::WatchSettings;
 use crate::api::status::status;
 use crate::api::{pb, response};
-use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::grpc::frame_message::frame_message;
 use crate::service::{Lease, StreamPermit, Subscription, WatchStep};
@@ -152,12 +151,6 @@ impl NamespaceWatch {
             // Also check here, because a watch that always has a message never gets to the select below.
             if let Some(error) = authorization.revoked().now_or_never() {
                 return Err(error);
-            }
-            if planted(Defect::HeartbeatAhead) {
-                let ahead = subscription.heartbeat()?;
-                if !ahead.is_empty() {
-                    return Ok(ahead);
-                }
             }
             let messages = match subscription.step().await? {
                 WatchStep::Messages(messages) => messages,

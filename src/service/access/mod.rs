@@ -12,6 +12,7 @@ mod denial_recorder;
 mod list_denials;
 mod list_namespaces;
 mod list_role_bindings;
+mod namespace_change;
 mod quotas;
 mod revocation_signal;
 mod revoke_token;

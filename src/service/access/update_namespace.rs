@@ -1,12 +1,10 @@
 //! UpdateNamespace.
 
-use super::create_namespace::describe_namespace;
 use super::use_cases::Access;
 use crate::domain::Result;
 use crate::domain::command::{QuotasPatch, UpdateNamespace};
 use crate::domain::event::EventKind;
 use crate::domain::lifecycle::{check_etag, check_note};
-use crate::domain::name::NamespaceId;
 use crate::domain::outcome::NamespaceChanged;
 use crate::domain::quota::Quotas;
 use crate::service::context::Context;
@@ -29,27 +27,18 @@ impl Access {
     /// `NAMESPACE_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_ARGUMENT`.
     pub async fn update_namespace(&self, context: &Context, request: UpdateNamespace) -> Result<NamespaceChanged> {
         let call = self.writer.call(context, "UpdateNamespace", &request)?;
-        let mut committed = None;
-        let answer = call
-            .mutate(&NamespaceId::system(), async |write| {
-                let mut namespace = write.tx.read().namespace(&request.namespace).await?;
-                check_etag(request.etag.as_ref(), &namespace.etag(), &namespace.id.name())?;
-                if let Some(description) = request.description {
-                    check_note("description", &description)?;
-                    namespace.description = description;
-                }
-                patch(&mut namespace.quotas, request.quotas);
-                namespace.edits += 1;
-                write.tx.update_namespace(&namespace).await?;
-                let recorded = write.record(describe_namespace(EventKind::UpdateNamespace, &namespace)).await?;
-                committed = recorded.cursor.map(|_| namespace.clone());
-                Ok(NamespaceChanged { namespace, cursor: recorded.cursor })
-            })
-            .await?;
-        // Not for a replayed answer: it may hold older quotas than those in force.
-        if let Some(namespace) = committed {
-            self.meters.apply_committed(&namespace);
-        }
-        Ok(answer)
+        self.change_namespace(&call, EventKind::UpdateNamespace, async |write| {
+            let mut namespace = write.tx.read().namespace(&request.namespace).await?;
+            check_etag(request.etag.as_ref(), &namespace.etag(), &namespace.id.name())?;
+            if let Some(description) = request.description {
+                check_note("description", &description)?;
+                namespace.description = description;
+            }
+            patch(&mut namespace.quotas, request.quotas);
+            namespace.edits += 1;
+            write.tx.update_namespace(&namespace).await?;
+            Ok(namespace)
+        })
+        .await
     }
 }

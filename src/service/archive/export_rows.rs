@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::use_cases::Archive;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
+use crate::domain::row::RowWithContent;
 use crate::domain::{Error, Result};
 use crate::signing::digest_of;
 use crate::store::{ExportedRow, ExportedRowKey, ReadTx};
@@ -21,17 +22,6 @@ const ROWS_PER_QUERY: u64 = 20;
 const BATCH_BYTES: usize = 256 * 1024;
 /// The number of rows at which a batch ends, so that users see progress.
 const BATCH_ROWS: usize = 200;
-
-/// A row, and for a version also its manifest and content.
-#[derive(Debug)]
-pub struct RowWithContent {
-    /// The row as bytes.
-    pub bytes: Vec<u8>,
-    /// The newest manifest of a version.
-    pub manifest: String,
-    /// The content of a version.
-    pub content: Bytes,
-}
 
 /// The rows of a namespace in one snapshot. It holds the snapshot, with its connection to the database, until it is dropped.
 #[derive(Debug)]

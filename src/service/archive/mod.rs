@@ -19,6 +19,6 @@ mod use_cases;
 mod verify_log;
 
 pub use bump_epoch::{EpochBump, EpochBumpOutcome, bump_epoch};
-pub use export_rows::{RowExport, RowWithContent};
+pub use export_rows::RowExport;
 pub use log_progress::LogProgress;
 pub use use_cases::Archive;

@@ -21,6 +21,14 @@ use crate::service::log::Conclusion;
 use crate::signing::{PublicKey, TYP_ACTIVATION, TYP_BUNDLE, jws};
 use crate::store::{ReadTx, VERSIONS_PER_SCAN};
 
+/// A call that signs again everything that `key` signed.
+#[derive(Debug, Clone, Copy)]
+struct ResignCall<'a> {
+    context: &'a Context,
+    key: &'a PublicKey,
+    reason: &'a str,
+}
+
 impl SigningKeys {
     /// Returns the versions whose manifest is signed by a key: the first names, and their number.
     pub(super) async fn signed_by(&self, key: &PublicKey) -> Result<(Vec<String>, i64)> {
@@ -42,8 +50,8 @@ impl SigningKeys {
         Ok((names, count))
     }
 
-    async fn resign_in_force(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<()> {
-        let (manifest, statement) = (jws::head(TYP_BUNDLE, key)?, jws::head(TYP_ACTIVATION, key)?);
+    async fn resign_in_force(&self, call: ResignCall<'_>) -> Result<()> {
+        let (manifest, statement) = (jws::head(TYP_BUNDLE, call.key)?, jws::head(TYP_ACTIVATION, call.key)?);
         for namespace in self.read_all_namespaces().await? {
             // A write that signs with this key still holds the lock of its namespace; a write that begins after this line signs with
             // another key.
@@ -58,7 +66,7 @@ impl SigningKeys {
                 let is_full = found.len() == VERSIONS_PER_SCAN;
                 let by_key = found.into_iter().filter(|row| row.manifest == manifest || row.statement == statement);
                 let targets: Vec<ResignTarget> = by_key.map(|row| (row.policy, row.number)).collect();
-                self.resign_targets(context, &namespace, key, &targets, reason).await?;
+                self.resign_targets(call, &namespace, &targets).await?;
                 if !is_full {
                     break;
                 }
@@ -69,14 +77,15 @@ impl SigningKeys {
 
     /// Signs again: all active versions, then as many of the other versions as fit into one call. Returns how many versions are left.
     pub(super) async fn resign(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<i64> {
-        self.resign_in_force(context, key, reason).await?;
+        let call = ResignCall { context, key, reason };
+        self.resign_in_force(call).await?;
         let (mut signed, mut left) = (0, 0);
         for namespace in self.read_all_namespaces().await? {
             let mut after = None;
             while let Some((targets, last)) = self.next_signed_by(&namespace, after.as_ref(), key).await? {
                 let mut done = 0;
                 if signed < RESIGN_CALL_MAX {
-                    done = self.resign_targets(context, &namespace, key, &targets, reason).await?;
+                    done = self.resign_targets(call, &namespace, &targets).await?;
                 }
                 signed += done;
                 left += i64::try_from(targets.len() - done.min(targets.len())).unwrap_or(i64::MAX);
@@ -117,11 +126,9 @@ impl SigningKeys {
     /// Signs targets again, in batches that each reach subscribers as one message. Returns how many manifests were signed.
     async fn resign_targets(
         &self,
-        context: &Context,
+        call: ResignCall<'_>,
         namespace: &NamespaceId,
-        key: &PublicKey,
         targets: &[ResignTarget],
-        reason: &str,
     ) -> Result<usize> {
         if targets.is_empty() {
             return Ok(0);
@@ -131,23 +138,22 @@ impl SigningKeys {
         for target in targets {
             let size = sizes.get(target).copied().unwrap_or(0);
             if batch.len() == RESIGN_BATCH_MAX || (bytes + size > ACTIVATION_CONTENT_MAX_BYTES && !batch.is_empty()) {
-                done += self.resign_batch(context, namespace, key, &batch, reason).await?;
+                done += self.resign_batch(call, namespace, &batch).await?;
                 (batch, bytes) = (Vec::new(), 0);
             }
             bytes += size;
             batch.push(target.clone());
         }
-        Ok(done + self.resign_batch(context, namespace, key, &batch, reason).await?)
+        Ok(done + self.resign_batch(call, namespace, &batch).await?)
     }
 
     async fn resign_batch(
         &self,
-        context: &Context,
+        call: ResignCall<'_>,
         namespace: &NamespaceId,
-        key: &PublicKey,
         targets: &[ResignTarget],
-        reason: &str,
     ) -> Result<usize> {
+        let ResignCall { context, key, reason } = call;
         if let Err(error) = self.log.hub.check_thawed(namespace).await {
             if error.reason != Reason::DataLoss {
                 return Err(error);
@@ -158,8 +164,8 @@ impl SigningKeys {
         }
         // This is a step of a call, whose answer is stored with the revocation: the step stores none.
         let context = Context { options: RequestOptions::default(), ..context.clone() };
-        let call = self.writer.call(&context, "RevokeSigningKey", &())?;
-        let signed = call.try_mutate(namespace, async |write| {
+        let step = self.writer.call(&context, "RevokeSigningKey", &())?;
+        let signed = step.try_mutate(namespace, async |write| {
             let batch = self.read_batch(write.tx.read(), namespace, key, targets).await?;
             if batch.change.pointers.is_empty() && batch.signed.is_empty() {
                 return Ok(Conclusion::RollBack(()));

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the closure runs under the lock of its namespace, and only its own writes are committed. No verb locks or commits by itself.
 
+use std::convert::Infallible;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -95,13 +97,9 @@ impl IdempotentCall<'_> {
         condition: LockCondition,
         change: impl AsyncFnOnce(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        match self.lock(namespace, condition).await? {
-            Locked::Replayed(answer) => Ok(answer),
-            Locked::Open(mut write) => {
-                let answer = change(&mut write).await?;
-                write.commit(answer).await
-            }
-        }
+        let change = async |write: &mut Write<'_>| change(write).await.map(Conclusion::<T, Infallible>::Commit);
+        let Conclusion::Commit(answer) = self.try_run(namespace, condition, change).await?;
+        Ok(answer)
     }
 
     async fn try_run<T: Serialize + DeserializeOwned, U>(

@@ -1,29 +1,14 @@
 //! DiffVersions.
 
-use super::get_version::VersionWithContent;
 use super::use_cases::Policies;
 use crate::checks;
 use crate::domain::bundle::Bundle;
 use crate::domain::limits::DIFFERENCE_MAX_BYTES;
 use crate::domain::name::VersionName;
 use crate::domain::policy::PolicyKind;
+use crate::domain::version::{VersionDifference, VersionWithContent};
 use crate::domain::{Error, Result};
 use crate::service::checking::run_blocking;
-
-/// What changed between two versions.
-#[derive(Debug, Clone)]
-pub struct VersionDifference {
-    /// The version that is compared.
-    pub from: VersionWithContent,
-    /// The version with which it is compared.
-    pub to: VersionWithContent,
-    /// Unified diff; empty when it is too large.
-    pub unified: String,
-    /// JSON Patch, empty when either can't be parsed, or it is too large.
-    pub json_patch: String,
-    /// Whether a result is left out because it is above `DIFFERENCE_MAX_BYTES`.
-    pub too_large: bool,
-}
 
 impl Policies {
     /// Compares two versions of one policy.

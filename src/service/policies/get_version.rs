@@ -1,27 +1,11 @@
 //! GetVersion: every version that was accepted stays readable.
 
-use bytes::Bytes;
-
 use super::use_cases::Policies;
 use crate::domain::Result;
-use crate::domain::approval::Approval;
 use crate::domain::lifecycle;
 use crate::domain::name::VersionName;
-use crate::domain::version::Version;
+use crate::domain::version::VersionWithContent;
 use crate::service::context::Context;
-
-/// A version, with its content if requested.
-#[derive(Debug, Clone)]
-pub struct VersionWithContent {
-    /// The version.
-    pub version: Version,
-    /// The content.
-    pub content: Option<Bytes>,
-    /// Whether the policy points to it.
-    pub active: bool,
-    /// The approvals that count now.
-    pub approvals: Vec<Approval>,
-}
 
 impl Policies {
     /// Returns a version.

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::get_version::VersionWithContent;
 use super::use_cases::Policies;
 use crate::domain::Result;
 use crate::domain::command::{ListPage, PageRequest};
@@ -10,7 +9,7 @@ use crate::domain::lifecycle;
 use crate::domain::limits::{ITEMS_SCANNED_MAX, MESSAGE_MAX_BYTES};
 use crate::domain::listing::VersionFilter;
 use crate::domain::name::PolicyName;
-use crate::domain::version::Version;
+use crate::domain::version::{Version, VersionWithContent};
 use crate::service::context::Context;
 use crate::service::page_reader::PageReader;
 

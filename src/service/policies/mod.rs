@@ -29,6 +29,4 @@ mod update_policy;
 mod use_cases;
 mod version_change;
 
-pub use diff_versions::VersionDifference;
-pub use get_version::VersionWithContent;
 pub use use_cases::Policies;

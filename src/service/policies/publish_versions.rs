@@ -264,7 +264,7 @@ impl Policies {
             Ok(decided) => decided,
             Err(refused) => {
                 // Rows read for the refused version must not affect the decision about the next one.
-                let _ = (write.tx.take_read(), write.tx.take_settings_read());
+                write.tx.forget_read();
                 return Ok(Err(refused));
             }
         };

@@ -11,29 +11,14 @@ use tokio::sync::watch;
 
 use super::convergence_polls::{NamespacePolls, SubscriberSnapshot};
 use super::use_cases::Sync;
-use crate::domain::convergence::Convergence;
+use crate::domain::convergence::{Convergence, ConvergenceAnswer};
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::subscriber::Subscriber;
-use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
 /// The time between two polls of the database, for all calls that wait for a namespace.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The progress of an activation.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the fields are those of the proto's GetConvergenceResponse")]
-pub struct ConvergenceAnswer {
-    pub cursor: Cursor,
-    pub counts: Convergence,
-    pub offline: u64,
-    pub rejected: Vec<Subscriber>,
-    pub pending: Vec<Subscriber>,
-    pub gone: Vec<Subscriber>,
-    /// The time at which leases were compared.
-    pub now: Micros,
-}
 
 impl Sync {
     /// Returns the progress of an activation once no subscriber is pending, or its current state when `enough` ends; at once without

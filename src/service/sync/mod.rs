@@ -18,6 +18,5 @@ mod use_cases;
 mod watch_active;
 
 pub use get_active::ActiveAnswer;
-pub use get_convergence::ConvergenceAnswer;
 pub use list_active::ActivePage;
 pub use use_cases::Sync;

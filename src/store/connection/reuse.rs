@@ -39,7 +39,8 @@ impl LastFailure {
 
     /// Records a failure: every connection that is open now is closed before its next use.
     pub(in crate::store) fn note(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock)());
+        let failure = Some((self.clock)()).filter(|_| !planted(Defect::TransactionLeftOpen));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// Reads its clock.
@@ -48,9 +49,6 @@ impl LastFailure {
     }
 
     fn was_during(&self, connection: &PoolConnectionMetadata) -> bool {
-        if planted(Defect::TransactionLeftOpen) {
-            return false;
-        }
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| connection.age + FAILURE_MARGIN >= (self.clock)().duration_since(last))
     }
@@ -58,6 +56,9 @@ impl LastFailure {
 
 /// Guards the connections of a pool to SQLite.
 pub(in crate::store) fn guard_sqlite(pool: PoolOptions<Sqlite>, failures: &Arc<LastFailure>) -> PoolOptions<Sqlite> {
+    if planted(Defect::TransactionLeftOpen) {
+        return pool;
+    }
     let (released, taken) = (Arc::clone(failures), Arc::clone(failures));
     pool.after_release(move |connection, metadata| {
         let is_old = released.was_during(&metadata);
@@ -71,9 +72,6 @@ pub(in crate::store) fn guard_sqlite(pool: PoolOptions<Sqlite>, failures: &Arc<L
 
 /// Whether the last use of a connection left no transaction open. It waits for a ROLLBACK that is still running.
 async fn ended_well(connection: &mut SqliteConnection) -> Result<bool, Error> {
-    if planted(Defect::TransactionLeftOpen) {
-        return Ok(true);
-    }
     let failed = connection.lock_handle().await?.last_error().is_some_and(|error| is_failure(&error));
     Ok(!failed && !connection.is_in_transaction())
 }
@@ -84,9 +82,6 @@ fn is_failure(error: &dyn DatabaseError) -> bool {
 
 /// Whether no transaction is open, by the counter of sqlx and by SQLite itself.
 async fn is_idle_sqlite(connection: &mut SqliteConnection) -> bool {
-    if planted(Defect::TransactionLeftOpen) {
-        return true;
-    }
     !connection.is_in_transaction() && raw_sql(SQLITE_IS_IDLE).execute(connection).await.is_ok()
 }
 

@@ -82,6 +82,12 @@ impl WriteTx {
         read.into_iter().map(|(policy, edits)| SettingsRead { policy, edits }).collect()
     }
 
+    /// Forgets the rows and the settings that were read, so that they do not count as read for the next decision.
+    pub fn forget_read(&mut self) {
+        self.ledger().rows().read.clear();
+        self.ledger().rows().policies.clear();
+    }
+
     /// Takes the deciding rows that were read, or found absent, since the last call, each with the log that names it.
     #[must_use]
     pub fn take_read(&self) -> Vec<LoggedRow> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::time::timeout;
 
-use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::store::connection::bounded::TimedConnection;
 use crate::store::error::{Failure, commit_failed, commit_refused};
@@ -34,33 +33,31 @@ impl Store {
         let commit = tokio::spawn(async move {
             let _running = health.commit_begins();
             tx.commit().await.map_err(|error| commit_refused(&error))?;
-            if !planted(Defect::TransactionLeftOpen) {
-                match confirmation.await {
-                    Ok(CommitConfirmation::Durable) => {
-                        // The commit is in the file that this server has open, which the next start may not find under its name.
-                        if let Some(replaced) = store.replaced_files().await {
-                            health.failed(Failure::Outage);
-                            after();
-                            return Err(commit_failed(replaced));
-                        }
-                    }
-                    Ok(CommitConfirmation::Lossy(found)) => {
-                        let message = found.message().to_owned();
-                        health.write_blockers.note(Some(found));
-                        // For the same reason as below.
-                        after();
-                        return Err(commit_failed(message));
-                    }
-                    Ok(CommitConfirmation::Absent) => {
+            match confirmation.await {
+                Ok(CommitConfirmation::Durable) => {
+                    // The commit is in the file that this server has open, which the next start may not find under its name.
+                    if let Some(replaced) = store.replaced_files().await {
                         health.failed(Failure::Outage);
-                        tracing::error!("the database confirmed a COMMIT and does not have what was written");
-                        return Err(commit_failed("confirmed, and not there".to_owned()));
-                    }
-                    Err(error) => {
-                        // The commit is confirmed: readers of this process must not get an answer from before it.
                         after();
-                        return Err(commit_failed(format!("failed to read what was committed: {error}")));
+                        return Err(commit_failed(replaced));
                     }
+                }
+                Ok(CommitConfirmation::Lossy(found)) => {
+                    let message = found.message().to_owned();
+                    health.write_blockers.note(Some(found));
+                    // For the same reason as below.
+                    after();
+                    return Err(commit_failed(message));
+                }
+                Ok(CommitConfirmation::Absent) => {
+                    health.failed(Failure::Outage);
+                    tracing::error!("the database confirmed a COMMIT and does not have what was written");
+                    return Err(commit_failed("confirmed, and not there".to_owned()));
+                }
+                Err(error) => {
+                    // The commit is confirmed: readers of this process must not get an answer from before it.
+                    after();
+                    return Err(commit_failed(format!("failed to read what was committed: {error}")));
                 }
             }
             after();

@@ -2,7 +2,7 @@
 //! where that is wanted. And what ends nothing: a store that is not well.
 
 use super::*;
-use crate::active_set::signed_messages::heartbeat;
+use crate::active_set::tests::signed_messages::heartbeat;
 
 pub(super) fn moved(signer: &MessageSigner, at: i64, to: i64, from: i64) -> ScriptedItem {
     Ok(activation_message(signer.activation_after(&[], at, &[("a", to, from)])))

@@ -5,7 +5,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::again::{first, moved, open};
 use super::*;
-use crate::active_set::signed_messages::{SetInForce, heartbeat};
+use crate::active_set::tests::signed_messages::{SetInForce, heartbeat};
 use policyhub_core::domain::event::Fingerprint;
 
 fn refusal(reason: &str) -> Status {

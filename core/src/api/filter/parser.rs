@@ -2,8 +2,9 @@
 //!
 //! OR binds tighter than AND, as there. A value without a field, two terms without a word between, and functions are refused.
 
-use super::scanner::{KEYWORDS, Scanner, refused, shown};
+use super::scanner::{KEYWORDS, Scanner, refused};
 use super::typing::{operand, resolve};
+use crate::api::shown::shown;
 use crate::domain::filter::{Filter, Kind, Listing, Node, Operator, Placement, Restriction};
 use crate::domain::limits::{FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_TERMS_MAX};
 use crate::domain::name::NamespaceId;

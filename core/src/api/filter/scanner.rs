@@ -1,10 +1,8 @@
 //! The letters of a filter, read from left to right, and where they are.
 
+use crate::api::shown::shown;
 use crate::domain::filter::Operator;
 use crate::domain::{Error, Result};
-
-/// Longest part of a filter that an error repeats.
-const SHOWN_MAX_CHARS: usize = 40;
 
 /// The words that join comparisons, and no value without quotes.
 pub(super) const KEYWORDS: [&str; 3] = ["AND", "OR", "NOT"];
@@ -169,13 +167,6 @@ impl<'a> Scanner<'a> {
         if self.is_at_end() {
             return "the end".to_owned();
         }
-        let word: String =
-            self.rest.chars().take_while(|letter| !letter.is_whitespace()).take(SHOWN_MAX_CHARS).collect();
-        shown(&word)
+        shown(self.rest.split(char::is_whitespace).next().unwrap_or_default())
     }
-}
-
-/// Writes a part of a filter for an error: cut, and without anything that a terminal acts on.
-pub(super) fn shown(text: &str) -> String {
-    format!("{:?}", text.chars().take(SHOWN_MAX_CHARS).collect::<String>())
 }

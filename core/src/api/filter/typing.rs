@@ -1,6 +1,7 @@
 //! Fields by their names, and values of their types.
 
-use super::scanner::{refused, shown};
+use super::scanner::refused;
+use crate::api::shown::shown;
 use crate::api::time;
 use crate::domain::Result;
 use crate::domain::filter::{EnumNames, Field, Kind, Listing, Operand, Operator};

@@ -1,13 +1,11 @@
 //! Fields that many requests share.
 
-use crate::domain::command::{PolicyOrVersion, RequestOptions};
+use crate::api::shown::shown;
+use crate::domain::command::RequestOptions;
 use crate::domain::etag::Etag;
 use crate::domain::limits::REQUEST_ID_MAX_CHARS;
-use crate::domain::name::{INEXACT_VERSION, NamespaceId, PolicyName, VersionName, VersionRef};
+use crate::domain::name::{INEXACT_VERSION, NamespaceId, PolicyName, PolicyOrVersion, VersionName, VersionRef};
 use crate::domain::{Error, Result};
-
-/// Longest path of a mask that an error repeats.
-const SHOWN_MAX_CHARS: usize = 40;
 
 /// Reads `request_id` and `validate_only`.
 ///
@@ -99,10 +97,7 @@ pub(super) fn update_paths(
     if let Some(unknown) = paths.iter().find(|path| !known(path.as_str())) {
         let mut taken: Vec<&str> = all.to_vec();
         taken.extend(populated.iter().map(|(path, _)| *path).filter(|path| !all.contains(path)));
-        let rule = format!(
-            "has {:?}; it takes {taken:?}, or \"*\" alone",
-            unknown.chars().take(SHOWN_MAX_CHARS).collect::<String>()
-        );
+        let rule = format!("has {}; it takes {taken:?}, or \"*\" alone", shown(unknown));
         return Err(Error::invalid("update_mask", rule));
     }
     if !paths.is_empty() {

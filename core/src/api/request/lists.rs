@@ -1,7 +1,7 @@
 //! The lists of `PolicyService`.
 
 use super::collect_errors::collect_errors;
-use super::fields::{namespace, policy};
+use super::fields::{namespace, policy, version};
 use super::sync::optional_position;
 use crate::api::filter::{ListQuery, parse_asked};
 use crate::api::page::ListIdentity;
@@ -9,7 +9,7 @@ use crate::api::pb;
 use crate::domain::command::PageRequest;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
 use crate::domain::listing::{EVENTS, EventFilter, POLICIES, PolicyFilter, VERSIONS, VersionFilter};
-use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName, VersionName};
 use crate::domain::{Error, Result};
 
 /// Reads a ListPolicies request.
@@ -43,6 +43,14 @@ pub struct VersionQuery {
     pub page: PageRequest<i64>,
     pub filter: VersionFilter,
     pub full: bool,
+}
+
+/// Reads a GetVersion request. Returns with the name whether the content is asked for.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn get_version(request: &pb::GetVersionRequest) -> Result<(VersionName, bool)> {
+    Ok((version("name", &request.name)?, request.view != pb::VersionView::Basic as i32))
 }
 
 /// Reads a ListVersions request.

@@ -23,7 +23,7 @@ pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_
 pub use fields::{namespace, policy, request_options, version};
 pub use guardrails::{guardrails_name, update_guardrails};
 pub use imports::import_namespace;
-pub use lists::{EventQuery, PolicyQuery, VersionQuery, list_events, list_policies, list_versions};
+pub use lists::{EventQuery, PolicyQuery, VersionQuery, get_version, list_events, list_policies, list_versions};
 pub use mutation::Mutation;
 pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, publish_versions,

@@ -1,6 +1,5 @@
 //! Bundles, snapshots and activations. Contents are shared, not copied, until a message is encoded.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::time::Micros;
+use crate::domain::watch_message::{ActivationChanges, ActivationEnd, HeartbeatProof, SnapshotEnd};
 
 /// Returns a cursor, with the fingerprint of its event where that is known.
 #[must_use]
@@ -85,16 +85,25 @@ pub fn active_page(
     }
 }
 
-/// Returns a part of a snapshot: its bundles, and nothing of its end.
+/// Returns a part of a snapshot; the last part has an end.
 #[must_use]
-pub fn snapshot_part(bundles: &[ActiveBundle], metadata_only: bool) -> pb::Snapshot {
+pub fn snapshot(
+    namespace: &NamespaceId,
+    bundles: &[ActiveBundle],
+    metadata_only: bool,
+    end: Option<SnapshotEnd<'_>>,
+) -> pb::WatchActiveResponse {
     let bundles = bundles.iter().map(|active| active_bundle(active, metadata_only)).collect();
-    pb::Snapshot { bundles, ..Default::default() }
-}
-
-/// Returns a part of a snapshot as a message of a watch.
-#[must_use]
-pub fn snapshot(namespace: &NamespaceId, part: pb::Snapshot) -> pb::WatchActiveResponse {
+    let part = match end {
+        None => pb::Snapshot { bundles, ..Default::default() },
+        Some(SnapshotEnd { head, checkpoint, set_proof }) => pb::Snapshot {
+            bundles,
+            complete: true,
+            cursor: Some(cursor(head)),
+            checkpoint: checkpoint.to_owned(),
+            set_proof: set_proof.clone(),
+        },
+    };
     about(namespace, Message::Snapshot(part))
 }
 
@@ -104,20 +113,24 @@ pub fn key_statement(statement: String) -> pb::WatchActiveResponse {
     message(Message::KeyStatement(pb::KeyStatement { statement }))
 }
 
-/// Returns a sign of life: of a cursor with its checkpoint and the proof of a filter, or of a stream that is ahead of this replica.
+/// Returns a heartbeat: with the proof that its cursor is the newest, or without one for a stream that is ahead of this replica.
 #[must_use]
 pub fn heartbeat(
     namespace: &NamespaceId,
-    proven: Option<(Position, &str, &Bytes)>,
+    proven: Option<HeartbeatProof<'_>>,
     staleness: Staleness,
 ) -> pb::WatchActiveResponse {
-    let heartbeat = pb::Heartbeat {
-        cursor: proven.map(|(at, ..)| cursor(at)),
-        checkpoint: proven.map(|(_, checkpoint, _)| checkpoint.to_owned()).unwrap_or_default(),
-        set_proof: proven.map(|(.., set_proof)| set_proof.clone()).unwrap_or_default(),
-        resume_unknown: proven.is_none(),
-        degraded: staleness.degraded,
-        in_doubt: staleness.in_doubt,
+    let Staleness { degraded, in_doubt } = staleness;
+    let heartbeat = match proven {
+        None => pb::Heartbeat { resume_unknown: true, degraded, in_doubt, ..Default::default() },
+        Some(HeartbeatProof { at, checkpoint, set_proof }) => pb::Heartbeat {
+            cursor: Some(cursor(at)),
+            checkpoint: checkpoint.to_owned(),
+            set_proof: set_proof.clone(),
+            resume_unknown: false,
+            degraded,
+            in_doubt,
+        },
     };
     about(namespace, Message::Heartbeat(heartbeat))
 }
@@ -146,26 +159,29 @@ fn about(namespace: &NamespaceId, message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message), parent: namespace.name() }
 }
 
-/// Returns a part of the activation at a cursor: what it changes, and nothing of its end.
+/// Returns a part of an activation; the last part has an end.
 #[must_use]
-pub fn activation_part(
+pub fn activation(
     namespace: &NamespaceId,
-    at: Cursor,
-    bundles: &[Arc<Bundle>],
-    tombstones: &[PolicyId],
+    changes: ActivationChanges<'_>,
     metadata_only: bool,
-) -> pb::Activation {
+    end: Option<ActivationEnd<'_>>,
+) -> pb::WatchActiveResponse {
+    let ActivationChanges { at, bundles, tombstones } = changes;
     let tombstone = |policy: &PolicyId| PolicyName { namespace: namespace.clone(), policy: policy.clone() }.to_string();
-    pb::Activation {
-        bundles: bundles.iter().map(|each| bundle(each, Some(at), metadata_only)).collect(),
-        tombstones: tombstones.iter().map(tombstone).collect(),
-        ..Default::default()
-    }
-}
-
-/// Returns a part of an activation as a message of a watch.
-#[must_use]
-pub fn activation(namespace: &NamespaceId, part: pb::Activation) -> pb::WatchActiveResponse {
+    let bundles = bundles.iter().map(|each| bundle(each, Some(at), metadata_only)).collect();
+    let tombstones = tombstones.iter().map(tombstone).collect();
+    let part = match end {
+        None => pb::Activation { bundles, tombstones, ..Default::default() },
+        Some(ActivationEnd { activation, set_proof }) => pb::Activation {
+            bundles,
+            tombstones,
+            complete: true,
+            cursor: Some(cursor(activation.head())),
+            statement: activation.statement.to_string(),
+            set_proof: set_proof.clone(),
+        },
+    };
     about(namespace, Message::Activation(part))
 }
 

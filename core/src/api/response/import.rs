@@ -6,8 +6,7 @@ use crate::api::time::timestamp;
 use crate::domain::import::{Import, Imported};
 
 /// Returns a history of another store.
-#[must_use]
-pub fn namespace_import(from: Import) -> pb::NamespaceImport {
+pub(super) fn namespace_import(from: Import) -> pb::NamespaceImport {
     let source = from.source;
     let source = pb::ImportSource {
         store: source.store,

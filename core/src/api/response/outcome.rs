@@ -1,8 +1,11 @@
 //! The answers of mutations: each outcome of the domain as the response of its RPC.
 
-use super::{activation_summary, approvals, policy, report, role_binding, run, version};
+use super::key::signing_key;
+use super::version::{approvals, report};
+use super::{activation_summary, policy, role_binding, run, version};
 use crate::api::pb;
 use crate::domain::event::Position;
+use crate::domain::key::KeyInfo;
 use crate::domain::outcome::{
     Activated, Approved, BindingChanged, Deactivated, KeyRevoked, NamespaceChanged, PolicyChanged, Published,
     RolledBack, Staged, VersionChanged,
@@ -107,9 +110,34 @@ impl From<Deactivated> for pb::DeactivateResponse {
     }
 }
 
-/// Writes the answer of RevokeSigningKey. `key` is the key that was revoked.
+/// Returns the answer of RevokeToken.
 #[must_use]
-pub fn key_revoked(key: pb::SigningKey, done: KeyRevoked) -> pb::RevokeSigningKeyResponse {
+pub fn token_revoked(cursor: Option<Position>) -> pb::RevokeTokenResponse {
+    pb::RevokeTokenResponse { cursor: written(cursor) }
+}
+
+/// Returns the answer of ThawNamespace.
+#[must_use]
+pub fn namespace_thawed(cursor: Option<Position>) -> pb::ThawNamespaceResponse {
+    pb::ThawNamespaceResponse { cursor: written(cursor) }
+}
+
+/// Returns the answer of PrepareSigningKey.
+#[must_use]
+pub fn key_prepared(key: KeyInfo, cursor: Option<Position>) -> pb::PrepareSigningKeyResponse {
+    pb::PrepareSigningKeyResponse { key: Some(signing_key(key)), cursor: written(cursor) }
+}
+
+/// Returns the answer of ActivateSigningKey.
+#[must_use]
+pub fn key_activated(key: KeyInfo, cursor: Option<Position>) -> pb::ActivateSigningKeyResponse {
+    pb::ActivateSigningKeyResponse { key: Some(signing_key(key)), cursor: written(cursor) }
+}
+
+/// Returns the answer of RevokeSigningKey. `key` is the key that was revoked.
+#[must_use]
+pub fn key_revoked(key: KeyInfo, done: KeyRevoked) -> pb::RevokeSigningKeyResponse {
     let KeyRevoked { cursor, versions, version_count, remaining_count, .. } = done;
-    pb::RevokeSigningKeyResponse { key: Some(key), versions, cursor: written(cursor), version_count, remaining_count }
+    let key = Some(signing_key(key));
+    pb::RevokeSigningKeyResponse { key, versions, cursor: written(cursor), version_count, remaining_count }
 }

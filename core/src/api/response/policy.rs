@@ -1,15 +1,24 @@
 //! Policies and namespaces.
 
 use super::cursor;
+use super::import::namespace_import;
 use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::event::Head;
+use crate::domain::import::Import;
 use crate::domain::outcome::Namespace;
 use crate::domain::pointed_policy::PointedPolicy;
 use crate::domain::policy::{BumpRule, PolicyKind};
 use crate::domain::quota::Quotas;
 
-/// Returns a namespace.
+/// Returns the answer of GetNamespace: a namespace with the histories that were imported into it.
+#[must_use]
+pub fn found_namespace(from: Namespace, imports: Vec<Import>) -> pb::GetNamespaceResponse {
+    let imports = imports.into_iter().map(namespace_import).collect();
+    pb::GetNamespaceResponse { namespace: Some(pb::Namespace { imports, ..namespace(from) }) }
+}
+
+/// Returns a namespace without the histories that were imported into it.
 #[must_use]
 pub fn namespace(from: Namespace) -> pb::Namespace {
     let etag = from.etag().to_string();
@@ -34,6 +43,12 @@ fn quotas(from: Quotas) -> pb::NamespaceQuotas {
         max_streams: count(from.max_streams),
         writes_per_second: count(from.writes_per_second),
         reads_per_second: count(from.reads_per_second),
+    }
+}
+
+impl From<PointedPolicy> for pb::GetPolicyResponse {
+    fn from(found: PointedPolicy) -> Self {
+        Self { policy: Some(policy(found)) }
     }
 }
 

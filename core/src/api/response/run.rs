@@ -42,9 +42,16 @@ pub fn run(from: Run) -> pb::Run {
     }
 }
 
-/// Returns how many runs under a version ended in one way.
+/// Returns the counts of an answer of ListRuns, without its runs; none when they are omitted.
 #[must_use]
-pub fn run_count(from: &RunCount) -> pb::RunCount {
+pub fn run_counts(counts: Option<&[RunCount]>) -> pb::ListRunsResponse {
+    let counts_omitted = counts.is_none();
+    let counts = counts.unwrap_or_default().iter().map(run_count).collect();
+    pb::ListRunsResponse { counts, counts_omitted, ..Default::default() }
+}
+
+/// Returns how many runs under a version ended in one way.
+fn run_count(from: &RunCount) -> pb::RunCount {
     pb::RunCount { version: from.version, outcome: run_outcome(from.outcome).into(), count: from.runs }
 }
 

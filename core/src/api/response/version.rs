@@ -12,7 +12,7 @@ use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
 use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
 use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
-use crate::domain::version::{Version, VersionState};
+use crate::domain::version::{Version, VersionDifference, VersionState, VersionWithContent};
 
 /// Returns who wrote a version before it came here.
 pub(super) fn adopted(from: Adopted) -> pb::Adopted {
@@ -32,15 +32,19 @@ pub(super) fn state(from: VersionState) -> pb::VersionState {
     }
 }
 
-/// Returns a version without its content.
+/// Returns a version with the approvals that count now, and with its content when there is some.
 #[must_use]
-pub fn version(from: Version, active: bool) -> pb::Version {
-    version_with_content(from, active, None)
+pub fn version_with_content(from: VersionWithContent) -> pb::Version {
+    pb::Version {
+        content: from.content.unwrap_or_default(),
+        approvals: approvals(from.approvals),
+        ..version(from.version, from.active)
+    }
 }
 
-/// Returns a version, with its content when there is some.
+/// Returns a version without its content and its approvals.
 #[must_use]
-pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>) -> pb::Version {
+pub fn version(from: Version, active: bool) -> pb::Version {
     let etag = from.etag().to_string();
     let requires = from.requires.into_iter().map(|requirement| pb::Requirement {
         policy: requirement.policy.to_string(),
@@ -55,7 +59,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         digest: from.digest.to_string(),
         size_bytes: from.size_bytes,
         content_type: from.content_type,
-        content: content.unwrap_or_default(),
+        content: Bytes::new(),
         change_note: from.change_note,
         requires: requires.collect(),
         base_version: from.base_version,
@@ -71,6 +75,24 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         origin_manifests: from.origin_manifests,
         annotations: BTreeMap::from(from.annotations).into_iter().collect(),
         adopted: from.adopted.map(adopted),
+    }
+}
+
+impl From<VersionWithContent> for pb::GetVersionResponse {
+    fn from(found: VersionWithContent) -> Self {
+        Self { version: Some(version_with_content(found)) }
+    }
+}
+
+impl From<VersionDifference> for pb::DiffVersionsResponse {
+    fn from(found: VersionDifference) -> Self {
+        Self {
+            unified: found.unified,
+            json_patch: found.json_patch,
+            base: Some(version_with_content(found.from)),
+            other: Some(version_with_content(found.to)),
+            too_large: found.too_large,
+        }
     }
 }
 
@@ -91,8 +113,7 @@ pub fn published_versions(from: PublishedVersions) -> pb::PublishVersionsRespons
 }
 
 /// Writes approvals.
-#[must_use]
-pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
+pub(super) fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
     let approval = |from: Approval| pb::Approval {
         approver: from.approver,
         digest: from.digest.into(),
@@ -103,9 +124,14 @@ pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
     from.into_iter().map(approval).collect()
 }
 
-/// Returns a report of the version called `name`.
+/// Returns the answer of GetValidationReport about a version.
 #[must_use]
-pub fn report(name: String, from: Report) -> pb::ValidationReport {
+pub fn found_report(of: &Version, found: Report) -> pb::GetValidationReportResponse {
+    pb::GetValidationReportResponse { report: Some(report(of.name(), found)) }
+}
+
+/// Returns a report of the version called `name`.
+pub(super) fn report(name: String, from: Report) -> pb::ValidationReport {
     pb::ValidationReport {
         version_name: name,
         digest: from.digest.to_string(),

@@ -1,19 +1,10 @@
-//! Which version shall be published, and the request to publish many of them, each by itself.
+//! The request to publish many versions, each by itself.
 
 use serde::Serialize;
 
 use crate::domain::Result;
 use crate::domain::etag::Etag;
-use crate::domain::name::{NamespaceId, PolicyName, VersionName};
-
-/// A policy, or one version of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum PolicyOrVersion {
-    /// The one open draft of a policy.
-    Policy(PolicyName),
-    /// Exactly this version.
-    Version(VersionName),
-}
+use crate::domain::name::{NamespaceId, PolicyOrVersion};
 
 /// Publishes versions of one namespace, in this order.
 #[derive(Debug, Clone, Serialize)]
@@ -36,15 +27,4 @@ pub struct VersionToPublish {
     /// Holds the meaning of both, or why this version is refused. The two texts stand in for it in the fingerprint of the request.
     #[serde(skip)]
     pub target: Result<(PolicyOrVersion, Option<Etag>)>,
-}
-
-impl PolicyOrVersion {
-    /// Returns the namespace that it is in.
-    #[must_use]
-    pub fn namespace(&self) -> &NamespaceId {
-        match self {
-            Self::Policy(policy) => &policy.namespace,
-            Self::Version(version) => &version.policy.namespace,
-        }
-    }
 }

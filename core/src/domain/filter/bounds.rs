@@ -45,8 +45,8 @@ impl<T> Filter<T> {
     /// Returns the comparisons of a field that have to hold whatever else does.
     fn of_field<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Restriction<T>> {
         self.terms().iter().filter_map(move |term| match term {
-            Node::Is(restriction) if restriction.field.name == name => Some(restriction),
-            _ => None,
+            Node::Is(restriction) => Some(restriction).filter(|restriction| restriction.field.name == name),
+            Node::All(_) | Node::OneOf(_) | Node::Not(_) => None,
         })
     }
 
@@ -58,7 +58,7 @@ impl<T> Filter<T> {
             match restriction.operand {
                 Operand::Number(number) => range.narrow(restriction.operator, number),
                 Operand::Time(time) => range.narrow(restriction.operator, time.0),
-                _ => {}
+                Operand::Text(_) | Operand::Truth(_) | Operand::Enum(_) | Operand::Any => {}
             }
         }
         range
@@ -67,9 +67,11 @@ impl<T> Filter<T> {
     /// Returns the text that a field has to be.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.of_field(name).find_map(|restriction| match (restriction.operator, &restriction.operand) {
-            (Operator::Equal, Operand::Text(text)) => Some(text.as_str()),
-            _ => None,
+        self.of_field(name).filter(|restriction| restriction.operator == Operator::Equal).find_map(|restriction| {
+            match &restriction.operand {
+                Operand::Text(text) => Some(text.as_str()),
+                Operand::Number(_) | Operand::Time(_) | Operand::Truth(_) | Operand::Enum(_) | Operand::Any => None,
+            }
         })
     }
 

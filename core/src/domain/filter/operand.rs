@@ -129,13 +129,15 @@ impl<'a> Value<'a> {
                 Some(key) => has_entry(map.get(key), operator, operand),
                 None => match operand {
                     Operand::Text(key) => map.contains_key(key),
-                    _ => !map.is_empty(),
+                    Operand::Number(_) | Operand::Time(_) | Operand::Truth(_) | Operand::Enum(_) | Operand::Any => {
+                        !map.is_empty()
+                    }
                 },
             },
             (Self::Unset, _) => operator == Operator::NotEqual,
             (Self::Text(text), Operand::Any) => !text.is_empty(),
             (Self::Texts(texts), Operand::Any) => !texts.is_empty(),
-            (_, Operand::Any) => true,
+            (Self::Number(_) | Self::Time(_) | Self::Truth(_) | Self::Enum(_), Operand::Any) => true,
             (Self::Text(text), Operand::Text(wanted)) => has_text(text, operator, wanted),
             (Self::Texts(texts), Operand::Text(wanted)) => {
                 texts.contains(&wanted.as_str()) == (operator != Operator::NotEqual)
@@ -144,7 +146,11 @@ impl<'a> Value<'a> {
             (Self::Time(time), Operand::Time(wanted)) => operator.holds(time.cmp(wanted)),
             (Self::Truth(truth), Operand::Truth(wanted)) => operator.holds(truth.cmp(wanted)),
             (Self::Enum(word), Operand::Enum(wanted)) => operator.holds(word.cmp(wanted)),
-            _ => false,
+            // A value of another type than the operand.
+            (
+                Self::Text(_) | Self::Texts(_) | Self::Number(_) | Self::Time(_) | Self::Truth(_) | Self::Enum(_),
+                Operand::Text(_) | Operand::Number(_) | Operand::Time(_) | Operand::Truth(_) | Operand::Enum(_),
+            ) => false,
         }
     }
 }
@@ -165,7 +171,7 @@ fn has_entry(entry: Option<&String>, operator: Operator, operand: &Operand) -> b
             entry == wanted || entry.split(',').any(|item| item.trim() == wanted)
         }
         (Some(entry), Operand::Text(wanted)) => operator.holds(entry.cmp(wanted)),
-        _ => false,
+        (Some(_), Operand::Number(_) | Operand::Time(_) | Operand::Truth(_) | Operand::Enum(_)) => false,
     }
 }
 

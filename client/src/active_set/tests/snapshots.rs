@@ -1,8 +1,8 @@
 //! Snapshots, checkpoints and filters: what they prove, and what they must not be taken for.
 
+use super::super::*;
+use super::activations::{at, caught_up, caught_up_with, content_digest, held, only, pairs, proven, refusal};
 use super::signed_messages::*;
-use super::tests::{at, caught_up, caught_up_with, content_digest, held, only, pairs, proven, refusal};
-use super::*;
 
 #[test]
 fn only_a_whole_snapshot_lets_anything_follow() {

@@ -1,7 +1,7 @@
 //! What the check of a log lets pass, and what it finds.
 
+use super::super::*;
 use super::sample::{SampleLog, policy};
-use super::*;
 use crate::domain::event::{Cursor, EventKind, PointerChange, VersionChange};
 
 fn read(sample: &SampleLog, edit: impl FnOnce(&mut Vec<Event>)) -> LogCheck {

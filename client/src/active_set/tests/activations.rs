@@ -1,7 +1,7 @@
 //! What a subscriber takes of activations, and every lie it must not take.
 
+use super::super::*;
 use super::signed_messages::*;
-use super::*;
 use policyhub_core::domain::event::{Head, Position};
 use policyhub_core::signing::VerifyError;
 

@@ -9,13 +9,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::LogTrust;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload, PointerChange, RowChange, VersionChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::row::{Cell, Row, RowBytes};
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
+use crate::signing::chain::LogTrust;
 use crate::signing::payload::{Manifest, Statement, StatementChange};
 use crate::signing::{
     Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, sign_event_hash,
