@@ -1,6 +1,7 @@
 //! The limits of a worker process for one check of untrusted text, and the finding when one is exceeded.
 //!
-//! The system enforces the limits on the process; `server::check_worker` sets them, `service::check_workers` detects when one was exceeded.
+//! The system enforces the limits on the process; `server::check_worker` sets them, `service::checking` detects when
+//! one was exceeded.
 
 /// CPU time of one check. More: a hostile schema uses more of a core each time. Less: large valid contents fail on a slow machine.
 pub const CHECK_CPU_MAX_SECONDS: u64 = 4;

@@ -33,9 +33,9 @@ impl Service {
             let unnamed = || "the database does not answer".to_owned();
             return Readiness::Degraded(self.log.store.outage_cause().unwrap_or_else(unnamed));
         }
-        if let Some(obstacle) = self.log.store.write_blocker() {
+        if let Some(blocker) = self.log.store.write_blocker() {
             let is_alone = self.log.store.is_sole_writer();
-            return if is_alone { Readiness::Unwritable(obstacle) } else { Readiness::ReadOnly(obstacle) };
+            return if is_alone { Readiness::Unwritable(blocker) } else { Readiness::ReadOnly(blocker) };
         }
         if let Err(error) = self.log.signer.check_holds_active() {
             return Readiness::NotSigning(error.message);

@@ -1,6 +1,6 @@
 //! Who may do what: roles, permissions, and what each RPC asks for and is metered as.
 //!
-//! The table is total: `Rpc` names every RPC of the product, `needs` has no wildcard, and a call that is none of them is
+//! The table is total: `Rpc` names every RPC of the product, `required_permission` has no wildcard, and a call that is none of them is
 //! refused before anything looks at it. What nobody granted is denied.
 
 use std::collections::BTreeSet;

@@ -17,13 +17,13 @@ use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 #[derive(Debug, Subcommand)]
 pub enum GuardrailCommands {
     /// The guardrails that hold in a namespace
-    List(GuardrailList),
+    List(ListGuardrails),
     /// Add a guardrail, or replace the one with its id
-    Set(GuardrailSet),
+    Set(SetGuardrail),
     /// Replace all guardrails by those of a file
-    Apply(GuardrailApply),
+    Apply(ApplyGuardrails),
     /// Remove a guardrail
-    Delete(GuardrailDelete),
+    Delete(DeleteGuardrail),
 }
 
 /// What a broken guardrail does.
@@ -40,7 +40,7 @@ pub enum SeverityArgument {
 #[command(
     after_help = "Examples:\n  policyhub guardrail list\n  policyhub guardrail list --all-namespaces --output json"
 )]
-pub struct GuardrailList {
+pub struct ListGuardrails {
     #[command(flatten)]
     scope: GuardrailScope,
 }
@@ -51,7 +51,7 @@ pub struct GuardrailList {
     policyhub guardrail set discount-ceiling --expression 'content.discount.max_percent <= 20' \\\n    \
  --message 'a discount of {content.discount.max_percent} % is over 20 %' --reason 'finance'\n  \
     policyhub guardrail set no-wildcard --for-each '/rules/*' --expression \"value.principal != '*'\" --validate-only")]
-pub struct GuardrailSet {
+pub struct SetGuardrail {
     /// Id of the guardrail
     id: String,
     /// CEL expression that is true when the rule holds
@@ -73,7 +73,7 @@ pub struct GuardrailSet {
 /// Replace all guardrails by those of a file
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub guardrail apply guardrails.yaml --reason 'reviewed in git'")]
-pub struct GuardrailApply {
+pub struct ApplyGuardrails {
     /// YAML or JSON file with a list `guardrails`
     file: PathBuf,
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub struct GuardrailApply {
 /// Remove a guardrail
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub guardrail delete discount-ceiling --reason 'checked elsewhere'")]
-pub struct GuardrailDelete {
+pub struct DeleteGuardrail {
     /// Id of the guardrail
     id: String,
     #[command(flatten)]
@@ -122,7 +122,7 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
     match command {
         GuardrailCommands::List(arguments) => list(session, &arguments).await,
         GuardrailCommands::Set(arguments) => {
-            let GuardrailSet { id, expression, severity, message, for_each, change } = arguments;
+            let SetGuardrail { id, expression, severity, message, for_each, change } = arguments;
             let severity = match severity {
                 SeverityArgument::Deny => pb::GuardrailSeverity::Deny,
                 SeverityArgument::Warn => pb::GuardrailSeverity::Warn,
@@ -161,7 +161,7 @@ async fn read_set(session: &Session, scope: &GuardrailScope) -> anyhow::Result<p
     get(session, scope).await?.guardrails.context("the server sent no guardrails")
 }
 
-async fn list(session: &Session, arguments: &GuardrailList) -> anyhow::Result<()> {
+async fn list(session: &Session, arguments: &ListGuardrails) -> anyhow::Result<()> {
     let response = get(session, &arguments.scope).await?;
     session.output.print(&response, |response| {
         let sets = [("store", &response.store_guardrails), ("namespace", &response.guardrails)];
