@@ -20,6 +20,7 @@ mod m20261124_000009_run_sets;
 mod m20261124_000010_annotations;
 mod m20261124_000011_denials;
 mod m20261124_000012_adopted;
+mod m20261125_000014_requires;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000010_annotations::MIGRATION),
             Box::new(m20261124_000011_denials::MIGRATION),
             Box::new(m20261124_000012_adopted::MIGRATION),
+            Box::new(m20261125_000014_requires::MIGRATION),
         ]
     }
 }

@@ -11,6 +11,7 @@ mod evaluation;
 mod json;
 mod parse_failure;
 mod pipeline;
+mod references;
 mod schema;
 mod strict;
 pub mod worker_messages;
@@ -26,4 +27,4 @@ pub use check_limit::{
 pub use document::{Document, parse};
 pub use evaluation::{EvaluatedContent, Evaluation, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
-pub use pipeline::{Input, Started, check_label, rules, start};
+pub use pipeline::{Input, OtherPolicies, OtherPolicy, ParsedInput, Started, check_label, parse_input, rules, start};

@@ -1,31 +1,39 @@
 //! Runs every check of one version, in the order of one list, and makes the report that is stored and shown.
 //!
-//! Two steps: `start` runs all checks that are bounded, and the caller has the evaluation of untrusted text answered elsewhere. Total:
+//! Three steps: `parse_input` says which other policies the content refers to, and the caller reads them; `start` runs all checks that
+//! are bounded, and the caller has the evaluation of untrusted text answered elsewhere. Total:
 //! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
 //! skipped, so one fault is one failure.
 
 mod json_schema;
 mod label;
 mod limits;
+mod other_policies;
 mod parse;
+mod references;
+mod requires;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub use label::check_label;
+pub use other_policies::{OtherPolicies, OtherPolicy};
 
 use super::document::Document;
 use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
+use super::references::References;
 use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;
+use crate::domain::name::PolicyId;
 use crate::domain::policy::{PolicyKind, PolicySettings};
-use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::report::{Check, CheckResult, LookedUp, Report};
 use crate::domain::time::Micros;
 
 /// Raised when a check gives another result for the same content than in the release before.
-const CHECKS_REVISION: u32 = 1;
+const CHECKS_REVISION: u32 = 2;
 
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
-const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, label::check];
+const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, references::check, requires::check, label::check];
 
 /// The input of a report.
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +54,22 @@ pub struct Input<'a> {
     pub published_labels: &'a [Label],
 }
 
-/// What a check looks at: the input, and its content as a document if it is one.
+/// What a check looks at: the input, its content as a document if it is one, and what it names of other policies.
 #[derive(Debug)]
 struct Subject<'a> {
     input: &'a Input<'a>,
     document: Option<Document>,
+    references: References,
+    others: &'a OtherPolicies,
+}
+
+/// The checks of the content by itself, and what they found in it.
+#[derive(Debug)]
+pub struct ParsedInput {
+    limits: Check,
+    parse: Check,
+    document: Option<Document>,
+    references: References,
 }
 
 /// The result of one check so far.
@@ -73,6 +92,7 @@ pub struct Started {
     rules: String,
     /// The checks in order; for those that are evaluated with the number of their tasks.
     checks: Vec<StartedCheck>,
+    looked_up: Vec<LookedUp>,
 }
 
 enum StartedCheck {
@@ -80,16 +100,33 @@ enum StartedCheck {
     Evaluated { tasks: usize, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
 }
 
-/// Runs every bounded check, and returns the evaluation to be answered, if any.
+/// Runs the checks that need only the content.
 #[must_use]
-pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
+pub fn parse_input(input: &Input<'_>) -> ParsedInput {
     let limits = limits::check(input.content);
     let (parse, document) = if limits.result == CheckResult::Failed {
         (parse::skipped("not parsed: the content is outside the limits"), None)
     } else {
         parse::check(input)
     };
-    let subject = Subject { input, document };
+    let keys: Vec<&str> = input.settings.reference_keys().collect();
+    let references = document.as_ref().map(|document| References::find(&document.value, &keys)).unwrap_or_default();
+    ParsedInput { limits, parse, document, references }
+}
+
+impl ParsedInput {
+    /// Returns the other policies that the content refers to.
+    #[must_use]
+    pub fn referenced_policies(&self) -> BTreeSet<&PolicyId> {
+        self.references.policies().collect()
+    }
+}
+
+/// Runs every other bounded check, and returns the evaluation to be answered, if any.
+#[must_use]
+pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
+    let ParsedInput { limits, parse, document, references } = parsed;
+    let subject = Subject { input, document, references, others };
     let mut checks = vec![StartedCheck::Done(limits), StartedCheck::Done(parse)];
     let mut tasks = Vec::new();
     for check in CHECKS {
@@ -104,7 +141,7 @@ pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
     }
     let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
     let evaluation = (!tasks.is_empty()).then(|| Evaluation { content: evaluated(subject.document), tasks });
-    (Started { digest, rules, checks }, evaluation)
+    (Started { digest, rules, checks, looked_up: others.looked_up() }, evaluation)
 }
 
 fn evaluated(document: Option<Document>) -> EvaluatedContent {
@@ -122,7 +159,14 @@ fn evaluated(document: Option<Document>) -> EvaluatedContent {
 #[must_use]
 pub fn rules(kind: PolicyKind, settings: &PolicySettings) -> String {
     let kind = kind.content_type();
-    short_hash([&CHECKS_REVISION.to_be_bytes(), kind.as_bytes(), settings.json_schema.as_bytes()])
+    let reference_keys: Vec<&[u8]> = settings.reference_keys().map(str::as_bytes).collect();
+    let reference_keys = short_hash(reference_keys);
+    short_hash([
+        &CHECKS_REVISION.to_be_bytes(),
+        kind.as_bytes(),
+        settings.json_schema.as_bytes(),
+        reference_keys.as_bytes(),
+    ])
 }
 
 impl Started {
@@ -135,7 +179,7 @@ impl Started {
             StartedCheck::Evaluated { tasks, conclude } => conclude(outcomes.by_ref().take(tasks).collect()),
         };
         let checks = self.checks.into_iter().map(&mut conclude).collect();
-        Report::new(self.digest, self.rules, checks, now)
+        Report { looked_up: self.looked_up, ..Report::new(self.digest, self.rules, checks, now) }
     }
 }
 
@@ -175,9 +219,14 @@ mod tests {
             settings,
             published_labels: &published,
         };
-        let (started, asked) = start(&input);
+        let (started, asked) = start_alone(&input);
         let outcomes = asked.iter().flat_map(Evaluation::answers).map(TaskOutcome::Answered).collect();
         started.report(outcomes, Micros(42))
+    }
+
+    /// Starts the checks of a version that names no other policy.
+    fn start_alone(input: &Input<'_>) -> (Started, Option<Evaluation>) {
+        start(input, parse_input(input), &OtherPolicies::default())
     }
 
     fn results(report: &Report) -> Vec<(&str, CheckResult)> {
@@ -192,7 +241,14 @@ mod tests {
         let report = report(PolicyKind::Yaml, b"a: 1\n", &settings, Some("1.0.1"), &["1.0.0"]);
         assert_eq!(
             results(&report),
-            [("limits", Passed), ("parse", Passed), ("json-schema", Passed), ("label", Passed)]
+            [
+                ("limits", Passed),
+                ("parse", Passed),
+                ("json-schema", Passed),
+                ("references", Skipped),
+                ("requires", Skipped),
+                ("label", Passed)
+            ]
         );
         assert!(report.passed());
         assert_eq!((report.time, report.digest), (Micros(42), Digest::from_sha256(&[7; 32])));
@@ -204,7 +260,14 @@ mod tests {
         let of = |size: usize| report(PolicyKind::Json, &vec![b'1'; size], &settings, None, &[]);
         assert_eq!(
             results(&of(1)),
-            [("limits", Passed), ("parse", Passed), ("json-schema", Skipped), ("label", Skipped)]
+            [
+                ("limits", Passed),
+                ("parse", Passed),
+                ("json-schema", Skipped),
+                ("references", Skipped),
+                ("requires", Skipped),
+                ("label", Skipped)
+            ]
         );
         assert_eq!(of(CONTENT_MAX_BYTES).checks[0].result, Passed);
         for size in [0, CONTENT_MAX_BYTES + 1] {
@@ -218,7 +281,14 @@ mod tests {
         let report = report(PolicyKind::Json, b"{\"a\": [1,\n x]}", &settings, None, &[]);
         assert_eq!(
             results(&report),
-            [("limits", Passed), ("parse", Failed), ("json-schema", Skipped), ("label", Skipped)]
+            [
+                ("limits", Passed),
+                ("parse", Failed),
+                ("json-schema", Skipped),
+                ("references", Skipped),
+                ("requires", Skipped),
+                ("label", Skipped)
+            ]
         );
         let (check, found) = report.failures().next().unwrap();
         assert_eq!((check, found.line, found.column, found.pointer.as_str()), ("parse", 2, 2, "/a/1"));
@@ -248,7 +318,7 @@ mod tests {
                 settings: &settings,
                 published_labels: &[],
             };
-            let report = start(&input).0.report(Vec::new(), Micros(42));
+            let report = start_alone(&input).0.report(Vec::new(), Micros(42));
             assert_eq!(report.checks[1].result, result, "{content_type:?}");
         }
     }
@@ -295,7 +365,7 @@ mod tests {
         };
         for outcome in [Some(TaskOutcome::OverLimit(CheckLimit::Cpu)), Some(TaskOutcome::NotRun), None] {
             let is_over = matches!(outcome, Some(TaskOutcome::OverLimit(_)));
-            let report = start(&input).0.report(outcome.into_iter().collect(), Micros(42));
+            let report = start_alone(&input).0.report(outcome.into_iter().collect(), Micros(42));
             let (check, failure) = report.failures().next().unwrap();
             assert_eq!(check, "json-schema");
             assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), is_over, "{failure:?}");

@@ -1,8 +1,11 @@
 //! The input of the checks of a version, and whether it is still current under the lock.
 
+use std::sync::Arc;
+
 use crate::checks;
-use crate::checks::{Evaluation, Started};
+use crate::checks::{Evaluation, OtherPolicies, ParsedInput, Started};
 use crate::domain::bundle::Bundle;
+use crate::domain::event::PointerChange;
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, Policy};
 use crate::domain::report::Report;
@@ -15,7 +18,9 @@ use crate::store::{ReadTx, WriteTx};
 pub enum CheckKind {
     /// All checks: the version is about to be published.
     BeforePublish,
-    /// Only its content: it was published before, and got its label then.
+    /// All checks: the version is about to be published and to be active.
+    BeforePublishAndActivation,
+    /// Not its label and media type: it was published before, and is about to be active.
     AfterPublish,
 }
 
@@ -25,17 +30,30 @@ pub struct CheckInput {
     pub policy: Policy,
     pub bundle: Bundle,
     pub published_labels: Vec<Label>,
+    /// The pointers that the call moves, which count as moved for the checks.
+    pub moved: Arc<[PointerChange]>,
 }
 
 impl CheckInput {
-    /// Runs the checks whose cost their code bounds. Returns them with the evaluation that is left for a worker.
-    pub fn start(&self, kind: CheckKind) -> (Started, Option<Evaluation>) {
+    /// Runs the checks that need only the content.
+    pub fn parse(&self, kind: CheckKind) -> ParsedInput {
+        checks::parse_input(&self.input(kind))
+    }
+
+    /// Runs the other checks whose cost their code bounds. Returns them with the evaluation that is left for a worker.
+    pub fn start(&self, kind: CheckKind, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
+        checks::start(&self.input(kind), parsed, others)
+    }
+
+    fn input(&self, kind: CheckKind) -> checks::Input<'_> {
         let version = &self.bundle.version;
         let (label, content_type) = match kind {
-            CheckKind::BeforePublish => (version.label.as_ref(), Some(version.content_type.as_str())),
+            CheckKind::BeforePublish | CheckKind::BeforePublishAndActivation => {
+                (version.label.as_ref(), Some(version.content_type.as_str()))
+            }
             CheckKind::AfterPublish => (None, None),
         };
-        let input = checks::Input {
+        checks::Input {
             kind: self.policy.kind,
             content: &self.bundle.content,
             content_type,
@@ -43,8 +61,7 @@ impl CheckInput {
             label,
             settings: &self.policy.settings,
             published_labels: &self.published_labels,
-        };
-        checks::start(&input)
+        }
     }
 
     /// Reads again under the lock the data on which the checks depended.
@@ -71,9 +88,10 @@ pub fn changed_meanwhile(version: &Version) -> Error {
     Error::new(Reason::ConcurrentChange, message).about(version.name())
 }
 
-/// Returns whether a report is of these bytes and today's rules.
+/// Returns whether a report is of these bytes and today's rules, for a version that is to be active. What it looked up may have changed
+/// (`is_still_active`).
 pub fn is_of_today(report: &Report, policy: &Policy, version: &Version) -> bool {
-    report.is_of(&version.digest, &checks::rules(policy.kind, &policy.settings))
+    report.is_of(&version.digest, &checks::rules(policy.kind, &policy.settings)) && report.is_of_an_active_version()
 }
 
 /// Writes the report of failed checks, unless the version changed. Returns whether it wrote the report.

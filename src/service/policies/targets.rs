@@ -1,5 +1,7 @@
 //! The versions that callers name, with the input of their checks, and reports of failed checks.
 
+use std::sync::Arc;
+
 use super::use_cases::Policies;
 use crate::domain::Result;
 use crate::domain::bundle::Bundle;
@@ -35,7 +37,7 @@ impl Policies {
     pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
         let content = self.log.read_content(tx, &version).await?;
         let published_labels = tx.version_list(&policy).await?.published_labels;
-        Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels })
+        Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels, moved: Arc::default() })
     }
 
     /// Writes the report of failed checks, so that the author can read it. Nothing else changes.
