@@ -21,6 +21,7 @@ mod m20261124_000010_annotations;
 mod m20261124_000011_denials;
 mod m20261124_000012_adopted;
 mod m20261125_000013_guardrails;
+mod m20261125_000014_requires;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000011_denials::MIGRATION),
             Box::new(m20261124_000012_adopted::MIGRATION),
             Box::new(m20261125_000013_guardrails::Migration),
+            Box::new(m20261125_000014_requires::MIGRATION),
         ]
     }
 }

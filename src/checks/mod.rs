@@ -14,6 +14,7 @@ mod guardrails;
 mod json;
 mod parse_failure;
 mod pipeline;
+mod references;
 mod schema;
 mod strict;
 pub mod worker_messages;
@@ -29,4 +30,7 @@ pub use check_limit::{
 pub use document::{Document, parse};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
-pub use pipeline::{Input, Rules, Started, check_label, evaluate_guardrails, needs_active, start};
+pub use pipeline::{
+    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, evaluate_guardrails, needs_active,
+    parse_input, start,
+};

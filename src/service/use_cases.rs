@@ -51,7 +51,7 @@ impl Service {
         let writer = Arc::new(LogWriter::new(Arc::clone(&log), Arc::clone(&roles), Arc::clone(&key_poller)));
         let denials = Arc::new(DenialRecorder::new(Arc::clone(&roles)));
         let meters = Arc::new(QuotaMeters::new(quotas));
-        let checks = Arc::new(CheckRunner::default());
+        let checks = Arc::new(CheckRunner::new(&log));
         let revocations = Arc::new(RevocationSignal::default());
         Self {
             policies: Policies::new(&log, &writer, &denials, &meters, &checks, content_max_bytes),

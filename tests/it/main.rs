@@ -221,11 +221,15 @@ mod random;
 #[cfg(test)]
 mod random_lies;
 #[cfg(test)]
+mod references;
+#[cfg(test)]
 mod reflection;
 #[cfg(test)]
 mod release;
 #[cfg(test)]
 mod required_fields;
+#[cfg(test)]
+mod requires;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]

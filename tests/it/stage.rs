@@ -43,7 +43,14 @@ on_both_databases! {
         assert_eq!((locked.state(), staged.cursor.revision()), (Staged, head(&client).await));
         assert!(locked.stage_time.is_some() && locked.etag != drafted.etag && locked.digest == drafted.digest);
         assert!(found.passed);
-        let expected = [("limits", Passed), ("parse", Passed), ("json-schema", Passed), ("label", Skipped)];
+        let expected = [
+            ("limits", Passed),
+            ("parse", Passed),
+            ("json-schema", Passed),
+            ("references", Skipped),
+            ("requires", Skipped),
+            ("label", Skipped),
+        ];
         assert_eq!(results(&found), expected);
         assert_eq!((&found.version_name, &found.digest), (&locked.name, &locked.digest));
         assert_eq!(report(&client, "p", 1).await, found);

@@ -95,6 +95,7 @@ impl TestSigner {
             author: version.author.clone(),
             publisher: version.publisher.clone(),
             annotations: version.annotations.clone(),
+            requires: version.requires.clone(),
             adopted: None,
             iat: now.seconds(),
             origin: None,

@@ -66,6 +66,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::VersionNotStaged
         | Reason::VersionNotPublished
         | Reason::ValidationFailed
+        | Reason::RequirementBroken
         | Reason::ApprovalsMissing
         | Reason::SelfApproval
         | Reason::LastAdmin

@@ -111,6 +111,8 @@ mod requests {
         pub allow_draft_fallback: Option<bool>,
         pub required_approvals: Option<u32>,
         pub require_change_note: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reference_keys: Option<Vec<String>>,
     }
 
     #[derive(Debug, Clone, Serialize)]

@@ -64,6 +64,13 @@ impl Label {
         self.0.cmp_precedence(&other.0).is_gt()
     }
 
+    /// Returns whether `self` satisfies a SemVer requirement; build metadata does not count. A pre-release satisfies only a requirement
+    /// that names a pre-release of the same version.
+    #[must_use]
+    pub fn satisfies(&self, requirement: &semver::VersionReq) -> bool {
+        requirement.matches(&self.0)
+    }
+
     /// Returns whether `self` is exactly one major, minor or patch step after `other`. Pre-releases of that step count as it.
     #[must_use]
     pub fn is_next_after(&self, other: &Self) -> bool {

@@ -51,6 +51,20 @@ pub const GUARDRAIL_MESSAGE_MAX_BYTES: usize = 1024;
 pub const GUARDRAIL_POINTER_MAX_BYTES: usize = 1024;
 /// Most text of a set of guardrails: each check of a version sends it to a worker, and each change writes it to the log.
 pub const GUARDRAILS_MAX_BYTES: usize = 128 * 1024;
+/// Longest SemVer requirement on another policy. More: the manifest of a version with the most requirements gets large.
+pub const VERSION_REQ_MAX_CHARS: usize = 64;
+/// Most requirements of other policies that one refusal names; it counts the others. More: the error does not fit into trailers.
+pub const BROKEN_REQUIREMENTS_NAMED_MAX: usize = 10;
+/// Most names of members that hold references.
+pub const REFERENCE_KEYS_MAX: usize = 16;
+/// Longest name of a member that holds references.
+pub const REFERENCE_KEY_MAX_BYTES: usize = 128;
+/// Most references of a content. More: each check takes longer to resolve them.
+pub const REFERENCES_MAX: usize = 2_000;
+/// Most other policies that a content refers to: the active version of each is read when it is checked.
+pub const REFERENCED_POLICIES_MAX: usize = 32;
+/// Most content of the other policies that a content refers to. More: each check parses, and holds in memory, as much.
+pub const REFERENCED_CONTENT_MAX_BYTES: i64 = 4 * 1024 * 1024;
 /// Most annotations of a version.
 pub const ANNOTATIONS_MAX: usize = 64;
 /// Longest key of an annotation.

@@ -54,6 +54,21 @@ pub struct PolicySettings {
     /// Whether a draft needs a change note. Left out when not, so that the text of older settings stays the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_change_note: bool,
+    /// Names of the members of JSON and YAML contents that hold references; empty: `DEFAULT_REFERENCE_KEY` alone. Left out when it is
+    /// empty, for the same reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reference_keys: Vec<String>,
+}
+
+/// Name of the members that hold references, unless the settings of a policy name others.
+pub const DEFAULT_REFERENCE_KEY: &str = "source_pointer";
+
+impl PolicySettings {
+    /// Returns the names of the members that hold references.
+    pub fn reference_keys(&self) -> impl Iterator<Item = &str> {
+        let default = self.reference_keys.is_empty().then_some(DEFAULT_REFERENCE_KEY);
+        self.reference_keys.iter().map(String::as_str).chain(default)
+    }
 }
 
 /// A named line of versions.

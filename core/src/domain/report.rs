@@ -8,10 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::limits::{CHECK_FINDINGS_MAX, REPORT_MAX_BYTES};
+use super::name::PolicyId;
 use super::time::Micros;
 
 /// Id of the check that looks at the label of a version, and at no content.
 pub const LABEL_CHECK: &str = "label";
+/// Id of the check that resolves references.
+pub const REFERENCES_CHECK: &str = "references";
+/// Id of the check that looks at what a version requires of other policies.
+pub const REQUIRES_CHECK: &str = "requires";
 
 /// Bounds what a finding takes in a report beside its texts: its fields, with the names that they are kept under.
 const FINDING_FIXED_BYTES: usize = 128;
@@ -69,12 +74,30 @@ pub struct CheckFinding {
 /// One check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Stable id: `limits`, `parse`, `json-schema`, `label`.
+    /// Stable id: `limits`, `parse`, `json-schema`, `references`, `requires`, `label`.
     pub id: String,
     /// Its result.
     pub result: CheckResult,
     /// What it found, at most `CHECK_FINDINGS_MAX`.
     pub findings: Vec<CheckFinding>,
+}
+
+/// The active version of another policy, as a check found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookedUp {
+    /// The other policy.
+    pub policy: PolicyId,
+    /// Its active version; 0: none.
+    #[serde(default, skip_serializing_if = "is_none_active")]
+    pub version: i64,
+    /// Digest of that version; none: none was active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none_active(version: &i64) -> bool {
+    *version == 0
 }
 
 /// All checks of one version.
@@ -90,6 +113,9 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// The time at which the checks ran.
     pub time: Micros,
+    /// The active versions of other policies that they depend on, in order of the policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looked_up: Vec<LookedUp>,
 }
 
 impl CheckFinding {
@@ -188,7 +214,15 @@ impl Report {
                 say_there_are_more(&mut check.findings);
             }
         }
-        Self { digest, rules, checks, time }
+        Self { digest, rules, checks, time, looked_up: Vec::new() }
+    }
+
+    /// Returns whether what it says of other policies holds for a version that is to be active: before that, what is missing there is only
+    /// a warning.
+    #[must_use]
+    pub fn is_of_an_active_version(&self) -> bool {
+        let is_about_others = |check: &&Check| [REFERENCES_CHECK, REQUIRES_CHECK].contains(&check.id.as_str());
+        self.checks.iter().filter(is_about_others).all(|check| check.result != CheckResult::Warning)
     }
 
     /// Returns whether checks of these bytes by these rules would find the same again.

@@ -1,5 +1,7 @@
 //! Versions: one immutable content of a policy, numbered by the server.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,38 @@ pub struct Requirement {
     pub policy: PolicyId,
     /// SemVer requirement on the label of its active version.
     pub version_req: semver::VersionReq,
+}
+
+/// The active version of a policy, as far as requirements look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LabelInForce<'a> {
+    /// Its number.
+    pub version: i64,
+    /// Its label.
+    pub label: Option<&'a Label>,
+}
+
+impl Requirement {
+    /// Returns whether it is satisfied while this version of its policy is active; none: none is.
+    #[must_use]
+    pub fn is_satisfied_by(&self, active: Option<LabelInForce<'_>>) -> bool {
+        active.and_then(|active| active.label).is_some_and(|label| label.satisfies(&self.version_req))
+    }
+}
+
+impl<'a> From<&'a Version> for LabelInForce<'a> {
+    fn from(version: &'a Version) -> Self {
+        Self { version: version.number, label: version.label.as_ref() }
+    }
+}
+
+impl fmt::Display for LabelInForce<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.label {
+            Some(label) => write!(f, "version {} with label {label}", self.version),
+            None => write!(f, "version {} without a label", self.version),
+        }
+    }
 }
 
 /// Everything about a version but its bytes.

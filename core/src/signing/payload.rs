@@ -11,6 +11,7 @@ use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex, unhex};
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::version::Requirement;
 
 /// The manifest of a bundle or of a preview: what these bytes are and who answers for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// Holds what the author said of it by name, in order of the names; absent when that is nothing.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
+    /// Holds what must be active for it to be active; absent when that is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "object::list")]
+    pub requires: Vec<Requirement>,
     /// Says who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub adopted: Option<Adopted>,

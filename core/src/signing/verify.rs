@@ -96,6 +96,7 @@ mod tests {
             author: "a".to_owned(),
             publisher: "b".to_owned(),
             annotations: Default::default(),
+            requires: Vec::new(),
             adopted: None,
             iat: 1,
             origin: None,

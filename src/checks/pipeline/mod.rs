@@ -1,6 +1,7 @@
 //! Runs every check of one version, in the order of one list, and makes the report that is stored and shown.
 //!
-//! Two steps: `start` runs all checks that are bounded, and the caller has the evaluation of untrusted text answered elsewhere. Total:
+//! Three steps: `parse_input` says which other policies the content refers to, and the caller reads them; `start` runs all checks that
+//! are bounded, and the caller has the evaluation of untrusted text answered elsewhere. Total:
 //! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
 //! skipped, so one fault is one failure.
 
@@ -8,12 +9,19 @@ mod guardrails;
 mod json_schema;
 mod label;
 mod limits;
+mod other_policies;
 mod parse;
+mod references;
+mod requires;
+mod rules;
 mod step;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub use label::check_label;
+pub use other_policies::{OtherPolicies, OtherPolicy};
+pub use rules::{Rules, needs_active};
 pub use step::Input;
 
 use step::{Step, Subject};
@@ -21,17 +29,17 @@ use step::{Step, Subject};
 use super::Facts;
 use super::document::Document;
 use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
-use crate::domain::digest::{Digest, short_hash};
+use super::references::References;
+use crate::domain::digest::Digest;
 use crate::domain::guardrail::Guardrail;
-use crate::domain::policy::{PolicyKind, PolicySettings};
-use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::name::PolicyId;
+use crate::domain::policy::PolicyKind;
+use crate::domain::report::{Check, CheckResult, LookedUp, Report};
 use crate::domain::time::Micros;
 
-/// Raised when a check gives another result for the same content than in the release before.
-const CHECKS_REVISION: u32 = 1;
-
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
-const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, label::check, guardrails::check];
+const CHECKS: &[fn(&Subject<'_>) -> Step] =
+    &[json_schema::check, references::check, requires::check, label::check, guardrails::check];
 
 /// The checks of one version, without the evaluation of untrusted text.
 pub struct Started {
@@ -39,6 +47,7 @@ pub struct Started {
     rules: String,
     /// The checks in order; for those that are evaluated with the number of their tasks.
     checks: Vec<StartedCheck>,
+    looked_up: Vec<LookedUp>,
 }
 
 enum StartedCheck {
@@ -46,16 +55,42 @@ enum StartedCheck {
     Evaluated { tasks: usize, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
 }
 
-/// Runs every bounded check, and returns the evaluation to be answered, if any.
+/// The checks of the content by itself, and what they found in it.
+#[derive(Debug)]
+pub struct ParsedInput {
+    limits: Check,
+    parse: Check,
+    document: Option<Document>,
+    references: References,
+}
+
+/// Runs the checks that need only the content.
 #[must_use]
-pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
+pub fn parse_input(input: &Input<'_>) -> ParsedInput {
     let limits = limits::check(input.content);
     let (parse, document) = if limits.result == CheckResult::Failed {
         (parse::skipped("not parsed: the content is outside the limits"), None)
     } else {
         parse::check(input)
     };
-    let subject = Subject { input, document };
+    let keys: Vec<&str> = input.settings.reference_keys().collect();
+    let references = document.as_ref().map(|document| References::find(&document.value, &keys)).unwrap_or_default();
+    ParsedInput { limits, parse, document, references }
+}
+
+impl ParsedInput {
+    /// Returns the other policies that the content refers to.
+    #[must_use]
+    pub fn referenced_policies(&self) -> BTreeSet<&PolicyId> {
+        self.references.policies().collect()
+    }
+}
+
+/// Runs every other bounded check, and returns the evaluation to be answered, if any.
+#[must_use]
+pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
+    let ParsedInput { limits, parse, document, references } = parsed;
+    let subject = Subject { input, document, references, others };
     let mut checks = vec![StartedCheck::Done(limits), StartedCheck::Done(parse)];
     let mut tasks = Vec::new();
     for check in CHECKS {
@@ -73,7 +108,7 @@ pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
         let facts = with_text(input.facts.clone(), input.content, input.guardrails);
         Evaluation { content: evaluated(subject.document), facts, tasks }
     });
-    (Started { digest, rules, checks }, evaluation)
+    (Started { digest, rules, checks, looked_up: others.looked_up() }, evaluation)
 }
 
 fn evaluated(document: Option<Document>) -> EvaluatedContent {
@@ -84,41 +119,6 @@ fn evaluated(document: Option<Document>) -> EvaluatedContent {
             EvaluatedContent::Documents(documents)
         }
         Some(Document { value, .. }) => EvaluatedContent::Document(value),
-    }
-}
-
-/// All that determines the result of the checks for a content, besides this program.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    /// The policy's language.
-    pub kind: PolicyKind,
-    /// The policy's current settings.
-    pub settings: &'a PolicySettings,
-    /// The guardrails that hold for the version, in order.
-    pub guardrails: &'a [Guardrail],
-    /// What guardrails know besides the content.
-    pub facts: &'a Facts,
-    /// The number of the version that is active now; 0: none.
-    pub active_version: i64,
-}
-
-impl Rules<'_> {
-    /// Returns a hash of the rules and of this program's revision. For the same bytes and rules the checks would give the same report
-    /// again.
-    #[must_use]
-    pub fn hash(&self) -> String {
-        let (revision, kind) = (CHECKS_REVISION.to_be_bytes(), self.kind.content_type());
-        let mut parts =
-            vec![revision.to_vec(), kind.as_bytes().to_vec(), self.settings.json_schema.as_bytes().to_vec()];
-        if !self.guardrails.is_empty() {
-            // Neither can fail to be written: they have no keys but texts.
-            parts.push(serde_json::to_vec(self.guardrails).unwrap_or_default());
-            parts.push(serde_json::to_vec(&self.facts.known).unwrap_or_default());
-        }
-        if needs_active(self.guardrails) {
-            parts.push(self.active_version.to_be_bytes().to_vec());
-        }
-        short_hash(parts.iter().map(Vec::as_slice))
     }
 }
 
@@ -134,12 +134,6 @@ pub fn evaluate_guardrails(kind: PolicyKind, content: &[u8], guardrails: &[Guard
 fn with_text(facts: Facts, content: &[u8], guardrails: &[Guardrail]) -> Facts {
     let text = std::str::from_utf8(content).ok().filter(|_| guardrails::uses(guardrails, "text"));
     Facts { text: text.map(str::to_owned), ..facts }
-}
-
-/// Returns whether a guardrail looks at the active version of the policy, which then must be read.
-#[must_use]
-pub fn needs_active(guardrails: &[Guardrail]) -> bool {
-    guardrails::uses(guardrails, "active")
 }
 
 /// Returns the rules of an input.
@@ -158,7 +152,7 @@ impl Started {
             StartedCheck::Evaluated { tasks, conclude } => conclude(outcomes.by_ref().take(tasks).collect()),
         };
         let checks = self.checks.into_iter().map(&mut conclude).collect();
-        Report::new(self.digest, self.rules, checks, now)
+        Report { looked_up: self.looked_up, ..Report::new(self.digest, self.rules, checks, now) }
     }
 }
 
@@ -175,6 +169,7 @@ mod tests {
     use crate::checks::CheckLimit;
     use crate::domain::label::Label;
     use crate::domain::limits::{CHECK_FINDINGS_MAX, CONTENT_MAX_BYTES};
+    use crate::domain::policy::PolicySettings;
 
     fn labels(texts: &[&str]) -> Vec<Label> {
         texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
@@ -202,9 +197,14 @@ mod tests {
             facts: &Facts::default(),
             active_version: 0,
         };
-        let (started, asked) = start(&input);
+        let (started, asked) = start_alone(&input);
         let outcomes = asked.iter().flat_map(Evaluation::answers).map(TaskOutcome::Answered).collect();
         started.report(outcomes, Micros(42))
+    }
+
+    /// Starts the checks of a version that names no other policy.
+    fn start_alone(input: &Input<'_>) -> (Started, Option<Evaluation>) {
+        start(input, parse_input(input), &OtherPolicies::default())
     }
 
     fn results(report: &Report) -> Vec<(&str, CheckResult)> {
@@ -223,6 +223,8 @@ mod tests {
                 ("limits", Passed),
                 ("parse", Passed),
                 ("json-schema", Passed),
+                ("references", Skipped),
+                ("requires", Skipped),
                 ("label", Passed),
                 ("guardrails", Skipped)
             ]
@@ -241,6 +243,8 @@ mod tests {
                 ("limits", Passed),
                 ("parse", Passed),
                 ("json-schema", Skipped),
+                ("references", Skipped),
+                ("requires", Skipped),
                 ("label", Skipped),
                 ("guardrails", Skipped)
             ]
@@ -261,6 +265,8 @@ mod tests {
                 ("limits", Passed),
                 ("parse", Failed),
                 ("json-schema", Skipped),
+                ("references", Skipped),
+                ("requires", Skipped),
                 ("label", Skipped),
                 ("guardrails", Skipped)
             ]
@@ -296,7 +302,7 @@ mod tests {
                 facts: &Facts::default(),
                 active_version: 0,
             };
-            let report = start(&input).0.report(Vec::new(), Micros(42));
+            let report = start_alone(&input).0.report(Vec::new(), Micros(42));
             assert_eq!(report.checks[1].result, result, "{content_type:?}");
         }
     }
@@ -346,7 +352,7 @@ mod tests {
         };
         for outcome in [Some(TaskOutcome::OverLimit(CheckLimit::Cpu)), Some(TaskOutcome::NotRun), None] {
             let is_over = matches!(outcome, Some(TaskOutcome::OverLimit(_)));
-            let report = start(&input).0.report(outcome.into_iter().collect(), Micros(42));
+            let report = start_alone(&input).0.report(outcome.into_iter().collect(), Micros(42));
             let (check, failure) = report.failures().next().unwrap();
             assert_eq!(check, "json-schema");
             assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), is_over, "{failure:?}");

@@ -1,7 +1,9 @@
 //! What one check gets, and what it gives: the input with its document, and a step of the report.
 
+use super::other_policies::OtherPolicies;
 use crate::checks::document::Document;
 use crate::checks::evaluation::{Facts, Task, TaskOutcome};
+use crate::checks::references::References;
 use crate::domain::digest::Digest;
 use crate::domain::guardrail::Guardrail;
 use crate::domain::label::Label;
@@ -33,11 +35,13 @@ pub struct Input<'a> {
     pub active_version: i64,
 }
 
-/// What a check looks at: the input, and its content as a document if it is one.
+/// What a check looks at: the input, its content as a document if it is one, and what it names of other policies.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
     pub input: &'a Input<'a>,
     pub document: Option<Document>,
+    pub references: References,
+    pub others: &'a OtherPolicies,
 }
 
 /// The result of one check so far.

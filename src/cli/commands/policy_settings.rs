@@ -34,6 +34,12 @@ pub struct SettingsFlags {
     /// Whether a draft needs a note that says what changed
     #[arg(long, value_name = "BOOL")]
     require_change_note: Option<bool>,
+    /// Name of the members of the content that hold references, such as source_pointer; more than once for more
+    #[arg(long = "reference-key", value_name = "NAME", conflicts_with = "default_reference_keys")]
+    reference_keys: Vec<String>,
+    /// Let references be held by source_pointer alone again
+    #[arg(long)]
+    default_reference_keys: bool,
 }
 
 /// How a label must follow the highest published one.
@@ -94,6 +100,10 @@ impl SettingsFlags {
         if let Some(required) = self.require_change_note {
             settings.require_change_note = required;
             given("require_change_note");
+        }
+        if !self.reference_keys.is_empty() || self.default_reference_keys {
+            settings.reference_keys.clone_from(&self.reference_keys);
+            given("reference_keys");
         }
         Ok((settings, paths))
     }

@@ -1,8 +1,11 @@
 //! The input of the checks of a version, and whether it is still current under the lock.
 
+use std::sync::Arc;
+
 use crate::checks;
-use crate::checks::{Evaluation, Facts, Rules, Started};
+use crate::checks::{Evaluation, Facts, OtherPolicies, ParsedInput, Rules, Started};
 use crate::domain::bundle::Bundle;
+use crate::domain::event::PointerChange;
 use crate::domain::guardrail::Guardrail;
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, Policy};
@@ -16,7 +19,9 @@ use crate::store::{ReadTx, WriteTx};
 pub enum CheckKind {
     /// All checks: the version is about to be published.
     BeforePublish,
-    /// Only its content: it was published before, and got its label then.
+    /// All checks: the version is about to be published and to be active.
+    BeforePublishAndActivation,
+    /// Not its label and media type: it was published before, and is about to be active.
     AfterPublish,
 }
 
@@ -30,18 +35,30 @@ pub struct CheckInput {
     pub guardrails: Vec<Guardrail>,
     /// The active version of the policy, if a guardrail looks at it.
     pub active: Option<Bundle>,
+    /// The pointers that the call moves, which count as moved for the checks.
+    pub moved: Arc<[PointerChange]>,
 }
 
 impl CheckInput {
-    /// Runs the checks whose cost their code bounds. Returns them with the evaluation that is left for a worker.
-    pub fn start(&self, kind: CheckKind) -> (Started, Option<Evaluation>) {
+    /// Runs the checks that need only the content.
+    pub fn parse(&self, kind: CheckKind) -> ParsedInput {
+        checks::parse_input(&self.input(kind, &Facts::default()))
+    }
+
+    /// Runs the other checks whose cost their code bounds. Returns them with the evaluation that is left for a worker.
+    pub fn start(&self, kind: CheckKind, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
+        checks::start(&self.input(kind, &self.facts()), parsed, others)
+    }
+
+    fn input<'a>(&'a self, kind: CheckKind, facts: &'a Facts) -> checks::Input<'a> {
         let version = &self.bundle.version;
         let (label, content_type) = match kind {
-            CheckKind::BeforePublish => (version.label.as_ref(), Some(version.content_type.as_str())),
+            CheckKind::BeforePublish | CheckKind::BeforePublishAndActivation => {
+                (version.label.as_ref(), Some(version.content_type.as_str()))
+            }
             CheckKind::AfterPublish => (None, None),
         };
-        let facts = self.facts();
-        let input = checks::Input {
+        checks::Input {
             kind: self.policy.kind,
             content: &self.bundle.content,
             content_type,
@@ -50,10 +67,9 @@ impl CheckInput {
             settings: &self.policy.settings,
             published_labels: &self.published_labels,
             guardrails: &self.guardrails,
-            facts: &facts,
+            facts,
             active_version: self.policy.active_version,
-        };
-        checks::start(&input)
+        }
     }
 
     /// Returns the evaluation of the guardrails alone, for a content that was published before.
@@ -133,7 +149,8 @@ fn known_facts(policy: &Policy, version: &Version) -> Facts {
     Facts { known, ..Facts::default() }
 }
 
-/// Returns whether a report is of these bytes and today's rules.
+/// Returns whether a report is of these bytes and today's rules, for a version that is to be active. What it looked up may have changed
+/// (`is_still_active`).
 pub fn is_of_today(report: &Report, policy: &Policy, version: &Version, guardrails: &[Guardrail]) -> bool {
     let rules = Rules {
         kind: policy.kind,
@@ -142,7 +159,7 @@ pub fn is_of_today(report: &Report, policy: &Policy, version: &Version, guardrai
         facts: &known_facts(policy, version),
         active_version: policy.active_version,
     };
-    report.is_of(&version.digest, &rules.hash())
+    report.is_of(&version.digest, &rules.hash()) && report.is_of_an_active_version()
 }
 
 /// Writes the report of failed checks, unless the version changed. Returns whether it wrote the report.

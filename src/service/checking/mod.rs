@@ -1,11 +1,13 @@
 //! The checks of versions: their input, and the processes that run them.
 
 mod check_input;
+mod other_policies;
 mod runner;
 mod slots;
 mod worker_process;
 mod workers;
 
 pub use check_input::{CheckInput, CheckKind, changed_meanwhile, guardrails_in_force, is_of_today, put_failed_report};
+pub use other_policies::is_still_active;
 pub use runner::CheckRunner;
 pub use slots::{NAMESPACE_CHECKS_MAX, run_blocking};

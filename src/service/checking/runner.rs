@@ -1,6 +1,9 @@
 //! Runs the checks of a version before anything is locked, on blocking threads; a worker process evaluates untrusted text.
 
+use std::sync::Arc;
+
 use super::check_input::{CheckInput, CheckKind, is_of_today};
+use super::other_policies::{is_still_active, read_other_policies};
 use super::slots::{CheckSlot, CheckSlots, run_blocking};
 use super::workers::{CheckWorkers, WorkerRequest};
 use crate::checks::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
@@ -10,23 +13,35 @@ use crate::domain::name::NamespaceId;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
+use crate::service::log::LogReader;
 
 /// Runs checks, a few at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CheckRunner {
+    log: Arc<LogReader>,
     pub slots: CheckSlots,
     pub workers: CheckWorkers,
 }
 
 impl CheckRunner {
+    pub fn new(log: &Arc<LogReader>) -> Self {
+        Self { log: Arc::clone(log), slots: CheckSlots::default(), workers: CheckWorkers::default() }
+    }
+
     /// Runs today's checks. A schema that exceeds the limits of a check is a failed check.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn check(&self, input: CheckInput, kind: CheckKind, now: Micros) -> Result<(CheckInput, Report)> {
         let slot = self.slots.take(&input.policy.name.namespace).await?;
+        let parse = move || {
+            let parsed = input.parse(kind);
+            (input, parsed)
+        };
+        let (slot, (input, parsed)) = run_blocking(slot, parse).await?;
+        let others = read_other_policies(&self.log, &input, kind, &parsed).await?;
         let work = move || {
-            let (started, asked) = input.start(kind);
+            let (started, asked) = input.start(kind, parsed, &others);
             // Encoded here: a content of 1 MiB would occupy a serving thread for too long.
             (asked.map(|evaluation| WorkerRequest::new(&evaluation)), input, started)
         };
@@ -49,9 +64,17 @@ impl CheckRunner {
         now: Micros,
     ) -> Result<(CheckInput, Report)> {
         match kept.filter(|report| is_of_today(report, &input.policy, &input.bundle.version, &input.guardrails)) {
-            Some(report) => Ok((input, report)),
-            None => self.check(input, CheckKind::AfterPublish, now).await,
+            Some(report) if self.is_still_active(&input, &report).await? => Ok((input, report)),
+            _ => self.check(input, CheckKind::AfterPublish, now).await,
         }
+    }
+
+    async fn is_still_active(&self, input: &CheckInput, report: &Report) -> Result<bool> {
+        if report.looked_up.is_empty() {
+            return Ok(true);
+        }
+        let tx = self.log.store.read().await?;
+        is_still_active(&tx, &input.policy.name.namespace, &report.looked_up, &input.moved).await
     }
 
     /// Checks that a text is a JSON Schema; an empty text means no schema.

@@ -12,7 +12,7 @@ use super::idempotency::IdempotentCall;
 use super::signed_event::sign_event;
 use crate::domain::event::{Change, Cursor, EventKind, Payload, Position, RowChange};
 use crate::domain::import::{Import, unfinished};
-use crate::domain::name::NamespaceId;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::outcome::Activated;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
@@ -26,6 +26,8 @@ pub struct Write<'a> {
     call: &'a IdempotentCall<'a>,
     namespace: NamespaceId,
     recorded: RecordedEvents,
+    /// Policies whose pointers the decision relies on, besides those that it moves.
+    pointers_read: Vec<PolicyId>,
     pub tx: WriteTx,
 }
 
@@ -64,7 +66,7 @@ fn may_interrupt_import(kind: EventKind) -> bool {
 
 impl<'a> Write<'a> {
     pub fn new(call: &'a IdempotentCall<'a>, namespace: NamespaceId, tx: WriteTx) -> Self {
-        Self { call, namespace, recorded: RecordedEvents::default(), tx }
+        Self { call, namespace, recorded: RecordedEvents::default(), pointers_read: Vec::new(), tx }
     }
 }
 
@@ -82,6 +84,11 @@ impl Write<'_> {
     /// Returns the namespace that is locked.
     pub fn namespace(&self) -> &NamespaceId {
         &self.namespace
+    }
+
+    /// Notes that the decision relies on where these policies point: their rows must match the log when the event is recorded.
+    pub fn rely_on_pointers<'a>(&mut self, policies: impl IntoIterator<Item = &'a PolicyId>) {
+        self.pointers_read.extend(policies.into_iter().cloned());
     }
 
     /// Compares the rows that were read so far with the newest event about each.
@@ -219,7 +226,8 @@ impl Write<'_> {
             None => log.active_sets.read_at_head(&log.signer, tx, &self.namespace, head).await?,
         };
         if !change.pointers.is_empty() {
-            let moved: Vec<_> = change.pointers.iter().map(|moved| &moved.policy).collect();
+            let moved = change.pointers.iter().map(|moved| &moved.policy).chain(&self.pointers_read);
+            let moved: Vec<_> = moved.collect();
             before.check_pointed(&tx.pointed(&self.namespace, &moved).await?)?;
         }
         Ok(before)

@@ -1,6 +1,7 @@
 //! Activate: one or many pointers of a namespace are moved or removed in one transaction, with one event and one statement.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::pointer_checks::check_unmoved;
 use super::use_cases::Policies;
@@ -39,8 +40,8 @@ impl Policies {
     /// Moves and removes pointers, all or none.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED`, `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, `KEY_STATE_WRONG`, `VALIDATION_FAILED`, `CONCURRENT_CHANGE`, and
-    /// those of `lifecycle::check_activate` and `lifecycle::activate`.
+    /// `PERMISSION_DENIED`, `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, `KEY_STATE_WRONG`, `VALIDATION_FAILED`, `REQUIREMENT_BROKEN`,
+    /// `CONCURRENT_CHANGE`, and those of `lifecycle::check_activate` and `lifecycle::activate`.
     pub async fn activate(&self, context: &Context, request: Activate) -> Result<Activated> {
         if request.skip_validation {
             self.denials.require(context, &request.namespace, Rpc::Activate, Permission::Administer)?;
@@ -54,7 +55,7 @@ impl Policies {
                 let to_check = if request.skip_validation {
                     Vec::new()
                 } else {
-                    self.versions_to_check(write.tx.read(), &plan, &checked).await?
+                    self.versions_to_check(write, &plan, &checked).await?
                 };
                 if to_check.is_empty() {
                     return self.write_activation(write, &request, plan, &checked).await.map(Conclusion::Commit);
@@ -75,7 +76,7 @@ impl Policies {
         }
         Err(Error::new(
             Reason::ConcurrentChange,
-            "the rules of its policies changed while versions were checked; try again",
+            "the rules of its policies, or what is active of others that they name, changed while versions were checked; try again",
         ))
     }
 
@@ -95,24 +96,33 @@ impl Policies {
     /// Returns the versions without a report of today's rules, with the input of their checks.
     async fn versions_to_check(
         &self,
-        tx: &ReadTx,
+        write: &mut Write<'_>,
         plan: &ActivationPlan,
         checked: &ReportsByVersion,
     ) -> Result<Vec<CheckInput>> {
-        let Some(first) = plan.versions.first() else { return Ok(Vec::new()) };
+        if plan.versions.is_empty() {
+            return Ok(Vec::new());
+        }
         let named: Vec<_> = plan.versions.iter().map(|version| (&version.policy.policy, version.number)).collect();
-        let kept = tx.reports_named(&first.policy.namespace, &named).await?;
-        let sets = tx.guardrails(&first.policy.namespace).await?;
+        let kept = write.tx.read().reports_named(write.namespace(), &named).await?;
+        let moved: Arc<[PointerChange]> = plan.pointers.clone().into();
+        let sets = write.tx.read().guardrails(write.namespace()).await?;
         let guardrails: Vec<_> = sets.into_iter().flat_map(|set| set.guardrails).collect();
         let mut to_check = Vec::new();
         for version in &plan.versions {
             let key = (version.policy.policy.clone(), version.number);
             let policy = plan.policies.iter().find(|policy| policy.name == version.policy);
             let policy = policy.ok_or_else(|| Error::internal("a target without its policy"))?;
-            let of_today = [checked.get(&key), kept.get(&key)].into_iter().flatten();
-            match of_today.into_iter().find(|report| is_of_today(report, policy, version, &guardrails)) {
-                Some(report) => lifecycle::check_report(version, report)?,
-                None => to_check.push(self.check_input_of(tx, policy.clone(), version.clone()).await?),
+            let found = [checked.get(&key), kept.get(&key)].into_iter().flatten();
+            let of_today = found.into_iter().find(|report| is_of_today(report, policy, version, &guardrails));
+            match of_today {
+                Some(report) if self.is_still_active(write, report, &moved).await? => {
+                    lifecycle::check_report(version, report)?;
+                }
+                _ => {
+                    let input = self.check_input_of(write.tx.read(), policy.clone(), version.clone()).await?;
+                    to_check.push(CheckInput { moved: Arc::clone(&moved), ..input });
+                }
             }
         }
         Ok(to_check)
@@ -126,6 +136,9 @@ impl Policies {
         checked: &ReportsByVersion,
     ) -> Result<Activated> {
         let ActivationPlan { policies, versions, pointers } = plan;
+        if !request.skip_validation {
+            self.check_dependents(write, &collect_facts(request, &policies, &versions)?).await?;
+        }
         for version in &versions {
             // The statement will certify these rows.
             self.log.signer.publishable(version)?;

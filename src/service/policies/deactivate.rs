@@ -5,6 +5,7 @@ use crate::domain::Result;
 use crate::domain::command::Deactivate;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
+use crate::domain::lifecycle::TargetFacts;
 use crate::domain::outcome::Deactivated;
 use crate::domain::pointed_policy::PointedPolicy;
 use crate::domain::policy::Policy;
@@ -14,7 +15,7 @@ impl Policies {
     /// Removes the active pointer of a policy.
     ///
     /// # Errors
-    /// `NO_ACTIVE_VERSION`, `EXPECTED_ACTIVE_MISMATCH`, `POLICY_NOT_FOUND`, `INVALID_ARGUMENT`.
+    /// `NO_ACTIVE_VERSION`, `EXPECTED_ACTIVE_MISMATCH`, `REQUIREMENT_BROKEN`, `POLICY_NOT_FOUND`, `INVALID_ARGUMENT`.
     pub async fn deactivate(&self, context: &Context, request: Deactivate) -> Result<Deactivated> {
         lifecycle::check_reason(&request.reason)?;
         let call = self.writer.call(context, "Deactivate", &request)?;
@@ -24,6 +25,7 @@ impl Policies {
                 Ok(pointer) => pointer,
                 Err(refusal) => return Err(self.add_who_moved(write.tx.read(), &[policy], refusal).await),
             };
+            self.check_dependents(write, &[TargetFacts { policy: &policy, version: None }]).await?;
             let change = Change {
                 reason: request.reason,
                 pointers: vec![pointer],

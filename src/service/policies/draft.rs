@@ -124,10 +124,6 @@ impl Policies {
             let rule = format!("must be at most {CONTENT_TYPE_MAX_CHARS} printable ASCII characters");
             return Err(Error::invalid("content_type", rule));
         }
-        if !request.requires.is_empty() {
-            // Refused because nothing enforces requirements yet: a version must not seem to have them.
-            return Err(Error::new(Reason::Unimplemented, "requirements between policies are not enforced yet"));
-        }
         Ok(())
     }
 

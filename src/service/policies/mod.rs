@@ -15,6 +15,7 @@ mod get_report;
 mod get_version;
 mod list_policies;
 mod list_versions;
+mod other_policies;
 mod pointer_checks;
 mod pointer_history;
 mod publication;

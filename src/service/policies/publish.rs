@@ -5,6 +5,7 @@ use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::Publish;
 use crate::domain::event::EventKind;
 use crate::domain::lifecycle;
+use crate::domain::lifecycle::TargetFacts;
 use crate::domain::outcome::Published;
 use crate::domain::{Error, Result};
 use crate::service::checking::CheckKind;
@@ -25,7 +26,7 @@ impl Policies {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `EXPECTED_ACTIVE_MISMATCH`, `APPROVALS_MISSING`,
-    /// `SEVERAL_OPEN_DRAFTS`, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `SEVERAL_OPEN_DRAFTS`, `REQUIREMENT_BROKEN`, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn publish(&self, context: &Context, request: Publish) -> Result<Published> {
         let namespace = request.target.namespace();
         if request.activate {
@@ -43,7 +44,8 @@ impl Policies {
         let input = self.read_check_input(&tx, &request.target).await?;
         self.check_expected_active(&tx, &input.policy, request.expected_active).await?;
         drop(tx);
-        let (input, report) = self.checks.check(input, CheckKind::BeforePublish, context.now).await?;
+        let kind = if request.activate { CheckKind::BeforePublishAndActivation } else { CheckKind::BeforePublish };
+        let (input, report) = self.checks.check(input, kind, context.now).await?;
         if !context.options.validate_only {
             self.keep_failed_report(&input.bundle.version, &report).await?;
         }
@@ -70,6 +72,8 @@ impl Policies {
                 return Ok(Published { version, cursor: recorded.cursor, activation: None });
             }
             change.pointers.push(lifecycle::point(&policy, &version)?);
+            let target = TargetFacts { policy: &policy, version: Some(&version) };
+            self.check_others(write, Some(&report), &change, target).await?;
             let (activation, recorded) = write.record_activation(change).await?;
             Ok(Published { version, cursor: recorded.cursor, activation: Some(activation) })
         })

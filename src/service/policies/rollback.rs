@@ -8,6 +8,7 @@ use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{Rollback, RollbackTarget};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
+use crate::domain::lifecycle::TargetFacts;
 use crate::domain::name::PolicyName;
 use crate::domain::outcome::RolledBack;
 use crate::domain::policy::Policy;
@@ -24,7 +25,7 @@ impl Policies {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`,
-    /// `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`, `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy,
+    /// `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`, `REQUIREMENT_BROKEN`, `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy,
     /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
@@ -90,6 +91,8 @@ impl Policies {
                 change.pointers.push(pointer);
                 version
             };
+            let target = TargetFacts { policy: &policy, version: Some(&version) };
+            self.check_others(write, report.as_ref(), &change, target).await?;
             let (activation, recorded) = write.record_activation(change).await?;
             Ok(RolledBack { version, activation, cursor: recorded.cursor, report, warnings })
         })

@@ -1,5 +1,7 @@
 //! The versions that callers name, with the input of their checks, and reports of failed checks.
 
+use std::sync::Arc;
+
 use super::use_cases::Policies;
 use crate::checks::needs_active;
 use crate::domain::Result;
@@ -39,7 +41,8 @@ impl Policies {
         let published_labels = tx.version_list(&policy).await?.published_labels;
         let guardrails = guardrails_in_force(tx, &policy).await?;
         let active = self.read_active(tx, &policy, &guardrails).await?;
-        Ok(CheckInput { policy, bundle: Bundle { version, content }, published_labels, guardrails, active })
+        let bundle = Bundle { version, content };
+        Ok(CheckInput { policy, bundle, published_labels, guardrails, active, moved: Arc::default() })
     }
 
     /// Reads the active version of a policy, if a guardrail looks at it.

@@ -1,5 +1,6 @@
 //! UpdateGuardrails: compiled and tried over the active versions before anything is locked, then written as one event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::use_cases::Policies;
@@ -143,6 +144,7 @@ impl Policies {
             bundle,
             published_labels: Vec::new(),
             guardrails: guardrails.to_vec(),
+            moved: Arc::default(),
         };
         let outcomes = self.checks.try_guardrails(input).await?;
         trial.versions_tried += 1;

@@ -22,6 +22,7 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
         allow_draft_fallback,
         required_approvals,
         require_change_note,
+        reference_keys,
     } = patch;
     settings.max_open_drafts = max_open_drafts.unwrap_or(settings.max_open_drafts);
     settings.allow_backport = allow_backport.unwrap_or(settings.allow_backport);
@@ -31,6 +32,9 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
     settings.require_change_note = require_change_note.unwrap_or(settings.require_change_note);
     if let Some(schema) = json_schema {
         settings.json_schema = schema;
+    }
+    if let Some(keys) = reference_keys {
+        settings.reference_keys = keys;
     }
 }
 

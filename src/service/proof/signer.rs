@@ -136,6 +136,7 @@ impl Signer {
             author: version.author.clone(),
             publisher: publisher.to_owned(),
             annotations: version.annotations.clone(),
+            requires: version.requires.clone(),
             adopted: version.adopted.clone(),
             iat: now.seconds(),
             origin: None,

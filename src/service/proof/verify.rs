@@ -56,6 +56,7 @@ impl Signer {
             && manifest.author == version.author
             && manifest.publisher == version.publisher
             && manifest.annotations == version.annotations
+            && manifest.requires == version.requires
             && manifest.adopted == version.adopted
             && manifest.origin.as_ref().map(|origin| &origin.manifest) == origin.as_ref();
         if same { Ok(manifest) } else { invalid("its row says something else than its manifest".to_owned()) }

@@ -19,6 +19,7 @@ pub mod pointers;
 pub mod policies;
 pub mod ranges;
 pub mod reports;
+pub mod requirements;
 pub mod revocations;
 pub mod row_changes;
 pub mod rows;

@@ -36,7 +36,7 @@ fn in_states(query: Select<Entity>, states: &[VersionState]) -> Select<Entity> {
 }
 
 impl ReadTx {
-    async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
+    pub(super) async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
         let rows = with_newest_manifest(query).all(&self.tx).await.map_err(failed)?.into_iter();
         rows.map(|row| rows::version(self.authenticated::<Entity>(row)?)).collect()
     }

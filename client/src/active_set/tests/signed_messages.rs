@@ -64,6 +64,7 @@ impl MessageSigner {
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
             annotations: Default::default(),
+            requires: Vec::new(),
             adopted: None,
             iat: NOW,
             origin: None,

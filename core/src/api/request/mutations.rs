@@ -15,7 +15,10 @@ use crate::domain::command::{
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::label::Label;
-use crate::domain::limits::{ACTIVATION_TARGETS_MAX, APPROVALS_PER_VERSION_MAX, PUBLISH_VERSIONS_MAX, REQUIRES_MAX};
+use crate::domain::limits::{
+    ACTIVATION_TARGETS_MAX, APPROVALS_PER_VERSION_MAX, PUBLISH_VERSIONS_MAX, REFERENCE_KEY_MAX_BYTES,
+    REFERENCE_KEYS_MAX, REQUIRES_MAX, VERSION_REQ_MAX_CHARS,
+};
 use crate::domain::name::{PolicyId, PolicyName, VersionName};
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
@@ -51,12 +54,29 @@ fn required_approvals(value: i32) -> Result<u32> {
     Ok(required)
 }
 
+fn reference_keys(keys: Vec<String>) -> Result<Vec<String>> {
+    let field = "policy.settings.reference_keys";
+    at_most(field, &keys, REFERENCE_KEYS_MAX)?;
+    for (index, key) in keys.iter().enumerate() {
+        let rule = if key.is_empty() || key.len() > REFERENCE_KEY_MAX_BYTES || key.chars().any(char::is_control) {
+            format!("must have 1 to {REFERENCE_KEY_MAX_BYTES} bytes without control characters")
+        } else if keys.iter().take(index).any(|before| before == key) {
+            "is named twice".to_owned()
+        } else {
+            continue;
+        };
+        return Err(Error::invalid(format!("{field}[{index}]"), rule));
+    }
+    Ok(keys)
+}
+
 fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
     let counts = collect_errors(
         count("policy.settings.max_open_drafts", from.max_open_drafts),
         required_approvals(from.required_approvals),
     );
-    let ((max_open_drafts, required_approvals), bump_rule) = collect_errors(counts, bump_rule(from.bump_rule))?;
+    let rest = collect_errors(bump_rule(from.bump_rule), reference_keys(from.reference_keys));
+    let ((max_open_drafts, required_approvals), (bump_rule, reference_keys)) = collect_errors(counts, rest)?;
     Ok(PolicySettings {
         max_open_drafts,
         json_schema: from.json_schema,
@@ -65,6 +85,7 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
         allow_draft_fallback: from.allow_draft_fallback,
         required_approvals,
         require_change_note: from.require_change_note,
+        reference_keys,
     })
 }
 
@@ -101,6 +122,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
         ("settings.allow_draft_fallback", from.allow_draft_fallback),
         ("settings.required_approvals", from.required_approvals != 0),
         ("settings.require_change_note", from.require_change_note),
+        ("settings.reference_keys", !from.reference_keys.is_empty()),
     ];
     let all: &[&str] =
         if given.kind == 0 { &["description", "settings"] } else { &["kind", "description", "settings"] };
@@ -124,6 +146,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
                     allow_draft_fallback: Some(new.allow_draft_fallback),
                     required_approvals: Some(new.required_approvals),
                     require_change_note: Some(new.require_change_note),
+                    reference_keys: Some(new.reference_keys.clone()),
                 }
             }
             "settings.max_open_drafts" => patch.max_open_drafts = Some(new.max_open_drafts),
@@ -133,6 +156,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
             "settings.allow_draft_fallback" => patch.allow_draft_fallback = Some(new.allow_draft_fallback),
             "settings.required_approvals" => patch.required_approvals = Some(new.required_approvals),
             "settings.require_change_note" => patch.require_change_note = Some(new.require_change_note),
+            "settings.reference_keys" => patch.reference_keys = Some(new.reference_keys.clone()),
             other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
         }
     }
@@ -140,10 +164,13 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
 }
 
 fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
-    let version_req = semver::VersionReq::parse(&from.version_req).map_err(|error| {
-        let rule = format!("is no SemVer requirement: {error}");
-        Error::invalid_text(format!("requires[{index}].version_req"), &from.version_req, rule)
-    });
+    let invalid = |rule: String| Error::invalid_text(format!("requires[{index}].version_req"), &from.version_req, rule);
+    let version_req = if from.version_req.len() > VERSION_REQ_MAX_CHARS {
+        Err(invalid(format!("is over {VERSION_REQ_MAX_CHARS} characters")))
+    } else {
+        let parsed = semver::VersionReq::parse(&from.version_req);
+        parsed.map_err(|error| invalid(format!("is no SemVer requirement: {error}")))
+    };
     let policy = PolicyId::parse(&format!("requires[{index}].policy"), &from.policy);
     collect_errors(policy, version_req).map(|(policy, version_req)| Requirement { policy, version_req })
 }

@@ -1,11 +1,14 @@
 //! Draft and AbandonDraft (docs/lifecycle.md#rule-1 to #rule-3, #rule-6).
 
+use std::collections::BTreeSet;
+
 use super::super::command;
 use super::super::digest::Digest;
 use super::super::error::{Error, Reason, Result};
 use super::super::etag::Etag;
+use super::super::name::PolicyId;
 use super::super::policy::Policy;
-use super::super::version::{Version, VersionState};
+use super::super::version::{Requirement, Version, VersionState};
 use super::preconditions::{check_etag, check_note, check_open};
 
 /// Holds what a draft is decided on.
@@ -92,8 +95,25 @@ fn check_request(policy: &Policy, request: &command::Draft) -> Result<()> {
         ));
     }
     policy.kind.check_content_type(&request.content_type)?;
+    check_requires(&policy.name.policy, &request.requires)?;
     if request.base_version < 0 {
         return Err(Error::invalid("base_version", "must not be negative"));
+    }
+    Ok(())
+}
+
+/// Refuses requirements that could never hold, or that two lists could say differently.
+fn check_requires(own: &PolicyId, requires: &[Requirement]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for (index, requirement) in requires.iter().enumerate() {
+        let rule = if requirement.policy == *own {
+            "must be another policy than the one that is drafted"
+        } else if !seen.insert(&requirement.policy) {
+            "is named twice: write one requirement, such as \">=1.2, <2\""
+        } else {
+            continue;
+        };
+        return Err(Error::invalid(format!("requires[{index}].policy"), rule));
     }
     Ok(())
 }
@@ -114,12 +134,14 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
 }
 
 /// Returns what a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
-/// nothing of annotations and adoption takes what is there.
+/// nothing of annotations, requirements and adoption takes what is there.
 fn difference(holder: &Version, request: &command::Draft, digest: &Digest) -> Option<&'static str> {
     if &holder.digest != digest {
         Some("other content")
     } else if !request.annotations.is_empty() && request.annotations != holder.annotations {
         Some("other annotations")
+    } else if !request.requires.is_empty() && request.requires != holder.requires {
+        Some("other requirements")
     } else if request.adopted.is_some() && request.adopted != holder.adopted {
         Some("another adoption")
     } else {

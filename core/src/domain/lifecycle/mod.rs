@@ -9,6 +9,7 @@ mod pointer_stack;
 mod preconditions;
 mod publish;
 mod replay;
+mod requirements;
 
 #[cfg(test)]
 mod tests;
@@ -23,3 +24,4 @@ pub use pointer_stack::{PointerMove, rollback_target};
 pub use preconditions::{check_etag, check_note};
 pub use publish::{PublishBasis, PublishFacts, StageDecision, check_report, check_stageable, publish, stage};
 pub use replay::Replay;
+pub use requirements::check_dependents;

@@ -363,7 +363,7 @@ fn about(payload: &Payload) -> Result<&PolicyId> {
 
 /// Returns a report of checks that found nothing: no event carries another.
 fn passed(version: &Version) -> Report {
-    Report { digest: version.digest.clone(), rules: String::new(), checks: Vec::new(), time: version.create_time }
+    Report::new(version.digest.clone(), String::new(), Vec::new(), version.create_time)
 }
 
 fn unmoved(payload: &Payload) -> Result<()> {

@@ -175,6 +175,7 @@ impl FuzzServer<'_> {
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
             annotations: Default::default(),
+            requires: Vec::new(),
             adopted: None,
             iat: NOW,
             origin: None,

@@ -158,6 +158,7 @@ impl SampleLog {
             author: "a".to_owned(),
             publisher: "b".to_owned(),
             annotations: Default::default(),
+            requires: Vec::new(),
             adopted: None,
             iat: 1,
             origin: None,

@@ -1,0 +1,131 @@
+//! The check `references`: what the references of a content name is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::other_policies::{OtherPolicies, OtherPolicy, result_of};
+use super::step::{Step, Subject};
+use crate::checks::document::{Document, parse};
+use crate::checks::references::{Reference, ReferenceMember};
+use crate::domain::limits::{REFERENCED_CONTENT_MAX_BYTES, REFERENCED_POLICIES_MAX, REFERENCES_MAX};
+use crate::domain::name::PolicyId;
+use crate::domain::policy::PolicyKind;
+use crate::domain::report::{Check, CheckFinding, CheckResult, REFERENCES_CHECK, Severity};
+
+const FORM_HINT: &str = "write #/a/b for a place in this content, or policy#/a/b for one in the active version of another policy; \
+                         reference_keys of the policy names the members that are read";
+const OWN_HINT: &str = "correct the reference, or add what it names";
+const SEVERAL_HINT: &str = "make several policies of it";
+
+/// Resolves every reference of the content.
+pub(super) fn check(subject: &Subject<'_>) -> Step {
+    let skipped = |why| Step::Done(Check::new(REFERENCES_CHECK, CheckResult::Skipped, why));
+    if !matches!(subject.input.kind, PolicyKind::Json | PolicyKind::Yaml) {
+        return skipped("references are read in JSON and YAML alone");
+    }
+    let Some(document) = &subject.document else {
+        return skipped("not resolved: the content does not parse");
+    };
+    let members = &subject.references.members;
+    if members.is_empty() {
+        return skipped("the content has no references");
+    }
+    let mut findings = Vec::from_iter(over_a_limit(subject));
+    if findings.is_empty() {
+        let others = OtherDocuments::parse(subject.others);
+        findings = members.iter().filter_map(|member| unresolved(member, document, subject.others, &others)).collect();
+        // A check keeps the first findings: those that make it fail come first.
+        findings.sort_by_key(|finding| finding.severity != Severity::Error);
+    }
+    if findings.is_empty() {
+        let message = format!("{} references resolve", members.len());
+        return Step::Done(Check::new(REFERENCES_CHECK, CheckResult::Passed, message));
+    }
+    Step::Done(Check::of(REFERENCES_CHECK, result_of(&findings), findings))
+}
+
+/// Returns why the references are not resolved at all: there is more to them than a check may do.
+fn over_a_limit(subject: &Subject<'_>) -> Option<CheckFinding> {
+    let policies = subject.references.policies().collect::<BTreeSet<_>>().len();
+    if subject.references.has_more {
+        let message = format!("the content has over {REFERENCES_MAX} references");
+        return Some(CheckFinding::new(Severity::Error, message).with_hint(SEVERAL_HINT));
+    }
+    if policies > REFERENCED_POLICIES_MAX {
+        let message = format!("the content refers to {policies} other policies, over {REFERENCED_POLICIES_MAX}");
+        return Some(CheckFinding::new(Severity::Error, message).with_hint(SEVERAL_HINT));
+    }
+    let bytes = subject.others.referenced_bytes;
+    if bytes > REFERENCED_CONTENT_MAX_BYTES {
+        let message = format!(
+            "the contents of other policies that it refers to have {bytes} bytes, over {REFERENCED_CONTENT_MAX_BYTES}"
+        );
+        return Some(subject.others.missing(message).with_hint(SEVERAL_HINT));
+    }
+    None
+}
+
+fn unresolved(
+    member: &ReferenceMember,
+    document: &Document,
+    others: &OtherPolicies,
+    documents: &OtherDocuments<'_>,
+) -> Option<CheckFinding> {
+    let text = &member.text;
+    let own = |message: String, hint: &str| CheckFinding::new(Severity::Error, message).with_hint(hint);
+    let finding = match &member.reference {
+        Err(why) if text.is_empty() => own(format!("a reference {why}"), FORM_HINT),
+        Err(why) => own(format!("reference {text:?} {why}"), FORM_HINT),
+        Ok(Reference { policy: Some(policy), .. }) if others.own.as_ref() == Some(policy) => own(
+            format!("reference {text:?} names its own policy, whose active version this one replaces"),
+            "write it without the policy before #",
+        ),
+        Ok(reference @ Reference { policy: None, .. }) => {
+            let missing = reference.resolve_in(&document.value).err()?;
+            own(format!("reference {text:?} does not resolve: nothing is at {missing} of this content"), OWN_HINT)
+        }
+        Ok(reference @ Reference { policy: Some(policy), .. }) => {
+            let why = documents.resolve(policy, reference).err()?;
+            let hint = format!(
+                "correct the reference, or activate a version of {policy} that has it, alone before this one or together with it"
+            );
+            others.missing(format!("reference {text:?} does not resolve: {why}")).with_hint(hint)
+        }
+    };
+    Some(finding.at_pointer(&member.pointer))
+}
+
+/// The parsed contents of the other policies.
+struct OtherDocuments<'a>(BTreeMap<&'a PolicyId, Result<(i64, Document), String>>);
+
+impl<'a> OtherDocuments<'a> {
+    fn parse(others: &'a OtherPolicies) -> Self {
+        // Those that are only required have no content here.
+        let is_referenced =
+            |active: &Option<OtherPolicy>| active.as_ref().is_none_or(|active| active.content.is_some());
+        let referenced = others.active.iter().filter(|(_, active)| is_referenced(active));
+        let each = referenced.map(|(policy, active)| (policy, parse_other(policy, active.as_ref())));
+        Self(each.collect())
+    }
+
+    /// Checks that a reference leads to something in the active version of a policy.
+    fn resolve(&self, policy: &PolicyId, reference: &Reference) -> Result<(), String> {
+        let parsed = self.0.get(policy).ok_or_else(|| none_active(policy))?;
+        let (version, document) = parsed.as_ref().map_err(String::clone)?;
+        let missing = reference.resolve_in(&document.value);
+        missing.map_err(|at| format!("nothing is at {at} of version {version} of {policy}, which is active"))
+    }
+}
+
+fn none_active(policy: &PolicyId) -> String {
+    format!("{policy} has no active version")
+}
+
+fn parse_other(policy: &PolicyId, active: Option<&OtherPolicy>) -> Result<(i64, Document), String> {
+    let active = active.ok_or_else(|| none_active(policy))?;
+    let (version, content) = (active.version, active.content.as_deref().unwrap_or_default());
+    match parse(active.kind, content) {
+        Ok(Some(document)) => Ok((version, document)),
+        Ok(None) => Err(format!("version {version} of {policy}, which is active, is {}", active.kind.as_str())),
+        Err(_) => Err(format!("version {version} of {policy}, which is active, does not parse")),
+    }
+}
