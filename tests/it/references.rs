@@ -63,7 +63,7 @@ on_both_databases! {
             ("j", r##"{"a": 1, "b": {"source_pointer": "base#/limits/a~1b%20c"}, "source_pointer": "base#"}"##, 2),
         ] {
             let check = check(&client, id, content).await;
-            let message = format!("{count} references resolve");
+            let message = format!("references that resolve: {count}");
             assert_eq!((check.result(), found(&check)), (Passed, vec![("", message.as_str())]), "{content}");
         }
         let none = check(&client, "p", "a: '#/nowhere'").await;

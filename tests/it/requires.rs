@@ -6,9 +6,10 @@ use policyhub::client::signing::verify_bundle;
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
+use crate::harness::archives::{export, make, parts, run, send, verified};
 use crate::harness::calls::{
-    NAMESPACE, Revision as _, activate, active, draft_request, get_version, head, policy, publish, publish_request,
-    refused, refused_fields, rollback_request, trust, version,
+    NAMESPACE, Revision as _, activate, active, draft_request, get, get_version, head, policy, publish,
+    publish_request, refused, refused_fields, rollback_request, trust, version,
 };
 use crate::harness::on_both_databases;
 
@@ -237,5 +238,52 @@ on_both_databases! {
         assert!(client.activate(skipping).await.expect("an activation").cursor.revision() > at);
         let got = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
         got.expect("it is served with its manifest");
+    }
+
+    /// The options that people type and the output that they see.
+    async fn requirements_on_the_command_line(hub: Hub) {
+        let client = hub.client().await;
+        let file = hub.dir.path().join("p.yaml");
+        std::fs::write(&file, "a: 1\n").expect("written");
+        let file = file.display().to_string();
+        let with = ["draft", "p", &file, "--create", "--requires", "base@>=1.2, <2", "--requires", "fees@*"];
+        let (code, _, errors) = run(hub.cli(), &with);
+        assert_eq!(code, 0, "{errors}");
+        assert_eq!(run(hub.cli(), &["draft", "p", &file, "--requires", "base"]).0, 2, "it names no requirement");
+        client.publish(publish_request("p", 1)).await.expect("a publication");
+        let (_, content, about) = run(hub.cli(), &["show", "p@1"]);
+        assert!(content == "a: 1\n" && about.contains("\nrequires base@>=1.2, <2, fees@*\n"), "{content}{about}");
+        let (_, text, _) = run(hub.cli(), &["history", "p"]);
+        assert!(text.contains("REQUIRES") && text.contains("base@>=1.2, <2, fees@*"), "{text}");
+        let (_, text, _) = run(hub.cli(), &["report", "p@1"]);
+        assert!(text.contains("WARNING requires: requires fees *, and no version of fees is active"), "{text}");
+        let activate = ["activate", "p@1", "--reason", "now", "--validate-only"];
+        let (code, text, errors) = run(hub.cli(), &activate);
+        assert!(code != 0 && errors.contains("and no version of base is active"), "{text}{errors}");
+        let keys = ["policy", "update", "p", "--reference-key", "see", "--reference-key", "at"];
+        assert_eq!(run(hub.cli(), &keys).0, 0);
+        let settings = async || get(&client, "p").await.settings.unwrap_or_default().reference_keys;
+        assert_eq!(settings().await, ["see", "at"]);
+        assert_eq!(run(hub.cli(), &["policy", "update", "p", "--default-reference-keys"]).0, 0);
+        assert_eq!(settings().await, Vec::<String>::new());
+    }
+
+    /// A namespace that moves to another one keeps what its versions require, and it counts there.
+    async fn requirements_are_imported(hub: Hub) {
+        let client = hub.client().await;
+        let base = published(&client, "base", "1.0.0", &[]).await;
+        let p = published(&client, "p", "1.0.0", &["base@^1"]).await;
+        client.activate(targets(&[("base", base), ("p", p)])).await.expect("an activation");
+        let moved = make(&client, "moved").await;
+        send(&client, &parts(&export(&hub, "default", "archive"), &moved)).await.expect("an import");
+        let there = |request: pb::ActivateRequest| pb::ActivateRequest { parent: moved.clone(), ..request };
+        let error = client.activate(there(targets(&[("p", p)]))).await;
+        refused(error, Code::FailedPrecondition, "VALIDATION_FAILED");
+        client.activate(there(targets(&[("p", p), ("base", base)]))).await.expect("an activation");
+        broken(client.activate(there(targets(&[("base", 0)]))).await);
+        verified(&client, &moved).await;
+        let name = format!("{moved}/policies/p/versions/{p}");
+        let kept = client.get_version(pb::GetVersionRequest { name, ..Default::default() }).await.expect("an answer");
+        assert_eq!(kept.version.expect("a version").requires, requiring("p", "1.0.0", &["base@^1"]).requires);
     }
 }

@@ -266,3 +266,20 @@ impl PolicyKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_from_before_have_the_same_text_and_read_their_default() {
+        let text = serde_json::to_string(&PolicySettings::default()).expect("JSON");
+        assert!(!text.contains("reference_keys") && !text.contains("require_change_note"), "{text}");
+        let keys = |text: &str| -> Vec<String> {
+            let settings: PolicySettings = serde_json::from_str(text).expect("settings");
+            settings.reference_keys().map(str::to_owned).collect()
+        };
+        assert_eq!(keys(&text), [DEFAULT_REFERENCE_KEY]);
+        assert_eq!(keys(r#"{"reference_keys":["see"]}"#), ["see"]);
+    }
+}

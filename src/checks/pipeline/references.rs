@@ -37,7 +37,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
         findings.sort_by_key(|finding| finding.severity != Severity::Error);
     }
     if findings.is_empty() {
-        let message = format!("{} references resolve", members.len());
+        let message = format!("references that resolve: {}", members.len());
         return Step::Done(Check::new(REFERENCES_CHECK, CheckResult::Passed, message));
     }
     Step::Done(Check::of(REFERENCES_CHECK, result_of(&findings), findings))

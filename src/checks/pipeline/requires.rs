@@ -16,7 +16,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
     }
     let findings: Vec<CheckFinding> = requires.iter().filter_map(|each| unsatisfied(subject, each)).collect();
     if findings.is_empty() {
-        let message = format!("{} requirements are satisfied", requires.len());
+        let message = format!("requirements that are satisfied: {}", requires.len());
         return Step::Done(Check::new(REQUIRES_CHECK, CheckResult::Passed, message));
     }
     Step::Done(Check::of(REQUIRES_CHECK, result_of(&findings), findings))

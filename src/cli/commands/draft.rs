@@ -9,6 +9,7 @@ use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::policy::PolicyKindArgument;
+use crate::cli::commands::requirements::requirement;
 use crate::cli::content;
 use crate::cli::exit_code::UsageError;
 use crate::cli::names::{NamedVersion, policy_id, policy_name};
@@ -40,6 +41,10 @@ pub struct DraftArguments {
     /// What to say of the version by name, such as owner=team-a; more than once for more
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
     annotations: Vec<(String, String)>,
+    /// Another policy, with the SemVer requirement that the label of its active version must satisfy while this version is active, such
+    /// as pricing@^1.2; more than once for more
+    #[arg(long = "requires", value_name = "POLICY@REQUIREMENT", value_parser = requirement)]
+    requirements: Vec<pb::Requirement>,
     /// Media type [default: by the file's name, else that of the policy's kind]
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
@@ -97,6 +102,7 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
         label,
         change_note: arguments.note.unwrap_or_default(),
         annotations: once_each(&arguments.annotations)?,
+        requires: arguments.requirements,
         base_version,
         request_id: request_id.clone(),
         allow_missing: arguments.create,

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::commands::annotations;
+use crate::cli::commands::{annotations, requirements};
 use crate::cli::names::{policy_id, policy_name, policy_of, short};
 use crate::cli::narrowed::Narrowed;
 use crate::cli::output::document::Format;
@@ -89,6 +89,7 @@ fn table(
         }
     };
     add("WRITTEN BY", &|version| version.adopted.as_ref().map(text::written).unwrap_or_default());
+    add("REQUIRES", &|version| text::shortened(&requirements::line(&version.requires), WORDS_MAX_CHARS));
     add("ANNOTATIONS", &|version| text::shortened(&annotations::cell(&version.annotations), WORDS_MAX_CHARS));
     let styles = std::iter::once(terminal_style::STRONG).chain(response.versions.iter().map(style));
     let table = text::table(&header, &rows);

@@ -38,6 +38,7 @@ pub(super) mod quotas;
 pub(super) mod reject;
 pub(super) mod releases;
 pub(super) mod report;
+pub(super) mod requirements;
 pub(super) mod restore;
 pub(super) mod role;
 pub(super) mod rollback;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::commands::annotations;
+use crate::cli::commands::{annotations, requirements};
 use crate::cli::names::{VersionTarget, policy_name};
 use crate::cli::output::document::{say, say_lines, write_stdout};
 use crate::cli::output::text;
@@ -32,6 +32,9 @@ pub async fn run(session: &Session, arguments: ShowArguments) -> anyhow::Result<
     if let Some(adopted) = &version.adopted {
         let (who, when) = (text::line(&version.author), text::time(version.create_time.as_ref()));
         say(&format!("written by {}; adopted by {who} at {when}", text::written(adopted)));
+    }
+    if !version.requires.is_empty() {
+        say(&format!("requires {}", requirements::line(&version.requires)));
     }
     if !version.annotations.is_empty() {
         say_lines(annotations::lines(&version.annotations).trim_end());

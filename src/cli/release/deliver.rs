@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cli::names::{policy_name, version_name};
 use crate::cli::output::text;
-use crate::cli::release::folder::FolderVersion;
+use crate::cli::release::folder::{Definition, FolderVersion, written};
 use crate::cli::release::git::Commit;
 use crate::cli::release::inspect::{FoundVersion, Inspected, Inspector, ValidatedVersion, is_unreached};
 use crate::cli::release::label_order;
@@ -21,6 +21,7 @@ use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::{ClientError, pb};
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
+use crate::domain::version::Requirement;
 
 /// How often the server's state is read again after another client changed it first.
 const ATTEMPTS_MAX: usize = 4;
@@ -84,15 +85,16 @@ enum DeliveryStep {
     Taken(pb::Version),
 }
 
-fn step(found: FoundVersion, digest: &Digest, annotations: &Annotations) -> DeliveryStep {
+fn step(found: FoundVersion, digest: &Digest, annotations: &Annotations, requires: &[Requirement]) -> DeliveryStep {
     let FoundVersion::Version(version) = found else { return DeliveryStep::Draft };
     if version.state == i32::from(pb::VersionState::Published) {
         DeliveryStep::Present(*version)
     } else if is_released(&version) {
-        let is_same = version.digest == digest.as_str() && says(&version, annotations);
+        let has_requirements = version.requires.iter().eq(requires.iter().map(written).collect::<Vec<_>>().iter());
+        let is_same = version.digest == digest.as_str() && says(&version, annotations) && has_requirements;
         if is_same { DeliveryStep::Publish(*version) } else { DeliveryStep::Replace(*version) }
     } else if version.digest == digest.as_str() {
-        // Somebody drafted it by hand: their annotations stay.
+        // Somebody drafted it by hand: their annotations and requirements stay.
         DeliveryStep::Publish(*version)
     } else {
         DeliveryStep::Taken(*version)
@@ -159,7 +161,8 @@ impl Deliverer<'_> {
         found: FoundVersion,
         left: usize,
     ) -> Result<Attempt, ClientError> {
-        match step(found, &sound.definition.digest, &sound.definition.annotations) {
+        let Definition { digest, annotations, requires, .. } = &sound.definition;
+        match step(found, digest, annotations, requires) {
             DeliveryStep::Present(version) => Ok(Attempt::published(VersionOutcome::Present, version)),
             DeliveryStep::Taken(version) => {
                 Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) })
@@ -334,7 +337,8 @@ mod tests {
         };
         let (ours, theirs) = (format!("{NOTE}{}", "b".repeat(40)), "released from git commit of mine");
         let none = Annotations::default();
-        let next = |version: &pb::Version| step(FoundVersion::Version(Box::new(version.clone())), &digest(1), &none);
+        let next =
+            |version: &pb::Version| step(FoundVersion::Version(Box::new(version.clone())), &digest(1), &none, &[]);
         for state in [pb::VersionState::Draft, pb::VersionState::Staged] {
             for note in [ours.as_str(), theirs] {
                 let same = found(state, &digest(1), note);
@@ -348,9 +352,9 @@ mod tests {
             let published = found(pb::VersionState::Published, &digest(content), theirs);
             assert_eq!(next(&published), DeliveryStep::Present(published.clone()));
         }
-        assert_eq!(step(FoundVersion::Nothing, &digest(1), &none), DeliveryStep::Draft);
+        assert_eq!(step(FoundVersion::Nothing, &digest(1), &none, &[]), DeliveryStep::Draft);
         assert_eq!(
-            step(FoundVersion::Unknown, &digest(1), &none),
+            step(FoundVersion::Unknown, &digest(1), &none, &[]),
             DeliveryStep::Draft,
             "a question that fails stops nothing"
         );
@@ -358,6 +362,9 @@ mod tests {
         let annotated = |note| pb::Version { annotations, ..found(pb::VersionState::Draft, &digest(1), note) };
         let left = annotated(&ours);
         assert_eq!(next(&left), DeliveryStep::Replace(left.clone()), "metadata.json says something else by now");
+        let requires = vec![pb::Requirement { policy: "q".to_owned(), version_req: "^1".to_owned() }];
+        let requiring = pb::Version { requires, ..found(pb::VersionState::Draft, &digest(1), &ours) };
+        assert_eq!(next(&requiring), DeliveryStep::Replace(requiring.clone()), "it requires nothing by now");
         let written = pb::Version { change_note: theirs.to_owned(), ..left };
         assert_eq!(next(&written), DeliveryStep::Publish(written.clone()));
     }

@@ -23,6 +23,7 @@ use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
+use crate::domain::version::Requirement;
 
 /// The file that says which version a folder holds.
 pub const METADATA: &str = "metadata.json";
@@ -77,17 +78,21 @@ pub struct Files {
 pub struct Definition {
     pub digest: Digest,
     pub content_type: &'static str,
-    /// The members of `metadata.json` besides name and version.
+    /// The other members of `metadata.json`.
     pub annotations: Annotations,
+    /// The member `requires` of `metadata.json`.
+    pub requires: Vec<Requirement>,
     /// Names of members of `metadata.json` that are not valid as annotations.
     left_out: Vec<String>,
 }
 
-/// The required members of `metadata.json`; the others become annotations.
+/// The members of `metadata.json` that have a meaning; the others become annotations.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     name: String,
     version: String,
+    #[serde(default)]
+    requires: Option<Vec<Requirement>>,
     #[serde(flatten)]
     others: BTreeMap<String, serde_json::Value>,
 }
@@ -210,6 +215,7 @@ impl Definition {
             content_type: self.content_type.to_owned(),
             label: key.label.to_string(),
             annotations: BTreeMap::from(self.annotations.clone()).into_iter().collect(),
+            requires: self.requires.iter().map(written).collect(),
             allow_missing: true,
             ..Default::default()
         }
@@ -221,6 +227,12 @@ impl Definition {
         let why = "not kept as annotations, since names or values do not fit (see docs/release.md)";
         (!names.is_empty()).then(|| format!("{key}: {why}: {names}"))
     }
+}
+
+/// Returns a requirement as it is sent.
+pub fn written(requirement: &Requirement) -> pb::Requirement {
+    let Requirement { policy, version_req } = requirement;
+    pb::Requirement { policy: policy.to_string(), version_req: version_req.to_string() }
 }
 
 impl Files {
@@ -263,7 +275,8 @@ impl Files {
             return Err(Fault::of(&self.definition_name, failure.line, why));
         }
         let (annotations, left_out) = annotated(said.others);
-        Ok(Definition { digest: digest_of(definition), content_type: self.content_type, annotations, left_out })
+        let (digest, requires) = (digest_of(definition), said.requires.unwrap_or_default());
+        Ok(Definition { digest, content_type: self.content_type, annotations, requires, left_out })
     }
 }
 

@@ -207,4 +207,31 @@ on_both_databases! {
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(kept, expected.into());
     }
+
+    /// `requires` of metadata.json is of the version, and no annotation; a malformed one stops that version.
+    async fn metadata_names_requirements(hub: Hub) {
+        let repository = Repository::new();
+        let write = |id: &str, requires: serde_json::Value| {
+            repository.version(id, "1.0.0", "a: 1");
+            let metadata = serde_json::json!({"name": id, "version": "1.0.0", "owner": "a", "requires": requires});
+            repository.write(format!("policies/{id}/v1.0.0/metadata.json"), metadata.to_string());
+        };
+        write("p", serde_json::json!([{"policy": "q", "version_req": "^1"}]));
+        write("q", serde_json::json!([{"policy": "p", "version_req": "^1"}]));
+        write("n", serde_json::Value::Null);
+        write("bad", serde_json::json!("q ^1"));
+        repository.commit();
+        let ended = repository.release(&hub, &["--activate"]);
+        ended.is(3, "partial");
+        assert!(ended.error_of("bad@v1.0.0").starts_with("metadata.json: invalid type: string"), "{}", ended.error_of("bad@v1.0.0"));
+        let client = hub.client().await;
+        for (id, required) in [("p", "q"), ("q", "p")] {
+            let kept = get_version(&client, id, 1).await;
+            let requires = kept.requires.iter().map(|each| (each.policy.as_str(), each.version_req.as_str()));
+            assert_eq!(requires.collect::<Vec<_>>(), [(required, "^1")], "{id}");
+            assert_eq!(kept.annotations.keys().collect::<Vec<_>>(), ["owner"], "{id}");
+            assert!(kept.active, "{id}: both came into force at once");
+        }
+        assert_eq!(get_version(&client, "n", 1).await.requires, []);
+    }
 }

@@ -66,9 +66,10 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Report, Severity};
+    use super::super::{LookedUp, Report, Severity};
     use super::*;
     use crate::domain::digest::Digest;
+    use crate::domain::name::PolicyId;
     use crate::domain::time::Micros;
 
     /// Reads a check as the build before findings wrote it.
@@ -107,6 +108,18 @@ mod tests {
         let report = Report::new(Digest::from_sha256(&[7; 32]), String::new(), checks, Micros(42));
         let text = serde_json::to_string(&report).expect("JSON");
         assert_eq!(serde_json::from_str::<Report>(&text).expect("a report"), report);
+        assert!(!text.contains("looked_up"), "who looked up nothing writes what the earlier build wrote: {text}");
+        let looked_up = vec![
+            LookedUp { policy: PolicyId::parse("p", "p").expect("an id"), version: 0, digest: None },
+            LookedUp {
+                policy: PolicyId::parse("q", "q").expect("an id"),
+                version: 3,
+                digest: Some(Digest::from_sha256(&[9; 32])),
+            },
+        ];
+        let with_others = Report { looked_up, ..report };
+        let others = serde_json::to_string(&with_others).expect("JSON");
+        assert_eq!(serde_json::from_str::<Report>(&others).expect("a report"), with_others);
         let written: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         for check in written["checks"].as_array().expect("checks") {
             assert!(check["message"].is_string() && check["pointer"].is_string(), "{check}");
