@@ -3,10 +3,11 @@
 //! Nothing bounds the time and memory of such a text, so `answer` must run under a limit of the system.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check_limit::CheckLimit;
-use super::schema::compile_schema;
+use super::engine::{Engine, TextFile};
+use super::schema::{SCHEMA_ERRORS_MAX, compile_schema};
 use crate::domain::report::{CheckFinding, Severity};
 
 /// A content, and the tasks for it.
@@ -27,6 +28,10 @@ pub enum EvaluatedContent {
     Document(Value),
     /// The documents of a stream. A pointer begins with the index of the document, from 0.
     Documents(Vec<Value>),
+    /// The documents of several files, by path. A finding names the file.
+    DocumentFiles(Map<String, Value>),
+    /// Texts that an engine parses.
+    Texts(Vec<TextFile>),
 }
 
 /// One evaluation of untrusted text.
@@ -37,6 +42,10 @@ pub enum Task {
         /// The schema as JSON text.
         schema: String,
     },
+    /// Parses the texts of the content.
+    ParsePolicies(Engine),
+    /// Checks what the texts of the content mean: validates them, or compiles and tests them.
+    CheckPolicies(Engine),
 }
 
 /// The answer to a task.
@@ -70,6 +79,11 @@ impl Task {
     fn answer(&self, content: &EvaluatedContent) -> TaskAnswer {
         match self {
             Self::JsonSchema { schema } => validate(schema, content),
+            Self::ParsePolicies(engine) => TaskAnswer::Findings(engine.parse(texts_of(content))),
+            Self::CheckPolicies(engine) => match engine.check(texts_of(content)) {
+                Ok(findings) => TaskAnswer::Findings(findings),
+                Err(why) => TaskAnswer::Unusable(why.to_owned()),
+            },
         }
     }
 }
@@ -79,15 +93,27 @@ fn validate(schema: &str, content: &EvaluatedContent) -> TaskAnswer {
         Ok(schema) => schema,
         Err(why) => return TaskAnswer::Unusable(why),
     };
-    let errors = match content {
-        EvaluatedContent::None => Vec::new(),
-        EvaluatedContent::Document(document) => schema.errors(document),
-        EvaluatedContent::Documents(documents) => schema.errors_of_each(documents),
-    };
     let finding = |(pointer, message): (String, String)| {
         CheckFinding::new(Severity::Error, message)
             .at_pointer(pointer)
             .with_hint("correct it and draft it again, or change the policy's JSON Schema")
     };
-    TaskAnswer::Findings(errors.into_iter().map(finding).collect())
+    let found = |errors: Vec<(String, String)>| errors.into_iter().map(finding).collect::<Vec<_>>();
+    let in_file = |(path, document): (&String, &Value)| {
+        let path = path.clone();
+        found(schema.errors(document)).into_iter().map(move |finding| finding.in_file(path.clone()))
+    };
+    TaskAnswer::Findings(match content {
+        EvaluatedContent::None | EvaluatedContent::Texts(_) => Vec::new(),
+        EvaluatedContent::Document(document) => found(schema.errors(document)),
+        EvaluatedContent::Documents(documents) => found(schema.errors_of_each(documents)),
+        EvaluatedContent::DocumentFiles(files) => files.iter().flat_map(in_file).take(SCHEMA_ERRORS_MAX).collect(),
+    })
+}
+
+fn texts_of(content: &EvaluatedContent) -> &[TextFile] {
+    match content {
+        EvaluatedContent::Texts(files) => files,
+        _ => &[],
+    }
 }

@@ -69,7 +69,7 @@ pub struct CheckFinding {
 /// Holds one check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Stable id: `limits`, `parse`, `json-schema`, `label`.
+    /// Stable id: `limits`, `parse`, `json-schema`, `label`; for policies of these kinds `cedar` or `rego`.
     pub id: String,
     /// Says how it ended.
     pub result: CheckResult,
@@ -97,6 +97,13 @@ impl CheckFinding {
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { severity, message, file: String::new(), pointer: String::new(), line: 0, column: 0, hint: String::new() }
+    }
+
+    /// Says in which file.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.file = file.into();
+        self
     }
 
     /// Says where, as a JSON Pointer.

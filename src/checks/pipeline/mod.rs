@@ -4,6 +4,7 @@
 //! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
 //! skipped, so one fault is one failure.
 
+mod engine;
 mod json_schema;
 mod label;
 mod limits;
@@ -14,6 +15,7 @@ use std::fmt;
 pub use label::check_label;
 
 use super::document::Document;
+use super::engine::TextFile;
 use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
 use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;
@@ -26,6 +28,9 @@ const CHECKS_REVISION: u32 = 1;
 
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
 const CHECKS: &[fn(&Subject<'_>) -> Step] = &[json_schema::check, label::check];
+/// The checks after those, each only in the reports of policies of its kind.
+const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] =
+    &[(PolicyKind::Cedar, engine::check_cedar), (PolicyKind::Rego, engine::check_rego)];
 
 /// The input of a report.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +41,8 @@ pub struct Input<'a> {
     pub content: &'a [u8],
     /// The media type, when it must be one of the kind: the kind may have changed since the draft.
     pub content_type: Option<&'a str>,
+    /// Says whether the media type is that of a content of several files.
+    pub has_several_files: bool,
     /// The digest, copied into the report.
     pub digest: &'a Digest,
     /// The version's label, if any.
@@ -46,12 +53,15 @@ pub struct Input<'a> {
     pub published_labels: &'a [Label],
 }
 
-/// What a check looks at: the input, and its content as a document if it is one.
+/// What a check looks at: the input, and its content as a document if it is one, or as texts for an engine.
 #[derive(Debug)]
 struct Subject<'a> {
     input: &'a Input<'a>,
     document: Option<Document>,
+    texts: Vec<TextFile>,
 }
+
+type CheckFunction = fn(&Subject<'_>) -> Step;
 
 /// The result of one check so far.
 enum Step {
@@ -84,16 +94,16 @@ enum StartedCheck {
 #[must_use]
 pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
     let limits = limits::check(input.content);
-    let (parse, document) = if limits.result == CheckResult::Failed {
-        (parse::skipped("not parsed: the content is outside the limits"), None)
+    let parsed = if limits.result == CheckResult::Failed {
+        parse::Parsed::skipped("not parsed: the content is outside the limits")
     } else {
         parse::check(input)
     };
-    let subject = Subject { input, document };
-    let mut checks = vec![StartedCheck::Done(limits), StartedCheck::Done(parse)];
+    let subject = Subject { input, document: parsed.document, texts: parsed.texts };
+    let mut checks = vec![StartedCheck::Done(limits)];
     let mut tasks = Vec::new();
-    for check in CHECKS {
-        checks.push(match check(&subject) {
+    let mut add = |step: Step| {
+        checks.push(match step {
             Step::Done(check) => StartedCheck::Done(check),
             Step::Evaluate { tasks: mut own, conclude } => {
                 let count = own.len();
@@ -101,17 +111,25 @@ pub fn start(input: &Input<'_>) -> (Started, Option<Evaluation>) {
                 StartedCheck::Evaluated { tasks: count, conclude }
             }
         });
-    }
+    };
+    add(parsed.step);
+    CHECKS.iter().for_each(|check| add(check(&subject)));
+    let of_kind = CHECKS_OF_KINDS.iter().filter(|(kind, _)| *kind == input.kind);
+    of_kind.for_each(|(_, check)| add(check(&subject)));
     let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
-    let evaluation = (!tasks.is_empty()).then(|| Evaluation { content: evaluated(subject.document), tasks });
+    let evaluation = (!tasks.is_empty()).then(|| Evaluation { content: evaluated(subject), tasks });
     (Started { digest, rules, checks }, evaluation)
 }
 
-fn evaluated(document: Option<Document>) -> EvaluatedContent {
-    match document {
-        None => EvaluatedContent::None,
-        Some(Document { value: serde_json::Value::Array(documents), stream: Some(_) }) => {
+fn evaluated(subject: Subject<'_>) -> EvaluatedContent {
+    match subject.document {
+        None if subject.texts.is_empty() => EvaluatedContent::None,
+        None => EvaluatedContent::Texts(subject.texts),
+        Some(Document { value: serde_json::Value::Array(documents), stream: Some(_), .. }) => {
             EvaluatedContent::Documents(documents)
+        }
+        Some(Document { value: serde_json::Value::Object(files), is_of_files: true, .. }) => {
+            EvaluatedContent::DocumentFiles(files)
         }
         Some(Document { value, .. }) => EvaluatedContent::Document(value),
     }
@@ -170,6 +188,7 @@ mod tests {
             kind,
             content,
             content_type: None,
+            has_several_files: false,
             digest: &digest,
             label: label.as_ref(),
             settings,
@@ -226,12 +245,10 @@ mod tests {
     }
 
     #[test]
-    fn kinds_without_a_parser_fail_and_opaque_is_skipped() {
+    fn opaque_content_is_not_parsed() {
         let settings = PolicySettings { json_schema: "{}".to_owned(), ..Default::default() };
-        for (kind, result) in [(PolicyKind::Cedar, Failed), (PolicyKind::Rego, Failed), (PolicyKind::Opaque, Skipped)] {
-            let report = report(kind, b"permit;", &settings, None, &[]);
-            assert_eq!(results(&report)[1..3], [("parse", result), ("json-schema", Skipped)], "{kind:?}");
-        }
+        let report = report(PolicyKind::Opaque, b"permit;", &settings, None, &[]);
+        assert_eq!(results(&report)[1..3], [("parse", Skipped), ("json-schema", Skipped)]);
     }
 
     #[test]
@@ -243,6 +260,7 @@ mod tests {
                 kind,
                 content: b"a: 1",
                 content_type,
+                has_several_files: false,
                 digest: &digest,
                 label: None,
                 settings: &settings,
@@ -288,6 +306,7 @@ mod tests {
             kind: PolicyKind::Json,
             content: b"null",
             content_type: None,
+            has_several_files: false,
             digest: &digest,
             label,
             settings: &settings,

@@ -4,7 +4,7 @@ use crate::checks;
 use crate::checks::{Evaluation, Started};
 use crate::domain::bundle::Bundle;
 use crate::domain::label::Label;
-use crate::domain::policy::{BumpRule, Policy};
+use crate::domain::policy::{BumpRule, Policy, is_of_several_files};
 use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
@@ -39,6 +39,7 @@ impl CheckInput {
             kind: self.policy.kind,
             content: &self.bundle.content,
             content_type,
+            has_several_files: is_of_several_files(&version.content_type),
             digest: &version.digest,
             label,
             settings: &self.policy.settings,
