@@ -3,9 +3,10 @@
 //! Nothing bounds the time and memory of such a text, so `answers` must run under a limit of the system.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check_limit::CheckLimit;
+use super::engine::{Engine, TextFile};
 use crate::domain::guardrail::Guardrail;
 use crate::domain::report::CheckFinding;
 
@@ -29,6 +30,10 @@ pub enum EvaluatedContent {
     Document(Value),
     /// The documents of a stream. A pointer begins with the index of the document, from 0.
     Documents(Vec<Value>),
+    /// The documents of several files, by path. A finding names the file.
+    DocumentFiles(Map<String, Value>),
+    /// Texts that an engine parses.
+    Texts(Vec<TextFile>),
 }
 
 /// What guardrails know besides the content: variables by name.
@@ -52,6 +57,10 @@ pub enum Task {
     },
     /// Evaluates a guardrail on the content. Without a content: compiles it.
     Guardrail(Guardrail),
+    /// Parses the texts of the content.
+    ParsePolicies(Engine),
+    /// Checks what the texts of the content mean: validates them, or compiles and tests them.
+    CheckPolicies(Engine),
 }
 
 /// The answer to a task.
@@ -81,6 +90,11 @@ impl EvaluatedContent {
             Self::None => Value::Null,
             Self::Document(document) => document.clone(),
             Self::Documents(documents) => Value::Array(documents.clone()),
+            Self::DocumentFiles(files) => Value::Object(files.clone()),
+            Self::Texts(files) => {
+                let files = files.iter().map(|file| (file.path.clone(), Value::String(file.text.clone())));
+                Value::Object(files.collect())
+            }
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Checks contents: parsers, JSON Schema, the label rule, and the report of them; also computes differences of contents.
+//! Checks contents: parsers, JSON Schema, Cedar, Rego, the label rule, and the report of them; also computes differences of contents.
 //!
 //! Pure and bounded: the content is hostile until it has passed, so every traversal has a limit on depth, work and memory. The
-//! evaluation of a schema has no such limit: `Evaluation` is a request to a process with limits of the system. Uses neither
+//! evaluation of a schema, of Cedar and of Rego has no such limit: `Evaluation` is a request to a process with limits of the system. Uses neither
 //! network nor database nor clock. What this module accepts has the same meaning for every reader.
 
 mod answers;
+pub mod archive;
 mod cel;
 mod check_limit;
 pub mod diff;
 mod document;
+mod engine;
 mod evaluation;
 mod guardrails;
 mod json;
@@ -28,6 +30,7 @@ pub use check_limit::{
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, parse};
+pub use engine::{Engine, TextFile, check_has_parser};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
 pub use pipeline::{

@@ -11,6 +11,7 @@ mod commands;
 mod completer;
 mod confirm;
 mod content;
+mod content_folder;
 mod contexts;
 mod exit_code;
 mod failure;

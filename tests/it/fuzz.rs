@@ -137,6 +137,7 @@ macro_rules! short_runs {
 
 short_runs! {
     active_set: PLAYING;
+    files: READING;
     filter: READING;
     jwks: READING;
     json_check: READING;

@@ -103,6 +103,10 @@ mod draft;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod engines;
+#[cfg(test)]
+mod engines_hostile;
+#[cfg(test)]
 mod epochs;
 #[cfg(test)]
 mod epochs_watch;

@@ -50,6 +50,12 @@ impl TryFrom<String> for ActiveSetRoot {
 }
 
 impl Digest {
+    /// Returns the digest of exact bytes.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self::from_sha256(&Sha256::digest(bytes))
+    }
+
     /// Returns the written form of a SHA-256.
     #[must_use]
     pub fn from_sha256(hash: &[u8]) -> Self {

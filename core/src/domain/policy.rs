@@ -2,23 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Error, Reason, Result};
+use super::error::{Error, Result};
 use super::etag::Etag;
 use super::name::{PolicyId, PolicyName};
 use super::time::Micros;
+
+/// The media type of a content of several files: a tar of format ustar. No type is registered for it; this is the one that is in use.
+pub const FILES_CONTENT_TYPE: &str = "application/x-tar";
 
 /// The language of a policy's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum PolicyKind {
-    /// One JSON document.
+    /// One JSON document, or several files of one each.
     Json,
     /// One YAML document.
     Yaml,
-    /// A Cedar policy set.
+    /// A Cedar policy set: one file, or several with their schema.
     Cedar,
-    /// A Rego module.
+    /// A Rego module, or several with their tests and data.
     Rego,
     /// Any bytes.
     Opaque,
@@ -166,12 +169,21 @@ impl Policy {
     }
 }
 
+/// Returns whether a media type is that of a content of several files.
+#[must_use]
+pub fn is_of_several_files(content_type: &str) -> bool {
+    essence(content_type) == FILES_CONTENT_TYPE
+}
+
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 impl PolicyKind {
     /// Returns the kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
     #[must_use]
     pub fn of_content_type(content_type: &str) -> Self {
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
+        match essence(content_type).as_str() {
             "application/json" | "text/json" => Self::Json,
             "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Self::Yaml,
             "application/vnd.cedar" => Self::Cedar,
@@ -186,16 +198,19 @@ impl PolicyKind {
     /// by a caller's silence.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when neither is said, `UNIMPLEMENTED`.
+    /// `INVALID_ARGUMENT` when neither is said, or only that the content has several files.
     pub fn of_draft(said: Option<Self>, content_type: &str) -> Result<Self> {
         if said.is_none() && content_type.is_empty() {
             let rule = "is required to make the policy, or kind is: application/yaml, application/json, or kind OPAQUE for bytes \
                         that are not checked";
             return Err(Error::invalid("content_type", rule));
         }
-        let kind = said.unwrap_or_else(|| Self::of_content_type(content_type));
-        kind.check_has_parser()?;
-        Ok(kind)
+        if said.is_none() && is_of_several_files(content_type) {
+            let rule = "is required to make the policy: several files may be of kind CEDAR, REGO or JSON, or OPAQUE for bytes that \
+                        are not checked";
+            return Err(Error::invalid("kind", rule));
+        }
+        Ok(said.unwrap_or_else(|| Self::of_content_type(content_type)))
     }
 
     /// Every kind, in the order of the proto.
@@ -213,20 +228,10 @@ impl PolicyKind {
         }
     }
 
-    /// Refuses a kind whose versions could be drafted and never staged.
-    ///
-    /// # Errors
-    /// `UNIMPLEMENTED`, with what works instead.
-    pub fn check_has_parser(self) -> Result<()> {
-        if !matches!(self, Self::Cedar | Self::Rego) {
-            return Ok(());
-        }
-        let (kind, content_type) = (self.as_str(), self.content_type());
-        let message = format!(
-            "this version has no parser for {kind}: make the policy OPAQUE and draft with content_type {content_type}; \
-             its bytes are kept, signed and served, and not checked"
-        );
-        Err(Error::new(Reason::Unimplemented, message).with("kind", kind))
+    /// Returns whether a content may have several files.
+    #[must_use]
+    pub fn may_have_several_files(self) -> bool {
+        matches!(self, Self::Json | Self::Cedar | Self::Rego)
     }
 
     /// Refuses a media type of another language. OPAQUE content may have any.
@@ -234,7 +239,9 @@ impl PolicyKind {
     /// # Errors
     /// `INVALID_ARGUMENT`, with both.
     pub fn check_content_type(self, content_type: &str) -> Result<()> {
-        if self == Self::Opaque || content_type.is_empty() || Self::of_content_type(content_type) == self {
+        let is_of_it = Self::of_content_type(content_type) == self
+            || (self.may_have_several_files() && is_of_several_files(content_type));
+        if self == Self::Opaque || content_type.is_empty() || is_of_it {
             return Ok(());
         }
         let (kind, own) = (self.as_str(), self.content_type());

@@ -74,7 +74,8 @@ pub struct CheckFinding {
 /// One check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Stable id: `limits`, `parse`, `json-schema`, `references`, `requires`, `label`.
+    /// Stable id: `limits`, `parse`, `json-schema`, `references`, `requires`, `label`, `guardrails`; for policies of these kinds `cedar`
+    /// or `rego`.
     pub id: String,
     /// Its result.
     pub result: CheckResult,
@@ -123,6 +124,13 @@ impl CheckFinding {
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { severity, message, file: String::new(), pointer: String::new(), line: 0, column: 0, hint: String::new() }
+    }
+
+    /// Adds the file.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.file = file.into();
+        self
     }
 
     /// Adds the place, as a JSON Pointer.

@@ -99,14 +99,17 @@ impl PublicKey {
     #[must_use]
     pub fn to_jwk(&self) -> Value {
         let (kid, alg) = (&self.key_id, self.algorithm.as_str());
-        match (self.algorithm, self.coordinates()) {
+        let mut jwk = match (self.algorithm, self.coordinates()) {
             (Algorithm::EdDsa, (x, _)) => {
                 json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "alg": alg, "use": "sig"})
             }
             (Algorithm::Es256, (x, y)) => {
                 json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "alg": alg, "use": "sig"})
             }
-        }
+        };
+        // Its text is signed in key statements, and must not depend on the features of the JSON library.
+        jwk.sort_all_objects();
+        jwk
     }
 
     /// Takes a JWK: OKP with Ed25519 or EC with P-256, never with a private member. `alg`, `kid` and `use` may be left

@@ -1,6 +1,7 @@
 //! One target per file: `check` takes any bytes, `seeds` returns inputs that reach deep into the code.
 
 pub mod active_set;
+pub mod files;
 pub mod filter;
 pub mod json_check;
 pub mod jwks;
@@ -26,8 +27,9 @@ pub struct FuzzTarget {
 }
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 12] = [
+pub const TARGETS: [FuzzTarget; 13] = [
     FuzzTarget { name: "active_set", check: active_set::check, seeds: active_set::seeds },
+    FuzzTarget { name: "files", check: files::check, seeds: files::seeds },
     FuzzTarget { name: "filter", check: filter::check, seeds: filter::seeds },
     FuzzTarget { name: "jwks", check: jwks::check, seeds: jwks::seeds },
     FuzzTarget { name: "json_check", check: json_check::check, seeds: json_check::seeds },

@@ -5,6 +5,7 @@
 //! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
 //! skipped, so one fault is one failure.
 
+mod engine;
 mod guardrails;
 mod json_schema;
 mod label;
@@ -28,6 +29,7 @@ use step::{Step, Subject};
 
 use super::Facts;
 use super::document::Document;
+use super::engine::TextFile;
 use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
 use super::references::References;
 use crate::domain::digest::Digest;
@@ -40,6 +42,11 @@ use crate::domain::time::Micros;
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
 const CHECKS: &[fn(&Subject<'_>) -> Step] =
     &[json_schema::check, references::check, requires::check, label::check, guardrails::check];
+/// The checks after those, each only in the reports of policies of its kind.
+const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] =
+    &[(PolicyKind::Cedar, engine::check_cedar), (PolicyKind::Rego, engine::check_rego)];
+
+type CheckFunction = fn(&Subject<'_>) -> Step;
 
 /// The checks of one version, without the evaluation of untrusted text.
 pub struct Started {
@@ -52,15 +59,13 @@ pub struct Started {
 
 enum StartedCheck {
     Done(Check),
-    Evaluated { tasks: usize, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
+    Evaluated { tasks: usize, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync> },
 }
 
 /// The checks of the content by itself, and what they found in it.
-#[derive(Debug)]
 pub struct ParsedInput {
     limits: Check,
-    parse: Check,
-    document: Option<Document>,
+    parsed: parse::Parsed,
     references: References,
 }
 
@@ -68,14 +73,15 @@ pub struct ParsedInput {
 #[must_use]
 pub fn parse_input(input: &Input<'_>) -> ParsedInput {
     let limits = limits::check(input.content);
-    let (parse, document) = if limits.result == CheckResult::Failed {
-        (parse::skipped("not parsed: the content is outside the limits"), None)
+    let parsed = if limits.result == CheckResult::Failed {
+        parse::Parsed::skipped("not parsed: the content is outside the limits")
     } else {
         parse::check(input)
     };
     let keys: Vec<&str> = input.settings.reference_keys().collect();
-    let references = document.as_ref().map(|document| References::find(&document.value, &keys)).unwrap_or_default();
-    ParsedInput { limits, parse, document, references }
+    let document = parsed.document.as_ref();
+    let references = document.map(|document| References::find(&document.value, &keys)).unwrap_or_default();
+    ParsedInput { limits, parsed, references }
 }
 
 impl ParsedInput {
@@ -89,12 +95,15 @@ impl ParsedInput {
 /// Runs every other bounded check, and returns the evaluation to be answered, if any.
 #[must_use]
 pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
-    let ParsedInput { limits, parse, document, references } = parsed;
-    let subject = Subject { input, document, references, others };
-    let mut checks = vec![StartedCheck::Done(limits), StartedCheck::Done(parse)];
-    let mut tasks = Vec::new();
-    for check in CHECKS {
-        checks.push(match check(&subject) {
+    let ParsedInput { limits, parsed, references } = parsed;
+    let parse::Parsed { step, document, texts } = parsed;
+    let subject = Subject { input, document, texts, references, others };
+    let of_kind = CHECKS_OF_KINDS.iter().filter(|(kind, _)| *kind == input.kind).map(|(_, check)| check);
+    let steps = [Step::Done(limits), step].into_iter();
+    let steps = steps.chain(CHECKS.iter().chain(of_kind).map(|check| check(&subject)));
+    let (mut checks, mut tasks) = (Vec::new(), Vec::new());
+    for step in steps {
+        checks.push(match step {
             Step::Done(check) => StartedCheck::Done(check),
             Step::Evaluate { tasks: mut own, conclude } => {
                 let count = own.len();
@@ -106,28 +115,33 @@ pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> 
     let (digest, rules) = (input.digest.clone(), rules_of(input).hash());
     let evaluation = (!tasks.is_empty()).then(|| {
         let facts = with_text(input.facts.clone(), input.content, input.guardrails);
-        Evaluation { content: evaluated(subject.document), facts, tasks }
+        Evaluation { content: evaluated(subject.document, subject.texts), facts, tasks }
     });
     (Started { digest, rules, checks, looked_up: others.looked_up() }, evaluation)
 }
 
-fn evaluated(document: Option<Document>) -> EvaluatedContent {
+fn evaluated(document: Option<Document>, texts: Vec<TextFile>) -> EvaluatedContent {
     match document {
-        // A guardrail sees content that is no document as null.
+        None if !texts.is_empty() => EvaluatedContent::Texts(texts),
+        // A guardrail sees content that is neither document nor text as null.
         None => EvaluatedContent::Document(serde_json::Value::Null),
-        Some(Document { value: serde_json::Value::Array(documents), stream: Some(_) }) => {
+        Some(Document { value: serde_json::Value::Array(documents), stream: Some(_), .. }) => {
             EvaluatedContent::Documents(documents)
+        }
+        Some(Document { value: serde_json::Value::Object(files), is_of_files: true, .. }) => {
+            EvaluatedContent::DocumentFiles(files)
         }
         Some(Document { value, .. }) => EvaluatedContent::Document(value),
     }
 }
 
-/// Returns the evaluation of guardrails alone, of a content that was published before.
+/// Returns the evaluation of the guardrails alone, for a content that was published before.
 #[must_use]
-pub fn evaluate_guardrails(kind: PolicyKind, content: &[u8], guardrails: &[Guardrail], facts: Facts) -> Evaluation {
-    let document = super::document::parse(kind, content).ok().flatten();
-    let tasks = guardrails.iter().cloned().map(Task::Guardrail).collect();
-    Evaluation { content: evaluated(document), facts: with_text(facts, content, guardrails), tasks }
+pub fn evaluate_guardrails(input: &Input<'_>) -> Evaluation {
+    let parse::Parsed { document, texts, .. } = parse::check(input);
+    let tasks = input.guardrails.iter().cloned().map(Task::Guardrail).collect();
+    let facts = with_text(input.facts.clone(), input.content, input.guardrails);
+    Evaluation { content: evaluated(document, texts), facts, tasks }
 }
 
 /// Adds the text of the content, if a guardrail looks at it.
@@ -153,6 +167,12 @@ impl Started {
         };
         let checks = self.checks.into_iter().map(&mut conclude).collect();
         Report { looked_up: self.looked_up, ..Report::new(self.digest, self.rules, checks, now) }
+    }
+}
+
+impl fmt::Debug for ParsedInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParsedInput").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -192,6 +212,7 @@ mod tests {
             digest: &digest,
             label: label.as_ref(),
             settings,
+            has_several_files: false,
             published_labels: &published,
             guardrails: &[],
             facts: &Facts::default(),
@@ -277,12 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn kinds_without_a_parser_fail_and_opaque_is_skipped() {
+    fn opaque_content_is_not_parsed() {
         let settings = PolicySettings { json_schema: "{}".to_owned(), ..Default::default() };
-        for (kind, result) in [(PolicyKind::Cedar, Failed), (PolicyKind::Rego, Failed), (PolicyKind::Opaque, Skipped)] {
-            let report = report(kind, b"permit;", &settings, None, &[]);
-            assert_eq!(results(&report)[1..3], [("parse", result), ("json-schema", Skipped)], "{kind:?}");
-        }
+        let report = report(PolicyKind::Opaque, b"permit;", &settings, None, &[]);
+        assert_eq!(results(&report)[1..3], [("parse", Skipped), ("json-schema", Skipped)]);
     }
 
     #[test]
@@ -297,6 +316,7 @@ mod tests {
                 digest: &digest,
                 label: None,
                 settings: &settings,
+                has_several_files: false,
                 published_labels: &[],
                 guardrails: &[],
                 facts: &Facts::default(),
@@ -345,6 +365,7 @@ mod tests {
             digest: &digest,
             label,
             settings: &settings,
+            has_several_files: false,
             published_labels: &[],
             guardrails: &[],
             facts: &Facts::default(),

@@ -2,6 +2,7 @@
 
 use super::other_policies::OtherPolicies;
 use crate::checks::document::Document;
+use crate::checks::engine::TextFile;
 use crate::checks::evaluation::{Facts, Task, TaskOutcome};
 use crate::checks::references::References;
 use crate::domain::digest::Digest;
@@ -19,6 +20,8 @@ pub struct Input<'a> {
     pub content: &'a [u8],
     /// The media type, when it must be one of the kind: the kind may have changed since the draft.
     pub content_type: Option<&'a str>,
+    /// Whether the media type is that of a content of several files.
+    pub has_several_files: bool,
     /// The digest, copied into the report.
     pub digest: &'a Digest,
     /// The version's label, if any.
@@ -35,11 +38,13 @@ pub struct Input<'a> {
     pub active_version: i64,
 }
 
-/// What a check looks at: the input, its content as a document if it is one, and what it names of other policies.
+/// What a check looks at: the input, its content as a document if it is one, or as texts for an
+/// engine, and what it names of other policies.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
     pub input: &'a Input<'a>,
     pub document: Option<Document>,
+    pub texts: Vec<TextFile>,
     pub references: References,
     pub others: &'a OtherPolicies,
 }
@@ -49,11 +54,14 @@ pub(super) enum Step {
     /// It has ended.
     Done(Check),
     /// It has tasks for a worker. `conclude` makes the check of their outcomes.
-    Evaluate { tasks: Vec<Task>, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send> },
+    Evaluate { tasks: Vec<Task>, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync> },
 }
 
 impl Step {
-    pub fn evaluate(tasks: Vec<Task>, conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + 'static) -> Self {
+    pub fn evaluate(
+        tasks: Vec<Task>,
+        conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync + 'static,
+    ) -> Self {
         Self::Evaluate { tasks, conclude: Box::new(conclude) }
     }
 }

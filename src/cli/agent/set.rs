@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::{Running, active_set_digest};
 use crate::client::{ActivePolicy, Cursor, PolicyKind};
+use crate::domain::policy::is_of_several_files;
 
 /// The file name of the index, in the directory of a set.
 pub const INDEX: &str = "active.json";
@@ -150,15 +151,19 @@ struct Paths {
 
 impl Paths {
     fn of(policy: &PolicyId, content_type: &str) -> Self {
-        let extension = match PolicyKind::of_content_type(content_type) {
+        let extension = if is_of_several_files(content_type) { ".tar" } else { Self::extension_of(content_type) };
+        let path = |file: &str| format!("{POLICIES}/{policy}/{file}");
+        Self { content: path(&format!("content{extension}")), manifest: path("manifest.jws") }
+    }
+
+    fn extension_of(content_type: &str) -> &'static str {
+        match PolicyKind::of_content_type(content_type) {
             PolicyKind::Json => ".json",
             PolicyKind::Yaml => ".yaml",
             PolicyKind::Cedar => ".cedar",
             PolicyKind::Rego => ".rego",
             PolicyKind::Opaque => "",
-        };
-        let path = |file: &str| format!("{POLICIES}/{policy}/{file}");
-        Self { content: path(&format!("content{extension}")), manifest: path("manifest.jws") }
+        }
     }
 }
 
@@ -204,6 +209,7 @@ mod tests {
             ("application/yaml", "content.yaml"),
             ("application/vnd.cedar", "content.cedar"),
             ("application/rego", "content.rego"),
+            ("application/x-tar", "content.tar"),
             ("text/plain", "content"),
         ] {
             let set =

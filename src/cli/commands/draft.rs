@@ -1,6 +1,6 @@
 //! `policyhub draft`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,13 +10,14 @@ use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::policy::PolicyKindArgument;
 use crate::cli::commands::requirements::requirement;
-use crate::cli::content;
 use crate::cli::exit_code::UsageError;
 use crate::cli::names::{NamedVersion, policy_id, policy_name};
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
+use crate::cli::{content, content_folder};
 use crate::client::name::PolicyId;
-use crate::client::pb;
+use crate::client::{PolicyKind, pb};
+use crate::domain::policy::FILES_CONTENT_TYPE;
 
 /// Write the next version of a policy, as a draft
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ pub struct DraftArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
-    /// The content; - reads stdin
+    /// The content; - reads stdin; a directory is a content of several files, for CEDAR, REGO and JSON
     file: PathBuf,
     /// SemVer of the version
     #[arg(long)]
@@ -67,13 +68,25 @@ pub struct DraftArguments {
 impl DraftArguments {
     /// Returns the given media type, else that of the file's name; empty when both are unknown, and then the kind decides.
     fn content_type(&self) -> String {
-        self.content_type.clone().unwrap_or_else(|| content::type_of(&self.file).to_owned())
+        let by_name = || if self.file.is_dir() { FILES_CONTENT_TYPE } else { content::type_of(&self.file) }.to_owned();
+        self.content_type.clone().unwrap_or_else(by_name)
+    }
+
+    /// Returns the kind of a policy that is made: the given one, else that of the files of a directory. `None`: the media type says it.
+    fn kind(&self) -> Option<pb::PolicyKind> {
+        let of_files = || match content_folder::kind_of(&self.file).filter(|_| self.create)? {
+            PolicyKind::Cedar => Some(pb::PolicyKind::Cedar),
+            PolicyKind::Rego => Some(pb::PolicyKind::Rego),
+            _ => Some(pb::PolicyKind::Json),
+        };
+        self.kind.map(Into::into).or_else(of_files)
     }
 
     /// Checks what needs no server, such as a new policy whose kind is unknown.
     pub fn check(&self) -> Result<(), UsageError> {
         content::check(&self.file)?;
-        if self.create && self.kind.is_none() && self.content_type().is_empty() {
+        let is_unknown = self.content_type().is_empty() || (self.file.is_dir() && self.content_type.is_none());
+        if self.create && self.kind().is_none() && is_unknown {
             return Err(UsageError(
                 "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \
                  for bytes that are not checked, or --content-type TYPE"
@@ -82,6 +95,10 @@ impl DraftArguments {
         }
         Ok(())
     }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path.is_dir() { content_folder::read(path) } else { content::read(path) }
 }
 
 /// Runs the command.
@@ -95,9 +112,10 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
         None => arguments.label.clone().unwrap_or_default(),
     };
     let request_id = arguments.mutation.request_id();
+    let kind = arguments.kind();
     let request = pb::DraftRequest {
         parent: policy_name(&session.namespace, &arguments.policy),
-        content: content::read(&arguments.file)?.into(),
+        content: read(&arguments.file)?.into(),
         content_type: arguments.content_type(),
         label,
         change_note: arguments.note.unwrap_or_default(),
@@ -106,7 +124,7 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
         base_version,
         request_id: request_id.clone(),
         allow_missing: arguments.create,
-        kind: arguments.kind.map_or(pb::PolicyKind::Unspecified, Into::into).into(),
+        kind: kind.unwrap_or(pb::PolicyKind::Unspecified).into(),
         validate_only: arguments.mutation.validate_only,
         supersede_staged: arguments.supersede_staged,
         ..Default::default()

@@ -96,13 +96,13 @@ pub struct PolicyUpdate {
 /// The language of a policy's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PolicyKindArgument {
-    /// One JSON document
+    /// One JSON document, or a directory of them
     Json,
     /// One YAML document
     Yaml,
-    /// A Cedar policy set: not in this version, use opaque
+    /// A Cedar policy set, or a directory of policies and their schema
     Cedar,
-    /// A Rego module: not in this version, use opaque
+    /// A Rego module, or a directory of modules, their tests and data
     Rego,
     /// Any bytes
     Opaque,

@@ -96,7 +96,7 @@ impl Format {
     /// Prints a document.
     pub fn print_document(self, value: &Value) -> anyhow::Result<()> {
         match self {
-            Self::Yaml => write_stdout(yaml::document(value)?.as_bytes()),
+            Self::Yaml => write_stdout(yaml::document(&with_sorted_members(value))?.as_bytes()),
             Self::Json | Self::Text => print_json(value),
         }
     }
@@ -143,7 +143,14 @@ pub fn to_json<M: Named>(message: &M) -> anyhow::Result<Value> {
 
 /// Prints one JSON document on one line.
 pub fn print_json(value: &Value) -> anyhow::Result<()> {
-    write_stdout(format!("{}\n", escaped(&value.to_string())).as_bytes())
+    write_stdout(format!("{}\n", escaped(&with_sorted_members(value).to_string())).as_bytes())
+}
+
+/// Returns the value with its members by name: their order must not depend on the features of the JSON library.
+fn with_sorted_members(value: &Value) -> Value {
+    let mut value = value.clone();
+    value.sort_all_objects();
+    value
 }
 
 /// Prints text to stdout, with characters that a terminal would act on made visible.

@@ -304,13 +304,19 @@ fn value_of(value: &serde_json::Value) -> String {
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     };
+    let as_json = || {
+        let mut value = value.clone();
+        // An annotation must be the same text in every release, whatever order the members have in the file.
+        value.sort_all_objects();
+        value.to_string()
+    };
     match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
             let items: Option<Vec<String>> = items.iter().map(scalar).collect();
-            items.map_or_else(|| value.to_string(), |items| items.join(","))
+            items.map_or_else(as_json, |items| items.join(","))
         }
-        other => other.to_string(),
+        _ => as_json(),
     }
 }
 

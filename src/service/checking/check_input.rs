@@ -8,7 +8,7 @@ use crate::domain::bundle::Bundle;
 use crate::domain::event::PointerChange;
 use crate::domain::guardrail::Guardrail;
 use crate::domain::label::Label;
-use crate::domain::policy::{BumpRule, Policy};
+use crate::domain::policy::{BumpRule, Policy, is_of_several_files};
 use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
@@ -62,6 +62,7 @@ impl CheckInput {
             kind: self.policy.kind,
             content: &self.bundle.content,
             content_type,
+            has_several_files: is_of_several_files(&version.content_type),
             digest: &version.digest,
             label,
             settings: &self.policy.settings,
@@ -74,7 +75,7 @@ impl CheckInput {
 
     /// Returns the evaluation of the guardrails alone, for a content that was published before.
     pub fn evaluate_guardrails(&self) -> Evaluation {
-        checks::evaluate_guardrails(self.policy.kind, &self.bundle.content, &self.guardrails, self.facts())
+        checks::evaluate_guardrails(&self.input(CheckKind::AfterPublish, &self.facts()))
     }
 
     fn facts(&self) -> Facts {

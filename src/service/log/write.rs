@@ -165,6 +165,11 @@ impl Write<'_> {
             approvals,
             imported,
         } = change;
+        // The order of members in an event must not depend on the features of the JSON library, which dependencies turn on.
+        let settings = settings.map(|mut settings| {
+            settings.sort_all_objects();
+            settings
+        });
         let cursor = head.next();
         let payload = Payload {
             store: signer.store().to_owned(),

@@ -1,6 +1,7 @@
 //! CreatePolicy.
 
 use super::use_cases::Policies;
+use crate::checks::check_has_parser;
 use crate::domain::command::CreatePolicy;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_note;
@@ -24,7 +25,7 @@ impl Policies {
     /// `UNIMPLEMENTED`, `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
         check_note("description", &request.description)?;
-        request.kind.check_has_parser()?;
+        check_has_parser(request.kind)?;
         request.kind.check_json_schema(&request.settings.json_schema)?;
         self.checks.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
         let call = self.writer.call(context, "CreatePolicy", &request)?;

@@ -2,6 +2,7 @@
 
 use super::use_cases::Policies;
 use super::version_change::describe_version;
+use crate::checks::check_has_parser;
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{Draft, PageRequest};
 use crate::domain::digest::Digest;
@@ -147,6 +148,7 @@ impl Policies {
         match write.tx.read().policy(&request.policy).await {
             Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
                 let kind = PolicyKind::of_draft(request.kind, &request.content_type)?;
+                check_has_parser(kind)?;
                 let policy = Policy::new(request.policy.clone(), kind, write.time());
                 self.meters.insert_policy(&mut write.tx, &policy).await?;
                 Ok((policy, true))

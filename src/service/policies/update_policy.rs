@@ -2,6 +2,7 @@
 
 use super::create_policy::describe_policy;
 use super::use_cases::Policies;
+use crate::checks::check_has_parser;
 use crate::domain::command::{PageRequest, SettingsPatch, UpdatePolicy};
 use crate::domain::event::EventKind;
 use crate::domain::lifecycle::{check_etag, check_note};
@@ -43,7 +44,7 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
     if kind == policy.kind {
         return Ok(());
     }
-    kind.check_has_parser()?;
+    check_has_parser(kind)?;
     let page = PageRequest { size: 1, after: None };
     let filter = VersionFilter::in_state(VersionState::Published);
     let Some(published) = tx.versions(&policy.name, &page, &filter).await?.pop() else { return Ok(()) };

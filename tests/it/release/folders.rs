@@ -95,8 +95,8 @@ async fn files_that_do_not_say_what_their_folder_says_are_refused() {
         ("-big", "json", vec![b' '; 1024 * 1024 + 1], "policy-definition.json has 1048577 bytes, over 1048576"),
         ("-empty", "yaml", Vec::new(), "does not parse at line 1: empty document"),
         ("-key", "json", b"{\"a\": 1,\n \"a\": 2}".to_vec(), "does not parse at line 2"),
-        ("-rego", "rego", b"package p".to_vec(), "UNIMPLEMENTED"),
-        ("-cedar", "cedar", b"permit(principal, action, resource);".to_vec(), "UNIMPLEMENTED"),
+        ("-rego", "rego", b"package p\nallow { true".to_vec(), "VALIDATION_FAILED"),
+        ("-cedar", "cedar", b"permit(principal, action);".to_vec(), "VALIDATION_FAILED"),
     ] {
         metadata(label, &right(label));
         definition(label, name, &content);

@@ -1,0 +1,105 @@
+//! Makes a content of several files of a directory: the tar that the server takes.
+//!
+//! The same files give the same bytes, wherever and whenever they are read. Nothing is followed: a symbolic link is refused.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::checks::archive::{ContentFile, write};
+use crate::client::{CONTENT_MAX_BYTES, PolicyKind};
+use crate::domain::limits::CONTENT_FILES_MAX;
+
+/// Deepest nesting of directories: more than any path of a content has parts.
+const FOLDER_MAX_DEPTH: usize = 100;
+
+/// Reads a directory as a content. Names that begin with a dot are left out.
+///
+/// # Errors
+/// A file can't be read or is none, or there are too many or too large ones.
+pub fn read(directory: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut files = Vec::new();
+    collect(directory, "", 0, &mut files)?;
+    let files = files.iter().map(|(path, bytes)| ContentFile { path: path.clone(), bytes }).collect();
+    write(files).map_err(|failure| {
+        let file = if failure.file.is_empty() { String::new() } else { format!("{}: ", failure.file) };
+        anyhow::anyhow!("{} can't be a content: {file}{}", directory.display(), failure.message)
+    })
+}
+
+/// Returns the kind of the policy whose files a directory has, by their names; `None` when they don't say.
+pub fn kind_of(directory: &Path) -> Option<PolicyKind> {
+    let mut files = Vec::new();
+    collect(directory, "", 0, &mut files).ok()?;
+    let has = |end: &str| files.iter().any(|(path, _)| path.ends_with(end));
+    match (has(".cedar"), has(".rego"), has(".json")) {
+        (true, false, _) => Some(PolicyKind::Cedar),
+        (false, true, _) => Some(PolicyKind::Rego),
+        (false, false, true) => Some(PolicyKind::Json),
+        _ => None,
+    }
+}
+
+fn collect(directory: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
+    anyhow::ensure!(depth < FOLDER_MAX_DEPTH, "{} is too deep", directory.display());
+    let entries = fs::read_dir(directory).with_context(|| format!("failed to read {}", directory.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("failed to read {}", directory.display()))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_str().with_context(|| format!("{} is not named in UTF-8", path.display()))?;
+        if name.starts_with('.') {
+            continue;
+        }
+        let inside = format!("{prefix}{name}");
+        let kind = entry.file_type().with_context(|| format!("failed to read {}", path.display()))?;
+        if kind.is_dir() {
+            collect(&path, &format!("{inside}/"), depth + 1, files)?;
+            continue;
+        }
+        anyhow::ensure!(kind.is_file(), "{} is not a regular file: links are not followed", path.display());
+        anyhow::ensure!(files.len() < CONTENT_FILES_MAX, "over {CONTENT_FILES_MAX} files");
+        files.push((inside, super::content::read(&path)?));
+        let size: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        anyhow::ensure!(size <= CONTENT_MAX_BYTES, "content is over {CONTENT_MAX_BYTES} bytes");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("written");
+        }
+        directory
+    }
+
+    #[test]
+    fn a_directory_is_the_same_content_everywhere() {
+        let files = [("b/c.rego", "package c"), ("a.rego", "package a"), (".git/config", "x")];
+        let (one, other) = (directory(&files), directory(&[files[1], files[0]]));
+        let content = read(one.path()).expect("a content");
+        assert_eq!(content, read(other.path()).expect("a content"));
+        let found = crate::checks::archive::read(&content).expect("files");
+        assert_eq!(found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a.rego", "b/c.rego"]);
+        assert_eq!(kind_of(one.path()), Some(PolicyKind::Rego));
+        assert_eq!(kind_of(directory(&[("a.cedar", ""), ("schema.json", "{}")]).path()), Some(PolicyKind::Cedar));
+        assert_eq!(kind_of(directory(&[("a.json", "{}")]).path()), Some(PolicyKind::Json));
+        assert_eq!(kind_of(directory(&[("a.txt", "")]).path()), None);
+    }
+
+    #[test]
+    fn links_and_empty_directories_are_refused() {
+        let linked = directory(&[("a.rego", "package a")]);
+        std::os::unix::fs::symlink("/etc/passwd", linked.path().join("b.rego")).expect("a link");
+        assert!(read(linked.path()).expect_err("a link").to_string().contains("links are not followed"));
+        assert!(read(directory(&[]).path()).expect_err("no files").to_string().contains("it has no files"));
+    }
+}
