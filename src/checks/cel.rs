@@ -16,7 +16,7 @@ use crate::domain::limits::{
 };
 
 /// The names that an expression may use.
-pub(super) const VARIABLES: [&str; 7] = ["active", "content", "namespace", "policy", "text", "value", "version"];
+pub(super) const VARIABLES: [&str; 6] = ["active", "content", "policy", "text", "value", "version"];
 
 /// The functions that an expression may call, besides operators. Another one would fail only when it is evaluated.
 const FUNCTIONS: &[&str] = &[
@@ -36,8 +36,6 @@ const FUNCTIONS: &[&str] = &[
     "lastIndexOf",
     "lowerAscii",
     "matches",
-    "max",
-    "min",
     "replace",
     "reverse",
     "size",
@@ -52,6 +50,9 @@ const FUNCTIONS: &[&str] = &[
     "uint",
     "upperAscii",
 ];
+
+/// How the parser says that brackets are nested deeper than it goes, some 95 levels.
+const TOO_DEEP: &str = "Recursion limit";
 
 /// The environment in which expressions are compiled and evaluated.
 pub(super) struct Cel(Arc<Env>);
@@ -82,6 +83,7 @@ impl Cel {
             return Err(format!("it is over {GUARDRAIL_EXPRESSION_MAX_BYTES} bytes"));
         }
         let program = self.0.compile(source).map_err(|errors| match errors.errors.first() {
+            Some(first) if first.msg.contains(TOO_DEEP) => "it is nested too deeply".to_owned(),
             Some(first) => {
                 let (line, column) = (first.pos.0.max(1), first.pos.1.max(1));
                 shortened(&format!("line {line}, column {column}: {}", first.msg))
@@ -175,7 +177,7 @@ fn check_names<'a>(
         }
         Expr::List(list) => list.elements.iter().collect(),
         Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
-        Expr::Struct(made) => made.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
+        Expr::Struct(made) => return Err(shortened(&format!("there is no type {}", made.type_name))),
         Expr::Select(select) => vec![&select.operand],
     };
     for child in children {
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_no_expression_is_refused_when_it_is_compiled() {
-        let deep = format!("{}true{}", "!(".repeat(200), ")".repeat(200));
+        let brackets = format!("{}true{}", "(".repeat(200), ")".repeat(200));
         let wide = vec!["1"; 600].join("+") + " > 0";
         for (source, why) in [
             ("content.", "line 1, column"),
@@ -242,7 +244,9 @@ mod tests {
             ("content.all(x, y)", "there is no variable y"),
             ("x && content.all(x, x)", "there is no variable x"),
             ("frobnicate(content)", "there is no function frobnicate"),
-            (deep.as_str(), "nested deeper than 200"),
+            ("max(1, 2) > 1", "there is no function max"),
+            ("Rule{a: 1} == content", "there is no type Rule"),
+            (brackets.as_str(), "nested too deeply"),
             (wide.as_str(), "over 1000 nodes"),
             (&"1".repeat(GUARDRAIL_EXPRESSION_MAX_BYTES + 1), "over 4096 bytes"),
         ] {

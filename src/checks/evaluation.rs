@@ -39,7 +39,7 @@ pub enum EvaluatedContent {
 /// What guardrails know besides the content: variables by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The policy, the version and the namespace, as objects.
+    /// The policy and the version, as objects.
     pub known: serde_json::Map<String, Value>,
     /// The exact text of the content, if a guardrail uses it.
     pub text: Option<String>,

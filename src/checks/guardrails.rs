@@ -132,7 +132,8 @@ fn for_each(at: &Json, pattern: &[&str], pointer: &mut String, visit: &mut dyn F
         }
         Json::Object(members) if *token == EACH => members.iter().all(|(name, member)| step(name, member)),
         Json::Array(items) => {
-            let index = token.parse::<usize>().ok();
+            // RFC 6901 has one way to write an index.
+            let index = token.parse::<usize>().ok().filter(|index| index.to_string() == *token);
             index.and_then(|index| items.get(index)).is_none_or(|item| step(token, item))
         }
         Json::Object(members) => {

@@ -20,8 +20,10 @@ use super::{Error, Result};
 #[serde(rename_all = "UPPERCASE")]
 pub enum GuardrailSeverity {
     /// It refuses the version.
+    #[serde(alias = "deny")]
     Deny,
     /// It is reported, and refuses nothing.
+    #[serde(alias = "warn")]
     Warn,
 }
 
@@ -121,11 +123,16 @@ fn problems(guardrail: &Guardrail, is_first: bool) -> Vec<(&'static str, String)
     if message.len() > GUARDRAIL_MESSAGE_MAX_BYTES {
         found.push(("message", format!("is over {GUARDRAIL_MESSAGE_MAX_BYTES} bytes")));
     }
-    if !for_each.is_empty() && (!for_each.starts_with('/') || for_each.len() > GUARDRAIL_POINTER_MAX_BYTES) {
+    if !for_each.is_empty() && (!is_pointer(for_each) || for_each.len() > GUARDRAIL_POINTER_MAX_BYTES) {
         let rule = format!("must be a JSON Pointer such as /rules/*, of at most {GUARDRAIL_POINTER_MAX_BYTES} bytes");
         found.push(("for_each", rule));
     }
     found
+}
+
+/// Whether a text is a JSON Pointer: each `~` is followed by 0 or 1 (RFC 6901).
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
 }
 
 fn is_id(id: &str) -> bool {
@@ -168,6 +175,10 @@ mod tests {
         assert_eq!(fields(&[guardrail("a"), guardrail("a")]), ["guardrails[1].id"]);
         for id in ["", "1a", "a b", &"a".repeat(ID_MAX_CHARS + 1)] {
             assert_eq!(fields(&[guardrail(id)]), ["guardrails[0].id"], "{id}");
+        }
+        for for_each in ["rules", "/a~", "/a~2b"] {
+            let wrong = Guardrail { for_each: for_each.to_owned(), ..guardrail("a") };
+            assert_eq!(fields(&[wrong]), ["guardrails[0].for_each"], "{for_each}");
         }
     }
 

@@ -19,9 +19,11 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
     if subject.document.is_none() && matches!(subject.input.kind, PolicyKind::Json | PolicyKind::Yaml) {
         return skipped("not evaluated: the content does not parse");
     }
-    let named: Vec<(String, GuardrailSeverity)> =
-        guardrails.iter().map(|guardrail| (guardrail.id.clone(), guardrail.severity)).collect();
-    let tasks = guardrails.iter().map(|guardrail| Task::Guardrail(guardrail.clone())).collect();
+    // Those that refuse come first: a warning that exceeds a limit must not leave one of them out.
+    let mut ordered: Vec<&Guardrail> = guardrails.iter().collect();
+    ordered.sort_by_key(|guardrail| guardrail.severity == GuardrailSeverity::Warn);
+    let named = ordered.iter().map(|guardrail| (guardrail.id.clone(), guardrail.severity)).collect();
+    let tasks = ordered.into_iter().map(|guardrail| Task::Guardrail(guardrail.clone())).collect();
     Step::evaluate(tasks, move |outcomes| conclude(named, outcomes))
 }
 

@@ -125,11 +125,11 @@ pub async fn guardrails_in_force(tx: &ReadTx, policy: &Policy) -> Result<Vec<Gua
 /// Returns what guardrails know of a version besides its content.
 fn known_facts(policy: &Policy, version: &Version) -> Facts {
     let known = [
-        ("namespace", serde_json::json!({"id": policy.name.namespace})),
         (
             "policy",
             serde_json::json!({
                 "id": policy.name.policy,
+                "namespace": policy.name.namespace,
                 "kind": policy.kind.as_str(),
                 "description": policy.description,
                 "required_approvals": policy.settings.required_approvals,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::use_cases::Policies;
 use crate::checks::{TaskAnswer, TaskOutcome};
-use crate::domain::Result;
 use crate::domain::bundle::Bundle;
 use crate::domain::command::{PageRequest, UpdateGuardrails};
 use crate::domain::event::{Change, EventKind};
@@ -15,6 +14,7 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::outcome::{GuardrailViolation, GuardrailsChanged};
 use crate::domain::policy::Policy;
 use crate::domain::version::Version;
+use crate::domain::{Reason, Result};
 use crate::service::checking::CheckInput;
 use crate::service::context::Context;
 
@@ -134,8 +134,14 @@ impl Policies {
         trial: &mut Trial,
     ) -> Result<()> {
         let tx = self.log.store.read().await?;
-        let bundle = Bundle { content: self.log.read_content(&tx, &version).await?, version };
+        let content = match self.log.read_content(&tx, &version).await {
+            Ok(content) => content,
+            // A version that is damaged counts as not tried: it must not keep everybody's guardrails from changing.
+            Err(error) if error.reason == Reason::DataLoss => return Ok(()),
+            Err(error) => return Err(error),
+        };
         drop(tx);
+        let bundle = Bundle { version, content };
         let name = bundle.version.name();
         let input = CheckInput {
             policy,
