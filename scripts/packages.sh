@@ -3,8 +3,14 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-# cargo caches an unpacked crate by its version alone: otherwise the SDK would be built with the core of an earlier run.
+# cargo caches an unpacked crate, and what it built of it, by its version alone: otherwise the SDK would be built with the core of an earlier run.
 rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/policyhub-{core,client}-[0-9]*
+target=${CARGO_TARGET_DIR:-target}
+built=$(grep -ls 'registry/src/-' "$target"/debug/{deps/policyhub_{core,client},build/policyhub-core-*/build_script_build}-*.d || true)
+for file in $built; do
+  hash=${file##*-}
+  rm -rf "$target"/debug/.fingerprint/policyhub-{core,client}-"${hash%.d}"
+done
 cargo package --quiet --allow-dirty --all-features --package policyhub-core --package policyhub-client
 
 # The SDK has no database, no server and no second crypto library, and needs no newer Rust than it declares.

@@ -132,7 +132,9 @@ mod full_disk;
 mod fuzz;
 #[cfg(test)]
 mod guardrails;
+#[cfg(test)]
 mod guardrails_tamper;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod hostile;
