@@ -29,20 +29,20 @@ mod key_statements;
 pub(super) mod tests;
 mod unsigned;
 
-/// Holds what a watch was asked for.
+/// What a watch was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ActiveSetOptions {
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Says whether bundles come without content.
+    /// Whether bundles come without content.
     pub metadata_only: bool,
-    /// Says whether activations may be left out (mode LATEST). When not, each must follow the one before.
+    /// Whether activations may be left out (mode LATEST). When not, each must follow the one before.
     pub latest: bool,
     /// Id of the store, when known; else that of the first document that verifies.
     pub store: Option<String>,
 }
 
-/// Says what a message changed.
+/// What a message changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetChange {
     /// A part of a snapshot: nothing yet.
@@ -52,7 +52,7 @@ pub enum SetChange {
     },
     /// A whole snapshot: everything held was replaced.
     Replaced {
-        /// Says where the log stood.
+        /// Where the log stood.
         cursor: Cursor,
         /// All that is in force.
         policies: Vec<Arc<ActivePolicy>>,
@@ -68,39 +68,39 @@ pub enum SetChange {
         cursor: Cursor,
         /// `ACTIVATE`, `ROLLBACK` or `DEACTIVATE`, as signed.
         kind: String,
-        /// Says who asked for it.
+        /// Who asked for it.
         actor: String,
-        /// Holds what is in force now.
+        /// The policies that came into force.
         changed: Vec<Arc<ActivePolicy>>,
-        /// Holds what is not in force any more.
+        /// What is not in force any more.
         removed: Vec<PolicyId>,
-        /// Holds what was signed of it: when, from where each pointer moved, and the digest of why.
+        /// What was signed of it: when, from where each pointer moved, and the digest of why.
         statement: Box<Statement>,
     },
     /// A sign of life.
     Alive {
         /// The cursor held.
         cursor: Cursor,
-        /// Says whether it proves that what is held is the newest.
+        /// Whether it proves that what is held is the newest.
         is_newest: bool,
     },
     /// The server ends the stream.
     Reconnect {
-        /// Says why.
+        /// The reason, for people.
         reason: String,
-        /// Says how long to wait.
+        /// How long to wait.
         backoff: Duration,
     },
     /// The stream is open.
     Opened {
-        /// Says how often the server says that it shows signs of life.
+        /// How often the server promises a sign of life.
         heartbeat_interval: Duration,
     },
     /// A key statement.
     Keys {
-        /// Says where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
+        /// Where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
         newest: Option<Cursor>,
-        /// Says why it was not taken: one by a key from before those that were pinned, or a forged one.
+        /// Why it was not taken: one by a key from before those that were pinned, or a forged one.
         refused: Option<VerifyError>,
     },
     /// A kind of message that this version does not know: nothing.
@@ -119,20 +119,20 @@ pub struct ActiveSet {
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
     newest_verified: Cursor,
-    /// Says whether the store was known before the first message.
+    /// Whether the store was known before the first message.
     knows_store: bool,
     /// The store that a stream named before it was refused, while nothing is held: the next stream may be of another one.
     refused_store: Option<String>,
-    /// Says which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
+    /// Which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
     event: Option<Fingerprint>,
-    /// Holds what proves `policies`; none while they are not all that was asked for.
+    /// What proves `policies`; none while they are not all that was asked for.
     evidence: Option<Arc<Evidence>>,
     policies: PolicyMap,
-    /// Holds what the root is over.
+    /// What the root is over.
     tree: ActiveSetTree,
-    /// Says whether `policies` is all that was asked for: not so after a resume without the policies.
+    /// Whether `policies` is all that was asked for: not so after a resume without the policies.
     whole: bool,
-    /// Says whether activations are reported without the policies before them. The set in force is never known then.
+    /// Whether activations are reported without the policies before them. The set in force is never known then.
     only_tells: bool,
     collected: Collected,
     fresh_until_seconds: i64,

@@ -17,7 +17,7 @@ pub struct Document {
     pub value: Value,
     /// Number of documents, when it is a stream of several.
     pub stream: Option<usize>,
-    /// Says whether the value is a map from the paths of several files to their documents.
+    /// Whether the value is a map from the paths of several files to their documents.
     pub is_of_files: bool,
 }
 

@@ -28,9 +28,9 @@ struct TestStream {
     shared: Arc<SharedState>,
     changes: watch::Receiver<()>,
     namespaces: Vec<WatchedNamespace>,
-    /// Holds what is to be sent before anything else.
+    /// What is to be sent before anything else.
     due: VecDeque<pb::WatchActiveResponse>,
-    /// Says how often streams had been ended when it was opened.
+    /// How often streams had been ended when it was opened.
     disconnects: u64,
     heartbeat_at: Instant,
     has_ended: bool,

@@ -24,7 +24,7 @@ pub struct ScriptedServer {
     pub asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
     /// The reports that were taken.
     pub reported: Arc<Mutex<Vec<pb::ReportStatusRequest>>>,
-    /// Says how many reports came, taken or not.
+    /// How many reports came, taken or not.
     pub reports_begun: Arc<AtomicUsize>,
     /// Each report waits for a permit of it.
     pub report_gate: Arc<Mutex<Option<Arc<Semaphore>>>>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quota::Rate;
 
-/// Says what a member is given.
+/// What a member is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each is the proto's role of the same name")]
@@ -24,7 +24,7 @@ pub enum Role {
     GuardrailAdmin,
 }
 
-/// Says what an RPC asks for.
+/// What an RPC asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Permission {
     /// Read everything but secrets.
@@ -47,7 +47,7 @@ pub enum Permission {
     Administer,
 }
 
-/// Says where the permission has to hold.
+/// Where the permission has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequiredPermission {
     /// Any caller whose credential is good. What it answers is filtered, or public.

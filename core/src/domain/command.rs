@@ -70,7 +70,7 @@ mod requests {
     pub struct ThawNamespace {
         pub namespace: NamespaceId,
         pub reason: String,
-        /// Holds the findings that are accepted as they are.
+        /// The findings that are accepted as they are.
         pub accepted: Vec<Finding>,
         /// The events that the caller says they are about, as far as it says which.
         pub positions: Vec<Position>,
@@ -140,7 +140,7 @@ mod requests {
         pub allow_missing: bool,
         /// Of the policy, which must have it or is made with it; none: that of the content type.
         pub kind: Option<PolicyKind>,
-        /// Says whether a draft may end a version that is staged, with `max_open_drafts` 1.
+        /// Whether a draft may end a version that is staged, with `max_open_drafts` 1.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         pub supersede_staged: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,13 +180,13 @@ mod requests {
         pub etag: Option<Etag>,
         pub activate: bool,
         pub reason: String,
-        /// Says whether it is published although approvals are missing (break-glass).
+        /// Whether it is published although approvals are missing (break-glass).
         pub break_glass: bool,
-        /// Holds what must be active now; only with `activate`.
+        /// What must be active now; only with `activate`.
         pub expected_active: Option<i64>,
     }
 
-    /// Says which version a rollback returns to.
+    /// Which version a rollback returns to.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     pub enum RollbackTarget {
         /// Anything below 1 is refused.
@@ -194,7 +194,7 @@ mod requests {
         Label(Label),
     }
 
-    /// Says where a pointer shall go.
+    /// Where a pointer shall go.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     pub enum PointerTarget {
         /// Of a version; anything below 1 is refused.
@@ -264,7 +264,7 @@ mod requests {
 }
 pub use requests::*;
 
-/// Says when a read looks.
+/// The time at which a read looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
     /// Now, at least as new as every write that returned before the call.
@@ -282,15 +282,15 @@ pub struct ListActive {
     pub namespace: NamespaceId,
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Says as of when; a further page uses what the first one found.
+    /// The time or cursor at which to look; a further page uses what the first one found.
     pub as_of: AsOf,
-    /// Says whether content is left out.
+    /// Whether content is left out.
     pub metadata_only: bool,
-    /// Says which page.
+    /// The page.
     pub page: PageRequest<ActiveKey>,
 }
 
-/// Says where a page of an active set ended.
+/// Where a page of an active set ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveKey {
     /// The cursor that the pages are of.
@@ -307,7 +307,7 @@ pub struct ActiveKey {
 pub struct GetActive {
     /// Names the namespace.
     pub policy: PolicyName,
-    /// Says as of when.
+    /// The time or cursor at which to look.
     pub as_of: AsOf,
     /// The digest of the content that the caller holds.
     pub if_digest: Option<Digest>,
@@ -322,15 +322,15 @@ pub struct PageRequest<T> {
     pub after: Option<T>,
 }
 
-/// Holds what was read of a list for one page.
+/// What was read of a list for one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListPage<K, T> {
     /// Items, at least as many as fit into an answer unless the page or the list ended before.
     pub items: Vec<T>,
-    /// Says where the read ended: the key of the last item that was looked at, beyond the last one of the page when what followed is left
+    /// Where the read ended: the key of the last item that was looked at, beyond the last one of the page when what followed is left
     /// out.
     pub reached: Option<K>,
-    /// Says whether the list ends there.
+    /// Whether the list ends there.
     pub is_last: bool,
 }
 
@@ -341,15 +341,15 @@ pub struct StartWatch {
     pub namespace: NamespaceId,
     /// Only these policies; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Says where the subscriber is.
+    /// Where the subscriber is.
     pub resume: Option<Position>,
-    /// Says whether activations in between may be left out.
+    /// Whether activations in between may be left out.
     pub latest: bool,
-    /// Says whether content is left out.
+    /// Whether content is left out.
     pub metadata_only: bool,
 }
 
-/// Holds the options that every mutation has.
+/// The options that every mutation has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestOptions {
     /// Idempotency key; empty: none.

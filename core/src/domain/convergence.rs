@@ -10,7 +10,7 @@ use super::name::PolicyId;
 use super::subscriber::{Subscriber, SubscriberId, SubscriberStatus};
 use super::time::Micros;
 
-/// Says what a subscriber has made of an activation.
+/// What a subscriber has made of an activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// It runs with it, or with something newer.

@@ -247,7 +247,7 @@ impl Reason {
 pub struct FieldViolation {
     /// Path of the field, as in the proto: `targets[1].policy`.
     pub field: String,
-    /// Holds what is wrong, as a lower-case fragment.
+    /// What is wrong, as a lower-case fragment.
     pub description: String,
 }
 
@@ -264,7 +264,7 @@ pub struct Error {
     pub violations: Vec<FieldViolation>,
     /// Name of the resource it is about, for `google.rpc.ResourceInfo`.
     pub resource: Option<String>,
-    /// Says how long to wait before another try, for `google.rpc.RetryInfo`.
+    /// How long to wait before another try, for `google.rpc.RetryInfo`.
     pub retry_after: Option<Duration>,
     /// Is the detail for the log alone. It is never sent to a caller.
     pub internal: Option<String>,
@@ -325,7 +325,7 @@ impl Error {
         self
     }
 
-    /// Says which resource it is about.
+    /// Adds the resource that it is about.
     #[must_use]
     pub fn about(mut self, resource: impl fmt::Display) -> Self {
         self.resource = Some(resource.to_string());

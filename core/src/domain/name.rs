@@ -32,7 +32,7 @@ pub struct PolicyName {
     pub policy: PolicyId,
 }
 
-/// Says which version a caller means.
+/// Which version a caller means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VersionRef {
     /// It names a version by number, from 1.
@@ -50,7 +50,7 @@ pub enum VersionRef {
 pub struct VersionName {
     /// Its policy.
     pub policy: PolicyName,
-    /// Says which one.
+    /// The version of it.
     pub version: VersionRef,
 }
 

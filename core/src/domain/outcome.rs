@@ -27,17 +27,17 @@ pub struct Namespace {
     pub id: NamespaceId,
     /// Is text for people.
     pub description: String,
-    /// Holds what it may use, as far as that was said for it.
+    /// What it may use, as far as that was said for it.
     #[serde(default)]
     pub quotas: Quotas,
     /// The head of its log.
     pub cursor: Cursor,
     /// Hash of the event there.
     pub head_hash: Hash,
-    /// Says how often it was written: raised by every change of description or quotas.
+    /// How often it was written: raised by every change of description or quotas.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// Says when it was made.
+    /// When it was made.
     pub create_time: Micros,
 }
 
@@ -128,7 +128,7 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Approved {
         pub version: Version,
-        /// Holds the approvals that count now.
+        /// The approvals that count now.
         pub approvals: Vec<Approval>,
         pub cursor: Option<Position>,
     }
@@ -154,7 +154,7 @@ mod outcomes {
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct PublishedVersions {
-        /// Holds one result for each version that was asked for, in that order.
+        /// One result for each version that was asked for, in that order.
         pub results: Vec<PublishVersionsResult>,
     }
 
@@ -165,7 +165,7 @@ mod outcomes {
         pub outcome: PublishOutcome,
     }
 
-    /// Says what became of one of several versions.
+    /// What became of one of several versions.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub enum PublishOutcome {
         Published { version: Box<Version>, cursor: Option<Position> },

@@ -34,7 +34,7 @@ pub struct LogTrust {
     pub seal_keys: KeySet,
 }
 
-/// Says where the pointer of a policy went last.
+/// Where the pointer of a policy went last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pointer {
     /// The version; 0: nowhere.
@@ -43,7 +43,7 @@ pub struct Pointer {
     pub revision: i64,
 }
 
-/// Holds what the newest event about a row says of it.
+/// What the newest event about a row says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowState {
     /// Its digest; none: it was removed.
@@ -57,7 +57,7 @@ pub struct RowState {
 pub struct LogCheck {
     trust: LogTrust,
     namespace: NamespaceId,
-    /// Says whether it began at the beginning: only then is it known what was written before.
+    /// Whether it began at the beginning: only then is it known what was written before.
     whole: bool,
     head: Head,
     /// The end of what holds without a break.
@@ -69,9 +69,9 @@ pub struct LogCheck {
     pub manifests: BTreeSet<(PolicyId, i64)>,
     /// Contents seen, with their sizes.
     contents: BTreeMap<Digest, u64>,
-    /// Holds what is remembered of the log.
+    /// What is remembered of the log.
     expected: Option<Head>,
-    /// Says where the pointers are.
+    /// Where the pointers are.
     pub pointers: BTreeMap<PolicyId, Pointer>,
     /// The active set that they make.
     active: ActiveSetTree,
@@ -79,17 +79,17 @@ pub struct LogCheck {
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
     pub rows: BTreeMap<(String, String), RowState>,
-    /// Holds what credentials were ended, by the revisions of the events.
+    /// What credentials were ended, by the revisions of the events.
     pub revocations: BTreeMap<i64, Revocation>,
     /// Rows that came with it.
     carried: BTreeSet<(String, String)>,
     /// The rules, as long as every event so far could be read: what is missing may be what allowed the next one.
     rules: Option<Replay>,
-    /// Holds what admins accepted, as events say that thawed the namespace.
+    /// What admins accepted, as events say that thawed the namespace.
     accepted: Accepted,
     /// The event that was taken in last: its revision, and the digest of all that is stored of it.
     newest: (i64, Option<Digest>),
-    /// Holds the findings.
+    /// The findings.
     pub findings: Findings,
 }
 

@@ -35,22 +35,22 @@ pub struct Manifest {
     pub size: u64,
     /// Media type of the content.
     pub content_type: String,
-    /// Says who drafted it.
+    /// Who drafted it.
     pub author: String,
-    /// Says who published it; for a preview, who asked.
+    /// Who published it; for a preview, who asked.
     pub publisher: String,
-    /// Holds what the author said of it by name, in order of the names; absent when that is nothing.
+    /// What the author said of it by name, in order of the names; absent when that is nothing.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
-    /// Holds what must be active for it to be active; absent when that is nothing.
+    /// What must be active for it to be active; absent when that is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "object::list")]
     pub requires: Vec<Requirement>,
-    /// Says who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
+    /// Who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub adopted: Option<Adopted>,
-    /// Says when it was signed, in seconds since the Unix epoch.
+    /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
-    /// Says where it was imported from; absent when it was made here. Author and publisher are that store's word then.
+    /// Where it was imported from; absent when it was made here. Author and publisher are that store's word then.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub origin: Option<Origin>,
 }
@@ -60,7 +60,7 @@ pub struct Manifest {
 pub struct Origin {
     /// Id of the store that signed it.
     pub store: String,
-    /// Holds what the namespace was called there.
+    /// What the namespace was called there.
     pub namespace: String,
     /// Digest of the manifest, compact JWS.
     pub manifest: Digest,
@@ -83,7 +83,7 @@ pub struct Statement {
     /// Every pointer that moves.
     #[serde(deserialize_with = "object::list")]
     pub changes: Vec<StatementChange>,
-    /// Says who moved them.
+    /// Who moved them.
     pub actor: String,
     /// Digest of the reason's text.
     pub reason_digest: Digest,
@@ -93,7 +93,7 @@ pub struct Statement {
     /// Root of the active set after the changes; none in a statement that was signed before roots were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_set_root: Option<ActiveSetRoot>,
-    /// Says when it was signed, in seconds since the Unix epoch.
+    /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
 }
 
@@ -129,9 +129,9 @@ pub struct Checkpoint {
     pub head_hash: Hash,
     /// Root of everything active.
     pub active_set_root: ActiveSetRoot,
-    /// Says when it was signed, in seconds since the Unix epoch.
+    /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
-    /// Says when it stops proving anything, in seconds since the Unix epoch.
+    /// When it stops proving anything, in seconds since the Unix epoch.
     pub exp: i64,
 }
 

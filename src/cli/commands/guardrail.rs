@@ -196,7 +196,7 @@ async fn update(session: &Session, set: pb::Guardrails, change: GuardrailChange)
     session.output.print_mutation(&response, &request_id, |response| summary(response, validate_only))
 }
 
-/// Says how many guardrails there are now, and which active versions break them.
+/// Returns how many guardrails there are now, and which active versions break them, as lines for a terminal.
 fn summary(response: &pb::UpdateGuardrailsResponse, validate_only: bool) -> String {
     let count = response.guardrails.as_ref().map_or(0, |set| set.guardrails.len());
     let of = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };

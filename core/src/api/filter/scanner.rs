@@ -7,7 +7,7 @@ use crate::domain::{Error, Result};
 /// The words that join comparisons, and no value without quotes.
 pub(super) const KEYWORDS: [&str; 3] = ["AND", "OR", "NOT"];
 
-/// Holds what is left of a filter.
+/// What is left of a filter.
 pub(super) struct Scanner<'a> {
     rest: &'a str,
     column: usize,

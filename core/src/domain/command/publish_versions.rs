@@ -13,7 +13,7 @@ pub struct PublishVersions {
     pub namespace: NamespaceId,
     /// Names the versions, at least one.
     pub versions: Vec<VersionToPublish>,
-    /// Says why, for the event of each.
+    /// Why, for the event of each.
     pub reason: String,
 }
 
@@ -24,7 +24,7 @@ pub struct VersionToPublish {
     pub name: String,
     /// The etag as it was sent.
     pub etag: String,
-    /// Holds the meaning of both, or why this version is refused. The two texts stand in for it in the fingerprint of the request.
+    /// The meaning of both, or why this version is refused. The two texts stand in for it in the fingerprint of the request.
     #[serde(skip)]
     pub target: Result<(PolicyOrVersion, Option<Etag>)>,
 }

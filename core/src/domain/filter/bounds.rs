@@ -3,7 +3,7 @@
 use super::operand::{Operand, Operator, Value};
 use super::tree::{Filter, Node, Restriction};
 
-/// Holds a half-open range: from a number on, and up to one that is not in it. Times are microseconds.
+/// A half-open range: from a number on, and up to one that is not in it. Times are microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Range {
     /// The lowest number.
@@ -12,7 +12,7 @@ pub struct Range {
     pub end: Option<i64>,
 }
 
-/// Holds what the indexes of a list find of a filter.
+/// What the indexes of a list find of a filter.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Served {
     /// Fields by whose ranges the index is read.

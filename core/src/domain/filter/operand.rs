@@ -8,7 +8,7 @@ use std::fmt;
 use super::spelling::quoted;
 use crate::domain::time::Micros;
 
-/// Says how a field is compared with a value.
+/// How a field is compared with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the operator that `as_str` writes")]
 pub enum Operator {
@@ -51,7 +51,7 @@ impl Operator {
     }
 }
 
-/// Says what a restriction compares with, of the type of its field.
+/// What a restriction compares with, of the type of its field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operand {
     /// A text, compared byte by byte.
@@ -81,7 +81,7 @@ impl fmt::Display for Operand {
     }
 }
 
-/// Says what an item has in a field.
+/// What an item has in a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// Nothing: of the operators only `!=` holds.

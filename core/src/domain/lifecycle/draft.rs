@@ -11,7 +11,7 @@ use super::super::policy::Policy;
 use super::super::version::{Requirement, Version, VersionState};
 use super::preconditions::{check_etag, check_note, check_open};
 
-/// Holds what a draft is decided on.
+/// What a draft is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct DraftFacts<'a> {
     /// The policy.
@@ -20,9 +20,9 @@ pub struct DraftFacts<'a> {
     pub open: &'a [Version],
     /// The live version that holds the label asked for.
     pub label_holder: Option<&'a Version>,
-    /// Says whether the base version exists; true when none is named.
+    /// Whether the base version exists; true when none is named.
     pub base_exists: bool,
-    /// Says who staged the open version that the draft would end; empty when nobody knows.
+    /// Who staged the open version that the draft would end; empty when nobody knows.
     pub stager: &'a str,
 }
 
@@ -35,7 +35,7 @@ impl DraftFacts<'_> {
     }
 }
 
-/// Says what happens.
+/// What happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DraftDecision {
     /// The version that holds the label has the same bytes: it is the answer.

@@ -21,7 +21,7 @@ use super::{
     deactivate, draft, point, publish, reject, reviewed, rollback, stage,
 };
 
-/// Holds what the log of a namespace says so far.
+/// What the log of a namespace says so far.
 #[derive(Debug, Default)]
 pub struct Replay {
     lines: BTreeMap<PolicyId, PolicyReplay>,

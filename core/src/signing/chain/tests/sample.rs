@@ -23,9 +23,9 @@ use crate::signing::{
 
 /// The log, and what it was made with.
 pub struct SampleLog {
-    /// Holds what a verifier knows.
+    /// What a verifier knows.
     pub trust: LogTrust,
-    /// Says whose log it is.
+    /// Whose log it is.
     pub namespace: NamespaceId,
     /// The log.
     pub events: Vec<Event>,
@@ -126,7 +126,7 @@ impl SampleLog {
         self.rows.insert((table, key), bytes);
     }
 
-    /// Says that another log was imported to its end.
+    /// Adds the event of another log that was imported to its end.
     pub fn import(&mut self, other: &Self) {
         let (trust, head) = (&other.trust, other.head);
         self.row(
