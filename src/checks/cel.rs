@@ -194,7 +194,7 @@ fn entry_nodes(entry: &EntryExpr) -> Vec<&IdedExpr> {
     }
 }
 
-/// Whether a name is that of a type, as in `type(value) == string`.
+/// Returns whether a name is that of a type, as in `type(value) == string`.
 fn is_type(name: &str) -> bool {
     ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"].contains(&name)
 }

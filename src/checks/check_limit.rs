@@ -48,7 +48,7 @@ impl CheckLimit {
         }
     }
 
-    /// Returns the finding for the author of `what` was evaluated. The same limit always has the same text.
+    /// Returns the finding for the author; `what` names what was evaluated. The same limit always has the same text.
     #[must_use]
     pub fn message(self, what: &str) -> String {
         let mib = |bytes: u64| bytes / (1024 * 1024);

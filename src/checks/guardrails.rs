@@ -10,7 +10,7 @@ use crate::domain::guardrail::Guardrail;
 use crate::domain::limits::CHECK_FINDINGS_MAX;
 use crate::domain::report::CheckFinding;
 
-/// Stands for each member in the pattern of a guardrail.
+/// The token that stands for each member in the pattern of a guardrail.
 const EACH: &str = "*";
 
 /// A part of a guardrail's message.

@@ -1,8 +1,10 @@
-//! Checks contents: parsers, JSON Schema, Cedar, Rego, the label rule, and the report of them; also computes differences of contents.
+//! Checks contents: parsers, JSON Schema, references, requirements, guardrails, Cedar, Rego, the label rule, and the
+//! report of them; also computes differences of contents.
 //!
-//! Pure and bounded: the content is hostile until it has passed, so every traversal has a limit on depth, work and memory. The
-//! evaluation of a schema, of Cedar and of Rego has no such limit: `Evaluation` is a request to a process with limits of the system. Uses neither
-//! network nor database nor clock. What this module accepts has the same meaning for every reader.
+//! Pure and bounded: the content is hostile until it has passed, so every traversal has a limit on depth, work and
+//! memory. The evaluation of a schema, a guardrail, Cedar and Rego has no such limit: `Evaluation` is a request to a
+//! process with limits of the system. Uses neither network nor database nor clock. What this module accepts has the
+//! same meaning for every reader.
 
 mod answers;
 pub mod archive;

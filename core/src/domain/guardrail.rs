@@ -51,7 +51,7 @@ pub struct Guardrail {
 pub struct GuardrailSet {
     /// The namespace where they hold; `system` for those that hold in all.
     pub namespace: NamespaceId,
-    /// The guardrails, in the order in which they are evaluated.
+    /// The guardrails, in the order in which they are evaluated, except that DENY comes before WARN.
     pub guardrails: Vec<Guardrail>,
     /// The number of changes so far; 0: it was never set.
     pub edits: i64,
@@ -130,7 +130,7 @@ fn problems(guardrail: &Guardrail, is_first: bool) -> Vec<(&'static str, String)
     found
 }
 
-/// Whether a text is a JSON Pointer: each `~` is followed by 0 or 1 (RFC 6901).
+/// Returns whether a text is a JSON Pointer: each `~` is followed by 0 or 1 (RFC 6901).
 fn is_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
 }

@@ -5,7 +5,7 @@
 
 /// Largest content of a version.
 pub const CONTENT_MAX_BYTES: usize = 1024 * 1024;
-/// Most files of a content. More: a report can't list them. Fewer: a library of Rego modules is several policies.
+/// Most files of a content. More: each check compares as many paths. Fewer: a library of Rego modules is several policies.
 pub const CONTENT_FILES_MAX: usize = 256;
 /// Longest path of a file of a content: what the header of a tar holds, at least.
 pub const CONTENT_PATH_MAX_BYTES: usize = 200;

@@ -51,7 +51,8 @@ fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutc
     Check::of(GUARDRAILS, if is_denied { CheckResult::Failed } else { CheckResult::Warning }, findings)
 }
 
-/// Whether a guardrail may use the variable of this name: then it must be read, and the result depends on it.
+/// Returns whether a guardrail may use the variable of this name: then it must be read, and the result depends on it.
+/// The name is searched for as text, so a use is never missed; the name in a literal counts too, and costs a read.
 pub(super) fn uses(guardrails: &[Guardrail], variable: &str) -> bool {
     guardrails.iter().any(|each| each.expression.contains(variable) || each.message.contains(variable))
 }

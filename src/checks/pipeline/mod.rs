@@ -1,9 +1,9 @@
-//! Runs every check of one version, in the order of one list, and makes the report that is stored and shown.
+//! Runs every check of one version, in the order of docs/checks.md, and makes the report that is stored and shown.
 //!
-//! Three steps: `parse_input` says which other policies the content refers to, and the caller reads them; `start` runs all checks that
-//! are bounded, and the caller has the evaluation of untrusted text answered elsewhere. Total:
-//! any content ends with a report. Each id occurs once; a check that does not apply says why. A check that depends on a failed one is
-//! skipped, so one fault is one failure.
+//! Three steps: `parse_input` finds which other policies the content refers to, and the caller reads them; `start` runs
+//! all checks that are bounded, and the caller has the evaluation of untrusted text answered elsewhere;
+//! `Started::report` adds the answers. Total: any content ends with a report. Each id occurs once; a check that does
+//! not apply says why. A check that depends on a failed one is skipped, so one fault is one failure.
 
 mod engine;
 mod guardrails;

@@ -38,8 +38,8 @@ pub struct Input<'a> {
     pub active_version: i64,
 }
 
-/// What a check looks at: the input, its content as a document if it is one, or as texts for an
-/// engine, and what it names of other policies.
+/// What a check looks at: the input, its content as a document if it is one, or as texts for an engine, and what it
+/// names of other policies.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
     pub input: &'a Input<'a>,

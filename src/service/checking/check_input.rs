@@ -21,7 +21,7 @@ pub enum CheckKind {
     BeforePublish,
     /// All checks: the version is about to be published and to be active.
     BeforePublishAndActivation,
-    /// Not its label and media type: it was published before, and is about to be active.
+    /// All but those of label and media type: the version was published before, and is about to be active.
     AfterPublish,
 }
 

@@ -28,7 +28,7 @@ impl CheckRunner {
         Self { log: Arc::clone(log), slots: CheckSlots::default(), workers: CheckWorkers::default() }
     }
 
-    /// Runs today's checks. A schema that exceeds the limits of a check is a failed check.
+    /// Runs today's checks. What exceeds the limits of a check is a failed check.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
@@ -53,7 +53,8 @@ impl CheckRunner {
         Ok((input, started.report(outcomes, now)))
     }
 
-    /// Runs today's checks of the content of a published version. A report of the same bytes and rules is reused.
+    /// Runs today's checks of a published version. A report of the same bytes and rules is reused while what it
+    /// looked up in other policies is active.
     ///
     /// # Errors
     /// The same as `check`.

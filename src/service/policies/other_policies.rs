@@ -1,5 +1,5 @@
-//! What a move of pointers has to do with other policies: whether the reports of its checks still say what is active there, and whether
-//! the move breaks what active versions of them require.
+//! Compares a move of pointers with other policies: whether the reports of its checks still say what is active there,
+//! and whether the move breaks what active versions of them require.
 
 use super::use_cases::Policies;
 use crate::domain::event::{Change, PointerChange};

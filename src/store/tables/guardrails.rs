@@ -1,4 +1,7 @@
-//! Queries of guardrails.
+//! Queries of guardrails: one set for each namespace, and that of the store in the row of `system`.
+//!
+//! Invariant: no decision takes a set that was deleted for one that was never set; `note_absent_row` has it compared
+//! with the log.
 
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
