@@ -1,4 +1,4 @@
-//! Worker processes, for checks whose cost only a limit of the kernel can bound: those with a JSON Schema of an untrusted author.
+//! Worker processes, for checks whose cost only a limit of the kernel can bound: JSON Schemas, guardrails, Cedar and Rego.
 //!
 //! A worker that exceeds its limits, hangs or dies fails only that check. A check whose caller is gone ends at once, with its process.
 //! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
@@ -14,8 +14,8 @@ use crate::checks::worker_messages::{CHECK_REQUEST_MAX_BYTES, Isolation, encode}
 use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, Evaluation, TaskAnswer, TaskOutcome};
 use crate::domain::{Error, Reason, Result};
 
-/// Number of checks of one worker. More: memory that a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds
-/// each.
+/// Number of evaluations of one worker. More: memory that a library keeps of hostile text adds up. Fewer: more starts, a few
+/// milliseconds each.
 const CHECKS_PER_WORKER_MAX: u32 = 200;
 /// Timeout of a worker's start, usually milliseconds. Longer: with the wait for a slot and a second try, callers time out before they get
 /// a reason.

@@ -25,8 +25,8 @@ impl Policies {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`,
-    /// `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`, `REQUIREMENT_BROKEN`, `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy,
-    /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`, `REQUIREMENT_BROKEN`, `KEY_STATE_WRONG`, `APPROVALS_MISSING` and
+    /// `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
             self.denials.require(context, &request.policy.namespace, Rpc::Rollback, Permission::Publish)?;

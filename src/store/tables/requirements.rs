@@ -9,7 +9,7 @@ use crate::domain::version::Version;
 use crate::store::entity::versions::{Column, Entity};
 use crate::store::transaction::views::ReadTx;
 
-/// Whether a row has requirements. In these very words, so that both databases use the partial index of these rows.
+/// Whether a row has requirements. The text is that of the partial index, so that both databases use it.
 const HAS_REQUIREMENTS: &str = "versions.requires <> '[]'";
 /// Whether a row is the active version of its policy.
 const IS_ACTIVE: &str = "versions.number = (SELECT p.active_version FROM policies p WHERE p.namespace = versions.namespace \
@@ -18,7 +18,8 @@ const IS_ACTIVE: &str = "versions.number = (SELECT p.active_version FROM policie
 impl ReadTx {
     /// Returns the active versions of a namespace that require anything of one of these policies, in one query.
     pub async fn active_requiring(&self, namespace: &NamespaceId, policies: &[&PolicyId]) -> Result<Vec<Version>> {
-        // Ids have neither quotes nor wildcards, and stand in quotes in the JSON of the column.
+        // Ids stand in quotes in the JSON of the column, and have none. The `_` in an id stands for any character here, so a
+        // few versions too many may be found: the decision compares ids.
         let names = |policy: &&PolicyId| Expr::col(Column::Requires).like(format!("%\"{policy}\"%"));
         let any = policies.iter().map(names).fold(Condition::any(), Condition::add);
         let query = Entity::find()

@@ -7,9 +7,10 @@ use super::super::name::PolicyName;
 use super::super::version::{LabelInForce, Requirement, Version};
 use super::activate::TargetFacts;
 
-/// Refuses moves of pointers after which a requirement of an active version no longer holds. A requirement that does not hold before them
-/// either stops nothing: otherwise no move could repair it step by step. `moves` are all pointers that one call moves, `before` the
-/// versions that are active there until then, and `dependents` the active versions of the namespace that require anything of their policies.
+/// Refuses moves of pointers after which a requirement of an active version no longer holds. A requirement that does not
+/// hold before them stops nothing: otherwise no move could repair it step by step. `moves` are all pointers that one
+/// call moves, `before` the versions that are active there until then, and `dependents` the active versions of the
+/// namespace that require anything of their policies.
 ///
 /// # Errors
 /// `REQUIREMENT_BROKEN` with every requirement, up to `BROKEN_REQUIREMENTS_NAMED_MAX`.
