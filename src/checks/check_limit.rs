@@ -3,7 +3,8 @@
 //! The system enforces the limits on the process; `server::check_worker` sets them, `service::checking` detects when
 //! one was exceeded.
 
-/// CPU time of one evaluation. More: hostile text uses more of a core each time. Less: large valid contents fail on a slow machine.
+/// CPU time of one evaluation. More: hostile text uses more of a core each time. Less: large valid contents fail on a slow
+/// machine.
 pub const CHECK_CPU_MAX_SECONDS: u64 = 4;
 /// Wall-clock time of one check. Above the CPU time, so that a busy machine does not fail valid checks; with the wait for a slot
 /// and a second try it stays below the 30 s that clients give a call.

@@ -9,7 +9,8 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::service::fair_slots::{FairSlot, FairSlots};
 
-/// Number of versions checked at once. More: hostile schemas, guardrails and contents use more cores. Fewer: releases wait for each other.
+/// Number of versions checked at once. More: hostile schemas, guardrails and contents use more cores. Fewer: releases wait
+/// for each other.
 pub const CHECKS_AT_ONCE_MAX: usize = 4;
 /// Number of checks of one namespace that run at once.
 pub const NAMESPACE_CHECKS_MAX: usize = 2;
