@@ -92,6 +92,11 @@ impl EvaluatedContent {
             Self::Documents(documents) => Value::Array(documents.clone()),
             Self::DocumentFiles(files) => Value::Object(files.clone()),
             Self::Texts(files) => {
+                if let [TextFile { path, text }] = files.as_slice()
+                    && path.is_empty()
+                {
+                    return Value::String(text.clone());
+                }
                 let files = files.iter().map(|file| (file.path.clone(), Value::String(file.text.clone())));
                 Value::Object(files.collect())
             }

@@ -23,8 +23,7 @@ enum MessagePart {
 pub(super) fn evaluate(guardrail: &Guardrail, content: &EvaluatedContent, facts: &Facts) -> TaskAnswer {
     match compile(guardrail) {
         Err(why) => TaskAnswer::Unusable(why),
-        Ok(_) if matches!(content, EvaluatedContent::None) => TaskAnswer::Findings(Vec::new()),
-        Ok(compiled) => TaskAnswer::Findings(compiled.findings(guardrail, &content.to_value(), facts)),
+        Ok(compiled) => TaskAnswer::Findings(compiled.findings_of_each(guardrail, content, facts)),
     }
 }
 
@@ -42,6 +41,34 @@ fn compile(guardrail: &Guardrail) -> Result<Compiled, String> {
 }
 
 impl Compiled {
+    /// Evaluates the guardrail on each document of a stream and each file: otherwise a content that is split up would have nothing that
+    /// `for_each` leads to, and pass.
+    fn findings_of_each(&self, guardrail: &Guardrail, content: &EvaluatedContent, facts: &Facts) -> Vec<CheckFinding> {
+        let found = |document: &Json| self.findings(guardrail, document, facts);
+        let of_index = |(index, document): (usize, &Json)| {
+            let within = move |finding: CheckFinding| {
+                let pointer = format!("/{index}{}", finding.pointer);
+                finding.at_pointer(pointer)
+            };
+            found(document).into_iter().map(within).collect::<Vec<_>>()
+        };
+        let of_file = |path: &str, document: &Json| {
+            found(document).into_iter().map(|finding| finding.in_file(path)).collect::<Vec<_>>()
+        };
+        let each: Vec<CheckFinding> = match content {
+            EvaluatedContent::None => Vec::new(),
+            EvaluatedContent::Document(document) => found(document),
+            EvaluatedContent::Documents(documents) => documents.iter().enumerate().flat_map(of_index).collect(),
+            EvaluatedContent::DocumentFiles(files) => {
+                files.iter().flat_map(|(path, document)| of_file(path, document)).collect()
+            }
+            EvaluatedContent::Texts(files) => {
+                files.iter().flat_map(|file| of_file(&file.path, &Json::String(file.text.clone()))).collect()
+            }
+        };
+        each.into_iter().take(CHECK_FINDINGS_MAX + 1).collect()
+    }
+
     fn findings(&self, guardrail: &Guardrail, content: &Json, facts: &Facts) -> Vec<CheckFinding> {
         let mut context = self.cel.context();
         let whole = value(content);
@@ -149,6 +176,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::checks::engine::TextFile;
     use crate::domain::guardrail::GuardrailSeverity;
 
     fn guardrail(expression: &str, for_each: &str, message: &str) -> Guardrail {
@@ -215,6 +243,29 @@ mod tests {
         }
         let fine = evaluate(&guardrail("content.n > 1", "", ""), &EvaluatedContent::None, &Facts::default());
         assert_eq!(fine, TaskAnswer::Findings(Vec::new()));
+    }
+
+    #[test]
+    fn each_document_and_each_file_is_evaluated() {
+        let rule = guardrail("value != '*'", "/rules/*", "");
+        let (good, bad) = (json!({"rules": ["a"]}), json!({"rules": ["a", "*"]}));
+        let places = |content: EvaluatedContent| match evaluate(&rule, &content, &Facts::default()) {
+            TaskAnswer::Findings(found) => {
+                found.into_iter().map(|finding| (finding.file, finding.pointer)).collect::<Vec<_>>()
+            }
+            TaskAnswer::Unusable(why) => panic!("{why}"),
+        };
+        let stream = EvaluatedContent::Documents(vec![good.clone(), bad.clone()]);
+        assert_eq!(places(stream), [(String::new(), "/1/rules/1".to_owned())]);
+        let files = [("a.json".to_owned(), good), ("b.json".to_owned(), bad)].into_iter().collect();
+        assert_eq!(places(EvaluatedContent::DocumentFiles(files)), [("b.json".to_owned(), "/rules/1".to_owned())]);
+        let text = TextFile { path: "a.rego".to_owned(), text: "package a".to_owned() };
+        let answer = evaluate(
+            &guardrail("content.startsWith('package b')", "", ""),
+            &EvaluatedContent::Texts(vec![text]),
+            &Facts::default(),
+        );
+        assert!(matches!(&answer, TaskAnswer::Findings(found) if found[0].file == "a.rego"), "{answer:?}");
     }
 
     #[test]

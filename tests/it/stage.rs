@@ -50,6 +50,7 @@ on_both_databases! {
             ("references", Skipped),
             ("requires", Skipped),
             ("label", Skipped),
+            ("guardrails", Skipped),
         ];
         assert_eq!(results(&found), expected);
         assert_eq!((&found.version_name, &found.digest), (&locked.name, &locked.digest));

@@ -24,7 +24,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
     ordered.sort_by_key(|guardrail| guardrail.severity == GuardrailSeverity::Warn);
     let named = ordered.iter().map(|guardrail| (guardrail.id.clone(), guardrail.severity)).collect();
     let tasks = ordered.into_iter().map(|guardrail| Task::Guardrail(guardrail.clone())).collect();
-    Step::evaluate(tasks, move |outcomes| conclude(named, outcomes))
+    Step::evaluate_last(tasks, move |outcomes| conclude(named, outcomes))
 }
 
 fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutcome>) -> Check {

@@ -54,12 +54,14 @@ pub struct Started {
     rules: String,
     /// The checks in order; for those that are evaluated with the number of their tasks.
     checks: Vec<StartedCheck>,
+    /// The index of the first task that runs last.
+    last_from: usize,
     looked_up: Vec<LookedUp>,
 }
 
 enum StartedCheck {
     Done(Check),
-    Evaluated { tasks: usize, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync> },
+    Evaluated { count: usize, run_last: bool, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync> },
 }
 
 /// The checks of the content by itself, and what they found in it.
@@ -101,23 +103,25 @@ pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> 
     let of_kind = CHECKS_OF_KINDS.iter().filter(|(kind, _)| *kind == input.kind).map(|(_, check)| check);
     let steps = [Step::Done(limits), step].into_iter();
     let steps = steps.chain(CHECKS.iter().chain(of_kind).map(|check| check(&subject)));
-    let (mut checks, mut tasks) = (Vec::new(), Vec::new());
+    let (mut checks, mut tasks, mut last) = (Vec::new(), Vec::new(), Vec::new());
     for step in steps {
         checks.push(match step {
             Step::Done(check) => StartedCheck::Done(check),
-            Step::Evaluate { tasks: mut own, conclude } => {
+            Step::Evaluate { tasks: own, run_last, conclude } => {
                 let count = own.len();
-                tasks.append(&mut own);
-                StartedCheck::Evaluated { tasks: count, conclude }
+                if run_last { &mut last } else { &mut tasks }.extend(own);
+                StartedCheck::Evaluated { count, run_last, conclude }
             }
         });
     }
+    let last_from = tasks.len();
+    tasks.append(&mut last);
     let (digest, rules) = (input.digest.clone(), rules_of(input).hash());
     let evaluation = (!tasks.is_empty()).then(|| {
         let facts = with_text(input.facts.clone(), input.content, input.guardrails);
         Evaluation { content: evaluated(subject.document, subject.texts), facts, tasks }
     });
-    (Started { digest, rules, checks, looked_up: others.looked_up() }, evaluation)
+    (Started { digest, rules, checks, last_from, looked_up: others.looked_up() }, evaluation)
 }
 
 fn evaluated(document: Option<Document>, texts: Vec<TextFile>) -> EvaluatedContent {
@@ -144,6 +148,13 @@ pub fn evaluate_guardrails(input: &Input<'_>) -> Evaluation {
     Evaluation { content: evaluated(document, texts), facts, tasks }
 }
 
+/// Returns a content as guardrails see it; null when it is neither document nor text.
+#[must_use]
+pub fn content_value(kind: PolicyKind, has_several_files: bool, content: &[u8]) -> serde_json::Value {
+    let parse::Parsed { document, texts, .. } = parse::parse_content(kind, has_several_files, content);
+    evaluated(document, texts).to_value()
+}
+
 /// Adds the text of the content, if a guardrail looks at it.
 fn with_text(facts: Facts, content: &[u8], guardrails: &[Guardrail]) -> Facts {
     let text = std::str::from_utf8(content).ok().filter(|_| guardrails::uses(guardrails, "text"));
@@ -160,10 +171,17 @@ impl Started {
     /// Returns the report. `outcomes` are those of the tasks from `start`, in order; a task without one was not run.
     #[must_use]
     pub fn report(self, outcomes: Vec<TaskOutcome>, now: Micros) -> Report {
+        let mut outcomes = outcomes;
+        let mut last = outcomes.split_off(self.last_from.min(outcomes.len())).into_iter();
         let mut outcomes = outcomes.into_iter();
         let mut conclude = |check| match check {
             StartedCheck::Done(check) => check,
-            StartedCheck::Evaluated { tasks, conclude } => conclude(outcomes.by_ref().take(tasks).collect()),
+            StartedCheck::Evaluated { count, run_last: false, conclude } => {
+                conclude(outcomes.by_ref().take(count).collect())
+            }
+            StartedCheck::Evaluated { count, run_last: true, conclude } => {
+                conclude(last.by_ref().take(count).collect())
+            }
         };
         let checks = self.checks.into_iter().map(&mut conclude).collect();
         Report { looked_up: self.looked_up, ..Report::new(self.digest, self.rules, checks, now) }

@@ -32,6 +32,8 @@ pub struct OtherPolicies {
 pub struct OtherPolicy {
     /// The kind of the policy.
     pub kind: PolicyKind,
+    /// Whether the content has several files.
+    pub has_several_files: bool,
     /// The number of the version.
     pub version: i64,
     /// Its label.

@@ -44,20 +44,25 @@ pub(super) fn check(input: &Input<'_>) -> Parsed {
         let check = Check::new(PARSE, CheckResult::Failed, error.message);
         return Parsed::done(check.with_hint("draft it again with a media type of the policy's kind"), None);
     }
-    if input.has_several_files && input.kind.may_have_several_files() {
-        return match archive::read(input.content).and_then(|files| check_names(input.kind, &files).map(|()| files)) {
-            Ok(files) if input.kind == PolicyKind::Json => parse_documents(&files),
-            Ok(files) => parse_texts(input.kind, &files),
+    parse_content(input.kind, input.has_several_files, input.content)
+}
+
+/// Parses a content of a kind, whatever its media type.
+pub(super) fn parse_content(kind: PolicyKind, has_several_files: bool, content: &[u8]) -> Parsed {
+    if has_several_files && kind.may_have_several_files() {
+        return match archive::read(content).and_then(|files| check_names(kind, &files).map(|()| files)) {
+            Ok(files) if kind == PolicyKind::Json => parse_documents(&files),
+            Ok(files) => parse_texts(kind, &files),
             Err(ArchiveFailure { file, message }) => {
                 let hint = "`policyhub draft DIR` makes a content of the files of a directory";
                 Parsed::failed(CheckFinding::new(Severity::Error, message).in_file(file).with_hint(hint))
             }
         };
     }
-    if matches!(input.kind, PolicyKind::Cedar | PolicyKind::Rego) {
-        return parse_texts(input.kind, &[ContentFile { path: String::new(), bytes: input.content }]);
+    if matches!(kind, PolicyKind::Cedar | PolicyKind::Rego) {
+        return parse_texts(kind, &[ContentFile { path: String::new(), bytes: content }]);
     }
-    match parse(input.kind, input.content) {
+    match parse(kind, content) {
         Ok(None) => Parsed::skipped("OPAQUE content is not parsed"),
         Ok(document) => {
             let several = document.as_ref().and_then(|document| document.stream);

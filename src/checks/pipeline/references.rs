@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::other_policies::{OtherPolicies, OtherPolicy, result_of};
+use super::parse::parse_content;
 use super::step::{Step, Subject};
-use crate::checks::document::{Document, parse};
+use crate::checks::document::Document;
 use crate::checks::references::{Reference, ReferenceMember};
 use crate::domain::limits::{REFERENCED_CONTENT_MAX_BYTES, REFERENCED_POLICIES_MAX, REFERENCES_MAX};
 use crate::domain::name::PolicyId;
@@ -123,9 +124,10 @@ fn none_active(policy: &PolicyId) -> String {
 fn parse_other(policy: &PolicyId, active: Option<&OtherPolicy>) -> Result<(i64, Document), String> {
     let active = active.ok_or_else(|| none_active(policy))?;
     let (version, content) = (active.version, active.content.as_deref().unwrap_or_default());
-    match parse(active.kind, content) {
-        Ok(Some(document)) => Ok((version, document)),
-        Ok(None) => Err(format!("version {version} of {policy}, which is active, is {}", active.kind.as_str())),
-        Err(_) => Err(format!("version {version} of {policy}, which is active, does not parse")),
+    if !matches!(active.kind, PolicyKind::Json | PolicyKind::Yaml) {
+        return Err(format!("version {version} of {policy}, which is active, is {}", active.kind.as_str()));
     }
+    let document = parse_content(active.kind, active.has_several_files, content).document;
+    let document = document.ok_or_else(|| format!("version {version} of {policy}, which is active, does not parse"))?;
+    Ok((version, document))
 }

@@ -54,7 +54,12 @@ pub(super) enum Step {
     /// It has ended.
     Done(Check),
     /// It has tasks for a worker. `conclude` makes the check of their outcomes.
-    Evaluate { tasks: Vec<Task>, conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync> },
+    Evaluate {
+        tasks: Vec<Task>,
+        /// Whether they run after the tasks of all other checks, so that a limit that ends one of them ends no other check.
+        run_last: bool,
+        conclude: Box<dyn FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync>,
+    },
 }
 
 impl Step {
@@ -62,6 +67,13 @@ impl Step {
         tasks: Vec<Task>,
         conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync + 'static,
     ) -> Self {
-        Self::Evaluate { tasks, conclude: Box::new(conclude) }
+        Self::Evaluate { tasks, run_last: false, conclude: Box::new(conclude) }
+    }
+
+    pub fn evaluate_last(
+        tasks: Vec<Task>,
+        conclude: impl FnOnce(Vec<TaskOutcome>) -> Check + Send + Sync + 'static,
+    ) -> Self {
+        Self::Evaluate { tasks, run_last: true, conclude: Box::new(conclude) }
     }
 }

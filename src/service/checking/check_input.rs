@@ -80,11 +80,12 @@ impl CheckInput {
 
     fn facts(&self) -> Facts {
         let active = self.active.as_ref().map(|active| {
-            let content = checks::parse(self.policy.kind, &active.content).ok().flatten();
+            let has_several_files = is_of_several_files(&active.version.content_type);
+            let content = checks::content_value(self.policy.kind, has_several_files, &active.content);
             serde_json::json!({
                 "number": active.version.number,
                 "label": active.version.label.as_ref().map(ToString::to_string),
-                "content": content.map(|document| document.value),
+                "content": content,
             })
         });
         Facts { active, ..known_facts(&self.policy, &self.bundle.version) }
@@ -153,6 +154,11 @@ fn known_facts(policy: &Policy, version: &Version) -> Facts {
 /// Returns whether a report is of these bytes and today's rules, for a version that is to be active. What it looked up may have changed
 /// (`is_still_active`).
 pub fn is_of_today(report: &Report, policy: &Policy, version: &Version, guardrails: &[Guardrail]) -> bool {
+    has_todays_rules(report, policy, version, guardrails) && report.is_of_an_active_version()
+}
+
+/// Returns whether a report is of these bytes and today's rules.
+pub fn has_todays_rules(report: &Report, policy: &Policy, version: &Version, guardrails: &[Guardrail]) -> bool {
     let rules = Rules {
         kind: policy.kind,
         settings: &policy.settings,
@@ -160,7 +166,7 @@ pub fn is_of_today(report: &Report, policy: &Policy, version: &Version, guardrai
         facts: &known_facts(policy, version),
         active_version: policy.active_version,
     };
-    report.is_of(&version.digest, &rules.hash()) && report.is_of_an_active_version()
+    report.is_of(&version.digest, &rules.hash())
 }
 
 /// Writes the report of failed checks, unless the version changed. Returns whether it wrote the report.

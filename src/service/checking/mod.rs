@@ -7,7 +7,9 @@ mod slots;
 mod worker_process;
 mod workers;
 
-pub use check_input::{CheckInput, CheckKind, changed_meanwhile, guardrails_in_force, is_of_today, put_failed_report};
+pub use check_input::{
+    CheckInput, CheckKind, changed_meanwhile, guardrails_in_force, has_todays_rules, is_of_today, put_failed_report,
+};
 pub use other_policies::is_still_active;
 pub use runner::CheckRunner;
 pub use slots::{NAMESPACE_CHECKS_MAX, run_blocking};

@@ -7,7 +7,7 @@ use crate::checks::{OtherPolicies, OtherPolicy, ParsedInput};
 use crate::domain::event::PointerChange;
 use crate::domain::limits::{REFERENCED_CONTENT_MAX_BYTES, REFERENCED_POLICIES_MAX};
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::policy::{Policy, PolicyKind, is_of_several_files};
 use crate::domain::report::LookedUp;
 use crate::domain::version::Version;
 use crate::domain::{Error, Result};
@@ -54,8 +54,10 @@ pub async fn read_other_policies(
     for (kind, version) in versions {
         let is_read = is_referenced(&version) && others.referenced_bytes <= REFERENCED_CONTENT_MAX_BYTES;
         let content = if is_read { Some(log.read_content(&tx, &version).await?) } else { None };
-        let Version { policy, number, label, digest, .. } = version;
-        others.active.insert(policy.policy, Some(OtherPolicy { kind, version: number, label, digest, content }));
+        let has_several_files = is_of_several_files(&version.content_type);
+        let Version { policy, number: version, label, digest, .. } = version;
+        let other = OtherPolicy { kind, has_several_files, version, label, digest, content };
+        others.active.insert(policy.policy, Some(other));
     }
     Ok(others)
 }

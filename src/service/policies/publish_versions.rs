@@ -24,7 +24,7 @@ use crate::domain::report::{LABEL_CHECK, Report};
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::service::checking::{
-    CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, guardrails_in_force, is_of_today, put_failed_report,
+    CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, guardrails_in_force, has_todays_rules, put_failed_report,
 };
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
@@ -327,7 +327,7 @@ async fn read_unchanged(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy
     lifecycle::check_stageable(&version, checked.etag.as_ref())?;
     let guardrails = guardrails_in_force(tx, &policy).await?;
     let is_unchanged = policy.edits == checked.policy.edits && version.edits == checked.version.edits;
-    if !is_unchanged || !is_of_today(&checked.report, &policy, &version, &guardrails) {
+    if !is_unchanged || !has_todays_rules(&checked.report, &policy, &version, &guardrails) {
         return Err(changed_meanwhile(&version));
     }
     Ok((policy, version))

@@ -8,7 +8,7 @@ use crate::checks::{TaskAnswer, TaskOutcome};
 use crate::domain::bundle::Bundle;
 use crate::domain::command::{PageRequest, UpdateGuardrails};
 use crate::domain::event::{Change, EventKind};
-use crate::domain::guardrail::{Guardrail, GuardrailSet};
+use crate::domain::guardrail::{Guardrail, GuardrailSet, GuardrailSeverity};
 use crate::domain::lifecycle::{check_etag, check_note};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::outcome::{GuardrailViolation, GuardrailsChanged};
@@ -87,8 +87,11 @@ impl Policies {
         if request.guardrails.is_empty() {
             return Ok(());
         }
+        // Those that refuse come first, as in the check: a warning that exceeds a limit must not hide one of them.
+        let mut guardrails = request.guardrails.clone();
+        guardrails.sort_by_key(|guardrail| guardrail.severity == GuardrailSeverity::Warn);
         if !request.namespace.is_system() {
-            return self.try_in(&request.namespace, &request.guardrails, trial).await;
+            return self.try_in(&request.namespace, &guardrails, trial).await;
         }
         let mut after = None;
         loop {
@@ -96,7 +99,7 @@ impl Policies {
             let page = tx.namespaces(&PageRequest { size: PAGE, after }).await?;
             drop(tx);
             for namespace in &page {
-                self.try_in(&namespace.id, &request.guardrails, trial).await?;
+                self.try_in(&namespace.id, &guardrails, trial).await?;
             }
             match page.into_iter().next_back() {
                 Some(last) => after = Some(last.id),
@@ -161,7 +164,9 @@ impl Policies {
                 }
                 TaskOutcome::Answered(TaskAnswer::Unusable(why)) => vec![(why, String::new())],
                 TaskOutcome::OverLimit(limit) => vec![(limit.message("the guardrail"), String::new())],
-                TaskOutcome::NotRun => Vec::new(),
+                TaskOutcome::NotRun => {
+                    vec![("was not evaluated: the one before it exceeded a limit".to_owned(), String::new())]
+                }
             };
             let violation = |(message, pointer)| GuardrailViolation {
                 version: name.clone(),
