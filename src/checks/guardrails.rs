@@ -79,7 +79,9 @@ impl Compiled {
         context.add_variable_from_value("text", facts.text.as_ref().map_or(Value::Null, |text| text.as_str().into()));
         context.add_variable_from_value("active", facts.active.as_ref().map_or(Value::Null, value));
         let mut found = Vec::new();
-        let tokens: Vec<&str> = guardrail.for_each.split('/').skip(1).collect();
+        // OPAQUE content has nothing that a pattern leads to, and must not pass by it: it is evaluated once.
+        let pattern = if content.is_null() { "" } else { guardrail.for_each.as_str() };
+        let tokens: Vec<&str> = pattern.split('/').skip(1).collect();
         for_each(content, &tokens, &mut String::new(), &mut |pointer, each| {
             let mut context = context.new_inner_scope();
             let each = if pointer.is_empty() { whole.clone() } else { value(each) };
@@ -210,6 +212,7 @@ mod tests {
         for content in [json!({}), json!({"rules": []}), json!({"rules": 1}), json!([])] {
             assert_eq!(found(&rule, content), [], "nothing to look at");
         }
+        assert_eq!(found(&rule, Json::Null).len(), 1, "content that is no document");
         let deep = guardrail("false", "/a~1b/*/x", "");
         let pointers: Vec<_> =
             found(&deep, json!({"a/b": {"p": {"x": 1}, "q": {"x": 2}, "r": {}}})).into_iter().collect();
