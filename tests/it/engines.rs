@@ -73,7 +73,7 @@ on_both_databases! {
         let (staged, report) = checked(&client, "p", Cedar, files, TAR).await;
         assert!(staged, "{report:?}");
         let ids: Vec<&str> = report.checks.iter().map(|check| check.id.as_str()).collect();
-        assert_eq!(ids, ["limits", "parse", "json-schema", "label", "cedar"]);
+        assert_eq!(ids, ["limits", "parse", "json-schema", "references", "requires", "label", "guardrails", "cedar"]);
         let listed: Vec<&str> = check(&report, "parse").findings.iter().map(|found| found.file.as_str()).collect();
         assert_eq!(listed, ["", "p.cedar", "p.cedarschema"]);
         assert!(check(&report, "parse").findings[1].message.starts_with("sha256:"), "{report:?}");

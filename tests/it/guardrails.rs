@@ -1,6 +1,6 @@
 //! Guardrails: set by those who may, they refuse versions at each step to a subscriber, and say where and why.
 
-use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
+use policyhub::client::pb::PolicyKind::{Json, Opaque, Rego, Yaml};
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
@@ -144,6 +144,26 @@ on_both_databases! {
         refused(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let found = client.get_guardrails(pb::GetGuardrailsRequest { name: OWN.to_owned() }).await.expect("a set");
         assert_eq!(found.guardrails.expect("a set").guardrails, []);
+    }
+
+    /// Given contents that are split up, or of another kind, no guardrail is passed by: each document is evaluated, each file, and OPAQUE
+    /// content too.
+    async fn no_form_of_content_is_a_way_around_a_guardrail(hub: Hub) {
+        let client = hub.client().await;
+        let rule = pb::Guardrail { for_each: "/rules/*".to_owned(), ..guardrail("no-wildcard", "value != '*'") };
+        set(&client, OWN, vec![rule]).await;
+        create(&client, "stream", Yaml, pb::PolicySettings::default()).await;
+        let number = drafted(&client, "stream", "rules: [a]\n---\nrules: ['*']\n").await;
+        denied(stage(&client, "stream", number).await, "no-wildcard");
+        create(&client, "bytes", Opaque, pb::PolicySettings::default()).await;
+        let number = drafted(&client, "bytes", "rules: ['*']").await;
+        denied(stage(&client, "bytes", number).await, "no-wildcard");
+        set(&client, OWN, vec![guardrail("named", "content.contains('package pricing')")]).await;
+        create(&client, "rego", Rego, pb::PolicySettings::default()).await;
+        let number = drafted(&client, "rego", "package other\n\nallow if true\n").await;
+        denied(stage(&client, "rego", number).await, "named");
+        let number = drafted(&client, "rego", "package pricing\n\nallow if true\n").await;
+        stage(&client, "rego", number).await.expect("it holds");
     }
 
     /// Given two who change a set at once, the etag of the second is refused; a retry of the first has one effect.

@@ -96,6 +96,23 @@ on_both_databases! {
         assert_eq!(staged(&client, "p", nothing.version).await.result(), Skipped);
     }
 
+    /// Given two versions that require each other, both are published by one call: what is missing counts when they are to be active.
+    async fn versions_that_require_each_other_are_published_at_once(hub: Hub) {
+        let client = hub.client().await;
+        for (id, other) in [("a", "b@^1"), ("b", "a@^1")] {
+            client.draft(requiring(id, "1.0.0", &[other])).await.expect("a draft");
+        }
+        let named = |id: &str| pb::VersionToPublish { name: version(id, 1), ..Default::default() };
+        let versions = vec![named("a"), named("b")];
+        let request = pb::PublishVersionsRequest { parent: NAMESPACE.to_owned(), versions, ..Default::default() };
+        let results = client.publish_versions(request).await.expect("an answer").results;
+        let is_published = |result: &pb::PublishVersionsResult| {
+            matches!(result.outcome, Some(pb::publish_versions_result::Outcome::Published(_)))
+        };
+        assert!(results.len() == 2 && results.iter().all(is_published), "{results:?}");
+        client.activate(targets(&[("a", 1), ("b", 1)])).await.expect("an activation");
+    }
+
     /// Two versions that require each other come into force together, and neither by itself.
     async fn a_cycle_comes_into_force_at_once(hub: Hub) {
         let client = hub.client().await;
