@@ -36,6 +36,6 @@ pub use engine::{Engine, TextFile, check_has_parser};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
 pub use pipeline::{
-    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, evaluate_guardrails, needs_active,
-    parse_input, start,
+    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, evaluate_guardrails,
+    needs_active, parse_input, start,
 };

@@ -29,7 +29,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Looking", &["active", "history", "show", "diff", "report", "events"]),
     ("Watching", &["watch", "agent", "subscribers", "convergence", "run"]),
     ("Proving and moving", &["verify", "export", "import"]),
-    ("Administering", &["namespace", "policy", "role", "denials", "token", "keys"]),
+    ("Administering", &["namespace", "policy", "guardrail", "role", "denials", "token", "keys"]),
     ("The server", &["serve", "migrate", "backup", "restore", "epoch", "config"]),
     ("The shell", &["context", "completions", "man"]),
 ];

@@ -24,7 +24,8 @@ use crate::domain::report::{LABEL_CHECK, Report};
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::service::checking::{
-    CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, guardrails_in_force, has_todays_rules, put_failed_report,
+    CheckInput, CheckKind, NAMESPACE_CHECKS_MAX, changed_meanwhile, guardrails_in_force, has_todays_rules,
+    put_failed_report,
 };
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
