@@ -79,13 +79,17 @@ impl Compiled {
         context.add_variable_from_value("text", facts.text.as_ref().map_or(Value::Null, |text| text.as_str().into()));
         context.add_variable_from_value("active", facts.active.as_ref().map_or(Value::Null, value));
         let mut found = Vec::new();
-        // OPAQUE content has nothing that a pattern leads to, and must not pass by it: it is evaluated once.
-        let pattern = if content.is_null() { "" } else { guardrail.for_each.as_str() };
+        // Content that is no document has nothing that a pattern leads to, and must not pass by it: it is evaluated once, without
+        // `value`, so that an expression that asks for it is broken.
+        let has_no_value = content.is_null() && !guardrail.for_each.is_empty();
+        let pattern = if has_no_value { "" } else { guardrail.for_each.as_str() };
         let tokens: Vec<&str> = pattern.split('/').skip(1).collect();
         for_each(content, &tokens, &mut String::new(), &mut |pointer, each| {
             let mut context = context.new_inner_scope();
             let each = if pointer.is_empty() { whole.clone() } else { value(each) };
-            context.add_variable_from_value("value", each);
+            if !has_no_value {
+                context.add_variable_from_value("value", each);
+            }
             if let Some(message) = self.broken(guardrail, &context) {
                 found.push(
                     CheckFinding::new(guardrail.severity.of_finding(), message).at_pointer(pointer).with_hint(format!(
