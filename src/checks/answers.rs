@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use super::check_limit::ANSWER_FINDINGS_MAX;
 use super::engine::TextFile;
 use super::evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer};
 use super::guardrails;
-use super::schema::{SCHEMA_ERRORS_MAX, compile_schema};
+use super::schema::compile_schema;
 use crate::domain::report::{CheckFinding, Severity};
 
 impl Evaluation {
@@ -48,7 +49,7 @@ fn validate(schema: &str, content: &EvaluatedContent) -> TaskAnswer {
         EvaluatedContent::None | EvaluatedContent::Texts(_) => Vec::new(),
         EvaluatedContent::Document(document) => found(schema.errors(document)),
         EvaluatedContent::Documents(documents) => found(schema.errors_of_each(documents)),
-        EvaluatedContent::DocumentFiles(files) => files.iter().flat_map(in_file).take(SCHEMA_ERRORS_MAX).collect(),
+        EvaluatedContent::DocumentFiles(files) => files.iter().flat_map(in_file).take(ANSWER_FINDINGS_MAX).collect(),
     })
 }
 

@@ -3,6 +3,8 @@
 //! The system enforces the limits on the process; `server::check_worker` sets them, `service::checking` detects when
 //! one was exceeded.
 
+use crate::domain::limits::CHECK_FINDINGS_MAX;
+
 /// CPU time of one evaluation. More: hostile text uses more of a core each time. Less: large valid contents fail on a slow
 /// machine.
 pub const CHECK_CPU_MAX_SECONDS: u64 = 4;
@@ -16,6 +18,9 @@ pub const CHECK_MEMORY_MAX_BYTES: u64 = 256 * 1024 * 1024;
 pub const CHECK_ADDRESS_SPACE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Stack of the thread that checks. Less: a deeply nested schema crashes its worker before its author gets an error.
 pub const CHECK_STACK_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most findings of the answer to one task: one more than a check lists, so that it can say that there are more.
+pub(super) const ANSWER_FINDINGS_MAX: usize = CHECK_FINDINGS_MAX + 1;
 
 /// What ended a check before it had an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use cel::{Context, Value};
 use serde_json::Value as Json;
 
 use super::cel::{Cel, Expression, text, value};
+use super::check_limit::ANSWER_FINDINGS_MAX;
 use super::evaluation::{EvaluatedContent, Facts, TaskAnswer};
 use super::parse_failure::{push_token, shortened};
 use crate::domain::guardrail::Guardrail;
-use crate::domain::limits::CHECK_FINDINGS_MAX;
 use crate::domain::report::CheckFinding;
 
 /// The token that stands for each member in the pattern of a guardrail.
@@ -66,7 +66,7 @@ impl Compiled {
                 files.iter().flat_map(|file| of_file(&file.path, &Json::String(file.text.clone()))).collect()
             }
         };
-        each.into_iter().take(CHECK_FINDINGS_MAX + 1).collect()
+        each.into_iter().take(ANSWER_FINDINGS_MAX).collect()
     }
 
     fn findings(&self, guardrail: &Guardrail, content: &Json, facts: &Facts) -> Vec<CheckFinding> {
@@ -99,8 +99,7 @@ impl Compiled {
                     )),
                 );
             }
-            // One more than a check may list, so that it can say that there are more.
-            found.len() <= CHECK_FINDINGS_MAX
+            found.len() < ANSWER_FINDINGS_MAX
         });
         found
     }
@@ -279,7 +278,7 @@ mod tests {
     fn findings_are_bounded() {
         let rule = guardrail("value < 0", "/*", "{content}");
         let all = found(&rule, Json::Array((0..1_000).map(Json::from).collect()));
-        assert_eq!(all.len(), CHECK_FINDINGS_MAX + 1);
+        assert_eq!(all.len(), ANSWER_FINDINGS_MAX);
         assert!(all.iter().all(|(_, message)| message.chars().count() <= 401));
     }
 }

@@ -8,13 +8,11 @@ use std::fmt;
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::Value;
 
+use super::check_limit::ANSWER_FINDINGS_MAX;
 use super::document;
 use super::parse_failure::{push_token, shortened};
-use crate::domain::limits::{CHECK_FINDINGS_MAX, SCHEMA_MAX_BYTES};
+use crate::domain::limits::SCHEMA_MAX_BYTES;
 use crate::domain::policy::PolicyKind;
-
-/// Most errors of one validation: one more than a check may list, so that it can say that there are more.
-pub(super) const SCHEMA_ERRORS_MAX: usize = CHECK_FINDINGS_MAX + 1;
 
 /// A compiled JSON Schema.
 pub struct Schema(Validator);
@@ -50,16 +48,16 @@ impl Retrieve for NeverFetched {
 
 impl Schema {
     /// Returns the violations in `value`: JSON Pointer (RFC 6901; the nearest ancestor when it would be overlong) and message, the
-    /// first `SCHEMA_ERRORS_MAX`. Empty when it is valid.
+    /// first `ANSWER_FINDINGS_MAX`. Empty when it is valid.
     #[must_use]
     pub fn errors(&self, value: &Value) -> Vec<(String, String)> {
         let describe = |error: jsonschema::ValidationError<'_>| {
             (bounded(error.instance_path().as_str()), shortened(&error.to_string()))
         };
-        self.0.iter_errors(value).take(SCHEMA_ERRORS_MAX).map(describe).collect()
+        self.0.iter_errors(value).take(ANSWER_FINDINGS_MAX).map(describe).collect()
     }
 
-    /// Returns the same for each document of a stream: pointers begin with its index. The first `SCHEMA_ERRORS_MAX` in all.
+    /// Returns the same for each document of a stream: pointers begin with its index. The first `ANSWER_FINDINGS_MAX` in all.
     #[must_use]
     pub fn errors_of_each(&self, documents: &[Value]) -> Vec<(String, String)> {
         let each = documents.iter().enumerate();
@@ -70,7 +68,7 @@ impl Schema {
             };
             self.0.iter_errors(document).map(describe)
         });
-        found.take(SCHEMA_ERRORS_MAX).collect()
+        found.take(ANSWER_FINDINGS_MAX).collect()
     }
 }
 
@@ -122,7 +120,7 @@ mod tests {
         let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
         assert_eq!(pointers, ["/1/n", "/2"]);
         assert!(found[0].1.starts_with("document 2: 0 is less than"), "{found:?}");
-        assert_eq!(schema.errors_of_each(&vec![json!(1); 30]).len(), SCHEMA_ERRORS_MAX);
+        assert_eq!(schema.errors_of_each(&vec![json!(1); 30]).len(), ANSWER_FINDINGS_MAX);
     }
 
     #[test]
@@ -177,7 +175,7 @@ mod tests {
         let schema = compile_schema(r#"{"additionalProperties":{"items":{"type":"string"}}}"#).unwrap();
         let key = "k".repeat(100_000);
         let errors = schema.errors(&json!({&key: vec![vec![0; 1000]; 50]}));
-        assert_eq!(errors.len(), SCHEMA_ERRORS_MAX);
+        assert_eq!(errors.len(), ANSWER_FINDINGS_MAX);
         for (pointer, message) in errors {
             assert!(pointer.len() <= 1024 && message.chars().count() <= 401, "{} {}", pointer.len(), message.len());
         }

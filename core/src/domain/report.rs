@@ -160,6 +160,19 @@ impl CheckFinding {
 }
 
 impl CheckResult {
+    /// Returns the result of a check with these findings: that of the worst of them.
+    #[must_use]
+    pub fn of(findings: &[CheckFinding]) -> Self {
+        let has = |severity| findings.iter().any(|finding| finding.severity == severity);
+        if has(Severity::Error) {
+            Self::Failed
+        } else if has(Severity::Warning) {
+            Self::Warning
+        } else {
+            Self::Passed
+        }
+    }
+
     /// Returns the severity of what a check with this result found.
     #[must_use]
     pub fn severity(self) -> Severity {

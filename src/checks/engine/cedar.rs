@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use miette::Diagnostic;
 
-use super::texts::{DOES_NOT_PARSE, FINDINGS_MAX, TextFile, has_extension, is_cedar_schema};
+use super::texts::{DOES_NOT_PARSE, TextFile, has_extension, is_cedar_schema};
+use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::checks::document::place;
 use crate::checks::parse_failure::shortened;
 use crate::domain::report::{CheckFinding, Severity};
@@ -52,7 +53,7 @@ pub(super) fn validate(files: &[TextFile]) -> Result<Vec<CheckFinding>, &'static
     let own_warnings = result.validation_warnings().map(|each| found(Severity::Warning, each.policy_id(), each));
     findings.extend(sorted(own_warnings.collect()));
     findings.extend(warnings);
-    findings.truncate(FINDINGS_MAX);
+    findings.truncate(ANSWER_FINDINGS_MAX);
     Ok(findings)
 }
 
@@ -82,7 +83,7 @@ fn read(files: &[TextFile]) -> Result<Parsed<'_>, Vec<CheckFinding>> {
     if errors.is_empty() {
         return Ok(parsed);
     }
-    errors.truncate(FINDINGS_MAX);
+    errors.truncate(ANSWER_FINDINGS_MAX);
     Err(errors)
 }
 
@@ -104,7 +105,7 @@ fn read_policies<'a>(
     names: &mut BTreeSet<String>,
 ) -> Result<(), Vec<CheckFinding>> {
     let own: PolicySet = file.text.parse().map_err(|errors: cedar_policy::ParseErrors| {
-        errors.iter().take(FINDINGS_MAX).map(|error| finding(Severity::Error, file, error)).collect::<Vec<_>>()
+        errors.iter().take(ANSWER_FINDINGS_MAX).map(|error| finding(Severity::Error, file, error)).collect::<Vec<_>>()
     })?;
     let failed = |error: cedar_policy::PolicySetError| vec![finding(Severity::Error, file, &error)];
     // In the order of the text: the library gives policy10 before policy9.
@@ -211,7 +212,7 @@ mod tests {
         let text = "permit(principal, action == Action::\"none\", resource);\n".repeat(100);
         assert_eq!(
             validate(&[file("p.cedar", &text), file("s.cedarschema", SCHEMA)]).expect("it parses").len(),
-            FINDINGS_MAX
+            ANSWER_FINDINGS_MAX
         );
         let name = "n".repeat(10_000);
         let found = parse(&[file("p.cedar", &format!("permit({name});"))]);

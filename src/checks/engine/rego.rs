@@ -8,7 +8,8 @@ use regorus::{Engine, Value};
 use super::rego_builtins::replace_builtins;
 use super::rego_error::finding;
 use super::rego_tests::run_tests;
-use super::texts::{DOES_NOT_PARSE, FINDINGS_MAX, TextFile, has_extension};
+use super::texts::{DOES_NOT_PARSE, TextFile, has_extension};
+use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::checks::document;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::policy::PolicyKind;
@@ -31,7 +32,7 @@ pub(super) fn parse(files: &[TextFile]) -> Vec<CheckFinding> {
                 .in_file(file.path.clone())
                 .with_hint("`opa fmt --rego-v1` writes it as v1")
             };
-            findings.extend(old.iter().take(FINDINGS_MAX).map(warning));
+            findings.extend(old.iter().take(ANSWER_FINDINGS_MAX).map(warning));
             findings
         }
         Err(findings) => findings,
@@ -69,7 +70,7 @@ fn read(files: &[TextFile]) -> Result<(Engine, Vec<&TextFile>), Vec<CheckFinding
     if errors.is_empty() {
         return Ok((engine, old));
     }
-    errors.truncate(FINDINGS_MAX);
+    errors.truncate(ANSWER_FINDINGS_MAX);
     Err(errors)
 }
 
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn findings_are_bounded() {
         let tests: String = (0..50).map(|number| format!("test_{number} if false\n\n")).collect();
-        assert_eq!(checked(&format!("package t\n\n{tests}")).len(), FINDINGS_MAX);
+        assert_eq!(checked(&format!("package t\n\n{tests}")).len(), ANSWER_FINDINGS_MAX);
         let depth = |deep: usize| format!("package t\n\nx := {}1{}\n", "(".repeat(deep), ")".repeat(deep));
         assert_eq!(parse(&[file("", &depth(20))])[0].severity, Severity::Info);
         assert_eq!(parse(&[file("", &depth(100))])[0].severity, Severity::Error);

@@ -6,7 +6,8 @@ use regorus::unstable::{Rule, RuleHead};
 use regorus::{Engine, Value};
 
 use super::rego_error::message_of;
-use super::texts::{FINDINGS_MAX, TextFile, file_name};
+use super::texts::{TextFile, file_name};
+use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::domain::report::{CheckFinding, Severity};
 
 /// The end of the name of a file with tests.
@@ -47,7 +48,7 @@ pub(super) fn run_tests(engine: &mut Engine, files: &[TextFile]) -> Vec<CheckFin
     };
     let mut findings = vec![summary];
     findings.append(&mut failed);
-    findings.truncate(FINDINGS_MAX);
+    findings.truncate(ANSWER_FINDINGS_MAX);
     findings
 }
 

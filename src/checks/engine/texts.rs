@@ -2,10 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::limits::CHECK_FINDINGS_MAX;
-
-/// Most findings of one answer: one more than a check lists, so that it can say that there are more.
-pub(super) const FINDINGS_MAX: usize = CHECK_FINDINGS_MAX + 1;
 /// Why the check of an engine did not run.
 pub(super) const DOES_NOT_PARSE: &str = "not checked: the content does not parse";
 

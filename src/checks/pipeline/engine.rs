@@ -4,7 +4,7 @@ use super::step::{Step, Subject};
 use crate::checks::engine::{Engine, is_cedar_schema};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::domain::policy::PolicyKind;
-use crate::domain::report::{Check, CheckResult, Severity};
+use crate::domain::report::{Check, CheckResult};
 
 pub(super) const CEDAR: &str = "cedar";
 pub(super) const REGO: &str = "rego";
@@ -38,12 +38,7 @@ fn conclude(id: &str, passed: &str, outcome: Option<TaskOutcome>) -> Check {
     let failed = |message: String| Check::new(id, CheckResult::Failed, message);
     match outcome {
         Some(TaskOutcome::Answered(TaskAnswer::Findings(findings))) => {
-            let has = |severity| findings.iter().any(|finding| finding.severity == severity);
-            let result = match (has(Severity::Error), has(Severity::Warning)) {
-                (true, _) => CheckResult::Failed,
-                (false, true) => CheckResult::Warning,
-                (false, false) => CheckResult::Passed,
-            };
+            let result = CheckResult::of(&findings);
             if findings.is_empty() { Check::new(id, result, passed) } else { Check::of(id, result, findings) }
         }
         Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => Check::new(id, CheckResult::Skipped, why),

@@ -47,8 +47,7 @@ fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutc
     }
     // Errors come first, so that a bound on findings never leaves one out for a warning.
     findings.sort_by_key(|finding| finding.severity != Severity::Error);
-    let is_denied = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Check::of(GUARDRAILS, if is_denied { CheckResult::Failed } else { CheckResult::Warning }, findings)
+    Check::of(GUARDRAILS, CheckResult::of(&findings), findings)
 }
 
 /// Returns whether a guardrail may use the variable of this name: then it must be read, and the result depends on it.

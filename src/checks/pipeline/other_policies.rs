@@ -8,7 +8,7 @@ use crate::domain::digest::Digest;
 use crate::domain::label::Label;
 use crate::domain::name::PolicyId;
 use crate::domain::policy::PolicyKind;
-use crate::domain::report::{CheckFinding, CheckResult, LookedUp, Severity};
+use crate::domain::report::{CheckFinding, LookedUp, Severity};
 use crate::domain::version::{LabelInForce, Requirement};
 
 /// What a version names of other policies, and what is active there.
@@ -65,17 +65,5 @@ impl OtherPolicies {
     pub(super) fn missing(&self, message: impl Into<String>) -> CheckFinding {
         let severity = if self.is_to_be_active { Severity::Error } else { Severity::Warning };
         CheckFinding::new(severity, message)
-    }
-}
-
-/// Returns the result of a check with these findings.
-pub(super) fn result_of(findings: &[CheckFinding]) -> CheckResult {
-    let has = |severity| findings.iter().any(|finding| finding.severity == severity);
-    if has(Severity::Error) {
-        CheckResult::Failed
-    } else if has(Severity::Warning) {
-        CheckResult::Warning
-    } else {
-        CheckResult::Passed
     }
 }

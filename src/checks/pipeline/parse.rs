@@ -148,14 +148,10 @@ fn parse_texts(kind: PolicyKind, files: &[ContentFile<'_>]) -> Parsed {
 fn conclude(kind: PolicyKind, outcome: Option<TaskOutcome>, list: Vec<CheckFinding>) -> Check {
     let failed = |message: String| Check::new(PARSE, CheckResult::Failed, message);
     match outcome {
-        Some(TaskOutcome::Answered(TaskAnswer::Findings(findings))) => {
-            if findings.iter().any(|finding| finding.severity == Severity::Error) {
-                return Check::of(PARSE, CheckResult::Failed, findings);
-            }
-            let warns = findings.iter().any(|finding| finding.severity == Severity::Warning);
-            let result = if warns { CheckResult::Warning } else { CheckResult::Passed };
-            Check::of(PARSE, result, with_list(findings, list))
-        }
+        Some(TaskOutcome::Answered(TaskAnswer::Findings(findings))) => match CheckResult::of(&findings) {
+            CheckResult::Failed => Check::of(PARSE, CheckResult::Failed, findings),
+            result => Check::of(PARSE, result, with_list(findings, list)),
+        },
         Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => failed(why),
         Some(TaskOutcome::OverLimit(limit)) => {
             failed(limit.message(&format!("parsing {}", kind.as_str()))).with_hint("simplify the content")

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::other_policies::{OtherPolicies, OtherPolicy, result_of};
+use super::other_policies::{OtherPolicies, OtherPolicy};
 use super::parse::parse_content;
 use super::step::{Step, Subject};
 use crate::checks::document::Document;
@@ -41,7 +41,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
         let message = format!("references that resolve: {}", members.len());
         return Step::Done(Check::new(REFERENCES_CHECK, CheckResult::Passed, message));
     }
-    Step::Done(Check::of(REFERENCES_CHECK, result_of(&findings), findings))
+    Step::Done(Check::of(REFERENCES_CHECK, CheckResult::of(&findings), findings))
 }
 
 /// Returns why the references are not resolved at all: there is more to them than a check may do.

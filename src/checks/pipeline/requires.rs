@@ -1,6 +1,5 @@
 //! The check `requires`: what a version requires of other policies is active.
 
-use super::other_policies::result_of;
 use super::step::{Step, Subject};
 use crate::domain::report::{Check, CheckFinding, CheckResult, REQUIRES_CHECK, Severity};
 use crate::domain::version::Requirement;
@@ -19,7 +18,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
         let message = format!("requirements that are satisfied: {}", requires.len());
         return Step::Done(Check::new(REQUIRES_CHECK, CheckResult::Passed, message));
     }
-    Step::Done(Check::of(REQUIRES_CHECK, result_of(&findings), findings))
+    Step::Done(Check::of(REQUIRES_CHECK, CheckResult::of(&findings), findings))
 }
 
 fn unsatisfied(subject: &Subject<'_>, requirement: &Requirement) -> Option<CheckFinding> {

@@ -124,10 +124,10 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
         GuardrailCommands::Set(arguments) => {
             let SetGuardrail { id, expression, severity, message, for_each, change } = arguments;
             let severity = match severity {
-                SeverityArgument::Deny => pb::GuardrailSeverity::Deny,
-                SeverityArgument::Warn => pb::GuardrailSeverity::Warn,
+                SeverityArgument::Deny => GuardrailSeverity::Deny,
+                SeverityArgument::Warn => GuardrailSeverity::Warn,
             };
-            let new = pb::Guardrail { id, expression, severity: severity.into(), message, for_each };
+            let new = pb::Guardrail::from(Guardrail { id, expression, severity, message, for_each });
             let mut set = read_set(session, &change.scope).await?;
             match set.guardrails.iter_mut().find(|each| each.id == new.id) {
                 Some(same) => *same = new,
@@ -137,7 +137,7 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
         }
         GuardrailCommands::Apply(arguments) => {
             let guardrails = guardrail_file::read(&arguments.file).map_err(|error| UsageError(format!("{error:#}")))?;
-            let guardrails = guardrails.into_iter().map(to_message).collect();
+            let guardrails = guardrails.into_iter().map(Into::into).collect();
             let set = read_set(session, &arguments.change.scope).await?;
             update(session, pb::Guardrails { guardrails, ..set }, arguments.change).await
         }
@@ -221,13 +221,4 @@ fn summary(response: &pb::UpdateGuardrailsResponse, validate_only: bool) -> Stri
         text.push_str("these versions stay active; the next version of each must hold\n");
     }
     text
-}
-
-fn to_message(guardrail: Guardrail) -> pb::Guardrail {
-    let Guardrail { id, expression, severity, message, for_each } = guardrail;
-    let severity = match severity {
-        GuardrailSeverity::Deny => pb::GuardrailSeverity::Deny,
-        GuardrailSeverity::Warn => pb::GuardrailSeverity::Warn,
-    };
-    pb::Guardrail { id, expression, severity: severity.into(), message, for_each }
 }

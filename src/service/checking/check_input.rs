@@ -8,6 +8,7 @@ use crate::domain::bundle::Bundle;
 use crate::domain::event::PointerChange;
 use crate::domain::guardrail::Guardrail;
 use crate::domain::label::Label;
+use crate::domain::name::NamespaceId;
 use crate::domain::policy::{BumpRule, Policy, is_of_several_files};
 use crate::domain::report::Report;
 use crate::domain::version::Version;
@@ -102,7 +103,7 @@ impl CheckInput {
         let labels_hold = version.label.is_none()
             || (self.policy.settings.allow_backport && self.policy.settings.bump_rule == BumpRule::Any)
             || tx.version_list(&policy_now).await?.published_labels == self.published_labels;
-        let guardrails_hold = guardrails_in_force(tx, &policy_now).await? == self.guardrails
+        let guardrails_hold = guardrails_in_force(tx, &policy_now.name.namespace).await? == self.guardrails
             && (!checks::needs_active(&self.guardrails) || policy_now.active_version == self.policy.active_version);
         let rows_hold = policy_now.edits == self.policy.edits && version_now.edits == version.edits;
         if rows_hold && labels_hold && guardrails_hold {
@@ -118,9 +119,9 @@ pub fn changed_meanwhile(version: &Version) -> Error {
     Error::new(Reason::ConcurrentChange, message).about(version.name())
 }
 
-/// Returns the guardrails of the store and of a policy's namespace, in this order.
-pub async fn guardrails_in_force(tx: &ReadTx, policy: &Policy) -> Result<Vec<Guardrail>> {
-    Ok(tx.guardrails(&policy.name.namespace).await?.into_iter().flat_map(|set| set.guardrails).collect())
+/// Returns the guardrails of the store and of a namespace, in this order.
+pub async fn guardrails_in_force(tx: &ReadTx, namespace: &NamespaceId) -> Result<Vec<Guardrail>> {
+    Ok(tx.guardrails(namespace).await?.into_iter().flat_map(|set| set.guardrails).collect())
 }
 
 /// Returns what guardrails know of a version besides its content.

@@ -17,7 +17,7 @@ use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::service::checking::{CheckInput, CheckKind, is_of_today};
+use crate::service::checking::{CheckInput, CheckKind, guardrails_in_force, is_of_today};
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, Write};
 use crate::store::ReadTx;
@@ -106,8 +106,7 @@ impl Policies {
         let named: Vec<_> = plan.versions.iter().map(|version| (&version.policy.policy, version.number)).collect();
         let kept = write.tx.read().reports_named(write.namespace(), &named).await?;
         let moved: Arc<[PointerChange]> = plan.pointers.clone().into();
-        let sets = write.tx.read().guardrails(write.namespace()).await?;
-        let guardrails: Vec<_> = sets.into_iter().flat_map(|set| set.guardrails).collect();
+        let guardrails = guardrails_in_force(write.tx.read(), write.namespace()).await?;
         let mut to_check = Vec::new();
         for version in &plan.versions {
             let key = (version.policy.policy.clone(), version.number);

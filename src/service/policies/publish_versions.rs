@@ -326,7 +326,7 @@ async fn read_unchanged(tx: &ReadTx, checked: &CheckedVersion) -> Result<(Policy
     let policy = tx.policy(&checked.policy.name).await?;
     let version = tx.version(&checked.policy.name, checked.version.number).await?;
     lifecycle::check_stageable(&version, checked.etag.as_ref())?;
-    let guardrails = guardrails_in_force(tx, &policy).await?;
+    let guardrails = guardrails_in_force(tx, &policy.name.namespace).await?;
     let is_unchanged = policy.edits == checked.policy.edits && version.edits == checked.version.edits;
     if !is_unchanged || !has_todays_rules(&checked.report, &policy, &version, &guardrails) {
         return Err(changed_meanwhile(&version));

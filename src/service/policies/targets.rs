@@ -39,7 +39,7 @@ impl Policies {
     pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
         let content = self.log.read_content(tx, &version).await?;
         let published_labels = tx.version_list(&policy).await?.published_labels;
-        let guardrails = guardrails_in_force(tx, &policy).await?;
+        let guardrails = guardrails_in_force(tx, &policy.name.namespace).await?;
         let active = self.read_active(tx, &policy, &guardrails).await?;
         let bundle = Bundle { version, content };
         Ok(CheckInput { policy, bundle, published_labels, guardrails, active, moved: Arc::default() })

@@ -13,9 +13,11 @@ fn severity(from: GuardrailSeverity) -> pb::GuardrailSeverity {
     }
 }
 
-fn guardrail(from: Guardrail) -> pb::Guardrail {
-    let Guardrail { id, expression, severity: what, message, for_each } = from;
-    pb::Guardrail { id, expression, severity: severity(what).into(), message, for_each }
+impl From<Guardrail> for pb::Guardrail {
+    fn from(from: Guardrail) -> Self {
+        let Guardrail { id, expression, severity: what, message, for_each } = from;
+        Self { id, expression, severity: severity(what).into(), message, for_each }
+    }
 }
 
 fn guardrails(from: GuardrailSet) -> pb::Guardrails {
@@ -23,7 +25,7 @@ fn guardrails(from: GuardrailSet) -> pb::Guardrails {
         name: format!("{}/guardrails", scope(&from.namespace)),
         etag: from.etag().to_string(),
         update_time: (from.edits > 0).then(|| timestamp(from.update_time)),
-        guardrails: from.guardrails.into_iter().map(guardrail).collect(),
+        guardrails: from.guardrails.into_iter().map(Into::into).collect(),
     }
 }
 
