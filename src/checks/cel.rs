@@ -109,6 +109,11 @@ impl Expression {
     pub fn evaluate(&self, context: &Context<'_, '_>) -> Result<Value, String> {
         self.0.execute(context).map_err(|error| shortened(&error.to_string()))
     }
+
+    /// Returns the expression as a tree.
+    pub fn tree(&self) -> &IdedExpr {
+        self.0.expression()
+    }
 }
 
 /// Returns a JSON value as CEL sees it. Integers are signed, so that `content.n + 1` has one type of number.
@@ -153,38 +158,46 @@ fn check_names<'a>(
         return Err(format!("it has over {GUARDRAIL_EXPRESSION_MAX_NODES} nodes"));
     }
     let names_before = bound.len();
-    let children: Vec<&IdedExpr> = match &node.expr {
-        Expr::Unspecified | Expr::Literal(_) => Vec::new(),
-        Expr::Ident(name) => {
-            return if VARIABLES.contains(&name.as_str()) || bound.contains(&name.as_str()) || is_type(name) {
-                Ok(())
-            } else {
-                Err(shortened(&format!("there is no variable {name}; there are {}", VARIABLES.join(", "))))
-            };
+    match &node.expr {
+        Expr::Ident(name)
+            if !VARIABLES.contains(&name.as_str()) && !bound.contains(&name.as_str()) && !is_type(name) =>
+        {
+            return Err(shortened(&format!("there is no variable {name}; there are {}", VARIABLES.join(", "))));
         }
         Expr::Call(call) => {
             let is_operator = !call.func_name.starts_with(|first: char| first.is_ascii_alphabetic());
             if !is_operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
                 return Err(shortened(&format!("there is no function {}", call.func_name)));
             }
-            call.target.as_deref().into_iter().chain(&call.args).collect()
         }
-        Expr::Comprehension(comprehension) => {
-            check_names(&comprehension.iter_range, depth + 1, nodes, bound)?;
+        Expr::Struct(made) => return Err(shortened(&format!("there is no type {}", made.type_name))),
+        _ => {}
+    }
+    for (index, child) in children(node).into_iter().enumerate() {
+        check_names(child, depth + 1, nodes, bound)?;
+        // The list of a comprehension is its first child, and does not see its variables.
+        if let (0, Expr::Comprehension(comprehension)) = (index, &node.expr) {
             bound.extend([comprehension.iter_var.as_str(), comprehension.accu_var.as_str()]);
             bound.extend(comprehension.iter_var2.as_deref());
-            vec![&comprehension.accu_init, &comprehension.loop_cond, &comprehension.loop_step, &comprehension.result]
         }
-        Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
-        Expr::Struct(made) => return Err(shortened(&format!("there is no type {}", made.type_name))),
-        Expr::Select(select) => vec![&select.operand],
-    };
-    for child in children {
-        check_names(child, depth + 1, nodes, bound)?;
     }
     bound.truncate(names_before);
     Ok(())
+}
+
+/// Returns the parts of an expression.
+pub(super) fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
+    match &node.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => Vec::new(),
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Comprehension(each) => {
+            vec![&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result]
+        }
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
+        Expr::Struct(made) => made.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
+        Expr::Select(select) => vec![&select.operand],
+    }
 }
 
 fn entry_nodes(entry: &EntryExpr) -> Vec<&IdedExpr> {

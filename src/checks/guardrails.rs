@@ -4,6 +4,7 @@ use cel::{Context, Value};
 use serde_json::Value as Json;
 
 use super::cel::{Cel, Expression, text, value};
+use super::cel_paths::common_path;
 use super::check_limit::ANSWER_FINDINGS_MAX;
 use super::evaluation::{EvaluatedContent, Facts, TaskAnswer};
 use super::parse_failure::{push_token, shortened};
@@ -91,17 +92,27 @@ impl Compiled {
                 context.add_variable_from_value("value", each);
             }
             if let Some(message) = self.broken(guardrail, &context) {
+                let place = if tokens.is_empty() { self.place(content) } else { pointer.to_owned() };
+                let hint = format!("the guardrail {} asks: {}", guardrail.id, shortened(&guardrail.expression));
                 found.push(
-                    CheckFinding::new(guardrail.severity.of_finding(), message).at_pointer(pointer).with_hint(format!(
-                        "the guardrail {} asks: {}",
-                        guardrail.id,
-                        shortened(&guardrail.expression)
-                    )),
+                    CheckFinding::new(guardrail.severity.of_finding(), message).at_pointer(place).with_hint(hint),
                 );
             }
             found.len() < ANSWER_FINDINGS_MAX
         });
         found
+    }
+
+    /// Returns the pointer of the part of the content that the expression looks at, as far as the content has it.
+    fn place(&self, content: &Json) -> String {
+        let (mut pointer, mut value) = (String::new(), content);
+        for name in common_path(self.expression.tree(), &["content", "value"]) {
+            match value.get(&name) {
+                Some(member) if push_token(&mut pointer, &name) => value = member,
+                _ => break,
+            }
+        }
+        pointer
     }
 
     /// Returns the message when the guardrail does not hold.

@@ -9,6 +9,7 @@
 mod answers;
 pub mod archive;
 mod cel;
+mod cel_paths;
 mod check_limit;
 pub mod diff;
 mod document;
@@ -18,6 +19,7 @@ mod guardrails;
 mod json;
 mod parse_failure;
 mod pipeline;
+mod places;
 mod references;
 mod schema;
 mod strict;
@@ -39,3 +41,4 @@ pub use pipeline::{
     Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, evaluate_guardrails,
     needs_active, parse_input, start,
 };
+pub use places::add_places;

@@ -5,9 +5,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::cli::commands::{
-    abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
-    diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish, reject,
-    report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
+    abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
+    denials, diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish,
+    reject, report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
 };
 use crate::cli::global::Global;
 use crate::cli::release;
@@ -27,6 +27,7 @@ pub struct Cli {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Check(check::CheckArguments),
     Draft(draft::DraftArguments),
     Stage(stage::StageArguments),
     Approve(approve::ApproveArguments),
@@ -58,7 +59,7 @@ pub enum Command {
     /// Policies: create, list, show, update
     #[command(subcommand)]
     Policy(policy::PolicyCommands),
-    /// Guardrails: list, set, apply, delete
+    /// Guardrails: list, set, apply, delete, test
     #[command(subcommand)]
     Guardrail(guardrail::GuardrailCommands),
     /// Roles: grant, list, revoke
@@ -135,6 +136,8 @@ mod tests {
         "draft pricing pricing.yaml --bump minor",
         "draft pricing - --create --kind opaque --content-type application/vnd.cedar",
         "policy update pricing --kind yaml",
+        "check policies pricing.yaml --policy pricing --kind yaml --rules rules.yaml --output sarif",
+        "guardrail test one.yaml two.yaml",
         "stage pricing",
         "stage pricing@3",
         "stage pricing@v1.2.0",

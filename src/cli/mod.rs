@@ -16,13 +16,13 @@ mod contexts;
 mod exit_code;
 mod failure;
 mod global;
-mod guardrail_file;
 mod names;
 mod narrowed;
 mod output;
 mod overview;
 mod pages;
 mod release;
+mod rules_file;
 mod run;
 mod session;
 

@@ -13,6 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "The life of a version",
         &[
+            "check",
             "draft",
             "stage",
             "approve",
@@ -102,7 +103,7 @@ mod tests {
         let long = command().render_long_help().to_string();
         for text in [&short, &long] {
             assert!(!text.contains('{'), "a tag was not read: {text}");
-            for part in ["The life of a version:\n  draft", "\n  activate ", "--server <URL>", "Usage: policyhub"] {
+            for part in ["The life of a version:\n  check", "\n  activate ", "--server <URL>", "Usage: policyhub"] {
                 assert!(text.contains(part), "{part} is not in {text}");
             }
         }

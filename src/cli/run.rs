@@ -6,14 +6,15 @@ use clap::FromArgMatches as _;
 
 use crate::cli::command_line::{Cli, Command};
 use crate::cli::commands::{
-    abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
-    diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish, reject,
-    report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, verify_log, watch,
+    abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
+    denials, diff, draft, epoch, events, export, guardrail, guardrail_test, history, import, keys, man, namespace,
+    policy, publish, reject, report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token,
+    verify, verify_log, watch,
 };
 use crate::cli::exit_code::{UsageError, exit_code};
 use crate::cli::failure::explain;
 use crate::cli::global::Global;
-use crate::cli::output::document::{say, say_lines};
+use crate::cli::output::document::{Format, say, say_lines};
 use crate::cli::session::Session;
 use crate::cli::{completer, overview, release};
 use crate::server::{self, survive_file_size_limit};
@@ -62,6 +63,9 @@ fn exit_code_of(done: anyhow::Result<()>) -> u8 {
 }
 
 async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
+    if global.output == Format::Sarif && !matches!(command, Command::Check(_) | Command::Report(_)) {
+        return Err(UsageError("--output sarif is for check and report".to_owned()).into());
+    }
     match command {
         Command::Serve(arguments) => server_commands::serve(arguments).await,
         Command::Migrate(arguments) => server_commands::migrate(arguments).await,
@@ -74,6 +78,10 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Man(arguments) => man::run(overview::command(), &arguments),
         Command::Token(token::TokenCommands::Issue(arguments)) => token::issue(&arguments),
         Command::Agent(arguments) => agent::run(&global.in_context()?, arguments).await,
+        Command::Check(arguments) => check::run(global, arguments).await,
+        Command::Guardrail(guardrail::GuardrailCommands::Test(arguments)) => {
+            guardrail_test::run(global, &arguments).await
+        }
         Command::Release(arguments) => release::run(&global.in_context()?, arguments).await,
         Command::Verify(arguments) => match arguments.of_log() {
             None => verify::run(global.output, &arguments),
@@ -136,6 +144,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Serve(_)
         | Command::CheckWorker
         | Command::Agent(_)
+        | Command::Check(_)
         | Command::Migrate(_)
         | Command::Backup(_)
         | Command::Restore(_)

@@ -15,6 +15,7 @@ mod file_size;
 mod https;
 mod issuers;
 mod keys;
+pub mod local_checks;
 mod metrics;
 mod observe;
 mod refused_clients;

@@ -28,6 +28,7 @@ pub use archive::EpochBumpOutcome;
 pub use archive::LogProgress;
 pub use archive::RowExport;
 pub use archive::bump_epoch;
+pub use checking::{CheckInput, CheckKind, ContentChecks, NAMESPACE_CHECKS_MAX, ParsedCheck};
 pub use context::Context;
 pub use fair_slots::FairSlot;
 pub use fair_slots::FairSlots;

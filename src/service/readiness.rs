@@ -44,7 +44,7 @@ impl Service {
         if frozen > 0 {
             return Readiness::Degraded(format!("{frozen} namespaces are frozen; the metrics name them"));
         }
-        if let Some(why) = self.checks.workers.failure() {
+        if let Some(why) = self.checks.contents.workers.failure() {
             return Readiness::Degraded(format!("versions can't be checked, no process for it can be started: {why}"));
         }
         match self.log.store.missing_rights() {

@@ -59,6 +59,8 @@ mod bad_input;
 #[cfg(test)]
 mod break_glass;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod check_slots;
 #[cfg(test)]
 mod check_workers;

@@ -7,7 +7,7 @@ use crate::domain::guardrail::Guardrail;
 use crate::domain::policy::{PolicyKind, PolicySettings};
 
 /// Raised when a check gives another result for the same content than in the release before.
-const CHECKS_REVISION: u32 = 2;
+const CHECKS_REVISION: u32 = 3;
 
 /// All that determines the result of the checks for a content, besides this program.
 #[derive(Debug, Clone, Copy)]

@@ -93,7 +93,7 @@ pub async fn run(
     match session.output {
         Format::Text if moves.is_empty() => say("nothing to change: what is active is what the file says"),
         Format::Text => print_activation(session, &answer, &request_id, mutation.validate_only)?,
-        Format::Json | Format::Yaml => {
+        Format::Json | Format::Yaml | Format::Sarif => {
             let mut document = to_json(&answer)?;
             if let Value::Object(fields) = &mut document {
                 fields.insert("request_id".to_owned(), Value::from(request_id));

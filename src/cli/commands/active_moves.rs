@@ -58,7 +58,7 @@ pub fn print<M: Named>(
             let header: Vec<&str> = header.iter().copied().chain(columns).collect();
             write_stdout(text::table(&header, &rows.collect::<Vec<_>>()).as_bytes())
         }
-        Format::Json | Format::Yaml => {
+        Format::Json | Format::Yaml | Format::Sarif => {
             let mut document = to_json(response)?;
             if let Value::Object(fields) = &mut document {
                 fields.insert("moves".to_owned(), as_json(bundles, moves));

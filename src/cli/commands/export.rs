@@ -48,7 +48,7 @@ pub async fn run(session: &Session, arguments: ExportArguments) -> anyhow::Resul
     renamed.with_context(|| format!("failed to write {}", out.display()))?;
     let (events, versions) = (check.events, check.manifests.len());
     match session.output {
-        Format::Json | Format::Yaml => session.output.print_document(&json!({
+        Format::Json | Format::Yaml | Format::Sarif => session.output.print_document(&json!({
             "namespace": namespace, "file": out, "events": events, "versions": versions,
             "findings": check.findings.count,
         }))?,

@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::arguments::MutationArguments;
+use crate::cli::commands::guardrail_test::TestGuardrails;
 use crate::cli::exit_code::UsageError;
-use crate::cli::guardrail_file;
 use crate::cli::output::text;
+use crate::cli::rules_file;
 use crate::cli::session::Session;
 use crate::client::pb;
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
@@ -24,6 +25,7 @@ pub enum GuardrailCommands {
     Apply(ApplyGuardrails),
     /// Remove a guardrail
     Delete(DeleteGuardrail),
+    Test(TestGuardrails),
 }
 
 /// What a broken guardrail does.
@@ -74,7 +76,7 @@ pub struct SetGuardrail {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub guardrail apply guardrails.yaml --reason 'reviewed in git'")]
 pub struct ApplyGuardrails {
-    /// YAML or JSON file with a list `guardrails`
+    /// YAML or JSON file with a list `guardrails`; what else a file of rules has is left out
     file: PathBuf,
     #[command(flatten)]
     change: GuardrailChange,
@@ -136,8 +138,8 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
             update(session, set, change).await
         }
         GuardrailCommands::Apply(arguments) => {
-            let guardrails = guardrail_file::read(&arguments.file).map_err(|error| UsageError(format!("{error:#}")))?;
-            let guardrails = guardrails.into_iter().map(Into::into).collect();
+            let rules = rules_file::read(&arguments.file).map_err(|error| UsageError(format!("{error:#}")))?;
+            let guardrails = rules.guardrails.into_iter().map(Into::into).collect();
             let set = read_set(session, &arguments.change.scope).await?;
             update(session, pb::Guardrails { guardrails, ..set }, arguments.change).await
         }
@@ -148,6 +150,7 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
             anyhow::ensure!(set.guardrails.len() < before, "there is no guardrail {} in {}", arguments.id, set.name);
             update(session, set, arguments.change).await
         }
+        GuardrailCommands::Test(_) => anyhow::bail!("this command needs no server"),
     }
 }
 

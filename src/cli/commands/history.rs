@@ -49,7 +49,7 @@ pub async fn run(session: &Session, arguments: HistoryArguments) -> anyhow::Resu
     let (versions, next_page_token) = read;
     let events = match session.output {
         Format::Text => newest_events(session, &parent).await,
-        Format::Json | Format::Yaml => Vec::new(),
+        Format::Json | Format::Yaml | Format::Sarif => Vec::new(),
     };
     let response = pb::ListVersionsResponse { versions, next_page_token };
     session.output.print(&response, |response| table(response, &events, now_seconds(), TerminalStyle::stdout()))

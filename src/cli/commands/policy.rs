@@ -13,7 +13,7 @@ use crate::cli::output::text;
 use crate::cli::pages;
 use crate::cli::session::Session;
 use crate::client::name::PolicyId;
-use crate::client::{Conditions, pb, quoted};
+use crate::client::{Conditions, PolicyKind, pb, quoted};
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
@@ -106,6 +106,18 @@ pub enum PolicyKindArgument {
     Rego,
     /// Any bytes
     Opaque,
+}
+
+impl From<PolicyKindArgument> for PolicyKind {
+    fn from(kind: PolicyKindArgument) -> Self {
+        match kind {
+            PolicyKindArgument::Json => Self::Json,
+            PolicyKindArgument::Yaml => Self::Yaml,
+            PolicyKindArgument::Cedar => Self::Cedar,
+            PolicyKindArgument::Rego => Self::Rego,
+            PolicyKindArgument::Opaque => Self::Opaque,
+        }
+    }
 }
 
 impl From<PolicyKindArgument> for pb::PolicyKind {

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::arguments::MutationArguments;
+use crate::cli::commands::report::show_refused;
 use crate::cli::exit_code::{PartialError, UsageError};
 use crate::cli::names::PolicyOrVersionTarget;
 use crate::cli::output::{next_step, text};
@@ -132,6 +133,9 @@ async fn publish_one(
         expected_active: arguments.expected,
     };
     let response = session.client.publish(request).await;
+    if let Err(error) = &response {
+        show_refused(session, error).await;
+    }
     let response = response.with_context(|| format!("failed to publish {target}"))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let said = |version| text::published(version, response.cursor, validate_only);

@@ -3,14 +3,16 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::names::VersionTarget;
-use crate::cli::output::report;
+use crate::cli::names::{VersionTarget, policy_of, short};
+use crate::cli::output::document::{Format, print_text, say_lines};
+use crate::cli::output::excerpt::ShownContent;
+use crate::cli::output::{report, sarif};
 use crate::cli::session::Session;
-use crate::client::pb;
+use crate::client::{ClientError, pb};
 
 /// What the checks found, the last time they ran on a version
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub report pricing@3")]
+#[command(after_help = "Examples:\n  policyhub report pricing@3\n  policyhub report pricing@3 --output sarif")]
 pub struct ReportArguments {
     /// POLICY@N, POLICY@vLABEL, POLICY@active or POLICY@latest
     target: VersionTarget,
@@ -21,5 +23,49 @@ pub async fn run(session: &Session, arguments: ReportArguments) -> anyhow::Resul
     let request = pb::GetValidationReportRequest { name: arguments.target.name(&session.namespace) };
     let response = session.client.get_validation_report(request).await;
     let response = response.with_context(|| format!("failed to get the report of {}", arguments.target))?;
-    session.output.print(&response, |response| response.report.as_ref().map(report::report).unwrap_or_default())
+    let report = response.report.clone().unwrap_or_default();
+    match session.output {
+        Format::Text => print_text(&with_excerpts(session, &report, report::report).await),
+        Format::Sarif => {
+            let path = shown(&report);
+            let content = ShownContent { path: &path, content_type: "", content: b"" };
+            session.output.print_document(&sarif::log([(content, &report)].into_iter()))
+        }
+        Format::Json | Format::Yaml => session.output.print(&response, |_| String::new()),
+    }
+}
+
+/// Returns a report as text, with the lines of the content as far as it can be read.
+pub async fn with_excerpts(
+    session: &Session,
+    report: &pb::ValidationReport,
+    formatted: impl FnOnce(&pb::ValidationReport, Option<ShownContent<'_>>) -> String,
+) -> String {
+    let has_place = report.checks.iter().flat_map(|check| &check.findings).any(|found| found.line > 0);
+    let request = pb::GetVersionRequest { name: report.version_name.clone(), view: pb::VersionView::Full.into() };
+    let found = if has_place { session.client.get_version(request).await.ok() } else { None };
+    let version = found.and_then(|found| found.version);
+    let path = shown(report);
+    let content = version.as_ref().map(|version| ShownContent {
+        path: &path,
+        content_type: &version.content_type,
+        content: &version.content,
+    });
+    formatted(report, content)
+}
+
+/// Returns the version of a report as the command line names it.
+fn shown(report: &pb::ValidationReport) -> String {
+    format!("{}@{}", policy_of(&report.version_name), short(&report.version_name))
+}
+
+/// Prints what the checks of a refused version found, before its error is explained. A refusal for another reason prints nothing.
+pub async fn show_refused(session: &Session, error: &ClientError) {
+    if error.reason() != "VALIDATION_FAILED" || session.output != Format::Text {
+        return;
+    }
+    let request = pb::GetValidationReportRequest { name: error.resource().to_owned() };
+    let Ok(found) = session.client.get_validation_report(request).await else { return };
+    let report = found.report.unwrap_or_default();
+    say_lines(with_excerpts(session, &report, report::problems).await.trim_end());
 }

@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::arguments::MutationArguments;
+use crate::cli::commands::report::{show_refused, with_excerpts};
 use crate::cli::names::PolicyOrVersionTarget;
+use crate::cli::output::document::Format;
 use crate::cli::output::{next_step, report, text};
 use crate::cli::session::Session;
 use crate::client::pb;
@@ -32,10 +34,16 @@ pub async fn run(session: &Session, arguments: StageArguments) -> anyhow::Result
         validate_only: arguments.mutation.validate_only,
     };
     let response = session.client.stage(request).await;
+    if let Err(error) = &response {
+        show_refused(session, error).await;
+    }
     let response = response.with_context(|| format!("failed to stage {}", arguments.target))?;
+    let report = match &response.report {
+        Some(found) if session.output == Format::Text => with_excerpts(session, found, report::report).await,
+        _ => String::new(),
+    };
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
-        let report = response.report.as_ref().map(report::report).unwrap_or_default();
         format!("{version}{}\n{report}", text::at_revision(response.cursor))
     })?;
     let passed = response.report.is_none_or(|report| report.passed);

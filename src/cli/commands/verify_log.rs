@@ -165,7 +165,7 @@ impl VerifyVerdict {
     fn print(mut self, output: Format) -> anyhow::Result<()> {
         self.check.settle();
         match output {
-            Format::Json | Format::Yaml => output.print_document(&self.json())?,
+            Format::Json | Format::Yaml | Format::Sarif => output.print_document(&self.json())?,
             Format::Text => print_text(&self.text())?,
         }
         anyhow::ensure!(self.holds(), "the log of {} does not hold", self.namespace);

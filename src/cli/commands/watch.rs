@@ -261,7 +261,9 @@ impl Printer<'_> {
                     None => Ok(()),
                 }
             }
-            Format::Json | Format::Yaml => self.session.output.print_document(&to_json(&with_waits_of_json(message))?),
+            Format::Json | Format::Yaml | Format::Sarif => {
+                self.session.output.print_document(&to_json(&with_waits_of_json(message))?)
+            }
         }
     }
 

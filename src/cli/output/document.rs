@@ -24,6 +24,8 @@ pub enum Format {
     Json,
     /// For programs and people: the same document as JSON.
     Yaml,
+    /// For code hosts, of `check` and `report`: SARIF 2.1.0.
+    Sarif,
 }
 
 /// A message whose proto name is known.
@@ -97,7 +99,7 @@ impl Format {
     pub fn print_document(self, value: &Value) -> anyhow::Result<()> {
         match self {
             Self::Yaml => write_stdout(yaml::document(&with_sorted_members(value))?.as_bytes()),
-            Self::Json | Self::Text => print_json(value),
+            Self::Json | Self::Text | Self::Sarif => print_json(value),
         }
     }
 
@@ -105,7 +107,7 @@ impl Format {
     pub fn print<M: Named>(self, message: &M, text: impl FnOnce(&M) -> String) -> anyhow::Result<()> {
         match self {
             Self::Text => print_text(&text(message)),
-            Self::Json | Self::Yaml => self.print_document(&to_json(message)?),
+            Self::Json | Self::Yaml | Self::Sarif => self.print_document(&to_json(message)?),
         }
     }
 
@@ -118,7 +120,7 @@ impl Format {
     ) -> anyhow::Result<()> {
         match self {
             Self::Text => print_text(&text(message)),
-            Self::Json | Self::Yaml => {
+            Self::Json | Self::Yaml | Self::Sarif => {
                 let mut value = to_json(message)?;
                 if let Value::Object(fields) = &mut value {
                     fields.insert("request_id".to_owned(), Value::from(request_id));

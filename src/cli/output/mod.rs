@@ -4,10 +4,12 @@
 
 pub(super) mod activation;
 pub(super) mod document;
+pub(super) mod excerpt;
 pub(super) mod json;
 pub(super) mod next_step;
 pub(super) mod progress;
 pub(super) mod report;
+pub(super) mod sarif;
 pub(super) mod terminal_style;
 pub(super) mod text;
 pub(super) mod watch;

@@ -2,28 +2,48 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::output::excerpt::ShownContent;
 use crate::cli::output::text::{line, word};
 use crate::client::pb;
 
-/// Returns a report as text: a line for each finding of each check, with its position, and one below it for what to do next.
+/// Returns a report as text: a line for each finding of each check, with its position, then the line of the content when that is known,
+/// and below it what to do next.
 #[must_use]
-pub fn report(report: &pb::ValidationReport) -> String {
+pub fn report(report: &pb::ValidationReport, content: Option<ShownContent<'_>>) -> String {
     let mut text = String::new();
     for check in &report.checks {
-        let result =
-            pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
-        let check_and_result = format!("{result} {}", line(&check.id));
         if check.findings.is_empty() {
-            let _ = writeln!(text, "{check_and_result}");
+            let _ = writeln!(text, "{}", check_and_result(check));
         }
         for found in &check.findings {
-            let _ = writeln!(text, "{check_and_result}{}", finding(found));
+            let _ = writeln!(text, "{}{}", check_and_result(check), finding(found, content));
         }
     }
     text
 }
 
-fn finding(found: &pb::Finding) -> String {
+/// Returns the errors and warnings of a report in the same form.
+#[must_use]
+pub fn problems(report: &pb::ValidationReport, content: Option<ShownContent<'_>>) -> String {
+    let mut text = String::new();
+    for check in &report.checks {
+        let is_problem = |found: &&pb::Finding| {
+            [pb::finding::Severity::Error, pb::finding::Severity::Warning].contains(&found.severity())
+        };
+        for found in check.findings.iter().filter(is_problem) {
+            let _ = writeln!(text, "{}{}", check_and_result(check), finding(found, content));
+        }
+    }
+    text
+}
+
+fn check_and_result(check: &pb::Check) -> String {
+    let result =
+        pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
+    format!("{result} {}", line(&check.id))
+}
+
+fn finding(found: &pb::Finding, content: Option<ShownContent<'_>>) -> String {
     let mut text = String::new();
     let place = match (found.file.as_str(), found.line) {
         ("", 0) => String::new(),
@@ -35,6 +55,9 @@ fn finding(found: &pb::Finding) -> String {
         let _ = write!(text, " at {}", line(place));
     }
     let _ = write!(text, ": {}", line(&found.message));
+    if let Some(excerpt) = content.and_then(|content| content.excerpt(found)) {
+        let _ = write!(text, "\n{excerpt}");
+    }
     if !found.hint.is_empty() {
         let _ = write!(text, "\n  hint: {}", line(&found.hint));
     }
@@ -67,7 +90,7 @@ mod tests {
             check("label", pb::check::Result::Skipped, vec![nowhere]),
             check("limits", pb::check::Result::Passed, vec![]),
         ];
-        let text = report(&pb::ValidationReport { checks, ..Default::default() });
+        let text = report(&pb::ValidationReport { checks, ..Default::default() }, None);
         let expected = [
             "FAILED json-schema at 4:7 at /a/b: is not a number",
             "  hint: correct it",

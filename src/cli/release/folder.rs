@@ -251,6 +251,24 @@ impl Files {
     /// # Errors
     /// A file is not valid, or names another version.
     pub fn read(&self, key: &FolderVersion, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
+        let described = self.described(key, metadata, definition)?;
+        let kind = PolicyKind::of_content_type(self.content_type);
+        // The server checks languages whose parsers this program may not have.
+        if matches!(kind, PolicyKind::Json | PolicyKind::Yaml)
+            && let Err(failure) = checks::parse(kind, definition)
+        {
+            let place = if failure.line == 0 { String::new() } else { format!(" at line {}", failure.line) };
+            let why = format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message));
+            return Err(Fault::of(&self.definition_name, failure.line, why));
+        }
+        Ok(described)
+    }
+
+    /// Parses `metadata.json` and checks that it agrees with the name of the folder. The definition may be anything.
+    ///
+    /// # Errors
+    /// `metadata.json` is not valid, or names another version.
+    pub fn described(&self, key: &FolderVersion, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
         let in_metadata = |line: usize, why: String| Fault::of(METADATA, u32::try_from(line).unwrap_or(0), why);
         let metadata = metadata.strip_prefix(BYTE_ORDER_MARK).unwrap_or(metadata);
         let said: Metadata = serde_json::from_slice(metadata)
@@ -264,15 +282,6 @@ impl Files {
             let version = text::line(&said.version);
             let why = format!("{METADATA} names version {version:?}, its folder {:?}", key.label.to_string());
             return Err(in_metadata(0, why));
-        }
-        let kind = PolicyKind::of_content_type(self.content_type);
-        // The server checks languages whose parsers this program may not have.
-        if matches!(kind, PolicyKind::Json | PolicyKind::Yaml)
-            && let Err(failure) = checks::parse(kind, definition)
-        {
-            let place = if failure.line == 0 { String::new() } else { format!(" at line {}", failure.line) };
-            let why = format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message));
-            return Err(Fault::of(&self.definition_name, failure.line, why));
         }
         let (annotations, left_out) = annotated(said.others);
         let (digest, requires) = (digest_of(definition), said.requires.unwrap_or_default());

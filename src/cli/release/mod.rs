@@ -31,11 +31,11 @@ mod summary;
 pub use arguments::ReleaseArguments;
 pub use run::run;
 
-// `adopt` shares these: the folders, and the report of each.
+// `adopt` and `check` share these: the folders, and the report of each.
 pub(super) use self::{
     baseline::ChangedPaths,
     fault::Fault,
-    folder::{Definition, EntryKind, Files, FolderVersion, METADATA, TreeEntry, folder_of},
+    folder::{Definition, EntryKind, Files, FolderVersion, METADATA, TreeEntry, files, folder_of},
     git::Git,
     inspect::{is_unreached, live_version},
     outcome::{FolderResult, ReleaseStatus, ResultCounts, VersionOutcome},

@@ -141,7 +141,7 @@ fn finish(
 fn tell(format: Format, arguments: &ReleaseArguments, report: &ReleaseReport) -> anyhow::Result<()> {
     match format {
         Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
-        Format::Json | Format::Yaml => {
+        Format::Json | Format::Yaml | Format::Sarif => {
             format.print_document(&report.to_json())?;
             // stdout carries the document; GitHub reads both streams.
             let failed = report.results.iter().filter(|results| arguments.annotate && results.is_left());

@@ -324,7 +324,7 @@ impl Archive {
             if schema.len() > SCHEMA_MAX_BYTES {
                 return Err(refused(format!("{}: its schema is over {SCHEMA_MAX_BYTES} bytes", policy.name)));
             }
-            self.checks.check_schema(namespace, schema).await?;
+            self.checks.contents.check_schema(namespace, schema).await?;
         }
         Ok(())
     }

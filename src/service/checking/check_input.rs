@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::checks;
-use crate::checks::{Evaluation, Facts, OtherPolicies, ParsedInput, Rules, Started};
+use crate::checks::{Evaluation, Facts, OtherPolicies, ParsedInput, Rules, Started, TaskOutcome};
 use crate::domain::bundle::Bundle;
 use crate::domain::event::PointerChange;
 use crate::domain::guardrail::Guardrail;
@@ -11,6 +11,7 @@ use crate::domain::label::Label;
 use crate::domain::name::NamespaceId;
 use crate::domain::policy::{BumpRule, Policy, is_of_several_files};
 use crate::domain::report::Report;
+use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::store::{ReadTx, WriteTx};
@@ -29,8 +30,11 @@ pub enum CheckKind {
 /// The data on which the checks of a version depend. It is compared with the data found under the lock.
 #[derive(Debug)]
 pub struct CheckInput {
+    /// The policy of the version.
     pub policy: Policy,
+    /// The version, with its content.
     pub bundle: Bundle,
+    /// Labels of the other published versions of the policy.
     pub published_labels: Vec<Label>,
     /// The guardrails of the store, then those of the namespace.
     pub guardrails: Vec<Guardrail>,
@@ -49,6 +53,14 @@ impl CheckInput {
     /// Runs the other checks whose cost their code bounds. Returns them with the evaluation that is left for a worker.
     pub fn start(&self, kind: CheckKind, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
         checks::start(&self.input(kind, &self.facts()), parsed, others)
+    }
+
+    /// Makes the report of the outcomes of the evaluation.
+    pub fn report(&self, started: Started, outcomes: Vec<TaskOutcome>, now: Micros) -> Report {
+        let mut report = started.report(outcomes, now);
+        let has_several_files = is_of_several_files(&self.bundle.version.content_type);
+        checks::add_places(&mut report, self.policy.kind, has_several_files, &self.bundle.content);
+        report
     }
 
     fn input<'a>(&'a self, kind: CheckKind, facts: &'a Facts) -> checks::Input<'a> {

@@ -27,7 +27,7 @@ impl Policies {
         check_note("description", &request.description)?;
         check_has_parser(request.kind)?;
         request.kind.check_json_schema(&request.settings.json_schema)?;
-        self.checks.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
+        self.checks.contents.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
         let call = self.writer.call(context, "CreatePolicy", &request)?;
         let namespace = request.policy.namespace.clone();
         call.mutate(&namespace, async |write| {

@@ -26,7 +26,7 @@ impl Policies {
         let new = Bundle { content: self.log.read_content(&tx, &new).await?, version: new };
         drop(tx);
         let active_version = policy.active_version;
-        let slot = self.checks.slots.take(&from.policy.namespace).await?;
+        let slot = self.checks.contents.slots.take(&from.policy.namespace).await?;
         let (_slot, (old, new, unified, json_patch)) =
             run_blocking(slot, move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {

@@ -50,7 +50,7 @@ impl Policies {
         }
         tx.namespace(&request.namespace).await?;
         drop(tx);
-        self.checks.check_guardrails(&request.namespace, &request.guardrails).await?;
+        self.checks.contents.check_guardrails(&request.namespace, &request.guardrails).await?;
         let mut trial = Trial::default();
         // What was tried by then is the answer.
         if let Ok(tried) = tokio::time::timeout(TRIAL_MAX, self.try_on_active(&request, &mut trial)).await {
@@ -155,7 +155,7 @@ impl Policies {
             guardrails: guardrails.to_vec(),
             moved: Arc::default(),
         };
-        let outcomes = self.checks.try_guardrails(input).await?;
+        let outcomes = self.checks.contents.try_guardrails(input).await?;
         trial.versions_tried += 1;
         for (guardrail, outcome) in guardrails.iter().zip(outcomes) {
             let broken: Vec<(String, String)> = match outcome {

@@ -67,7 +67,7 @@ impl Policies {
     /// `INVALID_ARGUMENT`.
     pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
         if let Some(schema) = &request.settings.json_schema {
-            self.checks.check_schema(&request.policy.namespace, schema).await?;
+            self.checks.contents.check_schema(&request.policy.namespace, schema).await?;
         }
         let call = self.writer.call(context, "UpdatePolicy", &request)?;
         call.mutate(&request.policy.namespace, async |write| {

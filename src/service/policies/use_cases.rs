@@ -45,13 +45,13 @@ impl Policies {
 
     /// Starts a process for checks, so that the first one finds it ready.
     pub async fn warm_check_workers(&self) {
-        self.checks.workers.warm().await;
+        self.checks.contents.workers.warm().await;
     }
 
     /// Returns the checks since the start that ended without an answer: by each limit, and because their callers left.
     #[must_use]
     pub fn ended_checks(&self) -> (Vec<(CheckLimit, u64)>, u64) {
-        self.checks.workers.ended()
+        self.checks.contents.workers.ended()
     }
 
     /// Returns how many break-glass publications there were since the start.

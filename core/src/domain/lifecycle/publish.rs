@@ -97,10 +97,11 @@ pub fn check_report(version: &Version, report: &Report) -> Result<()> {
             Error::new(Reason::ValidationFailed, format!("{name} fails a check that does not say why")).about(name)
         );
     };
-    let place = line_and_column(failure).map(|place| format!(" at {place}")).unwrap_or_default();
-    let message = format!("{name} fails its check \"{check}\": {}{place}", failure.message);
+    let place = text_place(failure).map(|place| format!(" at {place}")).unwrap_or_default();
+    let message = format!("{name} fails its check \"{check}\"{place}: {}", failure.message);
     let error = Error::new(Reason::ValidationFailed, message)
         .with("check", check)
+        .with("file", &failure.file)
         .with("line", failure.line)
         .with("column", failure.column)
         .with("pointer", &failure.pointer);
@@ -130,7 +131,7 @@ fn violations(name: &str, report: &Report) -> Vec<FieldViolation> {
 }
 
 fn violation(check: &str, failure: &CheckFinding) -> FieldViolation {
-    let place = match (line_and_column(failure), failure.pointer.as_str()) {
+    let place = match (text_place(failure), failure.pointer.as_str()) {
         (None, "") => String::new(),
         (Some(place), "") => format!(" at {place}"),
         (None, pointer) => format!(" at {pointer}"),
@@ -139,8 +140,14 @@ fn violation(check: &str, failure: &CheckFinding) -> FieldViolation {
     FieldViolation { field: check.to_owned(), description: format!("{}{place}", failure.message) }
 }
 
-fn line_and_column(failure: &CheckFinding) -> Option<String> {
-    (failure.line > 0).then(|| format!("line {}, column {}", failure.line, failure.column))
+/// Returns file, line and column, as far as there are some.
+fn text_place(failure: &CheckFinding) -> Option<String> {
+    let place = (failure.line > 0).then(|| format!("line {}, column {}", failure.line, failure.column));
+    match (failure.file.as_str(), place) {
+        ("", place) => place,
+        (file, None) => Some(file.to_owned()),
+        (file, Some(place)) => Some(format!("{file}, {place}")),
+    }
 }
 
 #[cfg(test)]
@@ -187,7 +194,7 @@ mod tests {
             ]
         );
         assert_eq!(error.reason, Reason::ValidationFailed);
-        assert_eq!(error.message, format!("{NAME} fails its check \"parse\": key twice at line 3, column 7"));
+        assert_eq!(error.message, format!("{NAME} fails its check \"parse\" at line 3, column 7: key twice"));
         assert_eq!(error.resource.as_deref(), Some(NAME));
         let metadata: Vec<(&str, &str)> = error.metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
         assert_eq!(metadata, [("check", "parse"), ("column", "7"), ("line", "3"), ("pointer", "/a/b")]);

@@ -1,0 +1,158 @@
+//! Reads the rules of a server: the guardrails of a namespace, and the settings of its policies.
+
+use anyhow::Context as _;
+use bytes::Bytes;
+
+use crate::checks::{OtherPolicy, needs_active};
+use crate::cli::names::{policy_name, version_name};
+use crate::cli::pages;
+use crate::cli::session::Session;
+use crate::client::name::{PolicyId, VersionRef};
+use crate::client::signing::digest_of;
+use crate::client::{ClientError, PolicyKind, pb};
+use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
+use crate::domain::label::Label;
+use crate::domain::policy::{BumpRule, PolicySettings, is_of_several_files};
+use crate::server::local_checks::LocalVersion;
+
+/// Published versions of a policy that are compared with a label, at most.
+const VERSIONS_READ_MAX: usize = 10_000;
+
+/// The rules of a namespace.
+#[derive(Debug)]
+pub struct ServerRules {
+    pub session: Session,
+    address: String,
+    guardrails: Vec<Guardrail>,
+}
+
+impl ServerRules {
+    /// Reads the guardrails that hold in the namespace.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub async fn read(session: Session, address: String) -> anyhow::Result<Self> {
+        let name = format!("{}/guardrails", session.namespace.name());
+        let found = session.client.get_guardrails(pb::GetGuardrailsRequest { name }).await;
+        let found = found.context("failed to read the guardrails")?;
+        let sets = [found.store_guardrails, found.guardrails].into_iter().flatten();
+        let guardrails = sets.flat_map(|set| set.guardrails).map(guardrail).collect();
+        Ok(Self { session, address, guardrails })
+    }
+
+    /// Returns in words where the rules come from.
+    pub fn described(&self) -> String {
+        format!("rules of {} in {}", self.session.namespace.name(), self.address)
+    }
+
+    /// Adds what the server knows of the policy. Returns its kind, if there is one.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub async fn apply(&self, version: &mut LocalVersion) -> anyhow::Result<Option<PolicyKind>> {
+        version.guardrails.clone_from(&self.guardrails);
+        let name = version.policy.name.clone();
+        let request = pb::GetPolicyRequest { name: policy_name(&name.namespace, &name.policy) };
+        let found = match self.session.client.get_policy(request).await {
+            Ok(found) => found.policy.unwrap_or_default(),
+            Err(error) if error.reason() == "POLICY_NOT_FOUND" => return Ok(None),
+            Err(error) => return Err(error).context(format!("failed to read the policy {}", name.policy)),
+        };
+        version.policy.description.clone_from(&found.description);
+        version.policy.latest_version = found.latest_version;
+        version.policy.active_version = found.active_version;
+        version.policy.settings = settings(found.settings.clone().unwrap_or_default());
+        if found.active_version > 0 && needs_active(&self.guardrails) {
+            let active = self.active(&name.policy).await?;
+            version.active = active.and_then(|active| {
+                Some((active.label, content_type(active.kind, active.has_several_files), active.content?))
+            });
+        }
+        if let Some(label) = &version.label {
+            let published = self.published(&name.policy).await?;
+            let digest = digest_of(&version.content);
+            version.is_published =
+                published.iter().any(|each| each.label == label.to_string() && each.digest == digest.as_str());
+            let labels = published.iter().filter_map(|each| Label::parse("label", &each.label).ok());
+            version.published_labels = labels.collect();
+        }
+        Ok(Some(kind(found.kind())))
+    }
+
+    /// Reads the active version of a policy.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub async fn active(&self, policy: &PolicyId) -> anyhow::Result<Option<OtherPolicy>> {
+        let name = version_name(&self.session.namespace, policy, &VersionRef::Active);
+        let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
+        let version = match self.session.client.get_version(request).await {
+            Ok(found) => found.version.unwrap_or_default(),
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error).context(format!("failed to read the active version of {policy}")),
+        };
+        let request = pb::GetPolicyRequest { name: policy_name(&self.session.namespace, policy) };
+        let found = self.session.client.get_policy(request).await;
+        let found = found.with_context(|| format!("failed to read the policy {policy}"))?.policy.unwrap_or_default();
+        Ok(Some(OtherPolicy {
+            kind: kind(found.kind()),
+            has_several_files: is_of_several_files(&version.content_type),
+            version: version.version,
+            label: Label::parse("label", &version.label).ok(),
+            digest: digest_of(&version.content),
+            content: Some(Bytes::from(version.content)),
+        }))
+    }
+
+    async fn published(&self, policy: &PolicyId) -> anyhow::Result<Vec<pb::Version>> {
+        let parent = policy_name(&self.session.namespace, policy);
+        let read = pages::collect(VERSIONS_READ_MAX, async |page_token, page_size| {
+            let filter = "state = PUBLISHED".to_owned();
+            let request =
+                pb::ListVersionsRequest { parent: parent.clone(), page_token, page_size, filter, ..Default::default() };
+            let page = self.session.client.list_versions(request).await?;
+            Ok((page.versions, page.next_page_token))
+        });
+        Ok(read.await.with_context(|| format!("failed to list the versions of {policy}"))?.0)
+    }
+}
+
+fn is_absent(error: &ClientError) -> bool {
+    matches!(error.reason(), "POLICY_NOT_FOUND" | "VERSION_NOT_FOUND" | "NO_ACTIVE_VERSION")
+}
+
+fn guardrail(from: pb::Guardrail) -> Guardrail {
+    let severity = match from.severity() {
+        pb::GuardrailSeverity::Warn => GuardrailSeverity::Warn,
+        _ => GuardrailSeverity::Deny,
+    };
+    let pb::Guardrail { id, expression, message, for_each, .. } = from;
+    Guardrail { id, expression, severity, message, for_each }
+}
+
+/// Returns the settings that a check looks at.
+fn settings(from: pb::PolicySettings) -> PolicySettings {
+    let bump_rule = if from.bump_rule() == pb::BumpRule::Next { BumpRule::Next } else { BumpRule::Any };
+    PolicySettings {
+        json_schema: from.json_schema,
+        allow_backport: from.allow_backport,
+        bump_rule,
+        required_approvals: u32::try_from(from.required_approvals).unwrap_or_default(),
+        reference_keys: from.reference_keys,
+        ..PolicySettings::default()
+    }
+}
+
+fn kind(from: pb::PolicyKind) -> PolicyKind {
+    match from {
+        pb::PolicyKind::Json => PolicyKind::Json,
+        pb::PolicyKind::Yaml => PolicyKind::Yaml,
+        pb::PolicyKind::Cedar => PolicyKind::Cedar,
+        pb::PolicyKind::Rego => PolicyKind::Rego,
+        _ => PolicyKind::Opaque,
+    }
+}
+
+fn content_type(kind: PolicyKind, has_several_files: bool) -> String {
+    if has_several_files { crate::domain::policy::FILES_CONTENT_TYPE } else { kind.content_type() }.to_owned()
+}

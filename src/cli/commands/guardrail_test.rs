@@ -1,0 +1,146 @@
+//! `policyhub guardrail test`: evaluates guardrails for the contents that a file of rules names, without a server.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::checks::{TaskAnswer, TaskOutcome};
+use crate::cli::content;
+use crate::cli::exit_code::UsageError;
+use crate::cli::global::Global;
+use crate::cli::output::document::print_text;
+use crate::cli::output::text::line;
+use crate::cli::rules_file::{self, GuardrailTest, RulesFile};
+use crate::client::name::{PolicyId, PolicyName};
+use crate::domain::annotations::Annotations;
+use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::time::Micros;
+use crate::server::local_checks::{LocalChecks, LocalVersion};
+
+/// The policy of a test that names none.
+const UNNAMED: &str = "test";
+
+/// Evaluate guardrails for contents, and compare what does not hold with what is expected
+///
+/// A file of rules has a list `tests`; each of them names a content, and the ids of the guardrails that it breaks. No server is asked.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub guardrail test examples/guardrails/*/guardrails.yaml")]
+pub struct TestGuardrails {
+    /// YAML or JSON file with the lists `guardrails` and `tests`
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// How a test ended.
+struct Tested {
+    file: String,
+    content: String,
+    expected: Vec<String>,
+    broken: Vec<String>,
+    messages: Vec<String>,
+}
+
+impl Tested {
+    fn passed(&self) -> bool {
+        self.expected == self.broken
+    }
+}
+
+/// Runs the command.
+pub async fn run(global: &Global, arguments: &TestGuardrails) -> anyhow::Result<()> {
+    let checks = LocalChecks::default();
+    let mut all = Vec::new();
+    for path in &arguments.files {
+        let file = rules_file::read(path).map_err(|error| UsageError(format!("{error:#}")))?;
+        let usage = |why: String| UsageError(format!("{}: {why}", path.display()));
+        if file.tests.is_empty() {
+            return Err(usage("it has no tests".to_owned()).into());
+        }
+        for test in &file.tests {
+            let ids = || file.guardrails.iter().map(|guardrail| &guardrail.id);
+            if let Some(unknown) = test.breaks.iter().find(|id| !ids().any(|each| each == *id)) {
+                return Err(usage(format!("a test names {unknown}, and there is no such guardrail")).into());
+            }
+            all.push(tested(global, &checks, path, &file, test).await?);
+        }
+    }
+    let failed = all.iter().filter(|test| !test.passed()).count();
+    if global.output.is_document() {
+        let tests = all.iter().map(|test| {
+            json!({"file": test.file, "content": test.content, "passed": test.passed(), "expected": test.expected,
+                "broken": test.broken, "messages": test.messages})
+        });
+        global.output.print_document(&json!({"tests": tests.collect::<Vec<_>>()}))?;
+    } else {
+        print_text(&all.iter().map(lines).collect::<String>())?;
+    }
+    anyhow::ensure!(failed == 0, "{failed} of {} tests failed", all.len());
+    Ok(())
+}
+
+fn lines(test: &Tested) -> String {
+    let result = if test.passed() { "PASSED" } else { "FAILED" };
+    let listed = |ids: &[String]| if ids.is_empty() { "nothing".to_owned() } else { ids.join(", ") };
+    let mut text = format!("{result} {}: {} breaks {}\n", line(&test.file), line(&test.content), listed(&test.broken));
+    if !test.passed() {
+        text.push_str(&format!("  expected: {}\n", listed(&test.expected)));
+    }
+    for message in &test.messages {
+        text.push_str(&format!("  {}\n", line(message)));
+    }
+    text
+}
+
+async fn tested(
+    global: &Global,
+    checks: &LocalChecks,
+    path: &Path,
+    file: &RulesFile,
+    test: &GuardrailTest,
+) -> anyhow::Result<Tested> {
+    let outcomes = checks.try_guardrails(version(global, file, test)?).await?;
+    let (mut broken, mut messages) = (Vec::new(), Vec::new());
+    for (guardrail, outcome) in file.guardrails.iter().zip(outcomes) {
+        let found: Vec<String> = match outcome {
+            TaskOutcome::Answered(TaskAnswer::Findings(found)) => found.into_iter().map(|each| each.message).collect(),
+            TaskOutcome::Answered(TaskAnswer::Unusable(why)) => vec![format!("{}: {why}", guardrail.id)],
+            TaskOutcome::OverLimit(limit) => vec![limit.message(&format!("the guardrail {}", guardrail.id))],
+            TaskOutcome::NotRun => vec![format!("{}: was not evaluated", guardrail.id)],
+        };
+        if !found.is_empty() {
+            broken.push(guardrail.id.clone());
+        }
+        messages.extend(found);
+    }
+    let mut expected = test.breaks.clone();
+    expected.sort_unstable();
+    expected.dedup();
+    broken.sort_unstable();
+    let (file, content) = (path.display().to_string(), test.content.display().to_string());
+    Ok(Tested { file, content, expected, broken, messages })
+}
+
+fn version(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::Result<LocalVersion> {
+    let policy = PolicyId::parse("policy", test.policy.as_deref().unwrap_or(UNNAMED))?;
+    let content_type = content::type_of(&test.content).to_owned();
+    let kind = PolicyKind::of_content_type(&content_type);
+    let mut policy = Policy::new(PolicyName { namespace: global.namespace()?, policy }, kind, Micros(0));
+    file.apply(&mut policy);
+    let active = match &test.active {
+        Some(path) => Some((None, content::type_of(path).to_owned(), content::read(&file.path(path))?.into())),
+        None => None,
+    };
+    Ok(LocalVersion {
+        policy,
+        content: content::read(&file.path(&test.content))?.into(),
+        content_type,
+        label: None,
+        annotations: Annotations::default(),
+        requires: Vec::new(),
+        guardrails: file.guardrails.clone(),
+        published_labels: Vec::new(),
+        active,
+        is_published: false,
+    })
+}

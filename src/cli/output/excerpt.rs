@@ -1,0 +1,105 @@
+//! Shows the line of a content that a finding is about, with a mark below the place.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::checks::archive;
+use crate::cli::output::terminal_style::TerminalStyle;
+use crate::cli::output::text::line;
+use crate::client::pb;
+use crate::domain::policy::is_of_several_files;
+
+/// Longest line that is shown, in bytes: a content may be one line of 1 MiB.
+const LINE_MAX_BYTES: usize = 400;
+
+/// A content whose findings are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownContent<'a> {
+    /// Path of the content, or its name.
+    pub path: &'a str,
+    /// Media type of the content.
+    pub content_type: &'a str,
+    /// The exact content.
+    pub content: &'a [u8],
+}
+
+impl ShownContent<'_> {
+    /// Returns the path of a file of the content; an empty one is the content itself.
+    #[must_use]
+    pub fn path_of(&self, file: &str) -> String {
+        if file.is_empty() { self.path.to_owned() } else { format!("{}/{file}", self.path.trim_end_matches('/')) }
+    }
+
+    /// Returns the line with its mark; `None` when the finding has no place in the content.
+    #[must_use]
+    pub fn excerpt(&self, found: &pb::Finding) -> Option<String> {
+        let row = usize::try_from(found.line).ok()?.checked_sub(1)?;
+        let column = usize::try_from(found.column).ok()?.checked_sub(1)?;
+        let bytes = match is_of_several_files(self.content_type) {
+            true => archive::read(self.content).ok()?.into_iter().find(|file| file.path == found.file)?.bytes,
+            false => self.content,
+        };
+        let text = std::str::from_utf8(bytes).ok()?.split('\n').nth(row)?.trim_end_matches('\r');
+        let start = text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(column)?;
+        let end = start + token_bytes(text.get(start..)?);
+        if text.len() > LINE_MAX_BYTES {
+            return None;
+        }
+        // Each character is one column, so that the mark stays below its place.
+        let shown: String = text.replace('\t', " ");
+        let path = line(&self.path_of(&found.file));
+        let snippet = Snippet::source(shown).path(path).line_start(row + 1);
+        let marked = snippet.annotation(AnnotationKind::Primary.span(start..end));
+        let level = if found.severity() == pb::finding::Severity::Warning { Level::WARNING } else { Level::ERROR };
+        let renderer = if TerminalStyle::stdout().is_plain() { Renderer::plain() } else { Renderer::styled() };
+        Some(renderer.render(&[Group::with_level(level).element(marked)]))
+    }
+}
+
+/// Returns how many bytes of the text the value takes that begins there; at least one character.
+fn token_bytes(text: &str) -> usize {
+    let quote = text.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let end = match quote {
+        Some(quote) => {
+            let mut escaped = false;
+            text.char_indices().skip(1).find(|(_, letter)| {
+                let is_end = *letter == quote && !escaped;
+                escaped = *letter == '\\' && !escaped && quote == '"';
+                is_end
+            })
+        }
+        .map(|(at, _)| at + 1),
+        None => text
+            .char_indices()
+            .skip(1)
+            .find(|(_, each)| each.is_whitespace() || ",;:]})".contains(*each))
+            .map(|(at, _)| at),
+    };
+    end.unwrap_or(text.len()).max(text.chars().next().map_or(0, char::len_utf8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt(content: &str, row: i32, column: i32) -> Option<String> {
+        let found = pb::Finding { line: row, column, ..Default::default() };
+        ShownContent { path: "a.yaml", content_type: "application/yaml", content: content.as_bytes() }.excerpt(&found)
+    }
+
+    #[test]
+    fn the_mark_is_below_the_value() {
+        let shown = excerpt("a: 1\nb:\tzoë 60000 # much\n", 2, 8).expect("an excerpt");
+        let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        assert_eq!(lines, [" --> a.yaml:2:8", "  |", "2 | b: zoë 60000 # much", "  |        ^^^^^"]);
+        assert!(excerpt("a: \"x \\\" y\", 1", 1, 4).expect("one").ends_with("^^^^^^^^"), "to the end of the quotes");
+        assert!(excerpt("a:", 1, 3).is_some(), "where nothing is");
+    }
+
+    #[test]
+    fn what_has_no_place_has_no_excerpt() {
+        for (row, column) in [(0, 0), (0, 1), (1, 0), (9, 1), (1, 9), (-1, -1)] {
+            assert_eq!(excerpt("a: 1\n", row, column), None, "{row}:{column}");
+        }
+        assert_eq!(excerpt(&"x".repeat(LINE_MAX_BYTES + 1), 1, 1), None);
+    }
+}

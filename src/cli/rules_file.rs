@@ -1,0 +1,163 @@
+//! Reads a file of rules: YAML or JSON with `guardrails`, the settings of `policies`, and `tests` of the guardrails.
+//!
+//! `policyhub guardrail apply` and `test` and `policyhub check` take the same file, so that what was tested is what is set.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::checks;
+use crate::cli::content;
+use crate::cli::output::text;
+use crate::client::name::PolicyId;
+use crate::domain::guardrail::{Guardrail, check_guardrails};
+use crate::domain::limits::SCHEMA_MAX_BYTES;
+use crate::domain::policy::{Policy, PolicyKind};
+
+/// Largest file: a set of guardrails of the largest size, each character escaped, and as much again for the rest.
+const FILE_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// A file of rules.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesFile {
+    /// The guardrails, in order.
+    #[serde(default)]
+    pub guardrails: Vec<Guardrail>,
+    /// The settings of policies, by their ids.
+    #[serde(default)]
+    policies: BTreeMap<String, PolicyRules>,
+    /// What the guardrails are expected to find.
+    #[serde(default)]
+    pub tests: Vec<GuardrailTest>,
+    /// The directory of the file: paths in it are relative to it.
+    #[serde(skip)]
+    directory: PathBuf,
+}
+
+/// The settings of a policy, as far as checks look at them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRules {
+    /// File with a JSON Schema.
+    #[serde(default)]
+    json_schema: Option<PathBuf>,
+    /// Names of the members that hold references.
+    #[serde(default)]
+    reference_keys: Vec<String>,
+    /// Approvals that publishing needs.
+    #[serde(default)]
+    required_approvals: u32,
+    /// Text for people.
+    #[serde(default)]
+    description: String,
+    /// The JSON Schema, once it is read.
+    #[serde(skip)]
+    schema: String,
+}
+
+/// A content, and the guardrails that it breaks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardrailTest {
+    /// File with the content.
+    pub content: PathBuf,
+    /// Ids of the guardrails that do not hold for it; empty: all hold.
+    #[serde(default)]
+    pub breaks: Vec<String>,
+    /// File with the content of the active version; none: none is active.
+    #[serde(default)]
+    pub active: Option<PathBuf>,
+    /// The policy, with the settings that the file has of it.
+    #[serde(default)]
+    pub policy: Option<String>,
+}
+
+impl RulesFile {
+    /// Returns a path that stands in the file.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// Adds to a policy what the file says of it.
+    pub fn apply(&self, policy: &mut Policy) {
+        let Some(rules) = self.policies.get(policy.name.policy.as_str()) else { return };
+        policy.settings.json_schema.clone_from(&rules.schema);
+        policy.settings.reference_keys.clone_from(&rules.reference_keys);
+        policy.settings.required_approvals = rules.required_approvals;
+        policy.description.clone_from(&rules.description);
+    }
+}
+
+/// Reads a file of rules, and the schemas that it names.
+///
+/// # Errors
+/// A file can't be read, is not of this form, or has a guardrail that no set may have.
+pub fn read(path: &Path) -> anyhow::Result<RulesFile> {
+    let shown = path.display();
+    let bytes = content::read_at_most(path, FILE_MAX_BYTES, "the file of rules")?;
+    let parsed = checks::parse(PolicyKind::Yaml, &bytes);
+    let document = parsed
+        .map_err(|failure| anyhow::anyhow!("{shown}:{}:{}: {}", failure.line, failure.column, failure.message))?
+        .map(|document| document.value)
+        .unwrap_or_default();
+    let mut file: RulesFile =
+        serde_json::from_value(document).with_context(|| format!("{shown} is no file of rules"))?;
+    check_guardrails("guardrails", &file.guardrails).map_err(|error| anyhow::anyhow!("{shown}: {}", error.message))?;
+    let ids = file.policies.keys().chain(file.tests.iter().filter_map(|test| test.policy.as_ref()));
+    for id in ids {
+        PolicyId::parse("policies", id)
+            .map_err(|error| anyhow::anyhow!("{shown}: {}: {}", text::line(id), error.message))?;
+    }
+    file.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+    let directory = &file.directory;
+    for rules in file.policies.values_mut() {
+        if let Some(path) = &rules.json_schema {
+            let bytes = content::read_at_most(&directory.join(path), SCHEMA_MAX_BYTES, "a JSON Schema")?;
+            rules.schema = String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", path.display()))?;
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> anyhow::Result<RulesFile> {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("schema.json"), "{}").expect("written");
+        let path = directory.path().join("rules.yaml");
+        std::fs::write(&path, text).expect("written");
+        read(&path)
+    }
+
+    #[test]
+    fn a_file_has_guardrails_settings_and_tests() {
+        let text = "guardrails: [{id: a, expression: 'true', severity: DENY}]\n\
+                    policies: {pricing: {json_schema: schema.json, required_approvals: 2}}\n\
+                    tests: [{content: x.yaml, breaks: [a], policy: pricing}]\n";
+        let file = read_text(text).expect("rules");
+        let pricing = &file.policies["pricing"];
+        assert_eq!((file.guardrails.len(), file.tests.len(), pricing.schema.as_str()), (1, 1, "{}"));
+        assert!(read_text("{}").expect("no rules").guardrails.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for (text, why) in [
+            ("guardrail: []", "is no file of rules"),
+            ("policies: {pricing: {schema: x}}", "is no file of rules"),
+            ("policies: {Pricing: {}}", "rules.yaml: Pricing: "),
+            ("tests: [{content: a, policy: B}]", "rules.yaml: B: "),
+            ("policies: {pricing: {json_schema: absent.json}}", "failed to read"),
+            ("guardrails: [{id: A, expression: x, severity: DENY}]", "rules.yaml: "),
+            ("guardrails: [", "rules.yaml:1:"),
+        ] {
+            let error = format!("{:#}", read_text(text).expect_err(text));
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}
