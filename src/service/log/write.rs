@@ -164,6 +164,7 @@ impl Write<'_> {
             access,
             approvals,
             imported,
+            schedule,
         } = change;
         // The order of members in an event must not depend on the features of the JSON library, which dependencies turn on.
         let settings = settings.map(|mut settings| {
@@ -194,6 +195,7 @@ impl Write<'_> {
             rows: self.tx.take_written(),
             imported,
             settings_read: self.tx.take_settings_read(),
+            schedule,
         };
         let event = sign_event(signer, head, &payload, statement)?;
         self.tx.append(&event, &payload).await?;
