@@ -24,6 +24,7 @@ mod overview;
 mod pages;
 mod release;
 mod run;
+mod schedule_entry;
 mod session;
 
 pub use command_line::Cli;

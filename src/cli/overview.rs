@@ -21,6 +21,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "activate",
             "rollback",
             "deactivate",
+            "schedule",
             "abandon",
             "release",
             "adopt",
