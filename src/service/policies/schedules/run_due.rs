@@ -6,7 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::change::write_schedule;
 use super::due_run::DueRun;
+use crate::defect::{Defect, planted};
+use crate::domain::event::EventKind;
 use crate::domain::schedule::{ScheduleName, due, suspends};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
@@ -84,6 +87,9 @@ impl Policies {
         let done = match self.run_activation(&call, &request, Some(&run)).await {
             Ok(_) if !run.is_written() => Ok(()),
             Ok(_) => {
+                if planted(Defect::ScheduleMovedOnLater) {
+                    self.move_on_later(&run, now).await?;
+                }
                 self.schedule_counts.add_run();
                 tracing::info!(schedule = %name, due_time = %run.occurrence.time, "carried out a schedule");
                 Ok(())
@@ -96,6 +102,16 @@ impl Policies {
             Err(error) if error.reason == Reason::ConcurrentChange => Ok(()),
             done => done,
         }
+    }
+
+    /// The planted defect: the row moves on by itself.
+    async fn move_on_later(&self, run: &DueRun, now: Micros) -> Result<()> {
+        let context = Context::of_server(now);
+        let call = self.writer.call(&context, "MoveScheduleOn", &run.schedule)?;
+        let done = call.mutate(&run.schedule.name.namespace, async |write| {
+            write_schedule(write, EventKind::ResumeSchedule, String::new(), run.after(write)?).await
+        });
+        done.await.map(drop)
     }
 
     async fn suspend_and_log(&self, run: &DueRun, why: &Error, now: Micros) -> Result<()> {
