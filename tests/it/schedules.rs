@@ -253,4 +253,32 @@ on_both_databases! {
         let names: Vec<&str> = ended.schedules.iter().map(|each| each.name.as_str()).collect();
         assert_eq!(names, [schedule_name("s007")]);
     }
+
+    /// Given the command, a schedule is made, listed, shown and cancelled, for people and for programs.
+    async fn the_command_makes_and_ends_schedules(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        let run = |arguments: &[&str]| {
+            let output = hub.cli().arg("schedule").args(arguments).output().expect("the binary runs");
+            (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+        };
+        let weekday = ["--entry", "mon-fri 00:00 p@1", "--entry", "sat,sun 00:00 p@latest", "--reason", "weekends"];
+        let (code, text) = run(&[&["create", "shop", "--time-zone", "Europe/Berlin"], &weekday[..]].concat());
+        assert!(code == Some(0) && text.starts_with("shop made at revision ") && text.contains(", next at "), "{text}");
+        let (code, text) = run(&["create", "launch", "p@2", "--at", "2126-12-01T00:00:00Z", "--reason", "later"]);
+        assert!(code == Some(0) && text.ends_with(", next at 2126-12-01T00:00:00Z\n"), "{text}");
+        let (_, text) = run(&["list"]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() == 3 && lines[1].starts_with("launch") && lines[2].contains("local:admin"), "{text}");
+        let (_, text) = run(&["show", "shop"]);
+        assert!(text.contains("mon,tue,wed,thu,fri 00:00 p@1") && text.contains("sat,sun 00:00 p@2"), "{text}");
+        let (_, text) = run(&["cancel", "shop", "--reason", "over"]);
+        assert!(text.starts_with("shop cancelled at revision "), "{text}");
+        let (_, text) = run(&["show", "shop", "--output", "json"]);
+        let shown: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((&shown["schedule"]["state"], &shown["schedule"]["time_zone"]), (&"SCHEDULE_STATE_CANCELLED".into(), &"Europe/Berlin".into()));
+        assert_eq!(run(&["resume", "shop", "--reason", "again"]).0, Some(1));
+        assert_eq!(run(&["create", "never", "p@2", "--at", "2020-01-01T00:00:00Z", "--reason", "late"]).0, Some(1));
+    }
 }

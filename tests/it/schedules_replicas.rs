@@ -8,12 +8,14 @@ use policyhub::client::pb::{self};
 use crate::harness::calls::{NAMESPACE, activate, active, events, publish, release};
 use crate::harness::http::metric;
 use crate::harness::keys::replica_of;
+use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
 use crate::harness::schedules::{ShiftableHub, create_schedule, kinds, once, until_state};
 use crate::harness::{Database, on_both_databases};
 
 const HOUR: i64 = 3_600;
 const RAN: &str = r#"policyhub_schedule_runs_total{result="ran"}"#;
+const FAILED: &str = r#"policyhub_schedule_runs_total{result="failed"}"#;
 const SUSPENDED: &str = r#"policyhub_schedule_runs_total{result="suspended"}"#;
 
 /// Given several replicas that all find the same schedules due, each of them is carried out or suspended once.
@@ -65,6 +67,23 @@ async fn a_replica_that_is_killed_before_the_event_leaves_the_run_to_the_next() 
     cluster.release(&database, lock);
     let clocked = clocked.restart().await;
     let client = clocked.hub.client().await;
+    until_state(&client, "launch", Done).await;
+    assert_eq!((kinds(&client, "launch").await, active(&client, "p").await), (vec![Schedule, Activate], 2));
+}
+
+/// Given a namespace that is locked for longer than a write waits, a schedule is tried again until it can run, and never suspended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_can_not_run_now_is_tried_again() {
+    let clocked = ShiftableHub::start(Database::Postgres, &[]).await;
+    let client = clocked.hub.client().await;
+    release(&client, "p", "a: 1").await;
+    publish(&client, "p", "a: 2").await;
+    create_schedule(&client, "launch", "", vec![once(&[("p", 2)], HOUR)]).await;
+    let (cluster, database) = (Cluster::shared(), clocked.database_name());
+    let lock = cluster.hold(&database, "default");
+    clocked.shift(2 * HOUR);
+    until("it was tried", || metric(&clocked.hub.http, FAILED).is_some_and(|failed| failed >= 1.0)).await;
+    cluster.release(&database, lock);
     until_state(&client, "launch", Done).await;
     assert_eq!((kinds(&client, "launch").await, active(&client, "p").await), (vec![Schedule, Activate], 2));
 }
