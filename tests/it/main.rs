@@ -259,6 +259,8 @@ mod runs_migrated;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]
+mod schedules_local_times;
+#[cfg(test)]
 mod schedules_replicas;
 #[cfg(test)]
 mod schedules_tamper;

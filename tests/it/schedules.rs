@@ -220,7 +220,7 @@ on_both_databases! {
         }
         let rehearsed = pb::CreateScheduleRequest { validate_only: true, ..create_request("s", "", vec![good()]) };
         let rehearsed = client.create_schedule(rehearsed).await.expect("a rehearsal");
-        assert!(rehearsed.cursor.is_none() && rehearsed.schedule.is_some());
+        assert!(rehearsed.cursor.is_none() && rehearsed.schedule.is_some_and(|schedule| schedule.base.is_none()));
         assert_eq!(events(&client, NAMESPACE, 0).await.len(), before, "nothing was written");
         let absent = pb::GetScheduleRequest { name: schedule_name("s") };
         refused(client.get_schedule(absent).await, Code::NotFound, "SCHEDULE_NOT_FOUND");

@@ -55,7 +55,6 @@ pub fn schedule(from: Schedule) -> pb::Schedule {
         state: state(from.state).into(),
         creator: from.creator,
         reason: from.reason,
-        // With `validate_only` there is no event yet.
         base: from.base.known().map(|base| Position::from(base).into()),
         next_time: from.next_time.map(timestamp),
         last_due_time: from.last_due_time.map(timestamp),

@@ -49,6 +49,10 @@ pub(super) async fn write_schedule(
         .then(|| serde_json::json!({ "entries": schedule.entries, "time_zone": schedule.time_zone }));
     let about = EventSchedule { id: schedule.name.id.clone(), creator: None, due_time: None::<Micros> };
     let change = Change { reason, settings, schedule: Some(about), ..Change::new(kind, None) };
+    let next = write.tx.head().next();
     let recorded = write.record(change).await?;
-    Ok(ScheduleChanged { schedule, cursor: recorded.cursor })
+    // With `validate_only` there is no such event.
+    let is_absent = recorded.cursor.is_none() && schedule.base == next;
+    let base = if is_absent { Cursor::NONE } else { schedule.base };
+    Ok(ScheduleChanged { schedule: Schedule { base, ..schedule }, cursor: recorded.cursor })
 }
