@@ -5,12 +5,14 @@ use policyhub::client::pb::EventKind::{Activate, Schedule, SuspendSchedule};
 use policyhub::client::pb::ScheduleState::{Done, Suspended};
 use policyhub::client::pb::{self};
 
-use crate::harness::calls::{NAMESPACE, activate, active, events, publish, release};
+use crate::epochs::{bumped, restore};
+use crate::harness::calls::{NAMESPACE, activate, active, events, publish, release, rollback_request};
 use crate::harness::http::metric;
 use crate::harness::keys::replica_of;
 use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
 use crate::harness::schedules::{ShiftableHub, create_schedule, kinds, once, until_state};
+use crate::harness::watching::LIVELY;
 use crate::harness::{Database, on_both_databases};
 
 const HOUR: i64 = 3_600;
@@ -110,4 +112,29 @@ on_both_databases! {
             assert_eq!((kinds(&client, &id).await, active(&client, &id).await), (vec![Schedule, Activate], 2), "{round}");
         }
     }
+}
+
+/// Given a store that was restored from before a run, after which somebody rolled back, the schedule does not run again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_of_a_restored_store_is_suspended() {
+    let clocked = ShiftableHub::start(Database::Sqlite, LIVELY).await;
+    let client = clocked.hub.client().await;
+    release(&client, "p", "a: 1").await;
+    publish(&client, "p", "a: 2").await;
+    create_schedule(&client, "launch", "", vec![once(&[("p", 2)], HOUR)]).await;
+    let (database, copy) = (clocked.hub.data_dir().join("policyhub.db"), clocked.hub.data_dir().join("backup.db"));
+    clocked.hub.tamper(&format!("VACUUM INTO '{}'", copy.display()));
+    clocked.shift(2 * HOUR);
+    until_state(&client, "launch", Done).await;
+    client.rollback(rollback_request("p", 1)).await.expect("a rollback");
+    let mut clocked = clocked;
+    clocked.hub.signal("TERM");
+    assert!(clocked.hub.ended().await.success());
+    restore(&copy, &database);
+    let clocked = clocked.restart().await;
+    let client = clocked.hub.client().await;
+    bumped(&clocked.hub, &["--accept-loss"], 2, 2);
+    let found = until_state(&client, "launch", Suspended).await;
+    assert!(found.problem.contains("the epoch is 2"), "{found:?}");
+    assert_eq!(active(&client, "p").await, 1);
 }

@@ -11,13 +11,17 @@ use crate::domain::Result;
 use crate::domain::command::PageRequest;
 use crate::domain::event::{Cursor, RowChange};
 use crate::domain::name::NamespaceId;
-use crate::domain::schedule::{Schedule, ScheduleId, ScheduleName, ScheduleState};
+use crate::domain::schedule::{Schedule, ScheduleId, ScheduleName};
 use crate::domain::time::Micros;
 use crate::store::authenticated::{Authenticated, table};
 use crate::store::entity::schedules::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
+
+/// The condition of the index of open schedules, word for word: with parameters no database would use it, and a count would read every
+/// schedule that ever ended.
+const OPEN: &str = "state IN ('PENDING', 'SUSPENDED')";
 
 /// A schedule that the index of due ones names. Ordered by time, then by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,8 +77,8 @@ impl ReadTx {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn open_schedules(&self, namespace: &NamespaceId) -> Result<u64> {
-        let states = ScheduleState::ALL.into_iter().filter(|state| state.is_open()).map(ScheduleState::as_str);
-        let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).filter(Column::State.is_in(states));
+        let open = Expr::cust(OPEN);
+        let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).filter(open);
         query.count(&self.tx).await.map_err(failed)
     }
 

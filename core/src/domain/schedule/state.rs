@@ -114,12 +114,16 @@ impl Schedule {
 }
 
 /// Checks that no pointer of the policies of a schedule moved since its base: somebody else decided meanwhile what is in force, and the
-/// schedule must not overrule that.
+/// schedule must not overrule that. `epoch` is that of the log: a move may be among the events that were lost when it was raised.
 ///
 /// # Errors
 /// `EXPECTED_ACTIVE_MISMATCH`.
-pub fn check_base(schedule: &Schedule, policies: &[Policy]) -> Result<()> {
-    // Revisions have no gaps and are used once, so they have an order in all epochs.
+pub fn check_base(schedule: &Schedule, policies: &[Policy], epoch: i64) -> Result<()> {
+    if schedule.base.epoch != epoch {
+        let message =
+            format!("the epoch is {epoch}, and {} at the base of the schedule: events were lost", schedule.base.epoch);
+        return Err(Error::new(Reason::ExpectedActiveMismatch, message).about(&schedule.name));
+    }
     let moved = policies.iter().find(|policy| policy.active_revision > schedule.base.revision);
     let Some(policy) = moved else { return Ok(()) };
     let (base, at) = (schedule.base.revision, policy.active_revision);

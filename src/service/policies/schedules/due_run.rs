@@ -123,7 +123,7 @@ impl Policies {
         due.check_unchanged(write).await?;
         let ids: Vec<&PolicyId> = due.schedule.policies().into_iter().collect();
         let policies = write.tx.read().policies_named(&due.schedule.name.namespace, &ids).await?;
-        let checked = check_base(&due.schedule, &policies);
+        let checked = check_base(&due.schedule, &policies, write.tx.head().cursor.epoch);
         write.rely_on_pointers(ids);
         match checked {
             Ok(()) => Ok(()),

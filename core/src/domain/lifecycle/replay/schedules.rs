@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::super::error::{Error, Result};
-use super::super::super::event::{EventKind, EventSchedule, Payload};
+use super::super::super::event::{Cursor, EventKind, EventSchedule, Payload};
 use super::super::super::name::PolicyId;
 use super::super::super::schedule::{ScheduleEntry, ScheduleId, When};
 use super::super::super::time::Micros;
@@ -22,8 +22,8 @@ pub(super) struct SchedulesReplay {
 #[derive(Debug)]
 struct ScheduleReplay {
     entries: Vec<ScheduleEntry>,
-    /// The revision of the event after which no pointer of its policies may have moved.
-    base: i64,
+    /// The event after which no pointer of its policies may have moved, and none may have been lost.
+    base: Cursor,
     /// The last time for which it ran.
     last_due: Option<Micros>,
     state: ReplayedState,
@@ -114,7 +114,7 @@ impl SchedulesReplay {
         }
         let policies = schedule.entries.iter().flat_map(|entry| &entry.targets).map(|target| &target.policy);
         let moved = policies.filter_map(|policy| self.moved.get(policy)).max();
-        if moved.is_some_and(|revision| *revision > schedule.base) {
+        if payload.epoch != schedule.base.epoch || moved.is_some_and(|revision| *revision > schedule.base.revision) {
             return Err(broken(format!("a pointer moved after the base of the schedule {}", about.id)));
         }
         schedule.check_run(payload, due)
@@ -125,17 +125,18 @@ impl SchedulesReplay {
             self.moved.insert(moved.policy.clone(), payload.revision);
         }
         let Some(about) = &payload.schedule else { return };
+        let at = Cursor { epoch: payload.epoch, revision: payload.revision };
         if payload.kind == EventKind::Schedule {
             let entries = entries_of(payload).unwrap_or_default();
-            let (base, state) = (payload.revision, ReplayedState::Pending);
+            let (base, state) = (at, ReplayedState::Pending);
             self.schedules.insert(about.id.clone(), ScheduleReplay { entries, base, last_due: None, state });
         }
         let Some(schedule) = self.schedules.get_mut(&about.id) else { return };
         match payload.kind {
             EventKind::SuspendSchedule => schedule.state = ReplayedState::Suspended,
             EventKind::CancelSchedule => schedule.state = ReplayedState::Cancelled,
-            EventKind::ResumeSchedule => (schedule.state, schedule.base) = (ReplayedState::Pending, payload.revision),
-            EventKind::Activate => (schedule.last_due, schedule.base) = (about.due_time, payload.revision),
+            EventKind::ResumeSchedule => (schedule.state, schedule.base) = (ReplayedState::Pending, at),
+            EventKind::Activate => (schedule.last_due, schedule.base) = (about.due_time, at),
             _ => {}
         }
     }
@@ -214,6 +215,7 @@ mod tests {
             (vec![made(1, &[5]), ran(6, 5, 3)], "no entry"),
             (vec![made(1, &[5]), ran(7, 6, 2)], "no entry"),
             (vec![made(1, &[5]), by_hand(2), ran(6, 5, 2)], "moved after the base"),
+            (vec![made(1, &[5]), Payload { epoch: 2, ..ran(6, 5, 2) }], "moved after the base"),
             (vec![made(1, &[5]), about(2, "CANCEL_SCHEDULE", None), ran(6, 5, 2)], "had ended"),
             (vec![made(1, &[5]), about(6, "SUSPEND_SCHEDULE", Some(5)), ran(7, 5, 2)], "as it stood"),
             (vec![made(1, &[5]), about(2, "RESUME_SCHEDULE", None)], "as it stood"),
