@@ -149,3 +149,60 @@ pub fn suspends(reason: Reason) -> bool {
             | Reason::InvalidArgument
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_go_away_by_itself_never_suspends() {
+        let passing = [
+            Reason::ConcurrentChange,
+            Reason::LimitExceeded,
+            Reason::ImportUnfinished,
+            Reason::StoreInDoubt,
+            Reason::SigningUnavailable,
+            Reason::ChecksUnavailable,
+            Reason::OutcomeUnknown,
+            Reason::DeadlineExceeded,
+            Reason::ServerDraining,
+            Reason::DataLoss,
+            Reason::Internal,
+        ];
+        for reason in
+            Reason::ALL.iter().copied().filter(|reason| reason.is_of_the_database() || passing.contains(reason))
+        {
+            assert!(!suspends(reason), "{reason:?}");
+        }
+        for reason in [Reason::ExpectedActiveMismatch, Reason::ValidationFailed, Reason::ApprovalsMissing] {
+            assert!(suspends(reason), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_in_the_state_that_is_asked_for_or_refused() {
+        let name = ScheduleName::parse("name", "namespaces/n/schedules/s").unwrap();
+        for state in ScheduleState::ALL {
+            let schedule = Schedule {
+                name: name.clone(),
+                entries: Vec::new(),
+                time_zone: String::new(),
+                state,
+                creator: String::new(),
+                reason: String::new(),
+                base: Cursor { epoch: 1, revision: 5 },
+                handled_until: Micros(1),
+                next_time: None,
+                last_due_time: None,
+                problem: String::new(),
+                edits: 1,
+                create_time: Micros(1),
+                update_time: Micros(1),
+            };
+            let error = schedule.check_state(&[ScheduleState::Pending, ScheduleState::Suspended]).err();
+            assert_eq!(error.map(|error| error.reason), (!state.is_open()).then_some(Reason::ScheduleStateWrong));
+            assert!(check_base(&schedule, &[], 1).is_ok());
+            assert!(check_base(&schedule, &[], 2).is_err(), "the epoch was raised");
+        }
+    }
+}
