@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "policyhub/v1/refusal.proto",
     "policyhub/v1/policy.proto",
     "policyhub/v1/event.proto",
+    "policyhub/v1/schedule.proto",
     "policyhub/v1/policy_service.proto",
     "policyhub/v1/sync_service.proto",
     "policyhub/v1/admin_service.proto",

@@ -34,11 +34,13 @@ pub enum Defect {
     FrozenStream,
     /// A connection is used again whatever happened to its last transaction, and no commit is checked.
     TransactionLeftOpen,
+    /// The row of a schedule moves on after its run, in a transaction of its own, and the run has no request id.
+    ScheduleMovedOnLater,
 }
 
 impl Defect {
     /// All defects, by name.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("revision-from-sequence", Self::RevisionFromSequence),
         ("sqlite-normal", Self::SqliteNormal),
         ("postgres-commit-off", Self::PostgresCommitOff),
@@ -51,6 +53,7 @@ impl Defect {
         ("cached-get-active", Self::CachedGetActive),
         ("frozen-stream", Self::FrozenStream),
         ("transaction-left-open", Self::TransactionLeftOpen),
+        ("schedule-moved-on-later", Self::ScheduleMovedOnLater),
     ];
 }
 

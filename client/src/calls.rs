@@ -60,6 +60,8 @@ reads!(policy {
     diff_versions(DiffVersionsRequest) -> DiffVersionsResponse, "What changed between two versions.";
     get_validation_report(GetValidationReportRequest) -> GetValidationReportResponse,
         "What the checks found the last time they ran on a version.";
+    get_schedule(GetScheduleRequest) -> GetScheduleResponse, "A schedule.";
+    list_schedules(ListSchedulesRequest) -> ListSchedulesResponse, "The schedules of a namespace.";
     list_events(ListEventsRequest) -> ListEventsResponse, "The log of a namespace.";
 });
 
@@ -75,6 +77,9 @@ mutations!(policy {
     activate(ActivateRequest) -> ActivateResponse, "Moves pointers of a namespace, all or none.";
     rollback(RollbackRequest) -> RollbackResponse, "Puts an older version back in force, at a new revision.";
     deactivate(DeactivateRequest) -> DeactivateResponse, "Removes the active pointer of a policy.";
+    create_schedule(CreateScheduleRequest) -> CreateScheduleResponse, "Makes a schedule, which activates later.";
+    cancel_schedule(CancelScheduleRequest) -> CancelScheduleResponse, "Ends a schedule.";
+    resume_schedule(ResumeScheduleRequest) -> ResumeScheduleResponse, "Lets a suspended schedule run again.";
     approve_version(ApproveVersionRequest) -> ApproveVersionResponse, "Approves the digest of a staged version.";
     reject_version(RejectVersionRequest) -> RejectVersionResponse, "Ends a draft or a staged version that shall not be published.";
 });

@@ -79,6 +79,21 @@ pub(crate) fn index_rows(backend: DbBackend, deciding: &str) -> String {
     )
 }
 
+/// Returns the statement that makes the trigger enter the rows of these tables from now on.
+pub fn index_rows_of(backend: DbBackend, tables: &str) -> String {
+    let index = index_rows(backend, tables);
+    match backend {
+        DbBackend::Postgres => format!(
+            "CREATE OR REPLACE FUNCTION events_index_rows() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             BEGIN {index} RETURN NULL; END $$;"
+        ),
+        _ => format!(
+            "DROP TRIGGER events_index_rows; \
+             CREATE TRIGGER events_index_rows AFTER INSERT ON events FOR EACH ROW BEGIN {index} END;"
+        ),
+    }
+}
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     fn use_transaction(&self) -> Option<bool> {

@@ -1,10 +1,9 @@
 //! Guardrails, one set for each namespace and one for the store.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::DbBackend;
 
 use crate::dialect::execute;
-use crate::m20261123_000006_row_changes::index_rows;
+use crate::m20261123_000006_row_changes::index_rows_of;
 
 #[derive(Debug)]
 pub struct Migration;
@@ -30,21 +29,6 @@ const TABLES: &[&str] = &[
 /// The tables whose rows decisions depend on, as in `store::transaction::ledger`.
 const DECIDING: &str = "'approvals', 'guardrails', 'imports', 'namespaces', 'policies', 'versions'";
 
-/// Returns the statement that makes the trigger of `row_changes` follow the new table too.
-fn follow(backend: DbBackend) -> String {
-    let index = index_rows(backend, DECIDING);
-    match backend {
-        DbBackend::Postgres => format!(
-            "CREATE OR REPLACE FUNCTION events_index_rows() RETURNS trigger LANGUAGE plpgsql AS $$ \
-             BEGIN {index} RETURN NULL; END $$;"
-        ),
-        _ => format!(
-            "DROP TRIGGER events_index_rows; \
-             CREATE TRIGGER events_index_rows AFTER INSERT ON events FOR EACH ROW BEGIN {index} END;"
-        ),
-    }
-}
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     fn use_transaction(&self) -> Option<bool> {
@@ -53,7 +37,7 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         execute(manager, TABLES).await?;
-        manager.get_connection().execute_unprepared(&follow(manager.get_database_backend())).await?;
+        manager.get_connection().execute_unprepared(&index_rows_of(manager.get_database_backend(), DECIDING)).await?;
         Ok(())
     }
 }

@@ -5,11 +5,11 @@
 use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::principal::{LOCAL_ISSUER_NAME, NAME_MAX_CHARS, Principal};
+use crate::domain::principal::{LOCAL_ISSUER_NAME, NAME_MAX_CHARS, Principal, SYSTEM_ISSUER_NAME};
 use crate::domain::{Error, Result};
 
 /// Names that no issuer may have, because they are prefixes of members and actors with another meaning.
-const RESERVED_NAMES: [&str; 3] = ["group", "spiffe", LOCAL_ISSUER_NAME];
+const RESERVED_NAMES: [&str; 4] = ["group", "spiffe", LOCAL_ISSUER_NAME, SYSTEM_ISSUER_NAME];
 /// Claims that already have a meaning.
 const RESERVED_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "jti", "cnf"];
 
@@ -80,7 +80,7 @@ impl IssuerRules {
         let word =
             |text: &str| (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !Principal::is_issuer_name(&self.name) || RESERVED_NAMES.contains(&self.name.as_str()) {
-            let rule = "must be 1 to 64 of a-z, 0-9 and -, and not group, spiffe or local";
+            let rule = "must be 1 to 64 of a-z, 0-9 and -, and not group, spiffe, local or system";
             return Err(Error::invalid("name", rule));
         }
         if self.issuer.is_empty() || self.audience.is_empty() {

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
     denials, diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish,
-    reject, report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
+    reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage, subscribers, token, verify,
+    watch,
 };
 use crate::cli::global::Global;
 use crate::cli::release;
@@ -53,6 +54,9 @@ pub enum Command {
     Import(import::ImportArguments),
     Release(release::ReleaseArguments),
     Adopt(adopt::AdoptArguments),
+    /// Schedules: create, list, show, cancel, resume
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommands),
     /// Namespaces: create, list, show, update
     #[command(subcommand)]
     Namespace(namespace::NamespaceCommands),
@@ -151,6 +155,8 @@ mod tests {
         "rollback pricing --to 2 --reason bad --copy-forward --skip-validation",
         "rollback pricing --to pricing/v1.2.0 --reason bad",
         "deactivate pricing --reason over",
+        "schedule create launch pricing@3 limits@v1.0.0 --at 2026-12-01T00:00:00Z --reason season",
+        "schedule cancel launch --reason over --etag e",
         "abandon pricing@4",
         "active",
         "active pricing --at-revision 7",
@@ -247,6 +253,8 @@ mod tests {
             "active --format json",
             "rollback pricing",
             "deactivate pricing",
+            "schedule create launch pricing@3 --reason x",
+            "schedule create launch --at 2026-12-01T00:00:00Z --reason x",
             "publish pricing --activate",
             "publish pricing@3 --break-glass",
             "approve pricing@3",

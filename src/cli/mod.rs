@@ -24,6 +24,7 @@ mod pages;
 mod release;
 mod rules_file;
 mod run;
+mod schedule_entry;
 mod session;
 
 pub use command_line::Cli;

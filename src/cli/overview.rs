@@ -22,6 +22,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "activate",
             "rollback",
             "deactivate",
+            "schedule",
             "abandon",
             "release",
             "adopt",

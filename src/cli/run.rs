@@ -8,8 +8,8 @@ use crate::cli::command_line::{Cli, Command};
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
     denials, diff, draft, epoch, events, export, guardrail, guardrail_test, history, import, keys, man, namespace,
-    policy, publish, reject, report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token,
-    verify, verify_log, watch,
+    policy, publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage,
+    subscribers, token, verify, verify_log, watch,
 };
 use crate::cli::exit_code::{UsageError, exit_code};
 use crate::cli::failure::explain;
@@ -135,6 +135,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Export(arguments) => export::run(session, arguments).await,
         Command::Import(arguments) => import::run(session, arguments).await,
         Command::Run(command) => runs::run(session, command).await,
+        Command::Schedule(command) => schedule::run(session, command).await,
         Command::Guardrail(command) => guardrail::run(session, command).await,
         Command::Role(command) => role::run(session, command).await,
         Command::Namespace(command) => namespace::run(session, command).await,

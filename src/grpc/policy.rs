@@ -158,6 +158,51 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(done.into()))
     }
 
+    async fn create_schedule(
+        &self,
+        request: Request<pb::CreateScheduleRequest>,
+    ) -> RpcResult<pb::CreateScheduleResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::create_schedule(request.into_inner()).map_err(status)?;
+        let done = self.0.service.policies.create_schedule(&context, command).await.map_err(status)?;
+        Ok(Response::new(done.into()))
+    }
+
+    async fn get_schedule(&self, request: Request<pb::GetScheduleRequest>) -> RpcResult<pb::GetScheduleResponse> {
+        self.0.read(&request).await?;
+        let name = request::schedule_name("name", &request.get_ref().name).map_err(status)?;
+        let schedule = self.0.service.policies.get_schedule(&name).await.map_err(status)?;
+        Ok(Response::new(pb::GetScheduleResponse { schedule: Some(response::schedule(schedule)) }))
+    }
+
+    async fn list_schedules(&self, request: Request<pb::ListSchedulesRequest>) -> RpcResult<pb::ListSchedulesResponse> {
+        self.0.read(&request).await?;
+        let (namespace, list, page, filter) = request::list_schedules(request.get_ref()).map_err(status)?;
+        let found = self.0.service.policies.list_schedules(&namespace, &page, &filter).await.map_err(status)?;
+        let (schedules, next_page_token) = list.answer(found, |each| each.name.id.to_string(), response::schedule);
+        Ok(Response::new(pb::ListSchedulesResponse { schedules, next_page_token }))
+    }
+
+    async fn cancel_schedule(
+        &self,
+        request: Request<pb::CancelScheduleRequest>,
+    ) -> RpcResult<pb::CancelScheduleResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::cancel_schedule(request.into_inner()).map_err(status)?;
+        let done = self.0.service.policies.cancel_schedule(&context, command).await.map_err(status)?;
+        Ok(Response::new(done.into()))
+    }
+
+    async fn resume_schedule(
+        &self,
+        request: Request<pb::ResumeScheduleRequest>,
+    ) -> RpcResult<pb::ResumeScheduleResponse> {
+        let context = self.0.mutation(&request).await?;
+        let command = request::resume_schedule(request.into_inner()).map_err(status)?;
+        let done = self.0.service.policies.resume_schedule(&context, command).await.map_err(status)?;
+        Ok(Response::new(done.into()))
+    }
+
     async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> RpcResult<pb::ListEventsResponse> {
         self.0.read(&request).await?;
         let list = request::list_events(request.get_ref()).map_err(status)?;

@@ -132,6 +132,18 @@ impl Metrics {
     /// Shows how often approvals were skipped or lowered, and how often a quota refused a call.
     pub(super) fn observe_service(&self, service: Arc<Service>) {
         let (refusing, checking, lowering) = (service.clone(), service.clone(), service.clone());
+        let scheduling = service.clone();
+        self.meter
+            .u64_observable_counter("policyhub_schedule_runs")
+            .with_description(
+                "schedules that were due, by what became of the run; each is counted by the replica that did it",
+            )
+            .with_callback(move |runs| {
+                for (result, count) in scheduling.policies.ended_schedule_runs() {
+                    runs.observe(count, &[KeyValue::new("result", result)]);
+                }
+            })
+            .build();
         self.meter
             .u64_observable_counter("policyhub_break_glass")
             .with_description("publications without the approvals they should have had")

@@ -43,6 +43,10 @@ const DENIALS_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two polls of the signing keys: one query each. Too high: writes poll first, see `limits::KEY_SPREAD_SECONDS`.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two looks for schedules that are due: two queries each. Too high: one that was made meanwhile runs late, and so does
+/// each when the clock of the database is put forward.
+const SCHEDULES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Pause after the check of a log, as a multiple of the time it took: it uses a tenth of one core at most.
 const AUDIT_REST_FACTOR: u32 = 9;
 
@@ -234,6 +238,20 @@ pub(super) async fn write_denials(service: Arc<Service>) {
         if left_out > 0 {
             tracing::warn!(target: "policyhub::denied", left_out, "denied more than the record has room for");
         }
+    }
+}
+
+/// Carries out schedules that are due, until it is cancelled.
+pub(super) async fn run_schedules(service: Arc<Service>) {
+    loop {
+        let next = match service.policies.run_due_schedules(clock::now(), SCHEDULES_INTERVAL).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::debug!(%error, detail = error.internal, "failed to look which schedules are due");
+                None
+            }
+        };
+        tokio::time::sleep(next.unwrap_or(SCHEDULES_INTERVAL)).await;
     }
 }
 

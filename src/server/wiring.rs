@@ -211,12 +211,13 @@ fn layered(
     BoxCloneSyncService::new(calls.service(routes))
 }
 
-/// Spawns the pollers: what other replicas changed and thawed, and whether the logs are intact.
+/// Spawns the pollers: what other replicas changed and thawed, what is due, and whether the logs are intact.
 fn spawn_pollers(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration) {
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
     background.spawn(tasks::follow_thaws(service.clone()));
     background.spawn(tasks::write_denials(service.clone()));
+    background.spawn(tasks::run_schedules(service.clone()));
     if !audit_interval.is_zero() {
         service.archive.freeze_by_audits();
         background.spawn(tasks::audit(service.clone(), audit_interval));

@@ -2,7 +2,7 @@
 
 use crate::domain::access::{Grants, Permission};
 use crate::domain::command::RequestOptions;
-use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
+use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal, SYSTEM_ISSUER_NAME};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
@@ -25,6 +25,13 @@ impl Context {
     pub fn of_server(now: Micros) -> Self {
         let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
         Self { principal, grants: Grants::default(), options: RequestOptions::default(), now }
+    }
+
+    /// Returns the context of a run of a schedule, whose creator was authorized when it was made.
+    #[must_use]
+    pub fn of_schedule(request_id: String, now: Micros) -> Self {
+        let principal = Principal::new(SYSTEM_ISSUER_NAME, "schedule");
+        Self { principal, grants: Grants::default(), options: RequestOptions { request_id, validate_only: false }, now }
     }
 
     /// Returns the caller's name as in events and versions.

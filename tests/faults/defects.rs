@@ -33,6 +33,7 @@ fn concerns(defect: &str, plan: &FaultPlan) -> bool {
         "frozen-stream" => plan.connection_age_ms.is_none() && plan.watchers.iter().any(|watcher| !watcher.probe),
         "drop-on-full" => plan.ring_events < 100 && plan.watchers.iter().any(|watcher| !watcher.latest),
         "cached-get-active" => plan.replicas > 1,
+        "schedule-moved-on-later" => plan.replicas > 1 && plan.workloads,
         _ => plan.watchers.iter().any(|watcher| !watcher.latest),
     }
 }
@@ -46,6 +47,7 @@ fn expected(defect: &str) -> &'static [&'static str] {
             &["ledger"]
         }
         "cached-get-active" => &["linearizable"],
+        "schedule-moved-on-later" => &["promises"],
         "frozen-stream" => &["live: no stream falls silent"],
         _ => &["streams", "converged"],
     }

@@ -131,7 +131,8 @@ async fn last(client: &Client, parent: &str) -> (pb::EventKind, pb::Cursor) {
     (event.kind(), watching::without_fingerprint(event.cursor).expect("a cursor"))
 }
 
-fn restore(copy: &Path, database: &Path) {
+/// Puts a copy of a database in the place of a SQLite file.
+pub fn restore(copy: &Path, database: &Path) {
     for extension in ["db-wal", "db-shm"] {
         let _ = std::fs::remove_file(database.with_extension(extension));
     }

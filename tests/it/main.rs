@@ -259,6 +259,14 @@ mod runs;
 #[cfg(test)]
 mod runs_migrated;
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod schedules_local_times;
+#[cfg(test)]
+mod schedules_replicas;
+#[cfg(test)]
+mod schedules_tamper;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod sdk_watch;

@@ -11,6 +11,7 @@ use prost::Message as _;
 use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, policy, publish_request, release, set, version};
 use crate::harness::guardrails::set_guardrails;
 use crate::harness::runs::{complete, end_request, record, run_name, run_request};
+use crate::harness::schedules::{create_schedule, once, schedule_name, weekly};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Hub, on_both_databases};
 
@@ -40,6 +41,8 @@ const EXEMPT: &[(&str, &str, &str)] = &[
 /// is in force. All others are refused when read.
 const FOUND_LATER: &[(&str, &str)] = &[
     ("guardrails", "namespace"),
+    ("schedules", "namespace"),
+    ("schedules", "id"),
     ("namespaces", "epoch"),
     ("namespaces", "head_revision"),
     ("namespaces", "head_hash"),
@@ -189,6 +192,8 @@ async fn reads(client: &Client) -> RowAnswers {
     }
     let guardrails = pb::GetGuardrailsRequest { name: format!("{NAMESPACE}/guardrails") };
     read!("GetGuardrails", client.get_guardrails(guardrails));
+    let schedule = pb::GetScheduleRequest { name: schedule_name("s") };
+    read!("GetSchedule", client.get_schedule(schedule));
     read!("GetRun", client.get_run(pb::GetRunRequest { name: run_name(&parent(), "r") }));
     answers
 }
@@ -221,6 +226,8 @@ async fn history(client: &Client) {
     };
     client.update_namespace(update).await.expect("a change");
     set_guardrails(client, &format!("{NAMESPACE}/guardrails"), &[("known", "has(content.a)")]).await;
+    let every_week = weekly(&[("p", 1)], &[pb::Weekday::Monday], "08:00");
+    create_schedule(client, "s", "UTC", vec![every_week, once(&[("p", 2)], 7 * 24 * 3_600)]).await;
 }
 
 /// Returns three edited values of a column.

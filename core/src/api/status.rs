@@ -48,12 +48,14 @@ pub fn code(reason: Reason) -> Code {
         | Reason::VersionNotFound
         | Reason::ReportNotFound
         | Reason::RunNotFound
+        | Reason::ScheduleNotFound
         | Reason::BindingNotFound
         | Reason::KeyNotFound => Code::NotFound,
         Reason::NamespaceExists
         | Reason::PolicyExists
         | Reason::LabelContentConflict
         | Reason::RunConflict
+        | Reason::ScheduleExists
         | Reason::BindingExists => Code::AlreadyExists,
         Reason::NoActiveVersion
         | Reason::NoPreviousVersion
@@ -72,6 +74,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LastAdmin
         | Reason::KeyNotReady
         | Reason::KeyStateWrong
+        | Reason::ScheduleStateWrong
         | Reason::StoreInDoubt
         | Reason::NamespaceNotEmpty
         | Reason::ImportUnfinished
@@ -197,6 +200,7 @@ fn resource_type(name: &str) -> &'static str {
     match name.split('/').count() {
         2 => "policyhub.v1.Namespace",
         _ if name.split('/').nth(2) == Some("runs") => "policyhub.v1.Run",
+        _ if name.split('/').nth(2) == Some("schedules") => "policyhub.v1.Schedule",
         4 => "policyhub.v1.Policy",
         _ => "policyhub.v1.Version",
     }

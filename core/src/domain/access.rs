@@ -208,6 +208,12 @@ rpcs! {
         GetValidationReport => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
         ApproveVersion => RequiredPermission::InNamespace(Permission::Approve), Rate::Write;
         RejectVersion => RequiredPermission::InNamespace(Permission::Approve), Rate::Write;
+        // A schedule activates in the name of whoever made it.
+        CreateSchedule => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
+        GetSchedule => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        ListSchedules => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
+        CancelSchedule => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
+        ResumeSchedule => RequiredPermission::InNamespace(Permission::Activate), Rate::Write;
         ListEvents => RequiredPermission::InNamespace(Permission::Read), Rate::Read;
     }
     "SyncService" {

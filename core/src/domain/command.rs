@@ -24,6 +24,7 @@ use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, PolicyOrVersion, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
 use super::quota::Quotas;
+use super::schedule::{ScheduleName, When};
 use super::time::Micros;
 use super::version::Requirement;
 
@@ -240,6 +241,29 @@ mod requests {
     pub struct Deactivate {
         pub policy: PolicyName,
         pub expected_active: Option<i64>,
+        pub reason: String,
+    }
+
+    /// What is put in force together, and when.
+    #[derive(Debug, Clone, Serialize)]
+    pub struct EntryToSchedule {
+        pub targets: Vec<ActivationTarget>,
+        pub when: When,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct CreateSchedule {
+        pub schedule: ScheduleName,
+        pub entries: Vec<EntryToSchedule>,
+        pub time_zone: String,
+        pub reason: String,
+    }
+
+    /// Ends a schedule, or lets it run again.
+    #[derive(Debug, Clone, Serialize)]
+    pub struct ChangeSchedule {
+        pub schedule: ScheduleName,
+        pub etag: Option<Etag>,
         pub reason: String,
     }
 

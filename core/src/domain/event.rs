@@ -11,6 +11,7 @@ use super::digest::{ActiveSetRoot, Digest, Hash};
 pub use super::event_kind::EventKind;
 use super::name::{NamespaceId, PolicyId};
 use super::policy::ImportedPolicy;
+use super::schedule::ScheduleId;
 use super::time::Micros;
 use super::version::VersionState;
 
@@ -87,6 +88,21 @@ pub struct Change {
     pub approvals: Vec<Approval>,
     /// The policies that an import brought.
     pub imported: Vec<ImportedPolicy>,
+    /// The schedule that it is about, or that moved the pointers.
+    pub schedule: Option<EventSchedule>,
+}
+
+/// Names the schedule of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventSchedule {
+    /// Its id in the namespace.
+    pub id: ScheduleId,
+    /// Who made it, in an event that the server wrote by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
+    /// The time for which it ran, or was suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_time: Option<Micros>,
 }
 
 /// Is hashed and signed: written once to JSON, and stored as those exact bytes.
@@ -136,6 +152,9 @@ pub struct Payload {
     /// The settings that decided it, in order of the policies; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings_read: Vec<SettingsRead>,
+    /// The schedule that it is about, or that moved the pointers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<EventSchedule>,
 }
 
 /// The settings of a policy that a decision read. The log says what they were, so that older ones that somebody put back for a
@@ -213,6 +232,7 @@ impl Change {
             access: None,
             approvals: Vec::new(),
             imported: Vec::new(),
+            schedule: None,
         }
     }
 }

@@ -32,6 +32,10 @@ pub enum EventKind {
     ImportNamespace,
     ThawNamespace,
     UpdateGuardrails,
+    Schedule,
+    SuspendSchedule,
+    ResumeSchedule,
+    CancelSchedule,
 }
 
 impl EventKind {
@@ -62,6 +66,10 @@ impl EventKind {
         Self::ImportNamespace,
         Self::ThawNamespace,
         Self::UpdateGuardrails,
+        Self::Schedule,
+        Self::SuspendSchedule,
+        Self::ResumeSchedule,
+        Self::CancelSchedule,
     ];
 
     /// Returns the word kept in the database and in events.
@@ -93,6 +101,10 @@ impl EventKind {
             Self::ImportNamespace => "IMPORT_NAMESPACE",
             Self::ThawNamespace => "THAW_NAMESPACE",
             Self::UpdateGuardrails => "UPDATE_GUARDRAILS",
+            Self::Schedule => "SCHEDULE",
+            Self::SuspendSchedule => "SUSPEND_SCHEDULE",
+            Self::ResumeSchedule => "RESUME_SCHEDULE",
+            Self::CancelSchedule => "CANCEL_SCHEDULE",
         }
     }
 }

@@ -37,6 +37,12 @@ pub const ACTIVATION_TARGETS_MAX: usize = 100;
 pub const ACTIVE_RELEASES_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Most content of one activation: it travels as one message.
 pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
+/// Number of entries of a schedule.
+pub const SCHEDULE_ENTRIES_MAX: usize = 8;
+/// Number of schedules of a namespace that are pending or suspended.
+pub const SCHEDULES_OPEN_PER_NAMESPACE_MAX: u64 = 200;
+/// Longest name of a time zone, in characters. The longest of the IANA database has 32.
+pub const TIME_ZONE_MAX_CHARS: usize = 64;
 /// Most policies of a namespace.
 pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
 /// Most requirements of a version.

@@ -37,6 +37,7 @@ pub mod revocation;
 pub mod row;
 pub mod row_mac;
 pub mod run;
+pub mod schedule;
 pub mod spiffe;
 pub mod subscriber;
 pub mod time;

@@ -17,6 +17,7 @@ use super::name::NamespaceId;
 use super::pointed_policy::PointedPolicy;
 use super::quota::Quotas;
 use super::report::Report;
+use super::schedule::Schedule;
 use super::time::Micros;
 use super::version::Version;
 
@@ -196,6 +197,12 @@ mod outcomes {
     pub struct Deactivated {
         pub policy: PointedPolicy,
         pub activation: Activated,
+        pub cursor: Option<Position>,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct ScheduleChanged {
+        pub schedule: Schedule,
         pub cursor: Option<Position>,
     }
 

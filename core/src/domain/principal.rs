@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub const LOCAL_ISSUER_NAME: &str = "local";
 /// The issuer of callers with a client certificate: `spiffe:` and the rest of a SPIFFE ID is that ID.
 pub const SPIFFE_ISSUER_NAME: &str = "spiffe";
+/// The issuer of the server itself, where it acts for somebody who is not there. No credential has it.
+pub const SYSTEM_ISSUER_NAME: &str = "system";
 /// Longest short name of an issuer, and longest name of a claim.
 pub const NAME_MAX_CHARS: usize = 64;
 /// Longest subject (OpenID Connect Core §2, `sub`).

@@ -45,6 +45,7 @@ pub(super) mod restore;
 pub(super) mod role;
 pub(super) mod rollback;
 pub(super) mod runs;
+pub(super) mod schedule;
 pub(super) mod server_commands;
 pub(super) mod show;
 pub(super) mod stage;

@@ -56,6 +56,7 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::PublishVersions
         | Rpc::GetRun
         | Rpc::ListRuns
+        | Rpc::ListSchedules
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
         | Rpc::ListDenials
@@ -68,6 +69,10 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::Stage
         | Rpc::Rollback
         | Rpc::GetValidationReport
+        | Rpc::CreateSchedule
+        | Rpc::GetSchedule
+        | Rpc::CancelSchedule
+        | Rpc::ResumeSchedule
         | Rpc::RevokeSigningKey => POLICY_ANSWER_MAX_BYTES,
         Rpc::GetConvergence => WAITING_CALL_BYTES,
         Rpc::Draft

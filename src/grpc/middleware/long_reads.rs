@@ -34,6 +34,7 @@ fn kind(rpc: Rpc) -> Option<LongReadKind> {
         | Rpc::ListActive
         | Rpc::ListSubscribers
         | Rpc::ListRuns
+        | Rpc::ListSchedules
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
         | Rpc::ListDenials => Some(LongReadKind::Pages),

@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn issuers_that_could_be_mistaken_are_refused() {
-        for name in ["", "local", "group", "spiffe", "a:b", "Corp", "a b", "a/b", "\u{430}"] {
+        for name in ["", "local", "group", "spiffe", "system", "a:b", "Corp", "a b", "a/b", "\u{430}"] {
             let text = with("jwks = 'k.json'").replace("'corp'", &format!("'{name}'"));
             assert!(refused(&text).contains("issuers"), "{name}");
         }

@@ -101,6 +101,7 @@ async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i
         rows: Vec::new(),
         imported: Vec::new(),
         settings_read: Vec::new(),
+        schedule: None,
     };
     tx.raise_epoch(&sign_event(signer, head, &payload, String::new())?).await?;
     tx.commit(|| {}).await?;

@@ -64,6 +64,12 @@ fn may_interrupt_import(kind: EventKind) -> bool {
     )
 }
 
+/// Sorts the members of settings: their order in an event must not depend on the features of the JSON library, which dependencies turn on.
+fn with_sorted_members(mut settings: serde_json::Value) -> serde_json::Value {
+    settings.sort_all_objects();
+    settings
+}
+
 impl<'a> Write<'a> {
     pub fn new(call: &'a IdempotentCall<'a>, namespace: NamespaceId, tx: WriteTx) -> Self {
         Self { call, namespace, recorded: RecordedEvents::default(), pointers_read: Vec::new(), tx }
@@ -164,12 +170,9 @@ impl Write<'_> {
             access,
             approvals,
             imported,
+            schedule,
         } = change;
-        // The order of members in an event must not depend on the features of the JSON library, which dependencies turn on.
-        let settings = settings.map(|mut settings| {
-            settings.sort_all_objects();
-            settings
-        });
+        let settings = settings.map(with_sorted_members);
         let cursor = head.next();
         let payload = Payload {
             store: signer.store().to_owned(),
@@ -194,6 +197,7 @@ impl Write<'_> {
             rows: self.tx.take_written(),
             imported,
             settings_read: self.tx.take_settings_read(),
+            schedule,
         };
         let event = sign_event(signer, head, &payload, statement)?;
         self.tx.append(&event, &payload).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::pointer_checks::check_unmoved;
+use super::schedules::DueRun;
 use super::use_cases::Policies;
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
@@ -19,7 +20,7 @@ use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::service::checking::{CheckInput, CheckKind, guardrails_in_force, is_of_today};
 use crate::service::context::Context;
-use crate::service::log::{Conclusion, Write};
+use crate::service::log::{Conclusion, IdempotentCall, Write};
 use crate::store::ReadTx;
 
 /// Number of tries: one more after each time that versions had to be checked without the lock.
@@ -48,17 +49,34 @@ impl Policies {
         }
         lifecycle::check_activate(&request)?;
         let call = self.writer.call(context, "Activate", &request)?;
+        self.run_activation(&call, &request, None).await
+    }
+
+    /// Moves and removes pointers for a caller, or for a schedule that is due.
+    ///
+    /// # Errors
+    /// Those of `activate`; for a schedule also those of `begin_run`.
+    pub(super) async fn run_activation(
+        &self,
+        call: &IdempotentCall<'_>,
+        request: &Activate,
+        due: Option<&DueRun>,
+    ) -> Result<Activated> {
         let mut checked = ReportsByVersion::new();
         for _ in 0..TRIES_MAX {
             let tried = call.try_mutate(&request.namespace, async |write| {
-                let plan = self.plan(write, &request).await?;
+                if let Some(due) = due {
+                    self.begin_run(write, due).await?;
+                }
+                let plan = self.plan(write, request).await?;
                 let to_check = if request.skip_validation {
                     Vec::new()
                 } else {
                     self.versions_to_check(write, &plan, &checked).await?
                 };
                 if to_check.is_empty() {
-                    return self.write_activation(write, &request, plan, &checked).await.map(Conclusion::Commit);
+                    let activated = self.write_activation(write, request, due, plan, &checked).await?;
+                    return Ok(Conclusion::Commit(activated));
                 }
                 Ok(Conclusion::RollBack(to_check))
             });
@@ -68,7 +86,7 @@ impl Policies {
             };
             // A check may take seconds, so it runs without the lock.
             for input in to_check {
-                let (input, report) = self.checks.check(input, CheckKind::AfterPublish, context.now).await?;
+                let (input, report) = self.checks.check(input, CheckKind::AfterPublish, call.context().now).await?;
                 let version = input.bundle.version;
                 lifecycle::check_report(&version, &report)?;
                 checked.insert((version.policy.policy, version.number), report);
@@ -131,6 +149,7 @@ impl Policies {
         &self,
         write: &mut Write<'_>,
         request: &Activate,
+        due: Option<&DueRun>,
         plan: ActivationPlan,
         checked: &ReportsByVersion,
     ) -> Result<Activated> {
@@ -156,11 +175,16 @@ impl Policies {
             [target] => Some(target.policy.clone()),
             _ => None,
         };
+        let schedule = match due {
+            Some(due) => Some(due.end_run(write).await?),
+            None => None,
+        };
         let change = Change {
             reason: request.reason.clone(),
             pointers,
             approvals,
             skipped_validation: request.skip_validation,
+            schedule,
             ..Change::new(EventKind::Activate, only.as_ref())
         };
         write.record_activation(change).await.map(|(activated, _)| activated)
@@ -168,7 +192,7 @@ impl Policies {
 }
 
 /// Reads all policies and all versions of the targets: at most three queries, however many there are.
-async fn read_targets(
+pub(super) async fn read_targets(
     tx: &ReadTx,
     namespace: &NamespaceId,
     targets: &[ActivationTarget],
@@ -187,7 +211,7 @@ async fn read_targets(
     Ok((tx.policies_named(namespace, &ids).await?, versions))
 }
 
-fn collect_facts<'a>(
+pub(super) fn collect_facts<'a>(
     request: &Activate,
     policies: &'a [Policy],
     versions: &'a [Version],

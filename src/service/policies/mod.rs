@@ -23,6 +23,7 @@ mod publish;
 mod publish_versions;
 mod reject_version;
 mod rollback;
+mod schedules;
 mod stage;
 mod targets;
 mod update_guardrails;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::alarms::{BreakGlassAlarm, LoweredApprovalsAlarm};
+use super::schedules::{ScheduleCounts, ScheduleRetries};
 use crate::checks::CheckLimit;
 use crate::service::access::DenialRecorder;
 use crate::service::checking::CheckRunner;
@@ -19,6 +20,8 @@ pub struct Policies {
     pub(super) checks: Arc<CheckRunner>,
     pub(super) break_glass: BreakGlassAlarm,
     pub(super) lowered_approvals: LoweredApprovalsAlarm,
+    pub(super) schedule_counts: ScheduleCounts,
+    pub(super) schedule_retries: ScheduleRetries,
     pub(super) content_max_bytes: usize,
 }
 
@@ -39,6 +42,8 @@ impl Policies {
             checks: Arc::clone(checks),
             break_glass: BreakGlassAlarm::default(),
             lowered_approvals: LoweredApprovalsAlarm::default(),
+            schedule_counts: ScheduleCounts::default(),
+            schedule_retries: ScheduleRetries::default(),
             content_max_bytes,
         }
     }
@@ -58,6 +63,12 @@ impl Policies {
     #[must_use]
     pub fn broken_glass(&self) -> u64 {
         self.break_glass.count()
+    }
+
+    /// Returns what became of the schedules that were due since the start, as far as this replica carried them out.
+    #[must_use]
+    pub fn ended_schedule_runs(&self) -> [(&'static str, u64); 3] {
+        self.schedule_counts.by_result()
     }
 
     /// Returns how often fewer approvals were required than before, since the start.

@@ -19,6 +19,7 @@ pub mod row_changes;
 pub mod run_ends;
 pub mod run_policies;
 pub mod runs;
+pub mod schedules;
 pub mod signing_keys;
 pub mod store_meta;
 pub mod subscribers;

@@ -8,7 +8,7 @@ use crate::store::error::failed;
 use crate::store::handle::Store;
 
 /// The tables of the schema.
-const TABLES: [&str; 23] = [
+const TABLES: [&str; 24] = [
     "approvals",
     "contents",
     "denials",
@@ -28,6 +28,7 @@ const TABLES: [&str; 23] = [
     "run_ends",
     "run_policies",
     "runs",
+    "schedules",
     "signing_keys",
     "store_meta",
     "subscribers",

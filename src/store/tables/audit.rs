@@ -18,7 +18,7 @@ use crate::domain::version::{Version, VersionState};
 use crate::store::authenticated::AuthenticatedTable;
 use crate::store::entity::{
     approvals, events, guardrails, imports, manifests, namespaces, pointer_changes, policies, reports, revoked_tokens,
-    role_bindings, signing_keys, versions,
+    role_bindings, schedules, signing_keys, versions,
 };
 use crate::store::error::failed;
 use crate::store::tables::rows;
@@ -184,6 +184,7 @@ impl ReadTx {
         self.rows_of::<manifests::Entity>(Some(manifests::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<imports::Entity>(Some(imports::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<role_bindings::Entity>(Some(role_bindings::Column::Namespace.eq(own)), take).await?;
+        self.rows_of::<schedules::Entity>(Some(schedules::Column::Namespace.eq(own)), take).await?;
         if namespace.is_system() {
             self.rows_of::<namespaces::Entity>(None, take).await?;
             self.rows_of::<signing_keys::Entity>(None, take).await?;

@@ -26,6 +26,7 @@ pub mod rows;
 pub mod run_list;
 pub mod run_rows;
 pub mod runs;
+pub mod schedules;
 pub mod subscribers;
 pub mod version_list;
 pub mod versions;

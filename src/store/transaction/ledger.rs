@@ -13,7 +13,7 @@ use crate::domain::policy::Policy;
 
 /// The tables whose rows decide. The others are verified otherwise: role bindings by the digest of all of them, keys by the log of
 /// `system`, manifests by their signatures; a report may be written without an event.
-const DECIDING: [&str; 6] = ["approvals", GUARDRAILS, "imports", NAMESPACES, "policies", "versions"];
+const DECIDING: [&str; 7] = ["approvals", GUARDRAILS, "imports", NAMESPACES, "policies", "schedules", "versions"];
 
 /// The table whose rows are named in the log of `system`.
 pub(in crate::store) const NAMESPACES: &str = "namespaces";

@@ -1,4 +1,4 @@
-//! Workloads beside the writers: approvals, rotation of keys, quotas, leases, and imports. Each makes its callers' calls one after the
+//! Workloads beside the writers: approvals, rotation of keys, quotas, leases, imports, and schedules. Each makes its callers' calls one after the
 //! other, repeats each until its outcome is known, and keeps the answers.
 //!
 //! A refusal must have the reason that the workload expects. All answers are checked again when everything has settled.
@@ -8,6 +8,7 @@ mod imports;
 mod keys;
 mod leases;
 mod quotas;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -128,6 +129,7 @@ impl Workloads {
         playing.spawn(quotas::run(of("quotas")));
         playing.spawn(leases::run(of("leases")));
         playing.spawn(imports::run(of("imports"), world.servers[0].token().map_err(|error| error.to_string())?));
+        playing.spawn(schedules::run(of("schedules")));
         Ok(Self { context, playing })
     }
 

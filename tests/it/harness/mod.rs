@@ -31,6 +31,7 @@ pub mod random;
 pub mod raw;
 pub mod reviews;
 pub mod runs;
+pub mod schedules;
 pub mod signer;
 pub mod sqlite_shell;
 pub mod subscribing;

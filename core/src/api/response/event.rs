@@ -36,6 +36,10 @@ pub fn event_kind(from: EventKind) -> pb::EventKind {
         EventKind::RevokeToken => pb::EventKind::RevokeToken,
         EventKind::ThawNamespace => pb::EventKind::ThawNamespace,
         EventKind::UpdateGuardrails => pb::EventKind::UpdateGuardrails,
+        EventKind::Schedule => pb::EventKind::Schedule,
+        EventKind::SuspendSchedule => pb::EventKind::SuspendSchedule,
+        EventKind::ResumeSchedule => pb::EventKind::ResumeSchedule,
+        EventKind::CancelSchedule => pb::EventKind::CancelSchedule,
         EventKind::ImportNamespace => pb::EventKind::ImportNamespace,
     }
 }
@@ -54,7 +58,11 @@ fn pointer_change(namespace: &NamespaceId, from: PointerChange) -> pb::PointerCh
 pub fn event(from: Event, payload: Payload) -> pb::Event {
     let namespace = &from.namespace;
     let within = |policy| PolicyName { namespace: namespace.clone(), policy };
+    let schedule = payload.schedule.as_ref();
+    let due_time = schedule.and_then(|about| about.due_time).map(timestamp);
     pb::Event {
+        schedule: schedule.map(|about| about.id.name(namespace)).unwrap_or_default(),
+        due_time,
         namespace: namespace.name(),
         cursor: Some(cursor(from.head())),
         kind: event_kind(payload.kind).into(),

@@ -12,6 +12,7 @@ mod outcome;
 mod policy;
 mod row;
 mod run;
+mod schedule;
 mod subscriber;
 mod version;
 
@@ -29,5 +30,6 @@ pub use outcome::{key_activated, key_prepared, key_revoked, namespace_thawed, to
 pub use policy::{found_namespace, namespace, policy};
 pub use row::{export_opened, exported_rows};
 pub use run::{run, run_counts, run_outcome};
+pub use schedule::schedule;
 pub use subscriber::{convergence, seen_subscriber, status_reported};
 pub use version::{found_report, published_versions, version, version_with_content};

@@ -2,13 +2,13 @@
 
 use super::key::signing_key;
 use super::version::{approvals, report};
-use super::{activation_summary, policy, role_binding, run, version};
+use super::{activation_summary, policy, role_binding, run, schedule, version};
 use crate::api::pb;
 use crate::domain::event::Position;
 use crate::domain::key::KeyInfo;
 use crate::domain::outcome::{
     Activated, Approved, BindingChanged, Deactivated, KeyRevoked, NamespaceChanged, PolicyChanged, Published,
-    RolledBack, Staged, VersionChanged,
+    RolledBack, ScheduleChanged, Staged, VersionChanged,
 };
 use crate::domain::run::Run;
 
@@ -39,6 +39,9 @@ answers! {
     VersionChanged => AbandonDraftResponse { version: |done| version(done.version, false) },
     VersionChanged => RejectVersionResponse { version: |done| version(done.version, false) },
     Activated => ActivateResponse { activation: activation_summary },
+    ScheduleChanged => CreateScheduleResponse { schedule: |done| schedule(done.schedule) },
+    ScheduleChanged => CancelScheduleResponse { schedule: |done| schedule(done.schedule) },
+    ScheduleChanged => ResumeScheduleResponse { schedule: |done| schedule(done.schedule) },
     Approved => ApproveVersionResponse {
         version: |done| pb::Version { approvals: approvals(done.approvals), ..version(done.version, false) }
     },

@@ -6,10 +6,12 @@
 //! Invariant: an event always counts as what it says, so that one that was not allowed is one problem.
 
 mod line;
+mod schedules;
 
 use std::collections::BTreeMap;
 
 use self::line::{PolicyReplay, draft_of, settings_of};
+use self::schedules::SchedulesReplay;
 use super::super::command;
 use super::super::error::{Error, Result};
 use super::super::event::{EventKind, Payload, PointerChange, VersionChange};
@@ -27,6 +29,7 @@ pub struct Replay {
     lines: BTreeMap<PolicyId, PolicyReplay>,
     /// The last revision that changed a role binding.
     access_revision: i64,
+    schedules: SchedulesReplay,
 }
 
 /// Returns a rule that an event breaks.
@@ -46,7 +49,7 @@ impl Replay {
     /// The rule in words.
     pub fn event(&mut self, payload: &Payload) -> std::result::Result<(), String> {
         let allowed = self.check(payload).and_then(|()| self.check_settings(payload));
-        let allowed = allowed.and_then(|()| self.check_access(payload));
+        let allowed = allowed.and_then(|()| self.check_access(payload)).and_then(|()| self.schedules.check(payload));
         self.apply(payload);
         allowed.map_err(words)
     }
@@ -314,6 +317,7 @@ impl Replay {
     /// Takes in what an event says, whether it was allowed or not.
     fn apply(&mut self, payload: &Payload) {
         self.access_revision = payload.access_revision;
+        self.schedules.apply(payload);
         if let (Some(policy), Some(_)) = (&payload.policy, &payload.settings) {
             let made = PolicyReplay::new(payload, policy);
             let line = self.lines.entry(policy.clone()).or_insert(made);

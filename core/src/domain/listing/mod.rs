@@ -6,6 +6,7 @@ mod administration;
 mod events;
 mod policies;
 mod runs;
+mod schedules;
 mod subscribers;
 mod versions;
 
@@ -13,5 +14,6 @@ pub use administration::{BINDINGS, DENIALS, DenialFilter, KEYS, NAMESPACES};
 pub use events::{EVENTS, EventFilter};
 pub use policies::{AnnotatedPolicy, POLICIES, PolicyFilter};
 pub use runs::{RUNS, RunFilter};
+pub use schedules::SCHEDULES;
 pub use subscribers::{SUBSCRIBERS, SeenSubscriber};
 pub use versions::{VERSIONS, VersionFilter};

@@ -194,6 +194,7 @@ impl SampleLog {
             active_set_root: None,
             imported: Vec::new(),
             settings_read: Vec::new(),
+            schedule: None,
         };
         let payload = serde_json::to_vec(&payload).expect("JSON");
         let hash = event_hash(&self.head.hash, &payload);
