@@ -112,6 +112,8 @@ mod requests {
         pub required_approvals: Option<u32>,
         pub require_change_note: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        pub require_base_active: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         pub reference_keys: Option<Vec<String>>,
     }
 

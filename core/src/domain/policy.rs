@@ -57,6 +57,9 @@ pub struct PolicySettings {
     /// Whether a draft needs a change note. Left out when not, so that the text of older settings stays the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_change_note: bool,
+    /// Whether a draft must start from the version that is active then. Left out when not, for the same reason.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_base_active: bool,
     /// Names of the members of JSON and YAML contents that hold references; empty: `DEFAULT_REFERENCE_KEY` alone. Left out when it is
     /// empty, for the same reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -281,7 +284,8 @@ mod tests {
     #[test]
     fn settings_from_before_have_the_same_text_and_read_their_default() {
         let text = serde_json::to_string(&PolicySettings::default()).expect("JSON");
-        assert!(!text.contains("reference_keys") && !text.contains("require_change_note"), "{text}");
+        let added = ["reference_keys", "require_change_note", "require_base_active"];
+        assert!(!added.iter().any(|setting| text.contains(setting)), "{text}");
         let keys = |text: &str| -> Vec<String> {
             let settings: PolicySettings = serde_json::from_str(text).expect("settings");
             settings.reference_keys().map(str::to_owned).collect()

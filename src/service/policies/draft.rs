@@ -46,7 +46,7 @@ impl Policies {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of
-    /// `lifecycle::draft`.
+    /// `lifecycle::draft` and `lifecycle::check_base_is_active`.
     pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
         self.check_content(&request)?;
         if let Some(adopted) = &request.adopted {
@@ -91,6 +91,7 @@ impl Policies {
                 }
                 (DraftDecision::New { number, superseded }, _) => (number, superseded),
             };
+            lifecycle::check_base_is_active(&policy, request.base_version)?;
             let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
             if made {
                 change.settings = Some(serde_json::json!({"kind": policy.kind}));

@@ -85,6 +85,7 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
         allow_draft_fallback: from.allow_draft_fallback,
         required_approvals,
         require_change_note: from.require_change_note,
+        require_base_active: from.require_base_active,
         reference_keys,
     })
 }
@@ -122,6 +123,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
         ("settings.allow_draft_fallback", from.allow_draft_fallback),
         ("settings.required_approvals", from.required_approvals != 0),
         ("settings.require_change_note", from.require_change_note),
+        ("settings.require_base_active", from.require_base_active),
         ("settings.reference_keys", !from.reference_keys.is_empty()),
     ];
     let all: &[&str] =
@@ -146,6 +148,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
                     allow_draft_fallback: Some(new.allow_draft_fallback),
                     required_approvals: Some(new.required_approvals),
                     require_change_note: Some(new.require_change_note),
+                    require_base_active: Some(new.require_base_active),
                     reference_keys: Some(new.reference_keys.clone()),
                 }
             }
@@ -156,6 +159,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
             "settings.allow_draft_fallback" => patch.allow_draft_fallback = Some(new.allow_draft_fallback),
             "settings.required_approvals" => patch.required_approvals = Some(new.required_approvals),
             "settings.require_change_note" => patch.require_change_note = Some(new.require_change_note),
+            "settings.require_base_active" => patch.require_base_active = Some(new.require_base_active),
             "settings.reference_keys" => patch.reference_keys = Some(new.reference_keys.clone()),
             other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
         }

@@ -81,6 +81,7 @@ pub fn policy(from: PointedPolicy) -> pb::Policy {
             allow_draft_fallback: from.settings.allow_draft_fallback,
             required_approvals: count(from.settings.required_approvals),
             require_change_note: from.settings.require_change_note,
+            require_base_active: from.settings.require_base_active,
             reference_keys: from.settings.reference_keys,
         }),
         active_version: from.active_version,

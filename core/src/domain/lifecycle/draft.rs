@@ -83,6 +83,31 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     Ok(DraftDecision::New { number: policy.latest_version + 1, superseded })
 }
 
+/// Checks that a draft starts from the active version, in a policy that requires it. The log does not hold the base of a draft, so this is
+/// decided when it is written, and not again when the log is verified.
+///
+/// # Errors
+/// `EXPECTED_ACTIVE_MISMATCH`, with both versions.
+pub fn check_base_is_active(policy: &Policy, base_version: i64) -> Result<()> {
+    let active = policy.active_version;
+    if !policy.settings.require_base_active || base_version == active {
+        return Ok(());
+    }
+    let name = &policy.name;
+    let base =
+        if base_version == 0 { "names no base".to_owned() } else { format!("starts from version {base_version}") };
+    let rule = if active == 0 {
+        format!("{name} has nothing active, and the draft {base}: draft without a base")
+    } else {
+        format!("{name} has version {active} active, and the draft {base}: look at what is active, and start from that")
+    };
+    Err(Error::new(Reason::ExpectedActiveMismatch, rule)
+        .with("policy", name)
+        .with("expected_active", base_version)
+        .with("current_active", active)
+        .about(name))
+}
+
 fn check_request(policy: &Policy, request: &command::Draft) -> Result<()> {
     check_note("change_note", &request.change_note)?;
     if policy.settings.require_change_note && request.change_note.trim().is_empty() {
