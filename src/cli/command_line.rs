@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
-    diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish, reject,
-    report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
+    diff, draft, edit, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish,
+    reject, report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
 };
 use crate::cli::global::Global;
 use crate::cli::release;
@@ -28,6 +28,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Draft(draft::DraftArguments),
+    Edit(edit::EditArguments),
     Stage(stage::StageArguments),
     Approve(approve::ApproveArguments),
     Reject(reject::RejectArguments),
@@ -133,6 +134,8 @@ mod tests {
         "draft pricing - --content-type application/json --request-id 3f2a",
         "draft pricing pricing.yaml --supersede-staged",
         "draft pricing pricing.yaml --bump minor",
+        "edit pricing --bump minor --note more --supersede-staged",
+        "edit pricing --label 1.2.0 --validate-only --request-id 3f2a",
         "draft pricing - --create --kind opaque --content-type application/vnd.cedar",
         "policy update pricing --kind yaml",
         "stage pricing",
@@ -282,6 +285,8 @@ mod tests {
             "--client-cert c.pem active",
             "draft pricing f --request-id ä",
             "draft pricing f --label 1.0.0 --bump minor",
+            "edit pricing --label 1.0.0 --bump minor",
+            "edit pricing@3",
             "events pricing --policy limits",
             "events --kind nothing",
             "events pricing --imported",

@@ -14,6 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "The life of a version",
         &[
             "draft",
+            "edit",
             "stage",
             "approve",
             "reject",

@@ -7,8 +7,9 @@ use clap::FromArgMatches as _;
 use crate::cli::command_line::{Cli, Command};
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
-    diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish, reject,
-    report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, verify_log, watch,
+    diff, draft, edit, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish,
+    reject, report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify,
+    verify_log, watch,
 };
 use crate::cli::exit_code::{UsageError, exit_code};
 use crate::cli::failure::explain;
@@ -106,6 +107,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Adopt(arguments) => adopt::run(session, arguments).await,
         Command::Draft(arguments) => draft::run(session, arguments).await,
+        Command::Edit(arguments) => edit::run(session, arguments).await,
         Command::Stage(arguments) => stage::run(session, arguments).await,
         Command::Approve(arguments) => approve::run(session, arguments).await,
         Command::Reject(arguments) => reject::run(session, arguments).await,

@@ -103,6 +103,8 @@ mod draft;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod edit;
+#[cfg(test)]
 mod engines;
 #[cfg(test)]
 mod engines_hostile;
