@@ -22,6 +22,7 @@ mod m20261124_000011_denials;
 mod m20261124_000012_adopted;
 mod m20261125_000013_guardrails;
 mod m20261125_000014_requires;
+mod m20261125_000015_templates;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000012_adopted::MIGRATION),
             Box::new(m20261125_000013_guardrails::Migration),
             Box::new(m20261125_000014_requires::MIGRATION),
+            Box::new(m20261125_000015_templates::MIGRATION),
         ]
     }
 }

@@ -10,6 +10,7 @@ mod answers;
 pub mod archive;
 mod cel;
 mod check_limit;
+mod content_text;
 pub mod diff;
 mod document;
 mod engine;
@@ -21,6 +22,7 @@ mod pipeline;
 mod references;
 mod schema;
 mod strict;
+mod template;
 pub mod worker_messages;
 mod yaml;
 mod yaml_anchors;
@@ -39,3 +41,4 @@ pub use pipeline::{
     Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, evaluate_guardrails,
     needs_active, parse_input, start,
 };
+pub use template::Template;

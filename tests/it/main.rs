@@ -287,6 +287,10 @@ mod tamper_older_rows;
 #[cfg(test)]
 mod tamper_rows;
 #[cfg(test)]
+mod templates;
+#[cfg(test)]
+mod templates_hostile;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod tokens;

@@ -147,6 +147,16 @@ mod requests {
         pub supersede_staged: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub adopted: Option<Adopted>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub from_template: Option<FromTemplate>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct FromTemplate {
+        /// A version of a policy of the same namespace.
+        pub template: VersionName,
+        /// The text of a JSON object, as it was given.
+        pub parameters: String,
     }
 
     #[derive(Debug, Clone, Serialize)]

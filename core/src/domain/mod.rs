@@ -39,6 +39,7 @@ pub mod row_mac;
 pub mod run;
 pub mod spiffe;
 pub mod subscriber;
+pub mod template;
 pub mod time;
 pub mod version;
 pub mod watch_message;

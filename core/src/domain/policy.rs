@@ -25,6 +25,8 @@ pub enum PolicyKind {
     Rego,
     /// Any bytes.
     Opaque,
+    /// One JSON or YAML document from which contents of other policies are made.
+    Template,
 }
 
 /// How a label must follow the highest published one.
@@ -191,6 +193,7 @@ impl PolicyKind {
             "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Self::Yaml,
             "application/vnd.cedar" => Self::Cedar,
             "application/vnd.openpolicyagent.rego" | "application/rego" => Self::Rego,
+            "application/vnd.policyhub.template+json" | "application/vnd.policyhub.template+yaml" => Self::Template,
             other if other.ends_with("+json") => Self::Json,
             other if other.ends_with("+yaml") => Self::Yaml,
             _ => Self::Opaque,
@@ -217,7 +220,7 @@ impl PolicyKind {
     }
 
     /// Every kind, in the order of the proto.
-    pub const ALL: [Self; 5] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque];
+    pub const ALL: [Self; 6] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque, Self::Template];
 
     /// Returns the word for it, as in the log.
     #[must_use]
@@ -228,6 +231,7 @@ impl PolicyKind {
             Self::Cedar => "CEDAR",
             Self::Rego => "REGO",
             Self::Opaque => "OPAQUE",
+            Self::Template => "TEMPLATE",
         }
     }
 
@@ -237,12 +241,14 @@ impl PolicyKind {
         matches!(self, Self::Json | Self::Cedar | Self::Rego)
     }
 
-    /// Refuses a media type of another language. OPAQUE content may have any.
+    /// Refuses a media type of another language. OPAQUE content may have any; a template is a JSON or YAML document, so it may have theirs.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, with both.
     pub fn check_content_type(self, content_type: &str) -> Result<()> {
-        let is_of_it = Self::of_content_type(content_type) == self
+        let of_type = Self::of_content_type(content_type);
+        let is_of_it = of_type == self
+            || (self == Self::Template && matches!(of_type, Self::Json | Self::Yaml))
             || (self.may_have_several_files() && is_of_several_files(content_type));
         if self == Self::Opaque || content_type.is_empty() || is_of_it {
             return Ok(());
@@ -273,6 +279,7 @@ impl PolicyKind {
             Self::Cedar => "application/vnd.cedar",
             Self::Rego => "application/vnd.openpolicyagent.rego",
             Self::Opaque => "application/octet-stream",
+            Self::Template => "application/vnd.policyhub.template+yaml",
         }
     }
 }

@@ -141,7 +141,7 @@ fn kept(
 fn file_name(policy: &PolicyId, content_type: &str) -> String {
     let extension = match PolicyKind::of_content_type(content_type) {
         PolicyKind::Json => ".json",
-        PolicyKind::Yaml => ".yaml",
+        PolicyKind::Yaml | PolicyKind::Template => ".yaml",
         PolicyKind::Cedar => ".cedar",
         PolicyKind::Rego => ".rego",
         _ => "",

@@ -4,6 +4,7 @@ mod check_input;
 mod other_policies;
 mod runner;
 mod slots;
+mod templates;
 mod worker_process;
 mod workers;
 

@@ -136,7 +136,12 @@ impl CheckRunner {
         self.evaluate(&request?, &resource, &slot).await
     }
 
-    async fn evaluate(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<Vec<TaskOutcome>> {
+    pub(super) async fn evaluate(
+        &self,
+        request: &WorkerRequest,
+        resource: &str,
+        slot: &CheckSlot,
+    ) -> Result<Vec<TaskOutcome>> {
         let outcomes = self.workers.ask(request, slot).await?;
         for outcome in &outcomes {
             if let TaskOutcome::OverLimit(limit) = outcome {

@@ -62,6 +62,7 @@ pub fn policy(from: PointedPolicy) -> pb::Policy {
         PolicyKind::Cedar => pb::PolicyKind::Cedar,
         PolicyKind::Rego => pb::PolicyKind::Rego,
         PolicyKind::Opaque => pb::PolicyKind::Opaque,
+        PolicyKind::Template => pb::PolicyKind::Template,
     };
     let bump_rule = match from.settings.bump_rule {
         BumpRule::Any => pb::BumpRule::Unspecified,
