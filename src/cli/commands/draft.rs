@@ -38,7 +38,7 @@ pub struct DraftArguments {
     from_template: Option<PolicyOrVersionTarget>,
     /// A parameter of the template; a value that is JSON is one of its type (500, true, [1], null), any other one is a text; more than
     /// once for more
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter, requires = "from_template")]
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter, requires = "from_template", conflicts_with = "file")]
     parameters: Vec<(String, String)>,
     /// SemVer of the version
     #[arg(long)]
