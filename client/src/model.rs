@@ -181,6 +181,7 @@ fn kind(from: pb::PolicyKind) -> Option<PolicyKind> {
         pb::PolicyKind::Cedar => PolicyKind::Cedar,
         pb::PolicyKind::Rego => PolicyKind::Rego,
         pb::PolicyKind::Opaque => PolicyKind::Opaque,
+        pb::PolicyKind::Template => PolicyKind::Template,
     })
 }
 

@@ -23,6 +23,7 @@ mod m20261124_000012_adopted;
 mod m20261125_000013_guardrails;
 mod m20261125_000014_requires;
 mod m20261125_000015_schedules;
+mod m20261125_000016_templates;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000013_guardrails::Migration),
             Box::new(m20261125_000014_requires::MIGRATION),
             Box::new(m20261125_000015_schedules::Migration),
+            Box::new(m20261125_000016_templates::MIGRATION),
         ]
     }
 }

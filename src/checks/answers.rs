@@ -20,6 +20,7 @@ impl Task {
     fn answer(&self, content: &EvaluatedContent, facts: &Facts) -> TaskAnswer {
         match self {
             Self::JsonSchema { schema } => validate(schema, content),
+            Self::CompileJsonSchema { schema } => validate(schema, &EvaluatedContent::None),
             Self::ParsePolicies(engine) => TaskAnswer::Findings(engine.parse(texts_of(content))),
             Self::CheckPolicies(engine) => match engine.check(texts_of(content)) {
                 Ok(findings) => TaskAnswer::Findings(findings),

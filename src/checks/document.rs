@@ -48,12 +48,23 @@ pub fn parse(kind: PolicyKind, content: &[u8]) -> Result<Option<Document>, Parse
     let document = match kind {
         PolicyKind::Json => Document::one(json::parse(text(content)?)?),
         PolicyKind::Yaml => Document::of(yaml::parse(text(content)?)?),
+        PolicyKind::Template => parse_template(text(content)?)?,
         PolicyKind::Cedar | PolicyKind::Rego | PolicyKind::Opaque => return Ok(None),
     };
     let mut document = document;
     // Differences and findings come in this order, which must not depend on the features of the JSON library.
     document.value.sort_all_objects();
     Ok(Some(document))
+}
+
+/// Parses a template by what it begins with, since its media type may be that of JSON and of YAML: an object of JSON begins with a
+/// brace, and whatever else is a template is YAML.
+fn parse_template(text: &str) -> Result<Document, ParseFailure> {
+    if text.trim_start().starts_with('{') {
+        json::parse(text).map(Document::one)
+    } else {
+        yaml::parse(text).map(Document::of)
+    }
 }
 
 /// Returns the text of a content.

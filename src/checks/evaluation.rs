@@ -55,6 +55,11 @@ pub enum Task {
         /// The schema as JSON text.
         schema: String,
     },
+    /// Compiles a JSON Schema of at most `SCHEMA_MAX_BYTES`, whatever the content is.
+    CompileJsonSchema {
+        /// The schema as JSON text.
+        schema: String,
+    },
     /// Evaluates a guardrail on the content. Without a content: compiles it.
     Guardrail(Guardrail),
     /// Parses the texts of the content.

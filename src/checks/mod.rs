@@ -11,6 +11,7 @@ pub mod archive;
 mod cel;
 mod cel_paths;
 mod check_limit;
+mod content_text;
 pub mod diff;
 mod document;
 mod engine;
@@ -23,6 +24,7 @@ mod places;
 mod references;
 mod schema;
 mod strict;
+mod template;
 pub mod worker_messages;
 mod yaml;
 mod yaml_anchors;
@@ -42,3 +44,4 @@ pub use pipeline::{
     needs_active, parse_input, start,
 };
 pub use places::add_places;
+pub use template::Template;

@@ -12,7 +12,7 @@ use crate::domain::report::{CheckFinding, Report};
 
 /// Adds the places to a report of a content.
 pub fn add_places(report: &mut Report, kind: PolicyKind, has_several_files: bool, content: &[u8]) {
-    if !matches!(kind, PolicyKind::Json | PolicyKind::Yaml) {
+    if !matches!(kind, PolicyKind::Json | PolicyKind::Yaml | PolicyKind::Template) {
         return;
     }
     let is_without_place = |finding: &&mut CheckFinding| finding.line == 0 && !finding.pointer.is_empty();

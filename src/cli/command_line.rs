@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
-    denials, diff, draft, epoch, events, export, guardrail, history, import, keys, man, namespace, policy, publish,
-    reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage, subscribers, token, verify,
-    watch,
+    denials, diff, draft, edit, epoch, events, export, guardrail, history, import, keys, man, namespace, policy,
+    publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage, subscribers, token,
+    verify, watch,
 };
 use crate::cli::global::Global;
 use crate::cli::release;
@@ -30,6 +30,7 @@ pub struct Cli {
 pub enum Command {
     Check(check::CheckArguments),
     Draft(draft::DraftArguments),
+    Edit(edit::EditArguments),
     Stage(stage::StageArguments),
     Approve(approve::ApproveArguments),
     Reject(reject::RejectArguments),
@@ -138,6 +139,10 @@ mod tests {
         "draft pricing - --content-type application/json --request-id 3f2a",
         "draft pricing pricing.yaml --supersede-staged",
         "draft pricing pricing.yaml --bump minor",
+        "draft pricing --from-template refunds@3 --set limit=500 --set region=eu --create --kind yaml",
+        "draft pricing --from-template refunds --label 1.0.0",
+        "edit pricing --bump minor --note more --supersede-staged",
+        "edit pricing --label 1.2.0 --validate-only --request-id 3f2a",
         "draft pricing - --create --kind opaque --content-type application/vnd.cedar",
         "policy update pricing --kind yaml",
         "check policies pricing.yaml --policy pricing --kind yaml --rules rules.yaml --output sarif",
@@ -293,6 +298,11 @@ mod tests {
             "--client-cert c.pem active",
             "draft pricing f --request-id ä",
             "draft pricing f --label 1.0.0 --bump minor",
+            "edit pricing --label 1.0.0 --bump minor",
+            "draft pricing",
+            "draft pricing f --from-template refunds",
+            "draft pricing f --set a=1",
+            "draft pricing --from-template refunds --content-type application/json",
             "events pricing --policy limits",
             "events --kind nothing",
             "events pricing --imported",

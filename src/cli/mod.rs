@@ -13,6 +13,7 @@ mod confirm;
 mod content;
 mod content_folder;
 mod contexts;
+mod editor;
 mod exit_code;
 mod failure;
 mod global;

@@ -15,6 +15,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &[
             "check",
             "draft",
+            "edit",
             "stage",
             "approve",
             "reject",

@@ -7,8 +7,8 @@ use clap::FromArgMatches as _;
 use crate::cli::command_line::{Cli, Command};
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
-    denials, diff, draft, epoch, events, export, guardrail, guardrail_test, history, import, keys, man, namespace,
-    policy, publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage,
+    denials, diff, draft, edit, epoch, events, export, guardrail, guardrail_test, history, import, keys, man,
+    namespace, policy, publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage,
     subscribers, token, verify, verify_log, watch,
 };
 use crate::cli::exit_code::{UsageError, exit_code};
@@ -114,6 +114,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Adopt(arguments) => adopt::run(session, arguments).await,
         Command::Draft(arguments) => draft::run(session, arguments).await,
+        Command::Edit(arguments) => edit::run(session, arguments).await,
         Command::Stage(arguments) => stage::run(session, arguments).await,
         Command::Approve(arguments) => approve::run(session, arguments).await,
         Command::Reject(arguments) => reject::run(session, arguments).await,

@@ -158,5 +158,6 @@ fn unpublished(policy: &Policy, number: i64, content: &[u8], content_type: Strin
         origin_manifests: Vec::new(),
         annotations: Annotations::default(),
         adopted: None,
+        template: None,
     }
 }

@@ -20,6 +20,7 @@ fn all_settings() -> pb::PolicySettings {
         allow_draft_fallback: true,
         required_approvals: 2,
         require_change_note: true,
+        require_base_active: true,
         reference_keys: vec!["source_pointer".to_owned(), "see".to_owned()],
     }
 }
@@ -119,6 +120,7 @@ on_both_databases! {
             ("allow_draft_fallback", |to, from| to.allow_draft_fallback = from.allow_draft_fallback),
             ("required_approvals", |to, from| to.required_approvals = from.required_approvals),
             ("require_change_note", |to, from| to.require_change_note = from.require_change_note),
+            ("require_base_active", |to, from| to.require_base_active = from.require_base_active),
             ("reference_keys", |to, from| to.reference_keys = from.reference_keys),
         ] {
             take(&mut expected, all_settings());

@@ -18,7 +18,7 @@ const WRITES_PER_ROUND: usize = 40;
 /// A write that a client sends.
 #[derive(Clone, Debug)]
 enum DurableWrite {
-    Draft(pb::DraftRequest),
+    Draft(Box<pb::DraftRequest>),
     Publish(pb::PublishRequest),
 }
 
@@ -42,7 +42,7 @@ impl DurableWrite {
     async fn run(&self, client: &Client) -> Result<AcknowledgedWrite, ClientError> {
         let (version, revision) = match self {
             Self::Draft(request) => {
-                let answer = client.draft(request.clone()).await?;
+                let answer = client.draft(*request.clone()).await?;
                 (answer.version, answer.cursor.revision())
             }
             Self::Publish(request) => {
@@ -82,7 +82,7 @@ impl DurableWriter {
             }
             _ => {
                 let content = format!("writer: {}\nwrite: {}", self.number, self.writes);
-                DurableWrite::Draft(pb::DraftRequest { request_id, ..draft_request(&id, &content) })
+                DurableWrite::Draft(Box::new(pb::DraftRequest { request_id, ..draft_request(&id, &content) }))
             }
         }
     }

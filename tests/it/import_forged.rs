@@ -211,6 +211,11 @@ fn bad_versions() -> Vec<(&'static str, Option<Cell>)> {
         ("annotations", Some(text(r#"{"owner":1}"#))),
         ("adopted", Some(text(r#"{"author":""}"#))),
         ("adopted", Some(text(r#"{"author":"system","create_time":-1}"#))),
+        ("template", Some(text("{}"))),
+        (
+            "template",
+            Some(text(&format!(r#"{{"policy":"t","version":0,"digest":"{}","parameters":""}}"#, digest_of(b"")))),
+        ),
         ("origin_manifests", Some(text("{}"))),
         ("origin_manifests", Some(text(&format!("[{}\"\"]", "\"\",".repeat(40))))),
     ]

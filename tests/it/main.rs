@@ -105,6 +105,8 @@ mod draft;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod edit;
+#[cfg(test)]
 mod engines;
 #[cfg(test)]
 mod engines_hostile;
@@ -294,6 +296,10 @@ mod tamper_hidden_rows;
 mod tamper_older_rows;
 #[cfg(test)]
 mod tamper_rows;
+#[cfg(test)]
+mod templates;
+#[cfg(test)]
+mod templates_hostile;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]

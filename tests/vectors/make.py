@@ -126,6 +126,12 @@ def adopted(author="system", **others):
     return without(manifest(), "iat") | {"adopted": {"author": author} | others, "iat": NOW}
 
 
+def from_template(parameters):
+    """A manifest as it is signed of a version that was made from a template."""
+    source = {"policy": "refunds", "version": 2, "digest": digest(b"kind: JSON"), "parameters": parameters}
+    return without(manifest(), "iat") | {"template": source, "iat": NOW}
+
+
 def without(members, name):
     return {key: value for key, value in members.items() if key != name}
 
@@ -181,6 +187,7 @@ def accepted():
         ("bundle-without-label", BUNDLE, without(manifest(), "label")),
         ("bundle-with-annotations", BUNDLE, annotated({"owner": "team-a", "x/display_name": 'zoë "z"\n\tof example'})),
         ("bundle-adopted", BUNDLE, adopted(create_time=NOW - 1)), ("bundle-adopted-without-time", BUNDLE, adopted('zoë "z"')),
+        ("bundle-from-template", BUNDLE, from_template('{"limit":0.5,"note":"zoë"}')),
         ("activation", ACTIVATION, statement()),
         ("activation-with-root", ACTIVATION, rooted(set_root([*SETS[1], ("tone", 1, digest(b"kind"))]))),
         ("deactivation", ACTIVATION, statement(kind="DEACTIVATE", changes=gone)),

@@ -207,6 +207,7 @@ impl NamespaceLog {
             origin_manifests: Vec::new(),
             annotations: Default::default(),
             adopted: None,
+            template: None,
         };
         version.manifest = signer.manifest(&version, content.len() as u64, now)?;
         Ok(Arc::new(Bundle { version, content }))

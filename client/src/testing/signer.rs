@@ -97,6 +97,7 @@ impl TestSigner {
             annotations: version.annotations.clone(),
             requires: version.requires.clone(),
             adopted: None,
+            template: None,
             iat: now.seconds(),
             origin: None,
         };

@@ -113,6 +113,8 @@ mod requests {
         pub required_approvals: Option<u32>,
         pub require_change_note: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        pub require_base_active: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         pub reference_keys: Option<Vec<String>>,
     }
 
@@ -146,6 +148,16 @@ mod requests {
         pub supersede_staged: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub adopted: Option<Adopted>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub from_template: Option<FromTemplate>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct FromTemplate {
+        /// A version of a policy of the same namespace.
+        pub template: VersionName,
+        /// The text of a JSON object, as it was given.
+        pub parameters: String,
     }
 
     #[derive(Debug, Clone, Serialize)]

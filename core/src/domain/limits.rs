@@ -85,6 +85,10 @@ pub const ANNOTATION_VALUE_MAX_BYTES: usize = 2 * 1024;
 pub const ANNOTATIONS_MAX_BYTES: usize = 4 * 1024;
 /// Longest name of who wrote an adopted version.
 pub const ADOPTED_AUTHOR_MAX_BYTES: usize = 256;
+/// Most bytes of the parameters of a template. More: each manifest, and so each snapshot of a subscriber, gets larger.
+pub const TEMPLATE_PARAMETERS_MAX_BYTES: usize = 4 * 1024;
+/// Most places of a template: each may take parameters of that size, and the result is held in memory before it is measured.
+pub const TEMPLATE_SUBSTITUTIONS_MAX: usize = 256;
 /// Longest filter of a list.
 pub const FILTER_MAX_BYTES: usize = 4 * 1024;
 /// Deepest nesting of parentheses and NOT in a filter.

@@ -40,6 +40,7 @@ pub mod run;
 pub mod schedule;
 pub mod spiffe;
 pub mod subscriber;
+pub mod template;
 pub mod time;
 pub mod version;
 pub mod watch_message;

@@ -25,6 +25,8 @@ pub enum PolicyKind {
     Rego,
     /// Any bytes.
     Opaque,
+    /// One JSON or YAML document from which contents of other policies are made.
+    Template,
 }
 
 /// How a label must follow the highest published one.
@@ -57,6 +59,9 @@ pub struct PolicySettings {
     /// Whether a draft needs a change note. Left out when not, so that the text of older settings stays the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_change_note: bool,
+    /// Whether a draft must start from the version that is active then. Left out when not, for the same reason.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_base_active: bool,
     /// Names of the members of JSON and YAML contents that hold references; empty: `DEFAULT_REFERENCE_KEY` alone. Left out when it is
     /// empty, for the same reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -188,6 +193,7 @@ impl PolicyKind {
             "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Self::Yaml,
             "application/vnd.cedar" => Self::Cedar,
             "application/vnd.openpolicyagent.rego" | "application/rego" => Self::Rego,
+            "application/vnd.policyhub.template+json" | "application/vnd.policyhub.template+yaml" => Self::Template,
             other if other.ends_with("+json") => Self::Json,
             other if other.ends_with("+yaml") => Self::Yaml,
             _ => Self::Opaque,
@@ -214,7 +220,7 @@ impl PolicyKind {
     }
 
     /// Every kind, in the order of the proto.
-    pub const ALL: [Self; 5] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque];
+    pub const ALL: [Self; 6] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque, Self::Template];
 
     /// Returns the word for it, as in the log.
     #[must_use]
@@ -225,6 +231,7 @@ impl PolicyKind {
             Self::Cedar => "CEDAR",
             Self::Rego => "REGO",
             Self::Opaque => "OPAQUE",
+            Self::Template => "TEMPLATE",
         }
     }
 
@@ -234,12 +241,14 @@ impl PolicyKind {
         matches!(self, Self::Json | Self::Cedar | Self::Rego)
     }
 
-    /// Refuses a media type of another language. OPAQUE content may have any.
+    /// Refuses a media type of another language. OPAQUE content may have any; a template is a JSON or YAML document, so it may have theirs.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, with both.
     pub fn check_content_type(self, content_type: &str) -> Result<()> {
-        let is_of_it = Self::of_content_type(content_type) == self
+        let of_type = Self::of_content_type(content_type);
+        let is_of_it = of_type == self
+            || (self == Self::Template && matches!(of_type, Self::Json | Self::Yaml))
             || (self.may_have_several_files() && is_of_several_files(content_type));
         if self == Self::Opaque || content_type.is_empty() || is_of_it {
             return Ok(());
@@ -270,6 +279,7 @@ impl PolicyKind {
             Self::Cedar => "application/vnd.cedar",
             Self::Rego => "application/vnd.openpolicyagent.rego",
             Self::Opaque => "application/octet-stream",
+            Self::Template => "application/vnd.policyhub.template+yaml",
         }
     }
 }
@@ -281,7 +291,8 @@ mod tests {
     #[test]
     fn settings_from_before_have_the_same_text_and_read_their_default() {
         let text = serde_json::to_string(&PolicySettings::default()).expect("JSON");
-        assert!(!text.contains("reference_keys") && !text.contains("require_change_note"), "{text}");
+        let added = ["reference_keys", "require_change_note", "require_base_active"];
+        assert!(!added.iter().any(|setting| text.contains(setting)), "{text}");
         let keys = |text: &str| -> Vec<String> {
             let settings: PolicySettings = serde_json::from_str(text).expect("settings");
             settings.reference_keys().map(str::to_owned).collect()

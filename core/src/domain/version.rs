@@ -13,6 +13,7 @@ use super::etag::Etag;
 use super::label::Label;
 use super::name::{PolicyId, PolicyName};
 use super::principal::is_imported_identity;
+use super::template::TemplateSource;
 use super::time::Micros;
 
 /// The state of a version. "Active" is a pointer, never a state.
@@ -124,6 +125,9 @@ pub struct Version {
     /// Who wrote it before it came here, as its author says; none: it was made here. It never changes either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+    /// The template that its content was made from; none: its author wrote the content. It never changes either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateSource>,
 }
 
 impl VersionState {

@@ -11,6 +11,7 @@ use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex, unhex};
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::template::TemplateSource;
 use crate::domain::version::Requirement;
 
 /// The manifest of a bundle or of a preview: what these bytes are and who answers for them.
@@ -48,6 +49,9 @@ pub struct Manifest {
     /// Who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub adopted: Option<Adopted>,
+    /// The template that the content was made from; absent when its author wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
+    pub template: Option<TemplateSource>,
     /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
     /// Where it was imported from; absent when it was made here. Author and publisher are that store's word then.

@@ -98,6 +98,7 @@ mod tests {
             annotations: Default::default(),
             requires: Vec::new(),
             adopted: None,
+            template: None,
             iat: 1,
             origin: None,
         };

@@ -1,7 +1,7 @@
 //! The check `guardrails`: a content satisfies the guardrails of its namespace and of the store.
 
 use super::step::{Step, Subject};
-use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
+use crate::checks::evaluation::{Facts, Task, TaskAnswer, TaskOutcome};
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{Check, CheckFinding, CheckResult, Severity};
@@ -54,6 +54,12 @@ fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutc
 /// The name is searched for as text, so a use is never missed; the name in a literal counts too, and costs a read.
 pub(super) fn uses(guardrails: &[Guardrail], variable: &str) -> bool {
     guardrails.iter().any(|each| each.expression.contains(variable) || each.message.contains(variable))
+}
+
+/// Adds the text of the content, if a guardrail looks at it.
+pub(super) fn with_text(facts: Facts, content: &[u8], guardrails: &[Guardrail]) -> Facts {
+    let text = std::str::from_utf8(content).ok().filter(|_| uses(guardrails, "text"));
+    Facts { text: text.map(str::to_owned), ..facts }
 }
 
 #[cfg(test)]

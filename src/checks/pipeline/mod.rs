@@ -16,6 +16,7 @@ mod references;
 mod requires;
 mod rules;
 mod step;
+mod template;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,13 +28,11 @@ pub use step::Input;
 
 use step::{Step, Subject};
 
-use super::Facts;
 use super::document::Document;
 use super::engine::TextFile;
 use super::evaluation::{EvaluatedContent, Evaluation, Task, TaskOutcome};
 use super::references::References;
 use crate::domain::digest::Digest;
-use crate::domain::guardrail::Guardrail;
 use crate::domain::name::PolicyId;
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{Check, CheckResult, LookedUp, Report};
@@ -43,8 +42,11 @@ use crate::domain::time::Micros;
 const CHECKS: &[fn(&Subject<'_>) -> Step] =
     &[json_schema::check, references::check, requires::check, label::check, guardrails::check];
 /// The checks after those, each only in the reports of policies of its kind.
-const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] =
-    &[(PolicyKind::Cedar, engine::check_cedar), (PolicyKind::Rego, engine::check_rego)];
+const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] = &[
+    (PolicyKind::Cedar, engine::check_cedar),
+    (PolicyKind::Rego, engine::check_rego),
+    (PolicyKind::Template, template::check),
+];
 
 type CheckFunction = fn(&Subject<'_>) -> Step;
 
@@ -81,7 +83,8 @@ pub fn parse_input(input: &Input<'_>) -> ParsedInput {
         parse::check(input)
     };
     let keys: Vec<&str> = input.settings.reference_keys().collect();
-    let document = parsed.document.as_ref();
+    // References of a template are those of what is made from it.
+    let document = parsed.document.as_ref().filter(|_| input.kind != PolicyKind::Template);
     let references = document.map(|document| References::find(&document.value, &keys)).unwrap_or_default();
     ParsedInput { limits, parsed, references }
 }
@@ -118,7 +121,7 @@ pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> 
     tasks.append(&mut last);
     let (digest, rules) = (input.digest.clone(), rules_of(input).hash());
     let evaluation = (!tasks.is_empty()).then(|| {
-        let facts = with_text(input.facts.clone(), input.content, input.guardrails);
+        let facts = guardrails::with_text(input.facts.clone(), input.content, input.guardrails);
         Evaluation { content: evaluated(subject.document, subject.texts), facts, tasks }
     });
     (Started { digest, rules, checks, last_from, looked_up: others.looked_up() }, evaluation)
@@ -144,7 +147,7 @@ fn evaluated(document: Option<Document>, texts: Vec<TextFile>) -> EvaluatedConte
 pub fn evaluate_guardrails(input: &Input<'_>) -> Evaluation {
     let parse::Parsed { document, texts, .. } = parse::check(input);
     let tasks = input.guardrails.iter().cloned().map(Task::Guardrail).collect();
-    let facts = with_text(input.facts.clone(), input.content, input.guardrails);
+    let facts = guardrails::with_text(input.facts.clone(), input.content, input.guardrails);
     Evaluation { content: evaluated(document, texts), facts, tasks }
 }
 
@@ -153,12 +156,6 @@ pub fn evaluate_guardrails(input: &Input<'_>) -> Evaluation {
 pub fn content_value(kind: PolicyKind, has_several_files: bool, content: &[u8]) -> serde_json::Value {
     let parse::Parsed { document, texts, .. } = parse::parse_content(kind, has_several_files, content);
     evaluated(document, texts).to_value()
-}
-
-/// Adds the text of the content, if a guardrail looks at it.
-fn with_text(facts: Facts, content: &[u8], guardrails: &[Guardrail]) -> Facts {
-    let text = std::str::from_utf8(content).ok().filter(|_| guardrails::uses(guardrails, "text"));
-    Facts { text: text.map(str::to_owned), ..facts }
 }
 
 /// Returns the rules of an input.
@@ -204,7 +201,7 @@ impl fmt::Debug for Started {
 mod tests {
     use super::json_schema::JSON_SCHEMA;
     use super::*;
-    use crate::checks::CheckLimit;
+    use crate::checks::{CheckLimit, Facts};
     use crate::domain::label::Label;
     use crate::domain::limits::{CHECK_FINDINGS_MAX, CONTENT_MAX_BYTES};
     use crate::domain::policy::PolicySettings;

@@ -159,7 +159,8 @@ impl Paths {
     fn extension_of(content_type: &str) -> &'static str {
         match PolicyKind::of_content_type(content_type) {
             PolicyKind::Json => ".json",
-            PolicyKind::Yaml => ".yaml",
+            // A template may be JSON, which readers of YAML take.
+            PolicyKind::Yaml | PolicyKind::Template => ".yaml",
             PolicyKind::Cedar => ".cedar",
             PolicyKind::Rego => ".rego",
             PolicyKind::Opaque => "",

@@ -1,5 +1,6 @@
 //! `policyhub draft`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,7 +12,7 @@ use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::policy::PolicyKindArgument;
 use crate::cli::commands::requirements::requirement;
 use crate::cli::exit_code::UsageError;
-use crate::cli::names::{NamedVersion, policy_id, policy_name};
+use crate::cli::names::{NamedVersion, PolicyOrVersionTarget, policy_id, policy_name};
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::cli::{content, content_folder};
@@ -22,14 +23,23 @@ use crate::domain::policy::FILES_CONTENT_TYPE;
 /// Write the next version of a policy, as a draft
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policyhub draft pricing pricing.yaml --label 1.2.0 --note 'raise the cap' --create"
+    after_help = "Examples:\n  policyhub draft pricing pricing.yaml --label 1.2.0 --note 'raise the cap' --create\n  \
+                  policyhub draft refunds-eu --from-template refunds --set region=eu --set limit=500 --create"
 )]
 pub struct DraftArguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
     /// The content; - reads stdin; a directory is a content of several files, for CEDAR, REGO and JSON
-    file: PathBuf,
+    #[arg(required_unless_present = "from_template")]
+    file: Option<PathBuf>,
+    /// Let the server make the content of a template: its active version, or a published one as POLICY@N or POLICY@vLABEL
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["file", "content_type"])]
+    from_template: Option<PolicyOrVersionTarget>,
+    /// A parameter of the template; a value that is JSON is one of its type (500, true, [1], null), any other one is a text; more than
+    /// once for more
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter, requires = "from_template", conflicts_with = "file")]
+    parameters: Vec<(String, String)>,
     /// SemVer of the version
     #[arg(long)]
     label: Option<String>,
@@ -68,13 +78,14 @@ pub struct DraftArguments {
 impl DraftArguments {
     /// Returns the given media type, else that of the file's name; empty when both are unknown, and then the kind decides.
     fn content_type(&self) -> String {
-        let by_name = || if self.file.is_dir() { FILES_CONTENT_TYPE } else { content::type_of(&self.file) }.to_owned();
+        let by_name = |file: &PathBuf| if file.is_dir() { FILES_CONTENT_TYPE } else { content::type_of(file) };
+        let by_name = || self.file.as_ref().map(by_name).unwrap_or_default().to_owned();
         self.content_type.clone().unwrap_or_else(by_name)
     }
 
     /// Returns the kind of a policy that is made: the given one, else that of the files of a directory. `None`: the media type says it.
     fn kind(&self) -> Option<pb::PolicyKind> {
-        let of_files = || match content_folder::kind_of(&self.file).filter(|_| self.create)? {
+        let of_files = || match content_folder::kind_of(self.file.as_ref()?).filter(|_| self.create)? {
             PolicyKind::Cedar => Some(pb::PolicyKind::Cedar),
             PolicyKind::Rego => Some(pb::PolicyKind::Rego),
             _ => Some(pb::PolicyKind::Json),
@@ -84,8 +95,9 @@ impl DraftArguments {
 
     /// Checks what needs no server, such as a new policy whose kind is unknown.
     pub fn check(&self) -> Result<(), UsageError> {
-        content::check(&self.file)?;
-        let is_unknown = self.content_type().is_empty() || (self.file.is_dir() && self.content_type.is_none());
+        let Some(file) = &self.file else { return Ok(()) };
+        content::check(file)?;
+        let is_unknown = self.content_type().is_empty() || (file.is_dir() && self.content_type.is_none());
         if self.create && self.kind().is_none() && is_unknown {
             return Err(UsageError(
                 "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \
@@ -101,6 +113,27 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path.is_dir() { content_folder::read(path) } else { content::read(path) }
 }
 
+/// Parses a parameter, `NAME=VALUE`, and returns its value as JSON. What is JSON stays as it is written, so that the server sees it whole.
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+    let value = if is_json { value.to_owned() } else { serde_json::Value::from(value).to_string() };
+    Ok((name.to_owned(), value))
+}
+
+/// Returns the parameters as the text of a JSON object.
+///
+/// # Errors
+/// One is given twice.
+fn parameters(given: &[(String, String)]) -> Result<String, UsageError> {
+    let mut names = BTreeSet::new();
+    if let Some((twice, _)) = given.iter().find(|(name, _)| !names.insert(name)) {
+        return Err(UsageError(format!("--set {twice} is given twice")));
+    }
+    let members = given.iter().map(|(name, value)| format!("{}:{value}", serde_json::Value::from(name.as_str())));
+    Ok(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
+}
+
 /// Runs the command.
 pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result<()> {
     let base_version = match &arguments.base_version {
@@ -113,10 +146,20 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
     };
     let request_id = arguments.mutation.request_id();
     let kind = arguments.kind();
+    let content_type = arguments.content_type();
+    let content = arguments.file.as_deref().map(read).transpose()?.unwrap_or_default();
+    let from_template = match &arguments.from_template {
+        Some(template) => Some(pb::FromTemplate {
+            template: template.name(&session.namespace),
+            parameters: parameters(&arguments.parameters)?,
+        }),
+        None => None,
+    };
     let request = pb::DraftRequest {
         parent: policy_name(&session.namespace, &arguments.policy),
-        content: read(&arguments.file)?.into(),
-        content_type: arguments.content_type(),
+        content: content.into(),
+        content_type,
+        from_template,
         label,
         change_note: arguments.note.unwrap_or_default(),
         annotations: once_each(&arguments.annotations)?,

@@ -23,6 +23,7 @@ pub(super) mod deactivate;
 pub(super) mod denials;
 pub(super) mod diff;
 pub(super) mod draft;
+pub(super) mod edit;
 pub(super) mod epoch;
 pub(super) mod events;
 pub(super) mod export;

@@ -106,6 +106,8 @@ pub enum PolicyKindArgument {
     Rego,
     /// Any bytes
     Opaque,
+    /// A document from which `draft --from-template` makes contents of other policies
+    Template,
 }
 
 impl From<PolicyKindArgument> for PolicyKind {
@@ -116,6 +118,7 @@ impl From<PolicyKindArgument> for PolicyKind {
             PolicyKindArgument::Cedar => Self::Cedar,
             PolicyKindArgument::Rego => Self::Rego,
             PolicyKindArgument::Opaque => Self::Opaque,
+            PolicyKindArgument::Template => Self::Template,
         }
     }
 }
@@ -128,6 +131,7 @@ impl From<PolicyKindArgument> for pb::PolicyKind {
             PolicyKindArgument::Cedar => Self::Cedar,
             PolicyKindArgument::Rego => Self::Rego,
             PolicyKindArgument::Opaque => Self::Opaque,
+            PolicyKindArgument::Template => Self::Template,
         }
     }
 }

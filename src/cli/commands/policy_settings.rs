@@ -34,6 +34,9 @@ pub struct SettingsFlags {
     /// Whether a draft needs a note that says what changed
     #[arg(long, value_name = "BOOL")]
     require_change_note: Option<bool>,
+    /// Whether a draft must start from the version that is active then (--base-version, or `policyhub edit`)
+    #[arg(long, value_name = "BOOL")]
+    require_base_active: Option<bool>,
     /// Name of the members of the content that hold references, such as source_pointer; more than once for more
     #[arg(long = "reference-key", value_name = "NAME", conflicts_with = "default_reference_keys")]
     reference_keys: Vec<String>,
@@ -100,6 +103,10 @@ impl SettingsFlags {
         if let Some(required) = self.require_change_note {
             settings.require_change_note = required;
             given("require_change_note");
+        }
+        if let Some(required) = self.require_base_active {
+            settings.require_base_active = required;
+            given("require_base_active");
         }
         if !self.reference_keys.is_empty() || self.default_reference_keys {
             settings.reference_keys.clone_from(&self.reference_keys);

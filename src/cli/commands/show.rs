@@ -33,6 +33,10 @@ pub async fn run(session: &Session, arguments: ShowArguments) -> anyhow::Result<
         let (who, when) = (text::line(&version.author), text::time(version.create_time.as_ref()));
         say(&format!("written by {}; adopted by {who} at {when}", text::written(adopted)));
     }
+    if let Some(template) = &version.template {
+        let (policy, parameters) = (text::line(&template.policy), text::line(&template.parameters));
+        say(&format!("made from template {policy}@{} with {parameters}", template.version));
+    }
     if !version.requires.is_empty() {
         say(&format!("requires {}", requirements::line(&version.requires)));
     }

@@ -88,6 +88,12 @@ pub fn run(output: Format, arguments: &VerifyArguments) -> anyhow::Result<()> {
                 "author": adopted.author(),
                 "create_time": adopted.create_time().map(|time| time.to_string()).unwrap_or_default(),
             })),
+            "template": manifest.template.as_ref().map(|template| json!({
+                "policy": template.policy(),
+                "version": template.version(),
+                "digest": template.digest(),
+                "parameters": template.parameters(),
+            })),
             "activated": place.map(|(epoch, revision)| json!({"epoch": epoch, "revision": revision})),
         }));
     }
@@ -98,6 +104,9 @@ pub fn run(output: Format, arguments: &VerifyArguments) -> anyhow::Result<()> {
         let time = adopted.create_time().map(|time| format!(" at {time}")).unwrap_or_default();
         let (writer, adopter) = (text::line(adopted.author()), text::line(&manifest.author));
         line.push_str(&format!(", written by {writer}{time} as {adopter} says"));
+    }
+    if let Some(template) = &manifest.template {
+        line.push_str(&format!(", made from template {}@{}", template.policy(), template.version()));
     }
     if let Some((epoch, revision)) = place {
         line.push_str(&format!(", in force at {epoch}:{revision}"));

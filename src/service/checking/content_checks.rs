@@ -128,7 +128,12 @@ impl ContentChecks {
         self.evaluate(&request?, &resource, &slot).await
     }
 
-    async fn evaluate(&self, request: &WorkerRequest, resource: &str, slot: &CheckSlot) -> Result<Vec<TaskOutcome>> {
+    pub(super) async fn evaluate(
+        &self,
+        request: &WorkerRequest,
+        resource: &str,
+        slot: &CheckSlot,
+    ) -> Result<Vec<TaskOutcome>> {
         let outcomes = self.workers.ask(request, slot).await?;
         for outcome in &outcomes {
             if let TaskOutcome::OverLimit(limit) = outcome {

@@ -5,6 +5,7 @@ mod content_checks;
 mod other_policies;
 mod runner;
 mod slots;
+mod templates;
 mod worker_process;
 mod workers;
 

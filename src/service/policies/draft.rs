@@ -15,10 +15,11 @@ use crate::domain::listing::EventFilter;
 use crate::domain::name::PolicyName;
 use crate::domain::outcome::VersionChanged;
 use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::template::TemplateSource;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
-use crate::service::log::Write;
+use crate::service::log::{IdempotentCall, Write};
 use crate::signing::digest_of;
 use crate::store::{ReadTx, VersionList};
 use crate::watch::Verify as _;
@@ -45,19 +46,44 @@ impl Policies {
     /// Creates the next version of a policy, as a draft.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED`, `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of
-    /// `lifecycle::draft`.
+    /// Those of `make_draft`, `PERMISSION_DENIED`, `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of
+    /// `lifecycle::draft` and `lifecycle::check_base_is_active`.
     pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
-        self.check_content(&request)?;
         if let Some(adopted) = &request.adopted {
             // Only an administrator of the namespace may name another author.
             self.denials.require(context, &request.policy.namespace, Rpc::Draft, Permission::Administer)?;
             adopted.check_is_past(context.now)?;
         }
+        let call = self.writer.call(context, "Draft", &(&request, &digest_of(&request.content)))?;
+        let (request, template) = match request.from_template.clone() {
+            None => (request, None),
+            Some(from) => {
+                let tx = self.log.store.read().await?;
+                if let Some(answer) = call.replayed(&tx).await? {
+                    return Ok(answer);
+                }
+                let (request, source) = self.make_draft(tx, &from, request).await?;
+                (request, Some(source))
+            }
+        };
+        self.check_content(&request)?;
+        self.write_draft(context, &call, request, template).await
+    }
+
+    /// Writes a draft whose content is there.
+    async fn write_draft(
+        &self,
+        context: &Context,
+        call: &IdempotentCall<'_>,
+        request: Draft,
+        template: Option<TemplateSource>,
+    ) -> Result<VersionChanged> {
         let digest = digest_of(&request.content);
-        let call = self.writer.call(context, "Draft", &(&request, &digest))?;
         let namespace = request.policy.namespace.clone();
         call.mutate(&namespace, async |write| {
+            if let Some((from, source)) = request.from_template.as_ref().zip(template.as_ref()) {
+                self.check_template(write, from, source).await?;
+            }
             let (policy, made) = self.find_or_create_policy(write, &request).await?;
             let tx = write.tx.read();
             let list = tx.version_list(&policy).await?;
@@ -78,6 +104,7 @@ impl Policies {
                 label_holder: label_holder.as_ref(),
                 base_exists,
                 stager: &stager,
+                template: template.as_ref(),
             };
             let decision = lifecycle::draft(facts, &request, &digest)?;
             let (number, superseded) = match (decision, label_holder) {
@@ -91,6 +118,7 @@ impl Policies {
                 }
                 (DraftDecision::New { number, superseded }, _) => (number, superseded),
             };
+            lifecycle::check_base_is_active(&policy, request.base_version)?;
             let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
             if made {
                 change.settings = Some(serde_json::json!({"kind": policy.kind}));
@@ -100,7 +128,7 @@ impl Policies {
                 write.tx.update_version(&ended).await?;
                 change.versions.push(describe_version(&ended));
             }
-            let version = self.insert_new_version(context, &policy, request, digest, number, write).await?;
+            let version = self.insert_new_version(context, &policy, (request, template, digest), number, write).await?;
             change.versions.push(VersionChange { adopted: version.adopted.clone(), ..describe_version(&version) });
             change.reason.clone_from(&version.change_note);
             let recorded = write.record(change).await?;
@@ -161,8 +189,7 @@ impl Policies {
         &self,
         context: &Context,
         policy: &Policy,
-        request: Draft,
-        digest: Digest,
+        (request, template, digest): (Draft, Option<TemplateSource>, Digest),
         number: i64,
         write: &mut Write<'_>,
     ) -> Result<Version> {
@@ -190,6 +217,7 @@ impl Policies {
             origin_manifests: Vec::new(),
             annotations: request.annotations,
             adopted: request.adopted,
+            template,
         };
         self.meters.admit_new_version(&write.tx, &version)?;
         write.tx.insert_content(&version.digest, &request.content).await?;

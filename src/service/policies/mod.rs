@@ -9,6 +9,7 @@ mod create_policy;
 mod deactivate;
 mod diff_versions;
 mod draft;
+mod from_template;
 mod get_guardrails;
 mod get_policy;
 mod get_report;

@@ -121,6 +121,7 @@ fn answer_bytes(version: &Version) -> usize {
         requires.iter().map(|each| each.policy.as_str().len() + each.version_req.to_string().len() + 32).sum::<usize>();
     texts += Annotations::iter(&version.annotations).map(|(key, value)| key.len() + value.len() + 16).sum::<usize>();
     texts += version.adopted.as_ref().map_or(0, |adopted| adopted.author().len());
+    texts += version.template.as_ref().map_or(0, |template| template.parameters().len() + 256);
     texts += origin_manifests.iter().map(String::len).sum::<usize>();
     ANSWER_FIXED_BYTES + ANSWER_BYTES_PER_TEXT_BYTE * texts
 }

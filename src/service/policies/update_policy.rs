@@ -23,6 +23,7 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
         allow_draft_fallback,
         required_approvals,
         require_change_note,
+        require_base_active,
         reference_keys,
     } = patch;
     settings.max_open_drafts = max_open_drafts.unwrap_or(settings.max_open_drafts);
@@ -31,6 +32,7 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
     settings.allow_draft_fallback = allow_draft_fallback.unwrap_or(settings.allow_draft_fallback);
     settings.required_approvals = required_approvals.unwrap_or(settings.required_approvals);
     settings.require_change_note = require_change_note.unwrap_or(settings.require_change_note);
+    settings.require_base_active = require_base_active.unwrap_or(settings.require_base_active);
     if let Some(schema) = json_schema {
         settings.json_schema = schema;
     }

@@ -138,6 +138,7 @@ impl Signer {
             annotations: version.annotations.clone(),
             requires: version.requires.clone(),
             adopted: version.adopted.clone(),
+            template: version.template.clone(),
             iat: now.seconds(),
             origin: None,
         }

@@ -58,6 +58,7 @@ impl Signer {
             && manifest.annotations == version.annotations
             && manifest.requires == version.requires
             && manifest.adopted == version.adopted
+            && manifest.template == version.template
             && manifest.origin.as_ref().map(|origin| &origin.manifest) == origin.as_ref();
         if same { Ok(manifest) } else { invalid("its row says something else than its manifest".to_owned()) }
     }

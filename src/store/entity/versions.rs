@@ -1,7 +1,7 @@
 //! Table `versions`.
 //!
-//! Versions. A published row never changes; no row is ever deleted. `requires`, `annotations` and `adopted` are JSON; the last two are
-//! NULL when there are none.
+//! Versions. A published row never changes; no row is ever deleted. `requires`, `annotations`, `adopted` and `template` are JSON; the
+//! last three are NULL when there are none.
 
 use sea_orm::entity::prelude::*;
 
@@ -36,6 +36,7 @@ pub struct Model {
     pub origin_manifests: Option<String>,
     pub annotations: Option<String>,
     pub adopted: Option<String>,
+    pub template: Option<String>,
     pub tag: Vec<u8>,
 }
 

@@ -173,6 +173,7 @@ fn version(row: &Row, bytes: &[u8]) -> Result<ArchivedRow> {
         origin_manifests: row.text("origin_manifests").map(str::to_owned),
         annotations: row.text("annotations").map(str::to_owned),
         adopted: row.text("adopted").map(str::to_owned),
+        template: row.text("template").map(str::to_owned),
         tag: Vec::new(),
     };
     let version = rows::version(whole::<versions::Entity>(model, bytes)?)?;

@@ -137,6 +137,7 @@ pub(in crate::store) fn version(Authenticated(row): Authenticated<versions::Mode
             .map_or_else(|| Ok(Vec::new()), |text| json("origin_manifests", &text))?,
         annotations: row.annotations.map_or_else(|| Ok(Annotations::default()), |text| json("annotations", &text))?,
         adopted: row.adopted.map(|text| json("adopted", &text)).transpose()?,
+        template: row.template.map(|text| json("template", &text)).transpose()?,
     })
 }
 
@@ -164,6 +165,7 @@ pub(in crate::store) fn version_row(version: &Version) -> Result<versions::Model
         origin_manifests: Some(&version.origin_manifests).filter(|all| !all.is_empty()).map(to_json).transpose()?,
         annotations: Some(&version.annotations).filter(|all| !all.is_empty()).map(to_json).transpose()?,
         adopted: version.adopted.as_ref().map(to_json).transpose()?,
+        template: version.template.as_ref().map(to_json).transpose()?,
         tag: Vec::new(),
     })
 }

@@ -66,6 +66,7 @@ impl MessageSigner {
             annotations: Default::default(),
             requires: Vec::new(),
             adopted: None,
+            template: None,
             iat: NOW,
             origin: None,
         };

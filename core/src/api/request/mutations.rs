@@ -9,17 +9,18 @@ use crate::api::time::micros;
 use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{
-    AbandonDraft, Activate, ActivationTarget, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish,
-    PublishVersions, RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage, UpdatePolicy, VersionToPublish,
+    AbandonDraft, Activate, ActivationTarget, ApproveVersion, CreatePolicy, Deactivate, Draft, FromTemplate,
+    PointerTarget, Publish, PublishVersions, RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage,
+    UpdatePolicy, VersionToPublish,
 };
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::label::Label;
 use crate::domain::limits::{
     ACTIVATION_TARGETS_MAX, APPROVALS_PER_VERSION_MAX, PUBLISH_VERSIONS_MAX, REFERENCE_KEY_MAX_BYTES,
-    REFERENCE_KEYS_MAX, REQUIRES_MAX, VERSION_REQ_MAX_CHARS,
+    REFERENCE_KEYS_MAX, REQUIRES_MAX, TEMPLATE_PARAMETERS_MAX_BYTES, VERSION_REQ_MAX_CHARS,
 };
-use crate::domain::name::{PolicyId, PolicyName, VersionName};
+use crate::domain::name::{PolicyId, PolicyName, VersionName, VersionRef};
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
 use crate::domain::{Error, Result};
@@ -33,6 +34,7 @@ fn kind(field: &str, value: i32) -> Result<Option<PolicyKind>> {
         Ok(pb::PolicyKind::Cedar) => Ok(Some(PolicyKind::Cedar)),
         Ok(pb::PolicyKind::Rego) => Ok(Some(PolicyKind::Rego)),
         Ok(pb::PolicyKind::Opaque) => Ok(Some(PolicyKind::Opaque)),
+        Ok(pb::PolicyKind::Template) => Ok(Some(PolicyKind::Template)),
         Err(_) => Err(Error::invalid(field, "is not a kind this server knows")),
     }
 }
@@ -85,6 +87,7 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
         allow_draft_fallback: from.allow_draft_fallback,
         required_approvals,
         require_change_note: from.require_change_note,
+        require_base_active: from.require_base_active,
         reference_keys,
     })
 }
@@ -122,6 +125,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
         ("settings.allow_draft_fallback", from.allow_draft_fallback),
         ("settings.required_approvals", from.required_approvals != 0),
         ("settings.require_change_note", from.require_change_note),
+        ("settings.require_base_active", from.require_base_active),
         ("settings.reference_keys", !from.reference_keys.is_empty()),
     ];
     let all: &[&str] =
@@ -146,6 +150,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
                     allow_draft_fallback: Some(new.allow_draft_fallback),
                     required_approvals: Some(new.required_approvals),
                     require_change_note: Some(new.require_change_note),
+                    require_base_active: Some(new.require_base_active),
                     reference_keys: Some(new.reference_keys.clone()),
                 }
             }
@@ -156,6 +161,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
             "settings.allow_draft_fallback" => patch.allow_draft_fallback = Some(new.allow_draft_fallback),
             "settings.required_approvals" => patch.required_approvals = Some(new.required_approvals),
             "settings.require_change_note" => patch.require_change_note = Some(new.require_change_note),
+            "settings.require_base_active" => patch.require_base_active = Some(new.require_base_active),
             "settings.reference_keys" => patch.reference_keys = Some(new.reference_keys.clone()),
             other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
         }
@@ -189,6 +195,10 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
         collect_errors(collect_errors(kind("kind", request.kind), annotations), collect_errors(label, requires));
     let (policy, ((kind, (annotations, adopted)), (label, requires))) =
         collect_errors(policy("parent", &request.parent), received)?;
+    let from_template = request.from_template.map(|from| from_template(from, &policy)).transpose()?;
+    if from_template.is_some() && !request.content.is_empty() {
+        return Err(Error::invalid("content", "must be empty with from_template: the server makes it"));
+    }
     Ok(Draft {
         policy,
         content: request.content,
@@ -202,7 +212,26 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
         kind,
         supersede_staged: request.supersede_staged,
         adopted,
+        from_template,
     })
+}
+
+fn from_template(from: pb::FromTemplate, policy: &PolicyName) -> Result<FromTemplate> {
+    const FIELD: &str = "from_template.template";
+    let template = if from.template.contains("/versions/") {
+        VersionName::parse(FIELD, &from.template)?
+    } else {
+        VersionName { policy: PolicyName::parse(FIELD, &from.template)?, version: VersionRef::Active }
+    };
+    if template.policy.namespace != policy.namespace {
+        let rule = format!("must be of the namespace of the draft, {}", policy.namespace);
+        return Err(Error::invalid(FIELD, rule));
+    }
+    if from.parameters.len() > TEMPLATE_PARAMETERS_MAX_BYTES {
+        let rule = format!("is over {TEMPLATE_PARAMETERS_MAX_BYTES} bytes");
+        return Err(Error::invalid("from_template.parameters", rule));
+    }
+    Ok(FromTemplate { template, parameters: from.parameters })
 }
 
 fn adopted(from: pb::Adopted) -> Result<Adopted> {

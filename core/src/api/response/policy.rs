@@ -62,6 +62,7 @@ pub fn policy(from: PointedPolicy) -> pb::Policy {
         PolicyKind::Cedar => pb::PolicyKind::Cedar,
         PolicyKind::Rego => pb::PolicyKind::Rego,
         PolicyKind::Opaque => pb::PolicyKind::Opaque,
+        PolicyKind::Template => pb::PolicyKind::Template,
     };
     let bump_rule = match from.settings.bump_rule {
         BumpRule::Any => pb::BumpRule::Unspecified,
@@ -81,6 +82,7 @@ pub fn policy(from: PointedPolicy) -> pb::Policy {
             allow_draft_fallback: from.settings.allow_draft_fallback,
             required_approvals: count(from.settings.required_approvals),
             require_change_note: from.settings.require_change_note,
+            require_base_active: from.settings.require_base_active,
             reference_keys: from.settings.reference_keys,
         }),
         active_version: from.active_version,

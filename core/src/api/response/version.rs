@@ -12,9 +12,19 @@ use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
 use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
 use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
+use crate::domain::template::TemplateSource;
 use crate::domain::version::{Version, VersionDifference, VersionState, VersionWithContent};
 
 /// Returns who wrote a version before it came here.
+fn template(from: TemplateSource) -> pb::TemplateSource {
+    pb::TemplateSource {
+        policy: from.policy().to_string(),
+        version: from.version(),
+        digest: from.digest().to_string(),
+        parameters: from.parameters().to_owned(),
+    }
+}
+
 pub(super) fn adopted(from: Adopted) -> pb::Adopted {
     let create_time = from.create_time().map(timestamp);
     pb::Adopted { author: from.author().to_owned(), create_time }
@@ -75,6 +85,7 @@ pub fn version(from: Version, active: bool) -> pb::Version {
         origin_manifests: from.origin_manifests,
         annotations: BTreeMap::from(from.annotations).into_iter().collect(),
         adopted: from.adopted.map(adopted),
+        template: from.template.map(template),
     }
 }
 

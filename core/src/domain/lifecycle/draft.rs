@@ -8,6 +8,7 @@ use super::super::error::{Error, Reason, Result};
 use super::super::etag::Etag;
 use super::super::name::PolicyId;
 use super::super::policy::Policy;
+use super::super::template::TemplateSource;
 use super::super::version::{Requirement, Version, VersionState};
 use super::preconditions::{check_etag, check_note, check_open};
 
@@ -24,6 +25,8 @@ pub struct DraftFacts<'a> {
     pub base_exists: bool,
     /// Who staged the open version that the draft would end; empty when nobody knows.
     pub stager: &'a str,
+    /// The template that the content was made from, if it was.
+    pub template: Option<&'a TemplateSource>,
 }
 
 impl DraftFacts<'_> {
@@ -58,7 +61,9 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     check_request(policy, request)?;
     let takes_over = policy.settings.max_open_drafts == 1;
     if let Some(holder) = facts.label_holder {
-        let Some(what) = difference(holder, request, digest) else { return Ok(DraftDecision::Existing) };
+        let Some(what) = difference(holder, request, digest, facts.template) else {
+            return Ok(DraftDecision::Existing);
+        };
         if !(takes_over && holder.state.is_open()) {
             return Err(label_conflict(holder, digest, what));
         }
@@ -81,6 +86,31 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
         .about(&policy.name));
     }
     Ok(DraftDecision::New { number: policy.latest_version + 1, superseded })
+}
+
+/// Checks that a draft starts from the active version, in a policy that requires it. The log does not hold the base of a draft, so this is
+/// decided when it is written, and not again when the log is verified.
+///
+/// # Errors
+/// `EXPECTED_ACTIVE_MISMATCH`, with both versions.
+pub fn check_base_is_active(policy: &Policy, base_version: i64) -> Result<()> {
+    let active = policy.active_version;
+    if !policy.settings.require_base_active || base_version == active {
+        return Ok(());
+    }
+    let name = &policy.name;
+    let base =
+        if base_version == 0 { "names no base".to_owned() } else { format!("starts from version {base_version}") };
+    let rule = if active == 0 {
+        format!("{name} has nothing active, and the draft {base}: draft without a base")
+    } else {
+        format!("{name} has version {active} active, and the draft {base}: look at what is active, and start from that")
+    };
+    Err(Error::new(Reason::ExpectedActiveMismatch, rule)
+        .with("policy", name)
+        .with("expected_active", base_version)
+        .with("current_active", active)
+        .about(name))
 }
 
 fn check_request(policy: &Policy, request: &command::Draft) -> Result<()> {
@@ -134,8 +164,13 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
 }
 
 /// Returns what a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
-/// nothing of annotations, requirements and adoption takes what is there.
-fn difference(holder: &Version, request: &command::Draft, digest: &Digest) -> Option<&'static str> {
+/// nothing of annotations, requirements, adoption and template takes what is there.
+fn difference(
+    holder: &Version,
+    request: &command::Draft,
+    digest: &Digest,
+    template: Option<&TemplateSource>,
+) -> Option<&'static str> {
     if &holder.digest != digest {
         Some("other content")
     } else if !request.annotations.is_empty() && request.annotations != holder.annotations {
@@ -144,6 +179,8 @@ fn difference(holder: &Version, request: &command::Draft, digest: &Digest) -> Op
         Some("other requirements")
     } else if request.adopted.is_some() && request.adopted != holder.adopted {
         Some("another adoption")
+    } else if template.is_some() && template != holder.template.as_ref() {
+        Some("another template or other parameters")
     } else {
         None
     }
@@ -218,7 +255,14 @@ mod tests {
             (PolicyKind::Opaque, "application/json", Some(PolicyKind::Opaque), None),
         ] {
             let policy = Policy { kind, ..new_policy(0) };
-            let facts = DraftFacts { policy: &policy, open: &[], label_holder: None, base_exists: true, stager: "" };
+            let facts = DraftFacts {
+                policy: &policy,
+                open: &[],
+                label_holder: None,
+                base_exists: true,
+                stager: "",
+                template: None,
+            };
             let request = command::Draft { content_type: content_type.to_owned(), kind: said, ..request(0, 0) };
             let error = draft(facts, &request, &digest(0)).err();
             let named = error.as_ref().map(|error| error.violations[0].field.as_str());
@@ -229,7 +273,14 @@ mod tests {
     #[test]
     fn a_request_is_bounded() {
         let policy = new_policy(0);
-        let facts = DraftFacts { policy: &policy, open: &[], label_holder: None, base_exists: true, stager: "" };
+        let facts = DraftFacts {
+            policy: &policy,
+            open: &[],
+            label_holder: None,
+            base_exists: true,
+            stager: "",
+            template: None,
+        };
         let refused = |request: command::Draft| {
             let error = draft(facts, &request, &digest(0)).err()?;
             assert_eq!(error.reason, Reason::InvalidArgument, "{error}");
@@ -248,8 +299,14 @@ mod tests {
         let policy = new_policy(0);
         let kept = new_version(policy_name(0), 1, Some(label(0)), digest(0));
         let holder = Version { annotations: annotations("a"), ..kept };
-        let facts =
-            DraftFacts { policy: &policy, open: &[], label_holder: Some(&holder), base_exists: true, stager: "" };
+        let facts = DraftFacts {
+            policy: &policy,
+            open: &[],
+            label_holder: Some(&holder),
+            base_exists: true,
+            stager: "",
+            template: None,
+        };
         let ask = |annotations| draft(facts, &command::Draft { annotations, ..request(0, 0) }, &digest(0));
         assert_eq!(ask(annotations("a")).ok(), Some(DraftDecision::Existing));
         assert_eq!(ask(Annotations::default()).ok(), Some(DraftDecision::Existing), "nothing was said of them");

@@ -19,7 +19,7 @@ pub use activate::{
     rollback,
 };
 pub use approve::{ApproveFacts, Review, approve, check_copy, counting, reject, reviewed};
-pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
+pub use draft::{DraftDecision, DraftFacts, abandon, check_base_is_active, draft, resolve_open};
 pub use pointer_stack::{PointerMove, rollback_target};
 pub use preconditions::{check_etag, check_note};
 pub use publish::{PublishBasis, PublishFacts, StageDecision, check_report, check_stageable, publish, stage};

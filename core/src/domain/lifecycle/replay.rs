@@ -146,7 +146,14 @@ impl Replay {
             return Ok(());
         }
         let open: Vec<Version> = line.versions.values().filter(|version| version.state.is_open()).cloned().collect();
-        let facts = DraftFacts { policy: &line.policy, open: &open, label_holder: None, base_exists: true, stager: "" };
+        let facts = DraftFacts {
+            policy: &line.policy,
+            open: &open,
+            label_holder: None,
+            base_exists: true,
+            stager: "",
+            template: None,
+        };
         let DraftDecision::New { number, superseded } =
             draft(facts, &draft_of(&line.policy, &payload.reason), &new.digest)?
         else {

@@ -8,6 +8,7 @@ use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 use crate::domain::name::PolicyId;
 use crate::domain::row::Row;
+use crate::domain::template::TemplateSource;
 use crate::domain::version::VersionState;
 use crate::signing::payload::Manifest;
 use crate::signing::{TYP_BUNDLE, digest_of, jws};
@@ -145,6 +146,7 @@ fn says_same(manifest: &Manifest, row: &Row) -> bool {
         && Some(manifest.publisher.as_str()) == row.text("publisher")
         && annotations(row).as_ref() == Some(&manifest.annotations)
         && adopted(row).is_ok_and(|adopted| adopted == manifest.adopted)
+        && template(row).is_ok_and(|template| template == manifest.template)
 }
 
 /// Returns the annotations of a version as its row has them; none when they can't be read.
@@ -155,4 +157,9 @@ fn annotations(row: &Row) -> Option<Annotations> {
 /// Returns the adoption of a version as its row has it.
 fn adopted(row: &Row) -> serde_json::Result<Option<Adopted>> {
     row.text("adopted").map(serde_json::from_str).transpose()
+}
+
+/// Returns the template of a version as its row has it.
+fn template(row: &Row) -> serde_json::Result<Option<TemplateSource>> {
+    row.text("template").map(serde_json::from_str).transpose()
 }

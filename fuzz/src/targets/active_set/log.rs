@@ -177,6 +177,7 @@ impl FuzzServer<'_> {
             annotations: Default::default(),
             requires: Vec::new(),
             adopted: None,
+            template: None,
             iat: NOW,
             origin: None,
         };

@@ -149,6 +149,7 @@ fn kind(from: pb::PolicyKind) -> PolicyKind {
         pb::PolicyKind::Yaml => PolicyKind::Yaml,
         pb::PolicyKind::Cedar => PolicyKind::Cedar,
         pb::PolicyKind::Rego => PolicyKind::Rego,
+        pb::PolicyKind::Template => PolicyKind::Template,
         _ => PolicyKind::Opaque,
     }
 }

@@ -92,6 +92,7 @@ pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
         requires: Vec::new(),
         annotations: Annotations::default(),
         adopted: None,
+        from_template: None,
         base_version: 0,
         allow_missing: false,
         kind: None,
@@ -129,5 +130,6 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         origin_manifests,
         annotations: Annotations::default(),
         adopted: None,
+        template: None,
     }
 }

@@ -160,6 +160,7 @@ impl SampleLog {
             annotations: Default::default(),
             requires: Vec::new(),
             adopted: None,
+            template: None,
             iat: 1,
             origin: None,
         };

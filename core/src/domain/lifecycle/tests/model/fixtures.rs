@@ -63,6 +63,7 @@ pub(in crate::domain::lifecycle) fn draft_request(policy: PolicyName) -> command
         kind: None,
         supersede_staged: false,
         adopted: None,
+        from_template: None,
     }
 }
 
@@ -95,6 +96,7 @@ pub(in crate::domain::lifecycle) fn new_version(
         origin_manifests: Vec::new(),
         annotations: Annotations::default(),
         adopted: None,
+        template: None,
     }
 }
 

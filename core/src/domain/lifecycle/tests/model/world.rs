@@ -198,7 +198,14 @@ impl ModelWorld {
             .filter(|version| version.state.is_open() || version.state == VersionState::Published);
         let holder = label.as_ref().and_then(|label| live.find(|version| version.label.as_ref() == Some(label)));
         let base_exists = base_version == 0 || rows.versions.contains_key(&base_version);
-        let facts = DraftFacts { policy: &rows.policy, open: &open, label_holder: holder, base_exists, stager: "" };
+        let facts = DraftFacts {
+            policy: &rows.policy,
+            open: &open,
+            label_holder: holder,
+            base_exists,
+            stager: "",
+            template: None,
+        };
         let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
             DraftDecision::Existing => {
                 let version = holder.map(|version| version.number);

@@ -1,0 +1,66 @@
+//! Opens a text in the user's editor, in a folder that nobody else can read.
+//!
+//! Invariant: what the user wrote is removed only by `EditedFile::discard`; whoever does not call it says where the file is.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use anyhow::Context as _;
+
+use crate::cli::content;
+use crate::client::new_request_id;
+
+/// Runs the editor as git does: the shell splits the variable, so that it may hold options and quotes.
+const EDITOR: &str = r#"eval "${VISUAL:-${EDITOR:-vi}}"' "$@"'"#;
+
+/// A file to edit.
+#[derive(Debug)]
+pub struct EditedFile {
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl EditedFile {
+    /// Writes a text to a new file with this name, in a new folder of its own.
+    ///
+    /// # Errors
+    /// The folder or the file can't be made.
+    pub fn create(name: &str, text: &[u8]) -> anyhow::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("policyhub-edit-{}", new_request_id()));
+        // It fails when something is there: a link that another user made is not followed.
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.with_context(|| format!("failed to make {}", folder.display()))?;
+        let path = folder.join(name);
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        opened
+            .and_then(|mut file| file.write_all(text))
+            .with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(Self { folder, path })
+    }
+
+    /// Returns where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs the editor and returns the text as it is then.
+    ///
+    /// # Errors
+    /// The editor can't be started or fails, or its file can't be read or is too large.
+    pub fn edit(&self) -> anyhow::Result<Vec<u8>> {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(EDITOR).arg("editor").arg(&self.path);
+        let status: ExitStatus = command.status().context("failed to start the editor")?;
+        anyhow::ensure!(status.success(), "the editor failed ({status}); set VISUAL or EDITOR to one that works");
+        content::read(&self.path)
+    }
+
+    /// Removes the file and its folder. What can't be removed stays in the folder for temporary files.
+    pub fn discard(self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
