@@ -13,6 +13,8 @@ mod confirm;
 mod content;
 mod content_folder;
 mod contexts;
+#[cfg(test)]
+mod documented_commands;
 mod editor;
 mod exit_code;
 mod failure;
