@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::objects::{Key, Map};
-use cel::{Context, Env, Program, Value, extensions};
+use cel::{Context, Env, Value, extensions};
 use serde_json::Value as Json;
 
+use super::cel_order::{ORDERED, ordered, with_order};
 use super::parse_failure::shortened;
 use crate::domain::limits::{
     GUARDRAIL_EXPRESSION_MAX_BYTES, GUARDRAIL_EXPRESSION_MAX_DEPTH, GUARDRAIL_EXPRESSION_MAX_NODES,
@@ -58,7 +59,7 @@ const TOO_DEEP: &str = "Recursion limit";
 pub(super) struct Cel(Arc<Env>);
 
 /// A compiled expression.
-pub(super) struct Expression(Program);
+pub(super) struct Expression(IdedExpr);
 
 impl Cel {
     /// Makes the environment: the standard functions, and those on strings and lists.
@@ -92,12 +93,15 @@ impl Cel {
         })?;
         let mut nodes = 0;
         check_names(program.expression(), 1, &mut nodes, &mut Vec::new())?;
-        Ok(Expression(program))
+        Ok(Expression(with_order(program.expression().clone())))
     }
 
     /// Returns a context in which variables can be set.
     pub fn context(&self) -> Context<'static, 'static> {
-        Context::with_env(Arc::clone(&self.0))
+        let mut context = Context::with_env(Arc::clone(&self.0));
+        // An expression that does not find it fails, and what it guards is refused.
+        let _ = context.add_function(ORDERED, ordered);
+        context
     }
 }
 
@@ -107,12 +111,12 @@ impl Expression {
     /// # Errors
     /// The evaluation fails. The error is a fragment for the author.
     pub fn evaluate(&self, context: &Context<'_, '_>) -> Result<Value, String> {
-        self.0.execute(context).map_err(|error| shortened(&error.to_string()))
+        Value::resolve(&self.0, context).map_err(|error| shortened(&error.to_string()))
     }
 
     /// Returns the expression as a tree.
     pub fn tree(&self) -> &IdedExpr {
-        self.0.expression()
+        &self.0
     }
 }
 
@@ -139,7 +143,13 @@ pub(super) fn value(json: &Json) -> Value {
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.to_string(),
-        other => other.json().map_or_else(|_| other.type_of().to_string(), |json| json.to_string()),
+        other => other.json().map_or_else(
+            |_| other.type_of().to_string(),
+            |mut json| {
+                json.sort_all_objects();
+                json.to_string()
+            },
+        ),
     }
 }
 

@@ -9,6 +9,7 @@
 mod answers;
 pub mod archive;
 mod cel;
+mod cel_order;
 mod cel_paths;
 mod check_limit;
 mod content_text;

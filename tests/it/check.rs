@@ -148,6 +148,9 @@ fn what_can_not_be_checked_is_a_usage_error() {
         assert!(stderr.contains(why), "{line}: {stderr}");
     }
     ended(&folder.run("check x --kind yaml"), 0);
+    folder.write("large.yaml", &"x".repeat(1024 * 1024 + 1));
+    let (_, stderr) = ended(&folder.run("check x.yaml large.yaml"), 1);
+    assert!(stderr.contains("large.yaml: content is over"), "{stderr}");
 }
 
 #[test]
@@ -157,6 +160,32 @@ fn a_guardrail_that_never_ends_fails_by_its_limit() {
     let folder = Folder::of(&[("rules.yaml", rule), ("big.json", &format!("[{}]", numbers.join(",")))]);
     let (stdout, _) = ended(&folder.run("check big.json --rules rules.yaml"), 1);
     assert!(stdout.contains("CHECK_LIMIT_EXCEEDED"), "{stdout}");
+}
+
+/// Given a guardrail that takes the first member of a map, it says the same each time.
+#[test]
+fn a_guardrail_says_the_same_each_time() {
+    let rule =
+        "guardrails: [{id: first, expression: \"content.map(k, k)[0] == 'a'\", severity: DENY, message: '{content}'}]";
+    let tests = "tests: [{content: a.yaml}, {content: b.yaml, breaks: [first]}]";
+    let folder = Folder::of(&[
+        ("rules.yaml", &format!("{rule}\n{tests}\n")),
+        ("a.yaml", "d: 1\nc: 2\na: 3\nb: 4\n"),
+        ("b.yaml", "d: 1\nc: 2\nb: 4\n"),
+    ]);
+    let outputs: Vec<String> = (0..5).map(|_| ended(&folder.run("guardrail test rules.yaml"), 0).0).collect();
+    assert!(outputs[0].contains(r#"{"b":4,"c":2,"d":1}"#), "{}", outputs[0]);
+    assert!(outputs.iter().all(|output| *output == outputs[0]), "{outputs:?}");
+}
+
+/// A warning beside an error of the same check is shown as one.
+#[test]
+fn a_warning_is_shown_as_a_warning() {
+    let rules = format!("{CEILING}  - id: near\n    expression: content.max <= 10\n    severity: WARN\n");
+    let folder = Folder::of(&[("rules.yaml", &rules), ("bad.yaml", "max: 40\n")]);
+    let (stdout, _) = ended(&folder.run("check bad.yaml --rules rules.yaml"), 1);
+    assert!(stdout.contains("FAILED guardrails at 1:6 at /max: ceiling: "), "{stdout}");
+    assert!(stdout.contains("WARNING guardrails at 1:6 at /max: near: "), "{stdout}");
 }
 
 #[test]
@@ -171,6 +200,10 @@ fn tests_of_guardrails_pass_and_fail() {
     let (stdout, stderr) = ended(&folder.run("guardrail test r/rules.yaml"), 1);
     assert!(stdout.contains("FAILED r/rules.yaml: bad.yaml breaks nothing\n  expected: ceiling"), "{stdout}");
     assert!(stderr.contains("1 of 2 tests failed"), "{stderr}");
+    folder.write("r/bad.yaml", "max: [");
+    let (_, stderr) = ended(&folder.run("guardrail test r/rules.yaml"), 2);
+    assert!(stderr.contains("r/bad.yaml:1:"), "what does not parse proves nothing: {stderr}");
+    folder.write("r/bad.yaml", "max: 2");
     let (stdout, _) = ended(&folder.run("guardrail test r/rules.yaml --output json"), 1);
     let document: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!(

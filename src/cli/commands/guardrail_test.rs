@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use crate::checks;
 use crate::checks::{TaskAnswer, TaskOutcome};
 use crate::cli::content;
 use crate::cli::exit_code::UsageError;
@@ -121,6 +122,15 @@ async fn tested(
     Ok(Tested { file, content, expected, broken, messages })
 }
 
+/// Reads a content that a test names. One that does not parse would break every guardrail, and prove nothing.
+fn document(kind: PolicyKind, path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let content = content::read(path).map_err(|error| UsageError(format!("{shown}: {error:#}")))?;
+    checks::parse(kind, &content)
+        .map_err(|failure| UsageError(format!("{shown}:{}:{}: {}", failure.line, failure.column, failure.message)))?;
+    Ok(content)
+}
+
 fn version(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::Result<LocalVersion> {
     let policy = PolicyId::parse("policy", test.policy.as_deref().unwrap_or(UNNAMED))?;
     let content_type = content::type_of(&test.content).to_owned();
@@ -128,12 +138,12 @@ fn version(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::R
     let mut policy = Policy::new(PolicyName { namespace: global.namespace()?, policy }, kind, Micros(0));
     file.apply(&mut policy);
     let active = match &test.active {
-        Some(path) => Some((None, content::type_of(path).to_owned(), content::read(&file.path(path))?.into())),
+        Some(path) => Some((None, content::type_of(path).to_owned(), document(kind, &file.path(path))?.into())),
         None => None,
     };
     Ok(LocalVersion {
         policy,
-        content: content::read(&file.path(&test.content))?.into(),
+        content: document(kind, &file.path(&test.content))?.into(),
         content_type,
         label: None,
         annotations: Annotations::default(),

@@ -13,10 +13,10 @@ pub fn report(report: &pb::ValidationReport, content: Option<ShownContent<'_>>) 
     let mut text = String::new();
     for check in &report.checks {
         if check.findings.is_empty() {
-            let _ = writeln!(text, "{}", check_and_result(check));
+            let _ = writeln!(text, "{} {}", result(check), line(&check.id));
         }
         for found in &check.findings {
-            let _ = writeln!(text, "{}{}", check_and_result(check), finding(found, content));
+            let _ = writeln!(text, "{} {}{}", result_of(check, found), line(&check.id), finding(found, content));
         }
     }
     text
@@ -31,16 +31,19 @@ pub fn problems(report: &pb::ValidationReport, content: Option<ShownContent<'_>>
             [pb::finding::Severity::Error, pb::finding::Severity::Warning].contains(&found.severity())
         };
         for found in check.findings.iter().filter(is_problem) {
-            let _ = writeln!(text, "{}{}", check_and_result(check), finding(found, content));
+            let _ = writeln!(text, "{} {}{}", result_of(check, found), line(&check.id), finding(found, content));
         }
     }
     text
 }
 
-fn check_and_result(check: &pb::Check) -> String {
-    let result =
-        pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
-    format!("{result} {}", line(&check.id))
+fn result(check: &pb::Check) -> &'static str {
+    pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"))
+}
+
+/// Returns the result of a check as far as a finding made it: a warning beside an error is still one.
+fn result_of(check: &pb::Check, found: &pb::Finding) -> &'static str {
+    if found.severity() == pb::finding::Severity::Warning { "WARNING" } else { result(check) }
 }
 
 fn finding(found: &pb::Finding, content: Option<ShownContent<'_>>) -> String {

@@ -1,6 +1,6 @@
 //! Formats findings as SARIF 2.1.0 (OASIS), which code hosts show at the lines of a change.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::output::excerpt::ShownContent;
 use crate::client::pb;
@@ -40,13 +40,14 @@ fn level(found: &pb::Finding) -> Option<&'static str> {
 }
 
 fn result(content: ShownContent<'_>, check: &str, found: &pb::Finding) -> Value {
-    let mut physical = json!({"artifactLocation": {"uri": uri(&content.path_of(&found.file))}});
+    let place = Value::from(uri(&content.path_of(&found.file)));
+    let mut physical = Map::from_iter([("artifactLocation".to_owned(), json!({"uri": place}))]);
     if found.line > 0 {
-        physical["region"] = json!({"startLine": found.line, "startColumn": found.column});
+        physical.insert("region".to_owned(), json!({"startLine": found.line, "startColumn": found.column}));
     }
-    let mut location = json!({"physicalLocation": physical});
+    let mut location = Map::from_iter([("physicalLocation".to_owned(), Value::Object(physical))]);
     if !found.pointer.is_empty() {
-        location["logicalLocations"] = json!([{"fullyQualifiedName": found.pointer}]);
+        location.insert("logicalLocations".to_owned(), json!([{"fullyQualifiedName": found.pointer}]));
     }
     let hint = if found.hint.is_empty() { String::new() } else { format!("\n{}", found.hint) };
     json!({

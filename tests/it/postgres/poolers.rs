@@ -22,6 +22,7 @@ async fn transaction_and_statement_mode_are_refused_by_name() {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let mut process = binary();
             process.args([command, "--database-url", &pooler.url(&name)]).arg("--data-dir").arg(directory.path());
+            process.env("POLICYHUB_GRPC_ADDR", "127.0.0.1:0").env("POLICYHUB_HTTP_ADDR", "127.0.0.1:0");
             let output = process.output().expect("the binary runs");
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{mode}: {said}");
@@ -39,6 +40,7 @@ fn refused(url: &str, flags: &[&str]) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut process = binary();
     process.args(["serve", "--database-url", url]).args(flags).arg("--data-dir").arg(directory.path());
+    process.env("POLICYHUB_GRPC_ADDR", "127.0.0.1:0").env("POLICYHUB_HTTP_ADDR", "127.0.0.1:0");
     let output = process.output().expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

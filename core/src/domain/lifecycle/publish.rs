@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(error.message, format!("{NAME} fails its check \"parse\" at line 3, column 7: key twice"));
         assert_eq!(error.resource.as_deref(), Some(NAME));
         let metadata: Vec<(&str, &str)> = error.metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        assert_eq!(metadata, [("check", "parse"), ("column", "7"), ("line", "3"), ("pointer", "/a/b")]);
+        assert_eq!(metadata, [("check", "parse"), ("column", "7"), ("file", ""), ("line", "3"), ("pointer", "/a/b")]);
     }
 
     #[test]

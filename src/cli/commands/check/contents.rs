@@ -178,7 +178,8 @@ fn of_path(path: &Path, policy: Option<&PolicyId>, kind: Option<PolicyKind>) -> 
     } else {
         Some(PolicyKind::of_content_type(content_type)).filter(|_| !content_type.is_empty())
     };
-    let content = if is_directory { content_folder::read(path)? } else { content::read(path)? };
+    let content = if is_directory { content_folder::read(path) } else { content::read(path) };
+    let content = content.map_err(|error| anyhow::anyhow!("{}: {error:#}", path.display()))?;
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_ascii_lowercase();
     let named = PolicyId::parse("policy", &stem).or_else(|_| PolicyId::parse("policy", UNNAMED));
     let kind = kind.or(by_name);

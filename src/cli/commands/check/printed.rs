@@ -48,7 +48,7 @@ fn document(rules: &str, checked: &[(&Checked, &pb::ValidationReport)]) -> anyho
             "policy": content.policy,
             "label": content.label.as_ref().map(ToString::to_string).unwrap_or_default(),
             "passed": report.passed,
-            "report": to_json(&response)?["report"],
+            "report": to_json(&response)?.get("report"),
         }));
     }
     Ok(json!({"rules": rules, "contents": contents}))

@@ -1,7 +1,6 @@
 //! Reads the rules of a server: the guardrails of a namespace, and the settings of its policies.
 
 use anyhow::Context as _;
-use bytes::Bytes;
 
 use crate::checks::{OtherPolicy, needs_active};
 use crate::cli::names::{policy_name, version_name};
@@ -100,7 +99,7 @@ impl ServerRules {
             version: version.version,
             label: Label::parse("label", &version.label).ok(),
             digest: digest_of(&version.content),
-            content: Some(Bytes::from(version.content)),
+            content: Some(version.content),
         }))
     }
 

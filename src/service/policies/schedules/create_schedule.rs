@@ -5,7 +5,7 @@ use crate::domain::command::{Activate, CreateSchedule, EntryToSchedule};
 use crate::domain::error::FieldViolation;
 use crate::domain::event::EventKind;
 use crate::domain::lifecycle;
-use crate::domain::limits::SCHEDULES_OPEN_PER_NAMESPACE_MAX;
+use crate::domain::limits::{SCHEDULE_AHEAD_MAX_DAYS, SCHEDULES_OPEN_PER_NAMESPACE_MAX};
 use crate::domain::outcome::ScheduleChanged;
 use crate::domain::schedule::{Schedule, ScheduleEntry, ScheduleState, ScheduledTarget, When, next_time};
 use crate::domain::time::Micros;
@@ -14,6 +14,8 @@ use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::service::policies::activate::{collect_facts, read_targets};
 use crate::service::policies::use_cases::Policies;
+
+const MICROS_PER_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 impl Policies {
     /// Creates a schedule.
@@ -67,14 +69,20 @@ fn activation(request: &CreateSchedule, entry: &EntryToSchedule) -> Activate {
     }
 }
 
-/// Checks that every time is still to come.
+/// Checks that every time is still to come, and not beyond what a schedule may wait for.
 fn check_future(entries: &[EntryToSchedule], now: Micros) -> Result<()> {
-    let is_past = |entry: &EntryToSchedule| matches!(entry.when, When::Once(time) if time <= now);
-    let past = entries.iter().enumerate().filter(|(_, entry)| is_past(entry)).map(|(index, _)| FieldViolation {
-        field: format!("schedule.entries[{index}].time"),
-        description: format!("must be in the future; it is {now}"),
-    });
-    let violations: Vec<FieldViolation> = past.collect();
+    let latest = Micros(now.0.saturating_add(SCHEDULE_AHEAD_MAX_DAYS * MICROS_PER_DAY));
+    let rule = |entry: &EntryToSchedule| match entry.when {
+        When::Once(time) if time <= now => Some(format!("must be in the future; it is {now}")),
+        When::Once(time) if time > latest => {
+            Some(format!("must be within {SCHEDULE_AHEAD_MAX_DAYS} days; it is {now}"))
+        }
+        When::Once(_) | When::Weekly(_) => None,
+    };
+    let violation = |(index, entry)| {
+        Some(FieldViolation { field: format!("schedule.entries[{index}].time"), description: rule(entry)? })
+    };
+    let violations: Vec<FieldViolation> = entries.iter().enumerate().filter_map(violation).collect();
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
 }
 
