@@ -192,7 +192,7 @@ on_both_databases! {
         let good = || once(&[("p", 1)], HOUR);
         let fields: &[(pb::CreateScheduleRequest, &str)] = &[
             (create_request("s", "", vec![once(&[("p", 1)], -HOUR)]), "schedule.entries[0].time"),
-            (create_request("s", "", vec![once(&[("p", 1)], 37_000 * 24 * HOUR)]), "schedule.entries[0].time"),
+            (create_request("s", "", vec![once(&[("p", 1)], 400_000 * 24 * HOUR)]), "schedule.entries[0].time"),
             (create_request("s", "", vec![]), "schedule.entries"),
             (create_request("s", "", vec![good(); 9]), "schedule.entries"),
             (create_request("S", "", vec![good()]), "schedule_id"),

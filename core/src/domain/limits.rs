@@ -41,8 +41,8 @@ pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 pub const SCHEDULE_ENTRIES_MAX: usize = 8;
 /// Number of schedules of a namespace that are pending or suspended.
 pub const SCHEDULES_OPEN_PER_NAMESPACE_MAX: u64 = 200;
-/// Days until an entry that is due once. More: years that calendars can't tell; fewer: dates that a contract names.
-pub const SCHEDULE_AHEAD_MAX_DAYS: i64 = 36_500;
+/// Days until an entry that is due once. More: years that calendars can't tell; fewer: dates that people mean.
+pub const SCHEDULE_AHEAD_MAX_DAYS: i64 = 365_000;
 /// Longest name of a time zone, in characters. The longest of the IANA database has 32.
 pub const TIME_ZONE_MAX_CHARS: usize = 64;
 /// Most policies of a namespace.
