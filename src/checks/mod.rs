@@ -42,7 +42,7 @@ pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, Task
 pub use parse_failure::ParseFailure;
 pub use pipeline::{
     Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, evaluate_guardrails,
-    needs_active, parse_input, start,
+    guardrail_findings, needs_active, parse_input, start,
 };
 pub use places::add_places;
 pub use template::Template;

@@ -7,6 +7,9 @@ pub(super) const POINTER_MAX_BYTES: usize = 1024;
 /// Longest message of a parser or validator, in characters.
 pub(super) const MESSAGE_MAX_CHARS: usize = 400;
 
+/// Why a check did not run that needs a parsed content.
+pub(super) const DOES_NOT_PARSE: &str = "not checked: the content does not parse";
+
 /// Why and where a content can't be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseFailure {

@@ -133,7 +133,8 @@ fn meet(open: &[Open], at: Marker, is_at_key: bool, wanted: &mut [Wanted]) {
     // What leads to the value that contains this one was met before, so the last part decides, together with their number.
     for each in wanted.iter_mut().filter(|each| each.met + 1 == open.len()) {
         let leads = |(open, token): (&Open, &String)| match open {
-            Open::List(index) => *token == index.to_string(),
+            // Without a text of the index: a list of half a million is looked through for each pointer.
+            Open::List(index) => token.parse() == Ok(*index),
             Open::Map(key) => key.as_ref().is_some_and(|(key, _)| key == token),
         };
         let is_on_way = each.tokens.len() >= open.len() && open.iter().zip(&each.tokens).rev().all(leads);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use miette::Diagnostic;
 
-use super::texts::{DOES_NOT_PARSE, TextFile, has_extension, is_cedar_schema};
+use super::texts::{TextFile, has_extension, is_cedar_schema};
 use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::checks::document::place;
-use crate::checks::parse_failure::shortened;
+use crate::checks::parse_failure::{DOES_NOT_PARSE, shortened};
 use crate::domain::report::{CheckFinding, Severity};
 
 /// The annotation that names a policy.

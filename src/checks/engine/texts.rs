@@ -2,10 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why the check of an engine did not run.
-#[cfg(any(feature = "cedar", feature = "rego"))]
-pub(super) const DOES_NOT_PARSE: &str = "not checked: the content does not parse";
-
 /// One text of a content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextFile {

@@ -30,16 +30,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
 fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutcome>) -> Check {
     let (count, mut outcomes, mut findings) = (guardrails.len(), outcomes.into_iter(), Vec::new());
     for (id, severity) in guardrails {
-        let problem = |message: String| vec![CheckFinding::new(severity.of_finding(), message)];
-        findings.extend(match outcomes.next() {
-            Some(TaskOutcome::Answered(TaskAnswer::Findings(found))) => found,
-            Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => {
-                problem(format!("{id}: the guardrail does not compile: {why}"))
-            }
-            Some(TaskOutcome::OverLimit(limit)) => problem(limit.message(&format!("the guardrail {id}"))),
-            // A guardrail that was not evaluated must not pass.
-            Some(TaskOutcome::NotRun) | None => problem(format!("{id}: the guardrail was not evaluated")),
-        });
+        findings.extend(guardrail_findings(&id, severity, outcomes.next().unwrap_or(TaskOutcome::NotRun)));
     }
     if findings.is_empty() {
         let message = if count == 1 { "1 guardrail holds".to_owned() } else { format!("{count} guardrails hold") };
@@ -48,6 +39,18 @@ fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutc
     // Errors come first, so that a bound on findings never leaves one out for a warning.
     findings.sort_by_key(|finding| finding.severity != Severity::Error);
     Check::of(GUARDRAILS, CheckResult::of(&findings), findings)
+}
+
+/// Returns what the evaluation of a guardrail found. One that was not evaluated to its end does not hold.
+#[must_use]
+pub fn guardrail_findings(id: &str, severity: GuardrailSeverity, outcome: TaskOutcome) -> Vec<CheckFinding> {
+    let message = match outcome {
+        TaskOutcome::Answered(TaskAnswer::Findings(found)) => return found,
+        TaskOutcome::Answered(TaskAnswer::Unusable(why)) => format!("{id}: the guardrail does not compile: {why}"),
+        TaskOutcome::OverLimit(limit) => limit.message(&format!("the guardrail {id}")),
+        TaskOutcome::NotRun => format!("{id}: the guardrail was not evaluated"),
+    };
+    vec![CheckFinding::new(severity.of_finding(), message)]
 }
 
 /// Returns whether a guardrail may use the variable of this name: then it must be read, and the result depends on it.

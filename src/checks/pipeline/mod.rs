@@ -21,6 +21,7 @@ mod template;
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub use guardrails::guardrail_findings;
 pub use label::check_label;
 pub use other_policies::{OtherPolicies, OtherPolicy};
 pub use rules::{Rules, needs_active};

@@ -2,6 +2,7 @@
 
 use super::step::{Step, Subject};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
+use crate::checks::parse_failure::DOES_NOT_PARSE;
 use crate::checks::template::{Template, TemplateProblem};
 use crate::domain::limits::CHECK_FINDINGS_MAX;
 use crate::domain::report::{Check, CheckFinding, CheckResult, Severity};
@@ -12,7 +13,7 @@ const HINT: &str = "docs/templates.md says what a template has; correct it and d
 /// Checks the members of the template, and asks a worker to compile the schema of its parameters.
 pub(super) fn check(subject: &Subject<'_>) -> Step {
     let Some(document) = &subject.document else {
-        return Step::Done(Check::new(TEMPLATE, CheckResult::Skipped, "not checked: the content does not parse"));
+        return Step::Done(Check::new(TEMPLATE, CheckResult::Skipped, DOES_NOT_PARSE));
     };
     let finding = |TemplateProblem { pointer, message }: TemplateProblem| {
         CheckFinding::new(Severity::Error, message).at_pointer(pointer).with_hint(HINT)

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use crate::checks;
-use crate::checks::{TaskAnswer, TaskOutcome};
+use crate::checks::{self, guardrail_findings};
 use crate::cli::content;
 use crate::cli::exit_code::UsageError;
 use crate::cli::global::Global;
@@ -103,16 +102,11 @@ async fn tested(
     let outcomes = checks.try_guardrails(version(global, file, test)?).await?;
     let (mut broken, mut messages) = (Vec::new(), Vec::new());
     for (guardrail, outcome) in file.guardrails.iter().zip(outcomes) {
-        let found: Vec<String> = match outcome {
-            TaskOutcome::Answered(TaskAnswer::Findings(found)) => found.into_iter().map(|each| each.message).collect(),
-            TaskOutcome::Answered(TaskAnswer::Unusable(why)) => vec![format!("{}: {why}", guardrail.id)],
-            TaskOutcome::OverLimit(limit) => vec![limit.message(&format!("the guardrail {}", guardrail.id))],
-            TaskOutcome::NotRun => vec![format!("{}: was not evaluated", guardrail.id)],
-        };
+        let found = guardrail_findings(&guardrail.id, guardrail.severity, outcome);
         if !found.is_empty() {
             broken.push(guardrail.id.clone());
         }
-        messages.extend(found);
+        messages.extend(found.into_iter().map(|each| each.message));
     }
     let mut expected = test.breaks.clone();
     expected.sort_unstable();

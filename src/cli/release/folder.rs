@@ -151,7 +151,12 @@ fn said(error: &Error) -> String {
 pub fn folder_of(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = path.split(|byte| *byte == b'/');
     let (policy, version) = (parts.next()?, parts.next()?);
-    matches!(version, [b'v', b'0'..=b'9', ..]).then_some((policy, version))
+    is_version_name(version).then_some((policy, version))
+}
+
+/// Returns whether a folder of this name is that of a version.
+pub fn is_version_name(name: &[u8]) -> bool {
+    matches!(name, [b'v', b'0'..=b'9', ..])
 }
 
 /// Finds the files of a version among all entries below its folder. `prefix` is the folder's path with a slash at its end; `top` is

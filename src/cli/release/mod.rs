@@ -35,7 +35,7 @@ pub use run::run;
 pub(super) use self::{
     baseline::ChangedPaths,
     fault::Fault,
-    folder::{Definition, EntryKind, Files, FolderVersion, METADATA, TreeEntry, files, folder_of},
+    folder::{Definition, EntryKind, Files, FolderVersion, METADATA, TreeEntry, files, folder_of, is_version_name},
     git::Git,
     inspect::{is_unreached, live_version},
     outcome::{FolderResult, ReleaseStatus, ResultCounts, VersionOutcome},

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::checks::OtherPolicy;
 use crate::cli::exit_code::UsageError;
-use crate::cli::release::{EntryKind, FolderVersion, METADATA, TreeEntry, files};
+use crate::cli::release::{EntryKind, FolderVersion, METADATA, TreeEntry, files, is_version_name};
 use crate::cli::{content, content_folder};
 use crate::client::PolicyKind;
 use crate::client::name::PolicyId;
@@ -87,10 +87,7 @@ impl Contents {
 /// Returns the version folders that a path is, lies in, or has one or two levels below it; none: it is a content by itself.
 fn version_folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let is_version = |path: &Path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with('v')
-            && name[1..].starts_with(|first: char| first.is_ascii_digit())
-            && path.join(METADATA).is_file()
+        path.file_name().is_some_and(|name| is_version_name(name.as_bytes())) && path.join(METADATA).is_file()
     };
     if path.is_dir() {
         if is_version(path) {

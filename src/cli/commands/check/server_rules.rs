@@ -8,7 +8,7 @@ use crate::cli::pages;
 use crate::cli::session::Session;
 use crate::client::name::{PolicyId, VersionRef};
 use crate::client::signing::digest_of;
-use crate::client::{ClientError, PolicyKind, pb};
+use crate::client::{PolicyKind, pb};
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings, is_of_several_files};
@@ -51,18 +51,13 @@ impl ServerRules {
     pub async fn apply(&self, version: &mut LocalVersion) -> anyhow::Result<Option<PolicyKind>> {
         version.guardrails.clone_from(&self.guardrails);
         let name = version.policy.name.clone();
-        let request = pb::GetPolicyRequest { name: policy_name(&name.namespace, &name.policy) };
-        let found = match self.session.client.get_policy(request).await {
-            Ok(found) => found.policy.unwrap_or_default(),
-            Err(error) if error.reason() == "POLICY_NOT_FOUND" => return Ok(None),
-            Err(error) => return Err(error).context(format!("failed to read the policy {}", name.policy)),
-        };
+        let Some(found) = self.policy(&name.policy).await? else { return Ok(None) };
         version.policy.description.clone_from(&found.description);
         version.policy.latest_version = found.latest_version;
         version.policy.active_version = found.active_version;
         version.policy.settings = settings(found.settings.clone().unwrap_or_default());
         if found.active_version > 0 && needs_active(&self.guardrails) {
-            let active = self.active(&name.policy).await?;
+            let active = self.active_of_kind(&name.policy, kind(found.kind())).await?;
             version.active = active.and_then(|active| {
                 Some((active.label, content_type(active.kind, active.has_several_files), active.content?))
             });
@@ -83,24 +78,38 @@ impl ServerRules {
     /// # Errors
     /// The server can't be asked.
     pub async fn active(&self, policy: &PolicyId) -> anyhow::Result<Option<OtherPolicy>> {
+        match self.policy(policy).await? {
+            Some(found) if found.active_version > 0 => self.active_of_kind(policy, kind(found.kind())).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn active_of_kind(&self, policy: &PolicyId, kind: PolicyKind) -> anyhow::Result<Option<OtherPolicy>> {
         let name = version_name(&self.session.namespace, policy, &VersionRef::Active);
         let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
         let version = match self.session.client.get_version(request).await {
             Ok(found) => found.version.unwrap_or_default(),
-            Err(error) if is_absent(&error) => return Ok(None),
+            // It was deactivated meanwhile.
+            Err(error) if matches!(error.reason(), "NO_ACTIVE_VERSION" | "VERSION_NOT_FOUND") => return Ok(None),
             Err(error) => return Err(error).context(format!("failed to read the active version of {policy}")),
         };
-        let request = pb::GetPolicyRequest { name: policy_name(&self.session.namespace, policy) };
-        let found = self.session.client.get_policy(request).await;
-        let found = found.with_context(|| format!("failed to read the policy {policy}"))?.policy.unwrap_or_default();
         Ok(Some(OtherPolicy {
-            kind: kind(found.kind()),
+            kind,
             has_several_files: is_of_several_files(&version.content_type),
             version: version.version,
             label: Label::parse("label", &version.label).ok(),
             digest: digest_of(&version.content),
             content: Some(version.content),
         }))
+    }
+
+    async fn policy(&self, policy: &PolicyId) -> anyhow::Result<Option<pb::Policy>> {
+        let request = pb::GetPolicyRequest { name: policy_name(&self.session.namespace, policy) };
+        match self.session.client.get_policy(request).await {
+            Ok(found) => Ok(found.policy),
+            Err(error) if error.reason() == "POLICY_NOT_FOUND" => Ok(None),
+            Err(error) => Err(error).context(format!("failed to read the policy {policy}")),
+        }
     }
 
     async fn published(&self, policy: &PolicyId) -> anyhow::Result<Vec<pb::Version>> {
@@ -114,10 +123,6 @@ impl ServerRules {
         });
         Ok(read.await.with_context(|| format!("failed to list the versions of {policy}"))?.0)
     }
-}
-
-fn is_absent(error: &ClientError) -> bool {
-    matches!(error.reason(), "POLICY_NOT_FOUND" | "VERSION_NOT_FOUND" | "NO_ACTIVE_VERSION")
 }
 
 fn guardrail(from: pb::Guardrail) -> Guardrail {
