@@ -89,6 +89,10 @@ const GOALS: &[Goal] = &[
     goal("G23", ("noisy", "SQLite", "p99 of writes, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "PostgreSQL", "p99 of reads, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "PostgreSQL", "p99 of writes, beside ÷ alone"), Nothing, AtMost(1.5)),
+    goal("G28", ("checks", "SQLite", "p50 of a rollback, beside ÷ alone"), Nothing, AtMost(2.0)),
+    goal("G28", ("checks", "SQLite", "p99 of a rollback, beside ÷ alone"), Nothing, AtMost(2.0)),
+    goal("G28", ("checks", "SQLite", "p50 of a publish, beside ÷ alone"), Nothing, AtMost(2.0)),
+    goal("G28", ("checks", "SQLite", "p99 of a publish, beside ÷ alone"), Nothing, AtMost(2.0)),
     goal("P12", ("growth", "many versions", "start to ready"), Case("empty store"), AtMost(1.5)),
 ];
 

@@ -57,12 +57,17 @@ impl HubDirectory {
 impl BenchHub {
     /// Starts a server and waits until it is ready.
     pub fn start(place: &HubDirectory) -> Result<Self> {
+        Self::start_on(Core::Server, place)
+    }
+
+    /// Starts a server on these cores and waits until it is ready.
+    pub fn start_on(core: Core, place: &HubDirectory) -> Result<Self> {
         let (data, log) = (place.data(), place.dir.path().join("log"));
         let addresses = data.join("addr.json");
         if addresses.exists() {
             std::fs::remove_file(&addresses)?;
         }
-        let mut command = command(Core::Server, env!("CARGO_BIN_EXE_policyhub"));
+        let mut command = command(core, env!("CARGO_BIN_EXE_policyhub"));
         command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--database-url"]);
         command.arg(&place.url).arg("--data-dir").arg(&data);
         let mut process = Process::start(command, &log)?;
@@ -114,7 +119,8 @@ pub async fn publish(client: &Client, namespace: &str, policy: &str, content: Ve
     Ok(client.publish(request).await?.version.context("no version")?.version)
 }
 
-fn activate_request(namespace: &str, targets: &[(String, i64)]) -> pb::ActivateRequest {
+/// Returns a request to activate these versions.
+pub fn activate_request(namespace: &str, targets: &[(String, i64)]) -> pb::ActivateRequest {
     let targets = targets.iter().map(|(policy, version)| pb::ActivateTarget {
         policy: format!("namespaces/{namespace}/policies/{policy}"),
         to: Some(pb::activate_target::To::Version(*version)),

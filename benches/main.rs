@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod checks;
 #[path = "../tests/it/harness/faults.rs"]
 #[allow(
     dead_code,
@@ -109,6 +110,7 @@ enum Scenario {
     Idle,
     Growth,
     Noisy,
+    Checks,
 }
 
 fn main() -> Result<()> {
@@ -125,9 +127,9 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    use Scenario::{Activate, Fanout, Getactive, Growth, Idle, Noisy, Resync};
+    use Scenario::{Activate, Checks, Fanout, Getactive, Growth, Idle, Noisy, Resync};
     let all: &[Scenario] =
-        if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy] };
+        if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks] };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
     let needs_postgres = [Activate, Resync, Growth, Noisy].iter().any(|scenario| chosen.contains(scenario));
     // The harness panics with a message when PostgreSQL is absent.
@@ -158,6 +160,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Idle => bench.idle().await,
                 Growth => bench.growth().await,
                 Noisy => bench.noisy().await,
+                Checks => bench.checks().await,
             };
             // The other scenarios still run.
             if let Err(error) = ended {

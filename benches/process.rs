@@ -27,6 +27,8 @@ pub enum Core {
     Server,
     /// The driver's own core.
     Driver,
+    /// Any core.
+    Any,
 }
 
 /// Returns whether processes can be pinned here, which needs two cores and `taskset`.
@@ -38,11 +40,12 @@ pub fn can_pin() -> bool {
 
 /// Returns a command on a core; on any core when nothing can be pinned.
 pub fn command(core: Core, program: impl AsRef<OsStr>) -> Command {
-    let mut command = if can_pin() {
-        let number = match core {
-            Core::Server => "0",
-            Core::Driver => "1",
-        };
+    let number = match core {
+        Core::Server => Some("0"),
+        Core::Driver => Some("1"),
+        Core::Any => None,
+    };
+    let mut command = if let Some(number) = number.filter(|_| can_pin()) {
         let mut command = Command::new("taskset");
         command.args(["-c", number]).arg(program);
         command

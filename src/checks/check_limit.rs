@@ -3,6 +3,8 @@
 //! The system enforces the limits on the process; `server::check_worker` sets them, `service::checking` detects when
 //! one was exceeded.
 
+use std::time::Duration;
+
 use crate::domain::limits::CHECK_FINDINGS_MAX;
 
 /// CPU time of one evaluation. More: hostile text uses more of a core each time. Less: large valid contents fail on a slow
@@ -11,6 +13,9 @@ pub const CHECK_CPU_MAX_SECONDS: u64 = 4;
 /// Wall-clock time of one check. Above the CPU time, so that a busy machine does not fail valid checks; with the wait for a slot
 /// and a second try it stays below the 30 s that clients give a call.
 pub const CHECK_WALL_MAX_SECONDS: u64 = 6;
+/// How long a check has the priority of the server. More: hostile checks delay calls of others for longer. Less: valid checks of large
+/// contents wait for whatever else the machine does.
+pub const CHECK_SHORT_MAX: Duration = Duration::from_millis(100);
 /// Writable memory of a worker process, including its stack. More: four concurrent workers could exhaust the server's memory. Less:
 /// a content of 1 MiB of small objects, 100 MiB when parsed, does not fit.
 pub const CHECK_MEMORY_MAX_BYTES: u64 = 256 * 1024 * 1024;

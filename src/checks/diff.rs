@@ -2,16 +2,18 @@
 //!
 //! Both are bounded for hostile pairs: beyond the bound the result is coarser, never wrong.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use similar::TextDiff;
 
+use super::archive::ContentFile;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 
 /// Unchanged lines shown around a change.
 const CONTEXT_LINES: usize = 3;
-/// Time after which the remaining lines are shown as replaced. Measured by the library's own clock.
+/// Time after which the remaining lines are shown as replaced, for all files together. Measured by the library's own clock.
 const SEARCH_MAX: Duration = Duration::from_secs(1);
 /// Longest patch of single changes: a longer one is no better than the new document, which is at most as long as a content with its
 /// expanded aliases.
@@ -19,14 +21,61 @@ const PATCH_MAX_BYTES: usize = CONTENT_MAX_BYTES;
 /// Most bytes of member paths in a patch: every change repeats the path above it.
 const PATCH_PATHS_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Returns the unified diff of two texts by line. Empty when they are equal or one of them is not UTF-8.
+/// The name of a file that one side does not have, as `patch` and git know it.
+const NO_FILE: &str = "/dev/null";
+
+/// One side of a difference: its name, and its files in the order of their paths.
+pub struct Side<'a> {
+    /// What the headers of a difference call it.
+    pub name: &'a str,
+    /// Its files; one without a path for a content that is one file.
+    pub files: &'a [ContentFile<'a>],
+}
+
+impl Side<'_> {
+    fn file(&self, path: &str) -> Option<&[u8]> {
+        self.files.iter().find(|file| file.path == path).map(|file| file.bytes)
+    }
+
+    fn name_of(&self, path: &str) -> String {
+        match (self.file(path), path) {
+            (None, _) => NO_FILE.to_owned(),
+            (Some(_), "") => self.name.to_owned(),
+            (Some(_), path) => format!("{}/{path}", self.name),
+        }
+    }
+}
+
+/// Returns the unified diff of two contents by line, one file after another in the order of their paths. Empty when they are equal, or
+/// when they are one file each and one of them is not UTF-8; among several files such a file is a line that says that it differs.
 #[must_use]
-pub fn unified(from_name: &str, from: &[u8], to_name: &str, to: &[u8]) -> String {
-    let (Ok(from), Ok(to)) = (std::str::from_utf8(from), std::str::from_utf8(to)) else {
-        return String::new();
-    };
-    let diff = TextDiff::configure().timeout(SEARCH_MAX).diff_lines(from, to);
-    diff.unified_diff().context_radius(CONTEXT_LINES).header(from_name, to_name).to_string()
+pub fn unified(from: &Side<'_>, to: &Side<'_>) -> String {
+    let paths = from.files.iter().chain(to.files).map(|file| file.path.as_str());
+    let changed: BTreeSet<&str> = paths.filter(|path| from.file(path) != to.file(path)).collect();
+    let search_max = SEARCH_MAX / u32::try_from(changed.len()).unwrap_or(u32::MAX).max(1);
+    let texts = changed.into_iter().map(|path| {
+        let names = (from.name_of(path), to.name_of(path));
+        match (text_of(from.file(path)), text_of(to.file(path))) {
+            (Some(old), Some(new)) => unified_texts(names, old, new, search_max),
+            _ if path.is_empty() => String::new(),
+            _ => format!("Binary files {} and {} differ\n", names.0, names.1),
+        }
+    });
+    texts.collect()
+}
+
+/// Returns the text of a file, which is empty for one that does not exist; nothing when it is not UTF-8.
+fn text_of(file: Option<&[u8]>) -> Option<&str> {
+    std::str::from_utf8(file.unwrap_or_default()).ok()
+}
+
+fn unified_texts((from, to): (String, String), old: &str, new: &str, search_max: Duration) -> String {
+    if old.is_empty() && new.is_empty() {
+        // A file without a line, which came or went: no line can show it.
+        return format!("--- {from}\n+++ {to}\n");
+    }
+    let diff = TextDiff::configure().timeout(search_max).diff_lines(old, new);
+    diff.unified_diff().context_radius(CONTEXT_LINES).header(&from, &to).to_string()
 }
 
 /// Returns the JSON Patch (RFC 6902) that turns `from` into `to`, as JSON text; `[]` when they are equal.
@@ -56,6 +105,12 @@ fn path_bytes(value: &Value, own: usize) -> usize {
 mod tests {
     use super::*;
 
+    /// Compares two contents of one file.
+    fn unified(from_name: &str, from: &[u8], to_name: &str, to: &[u8]) -> String {
+        let [from, to] = [from, to].map(|bytes| [ContentFile { path: String::new(), bytes }]);
+        super::unified(&Side { name: from_name, files: &from }, &Side { name: to_name, files: &to })
+    }
+
     #[test]
     fn a_unified_diff_shows_three_lines_around_a_change() {
         let from = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
@@ -71,6 +126,24 @@ mod tests {
     fn equal_or_binary_contents_have_no_diff() {
         assert_eq!(unified("a", b"x\n", "b", b"x\n"), "");
         assert_eq!(unified("a", b"x\n", "b", b"\xff\n"), "");
+    }
+
+    #[test]
+    fn several_files_are_compared_each_with_itself() {
+        let files = |files: &[(&str, &'static [u8])]| -> Vec<ContentFile<'static>> {
+            files.iter().map(|(path, bytes)| ContentFile { path: (*path).to_owned(), bytes }).collect()
+        };
+        let old = files(&[("a.rego", b"a\n"), ("b/c.rego", b"c\n"), ("gone", b""), ("same", b"x\n"), ("z", b"z\n")]);
+        let new = files(&[("a.rego", b"b\n"), ("new.rego", b"n\n"), ("same", b"x\n"), ("z", b"\xff")]);
+        let shown = super::unified(&Side { name: "v/1", files: &old }, &Side { name: "v/2", files: &new });
+        let expected = [
+            "--- v/1/a.rego\n+++ v/2/a.rego\n@@ -1 +1 @@\n-a\n+b\n",
+            "--- v/1/b/c.rego\n+++ /dev/null\n@@ -1 +0,0 @@\n-c\n",
+            "--- v/1/gone\n+++ /dev/null\n",
+            "--- /dev/null\n+++ v/2/new.rego\n@@ -0,0 +1 @@\n+n\n",
+            "Binary files v/1/z and v/2/z differ\n",
+        ];
+        assert_eq!(shown, expected.concat());
     }
 
     #[test]

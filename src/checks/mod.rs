@@ -33,16 +33,16 @@ mod yaml_scalar;
 mod yaml_stream;
 
 pub use check_limit::{
-    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES,
-    CHECK_WALL_MAX_SECONDS, CheckLimit,
+    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_SHORT_MAX,
+    CHECK_STACK_MAX_BYTES, CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, parse};
 pub use engine::{Engine, TextFile, check_has_parser};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
 pub use pipeline::{
-    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, evaluate_guardrails,
-    guardrail_findings, needs_active, parse_input, start,
+    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, document_of,
+    evaluate_guardrails, guardrail_findings, needs_active, parse_input, start,
 };
 pub use places::add_places;
 pub use template::Template;

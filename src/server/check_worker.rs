@@ -1,7 +1,8 @@
 //! `policyhub check-worker`: evaluates untrusted text for the server, without any other rights.
 //!
 //! It drops its rights before it reads a byte: CPU time, memory, files, the network. The check runs on its own thread, so that the
-//! process can end during a check: when the server ends for any reason, the pipe closes.
+//! process can end during a check: when the server ends for any reason, the pipe closes. A third thread lowers the priority of a check
+//! that takes long, and so of everything that this process does later: the server then starts another one.
 
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
@@ -16,13 +17,16 @@ use crate::checks::worker_messages::{
     CHECK_REQUEST_MAX_BYTES, CHECK_RESPONSE_MAX_BYTES, Isolation, WorkerReady, encode, read,
 };
 use crate::checks::{
-    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES, Evaluation,
+    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_SHORT_MAX,
+    CHECK_STACK_MAX_BYTES, Evaluation,
 };
 
 /// CPU time of a worker, for all its checks together.
 const WORKER_CPU_MAX_SECONDS: u64 = 15 * 60;
 /// File descriptors of a worker: its pipes.
 const WORKER_OPEN_FILES_MAX: u64 = 3;
+/// How much a check that is no longer short gives way to the server: a quarter of a core that both want is its.
+const LONG_CHECK_NICE: i32 = 5;
 /// The highest file descriptor of the pipes.
 const STDERR: RawFd = 2;
 const MICROSECONDS_PER_SECOND: u64 = 1_000_000;
@@ -36,6 +40,7 @@ const FAILED: i32 = 101;
 pub fn check_worker() -> Result<()> {
     let isolation = give_up_rights()?;
     let (questions, asked) = mpsc::sync_channel(1);
+    let (turns, taken) = mpsc::channel();
     // A panic on any thread ends the process: otherwise requests would stay without an answer.
     let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -45,8 +50,12 @@ pub fn check_worker() -> Result<()> {
     std::thread::Builder::new()
         .name("check".to_owned())
         .stack_size(CHECK_STACK_MAX_BYTES)
-        .spawn(move || answer(&asked))
+        .spawn(move || answer(&asked, &turns))
         .context("failed to start the thread of checks")?;
+    std::thread::Builder::new()
+        .name("priority".to_owned())
+        .spawn(move || give_way(&taken))
+        .context("failed to start the thread of priorities")?;
     send(&encode(&WorkerReady { isolation }, CHECK_RESPONSE_MAX_BYTES)?)?;
     let mut stdin = io::stdin().lock();
     while let Some(evaluation) =
@@ -59,13 +68,36 @@ pub fn check_worker() -> Result<()> {
 }
 
 /// Answers requests until the process ends.
-fn answer(asked: &mpsc::Receiver<Evaluation>) {
+fn answer(asked: &mpsc::Receiver<Evaluation>, turns: &mpsc::Sender<Turn>) {
+    // Nobody receives them once the priority is low.
+    let say = |turn| _ = turns.send(turn);
     while let Ok(evaluation) = asked.recv() {
+        say(Turn::Begins(rustix::thread::gettid()));
         for answer in evaluation.answers() {
             let sent = encode(&answer, CHECK_RESPONSE_MAX_BYTES).and_then(|answer| send(&answer));
             if sent.is_err() {
                 exit(FAILED);
             }
+        }
+        say(Turn::Ended);
+    }
+}
+
+/// What the thread of checks says of itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Begins(rustix::thread::Pid),
+    Ended,
+}
+
+/// Lowers the priority of the first check that takes long.
+fn give_way(turns: &mpsc::Receiver<Turn>) {
+    while let Ok(turn) = turns.recv() {
+        let Turn::Begins(thread) = turn else { continue };
+        if turns.recv_timeout(CHECK_SHORT_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // Linux knows the priority of a thread by its id. It can only be denied for a raise.
+            let _ = rustix::process::setpriority_process(Some(thread), LONG_CHECK_NICE);
+            return;
         }
     }
 }

@@ -139,6 +139,37 @@ async fn a_worker_that_is_killed() {
     stage(&client, "good").await.expect("the next check");
 }
 
+/// Returns the priorities of the threads of a process, as the system has them: higher numbers give way to lower ones.
+fn nice(pid: u32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |thread: std::fs::DirEntry| {
+        // The name, in parentheses, may contain anything; the priority is the 17th field after it.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(16)?.parse().ok()
+    };
+    threads.filter_map(of).collect()
+}
+
+/// A check that takes long gives way to the server; its process answers no other.
+#[tokio::test]
+async fn a_long_check_gives_way() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let client = hub.client().await;
+    drafted(&client, "endless", &endless_schema(), "{}").await;
+    drafted(&client, "good", r#"{"type":"object"}"#, "{}").await;
+    let staging = {
+        let client = client.clone();
+        tokio::spawn(async move { stage(&client, "endless").await })
+    };
+    let gives_way = |pid: u32| nice(pid).iter().any(|nice| *nice > 0);
+    let found = workers_until(&hub, |found| found.iter().any(|worker| gives_way(worker.pid))).await;
+    let first = found.iter().map(|worker| worker.pid).find(|pid| gives_way(*pid)).expect("one gives way");
+    over_limit(staging.await.expect("an answer"), &["cpu", "wall_time"]);
+    stage(&client, "good").await.expect("the next check");
+    let left = workers(&hub);
+    assert!(left.iter().all(|worker| worker.pid != first && !gives_way(worker.pid)), "{first}: {left:?}");
+}
+
 /// Given a thousand checks, no zombie process and no descriptor is left. Workers are replaced meanwhile.
 #[tokio::test]
 async fn a_thousand_checks() {

@@ -1,5 +1,6 @@
 //! Cedar and Rego policies, and contents of several files: what their checks find, and real policies of others.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use policyhub::checks::archive::{ContentFile, write};
@@ -122,6 +123,29 @@ on_both_databases! {
         assert!(!staged && found.file == "assignments/eu.json", "{found:?}");
         let (staged, report) = report_of(&client, "p", tar(&[good, ("b.json", "{\"a\":1,\"a\":2}")]), TAR).await;
         assert!(!staged && check(&report, "parse").findings[0].file == "b.json", "{report:?}");
+    }
+
+    /// Contents of several files are compared file by file, and as documents by their paths.
+    async fn differences_of_several_files(hub: Hub) {
+        let client = hub.client().await;
+        create(&client, "p", Json, pb::PolicySettings::default()).await;
+        for files in [
+            &[("a.json", "{\"a\":1}\n"), ("eu/b.json", "{}\n")][..],
+            &[("a.json", "{\"a\":2}\n"), ("eu/c.json", "{}\n")],
+        ] {
+            report_of(&client, "p", tar(files), TAR).await;
+        }
+        let request = pb::DiffVersionsRequest { base: version("p", 1), other: version("p", 2) };
+        let found = client.diff_versions(request).await.expect("a difference");
+        let (from, to) = (version("p", 1), version("p", 2));
+        let changed = format!("--- {from}/a.json\n+++ {to}/a.json\n@@ -1 +1 @@\n-{{\"a\":1}}\n+{{\"a\":2}}\n");
+        let gone = format!("--- {from}/eu/b.json\n+++ /dev/null\n@@ -1 +0,0 @@\n-{{}}\n");
+        let came = format!("--- /dev/null\n+++ {to}/eu/c.json\n@@ -0,0 +1 @@\n+{{}}\n");
+        assert_eq!(found.unified, [changed, gone, came].concat());
+        let patch: serde_json::Value = serde_json::from_str(&found.json_patch).expect("a patch");
+        let steps = patch.as_array().expect("a list").iter();
+        let paths: BTreeSet<&str> = steps.map(|step| step["path"].as_str().expect("a path")).collect();
+        assert_eq!(paths, ["/a.json/a", "/eu~1b.json", "/eu~1c.json"].into());
     }
 }
 

@@ -152,6 +152,12 @@ pub fn evaluate_guardrails(input: &Input<'_>) -> Evaluation {
     Evaluation { content: evaluated(document, texts), facts, tasks }
 }
 
+/// Returns the document of a content, as far as it is parsed here: JSON and YAML, of several files by their paths.
+#[must_use]
+pub fn document_of(kind: PolicyKind, has_several_files: bool, content: &[u8]) -> Option<Document> {
+    parse::parse_content(kind, has_several_files, content).document
+}
+
 /// Returns a content as guardrails see it; null when it is neither document nor text.
 #[must_use]
 pub fn content_value(kind: PolicyKind, has_several_files: bool, content: &[u8]) -> serde_json::Value {

@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
 use super::worker_process::{Worker, WorkerEnd};
 use crate::checks::worker_messages::{CHECK_REQUEST_MAX_BYTES, Isolation, encode};
-use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, Evaluation, TaskAnswer, TaskOutcome};
+use crate::checks::{CHECK_SHORT_MAX, CHECK_WALL_MAX_SECONDS, CheckLimit, Evaluation, TaskAnswer, TaskOutcome};
 use crate::domain::{Error, Reason, Result};
 
 /// Number of evaluations of one worker. More: memory that a library keeps of hostile text adds up. Fewer: more starts, a few
@@ -127,10 +127,14 @@ impl CheckWorkers {
 
     async fn answer_by(&self, mut worker: Worker, request: &WorkerRequest) -> (Vec<TaskAnswer>, Option<WorkerEnd>) {
         let mut answers = Vec::new();
+        let begun = Instant::now();
         let asked = worker.ask(&request.bytes, request.tasks, &mut answers);
         let ended = match tokio::time::timeout(CHECK_WALL_MAX, asked).await {
             Ok(Ok(())) => {
-                self.keep(worker);
+                // The priority of a worker whose check took long is low for good. Half of it: what its clock and this one say differs.
+                if begun.elapsed() < CHECK_SHORT_MAX / 2 {
+                    self.keep(worker);
+                }
                 None
             }
             Ok(Err(error)) => Some(worker.end(&error).await),

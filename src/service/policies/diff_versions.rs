@@ -2,10 +2,11 @@
 
 use super::use_cases::Policies;
 use crate::checks;
+use crate::checks::archive::{self, ContentFile};
 use crate::domain::bundle::Bundle;
 use crate::domain::limits::DIFFERENCE_MAX_BYTES;
 use crate::domain::name::VersionName;
-use crate::domain::policy::PolicyKind;
+use crate::domain::policy::{PolicyKind, is_of_several_files};
 use crate::domain::version::{VersionDifference, VersionWithContent};
 use crate::domain::{Error, Result};
 use crate::service::checking::run_blocking;
@@ -44,11 +45,23 @@ impl Policies {
 
 /// Compares two versions; it runs on a blocking thread.
 fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> (Bundle, Bundle, String, String) {
-    let parse = |side: &Bundle| checks::parse(kind, &side.content).ok().flatten();
-    let json_patch = match (parse(&old), parse(&new)) {
+    let document =
+        |side: &Bundle| checks::document_of(kind, is_of_several_files(&side.version.content_type), &side.content);
+    let json_patch = match (document(&old), document(&new)) {
         (Some(old), Some(new)) => checks::diff::json_patch(&old.value, &new.value),
         _ => String::new(),
     };
-    let unified = checks::diff::unified(&old.version.name(), &old.content, &new.version.name(), &new.content);
+    let (old_files, new_files) = (files(kind, &old), files(kind, &new));
+    let from = checks::diff::Side { name: &old.version.name(), files: &old_files };
+    let to = checks::diff::Side { name: &new.version.name(), files: &new_files };
+    let unified = checks::diff::unified(&from, &to);
+    drop((old_files, new_files));
     (old, new, unified, json_patch)
+}
+
+/// Returns the files of a content. One that can't be read as several files is compared as it is.
+fn files(kind: PolicyKind, side: &Bundle) -> Vec<ContentFile<'_>> {
+    let has_several = kind.may_have_several_files() && is_of_several_files(&side.version.content_type);
+    let files = if has_several { archive::read(&side.content).ok() } else { None };
+    files.unwrap_or_else(|| vec![ContentFile { path: String::new(), bytes: &side.content }])
 }
