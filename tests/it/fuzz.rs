@@ -85,18 +85,23 @@ fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut ByteRng) {
     input.truncate(INPUT_MAX_BYTES);
 }
 
-fn run(name: &str, executions: usize) {
-    let target = targets::TARGETS.iter().find(|target| target.name == name).expect("a target");
-    let seeds = (target.seeds)();
-    let mut rng = ByteRng(1);
-    let mutated = (0..executions).map(|_| {
+/// Returns these seeds and that many mutations of them, the same ones each time.
+pub fn mutated(seeds: &[impl AsRef<[u8]>], count: usize) -> impl Iterator<Item = Vec<u8>> {
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_ref().to_vec()).collect();
+    let (all, mut rng) = (seeds.clone(), ByteRng(1));
+    let mutated = (0..count).map(move |_| {
         let mut input = seeds[rng.below(seeds.len())].clone();
         for _ in 0..1 + rng.below(MUTATIONS_MAX) {
             mutate(&mut input, &seeds, &mut rng);
         }
         input
     });
-    for input in seeds.iter().cloned().chain(mutated) {
+    all.into_iter().chain(mutated)
+}
+
+fn run(name: &str, executions: usize) {
+    let target = targets::TARGETS.iter().find(|target| target.name == name).expect("a target");
+    for input in mutated(&(target.seeds)(), executions) {
         assert!(catch_unwind(|| (target.check)(&input)).is_ok(), "{name} breaks on {}", input.escape_ascii());
     }
 }

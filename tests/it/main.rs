@@ -137,6 +137,8 @@ mod fuzz;
 #[cfg(test)]
 mod guardrails;
 #[cfg(test)]
+mod guardrails_hostile;
+#[cfg(test)]
 mod guardrails_tamper;
 #[cfg(test)]
 mod harness;
@@ -228,6 +230,8 @@ mod quotas;
 mod quotas_rates;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod random_checks;
 #[cfg(test)]
 mod random_lies;
 #[cfg(test)]

@@ -132,7 +132,7 @@ pub const MESSAGE_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const JWS_HEADER_MAX_BYTES: usize = 8 * 1024;
 /// Largest payload of a statement, checkpoint or manifest.
 pub const STATEMENT_MAX_BYTES: usize = 64 * 1024;
-/// Largest message a request may be, Draft and UpdatePolicy excepted.
+/// Largest message a request may be, beside the content, schema, guardrails or history that it brings.
 pub const REQUEST_MAX_BYTES: usize = 64 * 1024;
 /// Most bytes that a message may decode to for each of its bytes on the wire, beyond the fixed allowance of its kind. Texts
 /// are copied once; an element of two bytes may become hundreds.

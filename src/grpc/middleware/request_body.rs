@@ -23,7 +23,8 @@ use super::whole_body::{CHUNK_BYTES, WholeBody};
 use crate::api::status::status;
 use crate::api::wire_scan::worst_case_bytes;
 use crate::domain::limits::{
-    IMPORT_REQUEST_MAX_BYTES, REQUEST_DECODED_EXTRA_MAX_BYTES, REQUEST_MAX_BYTES, SCHEMA_MAX_BYTES,
+    GUARDRAILS_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_DECODED_EXTRA_MAX_BYTES, REQUEST_MAX_BYTES,
+    SCHEMA_MAX_BYTES,
 };
 use crate::domain::principal::Caller;
 use crate::domain::{Error, Reason, Result};
@@ -72,6 +73,7 @@ impl RequestBodyLayer {
             "/policyhub.v1.PolicyService/CreatePolicy" | "/policyhub.v1.PolicyService/UpdatePolicy" => {
                 small(SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES)
             }
+            "/policyhub.v1.AdminService/UpdateGuardrails" => small(GUARDRAILS_MAX_BYTES + REQUEST_MAX_BYTES),
             "/policyhub.v1.AdminService/ImportNamespace" => bulk(IMPORT_REQUEST_MAX_BYTES),
             _ => small(REQUEST_MAX_BYTES),
         })
@@ -306,6 +308,8 @@ mod tests {
         for path in ["/policyhub.v1.PolicyService/CreatePolicy", "/policyhub.v1.PolicyService/UpdatePolicy"] {
             assert_eq!(bounds(path), Some((SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES, 10)));
         }
+        let guardrails = bounds("/policyhub.v1.AdminService/UpdateGuardrails");
+        assert_eq!(guardrails, Some((GUARDRAILS_MAX_BYTES + REQUEST_MAX_BYTES, 10)));
         for path in ["/policyhub.v1.PolicyService/Publish", "/policyhub.v9"] {
             assert_eq!(bounds(path), Some((REQUEST_MAX_BYTES, 10)));
         }
