@@ -88,6 +88,7 @@ fuzz: ## Fuzz with libFuzzer: ONLY=jws_verify,token for some, SECONDS=60 for eac
 lint: ## Check form, lints, the SDK alone and as packages, docs, the contract, dependencies, the chart; warnings are errors
 	$(call timed,fmt) cargo fmt --all --check
 	$(call timed,clippy) cargo clippy --workspace --all-targets -- -D warnings
+	$(call timed,without engines) cargo clippy --lib --bins --no-default-features -- -D warnings
 	$(call timed,SDK alone) cargo clippy -p policyhub-client --lib -- -D warnings
 	$(call timed,SDK with all) cargo clippy -p policyhub-client --all-targets --all-features -- -D warnings
 	$(call timed,packages) ./scripts/packages.sh

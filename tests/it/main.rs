@@ -193,6 +193,8 @@ mod lost_files;
 #[cfg(test)]
 mod man_in_the_middle;
 #[cfg(test)]
+mod many_namespaces;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mtls;

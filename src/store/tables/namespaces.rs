@@ -1,6 +1,6 @@
 //! Queries of namespaces and of the heads of their logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
@@ -18,6 +18,9 @@ use crate::store::handle::Store;
 use crate::store::tables::meta::namespace_row;
 use crate::store::tables::rows;
 use crate::store::transaction::views::{ReadTx, WriteTx};
+
+/// Namespaces that one query asks for. More: a database refuses a statement with too many values, SQLite beyond 32,766.
+const NAMESPACES_PER_QUERY: usize = 1_000;
 
 impl ReadTx {
     /// Returns a namespace.
@@ -46,18 +49,21 @@ impl ReadTx {
 }
 
 impl Store {
-    /// Returns the heads of some logs, in one query. A namespace that does not exist is left out.
+    /// Returns the heads of some logs, in one query for each 1,000. A namespace that does not exist is left out.
     ///
     /// A head that does not follow what was seen of its log makes data loss suspected. When a log continues in another epoch, this takes a
     /// second query.
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
         // Take the marks before the heads are read: a head read later must include them.
         let seen = self.inner.high_water.heads_of(namespaces);
-        let ids = namespaces.iter().map(NamespaceId::as_str);
-        let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
-        let is_gone = |namespace: &NamespaceId| rows.iter().all(|row| row.id != namespace.as_str());
-        let lost = seen.keys().any(is_gone);
-        let heads = named_heads(rows);
+        let (mut found, mut heads) = (BTreeSet::new(), Vec::with_capacity(namespaces.len()));
+        for chunk in namespaces.chunks(NAMESPACES_PER_QUERY) {
+            let ids = chunk.iter().map(NamespaceId::as_str);
+            let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
+            found.extend(rows.iter().map(|row| row.id.clone()));
+            heads.extend(named_heads(rows));
+        }
+        let lost = seen.keys().any(|namespace| !found.contains(namespace.as_str()));
         self.see(&seen, heads.iter().cloned().collect()).await?;
         if lost && self.suspected_loss().is_none() {
             // The epoch of `system` shows whether this is a loss.
