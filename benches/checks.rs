@@ -143,12 +143,11 @@ async fn memory(hub: &BenchHub, client: &Client, endless: String, checks: usize)
     let rego = version(client, HOSTILE, "rego", pb::PolicyKind::Rego, "", rego.into_bytes()).await?;
     let before = memory_kib(hub.process.id())? / 1024.0;
     let mut calls = JoinSet::new();
-    for number in 0..checks {
-        let name = [&cedar, &rego, &endless][number % 3].clone();
+    for name in [cedar, rego, endless].iter().cycle().take(checks) {
         if calls.len() >= HOSTILE_CALLS {
             calls.join_next().await.context("a call")??;
         }
-        let client = client.clone();
+        let (client, name) = (client.clone(), name.clone());
         calls.spawn(async move { _ = tokio::time::timeout(GIVE_UP, stage(&client, &name)).await });
     }
     calls.join_all().await;

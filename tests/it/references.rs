@@ -2,7 +2,6 @@
 //! is activated.
 
 use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
-use policyhub::client::pb::activate_target::To;
 use policyhub::client::pb::check::Result::{Failed, Passed, Skipped, Warning};
 use policyhub::client::pb::finding::Severity;
 use policyhub::client::{Client, pb};
@@ -10,7 +9,7 @@ use tonic::Code;
 
 use crate::harness::calls::{
     NAMESPACE, activate, active, create, deactivate, draft, draft_of_its_kind, get_version, head, policy, publish,
-    publish_request, refused, refused_fields, release, rollback_request, set, version,
+    publish_request, refused, refused_fields, release, rollback_request, set, targets, version,
 };
 use crate::harness::on_both_databases;
 
@@ -27,20 +26,6 @@ async fn check(client: &Client, id: &str, content: &str) -> pb::Check {
 /// Returns the places and messages of findings.
 fn found(check: &pb::Check) -> Vec<(&str, &str)> {
     check.findings.iter().map(|finding| (finding.pointer.as_str(), finding.message.as_str())).collect()
-}
-
-fn targets(all: &[(&str, i64)]) -> pb::ActivateRequest {
-    let target = |(policy, version): &(&str, i64)| pb::ActivateTarget {
-        policy: (*policy).to_owned(),
-        to: Some(To::Version(*version)),
-        expected_active: None,
-    };
-    pb::ActivateRequest {
-        parent: NAMESPACE.to_owned(),
-        targets: all.iter().map(target).collect(),
-        reason: "new season".to_owned(),
-        ..Default::default()
-    }
 }
 
 async fn report_time(client: &Client, id: &str, number: i64) -> prost_types::Timestamp {

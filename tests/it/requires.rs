@@ -1,6 +1,5 @@
 //! What versions require of other policies: on the draft, when a version is to be active, and while it is (docs/lifecycle.md#rule-14).
 
-use policyhub::client::pb::activate_target::To;
 use policyhub::client::pb::check::Result::{Passed, Skipped, Warning};
 use policyhub::client::signing::verify_bundle;
 use policyhub::client::{Client, ClientError, pb};
@@ -9,7 +8,7 @@ use tonic::Code;
 use crate::harness::archives::{export, make, parts, run, send, verified};
 use crate::harness::calls::{
     NAMESPACE, Revision as _, activate, active, draft_request, get, get_version, head, policy, publish,
-    publish_request, refused, refused_fields, rollback_request, trust, version,
+    publish_request, refused, refused_fields, rollback_request, targets, trust, version,
 };
 use crate::harness::on_both_databases;
 
@@ -31,21 +30,6 @@ async fn published(client: &Client, id: &str, label: &str, requires: &[&str]) ->
     let drafted = client.draft(requiring(id, label, requires)).await.expect("a draft").version.expect("a version");
     client.publish(publish_request(id, drafted.version)).await.expect("a publication");
     drafted.version
-}
-
-fn targets(all: &[(&str, i64)]) -> pb::ActivateRequest {
-    let to = |version: i64| if version == 0 { To::None(()) } else { To::Version(version) };
-    let target = |(policy, version): &(&str, i64)| pb::ActivateTarget {
-        policy: (*policy).to_owned(),
-        to: Some(to(*version)),
-        expected_active: None,
-    };
-    pb::ActivateRequest {
-        parent: NAMESPACE.to_owned(),
-        targets: all.iter().map(target).collect(),
-        reason: "new season".to_owned(),
-        ..Default::default()
-    }
 }
 
 /// Returns what the check `requires` says of a draft.

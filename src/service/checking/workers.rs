@@ -4,9 +4,10 @@
 //! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
 use super::worker_process::{Worker, WorkerEnd};
@@ -127,12 +128,22 @@ impl CheckWorkers {
 
     async fn answer_by(&self, mut worker: Worker, request: &WorkerRequest) -> (Vec<TaskAnswer>, Option<WorkerEnd>) {
         let mut answers = Vec::new();
-        let begun = Instant::now();
-        let asked = worker.ask(&request.bytes, request.tasks, &mut answers);
-        let ended = match tokio::time::timeout(CHECK_WALL_MAX, asked).await {
+        let mut is_short = true;
+        let asked = {
+            let mut asked = pin!(worker.ask(&request.bytes, request.tasks, &mut answers));
+            // Half of it: the worker's clock and this one differ.
+            match tokio::time::timeout(CHECK_SHORT_MAX / 2, &mut asked).await {
+                Ok(asked) => Ok(asked),
+                Err(_) => {
+                    is_short = false;
+                    tokio::time::timeout(CHECK_WALL_MAX, asked).await
+                }
+            }
+        };
+        let ended = match asked {
             Ok(Ok(())) => {
-                // The priority of a worker whose check took long is low for good. Half of it: what its clock and this one say differs.
-                if begun.elapsed() < CHECK_SHORT_MAX / 2 {
+                // The priority of a worker whose check took long is low for good.
+                if is_short {
                     self.keep(worker);
                 }
                 None

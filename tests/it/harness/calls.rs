@@ -188,6 +188,24 @@ pub fn rollback_request(id: &str, version: i64) -> pb::RollbackRequest {
     pb::RollbackRequest { name: policy(id), to, reason: "it was better".to_owned(), ..Default::default() }
 }
 
+/// Returns a request to activate these policies, each at a version, or at none for 0.
+pub fn targets(all: &[(&str, i64)]) -> pb::ActivateRequest {
+    let to = |version: i64| {
+        if version == 0 { pb::activate_target::To::None(()) } else { pb::activate_target::To::Version(version) }
+    };
+    let target = |(policy, version): &(&str, i64)| pb::ActivateTarget {
+        policy: (*policy).to_owned(),
+        to: Some(to(*version)),
+        expected_active: None,
+    };
+    pb::ActivateRequest {
+        parent: NAMESPACE.to_owned(),
+        targets: all.iter().map(target).collect(),
+        reason: "new season".to_owned(),
+        ..Default::default()
+    }
+}
+
 /// Returns a request to publish a version by its number.
 pub fn publish_request(id: &str, number: i64) -> pb::PublishRequest {
     pb::PublishRequest { name: version(id, number), ..Default::default() }
