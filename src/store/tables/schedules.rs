@@ -136,6 +136,17 @@ fn schedule(Authenticated(row): Authenticated<Model>) -> Result<Schedule> {
 }
 
 impl WriteTx {
+    /// Removes a schedule of the locked namespace by the key of its row, which may be no valid id; whatever the row holds, and also when it is
+    /// not there. The next event of this write names it as removed, if an event named it before. Returns whether there was one.
+    pub async fn remove_schedule(&self, key: &str, is_of_log: bool) -> Result<bool> {
+        if is_of_log {
+            self.note(RowChange { table: table::<Entity>(), key: key.to_owned(), digest: None });
+        }
+        let row =
+            Entity::delete_many().filter(Column::Namespace.eq(self.namespace().as_str())).filter(Column::Id.eq(key));
+        Ok(row.exec(self.tx()).await.map_err(failed)?.rows_affected > 0)
+    }
+
     /// Writes a schedule of the locked namespace. The next event of this write names its row.
     pub async fn put_schedule(&self, schedule: &Schedule) -> Result<()> {
         let row = Model {
