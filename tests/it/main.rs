@@ -253,6 +253,8 @@ mod rollback;
 #[cfg(test)]
 mod rolling;
 #[cfg(test)]
+mod rule_trials;
+#[cfg(test)]
 mod run_lists;
 #[cfg(test)]
 mod run_sets;

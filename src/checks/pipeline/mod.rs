@@ -200,12 +200,12 @@ impl fmt::Debug for Started {
 
 #[cfg(test)]
 mod tests {
-    use super::json_schema::JSON_SCHEMA;
     use super::*;
     use crate::checks::{CheckLimit, Facts};
     use crate::domain::label::Label;
     use crate::domain::limits::{CHECK_FINDINGS_MAX, CONTENT_MAX_BYTES};
     use crate::domain::policy::PolicySettings;
+    use crate::domain::report::JSON_SCHEMA_CHECK;
 
     fn labels(texts: &[&str]) -> Vec<Label> {
         texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
@@ -349,7 +349,7 @@ mod tests {
             PolicySettings { json_schema: r#"{"items":{"type":"string"}}"#.to_owned(), ..Default::default() };
         let two = report(PolicyKind::Json, b"[1,\"x\",2]", &settings, None, &[]);
         let found: Vec<_> = two.failures().map(|(check, found)| (check, found.pointer.as_str())).collect();
-        assert_eq!(found, [(JSON_SCHEMA, "/0"), (JSON_SCHEMA, "/2")]);
+        assert_eq!(found, [(JSON_SCHEMA_CHECK, "/0"), (JSON_SCHEMA_CHECK, "/2")]);
         let content = format!("[{}1]", "1,".repeat(500));
         let many = report(PolicyKind::Json, content.as_bytes(), &settings, None, &[]);
         let found: Vec<_> = many.failures().map(|(_, found)| found.hint.as_str()).collect();

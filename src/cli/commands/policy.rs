@@ -9,6 +9,7 @@ use crate::cli::commands::policy_settings::{SettingsFlags, settings_line};
 use crate::cli::exit_code::UsageError;
 use crate::cli::names::{policy_id, policy_name, short};
 use crate::cli::narrowed::Narrowed;
+use crate::cli::output::rule_trial::TrialAnswer;
 use crate::cli::output::text;
 use crate::cli::pages;
 use crate::cli::session::Session;
@@ -238,7 +239,23 @@ async fn update(session: &Session, arguments: PolicyUpdate) -> anyhow::Result<()
     };
     let response = session.client.update_policy(request).await;
     let response = response.with_context(|| format!("failed to update policy {}", arguments.policy))?;
-    session.output.print_mutation(&response, &request_id, |response| with_settings(response.policy.as_ref()))
+    session.output.print_mutation(&response, &request_id, updated)
+}
+
+/// Returns the policy as it is now, and which published versions its new settings would refuse.
+fn updated(response: &pb::UpdatePolicyResponse) -> String {
+    let trial = TrialAnswer {
+        violations: &response.violations,
+        not_listed: response.violations_not_listed,
+        tried: response.versions_tried,
+        not_tried: response.versions_not_tried,
+    };
+    let mut shown = with_settings(response.policy.as_ref());
+    // Without a change that decides about versions, none was tried.
+    if trial.tried > 0 || trial.not_tried > 0 {
+        shown.push_str(&format!("{}\n{}", trial.coverage(), trial.lines()));
+    }
+    shown
 }
 
 /// Returns one policy, with what is set for it.
