@@ -2,7 +2,7 @@
 //!
 //! Invariant: a schedule is carried out, or changed, only by its authenticated row; the index of due ones only leads to it.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
@@ -10,6 +10,7 @@ use sea_orm::{
 use crate::domain::Result;
 use crate::domain::command::PageRequest;
 use crate::domain::event::{Cursor, RowChange};
+use crate::domain::limits::ID_MAX_CHARS;
 use crate::domain::name::NamespaceId;
 use crate::domain::schedule::{Schedule, ScheduleId, ScheduleName};
 use crate::domain::time::Micros;
@@ -142,8 +143,13 @@ impl WriteTx {
         if is_of_log {
             self.note(RowChange { table: table::<Entity>(), key: key.to_owned(), digest: None });
         }
-        let row =
-            Entity::delete_many().filter(Column::Namespace.eq(self.namespace().as_str())).filter(Column::Id.eq(key));
+        // No schedule has such an id, and a finding names only the beginning of one that is longer still.
+        let is_row = if key.chars().count() > ID_MAX_CHARS {
+            Expr::expr(Func::char_length(Expr::col(Column::Id))).gt(ID_MAX_CHARS as u64)
+        } else {
+            Column::Id.eq(key)
+        };
+        let row = Entity::delete_many().filter(Column::Namespace.eq(self.namespace().as_str())).filter(is_row);
         Ok(row.exec(self.tx()).await.map_err(failed)?.rows_affected > 0)
     }
 
