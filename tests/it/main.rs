@@ -67,6 +67,8 @@ mod check_workers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_errors;
+#[cfg(test)]
 mod cli_look;
 #[cfg(test)]
 mod cli_set;
