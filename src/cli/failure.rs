@@ -5,9 +5,10 @@
 use std::fmt::Write as _;
 
 use crate::cli::names::with_namespace;
+use crate::cli::next_steps::next_step;
 use crate::cli::output::text::line;
-use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
-use crate::client::{ClientError, Code, ReadError, Refusal, WatchError};
+use crate::client::name::{PolicyName, VersionName};
+use crate::client::{ClientError, ReadError, Refusal, WatchError};
 use crate::domain::causes::causes;
 
 /// Returns the whole text of an error.
@@ -47,95 +48,6 @@ fn call_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Clien
     }
 }
 
-fn next_step(error: &ClientError) -> Option<&'static str> {
-    Some(match error.reason() {
-        "TOKEN_MISSING" => "give a token with --token-file, POLICYHUB_TOKEN_FILE or POLICYHUB_TOKEN",
-        "TOKEN_EXPIRED" => "get a new token, for example with `policyhub token issue`",
-        "TOKEN_MALFORMED" | "TOKEN_AUDIENCE" | "TOKEN_INVALID" => "check that the token is one of this server",
-        "TOKEN_REVOKED" => "get another token: this one was ended before its time",
-        "CERTIFICATE_INVALID" => "use a certificate with exactly one URI, a SPIFFE ID that the server knows",
-        "PERMISSION_DENIED" => "ask an admin for a role: `policyhub role grant ROLE MEMBER`",
-        "NAMESPACE_NOT_FOUND" => "see `policyhub namespace list`, or ask its admin for a role",
-        "POLICY_NOT_FOUND" => "see `policyhub policy list`, or make it with `policyhub draft … --create`",
-        "VERSION_NOT_FOUND" => "see `policyhub history POLICY`",
-        "RUN_NOT_FOUND" => "record it first: `policyhub run record RUN`",
-        "RUN_CONFLICT" => "see what stands with `policyhub run get RUN`, or choose another id",
-        "REPORT_NOT_FOUND" => "stage the version first: `policyhub stage POLICY@N`",
-        "BINDING_NOT_FOUND" => "see `policyhub role list`",
-        "KEY_NOT_FOUND" | "KEY_STATE_WRONG" => "see `policyhub keys list`",
-        "KEY_NOT_READY" => "wait until its ready_time: subscribers may not know it yet",
-        "NAMESPACE_NOT_EMPTY" => "import into a new namespace: `policyhub import FILE --into NAMESPACE --create`",
-        "FINDINGS_REMAIN" => "repair the rows, or accept what stays: --accept 'event N', --accept 'TABLE KEY'",
-        "IMPORT_UNFINISHED" => "finish it: run `policyhub import` with the same file again",
-        "IMPORT_REFUSED" => "check the archive with `policyhub verify --log --from FILE`, or export it again",
-        "LABEL_CONTENT_CONFLICT" => "choose another label: this one has other content for ever",
-        "NO_ACTIVE_VERSION" => "activate one: `policyhub activate POLICY@N --reason …`",
-        "NO_PREVIOUS_VERSION" => "name the version: `policyhub rollback POLICY --to N --reason …`",
-        "NO_OPEN_DRAFT" => "write one first: `policyhub draft POLICY FILE`",
-        "SEVERAL_OPEN_DRAFTS" => "name the version: POLICY@N; see `policyhub history POLICY`",
-        "KIND_FIXED" => "make another policy: `policyhub policy create … --kind …`",
-        "TOO_MANY_OPEN_DRAFTS" => "publish or abandon an open one first",
-        "VERSION_STAGED" => {
-            "`policyhub publish POLICY@N` or `policyhub abandon POLICY@N`, or draft with --supersede-staged"
-        }
-        "VERSION_NOT_OPEN" => closed(error),
-        "VERSION_NOT_PUBLISHED" => unpublished(error),
-        "VALIDATION_FAILED" => "see what failed with `policyhub report POLICY@N`, then write a new draft",
-        "APPROVALS_MISSING" => "ask for them: `policyhub approve POLICY@N --digest …`",
-        "SELF_APPROVAL" => "ask somebody else: nobody approves their own version",
-        "DIGEST_MISMATCH" => "review the version again: `policyhub show POLICY@N`",
-        "LAST_ADMIN" => "first: `policyhub role grant admin MEMBER --all-namespaces`",
-        "STORE_IN_DOUBT" => "tell the operator of the server: nothing is written until the loss is looked into",
-        "VERSION_NOT_STAGED" => "stage it first: `policyhub stage POLICY@N`",
-        "ALREADY_ACTIVE" => "nothing is to be done, or name another version: `policyhub history POLICY`",
-        "DUPLICATE_TARGET" => "name each policy once",
-        "ETAG_MISMATCH" => "somebody was faster: look again with --output json, which has the new etag, then decide",
-        "EXPECTED_ACTIVE_MISMATCH" => {
-            "somebody was faster: see `policyhub active` and `policyhub events --newest`, then decide again"
-        }
-        "CONCURRENT_CHANGE" => "look again, then try again",
-        "REQUEST_ID_REUSED" => "use another --request-id: this one belongs to another request",
-        "RESUME_POINT_GONE" => "watch again without --resume",
-        "OUTCOME_UNKNOWN" => "run it again with the same --request-id: it has one effect in all",
-        "DATABASE_UNAVAILABLE" => "try again later, with the same --request-id",
-        "LOCK_TIMEOUT" => "somebody holds a lock: try again later, with the same --request-id",
-        "DATABASE_CONNECTION_LIMIT" | "DATABASE_READ_ONLY" | "DATABASE_NOT_DURABLE" | "DATABASE_ACCESS_DENIED" => {
-            "tell the operator of the server, and try again later with the same --request-id"
-        }
-        "SERVER_DRAINING" => "run it again: another replica answers, or this server once it has started again",
-        "REQUEST_TIMEOUT" => "run it again, from nearer to the server if it reads much",
-        "LIMIT_EXCEEDED" => "ask for less, or later",
-        "QUOTA_EXCEEDED" => "make room, or ask an admin for more: `policyhub namespace update`",
-        "RATE_LIMITED" => "try again a little later, and slower, with the same --request-id",
-        "DATA_LOSS" | "INTERNAL" => "tell the operator of the server; its log has the details",
-        "INVALID_ARGUMENT" => return inexact(error),
-        "" => return unreached(error),
-        _ => return None,
-    })
-}
-
-/// Returns the next step for a version that is closed: published or ended.
-fn closed(error: &ClientError) -> &'static str {
-    match error.metadata().get("state").map(String::as_str) {
-        Some("PUBLISHED") => "put it in force with `policyhub activate POLICY@N --reason …`, or write a new draft",
-        _ => "write a new draft: versions that ended never change",
-    }
-}
-
-/// Returns the next step for a version that is not published: only an open one can be.
-fn unpublished(error: &ClientError) -> &'static str {
-    match error.metadata().get("state").map(String::as_str) {
-        Some("DRAFT" | "STAGED") => "publish it first: `policyhub publish POLICY@N`",
-        _ => "choose one that is published: `policyhub history POLICY`",
-    }
-}
-
-/// Returns the next step when a change names a version that may move meanwhile.
-fn inexact(error: &ClientError) -> Option<&'static str> {
-    let is_inexact = error.violations().iter().any(|violation| violation.description == INEXACT_VERSION);
-    is_inexact.then_some("name it as POLICY@N or POLICY@vLABEL: `policyhub history POLICY` lists them")
-}
-
 /// Fills in a next step with the names of the failed resource, when the server named it and the names are valid.
 fn filled(step: &str, resource: &str) -> String {
     let (policy, version) = match (PolicyName::parse("name", resource), VersionName::parse("name", resource)) {
@@ -156,35 +68,10 @@ fn without_request_id(next: &str) -> String {
     next.replace(", with the same --request-id", "").replace(" with the same --request-id", "")
 }
 
-/// Returns the next step for errors without a reason, which do not come from the server itself.
-fn unreached(error: &ClientError) -> Option<&'static str> {
-    let says = |words: &str| error.message().contains(words);
-    match error.code() {
-        _ if error.is_untrusted() => Some(
-            "give the authority that signed its certificate with --ca-cert, and a --server name that is in the certificate",
-        ),
-        Code::Unavailable if says("https://") && (says("reset by peer") || says("InvalidContentType")) => {
-            Some("check that --server is its address, and that it speaks TLS there: if not, write http://")
-        }
-        // Failures below gRPC: a broken connection, or a port with another protocol.
-        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal
-            if says("transport error") && !says("no server at") =>
-        {
-            Some(
-                "check that a Policy Hub serves there (if it wants TLS, write https:// in --server), and try again, with the same \
-             --request-id",
-            )
-        }
-        Code::Unavailable => Some("check that the server runs and that --server is its address"),
-        Code::DeadlineExceeded | Code::Cancelled => Some("try again later, with the same --request-id"),
-        Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Code;
     use anyhow::Context as _;
     use tonic::Status;
     use tonic_types::{ErrorDetails, StatusExt as _};
@@ -218,25 +105,6 @@ mod tests {
         let text = explain(&Err::<(), _>(error).context("failed to look").unwrap_err());
         assert!(text.lines().all(|line| !line.starts_with("next: run")), "{text}");
         assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{text:?}");
-    }
-
-    #[test]
-    fn every_hint_is_for_a_reason_that_exists() {
-        let known: Vec<String> = crate::client::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let source = include_str!("failure.rs");
-        let (_, after) = source.split_once("match error.reason()").expect("the table");
-        let (table, _) = after.split_once("\"\" =>").expect("its end");
-        let words = table
-            .split('"')
-            .skip(1)
-            .step_by(2)
-            .filter(|word| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
-        let mut count = 0;
-        for word in words {
-            count += 1;
-            assert!(known.iter().any(|reason| reason == word), "{word} is no reason");
-        }
-        assert!(count > 25);
     }
 
     fn next_after(reason: &str, resource: &str, state: &str) -> String {
@@ -275,26 +143,6 @@ mod tests {
         ] {
             assert_eq!(next_after(reason, resource, state), next, "{reason} of {resource}");
         }
-    }
-
-    #[test]
-    fn every_command_in_a_next_step_is_one() {
-        let source = include_str!("failure.rs");
-        let (source, _) = source.split_once("fn filled").expect("the end of the table");
-        let mut count = 0;
-        for said in source.split("`policyhub ").skip(1) {
-            let line = said.split('`').next().expect("its end");
-            let mut command = super::super::overview::command();
-            for name in line.split(' ').take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())) {
-                if !command.has_subcommands() {
-                    break;
-                }
-                command = command.find_subcommand(name).unwrap_or_else(|| panic!("{line} is no command")).clone();
-                count += 1;
-            }
-            assert!(!command.has_subcommands(), "{line} is no whole command");
-        }
-        assert!(count > 20, "{count}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod failure;
 mod global;
 mod names;
 mod narrowed;
+mod next_steps;
 mod output;
 mod overview;
 mod pages;

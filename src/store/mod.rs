@@ -34,6 +34,7 @@ pub use tables::idempotency::{IdempotencyKey, KeptAnswer};
 pub use tables::imports::ImportedCounts;
 pub use tables::manifests::{Begins, VERSIONS_PER_SCAN};
 pub use tables::pointers::{ActivePart, ActiveRow, ActiveRows};
+pub use tables::published::PublishedScope;
 pub use tables::row_changes::LoggedRow;
 pub use tables::schedules::DueSchedule;
 pub use tables::subscribers::{Announced, ROWS_PER_STATEMENT, Reported};

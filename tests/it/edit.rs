@@ -119,6 +119,43 @@ on_both_databases! {
         assert_eq!(drafted(&client, based_on(0, "a: 5")).await, 4, "the setting is taken back");
     }
 
+    /// A refused base says what is the case and what to do next, and the setting is shown with the policy.
+    async fn the_command_says_from_where_a_draft_starts(hub: Hub) {
+        let client = hub.client().await;
+        create(&client, "p", Yaml, pb::PolicySettings::default()).await;
+        let (code, text, errors) = run(hub.cli(), &["policy", "update", "p", "--require-base-active", "true"]);
+        assert!(code == 0 && text.ends_with("settings: require_base_active\n"), "{text}{errors}");
+        let (_, text, _) = run(hub.cli(), &["policy", "show", "p"]);
+        assert!(text.ends_with("settings: require_base_active\n"), "{text}");
+        let file = hub.dir.path().join("p.yaml");
+        fs::write(&file, "a: 1\n").expect("written");
+        let path = file.display().to_string();
+        let refused = |base: &[&str]| {
+            let (code, _, errors) = run(hub.cli(), &[&["draft", "p", &path], base].concat());
+            assert_eq!(code, 1, "{errors}");
+            errors
+        };
+        let errors = refused(&["--base-version", "active"]);
+        let expected = "it has no active version to start from (NO_ACTIVE_VERSION)\nnext: draft it without --base-version";
+        assert!(errors.contains(expected), "{errors}");
+        let (code, _, errors) = run(hub.cli(), &["draft", "p", &path]);
+        assert_eq!(code, 0, "nothing is active, so it has no base: {errors}");
+        let errors = refused(&["--base-version", "1"]);
+        assert!(errors.contains("next: draft it without --base-version: nothing is active to start from"), "{errors}");
+        client.publish(pb::PublishRequest { name: policy("p"), ..Default::default() }).await.expect("a publication");
+        activate(&client, "p", 1).await;
+        fs::write(&file, "a: 2\n").expect("written");
+        let errors = refused(&[]);
+        assert!(errors.contains("next: name the active version as its base: --base-version active, or `policyhub edit p`"), "{errors}");
+        let (code, _, errors) = run(hub.cli(), &["draft", "p", &path, "--base-version", "active"]);
+        assert_eq!(code, 0, "{errors}");
+        client.publish(pb::PublishRequest { name: policy("p"), ..Default::default() }).await.expect("a publication");
+        activate(&client, "p", 2).await;
+        fs::write(&file, "a: 3\n").expect("written");
+        let errors = refused(&["--base-version", "1"]);
+        assert!(errors.contains("next: another version is active than its base: see `policyhub history p`"), "{errors}");
+    }
+
     /// `policyhub edit` drafts what the editor wrote, from the active version, with its media type and requirements.
     async fn what_is_active_is_edited(hub: Hub) {
         let client = hub.client().await;

@@ -65,14 +65,15 @@ on_both_databases! {
     }
 
     /// Given a guardrail that is set later, a version that was published before is refused when it is activated or rolled back to, and
-    /// what is active stays so. The answer says which active versions break it.
+    /// what is active stays so. The answer says which published versions break it.
     async fn a_new_guardrail_counts_for_what_is_activated_next(hub: Hub) {
         let client = hub.client().await;
         release(&client, "limits", "max: 30").await;
         release(&client, "limits", "max: 10").await;
         let second = pb::Guardrail { message: "{content.max} is over 20".to_owned(), ..guardrail("ceiling", "content.max <= 20") };
         let done = set(&client, OWN, vec![second.clone()]).await;
-        assert_eq!((done.versions_tried, done.versions_not_tried, done.violations.len()), (1, 0, 0), "{done:?}");
+        assert_eq!((done.versions_tried, done.versions_not_tried, done.violations.len()), (2, 0, 1), "{done:?}");
+        assert_eq!((done.violations[0].version.as_str(), done.violations[0].active), (version("limits", 1).as_str(), false));
         denied(client.rollback(rollback_request("limits", 1)).await, "ceiling: 30 is over 20");
         denied(try_activate(&client, "limits", 1, None).await, "ceiling: 30 is over 20");
         let request = pb::RollbackRequest { skip_validation: true, ..rollback_request("limits", 1) };

@@ -67,6 +67,8 @@ mod check_workers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_errors;
+#[cfg(test)]
 mod cli_look;
 #[cfg(test)]
 mod cli_set;
@@ -258,6 +260,8 @@ mod roles;
 mod rollback;
 #[cfg(test)]
 mod rolling;
+#[cfg(test)]
+mod rule_trials;
 #[cfg(test)]
 mod run_lists;
 #[cfg(test)]

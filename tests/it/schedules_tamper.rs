@@ -1,15 +1,38 @@
 //! Schedules whose rows somebody edits, deletes or puts back in the database move no pointer, and the check of the log finds them
 //! (docs/guarantees.md#g3).
 
-use policyhub::client::pb;
 use policyhub::client::pb::EventKind::{Activate, Schedule};
-use policyhub::client::pb::ScheduleState::{Cancelled, Done};
+use policyhub::client::pb::ScheduleState::{Cancelled, Done, Pending};
+use policyhub::client::{Client, pb};
+use tonic::Code;
 
-use crate::harness::calls::{NAMESPACE, active, publish, release};
+use crate::harness::calls::{NAMESPACE, active, publish, refused, release};
+use crate::harness::metrics::{counted, text};
 use crate::harness::on_both_databases;
 use crate::harness::schedules::{ShiftableHub, cancel, create_schedule, get_schedule, kinds, once, until_state};
 
 const HOUR: i64 = 3_600;
+const FAILED: &str = r#"policyhub_schedule_runs_total{result="failed"}"#;
+
+/// Freezes the namespace by a check, and thaws it: everything that is found is accepted.
+async fn thaw_accepting_all(client: &Client) -> Vec<String> {
+    let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
+    let found = client.verify_log(request).await.expect("a check");
+    let request = pb::ThawNamespaceRequest {
+        name: NAMESPACE.to_owned(),
+        reason: "looked at".to_owned(),
+        accepted_findings_digest: found.findings_digest,
+        ..Default::default()
+    };
+    client.thaw_namespace(request).await.expect("a thaw");
+    found.findings.into_iter().map(|finding| finding.row).collect()
+}
+
+async fn listed(client: &Client) -> Vec<(String, pb::ScheduleState)> {
+    let request = pb::ListSchedulesRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+    let found = client.list_schedules(request).await.expect("a list").schedules;
+    found.iter().map(|each| (each.name.rsplit('/').next().expect("an id").to_owned(), each.state())).collect()
+}
 
 on_both_databases! {
     /// Given rows that were edited, deleted or put back, they are not carried out when they are due; those that stand as they were written
@@ -55,5 +78,57 @@ on_both_databases! {
         clocked.shift(101 * HOUR);
         until_state(&client, "victim", Done).await;
         assert_eq!((kinds(&client, "victim").await, active(&client, "p").await), (vec![Schedule, Activate], 2));
+    }
+
+    /// Given rows that were edited, deleted, added or put back, and a thaw that accepts them, they are gone: the list has the others, nothing is
+    /// carried out or tried again, their ids can be used again, and the log verifies.
+    async fn a_thaw_removes_schedules_that_were_changed_in_the_database(database: Database) {
+        let clocked = ShiftableHub::start(database, &["--audit-interval-ms", "3600000"]).await;
+        let (hub, client) = (&clocked.hub, clocked.hub.client().await);
+        for id in ["p", "q"] {
+            release(&client, id, "a: 1").await;
+            publish(&client, id, "a: 2").await;
+        }
+        for id in ["edited", "deleted", "kept"] {
+            create_schedule(&client, id, "", vec![once(&[(if id == "kept" { "q" } else { "p" }, 2)], 100 * HOUR)]).await;
+        }
+        create_schedule(&client, "older", "", vec![once(&[("p", 2)], HOUR)]).await;
+        hub.tamper("CREATE TABLE older AS SELECT * FROM schedules WHERE id = 'older'");
+        cancel(&client, "older").await.expect("cancelled");
+        for sql in [
+            "UPDATE schedules SET next_time = 1, handled_until = 0 WHERE id = 'edited'",
+            "DELETE FROM schedules WHERE id IN ('deleted', 'older')",
+            "INSERT INTO schedules SELECT * FROM older",
+            // Neither an id that is valid nor one that is not has a schedule of the log.
+            "UPDATE older SET id = 'added'",
+            "INSERT INTO schedules SELECT * FROM older",
+            "UPDATE older SET id = '!/x', next_time = 1",
+            "INSERT INTO schedules SELECT * FROM older",
+            &format!("UPDATE older SET id = '{}'", "long".repeat(200)),
+            "INSERT INTO schedules SELECT * FROM older",
+        ] {
+            hub.tamper(sql);
+        }
+        let mut found = thaw_accepting_all(&client).await;
+        found.retain(|row| row.starts_with("schedules") && !row.contains("long"));
+        found.sort();
+        let ids = ["!/x", "added", "deleted", "edited", "older"];
+        assert_eq!(found, ids.map(|id| format!("schedules {id}")), "what was accepted");
+
+        assert_eq!(listed(&client).await, [("kept".to_owned(), Pending)]);
+        refused(cancel(&client, "edited").await, Code::NotFound, "SCHEDULE_NOT_FOUND");
+        create_schedule(&client, "marker", "", vec![once(&[("q", 2)], 2 * HOUR)]).await;
+        clocked.shift(3 * HOUR);
+        until_state(&client, "marker", Done).await;
+        assert_eq!(active(&client, "p").await, 1, "nothing moves by what was removed");
+        let failed = counted(&text(hub), FAILED);
+        create_schedule(&client, "edited", "", vec![once(&[("p", 2)], 49 * HOUR)]).await;
+        clocked.shift(50 * HOUR);
+        until_state(&client, "edited", Done).await;
+        assert_eq!(active(&client, "p").await, 2, "its id is used again");
+        assert_eq!(counted(&text(hub), FAILED), failed, "nothing is tried again");
+        let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
+        let verdict = client.verify_log(request).await.expect("a check");
+        assert!(verdict.findings.is_empty(), "{verdict:?}");
     }
 }

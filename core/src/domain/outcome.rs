@@ -77,16 +77,31 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct GuardrailsChanged {
         pub guardrails: GuardrailSet,
-        pub violations: Vec<GuardrailViolation>,
-        pub versions_tried: usize,
-        pub versions_not_tried: usize,
+        #[serde(flatten)]
+        pub trial: RuleTrial,
         pub cursor: Option<Position>,
     }
 
-    /// An active version that breaks a guardrail.
+    /// What new rules would do to versions that are published already. The defaults are for answers that an earlier build kept.
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+    pub struct RuleTrial {
+        pub violations: Vec<GuardrailViolation>,
+        #[serde(default)]
+        pub violations_not_listed: usize,
+        pub versions_tried: usize,
+        pub versions_not_tried: usize,
+    }
+
+    /// A published version that breaks a guardrail, or another rule.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct GuardrailViolation {
         pub version: String,
+        #[serde(default)]
+        pub label: String,
+        #[serde(default)]
+        pub is_active: bool,
+        #[serde(default)]
+        pub check: String,
         pub guardrail: String,
         pub severity: GuardrailSeverity,
         pub message: String,
@@ -109,6 +124,8 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct PolicyChanged {
         pub policy: PointedPolicy,
+        #[serde(default)]
+        pub trial: RuleTrial,
         pub cursor: Option<Position>,
     }
 

@@ -11,6 +11,10 @@ use super::limits::{CHECK_FINDINGS_MAX, REPORT_MAX_BYTES};
 use super::name::PolicyId;
 use super::time::Micros;
 
+/// Id of the check that validates against the policy's JSON Schema.
+pub const JSON_SCHEMA_CHECK: &str = "json-schema";
+/// Id of the check that evaluates guardrails.
+pub const GUARDRAILS_CHECK: &str = "guardrails";
 /// Id of the check that looks at the label of a version, and at no content.
 pub const LABEL_CHECK: &str = "label";
 /// Id of the check that resolves references.

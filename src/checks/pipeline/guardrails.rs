@@ -4,13 +4,11 @@ use super::step::{Step, Subject};
 use crate::checks::evaluation::{Facts, Task, TaskAnswer, TaskOutcome};
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::policy::PolicyKind;
-use crate::domain::report::{Check, CheckFinding, CheckResult, Severity};
-
-const GUARDRAILS: &str = "guardrails";
+use crate::domain::report::{Check, CheckFinding, CheckResult, GUARDRAILS_CHECK, Severity};
 
 /// Asks a worker to evaluate each guardrail, or says why they are skipped.
 pub(super) fn check(subject: &Subject<'_>) -> Step {
-    let skipped = |why| Step::Done(Check::new(GUARDRAILS, CheckResult::Skipped, why));
+    let skipped = |why| Step::Done(Check::new(GUARDRAILS_CHECK, CheckResult::Skipped, why));
     let guardrails = subject.input.guardrails;
     if guardrails.is_empty() {
         return skipped("the namespace has no guardrails");
@@ -34,11 +32,11 @@ fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutc
     }
     if findings.is_empty() {
         let message = if count == 1 { "1 guardrail holds".to_owned() } else { format!("{count} guardrails hold") };
-        return Check::new(GUARDRAILS, CheckResult::Passed, message);
+        return Check::new(GUARDRAILS_CHECK, CheckResult::Passed, message);
     }
     // Errors come first, so that a bound on findings never leaves one out for a warning.
     findings.sort_by_key(|finding| finding.severity != Severity::Error);
-    Check::of(GUARDRAILS, CheckResult::of(&findings), findings)
+    Check::of(GUARDRAILS_CHECK, CheckResult::of(&findings), findings)
 }
 
 /// Returns what the evaluation of a guardrail found. One that was not evaluated to its end does not hold.

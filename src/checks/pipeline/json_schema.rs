@@ -3,13 +3,11 @@
 use super::step::{Step, Subject};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::domain::policy::PolicyKind;
-use crate::domain::report::{Check, CheckResult};
-
-pub(super) const JSON_SCHEMA: &str = "json-schema";
+use crate::domain::report::{Check, CheckResult, JSON_SCHEMA_CHECK};
 
 /// Asks a worker to validate the content, or says why it is skipped.
 pub(super) fn check(subject: &Subject<'_>) -> Step {
-    let skipped = |why| Step::Done(Check::new(JSON_SCHEMA, CheckResult::Skipped, why));
+    let skipped = |why| Step::Done(Check::new(JSON_SCHEMA_CHECK, CheckResult::Skipped, why));
     let settings = subject.input.settings;
     if settings.json_schema.is_empty() {
         return skipped("the policy has no JSON Schema");
@@ -25,13 +23,13 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
 }
 
 fn conclude(outcome: Option<TaskOutcome>) -> Check {
-    let failed = |message: String| Check::new(JSON_SCHEMA, CheckResult::Failed, message);
+    let failed = |message: String| Check::new(JSON_SCHEMA_CHECK, CheckResult::Failed, message);
     match outcome {
         Some(TaskOutcome::Answered(TaskAnswer::Findings(findings))) if findings.is_empty() => {
-            Check::new(JSON_SCHEMA, CheckResult::Passed, "valid against the policy's JSON Schema")
+            Check::new(JSON_SCHEMA_CHECK, CheckResult::Passed, "valid against the policy's JSON Schema")
         }
         Some(TaskOutcome::Answered(TaskAnswer::Findings(findings))) => {
-            Check::of(JSON_SCHEMA, CheckResult::Failed, findings)
+            Check::of(JSON_SCHEMA_CHECK, CheckResult::Failed, findings)
         }
         Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => {
             failed(format!("the policy's JSON Schema does not compile: {why}"))

@@ -1,11 +1,11 @@
 //! Tests of the checks as a whole.
 
-use super::json_schema::JSON_SCHEMA;
 use super::*;
 use crate::checks::{CheckLimit, Facts};
 use crate::domain::label::Label;
 use crate::domain::limits::{CHECK_FINDINGS_MAX, CONTENT_MAX_BYTES};
 use crate::domain::policy::PolicySettings;
+use crate::domain::report::JSON_SCHEMA_CHECK;
 
 fn labels(texts: &[&str]) -> Vec<Label> {
     texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
@@ -148,7 +148,7 @@ fn every_schema_error_is_a_finding_up_to_a_bound() {
     let settings = PolicySettings { json_schema: r#"{"items":{"type":"string"}}"#.to_owned(), ..Default::default() };
     let two = report(PolicyKind::Json, b"[1,\"x\",2]", &settings, None, &[]);
     let found: Vec<_> = two.failures().map(|(check, found)| (check, found.pointer.as_str())).collect();
-    assert_eq!(found, [(JSON_SCHEMA, "/0"), (JSON_SCHEMA, "/2")]);
+    assert_eq!(found, [(JSON_SCHEMA_CHECK, "/0"), (JSON_SCHEMA_CHECK, "/2")]);
     let content = format!("[{}1]", "1,".repeat(500));
     let many = report(PolicyKind::Json, content.as_bytes(), &settings, None, &[]);
     let found: Vec<_> = many.failures().map(|(_, found)| found.hint.as_str()).collect();

@@ -12,13 +12,16 @@ use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::policy::PolicyKindArgument;
 use crate::cli::commands::requirements::requirement;
 use crate::cli::exit_code::UsageError;
-use crate::cli::names::{NamedVersion, PolicyOrVersionTarget, policy_id, policy_name};
+use crate::cli::names::{NamedVersion, PolicyOrVersionTarget, VersionTarget, policy_id, policy_name};
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::cli::{content, content_folder};
-use crate::client::name::PolicyId;
-use crate::client::{PolicyKind, pb};
+use crate::client::name::{PolicyId, VersionRef};
+use crate::client::{ClientError, PolicyKind, pb};
 use crate::domain::policy::FILES_CONTENT_TYPE;
+
+/// The reason of an error about a policy that has nothing active.
+const NO_ACTIVE: &str = "NO_ACTIVE_VERSION";
 
 /// Write the next version of a policy, as a draft
 #[derive(Debug, Args)]
@@ -134,10 +137,25 @@ fn parameters(given: &[(String, String)]) -> Result<String, UsageError> {
     Ok(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
 }
 
+/// Returns the number of the version that the draft starts from.
+async fn base_number(session: &Session, base: VersionTarget) -> anyhow::Result<i64> {
+    let found = base.number(&session.client, &session.namespace).await;
+    let has_none = found.as_ref().is_err_and(|error| {
+        error.chain().any(|cause| cause.downcast_ref().is_some_and(|call: &ClientError| call.reason() == NO_ACTIVE))
+    });
+    if has_none && matches!(base.version, VersionRef::Active) {
+        let policy = &base.policy;
+        anyhow::bail!(
+            "failed to draft {policy}: it has no active version to start from ({NO_ACTIVE})\nnext: draft it without --base-version"
+        );
+    }
+    found
+}
+
 /// Runs the command.
 pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result<()> {
     let base_version = match &arguments.base_version {
-        Some(base) => base.of(&arguments.policy)?.number(&session.client, &session.namespace).await?,
+        Some(base) => base_number(session, base.of(&arguments.policy)?).await?,
         None => 0,
     };
     let label = match arguments.bump {

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::guardrail_test::TestGuardrails;
 use crate::cli::exit_code::UsageError;
+use crate::cli::output::rule_trial::TrialAnswer;
 use crate::cli::output::text;
 use crate::cli::rules_file;
 use crate::cli::session::Session;
@@ -199,29 +200,17 @@ async fn update(session: &Session, set: pb::Guardrails, change: GuardrailChange)
     session.output.print_mutation(&response, &request_id, |response| summary(response, validate_only))
 }
 
-/// Returns how many guardrails there are now, and which active versions break them, as lines for a terminal.
+/// Returns how many guardrails there are now, and which published versions break them, as lines for a terminal.
 fn summary(response: &pb::UpdateGuardrailsResponse, validate_only: bool) -> String {
     let count = response.guardrails.as_ref().map_or(0, |set| set.guardrails.len());
     let of = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
     let done = if validate_only { "would be set; nothing was changed".to_owned() } else { "set".to_owned() };
     let at = text::at_revision(response.cursor);
-    let tried = usize::try_from(response.versions_tried).unwrap_or_default();
-    let not_tried = match response.versions_not_tried {
-        0 => String::new(),
-        more => format!(", and not on {more} more"),
+    let trial = TrialAnswer {
+        violations: &response.violations,
+        not_listed: response.violations_not_listed,
+        tried: response.versions_tried,
+        not_tried: response.versions_not_tried,
     };
-    let mut text =
-        format!("{} {done}{at}; tried on {}{not_tried}\n", of(count, "guardrail"), of(tried, "active version"));
-    for each in &response.violations {
-        let severity = text::word(each.severity().as_str_name(), "GUARDRAIL_SEVERITY_");
-        let place = if each.pointer.is_empty() { String::new() } else { format!(" at {}", text::line(&each.pointer)) };
-        let version = each.version.strip_prefix("namespaces/").unwrap_or(&each.version);
-        let version = version.replacen("/policies/", "/", 1).replacen("/versions/", "@", 1);
-        text.push_str(&format!("{severity} {}{place}: {}\n", text::line(&version), text::line(&each.message)));
-    }
-    let is_denied = response.violations.iter().any(|each| each.severity() == pb::GuardrailSeverity::Deny);
-    if is_denied {
-        text.push_str("these versions stay active; the next version of each must hold\n");
-    }
-    text
+    format!("{} {done}{at}; {}\n{}", of(count, "guardrail"), trial.coverage(), trial.lines())
 }

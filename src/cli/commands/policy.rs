@@ -5,10 +5,11 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::annotations::{annotation, once_each};
-use crate::cli::commands::policy_settings::SettingsFlags;
+use crate::cli::commands::policy_settings::{SettingsFlags, settings_line};
 use crate::cli::exit_code::UsageError;
 use crate::cli::names::{policy_id, policy_name, short};
 use crate::cli::narrowed::Narrowed;
+use crate::cli::output::rule_trial::TrialAnswer;
 use crate::cli::output::text;
 use crate::cli::pages;
 use crate::cli::session::Session;
@@ -183,7 +184,7 @@ async fn create(session: &Session, arguments: PolicyCreate) -> anyhow::Result<()
     };
     let response = session.client.create_policy(request).await;
     let response = response.with_context(|| format!("failed to make policy {}", arguments.policy))?;
-    session.output.print_mutation(&response, &request_id, |response| table(response.policy.as_slice()))
+    session.output.print_mutation(&response, &request_id, |response| with_settings(response.policy.as_ref()))
 }
 
 async fn list(session: &Session, arguments: &PolicyListArguments) -> anyhow::Result<()> {
@@ -210,7 +211,7 @@ async fn show(session: &Session, arguments: &PolicyShow) -> anyhow::Result<()> {
     let request = pb::GetPolicyRequest { name: policy_name(&session.namespace, &arguments.policy) };
     let response = session.client.get_policy(request).await;
     let response = response.with_context(|| format!("failed to show policy {}", arguments.policy))?;
-    session.output.print(&response, |response| table(response.policy.as_slice()))
+    session.output.print(&response, |response| with_settings(response.policy.as_ref()))
 }
 
 async fn update(session: &Session, arguments: PolicyUpdate) -> anyhow::Result<()> {
@@ -238,7 +239,29 @@ async fn update(session: &Session, arguments: PolicyUpdate) -> anyhow::Result<()
     };
     let response = session.client.update_policy(request).await;
     let response = response.with_context(|| format!("failed to update policy {}", arguments.policy))?;
-    session.output.print_mutation(&response, &request_id, |response| table(response.policy.as_slice()))
+    session.output.print_mutation(&response, &request_id, updated)
+}
+
+/// Returns the policy as it is now, and which published versions its new settings would refuse.
+fn updated(response: &pb::UpdatePolicyResponse) -> String {
+    let trial = TrialAnswer {
+        violations: &response.violations,
+        not_listed: response.violations_not_listed,
+        tried: response.versions_tried,
+        not_tried: response.versions_not_tried,
+    };
+    let mut shown = with_settings(response.policy.as_ref());
+    // Without a change that decides about versions, none was tried.
+    if trial.tried > 0 || trial.not_tried > 0 {
+        shown.push_str(&format!("{}\n{}", trial.coverage(), trial.lines()));
+    }
+    shown
+}
+
+/// Returns one policy, with what is set for it.
+fn with_settings(policy: Option<&pb::Policy>) -> String {
+    let settings = policy.and_then(|policy| policy.settings.as_ref()).map(settings_line).unwrap_or_default();
+    table(&policy.cloned().into_iter().collect::<Vec<_>>()) + &settings
 }
 
 fn table(policies: &[pb::Policy]) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::cli::output::text;
 use crate::client::pb;
 
 /// What an owner decides. A flag that is not given changes nothing.
@@ -116,9 +117,55 @@ impl SettingsFlags {
     }
 }
 
+/// Returns the settings that are not as by default, as a line for a terminal; empty when all are.
+pub fn settings_line(settings: &pb::PolicySettings) -> String {
+    let pb::PolicySettings {
+        max_open_drafts,
+        json_schema,
+        allow_backport,
+        bump_rule,
+        allow_draft_fallback,
+        required_approvals,
+        require_change_note,
+        require_base_active,
+        reference_keys,
+    } = settings;
+    let number = |name: &str, value: i32| (value != 0).then(|| format!("{name} {value}"));
+    let flag = |name: &str, is_set: bool| is_set.then(|| name.to_owned());
+    let keys: Vec<String> = reference_keys.iter().map(|key| text::line(key)).collect();
+    let set = [
+        number("max_open_drafts", *max_open_drafts),
+        (!json_schema.is_empty()).then(|| format!("json_schema of {} bytes", json_schema.len())),
+        flag("allow_backport", *allow_backport),
+        flag("bump_rule next", *bump_rule == i32::from(pb::BumpRule::Next)),
+        flag("allow_draft_fallback", *allow_draft_fallback),
+        number("required_approvals", *required_approvals),
+        flag("require_change_note", *require_change_note),
+        flag("require_base_active", *require_base_active),
+        (!keys.is_empty()).then(|| format!("reference_keys {}", keys.join(" "))),
+    ];
+    let set: Vec<String> = set.into_iter().flatten().collect();
+    if set.is_empty() { String::new() } else { format!("settings: {}\n", set.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_are_not_as_by_default_are_shown() {
+        assert_eq!(settings_line(&pb::PolicySettings::default()), "");
+        let settings = pb::PolicySettings {
+            json_schema: "{}".to_owned(),
+            required_approvals: 2,
+            require_base_active: true,
+            reference_keys: vec!["see".to_owned(), "a\nb".to_owned()],
+            ..Default::default()
+        };
+        let expected =
+            "settings: json_schema of 2 bytes, required_approvals 2, require_base_active, reference_keys see a b\n";
+        assert_eq!(settings_line(&settings), expected);
+    }
 
     #[test]
     fn only_what_is_given_is_in_the_mask() {

@@ -9,6 +9,7 @@ pub(super) mod json;
 pub(super) mod next_step;
 pub(super) mod progress;
 pub(super) mod report;
+pub(super) mod rule_trial;
 pub(super) mod sarif;
 pub(super) mod terminal_style;
 pub(super) mod text;

@@ -1,8 +1,10 @@
 //! ThawNamespace: an admin accepts the findings, and a frozen namespace accepts writes again.
 
+use std::collections::BTreeMap;
+
 use super::log_progress::LogProgress;
 use super::use_cases::Archive;
-use crate::domain::audit::{Finding, LogVerdict};
+use crate::domain::audit::{Finding, Findings, LogVerdict};
 use crate::domain::command::ThawNamespace;
 use crate::domain::digest::Digest;
 use crate::domain::error::FieldViolation;
@@ -16,9 +18,12 @@ use crate::signing::chain::accepted_settings;
 
 /// Number of findings that a refusal names, so that it fits into the trailers of a call.
 const NAMED_FINDINGS_MAX: usize = 10;
+/// The beginning of the name of a finding's row when it is a schedule; its key follows.
+const SCHEDULE_ROW: &str = "schedules ";
 
 impl Archive {
-    /// Thaws a namespace, if a new check has no finding that the caller does not accept. Returns the position of its event.
+    /// Thaws a namespace, if a new check has no finding that the caller does not accept. Schedules whose rows do not hold are removed.
+    /// Returns the position of its event.
     ///
     /// # Errors
     /// `FINDINGS_REMAIN`, `CONCURRENT_CHANGE`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT`, `DATA_LOSS` when the pointers do not make
@@ -41,6 +46,7 @@ impl Archive {
                 }
                 check_import(write, namespace, &verdict).await?;
                 self.log.hub.check_pointers(write.tx.read(), namespace, end).await?;
+                remove_schedules(write, namespace, &verdict.findings).await?;
                 let change = Change {
                     reason: request.reason.clone(),
                     settings: Some(accepted_settings(&verdict.findings)),
@@ -80,6 +86,26 @@ impl Archive {
     pub fn frozen_namespaces(&self) -> Vec<NamespaceId> {
         self.log.store.all_frozen()
     }
+}
+
+/// Removes every schedule about whose row something was found and accepted. Nothing else could: its row is refused by each call, and the
+/// server would try to carry it out for ever. It is not suspended, because what could be resumed may be what somebody wrote into the
+/// database; what was planned is in the event SCHEDULE.
+async fn remove_schedules(write: &Write<'_>, namespace: &NamespaceId, found: &Findings) -> Result<()> {
+    let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
+    for finding in &found.kept {
+        if let Some(key) = finding.row.strip_prefix(SCHEDULE_ROW) {
+            let revision = newest.entry(key).or_default();
+            *revision = (*revision).max(finding.revision);
+        }
+    }
+    for (key, revision) in newest {
+        // The log needs no event about a row that it never named: otherwise rows that somebody adds make the event longer.
+        if write.tx.remove_schedule(key, revision > 0).await? {
+            tracing::warn!(%namespace, schedule = key, "a thaw removes a schedule whose row does not hold");
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to accept findings while an import is unfinished: its last part counts rows, and does not prove each of them again.

@@ -5,7 +5,7 @@ use crate::checks::check_has_parser;
 use crate::domain::command::CreatePolicy;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_note;
-use crate::domain::outcome::PolicyChanged;
+use crate::domain::outcome::{PolicyChanged, RuleTrial};
 use crate::domain::pointed_policy::PointedPolicy;
 use crate::domain::policy::Policy;
 use crate::domain::{Error, Reason, Result};
@@ -43,7 +43,7 @@ impl Policies {
             self.meters.insert_policy(&mut write.tx, &policy).await?;
             let recorded = write.record(describe_policy(EventKind::CreatePolicy, &policy)?).await?;
             let policy = PointedPolicy { policy, activation: None };
-            Ok(PolicyChanged { policy, cursor: recorded.cursor })
+            Ok(PolicyChanged { policy, trial: RuleTrial::default(), cursor: recorded.cursor })
         })
         .await
     }

@@ -24,6 +24,7 @@ mod publish;
 mod publish_versions;
 mod reject_version;
 mod rollback;
+mod rule_trial;
 mod schedules;
 mod stage;
 mod targets;

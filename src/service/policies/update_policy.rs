@@ -1,14 +1,16 @@
 //! UpdatePolicy.
 
 use super::create_policy::describe_policy;
+use super::rule_trial::NewRules;
 use super::use_cases::Policies;
 use crate::checks::check_has_parser;
 use crate::domain::command::{PageRequest, SettingsPatch, UpdatePolicy};
 use crate::domain::event::EventKind;
 use crate::domain::lifecycle::{check_etag, check_note};
 use crate::domain::listing::VersionFilter;
-use crate::domain::outcome::PolicyChanged;
+use crate::domain::outcome::{PolicyChanged, RuleTrial};
 use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
+use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
@@ -72,6 +74,17 @@ impl Policies {
             self.checks.contents.check_schema(&request.policy.namespace, schema).await?;
         }
         let call = self.writer.call(context, "UpdatePolicy", &request)?;
+        let tx = self.log.store.read().await?;
+        if let Some(answer) = call.replayed(&tx).await? {
+            return Ok(answer);
+        }
+        let found = tx.find_policy(&request.policy).await?;
+        drop(tx);
+        let trial = match found {
+            Some(policy) => self.try_settings(policy, &request, context.now).await?,
+            // The refusal comes from below, where it is known whether it is the namespace that does not exist.
+            None => RuleTrial::default(),
+        };
         call.mutate(&request.policy.namespace, async |write| {
             let mut policy = write.tx.read().policy(&request.policy).await?;
             check_etag(request.etag.as_ref(), &policy.etag(), &policy.name.to_string())?;
@@ -94,8 +107,15 @@ impl Policies {
             write.tx.update_policy(&policy).await?;
             let recorded = write.record(describe_policy(EventKind::UpdatePolicy, &policy)?).await?;
             let policy = self.add_activation(write.tx.read(), policy).await?;
-            Ok(PolicyChanged { policy, cursor: recorded.cursor })
+            Ok(PolicyChanged { policy, trial, cursor: recorded.cursor })
         })
         .await
+    }
+
+    /// Tries the settings that a request leads to on the published versions of the policy.
+    async fn try_settings(&self, policy: Policy, request: &UpdatePolicy, now: Micros) -> Result<RuleTrial> {
+        let mut settings = policy.settings.clone();
+        patch(&mut settings, request.settings.clone());
+        self.try_rules(&NewRules::settings(policy, settings), now).await
     }
 }

@@ -17,6 +17,7 @@ pub mod meta;
 pub mod namespaces;
 pub mod pointers;
 pub mod policies;
+pub mod published;
 pub mod ranges;
 pub mod reports;
 pub mod requirements;

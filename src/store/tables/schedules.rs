@@ -2,7 +2,7 @@
 //!
 //! Invariant: a schedule is carried out, or changed, only by its authenticated row; the index of due ones only leads to it.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
@@ -10,6 +10,7 @@ use sea_orm::{
 use crate::domain::Result;
 use crate::domain::command::PageRequest;
 use crate::domain::event::{Cursor, RowChange};
+use crate::domain::limits::ID_MAX_CHARS;
 use crate::domain::name::NamespaceId;
 use crate::domain::schedule::{Schedule, ScheduleId, ScheduleName};
 use crate::domain::time::Micros;
@@ -136,6 +137,22 @@ fn schedule(Authenticated(row): Authenticated<Model>) -> Result<Schedule> {
 }
 
 impl WriteTx {
+    /// Removes a schedule of the locked namespace by the key of its row, which may be no valid id; whatever the row holds, and also when it is
+    /// not there. The next event of this write names it as removed, if an event named it before. Returns whether there was one.
+    pub async fn remove_schedule(&self, key: &str, is_of_log: bool) -> Result<bool> {
+        if is_of_log {
+            self.note(RowChange { table: table::<Entity>(), key: key.to_owned(), digest: None });
+        }
+        // No schedule has such an id, and a finding names only the beginning of one that is longer still.
+        let is_row = if key.chars().count() > ID_MAX_CHARS {
+            Expr::expr(Func::char_length(Expr::col(Column::Id))).gt(ID_MAX_CHARS as u64)
+        } else {
+            Column::Id.eq(key)
+        };
+        let row = Entity::delete_many().filter(Column::Namespace.eq(self.namespace().as_str())).filter(is_row);
+        Ok(row.exec(self.tx()).await.map_err(failed)?.rows_affected > 0)
+    }
+
     /// Writes a schedule of the locked namespace. The next event of this write names its row.
     pub async fn put_schedule(&self, schedule: &Schedule) -> Result<()> {
         let row = Model {

@@ -1,10 +1,11 @@
-//! Guardrails.
+//! Guardrails, and what new rules would do to published versions.
 
+use super::policy;
 use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::binding::scope;
 use crate::domain::guardrail::{Guardrail, GuardrailSet, GuardrailSeverity};
-use crate::domain::outcome::{FoundGuardrails, GuardrailViolation, GuardrailsChanged};
+use crate::domain::outcome::{FoundGuardrails, GuardrailViolation, GuardrailsChanged, PolicyChanged, RuleTrial};
 
 fn severity(from: GuardrailSeverity) -> pb::GuardrailSeverity {
     match from {
@@ -30,8 +31,13 @@ fn guardrails(from: GuardrailSet) -> pb::Guardrails {
 }
 
 fn violation(from: GuardrailViolation) -> pb::GuardrailViolation {
-    let GuardrailViolation { version, guardrail, severity: what, message, pointer } = from;
-    pb::GuardrailViolation { version, guardrail, severity: severity(what).into(), message, pointer }
+    let GuardrailViolation { version, label, is_active, check, guardrail, severity: what, message, pointer } = from;
+    let severity = severity(what).into();
+    pb::GuardrailViolation { version, guardrail, severity, message, pointer, label, active: is_active, check }
+}
+
+fn count(of: usize) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX)
 }
 
 impl From<FoundGuardrails> for pb::GetGuardrailsResponse {
@@ -42,12 +48,28 @@ impl From<FoundGuardrails> for pb::GetGuardrailsResponse {
 
 impl From<GuardrailsChanged> for pb::UpdateGuardrailsResponse {
     fn from(done: GuardrailsChanged) -> Self {
+        let RuleTrial { violations, violations_not_listed, versions_tried, versions_not_tried } = done.trial;
         Self {
             guardrails: Some(guardrails(done.guardrails)),
             cursor: done.cursor.map(Into::into),
-            violations: done.violations.into_iter().map(violation).collect(),
-            versions_tried: i32::try_from(done.versions_tried).unwrap_or(i32::MAX),
-            versions_not_tried: i32::try_from(done.versions_not_tried).unwrap_or(i32::MAX),
+            violations: violations.into_iter().map(violation).collect(),
+            versions_tried: count(versions_tried),
+            versions_not_tried: count(versions_not_tried),
+            violations_not_listed: count(violations_not_listed),
+        }
+    }
+}
+
+impl From<PolicyChanged> for pb::UpdatePolicyResponse {
+    fn from(done: PolicyChanged) -> Self {
+        let RuleTrial { violations, violations_not_listed, versions_tried, versions_not_tried } = done.trial;
+        Self {
+            policy: Some(policy(done.policy)),
+            cursor: done.cursor.map(Into::into),
+            violations: violations.into_iter().map(violation).collect(),
+            versions_tried: count(versions_tried),
+            versions_not_tried: count(versions_not_tried),
+            violations_not_listed: count(violations_not_listed),
         }
     }
 }

@@ -34,7 +34,6 @@ answers! {
     NamespaceChanged => UpdateNamespaceResponse { namespace: |done| super::namespace(done.namespace) },
     BindingChanged => CreateRoleBindingResponse { role_binding: |done| role_binding(done.binding) },
     PolicyChanged => CreatePolicyResponse { policy: |done| policy(done.policy) },
-    PolicyChanged => UpdatePolicyResponse { policy: |done| policy(done.policy) },
     VersionChanged => DraftResponse { version: |done| version(done.version, done.active) },
     VersionChanged => AbandonDraftResponse { version: |done| version(done.version, false) },
     VersionChanged => RejectVersionResponse { version: |done| version(done.version, false) },

@@ -108,6 +108,7 @@ pub fn check_base_is_active(policy: &Policy, base_version: i64) -> Result<()> {
     };
     Err(Error::new(Reason::ExpectedActiveMismatch, rule)
         .with("policy", name)
+        .with("base_version", base_version)
         .with("expected_active", base_version)
         .with("current_active", active)
         .about(name))

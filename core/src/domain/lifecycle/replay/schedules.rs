@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::super::error::{Error, Result};
-use super::super::super::event::{Cursor, EventKind, EventSchedule, Payload};
+use super::super::super::event::{Cursor, EventKind, EventSchedule, Payload, RowChange};
 use super::super::super::name::PolicyId;
 use super::super::super::schedule::{ScheduleEntry, ScheduleId, When};
 use super::super::super::time::Micros;
+
+/// The table of schedules, as events name it.
+const TABLE: &str = "schedules";
 
 /// The schedules of a namespace, and when each pointer moved last.
 #[derive(Debug, Default)]
@@ -121,6 +124,11 @@ impl SchedulesReplay {
     }
 
     pub(super) fn apply(&mut self, payload: &Payload) {
+        let is_removed = |row: &&RowChange| row.table == TABLE && row.digest.is_none();
+        for row in payload.rows.iter().filter(is_removed) {
+            // A thaw removes schedules whose rows did not hold. Nothing else removes one.
+            self.schedules.retain(|id, _| id.as_str() != row.key);
+        }
         for moved in &payload.changes {
             self.moved.insert(moved.policy.clone(), payload.revision);
         }
@@ -204,6 +212,15 @@ mod tests {
             [made(1, &[5]), by_hand(2), about(6, "SUSPEND_SCHEDULE", Some(5)), about(7, "RESUME_SCHEDULE", None)];
         assert_eq!(last(&[&resumed[..], &[ran(8, 5, 2)]].concat()), Ok(()));
         assert_eq!(last(&[made(1, &[5]), about(2, "CANCEL_SCHEDULE", None), made(3, &[9])]), Ok(()));
+    }
+
+    #[test]
+    fn a_thaw_ends_the_schedules_that_it_removes() {
+        let removed = json!({"rows": [{"table": "schedules", "key": "s", "digest": null}]});
+        let thawed = [made(1, &[5]), event(2, "THAW_NAMESPACE", removed)];
+        assert_eq!(last(&[&thawed[..], &[made(3, &[9]), ran(10, 9, 2)]].concat()), Ok(()));
+        let found = last(&[&thawed[..], &[ran(6, 5, 2)]].concat()).expect_err("it is gone");
+        assert!(found.contains("had ended"), "{found}");
     }
 
     #[test]

@@ -1,0 +1,39 @@
+//! What a command that failed says: the reason in brackets, and what to do next.
+
+use policyhub::client::pb;
+use policyhub::client::pb::PolicyKind::Yaml;
+
+use crate::harness::archives::run;
+use crate::harness::calls::{create, publish};
+use crate::harness::on_both_databases;
+use crate::harness::schedules::{create_schedule, once};
+
+on_both_databases! {
+    /// Schedules, templates, guardrails and schemas that are refused: each error has its reason and its next step.
+    async fn a_command_that_fails_says_why_and_what_to_do(hub: Hub) {
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        create(&client, "q", Yaml, pb::PolicySettings::default()).await;
+        create_schedule(&client, "s", "", vec![once(&[("p", 1)], 3_600)]).await;
+        let schema = hub.dir.path().join("schema.json");
+        std::fs::write(&schema, "{\"type\": 1}").expect("written");
+        let schema = schema.display().to_string();
+        let cases: &[(&[&str], &str, &str)] = &[
+            (&["schedule", "show", "none"], "SCHEDULE_NOT_FOUND", "see `policyhub schedule list`"),
+            (&["schedule", "cancel", "none", "--reason", "x"], "SCHEDULE_NOT_FOUND", "see `policyhub schedule list`"),
+            (&["schedule", "resume", "s", "--reason", "x"], "SCHEDULE_STATE_WRONG", "nothing is to be done: it runs"),
+            (&["schedule", "create", "s", "p@1", "--at", "2100-01-01T00:00:00Z", "--reason", "x"], "SCHEDULE_EXISTS", "see `policyhub"),
+            (&["schedule", "create", "old", "p@1", "--at", "2001-01-01T00:00:00Z", "--reason", "x"], "INVALID_ARGUMENT", "correct it: `policyhub schedule create"),
+            (&["schedule", "create", "zone", "--time-zone", "Mars/North", "--entry", "mon 00:00 p@1", "--reason", "x"], "INVALID_ARGUMENT", "correct it: `policyhub schedule create"),
+            (&["draft", "q", "--from-template", "none", "--set", "a=1"], "POLICY_NOT_FOUND", "see `policyhub policy list`"),
+            (&["guardrail", "set", "g", "--expression", "content."], "INVALID_ARGUMENT", "correct it, and try it without"),
+            (&["policy", "update", "q", "--json-schema", &schema], "INVALID_SCHEMA", "correct the schema"),
+        ];
+        for (arguments, reason, next) in cases {
+            let (code, _, errors) = run(hub.cli(), arguments);
+            assert_eq!(code, 1, "{arguments:?}: {errors}");
+            assert!(errors.contains(&format!("({reason})")), "{arguments:?}: {errors}");
+            assert!(errors.contains(&format!("\nnext: {next}")), "{arguments:?}: {errors}");
+        }
+    }
+}
