@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::checks::archive::{ContentFile, write};
-use crate::client::{CONTENT_MAX_BYTES, PolicyKind};
+use crate::checks::archive::{ArchiveFailure, ContentFile, read as read_archive, write};
+use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};
 use crate::domain::limits::CONTENT_FILES_MAX;
 
 /// Deepest nesting of directories: more than any path of a content has parts.
@@ -21,18 +21,48 @@ const FOLDER_MAX_DEPTH: usize = 100;
 pub fn read(directory: &Path) -> anyhow::Result<Vec<u8>> {
     let mut files = Vec::new();
     collect(directory, "", 0, &mut files)?;
-    let files = files.iter().map(|(path, bytes)| ContentFile { path: path.clone(), bytes }).collect();
-    write(files).map_err(|failure| {
+    pack(&files).map_err(|failure| {
         let file = if failure.file.is_empty() { String::new() } else { format!("{}: ", failure.file) };
         anyhow::anyhow!("{} can't be a content: {file}{}", directory.display(), failure.message)
     })
+}
+
+/// Makes a content of files, by their paths in it.
+///
+/// # Errors
+/// There are none, too many or too large ones, or a path is not valid.
+pub fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, ArchiveFailure> {
+    write(files.iter().map(|(path, bytes)| ContentFile { path: path.clone(), bytes }).collect())
+}
+
+/// Returns whether a file is no part of a content: a part of its path begins with a dot.
+pub fn is_left_out(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.'))
 }
 
 /// Returns the kind of the policy whose files a directory has, by their names; `None` when they don't say.
 pub fn kind_of(directory: &Path) -> Option<PolicyKind> {
     let mut files = Vec::new();
     collect(directory, "", 0, &mut files).ok()?;
-    let has = |end: &str| files.iter().any(|(path, _)| path.ends_with(end));
+    kind_of_names(files.iter().map(|(path, _)| path.as_str()))
+}
+
+/// Returns the kind of the policy whose files a content has, by their names; `None` when they don't say.
+pub fn kind_of_content(content: &[u8]) -> Option<PolicyKind> {
+    kind_of_names(read_archive(content).ok()?.iter().map(|file| file.path.as_str()))
+}
+
+/// Returns a kind that a content of several files may have, as it is sent.
+pub fn written_kind(kind: PolicyKind) -> pb::PolicyKind {
+    match kind {
+        PolicyKind::Cedar => pb::PolicyKind::Cedar,
+        PolicyKind::Rego => pb::PolicyKind::Rego,
+        _ => pb::PolicyKind::Json,
+    }
+}
+
+fn kind_of_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<PolicyKind> {
+    let has = |end: &str| names.clone().any(|path| path.ends_with(end));
     match (has(".cedar"), has(".rego"), has(".json")) {
         (true, false, _) => Some(PolicyKind::Cedar),
         (false, true, _) => Some(PolicyKind::Rego),
@@ -49,7 +79,7 @@ fn collect(directory: &Path, prefix: &str, depth: usize, files: &mut Vec<(String
         let path = entry.path();
         let name = entry.file_name();
         let name = name.to_str().with_context(|| format!("{} is not named in UTF-8", path.display()))?;
-        if name.starts_with('.') {
+        if is_left_out(name) {
             continue;
         }
         let inside = format!("{prefix}{name}");

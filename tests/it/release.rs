@@ -12,4 +12,5 @@ mod migrated;
 mod printed;
 mod repository;
 mod server;
+mod several_files;
 mod workflow;

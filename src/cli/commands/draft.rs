@@ -17,7 +17,7 @@ use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::cli::{content, content_folder};
 use crate::client::name::PolicyId;
-use crate::client::{PolicyKind, pb};
+use crate::client::pb;
 use crate::domain::policy::FILES_CONTENT_TYPE;
 
 /// Write the next version of a policy, as a draft
@@ -85,11 +85,8 @@ impl DraftArguments {
 
     /// Returns the kind of a policy that is made: the given one, else that of the files of a directory. `None`: the media type says it.
     fn kind(&self) -> Option<pb::PolicyKind> {
-        let of_files = || match content_folder::kind_of(self.file.as_ref()?).filter(|_| self.create)? {
-            PolicyKind::Cedar => Some(pb::PolicyKind::Cedar),
-            PolicyKind::Rego => Some(pb::PolicyKind::Rego),
-            _ => Some(pb::PolicyKind::Json),
-        };
+        let of_files =
+            || content_folder::kind_of(self.file.as_ref()?).filter(|_| self.create).map(content_folder::written_kind);
         self.kind.map(Into::into).or_else(of_files)
     }
 

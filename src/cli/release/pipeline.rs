@@ -302,7 +302,7 @@ impl Pipeline<'_> {
 /// Returns the bytes of content in one activation: of what is pending, and of the highest version of each queue.
 fn sizes(mut sizes: BTreeMap<PolicyId, u64>, queues: &[Queue]) -> BTreeMap<PolicyId, u64> {
     let sound = queues.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
-    sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.files.size)));
+    sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.definition.size)));
     sizes
 }
 

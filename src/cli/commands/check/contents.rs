@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::checks::OtherPolicy;
 use crate::cli::exit_code::UsageError;
-use crate::cli::release::{EntryKind, FolderVersion, METADATA, TreeEntry, files, is_version_name};
+use crate::cli::release::{DEFINITION, EntryKind, FolderVersion, METADATA, TreeEntry, files, is_version_name};
 use crate::cli::{content, content_folder};
 use crate::client::PolicyKind;
 use crate::client::name::PolicyId;
@@ -86,24 +86,25 @@ impl Contents {
 
 /// Returns the version folders that a path is, lies in, or has one or two levels below it; none: it is a content by itself.
 fn version_folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let is_version = |path: &Path| {
-        path.file_name().is_some_and(|name| is_version_name(name.as_bytes())) && path.join(METADATA).is_file()
-    };
-    if path.is_dir() {
-        if is_version(path) {
-            return Ok(vec![path.to_owned()]);
-        }
-        let below = directories(path)?;
-        let mut found: Vec<PathBuf> = below.iter().filter(|path| is_version(path)).cloned().collect();
-        for directory in below {
-            found.extend(directories(&directory)?.into_iter().filter(|path| is_version(path)));
-        }
-        found.sort();
-        return Ok(found);
+    if let Some(folder) = path.ancestors().find(|folder| is_version(folder)) {
+        let inside = path.strip_prefix(folder)?.components().next().and_then(|part| part.as_os_str().to_str());
+        let is_of_it = |name: &str| name == METADATA || name.split('.').next() == Some(DEFINITION);
+        return Ok(inside.is_none_or(is_of_it).then(|| folder.to_owned()).into_iter().collect());
     }
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_of_version = name == METADATA || name.starts_with("policy-definition.");
-    Ok(path.parent().filter(|folder| is_of_version && is_version(folder)).map(Path::to_owned).into_iter().collect())
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let below = directories(path)?;
+    let mut found: Vec<PathBuf> = below.iter().filter(|path| is_version(path)).cloned().collect();
+    for directory in below {
+        found.extend(directories(&directory)?.into_iter().filter(|path| is_version(path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_version(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| is_version_name(name.as_bytes())) && path.join(METADATA).is_file()
 }
 
 /// Returns the directories in a directory. Links are not followed.
@@ -136,12 +137,12 @@ fn of_version_folder(folder: &Path) -> anyhow::Result<Checked> {
     let files = files(&shown.to_string(), b"", &entries).map_err(fault)?;
     let metadata = content::read_at_most(&folder.join(METADATA), RELEASE_METADATA_MAX_BYTES, METADATA)?;
     let path = folder.join(&files.definition_name);
-    let content = content::read(&path)?;
+    let content = if files.are_several() { content_folder::read(&path)? } else { content::read(&path)? };
     let definition = files.described(&key, &metadata, &content).map_err(fault)?;
     Ok(Checked {
         path: path.display().to_string(),
         policy: key.policy,
-        kind: Some(PolicyKind::of_content_type(definition.content_type)),
+        kind: Some(definition.kind),
         content_type: definition.content_type.to_owned(),
         content: content.into(),
         label: Some(key.label),
