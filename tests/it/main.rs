@@ -60,8 +60,10 @@ mod bad_input;
 mod break_glass;
 #[cfg(test)]
 mod check;
+mod check_hook;
 #[cfg(test)]
 mod check_slots;
+mod check_unreadable;
 #[cfg(test)]
 mod check_workers;
 #[cfg(test)]

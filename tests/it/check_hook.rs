@@ -1,0 +1,74 @@
+//! The hook of `examples/pre-commit`: which versions it checks, and what it refuses.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::check::{CEILING, Folder, ended, run};
+use crate::harness::hub::BINARY;
+
+const METADATA: &str = r#"{"name":"caps","version":"1.0.0"}"#;
+
+/// Runs git in a folder, with the hook's program on the path.
+fn git(folder: &Folder, line: &str, code: i32) -> String {
+    let programs = Path::new(BINARY).parent().expect("a directory");
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("PATH"));
+    let mut git = Command::new("git");
+    git.env("PATH", &path).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
+    let (stdout, stderr) = ended(&run(git, folder.0.path(), line), code);
+    format!("{stdout}{stderr}")
+}
+
+/// A repository with the hook.
+fn repository(files: &[(&str, &str)]) -> Folder {
+    let folder = Folder::of(files);
+    git(&folder, "init --quiet", 0);
+    let hook = folder.0.path().join(".git/hooks/pre-commit");
+    std::fs::create_dir_all(hook.parent().expect("a folder")).expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::copy(root.join("examples/pre-commit/pre-commit"), hook).expect("copied");
+    folder
+}
+
+/// Given the hook of the examples, a commit of a bad policy is refused, and what counts is what is staged.
+#[test]
+fn the_hook_refuses_a_commit() {
+    let folder = repository(&[
+        ("rules.yaml", CEILING),
+        ("policies/caps/v1.0.0/metadata.json", METADATA),
+        ("policies/caps/v1.0.0/policy-definition.yaml", "max: 40\n"),
+    ]);
+    git(&folder, "add --all", 0);
+    folder.write("policies/caps/v1.0.0/policy-definition.yaml", "max: 1\n");
+    let said = git(&folder, "commit --quiet --message x", 1);
+    assert!(said.contains("ceiling: 40 is over 20"), "{said}");
+    git(&folder, "add --all", 0);
+    git(&folder, "commit --quiet --message x", 0);
+    folder.write("policies/caps/v1.0.0/metadata.json", "{}");
+    git(&folder, "add --all", 0);
+    assert!(git(&folder, "commit --quiet --message x", 1).contains("metadata.json: missing field"));
+    std::fs::remove_dir_all(folder.0.path().join("policies/caps")).expect("removed");
+    git(&folder, "add --all", 0);
+    git(&folder, "commit --quiet --message x", 0);
+}
+
+/// Given a guardrail that is new, versions that the commit does not change stop nothing, and no more does a tree without versions.
+#[test]
+fn the_hook_leaves_alone_what_the_commit_does_not_change() {
+    let folder = repository(&[("rules.yaml", "guardrails: []\n"), ("policies/.keep", "")]);
+    git(&folder, "add --all", 0);
+    git(&folder, "commit --quiet --message x", 0);
+    ended(&folder.run("check policies --rules rules.yaml"), 0);
+    folder.write("policies/caps/v1.0.0/metadata.json", METADATA);
+    folder.write("policies/caps/v1.0.0/policy-definition.yaml", "max: 40\n");
+    git(&folder, "add --all", 0);
+    git(&folder, "commit --quiet --message x", 0);
+    folder.write("rules.yaml", CEILING);
+    folder.write("policies/caps/v1.1.0/metadata.json", r#"{"name":"caps","version":"1.1.0"}"#);
+    folder.write("policies/caps/v1.1.0/policy-definition.yaml", "max: 20\n");
+    git(&folder, "add --all", 0);
+    git(&folder, "commit --quiet --message x", 0);
+    folder.write("policies/caps/v1.1.0/policy-definition.yaml", "max: 21\n");
+    git(&folder, "add --all", 0);
+    let said = git(&folder, "commit --quiet --message x", 1);
+    assert!(said.contains("21 is over 20") && !said.contains("40 is over 20"), "{said}");
+}
