@@ -1,13 +1,14 @@
 //! `policyhub release`: CI delivers what changed in a policy repository.
 //!
 //! From git (`git`) and `.state` (`state`, `delivered_file`) comes a plan (`plan`), decided without I/O; its versions are inspected
-//! (`folder`, `files`, `inspect`), delivered (`deliver`, `label_order`), activated (`activation`), recorded in git (`keep`), and reported
+//! (`folder`, `files`, `inspect`), delivered (`deliver`, `label_order`) or rehearsed (`rehearse`, `checked_version`), activated (`activation`), recorded in git (`keep`), and reported
 //! (`outcome`, `summary`, `markdown`, `github`).
 //! Invariant: only what the released commit holds is published, and the next run completes one that was killed.
 
 mod activation;
 mod arguments;
 mod baseline;
+mod checked_version;
 mod deliver;
 mod delivered_file;
 mod fault;
@@ -23,6 +24,7 @@ mod outcome;
 mod pipeline;
 mod plan;
 mod publish_together;
+mod rehearse;
 mod request_ids;
 mod run;
 mod state;
