@@ -29,6 +29,8 @@ fn unreadable() -> Folder {
         ("t/q/v1.0.0/metadata.json", r#"{"name":"q","version":"1.0.0"}"#),
         ("t/q/v1.0.0/policy-definition.yaml", "a: 1"),
     ]);
+    folder.write("t/p/v1.3.0/metadata.json", r#"{"name":"p","version":"1.3.0"}"#);
+    folder.write("t/p/v1.3.0/policy-definition.yaml", &"x".repeat(LIMIT + 1));
     let path = |name: &str| folder.0.path().join(name);
     symlink("nowhere", path("dangling.yaml")).expect("a link");
     symlink("/etc/passwd", path("linked/b.rego")).expect("a link");
@@ -48,15 +50,16 @@ fn what_can_not_be_read_is_a_finding_of_its_path() {
     let line = "check large.yaml dangling.yaml fifo.yaml latin.yaml linked many t /dev/zero good.yaml";
     let (stdout, stderr) = ended(&folder.run(line), 1);
     let expected = [
-        "FAILED large.yaml as large\nFAILED limits: content is over 1048576 bytes\n",
+        "FAILED large.yaml as large\nFAILED limits: content is over 1048576 bytes\n  hint: make several policies of it\n",
         "FAILED dangling.yaml as dangling\nFAILED parse: failed to read dangling.yaml: No such file",
         "FAILED fifo.yaml as fifo\nFAILED parse: failed to read fifo.yaml: it is not a regular file",
         "FAILED latin.yaml as latin\nFAILED parse",
         "FAILED linked as linked\nFAILED parse at b.rego: it is not a regular file: links are not followed\n",
-        "FAILED many as many\nFAILED limits: over 256 files\n",
+        "FAILED many as many\nFAILED limits: over 256 files\n  hint: make several policies of it\n",
         "FAILED t/p/v1.0.0 as p@v1.0.0\nFAILED parse at metadata.json:1:1: metadata.json: ",
         "FAILED t/p/v1.1.0 as p@v1.1.0\nFAILED parse: metadata.json is missing\n",
         "FAILED t/p/v1.2.0 as p@v1.2.0\nFAILED parse at policy-definition/b/b.rego: it is not a regular file",
+        "FAILED t/p/v1.3.0 as p@v1.3.0\nFAILED limits at policy-definition.yaml: policy-definition.yaml has 1048577 bytes",
         "FAILED t/p/v1.x as content\nFAILED parse: ",
         "FAILED t/p/v3.0.0 as content\nFAILED parse: is a symbolic link: it is not followed\n",
         "PASSED t/q/v1.0.0/policy-definition.yaml as q@v1.0.0\n",
@@ -66,7 +69,7 @@ fn what_can_not_be_read_is_a_finding_of_its_path() {
     for text in expected {
         assert!(stdout.contains(text), "{text}\nin {stdout}");
     }
-    assert!(stderr.contains("12 of 14 contents can't be published"), "{stderr}");
+    assert!(stderr.contains("13 of 15 contents can't be published"), "{stderr}");
     let (stdout, _) = ended(&folder.run(&format!("{line} --output sarif")), 1);
     let log: Value = serde_json::from_str(&stdout).expect("JSON");
     let results = log["runs"][0]["results"].as_array().expect("results");
@@ -93,7 +96,15 @@ fn what_can_not_be_read_is_a_finding_of_its_path() {
 /// A path that is not there is wrong on the command line, and so 2; but all others are checked, and the log has them.
 #[test]
 fn a_path_that_is_absent_is_told_after_the_others() {
-    let folder = Folder::of(&[("rules.yaml", CEILING), ("bad.yaml", "max: 40\n"), ("x", "a")]);
+    let folder = Folder::of(&[
+        ("rules.yaml", CEILING),
+        ("bad.yaml", "max: 40\n"),
+        ("x", "a"),
+        ("p/v1.0.0/metadata.json", r#"{"name":"p","version":"1.0.0"}"#),
+        ("p/v1.0.0/policy-definition.yaml", "max: 1\n"),
+    ]);
+    ended(&folder.run("check p/v1.0.0/policy-definition.yaml"), 0);
+    ended(&folder.run("check p/v1.0.0/policy-definition.yml"), 2);
     let (stdout, _) = ended(&folder.run("check absent.yaml x bad.yaml --rules rules.yaml --output sarif"), 2);
     let log: Value = serde_json::from_str(&stdout).expect("JSON");
     let results = log["runs"][0]["results"].as_array().expect("results");

@@ -9,7 +9,7 @@ mod server_rules;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-pub use self::contents::{Checked, ContentFault, Contents, LIMITS, PARSE};
+pub use self::contents::{Checked, ContentFault, Contents, LIMITS};
 pub use self::printed::{document, sarif, text};
 pub use self::rules::Rules;
 use self::rules::Subject;

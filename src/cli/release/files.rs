@@ -101,14 +101,14 @@ fn parts(folder: &[u8], entries: &[&TreeEntry]) -> Result<Vec<Part>, Fault> {
         size = size.saturating_add(entry.size);
     }
     if parts.len() > CONTENT_FILES_MAX {
-        return Err(Fault::of(DEFINITION, 0, format!("{DEFINITION} has over {CONTENT_FILES_MAX} files")));
+        return Err(Fault::over_limit(DEFINITION, format!("{DEFINITION} has over {CONTENT_FILES_MAX} files")));
     }
     bounded(DEFINITION, size, CONTENT_MAX_BYTES)?;
     Ok(parts)
 }
 
 fn bounded(name: &str, size: u64, limit: usize) -> Result<(), Fault> {
-    let fault = || Fault::of(name, 0, format!("{name} has {size} bytes, over {limit}"));
+    let fault = || Fault::over_limit(name, format!("{name} has {size} bytes, over {limit}"));
     if size > limit as u64 { Err(fault()) } else { Ok(()) }
 }
 

@@ -133,3 +133,18 @@ async fn folders_that_can_not_be_a_content_are_named() {
     }
     assert_eq!(repository.delivered_names(), ["shop@v1.0.0"]);
 }
+
+/// `adopt` reads the same folders from the disk, and makes the same content of them.
+#[tokio::test]
+async fn a_folder_of_files_is_adopted() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let repository = Repository::new();
+    rego(&repository, "1.0.0", 20);
+    let adopted = policyhub(&repository, &hub, "adopt policies --as system");
+    assert_eq!(adopted.code, 0, "{adopted:?}");
+    let drafted = policyhub(&repository, &hub, "draft copy policies/shop/v1.0.0/policy-definition --create");
+    assert_eq!(drafted.code, 0, "{drafted:?}");
+    let client = hub.client().await;
+    let (shop, copy) = (get_version(&client, "shop", 1).await, get_version(&client, "copy", 1).await);
+    assert_eq!((shop.digest, shop.content_type), (copy.digest, copy.content_type));
+}

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::cli::content_folder::{FolderFault, FolderProblem};
-use crate::cli::local_check::{Checked, ContentFault, Contents, LIMITS, PARSE};
+use crate::cli::local_check::{Checked, ContentFault, Contents, LIMITS};
 use crate::cli::release::{DEFINITION, EntryKind, Fault, FolderVersion, METADATA, TreeEntry, files, is_version_name};
 use crate::cli::{content, content_folder};
 use crate::client::PolicyKind;
@@ -70,6 +70,9 @@ fn named(path: &Path) -> Option<PolicyId> {
 
 /// Returns the version folders that a path is, lies in, or has one or two levels below it; none: it is a content by itself.
 fn version_folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if path.symlink_metadata().is_err() {
+        return Ok(Vec::new());
+    }
     if let Some(folder) = path.ancestors().find(|folder| is_version(folder)) {
         let inside = path.strip_prefix(folder)?.components().next().and_then(|part| part.as_os_str().to_str());
         let is_of_it = |name: &str| name == METADATA || name.split('.').next() == Some(DEFINITION);
@@ -132,10 +135,9 @@ fn version_key(folder: &Path) -> Result<FolderVersion, String> {
 }
 
 fn read_version(folder: &Path, key: &FolderVersion) -> Result<Checked, ContentFault> {
-    let of_folder = |fault: Fault| ContentFault {
-        file: fault.file.clone(),
-        line: fault.line,
-        ..ContentFault::unreadable(fault.why)
+    let of_folder = |fault: Fault| {
+        let found = if fault.is_over_limit { too_much(fault.why) } else { ContentFault::unreadable(fault.why) };
+        ContentFault { file: fault.file, line: fault.line, ..found }
     };
     let in_file = |file: &str| {
         let file = file.to_owned();
@@ -171,14 +173,22 @@ fn read_version(folder: &Path, key: &FolderVersion) -> Result<Checked, ContentFa
 }
 
 fn of_error(error: &anyhow::Error) -> ContentFault {
-    let fault = ContentFault::unreadable(format!("{error:#}"));
-    if error.is::<content::OverLimit>() { ContentFault { check: LIMITS, ..fault } } else { fault }
+    let message = format!("{error:#}");
+    if error.is::<content::OverLimit>() { too_much(message) } else { ContentFault::unreadable(message) }
 }
 
 fn of_folder_fault(fault: FolderFault) -> ContentFault {
     let FolderFault { file, message, problem, .. } = fault;
-    let check = if problem == FolderProblem::File { PARSE } else { LIMITS };
-    ContentFault { check, file, ..ContentFault::unreadable(message) }
+    let found = match problem {
+        FolderProblem::Limit => too_much(message),
+        FolderProblem::Empty | FolderProblem::File => ContentFault::unreadable(message),
+    };
+    ContentFault { file, ..found }
+}
+
+fn too_much(message: String) -> ContentFault {
+    let hint = "make several policies of it".to_owned();
+    ContentFault { check: LIMITS, hint, ..ContentFault::unreadable(message) }
 }
 
 fn entries(folder: &Path) -> anyhow::Result<Vec<TreeEntry>> {

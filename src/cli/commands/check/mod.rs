@@ -14,7 +14,6 @@ use crate::cli::local_check::{self, Checked, LocalReport, Rules, check_all};
 use crate::cli::names::policy_id;
 use crate::cli::output::document::{Format, print_text, say};
 use crate::cli::output::progress::ProgressDisplay;
-use crate::cli::output::text::line;
 use crate::client::name::PolicyId;
 
 /// Run the checks of versions without a server, or with the rules of one
@@ -46,7 +45,7 @@ pub async fn run(global: &Global, arguments: CheckArguments) -> anyhow::Result<(
     let CheckArguments { paths, policy, kind, rules } = arguments;
     let rules = Rules::of(global, rules.as_deref()).await?;
     let (contents, notes) = contents::read(&paths, policy.as_ref(), kind.map(Into::into))?;
-    notes.iter().for_each(|note| say(&line(note)));
+    notes.iter().for_each(|note| say(note));
     let bar = ProgressDisplay::of(contents.all.len() as u64, "checking");
     let reports = check_all(&rules, &contents, || bar.advance(1)).await?;
     drop(bar);
@@ -63,7 +62,7 @@ pub async fn run(global: &Global, arguments: CheckArguments) -> anyhow::Result<(
 fn print(output: Format, rules: &str, checked: &[(&Checked, &LocalReport)]) -> anyhow::Result<()> {
     match output {
         Format::Text => {
-            say(&line(rules));
+            say(rules);
             print_text(&checked.iter().map(|(content, of)| local_check::text(content, of)).collect::<String>())
         }
         Format::Sarif => output.print_document(&local_check::sarif(checked)),
