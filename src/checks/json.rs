@@ -1,6 +1,7 @@
 //! Parses JSON (RFC 8259) with serde_json, through one visitor that enforces the rules of `strict`.
 //!
-//! The position of a failure is the last character read: the offending character, or the end of the offending token.
+//! The position of a failure is the last character read: the offending character, or the end of the offending token; for a duplicate key
+//! it is where the key begins.
 
 use std::fmt;
 
@@ -27,10 +28,13 @@ pub(super) fn parse(text: &str) -> Result<Value, ParseFailure> {
 }
 
 fn failure(text: &str, error: &serde_json::Error, path: &[PathStep]) -> ParseFailure {
-    let bytes = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
-    let column = characters(bytes.get(..error.column()).unwrap_or(bytes)).max(1);
+    let mut at = last_read(text, error);
+    if error.to_string().starts_with(strict::DUPLICATE_KEY) {
+        at = start_of_key(text.as_bytes(), at).unwrap_or(at);
+    }
+    let (line, column) = place(text.as_bytes().get(..at).unwrap_or_default());
     let full = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
+    let said_place = format!(" at line {} column {}", error.line(), error.column());
     let mut pointer = String::new();
     for step in path {
         let fits = match step {
@@ -41,7 +45,40 @@ fn failure(text: &str, error: &serde_json::Error, path: &[PathStep]) -> ParseFai
             break;
         }
     }
-    ParseFailure::new(full.strip_suffix(&place).unwrap_or(&full), count(error.line()), count(column), pointer)
+    ParseFailure::new(full.strip_suffix(&said_place).unwrap_or(&full), count(line), count(column), pointer)
+}
+
+/// Returns where the last character begins that was read.
+fn last_read(text: &str, error: &serde_json::Error) -> usize {
+    let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let end = (before + error.column()).min(text.len());
+    if error.column() == 0 { end } else { text.floor_char_boundary(end.saturating_sub(1)) }
+}
+
+/// Returns where the key begins whose closing quote is at a place.
+fn start_of_key(text: &[u8], closing: usize) -> Option<usize> {
+    let mut end = closing;
+    loop {
+        let quote = text.get(..end)?.iter().rposition(|byte| *byte == b'"')?;
+        let backslashes = text.get(..quote)?.iter().rev().take_while(|byte| **byte == b'\\').count();
+        if backslashes.is_multiple_of(2) {
+            return Some(quote);
+        }
+        end = quote;
+    }
+}
+
+/// Returns line and column of what follows these bytes, both from 1. Lines end as in YAML, with CR alone too, so that a line is the same
+/// one whichever parser names it.
+fn place(before: &[u8]) -> (usize, usize) {
+    let ends_line = |(at, byte): (usize, &u8)| match byte {
+        b'\n' => true,
+        b'\r' => before.get(at + 1).is_some_and(|next| *next != b'\n'),
+        _ => false,
+    };
+    let ends = before.iter().enumerate().filter(|(at, byte)| ends_line((*at, byte)));
+    let (lines, last) = ends.fold((0, 0), |(lines, _), (at, _)| (lines + 1, at + 1));
+    (lines + 1, characters(before.get(last..).unwrap_or_default()) + 1)
 }
 
 /// One step of the path to the invalid value.
@@ -160,8 +197,10 @@ mod tests {
     fn duplicate_keys_are_refused_at_any_depth_and_after_unescaping() {
         assert_eq!(
             refused("{\"a\": [{\"b\": 1,\n \"\\u0062\": 2}]}"),
-            ("duplicate key \"b\"".to_owned(), 2, 9, "/a/0/b".to_owned())
+            ("duplicate key \"b\"".to_owned(), 2, 2, "/a/0/b".to_owned())
         );
+        let (_, line, column, _) = refused("{\"\\\\\\\"é\":1,\r \"\\\\\\\"é\":2}");
+        assert_eq!((line, column), (2, 2), "quotes in a key do not begin it, and CR alone ends a line");
         assert!(parse("[{\"b\":1},{\"b\":1}]").is_ok());
     }
 

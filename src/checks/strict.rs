@@ -6,6 +6,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::domain::limits::{DOCUMENT_MAX_DEPTH, DOCUMENT_MAX_INTEGER};
 
+/// How the message about a key begins that the map already has.
+pub(super) const DUPLICATE_KEY: &str = "duplicate key";
 /// The smallest magnitude at which a double can't be told from its neighbour, 2⁵³.
 const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -41,5 +43,5 @@ pub(super) fn too_deep() -> String {
 
 /// Refuses a key that the map already has.
 pub(super) fn new_key(map: &Map<String, Value>, key: &str) -> Result<(), String> {
-    if map.contains_key(key) { Err(format!("duplicate key {key:?}")) } else { Ok(()) }
+    if map.contains_key(key) { Err(format!("{DUPLICATE_KEY} {key:?}")) } else { Ok(()) }
 }

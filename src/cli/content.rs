@@ -1,23 +1,44 @@
 //! Reads content from a file or stdin, and derives the media type from the file's name.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context as _;
 
 use crate::cli::exit_code::UsageError;
+use crate::cli::output::text::line;
 use crate::client::CONTENT_MAX_BYTES;
 
 /// The argument that stands for stdin.
 const STDIN: &str = "-";
 
-/// Checks that a file can be read, or is stdin, so that a missing file is reported before anything else.
+/// A content has too many bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OverLimit(String);
+
+/// Returns whether a path stands for stdin.
+#[must_use]
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
+}
+
+/// Checks that a file or directory can be read, or is stdin, so that a missing file is reported before anything else.
 pub fn check(path: &Path) -> Result<(), UsageError> {
-    if path.as_os_str() == STDIN {
+    if is_stdin(path) {
         return Ok(());
     }
-    let opened = std::fs::File::open(path);
-    opened.map(drop).map_err(|error| UsageError(format!("failed to read {}: {error}", path.display())))
+    let opened = if path.is_dir() { File::open(path) } else { open(path) };
+    opened.map(drop).map_err(|error| UsageError(format!("failed to read {}: {error}", shown(path))))
+}
+
+/// Opens a regular file. Opening or reading anything else, such as a FIFO or a terminal, might wait forever.
+fn open(path: &Path) -> std::io::Result<File> {
+    if path.metadata()?.is_file() {
+        return File::open(path);
+    }
+    Err(std::io::Error::other("it is not a regular file; - reads stdin where a command takes it"))
 }
 
 /// Reads the exact bytes, at most one more than the limit, which is enough to refuse larger content.
@@ -27,14 +48,19 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Reads a file or stdin; `what` names it in the error when it has more than `max` bytes.
 pub fn read_at_most(path: &Path, max: usize, what: &str) -> anyhow::Result<Vec<u8>> {
-    let bytes = if path.as_os_str() == STDIN {
+    let bytes = if is_stdin(path) {
         bounded(std::io::stdin().lock(), max).context("failed to read stdin")?
     } else {
-        let file = std::fs::File::open(path).and_then(|file| bounded(file, max));
-        file.with_context(|| format!("failed to read {}", path.display()))?
+        let file = open(path).and_then(|file| bounded(file, max));
+        file.with_context(|| format!("failed to read {}", shown(path)))?
     };
-    anyhow::ensure!(bytes.len() <= max, "{what} is over {max} bytes");
+    anyhow::ensure!(bytes.len() <= max, OverLimit(format!("{what} is over {max} bytes")));
     Ok(bytes)
+}
+
+/// Returns a path as one line: its name may be anybody's.
+fn shown(path: &Path) -> String {
+    line(&path.display().to_string())
 }
 
 fn bounded(input: impl Read, max: usize) -> std::io::Result<Vec<u8>> {

@@ -5,34 +5,94 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context as _;
-
-use crate::checks::archive::{ContentFile, write};
-use crate::client::{CONTENT_MAX_BYTES, PolicyKind};
+use crate::checks::archive::{ArchiveFailure, ContentFile, read as read_archive, write};
+use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};
 use crate::domain::limits::CONTENT_FILES_MAX;
 
 /// Deepest nesting of directories: more than any path of a content has parts.
 const FOLDER_MAX_DEPTH: usize = 100;
 
+/// Why a directory can't be a content.
+#[derive(Debug, thiserror::Error)]
+#[error("{directory} can't be a content: {}{message}", if file.is_empty() { String::new() } else { format!("{file}: ") })]
+pub struct FolderFault {
+    directory: String,
+    /// The file, by its path in the directory; empty: the directory itself.
+    pub file: String,
+    /// What is wrong, as a lower-case fragment for the author.
+    pub message: String,
+    /// What it is about.
+    pub problem: FolderProblem,
+}
+
+/// What keeps a directory from being a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderProblem {
+    /// It has no files.
+    Empty,
+    /// It has too much.
+    Limit,
+    /// A file in it can't be read, or may not be in it.
+    File,
+}
+
 /// Reads a directory as a content. Names that begin with a dot are left out.
 ///
 /// # Errors
 /// A file can't be read or is none, or there are too many or too large ones.
-pub fn read(directory: &Path) -> anyhow::Result<Vec<u8>> {
+pub fn read(directory: &Path) -> Result<Vec<u8>, FolderFault> {
+    let fault = |(problem, file, message): Problem| {
+        let directory = directory.display().to_string();
+        FolderFault { directory, file, message, problem }
+    };
     let mut files = Vec::new();
-    collect(directory, "", 0, &mut files)?;
-    let files = files.iter().map(|(path, bytes)| ContentFile { path: path.clone(), bytes }).collect();
-    write(files).map_err(|failure| {
-        let file = if failure.file.is_empty() { String::new() } else { format!("{}: ", failure.file) };
-        anyhow::anyhow!("{} can't be a content: {file}{}", directory.display(), failure.message)
+    collect(directory, "", 0, &mut files).map_err(fault)?;
+    pack(&files).map_err(|failure| {
+        let problem = match (files.is_empty(), failure.file.is_empty()) {
+            (true, _) => FolderProblem::Empty,
+            (false, true) => FolderProblem::Limit,
+            (false, false) => FolderProblem::File,
+        };
+        fault((problem, failure.file, failure.message))
     })
+}
+
+/// Makes a content of files, by their paths in it.
+///
+/// # Errors
+/// There are none, too many or too large ones, or a path is not valid.
+pub fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, ArchiveFailure> {
+    write(files.iter().map(|(path, bytes)| ContentFile { path: path.clone(), bytes }).collect())
+}
+
+/// Returns whether a file is no part of a content: a part of its path begins with a dot.
+pub fn is_left_out(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.'))
 }
 
 /// Returns the kind of the policy whose files a directory has, by their names; `None` when they don't say.
 pub fn kind_of(directory: &Path) -> Option<PolicyKind> {
     let mut files = Vec::new();
     collect(directory, "", 0, &mut files).ok()?;
-    let has = |end: &str| files.iter().any(|(path, _)| path.ends_with(end));
+    kind_of_names(files.iter().map(|(path, _)| path.as_str()))
+}
+
+/// Returns the kind of the policy whose files a content has, by their names; `None` when they don't say.
+pub fn kind_of_content(content: &[u8]) -> Option<PolicyKind> {
+    kind_of_names(read_archive(content).ok()?.iter().map(|file| file.path.as_str()))
+}
+
+/// Returns a kind that a content of several files may have, as it is sent.
+pub fn written_kind(kind: PolicyKind) -> pb::PolicyKind {
+    match kind {
+        PolicyKind::Cedar => pb::PolicyKind::Cedar,
+        PolicyKind::Rego => pb::PolicyKind::Rego,
+        _ => pb::PolicyKind::Json,
+    }
+}
+
+fn kind_of_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<PolicyKind> {
+    let has = |end: &str| names.clone().any(|path| path.ends_with(end));
     match (has(".cedar"), has(".rego"), has(".json")) {
         (true, false, _) => Some(PolicyKind::Cedar),
         (false, true, _) => Some(PolicyKind::Rego),
@@ -41,28 +101,46 @@ pub fn kind_of(directory: &Path) -> Option<PolicyKind> {
     }
 }
 
-fn collect(directory: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
-    anyhow::ensure!(depth < FOLDER_MAX_DEPTH, "{} is too deep", directory.display());
-    let entries = fs::read_dir(directory).with_context(|| format!("failed to read {}", directory.display()))?;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("failed to read {}", directory.display()))?;
+/// What is wrong, the file, and a message.
+type Problem = (FolderProblem, String, String);
+
+fn collect(directory: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, Vec<u8>)>) -> Result<(), Problem> {
+    let limit = |message: String| (FolderProblem::Limit, String::new(), message);
+    let unread = |path: &str, why: String| (FolderProblem::File, path.trim_end_matches('/').to_owned(), why);
+    let failed = |error: std::io::Error| unread(prefix, format!("failed to read it: {error}"));
+    if depth >= FOLDER_MAX_DEPTH {
+        return Err(limit(format!("folders are over {FOLDER_MAX_DEPTH} deep")));
+    }
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
         let path = entry.path();
-        let name = entry.file_name();
-        let name = name.to_str().with_context(|| format!("{} is not named in UTF-8", path.display()))?;
-        if name.starts_with('.') {
+        let inside = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_name().to_str().is_none() {
+            return Err(unread(&inside, "its name is not UTF-8".to_owned()));
+        }
+        if is_left_out(&inside) {
             continue;
         }
-        let inside = format!("{prefix}{name}");
-        let kind = entry.file_type().with_context(|| format!("failed to read {}", path.display()))?;
+        let kind = entry.file_type().map_err(failed)?;
         if kind.is_dir() {
             collect(&path, &format!("{inside}/"), depth + 1, files)?;
             continue;
         }
-        anyhow::ensure!(kind.is_file(), "{} is not a regular file: links are not followed", path.display());
-        anyhow::ensure!(files.len() < CONTENT_FILES_MAX, "over {CONTENT_FILES_MAX} files");
-        files.push((inside, super::content::read(&path)?));
+        if !kind.is_file() {
+            return Err(unread(&inside, "it is not a regular file: links are not followed".to_owned()));
+        }
+        if files.len() >= CONTENT_FILES_MAX {
+            return Err(limit(format!("over {CONTENT_FILES_MAX} files")));
+        }
+        let bytes = super::content::read(&path).map_err(|error| match error.is::<super::content::OverLimit>() {
+            true => (FolderProblem::Limit, inside.clone(), error.to_string()),
+            false => unread(&inside, format!("failed to read it: {}", error.root_cause())),
+        })?;
+        files.push((inside, bytes));
         let size: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
-        anyhow::ensure!(size <= CONTENT_MAX_BYTES, "content is over {CONTENT_MAX_BYTES} bytes");
+        if size > CONTENT_MAX_BYTES {
+            return Err(limit(format!("content is over {CONTENT_MAX_BYTES} bytes")));
+        }
     }
     Ok(())
 }

@@ -33,12 +33,16 @@ impl EditedFile {
         // It fails when something is there: a link that another user made is not followed.
         let made = DirBuilder::new().mode(0o700).create(&folder);
         made.with_context(|| format!("failed to make {}", folder.display()))?;
-        let path = folder.join(name);
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        opened
-            .and_then(|mut file| file.write_all(text))
-            .with_context(|| format!("failed to write {}", path.display()))?;
-        Ok(Self { folder, path })
+        let file = Self { path: folder.join(name), folder };
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file.path);
+        match opened.and_then(|mut opened| opened.write_all(text)) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                let failed = format!("failed to write {}", file.path.display());
+                file.discard();
+                Err(error).context(failed)
+            }
+        }
     }
 
     /// Returns where the file is.

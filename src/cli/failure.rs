@@ -17,10 +17,13 @@ pub fn explain(error: &anyhow::Error) -> String {
     let call = error.chain().find_map(call_of);
     let is_of_server = call.is_some() || error.chain().any(|cause| cause.is::<Refusal>());
     let mut text = format!("error: {}", causes(error.as_ref()));
-    if is_of_server {
+    text = if is_of_server {
         // One line: otherwise a message could fake a further line, such as one that says what to do next.
-        text = line(&text);
-    }
+        line(&text)
+    } else {
+        // Names of files may hold what a terminal acts on, its colours too.
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
     if let Some(call) = call {
         for violation in call.violations() {
             let _ = write!(text, "\n  {}: {}", line(&violation.field), line(&violation.description));

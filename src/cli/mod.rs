@@ -19,6 +19,7 @@ mod editor;
 mod exit_code;
 mod failure;
 mod global;
+mod local_check;
 mod names;
 mod narrowed;
 mod next_steps;

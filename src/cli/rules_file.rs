@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::checks;
 use crate::cli::content;
@@ -41,6 +42,9 @@ pub struct RulesFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRules {
+    /// The language; none: the name of a content says it.
+    #[serde(default, deserialize_with = "kind_by_name")]
+    kind: Option<PolicyKind>,
     /// File with a JSON Schema.
     #[serde(default)]
     json_schema: Option<PathBuf>,
@@ -81,6 +85,11 @@ impl RulesFile {
         self.directory.join(path)
     }
 
+    /// Returns the kind of a policy, if the file says it.
+    pub fn kind(&self, policy: &PolicyId) -> Option<PolicyKind> {
+        self.policies.get(policy.as_str())?.kind
+    }
+
     /// Adds to a policy what the file says of it.
     pub fn apply(&self, policy: &mut Policy) {
         let Some(rules) = self.policies.get(policy.name.policy.as_str()) else { return };
@@ -89,6 +98,14 @@ impl RulesFile {
         policy.settings.required_approvals = rules.required_approvals;
         policy.description.clone_from(&rules.description);
     }
+}
+
+/// Reads a kind by its name, in upper or lower case.
+fn kind_by_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PolicyKind>, D::Error> {
+    let name = String::deserialize(from)?;
+    let found = PolicyKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(&name));
+    let known = || PolicyKind::ALL.map(PolicyKind::as_str).join(", ");
+    found.map(Some).ok_or_else(|| D::Error::custom(format!("kind {name:?} is none of {}", known())))
 }
 
 /// Reads a file of rules, and the schemas that it names.
@@ -150,6 +167,7 @@ mod tests {
         for (text, why) in [
             ("guardrail: []", "is no file of rules"),
             ("policies: {pricing: {schema: x}}", "is no file of rules"),
+            ("policies: {pricing: {kind: xml}}", "kind \"xml\" is none of JSON, YAML, CEDAR"),
             ("policies: {Pricing: {}}", "rules.yaml: Pricing: "),
             ("tests: [{content: a, policy: B}]", "rules.yaml: B: "),
             ("policies: {pricing: {json_schema: absent.json}}", "failed to read"),

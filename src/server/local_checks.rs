@@ -45,8 +45,6 @@ pub struct LocalVersion {
     pub published_labels: Vec<Label>,
     /// The active version of the policy, if there is one: label, media type and content.
     pub active: Option<(Option<Label>, String, Bytes)>,
-    /// Whether it is published: then its label was decided.
-    pub is_published: bool,
 }
 
 /// Runs checks, a few at a time.
@@ -63,8 +61,7 @@ impl LocalChecks {
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run.
     pub async fn parse(&self, version: LocalVersion) -> Result<ParsedVersion> {
-        let kind = if version.is_published { CheckKind::AfterPublish } else { CheckKind::BeforePublish };
-        self.0.parse(version.into(), kind).await.map(ParsedVersion)
+        self.0.parse(version.into(), CheckKind::BeforePublish).await.map(ParsedVersion)
     }
 
     /// Runs the other checks. `active` has the active versions of the policies that `ParsedVersion::other_policies` names.

@@ -63,6 +63,26 @@ fn files_left(hub: &Hub) -> Vec<PathBuf> {
     entries(&temporary(hub)).iter().flat_map(|folder| entries(folder)).collect()
 }
 
+fn folders_left(hub: &Hub) -> usize {
+    fs::read_dir(temporary(hub)).expect("a folder").count()
+}
+
+/// Runs a command that was printed, as a shell does, and returns its exit code.
+fn run_line(hub: &Hub, line: &str) -> i32 {
+    let programs = hub.cli();
+    let program = Path::new(programs.get_program()).parent().expect("a directory").to_owned();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("PATH"));
+    let mut shell = Command::new("/bin/sh");
+    for (name, value) in programs.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value)
+        } else {
+            shell.env_remove(name)
+        };
+    }
+    shell.args(["-c", line]).env("PATH", path).status().expect("a shell").code().expect("a code")
+}
+
 on_both_databases! {
     /// Given require_base_active, a draft from another version than the active one is refused and writes nothing, also when the pointer
     /// moved by a rollback or was removed.
@@ -221,10 +241,63 @@ on_both_databases! {
         let (code, _, errors) = run(with_editor(&hub, &other.display().to_string()), &["edit", "p"]);
         assert!(code == 1 && errors.contains("EXPECTED_ACTIVE_MISMATCH"), "{errors}");
         let left = files_left(&hub);
-        let command = format!("policyhub draft p {} --base-version 1", left[0].display());
-        assert!(errors.contains(&command), "{errors}");
+        let command = format!("to draft it: policyhub draft p {} --base-version 2\n", left[0].display());
+        assert!(errors.contains(&command) && errors.contains("see `policyhub diff p 1 2`"), "{errors}");
         assert_eq!(fs::read_to_string(&left[0]).expect("kept"), "a: 3\n");
         assert_eq!(get(&client, "p").await.latest_version, 2);
+        assert_eq!(run_line(&hub, errors.lines().find_map(|line| line.strip_prefix("to draft it: ")).expect("a command")), 0);
+        assert_eq!(get_version(&client, "p", 3).await.base_version, 2);
+    }
+
+    /// The command that is printed after a refusal drafts what the edit would have: requirements, label, note and media type.
+    async fn the_printed_command_leaves_nothing_out(hub: Hub) {
+        let client = hub.client().await;
+        let requires = vec![pb::Requirement { policy: "base".to_owned(), version_req: ">=1, <3".to_owned() }];
+        let base = pb::DraftRequest {
+            label: "1.0.0".to_owned(),
+            requires: requires.clone(),
+            content_type: "text/yaml".to_owned(),
+            ..draft_request("p", "a: 1\n")
+        };
+        client.draft(base).await.expect("a draft");
+        let ground = pb::DraftRequest { label: "1.0.0".to_owned(), ..draft_request("base", "a: 1") };
+        client.draft(ground).await.expect("a draft");
+        for id in ["base", "p"] {
+            client.publish(pb::PublishRequest { name: policy(id), ..Default::default() }).await.expect("a publication");
+            activate(&client, id, 1).await;
+        }
+        let failing = editor(&hub, "failing", "echo 'a: 2' > \"$1\"; exit 3");
+        let arguments = ["edit", "p", "--label", "1.1.0", "--note", "it's \"raised\" $HOME"];
+        let (code, _, errors) = run(with_editor(&hub, &failing.display().to_string()), &arguments);
+        assert_eq!(code, 1, "{errors}");
+        let command = errors.lines().find_map(|line| line.strip_prefix("to draft it: ")).expect("a command");
+        assert_eq!(run_line(&hub, command), 0, "{command}");
+        let drafted = get_version(&client, "p", 2).await;
+        assert_eq!((drafted.content.as_ref(), drafted.base_version), (&b"a: 2\n"[..], 1));
+        assert_eq!((drafted.label.as_str(), drafted.change_note.as_str()), ("1.1.0", "it's \"raised\" $HOME"));
+        assert_eq!((drafted.content_type.as_str(), drafted.requires), ("text/yaml", requires));
+    }
+
+    /// Where the editor removed its file, nothing is kept and nothing is said to be; and nothing is left behind a draft.
+    async fn no_folder_is_left_without_a_text(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1\n").await;
+        let gone = editor(&hub, "gone", "rm \"$1\"");
+        let (code, _, errors) = run(with_editor(&hub, &gone.display().to_string()), &["edit", "p"]);
+        assert!(code == 1 && errors.contains("the editor left no file") && !errors.contains("kept in"), "{errors}");
+        assert_eq!(folders_left(&hub), 0);
+        let changing = editor(&hub, "changing", "echo 'a: 2' > \"$1\"; cp \"$1\" \"$1~\"");
+        let (code, _, errors) = run(with_editor(&hub, &changing.display().to_string()), &["edit", "p"]);
+        assert_eq!((code, folders_left(&hub)), (0, 0), "{errors}");
+        let (code, _, errors) = run(with_editor(&hub, "true"), &["edit", "p"]);
+        assert_eq!((code, folders_left(&hub)), (0, 0), "{errors}");
+        // The draft is there, so the text is: what failed is to say so.
+        let mut closed = with_editor(&hub, &changing.display().to_string());
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+        let output = closed.args(["edit", "p"]).stdout(full).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && !errors.contains("kept in"), "{errors}");
+        assert_eq!((get(&client, "p").await.latest_version, folders_left(&hub)), (3, 0));
     }
 
     /// With nothing active, or a content of several files, no editor is opened.

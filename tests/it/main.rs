@@ -61,7 +61,11 @@ mod break_glass;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod check_hook;
+#[cfg(test)]
 mod check_slots;
+#[cfg(test)]
+mod check_unreadable;
 #[cfg(test)]
 mod check_workers;
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod job;
 mod kills;
 mod migrated;
 mod printed;
+mod rehearsed;
 mod repository;
 mod server;
+mod several_files;
 mod workflow;

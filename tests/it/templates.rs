@@ -279,6 +279,9 @@ on_both_databases! {
         assert!(about.contains("made from template refunds@1 with {\"limit\":250,\"region\":\"eu\"}"), "{about}");
         let twice = ["draft", "p", "--from-template", "refunds", "--set", "region=eu", "--set", "region=us"];
         assert_eq!(run(hub.cli(), &twice).0, 2);
+        let large = ["draft", "p", "--from-template", "refunds", "--set", "region=eu", "--set", "limit=12345678901234567890"];
+        let (code, _, errors) = run(hub.cli(), &large);
+        assert!(code == 2 && errors.contains("limit=12345678901234567890") && errors.contains("limit: number beyond"), "{errors}");
         let (code, _, errors) = run(hub.cli(), &["draft", "p", "--from-template", "refunds", "--set", "limit=1"]);
         assert!(code == 1 && errors.contains("\"region\" is a required property"), "{errors}");
         ok(&["publish", "p@1", "--activate", "--reason", "go"]);

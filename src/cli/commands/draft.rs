@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::checks;
 use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::bump::{BumpPart, next_label};
@@ -88,11 +89,8 @@ impl DraftArguments {
 
     /// Returns the kind of a policy that is made: the given one, else that of the files of a directory. `None`: the media type says it.
     fn kind(&self) -> Option<pb::PolicyKind> {
-        let of_files = || match content_folder::kind_of(self.file.as_ref()?).filter(|_| self.create)? {
-            PolicyKind::Cedar => Some(pb::PolicyKind::Cedar),
-            PolicyKind::Rego => Some(pb::PolicyKind::Rego),
-            _ => Some(pb::PolicyKind::Json),
-        };
+        let of_files =
+            || content_folder::kind_of(self.file.as_ref()?).filter(|_| self.create).map(content_folder::written_kind);
         self.kind.map(Into::into).or_else(of_files)
     }
 
@@ -113,13 +111,19 @@ impl DraftArguments {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if path.is_dir() { content_folder::read(path) } else { content::read(path) }
+    if path.is_dir() { Ok(content_folder::read(path)?) } else { content::read(path) }
 }
 
 /// Parses a parameter, `NAME=VALUE`, and returns its value as JSON. What is JSON stays as it is written, so that the server sees it whole.
+/// What the server refuses of it is said here, of this parameter: it only knows the JSON of all.
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+    if let Err(failure) = checks::parse(PolicyKind::Json, value.as_bytes())
+        && is_json
+    {
+        return Err(format!("{name}: {}; to give it as a text: '{name}=\"…\"'", failure.message));
+    }
     let value = if is_json { value.to_owned() } else { serde_json::Value::from(value).to_string() };
     Ok((name.to_owned(), value))
 }
@@ -162,7 +166,6 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
         Some(part) => next_label(session, &arguments.policy, part).await?.to_string(),
         None => arguments.label.clone().unwrap_or_default(),
     };
-    let request_id = arguments.mutation.request_id();
     let kind = arguments.kind();
     let content_type = arguments.content_type();
     let content = arguments.file.as_deref().map(read).transpose()?.unwrap_or_default();
@@ -183,19 +186,36 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
         annotations: once_each(&arguments.annotations)?,
         requires: arguments.requirements,
         base_version,
-        request_id: request_id.clone(),
+        request_id: arguments.mutation.request_id(),
         allow_missing: arguments.create,
         kind: kind.unwrap_or(pb::PolicyKind::Unspecified).into(),
         validate_only: arguments.mutation.validate_only,
         supersede_staged: arguments.supersede_staged,
         ..Default::default()
     };
+    let is_dry_run = arguments.mutation.validate_only;
+    send(session, &arguments.policy, request, is_dry_run, |_| {}).await
+}
+
+/// Sends a draft, prints the answer, and says what to do next. `drafted` is called once the server has answered.
+///
+/// # Errors
+/// The server refuses it, or the answer can't be printed.
+pub async fn send(
+    session: &Session,
+    policy: &PolicyId,
+    request: pb::DraftRequest,
+    is_dry_run: bool,
+    drafted: impl FnOnce(&pb::DraftResponse),
+) -> anyhow::Result<()> {
+    let request_id = request.request_id.clone();
     let response = session.client.draft(request).await;
-    let response = response.with_context(|| format!("failed to draft {}", arguments.policy))?;
+    let response = response.with_context(|| format!("failed to draft {policy}"))?;
+    drafted(&response);
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         format!("{version}{}\n", text::at_revision(response.cursor))
     })?;
-    next_step::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
+    next_step::after_version(session, response.version.as_ref(), is_dry_run).await;
     Ok(())
 }

@@ -1,18 +1,20 @@
 //! `policyhub edit`
 
+use std::fmt::Write as _;
+
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::bump::{BumpPart, next_label};
-use crate::cli::commands::requirements;
+use crate::cli::commands::{draft, requirements};
+use crate::cli::content;
 use crate::cli::editor::EditedFile;
 use crate::cli::names::{policy_id, policy_name, version_name, with_namespace};
 use crate::cli::output::document::say;
-use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::client::name::{PolicyId, VersionRef};
-use crate::client::{PolicyKind, pb};
+use crate::client::{ClientError, PolicyKind, pb};
 use crate::domain::policy::is_of_several_files;
 
 /// Edit what is active, and write it as the next draft
@@ -50,8 +52,9 @@ pub async fn run(session: &Session, arguments: EditArguments) -> anyhow::Result<
         with_namespace(&session.namespace, &format!("show {policy}@{} | tar -x -C DIR", base.version)),
         with_namespace(&session.namespace, &format!("draft {policy} DIR --base-version {}", base.version)),
     );
-    let file = EditedFile::create(&file_name(policy, &base.content_type), &base.content)?;
+    // Before there is a file that could be left.
     keep_running_when_interrupted()?;
+    let file = EditedFile::create(&file_name(policy, &base.content_type), &base.content)?;
     let edited = match file.edit() {
         Ok(edited) if edited == base.content => {
             file.discard();
@@ -59,19 +62,23 @@ pub async fn run(session: &Session, arguments: EditArguments) -> anyhow::Result<
             return Ok(());
         }
         Ok(edited) => edited,
-        Err(error) => return Err(kept(error, &file, session, policy, base.version)),
+        Err(error) => return Err(kept(error, file, session, &arguments, &base)),
     };
-    match draft(session, &arguments, &base, edited).await {
-        Ok(()) => {
-            // What a dry run checked is still to be drafted.
-            if arguments.mutation.validate_only {
-                say(&format!("your text is kept in {}", file.path().display()));
-            } else {
-                file.discard();
-            }
+    let mut is_drafted = false;
+    match send(session, &arguments, &base, edited, &mut is_drafted).await {
+        // What a dry run checked is still to be drafted.
+        Ok(()) if arguments.mutation.validate_only => {
+            say(&format!("your text is kept in {}", file.path().display()));
             Ok(())
         }
-        Err(error) => Err(kept(error, &file, session, policy, base.version)),
+        Err(error) if !is_drafted || arguments.mutation.validate_only => {
+            Err(kept(error, file, session, &arguments, &base))
+        }
+        // The server has it, also when that could not be printed.
+        ended => {
+            file.discard();
+            ended
+        }
     }
 }
 
@@ -85,18 +92,18 @@ async fn active(session: &Session, policy: &PolicyId) -> anyhow::Result<pb::Vers
         .context("answer has no version")
 }
 
-async fn draft(
+async fn send(
     session: &Session,
     arguments: &EditArguments,
     base: &pb::Version,
     content: Vec<u8>,
+    is_drafted: &mut bool,
 ) -> anyhow::Result<()> {
     let policy = &arguments.policy;
     let label = match arguments.bump {
         Some(part) => next_label(session, policy, part).await?.to_string(),
         None => arguments.label.clone().unwrap_or_default(),
     };
-    let request_id = arguments.mutation.request_id();
     let request = pb::DraftRequest {
         parent: policy_name(&session.namespace, policy),
         content: content.into(),
@@ -105,36 +112,89 @@ async fn draft(
         change_note: arguments.note.clone().unwrap_or_default(),
         requires: base.requires.clone(),
         base_version: base.version,
-        request_id: request_id.clone(),
+        request_id: arguments.mutation.request_id(),
         validate_only: arguments.mutation.validate_only,
         supersede_staged: arguments.supersede_staged,
         ..Default::default()
     };
-    let response = session.client.draft(request).await;
-    let response = response.with_context(|| format!("failed to draft {policy}"))?;
-    if !base.requires.is_empty() {
-        say(&format!("requires {}, as {policy}@{}", requirements::line(&base.requires), base.version));
-    }
-    session.output.print_mutation(&response, &request_id, |response| {
-        let version = response.version.as_ref().map(text::version).unwrap_or_default();
-        format!("{version}{}\n", text::at_revision(response.cursor))
-    })?;
-    next_step::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
-    Ok(())
+    draft::send(session, policy, request, arguments.mutation.validate_only, |_| {
+        *is_drafted = true;
+        if !base.requires.is_empty() {
+            say(&format!("requires {}, as {policy}@{}", requirements::line(&base.requires), base.version));
+        }
+    })
+    .await
 }
 
-/// Says where the text is that was not drafted, so that no work is lost.
+/// Says where the text is that was not drafted, so that no work is lost, and how to draft it.
 fn kept(
     error: anyhow::Error,
-    file: &EditedFile,
+    file: EditedFile,
     session: &Session,
-    policy: &PolicyId,
-    base_version: i64,
+    arguments: &EditArguments,
+    base: &pb::Version,
 ) -> anyhow::Error {
+    if !file.path().exists() {
+        say("the editor left no file, so there is no text to keep");
+        file.discard();
+        return error;
+    }
+    let policy = &arguments.policy;
     let path = file.path().display();
-    let command = format!("draft {policy} {path} --base-version {base_version}");
-    say(&format!("your text is kept in {path}; to draft it: {}", with_namespace(&session.namespace, &command)));
+    say(&format!("your text is kept in {path}"));
+    let mut from = base.version;
+    if let Some(active) = active_by_now(&error).filter(|active| *active != base.version) {
+        // The server refuses the base that was edited; whoever names the new one must have seen what it has.
+        let command = format!("diff {policy} {} {active}", base.version);
+        say(&format!(
+            "{policy}@{active} is active by now: see `{}`, and put what it has into your text",
+            with_namespace(&session.namespace, &command)
+        ));
+        from = active;
+    }
+    say(&format!("to draft it: {}", with_namespace(&session.namespace, &draft_command(arguments, base, &file, from))));
     error
+}
+
+/// Returns the version that is active when the draft was refused because it is not the one that was edited.
+fn active_by_now(error: &anyhow::Error) -> Option<i64> {
+    let call = error.downcast_ref::<ClientError>().filter(|call| call.reason() == "EXPECTED_ACTIVE_MISMATCH")?;
+    call.metadata().get("current_active")?.parse().ok().filter(|active| *active > 0)
+}
+
+/// Returns the command that drafts the text as this one would have.
+fn draft_command(arguments: &EditArguments, base: &pb::Version, file: &EditedFile, from: i64) -> String {
+    let path = file.path().display().to_string();
+    let mut command = format!("draft {} {} --base-version {from}", arguments.policy, quoted(&path));
+    let mut add = |flag: &str, value: &str| _ = write!(command, " {flag} {}", quoted(value));
+    if content::type_of(file.path()) != base.content_type {
+        add("--content-type", &base.content_type);
+    }
+    for each in &base.requires {
+        add("--requires", &format!("{}@{}", each.policy, each.version_req));
+    }
+    if let Some(label) = &arguments.label {
+        add("--label", label);
+    }
+    if let Some(part) = arguments.bump.and_then(|part| Some(part.to_possible_value()?.get_name().to_owned())) {
+        add("--bump", &part);
+    }
+    if let Some(note) = &arguments.note {
+        add("--note", note);
+    }
+    if arguments.supersede_staged {
+        command.push_str(" --supersede-staged");
+    }
+    command
+}
+
+/// Returns text as one word of a shell (POSIX.1-2017, 2.2.2).
+fn quoted(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./@^+:,=%".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Returns a name from which an editor knows the language.

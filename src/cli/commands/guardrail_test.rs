@@ -24,6 +24,9 @@ const UNNAMED: &str = "test";
 /// Evaluate guardrails for contents, and compare what does not hold with what is expected
 ///
 /// A file of rules has a list `tests`; each of them names a content, and the ids of the guardrails that it breaks. No server is asked.
+///
+/// Exit codes: 0, every test passes; 1, one fails, or names a content that can't be read or does not parse; 2, a file of rules is not
+/// there or is wrong. All others are tested first.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub guardrail test examples/guardrails/*/guardrails.yaml")]
 pub struct TestGuardrails {
@@ -39,50 +42,69 @@ struct Tested {
     expected: Vec<String>,
     broken: Vec<String>,
     messages: Vec<String>,
+    /// Why the guardrails were not evaluated: a content can't be read, or does not parse, and so proves nothing.
+    fault: Option<String>,
 }
 
 impl Tested {
     fn passed(&self) -> bool {
-        self.expected == self.broken
+        self.fault.is_none() && self.expected == self.broken
     }
 }
 
 /// Runs the command.
 pub async fn run(global: &Global, arguments: &TestGuardrails) -> anyhow::Result<()> {
     let checks = LocalChecks::default();
-    let mut all = Vec::new();
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for path in &arguments.files {
-        let file = rules_file::read(path).map_err(|error| UsageError(format!("{error:#}")))?;
-        let usage = |why: String| UsageError(format!("{}: {why}", path.display()));
-        if file.tests.is_empty() {
-            return Err(usage("it has no tests".to_owned()).into());
-        }
-        for test in &file.tests {
-            let ids = || file.guardrails.iter().map(|guardrail| &guardrail.id);
-            if let Some(unknown) = test.breaks.iter().find(|id| !ids().any(|each| each == *id)) {
-                return Err(usage(format!("a test names {unknown}, and there is no such guardrail")).into());
+        match read(path) {
+            Ok(file) => {
+                for test in &file.tests {
+                    all.push(tested(global, &checks, path, &file, test).await?);
+                }
             }
-            all.push(tested(global, &checks, path, &file, test).await?);
+            // As `policyhub check` does: the others are tested first.
+            Err(error) => wrong.push(error.to_string()),
         }
     }
     let failed = all.iter().filter(|test| !test.passed()).count();
     if global.output.is_document() {
         let tests = all.iter().map(|test| {
             json!({"file": test.file, "content": test.content, "passed": test.passed(), "expected": test.expected,
-                "broken": test.broken, "messages": test.messages})
+                "broken": test.broken, "messages": test.messages, "error": test.fault.as_deref().unwrap_or_default()})
         });
         global.output.print_document(&json!({"tests": tests.collect::<Vec<_>>()}))?;
     } else {
         print_text(&all.iter().map(lines).collect::<String>())?;
     }
+    anyhow::ensure!(wrong.is_empty(), UsageError(wrong.join("\n")));
     anyhow::ensure!(failed == 0, "{failed} of {} tests failed", all.len());
     Ok(())
 }
 
+/// Reads a file of rules with tests.
+fn read(path: &Path) -> Result<RulesFile, UsageError> {
+    let file = rules_file::read(path).map_err(|error| UsageError(format!("{error:#}")))?;
+    let usage = |why: String| UsageError(format!("{}: {why}", path.display()));
+    if file.tests.is_empty() {
+        return Err(usage("it has no tests".to_owned()));
+    }
+    for id in file.tests.iter().flat_map(|test| &test.breaks) {
+        if !file.guardrails.iter().any(|guardrail| guardrail.id == *id) {
+            return Err(usage(format!("a test names {id}, and there is no such guardrail")));
+        }
+    }
+    Ok(file)
+}
+
 fn lines(test: &Tested) -> String {
     let result = if test.passed() { "PASSED" } else { "FAILED" };
+    let (file, content) = (line(&test.file), line(&test.content));
+    if let Some(fault) = &test.fault {
+        return format!("{result} {file}: {content} is not tested\n  {}\n", line(fault));
+    }
     let listed = |ids: &[String]| if ids.is_empty() { "nothing".to_owned() } else { ids.join(", ") };
-    let mut text = format!("{result} {}: {} breaks {}\n", line(&test.file), line(&test.content), listed(&test.broken));
+    let mut text = format!("{result} {file}: {content} breaks {}\n", listed(&test.broken));
     if !test.passed() {
         text.push_str(&format!("  expected: {}\n", listed(&test.expected)));
     }
@@ -99,38 +121,50 @@ async fn tested(
     file: &RulesFile,
     test: &GuardrailTest,
 ) -> anyhow::Result<Tested> {
-    let outcomes = checks.try_guardrails(version(global, file, test)?).await?;
     let (mut broken, mut messages) = (Vec::new(), Vec::new());
-    for (guardrail, outcome) in file.guardrails.iter().zip(outcomes) {
-        let found = guardrail_findings(&guardrail.id, guardrail.severity, outcome);
-        if !found.is_empty() {
-            broken.push(guardrail.id.clone());
+    let policy = policy(global, file, test)?;
+    let fault = match version(policy, file, test) {
+        Ok(version) => {
+            let outcomes = checks.try_guardrails(version).await?;
+            for (guardrail, outcome) in file.guardrails.iter().zip(outcomes) {
+                let found = guardrail_findings(&guardrail.id, guardrail.severity, outcome);
+                if !found.is_empty() {
+                    broken.push(guardrail.id.clone());
+                }
+                messages.extend(found.into_iter().map(|each| each.message));
+            }
+            None
         }
-        messages.extend(found.into_iter().map(|each| each.message));
-    }
+        Err(why) => Some(why),
+    };
     let mut expected = test.breaks.clone();
     expected.sort_unstable();
     expected.dedup();
     broken.sort_unstable();
     let (file, content) = (path.display().to_string(), test.content.display().to_string());
-    Ok(Tested { file, content, expected, broken, messages })
+    Ok(Tested { file, content, expected, broken, messages, fault })
 }
 
 /// Reads a content that a test names. One that does not parse would break every guardrail, and prove nothing.
-fn document(kind: PolicyKind, path: &Path) -> anyhow::Result<Vec<u8>> {
+fn document(kind: PolicyKind, path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let content = content::read(path).map_err(|error| UsageError(format!("{shown}: {error:#}")))?;
+    let content = content::read(path).map_err(|error| format!("{shown}: {error:#}"))?;
     checks::parse(kind, &content)
-        .map_err(|failure| UsageError(format!("{shown}:{}:{}: {}", failure.line, failure.column, failure.message)))?;
+        .map_err(|failure| format!("{shown}:{}:{}: {}", failure.line, failure.column, failure.message))?;
     Ok(content)
 }
 
-fn version(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::Result<LocalVersion> {
+fn policy(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::Result<Policy> {
     let policy = PolicyId::parse("policy", test.policy.as_deref().unwrap_or(UNNAMED))?;
-    let content_type = content::type_of(&test.content).to_owned();
-    let kind = PolicyKind::of_content_type(&content_type);
+    let by_name = || PolicyKind::of_content_type(content::type_of(&test.content));
+    let kind = file.kind(&policy).unwrap_or_else(by_name);
     let mut policy = Policy::new(PolicyName { namespace: global.namespace()?, policy }, kind, Micros(0));
     file.apply(&mut policy);
+    Ok(policy)
+}
+
+fn version(policy: Policy, file: &RulesFile, test: &GuardrailTest) -> Result<LocalVersion, String> {
+    let kind = policy.kind;
     let active = match &test.active {
         Some(path) => Some((None, content::type_of(path).to_owned(), document(kind, &file.path(path))?.into())),
         None => None,
@@ -138,13 +172,12 @@ fn version(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::R
     Ok(LocalVersion {
         policy,
         content: document(kind, &file.path(&test.content))?.into(),
-        content_type,
+        content_type: content::type_of(&test.content).to_owned(),
         label: None,
         annotations: Annotations::default(),
         requires: Vec::new(),
         guardrails: file.guardrails.clone(),
         published_labels: Vec::new(),
         active,
-        is_published: false,
     })
 }

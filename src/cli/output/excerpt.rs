@@ -1,5 +1,8 @@
 //! Shows the line of a content that a finding is about, with a mark below the place.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::checks::archive;
@@ -8,7 +11,7 @@ use crate::cli::output::text::line;
 use crate::client::pb;
 use crate::domain::policy::is_of_several_files;
 
-/// Longest line that is shown, in bytes: a content may be one line of 1 MiB.
+/// Most bytes of a line that are shown, around the mark: a content may be one line of 1 MiB.
 const LINE_MAX_BYTES: usize = 400;
 
 /// A content whose findings are shown.
@@ -38,21 +41,40 @@ impl ShownContent<'_> {
             true => archive::read(self.content).ok()?.into_iter().find(|file| file.path == found.file)?.bytes,
             false => self.content,
         };
-        let text = std::str::from_utf8(bytes).ok()?.split('\n').nth(row)?.trim_end_matches('\r');
+        let text = lines(std::str::from_utf8(bytes).ok()?).nth(row)?;
         let start = text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(column)?;
         let end = start + token_bytes(text.get(start..)?);
-        if text.len() > LINE_MAX_BYTES {
-            return None;
-        }
+        let (part, mark) = around(text, start..end);
         // Each character is one column, so that the mark stays below its place.
-        let shown: String = text.replace('\t', " ");
+        let shown: String = part.replace('\t', " ");
+        let shown_column = part.get(..mark.start)?.chars().count() + 1;
         let path = line(&self.path_of(&found.file));
-        let snippet = Snippet::source(shown).path(path).line_start(row + 1);
-        let marked = snippet.annotation(AnnotationKind::Primary.span(start..end));
+        let snippet = Snippet::source(shown).path(path.clone()).line_start(row + 1);
+        let marked = snippet.annotation(AnnotationKind::Primary.span(mark));
         let level = if found.severity() == pb::finding::Severity::Warning { Level::WARNING } else { Level::ERROR };
         let renderer = if TerminalStyle::stdout().is_plain() { Renderer::plain() } else { Renderer::styled() };
-        Some(renderer.render(&[Group::with_level(level).element(marked)]))
+        let rendered = renderer.render(&[Group::with_level(level).element(marked)]);
+        // The head names the place in the part that is shown; people look for that in the line.
+        let place = |column: usize| format!("{path}:{}:{column}", row + 1);
+        Some(rendered.replacen(&place(shown_column), &place(column + 1), 1))
     }
+}
+
+/// Returns the lines of a text. They end as in YAML: with LF, CR LF, or CR alone.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
+/// Returns the part of a line around a mark, with an ellipsis for what is left out, and where the mark is in it.
+fn around(line: &str, mark: Range<usize>) -> (Cow<'_, str>, Range<usize>) {
+    if line.len() <= LINE_MAX_BYTES {
+        return (line.into(), mark);
+    }
+    let from = line.floor_char_boundary(mark.start.saturating_sub(LINE_MAX_BYTES / 2));
+    let to = line.floor_char_boundary(from + LINE_MAX_BYTES);
+    let (before, after) = (if from > 0 { "…" } else { "" }, if to < line.len() { "…" } else { "" });
+    let moved = |at: usize| at.clamp(from, to) - from + before.len();
+    (format!("{before}{}{after}", line.get(from..to).unwrap_or_default()).into(), moved(mark.start)..moved(mark.end))
 }
 
 /// Returns how many bytes of the text the value takes that begins there; at least one character.
@@ -100,6 +122,29 @@ mod tests {
         for (row, column) in [(0, 0), (0, 1), (1, 0), (9, 1), (1, 9), (-1, -1)] {
             assert_eq!(excerpt("a: 1\n", row, column), None, "{row}:{column}");
         }
-        assert_eq!(excerpt(&"x".repeat(LINE_MAX_BYTES + 1), 1, 1), None);
+        let found = pb::Finding { line: 1, column: 1, ..Default::default() };
+        let not_utf8 = ShownContent { path: "a.yaml", content_type: "application/yaml", content: b"\xff: 1" };
+        assert_eq!(not_utf8.excerpt(&found), None);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_mark() {
+        let long = format!("a\n{}é: 60000, {}", "x: 1, ".repeat(100_000), "y: 1, ".repeat(1_000));
+        let shown = excerpt(&long, 2, 600_004).expect("an excerpt");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[0].trim_start(), "--> a.yaml:2:600004", "the place in the line: {shown}");
+        let marked = lines[2].chars().zip(lines[3].chars()).filter(|(_, mark)| *mark == '^').map(|(letter, _)| letter);
+        assert_eq!(marked.collect::<String>(), "60000", "{shown}");
+        assert!(shown.len() < 4 * LINE_MAX_BYTES, "{} bytes", shown.len());
+        let all = excerpt(&format!("[{}]", "x".repeat(LINE_MAX_BYTES * 2)), 1, 2).expect("an excerpt");
+        assert!(all.contains("--> a.yaml:1:2"), "a value that is longer than what is shown: {all}");
+    }
+
+    #[test]
+    fn lines_end_with_cr_too() {
+        for ends in ["\r", "\n", "\r\n"] {
+            let shown = excerpt(&["a: 1", "b: 2", "c: 3"].join(ends), 2, 4).expect("an excerpt");
+            assert!(shown.contains("2 | b: 2\n"), "{ends:?}: {shown}");
+        }
     }
 }

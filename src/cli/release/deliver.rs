@@ -186,11 +186,9 @@ impl Deliverer<'_> {
         if let Some(attempt) = self.check_order(key).await {
             return Ok(attempt);
         }
-        let (git, files) = (self.inspector.git.clone(), sound.files.clone());
-        let read = tokio::task::spawn_blocking(move || git.blobs([files.ids()[1]])).await;
-        let content = match read.map_err(anyhow::Error::from).flatten() {
-            Ok([content]) => content,
-            Err(error) => return Ok(Attempt::of(VersionOutcome::failed(format!("{error:#}")))),
+        let content = match self.inspector.content(&sound.files).await {
+            Ok(content) => content,
+            Err(fault) => return Ok(Attempt::of(VersionOutcome::failed(fault.why))),
         };
         let namespace = self.inspector.namespace;
         let request = pb::DraftRequest {

@@ -11,18 +11,25 @@ pub struct Fault {
     pub line: u32,
     /// A lower-case fragment for the author.
     pub why: String,
+    /// Whether something is too much.
+    pub is_over_limit: bool,
 }
 
 impl Fault {
     /// Returns a fault at a line of a file.
     pub fn of(file: &str, line: u32, why: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line, why: why.into() }
+        Self { file: file.to_owned(), line, why: why.into(), is_over_limit: false }
+    }
+
+    /// Returns a fault of a file, or of the files of a content, that is too much.
+    pub fn over_limit(file: &str, why: impl Into<String>) -> Self {
+        Self { is_over_limit: true, ..Self::of(file, 0, why) }
     }
 }
 
 impl From<String> for Fault {
     fn from(why: String) -> Self {
-        Self { file: String::new(), line: 0, why }
+        Self::of("", 0, why)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One version folder of a repository: `<policy>/v<semver>/` with `metadata.json` and one `policy-definition.*`.
+//! One version folder of a repository: `<policy>/v<semver>/`, and what its `metadata.json` says of the content beside it.
 //!
 //! Boundary: pure; git's listing and the contents of files come as arguments, and are untrusted until validated. Errors are
 //! lower-case fragments for the author.
@@ -6,33 +6,32 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::checks;
-use crate::cli::content::type_of;
+use crate::cli::content_folder;
 use crate::cli::names::policy_name;
 use crate::cli::output::text;
 use crate::cli::release::fault::Fault;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::signing::digest_of;
-use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};
+use crate::client::{PolicyKind, pb};
 use crate::domain::Error;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
-use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
+use crate::domain::policy::is_of_several_files;
 use crate::domain::version::Requirement;
 
 /// The file that says which version a folder holds.
 pub const METADATA: &str = "metadata.json";
-const DEFINITION: &str = "policy-definition";
-const EXTENSIONS: &[&str] = &["yaml", "yml", "json", "cedar", "rego"];
 /// Most characters of a name in `metadata.json` that a message shows.
 const KEY_SHOWN_CHARS: usize = 64;
 /// The byte order mark that some editors write before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why the language of several files is not known.
+const KINDLESS: &str = "the names of its files do not say their language: *.cedar, *.rego, or *.json alone";
 
 /// The kind of an entry in a git tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,23 +60,15 @@ pub struct FolderVersion {
     pub label: Label,
 }
 
-/// The files of a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    metadata_id: String,
-    definition_id: String,
-    /// Name of the definition's file.
-    pub definition_name: String,
-    /// Size of the definition in bytes.
-    pub size: u64,
-    content_type: &'static str,
-}
-
 /// The content of a version that is sent to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     pub digest: Digest,
+    /// Size of the content in bytes.
+    pub size: u64,
     pub content_type: &'static str,
+    /// The language of the policy, when it must be made.
+    pub kind: PolicyKind,
     /// The other members of `metadata.json`.
     pub annotations: Annotations,
     /// The member `requires` of `metadata.json`.
@@ -159,52 +150,6 @@ pub fn is_version_name(name: &[u8]) -> bool {
     matches!(name, [b'v', b'0'..=b'9', ..])
 }
 
-/// Finds the files of a version among all entries below its folder. `prefix` is the folder's path with a slash at its end; `top` is
-/// the folder of the policies.
-///
-/// # Errors
-/// A file is missing, or must not be there.
-pub fn files(top: &str, prefix: &[u8], entries: &[&TreeEntry]) -> Result<Files, Fault> {
-    if let Some(odd) = entries.iter().find(|entry| matches!(entry.kind, EntryKind::Link | EntryKind::Submodule)) {
-        let what = if odd.kind == EntryKind::Link { "symbolic link" } else { "submodule" };
-        return Err(format!("{} is a {what}: neither is followed", shown(top, &odd.path)).into());
-    }
-    let here = entries.iter().filter(|entry| entry.kind == EntryKind::File).filter_map(|entry| {
-        let name = std::str::from_utf8(entry.path.strip_prefix(prefix)?).ok()?;
-        Some((name, *entry))
-    });
-    let (mut metadata, mut definitions) = (None, Vec::new());
-    for (name, entry) in here {
-        if name == METADATA {
-            metadata = Some(entry);
-        } else if name.split_once('.').is_some_and(|(stem, rest)| stem == DEFINITION && EXTENSIONS.contains(&rest)) {
-            definitions.push((name, entry));
-        }
-    }
-    let metadata = metadata.ok_or_else(|| format!("{METADATA} is missing"))?;
-    let (name, definition) = match definitions.as_slice() {
-        [one] => *one,
-        [] => return Err(format!("{DEFINITION}.yaml, .yml, .json, .cedar or .rego is missing").into()),
-        [(first, _), (second, _), ..] => {
-            return Err(Fault::of(second, 0, format!("both {first} and {second} are there: one must go")));
-        }
-    };
-    bounded(METADATA, metadata.size, RELEASE_METADATA_MAX_BYTES)?;
-    bounded(name, definition.size, CONTENT_MAX_BYTES)?;
-    Ok(Files {
-        metadata_id: metadata.id.clone(),
-        definition_id: definition.id.clone(),
-        definition_name: name.to_owned(),
-        size: definition.size,
-        content_type: type_of(Path::new(name)),
-    })
-}
-
-fn bounded(name: &str, size: u64, limit: usize) -> Result<(), Fault> {
-    let fault = || Fault::of(name, 0, format!("{name} has {size} bytes, over {limit}"));
-    if size > limit as u64 { Err(fault()) } else { Ok(()) }
-}
-
 /// Returns a path as it may be printed, from the top of the repository.
 pub fn shown(top: &str, path: &[u8]) -> String {
     let gap = if path.is_empty() { "" } else { "/" };
@@ -212,12 +157,50 @@ pub fn shown(top: &str, path: &[u8]) -> String {
 }
 
 impl Definition {
+    /// Parses `metadata.json` and checks that it agrees with the name of the folder. The content may be anything.
+    ///
+    /// # Errors
+    /// `metadata.json` is not valid, or names another version; or several files do not say their language.
+    pub fn of(key: &FolderVersion, metadata: &[u8], content: &[u8], content_type: &'static str) -> Result<Self, Fault> {
+        let in_metadata = |line: usize, why: String| Fault::of(METADATA, u32::try_from(line).unwrap_or(0), why);
+        let metadata = metadata.strip_prefix(BYTE_ORDER_MARK).unwrap_or(metadata);
+        let said: Metadata = serde_json::from_slice(metadata)
+            .map_err(|error| in_metadata(error.line(), format!("{METADATA}: {error}")))?;
+        if said.name != key.policy.as_str() {
+            let name = text::line(&said.name);
+            let why = format!("{METADATA} names policy {name:?}, its folder {:?}", key.policy.as_str());
+            return Err(in_metadata(0, why));
+        }
+        if said.version != key.label.to_string() {
+            let version = text::line(&said.version);
+            let why = format!("{METADATA} names version {version:?}, its folder {:?}", key.label.to_string());
+            return Err(in_metadata(0, why));
+        }
+        let kind = if is_of_several_files(content_type) {
+            content_folder::kind_of_content(content).ok_or_else(|| Fault::from(KINDLESS.to_owned()))?
+        } else {
+            PolicyKind::of_content_type(content_type)
+        };
+        let (annotations, left_out) = annotated(said.others);
+        let (digest, size, requires) = (digest_of(content), content.len() as u64, said.requires.unwrap_or_default());
+        Ok(Self { digest, size, content_type, kind, annotations, requires, left_out })
+    }
+
+    /// Returns the kind as it is sent: only the media type of several files does not say it.
+    fn written_kind(&self) -> pb::PolicyKind {
+        match is_of_several_files(self.content_type) {
+            true => content_folder::written_kind(self.kind),
+            false => pb::PolicyKind::Unspecified,
+        }
+    }
+
     /// Returns the draft request for this definition, which also creates a missing policy.
     pub fn draft(&self, namespace: &NamespaceId, key: &FolderVersion, content: Vec<u8>) -> pb::DraftRequest {
         pb::DraftRequest {
             parent: policy_name(namespace, &key.policy),
             content: content.into(),
             content_type: self.content_type.to_owned(),
+            kind: self.written_kind().into(),
             label: key.label.to_string(),
             annotations: BTreeMap::from(self.annotations.clone()).into_iter().collect(),
             requires: self.requires.iter().map(written).collect(),
@@ -238,60 +221,6 @@ impl Definition {
 pub fn written(requirement: &Requirement) -> pb::Requirement {
     let Requirement { policy, version_req } = requirement;
     pb::Requirement { policy: policy.to_string(), version_req: version_req.to_string() }
-}
-
-impl Files {
-    /// Returns the ids of the objects to read: metadata and definition.
-    pub fn ids(&self) -> [&str; 2] {
-        [&self.metadata_id, &self.definition_id]
-    }
-
-    /// Returns the path of the definition, from the top of the repository.
-    pub fn path(&self, top: &str, key: &FolderVersion) -> String {
-        format!("{}/{}", key.path(top), self.definition_name)
-    }
-
-    /// Parses the files of a version and checks that they agree with the name of their folder.
-    ///
-    /// # Errors
-    /// A file is not valid, or names another version.
-    pub fn read(&self, key: &FolderVersion, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
-        let described = self.described(key, metadata, definition)?;
-        let kind = PolicyKind::of_content_type(self.content_type);
-        // The server checks languages whose parsers this program may not have.
-        if matches!(kind, PolicyKind::Json | PolicyKind::Yaml)
-            && let Err(failure) = checks::parse(kind, definition)
-        {
-            let place = if failure.line == 0 { String::new() } else { format!(" at line {}", failure.line) };
-            let why = format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message));
-            return Err(Fault::of(&self.definition_name, failure.line, why));
-        }
-        Ok(described)
-    }
-
-    /// Parses `metadata.json` and checks that it agrees with the name of the folder. The definition may be anything.
-    ///
-    /// # Errors
-    /// `metadata.json` is not valid, or names another version.
-    pub fn described(&self, key: &FolderVersion, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
-        let in_metadata = |line: usize, why: String| Fault::of(METADATA, u32::try_from(line).unwrap_or(0), why);
-        let metadata = metadata.strip_prefix(BYTE_ORDER_MARK).unwrap_or(metadata);
-        let said: Metadata = serde_json::from_slice(metadata)
-            .map_err(|error| in_metadata(error.line(), format!("{METADATA}: {error}")))?;
-        if said.name != key.policy.as_str() {
-            let name = text::line(&said.name);
-            let why = format!("{METADATA} names policy {name:?}, its folder {:?}", key.policy.as_str());
-            return Err(in_metadata(0, why));
-        }
-        if said.version != key.label.to_string() {
-            let version = text::line(&said.version);
-            let why = format!("{METADATA} names version {version:?}, its folder {:?}", key.label.to_string());
-            return Err(in_metadata(0, why));
-        }
-        let (annotations, left_out) = annotated(said.others);
-        let (digest, requires) = (digest_of(definition), said.requires.unwrap_or_default());
-        Ok(Definition { digest, content_type: self.content_type, annotations, requires, left_out })
-    }
 }
 
 /// Returns the members of `metadata.json` that are valid annotations, and the names of those that are not. An invalid member does

@@ -150,23 +150,23 @@ impl Git {
         }
     }
 
-    /// Reads some blobs, in their order. The caller bounds their sizes.
-    pub fn blobs<const N: usize>(&self, ids: [&str; N]) -> anyhow::Result<[Vec<u8>; N]> {
+    /// Reads blobs, in their order. The caller bounds their number and sizes.
+    pub fn blobs(&self, ids: &[&str]) -> anyhow::Result<Vec<Vec<u8>>> {
         let mut child = self.command(&["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        // A few lines fit into the pipe, so this can't block whatever git does first.
         let mut asked = child.stdin.take().context("git has no stdin")?;
-        asked.write_all(ids.map(|id| format!("{id}\n")).concat().as_bytes())?;
-        drop(asked);
         let mut answers = BufReader::new(child.stdout.take().context("git has no stdout")?);
-        let read = ids.map(|id| blob(&mut answers, id));
-        // Close the pipe: otherwise git could wait forever to write output that nobody reads.
-        drop(answers);
+        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        let read = std::thread::scope(|scope| {
+            // Written concurrently with reading: git may fill its pipe before it has read all lines. It ends early only when git does,
+            // and then the answers are missing.
+            scope.spawn(move || _ = asked.write_all(lines.as_bytes()));
+            let read: anyhow::Result<Vec<Vec<u8>>> = ids.iter().map(|id| blob(&mut answers, id)).collect();
+            // Close the pipe: otherwise git could wait forever to write output that nobody reads.
+            drop(answers);
+            read
+        });
         child.wait()?;
-        let mut contents = std::array::from_fn(|_| Vec::new());
-        for (content, read) in contents.iter_mut().zip(read) {
-            *content = read?;
-        }
-        Ok(contents)
+        read
     }
 
     /// Commits these files as they are, including removed ones, and nothing else; returns whether there was anything to commit.

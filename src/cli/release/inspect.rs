@@ -9,7 +9,8 @@ use futures_util::stream::{self, StreamExt as _};
 
 use crate::cli::names::version_name;
 use crate::cli::release::fault::Fault;
-use crate::cli::release::folder::{Definition, Files, FolderVersion};
+use crate::cli::release::files::Files;
+use crate::cli::release::folder::{Definition, FolderVersion};
 use crate::cli::release::git::Git;
 use crate::cli::release::plan::PlannedVersion;
 use crate::client::name::{NamespaceId, VersionRef};
@@ -116,11 +117,24 @@ impl Inspector<'_> {
 
     async fn read(&self, key: &FolderVersion, files: Files) -> Result<ValidatedVersion, Fault> {
         let (git, reading) = (self.git.clone(), files.clone());
-        let read = tokio::task::spawn_blocking(move || git.blobs(reading.ids())).await;
+        let read = tokio::task::spawn_blocking(move || git.blobs(&reading.ids())).await;
         let read = read.map_err(|error| error.to_string())?;
-        let [metadata, content] = read.map_err(|error| format!("{error:#}"))?;
+        let mut objects = read.map_err(|error| format!("{error:#}"))?.into_iter();
+        let metadata = objects.next().unwrap_or_default();
+        let content = files.content(objects.collect())?;
         let definition = files.read(key, &metadata, &content)?;
         Ok(ValidatedVersion { files, definition })
+    }
+
+    /// Reads the content of a version from git.
+    ///
+    /// # Errors
+    /// Git fails, or the files can't be a content.
+    pub async fn content(&self, files: &Files) -> Result<Vec<u8>, Fault> {
+        let (git, reading) = (self.git.clone(), files.clone());
+        let read = tokio::task::spawn_blocking(move || git.blobs(&reading.content_ids())).await;
+        let read = read.map_err(|error| error.to_string())?;
+        files.content(read.map_err(|error| format!("{error:#}"))?)
     }
 
     /// Asks the server for the live version of a label.

@@ -4,6 +4,7 @@
 //! breaks a line.
 
 use crate::cli::output::text;
+use crate::cli::release::checked_version::CheckedVersion;
 use crate::cli::release::outcome::{FolderResult, ReleaseReport, ReleaseStatus};
 use crate::cli::release::summary::{NAMED_MAX, activation, baseline, counted, left};
 use std::fmt::Write as _;
@@ -45,7 +46,10 @@ pub fn section(report: &ReleaseReport) -> String {
     if let Some(activated) = &report.activated {
         let _ = writeln!(markdown, "\n{}.", capital(&escaped(&activation(activated))));
     }
-    for (what, lines) in [("Problem", &report.problems), ("Warning", &report.warnings), ("Note", &report.notes)] {
+    let found: Vec<String> = report.checked.iter().flat_map(CheckedVersion::lines).collect();
+    let listed =
+        [("Finding", &found), ("Problem", &report.problems), ("Warning", &report.warnings), ("Note", &report.notes)];
+    for (what, lines) in listed {
         for (index, line) in lines.iter().take(NAMED_MAX).enumerate() {
             let gap = if index == 0 { "\n" } else { "" };
             let _ = writeln!(markdown, "{gap}- {what}: {}", escaped(line));

@@ -1,16 +1,18 @@
 //! `policyhub release`: CI delivers what changed in a policy repository.
 //!
 //! From git (`git`) and `.state` (`state`, `delivered_file`) comes a plan (`plan`), decided without I/O; its versions are inspected
-//! (`folder`, `inspect`), delivered (`deliver`, `label_order`), activated (`activation`), recorded in git (`keep`), and reported
+//! (`folder`, `files`, `inspect`), delivered (`deliver`, `label_order`) or rehearsed (`rehearse`, `checked_version`), activated (`activation`), recorded in git (`keep`), and reported
 //! (`outcome`, `summary`, `markdown`, `github`).
 //! Invariant: only what the released commit holds is published, and the next run completes one that was killed.
 
 mod activation;
 mod arguments;
 mod baseline;
+mod checked_version;
 mod deliver;
 mod delivered_file;
 mod fault;
+mod files;
 mod folder;
 mod git;
 mod github;
@@ -22,6 +24,7 @@ mod outcome;
 mod pipeline;
 mod plan;
 mod publish_together;
+mod rehearse;
 mod request_ids;
 mod run;
 mod state;
@@ -35,7 +38,8 @@ pub use run::run;
 pub(super) use self::{
     baseline::ChangedPaths,
     fault::Fault,
-    folder::{Definition, EntryKind, Files, FolderVersion, METADATA, TreeEntry, files, folder_of, is_version_name},
+    files::{DEFINITION, Files, files},
+    folder::{Definition, EntryKind, FolderVersion, METADATA, TreeEntry, folder_of, is_version_name},
     git::Git,
     inspect::{is_unreached, live_version},
     outcome::{FolderResult, ReleaseStatus, ResultCounts, VersionOutcome},

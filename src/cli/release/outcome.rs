@@ -6,13 +6,18 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::local_check;
 use crate::cli::output::text;
 use crate::cli::release::baseline::Baseline;
+use crate::cli::release::checked_version::CheckedVersion;
 use crate::cli::release::fault::Fault;
 use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::Commit;
 use crate::client::name::NamespaceId;
 use crate::client::{ClientError, pb};
+
+/// The reason of a version whose checks failed: that of the server, which runs the same ones.
+const CHECKS_FAILED: &str = "VALIDATION_FAILED";
 
 /// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +83,8 @@ pub struct ReleaseReport {
     pub moved: bool,
     pub delivered_before: usize,
     pub results: Vec<FolderResult>,
+    /// In a dry run: what the checks found of what would be published.
+    pub checked: Vec<CheckedVersion>,
     pub activated: Option<ReleaseActivation>,
     /// Failures besides those of single versions.
     pub problems: Vec<String>,
@@ -234,6 +241,18 @@ impl FolderResult {
         Self { file, ..self }
     }
 
+    /// Returns the result of a rehearsed version by its checks: a failure at the first error, or the result as it is.
+    fn checked(self, by: &CheckedVersion) -> Self {
+        let errors = by.errors();
+        let Some(first) = errors.first() else { return self };
+        let more = match errors.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let outcome = VersionOutcome::Failed { reason: CHECKS_FAILED.to_owned(), error: format!("{first}{more}") };
+        Self { outcome, line: first.line(), ..self.in_file(by.file_of(first)) }
+    }
+
     /// Returns the result as JSON.
     pub fn to_json(&self) -> Value {
         let reason = if let VersionOutcome::Failed { reason, .. } = &self.outcome { reason } else { "" };
@@ -255,8 +274,24 @@ impl ReleaseReport {
         ResultCounts::of(&self.results)
     }
 
+    /// Takes the checks of rehearsed versions, whose results become failures where a check failed.
+    pub fn take_checked(&mut self, checked: Vec<CheckedVersion>) {
+        for by in &checked {
+            let name = by.key.to_string();
+            for one in self.results.iter_mut().filter(|one| one.name == name) {
+                *one = one.clone().checked(by);
+            }
+        }
+        self.checked = checked;
+        self.checked.sort_by(|one, other| one.key.order(&other.key));
+    }
+
     /// Returns the status of the whole release.
     pub fn status(&self) -> ReleaseStatus {
+        // A rehearsal fails as `policyhub check` does: nobody merges a part of a change.
+        if self.checked.iter().any(|one| !one.passed()) {
+            return ReleaseStatus::Failed;
+        }
         match ReleaseStatus::of(&self.results) {
             ReleaseStatus::Success if self.problems.is_empty() => ReleaseStatus::Success,
             // Nothing was to be delivered, and something else failed.
@@ -267,7 +302,8 @@ impl ReleaseReport {
     }
 
     /// Returns the report as JSON.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> anyhow::Result<Value> {
+        let checked: Vec<_> = self.checked.iter().map(|one| (&one.content, &one.report)).collect();
         let mut counts = self.counts().to_json();
         counts.insert("delivered_before".to_owned(), self.delivered_before.into());
         let activation = self.activated.as_ref().map(|activated| {
@@ -277,7 +313,7 @@ impl ReleaseReport {
                 .collect();
             json!({"revision": activated.revision, "targets": targets})
         });
-        json!({
+        Ok(json!({
             "status": self.status().word(),
             "commit": self.commit.as_str(),
             "namespace": self.namespace,
@@ -289,10 +325,11 @@ impl ReleaseReport {
             },
             "counts": counts,
             "versions": self.results.iter().map(FolderResult::to_json).collect::<Vec<Value>>(),
+            "checked": local_check::document(&checked)?,
             "activation": activation,
             "problems": self.problems,
             "warnings": self.warnings,
             "notes": self.notes,
-        })
+        }))
     }
 }

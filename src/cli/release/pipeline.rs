@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 
+use crate::cli::global::Global;
 use crate::cli::output::text;
 use crate::cli::release::activation::{Activator, highest_pending, refusal, settled};
 use crate::cli::release::arguments::ReleaseArguments;
@@ -20,6 +21,7 @@ use crate::cli::release::inspect::{Inspected, Inspector};
 use crate::cli::release::outcome::{FolderResult, ReleaseActivation, ReleaseReport, VersionOutcome};
 use crate::cli::release::plan::PlannedVersion;
 use crate::cli::release::publish_together::Publisher;
+use crate::cli::release::rehearse;
 use crate::cli::release::request_ids::RequestIds;
 use crate::cli::release::state::ReleaseState;
 use crate::cli::release::steps::Steps;
@@ -39,6 +41,7 @@ pub struct Pipeline<'a> {
     pub arguments: &'a ReleaseArguments,
     pub git: &'a Git,
     pub state: &'a ReleaseState,
+    pub global: &'a Global,
     pub session: &'a Session,
     /// The deliveries that were read, and those that this run adds.
     pub delivered: Delivered,
@@ -100,7 +103,8 @@ impl Pipeline<'_> {
             is_gone: AtomicBool::new(false),
             allowed: Mutex::default(),
         };
-        self.publish(queues, &deliverer, &activator).await;
+        let rehearsed = self.publish(queues, &deliverer, &activator).await;
+        self.check_rehearsed(rehearsed, &inspector).await;
         let allowed = deliverer.allowed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let was = if self.arguments.dry_run { "would be" } else { "was" };
         let notes = allowed.iter().map(|(policy, key)| format!("allow_backport of {policy} {was} set, for {key}"));
@@ -158,8 +162,9 @@ impl Pipeline<'_> {
         left
     }
 
-    /// Publishes queues concurrently, each in its order. Versions are independent: one that fails does not stop the others.
-    async fn publish(&mut self, queues: Vec<Queue>, deliverer: &Deliverer<'_>, activator: &Activator<'_>) {
+    /// Publishes queues concurrently, each in its order. Versions are independent: one that fails does not stop the others. Returns what
+    /// a dry run would have published.
+    async fn publish(&mut self, queues: Vec<Queue>, deliverer: &Deliverer<'_>, activator: &Activator<'_>) -> Queue {
         let (doing, done) = if self.arguments.dry_run { ("rehearsing", "rehearsed") } else { ("publishing", "tried") };
         let steps = Steps::of(queues.iter().map(Vec::len).sum::<usize>(), doing, done);
         let jobs = usize::from(self.arguments.jobs);
@@ -169,17 +174,17 @@ impl Pipeline<'_> {
             let (this, steps) = (&self, &steps);
             let mut work = stream::iter(queues)
                 .map(|queue| async move {
-                    let mut noted: Vec<Results> = Vec::with_capacity(queue.len());
+                    let mut noted: Vec<(Results, Inspected)> = Vec::with_capacity(queue.len());
                     for mut one in queue {
                         let (results, version) = deliverer.deliver(&mut one).await;
                         steps.advance();
-                        noted.push(this.noted(&one, results, version.as_ref(), activator).await);
+                        noted.push((this.noted(&one, results, version.as_ref(), activator).await, one));
                     }
                     noted
                 })
                 .buffer_unordered(jobs);
             while let Some(noted) = work.next().await {
-                for one in &noted {
+                for (one, _) in &noted {
                     entries.extend(one.entry.clone().map(|entry| (one.results.name.clone(), entry)));
                 }
                 finished.extend(noted);
@@ -190,11 +195,22 @@ impl Pipeline<'_> {
             }
         }
         drop(steps);
-        let mut entries = Delivered::new();
-        for noted in finished {
+        let (mut entries, mut rehearsed) = (Delivered::new(), Queue::new());
+        for (noted, one) in finished {
+            rehearsed.extend((noted.results.outcome == VersionOutcome::Rehearsed).then_some(one));
             self.take(noted, &mut entries);
         }
         self.record(entries);
+        rehearsed
+    }
+
+    /// Runs the checks of what a dry run would have published: the server runs them only for a draft.
+    async fn check_rehearsed(&mut self, rehearsed: Queue, inspector: &Inspector<'_>) {
+        let allow_backport = self.arguments.allow_backport;
+        match rehearse::check(self.global, self.session, inspector, rehearsed, allow_backport).await {
+            Ok(checked) => self.report.take_checked(checked),
+            Err(error) => self.report.problems.push(text::line(&format!("failed to run the checks: {error:#}"))),
+        }
     }
 
     /// Returns what to record of a version that the server has.
@@ -302,7 +318,7 @@ impl Pipeline<'_> {
 /// Returns the bytes of content in one activation: of what is pending, and of the highest version of each queue.
 fn sizes(mut sizes: BTreeMap<PolicyId, u64>, queues: &[Queue]) -> BTreeMap<PolicyId, u64> {
     let sound = queues.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
-    sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.files.size)));
+    sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.definition.size)));
     sizes
 }
 

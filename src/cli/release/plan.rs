@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cli::release::baseline::ChangedPaths;
 use crate::cli::release::delivered_file::Delivered;
 use crate::cli::release::fault::Fault;
-use crate::cli::release::folder::{EntryKind, Files, FolderVersion, TreeEntry, files, folder_of, shown};
+use crate::cli::release::files::{Files, files};
+use crate::cli::release::folder::{EntryKind, FolderVersion, TreeEntry, folder_of, shown};
 use crate::cli::release::outcome::{FolderResult, VersionOutcome};
 use crate::client::name::PolicyId;
 

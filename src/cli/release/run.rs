@@ -83,6 +83,7 @@ fn begin(
         moved: false,
         delivered_before: plan.delivered_before,
         results: plan.refusals(),
+        checked: Vec::new(),
         activated: None,
         problems: Vec::new(),
         warnings: plan.warnings,
@@ -105,7 +106,9 @@ async fn deliver(
     report: &mut ReleaseReport,
 ) {
     match Session::open(global).await {
-        Ok(session) => Pipeline { arguments, git, state, session: &session, delivered, report }.run(queues).await,
+        Ok(session) => {
+            Pipeline { arguments, git, state, global, session: &session, delivered, report }.run(queues).await
+        }
         Err(error) => {
             report.problems.push(text::line(&format!("{error:#}")));
             let left = queues.iter().flatten();
@@ -142,7 +145,7 @@ fn tell(format: Format, arguments: &ReleaseArguments, report: &ReleaseReport) ->
     match format {
         Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
         Format::Json | Format::Yaml | Format::Sarif => {
-            format.print_document(&report.to_json())?;
+            format.print_document(&report.to_json()?)?;
             // stdout carries the document; GitHub reads both streams.
             let failed = report.results.iter().filter(|results| arguments.annotate && results.is_left());
             failed.for_each(|results| say(&github::annotation(results)));

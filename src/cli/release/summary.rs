@@ -1,5 +1,6 @@
 //! Writes a release as text for people: what was done, what is left and why, and where the next one begins.
 
+use crate::cli::local_check;
 use crate::cli::release::github;
 use crate::cli::release::outcome::{FolderResult, ReleaseActivation, ReleaseReport, VersionOutcome};
 use std::fmt::Write as _;
@@ -22,6 +23,8 @@ pub fn text(report: &ReleaseReport, annotate: bool) -> String {
     }
     let as_line = if annotate { github::annotation } else { line };
     text.push_str(&left_lines(&report.results, as_line));
+    let problems = report.checked.iter().filter(|one| one.has_problems()).take(NAMED_MAX);
+    text.extend(problems.map(|one| local_check::text(&one.content, &one.report)));
     if let Some(activated) = &report.activated {
         let _ = writeln!(text, "{}", activation(activated));
     }

@@ -79,7 +79,7 @@ async fn a_release_is_told_as_one_json_document() {
         },
         "versions": [{"name": "pricing@v1.2.0", "version": 2, "outcome": "published", "reason": "", "error": "",
                       "file": "policies/pricing/v1.2.0/policy-definition.yaml", "line": 0}],
-        "activation": null, "problems": [], "notes": [],
+        "checked": [], "activation": null, "problems": [], "notes": [],
         "warnings": ["pricing@v1.0.0 was changed in git after it was delivered as version 1: it is not delivered again; give the \
                       change a version of its own"],
     });

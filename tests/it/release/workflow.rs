@@ -25,14 +25,14 @@ fn its_commands_are_commands() {
         for script in steps(job).iter().filter_map(|step| step["run"].as_str()) {
             assert!(!script.contains("${{"), "what others wrote is put into a script: {script}");
             commands
-                .extend(script.lines().filter(|line| line.trim_start().starts_with("policyhub ")).map(str::to_owned));
+                .extend(script.lines().map(str::trim).filter(|line| line.starts_with("policyhub ")).map(str::to_owned));
         }
     }
     for line in &commands {
         let words = line.split_whitespace().take_while(|word| *word != ">");
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
-    let check = "policyhub check policies --rules rules.yaml --output sarif > findings.sarif";
+    let check = "policyhub check \"$@\" --rules rules.yaml --output sarif > findings.sarif";
     assert_eq!(commands, [check, "policyhub release --activate --push", "policyhub release --dry-run --activate"]);
 }
 

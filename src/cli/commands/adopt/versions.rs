@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::commands::adopt::provenance::Provenance;
 use crate::cli::content::read_at_most;
+use crate::cli::content_folder;
 use crate::cli::release::label_order::LabelOrder;
 use crate::cli::release::{
     Definition, Fault, Files, FolderResult, FolderVersion, METADATA, PlannedVersion, VersionOutcome, is_unreached,
@@ -79,7 +80,10 @@ impl<'a> Adopter<'a> {
         let path = |name: &str| -> PathBuf { self.folder.join(key.path(".")).join(name) };
         let read = |name: &str, limit| read_at_most(&path(name), limit, name).map_err(|error| format!("{error:#}"));
         let metadata = read(METADATA, RELEASE_METADATA_MAX_BYTES)?;
-        let content = read(&files.definition_name, CONTENT_MAX_BYTES)?;
+        let content = match files.are_several() {
+            true => content_folder::read(&path(&files.definition_name)).map_err(|error| format!("{error:#}"))?,
+            false => read(&files.definition_name, CONTENT_MAX_BYTES)?,
+        };
         let definition = files.read(key, &metadata, &content)?;
         let adopted = self.provenance.of(key, &path(&files.definition_name), &definition.annotations)?;
         Ok(AdoptedVersion { content, definition, adopted })

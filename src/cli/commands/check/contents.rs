@@ -1,4 +1,6 @@
-//! Finds the contents that the paths of `policyhub check` name.
+//! Finds and reads the contents that the paths of `policyhub check` name.
+//!
+//! Invariant: what can't be read becomes a fault of its path, so that all others are checked.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,112 +8,105 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 
-use crate::checks::OtherPolicy;
-use crate::cli::exit_code::UsageError;
-use crate::cli::release::{EntryKind, FolderVersion, METADATA, TreeEntry, files, is_version_name};
+use crate::cli::content_folder::{FolderFault, FolderProblem};
+use crate::cli::local_check::{Checked, ContentFault, Contents, LIMITS};
+use crate::cli::release::{DEFINITION, EntryKind, Fault, FolderVersion, METADATA, TreeEntry, files, is_version_name};
 use crate::cli::{content, content_folder};
 use crate::client::PolicyKind;
 use crate::client::name::PolicyId;
-use crate::client::signing::digest_of;
 use crate::domain::annotations::Annotations;
-use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
-use crate::domain::policy::{FILES_CONTENT_TYPE, is_of_several_files};
-use crate::domain::version::Requirement;
+use crate::domain::policy::FILES_CONTENT_TYPE;
 
 /// The policy of a content whose name is no id.
 const UNNAMED: &str = "content";
 
-/// One content to check.
+/// What the command line says of contents that are in no version folder.
 #[derive(Debug)]
-pub struct Checked {
-    /// The path of the file or directory that holds it, as it was given.
-    pub path: String,
-    pub policy: PolicyId,
-    /// The language; `None`: only the policy says it.
-    pub kind: Option<PolicyKind>,
-    pub content_type: String,
-    pub content: Bytes,
-    pub label: Option<Label>,
-    pub annotations: Annotations,
-    pub requires: Vec<Requirement>,
+struct Said<'a> {
+    policy: Option<&'a PolicyId>,
+    kind: Option<PolicyKind>,
+    /// The policy of a content whose name is no id.
+    unnamed: PolicyId,
 }
 
-/// All contents of a call.
-#[derive(Debug)]
-pub struct Contents {
-    pub all: Vec<Checked>,
-}
-
-impl Contents {
-    /// Reads the contents of paths, each once.
-    ///
-    /// # Errors
-    /// A path can't be read, or its name does not say what it holds.
-    pub fn read(paths: &[PathBuf], policy: Option<&PolicyId>, kind: Option<PolicyKind>) -> anyhow::Result<Self> {
-        let mut folders = BTreeSet::new();
-        let mut all = Vec::new();
-        for path in paths {
-            let versions = version_folders(path)?;
-            for folder in versions.iter().filter(|folder| folders.insert((*folder).clone())) {
-                all.push(of_version_folder(folder)?);
+/// Reads the contents of paths, each once. Returns notes for people besides.
+///
+/// # Errors
+/// Never: what can't be read is among the contents.
+pub fn read(
+    paths: &[PathBuf],
+    policy: Option<&PolicyId>,
+    kind: Option<PolicyKind>,
+) -> anyhow::Result<(Contents, Vec<String>)> {
+    let said = Said { policy, kind, unnamed: PolicyId::parse("policy", UNNAMED)? };
+    let (mut contents, mut notes, mut folders) = (Contents::default(), Vec::new(), BTreeSet::new());
+    for path in paths {
+        match version_folders(path) {
+            Ok(versions) if versions.is_empty() => {
+                contents.all.extend(of_path(path, &said, &mut notes));
             }
-            if versions.is_empty() {
-                all.push(of_path(path, policy, kind)?);
+            Ok(versions) => {
+                let new = versions.into_iter().filter(|folder| folders.insert(folder.clone()));
+                contents.all.extend(new.map(|folder| of_version_folder(&folder, &said)));
             }
+            Err(error) => contents.all.push(at_fault(path, &said, ContentFault::unreadable(format!("{error:#}")))),
         }
-        Ok(Self { all })
     }
+    Ok((contents, notes))
+}
 
-    /// Returns the content of a policy, as if it were active: the one with the highest label.
-    pub fn of_policy(&self, policy: &PolicyId) -> Option<OtherPolicy> {
-        let order = |one: &&Checked, other: &&Checked| match (&one.label, &other.label) {
-            (Some(one), Some(other)) if one.is_higher_than(other) => std::cmp::Ordering::Greater,
-            (Some(one), Some(other)) if other.is_higher_than(one) => std::cmp::Ordering::Less,
-            (one, other) => one.is_some().cmp(&other.is_some()),
-        };
-        let found = self.all.iter().filter(|content| content.policy == *policy).max_by(order)?;
-        Some(OtherPolicy {
-            kind: found.kind.unwrap_or(PolicyKind::Opaque),
-            has_several_files: is_of_several_files(&found.content_type),
-            version: 1,
-            label: found.label.clone(),
-            digest: digest_of(&found.content),
-            content: Some(found.content.clone()),
-        })
-    }
+fn at_fault(path: &Path, said: &Said<'_>, fault: ContentFault) -> Checked {
+    let policy = said.policy.cloned().or_else(|| named(path)).unwrap_or_else(|| said.unnamed.clone());
+    Checked::at_fault(path.display().to_string(), policy, None, fault)
+}
+
+/// Returns the policy that the name of a content says; `None` when it is no id.
+fn named(path: &Path) -> Option<PolicyId> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_ascii_lowercase();
+    PolicyId::parse("policy", &stem).ok()
 }
 
 /// Returns the version folders that a path is, lies in, or has one or two levels below it; none: it is a content by itself.
 fn version_folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let is_version = |path: &Path| {
-        path.file_name().is_some_and(|name| is_version_name(name.as_bytes())) && path.join(METADATA).is_file()
-    };
-    if path.is_dir() {
-        if is_version(path) {
-            return Ok(vec![path.to_owned()]);
-        }
-        let below = directories(path)?;
-        let mut found: Vec<PathBuf> = below.iter().filter(|path| is_version(path)).cloned().collect();
-        for directory in below {
-            found.extend(directories(&directory)?.into_iter().filter(|path| is_version(path)));
-        }
-        found.sort();
-        return Ok(found);
+    if path.symlink_metadata().is_err() {
+        return Ok(Vec::new());
     }
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_of_version = name == METADATA || name.starts_with("policy-definition.");
-    Ok(path.parent().filter(|folder| is_of_version && is_version(folder)).map(Path::to_owned).into_iter().collect())
+    if let Some(folder) = path.ancestors().find(|folder| is_version(folder)) {
+        let inside = path.strip_prefix(folder)?.components().next().and_then(|part| part.as_os_str().to_str());
+        let is_of_it = |name: &str| name == METADATA || name.split('.').next() == Some(DEFINITION);
+        return Ok(inside.is_none_or(is_of_it).then(|| folder.to_owned()).into_iter().collect());
+    }
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let below = directories(path)?;
+    let mut found: Vec<PathBuf> = below.iter().filter(|path| is_version(path)).cloned().collect();
+    for directory in below.iter().filter(|path| !path.is_symlink()) {
+        found.extend(directories(directory)?.into_iter().filter(|path| is_version(path)));
+    }
+    found.sort();
+    Ok(found)
 }
 
-/// Returns the directories in a directory. Links are not followed.
+/// Returns whether a path is a version folder, or a link in place of one, which a release refuses.
+fn is_version(path: &Path) -> bool {
+    let has_name = path.file_name().is_some_and(|name| is_version_name(name.as_bytes()));
+    has_name && (path.is_symlink() || path.join(METADATA).is_file() || has_definition(path))
+}
+
+fn has_definition(path: &Path) -> bool {
+    let names = fs::read_dir(path).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.into_iter().any(|name| name.split('.').next() == Some(DEFINITION))
+}
+
+/// Returns the directories in a directory, and the links.
 fn directories(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).with_context(|| format!("failed to read {}", path.display()))? {
         let entry = entry.with_context(|| format!("failed to read {}", path.display()))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink()) {
             found.push(entry.path());
         }
     }
@@ -119,35 +114,81 @@ fn directories(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Reads a folder `<policy>/v<semver>`, as a release does.
-fn of_version_folder(folder: &Path) -> anyhow::Result<Checked> {
-    let shown = folder.display();
-    let absolute = fs::canonicalize(folder).with_context(|| format!("failed to read {shown}"))?;
+fn of_version_folder(folder: &Path, said: &Said<'_>) -> Checked {
+    let path = folder.display().to_string();
+    match version_key(folder) {
+        Ok(key) => read_version(folder, &key)
+            .unwrap_or_else(|fault| Checked::at_fault(path, key.policy.clone(), Some(key.label.clone()), fault)),
+        Err(why) => Checked::at_fault(path, said.unnamed.clone(), None, ContentFault::unreadable(why)),
+    }
+}
+
+fn version_key(folder: &Path) -> Result<FolderVersion, String> {
+    if folder.is_symlink() {
+        return Err("is a symbolic link: it is not followed".to_owned());
+    }
+    let absolute = fs::canonicalize(folder).map_err(|error| format!("failed to read it: {error}"))?;
     let name = |path: Option<&Path>| {
         path.and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default().to_owned()
     };
-    let key = FolderVersion::parse(&name(absolute.parent()), &name(Some(&absolute)))
-        .map_err(|why| anyhow::anyhow!("{shown}: {why}"))?;
-    let entries = entries(folder)?;
-    let entries: Vec<&TreeEntry> = entries.iter().collect();
-    let fault = |fault: crate::cli::release::Fault| match fault.file.as_str() {
-        "" => anyhow::anyhow!("{shown}: {fault}"),
-        file => anyhow::anyhow!("{shown}/{file}: {fault}"),
+    FolderVersion::parse(&name(absolute.parent()), &name(Some(&absolute)))
+}
+
+fn read_version(folder: &Path, key: &FolderVersion) -> Result<Checked, ContentFault> {
+    let of_folder = |fault: Fault| {
+        let found = if fault.is_over_limit { too_much(fault.why) } else { ContentFault::unreadable(fault.why) };
+        ContentFault { file: fault.file, line: fault.line, ..found }
     };
-    let files = files(&shown.to_string(), b"", &entries).map_err(fault)?;
-    let metadata = content::read_at_most(&folder.join(METADATA), RELEASE_METADATA_MAX_BYTES, METADATA)?;
-    let path = folder.join(&files.definition_name);
-    let content = content::read(&path)?;
-    let definition = files.described(&key, &metadata, &content).map_err(fault)?;
+    let in_file = |file: &str| {
+        let file = file.to_owned();
+        move |error: anyhow::Error| ContentFault { file, ..of_error(&error) }
+    };
+    let entries = entries(folder).map_err(|error| of_error(&error))?;
+    let entries: Vec<&TreeEntry> = entries.iter().collect();
+    let files = files(&folder.display().to_string(), b"", &entries).map_err(of_folder)?;
+    let metadata = content::read_at_most(&folder.join(METADATA), RELEASE_METADATA_MAX_BYTES, METADATA)
+        .map_err(in_file(METADATA))?;
+    let name = &files.definition_name;
+    let path = folder.join(name);
+    let content = match files.are_several() {
+        true => content_folder::read(&path).map_err(|fault| {
+            let gap = if fault.file.is_empty() { "" } else { "/" };
+            ContentFault { file: format!("{name}{gap}{}", fault.file), ..of_folder_fault(fault) }
+        })?,
+        false => content::read(&path).map_err(in_file(name))?,
+    };
+    let definition = files.described(key, &metadata, &content).map_err(of_folder)?;
     Ok(Checked {
         path: path.display().to_string(),
-        policy: key.policy,
-        kind: Some(PolicyKind::of_content_type(definition.content_type)),
+        policy: key.policy.clone(),
+        said_kind: None,
+        kind: Some(definition.kind),
         content_type: definition.content_type.to_owned(),
         content: content.into(),
-        label: Some(key.label),
+        label: Some(key.label.clone()),
         annotations: definition.annotations,
         requires: definition.requires,
+        fault: None,
     })
+}
+
+fn of_error(error: &anyhow::Error) -> ContentFault {
+    let message = format!("{error:#}");
+    if error.is::<content::OverLimit>() { too_much(message) } else { ContentFault::unreadable(message) }
+}
+
+fn of_folder_fault(fault: FolderFault) -> ContentFault {
+    let FolderFault { file, message, problem, .. } = fault;
+    let found = match problem {
+        FolderProblem::Limit => too_much(message),
+        FolderProblem::Empty | FolderProblem::File => ContentFault::unreadable(message),
+    };
+    ContentFault { file, ..found }
+}
+
+fn too_much(message: String) -> ContentFault {
+    let hint = "make several policies of it".to_owned();
+    ContentFault { check: LIMITS, hint, ..ContentFault::unreadable(message) }
 }
 
 fn entries(folder: &Path) -> anyhow::Result<Vec<TreeEntry>> {
@@ -166,35 +207,47 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<TreeEntry>> {
     Ok(found)
 }
 
-fn of_path(path: &Path, policy: Option<&PolicyId>, kind: Option<PolicyKind>) -> anyhow::Result<Checked> {
+/// Reads a content that is in no version folder; `None` for a directory without files, which has nothing to check.
+fn of_path(path: &Path, said: &Said<'_>, notes: &mut Vec<String>) -> Option<Checked> {
+    let shown = path.display();
     let is_directory = path.is_dir();
-    content::check(path)?;
+    let is_absent = !content::is_stdin(path) && path.symlink_metadata().is_err();
+    let content = match is_directory {
+        true => match content_folder::read(path) {
+            Err(fault) if fault.problem == FolderProblem::Empty => {
+                notes.push(format!("nothing to check in {shown}: it has no files"));
+                return None;
+            }
+            read => read.map_err(of_folder_fault),
+        },
+        false => content::read(path).map_err(|error| ContentFault { is_usage: is_absent, ..of_error(&error) }),
+    };
+    let content = match content {
+        Ok(content) => content,
+        Err(fault) => return Some(at_fault(path, said, fault)),
+    };
     let content_type = if is_directory { FILES_CONTENT_TYPE } else { content::type_of(path) };
-    let by_name = if is_directory {
-        content_folder::kind_of(path)
+    let kind = if is_directory {
+        content_folder::kind_of_content(&content)
     } else {
         Some(PolicyKind::of_content_type(content_type)).filter(|_| !content_type.is_empty())
     };
-    let content = if is_directory { content_folder::read(path) } else { content::read(path) };
-    let content = content.map_err(|error| anyhow::anyhow!("{}: {error:#}", path.display()))?;
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let named = PolicyId::parse("policy", &stem).or_else(|_| PolicyId::parse("policy", UNNAMED));
-    let kind = kind.or(by_name);
-    if kind.is_none() && policy.is_none() {
-        let shown = path.display();
-        return Err(UsageError(format!(
-            "{shown}: its name does not say what it holds: --kind yaml, --kind json, --kind cedar, --kind rego or --kind opaque"
-        ))
-        .into());
-    }
-    Ok(Checked {
-        path: path.display().to_string(),
-        policy: policy.cloned().map_or(named, Ok)?,
+    let policy = said.policy.cloned().or_else(|| named(path)).unwrap_or_else(|| {
+        notes.push(format!(
+            "{shown} is checked as policy {UNNAMED}: its name is no id of a policy; --policy says another"
+        ));
+        said.unnamed.clone()
+    });
+    Some(Checked {
+        path: shown.to_string(),
+        policy,
+        said_kind: said.kind,
         kind,
         content_type: content_type.to_owned(),
         content: content.into(),
         label: None,
         annotations: Annotations::default(),
         requires: Vec::new(),
+        fault: None,
     })
 }

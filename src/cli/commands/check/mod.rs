@@ -1,28 +1,25 @@
 //! `policyhub check`: the checks of versions before they are sent to a server.
 
 mod contents;
-mod printed;
-mod rules;
-mod server_rules;
 
 use std::path::PathBuf;
 
 use clap::Args;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde_json::json;
 
-use self::contents::{Checked, Contents};
-use self::rules::Rules;
 use crate::cli::commands::policy::PolicyKindArgument;
+use crate::cli::exit_code::UsageError;
 use crate::cli::global::Global;
+use crate::cli::local_check::{self, Checked, LocalReport, Rules, check_all};
 use crate::cli::names::policy_id;
+use crate::cli::output::document::{Format, print_text, say};
 use crate::cli::output::progress::ProgressDisplay;
 use crate::client::name::PolicyId;
-use crate::client::pb;
-use crate::server::local_checks::{LOCAL_CHECKS_AT_ONCE_MAX, LocalChecks};
 
 /// Run the checks of versions without a server, or with the rules of one
 ///
-/// Exit codes: 0, every content passes; 1, a check failed, or one could not be run; 2, the command line is wrong. Warnings fail nothing.
+/// Exit codes: 0, every content passes; 1, a check failed, or one could not be run, or a content can't be read; 2, the command line is
+/// wrong: a path is not there, or nothing says what it holds. Everything else that it names is checked first. Warnings fail nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     policyhub check pricing.yaml --rules rules.yaml\n  \
@@ -46,31 +43,31 @@ pub struct CheckArguments {
 /// Runs the command.
 pub async fn run(global: &Global, arguments: CheckArguments) -> anyhow::Result<()> {
     let CheckArguments { paths, policy, kind, rules } = arguments;
-    let contents = Contents::read(&paths, policy.as_ref(), kind.map(Into::into))?;
     let rules = Rules::of(global, rules.as_deref()).await?;
-    let (checks, bar) = (LocalChecks::default(), ProgressDisplay::of(contents.all.len() as u64, "checking"));
-    let (checks, rules, contents, shown) = (&checks, &rules, &contents, &bar);
-    let reports = stream::iter(&contents.all).map(async |content| {
-        let report = check(checks, rules, contents, content).await;
-        shown.advance(1);
-        report
-    });
-    let reports: Vec<pb::ValidationReport> = reports.buffered(LOCAL_CHECKS_AT_ONCE_MAX).try_collect().await?;
+    let (contents, notes) = contents::read(&paths, policy.as_ref(), kind.map(Into::into))?;
+    notes.iter().for_each(|note| say(note));
+    let bar = ProgressDisplay::of(contents.all.len() as u64, "checking");
+    let reports = check_all(&rules, &contents, || bar.advance(1)).await?;
     drop(bar);
-    let checked: Vec<(&Checked, &pb::ValidationReport)> = contents.all.iter().zip(&reports).collect();
-    printed::print(global.output, &rules.described(), &checked)?;
-    let failed = checked.iter().filter(|(_, report)| !report.passed).count();
-    anyhow::ensure!(failed == 0, "{failed} of {} contents can't be published: a check failed", checked.len());
+    let checked: Vec<(&Checked, &LocalReport)> = contents.all.iter().zip(&reports).collect();
+    print(global.output, &rules.described(), &checked)?;
+    let failed = checked.iter().filter(|(_, of)| !of.report.passed).count();
+    let why = format!("{failed} of {} contents can't be published: a check failed", checked.len());
+    // What is wrong with the command line is told with everything else, once all that it names is checked.
+    anyhow::ensure!(checked.iter().all(|(_, of)| !of.is_usage), UsageError(why));
+    anyhow::ensure!(failed == 0, why);
     Ok(())
 }
 
-async fn check(
-    checks: &LocalChecks,
-    rules: &Rules,
-    contents: &Contents,
-    content: &Checked,
-) -> anyhow::Result<pb::ValidationReport> {
-    let parsed = checks.parse(rules.version(content).await?).await?;
-    let active = rules.active(parsed.other_policies(), contents).await?;
-    Ok(checks.finish(parsed, active).await?)
+fn print(output: Format, rules: &str, checked: &[(&Checked, &LocalReport)]) -> anyhow::Result<()> {
+    match output {
+        Format::Text => {
+            say(rules);
+            print_text(&checked.iter().map(|(content, of)| local_check::text(content, of)).collect::<String>())
+        }
+        Format::Sarif => output.print_document(&local_check::sarif(checked)),
+        Format::Json | Format::Yaml => {
+            output.print_document(&json!({"rules": rules, "contents": local_check::document(checked)?}))
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::contents::{Checked, Contents};
+use super::contents::{Checked, ContentFault, Contents, PARSE};
 use super::server_rules::ServerRules;
 use crate::checks::OtherPolicy;
 use crate::cli::exit_code::UsageError;
@@ -16,13 +16,22 @@ use crate::domain::policy::Policy;
 use crate::domain::time::Micros;
 use crate::server::local_checks::LocalVersion;
 
+/// What there is to check of a content.
+#[derive(Debug)]
+pub enum Subject {
+    Version(Box<LocalVersion>),
+    /// The server has published it: the same policy, label and digest.
+    Published,
+    Fault(ContentFault),
+}
+
 /// Where the rules come from.
 #[derive(Debug)]
 pub enum Rules {
     /// A file, or none: the text says which.
     Local { namespace: NamespaceId, file: RulesFile, described: String },
-    /// A server.
-    Server(Box<ServerRules>),
+    /// A server, at this address.
+    Server { rules: Box<ServerRules>, address: String },
 }
 
 impl Rules {
@@ -38,26 +47,35 @@ impl Rules {
         }
         if global.server.is_some() || global.context.is_some() {
             let global = global.in_context()?;
-            let (session, address) = (Session::open(&global).await?, global.server().to_owned());
-            return Ok(Self::Server(Box::new(ServerRules::read(session, address).await?)));
+            let session = Session::open(&global).await?;
+            return Self::of_server(&session, global.server(), false).await;
         }
         let described = "no guardrails and no schemas: --rules FILE or --server URL has some".to_owned();
         Ok(Self::Local { namespace: global.namespace()?, file: RulesFile::default(), described })
+    }
+
+    /// Reads the rules of a server. With `allow_backport` each policy takes lower labels, whatever its settings are.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub async fn of_server(session: &Session, address: &str, allow_backport: bool) -> anyhow::Result<Self> {
+        let rules = Box::new(ServerRules::read(session, allow_backport).await?);
+        Ok(Self::Server { rules, address: address.to_owned() })
     }
 
     /// Returns in words where they come from.
     pub fn described(&self) -> String {
         match self {
             Self::Local { described, .. } => described.clone(),
-            Self::Server(server) => server.described(),
+            Self::Server { rules, address } => format!("rules of {} in {address}", rules.namespace.name()),
         }
     }
 
-    /// Returns a content as a version of its policy.
+    /// Returns a content as a version of its policy. `contents` are all of the call.
     ///
     /// # Errors
-    /// The server can't be asked, or nothing says of which kind the content is.
-    pub async fn version(&self, content: &Checked) -> anyhow::Result<LocalVersion> {
+    /// The server can't be asked.
+    pub async fn version(&self, content: &Checked, contents: &Contents) -> anyhow::Result<Subject> {
         let mut version = LocalVersion {
             policy: Policy::new(self.name(content), PolicyKind::Opaque, Micros(0)),
             content: content.content.clone(),
@@ -68,24 +86,30 @@ impl Rules {
             guardrails: Vec::new(),
             published_labels: Vec::new(),
             active: None,
-            is_published: false,
         };
         let of_policy = match self {
             Self::Local { file, .. } => {
                 version.guardrails.clone_from(&file.guardrails);
                 file.apply(&mut version.policy);
-                None
+                file.kind(&content.policy)
             }
-            Self::Server(server) => server.apply(&mut version).await?,
+            Self::Server { rules, .. } => match rules.apply(&mut version).await? {
+                Some(on_server) if on_server.is_published => return Ok(Subject::Published),
+                on_server => on_server.map(|found| found.kind),
+            },
         };
-        let kind = of_policy.or(content.kind).ok_or_else(|| {
-            UsageError(format!("{}: there is no policy {} to say its kind: add --kind", content.path, content.policy))
-        })?;
+        if let Some(label) = &content.label {
+            version.published_labels.extend(contents.labels_below(&content.policy, label));
+        }
+        let kind = match kind(content, of_policy) {
+            Ok(kind) => kind,
+            Err(fault) => return Ok(Subject::Fault(fault)),
+        };
         version.policy.kind = kind;
         if version.content_type.is_empty() {
             version.content_type = kind.content_type().to_owned();
         }
-        Ok(version)
+        Ok(Subject::Version(Box::new(version)))
     }
 
     /// Returns the versions of other policies that are active. Without a server those of this call count, so that policies that belong
@@ -101,7 +125,7 @@ impl Rules {
         let mut active = BTreeMap::new();
         for policy in policies {
             let found = match (contents.of_policy(&policy), self) {
-                (None, Self::Server(server)) => server.active(&policy).await?,
+                (None, Self::Server { rules, .. }) => rules.active(&policy).await?,
                 (here, _) => here,
             };
             active.insert(policy, found);
@@ -112,8 +136,34 @@ impl Rules {
     fn name(&self, content: &Checked) -> PolicyName {
         let namespace = match self {
             Self::Local { namespace, .. } => namespace,
-            Self::Server(server) => &server.session.namespace,
+            Self::Server { rules, .. } => &rules.namespace,
         };
         PolicyName { namespace: namespace.clone(), policy: content.policy.clone() }
+    }
+}
+
+/// Returns the kind of a content: that of its policy, else the one that somebody said, else by its name.
+fn kind(content: &Checked, of_policy: Option<PolicyKind>) -> Result<PolicyKind, ContentFault> {
+    let policy = &content.policy;
+    if let (Some(said), Some(kind)) = (content.said_kind, of_policy)
+        && said != kind
+    {
+        let message = format!("policy {policy} is of kind {}, and --kind says {}", kind.as_str(), said.as_str());
+        let hint = "leave --kind out, or name another policy by --policy".to_owned();
+        return Err(ContentFault { hint, is_usage: true, ..ContentFault::unreadable(message) });
+    }
+    let Some(kind) = of_policy.or(content.said_kind).or(content.kind) else {
+        let message = format!("its name does not say what it holds, and there is no policy {policy} to say its kind");
+        let hint = "add --kind yaml, --kind json, --kind cedar, --kind rego or --kind opaque".to_owned();
+        return Err(ContentFault { hint, is_usage: true, ..ContentFault::unreadable(message) });
+    };
+    // A draft of another media type is refused before anything else is checked.
+    match kind.check_content_type(&content.content_type) {
+        Ok(()) => Ok(kind),
+        Err(error) => {
+            let why = error.violations.first().map_or(error.message.as_str(), |each| each.description.as_str());
+            let message = format!("policy {policy} is of kind {}: {why}", kind.as_str());
+            Err(ContentFault { check: PARSE, message, ..ContentFault::default() })
+        }
     }
 }

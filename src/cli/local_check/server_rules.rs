@@ -6,9 +6,9 @@ use crate::checks::{OtherPolicy, needs_active};
 use crate::cli::names::{policy_name, version_name};
 use crate::cli::pages;
 use crate::cli::session::Session;
-use crate::client::name::{PolicyId, VersionRef};
+use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::signing::digest_of;
-use crate::client::{PolicyKind, pb};
+use crate::client::{Client, PolicyKind, pb};
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings, is_of_several_files};
@@ -17,11 +17,21 @@ use crate::server::local_checks::LocalVersion;
 /// Published versions of a policy that are compared with a label, at most.
 const VERSIONS_READ_MAX: usize = 10_000;
 
+/// What a server has of the policy of a content.
+#[derive(Debug, Clone, Copy)]
+pub struct OnServer {
+    pub kind: PolicyKind,
+    /// Whether the content is published there under its label.
+    pub is_published: bool,
+}
+
 /// The rules of a namespace.
 #[derive(Debug)]
 pub struct ServerRules {
-    pub session: Session,
-    address: String,
+    client: Client,
+    pub namespace: NamespaceId,
+    /// Whether each policy takes lower labels, whatever its settings are.
+    allow_backport: bool,
     guardrails: Vec<Guardrail>,
 }
 
@@ -30,25 +40,21 @@ impl ServerRules {
     ///
     /// # Errors
     /// The server can't be asked.
-    pub async fn read(session: Session, address: String) -> anyhow::Result<Self> {
-        let name = format!("{}/guardrails", session.namespace.name());
-        let found = session.client.get_guardrails(pb::GetGuardrailsRequest { name }).await;
+    pub async fn read(session: &Session, allow_backport: bool) -> anyhow::Result<Self> {
+        let (client, namespace) = (session.client.clone(), session.namespace.clone());
+        let name = format!("{}/guardrails", namespace.name());
+        let found = client.get_guardrails(pb::GetGuardrailsRequest { name }).await;
         let found = found.context("failed to read the guardrails")?;
         let sets = [found.store_guardrails, found.guardrails].into_iter().flatten();
         let guardrails = sets.flat_map(|set| set.guardrails).map(guardrail).collect();
-        Ok(Self { session, address, guardrails })
+        Ok(Self { client, namespace, allow_backport, guardrails })
     }
 
-    /// Returns in words where the rules come from.
-    pub fn described(&self) -> String {
-        format!("rules of {} in {}", self.session.namespace.name(), self.address)
-    }
-
-    /// Adds what the server knows of the policy. Returns its kind, if there is one.
+    /// Adds what the server knows of the policy, and returns what is known of it there, if there is one.
     ///
     /// # Errors
     /// The server can't be asked.
-    pub async fn apply(&self, version: &mut LocalVersion) -> anyhow::Result<Option<PolicyKind>> {
+    pub async fn apply(&self, version: &mut LocalVersion) -> anyhow::Result<Option<OnServer>> {
         version.guardrails.clone_from(&self.guardrails);
         let name = version.policy.name.clone();
         let Some(found) = self.policy(&name.policy).await? else { return Ok(None) };
@@ -56,21 +62,24 @@ impl ServerRules {
         version.policy.latest_version = found.latest_version;
         version.policy.active_version = found.active_version;
         version.policy.settings = settings(found.settings.clone().unwrap_or_default());
+        version.policy.settings.allow_backport |= self.allow_backport;
+        let kind = kind(found.kind());
+        if let Some(label) = &version.label {
+            let published = self.published(&name.policy).await?;
+            let digest = digest_of(&version.content);
+            if published.iter().any(|each| each.label == label.to_string() && each.digest == digest.as_str()) {
+                return Ok(Some(OnServer { kind, is_published: true }));
+            }
+            let labels = published.iter().filter_map(|each| Label::parse("label", &each.label).ok());
+            version.published_labels = labels.collect();
+        }
         if found.active_version > 0 && needs_active(&self.guardrails) {
-            let active = self.active_of_kind(&name.policy, kind(found.kind())).await?;
+            let active = self.active_of_kind(&name.policy, kind).await?;
             version.active = active.and_then(|active| {
                 Some((active.label, content_type(active.kind, active.has_several_files), active.content?))
             });
         }
-        if let Some(label) = &version.label {
-            let published = self.published(&name.policy).await?;
-            let digest = digest_of(&version.content);
-            version.is_published =
-                published.iter().any(|each| each.label == label.to_string() && each.digest == digest.as_str());
-            let labels = published.iter().filter_map(|each| Label::parse("label", &each.label).ok());
-            version.published_labels = labels.collect();
-        }
-        Ok(Some(kind(found.kind())))
+        Ok(Some(OnServer { kind, is_published: false }))
     }
 
     /// Reads the active version of a policy.
@@ -85,9 +94,9 @@ impl ServerRules {
     }
 
     async fn active_of_kind(&self, policy: &PolicyId, kind: PolicyKind) -> anyhow::Result<Option<OtherPolicy>> {
-        let name = version_name(&self.session.namespace, policy, &VersionRef::Active);
+        let name = version_name(&self.namespace, policy, &VersionRef::Active);
         let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
-        let version = match self.session.client.get_version(request).await {
+        let version = match self.client.get_version(request).await {
             Ok(found) => found.version.unwrap_or_default(),
             // It was deactivated meanwhile.
             Err(error) if matches!(error.reason(), "NO_ACTIVE_VERSION" | "VERSION_NOT_FOUND") => return Ok(None),
@@ -104,8 +113,8 @@ impl ServerRules {
     }
 
     async fn policy(&self, policy: &PolicyId) -> anyhow::Result<Option<pb::Policy>> {
-        let request = pb::GetPolicyRequest { name: policy_name(&self.session.namespace, policy) };
-        match self.session.client.get_policy(request).await {
+        let request = pb::GetPolicyRequest { name: policy_name(&self.namespace, policy) };
+        match self.client.get_policy(request).await {
             Ok(found) => Ok(found.policy),
             Err(error) if error.reason() == "POLICY_NOT_FOUND" => Ok(None),
             Err(error) => Err(error).context(format!("failed to read the policy {policy}")),
@@ -113,12 +122,12 @@ impl ServerRules {
     }
 
     async fn published(&self, policy: &PolicyId) -> anyhow::Result<Vec<pb::Version>> {
-        let parent = policy_name(&self.session.namespace, policy);
+        let parent = policy_name(&self.namespace, policy);
         let read = pages::collect(VERSIONS_READ_MAX, async |page_token, page_size| {
             let filter = "state = PUBLISHED".to_owned();
             let request =
                 pb::ListVersionsRequest { parent: parent.clone(), page_token, page_size, filter, ..Default::default() };
-            let page = self.session.client.list_versions(request).await?;
+            let page = self.client.list_versions(request).await?;
             Ok((page.versions, page.next_page_token))
         });
         Ok(read.await.with_context(|| format!("failed to list the versions of {policy}"))?.0)
