@@ -145,7 +145,9 @@ fn names_move_no_cursor_and_colour_nothing() {
         "check \u{1b}[31mred\u{1b}[2J.yaml",
         "check \u{1b}[31mabsent\u{9b}.yaml",
         "check x --rules \u{1b}[31mabsent.yaml",
+        "check x --rules \u{1b}[31mred\u{1b}[2J.yaml",
         "guardrail test \u{1b}[31mabsent.yaml",
+        "guardrail test \u{1b}[31mred\u{1b}[2J.yaml",
         "draft p \u{1b}[31mabsent.yaml",
     ] {
         for colour in ["always", "never"] {

@@ -69,9 +69,16 @@ on_both_databases! {
         let report = ended.json()["checked"][3]["report"].to_string();
         assert!(report.contains("\"requires\"") && !report.contains("WARNING"), "{report}");
         repository.release(&hub, &[]).is(0, "success");
-        repository.version("caps", "1.4.0", "a: 1");
+        for label in ["1.3.0", "1.4.0"] {
+            repository.version("caps", label, "a: 1");
+        }
         repository.commit();
         let ended = repository.release(&hub, &["--dry-run"]);
-        assert!(ended.is(1, "failed").error_of("caps@v1.4.0").starts_with("label: label 1.4.0 is not one step after 1.2.0"), "{ended:?}");
+        assert_eq!(ended.is(0, "success").outcomes(), ["caps@v1.3.0 would publish", "caps@v1.4.0 would publish"]);
+        repository.version("caps", "1.6.0", "a: 1");
+        repository.commit();
+        let ended = repository.release(&hub, &["--dry-run"]);
+        let error = ended.is(1, "failed").error_of("caps@v1.6.0");
+        assert!(error.starts_with("label: label 1.6.0 is not one step after 1.4.0"), "{error}");
     }
 }
