@@ -102,9 +102,10 @@ impl Policies {
         let scope = rules.scope();
         let tx = self.log.store.read().await?;
         let published = tx.count_published(scope).await?;
-        let mut names = tx.active_names(scope, VERSIONS_TRIED_MAX).await?;
-        names.extend(tx.newest_published_names(scope, VERSIONS_TRIED_MAX).await?);
+        let active = tx.active_names(scope, VERSIONS_TRIED_MAX).await?;
+        let newest = tx.newest_published_names(scope, VERSIONS_TRIED_MAX).await?;
         drop(tx);
+        let names = first_once(active.into_iter().chain(newest), VERSIONS_TRIED_MAX);
         // What was tried by then is the answer.
         if let Ok(tried) = tokio::time::timeout(TRIAL_MAX, self.try_each(rules, now, names, &mut trial)).await {
             match tried {
@@ -125,17 +126,11 @@ impl Policies {
         names: Vec<(PolicyName, i64)>,
         trial: &mut RuleTrial,
     ) -> Result<()> {
-        let mut seen = BTreeSet::new();
         for (policy, number) in names {
-            if trial.versions_tried >= VERSIONS_TRIED_MAX {
-                return Ok(());
-            }
-            if seen.insert((policy.clone(), number)) {
-                match self.try_one(rules, now, &policy, number, trial).await {
-                    // A version that is damaged must not keep everybody's rules from changing.
-                    Err(error) if error.reason == Reason::DataLoss => {}
-                    tried => tried?,
-                }
+            match self.try_one(rules, now, &policy, number, trial).await {
+                // A version that is damaged must not keep everybody's rules from changing.
+                Err(error) if error.reason == Reason::DataLoss => {}
+                tried => tried?,
             }
         }
         Ok(())
@@ -251,6 +246,12 @@ impl Policies {
     }
 }
 
+/// Returns the first of some names, each of them once.
+fn first_once<T: Ord + Clone>(names: impl Iterator<Item = T>, max: usize) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| seen.insert(name.clone())).take(max).collect()
+}
+
 /// Returns a finding as a violation, without the version that it is about.
 fn violation(check: &str, severity: GuardrailSeverity, finding: CheckFinding) -> GuardrailViolation {
     let CheckFinding { message, pointer, .. } = finding;
@@ -263,5 +264,21 @@ fn violation(check: &str, severity: GuardrailSeverity, finding: CheckFinding) ->
         severity,
         message,
         pointer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn active_versions_come_first_and_no_version_twice() {
+        assert_eq!(first_once([2, 9, 8, 2, 1].into_iter(), 10), [2, 9, 8, 1]);
+        assert_eq!(
+            first_once([2, 9, 2, 8, 1].into_iter(), 3),
+            [2, 9, 8],
+            "as many as may be, without those that come twice"
+        );
+        assert_eq!(first_once([2, 9].into_iter(), 2), [2, 9]);
     }
 }
