@@ -32,7 +32,7 @@ fn failure(text: &str, error: &serde_json::Error, path: &[PathStep]) -> ParseFai
     if error.to_string().starts_with(strict::DUPLICATE_KEY) {
         at = start_of_key(text.as_bytes(), at).unwrap_or(at);
     }
-    let (line, column) = place(text.as_bytes().get(..at).unwrap_or_default());
+    let (line, column) = place(text.as_bytes(), at);
     let full = error.to_string();
     let said_place = format!(" at line {} column {}", error.line(), error.column());
     let mut pointer = String::new();
@@ -68,12 +68,13 @@ fn start_of_key(text: &[u8], closing: usize) -> Option<usize> {
     }
 }
 
-/// Returns line and column of what follows these bytes, both from 1. Lines end as in YAML, with CR alone too, so that a line is the same
+/// Returns line and column of the byte at a place, both from 1. Lines end as in YAML, with CR alone too, so that a line is the same
 /// one whichever parser names it.
-fn place(before: &[u8]) -> (usize, usize) {
+fn place(text: &[u8], at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
     let ends_line = |(at, byte): (usize, &u8)| match byte {
         b'\n' => true,
-        b'\r' => before.get(at + 1).is_some_and(|next| *next != b'\n'),
+        b'\r' => text.get(at + 1) != Some(&b'\n'),
         _ => false,
     };
     let ends = before.iter().enumerate().filter(|(at, byte)| ends_line((*at, byte)));
@@ -201,6 +202,8 @@ mod tests {
         );
         let (_, line, column, _) = refused("{\"\\\\\\\"é\":1,\r \"\\\\\\\"é\":2}");
         assert_eq!((line, column), (2, 2), "quotes in a key do not begin it, and CR alone ends a line");
+        let (_, line, column, _) = refused("[1,\rx]");
+        assert_eq!((line, column), (2, 1), "a line begins right after its end");
         assert!(parse("[{\"b\":1},{\"b\":1}]").is_ok());
     }
 

@@ -59,7 +59,7 @@ pub fn read_at_most(path: &Path, max: usize, what: &str) -> anyhow::Result<Vec<u
 }
 
 /// Returns a path as one line: its name may be anybody's.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     line(&path.display().to_string())
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::checks::archive::{ArchiveFailure, ContentFile, read as read_archive, write};
+use crate::cli::output::text::line;
 use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};
 use crate::domain::limits::CONTENT_FILES_MAX;
 
@@ -14,7 +15,7 @@ const FOLDER_MAX_DEPTH: usize = 100;
 
 /// Why a directory can't be a content.
 #[derive(Debug, thiserror::Error)]
-#[error("{directory} can't be a content: {}{message}", if file.is_empty() { String::new() } else { format!("{file}: ") })]
+#[error("{} can't be a content: {}{message}", line(directory), if file.is_empty() { String::new() } else { format!("{}: ", line(file)) })]
 pub struct FolderFault {
     directory: String,
     /// The file, by its path in the directory; empty: the directory itself.

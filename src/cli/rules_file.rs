@@ -113,7 +113,7 @@ fn kind_by_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PolicyKind>
 /// # Errors
 /// A file can't be read, is not of this form, or has a guardrail that no set may have.
 pub fn read(path: &Path) -> anyhow::Result<RulesFile> {
-    let shown = path.display();
+    let shown = content::shown(path);
     let bytes = content::read_at_most(path, FILE_MAX_BYTES, "the file of rules")?;
     let parsed = checks::parse(PolicyKind::Yaml, &bytes);
     let document = parsed
@@ -133,7 +133,8 @@ pub fn read(path: &Path) -> anyhow::Result<RulesFile> {
     for rules in file.policies.values_mut() {
         if let Some(path) = &rules.json_schema {
             let bytes = content::read_at_most(&directory.join(path), SCHEMA_MAX_BYTES, "a JSON Schema")?;
-            rules.schema = String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", path.display()))?;
+            rules.schema =
+                String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", content::shown(path)))?;
         }
     }
     Ok(file)

@@ -2,7 +2,7 @@
 //!
 //! It drops its rights before it reads a byte: CPU time, memory, files, the network. The check runs on its own thread, so that the
 //! process can end during a check: when the server ends for any reason, the pipe closes. A third thread lowers the priority of a check
-//! that takes long, and so of everything that this process does later: the server then starts another one.
+//! that takes long, and so of every later one of this process: the server then starts another process.
 
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
@@ -72,7 +72,7 @@ fn answer(asked: &mpsc::Receiver<Evaluation>, turns: &mpsc::Sender<Turn>) {
     // Nobody receives them once the priority is low.
     let say = |turn| _ = turns.send(turn);
     while let Ok(evaluation) = asked.recv() {
-        say(Turn::Begins(rustix::thread::gettid()));
+        say(Turn::Begins(this_thread()));
         for answer in evaluation.answers() {
             let sent = encode(&answer, CHECK_RESPONSE_MAX_BYTES).and_then(|answer| send(&answer));
             if sent.is_err() {
@@ -86,8 +86,20 @@ fn answer(asked: &mpsc::Receiver<Evaluation>, turns: &mpsc::Sender<Turn>) {
 /// What the thread of checks says of itself.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
-    Begins(rustix::thread::Pid),
+    /// By this thread; `None`: the process is meant.
+    Begins(Option<rustix::thread::Pid>),
     Ended,
+}
+
+/// Linux knows the priority of each thread, other systems that of a process.
+#[cfg(target_os = "linux")]
+fn this_thread() -> Option<rustix::thread::Pid> {
+    Some(rustix::thread::gettid())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn this_thread() -> Option<rustix::thread::Pid> {
+    None
 }
 
 /// Lowers the priority of the first check that takes long.
@@ -95,8 +107,8 @@ fn give_way(turns: &mpsc::Receiver<Turn>) {
     while let Ok(turn) = turns.recv() {
         let Turn::Begins(thread) = turn else { continue };
         if turns.recv_timeout(CHECK_SHORT_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Linux knows the priority of a thread by its id. It can only be denied for a raise.
-            let _ = rustix::process::setpriority_process(Some(thread), LONG_CHECK_NICE);
+            // Only a raise can be denied.
+            let _ = rustix::process::setpriority_process(thread, LONG_CHECK_NICE);
             return;
         }
     }

@@ -44,6 +44,18 @@ fn unreadable() -> Folder {
     folder
 }
 
+/// Given a repository below a link that is named like a version, its version folders are found all the same.
+#[test]
+fn a_directory_above_that_is_named_like_a_version_hides_nothing() {
+    let folder = Folder::of(&[
+        ("real/policies/p/v1.0.0/metadata.json", r#"{"name":"p","version":"1.0.0"}"#),
+        ("real/policies/p/v1.0.0/policy-definition.yaml", "a: 1"),
+    ]);
+    symlink("real", folder.0.path().join("v2.0.0")).expect("a link");
+    let (stdout, _) = ended(&folder.run("check v2.0.0/policies"), 0);
+    assert!(stdout.contains(" as p@v1.0.0"), "{stdout}");
+}
+
 #[test]
 fn what_can_not_be_read_is_a_finding_of_its_path() {
     let folder = unreadable();

@@ -267,14 +267,14 @@ on_both_databases! {
             activate(&client, id, 1).await;
         }
         let failing = editor(&hub, "failing", "echo 'a: 2' > \"$1\"; exit 3");
-        let arguments = ["edit", "p", "--label", "1.1.0", "--note", "it's \"raised\" $HOME"];
+        let arguments = ["edit", "p", "--label", "1.1.0", "--note=-1: it's \"raised\" $HOME"];
         let (code, _, errors) = run(with_editor(&hub, &failing.display().to_string()), &arguments);
         assert_eq!(code, 1, "{errors}");
         let command = errors.lines().find_map(|line| line.strip_prefix("to draft it: ")).expect("a command");
         assert_eq!(run_line(&hub, command), 0, "{command}");
         let drafted = get_version(&client, "p", 2).await;
         assert_eq!((drafted.content.as_ref(), drafted.base_version), (&b"a: 2\n"[..], 1));
-        assert_eq!((drafted.label.as_str(), drafted.change_note.as_str()), ("1.1.0", "it's \"raised\" $HOME"));
+        assert_eq!((drafted.label.as_str(), drafted.change_note.as_str()), ("1.1.0", "-1: it's \"raised\" $HOME"));
         assert_eq!((drafted.content_type.as_str(), drafted.requires), ("text/yaml", requires));
     }
 

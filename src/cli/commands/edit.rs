@@ -166,7 +166,7 @@ fn active_by_now(error: &anyhow::Error) -> Option<i64> {
 fn draft_command(arguments: &EditArguments, base: &pb::Version, file: &EditedFile, from: i64) -> String {
     let path = file.path().display().to_string();
     let mut command = format!("draft {} {} --base-version {from}", arguments.policy, quoted(&path));
-    let mut add = |flag: &str, value: &str| _ = write!(command, " {flag} {}", quoted(value));
+    let mut add = |flag: &str, value: &str| _ = write!(command, " {flag}={}", quoted(value));
     if content::type_of(file.path()) != base.content_type {
         add("--content-type", &base.content_type);
     }

@@ -85,7 +85,7 @@ pub async fn run(global: &Global, arguments: &TestGuardrails) -> anyhow::Result<
 /// Reads a file of rules with tests.
 fn read(path: &Path) -> Result<RulesFile, UsageError> {
     let file = rules_file::read(path).map_err(|error| UsageError(format!("{error:#}")))?;
-    let usage = |why: String| UsageError(format!("{}: {why}", path.display()));
+    let usage = |why: String| UsageError(format!("{}: {why}", content::shown(path)));
     if file.tests.is_empty() {
         return Err(usage("it has no tests".to_owned()));
     }

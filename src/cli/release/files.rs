@@ -63,7 +63,12 @@ pub fn files(top: &str, prefix: &[u8], entries: &[&TreeEntry]) -> Result<Files, 
     let metadata = metadata.ok_or_else(|| format!("{METADATA} is missing"))?;
     let (name, definition) = match definitions.as_slice() {
         [one] => *one,
-        [] => return Err(format!("{DEFINITION}.yaml, .yml, .json, .cedar or .rego is missing").into()),
+        [] => {
+            return Err(format!(
+                "{DEFINITION}.yaml, .yml, .json, .cedar or .rego, or a folder {DEFINITION}, is missing"
+            )
+            .into());
+        }
         [(first, _), (second, _), ..] => {
             return Err(Fault::of(second, 0, format!("both {first} and {second} are there: one must go")));
         }

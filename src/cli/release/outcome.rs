@@ -244,7 +244,10 @@ impl FolderResult {
     /// Returns the result of a rehearsed version by its checks: a failure at the first error, or the result as it is.
     fn checked(self, by: &CheckedVersion) -> Self {
         let errors = by.errors();
-        let Some(first) = errors.first() else { return self };
+        let Some(first) = errors.first() else {
+            let outcome = if by.passed() { self.outcome } else { VersionOutcome::failed("a check failed") };
+            return Self { outcome, ..self };
+        };
         let more = match errors.len() - 1 {
             0 => String::new(),
             more => format!(", and {more} more"),

@@ -131,7 +131,6 @@ impl CheckWorkers {
         let mut is_short = true;
         let asked = {
             let mut asked = pin!(worker.ask(&request.bytes, request.tasks, &mut answers));
-            // Half of it: the worker's clock and this one differ.
             match tokio::time::timeout(CHECK_SHORT_MAX / 2, &mut asked).await {
                 Ok(asked) => Ok(asked),
                 Err(_) => {
@@ -142,7 +141,7 @@ impl CheckWorkers {
         };
         let ended = match asked {
             Ok(Ok(())) => {
-                // The priority of a worker whose check took long is low for good.
+                // After half of the time the priority may be low for good, as the two clocks differ: such a worker is not used again.
                 if is_short {
                     self.keep(worker);
                 }

@@ -128,8 +128,12 @@ impl Policies {
     ) -> Result<()> {
         for (policy, number) in names {
             match self.try_one(rules, now, &policy, number, trial).await {
-                // A version that is damaged must not keep everybody's rules from changing.
-                Err(error) if error.reason == Reason::DataLoss => {}
+                // A version that is damaged, or whose rows are gone, must not keep everybody's rules from changing.
+                Err(error)
+                    if matches!(
+                        error.reason,
+                        Reason::DataLoss | Reason::VersionNotFound | Reason::PolicyNotFound | Reason::NamespaceNotFound
+                    ) => {}
                 tried => tried?,
             }
         }

@@ -24,6 +24,9 @@ impl Policies {
             return Ok(answer);
         }
         tx.namespace(&request.namespace).await?;
+        let [_, before] = tx.guardrails(&request.namespace).await?;
+        // Decided below, under the lock; here it saves the trial for nothing.
+        check_etag(request.etag.as_ref(), &before.etag(), "the guardrails")?;
         drop(tx);
         self.checks.contents.check_guardrails(&request.namespace, &request.guardrails).await?;
         let trial = self.try_rules(&NewRules::guardrails(&request.namespace, &request.guardrails), context.now).await?;

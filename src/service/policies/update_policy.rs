@@ -81,7 +81,11 @@ impl Policies {
         let found = tx.find_policy(&request.policy).await?;
         drop(tx);
         let trial = match found {
-            Some(policy) => self.try_settings(policy, &request, context.now).await?,
+            Some(policy) => {
+                // Decided below, under the lock; here it saves the trial for nothing.
+                check_etag(request.etag.as_ref(), &policy.etag(), &policy.name.to_string())?;
+                self.try_settings(policy, &request, context.now).await?
+            }
             // The refusal comes from below, where it is known whether it is the namespace that does not exist.
             None => RuleTrial::default(),
         };

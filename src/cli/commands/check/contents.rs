@@ -44,12 +44,16 @@ pub fn read(
     let (mut contents, mut notes, mut folders) = (Contents::default(), Vec::new(), BTreeSet::new());
     for path in paths {
         match version_folders(path) {
-            Ok(versions) if versions.is_empty() => {
+            Ok(found) if found.versions.is_empty() && found.unreadable.is_empty() => {
                 contents.all.extend(of_path(path, &said, &mut notes));
             }
-            Ok(versions) => {
-                let new = versions.into_iter().filter(|folder| folders.insert(folder.clone()));
+            Ok(found) => {
+                let new = found.versions.into_iter().filter(|folder| folders.insert(folder.clone()));
                 contents.all.extend(new.map(|folder| of_version_folder(&folder, &said)));
+                let unreadable = found.unreadable.into_iter();
+                contents.all.extend(
+                    unreadable.map(|(path, why)| at_fault(&path, &said, ContentFault::unreadable(format!("{why:#}")))),
+                );
             }
             Err(error) => contents.all.push(at_fault(path, &said, ContentFault::unreadable(format!("{error:#}")))),
         }
@@ -68,25 +72,41 @@ fn named(path: &Path) -> Option<PolicyId> {
     PolicyId::parse("policy", &stem).ok()
 }
 
+/// What was found at a path.
+#[derive(Debug, Default)]
+struct Found {
+    versions: Vec<PathBuf>,
+    /// Directories that may have version folders, and why they can't be read.
+    unreadable: Vec<(PathBuf, anyhow::Error)>,
+}
+
 /// Returns the version folders that a path is, lies in, or has one or two levels below it; none: it is a content by itself.
-fn version_folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn version_folders(path: &Path) -> anyhow::Result<Found> {
+    let mut found = Found::default();
     if path.symlink_metadata().is_err() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     if let Some(folder) = path.ancestors().find(|folder| is_version(folder)) {
         let inside = path.strip_prefix(folder)?.components().next().and_then(|part| part.as_os_str().to_str());
         let is_of_it = |name: &str| name == METADATA || name.split('.').next() == Some(DEFINITION);
-        return Ok(inside.is_none_or(is_of_it).then(|| folder.to_owned()).into_iter().collect());
+        // Anything else below it is no part of a version, and what is above may only be named like one.
+        if inside.is_none_or(is_of_it) {
+            found.versions.push(folder.to_owned());
+            return Ok(found);
+        }
     }
     if !path.is_dir() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let below = directories(path)?;
-    let mut found: Vec<PathBuf> = below.iter().filter(|path| is_version(path)).cloned().collect();
-    for directory in below.iter().filter(|path| !path.is_symlink()) {
-        found.extend(directories(directory)?.into_iter().filter(|path| is_version(path)));
+    found.versions.extend(below.iter().filter(|path| is_version(path)).cloned());
+    for directory in below.into_iter().filter(|path| !path.is_symlink()) {
+        match directories(&directory) {
+            Ok(inside) => found.versions.extend(inside.into_iter().filter(|path| is_version(path))),
+            Err(why) => found.unreadable.push((directory, why)),
+        }
     }
-    found.sort();
+    found.versions.sort();
     Ok(found)
 }
 
