@@ -41,7 +41,8 @@ impl Side<'_> {
         match (self.file(path), path) {
             (None, _) => NO_FILE.to_owned(),
             (Some(_), "") => self.name.to_owned(),
-            (Some(_), path) => format!("{}/{path}", self.name),
+            // The tab ends a name with a blank in it, for `patch`.
+            (Some(_), path) => format!("{}/{path}{}", self.name, if path.contains(' ') { "\t" } else { "" }),
         }
     }
 }
@@ -58,7 +59,7 @@ pub fn unified(from: &Side<'_>, to: &Side<'_>) -> String {
         match (text_of(from.file(path)), text_of(to.file(path))) {
             (Some(old), Some(new)) => unified_texts(names, old, new, search_max),
             _ if path.is_empty() => String::new(),
-            _ => format!("Binary files {} and {} differ\n", names.0, names.1),
+            _ => format!("Binary files {} and {} differ\n", names.0.trim_end(), names.1.trim_end()),
         }
     });
     texts.collect()
@@ -134,9 +135,10 @@ mod tests {
             files.iter().map(|(path, bytes)| ContentFile { path: (*path).to_owned(), bytes }).collect()
         };
         let old = files(&[("a.rego", b"a\n"), ("b/c.rego", b"c\n"), ("gone", b""), ("same", b"x\n"), ("z", b"z\n")]);
-        let new = files(&[("a.rego", b"b\n"), ("new.rego", b"n\n"), ("same", b"x\n"), ("z", b"\xff")]);
+        let new = files(&[("a b", b"1\n"), ("a.rego", b"b\n"), ("new.rego", b"n\n"), ("same", b"x\n"), ("z", b"\xff")]);
         let shown = super::unified(&Side { name: "v/1", files: &old }, &Side { name: "v/2", files: &new });
         let expected = [
+            "--- /dev/null\n+++ v/2/a b\t\n@@ -0,0 +1 @@\n+1\n",
             "--- v/1/a.rego\n+++ v/2/a.rego\n@@ -1 +1 @@\n-a\n+b\n",
             "--- v/1/b/c.rego\n+++ /dev/null\n@@ -1 +0,0 @@\n-c\n",
             "--- v/1/gone\n+++ /dev/null\n",

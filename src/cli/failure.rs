@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(
             explain(&failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT")),
             "error: failed to draft pricing: label has other content (LABEL_CONTENT_CONFLICT)\n  label: is taken\n  \
-             label = 1.0.0\nnext: choose another label: this one has other content for ever"
+             label = 1.0.0\nnext: choose another label; that of a draft is free again once the draft is abandoned"
         );
     }
 

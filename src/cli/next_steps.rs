@@ -62,7 +62,7 @@ fn of_name(reason: &str) -> Option<&'static str> {
         "REPORT_NOT_FOUND" => "stage the version first: `policyhub stage POLICY@N`",
         "BINDING_NOT_FOUND" => "see `policyhub role list`",
         "KEY_NOT_FOUND" | "KEY_STATE_WRONG" => "see `policyhub keys list`",
-        "LABEL_CONTENT_CONFLICT" => "choose another label: this one has other content for ever",
+        "LABEL_CONTENT_CONFLICT" => "choose another label; that of a draft is free again once the draft is abandoned",
         _ => return None,
     })
 }

@@ -54,6 +54,10 @@ fn a_directory_above_that_is_named_like_a_version_hides_nothing() {
     symlink("real", folder.0.path().join("v2.0.0")).expect("a link");
     let (stdout, _) = ended(&folder.run("check v2.0.0/policies"), 0);
     assert!(stdout.contains(" as p@v1.0.0"), "{stdout}");
+    // A link in place of a policy is one that a release refuses.
+    symlink("p", folder.0.path().join("real/policies/q")).expect("a link");
+    let (stdout, _) = ended(&folder.run("check real/policies"), 1);
+    assert!(stdout.contains("FAILED real/policies/q as q\nFAILED parse: is a symbolic link"), "{stdout}");
 }
 
 #[test]

@@ -147,6 +147,7 @@ on_both_databases! {
         let path = file.display().to_string();
         let (code, text, errors) = run(hub.cli(), &["policy", "update", "p", "--json-schema", &path, "--validate-only"]);
         assert_eq!(code, 0, "{errors}");
+        assert!(text.starts_with("nothing was changed; it would be:\n"), "{text}");
         assert!(text.contains("tried on 1 published version; not looked at: 1\n"), "{text}");
         assert!(text.contains("DENY default/p@1 (active) json-schema at /a: 1 is less than the minimum of 10\n"), "{text}");
         let (code, text, errors) =

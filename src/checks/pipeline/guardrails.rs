@@ -46,7 +46,9 @@ pub fn guardrail_findings(id: &str, severity: GuardrailSeverity, outcome: TaskOu
         TaskOutcome::Answered(TaskAnswer::Findings(found)) => return found,
         TaskOutcome::Answered(TaskAnswer::Unusable(why)) => format!("{id}: the guardrail does not compile: {why}"),
         TaskOutcome::OverLimit(limit) => limit.message(&format!("the guardrail {id}")),
-        TaskOutcome::NotRun => format!("{id}: the guardrail was not evaluated"),
+        TaskOutcome::NotRun => {
+            format!("{id}: not evaluated, since a check of this version before it was ended by a limit")
+        }
     };
     vec![CheckFinding::new(severity.of_finding(), message)]
 }
@@ -87,7 +89,7 @@ mod tests {
         assert_eq!((both.result, both.findings[0].severity), (CheckResult::Failed, Severity::Error));
         let over = concluded(&[Warn, Deny], vec![TaskOutcome::OverLimit(CheckLimit::Cpu), TaskOutcome::NotRun]);
         assert_eq!(over.result, CheckResult::Failed);
-        assert!(over.findings[0].message.contains("g1: the guardrail was not evaluated"), "{over:?}");
+        assert!(over.findings[0].message.contains("g1: not evaluated, since"), "{over:?}");
         assert!(over.findings[1].message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): the guardrail g0"), "{over:?}");
         assert_eq!(concluded(&[Warn], vec![TaskOutcome::OverLimit(CheckLimit::Cpu)]).result, CheckResult::Warning);
         assert_eq!(concluded(&[Deny], Vec::new()).result, CheckResult::Failed, "nobody asked");

@@ -239,7 +239,10 @@ async fn update(session: &Session, arguments: PolicyUpdate) -> anyhow::Result<()
     };
     let response = session.client.update_policy(request).await;
     let response = response.with_context(|| format!("failed to update policy {}", arguments.policy))?;
-    session.output.print_mutation(&response, &request_id, updated)
+    session.output.print_mutation(&response, &request_id, |response| {
+        let what = if arguments.mutation.validate_only { "nothing was changed; it would be:\n" } else { "" };
+        what.to_owned() + &updated(response)
+    })
 }
 
 /// Returns the policy as it is now, and which published versions its new settings would refuse.

@@ -22,6 +22,8 @@ use crate::domain::policy::FILES_CONTENT_TYPE;
 /// The policy of a content whose name is no id.
 const UNNAMED: &str = "content";
 
+const LINK: &str = "is a symbolic link: it is not followed";
+
 /// What the command line says of contents that are in no version folder.
 #[derive(Debug)]
 struct Said<'a> {
@@ -100,8 +102,14 @@ fn version_folders(path: &Path) -> anyhow::Result<Found> {
     }
     let below = directories(path)?;
     found.versions.extend(below.iter().filter(|path| is_version(path)).cloned());
-    for directory in below.into_iter().filter(|path| !path.is_symlink()) {
+    for directory in below.into_iter().filter(|path| !is_version(path)) {
+        let is_link = directory.is_symlink();
         match directories(&directory) {
+            // A link to anything else is none of ours; what it leads to may not be there.
+            Ok(inside) if is_link && inside.iter().any(|path| is_version(path)) => {
+                found.unreadable.push((directory, anyhow::anyhow!(LINK)));
+            }
+            _ if is_link => {}
             Ok(inside) => found.versions.extend(inside.into_iter().filter(|path| is_version(path))),
             Err(why) => found.unreadable.push((directory, why)),
         }
@@ -145,7 +153,7 @@ fn of_version_folder(folder: &Path, said: &Said<'_>) -> Checked {
 
 fn version_key(folder: &Path) -> Result<FolderVersion, String> {
     if folder.is_symlink() {
-        return Err("is a symbolic link: it is not followed".to_owned());
+        return Err(LINK.to_owned());
     }
     let absolute = fs::canonicalize(folder).map_err(|error| format!("failed to read it: {error}"))?;
     let name = |path: Option<&Path>| {
