@@ -25,8 +25,11 @@ pub async fn check(
     let rules = Rules::of_server(session, global.server(), allow_backport).await?;
     let (mut keys, mut contents) = (Vec::new(), Contents::default());
     for version in versions {
-        contents.all.extend(content(inspector, &version).await);
-        keys.push(version.key);
+        // Keys and contents stay in step: a report belongs to the version at its place.
+        if let Some(content) = content(inspector, &version).await {
+            contents.all.push(content);
+            keys.push(version.key);
+        }
     }
     let reports = check_all(&rules, &contents, || ()).await?;
     let checked = keys.into_iter().zip(contents.all).zip(reports);
