@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use policyhub::client::pb::PolicyKind::Json;
 use policyhub::client::{CONTENT_MAX_BYTES, Client, ClientError, pb};
+use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::harness::calls::{create, draft_of_its_kind, policy, refused, version};
@@ -53,6 +54,14 @@ async fn drafted(client: &Client, id: &str, schema: &str, content: &str) {
 
 async fn stage(client: &Client, id: &str) -> Result<pb::StageResponse, ClientError> {
     client.stage(pb::StageRequest { name: version(id, 1), ..Default::default() }).await
+}
+
+/// Drafts a version whose check does not end and a good one, and begins to stage the first.
+async fn staging_endless(client: &Client) -> JoinHandle<Result<pb::StageResponse, ClientError>> {
+    drafted(client, "endless", &endless_schema(), "{}").await;
+    drafted(client, "good", r#"{"type":"object"}"#, "{}").await;
+    let client = client.clone();
+    tokio::spawn(async move { stage(&client, "endless").await })
 }
 
 /// Checks that the version was refused by its check, with one of these limits in the finding.
@@ -122,12 +131,7 @@ on_both_databases! {
 async fn a_worker_that_is_killed() {
     let hub = Hub::start(Database::Sqlite).await;
     let client = hub.client().await;
-    drafted(&client, "endless", &endless_schema(), "{}").await;
-    drafted(&client, "good", r#"{"type":"object"}"#, "{}").await;
-    let staging = {
-        let client = client.clone();
-        tokio::spawn(async move { stage(&client, "endless").await })
-    };
+    let staging = staging_endless(&client).await;
     let first = busy_worker(&hub, None).await;
     signal(first, "TERM");
     let second = busy_worker(&hub, Some(first)).await;
@@ -155,12 +159,7 @@ fn nice(pid: u32) -> Vec<i32> {
 async fn a_long_check_gives_way() {
     let hub = Hub::start(Database::Sqlite).await;
     let client = hub.client().await;
-    drafted(&client, "endless", &endless_schema(), "{}").await;
-    drafted(&client, "good", r#"{"type":"object"}"#, "{}").await;
-    let staging = {
-        let client = client.clone();
-        tokio::spawn(async move { stage(&client, "endless").await })
-    };
+    let staging = staging_endless(&client).await;
     let gives_way = |pid: u32| nice(pid).iter().any(|nice| *nice > 0);
     let found = workers_until(&hub, |found| found.iter().any(|worker| gives_way(worker.pid))).await;
     let first = found.iter().map(|worker| worker.pid).find(|pid| gives_way(*pid)).expect("one gives way");
