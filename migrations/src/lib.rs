@@ -24,6 +24,7 @@ mod m20261125_000013_guardrails;
 mod m20261125_000014_requires;
 mod m20261125_000015_schedules;
 mod m20261125_000016_templates;
+mod m20261125_000017_changes;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000014_requires::MIGRATION),
             Box::new(m20261125_000015_schedules::Migration),
             Box::new(m20261125_000016_templates::MIGRATION),
+            Box::new(m20261125_000017_changes::Migration),
         ]
     }
 }

@@ -129,7 +129,7 @@ mod tests {
                 "VALIDATION_FAILED",
                 version,
                 "",
-                "see what failed with `policyhub report pricing@3`, then write a new draft",
+                "correct what failed in a new draft; `policyhub report pricing@3` has all findings of staging and publishing",
             ),
             ("VERSION_NOT_PUBLISHED", version, "STAGED", "publish it first: `policyhub publish pricing@3`"),
             (

@@ -83,7 +83,9 @@ fn of_state(reason: &str) -> Option<&'static str> {
         "VERSION_STAGED" => {
             "`policyhub publish POLICY@N` or `policyhub abandon POLICY@N`, or draft with --supersede-staged"
         }
-        "VALIDATION_FAILED" => "see what failed with `policyhub report POLICY@N`, then write a new draft",
+        "VALIDATION_FAILED" => {
+            "correct what failed in a new draft; `policyhub report POLICY@N` has all findings of staging and publishing"
+        }
         "REQUIREMENT_BROKEN" => {
             "activate versions that fit together in one call, or first one that no longer requires this"
         }

@@ -93,8 +93,10 @@ impl Metrics {
         self.show("policyhub_watch_given_up", given_up, counts, |counts| vec![(None, counts.streams_given_up.get())]);
         let pages = "pages of the log read for subscribers behind the ring";
         self.show("policyhub_watch_pages_read", pages, counts, |counts| vec![(None, counts.pages_read.get())]);
-        let looks = "looks of the tailer at the logs, one query each";
-        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.polls.get())]);
+        let looks = "looks of the tailer at the heads of logs";
+        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.looks.get())]);
+        let compared = "feeds that the tailer compared with the heads of their logs";
+        self.show("policyhub_tailer_feeds", compared, counts, |counts| vec![(None, counts.feeds_compared.get())]);
         let rounds = "head reads, each for all reads of what is active that began before it";
         self.show("policyhub_head_rounds", rounds, counts, |counts| vec![(None, counts.head_rounds.get())]);
     }
@@ -250,9 +252,9 @@ impl Metrics {
     }
 
     /// Counts a wake of the tailer.
-    pub(super) fn woken(&self, wake: Wake) {
+    pub(super) fn woken(&self, wake: &Wake) {
         let cause = match wake {
-            Wake::Notified => "notify",
+            Wake::Notified(_) | Wake::Unnamed => "notify",
             Wake::Connected => "listen",
         };
         self.wakes.add(1, &[KeyValue::new("cause", cause)]);

@@ -39,7 +39,7 @@ pub(super) async fn remember(path: &Path, state: &CopyState, high_water: &Path) 
     let store = live.store(Arc::new(NoTags), clock::CLOCKS);
     store.remember(high_water.to_owned(), &state.store_id)?;
     let examined = store.check_for_loss().await;
-    let saved = store.save_high_water_marks();
+    let saved = store.save_high_water_marks(true);
     live.close().await;
     examined.with_context(|| format!("failed to compare the old database with {}", high_water.display()))?;
     // Otherwise the next start could use a revision twice. The directory is flushed too, for a name that an earlier run or a server

@@ -114,8 +114,8 @@ pub(super) async fn watch_tls_files(tls: Arc<PortTls>, verifier: Arc<Verifier>, 
 
 /// Saves the high-water marks, and returns whether that succeeded. The first failure after a success is logged. Blocks for a sync
 /// of the disk.
-fn save_high_water_marks(store: &Store, was_saved: bool) -> bool {
-    let saved = store.save_high_water_marks();
+fn save_high_water_marks(store: &Store, is_last: bool, was_saved: bool) -> bool {
+    let saved = store.save_high_water_marks(is_last);
     if let Err(error) = &saved
         && was_saved
     {
@@ -131,7 +131,7 @@ pub(super) async fn keep_memory(store: Store) {
     loop {
         round.tick().await;
         let saving = store.clone();
-        let mut save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, is_saved));
+        let mut save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, false, is_saved));
         let done = match tokio::time::timeout(SAVE_TIMEOUT, &mut save).await {
             Ok(done) => done,
             Err(_) => {
@@ -154,7 +154,7 @@ pub(super) async fn keep_memory(store: Store) {
 /// Saves the high-water marks once more before the server ends, without waiting for a disk that hangs.
 pub(super) async fn save_memory_at_end(store: &Store) {
     let saving = store.clone();
-    let save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, true));
+    let save = tokio::task::spawn_blocking(move || save_high_water_marks(&saving, true, true));
     if tokio::time::timeout(SAVE_TIMEOUT, save).await.is_err() {
         tracing::error!(
             "ending without what was seen last of the logs in high-water.json: the disk of the data directory does not answer"

@@ -45,7 +45,7 @@ use crate::grpc::{
     SyncHandler, WatchHandler, WatchSettings, health_pb, rewrite_transport_error,
 };
 use crate::service::Service;
-use crate::store::Store;
+use crate::store::{Store, Wake};
 use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
 use crate::watch::{Hub, Leases};
 
@@ -237,9 +237,12 @@ fn spawn_notifications(
     background.spawn(async move { announcer.announce(&sender).await });
     let url = storage.listen_url.as_ref().unwrap_or(&storage.database_url).expose().to_owned();
     background.spawn(async move {
-        let wake = move |cause| {
-            metrics.woken(cause);
-            hub.wake();
+        let wake = move |wake| {
+            metrics.woken(&wake);
+            match wake {
+                Wake::Notified(namespaces) => hub.note_moved(namespaces),
+                Wake::Unnamed | Wake::Connected => hub.poll(),
+            }
         };
         store.listen(&url, &replica, wake).await;
     });

@@ -4,13 +4,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
-use tokio::sync::Notify;
 
 use crate::domain::Result as Answer;
 use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::store::connection::bounded::TimedConnection;
 use crate::store::connection::database::Database;
+use crate::store::connection::notify::Unannounced;
 use crate::store::connection::pools::{Pools, SQLITE_READERS_MAX};
 use crate::store::connection::postgres_pools::{POSTGRES_READERS_MAX, connect_postgres};
 use crate::store::connection::timeout::within;
@@ -46,8 +46,8 @@ pub(super) struct Inner {
     /// The files of a SQLite database that is open to writes.
     pub(super) files: Option<Arc<OpenedFiles>>,
     macs: Arc<dyn RowMac>,
-    /// Wakes `Store::announce` after each commit of this process.
-    pub(super) committed: Notify,
+    /// What `Store::announce` tells other replicas.
+    pub(super) unannounced: Unannounced,
 }
 
 impl Store {
@@ -61,7 +61,7 @@ impl Store {
         suspected_loss: Arc<SuspectedLoss>,
         wall: fn() -> Micros,
     ) -> Self {
-        let (pools, high_water, committed) = (RwLock::new(pools), HighWaterMarks::default(), Notify::new());
+        let (pools, high_water, unannounced) = (RwLock::new(pools), HighWaterMarks::default(), Unannounced::default());
         let (clock, closed_versions) = (LogClock::new(wall), Arc::default());
         let inner = Inner {
             database,
@@ -73,7 +73,7 @@ impl Store {
             closed_versions,
             files,
             macs,
-            committed,
+            unannounced,
         };
         Self { inner: Arc::new(inner) }
     }

@@ -30,6 +30,7 @@ pub use tables::approvals::ApprovalRow;
 pub use tables::archived_rows::{ArchivedRow, ExportedRow, ExportedRowKey, read_row};
 pub use tables::audit::{EventIndex, PointerRow, StoredRow, VersionKey};
 pub use tables::bindings::LogState;
+pub use tables::changed_logs::{ChangedLogs, ChangesAfter};
 pub use tables::idempotency::{IdempotencyKey, KeptAnswer};
 pub use tables::imports::ImportedCounts;
 pub use tables::manifests::{Begins, VERSIONS_PER_SCAN};

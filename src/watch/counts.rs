@@ -17,8 +17,10 @@ pub struct WatchCounts {
     pub streams_given_up: Count,
     /// Pages of the log read for subscribers behind the ring.
     pub pages_read: Count,
-    /// Polls of the log follower.
-    pub polls: Count,
+    /// Looks of the log follower at the heads of logs.
+    pub looks: Count,
+    /// Feeds that the log follower compared with the heads of their logs.
+    pub feeds_compared: Count,
     /// Rounds of head reads for GetActive.
     pub head_rounds: Count,
 }
@@ -30,6 +32,10 @@ pub struct Count(AtomicU64);
 impl Count {
     pub(super) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_many(&self, count: usize) {
+        self.0.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Returns the count so far.

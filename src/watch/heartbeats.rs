@@ -13,7 +13,7 @@ impl Hub {
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for slot in (0..HEARTBEAT_SLOTS).cycle() {
             turn.tick().await;
-            for feed in self.feeds() {
+            for feed in self.feeds().all() {
                 feed.signals().tick(slot);
             }
         }

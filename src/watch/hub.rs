@@ -1,16 +1,17 @@
-//! All feeds of a replica. The feed of a namespace is created when it is first asked for.
+//! Opens watches and serves active sets, from the feeds of a replica.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OnceCell};
 
 use super::counts::WatchCounts;
 use super::encode::{Encode, WatchFilter};
 use super::feed::Feed;
+use super::feeds::Feeds;
 use super::freshness::{Freshness, PollResult};
+use super::moved_logs::MovedLogs;
 use super::read::active;
 use super::read_index::ReadIndex;
 use super::sent_key_statements::SentKeyStatements;
@@ -39,15 +40,12 @@ pub struct Hub {
     source: FeedSource,
     ring_capacity: usize,
     clock: fn() -> Micros,
-    feeds: Mutex<Feeds>,
+    feeds: Feeds,
     /// The newest commit of this process in each namespace.
     committed: Mutex<BTreeMap<NamespaceId, Cursor>>,
     read_index: ReadIndex,
-    wake: Notify,
+    moved: MovedLogs,
 }
-
-/// A feed is read once, however many callers ask for it at once; no caller waits for the feed of another namespace.
-type Feeds = BTreeMap<NamespaceId, Arc<OnceCell<Arc<Feed>>>>;
 
 /// How far a replica had read a log at some moment; none when it has no feed of it.
 #[derive(Debug)]
@@ -94,15 +92,11 @@ impl Hub {
             source,
             ring_capacity,
             clock,
-            feeds: Mutex::default(),
+            feeds: Feeds::default(),
             committed: Mutex::default(),
             read_index,
-            wake: Notify::new(),
+            moved: MovedLogs::default(),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Feeds> {
-        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the feed of a namespace, and reads it from the database when it is not there yet.
@@ -113,16 +107,11 @@ impl Hub {
         if let Some(feed) = self.existing(namespace) {
             return Ok(feed);
         }
-        let cell = Arc::clone(self.lock().entry(namespace.clone()).or_default());
+        let cell = self.feeds.cell(namespace);
         let read = cell.get_or_try_init(|| Box::pin(self.read(namespace))).await.map(Arc::clone);
         if read.is_err() {
-            // A namespace that does not exist, or can't be read now, must leave no entry in the map.
-            let mut feeds = self.lock();
-            let is_mine = |kept: &Arc<OnceCell<_>>| Arc::ptr_eq(kept, &cell) && !kept.initialized();
-            // Two owners hold it: the map and this call. A third one is still reading.
-            if feeds.get(namespace).is_some_and(is_mine) && Arc::strong_count(&cell) == 2 {
-                feeds.remove(namespace);
-            }
+            // A namespace that does not exist, or can't be read now, must leave no entry.
+            self.feeds.remove_unread(namespace, &cell);
         }
         read
     }
@@ -159,7 +148,7 @@ impl Hub {
 
     /// Returns the feed of a namespace, if there is one.
     pub fn existing(&self, namespace: &NamespaceId) -> Option<Arc<Feed>> {
-        self.lock().get(namespace).and_then(|cell| cell.get().cloned())
+        self.feeds.existing(namespace)
     }
 
     /// Returns how far this replica has read a log. Call it before the transaction that reads or writes the log.
@@ -217,7 +206,7 @@ impl Hub {
             return Ok(in_force(&feed, PollResult::SuspectedLoss.staleness()));
         }
         if feed.head().cursor < needed {
-            self.wake();
+            self.note_moved([namespace.clone()]);
             let mut moved = feed.signals().listen();
             let level = tokio::time::timeout(CATCH_UP_TIMEOUT, moved.wait_for(|signal| signal.head >= needed)).await;
             if level.is_err() && feed.freshness().last_poll != PollResult::Invalid {
@@ -263,7 +252,7 @@ impl Hub {
         let newest = committed.entry(namespace.clone()).or_default();
         *newest = cursor.max(*newest);
         drop(committed);
-        self.wake();
+        self.note_moved([namespace.clone()]);
     }
 
     /// Checks that the whole active set may be served: none of it is signed by a revoked key.
@@ -301,15 +290,14 @@ impl Hub {
 
     /// Drops the feed of a namespace that was deleted: its streams end, and later callers get `NAMESPACE_NOT_FOUND`.
     pub(super) fn end(&self, feed: &Arc<Feed>) {
-        let is_it = |cell: &Arc<OnceCell<Arc<Feed>>>| cell.get().is_some_and(|kept| Arc::ptr_eq(kept, feed));
-        self.lock().retain(|_, cell| !is_it(cell));
+        self.feeds.remove(feed);
         feed.end();
     }
 
     /// Returns the namespaces that have a feed.
     #[must_use]
     pub fn namespaces(&self) -> Vec<NamespaceId> {
-        self.feeds().iter().map(|feed| feed.namespace().clone()).collect()
+        self.feeds.all().iter().map(|feed| feed.namespace().clone()).collect()
     }
 
     /// Returns the digest of an active set, as in its checkpoint.
@@ -324,9 +312,8 @@ impl Hub {
         Arc::clone(&self.source.counts)
     }
 
-    /// Returns every feed.
-    pub(super) fn feeds(&self) -> Vec<Arc<Feed>> {
-        self.lock().values().filter_map(|cell| cell.get().cloned()).collect()
+    pub(super) fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     pub(super) fn now(&self) -> Micros {
@@ -337,13 +324,18 @@ impl Hub {
         &self.source
     }
 
-    /// Wakes the log follower, so that it polls now.
-    pub fn wake(&self) {
-        self.wake.notify_one();
+    /// Makes the log follower look at these logs now, and at no other.
+    pub fn note_moved(&self, namespaces: impl IntoIterator<Item = NamespaceId>) {
+        self.moved.moved(namespaces);
     }
 
-    pub(super) async fn woken(&self) {
-        self.wake.notified().await;
+    /// Makes the log follower poll now.
+    pub fn poll(&self) {
+        self.moved.poll();
+    }
+
+    pub(super) fn moved(&self) -> &MovedLogs {
+        &self.moved
     }
 }
 

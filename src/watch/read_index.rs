@@ -2,7 +2,7 @@
 //!
 //! So reads from memory are linearizable without a query for each (the read-index of Ongaro, "Consensus", §6.4).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -26,7 +26,7 @@ pub(super) struct ReadIndex {
 #[derive(Debug, Default)]
 struct Round {
     namespaces: Mutex<BTreeSet<NamespaceId>>,
-    heads: OnceCell<Result<Vec<(NamespaceId, Cursor)>>>,
+    heads: OnceCell<Result<Arc<BTreeMap<NamespaceId, Cursor>>>>,
 }
 
 impl Round {
@@ -52,11 +52,10 @@ impl ReadIndex {
         };
         // When the call that reads is cancelled, another one of its round reads instead.
         let heads = round.heads.get_or_init(|| self.read(&round, counts)).await.clone()?;
-        let found = heads.into_iter().find(|(found, _)| found == namespace);
-        found.map(|(_, head)| head).ok_or_else(|| namespace.not_found())
+        heads.get(namespace).copied().ok_or_else(|| namespace.not_found())
     }
 
-    async fn read(&self, round: &Arc<Round>, counts: &WatchCounts) -> Result<Vec<(NamespaceId, Cursor)>> {
+    async fn read(&self, round: &Arc<Round>, counts: &WatchCounts) -> Result<Arc<BTreeMap<NamespaceId, Cursor>>> {
         // While the previous query runs, calls gather in this round.
         let _running = self.running.lock().await;
         {
@@ -68,6 +67,6 @@ impl ReadIndex {
         counts.head_rounds.add();
         let namespaces: Vec<NamespaceId> = round.namespaces().iter().cloned().collect();
         let heads = self.store.heads(&namespaces).await?;
-        Ok(heads.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect())
+        Ok(Arc::new(heads.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect()))
     }
 }

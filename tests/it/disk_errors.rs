@@ -330,7 +330,7 @@ async fn a_hanging_save_of_what_was_seen_is_said_and_holds_no_end_up() {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
     let client = hub.client().await;
     try_draft(&client, "a: 1").await.expect("a draft");
-    disk.fail_all(&[DiskOperation::Sync], HANGS, &["high-water.json.new"]);
+    disk.fail_all(&[DiskOperation::Sync], HANGS, &["high-water.json.new", "high-water.json"]);
     try_draft(&client, "a: 2").await.expect("the database has a disk of its own");
     let said = || hub.log.lock().expect("the log").contains("is not saved in high-water.json");
     until("it is said", said).await;

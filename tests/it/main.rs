@@ -133,6 +133,8 @@ mod fan_out;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod followed_logs;
+#[cfg(test)]
 mod frozen;
 #[cfg(test)]
 mod frozen_import;

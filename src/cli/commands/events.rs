@@ -120,7 +120,7 @@ fn row(event: &pb::Event) -> Vec<String> {
     ]
 }
 
-/// Returns the pointers that moved and versions that changed, else the policy concerned.
+/// Returns the pointers that moved and versions that changed, and the schedule; else the policy concerned.
 fn what(event: &pb::Event) -> String {
     let moves = event.changes.iter().map(|change| {
         let pointer = |version: i64| if version == 0 { "none".to_owned() } else { version.to_string() };
@@ -132,7 +132,9 @@ fn what(event: &pb::Event) -> String {
             (policy_of(&change.version_name), text::word(change.state().as_str_name(), "VERSION_STATE_"));
         format!("{policy}@{} {state}{}", short(&change.version_name), adopted.unwrap_or_default())
     });
-    let parts: Vec<String> = moves.chain(versions).collect();
+    let due = event.due_time.as_ref().map(|due| format!(" of {}", text::time(Some(due)))).unwrap_or_default();
+    let schedule = (!event.schedule.is_empty()).then(|| format!("schedule {}{due}", short(&event.schedule)));
+    let parts: Vec<String> = moves.chain(versions).chain(schedule).collect();
     if parts.is_empty() { short(&event.policy).to_owned() } else { parts.join(", ") }
 }
 
@@ -163,5 +165,9 @@ mod tests {
         assert_eq!(row(&event), ["1:12", "", "ACTIVATE", "alice", "pricing none->3, pricing@3 PUBLISHED", "launch"]);
         let bare = pb::Event { policy: event.policy, ..Default::default() };
         assert_eq!(what(&bare), "pricing");
+        let due_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
+        let schedule = "namespaces/default/schedules/weekend".to_owned();
+        let suspended = pb::Event { schedule, due_time, ..Default::default() };
+        assert_eq!(what(&suspended), "schedule weekend of 2023-11-14T22:13:20Z");
     }
 }

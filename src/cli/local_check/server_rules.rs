@@ -1,6 +1,10 @@
 //! Reads the rules of a server: the guardrails of a namespace, and the settings of its policies.
 
-use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::Mutex;
 
 use crate::checks::{OtherPolicy, needs_active};
 use crate::cli::names::{policy_name, version_name};
@@ -14,8 +18,8 @@ use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings, is_of_several_files};
 use crate::server::local_checks::LocalVersion;
 
-/// Published versions of a policy that are compared with a label, at most.
-const VERSIONS_READ_MAX: usize = 10_000;
+/// Published versions of a policy that a label is compared with. A policy with more can't be checked: a label could be taken unseen.
+const VERSIONS_READ_MAX: usize = 100_000;
 
 /// What a server has of the policy of a content.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,21 @@ pub struct ServerRules {
     /// Whether each policy takes lower labels, whatever its settings are.
     allow_backport: bool,
     guardrails: Vec<Guardrail>,
+    /// What was asked already: a policy with a hundred version folders is asked for once.
+    asked: Mutex<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    policies: BTreeMap<PolicyId, Option<pb::Policy>>,
+    published: BTreeMap<PolicyId, Arc<[Published]>>,
+}
+
+/// A published version of a policy.
+#[derive(Debug)]
+struct Published {
+    label: Label,
+    digest: String,
 }
 
 impl ServerRules {
@@ -47,7 +66,7 @@ impl ServerRules {
         let found = found.context("failed to read the guardrails")?;
         let sets = [found.store_guardrails, found.guardrails].into_iter().flatten();
         let guardrails = sets.flat_map(|set| set.guardrails).map(guardrail).collect();
-        Ok(Self { client, namespace, allow_backport, guardrails })
+        Ok(Self { client, namespace, allow_backport, guardrails, asked: Mutex::default() })
     }
 
     /// Adds what the server knows of the policy, and returns what is known of it there, if there is one.
@@ -67,11 +86,10 @@ impl ServerRules {
         if let Some(label) = &version.label {
             let published = self.published(&name.policy).await?;
             let digest = digest_of(&version.content);
-            if published.iter().any(|each| each.label == label.to_string() && each.digest == digest.as_str()) {
+            if published.iter().any(|each| each.label == *label && each.digest == digest.as_str()) {
                 return Ok(Some(OnServer { kind, is_published: true }));
             }
-            let labels = published.iter().filter_map(|each| Label::parse("label", &each.label).ok());
-            version.published_labels = labels.collect();
+            version.published_labels = published.iter().map(|each| each.label.clone()).collect();
         }
         if found.active_version > 0 && needs_active(&self.guardrails) {
             let active = self.active_of_kind(&name.policy, kind).await?;
@@ -113,24 +131,43 @@ impl ServerRules {
     }
 
     async fn policy(&self, policy: &PolicyId) -> anyhow::Result<Option<pb::Policy>> {
-        let request = pb::GetPolicyRequest { name: policy_name(&self.namespace, policy) };
-        match self.client.get_policy(request).await {
-            Ok(found) => Ok(found.policy),
-            Err(error) if error.reason() == "POLICY_NOT_FOUND" => Ok(None),
-            Err(error) => Err(error).context(format!("failed to read the policy {policy}")),
+        let mut asked = self.asked.lock().await;
+        if let Some(known) = asked.policies.get(policy) {
+            return Ok(known.clone());
         }
+        let request = pb::GetPolicyRequest { name: policy_name(&self.namespace, policy) };
+        let found = match self.client.get_policy(request).await {
+            Ok(found) => found.policy,
+            Err(error) if error.reason() == "POLICY_NOT_FOUND" => None,
+            Err(error) => return Err(error).context(format!("failed to read the policy {policy}")),
+        };
+        asked.policies.insert(policy.clone(), found.clone());
+        Ok(found)
     }
 
-    async fn published(&self, policy: &PolicyId) -> anyhow::Result<Vec<pb::Version>> {
+    async fn published(&self, policy: &PolicyId) -> anyhow::Result<Arc<[Published]>> {
+        let mut asked = self.asked.lock().await;
+        if let Some(known) = asked.published.get(policy) {
+            return Ok(Arc::clone(known));
+        }
         let parent = policy_name(&self.namespace, policy);
         let read = pages::collect(VERSIONS_READ_MAX, async |page_token, page_size| {
             let filter = "state = PUBLISHED".to_owned();
             let request =
                 pb::ListVersionsRequest { parent: parent.clone(), page_token, page_size, filter, ..Default::default() };
             let page = self.client.list_versions(request).await?;
-            Ok((page.versions, page.next_page_token))
+            let published = page.versions.into_iter().filter_map(|version| {
+                Some(Published { label: Label::parse("label", &version.label).ok()?, digest: version.digest })
+            });
+            Ok((published.collect(), page.next_page_token))
         });
-        Ok(read.await.with_context(|| format!("failed to list the versions of {policy}"))?.0)
+        let (published, more) = read.await.with_context(|| format!("failed to list the versions of {policy}"))?;
+        if !more.is_empty() {
+            bail!("{policy} has more than {VERSIONS_READ_MAX} published versions: their labels can't all be compared");
+        }
+        let published: Arc<[Published]> = published.into();
+        asked.published.insert(policy.clone(), Arc::clone(&published));
+        Ok(published)
     }
 }
 

@@ -60,7 +60,7 @@ impl Archive {
         if let Some(at) = thawed_at {
             self.log.store.thaw(namespace, at.cursor);
             self.audits.clear(namespace);
-            self.log.hub.wake();
+            self.log.hub.note_moved([namespace.clone()]);
         }
         Ok(answer)
     }

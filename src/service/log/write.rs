@@ -283,6 +283,7 @@ impl Write<'_> {
         let (hub, sets) = (Arc::clone(&writer.log.hub), Arc::clone(&writer.log.active_sets));
         let rows_seen = Arc::clone(&writer.rows);
         let (namespace, cursor, recorded) = (self.namespace, self.tx.head().cursor, self.recorded);
+        let (unknown_hub, unknown_namespace) = (Arc::clone(&hub), namespace.clone());
         let committed = move || {
             for (at, rows) in recorded.rows {
                 rows_seen.learn(&namespace, at, rows);
@@ -292,7 +293,8 @@ impl Write<'_> {
             }
             hub.committed(&namespace, cursor);
         };
-        self.tx.commit(committed).await?;
+        // It may be committed all the same.
+        self.tx.commit(committed).await.inspect_err(|_| unknown_hub.note_moved([unknown_namespace]))?;
         Ok(answer)
     }
 }

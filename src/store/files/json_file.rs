@@ -8,8 +8,13 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Reads a file; none when there is no such file.
+/// Reads a document; none when there is no such file.
 pub(in crate::store) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    Ok(read_file(path)?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
+}
+
+/// Reads a file; none when there is no such file.
+pub(in crate::store) fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::metadata(path) {
         // Reading a pipe or a device would never end.
         Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a file")),
@@ -17,7 +22,7 @@ pub(in crate::store) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Resul
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     }
-    Ok(Some(serde_json::from_slice(&std::fs::read(path)?)?))
+    std::fs::read(path).map(Some)
 }
 
 /// Writes a file: it is replaced atomically, and survives a power loss.

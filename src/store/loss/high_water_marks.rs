@@ -1,10 +1,9 @@
 //! High-water marks: the newest event that this replica has seen of each log, stored beside the database. They reveal a lost tail
 //! (docs/guarantees.md#g1b), and an event that differs from the one that was seen (docs/guarantees.md#g26).
 //!
-//! The file is replaced as a whole and synced. A server starts without it: then only subscribers and other replicas notice a loss.
+//! The file is synced (`high_water_file`). A server starts without it: then only subscribers and other replicas notice a loss.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +13,8 @@ use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::store::error::StoreError;
-use crate::store::files::json_file::read_json;
 use crate::store::loss::frozen::FrozenNamespaces;
+use crate::store::loss::high_water_file::{HighWaterFile, HighWaterSave, LINES_MIN, read};
 
 /// The newest head seen of each namespace.
 pub(in crate::store) type SeenHeads = BTreeMap<NamespaceId, SeenHead>;
@@ -72,15 +71,10 @@ pub(in crate::store) struct HighWaterMarks {
 pub(in crate::store) struct HighWaterState {
     pub(in crate::store) file: Option<(PathBuf, String)>,
     pub(in crate::store) heads: SeenHeads,
-    /// Whether `heads` has more than the file.
-    pub(in crate::store) is_ahead: bool,
-}
-
-/// The content of the file.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct HighWaterFile {
-    pub(in crate::store) store: String,
-    pub(in crate::store) heads: SeenHeads,
+    /// Those that the file does not have.
+    unsaved: SeenHeads,
+    /// Number of heads appended to the file; none when it has to be written as a whole.
+    appended: Option<usize>,
 }
 
 impl HighWaterMarks {
@@ -96,7 +90,7 @@ impl HighWaterMarks {
             known.is_none_or(|seen| seen.cursor < head.cursor || (seen.cursor == head.cursor && seen.hash.is_none()));
         if is_news {
             state.heads.insert(namespace.clone(), head.into());
-            state.is_ahead = true;
+            state.unsaved.insert(namespace.clone(), head.into());
         }
     }
 
@@ -121,11 +115,30 @@ impl HighWaterMarks {
         self.state().heads.values().map(|seen| seen.cursor.epoch).max().unwrap_or(0)
     }
 
-    pub(in crate::store) fn unsaved(&self) -> Option<(PathBuf, HighWaterFile)> {
+    /// Returns what is to be saved: what changed, or all when the file has more lines than that is worth. `is_last` leaves one document.
+    pub(in crate::store) fn unsaved(&self, is_last: bool) -> Option<(PathBuf, HighWaterSave)> {
         let mut state = self.state();
-        let (path, store) = state.file.clone().filter(|_| state.is_ahead)?;
-        state.is_ahead = false;
-        Some((path, HighWaterFile { store, heads: state.heads.clone() }))
+        let (path, store) = state.file.clone()?;
+        if state.unsaved.is_empty() && (!is_last || state.appended == Some(0)) {
+            return None;
+        }
+        let changes = std::mem::take(&mut state.unsaved);
+        let lines = state.appended.map(|appended| appended + changes.len());
+        let appended = lines.filter(|lines| !is_last && *lines <= state.heads.len().max(LINES_MIN));
+        state.appended = Some(appended.unwrap_or(0));
+        let save = match appended {
+            Some(_) => HighWaterSave::Changes(changes),
+            None => HighWaterSave::Whole(HighWaterFile { store, heads: state.heads.clone() }),
+        };
+        Some((path, save))
+    }
+
+    /// Records that a save failed: how much of it the file has is unknown.
+    pub(in crate::store) fn save_failed(&self) {
+        let mut state = self.state();
+        state.appended = None;
+        // Whatever was to be saved is among them.
+        state.unsaved = state.heads.clone();
     }
 }
 
@@ -197,14 +210,9 @@ pub(in crate::store) fn describe_truncated_log(namespace: &NamespaceId, found: C
     )
 }
 
-pub(in crate::store) fn read(path: &Path) -> io::Result<Option<HighWaterFile>> {
-    read_json(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::files::json_file::write_json;
 
     fn head(epoch: i64, revision: i64) -> Head {
         Head { cursor: Cursor { epoch, revision }, hash: [u8::try_from(epoch * 16 + revision).expect("a byte"); 32] }
@@ -253,22 +261,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_nothing_else() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("high-water.json");
-        assert!(read(&path).expect("no file is no error").is_none());
-        write_json(&path, &HighWaterFile { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
-        let kept = read(&path).expect("a file").expect("the file");
-        assert_eq!((kept.store.as_str(), kept.heads), ("s", seen(&[("a", 2, 5)])));
-        std::fs::write(&path, r#"{"store":"s","heads":{"a":{"epoch":2,"revision":5}}}"#).expect("a file");
-        let before = read(&path).expect("a file of a release before").expect("the file");
-        let namespace = NamespaceId::parse("namespace", "a").expect("an id");
-        assert_eq!(before.heads.get(&namespace), Some(&SeenHead { hash: None, ..SeenHead::from(head(2, 5)) }));
-        std::fs::write(&path, "{\"store\":").expect("a file");
-        assert!(read(&path).is_err(), "half a file");
-    }
-
-    #[test]
     fn the_memory_never_goes_back() {
         let (high_water, a) = (HighWaterMarks::default(), NamespaceId::parse("namespace", "a").expect("an id"));
         for (epoch, revision) in [(1, 5), (1, 4), (2, 3), (1, 9)] {
@@ -276,5 +268,30 @@ mod tests {
         }
         assert_eq!(high_water.head(&a), Some(head(2, 3).into()));
         assert_eq!(high_water.highest_epoch(), 2);
+    }
+
+    #[test]
+    fn what_changed_is_appended_until_the_file_is_written_anew() {
+        let (high_water, a) = (HighWaterMarks::default(), NamespaceId::parse("namespace", "a").expect("an id"));
+        assert!(high_water.unsaved(false).is_none(), "no file is known");
+        high_water.state().file = Some((PathBuf::from("high-water.json"), "s".to_owned()));
+        assert!(high_water.unsaved(false).is_none(), "nothing was seen");
+        let mut revision = 0;
+        let mut is_whole = || {
+            revision += 1;
+            high_water.note(&a, Head { cursor: Cursor { epoch: 1, revision }, hash: [1; 32] });
+            let (_, save) = high_water.unsaved(false).expect("something to save");
+            matches!(save, HighWaterSave::Whole(_))
+        };
+        assert!(is_whole(), "the first");
+        assert!((0..LINES_MIN).all(|_| !is_whole()), "what changed");
+        assert!(is_whole(), "enough lines");
+        assert!(!is_whole());
+        high_water.save_failed();
+        assert!(is_whole(), "after a failure");
+        assert!(!is_whole());
+        assert!(high_water.unsaved(false).is_none(), "all of it is saved");
+        assert!(matches!(high_water.unsaved(true), Some((_, HighWaterSave::Whole(_)))), "the last leaves one document");
+        assert!(high_water.unsaved(true).is_none());
     }
 }

@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod archived_rows;
 pub mod audit;
 pub mod bindings;
+pub mod changed_logs;
 pub mod closed_versions;
 pub mod contents;
 pub mod denials;

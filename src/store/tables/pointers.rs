@@ -68,12 +68,22 @@ const ROWS_PER_QUERY: usize = 500;
 /// Bytes of content after which a statement reads no more. A statement may take 2.4 s: more bytes would never arrive over a slow network.
 const BYTES_PER_QUERY: i64 = 8 * 1024 * 1024;
 
-/// Selects the newest pointer of each policy up to a revision, for policies whose pointer moved after another revision.
-const POINTERS_BETWEEN: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
-     (SELECT policy, MAX(revision) AS revision FROM pointer_changes \
-     WHERE namespace = $1 AND revision <= $2 AND revision > $3 \
-     GROUP BY policy) newest ON p.policy = newest.policy AND p.revision = newest.revision \
-     WHERE p.namespace = $1 ORDER BY p.policy";
+/// Selects the newest pointer of each policy up to a revision. It steps from one policy to the next in the primary key, so it takes no
+/// longer the more often pointers have moved.
+const POINTERS_AT: &str = "WITH RECURSIVE moved(policy) AS ( \
+     SELECT MIN(policy) FROM pointer_changes WHERE namespace = $1 UNION ALL \
+     SELECT (SELECT MIN(c.policy) FROM pointer_changes c WHERE c.namespace = $1 AND c.policy > moved.policy) \
+     FROM moved WHERE moved.policy IS NOT NULL) \
+     SELECT p.namespace, p.policy, p.revision, p.version FROM moved JOIN pointer_changes p \
+     ON p.namespace = $1 AND p.policy = moved.policy AND p.revision = ( \
+     SELECT MAX(c.revision) FROM pointer_changes c WHERE c.namespace = $1 AND c.policy = moved.policy \
+     AND c.revision <= $2) ORDER BY p.policy";
+
+/// Selects the same, of the policies whose pointer moved after revision $3, by those moves alone.
+const POINTERS_MOVED: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p \
+     WHERE p.namespace = $1 AND p.revision > $3 AND p.revision <= $2 AND NOT EXISTS ( \
+     SELECT 1 FROM pointer_changes c WHERE c.namespace = $1 AND c.policy = p.policy \
+     AND c.revision > p.revision AND c.revision <= $2)";
 
 impl ReadTx {
     /// Returns the active set right after a revision, in byte order of its policies.
@@ -84,8 +94,8 @@ impl ReadTx {
 
     async fn pointers_at(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<Model>> {
         let backend = self.tx.get_database_backend();
-        let values = [namespace.as_str().into(), revision.into(), 0.into()];
-        let statement = Statement::from_sql_and_values(backend, POINTERS_BETWEEN, values);
+        let values = [namespace.as_str().into(), revision.into()];
+        let statement = Statement::from_sql_and_values(backend, POINTERS_AT, values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
         rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)
     }
@@ -131,13 +141,19 @@ impl ReadTx {
         after: i64,
         revision: i64,
     ) -> Result<Vec<(PolicyId, Option<ActiveEntry>)>> {
+        let mut values = vec![namespace.as_str().into(), revision.into()];
+        let pointers = if after == 0 {
+            POINTERS_AT
+        } else {
+            values.push(after.into());
+            POINTERS_MOVED
+        };
         let sql = format!(
-            "SELECT a.policy, a.version, v.digest, e.epoch, a.revision FROM ({POINTERS_BETWEEN}) a \
+            "SELECT a.policy, a.version, v.digest, e.epoch, a.revision FROM ({pointers}) a \
              LEFT JOIN events e ON e.namespace = a.namespace AND e.revision = a.revision \
              LEFT JOIN versions v ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version \
              ORDER BY a.policy"
         );
-        let values = [namespace.as_str().into(), revision.into(), after.into()];
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
         rows.into_iter().map(|row| active_entry(namespace, &row)).collect()

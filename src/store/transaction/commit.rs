@@ -90,7 +90,7 @@ impl WriteTx {
         let (inner, confirmation) = (Arc::clone(&store.inner), store.clone().confirm_event(namespace.clone(), head));
         let noted = move || {
             inner.high_water.note(&namespace, head);
-            inner.committed.notify_one();
+            inner.unannounced.add(&namespace);
             after();
         };
         store.commit(read.tx, confirmation, noted).await

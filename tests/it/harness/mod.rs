@@ -34,6 +34,7 @@ pub mod runs;
 pub mod schedules;
 pub mod signer;
 pub mod sqlite_shell;
+pub mod stores;
 pub mod subscribing;
 pub mod tampering_proxy;
 pub mod watcher_fixture;

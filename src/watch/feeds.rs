@@ -1,0 +1,110 @@
+//! The feeds of a replica, by namespace. One is read when it is first asked for, and dropped when nobody has used it for long.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::feed::Feed;
+use super::freshness::PollResult;
+use crate::domain::name::NamespaceId;
+
+/// A feed, or the read of it: it is read once, however many callers ask for it at once, and none waits for that of another namespace.
+pub(super) type FeedCell = Arc<OnceCell<Arc<Feed>>>;
+
+/// The feeds of a replica.
+#[derive(Debug, Default)]
+pub(super) struct Feeds(Mutex<BTreeMap<NamespaceId, Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    cell: FeedCell,
+    /// Whether a caller asked for it since the last `drop_unused`.
+    is_used: bool,
+}
+
+impl Kept {
+    /// Whether it may be dropped: without streams and calls that hold it. What was read is kept while the database does not answer: it
+    /// may be all that can be served.
+    fn is_idle(&self) -> bool {
+        let is_idle =
+            |feed: &Arc<Feed>| Arc::strong_count(feed) == 1 && feed.freshness().last_poll == PollResult::CaughtUp;
+        Arc::strong_count(&self.cell) == 1 && self.cell.get().is_some_and(is_idle)
+    }
+}
+
+impl Feeds {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespaceId, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the feed of a namespace, if there is one, and records that it is used.
+    pub(super) fn existing(&self, namespace: &NamespaceId) -> Option<Arc<Feed>> {
+        let mut feeds = self.lock();
+        let kept = feeds.get_mut(namespace)?;
+        kept.is_used = true;
+        kept.cell.get().cloned()
+    }
+
+    /// Returns the feed of a namespace, and makes an empty one when there is none. Its caller has to read it.
+    pub(super) fn cell(&self, namespace: &NamespaceId) -> FeedCell {
+        let mut feeds = self.lock();
+        let kept = feeds.entry(namespace.clone()).or_default();
+        kept.is_used = true;
+        Arc::clone(&kept.cell)
+    }
+
+    /// Removes a feed that could not be read, unless another caller is still reading it.
+    pub(super) fn remove_unread(&self, namespace: &NamespaceId, cell: &FeedCell) {
+        let mut feeds = self.lock();
+        let is_mine = |kept: &Kept| Arc::ptr_eq(&kept.cell, cell) && !kept.cell.initialized();
+        // Two owners hold it: the map and this call. A third one is still reading.
+        if feeds.get(namespace).is_some_and(is_mine) && Arc::strong_count(cell) == 2 {
+            feeds.remove(namespace);
+        }
+    }
+
+    /// Removes a feed that has ended.
+    pub(super) fn remove(&self, feed: &Arc<Feed>) {
+        let is_it = |cell: &FeedCell| cell.get().is_some_and(|kept| Arc::ptr_eq(kept, feed));
+        self.lock().retain(|_, kept| !is_it(&kept.cell));
+    }
+
+    /// Returns every feed that was read.
+    pub(super) fn all(&self) -> Vec<Arc<Feed>> {
+        self.lock().values().filter_map(|kept| kept.cell.get().cloned()).collect()
+    }
+
+    /// Returns the feeds of these namespaces, and the namespaces whose feed is being read now.
+    pub(super) fn of(
+        &self,
+        namespaces: impl IntoIterator<Item = NamespaceId>,
+    ) -> (BTreeMap<NamespaceId, Arc<Feed>>, Vec<NamespaceId>) {
+        let feeds = self.lock();
+        let (mut found, mut unread) = (BTreeMap::new(), Vec::new());
+        for namespace in namespaces {
+            match feeds.get(&namespace).map(|kept| kept.cell.get()) {
+                Some(Some(feed)) => drop(found.insert(namespace, Arc::clone(feed))),
+                Some(None) => unread.push(namespace),
+                None => {}
+            }
+        }
+        (found, unread)
+    }
+
+    /// Drops the feeds that nobody has used since the call before.
+    pub(super) fn drop_unused(&self) {
+        let dropped = {
+            let mut feeds = self.lock();
+            let (mut kept, mut dropped) = (BTreeMap::new(), Vec::new());
+            for (namespace, mut feed) in std::mem::take(&mut *feeds) {
+                let was_used = std::mem::take(&mut feed.is_used);
+                if was_used || !feed.is_idle() { drop(kept.insert(namespace, feed)) } else { dropped.push(feed) }
+            }
+            *feeds = kept;
+            dropped
+        };
+        // After the lock: an active set may take long to free.
+        drop(dropped);
+    }
+}
