@@ -10,7 +10,7 @@ use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::store::connection::bounded::TimedConnection;
 use crate::store::connection::database::Database;
-use crate::store::connection::notify::Unannounced;
+use crate::store::connection::notification::Unannounced;
 use crate::store::connection::pools::{Pools, SQLITE_READERS_MAX};
 use crate::store::connection::postgres_pools::{POSTGRES_READERS_MAX, connect_postgres};
 use crate::store::connection::timeout::within;

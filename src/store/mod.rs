@@ -17,7 +17,7 @@ mod transaction;
 
 pub use connection::database::Database;
 pub use connection::migrate::migration_lock;
-pub use connection::notify::Wake;
+pub use connection::notification::Wake;
 pub use connection::one_wait::{OneWait, check_waited, wait_once};
 pub use error::StoreError;
 pub use files::backup::{ChainLink, CopyError, CopyState, DatabaseCopy, ExclusiveDatabase, LogEnd};

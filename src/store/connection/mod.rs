@@ -5,6 +5,7 @@ pub mod causes;
 pub mod database;
 pub mod durable_settings;
 pub mod migrate;
+pub mod notification;
 pub mod notify;
 pub mod one_wait;
 pub mod open;

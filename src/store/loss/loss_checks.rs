@@ -10,7 +10,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::store::connection::system_identity::{READ_SYSTEM_IDENTITY, SYSTEM_IDENTITY, identity_mismatch};
 use crate::store::error::failed;
 use crate::store::handle::Store;
-use crate::store::loss::high_water_marks::{
+use crate::store::loss::seen_heads::{
     SeenHead, SeenHeads, describe_other_event, describe_truncated_log, find_lost_log,
 };
 use crate::store::transaction::views::WriteTx;
