@@ -221,12 +221,7 @@ async fn a_missing_memory_is_no_doubt() {
     let head = watching::head(&client).await;
     let saved = async {
         loop {
-            // A document, and a line for each later save.
-            let text = std::fs::read_to_string(&file).unwrap_or_default();
-            let kept = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            let of_default =
-                |kept: serde_json::Value| [&kept, &kept["heads"]].map(|heads| heads["default"]["revision"].clone());
-            if kept.flat_map(of_default).any(|revision| revision == head) {
+            if hub.seen_revision("default") == Some(head) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -195,6 +195,14 @@ impl Hub {
         self.ended().await;
     }
 
+    /// Returns the revision up to which `high-water.json` says that a log was seen: it has a document, and a line for each later save.
+    pub fn seen_revision(&self, namespace: &str) -> Option<i64> {
+        let text = std::fs::read_to_string(self.data_dir().join("high-water.json")).unwrap_or_default();
+        let kept = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let revision = |kept: serde_json::Value| kept.get("heads").unwrap_or(&kept)[namespace]["revision"].as_i64();
+        kept.filter_map(revision).last()
+    }
+
     /// Runs SQL on the database without the server, as an intruder would.
     pub fn tamper(&self, sql: &str) -> String {
         self.try_tamper(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
