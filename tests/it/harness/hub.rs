@@ -200,7 +200,7 @@ impl Hub {
         let text = std::fs::read_to_string(self.data_dir().join("high-water.json")).unwrap_or_default();
         let kept = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let revision = |kept: serde_json::Value| kept.get("heads").unwrap_or(&kept)[namespace]["revision"].as_i64();
-        kept.filter_map(revision).last()
+        kept.filter_map(revision).next_back()
     }
 
     /// Runs SQL on the database without the server, as an intruder would.
