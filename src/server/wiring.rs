@@ -237,9 +237,9 @@ fn spawn_notifications(
     background.spawn(async move { announcer.announce(&sender).await });
     let url = storage.listen_url.as_ref().unwrap_or(&storage.database_url).expose().to_owned();
     background.spawn(async move {
-        let wake = move |wake| {
-            metrics.woken(&wake);
-            match wake {
+        let wake = move |cause| {
+            metrics.woken(&cause);
+            match cause {
                 Wake::Notified(namespaces) => hub.note_moved(namespaces),
                 Wake::Unnamed | Wake::Connected => hub.poll(),
             }

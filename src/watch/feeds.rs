@@ -94,17 +94,15 @@ impl Feeds {
 
     /// Drops the feeds that nobody has used since the call before.
     pub(super) fn drop_unused(&self) {
-        let dropped = {
-            let mut feeds = self.lock();
-            let (mut kept, mut dropped) = (BTreeMap::new(), Vec::new());
-            for (namespace, mut feed) in std::mem::take(&mut *feeds) {
-                let was_used = std::mem::take(&mut feed.is_used);
-                if was_used || !feed.is_idle() { drop(kept.insert(namespace, feed)) } else { dropped.push(feed) }
+        // Held until the lock is released: an active set may take long to free.
+        let mut dropped = Vec::new();
+        self.lock().retain(|_, kept| {
+            let was_used = std::mem::take(&mut kept.is_used);
+            let is_kept = was_used || !kept.is_idle();
+            if !is_kept {
+                dropped.push(Arc::clone(&kept.cell));
             }
-            *feeds = kept;
-            dropped
-        };
-        // After the lock: an active set may take long to free.
-        drop(dropped);
+            is_kept
+        });
     }
 }

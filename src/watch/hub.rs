@@ -324,9 +324,9 @@ impl Hub {
         &self.source
     }
 
-    /// Makes the log follower look at these logs now, and at no other.
+    /// Makes the log follower look at these logs now.
     pub fn note_moved(&self, namespaces: impl IntoIterator<Item = NamespaceId>) {
-        self.moved.moved(namespaces);
+        self.moved.add(namespaces);
     }
 
     /// Makes the log follower poll now.

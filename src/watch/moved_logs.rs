@@ -1,7 +1,7 @@
 //! Which logs the log follower was told have moved: those of commits of this replica, and of others that sent a notification.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -24,30 +24,30 @@ pub(super) struct Moved {
 }
 
 impl MovedLogs {
-    fn add(&self, change: impl FnOnce(&mut Moved)) {
-        change(&mut self.moved.lock().unwrap_or_else(PoisonError::into_inner));
+    fn lock(&self) -> MutexGuard<'_, Moved> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds logs that moved, and wakes the follower.
-    pub(super) fn moved(&self, namespaces: impl IntoIterator<Item = NamespaceId>) {
-        self.add(|moved| moved.namespaces.extend(namespaces));
+    pub(super) fn add(&self, namespaces: impl IntoIterator<Item = NamespaceId>) {
+        self.lock().namespaces.extend(namespaces);
         self.wake.notify_one();
     }
 
     /// Adds logs that the follower can't look at yet. They have to wait for its next turn.
     pub(super) fn put_back(&self, namespaces: impl IntoIterator<Item = NamespaceId>) {
-        self.add(|moved| moved.namespaces.extend(namespaces));
+        self.lock().namespaces.extend(namespaces);
     }
 
     /// Makes a poll due now.
     pub(super) fn poll(&self) {
-        self.add(|moved| moved.poll = true);
+        self.lock().poll = true;
         self.wake.notify_one();
     }
 
     /// Takes what is to be looked at.
     pub(super) fn take(&self) -> Moved {
-        std::mem::take(&mut self.moved.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock())
     }
 
     /// Waits until something was added.

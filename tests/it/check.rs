@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::calls::{activate, create, draft_of_its_kind, publish_request};
 use crate::harness::guardrails::{guardrail, update_guardrails};
 use crate::harness::hub::binary;
-use crate::harness::on_both_databases;
+use crate::harness::{metrics, on_both_databases};
 
 pub const CEILING: &str = "guardrails:\n  - id: ceiling\n    expression: content.max <= 20\n    severity: DENY\n    \
                        message: '{content.max} is over 20'\n";
@@ -258,6 +258,13 @@ on_both_databases! {
         }
         folder.write("t/caps/v1.1.0/metadata.json", r#"{"name":"caps","version":"1.1.0"}"#);
         folder.write("t/caps/v1.1.0/policy-definition.yaml", "max: 10\nmin: 1\n");
+        let lists = || {
+            let row = r#"policyhub_rpc_calls_total{code="Ok",method="/policyhub.v1.PolicyService/ListVersions"}"#;
+            metrics::counted(&metrics::text(&hub), row).expect("calls")
+        };
+        let before = lists();
+        ended(&check("check t/caps/v1.1.0 t/caps/v1.2.0"), 0);
+        assert!((lists() - before - 1.0).abs() < 0.5, "the versions of a policy are asked for once");
         ended(&check("check t/caps/v1.1.0"), 0);
         ended(&check("check caps.yaml --rules /dev/null"), 2);
     }

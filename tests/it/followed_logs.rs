@@ -1,4 +1,4 @@
-//! Which logs a replica looks at: those that moved. What nobody uses costs nothing (docs/performance.md).
+//! Which logs a replica looks at: those that moved. What nobody uses costs nothing (docs/guarantees.md#g27).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +10,7 @@ use policyhub::domain::name::NamespaceId;
 use policyhub::domain::time::Micros;
 use policyhub::grpc::WatchEncoder;
 use policyhub::service::Signer;
-use policyhub::signing::{Algorithm, KeyDirs, PrivateKey};
-use policyhub::store::Store;
+use policyhub::signing::KeyDirs;
 use policyhub::watch;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
@@ -33,12 +32,11 @@ fn counted(hub: &Hub, name: &str) -> f64 {
     metric(&hub.http, name).unwrap_or(0.0)
 }
 
-/// Returns a hub over a store, which serves logs without events.
-fn hub_over(store: Store) -> watch::Hub {
-    let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
-    let key = PrivateKey::from_pem(&pem).expect("a key");
+/// Returns a hub without signing keys over the store of one that was killed. It serves logs without events.
+async fn hub_over(hub: &Hub) -> watch::Hub {
+    let store = stores::opened(hub).await;
     let none = Arc::new(KeyDirs::open(Vec::new()).expect("no keys"));
-    let signer = Signer::new("store".to_owned(), key, none, Duration::ZERO);
+    let signer = Signer::new("store".to_owned(), stores::seal_key(hub), none, Duration::ZERO);
     watch::Hub::new(store, Arc::new(signer), Arc::new(WatchEncoder), 16, || Micros(1))
 }
 
@@ -76,7 +74,7 @@ on_both_databases! {
             callers::namespace(&client, id).await;
         }
         hub.kill().await;
-        let feeds = hub_over(stores::opened(&hub).await);
+        let feeds = hub_over(&hub).await;
         for id in ["asked", "held", "watched", "unused"] {
             feeds.feed(&namespace(id)).await.expect("a feed");
         }

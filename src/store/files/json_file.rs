@@ -1,4 +1,4 @@
-//! Small files of this server beside the database: each is read as a whole, replaced as a whole, and synced.
+//! Small files of this server beside the database: read as a whole, and written as a whole and synced.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};

@@ -1,7 +1,7 @@
 //! High-water marks: the newest event that this replica has seen of each log, stored beside the database. They reveal a lost tail
 //! (docs/guarantees.md#g1b), and an event that differs from the one that was seen (docs/guarantees.md#g26).
 //!
-//! The file is synced (`high_water_file`). A server starts without it: then only subscribers and other replicas notice a loss.
+//! The file is a document with lines after it (`high_water_lines`). A server starts without it: then only subscribers and other replicas notice a loss.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,7 +69,8 @@ impl HighWaterMarks {
         self.state().heads.values().map(|seen| seen.cursor.epoch).max().unwrap_or(0)
     }
 
-    /// Returns what is to be saved: what changed, or all when the file has more lines than that is worth. `is_last` leaves one document.
+    /// Returns what is to be saved: what changed; or all, after a failure, when the file would have more lines than it needs, and with
+    /// `is_last`, which leaves one document.
     pub(in crate::store) fn unsaved(&self, is_last: bool) -> Option<(PathBuf, HighWaterSave)> {
         let mut state = self.state();
         let (path, store) = state.file.clone()?;
@@ -77,12 +78,16 @@ impl HighWaterMarks {
             return None;
         }
         let changes = std::mem::take(&mut state.unsaved);
-        let lines = state.appended.map(|appended| appended + changes.len());
-        let appended = lines.filter(|lines| !is_last && *lines <= state.heads.len().max(LINES_MIN));
-        state.appended = Some(appended.unwrap_or(0));
-        let save = match appended {
-            Some(_) => HighWaterSave::Changes(changes),
-            None => HighWaterSave::Whole(HighWaterFile { store, heads: state.heads.clone() }),
+        let lines_max = state.heads.len().max(LINES_MIN);
+        let save = match state.appended.map(|appended| appended + changes.len()) {
+            Some(lines) if !is_last && lines <= lines_max => {
+                state.appended = Some(lines);
+                HighWaterSave::Changes(changes)
+            }
+            _ => {
+                state.appended = Some(0);
+                HighWaterSave::Whole(HighWaterFile { store, heads: state.heads.clone() })
+            }
         };
         Some((path, save))
     }

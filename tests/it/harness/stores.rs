@@ -2,30 +2,17 @@
 
 use std::sync::Arc;
 
-use policyhub::domain::digest::{Digest, Hash};
-use policyhub::domain::row_mac::RowMac;
 use policyhub::domain::time::Micros;
+use policyhub::signing::{PrivateKey, RowMacKey};
 use policyhub::store::{Clocks, Database, Store};
 use tokio::time::Instant;
 
 use super::Hub;
 
-/// Stands in for the MAC key of rows: it accepts every row.
-#[derive(Debug)]
-struct AnyTag;
-
-impl RowMac for AnyTag {
-    fn mac(&self, _: &[u8]) -> Hash {
-        [0; 32]
-    }
-
-    fn verify(&self, _: &[u8], _: &[u8]) -> bool {
-        true
-    }
-
-    fn digest(&self, row: &[u8]) -> Digest {
-        policyhub::signing::digest_of(row)
-    }
+/// Returns the key that seals the logs of a hub.
+pub fn seal_key(hub: &Hub) -> PrivateKey {
+    let pem = std::fs::read_to_string(hub.data_dir().join("keys/seal.pem")).expect("the seal key");
+    PrivateKey::from_pem(&pem).expect("a key")
 }
 
 /// Opens the store of a hub that was killed.
@@ -34,6 +21,7 @@ pub async fn opened(hub: &Hub) -> Store {
         Some(path) => Database::Sqlite { path: path.into() },
         None => Database::Postgres { url: hub.database_url.clone() },
     };
+    let tags = RowMacKey::derive(&seal_key(hub)).expect("a key of the rows");
     let clocks = Clocks { wall: || Micros(1), monotonic: Instant::now };
-    database.open(false, None, Arc::new(AnyTag), clocks).await.expect("a store")
+    database.open(false, None, Arc::new(tags), clocks).await.expect("a store")
 }
