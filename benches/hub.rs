@@ -226,6 +226,13 @@ pub async fn create_namespace(client: &Client, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Reads the active set of a namespace, so that the server follows it.
+pub async fn read_active(client: &Client, namespace: &str) -> Result<()> {
+    let parent = format!("namespaces/{namespace}");
+    client.list_active(pb::ListActiveRequest { parent, ..Default::default() }).await?;
+    Ok(())
+}
+
 /// Returns the cursor at the head of a namespace.
 pub async fn head(client: &Client, namespace: &str) -> Result<pb::Cursor> {
     let request = pb::GetNamespaceRequest { name: format!("namespaces/{namespace}") };

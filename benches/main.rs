@@ -26,6 +26,7 @@ mod http2;
 mod hub;
 mod load;
 mod machine;
+mod namespaces;
 mod nats;
 mod noisy;
 mod plan;
@@ -64,7 +65,7 @@ struct Arguments {
     /// 100 and 1,000 subscribers, 1 KiB, our own servers: to see that it works
     #[arg(long)]
     quick: bool,
-    /// 10⁵ versions instead of 10⁴
+    /// 10⁵ versions instead of 10⁴, and 50,000 namespaces too
     #[arg(long)]
     full: bool,
     /// How often each figure is taken
@@ -111,6 +112,7 @@ enum Scenario {
     Growth,
     Noisy,
     Checks,
+    Namespaces,
 }
 
 fn main() -> Result<()> {
@@ -127,11 +129,11 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    use Scenario::{Activate, Checks, Fanout, Getactive, Growth, Idle, Noisy, Resync};
-    let all: &[Scenario] =
-        if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks] };
+    use Scenario::{Activate, Checks, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Resync};
+    let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces];
+    let all: &[Scenario] = if arguments.quick { &[Fanout] } else { whole };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
-    let needs_postgres = [Activate, Resync, Growth, Noisy].iter().any(|scenario| chosen.contains(scenario));
+    let needs_postgres = [Activate, Resync, Growth, Noisy, Namespaces].iter().any(|scenario| chosen.contains(scenario));
     // The harness panics with a message when PostgreSQL is absent.
     let start = || postgres::Cluster::start(&[growth::COUNTER]);
     let postgres = if needs_postgres { std::panic::catch_unwind(start).ok() } else { None };
@@ -161,6 +163,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Growth => bench.growth().await,
                 Noisy => bench.noisy().await,
                 Checks => bench.checks().await,
+                Namespaces => bench.namespaces().await,
             };
             // The other scenarios still run.
             if let Err(error) = ended {

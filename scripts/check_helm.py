@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the chart without a cluster: lint, refusals, renders, and each rendered object against Kubernetes' schemas.
+"""Checks the chart without a cluster: lint, refusals, renders, each rendered object against Kubernetes' schemas, and
+that the image has what its build needs.
 
 Runs itself in target/tools/venv, which scripts/tools.sh makes. Prints what it counted; exits 1 on any surprise. Proves
 that its judge can say no by one render broken on purpose.
@@ -8,8 +9,10 @@ that its judge can say no by one render broken on purpose.
 import copy
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "policyhub"
@@ -132,6 +135,19 @@ def check_deployment(name, documents):
     expect(keys is None or mounts.get(keys, {}).get("readOnly") is True, f"{name}: keys_dir is not the mounted Secret")
 
 
+def check_image():
+    """Checks that the image's build has every package of the workspace: cargo reads the manifests of what is copied."""
+    lines = (ROOT / "helm" / "Dockerfile").read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    with tempfile.TemporaryDirectory() as context:
+        for source in (ROOT / name for names in copied for name in names):
+            target = pathlib.Path(context) / source.name
+            shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy(source, target)
+        metadata = ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"]
+        read = subprocess.run(metadata, cwd=context, capture_output=True, text=True)
+        expect(read.returncode == 0, f"the build of the image: {read.stderr.strip()}")
+
+
 def main():
     """Runs every check and prints the counts."""
     sets = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").glob("*.yaml"))}
@@ -170,6 +186,7 @@ def main():
             except helm_python.HelmError as error:
                 expect(word in str(error), f"{name} was refused without the word {word!r}: {error}")
 
+    check_image()
     if to_break:
         broken = copy.deepcopy(to_break)
         broken["spec"]["replicas"] = "three"

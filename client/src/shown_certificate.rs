@@ -13,6 +13,21 @@ use super::identity::ClientIdentity;
 use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
 
+/// What the system, TLS, HTTP/2 and the channel say of a connection that came to an end. A call that meets the end says "channel closed"
+/// or "operation was canceled", without the cause.
+const ENDS: [&str; 10] = [
+    "connection closed",
+    "connection reset",
+    "connection aborted",
+    "broken pipe",
+    "not connected",
+    "unexpected end of file",
+    "handshake eof",
+    "close_notify",
+    "channel closed",
+    "operation was canceled",
+];
+
 /// Holds what is known of the client certificate that is presented; nothing when there is none. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PresentedCertificate(Option<Arc<LeafCertificate>>);
@@ -61,9 +76,7 @@ impl PresentedCertificate {
 /// Returns whether a connection that was there came to an end: anything else, such as a name that leads nowhere, has other causes.
 fn has_ended(causes: &str) -> bool {
     let causes = causes.to_ascii_lowercase();
-    ["connection closed", "connection reset", "broken pipe", "unexpected end of file", "close_notify"]
-        .iter()
-        .any(|end| causes.contains(end))
+    ENDS.iter().any(|end| causes.contains(end))
 }
 
 /// Returns what TLS said of a certificate: the description of an alert (RFC 8446 §6.2).
@@ -95,5 +108,26 @@ impl fmt::Display for TransportError {
 impl Error for TransportError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_connection_is_told_from_other_failures() {
+        for end in [
+            "transport error: Connection reset by peer (os error 104)",
+            "transport error: channel closed",
+            "transport error: operation was canceled",
+            "transport error: tls handshake eof",
+            "transport error: Transport endpoint is not connected (os error 107)",
+        ] {
+            assert!(has_ended(end), "{end}");
+        }
+        for other in ["dns error: no such name", "Connection refused (os error 111)", "frame with invalid size"] {
+            assert!(!has_ended(other), "{other}");
+        }
     }
 }

@@ -1,22 +1,24 @@
 //! Metrics, in the Prometheus text format at `/metrics`.
 
+mod connections;
 mod in_flight;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, MeterProvider as _};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tonic::Code;
 
+use self::connections::Connections;
 use super::tls_files::PortTls;
 use crate::grpc::WatchSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
-use crate::transport::{CloseReason, ConnectionMetrics};
+use crate::transport::ConnectionMetrics;
 use crate::watch::{Leases, WatchCounts};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is the time to open it, so long streams need
@@ -316,50 +318,6 @@ impl Metrics {
             tracing::warn!(%error, "failed to write the metrics");
         }
         String::from_utf8(text).unwrap_or_default()
-    }
-}
-
-/// The counters of connections.
-#[derive(Debug, Clone)]
-struct Connections {
-    open: UpDownCounter<i64>,
-    accepted: Counter<u64>,
-    closed: Counter<u64>,
-    accept_errors: Counter<u64>,
-}
-
-impl Connections {
-    fn new(meter: &Meter) -> Self {
-        let counter = |name, description| meter.u64_counter(name).with_description(description).build();
-        Self {
-            open: meter
-                .i64_up_down_counter("policyhub_connections_open")
-                .with_description("gRPC connections open now")
-                .build(),
-            accepted: counter("policyhub_connections_accepted", "gRPC connections that got in"),
-            closed: counter("policyhub_connections_closed", "gRPC connections closed or refused, by cause"),
-            accept_errors: counter("policyhub_accept_errors", "times the kernel gave no connection"),
-        }
-    }
-}
-
-impl ConnectionMetrics for Connections {
-    fn opened(&self) {
-        self.accepted.add(1, &[]);
-        self.open.add(1, &[]);
-    }
-
-    fn closed(&self, reason: CloseReason) {
-        self.open.add(-1, &[]);
-        self.closed.add(1, &[KeyValue::new("cause", reason.as_str())]);
-    }
-
-    fn refused(&self, reason: CloseReason) {
-        self.closed.add(1, &[KeyValue::new("cause", reason.as_str())]);
-    }
-
-    fn accept_failed(&self) {
-        self.accept_errors.add(1, &[]);
     }
 }
 

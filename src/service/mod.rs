@@ -19,7 +19,7 @@ mod sync;
 mod use_cases;
 
 pub use crate::store::{OneWait, wait_once};
-pub use crate::watch::{Encode, Lease, Leases, SentKeyStatements, Subscription, WatchStep};
+pub use crate::watch::{Encode, Lease, Leases, SentKeyStatements, StreamContext, Subscription, WatchStep};
 pub use access::Access;
 pub use access::FIRST_ADMIN;
 pub use archive::Archive;

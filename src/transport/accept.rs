@@ -42,6 +42,9 @@ pub trait ConnectionMetrics: std::fmt::Debug + Send + Sync + 'static {
 
     /// Counts a failed accept of the kernel.
     fn accept_failed(&self);
+
+    /// Counts a write to the socket of a connection.
+    fn wrote(&self);
 }
 
 /// The gRPC port.
@@ -80,6 +83,7 @@ impl Listener {
             tracker: tracker.clone(),
             draining: draining.clone(),
             force_close: force_close.clone(),
+            metrics: metrics.clone(),
         };
         let mut connections = JoinSet::new();
         let mut backoff = AcceptBackoff::default();

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ pub struct ConnectionHandle {
 
 #[derive(Debug, Default)]
 struct HandleState {
+    number: u64,
     peer: Option<SocketAddr>,
     shutdown: CancellationToken,
     reason: OnceLock<ShutdownReason>,
@@ -68,13 +69,21 @@ impl ConnectionHandle {
     /// Creates the handle of a connection from `peer`.
     #[must_use]
     pub fn new(peer: Option<SocketAddr>) -> Self {
-        Self { state: Arc::new(HandleState { peer, ..HandleState::default() }) }
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { state: Arc::new(HandleState { number, peer, ..HandleState::default() }) }
     }
 
     /// Returns the handle of the connection on which a request came.
     #[must_use]
     pub fn of_request<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Returns the number of the connection, counted from 1; 0 for a call that came another way.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.state.number
     }
 
     /// Returns the network address of the client.

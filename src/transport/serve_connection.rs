@@ -22,6 +22,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::{BoxCloneSyncService, Oneshot};
 
+use super::accept::ConnectionMetrics;
 use super::close_reason::CloseReason;
 use super::connection_handle::{ConnectionHandle, STREAMS_PER_CONNECTION_MAX, ShutdownReason};
 use super::connection_slots::ConnectionSlot;
@@ -60,6 +61,7 @@ pub(super) struct ConnectionServer {
     pub(super) draining: CancellationToken,
     /// Signals connections that have not ended to stop waiting for their clients.
     pub(super) force_close: CancellationToken,
+    pub(super) metrics: Arc<dyn ConnectionMetrics>,
 }
 
 impl ConnectionServer {
@@ -92,7 +94,7 @@ impl ConnectionServer {
         extensions.insert(connection.clone());
         // A peer to which not even a ping can be written is as dead as one that does not answer pings.
         let write_timeout = self.limits.keepalive_interval + self.limits.keepalive_timeout;
-        let io = SharedIo::new(socket, preface(), connection.clone(), write_timeout);
+        let io = SharedIo::new(socket, preface(), connection.clone(), write_timeout, self.metrics.clone());
         let reason = self.serve_http2(io.clone(), connection, extensions).await;
         if reason != CloseReason::Keepalive {
             let _ = tokio::time::timeout(HALF_CLOSE_TIMEOUT, half_close(io)).await;
@@ -110,7 +112,12 @@ impl ConnectionServer {
         let streams = ConnectionStreams::new(self.tracker.clone(), self.limits.stuck_reader_timeout);
         let calls = CallService { service: self.service.clone(), extensions };
         let http2 = self.http2_builder(streams.executor()).serve_connection(TokioIo::new(io.clone()), calls);
-        let mut http2 = Http2Connection { http2: Box::pin(http2), io, executor: streams.executor() };
+        let mut http2 = Http2Connection {
+            http2: Box::pin(http2),
+            io,
+            executor: streams.executor(),
+            has_let_streams_go_first: false,
+        };
         let age = with_jitter(self.limits.max_age, fastrand::f64());
         let reason = tokio::select! {
             reason = http2.closed() => return reason,
@@ -151,11 +158,13 @@ impl ConnectionServer {
 
 type ConnectionIo = TokioIo<SharedIo<Socket>>;
 
-/// hyper's connection, and the two things that hyper leaves to the caller after each poll: ended streams and the write buffer.
+/// hyper's connection, and what hyper leaves to the caller: ended streams, the write buffer, and that streams which were woken together
+/// are sent together.
 struct Http2Connection {
     http2: Pin<Box<http2::Connection<ConnectionIo, CallService, StreamExecutor>>>,
     io: SharedIo<Socket>,
     executor: StreamExecutor,
+    has_let_streams_go_first: bool,
 }
 
 impl Http2Connection {
@@ -164,6 +173,13 @@ impl Http2Connection {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
+        // The first stream that has something wakes the connection, which would run right after it and write for it alone. At the end
+        // of the queue it runs after the streams that were woken with it.
+        if self.io.is_coalescing() && !std::mem::replace(&mut self.has_let_streams_go_first, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.has_let_streams_go_first = false;
         let polled = self.http2.as_mut().poll(context);
         self.executor.reap();
         match polled {

@@ -14,6 +14,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::accept::ConnectionMetrics;
 use super::connection_handle::ConnectionHandle;
 
 /// How much is coalesced at most; more is written at once.
@@ -43,6 +44,7 @@ struct BufferedSocket<S> {
     /// How long the socket may accept nothing.
     write_timeout: Duration,
     stall_timer: Option<Pin<Box<Sleep>>>,
+    metrics: Arc<dyn ConnectionMetrics>,
     loss: Option<Loss>,
 }
 
@@ -57,7 +59,13 @@ pub(super) enum Loss {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
     /// Wraps a socket. `ahead` is read before it; a write that makes no progress for `write_timeout` fails.
-    pub(super) fn new(socket: S, ahead: &'static [u8], connection: ConnectionHandle, write_timeout: Duration) -> Self {
+    pub(super) fn new(
+        socket: S,
+        ahead: &'static [u8],
+        connection: ConnectionHandle,
+        write_timeout: Duration,
+        metrics: Arc<dyn ConnectionMetrics>,
+    ) -> Self {
         let buffer = BytesMut::new();
         let io = BufferedSocket {
             socket,
@@ -67,9 +75,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
             connection,
             write_timeout,
             stall_timer: None,
+            metrics,
             loss: None,
         };
         Self(Arc::new(Mutex::new(io)))
+    }
+
+    /// Returns whether writes are sent together.
+    pub(super) fn is_coalescing(&self) -> bool {
+        self.lock().is_coalescing()
     }
 
     /// Returns why the socket was lost, if it was.
@@ -106,6 +120,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BufferedSocket<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_ready() {
+            self.metrics.wrote();
+        }
+    }
+
     fn record_loss<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
         if done.is_err() {
             self.loss = Some(Loss::Broken);
@@ -116,6 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BufferedSocket<S> {
     fn poll_write_buffer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.buffer.has_remaining() {
             let polled = Pin::new(&mut self.socket).poll_write(context, &self.buffer);
+            self.count(&polled);
             match ready!(self.bound_wait(context, polled))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.buffer.advance(written),
@@ -138,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BufferedSocket<S> {
         if !self.is_coalescing() {
             ready!(self.poll_write_buffer(context))?;
             let polled = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+            self.count(&polled);
             return self.bound_wait(context, polled);
         }
         if self.buffer.len() >= BUFFER_MAX_BYTES {

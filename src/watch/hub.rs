@@ -14,9 +14,8 @@ use super::freshness::{Freshness, PollResult};
 use super::moved_logs::MovedLogs;
 use super::read::active;
 use super::read_index::ReadIndex;
-use super::sent_key_statements::SentKeyStatements;
 use super::source::FeedSource;
-use super::subscription::Subscription;
+use super::subscription::{StreamContext, Subscription};
 use super::verify::Proof;
 use super::view::ActiveView;
 use crate::defect::{Defect, planted};
@@ -161,9 +160,9 @@ impl Hub {
     ///
     /// # Errors
     /// The same as `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
-    pub async fn subscribe(&self, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Subscription> {
+    pub async fn subscribe(&self, watch: &StartWatch, stream: StreamContext) -> Result<Subscription> {
         self.check_thawed(&watch.namespace).await?;
-        let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, keys)?;
+        let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, stream)?;
         subscription.check_resume_point().await?;
         if planted(Defect::SnapshotThenSubscribe) {
             subscription.begin_snapshot();
@@ -207,8 +206,8 @@ impl Hub {
         }
         if feed.head().cursor < needed {
             self.note_moved([namespace.clone()]);
-            let mut moved = feed.signals().listen();
-            let level = tokio::time::timeout(CATCH_UP_TIMEOUT, moved.wait_for(|signal| signal.head >= needed)).await;
+            let mut moved = feed.signals().head();
+            let level = tokio::time::timeout(CATCH_UP_TIMEOUT, moved.wait_for(|head| *head >= needed)).await;
             if level.is_err() && feed.freshness().last_poll != PollResult::Invalid {
                 return Ok(in_force(&feed, PollResult::Unanswered.staleness()));
             }

@@ -38,6 +38,6 @@ pub use hub::{Hub, InForce};
 pub use leases::{Lease, Leases};
 pub use read::check_follows;
 pub use sent_key_statements::SentKeyStatements;
-pub use subscription::{Subscription, WatchStep};
+pub use subscription::{StreamContext, Subscription, WatchStep};
 pub use verify::{Attest, Proof, SetEntry, SetTree, Verify};
 pub use view::ActiveView;

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
-use super::change_signal::ChangeSignal;
+use super::change_signal::Listener;
 use super::encode::WatchFilter;
 use super::feed::Feed;
 use super::fingerprints::resume_point_gone;
@@ -24,6 +23,15 @@ use crate::domain::{Error, Reason, Result};
 /// Revisions after which a planted defect freezes a stream.
 const FROZEN_AFTER_REVISIONS: i64 = 10;
 
+/// What the watches of one stream have in common.
+#[derive(Debug, Clone, Default)]
+pub struct StreamContext {
+    /// The number of the connection. Streams with the same one are woken together.
+    pub connection: u64,
+    /// The key statements that were sent; none when the stream did not ask for them.
+    pub keys: Option<Arc<SentKeyStatements>>,
+}
+
 /// The watch of one namespace by one stream.
 #[derive(Debug)]
 pub struct Subscription {
@@ -40,7 +48,7 @@ pub struct Subscription {
     snapshot: Option<SnapshotProgress>,
     /// The page of the log that is being sent, for a subscriber behind the ring.
     page: Option<Arc<LogPage>>,
-    signals: watch::Receiver<ChangeSignal>,
+    signals: Listener,
     /// Heartbeat ticks that this stream has answered, or that came before it opened.
     ticks: u64,
     /// The key statements that were sent; none when the stream did not ask for them.
@@ -73,11 +81,12 @@ pub enum WatchStep {
 }
 
 impl Subscription {
-    pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, keys: Option<Arc<SentKeyStatements>>) -> Result<Self> {
+    pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, stream: StreamContext) -> Result<Self> {
+        let StreamContext { connection, keys } = stream;
         // Subscribe before the cursor is compared, so that a change in between is not missed.
-        let signals = feed.signals().listen();
+        let signals = feed.signals().listen(connection);
         // A stream that resumes at the head gets a heartbeat at once; a snapshot has its own checkpoint.
-        let ticks = signals.borrow().ticks.wrapping_sub(u64::from(watch.resume.is_some()));
+        let ticks = signals.ticks().wrapping_sub(u64::from(watch.resume.is_some()));
         let epoch = feed.head().cursor.epoch;
         if let Some(Position { cursor, .. }) = watch.resume
             && cursor.epoch != epoch
@@ -134,7 +143,7 @@ impl Subscription {
 
     async fn next_step(&mut self) -> Result<WatchStep> {
         // Only signals from here on count as new.
-        self.signals.mark_unchanged();
+        self.signals.mark_seen();
         if self.feed.freshness().last_poll == PollResult::Deleted {
             return Err(self.feed.namespace().not_found());
         }
@@ -167,7 +176,7 @@ impl Subscription {
                         match Box::pin(self.read_page()).await {
                             Ok(()) => continue,
                             // The next events may be lost: the stream waits until an operator decides.
-                            Err(error) => match self.feed.source().store.or_suspected_loss(error).await {
+                            Err(error) => match Box::pin(self.feed.source().store.or_suspected_loss(error)).await {
                                 error if error.reason == Reason::StoreInDoubt => return Ok(WatchStep::CaughtUp),
                                 error => return Err(error),
                             },
@@ -283,10 +292,7 @@ impl Subscription {
             tracing::warn!("a planted defect froze a stream");
             std::future::pending::<()>().await;
         }
-        if self.signals.changed().await.is_err() {
-            // A feed outlives its subscriptions; if it ever does not, the heartbeat timer still works.
-            std::future::pending::<()>().await;
-        }
+        self.signals.changed().await;
     }
 
     /// Returns the heartbeat that is due at this cursor, after the key statements that must precede it; none when it is not this stream's
@@ -295,7 +301,7 @@ impl Subscription {
     /// # Errors
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&mut self) -> Result<Vec<Bytes>> {
-        let ticks = self.signals.borrow().ticks;
+        let ticks = self.signals.ticks();
         let is_due = ticks != self.ticks;
         let Some(mut at) = self.at.filter(|_| is_due).map(|at| at.cursor) else { return Ok(Vec::new()) };
         if planted(Defect::HeartbeatAhead) {

@@ -13,6 +13,10 @@ use crate::harness::{Database, Hub, http, on_both_databases};
 /// Number of streams with one filter: more than anybody would write by hand, fewer than the limit of a connection.
 const STREAMS: usize = 30;
 const ACTIVATIONS: i64 = 20;
+/// Connections with that many streams each.
+const CONNECTIONS: usize = 4;
+/// Messages for streams of one connection that one write has at least, on average: acknowledgements of windows and pings count too.
+const MESSAGES_PER_WRITE_MIN: u64 = 4;
 
 fn counted(hub: &Hub, name: &str) -> u64 {
     http::metric(&hub.http, name).unwrap_or_else(|| panic!("no metric {name}")) as u64
@@ -110,6 +114,30 @@ on_both_databases! {
         let pages = counted(&hub, "policyhub_watch_pages_read_total");
         // One page for each of the five cursors, and the rest of the log: the reads are aligned at the next multiple of a page.
         assert!((3..=10).contains(&pages), "{pages} pages read for {STREAMS} streams");
+    }
+}
+
+on_both_databases! {
+    /// Given connections with many streams each, a connection sends a change to all of them in few writes.
+    async fn the_streams_of_a_connection_share_its_writes(hub: Hub) {
+        let client = hub.client().await;
+        two_policies(&client).await;
+        let mut all = Vec::new();
+        for _ in 0..CONNECTIONS {
+            all.extend(streams(&hub.client().await, &ActiveSetOptions::default(), STREAMS).await);
+        }
+        let count = || ["policyhub_connection_writes_total", "policyhub_watch_messages_taken_total"].map(|name| counted(&hub, name));
+        let [writes_before, taken_before] = count();
+        for round in 0..ACTIVATIONS {
+            let head = activate(&client, "a", 1 + (round + 1) % 2).await;
+            for stream in &mut all {
+                read_to(stream, head).await;
+            }
+        }
+        let [writes, taken] = count();
+        let (writes, taken) = (writes - writes_before, taken - taken_before);
+        assert!(taken >= ACTIVATIONS as u64 * all.len() as u64, "{taken} messages");
+        assert!(writes * MESSAGES_PER_WRITE_MIN <= taken, "{writes} writes for {taken} messages");
     }
 }
 

@@ -85,7 +85,7 @@ on_both_databases! {
             latest: false,
             metadata_only: false,
         };
-        let stream = feeds.subscribe(&start, None).await.expect("a stream");
+        let stream = feeds.subscribe(&start, watch::StreamContext::default()).await.expect("a stream");
         let held = feeds.feed(&namespace("held")).await.expect("a feed");
         feeds.drop_unused_feeds();
         assert_eq!(feeds.namespaces().len(), 4, "each was used before");

@@ -18,7 +18,7 @@ use crate::domain::command::StartWatch;
 use crate::domain::subscriber::{Profile, SubscriberId, SubscriberName};
 use crate::domain::{Reason, Result};
 use crate::grpc::handler::Handler;
-use crate::service::{Context, SentKeyStatements};
+use crate::service::{Context, SentKeyStatements, StreamContext};
 use crate::transport::{ConnectionHandle, MessageBody, StreamProgress};
 
 /// Number of namespaces of one stream that are opened at once. More: one caller uses all connections to the database.
@@ -120,14 +120,15 @@ impl WatchHandler {
             let quota = service.access.open_stream(&context.principal, &watch.namespace)?;
             let authorization =
                 WatchAuthorization::new(request, &parent, service.clone(), self.recheck.clone(), self.handler.clock)?;
-            let subscription = service.sync.watch(&watch, stream.keys.clone()).await?;
+            let connection = ConnectionHandle::of_request(request);
+            let shared = StreamContext { connection: connection.number(), keys: stream.keys.clone() };
+            let subscription = service.sync.watch(&watch, shared).await?;
             let lease = stream.watcher.as_ref().map(|(id, attributes)| {
                 let name = SubscriberName { namespace: watch.namespace.clone(), id: id.clone() };
                 let profile = Profile { attributes: attributes.clone(), policies: watch.policies.clone() };
                 service.sync.lease(&context.principal, name, profile)
             });
             let lease = lease.transpose()?;
-            let connection = ConnectionHandle::of_request(request);
             let progress = StreamProgress::of(request.extensions());
             Ok(NamespaceWatch {
                 parent: parent.clone(),

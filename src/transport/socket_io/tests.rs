@@ -7,7 +7,7 @@ use std::task::Waker;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::transport::OpenWatch;
+use crate::transport::{CloseReason, OpenWatch};
 
 /// A socket that accepts the given numbers of bytes, one number per write; a 0 is a full socket. Without numbers left it accepts all.
 #[derive(Debug, Default)]
@@ -64,13 +64,24 @@ impl AsyncWrite for FakeSocket {
     }
 }
 
+#[derive(Debug)]
+struct Uncounted;
+
+impl ConnectionMetrics for Uncounted {
+    fn opened(&self) {}
+    fn closed(&self, _: CloseReason) {}
+    fn refused(&self, _: CloseReason) {}
+    fn accept_failed(&self) {}
+    fn wrote(&self) {}
+}
+
 const WRITE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Wraps a socket of a connection with `watches` watches.
 fn io(turns: &[usize], watches: usize) -> (SharedIo<FakeSocket>, Vec<OpenWatch>) {
     let connection = ConnectionHandle::default();
     let socket = FakeSocket { turns: turns.iter().copied().collect(), ..FakeSocket::default() };
-    let io = SharedIo::new(socket, b"", connection.clone(), WRITE_TIMEOUT);
+    let io = SharedIo::new(socket, b"", connection.clone(), WRITE_TIMEOUT, Arc::new(Uncounted));
     (io, open(&connection, watches))
 }
 
@@ -184,7 +195,8 @@ async fn shutting_down_sends_the_buffer() {
 
 #[tokio::test]
 async fn what_was_read_ahead_comes_first() {
-    let mut io = SharedIo::new(FakeSocket::default(), b"before", ConnectionHandle::default(), WRITE_TIMEOUT);
+    let connection = ConnectionHandle::default();
+    let mut io = SharedIo::new(FakeSocket::default(), b"before", connection, WRITE_TIMEOUT, Arc::new(Uncounted));
     let mut read = [0; 11];
     // Read in pieces that match neither the buffer nor the frames.
     for piece in read.chunks_mut(4) {
