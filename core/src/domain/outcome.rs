@@ -74,6 +74,18 @@ mod outcomes {
         pub cursor: Option<Position>,
     }
 
+    /// Written so that an earlier build, which kept the position only, reads it, and the reverse.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct NamespaceThawed {
+        #[serde(flatten)]
+        pub cursor: Option<Position>,
+        /// Names of the schedules that are gone, the first of them. A key of a row that is no valid id stands as it is.
+        #[serde(default)]
+        pub removed_schedules: Vec<String>,
+        #[serde(default)]
+        pub removed_schedules_not_listed: usize,
+    }
+
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct GuardrailsChanged {
         pub guardrails: GuardrailSet,
