@@ -41,7 +41,7 @@ pub use engine::{Engine, TextFile, check_has_parser};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
 pub use pipeline::{
-    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, document_of,
+    CheckRules, Input, OtherPolicies, OtherPolicy, ParsedInput, Started, check_label, content_value, document_of,
     evaluate_guardrails, guardrail_findings, needs_active, parse_input, start,
 };
 pub use places::add_places;

@@ -97,7 +97,7 @@ mod outcomes {
     /// What new rules would do to versions that are published already. The defaults are for answers that an earlier build kept.
     #[derive(Debug, Clone, Default, Serialize, Deserialize)]
     pub struct RuleTrial {
-        pub violations: Vec<GuardrailViolation>,
+        pub violations: Vec<RuleViolation>,
         #[serde(default)]
         pub violations_not_listed: usize,
         pub versions_tried: usize,
@@ -106,7 +106,7 @@ mod outcomes {
 
     /// A published version that breaks a guardrail, or another rule.
     #[derive(Debug, Clone, Serialize, Deserialize)]
-    pub struct GuardrailViolation {
+    pub struct RuleViolation {
         pub version: String,
         #[serde(default)]
         pub label: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::contents::{Checked, ContentFault, Contents, PARSE};
+use super::contents::{ContentFault, Contents, LocalContent};
 use super::server_rules::ServerRules;
 use crate::checks::OtherPolicy;
 use crate::cli::exit_code::UsageError;
@@ -13,12 +13,13 @@ use crate::cli::session::Session;
 use crate::client::PolicyKind;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
+use crate::domain::report::PARSE_CHECK;
 use crate::domain::time::Micros;
 use crate::server::local_checks::LocalVersion;
 
-/// What there is to check of a content.
+/// What a content is by the rules: a version to check, one that is published, or none.
 #[derive(Debug)]
-pub enum Subject {
+pub enum PreparedContent {
     Version(Box<LocalVersion>),
     /// The server has published it: the same policy, label and digest.
     Published,
@@ -27,14 +28,14 @@ pub enum Subject {
 
 /// Where the rules come from.
 #[derive(Debug)]
-pub enum Rules {
+pub enum RuleSource {
     /// A file, or none: the text says which.
     Local { namespace: NamespaceId, file: RulesFile, described: String },
     /// A server, at this address.
     Server { rules: Box<ServerRules>, address: String },
 }
 
-impl Rules {
+impl RuleSource {
     /// Reads the rules of a file; without one, of the server that flags or environment name.
     ///
     /// # Errors
@@ -75,7 +76,7 @@ impl Rules {
     ///
     /// # Errors
     /// The server can't be asked.
-    pub async fn version(&self, content: &Checked, contents: &Contents) -> anyhow::Result<Subject> {
+    pub async fn version(&self, content: &LocalContent, contents: &Contents) -> anyhow::Result<PreparedContent> {
         let mut version = LocalVersion {
             policy: Policy::new(self.name(content), PolicyKind::Opaque, Micros(0)),
             content: content.content.clone(),
@@ -94,7 +95,7 @@ impl Rules {
                 file.kind(&content.policy)
             }
             Self::Server { rules, .. } => match rules.apply(&mut version).await? {
-                Some(on_server) if on_server.is_published => return Ok(Subject::Published),
+                Some(on_server) if on_server.is_published => return Ok(PreparedContent::Published),
                 on_server => on_server.map(|found| found.kind),
             },
         };
@@ -103,13 +104,13 @@ impl Rules {
         }
         let kind = match kind(content, of_policy) {
             Ok(kind) => kind,
-            Err(fault) => return Ok(Subject::Fault(fault)),
+            Err(fault) => return Ok(PreparedContent::Fault(fault)),
         };
         version.policy.kind = kind;
         if version.content_type.is_empty() {
             version.content_type = kind.content_type().to_owned();
         }
-        Ok(Subject::Version(Box::new(version)))
+        Ok(PreparedContent::Version(Box::new(version)))
     }
 
     /// Returns the versions of other policies that are active. Without a server those of this call count, so that policies that belong
@@ -133,7 +134,7 @@ impl Rules {
         Ok(active)
     }
 
-    fn name(&self, content: &Checked) -> PolicyName {
+    fn name(&self, content: &LocalContent) -> PolicyName {
         let namespace = match self {
             Self::Local { namespace, .. } => namespace,
             Self::Server { rules, .. } => &rules.namespace,
@@ -143,7 +144,7 @@ impl Rules {
 }
 
 /// Returns the kind of a content: that of its policy, else the one that somebody said, else by its name.
-fn kind(content: &Checked, of_policy: Option<PolicyKind>) -> Result<PolicyKind, ContentFault> {
+fn kind(content: &LocalContent, of_policy: Option<PolicyKind>) -> Result<PolicyKind, ContentFault> {
     let policy = &content.policy;
     if let (Some(said), Some(kind)) = (content.said_kind, of_policy)
         && said != kind
@@ -163,7 +164,7 @@ fn kind(content: &Checked, of_policy: Option<PolicyKind>) -> Result<PolicyKind, 
         Err(error) => {
             let why = error.violations.first().map_or(error.message.as_str(), |each| each.description.as_str());
             let message = format!("policy {policy} is of kind {}: {why}", kind.as_str());
-            Err(ContentFault { check: PARSE, message, ..ContentFault::default() })
+            Err(ContentFault { check: PARSE_CHECK, message, ..ContentFault::default() })
         }
     }
 }

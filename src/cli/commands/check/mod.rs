@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::commands::policy::PolicyKindArgument;
 use crate::cli::exit_code::UsageError;
 use crate::cli::global::Global;
-use crate::cli::local_check::{self, Checked, LocalReport, Rules, check_all};
+use crate::cli::local_check::{self, LocalContent, LocalReport, RuleSource, check_all};
 use crate::cli::names::policy_id;
 use crate::cli::output::document::{Format, print_text, say};
 use crate::cli::output::progress::ProgressDisplay;
@@ -43,13 +43,13 @@ pub struct CheckArguments {
 /// Runs the command.
 pub async fn run(global: &Global, arguments: CheckArguments) -> anyhow::Result<()> {
     let CheckArguments { paths, policy, kind, rules } = arguments;
-    let rules = Rules::of(global, rules.as_deref()).await?;
+    let rules = RuleSource::of(global, rules.as_deref()).await?;
     let (contents, notes) = contents::read(&paths, policy.as_ref(), kind.map(Into::into))?;
     notes.iter().for_each(|note| say(note));
     let bar = ProgressDisplay::of(contents.all.len() as u64, "checking");
     let reports = check_all(&rules, &contents, || bar.advance(1)).await?;
     drop(bar);
-    let checked: Vec<(&Checked, &LocalReport)> = contents.all.iter().zip(&reports).collect();
+    let checked: Vec<(&LocalContent, &LocalReport)> = contents.all.iter().zip(&reports).collect();
     print(global.output, &rules.described(), &checked)?;
     let failed = checked.iter().filter(|(_, of)| !of.report.passed).count();
     let why = format!("{failed} of {} contents can't be published: a check failed", checked.len());
@@ -59,7 +59,7 @@ pub async fn run(global: &Global, arguments: CheckArguments) -> anyhow::Result<(
     Ok(())
 }
 
-fn print(output: Format, rules: &str, checked: &[(&Checked, &LocalReport)]) -> anyhow::Result<()> {
+fn print(output: Format, rules: &str, checked: &[(&LocalContent, &LocalReport)]) -> anyhow::Result<()> {
     match output {
         Format::Text => {
             say(rules);
