@@ -36,4 +36,55 @@ on_both_databases! {
             assert!(errors.contains(&format!("\nnext: {next}")), "{arguments:?}: {errors}");
         }
     }
+
+    /// A command of a namespace that is refused or done says how to go on in that namespace; without `-n` where the context has it.
+    async fn what_to_do_next_is_about_the_same_namespace(hub: Hub) {
+        let client = hub.client().await;
+        let namespace = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
+        client.create_namespace(namespace).await.expect("a namespace");
+        let home = hub.dir.path().join("home");
+        std::fs::create_dir_all(&home).expect("a home");
+        let file = home.join("p.yaml");
+        std::fs::write(&file, "a: 1").expect("written");
+        let file = file.display().to_string();
+        let said = |context: bool, arguments: &[&str]| {
+            let mut command = hub.cli();
+            command.env("XDG_CONFIG_HOME", &home);
+            if context {
+                command.env("POLICYHUB_CONTEXT", "there");
+            }
+            run(command, arguments).2
+        };
+        let token = hub.data_dir().join("admin.token").display().to_string();
+        let set = ["context", "set", "there", "--server", &hub.grpc, "-n", "team", "--token-file", &token];
+        let (code, _, errors) = {
+            let mut command = hub.cli();
+            command.env("XDG_CONFIG_HOME", &home);
+            run(command, &set)
+        };
+        assert_eq!(code, 0, "{errors}");
+        let cases: &[(&[&str], &str)] = &[
+            (&["schedule", "show", "none"], "schedule list`"),
+            (&["draft", "q", "--from-template", "none", "--set", "a=1"], "policy list`"),
+            (&["draft", "q", "--create", "--kind", "yaml", &file], "stage q@1"),
+            (&["stage", "q@1"], "publish q@1"),
+            (&["activate", "q@1", "--reason", "x"], "publish q@1`"),
+        ];
+        for (arguments, next) in cases {
+            let in_team = said(false, &[&["-n", "team"], *arguments].concat());
+            assert!(in_team.contains(&format!("policyhub -n team {next}")), "{arguments:?}: {in_team}");
+        }
+        let show = ["schedule", "show", "none"];
+        for (context, namespace, next) in [
+            (false, &[][..], "policyhub schedule list`"),
+            (true, &[], "policyhub schedule list`"),
+            (true, &["-n", "team"], "policyhub schedule list`"),
+            (true, &["-n", "default"], "policyhub -n default schedule list`"),
+        ] {
+            let errors = said(context, &[namespace, &show[..]].concat());
+            assert!(errors.contains(next), "{context} {namespace:?}: {errors}");
+        }
+        let errors = said(false, &["-n", "nowhere", "active"]);
+        assert!(errors.contains("see `policyhub namespace list`"), "{errors}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::{draft, requirements};
 use crate::cli::content;
 use crate::cli::editor::EditedFile;
-use crate::cli::names::{policy_id, policy_name, version_name, with_namespace};
+use crate::cli::names::{policy_id, policy_name, version_name};
 use crate::cli::output::document::say;
 use crate::cli::session::Session;
 use crate::client::name::{PolicyId, VersionRef};
@@ -49,8 +49,8 @@ pub async fn run(session: &Session, arguments: EditArguments) -> anyhow::Result<
     anyhow::ensure!(
         !is_of_several_files(&base.content_type),
         "{policy} has several files: `{}`, edit them, then `{}`",
-        with_namespace(&session.namespace, &format!("show {policy}@{} | tar -x -C DIR", base.version)),
-        with_namespace(&session.namespace, &format!("draft {policy} DIR --base-version {}", base.version)),
+        session.commands.command(&format!("show {policy}@{} | tar -x -C DIR", base.version)),
+        session.commands.command(&format!("draft {policy} DIR --base-version {}", base.version)),
     );
     // Before there is a file that could be left.
     keep_running_when_interrupted()?;
@@ -148,11 +148,11 @@ fn kept(
         let command = format!("diff {policy} {} {active}", base.version);
         say(&format!(
             "{policy}@{active} is active by now: see `{}`, and put what it has into your text",
-            with_namespace(&session.namespace, &command)
+            session.commands.command(&command)
         ));
         from = active;
     }
-    say(&format!("to draft it: {}", with_namespace(&session.namespace, &draft_command(arguments, base, &file, from))));
+    say(&format!("to draft it: {}", session.commands.command(&draft_command(arguments, base, &file, from))));
     error
 }
 
