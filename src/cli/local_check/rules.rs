@@ -8,14 +8,14 @@ use super::server_rules::ServerRules;
 use crate::checks::OtherPolicy;
 use crate::cli::exit_code::UsageError;
 use crate::cli::global::Global;
-use crate::cli::rules_file::{self, RulesFile};
+use crate::cli::rules_file::{self, RulesFile, RulesFileError};
 use crate::cli::session::Session;
 use crate::client::PolicyKind;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
 use crate::domain::report::PARSE_CHECK;
 use crate::domain::time::Micros;
-use crate::server::local_checks::LocalVersion;
+use crate::server::local_checks::{LocalChecks, LocalVersion};
 
 /// What a content is by the rules: a version to check, one that is published, or none.
 #[derive(Debug)]
@@ -43,8 +43,9 @@ impl RuleSource {
     pub async fn of(global: &Global, file: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(file) = file {
             let described = format!("rules of {}", file.display());
-            let file = rules_file::read(file).map_err(|error| UsageError(format!("{error:#}")))?;
-            return Ok(Self::Local { namespace: global.namespace()?, file, described });
+            let namespace = global.namespace()?;
+            let file = read_file(&namespace, file).await?;
+            return Ok(Self::Local { namespace, file, described });
         }
         if global.server.is_some() || global.context.is_some() {
             let global = global.in_context()?;
@@ -141,6 +142,25 @@ impl RuleSource {
         };
         PolicyName { namespace: namespace.clone(), policy: content.policy.clone() }
     }
+}
+
+/// Reads a file of rules whose schemas compile.
+///
+/// # Errors
+/// `RulesFileError`, as a usage error; or no worker can be started.
+async fn read_file(namespace: &NamespaceId, path: &Path) -> anyhow::Result<RulesFile> {
+    let usage = |error: RulesFileError| {
+        let usage = UsageError(error.to_string());
+        anyhow::Error::from(error).context(usage)
+    };
+    let file = rules_file::read(path).map_err(usage)?;
+    let checks = LocalChecks::default();
+    for (path, schema) in file.schemas() {
+        if let Some(why) = checks.schema_problem(namespace, schema).await? {
+            return Err(usage(RulesFileError::new(&path, format!("not a usable JSON Schema: {why}"))));
+        }
+    }
+    Ok(file)
 }
 
 /// Returns the kind of a content: that of its policy, else the one that somebody said, else by its name.
