@@ -1,4 +1,5 @@
-//! `policyhub check` with a file of rules that can't be used: a usage error, which programs read too.
+//! `policyhub check` with a file of rules that can't be used: a usage error, which programs read too. And places in contents that begin
+//! with a byte order mark.
 
 use serde_json::Value;
 
@@ -78,4 +79,20 @@ fn rules_that_can_not_be_used_are_told_to_programs_too() {
     let (stdout, _) = ended(&folder.run("check good.yaml --rules good-rules.yaml --output json"), 0);
     let document: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!(document["error"], "", "every field is there");
+}
+
+/// A byte order mark at the beginning of a content is no column, as in an editor: the place and the mark below the line are those of the
+/// same content without it.
+#[test]
+fn a_byte_order_mark_moves_no_place() {
+    let folder = Folder::of(&[("rules.yaml", CEILING)]);
+    for content in ["max: 40\n", "max: @\n"] {
+        let shown = |content: &str| {
+            folder.write("bad.yaml", content);
+            ended(&folder.run("check bad.yaml --rules rules.yaml"), 1).0
+        };
+        let without = shown(content);
+        assert!(without.contains(" at 1:6") && without.contains("\n  |      ^"), "{without}");
+        assert_eq!(shown(&format!("\u{feff}{content}")), without);
+    }
 }
