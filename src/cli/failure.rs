@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::exit_code::{CommandError, CommandReason, PartialError, UsageError};
 use crate::cli::next_steps::next_step;
 use crate::cli::output::text::line;
 use crate::cli::typed_commands::TypedCommands;
@@ -17,6 +18,9 @@ pub fn explain(error: &anyhow::Error, commands: Option<&TypedCommands>) -> Strin
     let call = error.chain().find_map(call_of);
     let is_of_server = call.is_some() || error.chain().any(|cause| cause.is::<Refusal>());
     let mut text = format!("error: {}", causes(error.as_ref()));
+    if let Some(reason) = local_reason(error) {
+        let _ = write!(text, " ({})", reason.as_str());
+    }
     text = if is_of_server {
         // One line: otherwise a message could fake a further line, such as one that says what to do next.
         line(&text)
@@ -39,8 +43,32 @@ pub fn explain(error: &anyhow::Error, commands: Option<&TypedCommands>) -> Strin
         text.push_str(
             "\nnext: keep what was in force; check that the keys are those of this server, then tell its operator",
         );
+    } else if let Some(next) = command_error(error).and_then(|failed| failed.next) {
+        let _ = write!(text, "\nnext: {next}");
     }
     text
+}
+
+/// Returns the reason of an error that does not say one by itself: those of a server and of the domain end with theirs.
+fn local_reason(error: &anyhow::Error) -> Option<CommandReason> {
+    if error.is::<UsageError>() {
+        return Some(CommandReason::Usage);
+    }
+    if error.is::<PartialError>() {
+        return Some(CommandReason::Partial);
+    }
+    if let Some(failed) = command_error(error) {
+        return Some(failed.reason);
+    }
+    if error.chain().any(|cause| cause.is::<Refusal>()) {
+        return Some(CommandReason::NotVerified);
+    }
+    let says_its_own = error.chain().any(|cause| call_of(cause).is_some() || cause.is::<crate::domain::Error>());
+    (!says_its_own).then_some(CommandReason::LocalError)
+}
+
+fn command_error(error: &anyhow::Error) -> Option<&CommandError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// Returns the error of a call, also within that of a watch or a log, which shows the same text and so hides it as a source.
@@ -155,7 +183,32 @@ mod tests {
         let refusal = Refusal::Malformed("no cursor");
         let error = anyhow::Error::from(WatchError::Refused { refusal, cursor: None }).context("watch ended");
         let text = explain(&error, None);
-        assert!(text.starts_with("error: watch ended: message is malformed: no cursor\nnext: keep"), "{text}");
+        assert!(
+            text.starts_with("error: watch ended: message is malformed: no cursor (NOT_VERIFIED)\nnext: keep"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_error_ends_with_a_reason() {
+        let io = || anyhow::Error::from(std::io::Error::other("no such file")).context("failed to read p.yaml");
+        let domain = crate::domain::Error::new(crate::domain::Reason::ChecksUnavailable, "no worker");
+        let signed = Refusal::Malformed("no cursor");
+        for (error, reason) in [
+            (UsageError("give a file".to_owned()).into(), "USAGE"),
+            (io().context(UsageError("give a file".to_owned())), "USAGE"),
+            (PartialError("one is left".to_owned()).into(), "PARTIAL"),
+            (CommandReason::ValidationFailed.error("a check failed"), "VALIDATION_FAILED"),
+            (CommandReason::EditorFailed.error("it failed").context("failed to edit p"), "EDITOR_FAILED"),
+            (anyhow::Error::from(signed).context("failed to verify"), "NOT_VERIFIED"),
+            (anyhow::Error::from(domain).context("failed to check p.yaml"), "CHECKS_UNAVAILABLE"),
+            (failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT"), "LABEL_CONTENT_CONFLICT"),
+            (io(), "LOCAL_ERROR"),
+        ] {
+            let text = explain(&error, None);
+            let first = text.lines().next().expect("a line");
+            assert!(first.ends_with(&format!(" ({reason})")) && first.matches('(').count() == 1, "{text}");
+        }
     }
 
     #[test]

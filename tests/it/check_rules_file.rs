@@ -51,6 +51,7 @@ fn rules_that_can_not_be_used_are_told_to_programs_too() {
         let line = format!("check good.yaml --rules {rules}");
         let (stdout, stderr) = ended(&folder.run(&line), 2);
         assert!(stdout.is_empty() && stderr.starts_with(&format!("error: {message}")), "{stdout}{stderr}");
+        assert!(stderr.ends_with(" (USAGE)\n"), "{stderr}");
 
         let (stdout, _) = ended(&folder.run(&format!("{line} --output sarif")), 2);
         let log: Value = serde_json::from_str(&stdout).expect("JSON");

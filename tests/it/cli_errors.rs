@@ -3,8 +3,9 @@
 use policyhub::client::pb;
 use policyhub::client::pb::PolicyKind::Yaml;
 
+use crate::check::{CEILING, Folder, ended};
 use crate::harness::archives::run;
-use crate::harness::calls::{create, publish};
+use crate::harness::calls::{create, publish, release};
 use crate::harness::on_both_databases;
 use crate::harness::schedules::{create_schedule, once};
 
@@ -35,6 +36,19 @@ on_both_databases! {
             assert!(errors.contains(&format!("({reason})")), "{arguments:?}: {errors}");
             assert!(errors.contains(&format!("\nnext: {next}")), "{arguments:?}: {errors}");
         }
+    }
+
+    /// An editor that fails, and a log that does not hold, have their reasons.
+    async fn an_edit_and_a_check_of_a_log_end_with_their_reasons(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        let mut edit = hub.cli();
+        edit.env("VISUAL", "false").env("TMPDIR", hub.dir.path());
+        let (code, _, errors) = run(edit, &["edit", "p"]);
+        assert!(code == 1 && errors.lines().any(|line| line.starts_with("error: ") && line.ends_with(" (EDITOR_FAILED)")), "{errors}");
+        hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'p'");
+        let (code, _, errors) = run(hub.cli(), &["verify", "--log", "default"]);
+        assert!(code == 1 && errors.ends_with("error: the log of default does not hold (NOT_VERIFIED)\n"), "{errors}");
     }
 
     /// A command of a namespace that is refused or done says how to go on in that namespace; without `-n` where the context has it.
@@ -86,5 +100,31 @@ on_both_databases! {
         }
         let errors = said(false, &["-n", "nowhere", "active"]);
         assert!(errors.contains("see `policyhub namespace list`"), "{errors}");
+    }
+}
+
+/// Commands that fail without a server's word say the reason in brackets too, as `--help` promises.
+#[test]
+fn a_failure_on_this_machine_ends_with_its_reason() {
+    let rules = format!("{CEILING}tests: [{{content: bad.yaml}}]\n");
+    let folder = Folder::of(&[
+        ("rules.yaml", &rules),
+        ("bad.yaml", "max: 40\n"),
+        ("keys.json", "{\"keys\":[]}"),
+        ("m.jws", "a.b.c"),
+    ]);
+    for (line, code, reason) in [
+        ("check bad.yaml --rules rules.yaml", 1, "VALIDATION_FAILED"),
+        ("check absent.yaml", 2, "USAGE"),
+        ("check bad.yaml --rules absent.yaml", 2, "USAGE"),
+        ("guardrail test rules.yaml", 1, "TEST_FAILED"),
+        ("guardrail test absent.yaml", 2, "USAGE"),
+        ("verify --jwks keys.json --manifest m.jws --content bad.yaml", 1, "NOT_VERIFIED"),
+        ("verify --jwks keys.json --manifest absent.jws --content bad.yaml", 1, "LOCAL_ERROR"),
+        ("release", 1, "LOCAL_ERROR"),
+    ] {
+        let (_, stderr) = ended(&folder.run(line), code);
+        let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(error.ends_with(&format!(" ({reason})")), "{line}: {stderr}");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::checks::{self, guardrail_findings};
 use crate::cli::content;
-use crate::cli::exit_code::UsageError;
+use crate::cli::exit_code::{CommandReason, UsageError};
 use crate::cli::global::Global;
 use crate::cli::output::document::print_text;
 use crate::cli::output::text::line;
@@ -78,7 +78,9 @@ pub async fn run(global: &Global, arguments: &TestGuardrails) -> anyhow::Result<
         print_text(&all.iter().map(lines).collect::<String>())?;
     }
     anyhow::ensure!(wrong.is_empty(), UsageError(wrong.join("\n")));
-    anyhow::ensure!(failed == 0, "{failed} of {} tests failed", all.len());
+    if failed > 0 {
+        return Err(CommandReason::TestFailed.error(format!("{failed} of {} tests failed", all.len())));
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::commands::policy::PolicyKindArgument;
-use crate::cli::exit_code::{UsageError, exit_code};
+use crate::cli::exit_code::{CommandReason, UsageError, exit_code};
 use crate::cli::global::Global;
 use crate::cli::local_check::{self, Contents, LocalContent, LocalReport, RuleSource, check_all};
 use crate::cli::names::policy_id;
@@ -67,7 +67,9 @@ pub async fn run(global: &Global, arguments: CheckArguments) -> anyhow::Result<(
     let why = format!("{failed} of {} contents can't be published: a check failed", checked.len());
     // What is wrong with the command line is told with everything else, once all that it names is checked.
     anyhow::ensure!(checked.iter().all(|(_, of)| !of.is_usage), UsageError(why));
-    anyhow::ensure!(failed == 0, why);
+    if failed > 0 {
+        return Err(CommandReason::ValidationFailed.error(why));
+    }
     Ok(())
 }
 
