@@ -9,6 +9,9 @@ use super::parse_failure::{ParseFailure, characters, count};
 use super::{json, yaml};
 use crate::domain::policy::PolicyKind;
 
+/// The byte order mark of UTF-8.
+const BOM: &str = "\u{feff}";
+
 /// A parsed content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -86,9 +89,16 @@ pub(super) fn text(content: &[u8]) -> Result<&str, ParseFailure> {
     }
 }
 
-/// Returns line and column, both from 1, of the character that starts at byte `offset`.
+/// Returns a text without the byte order mark that it may begin with: editors show none, so it is no column of the first line.
+#[must_use]
+pub fn without_bom(text: &str) -> &str {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
+/// Returns line and column, both from 1, of the character that starts at byte `offset`. A byte order mark at the beginning is no column.
 pub(super) fn place(content: &[u8], offset: usize) -> (u32, u32) {
     let before = content.get(..offset).unwrap_or(content);
+    let before = before.strip_prefix(BOM.as_bytes()).unwrap_or(before);
     let line = before.split(|byte| *byte == b'\n').count();
     let last = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     (count(line), count(characters(last) + 1))
@@ -120,6 +130,16 @@ mod tests {
             for empty in [&b""[..], b" \n\t\n"] {
                 assert_eq!(failure(kind, empty).message, "empty document");
             }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_column() {
+        let cases: [(&[u8], u32, u32); 3] =
+            [(b"\xef\xbb\xbfa: \0", 1, 4), (b"\xef\xbb\xbfa:\n  \xff", 2, 3), (b"\xef\xbb\xbfa: @", 1, 4)];
+        for (content, line, column) in cases {
+            let found = failure(PolicyKind::Yaml, content);
+            assert_eq!((found.line, found.column), (line, column), "{found:?}");
         }
     }
 

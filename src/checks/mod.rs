@@ -36,12 +36,12 @@ pub use check_limit::{
     CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_SHORT_MAX,
     CHECK_STACK_MAX_BYTES, CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
-pub use document::{Document, parse};
+pub use document::{Document, parse, without_bom};
 pub use engine::{Engine, TextFile, check_has_parser};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
 pub use parse_failure::ParseFailure;
 pub use pipeline::{
-    Input, OtherPolicies, OtherPolicy, ParsedInput, Rules, Started, check_label, content_value, document_of,
+    CheckRules, Input, OtherPolicies, OtherPolicy, ParsedInput, Started, check_label, content_value, document_of,
     evaluate_guardrails, guardrail_findings, needs_active, parse_input, start,
 };
 pub use places::add_places;

@@ -170,6 +170,8 @@ mod tests {
         assert_eq!(places(PolicyKind::Yaml, yaml, &pointers), found);
         let json = "{\n\t\"a\": {\"b\\u0041\":\n [1,\t\"ü\",2]}}";
         assert_eq!(places(PolicyKind::Json, json, &["/a/bA/2", "/a/bA"]), [(3, 10), (2, 8)]);
+        let with_bom = "\u{feff}a: 1\nb: 2\n";
+        assert_eq!(places(PolicyKind::Yaml, with_bom, &["/a", "/b"]), [(1, 4), (2, 4)], "no column");
     }
 
     #[test]

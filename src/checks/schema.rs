@@ -34,7 +34,11 @@ pub fn compile_schema(schema_text: &str) -> Result<Schema, String> {
         .with_pattern_options(PatternOptions::regex())
         .build(&schema)
         .map(Schema)
-        .map_err(|error| shortened(&error.to_string()))
+        .map_err(|error| {
+            let pointer = bounded(error.instance_path().as_str());
+            let place = if pointer.is_empty() { String::new() } else { format!("at {pointer}: ") };
+            shortened(&format!("{place}{error}"))
+        })
 }
 
 /// Refuses every reference that is neither in the schema nor a published meta-schema.

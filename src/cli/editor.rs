@@ -11,6 +11,7 @@ use std::process::{Command, ExitStatus};
 use anyhow::Context as _;
 
 use crate::cli::content;
+use crate::cli::exit_code::CommandReason;
 use crate::client::new_request_id;
 
 /// Runs the editor as git does: the shell splits the variable, so that it may hold options and quotes.
@@ -59,7 +60,10 @@ impl EditedFile {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(EDITOR).arg("editor").arg(&self.path);
         let status: ExitStatus = command.status().context("failed to start the editor")?;
-        anyhow::ensure!(status.success(), "the editor failed ({status}); set VISUAL or EDITOR to one that works");
+        if !status.success() {
+            let message = format!("the editor failed ({status}); set VISUAL or EDITOR to one that works");
+            return Err(CommandReason::EditorFailed.error(message));
+        }
         content::read(&self.path)
     }
 

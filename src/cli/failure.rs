@@ -4,19 +4,23 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::names::with_namespace;
+use crate::cli::exit_code::{CommandError, CommandReason, PartialError, UsageError};
 use crate::cli::next_steps::next_step;
 use crate::cli::output::text::line;
+use crate::cli::typed_commands::TypedCommands;
 use crate::client::name::{PolicyName, VersionName};
 use crate::client::{ClientError, ReadError, Refusal, WatchError};
 use crate::domain::causes::causes;
 
-/// Returns the whole text of an error.
+/// Returns the whole text of an error, with what to do next as `commands` says that it is typed; none: as it is typed anywhere.
 #[must_use]
-pub fn explain(error: &anyhow::Error) -> String {
+pub fn explain(error: &anyhow::Error, commands: Option<&TypedCommands>) -> String {
     let call = error.chain().find_map(call_of);
     let is_of_server = call.is_some() || error.chain().any(|cause| cause.is::<Refusal>());
     let mut text = format!("error: {}", causes(error.as_ref()));
+    if let Some(reason) = local_reason(error) {
+        let _ = write!(text, " ({})", reason.as_str());
+    }
     text = if is_of_server {
         // One line: otherwise a message could fake a further line, such as one that says what to do next.
         line(&text)
@@ -33,14 +37,38 @@ pub fn explain(error: &anyhow::Error) -> String {
         }
         if let Some(next) = next_step(call) {
             let next = if call.is_mutation() { next.to_owned() } else { without_request_id(next) };
-            let _ = write!(text, "\nnext: {}", filled(&next, call.resource()));
+            let _ = write!(text, "\nnext: {}", filled(&next, call.resource(), commands));
         }
     } else if error.chain().any(|cause| cause.is::<Refusal>()) {
         text.push_str(
             "\nnext: keep what was in force; check that the keys are those of this server, then tell its operator",
         );
+    } else if let Some(next) = command_error(error).and_then(|failed| failed.next) {
+        let _ = write!(text, "\nnext: {next}");
     }
     text
+}
+
+/// Returns the reason of an error that does not say one by itself: those of a server and of the domain end with theirs.
+fn local_reason(error: &anyhow::Error) -> Option<CommandReason> {
+    if error.is::<UsageError>() {
+        return Some(CommandReason::Usage);
+    }
+    if error.is::<PartialError>() {
+        return Some(CommandReason::Partial);
+    }
+    if let Some(failed) = command_error(error) {
+        return Some(failed.reason);
+    }
+    if error.chain().any(|cause| cause.is::<Refusal>()) {
+        return Some(CommandReason::NotVerified);
+    }
+    let says_its_own = error.chain().any(|cause| call_of(cause).is_some() || cause.is::<crate::domain::Error>());
+    (!says_its_own).then_some(CommandReason::LocalError)
+}
+
+fn command_error(error: &anyhow::Error) -> Option<&CommandError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// Returns the error of a call, also within that of a watch or a log, which shows the same text and so hides it as a source.
@@ -52,18 +80,18 @@ fn call_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Clien
 }
 
 /// Fills in a next step with the names of the failed resource, when the server named it and the names are valid.
-fn filled(step: &str, resource: &str) -> String {
-    let (policy, version) = match (PolicyName::parse("name", resource), VersionName::parse("name", resource)) {
-        (Ok(policy), _) => (policy, None),
-        (_, Ok(VersionName { policy, version })) => (policy, Some(version)),
-        _ => return step.to_owned(),
-    };
+fn filled(step: &str, resource: &str, commands: Option<&TypedCommands>) -> String {
+    let version = VersionName::parse("name", resource).ok();
+    let policy = version.as_ref().map(|name| name.policy.clone()).or_else(|| PolicyName::parse("name", resource).ok());
     let mut filled = step.to_owned();
-    if let Some(version) = version {
+    if let Some(VersionName { policy, version }) = version {
         filled = filled.replace("POLICY@N", &format!("{}@{version}", policy.policy));
     }
-    let command = with_namespace(&policy.namespace, "");
-    filled.replace("POLICY", policy.policy.as_str()).replace("`policyhub ", &format!("`{command}"))
+    if let Some(policy) = &policy {
+        filled = filled.replace("POLICY", policy.policy.as_str());
+    }
+    let namespace = policy.map(|policy| policy.namespace);
+    commands.map_or(filled.clone(), |commands| commands.fill(&filled, namespace.as_ref()))
 }
 
 /// Removes the request id from the next step of a call that changes nothing: it can simply be repeated.
@@ -76,6 +104,7 @@ mod tests {
     use super::*;
     use crate::client::Code;
     use anyhow::Context as _;
+    use clap::Parser as _;
     use tonic::Status;
     use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -91,7 +120,7 @@ mod tests {
     #[test]
     fn an_error_says_reason_values_and_next_step() {
         assert_eq!(
-            explain(&failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT")),
+            explain(&failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT"), None),
             "error: failed to draft pricing: label has other content (LABEL_CONTENT_CONFLICT)\n  label: is taken\n  \
              label = 1.0.0\nnext: choose another label; that of a draft is free again once the draft is abandoned"
         );
@@ -105,7 +134,7 @@ mod tests {
             .set_error_info(format!("R\n{evil}"), "policyhub", [(format!("k{evil}"), format!("v{evil}"))])
             .add_bad_request_violation(evil, evil);
         let error = ClientError::from(Status::with_error_details(Code::Internal, evil, details));
-        let text = explain(&Err::<(), _>(error).context("failed to look").unwrap_err());
+        let text = explain(&Err::<(), _>(error).context("failed to look").unwrap_err(), None);
         assert!(text.lines().all(|line| !line.starts_with("next: run")), "{text}");
         assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{text:?}");
     }
@@ -116,7 +145,8 @@ mod tests {
             .set_error_info(reason, "policyhub", [("state".to_owned(), state.to_owned())])
             .set_resource_info("", resource, "", "");
         let error = ClientError::from(Status::with_error_details(Code::FailedPrecondition, "no", details));
-        let text = explain(&error.into());
+        let global = crate::cli::Cli::try_parse_from(["policyhub", "active", "-n", "default"]).expect("a line").global;
+        let text = explain(&error.into(), TypedCommands::after(&global).ok().as_ref());
         text.split_once("\nnext: ").map(|(_, next)| next.to_owned()).unwrap_or_default()
     }
 
@@ -152,8 +182,33 @@ mod tests {
     fn a_cause_that_an_error_repeats_is_said_once() {
         let refusal = Refusal::Malformed("no cursor");
         let error = anyhow::Error::from(WatchError::Refused { refusal, cursor: None }).context("watch ended");
-        let text = explain(&error);
-        assert!(text.starts_with("error: watch ended: message is malformed: no cursor\nnext: keep"), "{text}");
+        let text = explain(&error, None);
+        assert!(
+            text.starts_with("error: watch ended: message is malformed: no cursor (NOT_VERIFIED)\nnext: keep"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_error_ends_with_a_reason() {
+        let io = || anyhow::Error::from(std::io::Error::other("no such file")).context("failed to read p.yaml");
+        let domain = crate::domain::Error::new(crate::domain::Reason::ChecksUnavailable, "no worker");
+        let signed = Refusal::Malformed("no cursor");
+        for (error, reason) in [
+            (UsageError("give a file".to_owned()).into(), "USAGE"),
+            (io().context(UsageError("give a file".to_owned())), "USAGE"),
+            (PartialError("one is left".to_owned()).into(), "PARTIAL"),
+            (CommandReason::ValidationFailed.error("a check failed"), "VALIDATION_FAILED"),
+            (CommandReason::EditorFailed.error("it failed").context("failed to edit p"), "EDITOR_FAILED"),
+            (anyhow::Error::from(signed).context("failed to verify"), "NOT_VERIFIED"),
+            (anyhow::Error::from(domain).context("failed to check p.yaml"), "CHECKS_UNAVAILABLE"),
+            (failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT"), "LABEL_CONTENT_CONFLICT"),
+            (io(), "LOCAL_ERROR"),
+        ] {
+            let text = explain(&error, None);
+            let first = text.lines().next().expect("a line");
+            assert!(first.ends_with(&format!(" ({reason})")) && first.matches('(').count() == 1, "{text}");
+        }
     }
 
     #[test]
@@ -161,7 +216,7 @@ mod tests {
         let details = ErrorDetails::with_error_info("SERVER_DRAINING", "policyhub", std::collections::HashMap::new());
         let status = Status::with_error_details(Code::Unavailable, "this server stops", details);
         let error = ReadError::Call(ClientError::from(status));
-        let text = explain(&anyhow::Error::from(error).context("failed to read the namespace"));
+        let text = explain(&anyhow::Error::from(error).context("failed to read the namespace"), None);
         let expected =
             "error: failed to read the namespace: this server stops (SERVER_DRAINING)\nnext: run it again: another";
         assert!(text.starts_with(expected), "{text}");
@@ -171,7 +226,7 @@ mod tests {
     fn what_only_reads_needs_no_request_id() {
         let of = |is_mutation| {
             let error = ClientError::from(Status::deadline_exceeded("too late"));
-            explain(&error.with_mutation(is_mutation).into())
+            explain(&error.with_mutation(is_mutation).into(), None)
         };
         assert!(of(true).ends_with("next: try again later, with the same --request-id"));
         assert!(of(false).ends_with("next: try again later"));
@@ -180,7 +235,7 @@ mod tests {
     #[test]
     fn a_port_of_the_other_kind_is_explained() {
         let next = |error: Status| {
-            let text = explain(&ClientError::from(error).into());
+            let text = explain(&ClientError::from(error).into(), None);
             text.split_once("next: ").map(|(_, next)| next.to_owned()).unwrap_or_default()
         };
         let of_tls =
@@ -195,6 +250,6 @@ mod tests {
     #[test]
     fn a_server_that_is_not_there_is_explained() {
         let error = anyhow::Error::from(ClientError::from(Status::unavailable("no server")));
-        assert!(explain(&error).ends_with("check that the server runs and that --server is its address"));
+        assert!(explain(&error, None).ends_with("check that the server runs and that --server is its address"));
     }
 }

@@ -102,11 +102,16 @@ impl Global {
     /// # Errors
     /// The namespace of the context is not a valid id.
     pub fn namespace(&self) -> anyhow::Result<NamespaceId> {
+        self.namespace.clone().map_or_else(|| self.unnamed_namespace(), Ok)
+    }
+
+    /// Returns the namespace of a command without `-n`.
+    ///
+    /// # Errors
+    /// The namespace of the context is not a valid id.
+    pub fn unnamed_namespace(&self) -> anyhow::Result<NamespaceId> {
         let of_context = self.used.as_ref().and_then(|context| context.namespace.as_deref());
-        match (&self.namespace, of_context) {
-            (Some(namespace), _) => Ok(namespace.clone()),
-            (None, of_context) => Ok(NamespaceId::parse("namespace", of_context.unwrap_or(DEFAULT_NAMESPACE))?),
-        }
+        Ok(NamespaceId::parse("namespace", of_context.unwrap_or(DEFAULT_NAMESPACE))?)
     }
 
     /// Returns the PEM file of the CA of the server.

@@ -31,6 +31,7 @@ mod rules_file;
 mod run;
 mod schedule_entry;
 mod session;
+mod typed_commands;
 
 pub use command_line::Cli;
 pub use run::main;

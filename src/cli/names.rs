@@ -3,7 +3,7 @@
 //!
 //! Parsed before anything is sent: an invalid name is a usage error.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Context as _;
@@ -12,9 +12,6 @@ use crate::cli::exit_code::UsageError;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
 use crate::client::pb::activate_target::To;
 use crate::client::{Client, Cursor, pb};
-
-/// The namespace that may be left out.
-const DEFAULT_NAMESPACE: &str = "default";
 
 /// A policy, and optionally one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,16 +203,6 @@ impl fmt::Display for VersionTarget {
     }
 }
 
-/// Returns a command as it is typed for a namespace.
-#[must_use]
-pub fn with_namespace(namespace: &NamespaceId, command: &str) -> String {
-    let mut text = "policyhub ".to_owned();
-    if namespace.as_str() != DEFAULT_NAMESPACE {
-        let _ = write!(text, "-n {namespace} ");
-    }
-    text + command
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,12 +268,5 @@ mod tests {
     fn names_are_shown_short() {
         let name = "namespaces/team/policies/pricing/versions/3";
         assert_eq!((policy_of(name), short(name)), ("pricing", "3"));
-    }
-
-    #[test]
-    fn a_command_names_its_namespace() {
-        let namespace = |id| NamespaceId::parse("namespace", id).expect("an id");
-        assert_eq!(with_namespace(&namespace("default"), "stage p@1"), "policyhub stage p@1");
-        assert_eq!(with_namespace(&namespace("team-a"), "stage p@1"), "policyhub -n team-a stage p@1");
     }
 }

@@ -52,7 +52,8 @@ Environment:
 
 Exit codes:
   0  done
-  1  failed: the line `error:` on stderr says what, ends with the reason in brackets, and `next:` says what to do
+  1  failed: the line `error:` on stderr says what, ends with the reason in brackets (docs/errors.md), and `next:` says
+     what to do, where that is known
   2  the command line is wrong
   3  a release or an adoption is partial: what is left is for the next one
 

@@ -3,13 +3,13 @@
 //! `policyhub guardrail apply` and `test` and `policyhub check` take the same file, so that what was tested is what is set.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::checks;
+use crate::checks::{self, ParseFailure};
 use crate::cli::content;
 use crate::cli::output::text;
 use crate::client::name::PolicyId;
@@ -90,6 +90,12 @@ impl RulesFile {
         self.policies.get(policy.as_str())?.kind
     }
 
+    /// Returns the schemas of policies, each with its file.
+    pub fn schemas(&self) -> impl Iterator<Item = (PathBuf, &str)> {
+        let policies = self.policies.values();
+        policies.filter_map(|rules| Some((self.path(rules.json_schema.as_ref()?), rules.schema.as_str())))
+    }
+
     /// Adds to a policy what the file says of it.
     pub fn apply(&self, policy: &mut Policy) {
         let Some(rules) = self.policies.get(policy.name.policy.as_str()) else { return };
@@ -99,6 +105,43 @@ impl RulesFile {
         policy.description.clone_from(&rules.description);
     }
 }
+
+/// Why a file of rules can't be used, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RulesFileError {
+    /// The file that is wrong: that of the rules, or one that it names.
+    pub file: PathBuf,
+    /// Line, from 1; 0 when unknown.
+    pub line: u32,
+    /// Column in characters, from 1; 0 when unknown.
+    pub column: u32,
+    /// What is wrong, as a lower-case fragment.
+    pub message: String,
+}
+
+impl RulesFileError {
+    /// Returns an error of a file as a whole.
+    pub fn new(file: &Path, message: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line: 0, column: 0, message: message.into() }
+    }
+
+    fn unparsed(file: &Path, failure: ParseFailure) -> Self {
+        let ParseFailure { message, line, column, .. } = failure;
+        Self { line, column, ..Self::new(file, message) }
+    }
+}
+
+impl fmt::Display for RulesFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = content::shown(&self.file);
+        match self.line {
+            0 => write!(f, "{shown}: {}", self.message),
+            line => write!(f, "{shown}:{line}:{}: {}", self.column, self.message),
+        }
+    }
+}
+
+impl std::error::Error for RulesFileError {}
 
 /// Reads a kind by its name, in upper or lower case.
 fn kind_by_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PolicyKind>, D::Error> {
@@ -111,42 +154,50 @@ fn kind_by_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PolicyKind>
 /// Reads a file of rules, and the schemas that it names.
 ///
 /// # Errors
-/// A file can't be read, is not of this form, or has a guardrail that no set may have.
-pub fn read(path: &Path) -> anyhow::Result<RulesFile> {
-    let shown = content::shown(path);
-    let bytes = content::read_at_most(path, FILE_MAX_BYTES, "the file of rules")?;
-    let parsed = checks::parse(PolicyKind::Yaml, &bytes);
-    let document = parsed
-        .map_err(|failure| anyhow::anyhow!("{shown}:{}:{}: {}", failure.line, failure.column, failure.message))?
-        .map(|document| document.value)
-        .unwrap_or_default();
+/// A file can't be read, is not of this form, or has a guardrail that no set may have; or a schema is no JSON.
+pub fn read(path: &Path) -> Result<RulesFile, RulesFileError> {
+    let wrong = |message: String| RulesFileError::new(path, message);
+    let bytes = bytes(path, FILE_MAX_BYTES, "the file of rules")?;
+    let parsed = checks::parse(PolicyKind::Yaml, &bytes).map_err(|failure| RulesFileError::unparsed(path, failure))?;
+    let document = parsed.map(|document| document.value).unwrap_or_default();
     let mut file: RulesFile =
-        serde_json::from_value(document).with_context(|| format!("{shown} is no file of rules"))?;
-    check_guardrails("guardrails", &file.guardrails).map_err(|error| anyhow::anyhow!("{shown}: {}", error.message))?;
+        serde_json::from_value(document).map_err(|error| wrong(format!("it is no file of rules: {error}")))?;
+    check_guardrails("guardrails", &file.guardrails).map_err(|error| wrong(error.message))?;
     let ids = file.policies.keys().chain(file.tests.iter().filter_map(|test| test.policy.as_ref()));
     for id in ids {
-        PolicyId::parse("policies", id)
-            .map_err(|error| anyhow::anyhow!("{shown}: {}: {}", text::line(id), error.message))?;
+        PolicyId::parse("policies", id).map_err(|error| wrong(format!("{}: {}", text::line(id), error.message)))?;
     }
     file.directory = path.parent().map(Path::to_owned).unwrap_or_default();
     let directory = &file.directory;
     for rules in file.policies.values_mut() {
         if let Some(path) = &rules.json_schema {
-            let bytes = content::read_at_most(&directory.join(path), SCHEMA_MAX_BYTES, "a JSON Schema")?;
-            rules.schema =
-                String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", content::shown(path)))?;
+            rules.schema = schema(&directory.join(path))?;
         }
     }
     Ok(file)
+}
+
+/// Reads a JSON Schema. Whether it compiles, only a check says.
+fn schema(path: &Path) -> Result<String, RulesFileError> {
+    let bytes = bytes(path, SCHEMA_MAX_BYTES, "a JSON Schema")?;
+    checks::parse(PolicyKind::Json, &bytes).map_err(|failure| RulesFileError::unparsed(path, failure))?;
+    String::from_utf8(bytes).map_err(|_| RulesFileError::new(path, "not UTF-8"))
+}
+
+fn bytes(path: &Path, max: usize, what: &str) -> Result<Vec<u8>, RulesFileError> {
+    let read = content::read_at_most(path, max, what);
+    read.map_err(|error| RulesFileError::new(path, format!("failed to read it: {}", error.root_cause())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> anyhow::Result<RulesFile> {
+    fn read_text(text: &str) -> Result<RulesFile, RulesFileError> {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(directory.path().join("schema.json"), "{}").expect("written");
+        for (name, schema) in [("schema.json", "{}"), ("broken.json", "{\n  \"type\": }"), ("empty.json", "")] {
+            std::fs::write(directory.path().join(name), schema).expect("written");
+        }
         let path = directory.path().join("rules.yaml");
         std::fs::write(&path, text).expect("written");
         read(&path)
@@ -174,8 +225,10 @@ mod tests {
             ("policies: {pricing: {json_schema: absent.json}}", "failed to read"),
             ("guardrails: [{id: A, expression: x, severity: DENY}]", "rules.yaml: "),
             ("guardrails: [", "rules.yaml:1:"),
+            ("policies: {pricing: {json_schema: broken.json}}", "broken.json:2:11: "),
+            ("policies: {pricing: {json_schema: empty.json}}", "empty.json:1:1: empty document"),
         ] {
-            let error = format!("{:#}", read_text(text).expect_err(text));
+            let error = read_text(text).expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
         }
     }

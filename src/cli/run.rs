@@ -16,6 +16,7 @@ use crate::cli::failure::explain;
 use crate::cli::global::Global;
 use crate::cli::output::document::{Format, say, say_lines};
 use crate::cli::session::Session;
+use crate::cli::typed_commands::TypedCommands;
 use crate::cli::{completer, overview, release};
 use crate::server::{self, survive_file_size_limit};
 
@@ -28,7 +29,7 @@ pub fn main() -> u8 {
     let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
     if matches!(cli.command, Command::CheckWorker) {
         // No runtime here: its threads would keep the privileges that a worker drops.
-        return exit_code_of(server::check_worker());
+        return exit_code_of(&cli.global, server::check_worker());
     }
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
@@ -49,14 +50,16 @@ async fn run_command(cli: Cli) -> u8 {
     if let Err(error) = survive_file_size_limit() {
         say(&format!("warning: a limit of the size of files would end this process: {error}"));
     }
-    exit_code_of(dispatch(&cli.global, cli.command).await)
+    exit_code_of(&cli.global, dispatch(&cli.global, cli.command).await)
 }
 
-fn exit_code_of(done: anyhow::Result<()>) -> u8 {
+fn exit_code_of(global: &Global, done: anyhow::Result<()>) -> u8 {
     match done {
         Ok(()) => 0,
         Err(error) => {
-            say_lines(&explain(&error));
+            // A context that can't be read may be the very error.
+            let commands = global.in_context().and_then(|global| TypedCommands::after(&global)).ok();
+            say_lines(&explain(&error, commands.as_ref()));
             exit_code(&error)
         }
     }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use crate::cli::global::Global;
 use crate::cli::output::document::Format;
+use crate::cli::typed_commands::TypedCommands;
 use crate::client::name::NamespaceId;
 use crate::client::{Client, Target, TlsFiles, TokenSource};
 use crate::server::config::DATA_DIR;
@@ -25,6 +26,8 @@ pub struct Session {
     pub target: Target,
     /// Namespace of the named policies.
     pub namespace: NamespaceId,
+    /// How commands are typed to go on after this one.
+    pub commands: TypedCommands,
     /// Output format.
     pub output: Format,
 }
@@ -37,7 +40,7 @@ impl Session {
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
         let (target, namespace) = (target(global)?, global.namespace()?);
         let client = target.connect().await.context("failed to connect")?;
-        Ok(Self { client, target, namespace, output: global.output })
+        Ok(Self { client, target, namespace, commands: TypedCommands::after(global)?, output: global.output })
     }
 }
 

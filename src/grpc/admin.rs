@@ -164,8 +164,8 @@ impl AdminService for AdminHandler {
     async fn thaw_namespace(&self, request: Request<pb::ThawNamespaceRequest>) -> RpcResult<pb::ThawNamespaceResponse> {
         let context = self.0.mutation(&request).await?;
         let command = request::thaw_namespace(request.into_inner()).map_err(status)?;
-        let cursor = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
-        Ok(Response::new(response::namespace_thawed(cursor)))
+        let thawed = self.0.service.archive.thaw_namespace(&context, command).await.map_err(status)?;
+        Ok(Response::new(thawed.into()))
     }
 
     /// Is never called: `StreamRoutes` answers VerifyLog.

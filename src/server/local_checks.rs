@@ -14,7 +14,7 @@ use crate::domain::annotations::Annotations;
 use crate::domain::bundle::Bundle;
 use crate::domain::guardrail::Guardrail;
 use crate::domain::label::Label;
-use crate::domain::name::PolicyId;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::policy::Policy;
 use crate::domain::time::Micros;
 use crate::domain::version::{Requirement, Version, VersionState};
@@ -84,6 +84,14 @@ impl LocalChecks {
         };
         let (input, report) = self.0.finish(parsed.0, others, now()).await?;
         Ok(found_report(&input.bundle.version, report).report.unwrap_or_default())
+    }
+
+    /// Returns why a text is no usable JSON Schema; `None` for one that is.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE` when no worker can be started.
+    pub async fn schema_problem(&self, namespace: &NamespaceId, schema: &str) -> Result<Option<String>> {
+        self.0.schema_problem(namespace, schema).await
     }
 
     /// Evaluates the guardrails alone. Returns the outcomes in their order.

@@ -141,7 +141,7 @@ fn a_wrong_command_line_is_a_usage_error() {
     for (line, why) in [
         ("check x", "does not say what it holds"),
         ("check absent.yaml", "failed to read absent.yaml"),
-        ("check x.yaml --rules absent.yaml", "failed to read absent.yaml"),
+        ("check x.yaml --rules absent.yaml", "absent.yaml: failed to read it"),
         ("check x.yaml --rules bad.yaml", "no file of rules"),
         ("check", "required"),
         ("guardrail test x.yaml", "no file of rules"),

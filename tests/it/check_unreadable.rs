@@ -150,7 +150,10 @@ fn a_test_of_guardrails_whose_content_can_not_be_read_fails_alone() {
     assert!(stderr.contains("2 of 3 tests failed"), "{stderr}");
     let (stdout, stderr) = ended(&folder.run("guardrail test absent.yaml none.yaml rules.yaml"), 2);
     assert!(stdout.contains("PASSED rules.yaml: good.yaml"), "all others are tested: {stdout}");
-    assert!(stderr.contains("failed to read absent.yaml") && stderr.contains("none.yaml: it has no tests"), "{stderr}");
+    assert!(
+        stderr.contains("absent.yaml: failed to read it") && stderr.contains("none.yaml: it has no tests"),
+        "{stderr}"
+    );
 }
 
 /// Names of files are anybody's: nothing in them reaches a terminal as more than text.

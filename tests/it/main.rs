@@ -62,6 +62,7 @@ mod break_glass;
 mod check;
 #[cfg(test)]
 mod check_hook;
+mod check_rules_file;
 #[cfg(test)]
 mod check_slots;
 #[cfg(test)]

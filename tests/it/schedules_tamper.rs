@@ -6,26 +6,34 @@ use policyhub::client::pb::ScheduleState::{Cancelled, Done, Pending};
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
+use crate::harness::archives::run;
 use crate::harness::calls::{NAMESPACE, active, publish, refused, release};
 use crate::harness::metrics::{counted, text};
 use crate::harness::on_both_databases;
 use crate::harness::schedules::{ShiftableHub, cancel, create_schedule, get_schedule, kinds, once, until_state};
 
 const HOUR: i64 = 3_600;
+/// As many schedules as a thaw names.
+const REMOVED_SCHEDULES_MAX: usize = 100;
 const FAILED: &str = r#"policyhub_schedule_runs_total{result="failed"}"#;
 
-/// Freezes the namespace by a check, and thaws it: everything that is found is accepted.
-async fn thaw_accepting_all(client: &Client) -> Vec<String> {
+/// Freezes the namespace by a check, and returns what it found of schedules, and a thaw that accepts all that it found.
+async fn accepting_all(client: &Client) -> (Vec<String>, pb::ThawNamespaceRequest) {
     let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
     let found = client.verify_log(request).await.expect("a check");
     let request = pb::ThawNamespaceRequest {
         name: NAMESPACE.to_owned(),
         reason: "looked at".to_owned(),
         accepted_findings_digest: found.findings_digest,
+        request_id: "thaw".to_owned(),
         ..Default::default()
     };
-    client.thaw_namespace(request).await.expect("a thaw");
-    found.findings.into_iter().map(|finding| finding.row).collect()
+    let rows =
+        found.findings.into_iter().filter_map(|finding| Some(finding.row.strip_prefix("schedules ")?.to_owned()));
+    let mut keys: Vec<String> = rows.collect();
+    keys.sort();
+    keys.dedup();
+    (keys, request)
 }
 
 async fn listed(client: &Client) -> Vec<(String, pb::ScheduleState)> {
@@ -109,11 +117,21 @@ on_both_databases! {
         ] {
             hub.tamper(sql);
         }
-        let mut found = thaw_accepting_all(&client).await;
-        found.retain(|row| row.starts_with("schedules") && !row.contains("long"));
-        found.sort();
-        let ids = ["!/x", "added", "deleted", "edited", "older"];
-        assert_eq!(found, ids.map(|id| format!("schedules {id}")), "what was accepted");
+        let (found, request) = accepting_all(&client).await;
+        let ids = ["!/x", "added", "deleted", "edited"];
+        assert_eq!((&found[..4], found[4].starts_with("longlong"), &found[5]), (&ids.map(str::to_owned)[..], true, &"older".to_owned()));
+        let names: Vec<String> = found.iter().map(|key| format!("{NAMESPACE}/schedules/{key}")).collect();
+        let rehearsal = pb::ThawNamespaceRequest { validate_only: true, request_id: String::new(), ..request.clone() };
+        let rehearsed = client.thaw_namespace(rehearsal).await.expect("an answer");
+        assert_eq!((rehearsed.cursor, &rehearsed.removed_schedules), (None, &names), "what would be removed");
+        let digest = request.accepted_findings_digest.as_str();
+        let thaw = ["namespace", "thaw", "default", "--reason", "looked at", "--accept-all", digest, "--validate-only"];
+        let (code, shown, errors) = run(hub.cli(), &thaw);
+        let expected: String = found.iter().map(|key| format!("schedule {key} would be removed\n")).collect();
+        assert_eq!((code, shown), (0, format!("default would be thawed\n{expected}")), "{errors}");
+        let thawed = client.thaw_namespace(request.clone()).await.expect("a thaw");
+        assert_eq!((&thawed.removed_schedules, thawed.removed_schedules_not_listed), (&names, 0), "what is gone");
+        assert_eq!(client.thaw_namespace(request).await.expect("the same answer"), thawed);
 
         assert_eq!(listed(&client).await, [("kept".to_owned(), Pending)]);
         refused(cancel(&client, "edited").await, Code::NotFound, "SCHEDULE_NOT_FOUND");
@@ -130,5 +148,14 @@ on_both_databases! {
         let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
         let verdict = client.verify_log(request).await.expect("a check");
         assert!(verdict.findings.is_empty(), "{verdict:?}");
+
+        let more = (0..=REMOVED_SCHEDULES_MAX)
+            .map(|number| format!("UPDATE older SET id = 'more{number}';;INSERT INTO schedules SELECT * FROM older"));
+        hub.tamper(&more.collect::<Vec<_>>().join(";;"));
+        let (_, request) = accepting_all(&client).await;
+        let thaw = ["namespace", "thaw", "default", "--reason", "again", "--accept-all", &request.accepted_findings_digest];
+        let (code, shown, errors) = run(hub.cli(), &thaw);
+        assert_eq!((code, shown.lines().count()), (0, 1 + REMOVED_SCHEDULES_MAX + 1), "{shown}{errors}");
+        assert!(shown.contains("schedule more0 removed\n") && shown.ends_with("\n1 more schedules removed\n"), "{shown}");
     }
 }

@@ -74,6 +74,18 @@ mod outcomes {
         pub cursor: Option<Position>,
     }
 
+    /// Written so that an earlier build, which kept the position only, reads it, and the reverse.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct NamespaceThawed {
+        #[serde(flatten)]
+        pub cursor: Option<Position>,
+        /// Names of the schedules that are gone, the first of them. A key of a row that is no valid id stands as it is.
+        #[serde(default)]
+        pub removed_schedules: Vec<String>,
+        #[serde(default)]
+        pub removed_schedules_not_listed: usize,
+    }
+
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct GuardrailsChanged {
         pub guardrails: GuardrailSet,
@@ -85,7 +97,7 @@ mod outcomes {
     /// What new rules would do to versions that are published already. The defaults are for answers that an earlier build kept.
     #[derive(Debug, Clone, Default, Serialize, Deserialize)]
     pub struct RuleTrial {
-        pub violations: Vec<GuardrailViolation>,
+        pub violations: Vec<RuleViolation>,
         #[serde(default)]
         pub violations_not_listed: usize,
         pub versions_tried: usize,
@@ -94,7 +106,7 @@ mod outcomes {
 
     /// A published version that breaks a guardrail, or another rule.
     #[derive(Debug, Clone, Serialize, Deserialize)]
-    pub struct GuardrailViolation {
+    pub struct RuleViolation {
         pub version: String,
         #[serde(default)]
         pub label: String,

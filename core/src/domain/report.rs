@@ -11,6 +11,10 @@ use super::limits::{CHECK_FINDINGS_MAX, REPORT_MAX_BYTES};
 use super::name::PolicyId;
 use super::time::Micros;
 
+/// Id of the check of the size of a content.
+pub const LIMITS_CHECK: &str = "limits";
+/// Id of the check that a content parses.
+pub const PARSE_CHECK: &str = "parse";
 /// Id of the check that validates against the policy's JSON Schema.
 pub const JSON_SCHEMA_CHECK: &str = "json-schema";
 /// Id of the check that evaluates guardrails.
@@ -21,6 +25,12 @@ pub const LABEL_CHECK: &str = "label";
 pub const REFERENCES_CHECK: &str = "references";
 /// Id of the check that looks at what a version requires of other policies.
 pub const REQUIRES_CHECK: &str = "requires";
+/// Id of the check of Cedar policies against the schema of their content.
+pub const CEDAR_CHECK: &str = "cedar";
+/// Id of the check that compiles and tests the modules of Rego.
+pub const REGO_CHECK: &str = "rego";
+/// Id of the check that contents can be made from a template.
+pub const TEMPLATE_CHECK: &str = "template";
 
 /// Bounds what a finding takes in a report beside its texts: its fields, with the names that they are kept under.
 const FINDING_FIXED_BYTES: usize = 128;

@@ -1,29 +1,26 @@
 //! The checks `cedar` and `rego`: what the policies of a content mean. Each stands only in reports of policies of its kind.
 
-use super::step::{Step, Subject};
+use super::step::{CheckSubject, Step};
 use crate::checks::engine::{Engine, is_cedar_schema};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::domain::policy::PolicyKind;
-use crate::domain::report::{Check, CheckResult};
-
-pub(super) const CEDAR: &str = "cedar";
-pub(super) const REGO: &str = "rego";
+use crate::domain::report::{CEDAR_CHECK, Check, CheckResult, REGO_CHECK};
 
 /// Asks a worker to validate the policies against the schema of the content, or says why that is skipped.
-pub(super) fn check_cedar(subject: &Subject<'_>) -> Step {
+pub(super) fn check_cedar(subject: &CheckSubject<'_>) -> Step {
     if !subject.texts.is_empty() && !subject.texts.iter().any(|file| is_cedar_schema(&file.path)) {
         let why = "not validated: the content has no schema, such as a file policies.cedarschema beside the policies";
-        return Step::Done(Check::new(CEDAR, CheckResult::Skipped, why));
+        return Step::Done(Check::new(CEDAR_CHECK, CheckResult::Skipped, why));
     }
-    check(CEDAR, "valid against the schema of the content", PolicyKind::Cedar, subject)
+    check(CEDAR_CHECK, "valid against the schema of the content", PolicyKind::Cedar, subject)
 }
 
 /// Asks a worker to compile the modules, and to run the tests of the content.
-pub(super) fn check_rego(subject: &Subject<'_>) -> Step {
-    check(REGO, "the modules compile; the content has no tests", PolicyKind::Rego, subject)
+pub(super) fn check_rego(subject: &CheckSubject<'_>) -> Step {
+    check(REGO_CHECK, "the modules compile; the content has no tests", PolicyKind::Rego, subject)
 }
 
-fn check(id: &'static str, passed: &'static str, kind: PolicyKind, subject: &Subject<'_>) -> Step {
+fn check(id: &'static str, passed: &'static str, kind: PolicyKind, subject: &CheckSubject<'_>) -> Step {
     match Engine::of(kind) {
         Some(engine) if !subject.texts.is_empty() => {
             Step::evaluate(vec![Task::CheckPolicies(engine)], move |outcomes| {

@@ -1,13 +1,13 @@
 //! The check `guardrails`: a content satisfies the guardrails of its namespace and of the store.
 
-use super::step::{Step, Subject};
+use super::step::{CheckSubject, Step};
 use crate::checks::evaluation::{Facts, Task, TaskAnswer, TaskOutcome};
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{Check, CheckFinding, CheckResult, GUARDRAILS_CHECK, Severity};
 
 /// Asks a worker to evaluate each guardrail, or says why they are skipped.
-pub(super) fn check(subject: &Subject<'_>) -> Step {
+pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
     let skipped = |why| Step::Done(Check::new(GUARDRAILS_CHECK, CheckResult::Skipped, why));
     let guardrails = subject.input.guardrails;
     if guardrails.is_empty() {

@@ -1,12 +1,12 @@
 //! The check `json-schema`: the documents of a content are valid against the policy's JSON Schema.
 
-use super::step::{Step, Subject};
+use super::step::{CheckSubject, Step};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{Check, CheckResult, JSON_SCHEMA_CHECK};
 
 /// Asks a worker to validate the content, or says why it is skipped.
-pub(super) fn check(subject: &Subject<'_>) -> Step {
+pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
     let skipped = |why| Step::Done(Check::new(JSON_SCHEMA_CHECK, CheckResult::Skipped, why));
     let settings = subject.input.settings;
     if settings.json_schema.is_empty() {

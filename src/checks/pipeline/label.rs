@@ -1,12 +1,12 @@
 //! The check `label`: a label may follow the published ones.
 
-use super::step::{Step, Subject};
+use super::step::{CheckSubject, Step};
 use crate::domain::label::Label;
 use crate::domain::policy::{BumpRule, PolicySettings};
 use crate::domain::report::{Check, CheckResult, LABEL_CHECK};
 
 /// Checks the label of a version.
-pub(super) fn check(subject: &Subject<'_>) -> Step {
+pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
     let input = subject.input;
     Step::Done(check_label(input.label, input.settings, input.published_labels))
 }

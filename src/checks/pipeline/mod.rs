@@ -24,10 +24,10 @@ use std::fmt;
 pub use guardrails::guardrail_findings;
 pub use label::check_label;
 pub use other_policies::{OtherPolicies, OtherPolicy};
-pub use rules::{Rules, needs_active};
+pub use rules::{CheckRules, needs_active};
 pub use step::Input;
 
-use step::{Step, Subject};
+use step::{CheckSubject, Step};
 
 use super::document::Document;
 use super::engine::TextFile;
@@ -40,7 +40,7 @@ use crate::domain::report::{Check, CheckResult, LookedUp, Report};
 use crate::domain::time::Micros;
 
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
-const CHECKS: &[fn(&Subject<'_>) -> Step] =
+const CHECKS: &[fn(&CheckSubject<'_>) -> Step] =
     &[json_schema::check, references::check, requires::check, label::check, guardrails::check];
 /// The checks after those, each only in the reports of policies of its kind.
 const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] = &[
@@ -49,7 +49,7 @@ const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] = &[
     (PolicyKind::Template, template::check),
 ];
 
-type CheckFunction = fn(&Subject<'_>) -> Step;
+type CheckFunction = fn(&CheckSubject<'_>) -> Step;
 
 /// The checks of one version, without the evaluation of untrusted text.
 pub struct Started {
@@ -103,7 +103,7 @@ impl ParsedInput {
 pub fn start(input: &Input<'_>, parsed: ParsedInput, others: &OtherPolicies) -> (Started, Option<Evaluation>) {
     let ParsedInput { limits, parsed, references } = parsed;
     let parse::Parsed { step, document, texts } = parsed;
-    let subject = Subject { input, document, texts, references, others };
+    let subject = CheckSubject { input, document, texts, references, others };
     let of_kind = CHECKS_OF_KINDS.iter().filter(|(kind, _)| *kind == input.kind).map(|(_, check)| check);
     let steps = [Step::Done(limits), step].into_iter();
     let steps = steps.chain(CHECKS.iter().chain(of_kind).map(|check| check(&subject)));
@@ -166,9 +166,9 @@ pub fn content_value(kind: PolicyKind, has_several_files: bool, content: &[u8]) 
 }
 
 /// Returns the rules of an input.
-fn rules_of<'a>(input: &Input<'a>) -> Rules<'a> {
+fn rules_of<'a>(input: &Input<'a>) -> CheckRules<'a> {
     let Input { kind, settings, guardrails, facts, active_version, .. } = *input;
-    Rules { kind, settings, guardrails, facts, active_version }
+    CheckRules { kind, settings, guardrails, facts, active_version }
 }
 
 impl Started {

@@ -11,9 +11,8 @@ use crate::checks::parse_failure::ParseFailure;
 use crate::domain::digest::Digest;
 use crate::domain::limits::CHECK_FINDINGS_MAX;
 use crate::domain::policy::PolicyKind;
-use crate::domain::report::{Check, CheckFinding, CheckResult, Severity};
+use crate::domain::report::{Check, CheckFinding, CheckResult, PARSE_CHECK, Severity};
 
-pub(super) const PARSE: &str = "parse";
 const CORRECT_IT: &str = "correct it there and draft it again";
 
 /// How the check goes on, and what later checks look at.
@@ -29,19 +28,19 @@ impl Parsed {
     }
 
     fn failed(finding: CheckFinding) -> Self {
-        Self::done(Check::of(PARSE, CheckResult::Failed, vec![finding]), None)
+        Self::done(Check::of(PARSE_CHECK, CheckResult::Failed, vec![finding]), None)
     }
 
     /// Returns a content that is not parsed.
     pub(super) fn skipped(why: &str) -> Self {
-        Self::done(Check::new(PARSE, CheckResult::Skipped, why), None)
+        Self::done(Check::new(PARSE_CHECK, CheckResult::Skipped, why), None)
     }
 }
 
 /// Parses a content whose size is within the limits.
 pub(super) fn check(input: &Input<'_>) -> Parsed {
     if let Err(error) = input.kind.check_content_type(input.content_type.unwrap_or_default()) {
-        let check = Check::new(PARSE, CheckResult::Failed, error.message);
+        let check = Check::new(PARSE_CHECK, CheckResult::Failed, error.message);
         return Parsed::done(check.with_hint("draft it again with a media type of the policy's kind"), None);
     }
     parse_content(input.kind, input.has_several_files, input.content)
@@ -68,7 +67,7 @@ pub(super) fn parse_content(kind: PolicyKind, has_several_files: bool, content: 
             let several = document.as_ref().and_then(|document| document.stream);
             let found =
                 several.map_or("one well-formed document".to_owned(), |count| format!("{count} well-formed documents"));
-            Parsed::done(Check::new(PARSE, CheckResult::Passed, found), document)
+            Parsed::done(Check::new(PARSE_CHECK, CheckResult::Passed, found), document)
         }
         Err(failure) => Parsed::failed(finding(failure)),
     }
@@ -118,10 +117,10 @@ fn parse_documents(files: &[ContentFile<'_>]) -> Parsed {
         }
     }
     if !errors.is_empty() {
-        return Parsed::done(Check::of(PARSE, CheckResult::Failed, errors), None);
+        return Parsed::done(Check::of(PARSE_CHECK, CheckResult::Failed, errors), None);
     }
     let summary = CheckFinding::new(Severity::Info, format!("{} well-formed documents", files.len()));
-    let check = Check::of(PARSE, CheckResult::Passed, with_list(vec![summary], listed(files)));
+    let check = Check::of(PARSE_CHECK, CheckResult::Passed, with_list(vec![summary], listed(files)));
     Parsed::done(check, Some(Document::of_files(documents)))
 }
 
@@ -129,7 +128,7 @@ fn parse_documents(files: &[ContentFile<'_>]) -> Parsed {
 fn parse_texts(kind: PolicyKind, files: &[ContentFile<'_>]) -> Parsed {
     let Some(engine) = Engine::of(kind) else {
         let message = format!("this build has no parser for {} policies", kind.as_str());
-        return Parsed::done(Check::new(PARSE, CheckResult::Failed, message), None);
+        return Parsed::done(Check::new(PARSE_CHECK, CheckResult::Failed, message), None);
     };
     let mut texts = Vec::new();
     for ContentFile { path, bytes } in files {
@@ -146,11 +145,11 @@ fn parse_texts(kind: PolicyKind, files: &[ContentFile<'_>]) -> Parsed {
 }
 
 fn conclude(kind: PolicyKind, outcome: Option<TaskOutcome>, list: Vec<CheckFinding>) -> Check {
-    let failed = |message: String| Check::new(PARSE, CheckResult::Failed, message);
+    let failed = |message: String| Check::new(PARSE_CHECK, CheckResult::Failed, message);
     match outcome {
         Some(TaskOutcome::Answered(TaskAnswer::Findings(findings))) => match CheckResult::of(&findings) {
-            CheckResult::Failed => Check::of(PARSE, CheckResult::Failed, findings),
-            result => Check::of(PARSE, result, with_list(findings, list)),
+            CheckResult::Failed => Check::of(PARSE_CHECK, CheckResult::Failed, findings),
+            result => Check::of(PARSE_CHECK, result, with_list(findings, list)),
         },
         Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => failed(why),
         Some(TaskOutcome::OverLimit(limit)) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::other_policies::{OtherPolicies, OtherPolicy};
 use super::parse::parse_content;
-use super::step::{Step, Subject};
+use super::step::{CheckSubject, Step};
 use crate::checks::document::Document;
 use crate::checks::references::{Reference, ReferenceMember};
 use crate::domain::limits::{REFERENCED_CONTENT_MAX_BYTES, REFERENCED_POLICIES_MAX, REFERENCES_MAX};
@@ -18,7 +18,7 @@ const OWN_HINT: &str = "correct the reference, or add what it names";
 const SEVERAL_HINT: &str = "make several policies of it";
 
 /// Resolves every reference of the content.
-pub(super) fn check(subject: &Subject<'_>) -> Step {
+pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
     let skipped = |why| Step::Done(Check::new(REFERENCES_CHECK, CheckResult::Skipped, why));
     if !matches!(subject.input.kind, PolicyKind::Json | PolicyKind::Yaml) {
         return skipped("references are read in JSON and YAML alone");
@@ -45,7 +45,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
 }
 
 /// Returns why the references are not resolved at all: there is more to them than a check may do.
-fn over_a_limit(subject: &Subject<'_>) -> Option<CheckFinding> {
+fn over_a_limit(subject: &CheckSubject<'_>) -> Option<CheckFinding> {
     let policies = subject.references.policies().collect::<BTreeSet<_>>().len();
     if subject.references.has_more {
         let message = format!("the content has over {REFERENCES_MAX} references");

@@ -1,6 +1,6 @@
 //! The check `requires`: what a version requires of other policies is active.
 
-use super::step::{Step, Subject};
+use super::step::{CheckSubject, Step};
 use crate::domain::report::{Check, CheckFinding, CheckResult, REQUIRES_CHECK, Severity};
 use crate::domain::version::Requirement;
 
@@ -8,7 +8,7 @@ const OWN_HINT: &str = "draft it again without that requirement";
 const MISSING_HINT: &str = "activate a version that satisfies it, alone before this one or together with it";
 
 /// Compares each requirement with the label of the active version of its policy.
-pub(super) fn check(subject: &Subject<'_>) -> Step {
+pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
     let requires = &subject.others.requires;
     if requires.is_empty() {
         return Step::Done(Check::new(REQUIRES_CHECK, CheckResult::Skipped, "the version requires nothing"));
@@ -21,7 +21,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Step {
     Step::Done(Check::of(REQUIRES_CHECK, CheckResult::of(&findings), findings))
 }
 
-fn unsatisfied(subject: &Subject<'_>, requirement: &Requirement) -> Option<CheckFinding> {
+fn unsatisfied(subject: &CheckSubject<'_>, requirement: &Requirement) -> Option<CheckFinding> {
     let (others, Requirement { policy, version_req }) = (subject.others, requirement);
     if others.own.as_ref() == Some(policy) {
         let message = format!("requires {policy} {version_req}, its own policy");

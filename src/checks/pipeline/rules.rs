@@ -11,7 +11,7 @@ const CHECKS_REVISION: u32 = 3;
 
 /// All that determines the result of the checks for a content, besides this program.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
+pub struct CheckRules<'a> {
     /// The policy's language.
     pub kind: PolicyKind,
     /// The policy's current settings.
@@ -24,7 +24,7 @@ pub struct Rules<'a> {
     pub active_version: i64,
 }
 
-impl Rules<'_> {
+impl CheckRules<'_> {
     /// Returns a hash of the rules and of this program's revision. For the same bytes and rules the checks would give the same report
     /// again.
     #[must_use]

@@ -41,7 +41,7 @@ pub struct Input<'a> {
 /// What a check looks at: the input, its content as a document if it is one, or as texts for an engine, and what it
 /// names of other policies.
 #[derive(Debug)]
-pub(super) struct Subject<'a> {
+pub(super) struct CheckSubject<'a> {
     pub input: &'a Input<'a>,
     pub document: Option<Document>,
     pub texts: Vec<TextFile>,

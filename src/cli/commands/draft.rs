@@ -12,7 +12,7 @@ use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::policy::PolicyKindArgument;
 use crate::cli::commands::requirements::requirement;
-use crate::cli::exit_code::UsageError;
+use crate::cli::exit_code::{CommandError, CommandReason, UsageError};
 use crate::cli::names::{NamedVersion, PolicyOrVersionTarget, VersionTarget, policy_id, policy_name};
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
@@ -20,9 +20,6 @@ use crate::cli::{content, content_folder};
 use crate::client::name::{PolicyId, VersionRef};
 use crate::client::{ClientError, PolicyKind, pb};
 use crate::domain::policy::FILES_CONTENT_TYPE;
-
-/// The reason of an error about a policy that has nothing active.
-const NO_ACTIVE: &str = "NO_ACTIVE_VERSION";
 
 /// Write the next version of a policy, as a draft
 #[derive(Debug, Args)]
@@ -144,14 +141,14 @@ fn parameters(given: &[(String, String)]) -> Result<String, UsageError> {
 /// Returns the number of the version that the draft starts from.
 async fn base_number(session: &Session, base: VersionTarget) -> anyhow::Result<i64> {
     let found = base.number(&session.client, &session.namespace).await;
+    let none_active = CommandReason::NoActiveVersion.as_str();
     let has_none = found.as_ref().is_err_and(|error| {
-        error.chain().any(|cause| cause.downcast_ref().is_some_and(|call: &ClientError| call.reason() == NO_ACTIVE))
+        error.chain().any(|cause| cause.downcast_ref().is_some_and(|call: &ClientError| call.reason() == none_active))
     });
     if has_none && matches!(base.version, VersionRef::Active) {
-        let policy = &base.policy;
-        anyhow::bail!(
-            "failed to draft {policy}: it has no active version to start from ({NO_ACTIVE})\nnext: draft it without --base-version"
-        );
+        let message = format!("failed to draft {}: it has no active version to start from", base.policy);
+        let next = Some("draft it without --base-version");
+        return Err(CommandError { reason: CommandReason::NoActiveVersion, message, next }.into());
     }
     found
 }

@@ -10,7 +10,8 @@ use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::{draft, requirements};
 use crate::cli::content;
 use crate::cli::editor::EditedFile;
-use crate::cli::names::{policy_id, policy_name, version_name, with_namespace};
+use crate::cli::exit_code::CommandReason;
+use crate::cli::names::{policy_id, policy_name, version_name};
 use crate::cli::output::document::say;
 use crate::cli::session::Session;
 use crate::client::name::{PolicyId, VersionRef};
@@ -46,12 +47,12 @@ pub struct EditArguments {
 pub async fn run(session: &Session, arguments: EditArguments) -> anyhow::Result<()> {
     let policy = &arguments.policy;
     let base = active(session, policy).await?;
-    anyhow::ensure!(
-        !is_of_several_files(&base.content_type),
-        "{policy} has several files: `{}`, edit them, then `{}`",
-        with_namespace(&session.namespace, &format!("show {policy}@{} | tar -x -C DIR", base.version)),
-        with_namespace(&session.namespace, &format!("draft {policy} DIR --base-version {}", base.version)),
-    );
+    if is_of_several_files(&base.content_type) {
+        let show = session.commands.command(&format!("show {policy}@{} | tar -x -C DIR", base.version));
+        let draft = session.commands.command(&format!("draft {policy} DIR --base-version {}", base.version));
+        let message = format!("{policy} has several files: `{show}`, edit them, then `{draft}`");
+        return Err(CommandReason::SeveralFiles.error(message));
+    }
     // Before there is a file that could be left.
     keep_running_when_interrupted()?;
     let file = EditedFile::create(&file_name(policy, &base.content_type), &base.content)?;
@@ -148,11 +149,11 @@ fn kept(
         let command = format!("diff {policy} {} {active}", base.version);
         say(&format!(
             "{policy}@{active} is active by now: see `{}`, and put what it has into your text",
-            with_namespace(&session.namespace, &command)
+            session.commands.command(&command)
         ));
         from = active;
     }
-    say(&format!("to draft it: {}", with_namespace(&session.namespace, &draft_command(arguments, base, &file, from))));
+    say(&format!("to draft it: {}", session.commands.command(&draft_command(arguments, base, &file, from))));
     error
 }
 

@@ -139,7 +139,7 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
             update(session, set, change).await
         }
         GuardrailCommands::Apply(arguments) => {
-            let rules = rules_file::read(&arguments.file).map_err(|error| UsageError(format!("{error:#}")))?;
+            let rules = rules_file::read(&arguments.file).map_err(|error| UsageError(error.to_string()))?;
             let guardrails = rules.guardrails.into_iter().map(Into::into).collect();
             let set = read_set(session, &arguments.change.scope).await?;
             update(session, pb::Guardrails { guardrails, ..set }, arguments.change).await

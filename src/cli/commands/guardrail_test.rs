@@ -7,11 +7,11 @@ use serde_json::json;
 
 use crate::checks::{self, guardrail_findings};
 use crate::cli::content;
-use crate::cli::exit_code::UsageError;
+use crate::cli::exit_code::{CommandReason, UsageError};
 use crate::cli::global::Global;
 use crate::cli::output::document::print_text;
 use crate::cli::output::text::line;
-use crate::cli::rules_file::{self, GuardrailTest, RulesFile};
+use crate::cli::rules_file::{self, GuardrailTest, RulesFile, RulesFileError};
 use crate::client::name::{PolicyId, PolicyName};
 use crate::domain::annotations::Annotations;
 use crate::domain::policy::{Policy, PolicyKind};
@@ -78,14 +78,16 @@ pub async fn run(global: &Global, arguments: &TestGuardrails) -> anyhow::Result<
         print_text(&all.iter().map(lines).collect::<String>())?;
     }
     anyhow::ensure!(wrong.is_empty(), UsageError(wrong.join("\n")));
-    anyhow::ensure!(failed == 0, "{failed} of {} tests failed", all.len());
+    if failed > 0 {
+        return Err(CommandReason::TestFailed.error(format!("{failed} of {} tests failed", all.len())));
+    }
     Ok(())
 }
 
 /// Reads a file of rules with tests.
 fn read(path: &Path) -> Result<RulesFile, UsageError> {
-    let file = rules_file::read(path).map_err(|error| UsageError(format!("{error:#}")))?;
-    let usage = |why: String| UsageError(format!("{}: {why}", content::shown(path)));
+    let file = rules_file::read(path).map_err(|error| UsageError(error.to_string()))?;
+    let usage = |why: String| UsageError(RulesFileError::new(path, why).to_string());
     if file.tests.is_empty() {
         return Err(usage("it has no tests".to_owned()));
     }

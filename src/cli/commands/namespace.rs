@@ -240,10 +240,25 @@ async fn thaw(session: &Session, arguments: Thaw) -> anyhow::Result<()> {
     };
     let response = session.client.thaw_namespace(request).await;
     let response = response.with_context(|| format!("failed to thaw namespace {id}"))?;
-    session.output.print_mutation(&response, &request_id, |response| match response.cursor {
-        None => format!("{id} would be thawed\n"),
-        Some(cursor) => format!("{id} is thawed, at revision {}\n", cursor.revision),
+    session.output.print_mutation(&response, &request_id, |response| {
+        let done = match response.cursor {
+            None => format!("{id} would be thawed\n"),
+            Some(cursor) => format!("{id} is thawed, at revision {}\n", cursor.revision),
+        };
+        done + &removed_schedules(id, response)
     })
+}
+
+/// Returns a line for each schedule that a thaw removes.
+fn removed_schedules(namespace: &NamespaceId, thawed: &pb::ThawNamespaceResponse) -> String {
+    let removed = if thawed.cursor.is_some() { "removed" } else { "would be removed" };
+    let prefix = format!("{}/schedules/", namespace.name());
+    let names = thawed.removed_schedules.iter().map(|name| {
+        let id = name.strip_prefix(&prefix).unwrap_or(name);
+        format!("schedule {} {removed}\n", text::line(id))
+    });
+    let others = Some(thawed.removed_schedules_not_listed).filter(|count| *count > 0);
+    names.chain(others.map(|count| format!("{count} more schedules {removed}\n"))).collect()
 }
 
 fn table(namespaces: &[pb::Namespace]) -> String {

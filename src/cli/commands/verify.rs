@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::commands::keys;
 use crate::cli::commands::verify_log::LogArguments;
 use crate::cli::content;
-use crate::cli::exit_code::UsageError;
+use crate::cli::exit_code::{CommandReason, UsageError};
 use crate::cli::names::policy_id;
 use crate::cli::output::document::{Format, print_text};
 use crate::cli::output::text;
@@ -150,7 +150,10 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<Po
         let lines: String = findings.iter().map(|finding| format!("{}\n", text::line(finding))).collect();
         print_text(&lines)?;
     }
-    anyhow::ensure!(findings.is_empty(), "{} does not verify: {} findings", folder.display(), findings.len());
+    if !findings.is_empty() {
+        let message = format!("{} does not verify: {} findings", folder.display(), findings.len());
+        return Err(CommandReason::NotVerified.error(message));
+    }
     Ok(())
 }
 

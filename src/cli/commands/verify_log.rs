@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys;
+use crate::cli::exit_code::CommandReason;
 use crate::cli::output::document::{Format, print_text, say};
 use crate::cli::output::progress::ProgressDisplay;
 use crate::cli::output::text;
@@ -79,8 +80,11 @@ pub fn run_offline(output: Format, arguments: &LogArguments, from: &Path) -> any
     let read = verify_archive(BufReader::new(file), pins, arguments.expect_head);
     let read = read.with_context(|| format!("failed to verify {}", from.display()))?;
     let namespace = read.header.namespace;
-    if let Some(named) = arguments.log.as_ref().and_then(Option::as_ref) {
-        anyhow::ensure!(*named == namespace, "failed to verify: the archive is of {namespace}, not of {named}");
+    if let Some(named) = arguments.log.as_ref().and_then(Option::as_ref)
+        && *named != namespace
+    {
+        let message = format!("failed to verify: the archive is of {namespace}, not of {named}");
+        return Err(CommandReason::NotVerified.error(message));
     }
     let verdict =
         VerifyVerdict { namespace: namespace.to_string(), server: None, check: read.check, pinned: is_pinned };
@@ -168,7 +172,9 @@ impl VerifyVerdict {
             Format::Json | Format::Yaml | Format::Sarif => output.print_document(&self.json())?,
             Format::Text => print_text(&self.text())?,
         }
-        anyhow::ensure!(self.holds(), "the log of {} does not hold", self.namespace);
+        if !self.holds() {
+            return Err(CommandReason::NotVerified.error(format!("the log of {} does not hold", self.namespace)));
+        }
         Ok(())
     }
 

@@ -9,16 +9,12 @@ use crate::client::{PolicyKind, pb};
 use crate::domain::annotations::Annotations;
 use crate::domain::label::Label;
 use crate::domain::policy::is_of_several_files;
+use crate::domain::report::PARSE_CHECK;
 use crate::domain::version::Requirement;
 
-/// The check that finds what is too much.
-pub const LIMITS: &str = "limits";
-/// The check that finds what can't be read.
-pub const PARSE: &str = "parse";
-
-/// One content to check.
+/// A content of this machine: one to check, or why it can't be.
 #[derive(Debug)]
-pub struct Checked {
+pub struct LocalContent {
     /// The path of the file or directory that holds it, as it was given.
     pub path: String,
     pub policy: PolicyId,
@@ -55,7 +51,7 @@ pub struct ContentFault {
 impl ContentFault {
     /// Returns a fault of a content that can't be read.
     pub fn unreadable(message: impl Into<String>) -> Self {
-        Self { check: PARSE, message: message.into(), ..Self::default() }
+        Self { check: PARSE_CHECK, message: message.into(), ..Self::default() }
     }
 
     /// Returns the report with the fault as its one finding.
@@ -76,7 +72,7 @@ impl ContentFault {
     }
 }
 
-impl Checked {
+impl LocalContent {
     /// Returns a content that can't be checked.
     pub fn at_fault(path: String, policy: PolicyId, label: Option<Label>, fault: ContentFault) -> Self {
         Self {
@@ -97,13 +93,13 @@ impl Checked {
 /// All contents of a call.
 #[derive(Debug, Default)]
 pub struct Contents {
-    pub all: Vec<Checked>,
+    pub all: Vec<LocalContent>,
 }
 
 impl Contents {
     /// Returns the content of a policy, as if it were active: the one with the highest label.
     pub fn of_policy(&self, policy: &PolicyId) -> Option<OtherPolicy> {
-        let order = |one: &&Checked, other: &&Checked| match (&one.label, &other.label) {
+        let order = |one: &&LocalContent, other: &&LocalContent| match (&one.label, &other.label) {
             (Some(one), Some(other)) if one.is_higher_than(other) => std::cmp::Ordering::Greater,
             (Some(one), Some(other)) if other.is_higher_than(one) => std::cmp::Ordering::Less,
             (one, other) => one.is_some().cmp(&other.is_some()),

@@ -9,10 +9,10 @@ mod server_rules;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-pub use self::contents::{Checked, ContentFault, Contents, LIMITS};
+pub use self::contents::{ContentFault, Contents, LocalContent};
 pub use self::printed::{document, sarif, text};
-pub use self::rules::Rules;
-use self::rules::Subject;
+use self::rules::PreparedContent;
+pub use self::rules::RuleSource;
 use crate::client::pb;
 use crate::server::local_checks::{LOCAL_CHECKS_AT_ONCE_MAX, LocalChecks};
 
@@ -45,7 +45,11 @@ impl LocalReport {
 ///
 /// # Errors
 /// A check can't be run, or the server can't be asked.
-pub async fn check_all(rules: &Rules, contents: &Contents, advance: impl Fn()) -> anyhow::Result<Vec<LocalReport>> {
+pub async fn check_all(
+    rules: &RuleSource,
+    contents: &Contents,
+    advance: impl Fn(),
+) -> anyhow::Result<Vec<LocalReport>> {
     let (checks, advance) = (&LocalChecks::default(), &advance);
     let reports = stream::iter(&contents.all).map(async |content| {
         let report = check(checks, rules, contents, content).await;
@@ -57,17 +61,17 @@ pub async fn check_all(rules: &Rules, contents: &Contents, advance: impl Fn()) -
 
 async fn check(
     checks: &LocalChecks,
-    rules: &Rules,
+    rules: &RuleSource,
     contents: &Contents,
-    content: &Checked,
+    content: &LocalContent,
 ) -> anyhow::Result<LocalReport> {
     if let Some(fault) = &content.fault {
         return Ok(LocalReport::of_fault(fault));
     }
     let version = match rules.version(content, contents).await? {
-        Subject::Version(version) => *version,
-        Subject::Published => return Ok(LocalReport::published()),
-        Subject::Fault(fault) => return Ok(LocalReport::of_fault(&fault)),
+        PreparedContent::Version(version) => *version,
+        PreparedContent::Published => return Ok(LocalReport::published()),
+        PreparedContent::Fault(fault) => return Ok(LocalReport::of_fault(&fault)),
     };
     let parsed = checks.parse(version).await?;
     let active = rules.active(parsed.other_policies(), contents).await?;

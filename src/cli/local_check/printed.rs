@@ -3,19 +3,19 @@
 use serde_json::{Value, json};
 
 use super::LocalReport;
-use super::contents::Checked;
+use super::contents::LocalContent;
 use crate::cli::output::document::to_json;
 use crate::cli::output::excerpt::ShownContent;
 use crate::cli::output::text::line;
 use crate::cli::output::{report, sarif as sarif_log};
 use crate::client::pb;
 
-fn shown(content: &Checked) -> ShownContent<'_> {
+fn shown(content: &LocalContent) -> ShownContent<'_> {
     ShownContent { path: &content.path, content_type: &content.content_type, content: &content.content }
 }
 
 /// Returns what became of a content, for people: only what was found.
-pub fn text(content: &Checked, of: &LocalReport) -> String {
+pub fn text(content: &LocalContent, of: &LocalReport) -> String {
     let result = match (of.is_published, of.report.passed) {
         (true, _) => "PUBLISHED",
         (false, true) => "PASSED",
@@ -32,12 +32,12 @@ pub fn text(content: &Checked, of: &LocalReport) -> String {
 }
 
 /// Returns the findings of contents as a log for code hosts.
-pub fn sarif(checked: &[(&Checked, &LocalReport)]) -> Value {
+pub fn sarif(checked: &[(&LocalContent, &LocalReport)]) -> Value {
     sarif_log::log(checked.iter().map(|(content, of)| (shown(content), &of.report)))
 }
 
 /// Returns what became of contents, for programs.
-pub fn document(checked: &[(&Checked, &LocalReport)]) -> anyhow::Result<Value> {
+pub fn document(checked: &[(&LocalContent, &LocalReport)]) -> anyhow::Result<Value> {
     let mut contents = Vec::new();
     for (content, of) in checked {
         let response = pb::GetValidationReportResponse { report: Some(of.report.clone()) };

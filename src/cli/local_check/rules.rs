@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::contents::{Checked, ContentFault, Contents, PARSE};
+use super::contents::{ContentFault, Contents, LocalContent};
 use super::server_rules::ServerRules;
 use crate::checks::OtherPolicy;
 use crate::cli::exit_code::UsageError;
 use crate::cli::global::Global;
-use crate::cli::rules_file::{self, RulesFile};
+use crate::cli::rules_file::{self, RulesFile, RulesFileError};
 use crate::cli::session::Session;
 use crate::client::PolicyKind;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
+use crate::domain::report::PARSE_CHECK;
 use crate::domain::time::Micros;
-use crate::server::local_checks::LocalVersion;
+use crate::server::local_checks::{LocalChecks, LocalVersion};
 
-/// What there is to check of a content.
+/// What a content is by the rules: a version to check, one that is published, or none.
 #[derive(Debug)]
-pub enum Subject {
+pub enum PreparedContent {
     Version(Box<LocalVersion>),
     /// The server has published it: the same policy, label and digest.
     Published,
@@ -27,14 +28,14 @@ pub enum Subject {
 
 /// Where the rules come from.
 #[derive(Debug)]
-pub enum Rules {
+pub enum RuleSource {
     /// A file, or none: the text says which.
     Local { namespace: NamespaceId, file: RulesFile, described: String },
     /// A server, at this address.
     Server { rules: Box<ServerRules>, address: String },
 }
 
-impl Rules {
+impl RuleSource {
     /// Reads the rules of a file; without one, of the server that flags or environment name.
     ///
     /// # Errors
@@ -42,8 +43,9 @@ impl Rules {
     pub async fn of(global: &Global, file: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(file) = file {
             let described = format!("rules of {}", file.display());
-            let file = rules_file::read(file).map_err(|error| UsageError(format!("{error:#}")))?;
-            return Ok(Self::Local { namespace: global.namespace()?, file, described });
+            let namespace = global.namespace()?;
+            let file = read_file(&namespace, file).await?;
+            return Ok(Self::Local { namespace, file, described });
         }
         if global.server.is_some() || global.context.is_some() {
             let global = global.in_context()?;
@@ -75,7 +77,7 @@ impl Rules {
     ///
     /// # Errors
     /// The server can't be asked.
-    pub async fn version(&self, content: &Checked, contents: &Contents) -> anyhow::Result<Subject> {
+    pub async fn version(&self, content: &LocalContent, contents: &Contents) -> anyhow::Result<PreparedContent> {
         let mut version = LocalVersion {
             policy: Policy::new(self.name(content), PolicyKind::Opaque, Micros(0)),
             content: content.content.clone(),
@@ -94,7 +96,7 @@ impl Rules {
                 file.kind(&content.policy)
             }
             Self::Server { rules, .. } => match rules.apply(&mut version).await? {
-                Some(on_server) if on_server.is_published => return Ok(Subject::Published),
+                Some(on_server) if on_server.is_published => return Ok(PreparedContent::Published),
                 on_server => on_server.map(|found| found.kind),
             },
         };
@@ -103,13 +105,13 @@ impl Rules {
         }
         let kind = match kind(content, of_policy) {
             Ok(kind) => kind,
-            Err(fault) => return Ok(Subject::Fault(fault)),
+            Err(fault) => return Ok(PreparedContent::Fault(fault)),
         };
         version.policy.kind = kind;
         if version.content_type.is_empty() {
             version.content_type = kind.content_type().to_owned();
         }
-        Ok(Subject::Version(Box::new(version)))
+        Ok(PreparedContent::Version(Box::new(version)))
     }
 
     /// Returns the versions of other policies that are active. Without a server those of this call count, so that policies that belong
@@ -133,7 +135,7 @@ impl Rules {
         Ok(active)
     }
 
-    fn name(&self, content: &Checked) -> PolicyName {
+    fn name(&self, content: &LocalContent) -> PolicyName {
         let namespace = match self {
             Self::Local { namespace, .. } => namespace,
             Self::Server { rules, .. } => &rules.namespace,
@@ -142,8 +144,27 @@ impl Rules {
     }
 }
 
+/// Reads a file of rules whose schemas compile.
+///
+/// # Errors
+/// `RulesFileError`, as a usage error; or no worker can be started.
+async fn read_file(namespace: &NamespaceId, path: &Path) -> anyhow::Result<RulesFile> {
+    let usage = |error: RulesFileError| {
+        let usage = UsageError(error.to_string());
+        anyhow::Error::from(error).context(usage)
+    };
+    let file = rules_file::read(path).map_err(usage)?;
+    let checks = LocalChecks::default();
+    for (path, schema) in file.schemas() {
+        if let Some(why) = checks.schema_problem(namespace, schema).await? {
+            return Err(usage(RulesFileError::new(&path, format!("not a usable JSON Schema: {why}"))));
+        }
+    }
+    Ok(file)
+}
+
 /// Returns the kind of a content: that of its policy, else the one that somebody said, else by its name.
-fn kind(content: &Checked, of_policy: Option<PolicyKind>) -> Result<PolicyKind, ContentFault> {
+fn kind(content: &LocalContent, of_policy: Option<PolicyKind>) -> Result<PolicyKind, ContentFault> {
     let policy = &content.policy;
     if let (Some(said), Some(kind)) = (content.said_kind, of_policy)
         && said != kind
@@ -163,7 +184,7 @@ fn kind(content: &Checked, of_policy: Option<PolicyKind>) -> Result<PolicyKind, 
         Err(error) => {
             let why = error.violations.first().map_or(error.message.as_str(), |each| each.description.as_str());
             let message = format!("policy {policy} is of kind {}: {why}", kind.as_str());
-            Err(ContentFault { check: PARSE, message, ..ContentFault::default() })
+            Err(ContentFault { check: PARSE_CHECK, message, ..ContentFault::default() })
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::checks::archive;
+use crate::checks::{archive, without_bom};
 use crate::cli::output::terminal_style::TerminalStyle;
 use crate::cli::output::text::line;
 use crate::client::pb;
@@ -41,7 +41,7 @@ impl ShownContent<'_> {
             true => archive::read(self.content).ok()?.into_iter().find(|file| file.path == found.file)?.bytes,
             false => self.content,
         };
-        let text = lines(std::str::from_utf8(bytes).ok()?).nth(row)?;
+        let text = lines(without_bom(std::str::from_utf8(bytes).ok()?)).nth(row)?;
         let start = text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(column)?;
         let end = start + token_bytes(text.get(start..)?);
         let (part, mark) = around(text, start..end);
@@ -138,6 +138,17 @@ mod tests {
         assert!(shown.len() < 4 * LINE_MAX_BYTES, "{} bytes", shown.len());
         let all = excerpt(&format!("[{}]", "x".repeat(LINE_MAX_BYTES * 2)), 1, 2).expect("an excerpt");
         assert!(all.contains("--> a.yaml:1:2"), "a value that is longer than what is shown: {all}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_column() {
+        for content in ["a: 1\nb: 2", "\u{feff}a: 1\nb: 2"] {
+            for (row, line) in [(1, "1 | a: 1"), (2, "2 | b: 2")] {
+                let shown = excerpt(content, row, 4).expect("an excerpt");
+                let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+                assert_eq!(lines, [&format!(" --> a.yaml:{row}:4"), "  |", line, "  |    ^"], "{content:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Boundary: a line on stderr, only with text output. It follows from what the server answered, never from a guess.
 
-use crate::cli::names::{policy_name, policy_of, with_namespace};
+use crate::cli::names::{policy_name, policy_of};
 use crate::cli::output::document::{Format, say};
 use crate::cli::session::Session;
 use crate::client::name::PolicyId;
@@ -30,7 +30,7 @@ pub fn after_activation(session: &Session, cursor: Option<pb::Cursor>) {
 }
 
 fn say_next(session: &Session, command: &str) {
-    say(&format!("next: {}", with_namespace(&session.namespace, command)));
+    say(&format!("next: {}", session.commands.command(command)));
 }
 
 /// Returns how many approvals the policy of a version requires; `None` when it can't be read, and then nothing is printed.

@@ -23,12 +23,45 @@ pub fn log<'a>(reports: impl Iterator<Item = (ShownContent<'a>, &'a pb::Validati
         }
     }
     let rules: Vec<Value> = rules.into_iter().map(|id| json!({"id": id})).collect();
+    of_run(rules, json!({"results": results}))
+}
+
+/// Returns a log of one run that failed before it found anything: a message, the exit code, and the file with line and column (0:
+/// unknown) that the message is about.
+#[must_use]
+pub fn failed_log(message: &str, exit_code: u8, place: Option<&(String, u32, u32)>) -> Value {
+    let locations: Vec<Value> = place.map(|(path, line, column)| physical(path, *line, *column)).into_iter().collect();
+    let notification = json!({
+        "level": "error",
+        "message": {"text": message},
+        "locations": locations.iter().map(|physical| json!({"physicalLocation": physical})).collect::<Vec<_>>(),
+    });
+    let invocation = json!({
+        "executionSuccessful": false,
+        "exitCode": exit_code,
+        "toolExecutionNotifications": [notification],
+    });
+    of_run(Vec::new(), json!({"invocations": [invocation], "results": []}))
+}
+
+/// Returns a log of one run with these rules and members.
+fn of_run(rules: Vec<Value>, mut run: Value) -> Value {
     let driver = json!({"name": "policyhub", "version": env!("CARGO_PKG_VERSION"), "rules": rules});
-    json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
-    })
+    if let Value::Object(members) = &mut run {
+        members.insert("tool".to_owned(), json!({"driver": driver}));
+        members.insert("columnKind".to_owned(), "unicodeCodePoints".into());
+    }
+    json!({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+}
+
+/// Returns a place in a file; line 0: the whole file.
+fn physical(path: &str, line: impl Into<i64>, column: impl Into<i64>) -> Value {
+    let (line, column): (i64, i64) = (line.into(), column.into());
+    let mut physical = Map::from_iter([("artifactLocation".to_owned(), json!({"uri": uri(path)}))]);
+    if line > 0 {
+        physical.insert("region".to_owned(), json!({"startLine": line, "startColumn": column}));
+    }
+    Value::Object(physical)
 }
 
 fn level(found: &pb::Finding) -> Option<&'static str> {
@@ -40,12 +73,8 @@ fn level(found: &pb::Finding) -> Option<&'static str> {
 }
 
 fn result(content: ShownContent<'_>, check: &str, found: &pb::Finding) -> Value {
-    let place = Value::from(uri(&content.path_of(&found.file)));
-    let mut physical = Map::from_iter([("artifactLocation".to_owned(), json!({"uri": place}))]);
-    if found.line > 0 {
-        physical.insert("region".to_owned(), json!({"startLine": found.line, "startColumn": found.column}));
-    }
-    let mut location = Map::from_iter([("physicalLocation".to_owned(), Value::Object(physical))]);
+    let physical = physical(&content.path_of(&found.file), found.line, found.column);
+    let mut location = Map::from_iter([("physicalLocation".to_owned(), physical)]);
     if !found.pointer.is_empty() {
         location.insert("logicalLocations".to_owned(), json!([{"fullyQualifiedName": found.pointer}]));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::local_check::{Checked, LocalReport};
+use crate::cli::local_check::{LocalContent, LocalReport};
 use crate::cli::output::excerpt::ShownContent;
 use crate::cli::output::text::line;
 use crate::cli::release::folder::FolderVersion;
@@ -13,7 +13,7 @@ use crate::client::pb;
 pub struct CheckedVersion {
     pub key: FolderVersion,
     /// The content, by its path from the top of the repository.
-    pub content: Checked,
+    pub content: LocalContent,
     pub report: LocalReport,
 }
 

@@ -3,7 +3,7 @@
 //! Boundary: only reads. What one of them requires of another is looked for among them first: they would be published together.
 
 use crate::cli::global::Global;
-use crate::cli::local_check::{Checked, ContentFault, Contents, Rules, check_all};
+use crate::cli::local_check::{ContentFault, Contents, LocalContent, RuleSource, check_all};
 use crate::cli::release::checked_version::CheckedVersion;
 use crate::cli::release::inspect::{Inspected, Inspector};
 use crate::cli::session::Session;
@@ -22,7 +22,7 @@ pub async fn check(
     if versions.is_empty() {
         return Ok(Vec::new());
     }
-    let rules = Rules::of_server(session, global.server(), allow_backport).await?;
+    let rules = RuleSource::of_server(session, global.server(), allow_backport).await?;
     let (mut keys, mut contents) = (Vec::new(), Contents::default());
     for version in versions {
         // Keys and contents stay in step: a report belongs to the version at its place.
@@ -37,17 +37,17 @@ pub async fn check(
 }
 
 /// Reads the content of a version; `None` when its folder is broken.
-async fn content(inspector: &Inspector<'_>, version: &Inspected) -> Option<Checked> {
+async fn content(inspector: &Inspector<'_>, version: &Inspected) -> Option<LocalContent> {
     let (key, sound) = (&version.key, version.sound.as_ref().ok()?);
     let (path, definition) = (sound.files.path(inspector.git.top(), key), &sound.definition);
     let content = match inspector.content(&sound.files).await {
         Ok(content) => content,
         Err(fault) => {
             let fault = ContentFault::unreadable(fault.why);
-            return Some(Checked::at_fault(path, key.policy.clone(), Some(key.label.clone()), fault));
+            return Some(LocalContent::at_fault(path, key.policy.clone(), Some(key.label.clone()), fault));
         }
     };
-    Some(Checked {
+    Some(LocalContent {
         path,
         policy: key.policy.clone(),
         said_kind: None,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::cli::exit_code::PartialError;
+use crate::cli::exit_code::{CommandReason, PartialError};
 use crate::cli::global::Global;
 use crate::cli::output::document::{Format, say, write_stdout};
 use crate::cli::output::text;
@@ -158,7 +158,9 @@ fn tell(format: Format, arguments: &ReleaseArguments, report: &ReleaseReport) ->
         ReleaseStatus::Partial => {
             Err(PartialError("the release is partial: what is left is kept for the next one".to_owned()).into())
         }
-        ReleaseStatus::Failed => Err(anyhow::anyhow!("the release failed: everything is kept for the next one")),
+        ReleaseStatus::Failed => {
+            Err(CommandReason::NotDelivered.error("the release failed: everything is kept for the next one"))
+        }
     }
 }
 

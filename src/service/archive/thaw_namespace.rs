@@ -11,6 +11,7 @@ use crate::domain::error::FieldViolation;
 use crate::domain::event::{Change, Cursor, EventKind, Position};
 use crate::domain::lifecycle;
 use crate::domain::name::NamespaceId;
+use crate::domain::outcome::NamespaceThawed;
 use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 use crate::service::log::Write;
@@ -18,17 +19,19 @@ use crate::signing::chain::accepted_settings;
 
 /// Number of findings that a refusal names, so that it fits into the trailers of a call.
 const NAMED_FINDINGS_MAX: usize = 10;
+/// Number of removed schedules that an answer names: rows that somebody adds may be any number, and an answer has to fit into a message.
+const REMOVED_SCHEDULES_MAX: usize = 100;
 /// The beginning of the name of a finding's row when it is a schedule; its key follows.
 const SCHEDULE_ROW: &str = "schedules ";
 
 impl Archive {
     /// Thaws a namespace, if a new check has no finding that the caller does not accept. Schedules whose rows do not hold are removed.
-    /// Returns the position of its event.
+    /// Returns the position of its event, and which schedules are gone.
     ///
     /// # Errors
     /// `FINDINGS_REMAIN`, `CONCURRENT_CHANGE`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT`, `DATA_LOSS` when the pointers do not make
     /// the root of the newest event: nothing can be signed over them.
-    pub async fn thaw_namespace(&self, context: &Context, request: ThawNamespace) -> Result<Option<Position>> {
+    pub async fn thaw_namespace(&self, context: &Context, request: ThawNamespace) -> Result<NamespaceThawed> {
         lifecycle::check_reason(&request.reason)?;
         let call = self.writer.call(context, "ThawNamespace", &request)?;
         if let Some(answer) = call.replayed(&self.log.store.read().await?).await? {
@@ -38,7 +41,7 @@ impl Archive {
         let (verdict, end) = self.check_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await?;
         check_accepted(&request, &verdict)?;
         let mut thawed_at = None;
-        let answer = call
+        let thawed = call
             .mutate_frozen(namespace, async |write| {
                 if write.tx.head() != end {
                     let message = format!("{} changed while it was checked; try again", namespace.name());
@@ -46,14 +49,18 @@ impl Archive {
                 }
                 check_import(write, namespace, &verdict).await?;
                 self.log.hub.check_pointers(write.tx.read(), namespace, end).await?;
-                remove_schedules(write, namespace, &verdict.findings).await?;
+                let removed = remove_schedules(write, namespace, &verdict.findings).await?;
                 let change = Change {
                     reason: request.reason.clone(),
                     settings: Some(accepted_settings(&verdict.findings)),
                     ..Change::new(EventKind::ThawNamespace, None)
                 };
                 thawed_at = write.record(change).await?.cursor;
-                Ok(thawed_at)
+                Ok(NamespaceThawed {
+                    cursor: thawed_at,
+                    removed_schedules_not_listed: removed.len().saturating_sub(REMOVED_SCHEDULES_MAX),
+                    removed_schedules: removed.into_iter().take(REMOVED_SCHEDULES_MAX).collect(),
+                })
             })
             .await?;
         // Not for a replayed answer: the namespace may have been frozen again since.
@@ -62,7 +69,7 @@ impl Archive {
             self.audits.clear(namespace);
             self.log.hub.note_moved([namespace.clone()]);
         }
-        Ok(answer)
+        Ok(thawed)
     }
 
     /// Polls whether another replica thawed a namespace that is frozen here, so that a replica without calls resumes too.
@@ -90,8 +97,8 @@ impl Archive {
 
 /// Removes every schedule about whose row something was found and accepted. Nothing else could: its row is refused by each call, and the
 /// server would try to carry it out for ever. It is not suspended, because what could be resumed may be what somebody wrote into the
-/// database; what was planned is in the event SCHEDULE.
-async fn remove_schedules(write: &Write<'_>, namespace: &NamespaceId, found: &Findings) -> Result<()> {
+/// database; what was planned is in the event SCHEDULE. Returns the names of all of them, also of those whose rows were deleted before.
+async fn remove_schedules(write: &Write<'_>, namespace: &NamespaceId, found: &Findings) -> Result<Vec<String>> {
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
     for finding in &found.kept {
         if let Some(key) = finding.row.strip_prefix(SCHEDULE_ROW) {
@@ -99,13 +106,13 @@ async fn remove_schedules(write: &Write<'_>, namespace: &NamespaceId, found: &Fi
             *revision = (*revision).max(finding.revision);
         }
     }
-    for (key, revision) in newest {
+    for (key, revision) in &newest {
         // The log needs no event about a row that it never named: otherwise rows that somebody adds make the event longer.
-        if write.tx.remove_schedule(key, revision > 0).await? {
+        if write.tx.remove_schedule(key, *revision > 0).await? {
             tracing::warn!(%namespace, schedule = key, "a thaw removes a schedule whose row does not hold");
         }
     }
-    Ok(())
+    Ok(newest.into_keys().map(|key| format!("{}/schedules/{key}", namespace.name())).collect())
 }
 
 /// Refuses to accept findings while an import is unfinished: its last part counts rows, and does not prove each of them again.

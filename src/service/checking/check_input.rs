@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::checks;
-use crate::checks::{Evaluation, Facts, OtherPolicies, ParsedInput, Rules, Started, TaskOutcome};
+use crate::checks::{CheckRules, Evaluation, Facts, OtherPolicies, ParsedInput, Started, TaskOutcome};
 use crate::domain::bundle::Bundle;
 use crate::domain::event::PointerChange;
 use crate::domain::guardrail::Guardrail;
@@ -172,7 +172,7 @@ pub fn is_of_today(report: &Report, policy: &Policy, version: &Version, guardrai
 
 /// Returns whether a report is of these bytes and today's rules.
 pub fn has_todays_rules(report: &Report, policy: &Policy, version: &Version, guardrails: &[Guardrail]) -> bool {
-    let rules = Rules {
+    let rules = CheckRules {
         kind: policy.kind,
         settings: &policy.settings,
         guardrails,

@@ -75,20 +75,34 @@ impl ContentChecks {
     /// # Errors
     /// `INVALID_SCHEMA`, also when it exceeds the limits of a check; `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn check_schema(&self, namespace: &NamespaceId, schema: &str) -> Result<()> {
+        match self.schema_problem(namespace, schema).await? {
+            None => Ok(()),
+            Some(why) => {
+                let message = format!("settings.json_schema is not a usable JSON Schema: {why}");
+                Err(Error::new(Reason::InvalidSchema, message))
+            }
+        }
+    }
+
+    /// Returns why a text is no usable JSON Schema, also when it exceeds the limits of a check; `None` for one that is, and for an empty
+    /// text, which means no schema.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
+    pub async fn schema_problem(&self, namespace: &NamespaceId, schema: &str) -> Result<Option<String>> {
         if schema.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let slot = self.slots.take(namespace).await?;
         let tasks = vec![Task::JsonSchema { schema: schema.to_owned() }];
         let request =
             WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })?;
-        let why = match self.evaluate(&request, &namespace.name(), &slot).await?.pop() {
-            Some(TaskOutcome::Answered(TaskAnswer::Findings(_))) => return Ok(()),
-            Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => why,
-            Some(TaskOutcome::OverLimit(limit)) => limit.message("the JSON Schema"),
-            Some(TaskOutcome::NotRun) | None => return Err(Error::internal("a schema was not compiled")),
-        };
-        Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is not a usable JSON Schema: {why}")))
+        match self.evaluate(&request, &namespace.name(), &slot).await?.pop() {
+            Some(TaskOutcome::Answered(TaskAnswer::Findings(_))) => Ok(None),
+            Some(TaskOutcome::Answered(TaskAnswer::Unusable(why))) => Ok(Some(why)),
+            Some(TaskOutcome::OverLimit(limit)) => Ok(Some(limit.message("the JSON Schema"))),
+            Some(TaskOutcome::NotRun) | None => Err(Error::internal("a schema was not compiled")),
+        }
     }
 
     /// Checks that guardrails compile.

@@ -11,7 +11,7 @@ use crate::checks::guardrail_findings;
 use crate::domain::bundle::Bundle;
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::name::{NamespaceId, PolicyName};
-use crate::domain::outcome::{GuardrailViolation, RuleTrial};
+use crate::domain::outcome::{RuleTrial, RuleViolation};
 use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
 use crate::domain::report::{
     CheckFinding, CheckResult, GUARDRAILS_CHECK, JSON_SCHEMA_CHECK, REFERENCES_CHECK, Severity,
@@ -38,12 +38,12 @@ pub(super) enum NewRules {
     /// The guardrails of a namespace, or of the store.
     Guardrails { namespace: NamespaceId, guardrails: Vec<Guardrail> },
     /// The settings of a policy, which is as it would be with them.
-    Settings { policy: Box<Policy>, decides: Decides },
+    Settings { policy: Box<Policy>, trial_scope: TrialScope },
 }
 
-/// What the change of settings may decide about published versions.
+/// What of published versions new settings may refuse, and so is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Decides {
+pub(super) struct TrialScope {
     /// Whether their contents pass the checks.
     contents: bool,
     /// Whether versions that another store published have enough approvals.
@@ -64,19 +64,19 @@ impl NewRules {
         let is_checked = matches!(before.kind, PolicyKind::Json | PolicyKind::Yaml);
         let is_other = settings.json_schema != before.settings.json_schema
             || settings.reference_keys != before.settings.reference_keys;
-        let decides = Decides {
+        let trial_scope = TrialScope {
             contents: is_checked && is_other,
             approvals: settings.required_approvals > before.settings.required_approvals,
         };
         // An approval counts for the policy as it was when it was given.
         let policy = Policy { settings, edits: before.edits + 1, ..before };
-        Self::Settings { policy: Box::new(policy), decides }
+        Self::Settings { policy: Box::new(policy), trial_scope }
     }
 
     fn decide_nothing(&self) -> bool {
         match self {
             Self::Guardrails { guardrails, .. } => guardrails.is_empty(),
-            Self::Settings { decides, .. } => *decides == Decides { contents: false, approvals: false },
+            Self::Settings { trial_scope, .. } => *trial_scope == TrialScope { contents: false, approvals: false },
         }
     }
 
@@ -161,12 +161,12 @@ impl Policies {
                 drop(tx);
                 self.broken_guardrails(input).await?
             }
-            NewRules::Settings { policy, decides } => {
+            NewRules::Settings { policy, trial_scope } => {
                 let mut found = Vec::new();
-                if decides.approvals {
+                if trial_scope.approvals {
                     found.extend(self.missing_approvals(&tx, policy, &version, now).await?);
                 }
-                if decides.contents {
+                if trial_scope.contents {
                     let input = self.trial_input(&tx, (**policy).clone(), version, &[]).await?;
                     drop(tx);
                     found.extend(self.failed_checks(input, now).await?);
@@ -179,7 +179,7 @@ impl Policies {
         for violation in found {
             if trial.violations.len() < VIOLATIONS_MAX {
                 let version = about.name();
-                trial.violations.push(GuardrailViolation { version, label: label.clone(), is_active, ..violation });
+                trial.violations.push(RuleViolation { version, label: label.clone(), is_active, ..violation });
             } else {
                 trial.violations_not_listed += 1;
             }
@@ -208,19 +208,19 @@ impl Policies {
     }
 
     /// Returns the first finding of each guardrail that does not hold.
-    async fn broken_guardrails(&self, input: CheckInput) -> Result<Vec<GuardrailViolation>> {
+    async fn broken_guardrails(&self, input: CheckInput) -> Result<Vec<RuleViolation>> {
         let guardrails = input.guardrails.clone();
         let outcomes = self.checks.contents.try_guardrails(input).await?;
         let broken = guardrails.into_iter().zip(outcomes).filter_map(|(guardrail, outcome)| {
             let Guardrail { id, severity, .. } = guardrail;
             let finding = guardrail_findings(&id, severity, outcome).into_iter().next()?;
-            Some(GuardrailViolation { guardrail: id, ..violation(GUARDRAILS_CHECK, severity, finding) })
+            Some(RuleViolation { guardrail: id, ..violation(GUARDRAILS_CHECK, severity, finding) })
         });
         Ok(broken.collect())
     }
 
     /// Returns the first finding of each check that the settings decide and that fails.
-    async fn failed_checks(&self, input: CheckInput, now: Micros) -> Result<Vec<GuardrailViolation>> {
+    async fn failed_checks(&self, input: CheckInput, now: Micros) -> Result<Vec<RuleViolation>> {
         let (_, report) = self.checks.check(input, CheckKind::AfterPublish, now).await?;
         let of_settings = |id: &str| CHECKS_OF_SETTINGS.contains(&id);
         let failed =
@@ -238,7 +238,7 @@ impl Policies {
         policy: &Policy,
         version: &Version,
         now: Micros,
-    ) -> Result<Option<GuardrailViolation>> {
+    ) -> Result<Option<RuleViolation>> {
         match self.approvals_for_activation(tx, policy, version, now).await {
             Ok(_) => Ok(None),
             Err(refusal) if refusal.reason == Reason::ApprovalsMissing => {
@@ -257,9 +257,9 @@ fn first_once<T: Ord + Clone>(names: impl Iterator<Item = T>, max: usize) -> Vec
 }
 
 /// Returns a finding as a violation, without the version that it is about.
-fn violation(check: &str, severity: GuardrailSeverity, finding: CheckFinding) -> GuardrailViolation {
+fn violation(check: &str, severity: GuardrailSeverity, finding: CheckFinding) -> RuleViolation {
     let CheckFinding { message, pointer, .. } = finding;
-    GuardrailViolation {
+    RuleViolation {
         version: String::new(),
         label: String::new(),
         is_active: false,

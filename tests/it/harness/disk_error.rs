@@ -1,12 +1,11 @@
 //! A disk that fails on request: a shim between a server and the C library, and the rules that the shim reads.
 //!
-//! The shim (`disk_error.c`) is built by the machine's C compiler at its first use. Boundary: this module decides which calls fail and
+//! The shim (`disk_error.c`) is built by the machine's C compiler for each disk, in the directory of its test. Boundary: this module decides which calls fail and
 //! with which error; what must follow is for the test to say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 /// `errno` of an input or output error.
 pub const EIO: i32 = 5;
@@ -40,53 +39,49 @@ pub enum DiskOperation {
 /// The failing disk of one process.
 #[derive(Debug)]
 pub struct FailingDisk {
+    shim: PathBuf,
     control: PathBuf,
 }
 
-/// Returns the path of the shim, built once per run.
-fn shim() -> &'static Path {
-    static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let directory = std::env::temp_dir().join(format!("policyhub-disk-error-{}", std::process::id()));
-        fs::create_dir_all(&directory).expect("a temporary directory");
-        let object = directory.join("disk_error.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/disk_error.c");
-        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
-        let built = Command::new("cc").args(flags).arg(&object).arg(source).status();
-        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the shim of the failing disk");
-        object
-    })
+/// Builds a shim in a directory, which removes it at the end of the test, and returns its path.
+fn build(directory: &Path, name: &str, source: &str) -> PathBuf {
+    let object = directory.join(name);
+    let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+    let built = Command::new("cc").args(flags).arg(&object).arg(source).status();
+    assert!(built.expect("a C compiler, `cc`").success(), "failed to build {source}");
+    object
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a path in UTF-8").to_owned()
 }
 
 impl FailingDisk {
-    /// Returns a disk on which nothing fails, with its rules in `directory`.
+    /// Returns a disk on which nothing fails, with its shim and its rules in `directory`.
     pub fn new(directory: &Path) -> Self {
+        let shim =
+            build(directory, "disk_error.so", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/disk_error.c"));
         let control = directory.join("disk-errors");
         fs::write(&control, "").expect("a control file");
-        Self { control }
+        Self { shim, control }
     }
 
     /// Returns the environment variables of a process on this disk.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
-        vec![("LD_PRELOAD".to_owned(), text(shim())), ("DISK_ERROR_CONTROL".to_owned(), text(&self.control))]
+        vec![("LD_PRELOAD".to_owned(), text(&self.shim)), ("DISK_ERROR_CONTROL".to_owned(), text(&self.control))]
     }
 
     /// Returns the environment of a disk that also copies each file of `database` to `durable` as it was last flushed, by the power cut
     /// shim built in `directory`. A flush that this disk refuses is not copied.
     pub fn environment_over_losing(&self, directory: &Path, database: &Path, durable: &Path) -> Vec<(String, String)> {
-        let object = directory.join("power_cut.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/power_cut.c");
-        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
-        let built = Command::new("cc").args(flags).arg(&object).arg(source).status();
-        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the shim of the power cut");
+        let object = build(directory, "power_cut.so", source);
         let mut environment = self.environment();
         for (name, value) in &mut environment {
             if name == "LD_PRELOAD" {
                 *value = format!("{}:{value}", object.display());
             }
         }
-        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
         environment.push(("POWER_CUT_WATCHED".to_owned(), text(database)));
         environment.push(("POWER_CUT_DURABLE".to_owned(), text(durable)));
         environment

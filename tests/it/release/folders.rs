@@ -142,7 +142,7 @@ on_both_databases! {
         let document = ended.json();
         assert_eq!(document["versions"][1]["reason"], "");
         assert_eq!((repository.baseline(), repository.delivered_names()), (String::new(), ["bad@v1.0.0", "bad@v1.2.0", "good@v1.0.0"].map(str::to_owned).to_vec()));
-        assert!(ended.stderr.ends_with("error: the release is partial: what is left is kept for the next one\n"), "{ended:?}");
+        assert!(ended.stderr.ends_with("error: the release is partial: what is left is kept for the next one (PARTIAL)\n"), "{ended:?}");
 
         repository.version("bad", "1.1.0", "a: 1.1");
         let commit = repository.commit();

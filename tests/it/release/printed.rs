@@ -39,7 +39,7 @@ async fn a_release_is_told_as_text_json_and_markdown() {
                  checked 1 of 4\nchecked 2 of 4\nchecked 3 of 4\nchecked 4 of 4\n\
                  publishing 4 versions\n\
                  tried 1 of 4\ntried 2 of 4\ntried 3 of 4\ntried 4 of 4\n\
-                 error: the release is partial: what is left is kept for the next one\n";
+                 error: the release is partial: what is left is kept for the next one (PARTIAL)\n";
     assert_eq!(stderr, lines, "it is not silent where nobody looks, and failures are told once");
 
     let markdown = std::fs::read_to_string(&summary).expect("text");

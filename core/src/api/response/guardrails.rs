@@ -5,7 +5,7 @@ use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::binding::scope;
 use crate::domain::guardrail::{Guardrail, GuardrailSet, GuardrailSeverity};
-use crate::domain::outcome::{FoundGuardrails, GuardrailViolation, GuardrailsChanged, PolicyChanged, RuleTrial};
+use crate::domain::outcome::{FoundGuardrails, GuardrailsChanged, PolicyChanged, RuleTrial, RuleViolation};
 
 fn severity(from: GuardrailSeverity) -> pb::GuardrailSeverity {
     match from {
@@ -30,8 +30,8 @@ fn guardrails(from: GuardrailSet) -> pb::Guardrails {
     }
 }
 
-fn violation(from: GuardrailViolation) -> pb::GuardrailViolation {
-    let GuardrailViolation { version, label, is_active, check, guardrail, severity: what, message, pointer } = from;
+fn violation(from: RuleViolation) -> pb::GuardrailViolation {
+    let RuleViolation { version, label, is_active, check, guardrail, severity: what, message, pointer } = from;
     let severity = severity(what).into();
     pb::GuardrailViolation { version, guardrail, severity, message, pointer, label, active: is_active, check }
 }

@@ -26,7 +26,7 @@ pub use denial::denial;
 pub use event::{activation_summary, event, event_kind, imported_event};
 pub use import::imported;
 pub use key::signing_keys;
-pub use outcome::{key_activated, key_prepared, key_revoked, namespace_thawed, token_revoked};
+pub use outcome::{key_activated, key_prepared, key_revoked, token_revoked};
 pub use policy::{found_namespace, namespace, policy};
 pub use row::{export_opened, exported_rows};
 pub use run::{run, run_counts, run_outcome};

@@ -7,8 +7,8 @@ use crate::api::pb;
 use crate::domain::event::Position;
 use crate::domain::key::KeyInfo;
 use crate::domain::outcome::{
-    Activated, Approved, BindingChanged, Deactivated, KeyRevoked, NamespaceChanged, PolicyChanged, Published,
-    RolledBack, ScheduleChanged, Staged, VersionChanged,
+    Activated, Approved, BindingChanged, Deactivated, KeyRevoked, NamespaceChanged, NamespaceThawed, PolicyChanged,
+    Published, RolledBack, ScheduleChanged, Staged, VersionChanged,
 };
 use crate::domain::run::Run;
 
@@ -68,6 +68,16 @@ impl From<BindingChanged> for pb::DeleteRoleBindingResponse {
     }
 }
 
+impl From<NamespaceThawed> for pb::ThawNamespaceResponse {
+    fn from(done: NamespaceThawed) -> Self {
+        Self {
+            cursor: written(done.cursor),
+            removed_schedules: done.removed_schedules,
+            removed_schedules_not_listed: i32::try_from(done.removed_schedules_not_listed).unwrap_or(i32::MAX),
+        }
+    }
+}
+
 impl From<Staged> for pb::StageResponse {
     fn from(done: Staged) -> Self {
         Self {
@@ -116,12 +126,6 @@ impl From<Deactivated> for pb::DeactivateResponse {
 #[must_use]
 pub fn token_revoked(cursor: Option<Position>) -> pb::RevokeTokenResponse {
     pb::RevokeTokenResponse { cursor: written(cursor) }
-}
-
-/// Returns the answer of ThawNamespace.
-#[must_use]
-pub fn namespace_thawed(cursor: Option<Position>) -> pb::ThawNamespaceResponse {
-    pb::ThawNamespaceResponse { cursor: written(cursor) }
 }
 
 /// Returns the answer of PrepareSigningKey.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::exit_code::PartialError;
+use crate::cli::exit_code::{CommandReason, PartialError};
 use crate::cli::output::document::{Format, print_text};
 use crate::cli::release::{FolderResult, ReleaseStatus, ResultCounts, left_lines, line, listed};
 use crate::client::name::NamespaceId;
@@ -33,7 +33,7 @@ impl AdoptReport<'_> {
             ReleaseStatus::Partial => {
                 Err(PartialError("some versions are left: mend them, and adopt again".to_owned()).into())
             }
-            ReleaseStatus::Failed => Err(anyhow::anyhow!("nothing was adopted")),
+            ReleaseStatus::Failed => Err(CommandReason::NotDelivered.error("nothing was adopted")),
         }
     }
 

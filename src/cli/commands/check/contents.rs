@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::cli::content_folder::{FolderFault, FolderProblem};
-use crate::cli::local_check::{Checked, ContentFault, Contents, LIMITS};
+use crate::cli::local_check::{ContentFault, Contents, LocalContent};
 use crate::cli::release::{DEFINITION, EntryKind, Fault, FolderVersion, METADATA, TreeEntry, files, is_version_name};
 use crate::cli::{content, content_folder};
 use crate::client::PolicyKind;
@@ -18,6 +18,7 @@ use crate::client::name::PolicyId;
 use crate::domain::annotations::Annotations;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 use crate::domain::policy::FILES_CONTENT_TYPE;
+use crate::domain::report::LIMITS_CHECK;
 
 /// The policy of a content whose name is no id.
 const UNNAMED: &str = "content";
@@ -63,9 +64,9 @@ pub fn read(
     Ok((contents, notes))
 }
 
-fn at_fault(path: &Path, said: &Said<'_>, fault: ContentFault) -> Checked {
+fn at_fault(path: &Path, said: &Said<'_>, fault: ContentFault) -> LocalContent {
     let policy = said.policy.cloned().or_else(|| named(path)).unwrap_or_else(|| said.unnamed.clone());
-    Checked::at_fault(path.display().to_string(), policy, None, fault)
+    LocalContent::at_fault(path.display().to_string(), policy, None, fault)
 }
 
 /// Returns the policy that the name of a content says; `None` when it is no id.
@@ -142,12 +143,12 @@ fn directories(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Reads a folder `<policy>/v<semver>`, as a release does.
-fn of_version_folder(folder: &Path, said: &Said<'_>) -> Checked {
+fn of_version_folder(folder: &Path, said: &Said<'_>) -> LocalContent {
     let path = folder.display().to_string();
     match version_key(folder) {
         Ok(key) => read_version(folder, &key)
-            .unwrap_or_else(|fault| Checked::at_fault(path, key.policy.clone(), Some(key.label.clone()), fault)),
-        Err(why) => Checked::at_fault(path, said.unnamed.clone(), None, ContentFault::unreadable(why)),
+            .unwrap_or_else(|fault| LocalContent::at_fault(path, key.policy.clone(), Some(key.label.clone()), fault)),
+        Err(why) => LocalContent::at_fault(path, said.unnamed.clone(), None, ContentFault::unreadable(why)),
     }
 }
 
@@ -162,7 +163,7 @@ fn version_key(folder: &Path) -> Result<FolderVersion, String> {
     FolderVersion::parse(&name(absolute.parent()), &name(Some(&absolute)))
 }
 
-fn read_version(folder: &Path, key: &FolderVersion) -> Result<Checked, ContentFault> {
+fn read_version(folder: &Path, key: &FolderVersion) -> Result<LocalContent, ContentFault> {
     let of_folder = |fault: Fault| {
         let found = if fault.is_over_limit { too_much(fault.why) } else { ContentFault::unreadable(fault.why) };
         ContentFault { file: fault.file, line: fault.line, ..found }
@@ -186,7 +187,7 @@ fn read_version(folder: &Path, key: &FolderVersion) -> Result<Checked, ContentFa
         false => content::read(&path).map_err(in_file(name))?,
     };
     let definition = files.described(key, &metadata, &content).map_err(of_folder)?;
-    Ok(Checked {
+    Ok(LocalContent {
         path: path.display().to_string(),
         policy: key.policy.clone(),
         said_kind: None,
@@ -216,7 +217,7 @@ fn of_folder_fault(fault: FolderFault) -> ContentFault {
 
 fn too_much(message: String) -> ContentFault {
     let hint = "make several policies of it".to_owned();
-    ContentFault { check: LIMITS, hint, ..ContentFault::unreadable(message) }
+    ContentFault { check: LIMITS_CHECK, hint, ..ContentFault::unreadable(message) }
 }
 
 fn entries(folder: &Path) -> anyhow::Result<Vec<TreeEntry>> {
@@ -236,7 +237,7 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<TreeEntry>> {
 }
 
 /// Reads a content that is in no version folder; `None` for a directory without files, which has nothing to check.
-fn of_path(path: &Path, said: &Said<'_>, notes: &mut Vec<String>) -> Option<Checked> {
+fn of_path(path: &Path, said: &Said<'_>, notes: &mut Vec<String>) -> Option<LocalContent> {
     let shown = path.display();
     let is_directory = path.is_dir();
     let is_absent = !content::is_stdin(path) && path.symlink_metadata().is_err();
@@ -266,7 +267,7 @@ fn of_path(path: &Path, said: &Said<'_>, notes: &mut Vec<String>) -> Option<Chec
         ));
         said.unnamed.clone()
     });
-    Some(Checked {
+    Some(LocalContent {
         path: shown.to_string(),
         policy,
         said_kind: said.kind,
