@@ -85,6 +85,7 @@ const GOALS: &[Goal] = &[
     goal("P10", ("growth", "many versions", ACTIVATION), Case("10 policies, 10 versions"), AtMost(1.25)),
     goal("P10", ("growth", "many versions", "memory at start"), Case("10 policies, 10 versions"), AtMost(1.25)),
     goal("P11", ("idle", "10,000 × 1, 1 KiB", "idle server"), Nothing, AtMost(2.0)),
+    goal("P14", ("idle", "PostgreSQL, 10,000 × 1, 1 KiB", "WAL"), Nothing, AtMost(50.0)),
     goal("G23", ("noisy", "SQLite", "p99 of reads, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "SQLite", "p99 of writes, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "PostgreSQL", "p99 of reads, beside ÷ alone"), Nothing, AtMost(1.5)),

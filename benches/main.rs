@@ -24,6 +24,7 @@ mod goals;
 mod growth;
 mod http2;
 mod hub;
+mod leases;
 mod load;
 mod machine;
 mod nats;
@@ -131,7 +132,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let all: &[Scenario] =
         if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks] };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
-    let needs_postgres = [Activate, Resync, Growth, Noisy].iter().any(|scenario| chosen.contains(scenario));
+    let needs_postgres = [Activate, Resync, Idle, Growth, Noisy].iter().any(|scenario| chosen.contains(scenario));
     // The harness panics with a message when PostgreSQL is absent.
     let start = || postgres::Cluster::start(&[growth::COUNTER]);
     let postgres = if needs_postgres { std::panic::catch_unwind(start).ok() } else { None };

@@ -300,6 +300,8 @@ mod startup;
 mod stream_vectors;
 #[cfg(test)]
 mod subscribers;
+mod subscribers_idle;
+mod subscribers_replicas;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
 use crate::store::authenticated::Authenticated;
 use crate::store::entity::{events, namespaces, policies, subscribers, versions};
+use crate::store::tables::replicas::ReplicaLeases;
 
 /// Returns an error converter that names the stored value which can't be read.
 pub(in crate::store) fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
@@ -183,7 +184,9 @@ pub(in crate::store) fn event(row: events::Model) -> Result<Event> {
     })
 }
 
-pub(in crate::store) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
+/// Converts a row of a subscriber, given the leases of the replicas.
+pub(in crate::store) fn subscriber(row: subscribers::Model, replicas: &ReplicaLeases) -> Result<Subscriber> {
+    let (lease_end, last_seen) = replicas.resolve(&row.holder, row.lease_end_time, row.last_seen_time);
     let digest = (!row.digest.is_empty()).then(|| Digest::parse("digest", &row.digest)).transpose();
     Ok(Subscriber {
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
@@ -198,7 +201,7 @@ pub(in crate::store) fn subscriber(row: subscribers::Model) -> Result<Subscriber
             refused: Cursor { epoch: row.refused_epoch, revision: row.refused_revision },
             refusal: row.refused_reason,
         },
-        last_seen: Micros(row.last_seen_time),
-        lease_end: Micros(row.lease_end_time),
+        last_seen,
+        lease_end,
     })
 }
