@@ -33,16 +33,18 @@ struct Written {
 impl BenchRun {
     /// Measures what the leases of idle subscribers make PostgreSQL write.
     pub(super) async fn idle_leases(&mut self) -> Result<()> {
+        let payload = self.payload(KIB).await?;
         let Some(cluster) = &self.postgres else {
             self.report.not_measured("writes of idle subscribers: no PostgreSQL".to_owned());
             return Ok(());
         };
         let url = cluster.create_database();
-        let target = BenchTarget::policyhub(&self.payload(KIB).await?, Some(url.clone())).await?;
+        let target = BenchTarget::policyhub(&payload, Some(url.clone())).await?;
         let work = LoadWork::Idle { watch: target.watch.clone(), seconds: self.idle_seconds };
-        let driven = tokio::spawn(drive(target.plan(SUBSCRIBERS, 1, work)));
-        let measured = measure(cluster, &url, Duration::from_secs_f64(self.idle_seconds)).await;
-        driven.await??;
+        let driven = drive(target.plan(SUBSCRIBERS, 1, work));
+        let measured = measure(cluster, &url, Duration::from_secs_f64(self.idle_seconds));
+        let (driven, measured) = tokio::join!(driven, measured);
+        driven?;
         let case = format!("PostgreSQL, {}", shape_name(SUBSCRIBERS, 1, KIB));
         self.report.add("idle", &case, OURS, measured);
         Ok(())

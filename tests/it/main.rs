@@ -300,7 +300,9 @@ mod startup;
 mod stream_vectors;
 #[cfg(test)]
 mod subscribers;
+#[cfg(test)]
 mod subscribers_idle;
+#[cfg(test)]
 mod subscribers_replicas;
 #[cfg(test)]
 mod tamper;

@@ -17,7 +17,6 @@ use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
 use crate::store::authenticated::Authenticated;
 use crate::store::entity::{events, namespaces, policies, subscribers, versions};
-use crate::store::tables::replicas::ReplicaLeases;
 
 /// Returns an error converter that names the stored value which can't be read.
 pub(in crate::store) fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
@@ -184,9 +183,11 @@ pub(in crate::store) fn event(row: events::Model) -> Result<Event> {
     })
 }
 
-/// Converts a row of a subscriber, given the leases of the replicas.
-pub(in crate::store) fn subscriber(row: subscribers::Model, replicas: &ReplicaLeases) -> Result<Subscriber> {
-    let (lease_end, last_seen) = replicas.resolve(&row.holder, row.lease_end_time, row.last_seen_time);
+/// Converts a row of a subscriber, given the end of its lease and when it was last seen, for which its replica may count.
+pub(in crate::store) fn subscriber(
+    row: subscribers::Model,
+    (lease_end, last_seen): (Micros, Micros),
+) -> Result<Subscriber> {
     let digest = (!row.digest.is_empty()).then(|| Digest::parse("digest", &row.digest)).transpose();
     Ok(Subscriber {
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,

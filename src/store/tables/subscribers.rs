@@ -304,7 +304,11 @@ impl ReadTx {
     async fn subscribers_of(&self, query: Select<Entity>) -> Result<Vec<Subscriber>> {
         let found = query.order_by_asc(Column::Id).all(&self.tx).await.map_err(failed)?;
         let replicas = self.replica_leases().await?;
-        found.into_iter().map(|row| rows::subscriber(row, &replicas)).collect()
+        let convert = |row: Model| {
+            let lease = replicas.resolve(&row.holder, row.lease_end_time, row.last_seen_time);
+            rows::subscriber(row, lease)
+        };
+        found.into_iter().map(convert).collect()
     }
 
     /// Returns a page of subscribers, in order of ids.

@@ -46,8 +46,14 @@ fn is_listed(claim: &SubscriberClaim, last: Option<&SubscriberClaim>) -> bool {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        let Self { round: _, announce, report, end, hand_over, renewal: _, holds } = self;
-        !holds && announce.is_empty() && report.is_empty() && end.is_empty() && hand_over.is_empty()
+        let Self { round: _, announce, report, end, hand_over, renewal: _, holds: _ } = self;
+        let has_rows = !(announce.is_empty() && report.is_empty() && end.is_empty() && hand_over.is_empty());
+        !has_rows && !self.renews()
+    }
+
+    /// Whether the lease of the replica is due, and covers something.
+    fn renews(&self) -> bool {
+        self.holds && self.renewal.is_some()
     }
 }
 
@@ -124,8 +130,8 @@ impl Leases {
             (clock.judge(now, (self.monotonic)()), clock.to_shorten())
         };
         // Before what is announced: a subscriber is online only while the lease of its replica holds.
-        let is_due = !work.announce.is_empty() || work.holds && work.renewal.is_some();
-        let is_new = is_due && !self.store.renew_replica(&self.holder, now).await?;
+        let renews = !work.announce.is_empty() || work.renews();
+        let is_new = renews && !self.store.renew_replica(&self.holder, now).await?;
         if to_shorten.is_some() || work.renewal.is_some() {
             self.store.shorten_leases(now).await?;
             self.store.shorten_replica_leases(now).await?;
@@ -141,7 +147,7 @@ impl Leases {
         }
         self.write_streams(&work, now).await?;
         self.write_reports(&work, now).await?;
-        if is_new || work.holds && work.renewal.is_some() {
+        if is_new || work.renews() {
             self.reconcile(now).await?;
         }
         if let Some(renewed_at) = work.renewal {
@@ -203,8 +209,9 @@ impl Leases {
     /// Compares the leases that the database has of this replica with those that it holds, and mends what differs: rows may have been
     /// deleted, restored, or ended by a replica that took this one for dead. Reads one number when nothing differs.
     async fn reconcile(&self, now: Micros) -> Result<()> {
-        let (here, mut missing) = self.held();
-        if self.store.count_held(&self.holder).await? != here.len() as u64 {
+        let (count, mut missing) = self.count_held();
+        if self.store.count_held(&self.holder).await? != count {
+            let here = self.held();
             let stored = self.store.held(&self.holder).await?;
             let strays: Vec<SubscriberClaim> = stored.difference(&here).cloned().collect();
             for batch in strays.chunks(ROWS_PER_STATEMENT) {
@@ -216,21 +223,27 @@ impl Leases {
             let elsewhere = self.store.held_elsewhere(&self.holder, batch, now).await?;
             let found = batch.iter().map(|claim| (claim, elsewhere.contains(claim)));
             self.mark(found, LeaseEntry::mark_not_found);
+            if elsewhere.len() < batch.len() {
+                // Announce them at once: they are shown offline.
+                self.urgent.notify_one();
+            }
         }
         Ok(())
     }
 
-    /// Returns the claims whose leases are this replica's in the database, and those that another one wrote later.
-    fn held(&self) -> (BTreeSet<SubscriberClaim>, Vec<SubscriberClaim>) {
-        let (mut here, mut elsewhere) = (BTreeSet::new(), Vec::new());
-        for (claim, entry) in self.lock().entries.iter().filter(|(_, entry)| entry.is_held) {
-            if entry.is_elsewhere {
-                elsewhere.push(claim.clone());
-            } else {
-                here.insert(claim.clone());
-            }
-        }
-        (here, elsewhere)
+    /// Returns how many leases are this replica's in the database, and the claims whose leases another one wrote later.
+    fn count_held(&self) -> (u64, Vec<SubscriberClaim>) {
+        let state = self.lock();
+        let held = || state.entries.iter().filter(|(_, entry)| entry.is_held);
+        let elsewhere = held().filter(|(_, entry)| entry.is_elsewhere).map(|(claim, _)| claim.clone()).collect();
+        (held().filter(|(_, entry)| !entry.is_elsewhere).count() as u64, elsewhere)
+    }
+
+    /// Returns the claims whose leases are this replica's in the database.
+    fn held(&self) -> BTreeSet<SubscriberClaim> {
+        let state = self.lock();
+        let here = state.entries.iter().filter(|(_, entry)| entry.is_held && !entry.is_elsewhere);
+        here.map(|(claim, _)| claim.clone()).collect()
     }
 
     /// Records what was written of a batch, and which of its claims were refused.
