@@ -109,6 +109,7 @@ const GOALS: &[Goal] = &[
         AtMost(1.5),
     ),
     goal("P11", ("idle", "10,000 × 1, 1 KiB", "idle server"), Nothing, AtMost(2.0)),
+    goal("P14", ("idle", "PostgreSQL, 10,000 × 1, 1 KiB", "WAL"), Nothing, AtMost(50.0)),
     goal("G23", ("noisy", "SQLite", "p99 of reads, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "SQLite", "p99 of writes, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "PostgreSQL", "p99 of reads, beside ÷ alone"), Nothing, AtMost(1.5)),

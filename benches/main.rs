@@ -24,6 +24,7 @@ mod goals;
 mod growth;
 mod http2;
 mod hub;
+mod leases;
 mod load;
 mod machine;
 mod namespaces;
@@ -133,7 +134,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces];
     let all: &[Scenario] = if arguments.quick { &[Fanout] } else { whole };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
-    let needs_postgres = [Activate, Resync, Growth, Noisy, Namespaces].iter().any(|scenario| chosen.contains(scenario));
+    let served = [Activate, Resync, Idle, Growth, Noisy, Namespaces];
+    let needs_postgres = served.iter().any(|scenario| chosen.contains(scenario));
     // The harness panics with a message when PostgreSQL is absent.
     let start = || postgres::Cluster::start(&[growth::COUNTER]);
     let postgres = if needs_postgres { std::panic::catch_unwind(start).ok() } else { None };

@@ -179,7 +179,7 @@ impl BenchRun {
             let samples = drive(target.plan(connections, streams, work)).await;
             self.report.add("idle", &shape_name(connections, streams, KIB), OURS, samples);
         }
-        Ok(())
+        self.idle_leases().await
     }
 }
 

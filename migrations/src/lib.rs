@@ -25,6 +25,7 @@ mod m20261125_000014_requires;
 mod m20261125_000015_schedules;
 mod m20261125_000016_templates;
 mod m20261125_000017_changes;
+mod m20261126_000018_replicas;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000015_schedules::Migration),
             Box::new(m20261125_000016_templates::MIGRATION),
             Box::new(m20261125_000017_changes::Migration),
+            Box::new(m20261126_000018_replicas::MIGRATION),
         ]
     }
 }

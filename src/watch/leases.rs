@@ -1,5 +1,8 @@
 //! Leases and status reports of the subscribers of a replica, written by one task in batches.
 //!
+//! The replica has one lease, which it renews; those of its subscribers last as long. So an open stream costs two writes, of its begin
+//! and of its end.
+//!
 //! A stream only holds a `Lease`, and dropping it ends the lease. There is no task or timer per subscriber. Unwritten changes are in
 //! memory and are retried until they are written, so each write may happen twice. Each principal that claims an id has its own entry; the
 //! database alone decides who owns the id, and the other claims are refused.
@@ -33,6 +36,15 @@ use entry::LeaseEntry;
 /// How long a call waits for its report to be written. Longer: runtimes hang while the database is away.
 const WRITTEN_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// Time between two renewals of this replica's lease. At the same time it looks for leases of others that ended, for leases that last longer
+/// than one that is written now, whether or not a jump of the clock was seen, and for those of its own that the database lost. Longer: a
+/// replica that is slow to renew is taken for dead, and a lease that was written while a clock was ahead, and whose holder is gone, is shown
+/// online for longer. Shorter: more statements.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+/// Time since the last renewal after which it is made up for before leases are read: the process was suspended, and may look dead. Shorter
+/// than `RENEWAL_INTERVAL` and a round: each read would write. Longer than a lease: its subscribers are shown offline.
+const RENEWAL_LATE: Duration = Duration::from_secs(15);
+
 /// The subscribers of a replica, and their reports.
 #[derive(Debug)]
 pub struct Leases {
@@ -64,6 +76,8 @@ struct LeaseState {
     /// Whether there were new ids since the oldest offline ones were deleted.
     has_grown: bool,
     round: u64,
+    /// Time at which the lease of the replica was last renewed, when it held any, and others were looked at.
+    renewed_at: Option<Instant>,
 }
 
 /// A stream's lease. The stream holds it, and dropping it ends the lease.
@@ -95,13 +109,23 @@ impl Drop for Lease {
         if let Some(entry) = self.leases.lock().entries.get_mut(&self.claim) {
             entry.streams = entry.streams.saturating_sub(1);
             if self.handed_over && entry.streams == 0 {
-                entry.lease_round = None;
+                entry.is_handed_over = true;
             }
         }
     }
 }
 
 impl LeaseState {
+    /// Returns whether the lease of the replica has to be renewed.
+    fn is_renewal_due(&self, now: Instant) -> bool {
+        self.renewed_at.is_none_or(|then| now.saturating_duration_since(then) >= RENEWAL_INTERVAL)
+    }
+
+    /// Returns whether it should have been renewed long ago.
+    fn is_renewal_late(&self, now: Instant) -> bool {
+        self.renewed_at.is_some_and(|then| now.saturating_duration_since(then) >= RENEWAL_LATE)
+    }
+
     /// Returns the entry of a claim, and creates it if needed. `limit` bounds the ids of one principal in one namespace; 0: no limit.
     fn entry(&mut self, claim: &SubscriberClaim, limit: u32) -> Result<&mut LeaseEntry> {
         let (all, round) = (self.entries.len(), self.round);
@@ -254,9 +278,12 @@ impl Leases {
     /// unwritten: see `unwritten`.
     pub async fn settle(&self) {
         let is_settled = || {
+            let now = (self.monotonic)();
             let state = self.lock();
-            let due =
-                |entry: &LeaseEntry| entry.lease_due(state.round).is_some() || entry.report_due(state.round, false);
+            let is_late = state.is_renewal_late(now);
+            let due = |entry: &LeaseEntry| {
+                entry.lease_due().is_some() || entry.report_due(state.round, false) || is_late && entry.is_held
+            };
             !state.entries.values().any(due)
         };
         if !is_settled() {

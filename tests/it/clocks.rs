@@ -10,7 +10,7 @@ use crate::harness::agents::{self, AgentProcess, folder, is, status};
 use crate::harness::calls::{activate, head, publish, release};
 use crate::harness::postgres::Cluster;
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
-use crate::harness::subscribing::{at, convergence, counts, eventually, subscribe};
+use crate::harness::subscribing::{at, convergence, counts, eventually, subscribe, subscriber};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub, clock, on_both_databases};
 
@@ -87,15 +87,20 @@ on_both_databases! {
         drop(stream);
         eventually("its stream ended", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-        let end = (now + HOUR.unsigned_abs()) * 1_000_000;
-        hub.tamper(&format!("UPDATE subscribers SET lease_end_time = {end}, holder = 'killed' WHERE id = 'shop'"));
-        eventually("it is offline", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
+        let ahead = (now + HOUR.unsigned_abs()) * 1_000_000;
+        hub.tamper(&format!("INSERT INTO replicas (id, renew_time) VALUES ('killed', {ahead})"));
+        // With its replica, and as one that was handed over.
+        for end in [i64::MAX.unsigned_abs(), ahead] {
+            hub.tamper(&format!("UPDATE subscribers SET lease_end_time = {end}, holder = 'killed' WHERE id = 'shop'"));
+            assert!(subscriber(&client, "shop").await.online, "{end}");
+            eventually("it is offline", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
+        }
     }
 }
 
-/// Returns when the only lease ends, in seconds after PostgreSQL's true time.
+/// Returns when the only replica's lease ends, in seconds after PostgreSQL's true time.
 fn lease_left(scene: &PostgresScene) -> f64 {
-    let left = "SELECT max(lease_end_time) / 1e6 - extract(epoch FROM pg_catalog.clock_timestamp()) FROM subscribers";
+    let left = "SELECT max(renew_time) / 1e6 + 30 - extract(epoch FROM pg_catalog.clock_timestamp()) FROM replicas";
     scene.sql(left).parse().expect("seconds")
 }
 

@@ -251,11 +251,11 @@ async fn a_lease_moves_with_its_stream() {
     // Both ends are written in one statement: once one is visible, so is the other.
     eventually("the end is written", async || !subscriber(&there, "stays").await.online).await;
     assert!(subscriber(&there, "s").await.online);
-    // And a server that died: its leases expire by the clock alone.
+    // And a server that died: its lease expires by the clock alone.
     let mut other = other;
     other.kill().await;
     assert!(subscriber(&here, "s").await.online);
-    one.tamper("UPDATE subscribers SET lease_end_time = lease_end_time - 30000000");
+    one.tamper("UPDATE replicas SET renew_time = renew_time - 30000000");
     assert!(!subscriber(&here, "s").await.online);
 }
 

@@ -302,6 +302,10 @@ mod stream_vectors;
 #[cfg(test)]
 mod subscribers;
 #[cfg(test)]
+mod subscribers_idle;
+#[cfg(test)]
+mod subscribers_replicas;
+#[cfg(test)]
 mod tamper;
 #[cfg(test)]
 mod tamper_credentials;

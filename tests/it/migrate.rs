@@ -47,7 +47,7 @@ async fn works(hub: &Hub) {
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
     assert_eq!(active(&client, "p").await, 1);
-    assert_eq!(hub.tamper("SELECT count(*) FROM seaql_migrations"), "17");
+    assert_eq!(hub.tamper("SELECT count(*) FROM seaql_migrations"), "18");
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces WHERE id IN ('system', 'default')"), "2");
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces"), "2");
     assert_eq!(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use policyhub::client::Watch;
 use policyhub::client::pb::policy_service_client::PolicyServiceClient;
 use policyhub::client::{Client, ClientError};
+use policyhub::domain::limits::LEASE_TTL_SECONDS;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -228,7 +229,8 @@ async fn a_lease_of_another_replica_outlasts_an_outage() {
     holder.signal("STOP");
     let end = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
     let left = LEASE_LEFT.as_micros();
-    cluster.psql(&name, &format!("UPDATE subscribers SET lease_end_time = {end} + {left}"));
+    let lease = Duration::from_secs(LEASE_TTL_SECONDS.unsigned_abs()).as_micros();
+    cluster.psql(&name, &format!("UPDATE replicas SET renew_time = {end} + {left} - {lease}"));
     cluster.stop(&data);
     until_database_up(&asked, false).await;
     // The outage itself: longer than what is left of the lease.

@@ -12,6 +12,7 @@ pub mod manifests;
 pub mod namespaces;
 pub mod pointer_changes;
 pub mod policies;
+pub mod replicas;
 pub mod reports;
 pub mod revoked_tokens;
 pub mod role_bindings;

@@ -8,7 +8,7 @@ use crate::store::error::failed;
 use crate::store::handle::Store;
 
 /// The tables of the schema.
-const TABLES: [&str; 24] = [
+const TABLES: [&str; 25] = [
     "approvals",
     "contents",
     "denials",
@@ -21,6 +21,7 @@ const TABLES: [&str; 24] = [
     "namespaces",
     "pointer_changes",
     "policies",
+    "replicas",
     "reports",
     "revoked_tokens",
     "role_bindings",

@@ -183,7 +183,11 @@ pub(in crate::store) fn event(row: events::Model) -> Result<Event> {
     })
 }
 
-pub(in crate::store) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
+/// Converts a row of a subscriber, given the end of its lease and when it was last seen, for which its replica may count.
+pub(in crate::store) fn subscriber(
+    row: subscribers::Model,
+    (lease_end, last_seen): (Micros, Micros),
+) -> Result<Subscriber> {
     let digest = (!row.digest.is_empty()).then(|| Digest::parse("digest", &row.digest)).transpose();
     Ok(Subscriber {
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
@@ -198,7 +202,7 @@ pub(in crate::store) fn subscriber(row: subscribers::Model) -> Result<Subscriber
             refused: Cursor { epoch: row.refused_epoch, revision: row.refused_revision },
             refusal: row.refused_reason,
         },
-        last_seen: Micros(row.last_seen_time),
-        lease_end: Micros(row.lease_end_time),
+        last_seen,
+        lease_end,
     })
 }

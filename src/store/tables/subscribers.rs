@@ -1,30 +1,32 @@
-//! Queries of subscribers: leases and reports, written in batches, each kind by one statement for many rows.
+//! Queries of subscribers: open streams and reports, written in batches, each kind by one statement for many rows.
 //!
-//! Streams and reports write different columns, so neither overwrites the other. Only the replica that wrote a lease last ends it, so a
-//! stream that moved to another replica is not ended by the one it left. Invariant: a row is written only for the principal that owns it,
+//! Streams and reports write different columns, so neither overwrites the other. Only the replica that announced a stream last ends its lease
+//! (`held_leases.rs`), so a stream that moved to another replica is not ended by the one it left. Invariant: a row is written only for the principal that owns it,
 //! by a condition of the statement that writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, SimpleExpr};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Statement,
 };
 
 use crate::domain::Result;
 use crate::domain::command::PageRequest;
 use crate::domain::event::Cursor;
 use crate::domain::limits::{
-    LEASE_TTL_SECONDS, SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_ID_KEPT_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS,
+    SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_ID_KEPT_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS,
     SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX,
 };
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::subscriber::{Profile, Subscriber, SubscriberClaim, SubscriberId, SubscriberStatus};
 use crate::domain::time::Micros;
+use crate::store::entity::replicas;
 use crate::store::entity::subscribers::{ActiveModel, Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::handle::Store;
+use crate::store::tables::replicas::UNTIL_REPLICA_ENDS;
 use crate::store::tables::rows;
 use crate::store::transaction::views::ReadTx;
 
@@ -128,10 +130,6 @@ fn row(claim: &SubscriberClaim, profile: &Profile, status: &SubscriberStatus) ->
     })
 }
 
-fn lease_end(now: Micros) -> i64 {
-    now.0.saturating_add(LEASE_TTL_SECONDS * 1_000_000)
-}
-
 /// Matches the rows of these names, whoever owns them. SQLite uses no index for the pairs alone; the list of ids lets it use one.
 fn named(claims: &[&SubscriberClaim]) -> SimpleExpr {
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id)]);
@@ -143,7 +141,7 @@ fn named(claims: &[&SubscriberClaim]) -> SimpleExpr {
 }
 
 /// Matches the rows of these names that belong to those who claim them.
-fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
+pub(super) fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
     let claims: Vec<&SubscriberClaim> = claims.iter().collect();
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id), Expr::col(Column::Owner)]);
     let owners =
@@ -152,7 +150,7 @@ fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
 }
 
 impl Store {
-    /// Writes leases with the descriptions of their streams. A changed filter clears what was reported under the old one. Takes at most
+    /// Writes leases that last as long as that of their holder, with the descriptions of their streams. A changed filter clears what was reported under the old one. Takes at most
     /// `ROWS_PER_STATEMENT`, each name once. Returns the claims to ids of other owners, for which nothing was written.
     pub async fn open_leases(
         &self,
@@ -163,7 +161,7 @@ impl Store {
         let batch = || {
             let rows = announced.iter().map(|each| {
                 let row = row(&each.claim, &each.profile, &SubscriberStatus::default())?;
-                let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
+                let lease = Model { holder: holder.to_owned(), lease_end_time: UNTIL_REPLICA_ENDS, ..row };
                 Ok(Model { last_seen_time: now.0, ..lease }.into_active_model())
             });
             rows.collect()
@@ -260,24 +258,6 @@ impl Store {
         Ok(claims.iter().filter(|claim| is_of_another(claim)).map(|claim| (*claim).clone()).collect())
     }
 
-    /// Renews the leases of streams that are still open. The holder stays, as an open stream is no newer than the one announced last.
-    /// Returns false when a row is missing or another principal's: then all must be announced again.
-    pub async fn renew(&self, claims: &[SubscriberClaim], now: Micros) -> Result<bool> {
-        let lease =
-            ActiveModel { lease_end_time: Set(lease_end(now)), last_seen_time: Set(now.0), ..Default::default() };
-        let done =
-            Entity::update_many().set(lease).filter(owned(claims)).exec(&self.writer()?).await.map_err(failed)?;
-        Ok(done.rows_affected == claims.len() as u64)
-    }
-
-    /// Ends the leases of streams, without regard to clocks. A lease that another replica has written since is kept.
-    pub async fn end(&self, holder: &str, claims: &[SubscriberClaim], now: Micros) -> Result<()> {
-        let lease = ActiveModel { lease_end_time: Set(0), last_seen_time: Set(now.0), ..Default::default() };
-        let update = Entity::update_many().set(lease).filter(owned(claims)).filter(Column::Holder.eq(holder));
-        update.exec(&self.writer()?).await.map_err(failed)?;
-        Ok(())
-    }
-
     /// Returns the database's time when several replicas share it; none for a file that one process uses alone.
     pub async fn time(&self) -> Result<Option<Micros>> {
         if !self.is_postgres() {
@@ -287,15 +267,6 @@ impl Store {
         let asked = Statement::from_string(reader.get_database_backend(), DATABASE_TIME);
         let row = reader.query_one_raw(asked).await.map_err(failed)?;
         row.map(|row| row.try_get_by_index(0).map(Micros)).transpose().map_err(failed)
-    }
-
-    /// Shortens every lease to the length of one that is written now: a clock that was ahead may have written longer ones that nobody
-    /// renews.
-    pub async fn shorten_leases(&self, now: Micros) -> Result<()> {
-        let lease = ActiveModel { lease_end_time: Set(lease_end(now)), ..Default::default() };
-        let update = Entity::update_many().set(lease).filter(Column::LeaseEndTime.gt(lease_end(now)));
-        update.exec(&self.writer()?).await.map_err(failed)?;
-        Ok(())
     }
 
     /// Deletes the oldest offline subscribers of each principal and namespace that has more of them than the limit.
@@ -313,8 +284,14 @@ impl Store {
     /// Deletes subscribers that have been offline for long.
     pub async fn forget_subscribers(&self, now: Micros) -> Result<u64> {
         let before = now.0.saturating_sub(SUBSCRIBER_OFFLINE_TTL_SECONDS * 1_000_000);
-        let old =
-            Entity::delete_many().filter(Column::LastSeenTime.lte(before)).filter(Column::LeaseEndTime.lte(now.0));
+        // One whose replica is gone without having ended its lease is offline too.
+        let left_behind = Column::LeaseEndTime.eq(UNTIL_REPLICA_ENDS).and(
+            Column::Holder
+                .not_in_subquery(replicas::Entity::find().select_only().column(replicas::Column::Id).into_query()),
+        );
+        let old = Entity::delete_many()
+            .filter(Column::LastSeenTime.lte(before))
+            .filter(Column::LeaseEndTime.lte(now.0).or(left_behind));
         Ok(old.exec(&self.writer()?).await.map_err(failed)?.rows_affected)
     }
 }
@@ -325,7 +302,13 @@ fn of(namespace: &NamespaceId) -> Select<Entity> {
 
 impl ReadTx {
     async fn subscribers_of(&self, query: Select<Entity>) -> Result<Vec<Subscriber>> {
-        query.order_by_asc(Column::Id).all(&self.tx).await.map_err(failed)?.into_iter().map(rows::subscriber).collect()
+        let found = query.order_by_asc(Column::Id).all(&self.tx).await.map_err(failed)?;
+        let replicas = self.replica_leases().await?;
+        let convert = |row: Model| {
+            let lease = replicas.resolve(&row.holder, row.lease_end_time, row.last_seen_time);
+            rows::subscriber(row, lease)
+        };
+        found.into_iter().map(convert).collect()
     }
 
     /// Returns a page of subscribers, in order of ids.
@@ -360,40 +343,51 @@ impl ReadTx {
     /// Returns every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of ids, without
     /// labels and reasons; and the number of offline ones. Subscribers that only reported are not in the list.
     pub async fn recent_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
-        type Standings = (String, String, String, i64, i64, bool, i64, i64, i64);
-        let live: Vec<Standings> = of(namespace)
+        type Standings = (String, String, String, i64, i64, bool, i64, i64, String, i64, i64);
+        let replicas = self.replica_leases().await?;
+        let gone = now.0.saturating_sub(GONE_MICROS);
+        let recent: Vec<Standings> = of(namespace)
             .filter(
                 // A stream that ends normally also ends its lease.
-                Column::LeaseEndTime.gt(now.0).or(Column::LastSeenTime.gt(now.0.saturating_sub(GONE_MICROS))),
+                Column::LeaseEndTime.gt(now.0).or(Column::LastSeenTime.gt(gone)),
             )
             // A subscriber that reported but never watched asked for no policy, so convergence does not wait for it.
             .filter(Column::Holder.ne(""))
             .select_only()
             .columns([Column::Id, Column::Owner, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])
-            .columns([Column::AppliedMatches, Column::RejectedEpoch, Column::RejectedRevision, Column::LeaseEndTime])
+            .columns([Column::AppliedMatches, Column::RejectedEpoch, Column::RejectedRevision, Column::Holder])
+            .columns([Column::LeaseEndTime, Column::LastSeenTime])
             .order_by_asc(Column::Id)
             .into_tuple()
             .all(&self.tx)
             .await
             .map_err(failed)?;
-        let offline = of(namespace).filter(Column::LeaseEndTime.lte(now.0)).count(&self.tx).await.map_err(failed)?;
-        let live =
-            live.into_iter().map(|(id, owner, policies, epoch, revision, matches, rejected_epoch, rejected, end)| {
-                let status = SubscriberStatus {
-                    applied: Cursor { epoch, revision },
-                    applied_matches: matches,
-                    rejected: Cursor { epoch: rejected_epoch, revision: rejected },
-                    ..SubscriberStatus::default()
-                };
-                Ok(Subscriber {
-                    id: SubscriberId::parse("id", &id)?,
-                    owner,
-                    profile: Profile { policies: rows::json("policies", &policies)?, attributes: BTreeMap::new() },
-                    status,
-                    last_seen: Micros(0),
-                    lease_end: Micros(end),
-                })
+        let is_left_behind =
+            Column::LeaseEndTime.eq(UNTIL_REPLICA_ENDS).and(Column::Holder.is_not_in(replicas.live(now)));
+        let is_offline = Column::LeaseEndTime.lte(now.0).or(is_left_behind);
+        let offline = of(namespace).filter(is_offline).count(&self.tx).await.map_err(failed)?;
+        let mut found = Vec::new();
+        for (id, owner, policies, epoch, revision, matches, rejected_epoch, rejected, holder, end, seen) in recent {
+            let (lease_end, last_seen) = replicas.resolve(&holder, end, seen);
+            // A replica that is gone may have left it open long ago.
+            if lease_end <= now && last_seen.0 <= gone {
+                continue;
+            }
+            let status = SubscriberStatus {
+                applied: Cursor { epoch, revision },
+                applied_matches: matches,
+                rejected: Cursor { epoch: rejected_epoch, revision: rejected },
+                ..SubscriberStatus::default()
+            };
+            found.push(Subscriber {
+                id: SubscriberId::parse("id", &id)?,
+                owner,
+                profile: Profile { policies: rows::json("policies", &policies)?, attributes: BTreeMap::new() },
+                status,
+                last_seen,
+                lease_end,
             });
-        Ok((live.collect::<Result<_>>()?, offline))
+        }
+        Ok((found, offline))
     }
 }

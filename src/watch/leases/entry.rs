@@ -5,8 +5,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::event::Cursor;
 use crate::domain::subscriber::{Profile, SubscriberStatus};
 
-/// Rounds between two writes of one kind for one subscriber, unless its streams begin or end. With the rounds of `FLUSH_INTERVAL` that is
-/// 10 s, and up to a round more for a write between two rounds.
+/// Rounds between two writes of reports of one subscriber. With the rounds of `FLUSH_INTERVAL` that is 10 s, and up to a round more for a
+/// write between two rounds.
 pub(super) const ROUNDS_BETWEEN_WRITES: u64 = 6;
 
 /// What this replica knows of a subscriber, and how much of it the database has.
@@ -20,8 +20,12 @@ pub(super) struct LeaseEntry {
     pub opened: u64,
     /// The value of `opened` whose profile the database has.
     pub announced: u64,
-    /// The round in which a lease was last written, or tried: the database may have it.
-    pub lease_round: Option<u64>,
+    /// Whether the database may have a lease of this replica for it.
+    pub is_held: bool,
+    /// Whether the database has a lease of another replica in its place, which was written later.
+    pub is_elsewhere: bool,
+    /// Whether the last stream asked its subscriber to reconnect before it ended.
+    pub is_handed_over: bool,
     /// The reported status that may not be in the database.
     pub unwritten: SubscriberStatus,
     /// Number of reports accepted.
@@ -43,10 +47,10 @@ pub(super) struct LeaseEntry {
 pub(super) enum LeaseDue {
     /// The database does not have the stream's profile.
     Announce,
-    /// The database has the profile, and the lease is getting old.
-    Renew,
     /// The last stream ended.
     End,
+    /// The last stream ended, and its subscriber was asked to reconnect.
+    HandOver,
 }
 
 fn is_long_ago(then: u64, round: u64) -> bool {
@@ -62,17 +66,39 @@ impl LeaseEntry {
         }
         self.streams += 1;
         self.opened += 1;
+        self.is_handed_over = false;
         self.profile = profile;
     }
 
-    /// Returns the write that the lease needs in this round.
-    pub fn lease_due(&self, round: u64) -> Option<LeaseDue> {
-        match (self.streams, self.lease_round) {
+    /// Returns the write that the lease needs. An open stream that was announced needs none: the lease of the replica covers it.
+    pub fn lease_due(&self) -> Option<LeaseDue> {
+        match (self.streams, self.is_held) {
             _ if self.refused.is_some() => None,
-            (0, None) => None,
-            (0, Some(_)) => Some(LeaseDue::End),
-            (_, Some(then)) if self.announced == self.opened => is_long_ago(then, round).then_some(LeaseDue::Renew),
+            (0, false) => None,
+            (0, true) if self.is_handed_over => Some(LeaseDue::HandOver),
+            (0, true) => Some(LeaseDue::End),
+            (_, true) if self.announced == self.opened => None,
             _ => Some(LeaseDue::Announce),
+        }
+    }
+
+    /// Records that the database has the lease of the streams up to `opened`.
+    pub fn mark_announced(&mut self, opened: u64) {
+        self.announced = opened;
+        self.is_elsewhere = false;
+    }
+
+    /// Records that the database has no lease of this replica.
+    pub fn mark_let_go(&mut self) {
+        self.is_held = false;
+        self.is_elsewhere = false;
+    }
+
+    /// Records that the database lacks a lease that it should have: another replica wrote its own, or it has to be announced again.
+    pub fn mark_not_found(&mut self, is_elsewhere: bool) {
+        self.is_elsewhere = is_elsewhere;
+        if !is_elsewhere {
+            self.announced = 0;
         }
     }
 
@@ -87,7 +113,7 @@ impl LeaseEntry {
     /// Whether the entry can be removed without losing a write or the pace of its reports.
     pub fn is_idle(&self, round: u64) -> bool {
         self.streams == 0
-            && self.lease_round.is_none()
+            && !self.is_held
             && self.report_count == self.written_count
             && self.reports_round.is_none_or(|then| is_long_ago(then, round))
             && !self.is_refused(round)
@@ -100,7 +126,7 @@ impl LeaseEntry {
 
     /// Records that the id is another principal's: nothing is left to write, and waiting callers are notified.
     pub fn refuse(&mut self, round: u64) {
-        self.lease_round = None;
+        self.mark_let_go();
         self.unwritten = SubscriberStatus::default();
         self.written_count = self.report_count;
         self.refused = Some(round);
@@ -131,23 +157,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_announced_renewed_and_ended() {
+    fn a_lease_is_announced_once_and_ended() {
         let mut entry = LeaseEntry::default();
-        assert_eq!(entry.lease_due(1), None);
-        (entry.streams, entry.opened) = (1, 1);
-        assert_eq!(entry.lease_due(1), Some(LeaseDue::Announce));
+        assert_eq!(entry.lease_due(), None);
+        entry.open(Profile::default());
+        assert_eq!(entry.lease_due(), Some(LeaseDue::Announce));
         // The write was tried, with an unknown outcome.
-        entry.lease_round = Some(1);
-        assert_eq!(entry.lease_due(1), Some(LeaseDue::Announce));
-        entry.announced = 1;
-        assert_eq!((entry.lease_due(6), entry.lease_due(7)), (None, Some(LeaseDue::Renew)));
+        entry.is_held = true;
+        assert_eq!(entry.lease_due(), Some(LeaseDue::Announce));
+        entry.mark_announced(1);
+        assert_eq!(entry.lease_due(), None);
         entry.streams = 0;
-        assert_eq!(entry.lease_due(2), Some(LeaseDue::End));
+        assert_eq!(entry.lease_due(), Some(LeaseDue::End));
         // Opened again before its end was written: the database still has it, and gets the new stream's profile.
-        (entry.streams, entry.opened) = (1, 2);
-        assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
-        entry.lease_round = None;
-        assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
+        entry.open(Profile::default());
+        assert_eq!(entry.lease_due(), Some(LeaseDue::Announce));
+        entry.mark_let_go();
+        assert_eq!(entry.lease_due(), Some(LeaseDue::Announce));
+    }
+
+    #[test]
+    fn a_lease_that_is_handed_over_is_not_ended() {
+        let mut entry = LeaseEntry { is_held: true, is_handed_over: true, ..LeaseEntry::default() };
+        assert_eq!(entry.lease_due(), Some(LeaseDue::HandOver));
+        entry.open(Profile::default());
+        entry.streams = 0;
+        assert_eq!(entry.lease_due(), Some(LeaseDue::End), "it came back, and left");
+    }
+
+    #[test]
+    fn a_lease_that_the_database_lost_is_announced_again() {
+        let mut entry = LeaseEntry { streams: 1, opened: 1, announced: 1, is_held: true, ..LeaseEntry::default() };
+        entry.mark_not_found(true);
+        assert_eq!((entry.lease_due(), entry.is_elsewhere), (None, true), "another replica's stream is newer");
+        entry.mark_not_found(false);
+        assert_eq!((entry.lease_due(), entry.is_elsewhere), (Some(LeaseDue::Announce), false));
     }
 
     #[test]
@@ -168,18 +212,17 @@ mod tests {
     #[test]
     fn a_stream_too_short_to_be_announced_leaves_nothing_to_end() {
         let entry = LeaseEntry { opened: 1, ..LeaseEntry::default() };
-        assert_eq!((entry.lease_due(9), entry.is_idle(9)), (None, true));
+        assert_eq!((entry.lease_due(), entry.is_idle(9)), (None, true));
     }
 
     #[test]
     fn a_refused_claim_writes_nothing_and_is_made_again_later() {
-        let mut entry =
-            LeaseEntry { streams: 1, opened: 1, report_count: 2, lease_round: Some(1), ..LeaseEntry::default() };
+        let mut entry = LeaseEntry { streams: 1, opened: 1, report_count: 2, is_held: true, ..LeaseEntry::default() };
         let refusal = entry.refusal.clone();
         entry.unwritten.reason = "a lie".to_owned();
         entry.refuse(1);
         assert!(refusal.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
-        assert_eq!((entry.lease_due(2), entry.report_due(2, true)), (None, false));
+        assert_eq!((entry.lease_due(), entry.report_due(2, true)), (None, false));
         assert_eq!(entry.unwritten, SubscriberStatus::default());
         entry.streams = 0;
         assert!(!entry.is_idle(6) && entry.is_idle(7), "it is remembered for as long as it is not asked again");
@@ -188,7 +231,7 @@ mod tests {
         entry.claim_again(7);
         entry.streams = 1;
         assert!(!entry.refusal.is_cancelled() && refusal.is_cancelled());
-        assert_eq!(entry.lease_due(7), Some(LeaseDue::Announce));
+        assert_eq!(entry.lease_due(), Some(LeaseDue::Announce));
     }
 
     #[test]
