@@ -3,21 +3,28 @@
 //! Invariant: it contains only what the verifier accepted, under the digest of the whole token; an entry is used for a minute at
 //! most, and never after the token's expiry.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use lru::LruCache;
 use ring::digest::{SHA256, digest};
 
 use crate::domain::principal::Caller;
 
 /// Time after which a token is verified again. Longer: a key that is no longer trusted is noticed later.
 pub const VERIFIED_MAX_SECONDS: i64 = 60;
-/// Most tokens in the cache. When there are more, the cache is emptied.
-const VERIFIED_MAX_TOKENS: usize = 10_000;
+/// Most tokens in the cache. With one more, the one that was used least recently is verified again when it comes.
+const VERIFIED_MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// A cache of verified tokens.
-#[derive(Debug, Default)]
-pub(super) struct VerifiedTokens(Mutex<HashMap<Vec<u8>, CachedToken>>);
+#[derive(Debug)]
+pub(super) struct VerifiedTokens(Mutex<LruCache<Vec<u8>, CachedToken>>);
+
+impl Default for VerifiedTokens {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::sparse(VERIFIED_MAX_TOKENS)))
+    }
+}
 
 #[derive(Debug)]
 struct CachedToken {
@@ -30,14 +37,14 @@ struct CachedToken {
 }
 
 impl VerifiedTokens {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, CachedToken>> {
+    fn lock(&self) -> MutexGuard<'_, LruCache<Vec<u8>, CachedToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the caller of a token and what it is bound to, if it was verified within the last minute and has not expired.
     pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<(Caller, Option<String>)> {
         let key = digest(&SHA256, token.as_bytes());
-        let tokens = self.lock();
+        let mut tokens = self.lock();
         let entry = tokens.get(key.as_ref())?;
         let remembered = entry.verified_at_seconds..entry.verified_at_seconds.saturating_add(VERIFIED_MAX_SECONDS);
         let good = remembered.contains(&now_seconds) && now_seconds < entry.good_until_seconds;
@@ -55,11 +62,7 @@ impl VerifiedTokens {
         let key = digest(&SHA256, token.as_bytes()).as_ref().to_vec();
         let (caller, bound_to) = (caller.clone(), bound_to.cloned());
         let entry = CachedToken { caller, bound_to, verified_at_seconds: now_seconds, good_until_seconds };
-        let mut tokens = self.lock();
-        if tokens.len() >= VERIFIED_MAX_TOKENS {
-            tokens.clear();
-        }
-        tokens.insert(key, entry);
+        self.lock().put(key, entry);
     }
 }
 
@@ -91,12 +94,20 @@ mod tests {
         assert_eq!(verified.get("lonG", 1_001), None, "every byte counts");
     }
 
+    /// Given more tokens than the cache has room for, those that were used least recently are verified again, and no others.
     #[test]
-    fn the_memory_is_bounded() {
-        let verified = VerifiedTokens::default();
-        for number in 0..2 * VERIFIED_MAX_TOKENS + 1 {
-            verified.insert(&number.to_string(), (&ann(), None), 1_000, 9_999);
-            assert!(verified.lock().len() <= VERIFIED_MAX_TOKENS);
+    fn a_token_that_is_used_stays_however_many_come() {
+        let (verified, most) = (VerifiedTokens::default(), VERIFIED_MAX_TOKENS.get());
+        let insert = |token: &str| verified.insert(token, (&ann(), None), 1_000, 9_999);
+        let is_known = |token: &str| verified.get(token, 1_001).is_some();
+        insert("used");
+        for number in 0..2 * most {
+            insert(&number.to_string());
+            assert!(verified.lock().len() <= most);
+            assert!(number % 5_000 != 0 || is_known("used"), "verified anew after {number} others");
         }
+        assert!(is_known("used"));
+        assert!((most + 1..2 * most).all(|number| is_known(&number.to_string())), "the newest are all known");
+        assert!((0..=most).all(|number| !is_known(&number.to_string())), "and the oldest are not");
     }
 }

@@ -134,8 +134,8 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: ServerKeys, co
     let store = copy.store(Arc::new(RowMacKey::derive(&keys.seal)?), clock::CLOCKS);
     let id = state.store_id.clone();
     let signer = Arc::new(Signer::new(id, keys.seal, keys.signing, config.keys.publish_before_use));
-    let hub =
-        Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.ring_events, clock::now));
+    let hub = Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.rings(), clock::now);
+    let hub = Arc::new(hub);
     let leases = Arc::new(Leases::new(store.clone(), String::new(), 0, clock::now, clock::monotonic));
     let service = Service::new(store, signer, hub, leases, config.quotas, config.listen.max_content_bytes);
     let told = |error: Error| error.internal.unwrap_or(error.message);

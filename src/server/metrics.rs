@@ -95,6 +95,10 @@ impl Metrics {
         self.show("policyhub_watch_given_up", given_up, counts, |counts| vec![(None, counts.streams_given_up.get())]);
         let pages = "pages of the log read for subscribers behind the ring";
         self.show("policyhub_watch_pages_read", pages, counts, |counts| vec![(None, counts.pages_read.get())]);
+        let released = "activations that rings released for the budget of all";
+        self.show("policyhub_watch_ring_releases", released, counts, |counts| {
+            vec![(None, counts.frames_released.get())]
+        });
         let looks = "looks of the tailer at the heads of logs";
         self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.looks.get())]);
         let compared = "feeds that the tailer compared with the heads of their logs";

@@ -106,8 +106,8 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     remember(&store, &data_dir, signer.store()).await?;
     store.try_to_write().await;
-    let hub =
-        Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.ring_events, clock::now));
+    let hub = Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.rings(), clock::now);
+    let hub = Arc::new(hub);
     // A new name for each start: the leases of a server that crashed are not this one's to end.
     let holder = uuid::Uuid::now_v7().to_string();
     let max_subscribers = config.quotas.principal.max_subscribers;

@@ -17,6 +17,8 @@ pub struct WatchCounts {
     pub streams_given_up: Count,
     /// Pages of the log read for subscribers behind the ring.
     pub pages_read: Count,
+    /// Activations that rings released because all of them together held too much.
+    pub frames_released: Count,
     /// Looks of the log follower at the heads of logs.
     pub looks: Count,
     /// Feeds that the log follower compared with the heads of their logs.

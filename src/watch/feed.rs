@@ -105,6 +105,16 @@ impl Feed {
         (state.ring.after(at), state.head)
     }
 
+    /// Returns the size of the frames that its ring can release.
+    pub(super) fn releasable_bytes(&self) -> usize {
+        self.state().ring.releasable_bytes()
+    }
+
+    /// Removes the oldest frame of its ring, unless it is the newest one too, and returns it.
+    pub(super) fn release_oldest(&self) -> Option<Arc<Frame>> {
+        self.state().ring.release_oldest()
+    }
+
     /// Checks that the event of a position is the one at its cursor in the log. It passes when it names no event, or is ahead of this
     /// replica.
     ///

@@ -31,6 +31,9 @@ const KEPT_CONTENTS_MAX: usize = 2;
 /// Bytes of encoded forms that a frame may keep besides content: statements, manifests, names, proofs.
 const KEPT_OVERHEAD_BYTES: usize = 256 * 1024;
 
+/// Size of what a frame holds besides contents and signed texts, about: names, fields, the changed nodes of its tree.
+const FIXED_BYTES: usize = 2 * 1024;
+
 /// Maximal size of a policy's name besides its id: the namespace and the framing.
 const TOMBSTONE_OVERHEAD_BYTES: usize = 128;
 
@@ -39,6 +42,7 @@ const TOMBSTONE_OVERHEAD_BYTES: usize = 128;
 pub(super) struct Frame {
     activation: Activation,
     content_bytes: usize,
+    held_bytes: usize,
     /// The active set after it; none where it was not needed when the frame was created.
     tree: Option<Arc<dyn SetTree>>,
     written: Mutex<EncodedFrame>,
@@ -79,7 +83,10 @@ impl Frame {
     /// Creates a frame. With the tree of the set after it, it serves every filter; without, only unfiltered streams.
     pub(super) fn new(activation: Activation, tree: Option<Arc<dyn SetTree>>) -> Self {
         let content_bytes = activation.bundles.iter().map(|bundle| bundle.content.len()).sum();
-        Self { activation, content_bytes, tree, written: Mutex::default(), trusted: Trusted::default() }
+        let manifest_bytes: usize = activation.bundles.iter().map(|bundle| bundle.version.manifest.len()).sum();
+        let text_bytes = activation.statement.len() + manifest_bytes;
+        let held_bytes = (content_bytes + text_bytes) * (1 + KEPT_CONTENTS_MAX) + FIXED_BYTES;
+        Self { activation, content_bytes, held_bytes, tree, written: Mutex::default(), trusted: Trusted::default() }
     }
 
     pub(super) fn cursor(&self) -> Cursor {
@@ -103,9 +110,10 @@ impl Frame {
         self.activation.root.is_some() && self.trusted.check(&*source.proof, tokens).is_ok()
     }
 
-    /// Returns the maximal size of what it holds: its contents, and the encoded forms that it keeps.
+    /// Returns the size that counts for the budget of rings: contents, statement and manifests, with as many encoded forms of them as a
+    /// frame keeps. Not in it are the last parts of filters, which `KEPT_OVERHEAD_BYTES` bounds: most frames have none or a few.
     pub(super) fn held_bytes(&self) -> usize {
-        self.content_bytes * (1 + KEPT_CONTENTS_MAX)
+        self.held_bytes
     }
 
     /// Returns the messages for a filter, in order, and encodes them if needed; none when the filter selects no change.

@@ -14,6 +14,7 @@ use super::freshness::{Freshness, PollResult};
 use super::moved_logs::MovedLogs;
 use super::read::active;
 use super::read_index::ReadIndex;
+use super::ring_budget::RingLimits;
 use super::source::FeedSource;
 use super::subscription::{StreamContext, Subscription};
 use super::verify::Proof;
@@ -76,22 +77,22 @@ pub struct InForce {
 }
 
 impl Hub {
-    /// Creates a hub without feeds. `ring_capacity` is in activations per namespace: a subscriber further behind reads from the database.
+    /// Creates a hub without feeds. A subscriber that is behind what `rings` allow reads from the database.
     #[must_use]
     pub fn new(
         store: Store,
         proof: Arc<dyn Proof>,
         encode: Arc<dyn Encode>,
-        ring_capacity: usize,
+        rings: RingLimits,
         clock: fn() -> Micros,
     ) -> Self {
         let read_index = ReadIndex::new(store.clone());
         let source = FeedSource { store, proof, encode, counts: Arc::default() };
         Self {
             source,
-            ring_capacity,
+            ring_capacity: rings.events,
             clock,
-            feeds: Feeds::default(),
+            feeds: Feeds::new(rings.max_bytes),
             committed: Mutex::default(),
             read_index,
             moved: MovedLogs::default(),

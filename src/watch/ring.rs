@@ -1,15 +1,13 @@
-//! A bounded ring of the newest activations of one namespace.
+//! A ring of the newest activations of one namespace.
 //!
-//! It holds every activation after a cursor, and answers `Behind` for earlier ones.
+//! It holds every activation after a cursor, and answers `Behind` for earlier ones. Its size in bytes is bounded by the budget that all
+//! rings of a replica share (`ring_budget.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::frame::Frame;
 use crate::domain::event::Cursor;
-
-/// Maximal size of the ring of one namespace: contents and their encoded forms.
-const RING_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// What follows a cursor.
 #[derive(Debug, Clone)]
@@ -33,13 +31,14 @@ pub(super) struct Ring {
     /// this one.
     raised: Option<Cursor>,
     capacity: usize,
-    bytes: usize,
+    /// Bytes of all frames but the newest one.
+    older_bytes: usize,
 }
 
 impl Ring {
     /// Creates an empty ring for activations after `floor`. `capacity` is in activations, at least one.
     pub(super) fn new(floor: Cursor, capacity: usize) -> Self {
-        Self { frames: VecDeque::new(), floor, raised: None, capacity: capacity.max(1), bytes: 0 }
+        Self { frames: VecDeque::new(), floor, raised: None, capacity: capacity.max(1), older_bytes: 0 }
     }
 
     /// Empties the ring and starts after another cursor.
@@ -62,14 +61,25 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
-        self.bytes += frame.held_bytes();
+        self.older_bytes += self.frames.back().map_or(0, |newest| newest.held_bytes());
         self.frames.push_back(frame);
-        // The newest one stays whatever its size: subscribers that have caught up get it from here.
-        while self.frames.len() > 1 && (self.frames.len() > self.capacity || self.bytes > RING_MAX_BYTES) {
-            let Some(oldest) = self.frames.pop_front() else { break };
-            self.bytes -= oldest.held_bytes();
-            self.floor = oldest.cursor();
+        while self.frames.len() > self.capacity && self.release_oldest().is_some() {}
+    }
+
+    /// Returns the size of the frames that the ring can release: all but the newest one.
+    pub(super) fn releasable_bytes(&self) -> usize {
+        self.older_bytes
+    }
+
+    /// Removes the oldest frame and returns it. The newest one stays whatever its size: subscribers that have caught up get it from here.
+    pub(super) fn release_oldest(&mut self) -> Option<Arc<Frame>> {
+        if self.frames.len() <= 1 {
+            return None;
         }
+        let oldest = self.frames.pop_front()?;
+        self.older_bytes -= oldest.held_bytes();
+        self.floor = oldest.cursor();
+        Some(oldest)
     }
 
     pub(super) fn after(&self, at: Cursor) -> After {
@@ -149,14 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn large_contents_leave_early() {
-        let mut ring = Ring::new(at(0), 1_000);
-        let third = RING_MAX_BYTES / 2 / 3;
-        ring.push(frame(at(1), third));
-        ring.push(frame(at(2), third));
-        assert_eq!(next(&ring, at(0)), 1, "two fit");
-        ring.push(frame(at(3), third));
-        assert_eq!((next(&ring, at(0)), next(&ring, at(1))), (-1, 2), "the oldest made room");
+    fn all_but_the_newest_can_be_released() {
+        let mut ring = Ring::new(at(0), 2);
+        let sizes = [1_000, 2_000, 4_000].map(|content_bytes| frame(at(1), content_bytes).held_bytes());
+        assert_eq!(ring.releasable_bytes(), 0);
+        for (revision, content_bytes) in [(1, 1_000), (2, 2_000)] {
+            ring.push(frame(at(revision), content_bytes));
+        }
+        assert_eq!(ring.releasable_bytes(), sizes[0], "the newest one stays");
+        ring.push(frame(at(3), 4_000));
+        assert_eq!(ring.releasable_bytes(), sizes[1], "the first one made room");
+        assert_eq!(ring.release_oldest().map(|frame| frame.cursor()), Some(at(2)));
+        assert_eq!((next(&ring, at(1)), next(&ring, at(2))), (-1, 3), "the floor moved with it");
+        assert!(ring.release_oldest().is_none(), "the newest one stays whatever its size");
+        assert_eq!((ring.releasable_bytes(), next(&ring, at(2))), (0, 3));
+        ring.push(frame(at(4), 0));
+        assert_eq!(ring.releasable_bytes(), sizes[2], "it is an older one now");
+        ring.reset(at(9));
+        assert_eq!(ring.releasable_bytes(), 0);
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl Hub {
         self.feeds().drop_unused();
     }
 
+    /// Lets rings release frames until all fit the budget, after that of a namespace has changed.
+    fn fit_rings(&self, changed: &NamespaceId) {
+        self.source().counts.frames_released.add_many(self.feeds().fit_rings(changed));
+    }
+
     /// Lets the feeds of logs that moved catch up.
     async fn follow_moved(&self, moved: &BTreeSet<NamespaceId>) -> Result<()> {
         let now = self.now();
@@ -228,6 +233,7 @@ impl Hub {
                 // Events read beyond the raised epoch are lost, as the signed event at the head shows.
                 tracing::warn!(%namespace, read = ?read.cursor, stored = ?stored.cursor, "a log goes on in a new epoch");
                 feed.reset(stored, active(&tx, &*self.source().proof, namespace, stored).await?, now);
+                self.fit_rings(namespace);
                 break;
             }
             let page = read_on(&tx, &*self.source().proof, namespace, read).await?;
@@ -237,6 +243,7 @@ impl Hub {
             }
             let checked = (page.end.cursor >= stored.cursor).then_some(now);
             feed.advance(page, checked)?;
+            self.fit_rings(namespace);
             if feed.head().cursor > stored.cursor {
                 break;
             }

@@ -21,6 +21,8 @@ use crate::harness::{Database, Hub, callers, on_both_databases, stores, watching
 
 /// Namespaces that are asked for once, and idle afterwards.
 const IDLE: usize = 60;
+/// What the hubs of tests that no server runs keep.
+const RINGS: watch::RingLimits = watch::RingLimits { events: 16, max_bytes: 1024 * 1024 };
 /// Activations beside them.
 const ACTIVATIONS: usize = 30;
 
@@ -37,7 +39,7 @@ async fn hub_over(hub: &Hub) -> watch::Hub {
     let store = stores::opened(hub).await;
     let none = Arc::new(KeyDirs::open(Vec::new()).expect("no keys"));
     let signer = Signer::new("store".to_owned(), stores::seal_key(hub), none, Duration::ZERO);
-    watch::Hub::new(store, Arc::new(signer), Arc::new(WatchEncoder), 16, || Micros(1))
+    watch::Hub::new(store, Arc::new(signer), Arc::new(WatchEncoder), RINGS, || Micros(1))
 }
 
 on_both_databases! {

@@ -262,6 +262,8 @@ mod restore_failed;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
+mod ring_budget;
+#[cfg(test)]
 mod roles;
 #[cfg(test)]
 mod rollback;

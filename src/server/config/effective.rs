@@ -9,6 +9,7 @@ use super::connection_url::ConnectionUrl;
 use super::settings::{LogFormat, SigningAlgorithm};
 use crate::domain::quota::ServerQuotas;
 use crate::transport::ConnectionLimits;
+use crate::watch::RingLimits;
 
 /// The configuration in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,11 +113,21 @@ pub struct WatchConfig {
     /// Events kept in memory per namespace. Too high: memory. Too low: a subscriber that pauses for a short time is served from the
     /// database.
     pub ring_events: usize,
+    /// Bytes that the events kept in memory of all namespaces may hold together. Too high: memory. Too low: the same as with few events,
+    /// and the namespaces that hold most feel it first.
+    pub max_ring_bytes: usize,
     /// Watches at this server. Too high: memory. Too low: subscribers are refused with `TOO_MANY_STREAMS`.
     pub max_streams: usize,
     /// Time from the check of one log to that of the next, 0 (no checks) to 24 h; nine times as long as the check took, if that is
     /// more. Too high: an edited row is noticed late. Too low: a tenth of a core is always busy.
     pub audit_interval: Duration,
+}
+
+impl WatchConfig {
+    /// Returns what is kept in memory for watches.
+    pub fn rings(&self) -> RingLimits {
+        RingLimits { events: self.ring_events, max_bytes: self.max_ring_bytes }
+    }
 }
 
 /// Logs and traces.

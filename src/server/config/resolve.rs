@@ -31,6 +31,7 @@ const DRAIN_TIMEOUT_MS: u64 = 20_000;
 /// At most 22 s, since closing the database and sending the last traces follow, and all of it must fit into 30 s.
 const DRAIN_TIMEOUT_MAX_MS: u64 = 22_000;
 const WATCH_RING_EVENTS: usize = 1_024;
+const MAX_WATCH_RING_BYTES: usize = 128 * 1024 * 1024;
 const MAX_WATCH_STREAMS: usize = 20_000;
 /// 1 h: a verifier that caches keys for that long knows each one before it signs.
 const KEY_PUBLISH_BEFORE_USE_MS: u64 = 60 * 60 * 1_000;
@@ -93,6 +94,11 @@ impl Settings {
                     "watch_ring_events",
                     self.watch_ring_events.unwrap_or(WATCH_RING_EVENTS),
                     16..=65_536,
+                )?,
+                max_ring_bytes: in_range(
+                    "max_watch_ring_bytes",
+                    self.max_watch_ring_bytes.unwrap_or(MAX_WATCH_RING_BYTES),
+                    1024 * 1024..=64 * 1024 * 1024 * 1024,
                 )?,
                 max_streams: in_range(
                     "max_watch_streams",

@@ -185,6 +185,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_WATCH_RING_EVENTS", value_name = "COUNT")]
     pub watch_ring_events: Option<usize>,
 
+    /// Memory of what all namespaces keep for watches, 1 MiB to 64 GiB [default: 134217728]
+    #[arg(long, env = "POLICYHUB_MAX_WATCH_RING_BYTES", value_name = "BYTES")]
+    pub max_watch_ring_bytes: Option<usize>,
+
     /// Namespaces watched at this server at once: a watch of several counts once for each [default: 20000]
     #[arg(long, env = "POLICYHUB_MAX_WATCH_STREAMS", value_name = "COUNT")]
     pub max_watch_streams: Option<usize>,
@@ -311,6 +315,7 @@ impl Settings {
             poll_interval_ms: self.poll_interval_ms.or(file.poll_interval_ms),
             listen_notify: self.listen_notify.or(file.listen_notify),
             watch_ring_events: self.watch_ring_events.or(file.watch_ring_events),
+            max_watch_ring_bytes: self.max_watch_ring_bytes.or(file.max_watch_ring_bytes),
             max_watch_streams: self.max_watch_streams.or(file.max_watch_streams),
             namespace_max_policies: self.namespace_max_policies.or(file.namespace_max_policies),
             namespace_max_versions: self.namespace_max_versions.or(file.namespace_max_versions),

@@ -54,6 +54,7 @@ impl Config {
             "poll_interval_ms": ms(watch.poll_interval),
             "listen_notify": watch.listen_notify,
             "watch_ring_events": watch.ring_events,
+            "max_watch_ring_bytes": watch.max_ring_bytes,
             "max_watch_streams": watch.max_streams,
             "namespace_max_policies": quotas.namespace.max_policies,
             "namespace_max_versions": quotas.namespace.max_versions,

@@ -3,8 +3,9 @@
 //! The database is an untrusted log: a tree is used only when its root is the one that the signed event at the head names. So a pointer
 //! that was changed, reset to an older value or deleted stops the namespace before anything is signed over it.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
 
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::digest::ActiveSetRoot;
@@ -16,13 +17,26 @@ use crate::signing::ActiveSetTree;
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
-/// Number of policies and namespaces in all cached trees, a few hundred bytes each. Beyond it, the cache is cleared, and the next write of
-/// each namespace reads its pointers again.
+/// Number of policies and namespaces in all cached trees, a few hundred bytes each. Beyond it, the namespaces that were used least recently
+/// lose theirs, and their next write reads their pointers again.
 const CACHED_POLICIES_MAX: usize = 200_000;
 
 /// The active set of each namespace, as of a head.
 #[derive(Debug, Default)]
-pub struct ActiveSetCache(Mutex<HashMap<NamespaceId, ProvenActiveSet>>);
+pub struct ActiveSetCache(Mutex<CachedSets>);
+
+#[derive(Debug)]
+struct CachedSets {
+    by_namespace: LruCache<NamespaceId, ProvenActiveSet>,
+    /// The size of all of them, in policies and namespaces.
+    policies: usize,
+}
+
+impl Default for CachedSets {
+    fn default() -> Self {
+        Self { by_namespace: LruCache::unbounded(), policies: 0 }
+    }
+}
 
 /// The active set of a namespace at a head, proven.
 #[derive(Debug, Clone)]
@@ -32,18 +46,25 @@ pub struct ProvenActiveSet {
 }
 
 impl ActiveSetCache {
+    fn sets(&self) -> MutexGuard<'_, CachedSets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn cached(&self, namespace: &NamespaceId) -> Option<ProvenActiveSet> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+        self.sets().by_namespace.get(namespace).cloned()
     }
 
     /// Caches a set whose event was committed.
     pub fn keep(&self, namespace: &NamespaceId, set: ProvenActiveSet) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: usize = all.values().map(|kept| kept.tree.len() + 1).sum();
-        if others + set.tree.len() + 1 > CACHED_POLICIES_MAX {
-            all.clear();
+        let mut all = self.sets();
+        all.policies += set.cached_policies();
+        let replaced = all.by_namespace.put(namespace.clone(), set);
+        all.policies -= replaced.map_or(0, |replaced| replaced.cached_policies());
+        // The set that was just written stays, whatever its size.
+        while all.policies > CACHED_POLICIES_MAX && all.by_namespace.len() > 1 {
+            let Some((_, oldest)) = all.by_namespace.pop_lru() else { break };
+            all.policies -= oldest.cached_policies();
         }
-        all.insert(namespace.clone(), set);
     }
 
     /// Returns the set of a locked log at its head, proven.
@@ -167,5 +188,52 @@ impl ProvenActiveSet {
     /// Returns the root of its tree.
     pub fn root(&self) -> ActiveSetRoot {
         ActiveSetRoot(self.tree.root())
+    }
+
+    /// Returns what it counts for in the cache: its policies, and one for itself.
+    fn cached_policies(&self) -> usize {
+        self.tree.len() + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::digest::Digest;
+
+    /// Returns a set of so many policies, all of one version.
+    fn set_of(policies: usize) -> ProvenActiveSet {
+        let entry = |number: usize| {
+            let policy = PolicyId::parse("policy", &format!("p{number}")).expect("an id");
+            let digest = Digest::from_sha256(&[0; 32]);
+            (policy, Some(ActiveEntry { version: 1, digest, activation: Cursor::default() }))
+        };
+        let entries: Vec<_> = (0..policies).map(entry).collect();
+        ProvenActiveSet { head: Head::EMPTY, tree: tree_of(&entries) }
+    }
+
+    /// Given more sets than the cache has room for, those that were used least recently go, and no more of them than have to.
+    #[test]
+    fn a_set_that_is_used_stays_however_many_come() {
+        const POLICIES: usize = 999;
+        let (cache, set) = (ActiveSetCache::default(), set_of(POLICIES));
+        let named = |number: usize| NamespaceId::parse("namespace", &format!("n{number}")).expect("an id");
+        let is_known = |number: usize| cache.cached(&named(number)).is_some();
+        let most = CACHED_POLICIES_MAX / (POLICIES + 1);
+        for number in 0..most {
+            cache.keep(&named(number), set.clone());
+        }
+        assert!(is_known(0), "all fit");
+        for number in most..2 * most - 1 {
+            cache.keep(&named(number), set.clone());
+            assert!(cache.sets().policies <= CACHED_POLICIES_MAX);
+        }
+        assert!(is_known(0), "it was used after the others of its time");
+        assert!((1..most).all(|number| !is_known(number)) && (most..2 * most - 1).all(is_known));
+        cache.keep(&named(0), set_of(0));
+        assert_eq!(cache.sets().policies, CACHED_POLICIES_MAX - POLICIES, "a set that shrank makes room");
+        let largest = ProvenActiveSet { head: Head::EMPTY, tree: tree_of(&[]) };
+        cache.keep(&named(2 * most), largest);
+        assert!((most..2 * most - 1).all(is_known), "for another one");
     }
 }

@@ -1,8 +1,11 @@
 //! A cache of proven role bindings, by namespace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
 
 use crate::domain::access::{Permission, Role};
 use crate::domain::binding::RoleBinding;
@@ -14,18 +17,24 @@ use crate::store::LogState;
 /// How long cached bindings are used before the database is asked whether they changed. Longer: a role that was deleted at another replica
 /// stays valid longer here. Shorter: more queries.
 pub const ROLES_RECHECK_INTERVAL: Micros = Micros(1_000_000);
-/// Number of namespaces whose bindings are cached. Beyond it, the cache is cleared and filled again by queries.
-const CACHED_NAMESPACES_MAX: usize = 10_000;
+/// Number of namespaces whose bindings are cached. Beyond it, those that were used least recently are read again.
+const CACHED_NAMESPACES_MAX: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// Bindings that were read and proven.
 #[derive(Debug, Default)]
 pub struct BindingCache(Mutex<CachedBindings>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CachedBindings {
-    by_namespace: HashMap<NamespaceId, Arc<NamespaceRoles>>,
+    by_namespace: LruCache<NamespaceId, Arc<NamespaceRoles>>,
     /// Raised whenever bindings are invalidated: bindings that were read before may be older than the change.
     generation: u64,
+}
+
+impl Default for CachedBindings {
+    fn default() -> Self {
+        Self { by_namespace: LruCache::sparse(CACHED_NAMESPACES_MAX), generation: 0 }
+    }
 }
 
 /// The roles that the bindings of one namespace give.
@@ -75,21 +84,20 @@ impl BindingCache {
     }
 
     pub(super) fn contains(&self, namespace: &NamespaceId) -> bool {
-        self.cached().by_namespace.contains_key(namespace)
+        self.cached().by_namespace.contains(namespace)
     }
 
     /// Removes the bindings of a namespace, so that the next check reads them again.
     pub(super) fn invalidate(&self, namespace: &NamespaceId) {
         let mut all = self.cached();
-        all.by_namespace.remove(namespace);
+        all.by_namespace.pop(namespace);
         all.generation += 1;
     }
 
     /// Returns whether the cached bindings of any namespace give a caller a permission.
     pub(super) fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
-        let permits =
-            |roles: &Arc<NamespaceRoles>| roles.roles_of(principal).iter().any(|role| role.permits(permission));
-        self.cached().by_namespace.values().any(permits)
+        let permits = |roles: &NamespaceRoles| roles.roles_of(principal).iter().any(|role| role.permits(permission));
+        self.cached().by_namespace.iter().any(|(_, roles)| permits(roles))
     }
 
     /// Returns the generation. Read it before the bindings are read.
@@ -110,10 +118,7 @@ impl BindingCache {
         if all.generation != generation {
             return roles;
         }
-        if all.by_namespace.len() >= CACHED_NAMESPACES_MAX {
-            all.by_namespace.clear();
-        }
-        all.by_namespace.insert(namespace.clone(), Arc::clone(&roles));
+        all.by_namespace.put(namespace.clone(), Arc::clone(&roles));
         roles
     }
 }
@@ -122,6 +127,28 @@ impl BindingCache {
 mod tests {
     use super::*;
     use crate::domain::event::{Cursor, Head};
+
+    /// Given more namespaces than the cache has room for, the bindings of one that is used stay, and can still be invalidated.
+    #[test]
+    fn what_is_used_stays_however_many_namespaces_come() {
+        let (cache, most) = (BindingCache::default(), CACHED_NAMESPACES_MAX.get());
+        let state = LogState { head: Head { cursor: Cursor::default(), hash: [0; 32] }, access_revision: 0 };
+        let insert = |namespace: &NamespaceId| {
+            drop(cache.insert(namespace, NamespaceRoles::new(Vec::new(), state, Micros(0)), cache.generation()));
+        };
+        let other = |number: usize| NamespaceId::parse("namespace", &format!("n{number}")).expect("an id");
+        let used = NamespaceId::system();
+        insert(&used);
+        for number in 0..2 * most {
+            insert(&other(number));
+            assert!(cache.cached().by_namespace.len() <= most);
+            assert!(number % 5_000 != 0 || cache.get(&used).is_some(), "read again after {number} others");
+        }
+        assert!(cache.get(&used).is_some() && cache.contains(&other(most + 1)));
+        assert!(!cache.contains(&other(most)), "the one that was used least recently is gone");
+        cache.invalidate(&used);
+        assert!(cache.get(&used).is_none(), "a change counts at once");
+    }
 
     /// Given a read that began before a change and ends after it, its result is not cached.
     #[test]

@@ -4,8 +4,11 @@
 //! Invariant: an event is written, or an answer given without one, only when each row that the decision read, or found absent, matches the
 //! newest event about it. Rows that this server wrote or verified are cached, so that most decisions verify no event again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
 
 use super::reader::LogReader;
 use crate::domain::digest::Digest;
@@ -15,8 +18,8 @@ use crate::domain::{Error, Result};
 use crate::store::{LoggedRow, WriteTx, decides};
 use crate::watch::Verify as _;
 
-/// Number of rows in the cache, some 200 bytes each. Beyond it, the cache is cleared, and their events are read again.
-const CACHED_ROWS_MAX: usize = 200_000;
+/// Number of rows in the cache, some 200 bytes each. Beyond it, the events of those that were used least recently are read again.
+const CACHED_ROWS_MAX: NonZeroUsize = NonZeroUsize::new(200_000).unwrap();
 
 /// The revision of a row that no event of its log names.
 const NO_REVISION: i64 = 0;
@@ -29,8 +32,14 @@ pub struct RowCheck {
 }
 
 /// The newest event about each row, by namespace, table and key.
-#[derive(Debug, Default)]
-struct RowEventCache(Mutex<HashMap<(NamespaceId, String, String), NewestEvent>>);
+#[derive(Debug)]
+struct RowEventCache(Mutex<LruCache<(NamespaceId, String, String), NewestEvent>>);
+
+impl Default for RowEventCache {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::sparse(CACHED_ROWS_MAX)))
+    }
+}
 
 #[derive(Debug, Clone)]
 struct NewestEvent {
@@ -39,7 +48,7 @@ struct NewestEvent {
 }
 
 impl RowEventCache {
-    fn rows(&self) -> MutexGuard<'_, HashMap<(NamespaceId, String, String), NewestEvent>> {
+    fn rows(&self) -> MutexGuard<'_, LruCache<(NamespaceId, String, String), NewestEvent>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,11 +56,8 @@ impl RowEventCache {
     pub(super) fn learn(&self, log: &NamespaceId, at: Cursor, rows: impl IntoIterator<Item = RowChange>) {
         let mut known = self.rows();
         for RowChange { table, key, digest } in rows.into_iter().filter(|row| decides(&row.table)) {
-            if known.len() >= CACHED_ROWS_MAX {
-                known.clear();
-            }
-            let entry = known.entry((log.clone(), table, key));
-            let entry = entry.or_insert_with(|| NewestEvent { at, digest: digest.clone() });
+            let key = (log.clone(), table, key);
+            let entry = known.get_or_insert_mut(key, || NewestEvent { at, digest: digest.clone() });
             if entry.at < at {
                 *entry = NewestEvent { at, digest };
             }
@@ -190,5 +196,30 @@ mod tests {
         assert_eq!((newest.at, newest.digest), (at(1, 5), row("policies", 5).digest));
         assert!(known.get(&log, &row("policies", 0), 2).is_none(), "what a lost tail wrote is not known");
         assert!(known.get(&log, &row("reports", 0), 1).is_none(), "a report decides nothing");
+    }
+
+    /// Given more rows than the cache has room for, the newest event about one that decisions read is not read again, nor mistaken.
+    #[test]
+    fn a_row_that_is_read_stays_however_many_are_written() {
+        let (log, known) = (NamespaceId::parse("namespace", "a").expect("an id"), RowEventCache::default());
+        let row = |key: &str, byte: u8| RowChange {
+            table: "policies".to_owned(),
+            key: key.to_owned(),
+            digest: Some(Digest::from_sha256(&[byte; 32])),
+        };
+        let at = |revision| Cursor { epoch: 1, revision };
+        let most = CACHED_ROWS_MAX.get();
+        known.learn(&log, at(5), [row("used", 5)]);
+        for number in 0..most + 1 {
+            known.learn(&log, at(6), [row(&number.to_string(), 6)]);
+            if number == most / 2 {
+                assert!(known.get(&log, &row("used", 0), 1).is_some(), "there is room for all so far");
+            }
+        }
+        assert_eq!(known.rows().len(), most);
+        known.learn(&log, at(4), [row("used", 4)]);
+        let newest = known.get(&log, &row("used", 0), 1).expect("a row that is known");
+        assert_eq!((newest.at, newest.digest), (at(5), row("used", 5).digest), "the older one counts for nothing");
+        assert!(known.get(&log, &row("0", 0), 1).is_none(), "the oldest is gone");
     }
 }
