@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::close_reason::CloseReason;
+use super::connection_metrics::ConnectionMetrics;
 use super::connection_slots::{ConnectionSlots, PEER_MIN_CONNECTIONS};
 use super::handshake::HALF_CLOSE_TIMEOUT;
 use super::limits::ConnectionLimits;
@@ -28,24 +29,6 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// One peer may have a quarter of the connections on which no call was authenticated. With one more, its oldest one is closed. So a
 /// fleet behind one address gets in, and leaves connections for others.
 const UNAUTHENTICATED_SHARES: usize = 4;
-
-/// Receives what happens to connections.
-pub trait ConnectionMetrics: std::fmt::Debug + Send + Sync + 'static {
-    /// Counts a connection that was accepted.
-    fn opened(&self);
-
-    /// Counts the end of a connection that was accepted.
-    fn closed(&self, reason: CloseReason);
-
-    /// Counts a connection that was closed at once.
-    fn refused(&self, reason: CloseReason);
-
-    /// Counts a failed accept of the kernel.
-    fn accept_failed(&self);
-
-    /// Counts a write to the socket of a connection.
-    fn wrote(&self);
-}
 
 /// The gRPC port.
 #[derive(Debug)]

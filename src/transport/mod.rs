@@ -7,6 +7,7 @@
 mod accept;
 mod close_reason;
 mod connection_handle;
+mod connection_metrics;
 mod connection_slots;
 mod executor;
 mod handshake;
@@ -21,9 +22,10 @@ mod stalled_stream;
 mod status_message;
 mod tls;
 
-pub use accept::{ConnectionMetrics, Listener};
+pub use accept::Listener;
 pub use close_reason::CloseReason;
 pub use connection_handle::{ConnectionHandle, OpenWatch, ShutdownReason, WATCHES_PER_CONNECTION_MAX, network_of};
+pub use connection_metrics::ConnectionMetrics;
 pub use http_thread::spawn_http;
 pub use limits::ConnectionLimits;
 pub use message_body::{MessageBody, SLICE_MAX_BYTES, StreamDeadline, status_trailers};

@@ -22,9 +22,9 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::{BoxCloneSyncService, Oneshot};
 
-use super::accept::ConnectionMetrics;
 use super::close_reason::CloseReason;
 use super::connection_handle::{ConnectionHandle, STREAMS_PER_CONNECTION_MAX, ShutdownReason};
+use super::connection_metrics::ConnectionMetrics;
 use super::connection_slots::ConnectionSlot;
 use super::executor::{ConnectionStreams, StreamExecutor};
 use super::handshake::{HALF_CLOSE_TIMEOUT, Socket, accept_handshake, half_close, preface};

@@ -14,8 +14,8 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::accept::ConnectionMetrics;
 use super::connection_handle::ConnectionHandle;
+use super::connection_metrics::ConnectionMetrics;
 
 /// How much is coalesced at most; more is written at once.
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
