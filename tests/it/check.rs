@@ -226,7 +226,7 @@ fn the_examples_hold() {
         .collect();
     assert_eq!(files.len(), 6);
     let (stdout, _) = ended(&run(binary(), root, &format!("guardrail test {}", files.join(" "))), 0);
-    assert_eq!(stdout.matches("PASSED").count(), 14, "{stdout}");
+    assert_eq!(stdout.matches("PASSED").count(), 15, "{stdout}");
 }
 
 on_both_databases! {
