@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use policyhub::client::name::NamespaceId;
 use policyhub::client::signing::{KeySet, PublicKey};
-use policyhub::client::{ActiveSetOptions, Client, SetChange, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Client, SetChange, Watch, WatchOptions, pb, watch};
 use prost::Message as _;
 use tempfile::TempDir;
 
@@ -70,6 +70,16 @@ pub struct BenchPayload {
     dir: TempDir,
 }
 
+/// Returns the next message with such a change. Others, as that the stream is open, are skipped.
+async fn next_that(stream: &mut Watch, is_it: impl Fn(&SetChange) -> bool) -> Result<pb::WatchActiveResponse> {
+    loop {
+        let (message, change) = stream.next().await?.context("the stream ended")?;
+        if is_it(&change) {
+            return Ok(message);
+        }
+    }
+}
+
 impl BenchPayload {
     /// Reads the bytes from a real server, and verifies each message as a subscriber does.
     ///
@@ -90,17 +100,14 @@ impl BenchPayload {
             attributes: Default::default(),
         };
         let mut stream = watch(&client, options).await?;
-        let (_, first) = stream.next().await?.context("no snapshot")?;
-        anyhow::ensure!(matches!(&first, SetChange::Replaced { policies, .. } if policies.len() == 1), "no snapshot");
+        let is_snapshot =
+            |change: &SetChange| matches!(change, SetChange::Replaced { policies, .. } if policies.len() == 1);
+        next_that(&mut stream, is_snapshot).await.context("no snapshot")?;
         let mut caller = BenchCaller::connect(hub.grpc, WireFormat::Grpc, &hub.token).await?;
         let activate = hub::activate_calls("default");
         caller.call(activate.first().context("no call")?).await?;
-        let activation = loop {
-            let (message, change) = stream.next().await?.context("no activation")?;
-            if matches!(change, SetChange::Activated { .. }) {
-                break message;
-            }
-        };
+        let is_activation = |change: &SetChange| matches!(change, SetChange::Activated { .. });
+        let activation = next_that(&mut stream, is_activation).await.context("no activation")?;
         let answer = client.get_active(hub::get_active_request("default")).await?;
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("delivery"), activation.encode_to_vec())?;

@@ -70,7 +70,8 @@ impl ClientError {
         &self.resource
     }
 
-    /// Returns every field of the request that can't be taken.
+    /// Returns every field of the request that can't be taken; of a FAILED_PRECONDITION, everything that does not hold, with its kind as
+    /// the field, such as the check that fails.
     #[must_use]
     pub fn violations(&self) -> &[FieldViolation] {
         &self.violations
@@ -208,15 +209,15 @@ impl From<Status> for ClientError {
             Some(info) => (info.reason.clone(), info.metadata.clone().into_iter().collect()),
             None => (String::new(), BTreeMap::new()),
         };
-        let violations = details.bad_request().map_or_else(Vec::new, |bad| {
-            let fields = bad.field_violations.iter();
-            fields
-                .map(|violation| FieldViolation {
-                    field: violation.field.clone(),
-                    description: violation.description.clone(),
-                })
-                .collect()
-        });
+        let violation = |field: &str, description: &str| FieldViolation {
+            field: field.to_owned(),
+            description: description.to_owned(),
+        };
+        let fields = details.bad_request().into_iter().flat_map(|bad| &bad.field_violations);
+        let fields = fields.map(|each| violation(&each.field, &each.description));
+        let unmet = details.precondition_failure().into_iter().flat_map(|failed| &failed.violations);
+        let unmet = unmet.map(|each| violation(&each.r#type, &each.description));
+        let violations = fields.chain(unmet).collect();
         Self {
             code: code_of(&status),
             reason,

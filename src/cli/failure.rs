@@ -9,8 +9,9 @@ use crate::cli::next_steps::next_step;
 use crate::cli::output::text::line;
 use crate::cli::typed_commands::TypedCommands;
 use crate::client::name::{PolicyName, VersionName};
-use crate::client::{ClientError, ReadError, Refusal, WatchError};
+use crate::client::{ClientError, Code, ReadError, Refusal, WatchError};
 use crate::domain::causes::causes;
+use crate::domain::error::FieldViolation;
 
 /// Returns the whole text of an error, with what to do next as `commands` says that it is typed; none: as it is typed anywhere.
 #[must_use]
@@ -29,7 +30,7 @@ pub fn explain(error: &anyhow::Error, commands: Option<&TypedCommands>) -> Strin
         text.lines().map(line).collect::<Vec<_>>().join("\n")
     };
     if let Some(call) = call {
-        for violation in call.violations() {
+        for violation in shown_violations(call) {
             let _ = write!(text, "\n  {}: {}", line(&violation.field), line(&violation.description));
         }
         for (key, value) in call.metadata() {
@@ -47,6 +48,17 @@ pub fn explain(error: &anyhow::Error, commands: Option<&TypedCommands>) -> Strin
         let _ = write!(text, "\nnext: {next}");
     }
     text
+}
+
+/// Returns the violations that are not said elsewhere: the message has the first precondition, a report those of an open version, and the
+/// metadata every broken requirement.
+fn shown_violations(call: &ClientError) -> &[FieldViolation] {
+    let is_of_published = || call.metadata().get("state").is_some_and(|state| state == "PUBLISHED");
+    match call.reason() {
+        "VALIDATION_FAILED" if call.violations().len() > 1 && is_of_published() => call.violations(),
+        _ if call.code() == Code::FailedPrecondition => &[],
+        _ => call.violations(),
+    }
 }
 
 /// Returns the reason of an error that does not say one by itself: those of a server and of the domain end with theirs.
@@ -102,7 +114,6 @@ fn without_request_id(next: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Code;
     use anyhow::Context as _;
     use clap::Parser as _;
     use tonic::Status;
@@ -122,7 +133,7 @@ mod tests {
         assert_eq!(
             explain(&failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT"), None),
             "error: failed to draft pricing: label has other content (LABEL_CONTENT_CONFLICT)\n  label: is taken\n  \
-             label = 1.0.0\nnext: choose another label; that of a draft is free again once the draft is abandoned"
+             label = 1.0.0\nnext: choose another label: that of a published version is never free again"
         );
     }
 
@@ -137,6 +148,24 @@ mod tests {
         let text = explain(&Err::<(), _>(error).context("failed to look").unwrap_err(), None);
         assert!(text.lines().all(|line| !line.starts_with("next: run")), "{text}");
         assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{text:?}");
+    }
+
+    #[test]
+    fn each_finding_of_a_refused_activation_is_said_once() {
+        let text = |state: &str, count: usize| {
+            let mut details = ErrorDetails::new();
+            details.set_error_info("VALIDATION_FAILED", "policyhub", [("state".to_owned(), state.to_owned())]);
+            for number in 0..count {
+                details.add_precondition_failure_violation("json-schema", "p", format!("p@{number}: is no number"));
+            }
+            let status = Status::with_error_details(Code::FailedPrecondition, "p@0 fails", details);
+            explain(&ClientError::from(status).into(), None)
+        };
+        assert!(
+            text("PUBLISHED", 2).contains("\n  json-schema: p@0: is no number\n  json-schema: p@1: is no number\n")
+        );
+        assert!(!text("PUBLISHED", 1).contains("json-schema"), "the message has it");
+        assert!(!text("DRAFT", 2).contains("json-schema"), "the report has them");
     }
 
     fn next_after(reason: &str, resource: &str, state: &str) -> String {
@@ -155,12 +184,7 @@ mod tests {
         let version = "namespaces/default/policies/pricing/versions/3";
         let of_team = "namespaces/team-a/policies/pricing";
         for (reason, resource, state, next) in [
-            (
-                "VALIDATION_FAILED",
-                version,
-                "",
-                "correct what failed in a new draft; `policyhub report pricing@3` has all findings of staging and publishing",
-            ),
+            ("VALIDATION_FAILED", version, "", "correct the template, or what it is filled in with"),
             ("VERSION_NOT_PUBLISHED", version, "STAGED", "publish it first: `policyhub publish pricing@3`"),
             (
                 "VERSION_NOT_PUBLISHED",

@@ -14,6 +14,8 @@ pub fn next_step(error: &ClientError) -> Option<&'static str> {
         "VERSION_NOT_PUBLISHED" => unpublished(error),
         "EXPECTED_ACTIVE_MISMATCH" => other_active(error),
         "INVALID_ARGUMENT" => invalid(error),
+        "VALIDATION_FAILED" => checks_failed(error),
+        "LABEL_CONTENT_CONFLICT" => label_taken(error),
         "" => return unreached(error),
         _ => {
             return of_request(reason)
@@ -62,7 +64,6 @@ fn of_name(reason: &str) -> Option<&'static str> {
         "REPORT_NOT_FOUND" => "stage the version first: `policyhub stage POLICY@N`",
         "BINDING_NOT_FOUND" => "see `policyhub role list`",
         "KEY_NOT_FOUND" | "KEY_STATE_WRONG" => "see `policyhub keys list`",
-        "LABEL_CONTENT_CONFLICT" => "choose another label; that of a draft is free again once the draft is abandoned",
         _ => return None,
     })
 }
@@ -83,9 +84,6 @@ fn of_state(reason: &str) -> Option<&'static str> {
         "VERSION_STAGED" => {
             "`policyhub publish POLICY@N` or `policyhub abandon POLICY@N`, or draft with --supersede-staged"
         }
-        "VALIDATION_FAILED" => {
-            "correct what failed in a new draft; `policyhub report POLICY@N` has all findings of staging and publishing"
-        }
         "REQUIREMENT_BROKEN" => {
             "activate versions that fit together in one call, or first one that no longer requires this"
         }
@@ -95,7 +93,7 @@ fn of_state(reason: &str) -> Option<&'static str> {
         "LAST_ADMIN" => "first: `policyhub role grant admin MEMBER --all-namespaces`",
         "VERSION_NOT_STAGED" => "stage it first: `policyhub stage POLICY@N`",
         "ALREADY_ACTIVE" => "nothing is to be done, or name another version: `policyhub history POLICY`",
-        "ETAG_MISMATCH" => "somebody was faster: look again with --output json, which has the new etag, then decide",
+        "ETAG_MISMATCH" => "somebody was faster: look again, with --output json if you give an --etag, then decide",
         "CONCURRENT_CHANGE" => "look again, then try again",
         _ => return None,
     })
@@ -137,6 +135,36 @@ fn closed(error: &ClientError) -> &'static str {
     }
 }
 
+/// Returns the next step for a version whose checks failed.
+fn checks_failed(error: &ClientError) -> &'static str {
+    let value = |key: &str| error.metadata().get(key).map(String::as_str);
+    match (value("check"), value("state")) {
+        (Some("requires"), _) => {
+            "activate the version that it requires first, or both in one call: `policyhub activate POLICY@N OTHER@M --reason …`"
+        }
+        // The report of a published version is that of its publication.
+        (_, Some("PUBLISHED")) => {
+            "choose another version: `policyhub history POLICY`; or publish a corrected one, from `policyhub edit POLICY`"
+        }
+        // Of a template, which no draft is of yet.
+        (None, _) => "correct the template, or what it is filled in with",
+        _ => {
+            "correct it in a new draft; to use the label again, first `policyhub abandon POLICY@N`. All findings: \
+             `policyhub report POLICY@N`"
+        }
+    }
+}
+
+/// Returns the next step for a label that another version has.
+fn label_taken(error: &ClientError) -> &'static str {
+    match error.metadata().get("state").map(String::as_str) {
+        Some("DRAFT" | "STAGED") => {
+            "choose another label, or free this one with `policyhub abandon POLICY@N`, then run it again"
+        }
+        _ => "choose another label: that of a published version is never free again",
+    }
+}
+
 /// Returns the next step for a version that is not published: only an open one can be.
 fn unpublished(error: &ClientError) -> &'static str {
     match error.metadata().get("state").map(String::as_str) {
@@ -174,7 +202,7 @@ fn invalid(error: &ClientError) -> &'static str {
     let field = error.violations().first().map_or("", |violation| violation.field.as_str());
     match field.split(['.', '[']).next() {
         _ if is_inexact => "name it as POLICY@N or POLICY@vLABEL: `policyhub history POLICY` lists them",
-        Some("from_template") => "see the parameters that the template takes: `policyhub show TEMPLATE@active`",
+        Some("from_template") => "see the parameters that the template takes: `policyhub show POLICY@N`",
         Some("guardrails") => "correct it, and try it without the server: `policyhub guardrail test FILE`",
         Some("schedule" | "schedule_id") => "correct it: `policyhub schedule create --help` has examples",
         Some("") | None => "correct what is said above, then run it again",
@@ -249,7 +277,7 @@ mod tests {
     #[test]
     fn what_is_wrong_decides_what_to_do() {
         let next = |field| next_step(&failed("INVALID_ARGUMENT", &[], field)).expect("a next step");
-        assert!(next("from_template.parameters").contains("show TEMPLATE@active"));
+        assert!(next("from_template.parameters").contains("show POLICY@N"));
         assert!(next("guardrails.guardrails[1].expression").contains("guardrail test"));
         assert!(next("schedule.entries[0].targets").contains("schedule create --help"));
         assert_eq!(next("label"), "correct the fields above, then run it again");
@@ -257,6 +285,18 @@ mod tests {
         let state = |state| next_step(&failed("SCHEDULE_STATE_WRONG", &[("state", state)], "")).expect("a next step");
         assert!(state("DONE").starts_with("make another one"));
         assert!(state("PENDING").starts_with("nothing is to be done"));
+    }
+
+    #[test]
+    fn what_failed_and_where_it_stands_decide_what_to_do() {
+        let next = |metadata: &[(&str, &str)]| next_step(&failed("VALIDATION_FAILED", metadata, "")).expect("a step");
+        assert!(next(&[("check", "requires"), ("state", "PUBLISHED")]).starts_with("activate the version"));
+        assert!(next(&[("check", "label"), ("state", "STAGED")]).contains("abandon POLICY@N"));
+        assert!(next(&[("check", "guardrails"), ("state", "DRAFT")]).contains("report POLICY@N"));
+        assert!(next(&[("check", "guardrails"), ("state", "PUBLISHED")]).starts_with("choose another version"));
+        assert!(next(&[]).starts_with("correct the template"));
+        let label = |state| next_step(&failed("LABEL_CONTENT_CONFLICT", &[("state", state)], "")).expect("a step");
+        assert!(label("DRAFT").contains("abandon POLICY@N") && !label("PUBLISHED").contains("abandon"));
     }
 
     #[test]

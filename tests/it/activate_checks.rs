@@ -59,6 +59,22 @@ on_both_databases! {
         activate(&client, "p", 2).await;
     }
 
+    /// Given two versions of one activation that today's rules refuse, one refusal names both, with what is found in each.
+    async fn every_version_that_is_refused_is_named(hub: Hub) {
+        let client = hub.client().await;
+        for id in ["p", "q", "r"] {
+            publish(&client, id, if id == "q" { "owner: me" } else { "a: 1" }).await;
+            require_owner(&client, id, STRICT).await;
+        }
+        let refusal = client.activate(request(&[("p", 1), ("q", 1), ("r", 1)])).await;
+        let error = refused(refusal, Code::FailedPrecondition, "VALIDATION_FAILED");
+        assert_eq!((error.resource(), error.metadata()["state"].as_str()), (version("p", 1).as_str(), "PUBLISHED"));
+        assert!(error.message().ends_with("checks fail of these too: r@1"), "{}", error.message());
+        let described: Vec<&str> = error.violations().iter().map(|each| each.description.as_str()).collect();
+        assert!(described.len() == 2 && described[0].starts_with("p@1: ") && described[1].starts_with("r@1: "), "{described:?}");
+        assert!(!error.metadata().contains_key("line") && !error.metadata().contains_key("file"), "{error:?}");
+    }
+
     /// Only an administrator may skip the checks, with a reason, and the event's signed payload records it.
     async fn skipping_the_checks_is_on_record(hub: Hub) {
         let client = hub.client().await;

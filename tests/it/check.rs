@@ -135,6 +135,19 @@ fn contents_of_several_files_name_the_file() {
     assert!(stdout.contains("FAILED parse at b.cedar:1:") && stdout.contains("\n --> p/b.cedar:1:"), "{stdout}");
 }
 
+/// Given a test of Rego without its policy, it is said that it does not run; with it, it runs.
+#[test]
+fn a_test_of_rego_runs_with_its_policy() {
+    let folder = Folder::of(&[
+        ("p/a.rego", "package a\n\nallow if input.n > 3\n"),
+        ("p/a_test.rego", "package a_test\n\nimport data.a\n\ntest_less if a.allow with input as {\"n\": 2}\n"),
+    ]);
+    let (_, stderr) = ended(&folder.run("check p/a_test.rego"), 0);
+    assert!(stderr.contains("the tests in p/a_test.rego are not run"), "{stderr}");
+    let (stdout, stderr) = ended(&folder.run("check p"), 1);
+    assert!(stdout.contains("1 of 1 tests failed") && !stderr.contains("are not run"), "{stdout}{stderr}");
+}
+
 #[test]
 fn a_wrong_command_line_is_a_usage_error() {
     let folder = Folder::of(&[("x", "a: 1"), ("x.yaml", "a: 1"), ("bad.yaml", "guardrail: []")]);
@@ -210,6 +223,11 @@ fn tests_of_guardrails_pass_and_fail() {
         (&document["tests"][1]["passed"], &document["tests"][1]["expected"][0]),
         (&false.into(), &"ceiling".into())
     );
+    folder.write("r/rules.yaml", &rules.replace("content.max <= 20", "content.max <="));
+    let (stdout, _) = ended(&folder.run("guardrail test r/rules.yaml"), 1);
+    let expected =
+        "FAILED r/rules.yaml: bad.yaml is not tested\n  the guardrail ceiling does not compile: expression: ";
+    assert!(stdout.contains(expected), "what does not compile breaks for every content: {stdout}");
     folder.write("r/unknown.yaml", "guardrails: []\ntests: [{content: good.yaml, breaks: [none]}]");
     ended(&folder.run("guardrail test r/unknown.yaml"), 2);
 }

@@ -208,6 +208,12 @@ impl Version {
         self.policy.version(self.number)
     }
 
+    /// Returns its name within its namespace, as the command line takes it: `POLICY@N`.
+    #[must_use]
+    pub fn short_name(&self) -> String {
+        format!("{}@{}", self.policy.policy, self.number)
+    }
+
     /// Returns its etag: which version it is, of what content, and where it stands.
     #[must_use]
     pub fn etag(&self) -> Etag {

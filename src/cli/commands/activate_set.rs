@@ -59,16 +59,18 @@ pub async fn run(
     let active = releases::of_active(&response.bundles)?;
     anyhow::ensure!(
         active.is_empty() || !releases.is_empty(),
-        "{} names no policy, and {} are active: to end them, `policyhub deactivate` each",
+        "{} names no policy, and {} are active: to end them, `{}` each",
         file.display(),
-        active.len()
+        active.len(),
+        session.commands.command("deactivate POLICY")
     );
     let difference = compare(&releases, &active);
     let count = difference.wanted.len() + difference.removed.len();
     anyhow::ensure!(
         count <= ACTIVATION_TARGETS_MAX,
         "{count} policies differ, and one activation changes {ACTIVATION_TARGETS_MAX} at most: activate some of them \
-         first with `policyhub activate POLICY@vLABEL …`, then the file"
+         first with `{}`, then the file",
+        session.commands.command("activate POLICY@vLABEL …")
     );
     let found = resolve(session, &difference.wanted).await?;
     let moves = moves(&difference, found, active);

@@ -98,8 +98,8 @@ impl DraftArguments {
         let is_unknown = self.content_type().is_empty() || (file.is_dir() && self.content_type.is_none());
         if self.create && self.kind().is_none() && is_unknown {
             return Err(UsageError(
-                "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \
-                 for bytes that are not checked, or --content-type TYPE"
+                "with --create say what the content is, since its name does not: --kind yaml, json, cedar, rego or template, \
+                 --kind opaque for bytes that are not checked, or --content-type TYPE"
                     .to_owned(),
             ));
         }

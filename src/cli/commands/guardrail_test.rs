@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use crate::checks::{self, guardrail_findings};
+use crate::checks::{self, TaskAnswer, TaskOutcome, guardrail_findings};
 use crate::cli::content;
 use crate::cli::exit_code::{CommandReason, UsageError};
 use crate::cli::global::Global;
@@ -125,26 +125,36 @@ async fn tested(
 ) -> anyhow::Result<Tested> {
     let (mut broken, mut messages) = (Vec::new(), Vec::new());
     let policy = policy(global, file, test)?;
-    let fault = match version(policy, file, test) {
-        Ok(version) => {
-            let outcomes = checks.try_guardrails(version).await?;
-            for (guardrail, outcome) in file.guardrails.iter().zip(outcomes) {
-                let found = guardrail_findings(&guardrail.id, guardrail.severity, outcome);
-                if !found.is_empty() {
-                    broken.push(guardrail.id.clone());
-                }
-                messages.extend(found.into_iter().map(|each| each.message));
-            }
-            None
-        }
-        Err(why) => Some(why),
+    let (outcomes, mut fault) = match version(policy, file, test) {
+        Ok(version) => (checks.try_guardrails(version).await?, None),
+        Err(why) => (Vec::new(), Some(why)),
     };
+    for (guardrail, outcome) in file.guardrails.iter().zip(outcomes) {
+        if let Some(why) = why_unusable(&outcome) {
+            // One that evaluates nothing would break for every content, and prove nothing.
+            fault.get_or_insert_with(|| format!("the guardrail {} does not compile: {why}", guardrail.id));
+            continue;
+        }
+        let found = guardrail_findings(&guardrail.id, guardrail.severity, outcome);
+        if !found.is_empty() {
+            broken.push(guardrail.id.clone());
+        }
+        messages.extend(found.into_iter().map(|each| each.message));
+    }
     let mut expected = test.breaks.clone();
     expected.sort_unstable();
     expected.dedup();
     broken.sort_unstable();
     let (file, content) = (path.display().to_string(), test.content.display().to_string());
     Ok(Tested { file, content, expected, broken, messages, fault })
+}
+
+/// Returns why a guardrail can be evaluated for no content; none: it can.
+fn why_unusable(outcome: &TaskOutcome) -> Option<String> {
+    match outcome {
+        TaskOutcome::Answered(TaskAnswer::Unusable(why)) => Some(why.clone()),
+        TaskOutcome::Answered(TaskAnswer::Findings(_)) | TaskOutcome::OverLimit(_) | TaskOutcome::NotRun => None,
+    }
 }
 
 /// Reads a content that a test names. One that does not parse would break every guardrail, and prove nothing.

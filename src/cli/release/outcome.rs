@@ -13,6 +13,7 @@ use crate::cli::release::checked_version::CheckedVersion;
 use crate::cli::release::fault::Fault;
 use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::Commit;
+use crate::cli::typed_commands::TypedCommands;
 use crate::client::name::NamespaceId;
 use crate::client::{ClientError, pb};
 
@@ -219,6 +220,13 @@ impl VersionOutcome {
 }
 
 impl FolderResult {
+    /// Writes the commands of a failure as they are typed to go on.
+    pub fn fill_commands(&mut self, commands: &TypedCommands) {
+        if let VersionOutcome::Failed { error, .. } = &mut self.outcome {
+            *error = commands.fill(error, None);
+        }
+    }
+
     /// Returns a result without a number and a file.
     pub fn of(name: impl ToString, outcome: VersionOutcome) -> Self {
         Self { name: name.to_string(), version: 0, outcome, file: String::new(), line: 0 }
@@ -272,6 +280,12 @@ impl FolderResult {
 }
 
 impl ReleaseReport {
+    /// Writes the commands in it as they are typed to go on.
+    pub fn fill_commands(&mut self, commands: &TypedCommands) {
+        self.results.iter_mut().for_each(|result| result.fill_commands(commands));
+        self.problems.iter_mut().for_each(|problem| *problem = commands.fill(problem, None));
+    }
+
     /// Counts the results by outcome.
     pub fn counts(&self) -> ResultCounts {
         ResultCounts::of(&self.results)

@@ -23,6 +23,7 @@ use crate::cli::release::plan::{Plan, PlannedVersion, plan};
 use crate::cli::release::state::ReleaseState;
 use crate::cli::release::{github, keep, markdown, summary};
 use crate::cli::session::Session;
+use crate::cli::typed_commands::TypedCommands;
 use crate::client::name::NamespaceId;
 
 /// Runs the command.
@@ -50,6 +51,7 @@ pub async fn run(global: &Global, arguments: ReleaseArguments) -> anyhow::Result
         deliver(global, &arguments, (&git, &state), (queues, delivered), &mut report).await;
     }
     report.results.sort_by(|one, other| one.name.cmp(&other.name));
+    report.fill_commands(&TypedCommands::after(global)?);
     let has_changes = changes != ChangedPaths::Of(Vec::new());
     finish(&arguments, (&git, &state), has_changes, &mut report);
     tell(global.output, &arguments, &report)

@@ -84,13 +84,15 @@ impl Policies {
                 Conclusion::Commit(activated) => return Ok(activated),
                 Conclusion::RollBack(to_check) => to_check,
             };
-            // A check may take seconds, so it runs without the lock.
+            // A check may take seconds, so it runs without the lock. All run before a refusal, which then names every version at fault.
+            let mut done = Vec::with_capacity(to_check.len());
             for input in to_check {
                 let (input, report) = self.checks.check(input, CheckKind::AfterPublish, call.context().now).await?;
-                let version = input.bundle.version;
-                lifecycle::check_report(&version, &report)?;
-                checked.insert((version.policy.policy, version.number), report);
+                done.push((input.bundle.version, report));
             }
+            lifecycle::check_reports(done.iter().map(|(version, report)| (version, report)))?;
+            let of_version = |(version, report): (Version, Report)| ((version.policy.policy, version.number), report);
+            checked.extend(done.into_iter().map(of_version));
         }
         Err(Error::new(
             Reason::ConcurrentChange,
@@ -131,11 +133,9 @@ impl Policies {
             let policy = plan.policies.iter().find(|policy| policy.name == version.policy);
             let policy = policy.ok_or_else(|| Error::internal("a target without its policy"))?;
             let found = [checked.get(&key), kept.get(&key)].into_iter().flatten();
-            let of_today = found.into_iter().find(|report| is_of_today(report, policy, version, &guardrails));
-            match of_today {
-                Some(report) if self.is_still_active(write, report, &moved).await? => {
-                    lifecycle::check_report(version, report)?;
-                }
+            let is_usable = |report: &&Report| report.passed() && is_of_today(report, policy, version, &guardrails);
+            match found.into_iter().find(is_usable) {
+                Some(report) if self.is_still_active(write, report, &moved).await? => {}
                 _ => {
                     let input = self.check_input_of(write.tx.read(), policy.clone(), version.clone()).await?;
                     to_check.push(CheckInput { moved: Arc::clone(&moved), ..input });

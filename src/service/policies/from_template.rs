@@ -32,9 +32,9 @@ impl Policies {
         drop(tx);
         let namespace = &policy.name.namespace;
         let made = self.checks.contents.make_from_template(namespace, content, from.parameters.clone()).await;
-        let made = made.map_err(|error| {
-            let is_template = error.reason != Reason::ValidationFailed;
-            if is_template { error } else { error.about(version.name()) }
+        let made = made.map_err(|error| match error.reason {
+            Reason::ValidationFailed | Reason::InvalidArgument => error.about(version.name()),
+            _ => error,
         })?;
         let source = TemplateSource::new(policy.name.policy, version.number, version.digest, made.parameters);
         let source = source.map_err(|rule| Error::invalid("from_template.parameters", rule))?;

@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::repository::Repository;
+use policyhub::client::pb::CreateNamespaceRequest;
+
 use crate::harness::calls::{abandon, get_version};
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -187,6 +189,25 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    /// Given a release into a namespace that is not that of the context, the command in its result is about that namespace.
+    async fn what_to_do_next_is_about_the_namespace_of_the_release(hub: Hub) {
+        let client = hub.client().await;
+        let team = CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
+        client.create_namespace(team).await.expect("a namespace");
+        let request = policyhub::client::pb::DraftRequest {
+            parent: "namespaces/team/policies/p".to_owned(),
+            label: "1.0.0".to_owned(),
+            ..crate::harness::calls::draft_request("p", "a: 7")
+        };
+        client.draft(request).await.expect("a draft");
+        let repository = Repository::new();
+        repository.version("p", "1.0.0", "a: 1");
+        repository.commit();
+        let ended = repository.release(&hub, &["-n", "team"]);
+        let error = ended.is(1, "failed").json()["versions"][0]["error"].as_str().expect("an error").to_owned();
+        assert!(error.contains("`policyhub -n team abandon p@1`"), "{error}");
+    }
+
     /// Members of metadata.json beside name and version are stored with the version; invalid ones are named and stop nothing.
     async fn metadata_becomes_annotations(hub: Hub) {
         let repository = Repository::new();

@@ -22,6 +22,8 @@ pub use approve::{ApproveFacts, Review, approve, check_copy, counting, reject, r
 pub use draft::{DraftDecision, DraftFacts, abandon, check_base_is_active, draft, resolve_open};
 pub use pointer_stack::{PointerMove, rollback_target};
 pub use preconditions::{check_etag, check_note};
-pub use publish::{PublishBasis, PublishFacts, StageDecision, check_report, check_stageable, publish, stage};
+pub use publish::{
+    PublishBasis, PublishFacts, StageDecision, check_report, check_reports, check_stageable, publish, stage,
+};
 pub use replay::Replay;
 pub use requirements::check_dependents;

@@ -87,41 +87,66 @@ pub fn publish(
 /// # Errors
 /// `VALIDATION_FAILED`.
 pub fn check_report(version: &Version, report: &Report) -> Result<()> {
-    if report.passed() {
-        return Ok(());
-    }
+    check_reports([(version, report)])
+}
+
+/// Refuses versions of one call when the checks of any failed. The error is about the first of these; the others are named in its message,
+/// and their findings are violations too.
+///
+/// # Errors
+/// `VALIDATION_FAILED`.
+pub fn check_reports<'a>(checked: impl IntoIterator<Item = (&'a Version, &'a Report)>) -> Result<()> {
+    let failed: Vec<_> = checked.into_iter().filter(|(_, report)| !report.passed()).collect();
+    let Some(((version, report), others)) = failed.split_first() else { return Ok(()) };
+    let error = refusal(version, report);
+    let also: Vec<String> = others.iter().map(|(version, _)| version.short_name()).collect();
+    let message = match also.as_slice() {
+        [] => error.message,
+        also => format!("{}; checks fail of these too: {}", error.message, also.join(", ")),
+    };
+    Err(Error { message, violations: violations(&failed), ..error })
+}
+
+fn refusal(version: &Version, report: &Report) -> Error {
     let name = version.name();
+    let refused = |message: String| {
+        Error::new(Reason::ValidationFailed, message).with("state", version.state.as_str()).about(&name)
+    };
     let Some((check, failure)) = report.failures().next() else {
         // Otherwise a failed check without a finding would be published.
-        return Err(
-            Error::new(Reason::ValidationFailed, format!("{name} fails a check that does not say why")).about(name)
-        );
+        return refused(format!("{name} fails a check that does not say why"));
     };
-    let place = text_place(failure).map(|place| format!(" at {place}")).unwrap_or_default();
-    let message = format!("{name} fails its check \"{check}\"{place}: {}", failure.message);
-    let error = Error::new(Reason::ValidationFailed, message)
-        .with("check", check)
-        .with("file", &failure.file)
-        .with("line", failure.line)
-        .with("column", failure.column)
-        .with("pointer", &failure.pointer);
-    Err(Error { violations: violations(&name, report), ..error }.about(name))
+    let at = text_place(failure).map(|place| format!(" at {place}")).unwrap_or_default();
+    let error = refused(format!("{name} fails its check \"{check}\"{at}: {}", failure.message)).with("check", check);
+    let number = |number: u32| if number > 0 { number.to_string() } else { String::new() };
+    let place = [
+        ("file", failure.file.clone()),
+        ("line", number(failure.line)),
+        ("column", number(failure.column)),
+        ("pointer", failure.pointer.clone()),
+    ];
+    place.into_iter().filter(|(_, value)| !value.is_empty()).fold(error, |error, (key, value)| error.with(key, value))
 }
 
 /// Room for all violations of one error. They travel as trailing metadata, which clients cut off at 8 or 16 KiB: past
 /// that the caller would see a broken stream instead of the error.
 const VIOLATIONS_MAX_BYTES: usize = 4 * 1024;
 
-fn violations(name: &str, report: &Report) -> Vec<FieldViolation> {
-    let failures: Vec<(&str, &CheckFinding)> = report.failures().collect();
-    let mut kept = Vec::new();
-    let mut size_bytes = 0;
-    for (check, failure) in &failures {
-        let violation = violation(check, failure);
+fn violations(failed: &[(&Version, &Report)]) -> Vec<FieldViolation> {
+    let of_version = |(version, report): &(&'_ Version, &'_ Report)| {
+        // The wire names the resource of the error alone, which is the first.
+        let whose = if failed.len() > 1 { format!("{}: ", version.short_name()) } else { String::new() };
+        let violation = |(check, failure)| violation(&whose, check, failure);
+        report.failures().map(violation).collect::<Vec<_>>()
+    };
+    let all: Vec<FieldViolation> = failed.iter().flat_map(of_version).collect();
+    let name_bytes = failed.first().map_or(0, |(version, _)| version.name().len());
+    let (count, mut size_bytes, mut kept) = (all.len(), 0, Vec::new());
+    for violation in all {
         // Each names the version too, once it is on the wire.
-        size_bytes += name.len() + violation.field.len() + violation.description.len();
+        size_bytes += name_bytes + violation.field.len() + violation.description.len();
         if size_bytes > VIOLATIONS_MAX_BYTES && !kept.is_empty() {
-            let description = format!("findings left out: {}; read the validation report", failures.len() - kept.len());
+            let description = format!("findings left out: {}; read the validation report", count - kept.len());
             kept.push(FieldViolation { field: "report".to_owned(), description });
             break;
         }
@@ -130,14 +155,14 @@ fn violations(name: &str, report: &Report) -> Vec<FieldViolation> {
     kept
 }
 
-fn violation(check: &str, failure: &CheckFinding) -> FieldViolation {
+fn violation(whose: &str, check: &str, failure: &CheckFinding) -> FieldViolation {
     let place = match (text_place(failure), failure.pointer.as_str()) {
         (None, "") => String::new(),
         (Some(place), "") => format!(" at {place}"),
         (None, pointer) => format!(" at {pointer}"),
         (Some(place), pointer) => format!(" at {pointer}, {place}"),
     };
-    FieldViolation { field: check.to_owned(), description: format!("{}{place}", failure.message) }
+    FieldViolation { field: check.to_owned(), description: format!("{whose}{}{place}", failure.message) }
 }
 
 /// Returns file, line and column, as far as there are some.
@@ -197,7 +222,25 @@ mod tests {
         assert_eq!(error.message, format!("{NAME} fails its check \"parse\" at line 3, column 7: key twice"));
         assert_eq!(error.resource.as_deref(), Some(NAME));
         let metadata: Vec<(&str, &str)> = error.metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        assert_eq!(metadata, [("check", "parse"), ("column", "7"), ("file", ""), ("line", "3"), ("pointer", "/a/b")]);
+        assert_eq!(
+            metadata,
+            [("check", "parse"), ("column", "7"), ("line", "3"), ("pointer", "/a/b"), ("state", "DRAFT")]
+        );
+    }
+
+    #[test]
+    fn every_version_that_fails_is_named() {
+        let versions = [0, 1, 2].map(|id| new_version(policy_name(id), 1, None, digest(0)));
+        let report = |checks| Report::new(digest(0), String::new(), checks, Micros(0));
+        let failing = report(vec![failed("json-schema", [found("not a number").at_pointer("/n")])]);
+        let passing = report(vec![Check::new("parse", CheckResult::Passed, "JSON")]);
+        let checked = [(&versions[0], &failing), (&versions[1], &passing), (&versions[2], &failing)];
+        let error = check_reports(checked).unwrap_err();
+        assert_eq!(error.resource.as_deref(), Some(NAME));
+        assert!(error.message.ends_with(": not a number; checks fail of these too: p2@1"), "{}", error.message);
+        let described: Vec<&str> = error.violations.iter().map(|each| each.description.as_str()).collect();
+        assert_eq!(described, ["p0@1: not a number at /n", "p2@1: not a number at /n"]);
+        assert!(check_reports([(&versions[1], &passing)]).is_ok());
     }
 
     #[test]

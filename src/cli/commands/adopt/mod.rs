@@ -88,6 +88,9 @@ pub async fn run(session: &Session, arguments: AdoptArguments) -> anyhow::Result
     }
     drop(steps);
     results.sort_by(|one, other| one.name.cmp(&other.name));
+    results.iter_mut().for_each(|result| result.fill_commands(&session.commands));
     warnings.sort();
-    AdoptReport { namespace: &session.namespace, dry_run: arguments.dry_run, results, warnings }.print(session.output)
+    let next = session.commands.command("activate POLICY@vLABEL");
+    AdoptReport { namespace: &session.namespace, dry_run: arguments.dry_run, results, warnings, next }
+        .print(session.output)
 }

@@ -15,6 +15,8 @@ pub struct AdoptReport<'a> {
     pub results: Vec<FolderResult>,
     /// Members of the metadata that are not kept.
     pub warnings: Vec<String>,
+    /// The command that puts a version in force.
+    pub next: String,
 }
 
 impl AdoptReport<'_> {
@@ -44,7 +46,7 @@ impl AdoptReport<'_> {
         text.push_str(&listed("warning", &self.warnings));
         text.push_str(&left_lines(&self.results, line));
         if counts.published > 0 {
-            text.push_str("nothing is in force by this: `policyhub activate POLICY@vLABEL` puts a version in force\n");
+            text.push_str(&format!("nothing is in force by this: `{}` puts a version in force\n", self.next));
         }
         text
     }

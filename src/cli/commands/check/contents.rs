@@ -23,6 +23,9 @@ use crate::domain::report::LIMITS_CHECK;
 /// The policy of a content whose name is no id.
 const UNNAMED: &str = "content";
 
+/// The end of the name of a file with tests of Rego.
+const REGO_TESTS: &str = "_test.rego";
+
 const LINK: &str = "is a symbolic link: it is not followed";
 
 /// What the command line says of contents that are in no version folder.
@@ -255,6 +258,11 @@ fn of_path(path: &Path, said: &Said<'_>, notes: &mut Vec<String>) -> Option<Loca
         Ok(content) => content,
         Err(fault) => return Some(at_fault(path, said, fault)),
     };
+    if !is_directory && shown.to_string().ends_with(REGO_TESTS) {
+        notes.push(format!(
+            "the tests in {shown} are not run: they run with their policy, when the directory is checked"
+        ));
+    }
     let content_type = if is_directory { FILES_CONTENT_TYPE } else { content::type_of(path) };
     let kind = if is_directory {
         content_folder::kind_of_content(&content)
