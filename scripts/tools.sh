@@ -7,10 +7,12 @@
 #   target/tools/typescript     compiler and libraries of examples/typescript, by its package-lock.json
 #   target/tools/go             GOPATH with the generated code of examples/go. Go, grpc-go and protoc are Debian's packages: what is not
 #                               there is installed, as root or with sudo
+#   target/tools/browser    what drives chromium and looks for faults of accessibility, by the package-lock.json of tests/browser. Chromium
+#                               is Debian's package: installed when it is not there, as root or with sudo
 #   target/tools/bin/cargo-fuzz   for `make fuzz` alone: made only when it is named
 #
 # Run again it does nothing, until a version here, in requirements.txt or in package-lock.json changes. Needs python3, npm and cargo.
-# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, typescript, go, fuzz).
+# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, typescript, go, browser, fuzz).
 set -eu
 
 BUF_VERSION=1.75.0
@@ -21,6 +23,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/tools
 requirements=$root/scripts/requirements.txt
 typescript=$root/examples/typescript
+browser=$root/tests/browser
 go_libraries=/usr/share/gocode
 go_packages="golang-go golang-google-grpc-dev golang-google-protobuf-dev protobuf-compiler libprotobuf-dev"
 
@@ -94,22 +97,27 @@ make_typescript() {
   printf '%s\n' "$wanted" >"$tools/typescript.stamp"
 }
 
+# install_packages NAMES
+install_packages() {
+  as_root=
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "not root and no sudo: run \`apt-get install $1\` as root"
+    as_root=sudo
+  fi
+  echo "tools: installing the packages $1" >&2
+  $as_root apt-get update -qq >&2 || fail "apt-get update failed"
+  # Each word is a package.
+  # shellcheck disable=SC2086
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends $1 >&2 ||
+    fail "apt-get could not install $1"
+}
+
 # Debian's Go libraries are sources below one GOPATH: no module proxy is used, and only Debian's versions are available.
 install_go() {
   command -v go >/dev/null 2>&1 && command -v protoc >/dev/null 2>&1 && [ -d "$go_libraries/src/google.golang.org/grpc" ] &&
     [ -d "$go_libraries/src/google.golang.org/protobuf" ] && return
   command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: examples/go is tested with the packages of Debian 12: $go_packages"
-  as_root=
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null 2>&1 || fail "not root and no sudo: run \`apt-get install $go_packages\` as root"
-    as_root=sudo
-  fi
-  echo "tools: installing the packages $go_packages" >&2
-  $as_root apt-get update -qq >&2 || fail "apt-get update failed"
-  # Each word is a package.
-  # shellcheck disable=SC2086
-  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends $go_packages >&2 ||
-    fail "apt-get could not install $go_packages"
+  install_packages "$go_packages"
 }
 
 make_go() {
@@ -129,6 +137,24 @@ make_go() {
   printf '%s\n' "$wanted" >"$tools/go.stamp"
 }
 
+make_browser() {
+  if ! command -v chromium >/dev/null 2>&1; then
+    command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: the console is tested with the package chromium of Debian 12"
+    install_packages "chromium fonts-dejavu-core"
+  fi
+  wanted="$(cat "$browser/package.json" "$browser/package-lock.json" | cksum)"
+  is_made browser "$wanted" && return
+  need npm
+  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "node is older than 20"
+  echo "tools: installing what tests/browser needs" >&2
+  rm -rf "$tools/browser" "$tools/browser.stamp"
+  mkdir -p "$tools/browser"
+  cp "$browser/package.json" "$browser/package-lock.json" "$browser/.npmrc" "$tools/browser"
+  (cd "$tools/browser" && npm ci --silent --no-audit --no-fund --ignore-scripts >&2) ||
+    fail "npm could not install tests/browser/package-lock.json"
+  printf '%s\n' "$wanted" >"$tools/browser.stamp"
+}
+
 make_fuzz() {
   is_made fuzz "$CARGO_FUZZ_VERSION" && return
   need cargo
@@ -144,10 +170,10 @@ make_fuzz() {
 }
 
 mkdir -p "$tools/bin"
-[ $# -gt 0 ] || set -- venv buf grpcurl typescript go
+[ $# -gt 0 ] || set -- venv buf grpcurl typescript go browser
 for part in "$@"; do
   case $part in
-    venv | buf | grpcurl | typescript | go | fuzz) "make_$part" ;;
-    *) fail "$part is not one of venv, buf, grpcurl, typescript, go, fuzz" ;;
+    venv | buf | grpcurl | typescript | go | browser | fuzz) "make_$part" ;;
+    *) fail "$part is not one of venv, buf, grpcurl, typescript, go, browser, fuzz" ;;
   esac
 done
