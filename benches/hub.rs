@@ -68,7 +68,16 @@ impl BenchHub {
             std::fs::remove_file(&addresses)?;
         }
         let mut command = command(core, env!("CARGO_BIN_EXE_policyhub"));
-        command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--database-url"]);
+        command.args([
+            "serve",
+            "--grpc-addr",
+            "127.0.0.1:0",
+            "--http-addr",
+            "127.0.0.1:0",
+            "--console-addr",
+            "off",
+            "--database-url",
+        ]);
         command.arg(&place.url).arg("--data-dir").arg(&data);
         let mut process = Process::start(command, &log)?;
         let (grpc, http) = process.wait_for(&log, || bound(&addresses))?;

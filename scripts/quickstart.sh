@@ -118,8 +118,8 @@ of() { echo "examples/policies/$1/v$2/policy-definition.yaml"; }
 
 step "Start the hub" \
   "One binary, an embedded database in ./policyhub-data, no flags needed. (Port 0 here: take any free port.)"
-said policyhub serve --grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 '&'
-policyhub serve --grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 2>server.log &
+said policyhub serve --grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 --console-addr 127.0.0.1:0 '&'
+policyhub serve --grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 --console-addr 127.0.0.1:0 2>server.log &
 server=$!
 soon is_serving
 grpc=$(address grpc) http=$(address http)

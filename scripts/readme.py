@@ -166,6 +166,7 @@ def main():
     environment["PATH"] = f"{TOOLS / 'bin'}:{VENV / 'bin'}:{environment['PATH']}"
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     environment["POLICYHUB_GRPC_ADDR"] = environment["POLICYHUB_HTTP_ADDR"] = "127.0.0.1:0"
+    environment["POLICYHUB_CONSOLE_ADDR"] = "127.0.0.1:0"
     ports, server, ran, compared = {}, None, 0, 0
     with tempfile.TemporaryDirectory() as directory:
         # A scratch directory with links to what a reader sees at the root of the repository.

@@ -6,6 +6,7 @@
 
 pub mod certificate;
 mod claims;
+mod console_session;
 pub mod issuer;
 pub mod jwks;
 pub mod provider;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use certificate::{Authorities, PeerCertificate};
 pub use claims::{CLOCK_LEEWAY, ClockLeeway};
+pub use console_session::{ConsoleSession, ConsoleSessionKeys, random_code};
 pub use issuer::LocalIssuer;
 pub use jwks::IssuerKeys;
 pub use revoked::Revoked;

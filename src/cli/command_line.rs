@@ -5,10 +5,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::cli::commands::{
-    abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
-    denials, diff, draft, edit, epoch, events, export, guardrail, history, import, keys, man, namespace, policy,
-    publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage, subscribers, token,
-    verify, watch,
+    abandon, activate, active, adopt, agent, approve, backup, check, completions, console, context, convergence,
+    deactivate, denials, diff, draft, edit, epoch, events, export, guardrail, history, import, keys, man, namespace,
+    policy, publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage,
+    subscribers, token, verify, watch,
 };
 use crate::cli::global::Global;
 use crate::cli::release;
@@ -45,6 +45,7 @@ pub enum Command {
     Diff(diff::DiffArguments),
     Report(report::ReportArguments),
     Events(events::EventsArguments),
+    Console(console::ConsoleArguments),
     Watch(watch::WatchArguments),
     Agent(agent::AgentArguments),
     Subscribers(subscribers::SubscribersArguments),

@@ -29,7 +29,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "adopt",
         ],
     ),
-    ("Looking", &["active", "history", "show", "diff", "report", "events"]),
+    ("Looking", &["active", "history", "show", "diff", "report", "events", "console"]),
     ("Watching", &["watch", "agent", "subscribers", "convergence", "run"]),
     ("Proving and moving", &["verify", "export", "import"]),
     ("Administering", &["namespace", "policy", "guardrail", "role", "denials", "token", "keys"]),

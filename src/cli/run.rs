@@ -6,10 +6,10 @@ use clap::FromArgMatches as _;
 
 use crate::cli::command_line::{Cli, Command};
 use crate::cli::commands::{
-    abandon, activate, active, adopt, agent, approve, backup, check, completions, context, convergence, deactivate,
-    denials, diff, draft, edit, epoch, events, export, guardrail, guardrail_test, history, import, keys, man,
-    namespace, policy, publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show, stage,
-    subscribers, token, verify, verify_log, watch,
+    abandon, activate, active, adopt, agent, approve, backup, check, completions, console, context, convergence,
+    deactivate, denials, diff, draft, edit, epoch, events, export, guardrail, guardrail_test, history, import, keys,
+    man, namespace, policy, publish, reject, report, restore, role, rollback, runs, schedule, server_commands, show,
+    stage, subscribers, token, verify, verify_log, watch,
 };
 use crate::cli::exit_code::{UsageError, exit_code};
 use crate::cli::failure::explain;
@@ -80,6 +80,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(overview::command(), &arguments),
         Command::Token(token::TokenCommands::Issue(arguments)) => token::issue(&arguments),
+        Command::Console(arguments) => console::run(&global.in_context()?, arguments).await,
         Command::Agent(arguments) => agent::run(&global.in_context()?, arguments).await,
         Command::Check(arguments) => check::run(global, arguments).await,
         Command::Guardrail(guardrail::GuardrailCommands::Test(arguments)) => {
@@ -149,6 +150,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Serve(_)
         | Command::CheckWorker
         | Command::Agent(_)
+        | Command::Console(_)
         | Command::Check(_)
         | Command::Migrate(_)
         | Command::Backup(_)

@@ -80,6 +80,21 @@ impl Environment {
     }
 }
 
+/// Returns the bearer token that calls would carry; none when there is none.
+///
+/// # Errors
+/// Its file can't be read.
+pub fn bearer_token(global: &Global) -> anyhow::Result<Option<String>> {
+    match token(global, &Environment::read()) {
+        TokenSource::Text(token) => Ok(Some(token)),
+        TokenSource::File(path) => {
+            let read = fs::read_to_string(&path);
+            Ok(Some(read.with_context(|| format!("failed to read {}", path.display()))?))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Returns the token source: flags before the environment, a token before a file, then the context, else the token file of the data
 /// directory if it exists.
 fn token(global: &Global, environment: &Environment) -> TokenSource {

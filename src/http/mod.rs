@@ -1,4 +1,6 @@
-//! The HTTP port: probes, metrics, and the public keys. Plain HTTP/1.1, without any tenant data.
+//! The HTTP port: probes, metrics, and the public keys. Plain HTTP/1.1, without any tenant data. The console has a port of its own.
+
+pub mod console;
 
 use std::sync::Arc;
 

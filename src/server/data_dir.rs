@@ -97,8 +97,12 @@ impl DataDir {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn write_addresses(&self, grpc: SocketAddr, http: SocketAddr) -> io::Result<()> {
-        let text = serde_json::json!({"grpc": grpc.to_string(), "http": http.to_string()}).to_string();
+    pub fn write_addresses(&self, grpc: SocketAddr, http: SocketAddr, console: Option<String>) -> io::Result<()> {
+        let mut addresses = serde_json::json!({"grpc": grpc.to_string(), "http": http.to_string()});
+        if let Some(console) = console {
+            addresses["console"] = console.into();
+        }
+        let text = addresses.to_string();
         let new = self.path.join(".addr.json.new");
         std::fs::write(&new, text)?;
         std::fs::rename(new, self.path.join("addr.json"))

@@ -1,13 +1,13 @@
-//! Makes one GET over HTTP/1.1, with or without TLS, for small answers of a server whose address is configured.
+//! Makes one request over HTTP/1.1, with or without TLS, for small answers of a server whose address is configured.
 //!
-//! Invariant: bounded in time and bytes, follows no redirect, sends no credentials.
+//! Invariant: bounded in time and bytes, follows no redirect, and a GET sends no credentials.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use http::{Request, StatusCode, Uri, header};
+use anyhow::{Context as _, Result, ensure};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 
 /// From the name lookup to the last byte.
-const GET_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the TLS configuration with the trusted CAs. It reads the files of the system's CAs, so it should be made once.
 ///
@@ -51,39 +51,79 @@ pub(super) fn trust(ca_cert: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
 /// # Errors
 /// Everything else, after 5 s at the latest.
 pub(super) async fn get(url: &Uri, trust: Option<&Arc<ClientConfig>>, max_bytes: usize) -> Result<Vec<u8>> {
-    let asked = tokio::time::timeout(GET_TIMEOUT, connect_and_get(url, trust, max_bytes)).await;
+    let request = Request::get(path_of(url)).header(header::ACCEPT, "application/json").body(Body::empty())?;
+    let (status, body) = send(url, trust, request, max_bytes).await?;
+    ensure!(status == StatusCode::OK, "the answer is {status}");
+    Ok(body)
+}
+
+/// Sends an empty POST with a bearer token, and returns the status and the body of the answer, of at most `max_bytes`. Without `trust`,
+/// in plaintext.
+///
+/// # Errors
+/// There is no answer, or a larger one, after 5 s at the latest.
+pub(super) async fn post_with_token(
+    url: &Uri,
+    trust: Option<&Arc<ClientConfig>>,
+    token: &str,
+    max_bytes: usize,
+) -> Result<(StatusCode, Vec<u8>)> {
+    let request = Request::post(path_of(url)).header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let request =
+        request.header(header::CONTENT_LENGTH, 0).body(Body::empty()).context("the token is not text of one line")?;
+    send(url, trust, request, max_bytes).await
+}
+
+fn path_of(url: &Uri) -> &str {
+    url.path_and_query().map_or("/", |path| path.as_str())
+}
+
+async fn send(
+    url: &Uri,
+    trust: Option<&Arc<ClientConfig>>,
+    request: Request<Body>,
+    max_bytes: usize,
+) -> Result<(StatusCode, Vec<u8>)> {
+    let asked = tokio::time::timeout(REQUEST_TIMEOUT, connect_and_send(url, trust, request, max_bytes)).await;
     asked.context("no answer within 5 s")?
 }
 
-async fn connect_and_get(url: &Uri, trust: Option<&Arc<ClientConfig>>, max_bytes: usize) -> Result<Vec<u8>> {
+async fn connect_and_send(
+    url: &Uri,
+    trust: Option<&Arc<ClientConfig>>,
+    request: Request<Body>,
+    max_bytes: usize,
+) -> Result<(StatusCode, Vec<u8>)> {
     let host = url.host().context("the URL has no host")?.trim_matches(['[', ']']);
     let port = url.port_u16().unwrap_or(if trust.is_some() { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await.context("failed to connect")?;
     match trust {
-        None => exchange(stream, url, max_bytes).await,
+        None => exchange(stream, url, request, max_bytes).await,
         Some(trust) => {
             let name = ServerName::try_from(host.to_owned())?;
             let stream = TlsConnector::from(trust.clone()).connect(name, stream).await.context("failed in TLS")?;
-            exchange(stream, url, max_bytes).await
+            exchange(stream, url, request, max_bytes).await
         }
     }
 }
 
-async fn exchange<S>(stream: S, url: &Uri, max_bytes: usize) -> Result<Vec<u8>>
+async fn exchange<S>(
+    stream: S,
+    url: &Uri,
+    mut request: Request<Body>,
+    max_bytes: usize,
+) -> Result<(StatusCode, Vec<u8>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
     let authority = url.authority().context("the URL has no host")?.as_str();
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path).header(header::HOST, authority).header(header::ACCEPT, "application/json");
-    let request = request.header(header::CONNECTION, "close").body(Body::empty())?;
+    request.headers_mut().insert(header::HOST, HeaderValue::from_str(authority)?);
+    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     let mut answered = pin!(async move {
         let answer = sender.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            bail!("the answer is {}", answer.status());
-        }
-        body(answer.into_body(), max_bytes).await
+        let status = answer.status();
+        Ok((status, body(answer.into_body(), max_bytes).await?))
     });
     tokio::select! {
         biased;

@@ -1,6 +1,7 @@
 //! Metrics, in the Prometheus text format at `/metrics`.
 
 mod connections;
+mod console;
 mod in_flight;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use tonic::Code;
 
 use self::connections::Connections;
+use self::console::ConsoleRequests;
 use super::tls_files::PortTls;
 use crate::grpc::WatchSettings;
 use crate::service::Service;
@@ -39,6 +41,7 @@ pub struct Metrics {
     wakes: Counter<u64>,
     reloads: Counter<u64>,
     denied: Counter<u64>,
+    console: ConsoleRequests,
     // Dropping the provider would end its instruments.
     _provider: SdkMeterProvider,
 }
@@ -76,7 +79,8 @@ impl Metrics {
             .u64_counter("policyhub_denied_calls")
             .with_description("calls refused for who asked, by reason")
             .build();
-        Ok(Self { registry, calls, latency, connections, wakes, reloads, denied, meter, _provider: provider })
+        let console = ConsoleRequests::new(&meter);
+        Ok(Self { registry, calls, latency, connections, wakes, reloads, denied, console, meter, _provider: provider })
     }
 
     /// Shows the counters of watches.

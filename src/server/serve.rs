@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
-use super::config::{Config, KeysConfig, Settings, StorageConfig, has_stray_percent};
+use super::config::{Config, ConsoleConfig, KeysConfig, Settings, StorageConfig, has_stray_percent};
 use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, high_water, make_private_dir};
 use super::issuers::JwksRefresher;
@@ -27,7 +27,7 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::grpc::WatchEncoder;
 use crate::service::{Service, Signer};
-use crate::signing::RowMacKey;
+use crate::signing::{RowMacKey, derive_console_secret};
 use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
@@ -85,6 +85,7 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let remembered = RememberedStore::read(&data_dir.high_water())?;
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
     let http = bind(config.listen.http_addr, "--http-addr")?;
+    let console = config.listen.console.as_ref().map(bind_console).transpose()?.flatten();
     // Unusable files are refused before the server reports that it serves.
     let tls = config.listen.tls.as_ref().map(|files| PortTls::load(files, &config.auth.client_cas)).transpose()?;
 
@@ -102,6 +103,7 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     }
     let database_lock = lock_file(&database, &data_dir)?;
     let tags = Arc::new(RowMacKey::derive(&keys.seal)?);
+    let console_secret = derive_console_secret(&keys.seal)?;
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     remember(&store, &data_dir, signer.store()).await?;
@@ -127,13 +129,18 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let revocations_seen = revocations::load_new(&service, &verifier, Cursor::NONE).await?;
 
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
-    write_files(&data_dir, &issuer, (grpc_addr, http_addr))?;
-    tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
+    let console_addr = console.as_ref().map(TcpListener::local_addr).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let console_url = console_addr.map(|addr| format!("{scheme}://{addr}"));
+    write_files(&data_dir, &issuer, (grpc_addr, http_addr, console_url))?;
+    let console_said = console_addr.map(tracing::field::display);
+    tracing::info!(%grpc_addr, %http_addr, console_addr = console_said, version = env!("CARGO_PKG_VERSION"), "serving");
     startup_banner::print_if_terminal(&StartupBanner {
         data_dir: &data_dir,
         database: &database,
         grpc_addr,
         http_addr,
+        console_addr,
         has_tls: tls.is_some(),
     });
 
@@ -152,6 +159,7 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
         data_dir,
         grpc,
         http,
+        console: console.map(|socket| (socket, console_secret)),
     };
     Ok((parts, store))
 }
@@ -183,14 +191,18 @@ async fn remember(store: &Store, data_dir: &DataDir, id: &str) -> Result<()> {
 
 /// Writes the files for clients on this machine. On a full disk a server that ran before still serves: it keeps the token it wrote
 /// then, and has no `addr.json` rather than an old one.
-fn write_files(data_dir: &DataDir, issuer: &LocalIssuer, (grpc, http): (SocketAddr, SocketAddr)) -> Result<()> {
+fn write_files(
+    data_dir: &DataDir,
+    issuer: &LocalIssuer,
+    (grpc, http, console): (SocketAddr, SocketAddr, Option<String>),
+) -> Result<()> {
     if let Err(error) = write_admin_token(issuer, &data_dir.admin_token()) {
         if !data_dir.admin_token().exists() {
             return Err(error).context("failed to write admin.token");
         }
         tracing::warn!(error = format!("{error:#}"), "failed to renew the admin's token; the one from before stays");
     }
-    if let Err(error) = data_dir.write_addresses(grpc, http) {
+    if let Err(error) = data_dir.write_addresses(grpc, http, console) {
         tracing::warn!(%error, "failed to write addr.json; the addresses are in the line that says serving");
         data_dir.remove_addresses().context("failed to remove addr.json, which names other addresses")?;
     }
@@ -281,6 +293,18 @@ fn percent_decoded(path: &str) -> Result<String> {
     // The library leaves a stray `%` as it is, which would silently name another path.
     ensure!(!has_stray_percent(path), "failed to read database_url: a stray %");
     Ok(percent_decode_str(path).decode_utf8().context("failed to read database_url")?.into_owned())
+}
+
+/// Binds the socket of the console. A default that is taken is no reason not to serve: somebody runs two servers on one machine.
+fn bind_console(console: &ConsoleConfig) -> Result<Option<TcpListener>> {
+    match bind(console.addr, "--console-addr") {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if console.is_named => Err(error),
+        Err(error) => {
+            tracing::warn!("serving without the console: {error:#}");
+            Ok(None)
+        }
+    }
 }
 
 fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {

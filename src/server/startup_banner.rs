@@ -19,6 +19,7 @@ pub struct StartupBanner<'a> {
     pub database: &'a Database,
     pub grpc_addr: SocketAddr,
     pub http_addr: SocketAddr,
+    pub console_addr: Option<SocketAddr>,
     pub has_tls: bool,
 }
 
@@ -33,7 +34,7 @@ pub fn print_if_terminal(banner: &StartupBanner<'_>) {
 
 impl fmt::Display for StartupBanner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { data_dir, database, grpc_addr, http_addr, has_tls } = self;
+        let Self { data_dir, database, grpc_addr, http_addr, console_addr, has_tls } = self;
         let (directory, token) = (data_dir.path(), data_dir.admin_token());
         let database = match database {
             Database::Sqlite { path } => format!("SQLite, {}", path.display()),
@@ -45,6 +46,9 @@ impl fmt::Display for StartupBanner<'_> {
         writeln!(f, "  admin token  {}", token.display())?;
         writeln!(f, "  gRPC         {scheme}://{grpc_addr}")?;
         writeln!(f, "  HTTP         http://{http_addr}  (/readyz, /metrics)")?;
+        if let Some(console_addr) = console_addr {
+            writeln!(f, "  console      {scheme}://{console_addr}  (`policyhub console` signs you in)")?;
+        }
         writeln!(f, "\nCtrl-C ends it. In another terminal, in this directory:\n")?;
         if directory != Path::new(DATA_DIR) {
             writeln!(f, "  export POLICYHUB_DATA_DIR='{}'", directory.display())?;

@@ -22,6 +22,7 @@ use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::config::{Config, ListenConfig, StorageConfig};
+use super::console::console;
 use super::data_dir::DataDir;
 use super::denials::Denials;
 use super::issuers::JwksRefresher;
@@ -46,7 +47,9 @@ use crate::grpc::{
 };
 use crate::service::Service;
 use crate::store::{Store, Wake};
-use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
+use crate::transport::{
+    GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, serve_http, spawn_http,
+};
 use crate::watch::{Hub, Leases};
 
 /// Timeout for writing the last reports, and for the last denials.
@@ -73,6 +76,8 @@ pub struct ServerParts {
     pub _database_lock: Option<File>,
     pub grpc: TcpListener,
     pub http: TcpListener,
+    /// The socket of the console, and the secret of its sessions.
+    pub console: Option<(TcpListener, [u8; 32])>,
 }
 
 /// Serves until `stopped`, then drains: not ready, streams told to reconnect, calls finished, ended at the latest after the drain
@@ -94,8 +99,17 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
     let handler = Handler::new(parts.service.clone(), clock::now);
     let services = add_services(Routes::new(health_service), &handler);
-    let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
+    let console = parts.console.map(|(socket, secret)| {
+        let (service, verifier) = (parts.service.clone(), parts.verifier.clone());
+        let addr = socket.local_addr()?;
+        let observed = (metrics.clone(), denials.clone());
+        let console = console(service, verifier, (&listen, addr), &secret, observed)?;
+        let tls = parts.tls.as_ref().map(|tls| tls.config());
+        anyhow::Ok(serve_http(socket, tls, crate::http::console::router(console), head_timeout))
+    });
+    let console = console.transpose()?;
+    let routes = if listen.reflection { add_reflection(services)? } else { services };
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
     let budgets = budgets(&listen, &metrics, parts.store.readers_max());
     let routes = StreamRoutes::new(WatchHandler { handler, settings, recheck }, routes.prepare());
@@ -136,6 +150,9 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(spawn_http(parts.http, router, head_timeout)?);
+    if let Some(console) = console {
+        background.spawn(console);
+    }
     if parts.store.is_postgres() && watch.listen_notify {
         spawn_notifications(&mut background, &storage, parts.store.clone(), parts.hub.clone(), metrics);
     }

@@ -32,7 +32,7 @@ pub fn spawn_http(
     std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         runtime.block_on(async {
             match TcpListener::from_std(socket) {
-                Ok(socket) => drop(stopped.run_until_cancelled(serve_http(socket, router, head_timeout)).await),
+                Ok(socket) => drop(stopped.run_until_cancelled(serve_http(socket, None, router, head_timeout)).await),
                 Err(error) => tracing::error!(%error, "the HTTP port can't be served"),
             }
         });

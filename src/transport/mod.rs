@@ -26,6 +26,7 @@ pub use accept::Listener;
 pub use close_reason::CloseReason;
 pub use connection_handle::{ConnectionHandle, OpenWatch, ShutdownReason, WATCHES_PER_CONNECTION_MAX, network_of};
 pub use connection_metrics::ConnectionMetrics;
+pub use http_port::serve_http;
 pub use http_thread::spawn_http;
 pub use limits::ConnectionLimits;
 pub use message_body::{MessageBody, SLICE_MAX_BYTES, StreamDeadline, status_trailers};

@@ -91,7 +91,11 @@ impl ServerProcess {
             command.env_remove(name);
         }
         command.arg("serve").args(["--log-format", "json"]);
-        command.args([format!("--grpc-addr={}", self.grpc), format!("--http-addr={}", self.http)]);
+        command.args([
+            format!("--grpc-addr={}", self.grpc),
+            format!("--http-addr={}", self.http),
+            "--console-addr=off".to_owned(),
+        ]);
         command.arg("--data-dir").arg(self.directory.join("data")).args(&self.arguments);
         command.envs(self.environment.iter().cloned());
         command

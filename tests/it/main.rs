@@ -88,6 +88,8 @@ mod compressed;
 #[cfg(test)]
 mod confusion;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod contexts;
 #[cfg(test)]
 mod convergence;

@@ -15,7 +15,7 @@ NOBODY = "127.0.0.1:1"
 def serve(scene):
     """Starts a hub without TLS on loopback; yields its address and the admin's token."""
     addresses = scene.scratch / "plain" / "addr.json"
-    served = ["serve", "--data-dir", "plain", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]
+    served = ["serve", "--data-dir", "plain", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--console-addr", "off"]
     hub = scene.start([scene.binary, *served], "plain")
     scene.until("the hub listens", lambda: addresses.exists() and addresses.stat().st_size, hub)
     return json.loads(addresses.read_text())["grpc"], (scene.scratch / "plain" / "admin.token").read_text().strip()

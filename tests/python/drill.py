@@ -19,7 +19,7 @@ def serve(scene, address="127.0.0.1:0"):
     """Starts a hub without TLS."""
     addresses = scene.scratch / "data" / "addr.json"
     addresses.unlink(missing_ok=True)
-    served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0", *LIVELY]
+    served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0", "--console-addr", "off", *LIVELY]
     hub = scene.start([scene.binary, *served], "hub")
     scene.until("the hub listens", lambda: addresses.exists() and addresses.stat().st_size, hub)
     scene.environment["POLICYHUB_SERVER"] = f"http://{json.loads(addresses.read_text())['grpc']}"

@@ -127,7 +127,7 @@ class Scene:
         """Starts the hub and returns its address."""
         addresses = self.scratch / "data" / "addr.json"
         addresses.unlink(missing_ok=True)
-        served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0"]
+        served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0", "--console-addr", "off"]
         hub = self.start([self.binary, *served, "--tls-cert", "cert.pem", "--tls-key", "key.pem"], "hub")
         self.until("the hub listens", lambda: addresses.exists() and addresses.stat().st_size, hub)
         address = json.loads(addresses.read_text())["grpc"]

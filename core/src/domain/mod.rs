@@ -19,6 +19,7 @@ pub mod etag;
 pub mod event;
 mod event_kind;
 pub mod filter;
+pub mod fleet;
 pub mod guardrail;
 pub mod import;
 pub mod key;

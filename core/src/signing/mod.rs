@@ -7,6 +7,8 @@
 mod active_set;
 mod certificate;
 pub mod chain;
+#[cfg(feature = "server")]
+mod console_secret;
 mod error;
 mod hash;
 pub mod jws;
@@ -31,6 +33,8 @@ mod verify;
 
 pub use active_set::{ActiveLeaf, ActiveSetTree, EMPTY_ROOT, SetProofError, active_set_root, verify_set_proof};
 pub use certificate::CertificateFacts;
+#[cfg(feature = "server")]
+pub use console_secret::derive_console_secret;
 pub use error::VerifyError;
 pub use hash::{Running, active_set_digest, digest_of, event_hash, sha256};
 pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_KEYS, TYP_PREVIEW};

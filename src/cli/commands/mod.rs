@@ -17,6 +17,7 @@ pub(super) mod backup;
 pub(super) mod bump;
 pub(super) mod check;
 pub(super) mod completions;
+pub(super) mod console;
 pub(super) mod context;
 pub(super) mod convergence;
 pub(super) mod deactivate;

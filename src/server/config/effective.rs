@@ -52,7 +52,9 @@ pub struct ListenConfig {
     pub grpc_addr: SocketAddr,
     /// Address of health, metrics and JWKS, in plaintext.
     pub http_addr: SocketAddr,
-    /// TLS of gRPC.
+    /// The web console; none: it is off.
+    pub console: Option<ConsoleConfig>,
+    /// TLS of gRPC and of the console.
     pub tls: Option<TlsConfig>,
     /// Whether plaintext beyond loopback was explicitly allowed.
     pub insecure_plaintext: bool,
@@ -67,6 +69,15 @@ pub struct ListenConfig {
     /// Memory for all requests in flight together, 32 MiB to 2 GiB. Too high: the process exceeds its memory limit. Too low:
     /// requests wait for each other, and are refused with `REQUEST_BUDGET_EXHAUSTED`.
     pub max_in_flight_bytes: u64,
+}
+
+/// Where the web console listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsoleConfig {
+    /// Its address. Loopback, unless `tls` or `insecure_plaintext` is set.
+    pub addr: SocketAddr,
+    /// Whether the operator named the address. If not, a server whose port is taken serves without a console.
+    pub is_named: bool,
 }
 
 /// The files of a TLS identity; they have not been read yet.

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod connection_url;
 mod connections;
+mod console_addr;
 pub mod effective;
 pub mod error;
 mod issuer_list;
@@ -21,7 +22,10 @@ mod tests;
 
 pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource};
 pub use connection_url::{ConnectionUrl, has_stray_percent};
-pub use effective::{Config, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
+pub use console_addr::ConsoleAddr;
+pub use effective::{
+    Config, ConsoleConfig, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig,
+};
 pub use error::ConfigError;
-pub use resolve::{DATA_DIR, GRPC_PORT};
+pub use resolve::{CONSOLE_PORT, DATA_DIR, GRPC_PORT};
 pub use settings::{LogFormat, Settings, SigningAlgorithm};

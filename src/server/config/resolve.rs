@@ -9,7 +9,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::connection_url::ConnectionUrl;
-use super::effective::{Config, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
+use super::console_addr::ConsoleAddr;
+use super::effective::{
+    Config, ConsoleConfig, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig,
+};
 use super::error::ConfigError;
 use super::postgres_url;
 use super::range::{in_range, invalid, milliseconds};
@@ -23,6 +26,8 @@ pub const DATA_DIR: &str = "./policyhub-data";
 /// The default gRPC port.
 pub const GRPC_PORT: u16 = 7070;
 const HTTP_PORT: u16 = 7071;
+/// The default port of the console.
+pub const CONSOLE_PORT: u16 = 7072;
 const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
 const RECHECK_INTERVAL_MS: u64 = 30_000;
 const POLL_INTERVAL_MS: u64 = 1_000;
@@ -52,8 +57,9 @@ impl Settings {
     /// Fills in defaults and checks every value; returns the first error.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
+        let database_url = database_url(self.database_url.clone(), &data_dir)?;
         Ok(Config {
-            listen: self.listen()?,
+            listen: self.listen(database_url.scheme() == Some("sqlite"))?,
             connections: self.connections()?,
             auth: self.auth()?,
             keys: KeysConfig {
@@ -114,7 +120,7 @@ impl Settings {
             quotas: self.quotas()?,
             telemetry: self.telemetry()?,
             storage: StorageConfig {
-                database_url: database_url(self.database_url, &data_dir)?,
+                database_url,
                 listen_url: listen_url(self.listen_url)?,
                 migrate: self.migrate.unwrap_or(true),
                 data_dir,
@@ -122,7 +128,17 @@ impl Settings {
         })
     }
 
-    fn listen(&self) -> Result<ListenConfig, ConfigError> {
+    /// Returns where the console listens. By default it is there where one person runs a server on one machine.
+    fn console(&self, is_embedded: bool) -> Option<ConsoleConfig> {
+        match self.console_addr {
+            Some(ConsoleAddr::Off) => None,
+            Some(ConsoleAddr::At(addr)) => Some(ConsoleConfig { addr, is_named: true }),
+            None if !is_embedded => None,
+            None => Some(ConsoleConfig { addr: SocketAddr::from(([127, 0, 0, 1], CONSOLE_PORT)), is_named: false }),
+        }
+    }
+
+    fn listen(&self, is_embedded: bool) -> Result<ListenConfig, ConfigError> {
         let tls = match (given_path(self.tls_cert.clone()), given_path(self.tls_key.clone())) {
             (Some(cert), Some(key)) => {
                 let allow_invalid_time = self.tls_allow_invalid_time.unwrap_or(false);
@@ -135,16 +151,16 @@ impl Settings {
         let grpc_addr = self.grpc_addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], GRPC_PORT)));
         let http_addr = self.http_addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)));
         let insecure_plaintext = self.insecure_plaintext.unwrap_or(false);
-        // Canonical, because ::ffff:127.0.0.1 is loopback too.
-        if tls.is_none() && !insecure_plaintext && !grpc_addr.ip().to_canonical().is_loopback() {
-            return Err(invalid(
-                "grpc_addr",
-                format!(
-                    "{grpc_addr} is not loopback and there is no TLS, so tokens would cross the network in plaintext; \
-                     set tls_cert and tls_key, or listen on 127.0.0.1, or, behind something that ends TLS, set \
-                     insecure_plaintext"
-                ),
-            ));
+        let console = self.console(is_embedded);
+        if tls.is_none() && !insecure_plaintext {
+            check_plaintext("grpc_addr", grpc_addr)?;
+            console.map_or(Ok(()), |console| check_plaintext("console_addr", console.addr))?;
+        }
+        if let Some(ConsoleConfig { addr, is_named: true }) = console
+            && addr.port() != 0
+            && [grpc_addr, http_addr].contains(&addr)
+        {
+            return Err(invalid("console_addr", format!("{addr} is grpc_addr or http_addr; give it another port")));
         }
         if grpc_addr == http_addr && grpc_addr.port() != 0 {
             return Err(invalid("http_addr", format!("{http_addr} is grpc_addr already; give it another port")));
@@ -152,6 +168,7 @@ impl Settings {
         Ok(ListenConfig {
             grpc_addr,
             http_addr,
+            console,
             tls,
             insecure_plaintext,
             reflection: self.reflection.unwrap_or(true),
@@ -185,6 +202,21 @@ impl Settings {
         }
         Ok(TelemetryConfig { log_format: self.log_format.unwrap_or(LogFormat::Text), log_level, otlp_endpoint })
     }
+}
+
+/// Refuses an address to which tokens would come in plaintext over a network.
+fn check_plaintext(key: &'static str, addr: SocketAddr) -> Result<(), ConfigError> {
+    // Canonical, because ::ffff:127.0.0.1 is loopback too.
+    if addr.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(invalid(
+        key,
+        format!(
+            "{addr} is not loopback and there is no TLS, so tokens would cross the network in plaintext; set tls_cert and \
+             tls_key, or listen on 127.0.0.1, or, behind something that ends TLS, set insecure_plaintext"
+        ),
+    ))
 }
 
 /// Refuses a single word that is no level: it would count as the name of a module, so that `inof` disables all other logs.

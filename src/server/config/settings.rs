@@ -10,6 +10,7 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 use super::connection_url::ConnectionUrl;
+use super::console_addr::ConsoleAddr;
 use super::error::ConfigError;
 use super::issuer_list::IssuerList;
 
@@ -69,11 +70,16 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_HTTP_ADDR", value_name = "IP:PORT")]
     pub http_addr: Option<SocketAddr>,
 
-    /// PEM certificate chain for gRPC; needs tls_key
+    /// Address of the web console, with TLS when gRPC has it; port 0 takes a free one, `off` turns it off [default: 127.0.0.1:7072
+    /// with the embedded database, off with PostgreSQL]
+    #[arg(long, env = "POLICYHUB_CONSOLE_ADDR", value_name = "IP:PORT")]
+    pub console_addr: Option<ConsoleAddr>,
+
+    /// PEM certificate chain for gRPC and the console; needs tls_key
     #[arg(long, env = "POLICYHUB_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
-    /// PEM private key for gRPC; needs tls_cert
+    /// PEM private key for gRPC and the console; needs tls_cert
     #[arg(long, env = "POLICYHUB_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
@@ -86,7 +92,7 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_TLS_CLIENT_CA", value_name = "DOMAIN=FILE", value_delimiter = ',')]
     pub tls_client_ca: Option<Vec<String>>,
 
-    /// Serve gRPC without TLS beyond loopback: only behind something that ends TLS [default: false]
+    /// Serve gRPC and the console without TLS beyond loopback: only behind something that ends TLS [default: false]
     #[arg(long, env = "POLICYHUB_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub insecure_plaintext: Option<bool>,
@@ -287,6 +293,7 @@ impl Settings {
             migrate: self.migrate.or(file.migrate),
             grpc_addr: self.grpc_addr.or(file.grpc_addr),
             http_addr: self.http_addr.or(file.http_addr),
+            console_addr: self.console_addr.or(file.console_addr),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
             tls_allow_invalid_time: self.tls_allow_invalid_time.or(file.tls_allow_invalid_time),

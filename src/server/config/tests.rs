@@ -57,6 +57,7 @@ fn defaults_are_the_documented_ones() {
             "migrate": true,
             "grpc_addr": "127.0.0.1:7070",
             "http_addr": "127.0.0.1:7071",
+            "console_addr": "127.0.0.1:7072",
             "tls_cert": null,
             "tls_key": null,
             "tls_allow_invalid_time": false,
@@ -239,6 +240,8 @@ fn values_out_of_range_are_refused_by_key() {
         ("tls_cert = 'c.pem'", "tls_key"),
         ("tls_key = 'k.pem'", "tls_cert"),
         ("grpc_addr = '127.0.0.1:7071'", "http_addr"),
+        ("console_addr = '127.0.0.1:7070'", "console_addr"),
+        ("console_addr = '0.0.0.0:7072'", "console_addr"),
     ] {
         let error = refused(text);
         assert!(error.starts_with(&format!("use config key {key}: ")), "{text} gives {error}");
@@ -272,6 +275,18 @@ fn plaintext_stays_on_loopback() {
     for near in ["127.0.0.1:7070", "127.9.9.9:0", "[::1]:7070", "[::ffff:127.0.0.1]:7070"] {
         file(&format!("grpc_addr = '{near}'")).resolve().expect("loopback");
     }
+}
+
+#[test]
+fn the_console_is_there_by_default_with_the_embedded_database_alone() {
+    let console = |text: &str| file(text).resolve().expect("valid").listen.console;
+    let by_default = console("").expect("a console");
+    assert_eq!((by_default.addr.to_string().as_str(), by_default.is_named), ("127.0.0.1:7072", false));
+    assert_eq!(console("database_url = 'postgres://h/d'"), None);
+    assert_eq!(console("console_addr = 'off'"), None);
+    let named = console("database_url = 'postgres://h/d'\nconsole_addr = '127.0.0.1:0'").expect("a console");
+    assert!(named.is_named, "{named:?}");
+    assert!(refused("console_addr = '7072'").contains("or off"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod import_items;
 mod import_namespace;
 mod import_source;
 mod list_events;
+mod list_events_at;
 mod list_imported_events;
 mod log_audits;
 mod log_progress;

@@ -76,7 +76,8 @@ impl Sync {
         }
     }
 
-    async fn read_snapshot(&self, namespace: &NamespaceId) -> Result<Arc<SubscriberSnapshot>> {
+    /// Reads the subscribers that are live or were lately.
+    pub(super) async fn read_snapshot(&self, namespace: &NamespaceId) -> Result<Arc<SubscriberSnapshot>> {
         // Write the leases of this replica first: if the process was suspended, its own leases may have ended by mistake.
         self.leases.settle().await;
         let now = self.leases.now().await?;
@@ -125,7 +126,12 @@ impl Sync {
         (Convergence::count(&recent, cursor, moved, snapshot.now), snapshot.offline)
     }
 
-    fn with_unwritten_reports(&self, namespace: &NamespaceId, mut subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
+    /// Merges the reports that this replica has not written yet.
+    pub(super) fn with_unwritten_reports(
+        &self,
+        namespace: &NamespaceId,
+        mut subscribers: Vec<Subscriber>,
+    ) -> Vec<Subscriber> {
         let mut unwritten = self.leases.unwritten(namespace);
         for subscriber in &mut subscribers {
             if let Some(reported) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {

@@ -2,6 +2,7 @@
 
 mod complete_run;
 mod convergence_polls;
+mod count_fleet;
 mod get_active;
 mod get_convergence;
 mod get_run;

@@ -30,6 +30,8 @@ pub struct Hub {
     pub grpc: String,
     /// The address of the HTTP port, `http://…`.
     pub http: String,
+    /// The address of the console, `http://…` or `https://…`.
+    pub console: String,
     /// What the server has logged so far.
     pub log: Arc<Mutex<String>>,
     arguments: Vec<String>,
@@ -49,6 +51,8 @@ fn program(path: &Path) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
         command.env_remove(name);
     }
+    // Servers of tests run side by side, so none may take the default port.
+    command.env("POLICYHUB_CONSOLE_ADDR", "127.0.0.1:0");
     command
 }
 
@@ -263,11 +267,12 @@ fn spawn(
         let fields = &entry["fields"];
         if fields["message"] == "serving" {
             let address = |name: &str| fields[name].as_str().expect("an address").to_owned();
-            serving = Some((address("grpc_addr"), address("http_addr")));
+            let console = fields["console_addr"].as_str().unwrap_or_default().to_owned();
+            serving = Some((address("grpc_addr"), address("http_addr"), console));
             break;
         }
     }
-    let Some((grpc, http)) = serving else {
+    let Some((grpc, http, console)) = serving else {
         let status = child.wait().expect("a child");
         panic!("the server did not start ({status}):\n{}", log.lock().expect("the log"));
     };
@@ -279,8 +284,9 @@ fn spawn(
     });
     let tls = arguments.iter().any(|argument| argument == "--tls-cert");
     let scheme = if tls { "https" } else { "http" };
-    let (grpc, http) = (format!("{scheme}://{grpc}"), format!("http://{http}"));
-    Hub { child, dir, database_url, grpc, http, log, arguments, environment }
+    let (grpc, http, console) =
+        (format!("{scheme}://{grpc}"), format!("http://{http}"), format!("{scheme}://{console}"));
+    Hub { child, dir, database_url, grpc, http, console, log, arguments, environment }
 }
 
 impl Drop for Hub {

@@ -1,0 +1,110 @@
+//! The style sheet and the scripts: part of the binary, at addresses that change with their contents.
+//!
+//! A browser keeps them for a year, and asks for new ones as soon as a page names others.
+
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::extract::Path;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, header};
+
+use crate::domain::digest::Digest;
+
+/// Hex digits of the digest that are in an address.
+const ADDRESS_DIGITS: usize = 16;
+const FOREVER: &str = "public, max-age=31536000, immutable";
+
+/// One file.
+#[derive(Debug)]
+struct Asset {
+    /// The last part of its address.
+    file: String,
+    content_type: &'static str,
+    text: &'static str,
+}
+
+static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("console", "css", "text/css; charset=utf-8", include_str!("assets/console.css")));
+static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("assets/console.js")));
+static HTMX: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("htmx", "js", "text/javascript; charset=utf-8", include_str!("assets/htmx.min.js")));
+
+impl Asset {
+    fn new(name: &str, suffix: &str, content_type: &'static str, text: &'static str) -> Self {
+        let digest = Digest::of_bytes(text.as_bytes()).to_string();
+        let digits: String = digest.chars().skip("sha256:".len()).take(ADDRESS_DIGITS).collect();
+        Self { file: format!("{name}.{digits}.{suffix}"), content_type, text }
+    }
+
+    fn address(&self) -> String {
+        format!("/assets/{}", self.file)
+    }
+}
+
+/// The addresses of the files, for pages.
+#[derive(Debug, Clone)]
+pub struct AssetAddresses {
+    /// The style sheet.
+    pub style: String,
+    /// The script of the console: keys and copying.
+    pub script: String,
+    /// htmx.
+    pub htmx: String,
+}
+
+impl AssetAddresses {
+    /// Returns the addresses of this build.
+    #[must_use]
+    pub fn current() -> Self {
+        Self { style: STYLE.address(), script: SCRIPT.address(), htmx: HTMX.address() }
+    }
+}
+
+/// Answers a file by its address; 404 for one of another build.
+pub async fn serve_asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
+    let found = [&*STYLE, &*SCRIPT, &*HTMX].into_iter().find(|asset| asset.file == file);
+    let Some(asset) = found else { return answer(StatusCode::NOT_FOUND, None) };
+    let etag = format!("\"{file}\"");
+    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    answer(status, Some((asset, etag)))
+}
+
+fn answer(status: StatusCode, asset: Option<(&Asset, String)>) -> Response {
+    let mut response = Response::builder().status(status);
+    let mut body = Body::empty();
+    if let Some((asset, etag)) = asset {
+        response = response.header(header::ETAG, etag).header(header::CACHE_CONTROL, FOREVER);
+        if status == StatusCode::OK {
+            response = response.header(header::CONTENT_TYPE, asset.content_type);
+            body = Body::from(asset.text);
+        }
+    }
+    response.body(body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `dist/htmx.min.js` of htmx 2.0.11, as its authors published it. Its licence is `assets/htmx.LICENSE`.
+    const HTMX_DIGEST: &str = "sha256:d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717";
+
+    #[test]
+    fn htmx_is_the_published_one() {
+        assert_eq!(Digest::of_bytes(HTMX.text.as_bytes()).to_string(), HTMX_DIGEST);
+        assert!(include_str!("assets/htmx.LICENSE").starts_with("Zero-Clause BSD"));
+    }
+
+    #[test]
+    fn an_address_names_the_contents() {
+        let addresses = AssetAddresses::current();
+        let all = [addresses.style, addresses.script, addresses.htmx];
+        assert!(
+            all.iter().all(|address| address.starts_with("/assets/") && address.split('.').count() == 3),
+            "{all:?}"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! The form of an action: what it changes, the token that binds it to the session, and the command that does the same.
+
+use askama::Template;
+
+use super::layout::Layout;
+
+/// An input of a form.
+#[derive(Debug, Clone)]
+pub struct FormInput {
+    /// Name of the field.
+    pub name: &'static str,
+    /// Label for people; empty: the field is hidden and carries `value`.
+    pub label: &'static str,
+    /// What it holds at first.
+    pub value: String,
+    /// Whether the browser refuses an empty one.
+    pub is_required: bool,
+}
+
+/// A form with one button, which works without a script.
+#[derive(Debug, Clone, Template)]
+#[template(path = "parts/form.html")]
+pub struct ActionForm {
+    /// Path of the action.
+    action: String,
+    token: String,
+    /// The text of the button.
+    button: String,
+    /// What the button changes, and for how many runtimes.
+    changes: String,
+    inputs: Vec<FormInput>,
+    /// The command that does the same.
+    command: String,
+}
+
+impl askama::filters::HtmlSafe for ActionForm {}
+
+impl ActionForm {
+    /// Returns a form of the page with this frame.
+    #[must_use]
+    pub fn new(layout: &Layout, action: impl Into<String>, button: impl Into<String>) -> Self {
+        Self {
+            action: action.into(),
+            token: layout.form_token.clone(),
+            button: button.into(),
+            changes: String::new(),
+            inputs: Vec::new(),
+            command: String::new(),
+        }
+    }
+
+    /// Says what the button changes.
+    #[must_use]
+    pub fn that_changes(mut self, what: impl Into<String>) -> Self {
+        self.changes = what.into();
+        self
+    }
+
+    /// Adds an input.
+    #[must_use]
+    pub fn with(mut self, input: FormInput) -> Self {
+        self.inputs.push(input);
+        self
+    }
+
+    /// Adds a field that the reader does not see.
+    #[must_use]
+    pub fn hiding(self, name: &'static str, value: impl Into<String>) -> Self {
+        self.with(FormInput { name, label: "", value: value.into(), is_required: false })
+    }
+
+    /// Says which command does the same.
+    #[must_use]
+    pub fn like(mut self, command: impl Into<String>) -> Self {
+        self.command = command.into();
+        self
+    }
+}

@@ -1,0 +1,59 @@
+//! The web console: pages that people look at, over the same use cases, permissions and audit as the RPCs (ADR 0079).
+//!
+//! To add a page: one file in `pages/` with a `show` function and an askama struct that has a [`layout::Layout`] called `layout`, its
+//! template beside the others, and a row in `route_table.rs`, which names the RPCs whose permission it needs. To add an action: the same
+//! with a function that returns [`rendered::Done`], a `Handler::Action`, and a [`form::ActionForm`] on the page that offers it; it calls
+//! [`visit::Visit::mutation`]. Text of callers goes through [`visible_text::VisibleText`]; no template may use the filter `safe`.
+
+pub mod assets;
+mod fields;
+pub mod form;
+pub mod layout;
+mod pages;
+mod refusal;
+mod rendered;
+mod route_table;
+mod serve_route;
+mod sign_in;
+mod sign_in_codes;
+mod site;
+mod state;
+mod visible_text;
+mod visit;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+pub use fields::Fields;
+pub use refusal::http_status;
+pub use rendered::{Done, Rendered};
+pub use route_table::{Handler, ROUTES, Route};
+pub use site::{Site, SiteScheme};
+pub use state::{Answered, Clock, Console, ConsoleObserver};
+pub use visible_text::VisibleText;
+pub use visit::Visit;
+
+/// Makes the routes of the console.
+pub fn router(console: Arc<Console>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = match route.handler {
+            Handler::Page(_) => router.route(route.path, get(serve_route::serve_route(route))),
+            Handler::Action(_) => router.route(route.path, post(serve_route::serve_route(route))),
+        };
+    }
+    router
+        .route("/sign-in", get(sign_in::show_form).post(sign_in::with_token))
+        .route("/sign-in/code", get(sign_in::show_code).post(sign_in::with_code))
+        .route("/sign-in/codes", post(sign_in::give_code))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/assets/{file}", get(assets::serve_asset))
+        .fallback(|State(console): State<Arc<Console>>| async move { refusal::no_such_page(&console) })
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(Arc::clone(&console), serve_route::guard))
+        .with_state(console)
+}

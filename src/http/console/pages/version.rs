@@ -1,0 +1,132 @@
+//! A version: its content with line numbers and what checks found, who signed it, and who approved this very digest.
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::content_lines::{ContentLines, LineFinding, content_lines, findings_of};
+use crate::api::{pb, request};
+use crate::domain::access::Rpc;
+use crate::domain::approval::Approval;
+use crate::domain::policy::is_of_several_files;
+use crate::domain::report::CheckResult;
+use crate::domain::{Reason, Result};
+use crate::http::console::layout::{Layout, Moment, ShortDigest, StateMark, policy_path, release_of, version_path};
+use crate::http::console::rendered::Rendered;
+use crate::http::console::visible_text::VisibleText;
+use crate::http::console::visit::Visit;
+
+#[derive(Template)]
+#[template(path = "version.html")]
+struct VersionPage {
+    layout: Layout,
+    href: String,
+    state: StateMark,
+    digest: ShortDigest,
+    size_bytes: i64,
+    content_type: VisibleText,
+    author: VisibleText,
+    created: Moment,
+    publisher: VisibleText,
+    published: Option<Moment>,
+    note: VisibleText,
+    requires: Vec<String>,
+    base_version: i64,
+    key_id: VisibleText,
+    approvals: Vec<ApprovalRow>,
+    checks: Vec<CheckRow>,
+    has_report: bool,
+    findings: Vec<LineFinding>,
+    is_of_several_files: bool,
+    content: ContentLines,
+}
+
+struct ApprovalRow {
+    by: VisibleText,
+    at: Moment,
+    until: Moment,
+    reason: VisibleText,
+    revision: i64,
+}
+
+struct CheckRow {
+    id: VisibleText,
+    result: &'static str,
+}
+
+/// Shows the page.
+pub async fn show(visit: &Visit) -> Result<Rendered> {
+    let asked = pb::GetVersionRequest { name: visit.version_name(), view: pb::VersionView::Full.into() };
+    let context = visit.read(Rpc::GetVersion, &asked).await?;
+    let (name, is_full) = request::get_version(&asked)?;
+    let found = visit.service().policies.get_version(&context, &name, is_full).await?;
+    visit.read(Rpc::GetValidationReport, &pb::GetValidationReportRequest { name: visit.version_name() }).await?;
+    let report = match visit.service().policies.get_report(&name).await {
+        Ok((_, report)) => Some(report),
+        Err(error) if error.reason == Reason::ReportNotFound => None,
+        Err(error) => return Err(error),
+    };
+    let version = &found.version;
+    let mut findings = report.as_ref().map(findings_of).unwrap_or_default();
+    let has_files = is_of_several_files(&version.content_type);
+    let content = found.content.as_deref().filter(|_| !has_files);
+    let content = content.map(|bytes| content_lines(bytes, &mut findings)).unwrap_or_default();
+    findings.retain(|finding| finding.severity != "info");
+    let checks = report.iter().flat_map(|report| &report.checks);
+    let number = version.number;
+    let layout = visit.layout(format!("{} {}", version.policy.policy, release_of(version)));
+    let page = VersionPage {
+        layout: layout
+            .in_namespace(&version.policy.namespace, &format!("show {}@{number}", version.policy.policy))
+            .below(version.policy.policy.to_string(), policy_path(&version.policy))
+            .below(number.to_string(), version_path(&version.policy, number)),
+        href: version_path(&version.policy, number),
+        state: StateMark::of(version, found.active),
+        digest: ShortDigest::from(&version.digest),
+        size_bytes: version.size_bytes,
+        content_type: VisibleText::line(&version.content_type),
+        author: VisibleText::line(&version.author),
+        created: Moment::new(version.create_time, visit.now),
+        publisher: VisibleText::line(&version.publisher),
+        published: version.publish_time.map(|at| Moment::new(at, visit.now)),
+        note: VisibleText::line(&version.change_note),
+        requires: version.requires.iter().map(|each| format!("{} {}", each.policy, each.version_req)).collect(),
+        base_version: version.base_version,
+        key_id: VisibleText::line(&key_id(&version.manifest)),
+        approvals: found.approvals.iter().map(|each| approval_row(visit, each)).collect(),
+        checks: checks
+            .map(|check| CheckRow { id: VisibleText::line(&check.id), result: result_word(check.result) })
+            .collect(),
+        has_report: report.is_some(),
+        findings,
+        is_of_several_files: has_files,
+        content,
+    };
+    Rendered::page(&page)
+}
+
+fn result_word(result: CheckResult) -> &'static str {
+    match result {
+        CheckResult::Passed => "passed",
+        CheckResult::Failed => "failed",
+        CheckResult::Warning => "warning",
+        CheckResult::Skipped => "skipped",
+    }
+}
+
+fn approval_row(visit: &Visit, approval: &Approval) -> ApprovalRow {
+    ApprovalRow {
+        by: VisibleText::line(&approval.approver),
+        at: Moment::new(approval.create_time, visit.now),
+        until: Moment::new(approval.expire_time, visit.now),
+        reason: VisibleText::line(&approval.reason),
+        revision: approval.revision,
+    }
+}
+
+/// Returns the key that a manifest names (RFC 7515 §4.1.4). The server verified it when it signed; `policyhub verify` does so elsewhere.
+fn key_id(manifest: &str) -> String {
+    let header = manifest.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).unwrap_or_default();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+    header.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}

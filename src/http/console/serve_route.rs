@@ -1,0 +1,167 @@
+//! Serves a route: whose request it is, whether it may come, its time limit, and the note that is taken of it.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::connect_info::ConnectInfo;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use super::fields::Fields;
+use super::layout::Layout;
+use super::refusal::{refusal_page, refusal_with};
+use super::rendered::{Done, Rendered, redirect};
+use super::route_table::{Handler, Route};
+use super::sign_in;
+use super::site::add_headers;
+use super::state::{Answered, Console};
+use super::visit::{Visit, layout_of};
+use crate::domain::limits::CONTENT_MAX_BYTES;
+use crate::domain::{Error, Reason, Result};
+use crate::service::wait_once;
+
+/// How long an answer may take to make. A browser shows nothing meanwhile.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request waits for others to be answered.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest form: the largest content with every byte percent-encoded, and the other fields.
+const FORM_MAX_BYTES: usize = 3 * CONTENT_MAX_BYTES + 64 * 1024;
+/// How long the body of a form may take. Longer: a slow sender holds a slot.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where a command shows its token. No cookie is taken there, so no other site can use it.
+const CODES_PATH: &str = "/sign-in/codes";
+
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Checks that a request is one of this site, answers it within its time, and adds the headers of every answer.
+pub async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
+    let (is_read, path) = ([Method::GET, Method::HEAD].contains(request.method()), request.uri().path());
+    let site = console.site.check_host(request.headers()).and_then(|()| {
+        if is_read || path == CODES_PATH { Ok(()) } else { console.site.check_origin(request.headers()) }
+    });
+    let mut response = match site {
+        Ok(()) => answer_in_time(&console, request, next).await,
+        Err(foreign) => {
+            let error = Error::new(Reason::PermissionDenied, foreign.0);
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+            note(&console, "foreign", peer, StatusCode::FORBIDDEN, Some(&error), Duration::ZERO);
+            refusal_with(StatusCode::FORBIDDEN, &error, Layout::anonymous("Refused"))
+        }
+    };
+    add_headers(response.headers_mut());
+    response
+}
+
+async fn answer_in_time(console: &Console, request: Request, next: Next) -> Response {
+    let too_busy = || Error::new(Reason::RequestBudgetExhausted, "too many pages are asked for at once: try again");
+    let Ok(Ok(_slot)) = tokio::time::timeout(SLOT_TIMEOUT, console.slots.acquire()).await else {
+        return refusal_page(&too_busy(), Layout::anonymous("Busy"));
+    };
+    match tokio::time::timeout(ANSWER_TIMEOUT, wait_once(next.run(request))).await {
+        Ok(response) => response,
+        Err(_) => {
+            let error = Error::new(Reason::DeadlineExceeded, "the page was not ready in 30 s");
+            refusal_page(&error, Layout::anonymous("Too slow"))
+        }
+    }
+}
+
+/// Returns what serves a route.
+pub fn serve_route(
+    route: &'static Route,
+) -> impl Fn(State<Arc<Console>>, Result<RawPathParams, RawPathParamsRejection>, Request) -> Answering + Clone {
+    move |State(console), arguments, request| Box::pin(serve(console, route, arguments, request))
+}
+
+async fn serve(
+    console: Arc<Console>,
+    route: &'static Route,
+    arguments: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    let now = (console.clock)();
+    let (parts, body) = request.into_parts();
+    let (response, error) = match Visit::verify(&console, &parts.headers, now) {
+        Ok(signed_in) => {
+            let visited = async {
+                let arguments = arguments.map_err(|_| Error::invalid("path", "is not UTF-8"))?;
+                let arguments = arguments.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let fields = match route.handler {
+                    Handler::Page(_) => Fields::parse(parts.uri.query().unwrap_or_default())?,
+                    Handler::Action(_) => read_form(&parts, body).await?,
+                };
+                let named = (route.name, route.calls);
+                let visit = Visit::new(Arc::clone(&console), signed_in.clone(), named, arguments, fields, now);
+                answer(route, &visit).await
+            };
+            match visited.await {
+                Ok(response) => (response, None),
+                Err(error) => {
+                    let layout = layout_of(&console, (&signed_in.0, &signed_in.1), "Refused");
+                    (refusal_page(&error, layout), Some(error))
+                }
+            }
+        }
+        Err(error) => (sign_in::ask(&error, next_of(route, &parts)), Some(error)),
+    };
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let elapsed = Duration::from_micros((console.clock)().0.saturating_sub(now.0).unsigned_abs());
+    note(&console, route.name, peer, response.status(), error.as_ref(), elapsed);
+    response
+}
+
+async fn answer(route: &Route, visit: &Visit) -> Result<Response> {
+    match route.handler {
+        Handler::Page(show) => show(visit).await.map(Rendered::into_response),
+        Handler::Action(act) => {
+            if !visit.is_form_token(visit.fields.get("form_token")) {
+                let message = "the form is not one of this session: open the page again, and send it from there";
+                return Err(Error::new(Reason::PermissionDenied, message));
+            }
+            let Done { next } = act(visit).await?;
+            Ok(redirect(&next))
+        }
+    }
+}
+
+/// Returns where to go once somebody has signed in: to the page. An action is not repeated.
+fn next_of(route: &Route, parts: &Parts) -> String {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if matches!(route.handler, Handler::Page(_)) { path.to_owned() } else { "/".to_owned() }
+}
+
+/// Reads a form.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `MESSAGE_TOO_LARGE`, `REQUEST_TIMEOUT`.
+pub async fn read_form(parts: &Parts, body: Body) -> Result<Fields> {
+    let given = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Error::invalid("content-type", "must be application/x-www-form-urlencoded"));
+    }
+    let read = tokio::time::timeout(FORM_TIMEOUT, axum::body::to_bytes(body, FORM_MAX_BYTES)).await;
+    let read = read.map_err(|_| Error::new(Reason::RequestTimeout, "the form did not come in 10 s"))?;
+    let read = read.map_err(|_| Error::new(Reason::MessageTooLarge, "the form is too large, or was cut off"))?;
+    let text = std::str::from_utf8(&read).map_err(|_| Error::invalid("form", "is not UTF-8"))?;
+    Fields::parse(text)
+}
+
+/// Takes note of a request.
+pub fn note(
+    console: &Console,
+    route: &'static str,
+    peer: Option<SocketAddr>,
+    status: StatusCode,
+    error: Option<&Error>,
+    elapsed: Duration,
+) {
+    console.observer.answered(&Answered { route, peer, status: status.as_u16(), error, elapsed });
+}

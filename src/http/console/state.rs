@@ -1,0 +1,76 @@
+//! What all requests of the console share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::sign_in_codes::SignInCodes;
+use super::site::Site;
+use crate::auth::{ConsoleSessionKeys, Verifier};
+use crate::domain::Error;
+use crate::domain::time::Micros;
+use crate::service::Service;
+
+/// How many requests are answered at once. Each holds a version or two in memory, so more could exhaust it.
+const ANSWERED_AT_ONCE_MAX: usize = 32;
+
+/// Reads the clock.
+pub type Clock = fn() -> Micros;
+
+/// A request that was answered, for logs and metrics.
+#[derive(Debug)]
+pub struct Answered<'a> {
+    /// The name of the page or of the action.
+    pub route: &'static str,
+    /// Who sent it.
+    pub peer: Option<SocketAddr>,
+    /// The status of HTTP.
+    pub status: u16,
+    /// Why it was refused.
+    pub error: Option<&'a Error>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Takes note of requests, as it is done of calls.
+pub trait ConsoleObserver: std::fmt::Debug + Send + Sync {
+    /// Takes note of one request.
+    fn answered(&self, answered: &Answered<'_>);
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Console {
+    /// The use cases.
+    pub service: Arc<Service>,
+    /// Verifies the token of a session at each request.
+    pub verifier: Arc<Verifier>,
+    /// The keys of sessions.
+    pub sessions: ConsoleSessionKeys,
+    /// The site.
+    pub site: Site,
+    /// The clock.
+    pub clock: Clock,
+    /// Takes note of requests.
+    pub observer: Arc<dyn ConsoleObserver>,
+    pub(super) codes: SignInCodes,
+    pub(super) slots: Semaphore,
+}
+
+impl Console {
+    /// Creates the state of a console.
+    #[must_use]
+    pub fn new(
+        service: Arc<Service>,
+        verifier: Arc<Verifier>,
+        sessions: ConsoleSessionKeys,
+        site: Site,
+        clock: Clock,
+        observer: Arc<dyn ConsoleObserver>,
+    ) -> Self {
+        let slots = Semaphore::new(ANSWERED_AT_ONCE_MAX);
+        Self { service, verifier, sessions, site, clock, observer, codes: SignInCodes::default(), slots }
+    }
+}

@@ -1,0 +1,171 @@
+//! A request of somebody who is signed in: who, what for, and what they may.
+//!
+//! Invariant: a permission is asked for in the order of the RPC's own: rate of the caller, a role anywhere, the role here, rate of the
+//! namespace. Refusals are noted as those of calls are.
+
+use std::sync::Arc;
+
+use super::fields::Fields;
+use super::layout::Layout;
+use super::state::Console;
+use super::visible_text::VisibleText;
+use crate::api::request::{Mutation, Scoped, namespace, policy};
+use crate::auth::ConsoleSession;
+use crate::domain::access::Rpc;
+use crate::domain::command::RequestOptions;
+use crate::domain::name::{NamespaceId, PolicyName};
+use crate::domain::principal::Caller;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+use crate::service::{Context, Service};
+
+/// A request of somebody who is signed in.
+#[derive(Debug)]
+pub struct Visit {
+    console: Arc<Console>,
+    caller: Caller,
+    session: ConsoleSession,
+    route: &'static str,
+    calls: &'static [Rpc],
+    arguments: Vec<(String, String)>,
+    /// The fields of the query of a page, and of the form of an action.
+    pub fields: Fields,
+    /// The time at which the request came.
+    pub now: Micros,
+}
+
+impl Visit {
+    /// Verifies the session of a request, and the token in it.
+    ///
+    /// # Errors
+    /// `TOKEN_MISSING` without a session, `TOKEN_EXPIRED` for one that has ended, and the errors of the verifier.
+    pub fn verify(console: &Console, headers: &http::HeaderMap, now: Micros) -> Result<(Caller, ConsoleSession)> {
+        let cookie = console.site.cookie(headers);
+        let session = cookie.and_then(|cookie| console.sessions.open(cookie));
+        let session = session.ok_or_else(|| Error::new(Reason::TokenMissing, "nobody is signed in"))?;
+        if session.ends_at_seconds() <= now.seconds() {
+            return Err(Error::new(Reason::TokenExpired, "the session has ended"));
+        }
+        let caller = console.verifier.verify(Some(&session.authorization_header()), now.seconds())?;
+        Ok((caller, session))
+    }
+
+    /// Creates a request for a route, which may make these calls.
+    #[must_use]
+    pub fn new(
+        console: Arc<Console>,
+        (caller, session): (Caller, ConsoleSession),
+        (route, calls): (&'static str, &'static [Rpc]),
+        arguments: Vec<(String, String)>,
+        fields: Fields,
+        now: Micros,
+    ) -> Self {
+        Self { console, caller, session, route, calls, arguments, fields, now }
+    }
+
+    /// Returns the use cases.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.console.service
+    }
+
+    /// Returns the name of the caller, as in events.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        self.caller.principal.actor()
+    }
+
+    /// Returns a part of the path by its name.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> &str {
+        self.arguments.iter().find(|(each, _)| each == name).map_or("", |(_, value)| value)
+    }
+
+    /// Returns the name of the namespace in the path, as RPCs take it, whatever it holds.
+    #[must_use]
+    pub fn namespace_name(&self) -> String {
+        format!("namespaces/{}", self.argument("namespace"))
+    }
+
+    /// Returns the name of the policy in the path, as RPCs take it, whatever it holds.
+    #[must_use]
+    pub fn policy_name(&self) -> String {
+        format!("{}/policies/{}", self.namespace_name(), self.argument("policy"))
+    }
+
+    /// Returns the name of the version in the path, as RPCs take it, whatever it holds.
+    #[must_use]
+    pub fn version_name(&self) -> String {
+        format!("{}/versions/{}", self.policy_name(), self.argument("version"))
+    }
+
+    /// Returns the namespace in the path.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn namespace(&self) -> Result<NamespaceId> {
+        namespace("namespace", &self.namespace_name())
+    }
+
+    /// Returns the policy in the path.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn policy(&self) -> Result<PolicyName> {
+        policy("policy", &self.policy_name())
+    }
+
+    /// Asks whether the caller may make a read, and returns its context.
+    ///
+    /// # Errors
+    /// Errors of authorization, and `RATE_LIMITED`.
+    pub async fn read(&self, rpc: Rpc, request: &impl Scoped) -> Result<Context> {
+        let context = self.permit(rpc, request.scope()).await?;
+        if let Some(other) = request.other_scope() {
+            self.permit(rpc, other).await?;
+        }
+        Ok(context)
+    }
+
+    /// Asks whether the caller may make a change, and returns its context.
+    ///
+    /// # Errors
+    /// As `read`, and for an invalid request id.
+    pub async fn mutation(&self, rpc: Rpc, request: &impl Mutation) -> Result<Context> {
+        let context = self.read(rpc, request).await?;
+        Ok(Context { options: request.request_options()?, ..context })
+    }
+
+    async fn permit(&self, rpc: Rpc, scope: (&str, &str)) -> Result<Context> {
+        // The table is what tests walk: a call that is not in it would be one whose permission nobody tests.
+        if !self.calls.contains(&rpc) {
+            return Err(Error::internal(format!("the route {} does not name {rpc:?}", self.route)));
+        }
+        let (principal, access) = (&self.caller.principal, &self.console.service.access);
+        access.admit(principal, rpc, self.now).await?;
+        let grants = access.authorize(principal, rpc, scope, self.now).await?;
+        access.meter_scope(scope.1, rpc, self.now)?;
+        Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now: self.now })
+    }
+
+    /// Returns whether a form that carries this token is one of the session.
+    #[must_use]
+    pub fn is_form_token(&self, given: &str) -> bool {
+        self.console.sessions.is_form_token(&self.session, given)
+    }
+
+    /// Returns the frame of a page.
+    #[must_use]
+    pub fn layout(&self, title: impl Into<String>) -> Layout {
+        layout_of(&self.console, (&self.caller, &self.session), &title.into())
+    }
+}
+
+/// Returns the frame of a page for somebody who is signed in.
+pub fn layout_of(console: &Console, (caller, session): (&Caller, &ConsoleSession), title: &str) -> Layout {
+    Layout {
+        caller: VisibleText::line(&caller.principal.actor()),
+        form_token: console.sessions.form_token(session),
+        ..Layout::anonymous(title)
+    }
+}

@@ -1,0 +1,8 @@
+//! The web console over plain HTTP/1.1, as a browser without a script sees it.
+
+mod access;
+mod browser;
+mod foreign;
+mod hostile;
+mod pages;
+mod sessions;
