@@ -1,10 +1,11 @@
 //! The console of this server: where it listens, its site, and the note that is taken of its requests.
 
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tokio::net::TcpListener;
 
 use super::clock;
 use super::config::ListenConfig;
@@ -12,8 +13,12 @@ use super::denials::{Denials, is_denial};
 use super::metrics::Metrics;
 use crate::api::status::status;
 use crate::auth::{ConsoleSessionKeys, Verifier};
-use crate::http::console::{Answered, Console, ConsoleObserver, Site, SiteScheme};
+use crate::http::console::{Answered, Console, ConsoleObserver, Site, SiteScheme, router};
 use crate::service::Service;
+use crate::transport::{ReloadableTls, serve_http};
+
+/// What serves for as long as it is polled.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Observes the requests of the console as `ObserveLayer` does calls: a count, a line for who was refused.
 #[derive(Debug)]
@@ -38,24 +43,25 @@ impl ConsoleObserver for ConsoleObservation {
     }
 }
 
-/// Creates the console. `secret` is that of console sessions, which all replicas share.
+/// Serves the console; without one it waits for ever. With the socket comes the secret of console sessions, which all replicas share.
 ///
 /// # Errors
 /// The keys of sessions can't be derived.
-pub(super) fn console(
-    service: Arc<Service>,
-    verifier: Arc<Verifier>,
-    (listen, addr): (&ListenConfig, SocketAddr),
-    secret: &[u8; 32],
+pub(super) fn serve_console(
+    socket: Option<(TcpListener, [u8; 32])>,
+    (listen, tls, head_timeout): (&ListenConfig, Option<Arc<ReloadableTls>>, Duration),
+    (service, verifier): (Arc<Service>, Arc<Verifier>),
     (metrics, denials): (Metrics, Arc<Denials>),
-) -> Result<Arc<Console>> {
+) -> Result<Serving> {
+    let Some((socket, secret)) = socket else { return Ok(Box::pin(std::future::pending())) };
     let scheme = match &listen.tls {
         Some(_) => SiteScheme::Tls,
         None if listen.insecure_plaintext => SiteScheme::BehindProxy,
         None => SiteScheme::Loopback,
     };
-    let sessions = ConsoleSessionKeys::new(secret)?;
+    let site = Site::new(scheme, socket.local_addr()?.port());
+    let sessions = ConsoleSessionKeys::new(&secret)?;
     let observer = Arc::new(ConsoleObservation { metrics, denials });
-    let site = Site::new(scheme, addr.port());
-    Ok(Arc::new(Console::new(service, verifier, sessions, site, clock::now, observer)))
+    let console = Arc::new(Console::new(service, verifier, sessions, site, clock::now, observer));
+    Ok(Box::pin(serve_http(socket, tls, router(console), head_timeout)))
 }

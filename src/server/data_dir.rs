@@ -1,5 +1,6 @@
 //! The data directory: private, and owned by one server at a time.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::net::SocketAddr;
@@ -98,11 +99,10 @@ impl DataDir {
     /// # Errors
     /// The file can't be written.
     pub fn write_addresses(&self, grpc: SocketAddr, http: SocketAddr, console: Option<String>) -> io::Result<()> {
-        let mut addresses = serde_json::json!({"grpc": grpc.to_string(), "http": http.to_string()});
-        if let Some(console) = console {
-            addresses["console"] = console.into();
-        }
-        let text = addresses.to_string();
+        let grpc_and_http = [("grpc", grpc.to_string()), ("http", http.to_string())];
+        let console = console.map(|url| ("console", url));
+        let addresses: BTreeMap<&str, String> = grpc_and_http.into_iter().chain(console).collect();
+        let text = serde_json::json!(addresses).to_string();
         let new = self.path.join(".addr.json.new");
         std::fs::write(&new, text)?;
         std::fs::rename(new, self.path.join("addr.json"))

@@ -79,7 +79,7 @@ impl Metrics {
             .u64_counter("policyhub_denied_calls")
             .with_description("calls refused for who asked, by reason")
             .build();
-        let console = ConsoleRequests::new(&meter);
+        let console = ConsoleRequests::new(&meter, &LATENCY_BUCKETS_SECONDS);
         Ok(Self { registry, calls, latency, connections, wakes, reloads, denied, console, meter, _provider: provider })
     }
 
@@ -301,6 +301,11 @@ impl Metrics {
         let method = KeyValue::new("method", method);
         self.calls.add(1, &[method.clone(), KeyValue::new("code", code_name(code))]);
         self.latency.record(elapsed.as_secs_f64(), &[method]);
+    }
+
+    /// Counts one request of the console.
+    pub(super) fn console_answered(&self, route: &'static str, status: u16, elapsed: Duration) {
+        self.console.answered(route, status, elapsed);
     }
 
     /// Shows how many watches are open.

@@ -128,21 +128,8 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     // Before the first call: a revoked credential must not be accepted even for a second.
     let revocations_seen = revocations::load_new(&service, &verifier, Cursor::NONE).await?;
 
-    let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
-    let console_addr = console.as_ref().map(TcpListener::local_addr).transpose()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let console_url = console_addr.map(|addr| format!("{scheme}://{addr}"));
-    write_files(&data_dir, &issuer, (grpc_addr, http_addr, console_url))?;
-    let console_said = console_addr.map(tracing::field::display);
-    tracing::info!(%grpc_addr, %http_addr, console_addr = console_said, version = env!("CARGO_PKG_VERSION"), "serving");
-    startup_banner::print_if_terminal(&StartupBanner {
-        data_dir: &data_dir,
-        database: &database,
-        grpc_addr,
-        http_addr,
-        console_addr,
-        has_tls: tls.is_some(),
-    });
+    let sockets = (&grpc, &http, console.as_ref());
+    announce(&data_dir, &issuer, &database, sockets, tls.is_some())?;
 
     let parts = ServerParts {
         _database_lock: database_lock,
@@ -162,6 +149,32 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
         console: console.map(|socket| (socket, console_secret)),
     };
     Ok((parts, store))
+}
+
+/// Writes the files for clients on this machine, and says in the log and on the terminal where the server listens.
+fn announce(
+    data_dir: &DataDir,
+    issuer: &LocalIssuer,
+    database: &Database,
+    (grpc, http, console): (&TcpListener, &TcpListener, Option<&TcpListener>),
+    has_tls: bool,
+) -> Result<()> {
+    let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
+    let console_addr = console.map(TcpListener::local_addr).transpose()?;
+    let scheme = if has_tls { "https" } else { "http" };
+    let console_url = console_addr.map(|addr| format!("{scheme}://{addr}"));
+    write_files(data_dir, issuer, (grpc_addr, http_addr, console_url))?;
+    let console_said = console_addr.map(tracing::field::display);
+    tracing::info!(%grpc_addr, %http_addr, console_addr = console_said, version = env!("CARGO_PKG_VERSION"), "serving");
+    startup_banner::print_if_terminal(&StartupBanner {
+        data_dir,
+        database,
+        grpc_addr,
+        http_addr,
+        console_addr,
+        has_tls,
+    });
+    Ok(())
 }
 
 /// Builds the verifier of all issuers, and the refreshers of the keys of external ones.

@@ -21,8 +21,8 @@ use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::config::{Config, ListenConfig, StorageConfig};
-use super::console::console;
+use super::config::{Config, ListenConfig, StorageConfig, WatchConfig};
+use super::console::serve_console;
 use super::data_dir::DataDir;
 use super::denials::Denials;
 use super::issuers::JwksRefresher;
@@ -47,9 +47,7 @@ use crate::grpc::{
 };
 use crate::service::Service;
 use crate::store::{Store, Wake};
-use crate::transport::{
-    GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, serve_http, spawn_http,
-};
+use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
 use crate::watch::{Hub, Leases};
 
 /// Timeout for writing the last reports, and for the last denials.
@@ -100,15 +98,10 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let handler = Handler::new(parts.service.clone(), clock::now);
     let services = add_services(Routes::new(health_service), &handler);
     let denials = Arc::new(Denials::new(Instant::now()));
-    let console = parts.console.map(|(socket, secret)| {
-        let (service, verifier) = (parts.service.clone(), parts.verifier.clone());
-        let addr = socket.local_addr()?;
-        let observed = (metrics.clone(), denials.clone());
-        let console = console(service, verifier, (&listen, addr), &secret, observed)?;
-        let tls = parts.tls.as_ref().map(|tls| tls.config());
-        anyhow::Ok(serve_http(socket, tls, crate::http::console::router(console), head_timeout))
-    });
-    let console = console.transpose()?;
+    let tls = parts.tls.as_ref().map(|tls| tls.config());
+    let uses = (parts.service.clone(), parts.verifier.clone());
+    let observed = (metrics.clone(), denials.clone());
+    let console = serve_console(parts.console, (&listen, tls.clone(), head_timeout), uses, observed)?;
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
     let budgets = budgets(&listen, &metrics, parts.store.readers_max());
@@ -116,7 +109,7 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), budgets);
     let listener = Listener {
         socket: parts.grpc,
-        tls: parts.tls.as_ref().map(|tls| tls.config()),
+        tls,
         with_certificate,
         limits: connections,
         drain_timeout: listen.drain_timeout,
@@ -129,12 +122,7 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let router =
         crate::http::router(parts.service.clone(), draining.clone(), Arc::new(move || text.text()), Handle::current());
     let mut background = JoinSet::new();
-    let (hub, store, leases) = (parts.hub.clone(), parts.store.clone(), parts.leases.clone());
-    let beating = hub.clone();
-    background.spawn(async move { hub.tail(watch.poll_interval).await });
-    background.spawn(async move { beating.send_heartbeats(watch.heartbeat_interval).await });
-    background.spawn(async move { leases.keep().await });
-    background.spawn(async move { store.watch_health().await });
+    spawn_keepers(&mut background, (&parts.hub, &parts.leases), &parts.store, &parts.service, &watch);
     background.spawn(tasks::sum_up_denials(denials));
     background.spawn(revocations::follow(parts.service.clone(), parts.verifier.clone(), parts.revocations_seen));
     for refresher in parts.jwks_refreshers {
@@ -144,15 +132,11 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
         metrics.show_certificate(&tls);
         background.spawn(tasks::watch_tls_files(tls, parts.verifier, metrics.clone()));
     }
-    background.spawn(tasks::keep_memory(parts.store.clone()));
-    background.spawn(tasks::monitor_store(parts.store.clone(), parts.service.clone()));
     spawn_pollers(&mut background, &parts.service, watch.audit_interval);
     let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(spawn_http(parts.http, router, head_timeout)?);
-    if let Some(console) = console {
-        background.spawn(console);
-    }
+    background.spawn(console);
     if parts.store.is_postgres() && watch.listen_notify {
         spawn_notifications(&mut background, &storage, parts.store.clone(), parts.hub.clone(), metrics);
     }
@@ -226,6 +210,24 @@ fn layered(
         .layer(answers)
         .layer(OpenStreamsLayer::default());
     BoxCloneSyncService::new(calls.service(routes))
+}
+
+/// Spawns what keeps the streams, the leases and the memory of this replica up to date.
+fn spawn_keepers(
+    background: &mut JoinSet<()>,
+    (hub, leases): (&Arc<Hub>, &Arc<Leases>),
+    store: &Store,
+    service: &Arc<Service>,
+    watch: &WatchConfig,
+) {
+    let (tailed, beating, leases, watched) = (hub.clone(), hub.clone(), leases.clone(), store.clone());
+    let (poll_interval, heartbeat_interval) = (watch.poll_interval, watch.heartbeat_interval);
+    background.spawn(async move { tailed.tail(poll_interval).await });
+    background.spawn(async move { beating.send_heartbeats(heartbeat_interval).await });
+    background.spawn(async move { leases.keep().await });
+    background.spawn(async move { watched.watch_health().await });
+    background.spawn(tasks::keep_memory(store.clone()));
+    background.spawn(tasks::monitor_store(store.clone(), service.clone()));
 }
 
 /// Spawns the pollers: what other replicas changed and thawed, what is due, and whether the logs are intact.

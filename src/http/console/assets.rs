@@ -24,7 +24,7 @@ struct Asset {
     text: &'static str,
 }
 
-static STYLE: LazyLock<Asset> =
+static STYLESHEET: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("console", "css", "text/css; charset=utf-8", include_str!("assets/console.css")));
 static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("assets/console.js")));
@@ -58,13 +58,13 @@ impl AssetAddresses {
     /// Returns the addresses of this build.
     #[must_use]
     pub fn current() -> Self {
-        Self { style: STYLE.address(), script: SCRIPT.address(), htmx: HTMX.address() }
+        Self { style: STYLESHEET.address(), script: SCRIPT.address(), htmx: HTMX.address() }
     }
 }
 
 /// Answers a file by its address; 404 for one of another build.
 pub async fn serve_asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    let found = [&*STYLE, &*SCRIPT, &*HTMX].into_iter().find(|asset| asset.file == file);
+    let found = [&*STYLESHEET, &*SCRIPT, &*HTMX].into_iter().find(|asset| asset.file == file);
     let Some(asset) = found else { return answer(StatusCode::NOT_FOUND, None) };
     let etag = format!("\"{file}\"");
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());

@@ -8,6 +8,7 @@
 pub mod assets;
 mod fields;
 pub mod form;
+mod form_body;
 pub mod layout;
 mod pages;
 mod refusal;
@@ -16,6 +17,7 @@ mod route_table;
 mod serve_route;
 mod sign_in;
 mod sign_in_codes;
+mod sign_in_page;
 mod site;
 mod state;
 mod visible_text;

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
@@ -15,15 +14,15 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use super::fields::Fields;
+use super::form_body::read_form;
 use super::layout::Layout;
 use super::refusal::{refusal_page, refusal_with};
 use super::rendered::{Done, Rendered, redirect};
 use super::route_table::{Handler, Route};
-use super::sign_in;
+use super::sign_in_page::ask;
 use super::site::add_headers;
-use super::state::{Answered, Console};
+use super::state::Console;
 use super::visit::{Visit, layout_of};
-use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::{Error, Reason, Result};
 use crate::service::wait_once;
 
@@ -31,10 +30,6 @@ use crate::service::wait_once;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request waits for others to be answered.
 const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest form: the largest content with every byte percent-encoded, and the other fields.
-const FORM_MAX_BYTES: usize = 3 * CONTENT_MAX_BYTES + 64 * 1024;
-/// How long the body of a form may take. Longer: a slow sender holds a slot.
-const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a command shows its token. No cookie is taken there, so no other site can use it.
 const CODES_PATH: &str = "/sign-in/codes";
 
@@ -51,7 +46,7 @@ pub async fn guard(State(console): State<Arc<Console>>, request: Request, next: 
         Err(foreign) => {
             let error = Error::new(Reason::PermissionDenied, foreign.0);
             let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
-            note(&console, "foreign", peer, StatusCode::FORBIDDEN, Some(&error), Duration::ZERO);
+            console.note("foreign", peer, StatusCode::FORBIDDEN, Some(&error), Duration::ZERO);
             refusal_with(StatusCode::FORBIDDEN, &error, Layout::anonymous("Refused"))
         }
     };
@@ -109,11 +104,11 @@ async fn serve(
                 }
             }
         }
-        Err(error) => (sign_in::ask(&error, next_of(route, &parts)), Some(error)),
+        Err(error) => (ask(&error, next_of(route, &parts)), Some(error)),
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let elapsed = Duration::from_micros((console.clock)().0.saturating_sub(now.0).unsigned_abs());
-    note(&console, route.name, peer, response.status(), error.as_ref(), elapsed);
+    console.note(route.name, peer, response.status(), error.as_ref(), elapsed);
     response
 }
 
@@ -135,33 +130,4 @@ async fn answer(route: &Route, visit: &Visit) -> Result<Response> {
 fn next_of(route: &Route, parts: &Parts) -> String {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     if matches!(route.handler, Handler::Page(_)) { path.to_owned() } else { "/".to_owned() }
-}
-
-/// Reads a form.
-///
-/// # Errors
-/// `INVALID_ARGUMENT`, `MESSAGE_TOO_LARGE`, `REQUEST_TIMEOUT`.
-pub async fn read_form(parts: &Parts, body: Body) -> Result<Fields> {
-    let given = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Error::invalid("content-type", "must be application/x-www-form-urlencoded"));
-    }
-    let read = tokio::time::timeout(FORM_TIMEOUT, axum::body::to_bytes(body, FORM_MAX_BYTES)).await;
-    let read = read.map_err(|_| Error::new(Reason::RequestTimeout, "the form did not come in 10 s"))?;
-    let read = read.map_err(|_| Error::new(Reason::MessageTooLarge, "the form is too large, or was cut off"))?;
-    let text = std::str::from_utf8(&read).map_err(|_| Error::invalid("form", "is not UTF-8"))?;
-    Fields::parse(text)
-}
-
-/// Takes note of a request.
-pub fn note(
-    console: &Console,
-    route: &'static str,
-    peer: Option<SocketAddr>,
-    status: StatusCode,
-    error: Option<&Error>,
-    elapsed: Duration,
-) {
-    console.observer.answered(&Answered { route, peer, status: status.as_u16(), error, elapsed });
 }

@@ -15,11 +15,12 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 
 use super::fields::Fields;
+use super::form_body::read_form;
 use super::layout::Layout;
 use super::refusal::{http_status, refusal_page};
 use super::rendered::{Rendered, redirect};
-use super::serve_route::{note, read_form};
 use super::sign_in_codes::CODE_TTL_SECONDS;
+use super::sign_in_page::{ask, form_page, local_path};
 use super::state::Console;
 use super::visible_text::VisibleText;
 use super::visit::Visit;
@@ -29,19 +30,6 @@ use crate::domain::{Error, Reason, Result};
 
 /// The longest session. Longer: a browser that somebody left is signed in for longer.
 const SESSION_MAX_SECONDS: i64 = 12 * 60 * 60;
-/// The longest path that a browser is sent on to.
-const NEXT_MAX_BYTES: usize = 2_048;
-
-#[derive(Template)]
-#[template(path = "sign_in.html")]
-struct SignInPage {
-    layout: Layout,
-    /// Where to go then.
-    next: String,
-    /// Why the visitor is asked; empty when there was no session.
-    message: VisibleText,
-    reason: String,
-}
 
 #[derive(Template)]
 #[template(path = "sign_in_code.html")]
@@ -56,24 +44,6 @@ pub async fn show_form(State(console): State<Arc<Console>>, request: Request) ->
     let next = Fields::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
     let page = form_page(None, next.get("next"));
     finish(&console, &request_peer(&request), Rendered::page(&page).map(Rendered::into_response))
-}
-
-/// Returns the form for a token, as the answer to a request of somebody who is not signed in.
-pub fn ask(error: &Error, next: String) -> Response {
-    let page = form_page(Some(error), &next);
-    let rendered = Rendered::page_with(http_status(error.reason), &page).map(Rendered::into_response);
-    rendered.unwrap_or_else(|error| refusal_page(&error, Layout::anonymous("Sign in")))
-}
-
-fn form_page(error: Option<&Error>, next: &str) -> SignInPage {
-    // Whoever just has no session needs no explanation.
-    let said = error.filter(|error| error.reason != Reason::TokenMissing);
-    SignInPage {
-        layout: Layout::anonymous("Sign in"),
-        next: local_path(next).to_owned(),
-        message: said.map(|error| VisibleText::line(&error.message)).unwrap_or_default(),
-        reason: said.map(|error| error.reason.as_str()).unwrap_or_default(),
-    }
 }
 
 /// Signs in by a token in a form.
@@ -136,7 +106,7 @@ pub async fn give_code(State(console): State<Arc<Console>>, request: Request) ->
             (http_status(error.reason), answer)
         }
     };
-    note(&console, "sign-in", request_peer(&request), status, code.as_ref().err(), Duration::ZERO);
+    console.note("sign-in", request_peer(&request), status, code.as_ref().err(), Duration::ZERO);
     let mut response = Response::new(Body::from(answer.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -182,13 +152,6 @@ fn set_cookie(response: &mut Response, cookie: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns a path of this console; `/` for anything else, so that nobody is sent on to another site.
-fn local_path(path: &str) -> &str {
-    let is_plain = path.len() <= NEXT_MAX_BYTES && path.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
-    let is_local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
-    if is_plain && is_local { path } else { "/" }
-}
-
 fn request_peer(request: &Request) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0)
 }
@@ -196,22 +159,6 @@ fn request_peer(request: &Request) -> Option<SocketAddr> {
 fn finish(console: &Console, peer: &Option<SocketAddr>, done: Result<Response>) -> Response {
     let error = done.as_ref().err().cloned();
     let response = done.unwrap_or_else(|error| refusal_page(&error, Layout::anonymous("Sign in")));
-    note(console, "sign-in", *peer, response.status(), error.as_ref(), Duration::ZERO);
+    console.note("sign-in", *peer, response.status(), error.as_ref(), Duration::ZERO);
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_sent_to_another_site() {
-        for own in ["/", "/namespaces/a?x=1", "/a//b"] {
-            assert_eq!(local_path(own), own);
-        }
-        for other in ["", "//evil.example", "/\\evil.example", "https://evil.example", "evil", "/a\r\nb", "/\u{e4}"] {
-            assert_eq!(local_path(other), "/", "{other}");
-        }
-        assert_eq!(local_path(&format!("/{}", "a".repeat(NEXT_MAX_BYTES))), "/");
-    }
 }

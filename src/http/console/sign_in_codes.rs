@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn codes_are_bounded() {
         let codes = SignInCodes::default();
-        let mut give = |actor: &str| codes.give(actor, "t", NOW).expect("a code");
+        let give = |actor: &str| codes.give(actor, "t", NOW).expect("a code");
         let other = give("local:bob");
         let own: Vec<String> = (0..5).map(|_| give("local:ann")).collect();
         assert_eq!(codes.take(&own[0], NOW), None, "the oldest of its caller is gone");

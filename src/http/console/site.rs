@@ -89,7 +89,7 @@ impl Site {
             SiteScheme::BehindProxy => &["https", "http"],
         };
         let is_own = |scheme: &&str| origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"));
-        if schemes.iter().any(|scheme| is_own(&scheme)) { Ok(()) } else { Err(foreign) }
+        if schemes.iter().any(is_own) { Ok(()) } else { Err(foreign) }
     }
 
     /// Returns the value of the session's cookie; none when there is none, or two.

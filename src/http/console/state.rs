@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::sign_in_codes::SignInCodes;
@@ -72,5 +73,17 @@ impl Console {
     ) -> Self {
         let slots = Semaphore::new(ANSWERED_AT_ONCE_MAX);
         Self { service, verifier, sessions, site, clock, observer, codes: SignInCodes::default(), slots }
+    }
+
+    /// Takes note of a request.
+    pub(super) fn note(
+        &self,
+        route: &'static str,
+        peer: Option<SocketAddr>,
+        status: StatusCode,
+        error: Option<&Error>,
+        elapsed: Duration,
+    ) {
+        self.observer.answered(&Answered { route, peer, status: status.as_u16(), error, elapsed });
     }
 }

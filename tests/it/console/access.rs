@@ -5,7 +5,7 @@
 use policyhub::client::pb;
 use policyhub::http::console::{Handler, ROUTES};
 
-use super::browser::Browser;
+use super::browser::{Answer, Browser};
 use crate::harness::callers::{grant, issue, namespace};
 use crate::harness::calls::release;
 use crate::harness::{Hub, on_both_databases};
@@ -70,7 +70,7 @@ on_both_databases! {
             let [hidden, absent] = ["default", "absent1"].map(|namespace| stranger.get(&path_of(route.path, namespace)));
             assert_eq!((hidden.status, hidden.reason()), (404, "NAMESPACE_NOT_FOUND"), "{}: {hidden:?}", route.name);
             let form_token = hidden.form_token();
-            let without = |answer: &super::browser::Answer, namespace: &str| {
+            let without = |answer: &Answer, namespace: &str| {
                 answer.body.replace(namespace, "NAMESPACE").replace(&form_token, "TOKEN")
             };
             assert_eq!(without(&hidden, "default"), without(&absent, "absent1"), "{}", route.name);

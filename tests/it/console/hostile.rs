@@ -4,7 +4,7 @@ use policyhub::client::pb;
 
 use super::browser::Browser;
 use crate::harness::calls::{draft_request, get_version};
-use crate::harness::{Hub, on_both_databases};
+use crate::harness::on_both_databases;
 
 /// Texts that would act on a page, on its reader, or on the one who copies from it.
 const HOSTILE: &[&str] = &[

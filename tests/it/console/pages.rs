@@ -4,7 +4,7 @@ use policyhub::client::pb;
 
 use super::browser::{Browser, between};
 use crate::harness::calls::{activate, draft, draft_request, get_version, publish, release};
-use crate::harness::{Hub, on_both_databases};
+use crate::harness::on_both_databases;
 
 on_both_databases! {
     /// Given a new server, each page that is empty says the first command.
@@ -35,7 +35,7 @@ on_both_databases! {
         assert!(row.contains("<time datetime=\"20"), "the exact time: {row}");
 
         let policy = browser.get("/namespaces/default/policies/shop").body;
-        let steps: Vec<&str> = policy.split("<li").skip(1).collect();
+        let steps: Vec<&str> = policy.split("\n<li").skip(1).collect();
         assert_eq!(steps.len(), 3, "{policy}");
         let (newest, active) = (steps[0], steps[1]);
         assert!(newest.contains("state draft") && newest.contains(">3</a>"), "the newest is on top: {newest}");

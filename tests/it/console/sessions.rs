@@ -53,7 +53,7 @@ on_both_databases! {
             let answer = browser.post("/sign-in", &[("token", token), ("next", "//evil.example")]);
             assert_eq!((answer.status, answer.reason()), (401, reason), "{token}: {answer:?}");
             assert_eq!(answer.header("set-cookie"), "");
-            assert!(token.is_empty() || !answer.body.contains(token), "the token is not repeated");
+            assert!(token.len() < 9 || !answer.body.contains(token), "the token is not repeated");
             assert!(!answer.body.contains("evil"), "{answer:?}");
         }
         drop(short);
