@@ -27,14 +27,24 @@ test: ## Run every test: units, both databases, doc tests, other verifiers, quic
 	$(call timed,cargo test) cargo test --workspace --exclude policyhub-client
 	$(call timed,SDK) cargo test -p policyhub-client --all-features
 	$(call timed,planted defects) $(MAKE) --no-print-directory faults-defects DEFECTS=$(QUICK_DEFECTS) DEFECT_SEEDS=6
-	$(call timed,tools) ./scripts/tools.sh venv grpcurl typescript go
+	$(call timed,tools) ./scripts/tools.sh venv grpcurl typescript go browser
 	$(call timed,vectors by PyJWT) target/tools/venv/bin/python tests/vectors/verify.py
 	$(call timed,Python example) ./tests/python/run.py $(BINARY)
 	$(call timed,TypeScript example) ./tests/typescript/run.py $(BINARY)
 	$(call timed,Go example) ./tests/go/run.py $(BINARY)
+	$(call timed,console) $(MAKE) --no-print-directory console BINARY=$(BINARY)
 	$(call timed,quickstart) ./scripts/quickstart.sh $(BINARY)
 	$(call timed,README) ./scripts/readme.py $(BINARY)
 	$(call timed,corpus) $(MAKE) --no-print-directory corpus
+
+.PHONY: console
+console: ## Test the console in a browser: every page in light and dark, narrow, without a script, by keyboard
+	$(call timed,tools) ./scripts/tools.sh browser
+	BINARY=$(abspath $(BINARY)) node --test tests/browser/*.test.mjs
+
+.PHONY: console-shots
+console-shots: ## Take a picture of each page of the console, in target/console-shots
+	SHOTS=1 $(MAKE) --no-print-directory console
 
 # The drills (5,000 streams, 1,000 stuck readers) come besides the schedules.
 SCHEDULES := 200

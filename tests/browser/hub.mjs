@@ -1,7 +1,7 @@
 // A server of a test with everything around it: its directory, its command line, and runtimes that subscribe.
 
 import { execFile, spawn } from "node:child_process";
-import { mkdtemp, mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -73,6 +73,11 @@ export class TestHub {
   async policyhub(...words) {
     const { stdout } = await runFile(this.#binary, words, this.#options());
     return stdout;
+  }
+
+  /** Returns the token of the administrator of this machine. */
+  async adminToken() {
+    return (await readFile(join(this.#directory, "data", "admin.token"), "utf8")).trim();
   }
 
   /** Writes a file, and returns its path. */

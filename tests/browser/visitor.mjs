@@ -51,7 +51,7 @@ export class Visitor {
 
   /** Signs in by the address that `policyhub console` prints. */
   async signIn() {
-    const said = await this.hub.policyhub("console", "--no-open");
+    const said = await this.hub.policyhub("console", "--console", this.hub.console);
     const address = said.match(/http:\/\/\S+/)?.[0];
     if (!address) throw new Error(`policyhub console prints no address: ${said}`);
     await this.page.goto(address);
@@ -79,8 +79,20 @@ export class Visitor {
     return this.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   }
 
-  /** Takes a picture of the whole page. */
+  /** Returns what the page loaded, itself the first: address, bytes, and whether the browser had kept it. */
+  async loaded() {
+    return this.page.evaluate(() =>
+      [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map((each) => ({
+        name: each.name,
+        bytes: each.encodedBodySize,
+        isKept: each.transferSize === 0,
+      })),
+    );
+  }
+
+  /** Takes a picture of the whole page, if pictures are wanted. */
   async shoot(name) {
+    if (!process.env.SHOTS) return;
     await mkdir(SHOTS, { recursive: true });
     await this.page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
   }

@@ -1,0 +1,132 @@
+// What people see of the console in a browser: every page in light and dark, wide and narrow, with a script and without, by keyboard.
+//
+//   node --test tests/browser/console.test.mjs     BINARY=target/debug/policyhub SHOTS=1 for pictures in target/console-shots
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { TestHub } from "./hub.mjs";
+import { ROOT, Visitor, openBrowser } from "./visitor.mjs";
+
+/** The largest page, with everything that it loads, in bytes. */
+const PAGE_MAX_BYTES = 100 * 1024;
+/** Text that is markup, a template of scripts, and text that runs the other way. */
+const HOSTILE = "<img src=x onerror=alert(1)> {{7*7}} \u202etxt.exe";
+const NAMESPACE = "/namespaces/default";
+const POLICY = `${NAMESPACE}/policies/pricing`;
+
+/** Every page by the name of its picture. */
+const PAGES = [
+  ["namespaces", "/"],
+  ["namespace", NAMESPACE],
+  ["policy", POLICY],
+  ["version", `${POLICY}/versions/2`],
+];
+
+let hub;
+let browser;
+
+before(async () => {
+  hub = await TestHub.start(process.env.BINARY ?? `${ROOT}target/debug/policyhub`);
+  browser = await openBrowser();
+  await hub.publish("pricing", "tokens: 1000\nregion: eu\n", "--label", "1.0.0", "--note", "the first");
+  await hub.policyhub("activate", "pricing@1", "--reason", "new season");
+  await hub.publish("pricing", "tokens: 5000\nregion: eu\n", "--label", "1.1.0", "--note", "raise the cap");
+  await hub.publish("limits", `note: ${JSON.stringify(HOSTILE)}\n`, "--note", HOSTILE);
+  await hub.policyhub("draft", "limits", await hub.file("limits.yaml", "max: 3\n"));
+  await hub.runtimes(2);
+});
+
+after(async () => {
+  await browser?.close();
+  await hub?.end();
+});
+
+/** Runs a test as a visitor who is signed in, and fails when the browser complained. */
+function visit(name, options, body) {
+  test(name, async () => {
+    const visitor = await Visitor.open(browser, hub, options);
+    try {
+      await visitor.signIn();
+      await body(visitor);
+      assert.deepEqual(visitor.complaints, []);
+    } finally {
+      await visitor.close();
+    }
+  });
+}
+
+test("a stranger sees the form to sign in, and is sent on to where they wanted to go", async () => {
+  const visitor = await Visitor.open(browser, hub);
+  assert.equal(await visitor.open(POLICY), 401);
+  assert.deepEqual(await visitor.faults(), []);
+  await visitor.shoot("sign-in-light");
+  await visitor.page.getByLabel("Access token").fill(await hub.adminToken());
+  await visitor.page.getByRole("button", { name: "Sign in" }).click();
+  await visitor.page.getByRole("heading", { name: "pricing" }).waitFor();
+  assert.equal(new URL(visitor.page.url()).pathname, POLICY);
+  await visitor.page.getByRole("button", { name: "Sign out" }).click();
+  await visitor.page.getByLabel("Access token").waitFor();
+  assert.equal(await visitor.open(POLICY), 401);
+  await visitor.close();
+});
+
+for (const isDark of [false, true]) {
+  const colours = isDark ? "dark" : "light";
+  visit(`every page is accessible in ${colours}`, { isDark }, async (visitor) => {
+    for (const [name, path] of PAGES) {
+      assert.equal(await visitor.open(path), 200, path);
+      assert.deepEqual(await visitor.faults(), []);
+      await visitor.shoot(`${name}-${colours}`);
+    }
+  });
+}
+
+visit("every page fits a window of 320 pixels", { isNarrow: true }, async (visitor) => {
+  for (const [name, path] of PAGES) {
+    await visitor.open(path);
+    assert.equal(await visitor.overflow(), 0, path);
+    await visitor.shoot(`${name}-narrow`);
+  }
+});
+
+visit("a page is small, and comes with one request besides what is kept", {}, async (visitor) => {
+  for (const [, path] of PAGES) {
+    await visitor.open(path);
+    const loaded = await visitor.loaded();
+    const bytes = loaded.reduce((sum, each) => sum + each.bytes, 0);
+    assert.ok(bytes <= PAGE_MAX_BYTES, `${path} has ${bytes} bytes`);
+    await visitor.page.reload();
+    const again = (await visitor.loaded()).filter((each) => !each.isKept);
+    assert.deepEqual(again.map((each) => new URL(each.name).pathname), [path]);
+  }
+});
+
+visit("hostile text is shown, and does nothing", {}, async (visitor) => {
+  await visitor.open(`${NAMESPACE}/policies/limits`);
+  const text = await visitor.page.locator("main").innerText();
+  assert.ok(text.includes("<img src=x onerror=alert(1)> {{7*7}}"), text);
+  assert.ok(!text.includes("\u202e"), "a character that turns the text around is shown by its name");
+  assert.equal(await visitor.page.locator("main img").count(), 0);
+});
+
+visit("every page says the same without a script", { hasScript: false }, async (visitor) => {
+  await visitor.open(NAMESPACE);
+  await visitor.page.getByRole("link", { name: "pricing" }).click();
+  await visitor.page.getByRole("link", { name: /^2 \(1\.1\.0\)/ }).click();
+  assert.ok((await visitor.page.locator("pre.content").innerText()).includes("tokens: 5000"));
+});
+
+visit("the rail and the search are reached by keys", {}, async (visitor) => {
+  await visitor.open(NAMESPACE);
+  await visitor.page.keyboard.press("/");
+  await visitor.page.keyboard.type("pric");
+  await visitor.page.keyboard.press("Enter");
+  await visitor.page.waitForURL((url) => url.searchParams.get("q") === "pric");
+  await visitor.page.getByRole("link", { name: "limits" }).waitFor({ state: "detached" });
+  await visitor.open(POLICY);
+  await visitor.page.keyboard.press("j");
+  await visitor.page.keyboard.press("j");
+  await visitor.page.keyboard.press("Enter");
+  await visitor.page.getByRole("heading", { name: "pricing 1 (1.0.0)" }).waitFor();
+});
