@@ -35,7 +35,7 @@ on_both_databases! {
         assert!(row.contains("<time datetime=\"20"), "the exact time: {row}");
 
         let policy = browser.get("/namespaces/default/policies/shop").body;
-        let steps: Vec<&str> = policy.split("\n<li").skip(1).collect();
+        let steps: Vec<&str> = between(&policy, "data-rail>", "</ol>").split_inclusive("</li>").take(3).collect();
         assert_eq!(steps.len(), 3, "{policy}");
         let (newest, active) = (steps[0], steps[1]);
         assert!(newest.contains("state draft") && newest.contains(">3</a>"), "the newest is on top: {newest}");
