@@ -1,6 +1,7 @@
 //! The web console over plain HTTP/1.1, as a browser without a script sees it.
 
 mod access;
+mod actions;
 mod browser;
 mod foreign;
 mod hostile;

@@ -39,6 +39,14 @@ impl Fields {
     pub fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
     }
+
+    /// Returns the value of a field that holds an integer.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn number(&self, name: &str) -> Result<i64> {
+        self.get(name).parse().map_err(|_| Error::invalid(name, "must be an integer"))
+    }
 }
 
 fn decode(text: &str) -> Result<String> {
@@ -56,6 +64,8 @@ mod tests {
         let fields = Fields::parse("a=1+2&b=%26%3D%C3%A4&c&&d=x=y").expect("fields");
         assert_eq!((fields.get("a"), fields.get("b"), fields.get("c"), fields.get("d")), ("1 2", "&=ä", "", "x=y"));
         assert_eq!(fields.get("e"), "");
+        assert!(fields.number("a").is_err() && fields.number("e").is_err());
+        assert_eq!(Fields::parse("n=-12").expect("a field").number("n").expect("a number"), -12);
         let many = "a&".repeat(2);
         for bad in ["a=%FF", "a=1&a=2", &many, &(0..65).map(|each| format!("f{each}&")).collect::<String>()] {
             assert!(Fields::parse(bad).is_err(), "{bad}");

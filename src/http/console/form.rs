@@ -24,6 +24,8 @@ pub struct ActionForm {
     /// Path of the action.
     action: String,
     token: String,
+    /// Sent twice, as by a double click, the form has one effect.
+    request_id: String,
     /// The text of the button.
     button: String,
     /// What the button changes, and for how many runtimes.
@@ -42,6 +44,7 @@ impl ActionForm {
         Self {
             action: action.into(),
             token: layout.form_token.clone(),
+            request_id: uuid::Uuid::now_v7().to_string(),
             button: button.into(),
             changes: String::new(),
             inputs: Vec::new(),
@@ -67,6 +70,12 @@ impl ActionForm {
     #[must_use]
     pub fn hiding(self, name: &'static str, value: impl Into<String>) -> Self {
         self.with(FormInput { name, label: "", value: value.into(), is_required: false })
+    }
+
+    /// Adds the input of a reason.
+    #[must_use]
+    pub fn with_reason(self, is_required: bool) -> Self {
+        self.with(FormInput { name: "reason", label: "Why", value: String::new(), is_required })
     }
 
     /// Says which command does the same.

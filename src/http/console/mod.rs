@@ -1,10 +1,11 @@
 //! The web console: pages that people look at, over the same use cases, permissions and audit as the RPCs (ADR 0079).
 //!
 //! To add a page: one file in `pages/` with a `show` function and an askama struct that has a [`layout::Layout`] called `layout`, its
-//! template beside the others, and a row in `route_table.rs`, which names the RPCs whose permission it needs. To add an action: the same
-//! with a function that returns [`rendered::Done`], a `Handler::Action`, and a [`form::ActionForm`] on the page that offers it; it calls
-//! [`visit::Visit::mutation`]. Text of callers goes through [`visible_text::VisibleText`]; no template may use the filter `safe`.
+//! template beside the others, and a row in `route_table.rs`, which names the RPCs whose permission it needs. To add an action: one
+//! file in `actions/` with a function `act`, which makes the request of its RPC and calls [`visit::Visit::mutation`], a row, and a
+//! [`form::ActionForm`] on the page that offers it. Text of callers goes through [`visible_text::VisibleText`]; no template may use the filter `safe`.
 
+mod actions;
 pub mod assets;
 mod fields;
 pub mod form;

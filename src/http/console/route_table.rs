@@ -5,9 +5,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::pages;
 use super::rendered::{Done, Rendered};
 use super::visit::Visit;
+use super::{actions, pages};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 
@@ -36,23 +36,41 @@ pub struct Route {
     pub handler: Handler,
 }
 
+/// Returns what answers a row.
+macro_rules! handler {
+    (page $module:ident) => {
+        Handler::Page(|visit| Box::pin(pages::$module::show(visit)))
+    };
+    (action $module:ident) => {
+        Handler::Action(|visit| Box::pin(actions::$module::act(visit)))
+    };
+}
+
 /// Writes the table.
-macro_rules! pages {
-    ($($name:literal $path:literal [$($rpc:ident),*] $page:ident;)*) => {
+macro_rules! routes {
+    ($($kind:ident $module:ident $name:literal $path:literal [$($rpc:ident),*];)*) => {
         &[$(Route {
             name: $name,
             path: $path,
             calls: &[$(Rpc::$rpc),*],
-            handler: Handler::Page(|visit| Box::pin(pages::$page::show(visit))),
+            handler: handler!($kind $module),
         }),*]
     };
 }
 
 /// Every page and every action.
-pub const ROUTES: &[Route] = pages! {
-    "namespaces" "/" [ListNamespaces] namespaces;
-    "namespace" "/namespaces/{namespace}" [ListPolicies, ListActive, ListEvents, ListSchedules, ListSubscribers] namespace;
-    "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents] policy;
-    "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport] version;
-    "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion] content;
+pub const ROUTES: &[Route] = routes! {
+    page namespaces "namespaces" "/" [ListNamespaces];
+    page namespace "namespace" "/namespaces/{namespace}" [ListPolicies, ListActive, ListEvents, ListSchedules, ListSubscribers];
+    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents];
+    page version "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport, GetPolicy, ListSubscribers];
+    page content "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion];
+    action stage "stage" "/namespaces/{namespace}/policies/{policy}/versions/{version}/stage" [Stage];
+    action abandon "abandon" "/namespaces/{namespace}/policies/{policy}/versions/{version}/abandon" [AbandonDraft];
+    action approve "approve" "/namespaces/{namespace}/policies/{policy}/versions/{version}/approve" [ApproveVersion];
+    action reject "reject" "/namespaces/{namespace}/policies/{policy}/versions/{version}/reject" [RejectVersion];
+    action publish "publish" "/namespaces/{namespace}/policies/{policy}/versions/{version}/publish" [Publish];
+    action activate "activate" "/namespaces/{namespace}/policies/{policy}/activate" [Activate];
+    action roll_back "roll-back" "/namespaces/{namespace}/policies/{policy}/roll-back" [Rollback];
+    action deactivate "deactivate" "/namespaces/{namespace}/policies/{policy}/deactivate" [Deactivate];
 };

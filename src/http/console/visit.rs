@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::fields::Fields;
-use super::layout::Layout;
+use super::layout::{Layout, namespace_path, policy_path, version_path};
 use super::state::Console;
 use super::visible_text::VisibleText;
 use crate::api::request::{Mutation, Scoped, namespace, policy};
@@ -115,6 +115,29 @@ impl Visit {
         policy("policy", &self.policy_name())
     }
 
+    /// Returns the request id of the form, by which it has one effect however often it is sent.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        self.fields.get("request_id").to_owned()
+    }
+
+    /// Returns the path of the page of the policy in the path.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn policy_page(&self) -> Result<String> {
+        self.policy().map(|policy| policy_path(&policy))
+    }
+
+    /// Returns the path of the page of the version in the path.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn version_page(&self) -> Result<String> {
+        let number = self.argument("version").parse().map_err(|_| Error::invalid("version", "must be a number"))?;
+        self.policy().map(|policy| version_path(&policy, number))
+    }
+
     /// Asks whether the caller may make a read, and returns its context.
     ///
     /// # Errors
@@ -152,6 +175,22 @@ impl Visit {
     #[must_use]
     pub fn is_form_token(&self, given: &str) -> bool {
         self.console.sessions.is_form_token(&self.session, given)
+    }
+
+    /// Returns the frame of the page that says why something was refused, with the way back to what it was about.
+    #[must_use]
+    pub fn layout_of_refusal(&self) -> Layout {
+        let mut layout = self.layout("Refused");
+        if let Ok(namespace) = self.namespace() {
+            layout = layout.below(namespace.to_string(), namespace_path(&namespace));
+        }
+        if let Ok(policy) = self.policy() {
+            layout = layout.below(policy.policy.to_string(), policy_path(&policy));
+        }
+        match self.version_page() {
+            Ok(page) => layout.below(self.argument("version"), page),
+            Err(_) => layout,
+        }
     }
 
     /// Returns the frame of a page.

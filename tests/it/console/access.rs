@@ -12,9 +12,30 @@ use crate::harness::{Hub, on_both_databases};
 
 const READERS: &str = "viewer author approver publisher activator guardrail-admin admin";
 
-/// Which roles see what; "*" means any caller.
-const TABLE: &[(&str, &str)] =
-    &[("namespaces", "*"), ("namespace", READERS), ("policy", READERS), ("version", READERS), ("content", READERS)];
+/// Which roles see or do what; "*" means any caller.
+const TABLE: &[(&str, &str)] = &[
+    ("namespaces", "*"),
+    ("namespace", READERS),
+    ("policy", READERS),
+    ("version", READERS),
+    ("content", READERS),
+    ("stage", "author admin"),
+    ("abandon", "author admin"),
+    ("approve", "approver admin"),
+    ("reject", "approver admin"),
+    ("publish", "publisher admin"),
+    ("activate", "activator admin"),
+    ("roll-back", "activator admin"),
+    ("deactivate", "activator admin"),
+];
+
+/// Fields that are well-formed, so that an action is refused for its state at most.
+const FIELDS: [(&str, &str); 4] = [
+    ("version", "1"),
+    ("expected_active", "7"),
+    ("reason", "x"),
+    ("digest", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+];
 
 const ROLES: [(&str, pb::Role); 8] = [
     ("viewer", pb::Role::Viewer),
@@ -38,6 +59,26 @@ fn token(hub: &Hub, subject: &str) -> String {
 }
 
 on_both_databases! {
+    /// Given every role, each does the actions of the table, as far as their state allows, and no other.
+    async fn every_action_is_for_its_roles(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        for (name, role) in ROLES {
+            grant(&admin, name, role, "namespaces/default").await;
+            let mut browser = Browser::signed_in(&hub, &token(&hub, name));
+            let form_token = browser.get("/").form_token();
+            for route in ROUTES.iter().filter(|route| matches!(route.handler, Handler::Action(_))) {
+                let row = TABLE.iter().find(|(named, _)| *named == route.name);
+                let (_, roles) = row.unwrap_or_else(|| panic!("{} is not in TABLE", route.name));
+                let fields = [&[("form_token", form_token.as_str())], &FIELDS[..]].concat();
+                let answer = browser.post(&path_of(route.path, "default"), &fields);
+                let is_refused = (answer.status, answer.reason()) == (403, "PERMISSION_DENIED");
+                assert_eq!(is_refused, !roles.split(' ').any(|each| each == name), "{name} {}: {answer:?}", route.name);
+                assert!([303, 403, 409].contains(&answer.status), "{name} {}: {answer:?}", route.name);
+            }
+        }
+    }
+
     /// Given every role, each sees the pages of the table and no other.
     async fn every_page_is_for_its_roles(hub: Hub) {
         let admin = hub.client().await;
@@ -66,15 +107,20 @@ on_both_databases! {
         grant(&admin, "stranger", pb::Role::Admin, "namespaces/theirs").await;
         let stranger = Browser::signed_in(&hub, &token(&hub, "stranger"));
         let nobody = Browser::new(&hub);
+        let form_token = stranger.get("/").form_token();
         for route in ROUTES.iter().filter(|route| route.path.contains("{namespace}")) {
-            let [hidden, absent] = ["default", "absent1"].map(|namespace| stranger.get(&path_of(route.path, namespace)));
+            let fields = [&[("form_token", form_token.as_str())], &FIELDS[..]].concat();
+            let ask = |browser: &Browser, namespace: &str| match route.handler {
+                Handler::Page(_) => browser.get(&path_of(route.path, namespace)),
+                Handler::Action(_) => browser.clone().post(&path_of(route.path, namespace), &fields),
+            };
+            let [hidden, absent] = ["default", "absent1"].map(|namespace| ask(&stranger, namespace));
             assert_eq!((hidden.status, hidden.reason()), (404, "NAMESPACE_NOT_FOUND"), "{}: {hidden:?}", route.name);
-            let form_token = hidden.form_token();
             let without = |answer: &Answer, namespace: &str| {
                 answer.body.replace(namespace, "NAMESPACE").replace(&form_token, "TOKEN")
             };
             assert_eq!(without(&hidden, "default"), without(&absent, "absent1"), "{}", route.name);
-            let [hidden, absent] = ["default", "absent1"].map(|namespace| nobody.get(&path_of(route.path, namespace)));
+            let [hidden, absent] = ["default", "absent1"].map(|namespace| ask(&nobody, namespace));
             assert_eq!((hidden.status, absent.status), (401, 401), "{}", route.name);
             assert_eq!(hidden.body.replace("default", "X"), absent.body.replace("absent1", "X"), "{}", route.name);
         }

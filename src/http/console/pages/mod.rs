@@ -6,3 +6,4 @@ pub mod namespace;
 pub mod namespaces;
 pub mod policy;
 pub mod version;
+mod version_forms;

@@ -1,0 +1,19 @@
+//! Abandons a draft or a staged version: it ends, and its label is free again.
+
+use crate::api::{pb, request};
+use crate::domain::Result;
+use crate::domain::access::Rpc;
+use crate::http::console::rendered::Done;
+use crate::http::console::visit::Visit;
+
+/// Does it, and goes on to the version.
+pub async fn act(visit: &Visit) -> Result<Done> {
+    let asked = pb::AbandonDraftRequest {
+        name: visit.version_name(),
+        request_id: visit.request_id(),
+        ..pb::AbandonDraftRequest::default()
+    };
+    let context = visit.mutation(Rpc::AbandonDraft, &asked).await?;
+    visit.service().policies.abandon_draft(&context, request::abandon_draft(asked)?).await?;
+    Ok(Done { next: visit.version_page()? })
+}

@@ -1,0 +1,19 @@
+//! Publishes a version: it is signed, and can be activated.
+
+use crate::api::{pb, request};
+use crate::domain::Result;
+use crate::domain::access::Rpc;
+use crate::http::console::rendered::Done;
+use crate::http::console::visit::Visit;
+
+/// Does it, and goes on to the version.
+pub async fn act(visit: &Visit) -> Result<Done> {
+    let asked = pb::PublishRequest {
+        name: visit.version_name(),
+        request_id: visit.request_id(),
+        ..pb::PublishRequest::default()
+    };
+    let context = visit.mutation(Rpc::Publish, &asked).await?;
+    visit.service().policies.publish(&context, request::publish(asked)?).await?;
+    Ok(Done { next: visit.version_page()? })
+}

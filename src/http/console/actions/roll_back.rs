@@ -1,0 +1,23 @@
+//! Rolls a policy back to an older version, unless its pointer moved since the form was shown.
+
+use crate::api::pb::rollback_request::To;
+use crate::api::{pb, request};
+use crate::domain::Result;
+use crate::domain::access::Rpc;
+use crate::http::console::rendered::Done;
+use crate::http::console::visit::Visit;
+
+/// Does it, and goes on to the policy.
+pub async fn act(visit: &Visit) -> Result<Done> {
+    let asked = pb::RollbackRequest {
+        name: visit.policy_name(),
+        to: Some(To::Version(visit.fields.number("version")?)),
+        request_id: visit.request_id(),
+        expected_active: Some(visit.fields.number("expected_active")?),
+        reason: visit.fields.get("reason").to_owned(),
+        ..pb::RollbackRequest::default()
+    };
+    let context = visit.mutation(Rpc::Rollback, &asked).await?;
+    visit.service().policies.rollback(&context, request::rollback(asked)?).await?;
+    Ok(Done { next: visit.policy_page()? })
+}

@@ -1,0 +1,16 @@
+//! Stages a version: its checks run, and it is locked.
+
+use crate::api::{pb, request};
+use crate::domain::Result;
+use crate::domain::access::Rpc;
+use crate::http::console::rendered::Done;
+use crate::http::console::visit::Visit;
+
+/// Does it, and goes on to the version.
+pub async fn act(visit: &Visit) -> Result<Done> {
+    let asked =
+        pb::StageRequest { name: visit.version_name(), request_id: visit.request_id(), ..pb::StageRequest::default() };
+    let context = visit.mutation(Rpc::Stage, &asked).await?;
+    visit.service().policies.stage(&context, request::stage(&asked)?).await?;
+    Ok(Done { next: visit.version_page()? })
+}

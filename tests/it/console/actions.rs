@@ -1,0 +1,108 @@
+//! The life of a version by forms alone, without a script.
+
+use policyhub::client::pb;
+
+use super::browser::{Answer, Browser, between};
+use crate::harness::callers::{grant, issue};
+use crate::harness::calls::{activate, active, draft_of_its_kind, events, get_version, head, publish, release, set};
+use crate::harness::on_both_databases;
+
+const POLICY: &str = "/namespaces/default/policies/shop";
+
+/// Returns a form of a page by its action, with the values of its fields.
+fn form<'a>(page: &'a Answer, action: &str) -> Vec<(&'a str, &'a str)> {
+    let text = between(&page.body, &format!("action=\"{action}\""), "</form>");
+    assert!(!text.is_empty(), "no form {action}: {}", page.body);
+    let inputs = text.split("<input ").skip(1);
+    inputs.map(|input| (between(input, "name=\"", "\""), between(input, "value=\"", "\""))).collect()
+}
+
+/// Sends a form of a page as it was shown, with the reason filled in.
+fn send(browser: &mut Browser, page: &str, action: &str) -> Answer {
+    let shown = browser.get(page);
+    let mut fields = form(&shown, action);
+    fields.iter_mut().filter(|(name, _)| *name == "reason").for_each(|field| field.1 = "because");
+    browser.post(action, &fields)
+}
+
+on_both_databases! {
+    /// Given a draft, its forms take it from stage to activation, another person approves it, and its older version comes back.
+    async fn a_version_lives_by_forms(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        set(&admin, "shop", pb::PolicySettings { required_approvals: 1, ..Default::default() }).await;
+        admin.draft(draft_of_its_kind("shop", "a: 2\n")).await.expect("a draft");
+        grant(&admin, "boss", pb::Role::Approver, "namespaces/default").await;
+        let mut author = Browser::signed_in(&hub, &hub.token());
+        let mut boss = Browser::signed_in(&hub, &issue(&hub, &["--subject", "boss", "--ttl", "1h"]));
+        let page = format!("{POLICY}/versions/2");
+        let mut done = |browser: &mut Browser, page: &str, action: &str, next: &str| {
+            let answer = send(browser, page, action);
+            assert_eq!((answer.status, answer.header("location")), (303, next), "{action}: {answer:?}");
+        };
+        done(&mut author, &page, &format!("{page}/stage"), &page);
+        let refused = send(&mut author, &page, &format!("{page}/publish"));
+        assert_eq!((refused.status, refused.reason()), (409, "APPROVALS_MISSING"), "{refused:?}");
+        assert!(refused.body.contains(&format!("href=\"{page}\"")), "the way back: {refused:?}");
+        let own = send(&mut author, &page, &format!("{page}/approve"));
+        assert_eq!((own.status, own.reason()), (409, "SELF_APPROVAL"), "{own:?}");
+        let seen = boss.get(&page).body;
+        assert!(seen.contains("0 of 1 required approvals") && !seen.contains("/publish\""), "only what they may: {seen}");
+        done(&mut boss, &page, &format!("{page}/approve"), &page);
+        done(&mut author, &page, &format!("{page}/publish"), &page);
+        let published = author.get(&page).body;
+        assert!(published.contains("shop: 1 → 2, for 0 live runtimes"), "{published}");
+        assert!(published.contains("policyhub activate shop@2 --expected shop=1 --reason … -n default"), "{published}");
+        done(&mut author, &page, &format!("{POLICY}/activate"), POLICY);
+        assert_eq!(active(&admin, "shop").await, 2);
+        done(&mut author, &format!("{POLICY}/versions/1"), &format!("{POLICY}/roll-back"), POLICY);
+        assert_eq!(active(&admin, "shop").await, 1);
+        done(&mut author, &format!("{POLICY}/versions/1"), &format!("{POLICY}/deactivate"), POLICY);
+        assert_eq!(active(&admin, "shop").await, 0);
+        let reasons: Vec<serde_json::Value> = events(&admin, "namespaces/default", 0).await.iter()
+            .map(|event| serde_json::from_slice::<serde_json::Value>(&event.payload).expect("JSON")["reason"].clone())
+            .collect();
+        assert_eq!(reasons.iter().filter(|reason| *reason == "because").count(), 4, "{reasons:?}");
+    }
+
+    /// Given a form that is sent twice, it has one effect; sent after the pointer moved, none.
+    async fn a_form_has_one_effect_on_what_it_showed(hub: Hub) {
+        let admin = hub.client().await;
+        for content in ["a: 1\n", "a: 2\n", "a: 3\n"] {
+            publish(&admin, "shop", content).await;
+        }
+        let mut browser = Browser::signed_in(&hub, &hub.token());
+        let action = format!("{POLICY}/activate");
+        let [second, third] = [2, 3].map(|number| browser.get(&format!("{POLICY}/versions/{number}")));
+        let filled = |page| -> Vec<(&str, &str)> {
+            let fields = form(page, &action).into_iter();
+            fields.map(|(name, value)| (name, if name == "reason" { "x" } else { value })).collect()
+        };
+        let before = head(&admin).await;
+        for _ in 0..2 {
+            assert_eq!(browser.post(&action, &filled(&second)).status, 303);
+        }
+        assert_eq!((head(&admin).await, active(&admin, "shop").await), (before + 1, 2));
+        let late = browser.post(&action, &filled(&third));
+        assert_eq!((late.status, late.reason()), (409, "EXPECTED_ACTIVE_MISMATCH"), "{late:?}");
+        assert!(late.body.contains("local:admin"), "who moved it: {late:?}");
+        activate(&admin, "shop", 3).await;
+        assert_eq!(head(&admin).await, before + 2);
+    }
+
+    /// Given a version that fails its checks, the form that stages it says why, and its page has the finding.
+    async fn a_stage_that_fails_says_why(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        set(&admin, "shop", pb::PolicySettings { json_schema: r#"{"required":["owner"]}"#.to_owned(), ..Default::default() }).await;
+        admin.draft(draft_of_its_kind("shop", "a: 2\n")).await.expect("a draft");
+        let mut browser = Browser::signed_in(&hub, &hub.token());
+        let page = format!("{POLICY}/versions/2");
+        let refused = send(&mut browser, &page, &format!("{page}/stage"));
+        assert_eq!((refused.status, refused.reason()), (409, "VALIDATION_FAILED"), "{refused:?}");
+        assert!(browser.get(&page).body.contains("owner"), "the report is on the page");
+        assert_eq!(send(&mut browser, &page, &format!("{page}/abandon")).status, 303);
+        assert_eq!(get_version(&admin, "shop", 2).await.state(), pb::VersionState::Abandoned);
+        assert!(!browser.get(&page).body.contains("What you can do"), "nothing is left to do");
+    }
+}
