@@ -4,5 +4,6 @@ mod access;
 mod browser;
 mod foreign;
 mod hostile;
+mod looking;
 mod pages;
 mod sessions;

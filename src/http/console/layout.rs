@@ -64,6 +64,12 @@ impl Layout {
         self
     }
 
+    /// Returns the id of the namespace of the page; empty when it has none.
+    #[must_use]
+    pub fn namespace_id(&self) -> &str {
+        self.namespace.as_ref().map_or("", NamespaceId::as_str)
+    }
+
     /// Adds a link to the way to the page.
     #[must_use]
     pub fn below(mut self, text: impl Into<String>, href: impl Into<String>) -> Self {

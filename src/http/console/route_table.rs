@@ -54,5 +54,13 @@ pub const ROUTES: &[Route] = pages! {
     "namespace" "/namespaces/{namespace}" [ListPolicies, ListActive, ListEvents, ListSchedules, ListSubscribers] namespace;
     "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents] policy;
     "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport] version;
+    "diff" "/namespaces/{namespace}/policies/{policy}/diff" [DiffVersions] diff;
+    "log" "/namespaces/{namespace}/log" [ListEvents] log;
+    "fleet" "/namespaces/{namespace}/fleet" [ListSubscribers] fleet;
+    "activation" "/namespaces/{namespace}/activations/{revision}" [GetConvergence, ListEvents] activation;
+    "approvals" "/namespaces/{namespace}/approvals" [ListVersions] approvals;
+    "runs" "/namespaces/{namespace}/runs" [ListRuns] runs;
+    "roles" "/namespaces/{namespace}/roles" [ListRoleBindings] roles;
+    "keys" "/keys" [ListSigningKeys] keys;
     "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion] content;
 };

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::fields::Fields;
 use super::layout::Layout;
 use super::state::Console;
@@ -146,6 +148,13 @@ impl Visit {
         let grants = access.authorize(principal, rpc, scope, self.now).await?;
         access.meter_scope(scope.1, rpc, self.now)?;
         Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now: self.now })
+    }
+
+    /// Returns the link to the page after this one, with the same filter.
+    #[must_use]
+    pub fn next_page(&self, token: &str, filter: &str) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        format!("?{filter}={}&page_token={}", encode(self.fields.get(filter)), encode(token))
     }
 
     /// Returns whether a form that carries this token is one of the session.

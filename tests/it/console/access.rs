@@ -13,8 +13,24 @@ use crate::harness::{Hub, on_both_databases};
 const READERS: &str = "viewer author approver publisher activator guardrail-admin admin";
 
 /// Which roles see what; "*" means any caller.
-const TABLE: &[(&str, &str)] =
-    &[("namespaces", "*"), ("namespace", READERS), ("policy", READERS), ("version", READERS), ("content", READERS)];
+const TABLE: &[(&str, &str)] = &[
+    ("namespaces", "*"),
+    ("namespace", READERS),
+    ("policy", READERS),
+    ("version", READERS),
+    ("content", READERS),
+    ("diff", READERS),
+    ("log", READERS),
+    ("fleet", READERS),
+    ("activation", READERS),
+    ("approvals", READERS),
+    ("runs", READERS),
+    ("roles", READERS),
+    ("keys", "*"),
+];
+
+/// Revision of the activation of a policy that was drafted, published and activated in a new namespace.
+const REVISION: &str = "4";
 
 const ROLES: [(&str, pb::Role); 8] = [
     ("viewer", pb::Role::Viewer),
@@ -29,7 +45,7 @@ const ROLES: [(&str, pb::Role); 8] = [
 
 /// Returns a path of a route, in a namespace.
 fn path_of(pattern: &str, namespace: &str) -> String {
-    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", "1")];
+    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", REVISION)];
     parts.iter().fold(pattern.to_owned(), |path, (part, value)| path.replace(part, value))
 }
 

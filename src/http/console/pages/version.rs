@@ -21,6 +21,7 @@ use crate::http::console::visit::Visit;
 struct VersionPage {
     layout: Layout,
     href: String,
+    number: i64,
     state: StateMark,
     digest: ShortDigest,
     size_bytes: i64,
@@ -81,6 +82,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
             .below(version.policy.policy.to_string(), policy_path(&version.policy))
             .below(number.to_string(), version_path(&version.policy, number)),
         href: version_path(&version.policy, number),
+        number,
         state: StateMark::of(version, found.active),
         digest: ShortDigest::from(&version.digest),
         size_bytes: version.size_bytes,
