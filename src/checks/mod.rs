@@ -17,6 +17,7 @@ pub mod diff;
 mod document;
 mod engine;
 mod evaluation;
+mod field_differences;
 mod guardrails;
 mod json;
 mod parse_failure;
@@ -39,6 +40,7 @@ pub use check_limit::{
 pub use document::{Document, parse, without_bom};
 pub use engine::{Engine, TextFile, check_has_parser};
 pub use evaluation::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome};
+pub use field_differences::field_differences;
 pub use parse_failure::ParseFailure;
 pub use pipeline::{
     CheckRules, Input, OtherPolicies, OtherPolicy, ParsedInput, Started, check_label, content_value, document_of,

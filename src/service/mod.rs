@@ -35,6 +35,7 @@ pub use fair_slots::FairSlots;
 pub use keys::SigningKeys;
 pub use meters::StreamPermit;
 pub use policies::Policies;
+pub use policies::StagedVersion;
 pub use proof::Signer;
 pub use readiness::Readiness;
 pub use sync::ActiveAnswer;

@@ -5,5 +5,6 @@ mod actions;
 mod browser;
 mod foreign;
 mod hostile;
+mod looking;
 mod pages;
 mod sessions;

@@ -187,6 +187,28 @@ pub struct VersionDifference {
     pub json_patch: String,
     /// Whether a result is left out because it is above `DIFFERENCE_MAX_BYTES`.
     pub too_large: bool,
+    /// The fields that differ, for people; none when either can't be parsed.
+    pub fields: Option<FieldDifferences>,
+}
+
+/// The fields that differ between two documents.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldDifferences {
+    /// The fields, in the order of their paths.
+    pub fields: Vec<FieldDifference>,
+    /// Whether there are more.
+    pub is_cut: bool,
+}
+
+/// One field that differs. Values are JSON text, cut when they are long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldDifference {
+    /// JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// What it was; none: it was not there.
+    pub old: Option<String>,
+    /// What it is; none: it is gone.
+    pub new: Option<String>,
 }
 
 impl Version {

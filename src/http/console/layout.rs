@@ -64,6 +64,12 @@ impl Layout {
         self
     }
 
+    /// Returns the id of the namespace of the page; empty when it has none.
+    #[must_use]
+    pub fn namespace_id(&self) -> &str {
+        self.namespace.as_ref().map_or("", NamespaceId::as_str)
+    }
+
     /// Adds a link to the way to the page.
     #[must_use]
     pub fn below(mut self, text: impl Into<String>, href: impl Into<String>) -> Self {
@@ -82,6 +88,12 @@ pub fn command_line(namespace: &NamespaceId, command: &str) -> String {
 #[must_use]
 pub fn namespace_path(namespace: &NamespaceId) -> String {
     format!("/namespaces/{namespace}")
+}
+
+/// Returns the path of the activation at a revision.
+#[must_use]
+pub fn activation_path(namespace: &NamespaceId, revision: i64) -> String {
+    format!("{}/activations/{revision}", namespace_path(namespace))
 }
 
 /// Returns the path of a policy.

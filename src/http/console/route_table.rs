@@ -65,6 +65,14 @@ pub const ROUTES: &[Route] = routes! {
     page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents];
     page version "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport, GetPolicy, ListSubscribers];
     page content "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion];
+    page diff "diff" "/namespaces/{namespace}/policies/{policy}/diff" [DiffVersions];
+    page log "log" "/namespaces/{namespace}/log" [ListEvents];
+    page fleet "fleet" "/namespaces/{namespace}/fleet" [ListSubscribers];
+    page activation "activation" "/namespaces/{namespace}/activations/{revision}" [GetConvergence, ListEvents];
+    page approvals "approvals" "/namespaces/{namespace}/approvals" [ListVersions];
+    page runs "runs" "/namespaces/{namespace}/runs" [ListRuns];
+    page roles "roles" "/namespaces/{namespace}/roles" [ListRoleBindings];
+    page keys "keys" "/keys" [ListSigningKeys];
     action stage "stage" "/namespaces/{namespace}/policies/{policy}/versions/{version}/stage" [Stage];
     action abandon "abandon" "/namespaces/{namespace}/policies/{policy}/versions/{version}/abandon" [AbandonDraft];
     action approve "approve" "/namespaces/{namespace}/policies/{policy}/versions/{version}/approve" [ApproveVersion];

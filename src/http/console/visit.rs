@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::fields::Fields;
-use super::layout::{Layout, namespace_path, policy_path, version_path};
+use super::layout::{Layout, activation_path, namespace_path, policy_path, version_path};
 use super::state::Console;
 use super::visible_text::VisibleText;
 use crate::api::request::{Mutation, Scoped, namespace, policy};
 use crate::auth::ConsoleSession;
 use crate::domain::access::Rpc;
 use crate::domain::command::RequestOptions;
+use crate::domain::event::Position;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
@@ -121,12 +124,13 @@ impl Visit {
         self.fields.get("request_id").to_owned()
     }
 
-    /// Returns the path of the page of the policy in the path.
+    /// Returns the path of the page that follows an activation to the runtimes.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`.
-    pub fn policy_page(&self) -> Result<String> {
-        self.policy().map(|policy| policy_path(&policy))
+    /// `INVALID_ARGUMENT`, and `INTERNAL` for one without an event.
+    pub fn activation_page(&self, position: Option<Position>) -> Result<String> {
+        let position = position.ok_or_else(|| Error::internal("an activation without an event"))?;
+        Ok(activation_path(&self.namespace()?, position.cursor.revision))
     }
 
     /// Returns the path of the page of the version in the path.
@@ -169,6 +173,13 @@ impl Visit {
         let grants = access.authorize(principal, rpc, scope, self.now).await?;
         access.meter_scope(scope.1, rpc, self.now)?;
         Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now: self.now })
+    }
+
+    /// Returns the link to the page after this one, with the same filter.
+    #[must_use]
+    pub fn next_page(&self, token: &str, filter: &str) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        format!("?{filter}={}&page_token={}", encode(self.fields.get(filter)), encode(token))
     }
 
     /// Returns whether a form that carries this token is one of the session.

@@ -7,7 +7,7 @@ use crate::domain::bundle::Bundle;
 use crate::domain::limits::DIFFERENCE_MAX_BYTES;
 use crate::domain::name::VersionName;
 use crate::domain::policy::{PolicyKind, is_of_several_files};
-use crate::domain::version::{VersionDifference, VersionWithContent};
+use crate::domain::version::{FieldDifferences, VersionDifference, VersionWithContent};
 use crate::domain::{Error, Result};
 use crate::service::checking::run_blocking;
 
@@ -28,7 +28,7 @@ impl Policies {
         drop(tx);
         let active_version = policy.active_version;
         let slot = self.checks.contents.slots.take(&from.policy.namespace).await?;
-        let (_slot, (old, new, unified, json_patch)) =
+        let (_slot, Compared { old, new, unified, json_patch, fields }) =
             run_blocking(slot, move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
             active: side.version.number == active_version,
@@ -39,24 +39,43 @@ impl Policies {
         let fits = |text: &String| text.len() <= DIFFERENCE_MAX_BYTES;
         let too_large = !fits(&unified) || !fits(&json_patch);
         let [unified, json_patch] = [unified, json_patch].map(|text| Some(text).filter(fits).unwrap_or_default());
-        Ok(VersionDifference { from: without_content(old), to: without_content(new), unified, json_patch, too_large })
+        Ok(VersionDifference {
+            from: without_content(old),
+            to: without_content(new),
+            unified,
+            json_patch,
+            too_large,
+            fields,
+        })
     }
 }
 
+/// Two versions and what differs.
+struct Compared {
+    old: Bundle,
+    new: Bundle,
+    unified: String,
+    json_patch: String,
+    fields: Option<FieldDifferences>,
+}
+
 /// Compares two versions; it runs on a blocking thread.
-fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> (Bundle, Bundle, String, String) {
+fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> Compared {
     let document =
         |side: &Bundle| checks::document_of(kind, is_of_several_files(&side.version.content_type), &side.content);
-    let json_patch = match (document(&old), document(&new)) {
-        (Some(old), Some(new)) => checks::diff::json_patch(&old.value, &new.value),
-        _ => String::new(),
+    let (json_patch, fields) = match (document(&old), document(&new)) {
+        (Some(old), Some(new)) => {
+            let fields = checks::field_differences(&old.value, &new.value);
+            (checks::diff::json_patch(&old.value, &new.value), Some(fields))
+        }
+        _ => (String::new(), None),
     };
     let (old_files, new_files) = (files(kind, &old), files(kind, &new));
     let from = checks::diff::Side { name: &old.version.name(), files: &old_files };
     let to = checks::diff::Side { name: &new.version.name(), files: &new_files };
     let unified = checks::diff::unified(&from, &to);
     drop((old_files, new_files));
-    (old, new, unified, json_patch)
+    Compared { old, new, unified, json_patch, fields }
 }
 
 /// Returns the files of a content. One that can't be read as several files is compared as it is.

@@ -15,6 +15,7 @@ mod get_policy;
 mod get_report;
 mod get_version;
 mod list_policies;
+mod list_staged;
 mod list_versions;
 mod other_policies;
 mod pointer_checks;
@@ -33,4 +34,5 @@ mod update_policy;
 mod use_cases;
 mod version_change;
 
+pub use list_staged::StagedVersion;
 pub use use_cases::Policies;

@@ -109,6 +109,19 @@ impl ReadTx {
         self.versions_of(query).await
     }
 
+    /// Returns the staged versions of a namespace, those that were staged first, at most `limit`.
+    pub async fn staged_versions(&self, namespace: &NamespaceId, limit: u64) -> Result<Vec<Version>> {
+        // Both states are named, because the index of open versions has both.
+        let open = in_states(Entity::find(), &[VersionState::Draft, VersionState::Staged]);
+        let query = open
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::State.eq(VersionState::Staged.as_str()))
+            .order_by_asc(Column::StageTime)
+            .order_by_asc(Column::Policy)
+            .limit(limit);
+        self.versions_of(query).await
+    }
+
     /// Returns a page of versions.
     pub async fn versions(
         &self,

@@ -19,6 +19,14 @@ const TABLE: &[(&str, &str)] = &[
     ("policy", READERS),
     ("version", READERS),
     ("content", READERS),
+    ("diff", READERS),
+    ("log", READERS),
+    ("fleet", READERS),
+    ("activation", READERS),
+    ("approvals", READERS),
+    ("runs", READERS),
+    ("roles", READERS),
+    ("keys", "*"),
     ("stage", "author admin"),
     ("abandon", "author admin"),
     ("approve", "approver admin"),
@@ -37,6 +45,9 @@ const FIELDS: [(&str, &str); 4] = [
     ("digest", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
 ];
 
+/// Revision of the activation of a policy that was drafted, published and activated in a new namespace.
+const REVISION: &str = "4";
+
 const ROLES: [(&str, pb::Role); 8] = [
     ("viewer", pb::Role::Viewer),
     ("subscriber", pb::Role::Subscriber),
@@ -50,7 +61,7 @@ const ROLES: [(&str, pb::Role); 8] = [
 
 /// Returns a path of a route, in a namespace.
 fn path_of(pattern: &str, namespace: &str) -> String {
-    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", "1")];
+    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", REVISION)];
     parts.iter().fold(pattern.to_owned(), |path, (part, value)| path.replace(part, value))
 }
 

@@ -36,7 +36,7 @@ on_both_databases! {
         let mut author = Browser::signed_in(&hub, &hub.token());
         let mut boss = Browser::signed_in(&hub, &issue(&hub, &["--subject", "boss", "--ttl", "1h"]));
         let page = format!("{POLICY}/versions/2");
-        let mut done = |browser: &mut Browser, page: &str, action: &str, next: &str| {
+        let done = |browser: &mut Browser, page: &str, action: &str, next: &str| {
             let answer = send(browser, page, action);
             assert_eq!((answer.status, answer.header("location")), (303, next), "{action}: {answer:?}");
         };
@@ -53,12 +53,15 @@ on_both_databases! {
         let published = author.get(&page).body;
         assert!(published.contains("shop: 1 → 2, for 0 live runtimes"), "{published}");
         assert!(published.contains("policyhub activate shop@2 --expected shop=1 --reason … -n default"), "{published}");
-        done(&mut author, &page, &format!("{POLICY}/activate"), POLICY);
-        assert_eq!(active(&admin, "shop").await, 2);
-        done(&mut author, &format!("{POLICY}/versions/1"), &format!("{POLICY}/roll-back"), POLICY);
-        assert_eq!(active(&admin, "shop").await, 1);
-        done(&mut author, &format!("{POLICY}/versions/1"), &format!("{POLICY}/deactivate"), POLICY);
-        assert_eq!(active(&admin, "shop").await, 0);
+        let moved = async |browser: &mut Browser, page: &str, action: &str, to: i64| {
+            let answer = send(browser, page, action);
+            let next = format!("/namespaces/default/activations/{}", head(&admin).await);
+            assert_eq!((answer.status, answer.header("location")), (303, next.as_str()), "{action}: {answer:?}");
+            assert_eq!((browser.get(&next).status, active(&admin, "shop").await), (200, to), "{action}");
+        };
+        moved(&mut author, &page, &format!("{POLICY}/activate"), 2).await;
+        moved(&mut author, &format!("{POLICY}/versions/1"), &format!("{POLICY}/roll-back"), 1).await;
+        moved(&mut author, &format!("{POLICY}/versions/1"), &format!("{POLICY}/deactivate"), 0).await;
         let reasons: Vec<serde_json::Value> = events(&admin, "namespaces/default", 0).await.iter()
             .map(|event| serde_json::from_slice::<serde_json::Value>(&event.payload).expect("JSON")["reason"].clone())
             .collect();

@@ -7,7 +7,7 @@ use crate::domain::access::Rpc;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the policy.
+/// Does it, and goes on to what the runtimes make of it.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let target = pb::ActivateTarget {
         policy: visit.argument("policy").to_owned(),
@@ -22,6 +22,6 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         ..pb::ActivateRequest::default()
     };
     let context = visit.mutation(Rpc::Activate, &asked).await?;
-    visit.service().policies.activate(&context, request::activate(asked)?).await?;
-    Ok(Done { next: visit.policy_page()? })
+    let done = visit.service().policies.activate(&context, request::activate(asked)?).await?;
+    Ok(Done { next: visit.activation_page(done.cursor)? })
 }

@@ -6,7 +6,7 @@ use crate::domain::access::Rpc;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the policy.
+/// Does it, and goes on to what the runtimes make of it.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::DeactivateRequest {
         name: visit.policy_name(),
@@ -16,6 +16,6 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         ..pb::DeactivateRequest::default()
     };
     let context = visit.mutation(Rpc::Deactivate, &asked).await?;
-    visit.service().policies.deactivate(&context, request::deactivate(asked)?).await?;
-    Ok(Done { next: visit.policy_page()? })
+    let done = visit.service().policies.deactivate(&context, request::deactivate(asked)?).await?;
+    Ok(Done { next: visit.activation_page(done.cursor)? })
 }

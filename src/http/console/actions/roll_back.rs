@@ -7,7 +7,7 @@ use crate::domain::access::Rpc;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the policy.
+/// Does it, and goes on to what the runtimes make of it.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::RollbackRequest {
         name: visit.policy_name(),
@@ -18,6 +18,6 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         ..pb::RollbackRequest::default()
     };
     let context = visit.mutation(Rpc::Rollback, &asked).await?;
-    visit.service().policies.rollback(&context, request::rollback(asked)?).await?;
-    Ok(Done { next: visit.policy_page()? })
+    let done = visit.service().policies.rollback(&context, request::rollback(asked)?).await?;
+    Ok(Done { next: visit.activation_page(done.cursor)? })
 }

@@ -1,9 +1,17 @@
 //! The pages, one file each: what it reads, and the struct that its template shows.
 
+pub mod activation;
+pub mod approvals;
 pub mod content;
 mod content_lines;
+pub mod diff;
+pub mod fleet;
+pub mod keys;
+pub mod log;
 pub mod namespace;
 pub mod namespaces;
 pub mod policy;
+pub mod roles;
+pub mod runs;
 pub mod version;
 mod version_forms;

@@ -28,6 +28,7 @@ use crate::service::Context;
 struct VersionPage {
     layout: Layout,
     href: String,
+    number: i64,
     state: StateMark,
     digest: ShortDigest,
     size_bytes: i64,
@@ -105,6 +106,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         forms: version_forms(&layout, facts),
         layout,
         href: version_path(&version.policy, number),
+        number,
         state: StateMark::of(version, found.active),
         digest: ShortDigest::from(&version.digest),
         size_bytes: version.size_bytes,

@@ -1,0 +1,112 @@
+//! The pages that show what changed, who runs what, and who may what.
+
+use policyhub::client::pb;
+
+use super::browser::{Browser, between};
+use crate::harness::callers::grant;
+use crate::harness::calls::{draft, release, version};
+use crate::harness::hub::binary;
+use crate::harness::on_both_databases;
+
+on_both_databases! {
+    /// Given two versions, their fields have both values, their lines are marked, and the active one is the base unless another is named.
+    async fn a_difference_is_shown_as_fields_and_as_text(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "tokens: 1000\nmodel: small\n").await;
+        draft(&admin, "shop", "tokens: 5000\nmodel: small\n").await;
+        draft(&admin, "shop", "tokens: 7\nmodel: small\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = browser.get("/namespaces/default/policies/shop/diff?other=2");
+        assert_eq!(page.status, 200, "{page:?}");
+        let row = between(&page.body, "<code>/tokens</code>", "</tr>");
+        assert!(row.contains("<code>1000</code>") && row.contains("<code>5000</code>"), "{row}");
+        assert!(page.body.contains("class=\"row removed\">-tokens: 1000<"), "{page:?}");
+        assert!(page.body.contains("class=\"row added\">+tokens: 5000<"), "{page:?}");
+        assert!(page.body.contains("policyhub diff shop 1 2 -n default"), "{page:?}");
+        let latest = browser.get("/namespaces/default/policies/shop/diff").body;
+        assert!(latest.contains("<code>7</code>"), "the latest without a name: {latest}");
+        let same = browser.get("/namespaces/default/policies/shop/diff?base=2&other=2").body;
+        assert!(same.contains("No field differs") && same.contains("The texts are the same"), "{same}");
+        let unknown = browser.get("/namespaces/default/policies/shop/diff?base=9");
+        assert_eq!((unknown.status, unknown.reason()), (404, "VERSION_NOT_FOUND"));
+    }
+
+    /// Given some events, the log has them newest first with who and why, filtered by the words of the RPC.
+    async fn the_log_is_read_and_filtered(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = browser.get("/namespaces/default/log").body;
+        let [activated, drafted] = ["<td>ACTIVATE</td>", "<td>DRAFT</td>"].map(|kind| page.find(kind));
+        assert!(activated.is_some() && activated < drafted, "{page}");
+        assert!(page.contains("href=\"/namespaces/default/policies/shop/versions/1\">shop@1"), "{page}");
+        assert!(page.contains("a test"), "the reason: {page}");
+        let filtered = browser.get("/namespaces/default/log?filter=kind+%3D+ACTIVATE").body;
+        assert!(filtered.contains("<td>ACTIVATE</td>") && !filtered.contains("<td>DRAFT</td>"), "{filtered}");
+        let bad = browser.get("/namespaces/default/log?filter=%28");
+        assert_eq!((bad.status, bad.reason()), (400, "INVALID_ARGUMENT"), "{bad:?}");
+        let revision = between(&page, "<a href=\"activations/", "\"");
+        let activation = browser.get(&format!("/namespaces/default/activations/{revision}")).body;
+        assert!(activation.contains("shop: nothing → version 1") && activation.contains("0 of 0"), "{activation}");
+        let none = browser.get("/namespaces/default/activations/1");
+        assert_eq!((none.status, none.reason()), (400, "INVALID_ARGUMENT"), "{none:?}");
+    }
+
+    /// Given a version that is staged under a rule of two approvals, it waits with one of two, and its difference to what is active.
+    async fn what_is_staged_waits_for_approvals(hub: Hub) {
+        let admin = hub.client().await;
+        let settings = pb::PolicySettings { required_approvals: 2, ..Default::default() };
+        crate::harness::calls::create(&admin, "shop", pb::PolicyKind::Yaml, settings).await;
+        let drafted = draft(&admin, "shop", "a: 1\n").await;
+        let staged = admin.stage(pb::StageRequest { name: drafted.name.clone(), ..Default::default() }).await;
+        let staged = staged.expect("staged").version.expect("a version");
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let waiting = browser.get("/namespaces/default/approvals").body;
+        assert!(waiting.contains("shop 1</a>") && waiting.contains("0 of 2"), "{waiting}");
+        assert!(waiting.contains(">you</span>"), "who drafted it may not approve it: {waiting}");
+        grant(&admin, "ann", pb::Role::Approver, "namespaces/default").await;
+        let ann = crate::harness::callers::caller(&hub, "ann").await;
+        let request = pb::ApproveVersionRequest {
+            name: version("shop", 1),
+            digest: staged.digest,
+            reason: "<b>good</b>".to_owned(),
+            ..Default::default()
+        };
+        ann.approve_version(request).await.expect("an approval");
+        assert!(browser.get("/namespaces/default/approvals").body.contains("1 of 2"));
+        let version = browser.get("/namespaces/default/policies/shop/versions/1").body;
+        assert!(version.contains("local:ann") && version.contains("&#60;b&#62;good&#60;/b&#62;"), "{version}");
+    }
+
+    /// Given roles and keys, they are listed with who gave them and where they stand.
+    async fn roles_and_keys_are_listed(hub: Hub) {
+        let admin = hub.client().await;
+        grant(&admin, "ann", pb::Role::Approver, "namespaces/default").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let roles = browser.get("/namespaces/default/roles").body;
+        let row = between(&roles, "<td>local:ann</td>", "</tr>");
+        assert!(row.contains("APPROVER") && row.contains("local:admin"), "{roles}");
+        let keys = browser.get("/keys").body;
+        assert!(keys.contains("<td>active</td>") && keys.contains("<td>events</td>"), "{keys}");
+    }
+
+    /// Given every page, each command on it is one of the binary.
+    async fn every_command_on_a_page_is_a_command(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let mut seen = 0;
+        for route in policyhub::http::console::ROUTES {
+            let path = route.path.replace("{namespace}", "default").replace("{policy}", "shop");
+            let page = browser.get(&path.replace("{version}", "1").replace("{revision}", "4")).body;
+            for part in page.split("data-copy>").skip(1) {
+                let command = part.split('<').next().unwrap_or_default();
+                let words = command.strip_prefix("policyhub ").unwrap_or_else(|| panic!("{command} on {path}"));
+                let known = binary().args(words.split(' ')).arg("--help").output().expect("the binary runs");
+                assert!(known.status.success(), "{command} on {path}: {}", String::from_utf8_lossy(&known.stderr));
+                seen += 1;
+            }
+        }
+        assert!(seen >= 10, "{seen} commands");
+    }
+}
