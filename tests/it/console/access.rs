@@ -7,7 +7,7 @@ use policyhub::http::console::{Handler, ROUTES};
 
 use super::browser::{Answer, Browser};
 use crate::harness::callers::{grant, issue, namespace};
-use crate::harness::calls::release;
+use crate::harness::calls::{head, release};
 use crate::harness::{Hub, on_both_databases};
 
 const READERS: &str = "viewer author approver publisher activator guardrail-admin admin";
@@ -29,9 +29,6 @@ const TABLE: &[(&str, &str)] = &[
     ("keys", "*"),
 ];
 
-/// Revision of the activation of a policy that was drafted, published and activated in a new namespace.
-const REVISION: &str = "4";
-
 const ROLES: [(&str, pb::Role); 8] = [
     ("viewer", pb::Role::Viewer),
     ("subscriber", pb::Role::Subscriber),
@@ -43,9 +40,10 @@ const ROLES: [(&str, pb::Role); 8] = [
     ("admin", pb::Role::Admin),
 ];
 
-/// Returns a path of a route, in a namespace.
-fn path_of(pattern: &str, namespace: &str) -> String {
-    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", REVISION)];
+/// Returns a path of a route, in a namespace with an activation at a revision.
+fn path_of(pattern: &str, namespace: &str, revision: i64) -> String {
+    let revision = revision.to_string();
+    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", &revision)];
     parts.iter().fold(pattern.to_owned(), |path, (part, value)| path.replace(part, value))
 }
 
@@ -58,6 +56,7 @@ on_both_databases! {
     async fn every_page_is_for_its_roles(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "shop", "a: 1\n").await;
+        let revision = head(&admin).await;
         for (name, role) in ROLES {
             grant(&admin, name, role, "namespaces/default").await;
             let browser = Browser::signed_in(&hub, &token(&hub, name));
@@ -65,7 +64,7 @@ on_both_databases! {
                 let row = TABLE.iter().find(|(named, _)| *named == route.name);
                 let (_, roles) = row.unwrap_or_else(|| panic!("{} is not in TABLE", route.name));
                 let may = *roles == "*" || roles.split(' ').any(|each| each == name);
-                let answer = browser.get(&path_of(route.path, "default"));
+                let answer = browser.get(&path_of(route.path, "default", revision));
                 let expected = if may { 200 } else { 403 };
                 assert_eq!(answer.status, expected, "{name} {}: {answer:?}", route.name);
                 assert!(may || answer.reason() == "PERMISSION_DENIED", "{name} {}: {answer:?}", route.name);
@@ -83,14 +82,14 @@ on_both_databases! {
         let stranger = Browser::signed_in(&hub, &token(&hub, "stranger"));
         let nobody = Browser::new(&hub);
         for route in ROUTES.iter().filter(|route| route.path.contains("{namespace}")) {
-            let [hidden, absent] = ["default", "absent1"].map(|namespace| stranger.get(&path_of(route.path, namespace)));
+            let [hidden, absent] = ["default", "absent1"].map(|namespace| stranger.get(&path_of(route.path, namespace, 1)));
             assert_eq!((hidden.status, hidden.reason()), (404, "NAMESPACE_NOT_FOUND"), "{}: {hidden:?}", route.name);
             let form_token = hidden.form_token();
             let without = |answer: &Answer, namespace: &str| {
                 answer.body.replace(namespace, "NAMESPACE").replace(&form_token, "TOKEN")
             };
             assert_eq!(without(&hidden, "default"), without(&absent, "absent1"), "{}", route.name);
-            let [hidden, absent] = ["default", "absent1"].map(|namespace| nobody.get(&path_of(route.path, namespace)));
+            let [hidden, absent] = ["default", "absent1"].map(|namespace| nobody.get(&path_of(route.path, namespace, 1)));
             assert_eq!((hidden.status, absent.status), (401, 401), "{}", route.name);
             assert_eq!(hidden.body.replace("default", "X"), absent.body.replace("absent1", "X"), "{}", route.name);
         }
