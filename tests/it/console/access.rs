@@ -7,7 +7,7 @@ use policyhub::http::console::{Handler, ROUTES};
 
 use super::browser::{Answer, Browser};
 use crate::harness::callers::{grant, issue, namespace};
-use crate::harness::calls::release;
+use crate::harness::calls::{head, release};
 use crate::harness::{Hub, on_both_databases};
 
 const READERS: &str = "viewer author approver publisher activator guardrail-admin admin";
@@ -45,9 +45,6 @@ const FIELDS: [(&str, &str); 4] = [
     ("digest", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
 ];
 
-/// Revision of the activation of a policy that was drafted, published and activated in a new namespace.
-const REVISION: &str = "4";
-
 const ROLES: [(&str, pb::Role); 8] = [
     ("viewer", pb::Role::Viewer),
     ("subscriber", pb::Role::Subscriber),
@@ -59,9 +56,10 @@ const ROLES: [(&str, pb::Role); 8] = [
     ("admin", pb::Role::Admin),
 ];
 
-/// Returns a path of a route, in a namespace.
-fn path_of(pattern: &str, namespace: &str) -> String {
-    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", REVISION)];
+/// Returns a path of a route, in a namespace with an activation at a revision.
+fn path_of(pattern: &str, namespace: &str, revision: i64) -> String {
+    let revision = revision.to_string();
+    let parts = [("{namespace}", namespace), ("{policy}", "shop"), ("{version}", "1"), ("{revision}", &revision)];
     parts.iter().fold(pattern.to_owned(), |path, (part, value)| path.replace(part, value))
 }
 
@@ -82,7 +80,7 @@ on_both_databases! {
                 let row = TABLE.iter().find(|(named, _)| *named == route.name);
                 let (_, roles) = row.unwrap_or_else(|| panic!("{} is not in TABLE", route.name));
                 let fields = [&[("form_token", form_token.as_str())], &FIELDS[..]].concat();
-                let answer = browser.post(&path_of(route.path, "default"), &fields);
+                let answer = browser.post(&path_of(route.path, "default", 1), &fields);
                 let is_refused = (answer.status, answer.reason()) == (403, "PERMISSION_DENIED");
                 assert_eq!(is_refused, !roles.split(' ').any(|each| each == name), "{name} {}: {answer:?}", route.name);
                 assert!([303, 403, 409].contains(&answer.status), "{name} {}: {answer:?}", route.name);
@@ -94,6 +92,7 @@ on_both_databases! {
     async fn every_page_is_for_its_roles(hub: Hub) {
         let admin = hub.client().await;
         release(&admin, "shop", "a: 1\n").await;
+        let revision = head(&admin).await;
         for (name, role) in ROLES {
             grant(&admin, name, role, "namespaces/default").await;
             let browser = Browser::signed_in(&hub, &token(&hub, name));
@@ -101,7 +100,7 @@ on_both_databases! {
                 let row = TABLE.iter().find(|(named, _)| *named == route.name);
                 let (_, roles) = row.unwrap_or_else(|| panic!("{} is not in TABLE", route.name));
                 let may = *roles == "*" || roles.split(' ').any(|each| each == name);
-                let answer = browser.get(&path_of(route.path, "default"));
+                let answer = browser.get(&path_of(route.path, "default", revision));
                 let expected = if may { 200 } else { 403 };
                 assert_eq!(answer.status, expected, "{name} {}: {answer:?}", route.name);
                 assert!(may || answer.reason() == "PERMISSION_DENIED", "{name} {}: {answer:?}", route.name);
@@ -122,8 +121,8 @@ on_both_databases! {
         for route in ROUTES.iter().filter(|route| route.path.contains("{namespace}")) {
             let fields = [&[("form_token", form_token.as_str())], &FIELDS[..]].concat();
             let ask = |browser: &Browser, namespace: &str| match route.handler {
-                Handler::Page(_) => browser.get(&path_of(route.path, namespace)),
-                Handler::Action(_) => browser.clone().post(&path_of(route.path, namespace), &fields),
+                Handler::Page(_) => browser.get(&path_of(route.path, namespace, 1)),
+                Handler::Action(_) => browser.clone().post(&path_of(route.path, namespace, 1), &fields),
             };
             let [hidden, absent] = ["default", "absent1"].map(|namespace| ask(&stranger, namespace));
             assert_eq!((hidden.status, hidden.reason()), (404, "NAMESPACE_NOT_FOUND"), "{}: {hidden:?}", route.name);

@@ -4,9 +4,10 @@ use policyhub::client::pb;
 
 use super::browser::{Browser, between};
 use crate::harness::callers::grant;
-use crate::harness::calls::{draft, release, version};
+use crate::harness::calls::{draft, head, release, version};
 use crate::harness::hub::binary;
 use crate::harness::on_both_databases;
+use crate::harness::subscribing::{applied, eventually, rejected, subscribe};
 
 on_both_databases! {
     /// Given two versions, their fields have both values, their lines are marked, and the active one is the base unless another is named.
@@ -76,6 +77,35 @@ on_both_databases! {
         assert!(browser.get("/namespaces/default/approvals").body.contains("1 of 2"));
         let version = browser.get("/namespaces/default/policies/shop/versions/1").body;
         assert!(version.contains("local:ann") && version.contains("&#60;b&#62;good&#60;/b&#62;"), "{version}");
+    }
+
+    /// Given two runtimes of which one rejects what is active, its reason is on the page of the activation and of the fleet, and the
+    /// namespace says it first.
+    async fn a_rejected_activation_is_seen_everywhere(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let revision = head(&admin).await;
+        let _streams = [subscribe(&admin, "good").await, subscribe(&admin, "bad").await];
+        admin.report_status(applied(&admin, "good", revision).await).await.expect("a report");
+        let reason = "no <i>model</i>\u{202e}";
+        admin.report_status(rejected(&admin, "bad", revision, reason).await).await.expect("a report");
+        let browser = Browser::signed_in(&hub, &hub.token());
+        eventually("both count", async || {
+            browser.get("/namespaces/default").body.contains("shop: 1 of 2 runtimes reject what is active.")
+        })
+        .await;
+        let namespace = browser.get("/namespaces/default").body;
+        assert!(namespace.find("role=\"alert\"") < namespace.find("<table>"), "alarms come first: {namespace}");
+        assert!(namespace.contains("1 of 2</td>") && namespace.contains("2 runtimes live"), "{namespace}");
+        let activation = browser.get(&format!("/namespaces/default/activations/{revision}")).body;
+        let fleet = browser.get("/namespaces/default/fleet").body;
+        for page in [&activation, &fleet] {
+            let row = between(page, "<td>bad</td>", "</tr>");
+            assert!(row.contains("no &#60;i&#62;model&#60;/i&#62;⟨U+202E⟩"), "{page}");
+        }
+        assert!(activation.contains("1 reject it."), "{activation}");
+        let found = browser.get("/namespaces/default/fleet?filter=rejected.revision+%3E+0").body;
+        assert!(found.contains("<td>bad</td>") && !found.contains("<td>good</td>"), "{found}");
     }
 
     /// Given roles and keys, they are listed with who gave them and where they stand.
