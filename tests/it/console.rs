@@ -2,8 +2,10 @@
 
 mod access;
 mod browser;
+mod event_stream;
 mod foreign;
 mod hostile;
+mod live;
 mod looking;
 mod pages;
 mod sessions;
