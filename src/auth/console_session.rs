@@ -48,6 +48,12 @@ impl ConsoleSession {
         Ok(Self { id: random_text(ID_BYTES)?, token: token.to_owned(), ends_at_seconds })
     }
 
+    /// Returns what distinguishes it from another session.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Returns the `authorization` header that its token makes.
     #[must_use]
     pub fn authorization_header(&self) -> String {

@@ -13,7 +13,7 @@ use super::denials::{Denials, is_denial};
 use super::metrics::Metrics;
 use crate::api::status::status;
 use crate::auth::{ConsoleSessionKeys, Verifier};
-use crate::http::console::{Answered, Console, ConsoleObserver, Site, SiteScheme, router};
+use crate::http::console::{Answered, Console, ConsoleObserver, LiveSettings, Site, SiteScheme, router};
 use crate::service::Service;
 use crate::transport::{ReloadableTls, serve_http};
 
@@ -52,6 +52,7 @@ pub(super) fn serve_console(
     (listen, tls, head_timeout): (&ListenConfig, Option<Arc<ReloadableTls>>, Duration),
     (service, verifier): (Arc<Service>, Arc<Verifier>),
     (metrics, denials): (Metrics, Arc<Denials>),
+    live: LiveSettings,
 ) -> Result<Serving> {
     let Some((socket, secret)) = socket else { return Ok(Box::pin(std::future::pending())) };
     let scheme = match &listen.tls {
@@ -62,6 +63,6 @@ pub(super) fn serve_console(
     let site = Site::new(scheme, socket.local_addr()?.port());
     let sessions = ConsoleSessionKeys::new(&secret)?;
     let observer = Arc::new(ConsoleObservation { metrics, denials });
-    let console = Arc::new(Console::new(service, verifier, sessions, site, clock::now, observer));
+    let console = Arc::new(Console::new(service, verifier, sessions, site, clock::now, observer, live));
     Ok(Box::pin(serve_http(socket, tls, router(console), head_timeout)))
 }

@@ -45,6 +45,7 @@ use crate::grpc::{
     HealthHandler, InFlight, LongReads, OpenStreamsLayer, PolicyHandler, Recheck, RequestBodyLayer, StreamRoutes,
     SyncHandler, WatchHandler, WatchSettings, health_pb, rewrite_transport_error,
 };
+use crate::http::console::LiveSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
 use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
@@ -101,7 +102,8 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let tls = parts.tls.as_ref().map(|tls| tls.config());
     let uses = (parts.service.clone(), parts.verifier.clone());
     let observed = (metrics.clone(), denials.clone());
-    let console = serve_console(parts.console, (&listen, tls.clone(), head_timeout), uses, observed)?;
+    let live = LiveSettings { draining: draining.clone(), recheck_interval: watch.recheck_interval };
+    let console = serve_console(parts.console, (&listen, tls.clone(), head_timeout), uses, observed, live)?;
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
     let budgets = budgets(&listen, &metrics, parts.store.readers_max());

@@ -42,5 +42,6 @@ pub use proof::Signer;
 pub use readiness::Readiness;
 pub use sync::ActiveAnswer;
 pub use sync::ActivePage;
+pub use sync::NamespaceStamp;
 pub use sync::Sync;
 pub use use_cases::Service;

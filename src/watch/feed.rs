@@ -176,6 +176,19 @@ impl Feed {
         &self.signals
     }
 
+    /// Waits until the head is another one than `seen`, and returns it. It costs nothing while the log rests.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND` once the namespace was deleted.
+    pub async fn moved_from(&self, seen: Cursor) -> Result<Cursor> {
+        let mut signals = self.signals.head();
+        let moved = signals.wait_for(|head| *head != seen).await.map(|head| *head);
+        if self.freshness().last_poll == PollResult::Deleted {
+            return Err(self.namespace.not_found());
+        }
+        moved.map_err(|_| self.namespace.not_found())
+    }
+
     /// Returns the number of streams that listen now.
     #[must_use]
     pub fn streams(&self) -> usize {

@@ -3,8 +3,10 @@
 mod access;
 mod actions;
 mod browser;
+mod event_stream;
 mod foreign;
 mod hostile;
+mod live;
 mod looking;
 mod pages;
 mod sessions;

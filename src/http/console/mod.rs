@@ -3,7 +3,9 @@
 //! To add a page: one file in `pages/` with a `show` function and an askama struct that has a [`layout::Layout`] called `layout`, its
 //! template beside the others, and a row in `route_table.rs`, which names the RPCs whose permission it needs. To add an action: one
 //! file in `actions/` with a function `act`, which makes the request of its RPC and calls [`visit::Visit::mutation`], a row, and a
-//! [`form::ActionForm`] on the page that offers it. Text of callers goes through [`visible_text::VisibleText`]; no template may use the filter `safe`.
+//! [`form::ActionForm`] on the page that offers it. To make a part of a page live: a template of its own in `templates/parts/`, a function
+//! `render_live`, and a row in `live/live_routes.rs`. Text of callers goes through [`visible_text::VisibleText`]; no template may use the
+//! filter `safe`.
 
 mod actions;
 pub mod assets;
@@ -11,6 +13,7 @@ mod fields;
 pub mod form;
 mod form_body;
 pub mod layout;
+mod live;
 mod pages;
 mod refusal;
 mod rendered;
@@ -32,6 +35,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use fields::Fields;
+pub use live::{LIVE_ROUTES, LIVE_STREAMS_PER_SESSION_MAX, LiveRoute, LiveSettings};
 pub use refusal::http_status;
 pub use rendered::{Done, Rendered};
 pub use route_table::{Handler, ROUTES, Route};
@@ -48,6 +52,9 @@ pub fn router(console: Arc<Console>) -> Router {
             Handler::Page(_) => router.route(route.path, get(serve_route::serve_route(route))),
             Handler::Action(_) => router.route(route.path, post(serve_route::serve_route(route))),
         };
+    }
+    for route in LIVE_ROUTES {
+        router = router.route(route.path, get(live::serve_live(route)));
     }
     router
         .route("/sign-in", get(sign_in::show_form).post(sign_in::with_token))

@@ -38,7 +38,7 @@ impl Rendered {
     /// # Errors
     /// `INTERNAL`.
     pub fn page_with(status: StatusCode, template: &impl Template) -> Result<Self> {
-        let text = template.render().map_err(|error| Error::internal(format!("a page was not rendered: {error}")))?;
+        let text = render(template)?;
         Ok(Self { status, content_type: "text/html; charset=utf-8", save_as: None, body: Body::from(text) })
     }
 
@@ -66,6 +66,14 @@ impl Rendered {
         }
         response
     }
+}
+
+/// Renders a template.
+///
+/// # Errors
+/// `INTERNAL`.
+pub fn render(template: &impl Template) -> Result<String> {
+    template.render().map_err(|error| Error::internal(format!("a page was not rendered: {error}")))
 }
 
 /// Returns a response that sends the browser on with a GET (RFC 9110 §15.4.4).

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
+use super::live::{LiveSettings, LiveSlots};
 use super::sign_in_codes::SignInCodes;
 use super::site::Site;
 use crate::auth::{ConsoleSessionKeys, Verifier};
@@ -56,6 +57,9 @@ pub struct Console {
     pub clock: Clock,
     /// Takes note of requests.
     pub observer: Arc<dyn ConsoleObserver>,
+    /// When live parts of pages end.
+    pub live: LiveSettings,
+    pub(super) live_slots: LiveSlots,
     pub(super) codes: SignInCodes,
     pub(super) slots: Semaphore,
 }
@@ -70,9 +74,11 @@ impl Console {
         site: Site,
         clock: Clock,
         observer: Arc<dyn ConsoleObserver>,
+        live: LiveSettings,
     ) -> Self {
         let slots = Semaphore::new(ANSWERED_AT_ONCE_MAX);
-        Self { service, verifier, sessions, site, clock, observer, codes: SignInCodes::default(), slots }
+        let (codes, live_slots) = (SignInCodes::default(), LiveSlots::default());
+        Self { service, verifier, sessions, site, clock, observer, live, live_slots, codes, slots }
     }
 
     /// Takes note of a request.

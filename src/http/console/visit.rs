@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::SemaphorePermit;
 
 use super::fields::Fields;
 use super::layout::{Layout, activation_path, namespace_path, policy_path, version_path};
@@ -46,11 +47,7 @@ impl Visit {
         let cookie = console.site.cookie(headers);
         let session = cookie.and_then(|cookie| console.sessions.open(cookie));
         let session = session.ok_or_else(|| Error::new(Reason::TokenMissing, "nobody is signed in"))?;
-        if session.ends_at_seconds() <= now.seconds() {
-            return Err(Error::new(Reason::TokenExpired, "the session has ended"));
-        }
-        let caller = console.verifier.verify(Some(&session.authorization_header()), now.seconds())?;
-        Ok((caller, session))
+        Ok((verify_session(console, &session, now)?, session))
     }
 
     /// Creates a request for a route, which may make these calls.
@@ -66,10 +63,64 @@ impl Visit {
         Self { console, caller, session, route, calls, arguments, fields, now }
     }
 
+    /// Verifies the token of the session once more, for a page that stays open.
+    ///
+    /// # Errors
+    /// `TOKEN_EXPIRED` for a session that has ended, and the errors of the verifier.
+    pub fn verify_again(&mut self) -> Result<()> {
+        let now = self.clock_now();
+        self.caller = verify_session(&self.console, &self.session, now)?;
+        Ok(())
+    }
+
+    /// Asks whether the caller may make every call of a page in the namespace of the path, in the order in which the page does.
+    ///
+    /// # Errors
+    /// Errors of authorization, and `RATE_LIMITED`.
+    pub async fn authorize_first(&self) -> Result<()> {
+        if let Some(first) = self.calls.first() {
+            self.console.service.access.admit(&self.caller.principal, *first, self.now).await?;
+        }
+        self.authorize_again().await
+    }
+
+    /// Asks whether the caller may still make every call of a page in the namespace of the path. It counts against no rate.
+    ///
+    /// # Errors
+    /// Errors of authorization.
+    pub async fn authorize_again(&self) -> Result<()> {
+        let scope = self.namespace_name();
+        for rpc in self.calls {
+            let access = &self.console.service.access;
+            access.authorize(&self.caller.principal, *rpc, ("parent", &scope), self.clock_now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the current time.
+    #[must_use]
+    pub fn clock_now(&self) -> Micros {
+        (self.console.clock)()
+    }
+
+    /// Waits for a slot among the requests that are answered at once.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the console ends.
+    pub async fn answer_slot(&self) -> Result<SemaphorePermit<'_>> {
+        self.console.slots.acquire().await.map_err(|error| Error::internal(error.to_string()))
+    }
+
     /// Returns the use cases.
     #[must_use]
     pub fn service(&self) -> &Service {
         &self.console.service
+    }
+
+    /// Returns the use cases, for what outlives the request.
+    #[must_use]
+    pub fn shared_service(&self) -> Arc<Service> {
+        Arc::clone(&self.console.service)
     }
 
     /// Returns the name of the caller, as in events.
@@ -209,6 +260,13 @@ impl Visit {
     pub fn layout(&self, title: impl Into<String>) -> Layout {
         layout_of(&self.console, (&self.caller, &self.session), &title.into())
     }
+}
+
+fn verify_session(console: &Console, session: &ConsoleSession, now: Micros) -> Result<Caller> {
+    if session.ends_at_seconds() <= now.seconds() {
+        return Err(Error::new(Reason::TokenExpired, "the session has ended"));
+    }
+    console.verifier.verify(Some(&session.authorization_header()), now.seconds())
 }
 
 /// Returns the frame of a page for somebody who is signed in.

@@ -1,7 +1,7 @@
 //! Polls of the database, shared by all calls that wait for a namespace.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -16,6 +16,8 @@ pub(super) struct SubscriberSnapshot {
     pub(super) offline: u64,
     /// The time at which leases were compared.
     pub(super) now: Micros,
+    /// What followers compare; computed by the first of them that looks.
+    pub(super) stamp: OnceLock<u64>,
 }
 
 /// The polls shared by all calls that wait for a namespace.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -83,11 +83,11 @@ impl Sync {
         let now = self.leases.now().await?;
         let (tx, _) = self.log.read_current(namespace).await?;
         let (recent, offline) = tx.recent_subscribers(namespace, now).await?;
-        Ok(Arc::new(SubscriberSnapshot { recent, offline, now }))
+        Ok(Arc::new(SubscriberSnapshot { recent, offline, now, stamp: OnceLock::new() }))
     }
 
     /// Waits for the next poll, by this call or another one.
-    async fn next_snapshot(
+    pub(super) async fn next_snapshot(
         &self,
         namespace: &NamespaceId,
         polls: &NamespacePolls,

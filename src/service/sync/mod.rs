@@ -3,6 +3,7 @@
 mod complete_run;
 mod convergence_polls;
 mod count_fleet;
+mod follow_namespace;
 mod get_active;
 mod get_convergence;
 mod get_run;
@@ -18,6 +19,7 @@ mod set_digest_cache;
 mod use_cases;
 mod watch_active;
 
+pub use follow_namespace::NamespaceStamp;
 pub use get_active::ActiveAnswer;
 pub use list_active::ActivePage;
 pub use use_cases::Sync;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::api::{pb, request};
 use crate::domain::Result;
@@ -15,8 +16,8 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::pointed_policy::PointedPolicy;
 use crate::domain::schedule::Schedule;
 use crate::domain::version::{LabelInForce, Version};
-use crate::http::console::layout::{Layout, Moment, policy_path, release_of, version_path};
-use crate::http::console::rendered::Rendered;
+use crate::http::console::layout::{Layout, Moment, namespace_path, policy_path, release_of, version_path};
+use crate::http::console::rendered::{Rendered, render};
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
 use crate::service::ActivePage;
@@ -30,11 +31,38 @@ const ALARMS_MAX: usize = 20;
 #[template(path = "namespace.html")]
 struct NamespacePage {
     layout: Layout,
+    live_path: String,
+    alarms: AlarmsPart,
+    policies: PoliciesPart,
+    next_token: String,
+}
+
+/// What needs somebody's eyes.
+#[derive(Template)]
+#[template(path = "parts/alarms.html")]
+struct AlarmsPart {
     alarms: Vec<VisibleText>,
+}
+
+impl askama::filters::HtmlSafe for AlarmsPart {}
+
+/// The policies, with how many runtimes run what is active.
+#[derive(Template)]
+#[template(path = "parts/policies.html")]
+struct PoliciesPart {
+    namespace: NamespaceId,
     rows: Vec<PolicyRow>,
     live: usize,
     offline: u64,
     query: VisibleText,
+}
+
+impl askama::filters::HtmlSafe for PoliciesPart {}
+
+/// What the page shows, besides its frame.
+struct NamespaceView {
+    alarms: AlarmsPart,
+    policies: PoliciesPart,
     next_token: String,
 }
 
@@ -58,6 +86,26 @@ struct ActiveRow {
 
 /// Shows the page.
 pub async fn show(visit: &Visit) -> Result<Rendered> {
+    let NamespaceView { alarms, policies, next_token } = read_view(visit).await?;
+    let namespace = policies.namespace.clone();
+    let encode = |field: &str| utf8_percent_encode(visit.fields.get(field), NON_ALPHANUMERIC).to_string();
+    let page = NamespacePage {
+        layout: visit.layout(namespace.to_string()).in_namespace(&namespace, "active"),
+        live_path: format!("{}/live?q={}&page_token={}", namespace_path(&namespace), encode("q"), encode("page_token")),
+        alarms,
+        policies,
+        next_token,
+    };
+    Rendered::page(&page)
+}
+
+/// Renders what moves on the page.
+pub async fn render_live(visit: &Visit) -> Result<String> {
+    let view = read_view(visit).await?;
+    Ok(render(&view.alarms)? + &render(&view.policies)?)
+}
+
+async fn read_view(visit: &Visit) -> Result<NamespaceView> {
     let parent = visit.namespace_name();
     let query = visit.fields.get("q");
     let asked = pb::ListPoliciesRequest {
@@ -81,16 +129,19 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let suspended = read_suspended(visit, &parent).await?;
     let row = |each: &PointedPolicy| policy_row(visit, each, &in_force, &events, &fleet);
     let reached = found.reached.as_ref().filter(|_| !found.is_last);
-    let page = NamespacePage {
-        layout: visit.layout(namespace.to_string()).in_namespace(&namespace, "active"),
-        alarms: alarms(&active, &fleet, &suspended),
-        rows: found.items.iter().map(row).collect(),
+    let rows = found.items.iter().map(row).collect();
+    let policies = PoliciesPart {
+        rows,
         live: fleet.live,
         offline: fleet.offline,
         query: VisibleText::line(query),
-        next_token: reached.map(|key| list.list.token(key.as_str())).unwrap_or_default(),
+        namespace: namespace.clone(),
     };
-    Rendered::page(&page)
+    Ok(NamespaceView {
+        alarms: AlarmsPart { alarms: alarms(&active, &fleet, &suspended) },
+        policies,
+        next_token: reached.map(|key| list.list.token(key.as_str())).unwrap_or_default(),
+    })
 }
 
 async fn read_active(visit: &Visit, parent: &str) -> Result<ActivePage> {
