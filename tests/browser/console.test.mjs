@@ -12,6 +12,9 @@ import { ROOT, Visitor, openBrowser } from "./visitor.mjs";
 const PAGE_MAX_BYTES = 100 * 1024;
 /** Text that is markup, a template of scripts, and text that runs the other way. */
 const HOSTILE = "<img src=x onerror=alert(1)> {{7*7}} \u202etxt.exe";
+/** Runtimes that follow an activation, and how long the slowest may take on a busy machine. */
+const RUNTIMES = 50;
+const CONVERGENCE_TIMEOUT_MS = 90_000;
 const NAMESPACE = "/namespaces/default";
 const POLICY = `${NAMESPACE}/policies/pricing`;
 
@@ -169,3 +172,38 @@ for (const hasScript of [true, false]) {
     await page.getByText("Version 1 is active").waitFor();
   });
 }
+
+visit("the bar of an activation fills while it is watched; who rejects it is named, and it is rolled back", {}, async (visitor) => {
+  const { page } = visitor;
+  await hub.publish("fleet-wide", "cap: 1\n");
+  await hub.policyhub("activate", "fleet-wide@1", "--reason", "first");
+  await hub.runtimes(RUNTIMES - 1);
+  // It rejects the second version, and says why.
+  await hub.runtimes(1, 'if grep -rq "cap: 2" "$POLICYHUB_SET"; then echo "cap 2 is over the limit here" >&2; exit 1; fi');
+  await hub.publish("fleet-wide", "cap: 2\n");
+  const count = (what) => page.locator(`dt:has-text("${what}") + dd`).innerText();
+  const until = async (what, wanted) => {
+    const term = page.locator(`dt:has-text("${what}") + dd`);
+    await term.filter({ hasText: new RegExp(`^${wanted}$`) }).waitFor({ timeout: CONVERGENCE_TIMEOUT_MS });
+  };
+  const first = (await hub.policyhub("events", "fleet-wide", "--kind", "activate")).match(/1:(\d+)/)[1];
+  await visitor.open(`${NAMESPACE}/activations/${first}`);
+  // The runtimes of the other tests are among them.
+  await until("Applied", `(${RUNTIMES + 2}) of \\1`);
+  await visitor.open(`${NAMESPACE}/policies/fleet-wide/versions/2`);
+  await page.getByLabel("Why").fill("more for everybody");
+  await page.getByRole("button", { name: "Activate", exact: true }).click();
+  await page.waitForURL((url) => url.pathname.startsWith(`${NAMESPACE}/activations/`));
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
+  await until("Applied", `${RUNTIMES + 1} of ${RUNTIMES + 2}`);
+  assert.equal(await count("Rejected"), "1");
+  await page.getByText("cap 2 is over the limit here").waitFor();
+  assert.ok(!requests.includes(page.url()), "the page was not loaded again");
+  await visitor.shoot("activation-rejected");
+  await page.getByRole("link", { name: "Roll back" }).click();
+  await page.getByRole("link", { name: "1", exact: true }).first().click();
+  await page.getByLabel("Why").fill("one can't take it");
+  await page.getByRole("button", { name: "Roll back to this version" }).click();
+  await until("Applied", `(${RUNTIMES + 2}) of \\1`);
+});

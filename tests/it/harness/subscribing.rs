@@ -113,11 +113,16 @@ pub async fn counts(client: &Client, revision: i64) -> [i32; 4] {
 }
 
 /// Polls until the condition holds.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    eventually_within(DEADLINE, what, holds).await;
+}
+
+/// Polls until the condition holds; `deadline` bounds a test that has failed.
+pub async fn eventually_within(deadline: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let looking = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("never came about: {what}"));
+    tokio::time::timeout(deadline, looking).await.unwrap_or_else(|_| panic!("never came about: {what}"));
 }

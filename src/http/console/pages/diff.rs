@@ -90,7 +90,9 @@ fn field_row(field: &FieldDifference) -> FieldRow {
 }
 
 fn diff_line(line: &str) -> DiffLine {
+    let is_name = line.starts_with("--- namespaces/") || line.starts_with("+++ namespaces/");
     let class = match line.as_bytes().first() {
+        _ if is_name => "soft",
         Some(b'+') => "added",
         Some(b'-') => "removed",
         Some(b'@') => "soft",
