@@ -2,9 +2,11 @@
 
 mod access;
 mod actions;
+mod administering;
 mod browser;
 mod foreign;
 mod hostile;
 mod looking;
 mod pages;
 mod sessions;
+mod shown_form;

@@ -12,6 +12,7 @@ pub mod form;
 mod form_body;
 pub mod layout;
 mod pages;
+mod permitted;
 mod refusal;
 mod rendered;
 mod route_table;

@@ -2,11 +2,12 @@
 //!
 //! Boundary: who may not do it is not shown the form. The server decides again when it is sent.
 
-use crate::domain::access::{Grants, RequiredPermission, Rpc};
+use crate::domain::access::{Grants, Rpc};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::http::console::form::ActionForm;
 use crate::http::console::layout::{Layout, command_line, policy_path, release_of, version_path};
+use crate::http::console::permitted::may;
 
 /// What the forms depend on.
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +43,6 @@ pub fn version_forms(layout: &Layout, facts: VersionFacts<'_>) -> Vec<ActionForm
         VersionState::Superseded | VersionState::Abandoned | VersionState::Rejected => Vec::new(),
     };
     all.into_iter().filter(|(rpc, _)| may(facts.grants, *rpc)).map(|(_, form)| form).collect()
-}
-
-fn may(grants: &Grants, rpc: Rpc) -> bool {
-    match rpc.required_permission() {
-        RequiredPermission::Authenticated => true,
-        RequiredPermission::InNamespace(permission) | RequiredPermission::StoreWide(permission) => {
-            grants.permit(permission)
-        }
-    }
 }
 
 /// Returns a form whose action is a path below the version.
