@@ -11,6 +11,7 @@ mod fields;
 pub mod form;
 mod form_body;
 pub mod layout;
+mod line_endings;
 mod pages;
 mod permitted;
 mod refusal;

@@ -62,9 +62,10 @@ macro_rules! routes {
 pub const ROUTES: &[Route] = routes! {
     page namespaces "namespaces" "/" [ListNamespaces];
     page namespace "namespace" "/namespaces/{namespace}" [ListPolicies, ListActive, ListEvents, ListSchedules, ListSubscribers];
-    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents];
+    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents, ListSubscribers];
     page version "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport, GetPolicy, ListSubscribers];
     page content "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion];
+    page draft "draft" "/namespaces/{namespace}/policies/{policy}/draft" [GetPolicy, GetVersion];
     page diff "diff" "/namespaces/{namespace}/policies/{policy}/diff" [DiffVersions];
     page log "log" "/namespaces/{namespace}/log" [ListEvents];
     page fleet "fleet" "/namespaces/{namespace}/fleet" [ListSubscribers];
@@ -75,6 +76,7 @@ pub const ROUTES: &[Route] = routes! {
     page keys "keys" "/keys" [ListSigningKeys];
     page guardrails "guardrails" "/namespaces/{namespace}/guardrails" [GetGuardrails];
     page schedules "schedules" "/namespaces/{namespace}/schedules" [ListSchedules];
+    action draft "write-draft" "/namespaces/{namespace}/policies/{policy}/draft" [Draft, GetPolicy, GetVersion];
     action stage "stage" "/namespaces/{namespace}/policies/{policy}/versions/{version}/stage" [Stage];
     action abandon "abandon" "/namespaces/{namespace}/policies/{policy}/versions/{version}/abandon" [AbandonDraft];
     action approve "approve" "/namespaces/{namespace}/policies/{policy}/versions/{version}/approve" [ApproveVersion];

@@ -119,8 +119,10 @@ async fn answer(route: &Route, visit: &Visit) -> Result<Response> {
                 let message = "the form is not one of this session: open the page again, and send it from there";
                 return Err(Error::new(Reason::PermissionDenied, message));
             }
-            let Done { next } = act(visit).await?;
-            Ok(redirect(&next))
+            Ok(match act(visit).await? {
+                Done::At(next) => redirect(&next),
+                Done::Page(page) => page.into_response(),
+            })
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::api::request::{Mutation, Scoped, namespace, policy};
 use crate::auth::ConsoleSession;
 use crate::domain::access::Rpc;
 use crate::domain::command::RequestOptions;
+use crate::domain::error::REQUIRED;
 use crate::domain::event::Position;
 use crate::domain::key::SIGNING_KEYS;
 use crate::domain::name::{NamespaceId, PolicyName};
@@ -189,7 +190,12 @@ impl Visit {
     /// As `read`, and for an invalid request id.
     pub async fn mutation(&self, rpc: Rpc, request: &impl Mutation) -> Result<Context> {
         let context = self.read(rpc, request).await?;
-        Ok(Context { options: request.request_options()?, ..context })
+        let options = request.request_options()?;
+        if options.request_id.is_empty() {
+            // Sent twice, the form would have two effects.
+            return Err(Error::invalid("request_id", REQUIRED));
+        }
+        Ok(Context { options, ..context })
     }
 
     async fn permit(&self, rpc: Rpc, scope: (&str, &str)) -> Result<Context> {

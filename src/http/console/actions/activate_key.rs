@@ -15,5 +15,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::ActivateSigningKey, &asked).await?;
     visit.service().keys.activate_key(&context, request::activate_key(asked)?).await?;
-    Ok(Done { next: "/keys".to_owned() })
+    Ok(Done::At("/keys".to_owned()))
 }

@@ -17,5 +17,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::CancelSchedule, &asked).await?;
     visit.service().policies.cancel_schedule(&context, request::cancel_schedule(asked)?).await?;
-    Ok(Done { next: visit.page_below_namespace("schedules")? })
+    Ok(Done::At(visit.page_below_namespace("schedules")?))
 }

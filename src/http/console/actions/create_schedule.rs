@@ -30,7 +30,7 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     let time_zone = zone.to_owned();
     asked.schedule = Some(pb::Schedule { entries: vec![entry], time_zone, ..pb::Schedule::default() });
     visit.service().policies.create_schedule(&context, request::create_schedule(asked)?).await?;
-    Ok(Done { next: visit.page_below_namespace("schedules")? })
+    Ok(Done::At(visit.page_below_namespace("schedules")?))
 }
 
 /// Takes `POLICY@N` or `POLICY@vLABEL`.

@@ -28,5 +28,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::CreateRoleBinding, &asked).await?;
     visit.service().access.create_role_binding(&context, request::create_role_binding(asked)?).await?;
-    Ok(Done { next: visit.page_below_namespace("roles")? })
+    Ok(Done::At(visit.page_below_namespace("roles")?))
 }

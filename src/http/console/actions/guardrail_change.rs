@@ -31,7 +31,7 @@ pub async fn change_guardrails(visit: &Visit, change: impl FnOnce(&mut Vec<pb::G
     let set = pb::Guardrails { name, guardrails, etag: etag.to_owned(), update_time: None };
     asked.guardrails = Some(set);
     visit.service().policies.update_guardrails(&context, request::update_guardrails(asked)?).await?;
-    Ok(Done { next: visit.page_below_namespace("guardrails")? })
+    Ok(Done::At(visit.page_below_namespace("guardrails")?))
 }
 
 fn written(guardrail: Guardrail) -> pb::Guardrail {

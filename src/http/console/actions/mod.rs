@@ -8,6 +8,7 @@ pub mod cancel_schedule;
 pub mod create_schedule;
 pub mod deactivate;
 pub mod delete_guardrail;
+pub mod draft;
 pub mod grant;
 mod guardrail_change;
 pub mod prepare_key;

@@ -14,5 +14,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::PrepareSigningKey, &asked).await?;
     visit.service().keys.prepare_key(&context, request::prepare_key(asked)).await?;
-    Ok(Done { next: "/keys".to_owned() })
+    Ok(Done::At("/keys".to_owned()))
 }

@@ -15,5 +15,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::DeleteRoleBinding, &asked).await?;
     visit.service().access.delete_role_binding(&context, request::delete_role_binding(asked)?).await?;
-    Ok(Done { next: visit.page_below_namespace("roles")? })
+    Ok(Done::At(visit.page_below_namespace("roles")?))
 }

@@ -16,5 +16,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::RevokeSigningKey, &asked).await?;
     visit.service().keys.revoke_key(&context, request::revoke_key(asked)?).await?;
-    Ok(Done { next: "/keys".to_owned() })
+    Ok(Done::At("/keys".to_owned()))
 }

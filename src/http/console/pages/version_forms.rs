@@ -2,6 +2,7 @@
 //!
 //! Boundary: who may not do it is not shown the form. The server decides again when it is sent.
 
+use super::pointer_facts::PointerFacts;
 use crate::domain::access::{Grants, Rpc};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
@@ -14,12 +15,10 @@ use crate::http::console::permitted::may;
 pub struct VersionFacts<'a> {
     pub policy: &'a Policy,
     pub version: &'a Version,
-    /// What the pointer of the policy names, as people say it; "nothing" when it names nothing.
-    pub active: &'a str,
+    /// The pointer of the policy.
+    pub pointer: &'a PointerFacts,
     /// Approvals that count for the version.
     pub approvals: usize,
-    /// Runtimes of the namespace that are live.
-    pub live: usize,
     pub grants: &'a Grants,
 }
 
@@ -62,13 +61,6 @@ fn of_pointer(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &s
         .like(command_line(&name.namespace, command))
 }
 
-/// Says what becomes of the pointer, and whom it concerns.
-fn moved(facts: VersionFacts<'_>, to: &str) -> String {
-    let VersionFacts { policy, active, live, .. } = facts;
-    let runtimes = if live == 1 { "1 live runtime".to_owned() } else { format!("{live} live runtimes") };
-    format!("{}: {active} → {to}, for {runtimes} of this namespace.", policy.name.policy)
-}
-
 fn stage(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     of_version(layout, facts, "stage", "Stage", &format!("stage {}", facts.version.short_name()))
         .that_changes("Its checks run. When they pass it is staged: reviewed and published as it is.")
@@ -106,17 +98,19 @@ fn activate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let (policy, version) = (&facts.policy.name.policy, facts.version);
     let expected = facts.policy.active_version;
     let command = format!("activate {} --expected {policy}={expected} --reason …", version.short_name());
-    of_pointer(layout, facts, "activate", "Activate", &command).that_changes(moved(facts, &release_of(version)))
+    of_pointer(layout, facts, "activate", "Activate", &command)
+        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
 }
 
 fn roll_back(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let (policy, version) = (&facts.policy.name.policy, facts.version);
     let command = format!("rollback {policy} --to {} --reason …", version.number);
     of_pointer(layout, facts, "roll-back", "Roll back to this version", &command)
-        .that_changes(moved(facts, &release_of(version)))
+        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
 }
 
 fn deactivate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let command = format!("deactivate {} --reason …", facts.policy.name.policy);
-    of_pointer(layout, facts, "deactivate", "Deactivate", &command).that_changes(moved(facts, "nothing"))
+    of_pointer(layout, facts, "deactivate", "Deactivate", &command)
+        .that_changes(facts.pointer.moved(facts.policy, "nothing"))
 }
