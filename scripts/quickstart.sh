@@ -213,6 +213,12 @@ seen "$policy  2        1.1.0"
 run policyhub active $policy --at-revision 6 --save out
 cmp out/$policy/content "$(of $policy 1.1.0)"
 
+step "Look at it in a browser" "The address that is printed signs a browser in, once. Without that the console asks who you are."
+run policyhub console
+seen "$(address console)/sign-in/code?code="
+run curl --silent --show-error --fail "$output"
+seen "This code signs you in as <b>local:admin</b>"
+
 step "Stop the server" "SIGTERM: it tells subscribers where to go on from, then drains. They try until it is there again."
 said kill -TERM "$server"
 kill -TERM "$server"
@@ -243,4 +249,5 @@ printf '%s\n' "$output"
 
 finished=yes
 printf '\nquickstart: all %s steps were seen in %s s.\n' "$number" "$SECONDS"
-printf 'Now yours: run %s serve, and follow README.md.\n' "${binary#"$root"/}"
+printf 'Now yours: run %s serve, and follow README.md. Its console is at http://127.0.0.1:7072: %s console opens it.\n' \
+  "${binary#"$root"/}" "${binary#"$root"/}"

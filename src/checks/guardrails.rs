@@ -45,7 +45,9 @@ impl Compiled {
     /// Evaluates the guardrail on each document of a stream and each file: otherwise a content that is split up would have nothing that
     /// `for_each` leads to, and pass.
     fn findings_of_each(&self, guardrail: &Guardrail, content: &EvaluatedContent, facts: &Facts) -> Vec<CheckFinding> {
-        let found = |document: &Json| self.findings(guardrail, document, facts);
+        // Made once: the active content, up to 1 MiB, would otherwise be converted again for each document of a stream.
+        let context = self.context_of(facts);
+        let found = |document: &Json| self.findings(guardrail, document, &context);
         let of_index = |(index, document): (usize, &Json)| {
             let within = move |finding: CheckFinding| {
                 let pointer = format!("/{index}{}", finding.pointer);
@@ -56,29 +58,39 @@ impl Compiled {
         let of_file = |path: &str, document: &Json| {
             found(document).into_iter().map(|finding| finding.in_file(path)).collect::<Vec<_>>()
         };
-        let each: Vec<CheckFinding> = match content {
+        // Nothing is evaluated beyond the last finding that is listed: a stream may have a hundred thousand documents.
+        match content {
             EvaluatedContent::None => Vec::new(),
             EvaluatedContent::Document(document) => found(document),
-            EvaluatedContent::Documents(documents) => documents.iter().enumerate().flat_map(of_index).collect(),
+            EvaluatedContent::Documents(documents) => {
+                documents.iter().enumerate().flat_map(of_index).take(ANSWER_FINDINGS_MAX).collect()
+            }
             EvaluatedContent::DocumentFiles(files) => {
-                files.iter().flat_map(|(path, document)| of_file(path, document)).collect()
+                let of_files = files.iter().flat_map(|(path, document)| of_file(path, document));
+                of_files.take(ANSWER_FINDINGS_MAX).collect()
             }
             EvaluatedContent::Texts(files) => {
-                files.iter().flat_map(|file| of_file(&file.path, &Json::String(file.text.clone()))).collect()
+                let of_files = files.iter().flat_map(|file| of_file(&file.path, &Json::String(file.text.clone())));
+                of_files.take(ANSWER_FINDINGS_MAX).collect()
             }
-        };
-        each.into_iter().take(ANSWER_FINDINGS_MAX).collect()
+        }
     }
 
-    fn findings(&self, guardrail: &Guardrail, content: &Json, facts: &Facts) -> Vec<CheckFinding> {
+    /// Returns a context with every variable that is the same for all documents of a content.
+    fn context_of(&self, facts: &Facts) -> Context<'_, '_> {
         let mut context = self.cel.context();
-        let whole = value(content);
-        context.add_variable_from_value("content", whole.clone());
         for (name, fact) in &facts.known {
             context.add_variable_from_value(name.as_str(), value(fact));
         }
         context.add_variable_from_value("text", facts.text.as_ref().map_or(Value::Null, |text| text.as_str().into()));
         context.add_variable_from_value("active", facts.active.as_ref().map_or(Value::Null, value));
+        context
+    }
+
+    fn findings(&self, guardrail: &Guardrail, content: &Json, facts: &Context<'_, '_>) -> Vec<CheckFinding> {
+        let mut context = facts.new_inner_scope();
+        let whole = value(content);
+        context.add_variable_from_value("content", whole.clone());
         let mut found = Vec::new();
         // Content that is no document has nothing that a pattern leads to, and must not pass by it: it is evaluated once, without
         // `value`, so that an expression that asks for it is broken.

@@ -86,8 +86,9 @@ fn answer(asked: &mpsc::Receiver<Evaluation>, turns: &mpsc::Sender<Turn>) {
 /// What the thread of checks says of itself.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
-    /// By this thread; `None`: the process is meant.
+    /// A check begins on this thread. `None`: the system knows the priority of the process alone.
     Begins(Option<rustix::thread::Pid>),
+    /// The check has ended.
     Ended,
 }
 

@@ -194,10 +194,15 @@ impl Metrics {
 
     /// Shows the findings of the checks of the logs.
     pub(super) fn observe_audits(&self, service: Arc<Service>) {
-        let checks = service.clone();
+        let (checks, events) = (service.clone(), service.clone());
+        self.meter
+            .u64_observable_counter("policyhub_audit_events")
+            .with_description("events that checks of logs verified")
+            .with_callback(move |verified| verified.observe(events.archive.audited_events(), &[]))
+            .build();
         self.meter
             .u64_observable_counter("policyhub_audit_checks")
-            .with_description("checks of a whole log and of the rows of its namespace")
+            .with_description("checks of the log of a namespace, or of what it gained since the last one")
             .with_callback(move |checked| checked.observe(checks.archive.audit_counts().0, &[]))
             .build();
         self.meter

@@ -16,7 +16,7 @@ use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::Reason;
 use crate::domain::name::NamespaceId;
-use crate::service::{FIRST_ADMIN, Service};
+use crate::service::{AuditPosition, AuditStep, FIRST_ADMIN, Service};
 use crate::store::Store;
 
 /// Lifetime of the admin's token in seconds. It is rewritten daily, so only a server that was down longer leaves an expired one.
@@ -47,7 +47,7 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 /// each when the clock of the database is put forward.
 const SCHEDULES_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause after the check of a log, as a multiple of the time it took: it uses a tenth of one core at most.
+/// Pause after each step of the check of a log, as a multiple of the time it took: it uses a tenth of one core at most.
 const AUDIT_REST_FACTOR: u32 = 9;
 
 /// Writes the admin's token, mode 0600.
@@ -266,20 +266,22 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
 
 /// Verifies one log after the other until it is cancelled, so that an edited row is found even without requests.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
+    let begun = Instant::now();
     // Otherwise a revocation whose row was deleted would have no effect until the turn of `system`.
-    while let Err(error) = service.archive.verify_own_log(&NamespaceId::system()).await {
+    while let Err(error) = service.archive.check_whole_log(&NamespaceId::system(), begun.elapsed()).await {
         tracing::debug!(%error, detail = error.internal, "failed to check the log of system; trying again");
         tokio::time::sleep(interval).await;
     }
-    let mut after = String::new();
+    let mut position = AuditPosition::default();
     loop {
         let started = Instant::now();
-        match service.archive.verify_next_log(&after).await {
-            Ok(checked) => after = checked.map(|namespace| namespace.to_string()).unwrap_or_default(),
-            Err(error) => tracing::debug!(%error, detail = error.internal, "failed to check a log"),
+        let step = service.archive.check_next(&mut position, begun.elapsed()).await;
+        if let Err(error) = &step {
+            tracing::debug!(%error, detail = error.internal, "failed to check a log");
         }
         // After the last log it starts again with the first, and never uses more than its share of CPU.
-        tokio::time::sleep(interval.max(started.elapsed() * AUDIT_REST_FACTOR)).await;
+        let rest = started.elapsed() * AUDIT_REST_FACTOR;
+        tokio::time::sleep(if matches!(step, Ok(AuditStep::More)) { rest } else { interval.max(rest) }).await;
     }
 }
 

@@ -23,6 +23,8 @@ pub use crate::watch::{Encode, Lease, Leases, SentKeyStatements, StreamContext, 
 pub use access::Access;
 pub use access::FIRST_ADMIN;
 pub use archive::Archive;
+pub use archive::AuditPosition;
+pub use archive::AuditStep;
 pub use archive::EpochBump;
 pub use archive::EpochBumpOutcome;
 pub use archive::LogProgress;

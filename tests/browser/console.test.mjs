@@ -21,6 +21,14 @@ const PAGES = [
   ["namespace", NAMESPACE],
   ["policy", POLICY],
   ["version", `${POLICY}/versions/2`],
+  ["diff", `${POLICY}/diff?base=1&other=2`],
+  ["log", `${NAMESPACE}/log`],
+  ["fleet", `${NAMESPACE}/fleet`],
+  ["activation", `${NAMESPACE}/activations/4`],
+  ["approvals", `${NAMESPACE}/approvals`],
+  ["runs", `${NAMESPACE}/runs`],
+  ["roles", `${NAMESPACE}/roles`],
+  ["keys", "/keys"],
 ];
 
 let hub;
@@ -98,7 +106,7 @@ visit("a page is small, and comes with one request besides what is kept", {}, as
     assert.ok(bytes <= PAGE_MAX_BYTES, `${path} has ${bytes} bytes`);
     await visitor.page.reload();
     const again = (await visitor.loaded()).filter((each) => !each.isKept);
-    assert.deepEqual(again.map((each) => new URL(each.name).pathname), [path]);
+    assert.deepEqual(again.map((each) => each.name), [hub.console + path]);
   }
 });
 
@@ -130,3 +138,34 @@ visit("the rail and the search are reached by keys", {}, async (visitor) => {
   await visitor.page.keyboard.press("Enter");
   await visitor.page.getByRole("heading", { name: "pricing 1 (1.0.0)" }).waitFor();
 });
+
+for (const hasScript of [true, false]) {
+  const policy = hasScript ? "shop" : "shop-without-script";
+  const how = hasScript ? "with a script" : "without one";
+  visit(`a version is staged, published, activated and rolled back ${how}`, { hasScript }, async (visitor) => {
+    const { page } = visitor;
+    const press = async (button) => {
+      const form = page.locator("form.action", { has: page.getByRole("button", { name: button, exact: true }) });
+      const why = form.getByLabel("Why");
+      if (await why.count()) await why.fill("the browser says so");
+      await form.getByRole("button", { name: button, exact: true }).click();
+    };
+    await hub.publish(policy, "tokens: 1\n");
+    await hub.policyhub("activate", `${policy}@1`, "--reason", "first");
+    await hub.policyhub("draft", policy, await hub.file(`${policy}.yaml`, "tokens: 2\n"));
+    const version = `${NAMESPACE}/policies/${policy}/versions/2`;
+    await visitor.open(version);
+    if (hasScript) await visitor.shoot("version-draft");
+    await press("Stage");
+    await press("Publish");
+    await page.getByText(`${policy}: 1 → 2`).waitFor();
+    await press("Activate");
+    await page.waitForURL((url) => url.pathname.startsWith(`${NAMESPACE}/activations/`));
+    assert.match(await page.locator("main").innerText(), /local:admin[^]*the browser says so/);
+    await visitor.open(`${NAMESPACE}/policies/${policy}/versions/1`);
+    await press("Roll back to this version");
+    await page.waitForURL((url) => url.pathname.startsWith(`${NAMESPACE}/activations/`));
+    await visitor.open(`${NAMESPACE}/policies/${policy}`);
+    await page.getByText("Version 1 is active").waitFor();
+  });
+}

@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::harness::calls::{
     self, NAMESPACE, activate, draft, draft_request, get, policy, refused, release, set, version,
 };
-use crate::harness::metrics::wait_for;
+use crate::harness::metrics::{counted, text, wait_for};
 use crate::harness::{Hub, on_both_databases};
 
 const SYSTEM: &str = "namespaces/system";
@@ -215,6 +215,59 @@ mod unasked {
             assert!(line.contains("ERROR") && line.contains("policies p") && line.contains("its tag does not hold"), "{line}");
             let client = hub.client().await;
             refused(client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await, Code::DataLoss, "DATA_LOSS");
+        }
+    }
+}
+
+mod long_logs {
+    use super::*;
+    use crate::harness::subscribing::eventually;
+
+    /// More events than a log may have that is checked whole each time.
+    const ACTIVATIONS: i64 = 1_050;
+    /// Number of checks in which each of the two logs has its turn twice.
+    const CHECKS: f64 = 6.0;
+    /// Fewer events than the long log has, and more than that of `system` has in `CHECKS`.
+    const EVENTS_FEW: f64 = 512.0;
+
+    fn audited(hub: &Hub) -> (f64, f64) {
+        let text = text(hub);
+        let of = |name: &str| counted(&text, name).unwrap_or_default();
+        (of("policyhub_audit_checks_total"), of("policyhub_audit_events_total"))
+    }
+
+    on_both_databases! {
+        with &["--audit-interval-ms", "20"];
+
+        /// Given a long log, it is checked whole once, and then by what it gained; an edit of the event from which the next check goes on
+        /// makes it a check of the whole log again, which freezes the namespace.
+        async fn a_long_log_is_not_verified_again_and_again(hub: Hub) {
+            let client = hub.client().await;
+            release(&client, "p", "a: 1").await;
+            release(&client, "p", "a: 2").await;
+            for number in 0..ACTIVATIONS {
+                activate(&client, "p", 1 + number % 2).await;
+            }
+            let mut since = audited(&hub);
+            eventually("checks that verify no old event", async || {
+                let now = audited(&hub);
+                if now.0 < since.0 + CHECKS {
+                    return false;
+                }
+                let verified = now.1 - std::mem::replace(&mut since, now).1;
+                verified < EVENTS_FEW
+            })
+            .await;
+            activate(&client, "p", 1).await;
+            let seen = audited(&hub);
+            eventually("a check of what is new", async || audited(&hub).0 >= seen.0 + CHECKS).await;
+            assert!(audited(&hub).1 - seen.1 < EVENTS_FEW, "a new event costs no check of the old ones");
+            assert!(!text(&hub).contains("policyhub_namespace_frozen{"), "nothing was wrong so far");
+
+            off(&hub);
+            edit(&hub, "UPDATE events SET statement = 'x' WHERE namespace = 'default' AND revision = \
+                 (SELECT head_revision FROM namespaces WHERE id = 'default')");
+            wait_for(&hub, "policyhub_namespace_frozen{namespace=\"default\"} 1").await;
         }
     }
 }

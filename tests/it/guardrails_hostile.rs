@@ -1,11 +1,11 @@
 //! Hostile guardrails, each by name: it ends by a limit that is named or can't be set, and the server and other tenants go on.
 
-use policyhub::client::pb::PolicyKind::Json;
+use policyhub::client::pb::PolicyKind::{Json, Yaml};
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::callers::namespace;
-use crate::harness::calls::{create, draft_of_its_kind, draft_request, refused, refused_fields, version};
+use crate::harness::calls::{create, draft_of_its_kind, draft_request, refused, refused_fields, release, version};
 use crate::harness::guardrails::{guardrail, set_guardrails, update_guardrails};
 use crate::harness::{Database, Hub};
 
@@ -126,4 +126,24 @@ async fn the_largest_set() {
     let mut many: Vec<pb::Guardrail> = set(0);
     many.push(guardrail("one-more", "true"));
     refused_fields(client.update_guardrails(update_guardrails(OWN, many)).await, &["guardrails.guardrails"]);
+}
+
+/// Given a stream of many documents and a large active content that a guardrail looks at, the stream is evaluated within its limits, and
+/// says what is wrong in its first documents.
+#[tokio::test]
+async fn a_stream_beside_a_large_active_content() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let client = hub.client().await;
+    let active: String = (0..ELEMENTS * 5).map(|number| format!("k{number}: {number}\n")).collect();
+    create(&client, "p", Yaml, pb::PolicySettings::default()).await;
+    release(&client, "p", &active).await;
+    set_guardrails(&client, OWN, &[("kept", "active == null || content.n == active.k1")]).await;
+    let documents: String = (0..ELEMENTS).map(|_| "---\nn: 1\n").collect();
+    let good = client.draft(draft_of_its_kind("p", &documents)).await.expect("a draft");
+    let name = good.version.expect("a version").name;
+    client.stage(pb::StageRequest { name, ..Default::default() }).await.expect("it holds for every document");
+    client.draft(draft_of_its_kind("p", &documents.replace("n: 1", "n: 2"))).await.expect("a draft");
+    let request = pb::StageRequest { name: version("p", 3), ..Default::default() };
+    let error = refused(client.stage(request).await, Code::FailedPrecondition, "VALIDATION_FAILED");
+    assert!(error.message().contains("kept") && error.metadata()["pointer"].starts_with("/0"), "{error:?}");
 }

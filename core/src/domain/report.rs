@@ -39,11 +39,11 @@ const FINDING_FIXED_BYTES: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CheckResult {
-    /// Holds.
+    /// What is checked holds.
     Passed,
-    /// Does not hold: the version can't be staged.
+    /// What is checked does not hold: the version can't be staged.
     Failed,
-    /// Does not hold, and does not matter for staging.
+    /// What is checked does not hold, which does not keep the version from being staged.
     Warning,
     /// Nothing was checked.
     Skipped,
@@ -88,8 +88,8 @@ pub struct CheckFinding {
 /// One check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Stable id: `limits`, `parse`, `json-schema`, `references`, `requires`, `label`, `guardrails`; for policies of these kinds `cedar`
-    /// or `rego`.
+    /// Stable id: `limits`, `parse`, `json-schema`, `references`, `requires`, `label`, `guardrails`; for policies of these kinds `cedar`,
+    /// `rego` or `template`.
     pub id: String,
     /// Its result.
     pub result: CheckResult,

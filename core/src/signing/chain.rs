@@ -190,6 +190,12 @@ impl LogCheck {
         &self.namespace
     }
 
+    /// Returns whether it began at the beginning of the log.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// Returns the last event that was seen, as it is stored.
     #[must_use]
     pub fn head(&self) -> Head {

@@ -111,7 +111,10 @@ fn the_default_file_shows_every_key_with_its_default() {
     let text = uncommented();
     let table: toml::Table = text.parse().expect("TOML");
     assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), keys());
-    assert_eq!(file(&text).resolve().expect("valid"), Settings::default().resolve().expect("defaults"));
+    let mut shown = file(&text).resolve().expect("valid");
+    // An address that is named must be free; the default one may be taken, and is given up then.
+    shown.listen.console.iter_mut().for_each(|console| console.is_named = false);
+    assert_eq!(shown, Settings::default().resolve().expect("defaults"));
     assert_eq!(file(DEFAULT_FILE), Settings::default(), "as shipped, it says nothing");
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::domain::audit::Findings;
+use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 
 /// Number of logs checked at once. Each check needs a reader of the database and a core.
@@ -20,6 +22,20 @@ pub(super) struct LogAudits {
     /// Whether a finding freezes its namespace.
     pub(super) freezes: AtomicBool,
     pub(super) found: Mutex<BTreeMap<NamespaceId, Findings>>,
+    /// Events verified.
+    pub(super) events: AtomicU64,
+    /// Up to where the longer logs hold. They are in this process alone, so that nobody who writes to the database or to a file can
+    /// have a log passed over.
+    checkpoints: Mutex<BTreeMap<NamespaceId, AuditCheckpoint>>,
+}
+
+/// Up to where a log and the rows of its namespace held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AuditCheckpoint {
+    /// The last event that was verified.
+    pub(super) head: Head,
+    /// The uptime of the server when the whole log was checked last.
+    pub(super) whole_at: Duration,
 }
 
 impl Default for LogAudits {
@@ -29,11 +45,35 @@ impl Default for LogAudits {
             checked: AtomicU64::new(0),
             freezes: AtomicBool::new(false),
             found: Mutex::default(),
+            events: AtomicU64::new(0),
+            checkpoints: Mutex::default(),
         }
     }
 }
 
 impl LogAudits {
+    fn checkpoints(&self) -> MutexGuard<'_, BTreeMap<NamespaceId, AuditCheckpoint>> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns up to where a log held.
+    pub(super) fn checkpoint(&self, namespace: &NamespaceId) -> Option<AuditCheckpoint> {
+        self.checkpoints().get(namespace).copied()
+    }
+
+    /// Records up to where a log held; none forgets it, so that its next check is of the whole log.
+    pub(super) fn set_checkpoint(&self, namespace: &NamespaceId, checkpoint: Option<AuditCheckpoint>) {
+        match checkpoint {
+            Some(checkpoint) => self.checkpoints().insert(namespace.clone(), checkpoint),
+            None => self.checkpoints().remove(namespace),
+        };
+    }
+
+    /// Counts events that were verified.
+    pub(super) fn count_events(&self, events: usize) {
+        self.events.fetch_add(u64::try_from(events).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Clears the findings of a namespace that was thawed: all of them were accepted.
     pub(super) fn clear(&self, namespace: &NamespaceId) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
@@ -41,6 +81,9 @@ impl LogAudits {
 
     /// Stores the findings of a namespace, and logs those that are new.
     pub(super) fn keep(&self, namespace: &NamespaceId, findings: &Findings) {
+        if findings.count > 0 {
+            self.set_checkpoint(namespace, None);
+        }
         self.checked.fetch_add(1, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let before = if findings.count == 0 {

@@ -11,7 +11,7 @@ use super::use_cases::Archive;
 use crate::domain::audit::{Findings, LogVerdict};
 use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::NamespaceId;
-use crate::domain::{Error, Reason, Result};
+use crate::domain::{Error, Result};
 use crate::service::log::position_gone;
 use crate::signing::chain::{LogCheck, LogTrust, findings_digest};
 use crate::signing::digest_of;
@@ -42,7 +42,7 @@ impl Archive {
     }
 
     /// Stores the findings of a namespace, and freezes it if that is enabled.
-    fn keep_findings(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
+    pub(super) fn keep_findings(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
         self.audits.keep(namespace, findings);
         let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.log.store.suspected_loss().is_none();
         if let Some(first) = findings.kept.first().filter(|_| freezes) {
@@ -73,31 +73,12 @@ impl Archive {
         let mut check = self.log_check(&tx, namespace, head, after).await?;
         progress.start_events(head.cursor.revision.saturating_sub(after_revision));
         let mut from = if after_revision == 0 { i64::MIN } else { after_revision };
-        loop {
-            let page = tx.events_after(namespace, from, PAGE_EVENTS).await?;
-            let Some(last) = page.last() else { break };
-            let (first, until) = (from.saturating_add(1), last.cursor.revision);
-            let index = tx.event_index(namespace, first, until).await?;
-            let pointers = tx.pointer_rows(namespace, first, until, None).await?;
-            check_page(&mut check, &page, &index, pointers);
+        while self.check_next_page(&tx, &mut check, &mut from).await? {
             progress.set_checked(check.events);
-            from = until;
         }
+        progress.set_checked(check.events);
         progress.start_rows();
-        for row in tx.pointer_rows(namespace, from.saturating_add(1), i64::MAX, Some(1)).await? {
-            let message = format!("the pointer of {} moved without an event", row.policy);
-            check.wrong_beside(row.revision, message, &row.version.to_string());
-        }
-        let is_empty = check.events == 0 && after_revision == 0;
-        let ends_there =
-            if is_empty { head.cursor.revision == 0 && head.hash == [0; 32] } else { check.head() == head };
-        if !ends_there {
-            let (row, ends) = (format!("namespaces {namespace}"), check.head().cursor);
-            let message = format!("its head is {:?}, but the log ends at {ends:?}", head.cursor);
-            check.findings.add_found(0, &row, message, Some(digest_of(&head.hash)));
-        }
-        let rows = if after_revision == 0 { self.compare_rows(&tx, namespace, &mut check).await? } else { 0 };
-        check.settle();
+        let rows = self.end_check(&tx, &mut check, head, from).await?;
         let (events, head, end) = (check.events, check.proven(), check.head());
         let manifests = i64::try_from(check.manifests.len()).unwrap_or(i64::MAX);
         let (findings_digest, findings) = (findings_digest(&check.findings), check.findings);
@@ -111,32 +92,46 @@ impl Archive {
         Ok((verdict, end))
     }
 
-    /// Checks the log of the next namespace, in order of ids; returns none after the last.
-    ///
-    /// # Errors
-    /// `DATABASE_UNAVAILABLE`.
-    pub async fn verify_next_log(&self, after: &str) -> Result<Option<NamespaceId>> {
-        let next = self.log.store.read().await?.namespace_after(after).await?;
-        if let Some(namespace) = &next {
-            self.verify_own_log(namespace).await?;
-        }
-        Ok(next)
+    /// Verifies the next page of events after `from`, with what is stored beside them, and moves `from` behind it. Returns whether more
+    /// may follow.
+    pub(super) async fn check_next_page(&self, tx: &ReadTx, check: &mut LogCheck, from: &mut i64) -> Result<bool> {
+        let namespace = check.namespace().clone();
+        let page = tx.events_after(&namespace, *from, PAGE_EVENTS).await?;
+        let Some(last) = page.last() else { return Ok(false) };
+        let (first, until) = (from.saturating_add(1), last.cursor.revision);
+        let index = tx.event_index(&namespace, first, until).await?;
+        let pointers = tx.pointer_rows(&namespace, first, until, None).await?;
+        check_page(check, &page, &index, pointers);
+        self.audits.count_events(page.len());
+        *from = until;
+        Ok(true)
     }
 
-    /// Checks the log of a namespace from its beginning, for this server itself.
-    ///
-    /// # Errors
-    /// `DATABASE_UNAVAILABLE`.
-    pub async fn verify_own_log(&self, namespace: &NamespaceId) -> Result<()> {
-        match self.verify_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await {
-            Err(error) if error.reason == Reason::DataLoss => {
-                let mut findings = Findings::default();
-                findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
-                self.keep_findings(namespace, self.log.store.seen_cursor(namespace), &findings);
-                Ok(())
-            }
-            done => done.map(drop),
+    /// Ends a check whose events were verified up to `from`, in the view of the last of them: nothing may follow but the head and, when
+    /// the check is of a whole log, rows that match it. Returns how many rows were compared.
+    pub(super) async fn end_check(&self, tx: &ReadTx, check: &mut LogCheck, head: Head, from: i64) -> Result<i64> {
+        let (namespace, is_whole) = (check.namespace().clone(), check.is_whole());
+        for row in tx.pointer_rows(&namespace, from.saturating_add(1), i64::MAX, Some(1)).await? {
+            let message = format!("the pointer of {} moved without an event", row.policy);
+            check.wrong_beside(row.revision, message, &row.version.to_string());
         }
+        let is_empty = check.events == 0 && is_whole;
+        let ends_there =
+            if is_empty { head.cursor.revision == 0 && head.hash == [0; 32] } else { check.head() == head };
+        if !ends_there {
+            let (row, ends) = (format!("namespaces {namespace}"), check.head().cursor);
+            let message = format!("its head is {:?}, but the log ends at {ends:?}", head.cursor);
+            check.findings.add_found(0, &row, message, Some(digest_of(&head.hash)));
+        }
+        let rows = if is_whole { self.compare_rows(tx, &namespace, check).await? } else { 0 };
+        check.settle();
+        Ok(rows)
+    }
+
+    /// Returns how many events were verified by checks of logs.
+    #[must_use]
+    pub fn audited_events(&self) -> u64 {
+        self.audits.events.load(Ordering::Relaxed)
     }
 
     /// Returns how many logs were checked, and how many findings their last checks made.

@@ -134,7 +134,7 @@ impl ContentChecks {
     /// Evaluates the guardrails alone. Returns the outcomes in their order.
     ///
     /// # Errors
-    /// The same as `check`.
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn try_guardrails(&self, input: CheckInput) -> Result<Vec<TaskOutcome>> {
         let resource = input.bundle.version.name();
         let slot = self.slots.take(&input.policy.name.namespace).await?;

@@ -60,7 +60,7 @@ impl Worker {
         };
         let mut worker = Self { child, requests, answers, stderr, answered: 0 };
         match worker.receive::<WorkerReady>().await {
-            Ok(greeting) => Ok((worker, greeting.isolation)),
+            Ok(ready) => Ok((worker, ready.isolation)),
             Err(error) => Err(io::Error::other(format!("{error}; it said: {:?}", worker.read_stderr().await))),
         }
     }

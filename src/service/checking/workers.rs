@@ -200,7 +200,7 @@ impl CheckWorkers {
                 if failure.is_none() {
                     tracing::error!(
                         why,
-                        "failed to start a check worker: versions with a JSON Schema are not checked until it works"
+                        "failed to start a check worker: until one starts, no JSON Schema, guardrail, Cedar, Rego or template is checked"
                     );
                 }
                 *failure = Some(why.clone());

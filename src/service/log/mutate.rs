@@ -147,6 +147,11 @@ impl IdempotentCall<'_> {
             // Check this under the lock: a call that signs again everything by a key waits for this write, so that it misses none.
             writer.key_poller.check_keys_current(tx.read(), now).await?;
         }
-        Ok(Locked::Open(Box::new(Write::new(self, namespace.clone(), tx))))
+        Ok(Locked::Open(Box::new(Write::new(
+            self,
+            namespace.clone(),
+            tx,
+            condition == LockCondition::ThawedAndSigning,
+        ))))
     }
 }

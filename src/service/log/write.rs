@@ -28,6 +28,8 @@ pub struct Write<'a> {
     recorded: RecordedEvents,
     /// Policies whose pointers the decision relies on, besides those that it moves.
     pointers_read: Vec<PolicyId>,
+    /// Whether it is refused when the namespace is frozen by the time of its commit.
+    needs_thawed: bool,
     pub tx: WriteTx,
 }
 
@@ -71,8 +73,8 @@ fn with_sorted_members(mut settings: serde_json::Value) -> serde_json::Value {
 }
 
 impl<'a> Write<'a> {
-    pub fn new(call: &'a IdempotentCall<'a>, namespace: NamespaceId, tx: WriteTx) -> Self {
-        Self { call, namespace, recorded: RecordedEvents::default(), pointers_read: Vec::new(), tx }
+    pub fn new(call: &'a IdempotentCall<'a>, namespace: NamespaceId, tx: WriteTx, needs_thawed: bool) -> Self {
+        Self { call, namespace, recorded: RecordedEvents::default(), pointers_read: Vec::new(), needs_thawed, tx }
     }
 }
 
@@ -267,7 +269,7 @@ impl Write<'_> {
     /// Stores the answer, commits, and wakes the watches. With `validate_only` it rolls back instead. Only `mutate` calls it.
     ///
     /// # Errors
-    /// `OUTCOME_UNKNOWN` when it is unknown whether it was committed.
+    /// `DATA_LOSS` when the namespace was frozen meanwhile, `OUTCOME_UNKNOWN` when it is unknown whether it was committed.
     pub async fn commit<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
         if self.recorded.rows.is_empty() {
             // Nothing changes, but the rows behind that decision have to be current too.
@@ -280,6 +282,10 @@ impl Write<'_> {
             self.tx.keep_answer(key, kept, self.call.context().now).await?;
         }
         let writer = self.call.writer();
+        if self.needs_thawed {
+            // A check may have frozen the namespace since the lock was taken.
+            writer.log.store.check_thawed(&self.namespace)?;
+        }
         let (hub, sets) = (Arc::clone(&writer.log.hub), Arc::clone(&writer.log.active_sets));
         let rows_seen = Arc::clone(&writer.rows);
         let (namespace, cursor, recorded) = (self.namespace, self.tx.head().cursor, self.recorded);

@@ -1,0 +1,195 @@
+//! The checks that a server makes of its own logs, one after the other, in steps that read one short view of the database each.
+//!
+//! A longer log is checked from its beginning once a day, and between by what it has gained since. Invariant: a step never freezes a
+//! namespace by what it found over several views; the whole log is checked again in one view first.
+
+use std::time::Duration;
+
+use super::log_audits::AuditCheckpoint;
+use super::log_progress::LogProgress;
+use super::use_cases::Archive;
+use crate::domain::audit::Findings;
+use crate::domain::event::{Cursor, Head};
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Reason, Result};
+use crate::signing::chain::{LogCheck, LogTrust};
+use crate::store::ReadTx;
+use crate::watch::Verify as _;
+
+/// Number of events up to which a log is checked whole each time, in one view: some 0.25 s.
+const WHOLE_EVENTS_MAX: i64 = 1_024;
+/// Number of pages of events that one step verifies: 512 events, some 0.1 s.
+const STEP_PAGES: usize = 8;
+/// Time between two checks of a longer log from its beginning. Too high: an edit of an old event, or of a row, is found late. Too low:
+/// a tenth of a core, all the time.
+const WHOLE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where the checks of this server are in the order of namespaces, and in a longer log.
+#[derive(Debug, Default)]
+pub struct AuditPosition {
+    after: String,
+    pass: Option<LongPass>,
+}
+
+/// A check of a longer log that is not finished.
+#[derive(Debug)]
+struct LongPass {
+    check: LogCheck,
+    /// The last revision that was read.
+    from: i64,
+    /// The uptime of the server when the last check of the whole log ended; none for a check of the whole log.
+    whole_at: Option<Duration>,
+    /// Whether all events were verified, and the comparison with the rows began.
+    is_ending: bool,
+}
+
+/// What a step of the checks ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditStep {
+    /// The log has more to check.
+    More,
+    /// The log is checked, or there is none after the last.
+    Done,
+}
+
+impl Archive {
+    /// Makes the next step of the checks: a part of a longer log, or a whole one. `uptime` is that of the server. After an error the step is made
+    /// again.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn check_next(&self, position: &mut AuditPosition, uptime: Duration) -> Result<AuditStep> {
+        if position.pass.is_none() {
+            let tx = self.log.store.read().await?;
+            let Some(namespace) = tx.namespace_after(&position.after).await? else {
+                position.after.clear();
+                return Ok(AuditStep::Done);
+            };
+            match self.begin_pass(&tx, &namespace, uptime).await? {
+                Some(pass) => position.pass = Some(pass),
+                None => {
+                    drop(tx);
+                    self.check_whole_log(&namespace, uptime).await?;
+                    position.after = namespace.to_string();
+                    return Ok(AuditStep::Done);
+                }
+            }
+        }
+        let Some(mut pass) = position.pass.take() else { return Ok(AuditStep::Done) };
+        let namespace = pass.check.namespace().clone();
+        let is_finished = self.step(&mut pass, uptime).await;
+        if matches!(is_finished, Ok(true)) {
+            position.after = namespace.to_string();
+            return Ok(AuditStep::Done);
+        }
+        // A comparison that was interrupted has used up what the events added up to: the check begins again.
+        if !pass.is_ending {
+            position.pass = Some(pass);
+        }
+        is_finished.map(|_| AuditStep::More)
+    }
+
+    /// Checks the log of a namespace from its beginning in one view.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn check_whole_log(&self, namespace: &NamespaceId, uptime: Duration) -> Result<()> {
+        match self.check_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await {
+            Err(error) if error.reason == Reason::DataLoss => {
+                let mut findings = Findings::default();
+                findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
+                self.keep_findings(namespace, self.log.store.seen_cursor(namespace), &findings);
+                Ok(())
+            }
+            Ok((verdict, head)) => {
+                self.keep_findings(namespace, head.cursor, &verdict.findings);
+                if verdict.findings.count == 0 {
+                    self.set_checkpoint(namespace, head, uptime);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the check that a longer log needs; none for a log that is checked in one view.
+    async fn begin_pass(&self, tx: &ReadTx, namespace: &NamespaceId, uptime: Duration) -> Result<Option<LongPass>> {
+        let head = match tx.log_head(namespace).await {
+            Err(error) if error.reason == Reason::DataLoss => return Ok(None),
+            head => head?,
+        };
+        if head.cursor.revision <= WHOLE_EVENTS_MAX {
+            return Ok(None);
+        }
+        let trust = LogTrust::clone(&self.log.signer.trust());
+        let known = self.audits.checkpoint(namespace);
+        let known = known.filter(|known| uptime < known.whole_at.saturating_add(WHOLE_CHECK_INTERVAL));
+        if let Some(AuditCheckpoint { head, whole_at }) = known
+            && self.is_there(tx, namespace, head).await?
+        {
+            let check = LogCheck::after(trust, namespace.clone(), head);
+            return Ok(Some(LongPass {
+                check,
+                from: head.cursor.revision,
+                whole_at: Some(whole_at),
+                is_ending: false,
+            }));
+        }
+        let check = LogCheck::new(trust, namespace.clone());
+        Ok(Some(LongPass { check, from: i64::MIN, whole_at: None, is_ending: false }))
+    }
+
+    /// Returns whether an event is still in the log, as it was.
+    async fn is_there(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head) -> Result<bool> {
+        let found = match tx.events_at(namespace, &[head.cursor.revision]).await {
+            Err(error) if error.reason == Reason::DataLoss => return Ok(false),
+            found => found?,
+        };
+        let event = found.get(&head.cursor.revision);
+        Ok(event.is_some_and(|event| {
+            Head { cursor: event.cursor, hash: event.hash } == head && self.log.signer.event(event).is_ok()
+        }))
+    }
+
+    /// Verifies the next events of a longer log, and ends its check after the last. Returns whether it ended.
+    async fn step(&self, pass: &mut LongPass, uptime: Duration) -> Result<bool> {
+        let namespace = pass.check.namespace().clone();
+        let slot = self.audits.slots.acquire().await;
+        let slot = slot.map_err(|error| Error::internal(error.to_string()))?;
+        let tx = self.log.store.read_for_stream().await?;
+        let holds = match self.check_events(&tx, pass).await {
+            Ok(false) => return Ok(false),
+            Ok(true) => pass.check.findings.count == 0,
+            Err(error) if error.reason == Reason::DataLoss => false,
+            Err(error) => return Err(error),
+        };
+        drop((tx, slot));
+        if !holds {
+            // Events of different views may contradict each other after a restore, and findings of a part may be accepted elsewhere.
+            self.check_whole_log(&namespace, uptime).await?;
+            return Ok(true);
+        }
+        self.audits.keep(&namespace, &Findings::default());
+        self.set_checkpoint(&namespace, pass.check.head(), pass.whole_at.unwrap_or(uptime));
+        Ok(true)
+    }
+
+    /// Verifies the next events, and what follows the last. Returns whether that was reached.
+    async fn check_events(&self, tx: &ReadTx, pass: &mut LongPass) -> Result<bool> {
+        let head = tx.log_head(pass.check.namespace()).await?;
+        for _ in 0..STEP_PAGES {
+            if !self.check_next_page(tx, &mut pass.check, &mut pass.from).await? {
+                pass.is_ending = true;
+                self.end_check(tx, &mut pass.check, head, pass.from).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn set_checkpoint(&self, namespace: &NamespaceId, head: Head, whole_at: Duration) {
+        // A short log is checked whole each time, so its checkpoint would only take memory.
+        let checkpoint = (head.cursor.revision > WHOLE_EVENTS_MAX).then_some(AuditCheckpoint { head, whole_at });
+        self.audits.set_checkpoint(namespace, checkpoint);
+    }
+}
