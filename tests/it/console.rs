@@ -2,11 +2,16 @@
 
 mod access;
 mod actions;
+mod administering;
 mod browser;
+mod drafting;
 mod event_stream;
 mod foreign;
+mod form_tokens;
 mod hostile;
+mod impact;
 mod live;
 mod looking;
 mod pages;
 mod sessions;
+mod shown_form;

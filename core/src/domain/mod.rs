@@ -31,6 +31,7 @@ pub mod name;
 pub mod outcome;
 pub mod pointed_policy;
 pub mod policy;
+pub mod policy_runtimes;
 pub mod principal;
 pub mod quota;
 pub mod report;

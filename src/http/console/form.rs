@@ -4,12 +4,31 @@ use askama::Template;
 
 use super::layout::Layout;
 
+/// How an input looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputKind {
+    /// Nobody sees it.
+    Hidden,
+    /// One line.
+    Line,
+    /// Several lines.
+    Lines,
+    /// One of these values.
+    Choice(&'static [&'static str]),
+    /// A date and a time of the day, without a time zone.
+    LocalTime,
+    /// A box to tick, which sends `yes`.
+    Tick,
+}
+
 /// An input of a form.
 #[derive(Debug, Clone)]
 pub struct FormInput {
     /// Name of the field.
     pub name: &'static str,
-    /// Label for people; empty: the field is hidden and carries `value`.
+    /// How it looks.
+    pub kind: InputKind,
+    /// Label for people.
     pub label: &'static str,
     /// What it holds at first.
     pub value: String,
@@ -66,16 +85,22 @@ impl ActionForm {
         self
     }
 
+    /// Adds an input of a kind that has to be filled in, or need not be.
+    #[must_use]
+    pub fn asking(self, kind: InputKind, name: &'static str, label: &'static str, is_required: bool) -> Self {
+        self.with(FormInput { name, kind, label, value: String::new(), is_required })
+    }
+
     /// Adds a field that the reader does not see.
     #[must_use]
     pub fn hiding(self, name: &'static str, value: impl Into<String>) -> Self {
-        self.with(FormInput { name, label: "", value: value.into(), is_required: false })
+        self.with(FormInput { name, kind: InputKind::Hidden, label: "", value: value.into(), is_required: false })
     }
 
     /// Adds the input of a reason.
     #[must_use]
     pub fn with_reason(self, is_required: bool) -> Self {
-        self.with(FormInput { name: "reason", label: "Why", value: String::new(), is_required })
+        self.asking(InputKind::Line, "reason", "Why", is_required)
     }
 
     /// Says which command does the same.

@@ -17,11 +17,13 @@ pub struct Rendered {
     body: Body,
 }
 
-/// What an action did: the browser goes on to this path.
+/// What an action answers.
 #[derive(Debug)]
-pub struct Done {
-    /// An absolute path of the console.
-    pub next: String,
+pub enum Done {
+    /// It was done: the browser goes on to this absolute path of the console.
+    At(String),
+    /// Nothing was done yet, or it was refused: the form is shown again.
+    Page(Rendered),
 }
 
 impl Rendered {

@@ -62,9 +62,10 @@ macro_rules! routes {
 pub const ROUTES: &[Route] = routes! {
     page namespaces "namespaces" "/" [ListNamespaces];
     page namespace "namespace" "/namespaces/{namespace}" [ListPolicies, ListActive, ListEvents, ListSchedules, ListSubscribers];
-    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents];
+    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents, ListSubscribers];
     page version "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport, GetPolicy, ListSubscribers];
     page content "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion];
+    page draft "draft" "/namespaces/{namespace}/policies/{policy}/draft" [GetPolicy, GetVersion];
     page diff "diff" "/namespaces/{namespace}/policies/{policy}/diff" [DiffVersions];
     page log "log" "/namespaces/{namespace}/log" [ListEvents];
     page fleet "fleet" "/namespaces/{namespace}/fleet" [ListSubscribers];
@@ -73,6 +74,9 @@ pub const ROUTES: &[Route] = routes! {
     page runs "runs" "/namespaces/{namespace}/runs" [ListRuns];
     page roles "roles" "/namespaces/{namespace}/roles" [ListRoleBindings];
     page keys "keys" "/keys" [ListSigningKeys];
+    page guardrails "guardrails" "/namespaces/{namespace}/guardrails" [GetGuardrails];
+    page schedules "schedules" "/namespaces/{namespace}/schedules" [ListSchedules];
+    action draft "write-draft" "/namespaces/{namespace}/policies/{policy}/draft" [Draft, GetPolicy, GetVersion];
     action stage "stage" "/namespaces/{namespace}/policies/{policy}/versions/{version}/stage" [Stage];
     action abandon "abandon" "/namespaces/{namespace}/policies/{policy}/versions/{version}/abandon" [AbandonDraft];
     action approve "approve" "/namespaces/{namespace}/policies/{policy}/versions/{version}/approve" [ApproveVersion];
@@ -81,4 +85,14 @@ pub const ROUTES: &[Route] = routes! {
     action activate "activate" "/namespaces/{namespace}/policies/{policy}/activate" [Activate];
     action roll_back "roll-back" "/namespaces/{namespace}/policies/{policy}/roll-back" [Rollback];
     action deactivate "deactivate" "/namespaces/{namespace}/policies/{policy}/deactivate" [Deactivate];
+    action set_guardrail "set-guardrail" "/namespaces/{namespace}/guardrails/set" [UpdateGuardrails, GetGuardrails];
+    action delete_guardrail "delete-guardrail" "/namespaces/{namespace}/guardrails/delete" [UpdateGuardrails, GetGuardrails];
+    action create_schedule "create-schedule" "/namespaces/{namespace}/schedules/create" [CreateSchedule];
+    action cancel_schedule "cancel-schedule" "/namespaces/{namespace}/schedules/{schedule}/cancel" [CancelSchedule];
+    action resume_schedule "resume-schedule" "/namespaces/{namespace}/schedules/{schedule}/resume" [ResumeSchedule];
+    action grant "grant" "/namespaces/{namespace}/roles/grant" [CreateRoleBinding];
+    action revoke "revoke" "/namespaces/{namespace}/roles/{binding}/revoke" [DeleteRoleBinding];
+    action prepare_key "prepare-key" "/keys/prepare" [PrepareSigningKey];
+    action activate_key "activate-key" "/keys/{key}/activate" [ActivateSigningKey];
+    action revoke_key "revoke-key" "/keys/{key}/revoke" [RevokeSigningKey];
 };

@@ -92,7 +92,7 @@ async fn serve(
                     Handler::Page(_) => Fields::parse(parts.uri.query().unwrap_or_default())?,
                     Handler::Action(_) => read_form(&parts, body).await?,
                 };
-                let named = (route.name, route.calls);
+                let named = (route.name, route.path, route.calls);
                 let visit = Visit::new(Arc::clone(&console), signed_in.clone(), named, arguments, fields, now);
                 let answered = answer(route, &visit).await;
                 Ok(answered.map_err(|error| (visit.layout_of_refusal(), error)))
@@ -119,8 +119,10 @@ async fn answer(route: &Route, visit: &Visit) -> Result<Response> {
                 let message = "the form is not one of this session: open the page again, and send it from there";
                 return Err(Error::new(Reason::PermissionDenied, message));
             }
-            let Done { next } = act(visit).await?;
-            Ok(redirect(&next))
+            Ok(match act(visit).await? {
+                Done::At(next) => redirect(&next),
+                Done::Page(page) => page.into_response(),
+            })
         }
     }
 }

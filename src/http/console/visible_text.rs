@@ -50,6 +50,12 @@ impl fmt::Display for VisibleText {
     }
 }
 
+/// Returns whether a text has a character that is made visible here, other than those that end lines.
+#[must_use]
+pub fn has_invisible(text: &str) -> bool {
+    text.chars().any(|letter| !matches!(letter, '\t' | '\r' | '\n') && is_invisible(letter))
+}
+
 /// Returns whether a character has no shape, or changes the order or the shape of others.
 fn is_invisible(letter: char) -> bool {
     letter.is_control()

@@ -16,7 +16,9 @@ use crate::api::request::{Mutation, Scoped, namespace, policy};
 use crate::auth::ConsoleSession;
 use crate::domain::access::Rpc;
 use crate::domain::command::RequestOptions;
+use crate::domain::error::REQUIRED;
 use crate::domain::event::Position;
+use crate::domain::key::SIGNING_KEYS;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
@@ -30,6 +32,8 @@ pub struct Visit {
     caller: Caller,
     session: ConsoleSession,
     route: &'static str,
+    /// The pattern of its path.
+    path: &'static str,
     calls: &'static [Rpc],
     arguments: Vec<(String, String)>,
     /// The fields of the query of a page, and of the form of an action.
@@ -55,12 +59,12 @@ impl Visit {
     pub fn new(
         console: Arc<Console>,
         (caller, session): (Caller, ConsoleSession),
-        (route, calls): (&'static str, &'static [Rpc]),
+        (route, path, calls): (&'static str, &'static str, &'static [Rpc]),
         arguments: Vec<(String, String)>,
         fields: Fields,
         now: Micros,
     ) -> Self {
-        Self { console, caller, session, route, calls, arguments, fields, now }
+        Self { console, caller, session, route, path, calls, arguments, fields, now }
     }
 
     /// Verifies the token of the session once more, for a page that stays open.
@@ -169,6 +173,32 @@ impl Visit {
         policy("policy", &self.policy_name())
     }
 
+    /// Returns the name of the guardrails of the namespace in the path, as RPCs take it, whatever it holds.
+    #[must_use]
+    pub fn guardrails_name(&self) -> String {
+        format!("{}/guardrails", self.namespace_name())
+    }
+
+    /// Returns the name of the key in the path, as RPCs take it, whatever it holds.
+    #[must_use]
+    pub fn key_name(&self) -> String {
+        format!("{SIGNING_KEYS}/{}", self.argument("key"))
+    }
+
+    /// Returns the name of a resource of the namespace in the path, as RPCs take it, whatever it holds.
+    #[must_use]
+    pub fn name_below_namespace(&self, collection: &str, argument: &str) -> String {
+        format!("{}/{collection}/{}", self.namespace_name(), self.argument(argument))
+    }
+
+    /// Returns the path of a page of the namespace in the path.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn page_below_namespace(&self, page: &str) -> Result<String> {
+        self.namespace().map(|namespace| format!("{}/{page}", namespace_path(&namespace)))
+    }
+
     /// Returns the request id of the form, by which it has one effect however often it is sent.
     #[must_use]
     pub fn request_id(&self) -> String {
@@ -211,7 +241,12 @@ impl Visit {
     /// As `read`, and for an invalid request id.
     pub async fn mutation(&self, rpc: Rpc, request: &impl Mutation) -> Result<Context> {
         let context = self.read(rpc, request).await?;
-        Ok(Context { options: request.request_options()?, ..context })
+        let options = request.request_options()?;
+        if options.request_id.is_empty() {
+            // Sent twice, the form would have two effects.
+            return Err(Error::invalid("request_id", REQUIRED));
+        }
+        Ok(Context { options, ..context })
     }
 
     async fn permit(&self, rpc: Rpc, scope: (&str, &str)) -> Result<Context> {
@@ -249,6 +284,16 @@ impl Visit {
         if let Ok(policy) = self.policy() {
             layout = layout.below(policy.policy.to_string(), policy_path(&policy));
         }
+        // The page that the form is on.
+        let page = self.path.strip_prefix("/namespaces/{namespace}/").and_then(|rest| rest.split('/').next());
+        layout = match page.filter(|page| *page != "policies") {
+            Some(page) => match self.page_below_namespace(page) {
+                Ok(way) => layout.below(page, way),
+                Err(_) => layout,
+            },
+            None if self.path.starts_with("/keys/") => layout.below("keys", "/keys"),
+            None => layout,
+        };
         match self.version_page() {
             Ok(page) => layout.below(self.argument("version"), page),
             Err(_) => layout,

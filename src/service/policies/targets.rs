@@ -38,10 +38,14 @@ impl Policies {
     /// Reads the input of the checks of a version.
     pub(super) async fn check_input_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<CheckInput> {
         let content = self.log.read_content(tx, &version).await?;
+        self.check_input_with(tx, policy, Bundle { version, content }).await
+    }
+
+    /// Reads the input of the checks of a content.
+    pub(super) async fn check_input_with(&self, tx: &ReadTx, policy: Policy, bundle: Bundle) -> Result<CheckInput> {
         let published_labels = tx.version_list(&policy).await?.published_labels;
         let guardrails = guardrails_in_force(tx, &policy.name.namespace).await?;
         let active = self.read_active(tx, &policy, &guardrails).await?;
-        let bundle = Bundle { version, content };
         Ok(CheckInput { policy, bundle, published_labels, guardrails, active, moved: Arc::default() })
     }
 

@@ -3,6 +3,7 @@
 mod complete_run;
 mod convergence_polls;
 mod count_fleet;
+mod count_runtimes;
 mod follow_namespace;
 mod get_active;
 mod get_convergence;

@@ -7,7 +7,7 @@ use crate::harness::calls::{draft_request, get_version};
 use crate::harness::on_both_databases;
 
 /// Texts that would act on a page, on its reader, or on the one who copies from it.
-const HOSTILE: &[&str] = &[
+pub const HOSTILE: &[&str] = &[
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
     "'; alert(1); '",

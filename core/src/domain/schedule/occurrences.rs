@@ -20,6 +20,8 @@ static TIME_ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::
 
 /// Number of days around a time within which each weekly entry has an occurrence: a week, and a day that a time zone may skip.
 const DAYS: i32 = 8;
+/// Longest local time with seconds.
+const LOCAL_TIME_MAX_CHARS: usize = 19;
 
 /// A time at which an entry is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +123,21 @@ fn moment(zone: &TimeZone, local: DateTime) -> Option<Micros> {
         }
     };
     Some(Micros(time.as_microsecond()))
+}
+
+/// Takes a local time, `YYYY-MM-DDTHH:MM` with seconds or without, in a time zone; `field` is named in the error. One that clocks skip is
+/// the moment at which they do; one that comes twice is the first.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn parse_local_time((field, text): (&str, &str), (zone_field, zone): (&str, &str)) -> Result<Micros> {
+    let rule = "must be a local time, YYYY-MM-DDTHH:MM";
+    let is_plain = text.len() <= LOCAL_TIME_MAX_CHARS && text.bytes().all(|byte| b"0123456789-:T".contains(&byte));
+    let local = is_plain.then(|| text.parse::<DateTime>().ok()).flatten().filter(|_| text.contains('T'));
+    let local = local.ok_or_else(|| Error::invalid_text(field, text, rule))?;
+    let unknown = "must be a time zone of the IANA database, such as Europe/Berlin";
+    let zone = time_zone(zone).map_err(|_| Error::invalid_text(zone_field, zone, unknown))?;
+    moment(&zone, local).ok_or_else(|| Error::invalid_text(field, text, rule))
 }
 
 fn timestamp(time: Micros) -> Result<Timestamp> {

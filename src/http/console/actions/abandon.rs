@@ -15,5 +15,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::AbandonDraft, &asked).await?;
     visit.service().policies.abandon_draft(&context, request::abandon_draft(asked)?).await?;
-    Ok(Done { next: visit.version_page()? })
+    Ok(Done::At(visit.version_page()?))
 }

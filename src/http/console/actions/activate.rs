@@ -23,5 +23,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::Activate, &asked).await?;
     let done = visit.service().policies.activate(&context, request::activate(asked)?).await?;
-    Ok(Done { next: visit.activation_page(done.cursor)? })
+    Ok(Done::At(visit.activation_page(done.cursor)?))
 }

@@ -17,5 +17,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::ApproveVersion, &asked).await?;
     visit.service().policies.approve_version(&context, request::approve_version(asked)?).await?;
-    Ok(Done { next: visit.version_page()? })
+    Ok(Done::At(visit.version_page()?))
 }

@@ -17,5 +17,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::Deactivate, &asked).await?;
     let done = visit.service().policies.deactivate(&context, request::deactivate(asked)?).await?;
-    Ok(Done { next: visit.activation_page(done.cursor)? })
+    Ok(Done::At(visit.activation_page(done.cursor)?))
 }

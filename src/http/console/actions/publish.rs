@@ -15,5 +15,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::Publish, &asked).await?;
     visit.service().policies.publish(&context, request::publish(asked)?).await?;
-    Ok(Done { next: visit.version_page()? })
+    Ok(Done::At(visit.version_page()?))
 }

@@ -17,5 +17,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::RejectVersion, &asked).await?;
     visit.service().policies.reject_version(&context, request::reject_version(asked)?).await?;
-    Ok(Done { next: visit.version_page()? })
+    Ok(Done::At(visit.version_page()?))
 }

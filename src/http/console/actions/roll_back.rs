@@ -19,5 +19,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::Rollback, &asked).await?;
     let done = visit.service().policies.rollback(&context, request::rollback(asked)?).await?;
-    Ok(Done { next: visit.activation_page(done.cursor)? })
+    Ok(Done::At(visit.activation_page(done.cursor)?))
 }

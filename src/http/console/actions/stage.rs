@@ -12,5 +12,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         pb::StageRequest { name: visit.version_name(), request_id: visit.request_id(), ..pb::StageRequest::default() };
     let context = visit.mutation(Rpc::Stage, &asked).await?;
     visit.service().policies.stage(&context, request::stage(&asked)?).await?;
-    Ok(Done { next: visit.version_page()? })
+    Ok(Done::At(visit.version_page()?))
 }

@@ -70,7 +70,8 @@ async fn open(
         return Err(Error::new(Reason::ServerDraining, "this server is shutting down"));
     }
     let slot = console.live_slots.take(signed_in.1.id())?;
-    let visit = Visit::new(Arc::clone(console), signed_in, (route.name, route.calls), arguments, fields, now);
+    let named = (route.name, route.path, route.calls);
+    let visit = Visit::new(Arc::clone(console), signed_in, named, arguments, fields, now);
     let stream = LiveStream::open(route, visit, console.live.clone(), slot).await?;
     let mut response = Response::new(Body::from_stream(stream.into_events()));
     let headers = response.headers_mut();

@@ -2,15 +2,21 @@
 
 use askama::Template;
 
+use super::pointer_facts::PointerFacts;
+use super::version_forms::{VersionFacts, version_forms};
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::event::Payload;
-use crate::domain::version::VersionWithContent;
+use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::version::{Version, VersionState, VersionWithContent};
+use crate::http::console::form::ActionForm;
 use crate::http::console::layout::{Layout, Moment, ShortDigest, StateMark, policy_path, release_of, version_path};
+use crate::http::console::permitted::may;
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
+use crate::service::Context;
 
 #[derive(Template)]
 #[template(path = "policy.html")]
@@ -25,6 +31,14 @@ struct PolicyPage {
     moved: Option<PointerMoved>,
     rail: Vec<RailStep>,
     next_token: String,
+    may_draft: bool,
+    groups: Vec<VersionFormGroup>,
+}
+
+/// The forms of one version.
+struct VersionFormGroup {
+    release: String,
+    forms: Vec<ActionForm>,
 }
 
 struct PointerMoved {
@@ -67,11 +81,11 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let moves = [policy.active_revision];
     let mut moved = visit.service().archive.list_events_at(&name.namespace, moves).await?;
     let reached = found.reached.filter(|_| !found.is_last);
-    let layout = visit.layout(name.policy.to_string());
+    let layout = visit
+        .layout(name.policy.to_string())
+        .in_namespace(&name.namespace, &format!("history {}", name.policy))
+        .below(name.policy.to_string(), policy_path(&name));
     let page = PolicyPage {
-        layout: layout
-            .in_namespace(&name.namespace, &format!("history {}", name.policy))
-            .below(name.policy.to_string(), policy_path(&name)),
         href: policy_path(&name),
         kind: policy.kind.as_str(),
         description: VisibleText::line(&policy.description),
@@ -80,8 +94,43 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         moved: moved.remove(&policy.active_revision).map(|event| pointer_moved(visit, &event)),
         rail: found.items.iter().map(|each| rail_step(visit, each)).collect(),
         next_token: reached.map(|key| list.list.token(&key.to_string())).unwrap_or_default(),
+        may_draft: may(&context.grants, Rpc::Draft) && policy.kind != PolicyKind::Opaque,
+        groups: form_groups(visit, &context, (&layout, &policy), &found.items).await?,
+        layout,
     };
     Rendered::page(&page)
+}
+
+/// Returns the forms of the newest version that can go on, of the one that a rollback returns to, and of the one that is active.
+async fn form_groups(
+    visit: &Visit,
+    context: &Context,
+    (layout, policy): (&Layout, &Policy),
+    rail: &[VersionWithContent],
+) -> Result<Vec<VersionFormGroup>> {
+    let pointer = PointerFacts::read(visit, context, policy).await?;
+    let goes_on = |each: &&VersionWithContent| match each.version.state {
+        VersionState::Draft | VersionState::Staged => true,
+        VersionState::Published => each.version.number > policy.active_version,
+        VersionState::Superseded | VersionState::Abandoned | VersionState::Rejected => false,
+    };
+    let newest = rail.iter().find(goes_on);
+    let before = if policy.active_version > 0 && may(&context.grants, Rpc::Rollback) {
+        visit.service().policies.get_version_before(&policy.name).await?
+    } else {
+        None
+    };
+    let before = before.filter(|before| newest.is_none_or(|newest| newest.version.number != before.number));
+    let group = |version: &Version, approvals: usize| VersionFormGroup {
+        release: release_of(version),
+        forms: version_forms(
+            layout,
+            VersionFacts { policy, version, pointer: &pointer, approvals, grants: &context.grants },
+        ),
+    };
+    let newest = newest.map(|each| group(&each.version, each.approvals.len()));
+    let others = [before.as_ref(), pointer.active.as_ref()].into_iter().flatten().map(|version| group(version, 0));
+    Ok(newest.into_iter().chain(others).filter(|group| !group.forms.is_empty()).collect())
 }
 
 fn pointer_moved(visit: &Visit, event: &Payload) -> PointerMoved {

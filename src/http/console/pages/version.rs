@@ -1,27 +1,23 @@
 //! A version: its content with line numbers and what checks found, who signed it, and who approved this very digest.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::content_lines::{ContentLines, LineFinding, content_lines, findings_of};
+use super::pointer_facts::PointerFacts;
 use super::version_forms::{VersionFacts, version_forms};
 use crate::api::{pb, request};
 use crate::domain::access::Rpc;
 use crate::domain::approval::Approval;
-use crate::domain::name::{VersionName, VersionRef};
-use crate::domain::policy::{Policy, is_of_several_files};
+use crate::domain::policy::is_of_several_files;
 use crate::domain::report::CheckResult;
-use crate::domain::version::Version;
 use crate::domain::{Reason, Result};
 use crate::http::console::form::ActionForm;
 use crate::http::console::layout::{Layout, Moment, ShortDigest, StateMark, policy_path, release_of, version_path};
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
-use crate::service::Context;
 
 #[derive(Template)]
 #[template(path = "version.html")]
@@ -78,10 +74,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let version = &found.version;
     visit.read(Rpc::GetPolicy, &pb::GetPolicyRequest { name: visit.policy_name() }).await?;
     let policy = visit.service().policies.get_policy(&version.policy).await?.policy;
-    let active = active_words(visit, &context, &policy, version).await?;
-    let asked = pb::ListSubscribersRequest { parent: visit.namespace_name(), ..Default::default() };
-    visit.read(Rpc::ListSubscribers, &asked).await?;
-    let fleet = visit.service().sync.count_fleet(&version.policy.namespace, &BTreeMap::new()).await?;
+    let pointer = PointerFacts::read(visit, &context, &policy).await?;
     let mut findings = report.as_ref().map(findings_of).unwrap_or_default();
     let has_files = is_of_several_files(&version.content_type);
     let content = found.content.as_deref().filter(|_| !has_files);
@@ -97,9 +90,8 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let facts = VersionFacts {
         policy: &policy,
         version,
-        active: &active,
+        pointer: &pointer,
         approvals: found.approvals.len(),
-        live: fleet.live,
         grants: &context.grants,
     };
     let page = VersionPage {
@@ -129,20 +121,6 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         content,
     };
     Rendered::page(&page)
-}
-
-/// Says what the pointer of the policy names.
-async fn active_words(visit: &Visit, context: &Context, policy: &Policy, shown: &Version) -> Result<String> {
-    let number = policy.active_version;
-    if number == 0 {
-        return Ok("nothing".to_owned());
-    }
-    if number == shown.number {
-        return Ok(release_of(shown));
-    }
-    let name = VersionName { policy: policy.name.clone(), version: VersionRef::Number(number) };
-    let active = visit.service().policies.get_version(context, &name, false).await?;
-    Ok(release_of(&active.version))
 }
 
 fn result_word(result: CheckResult) -> &'static str {

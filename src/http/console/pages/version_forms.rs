@@ -2,23 +2,23 @@
 //!
 //! Boundary: who may not do it is not shown the form. The server decides again when it is sent.
 
-use crate::domain::access::{Grants, RequiredPermission, Rpc};
+use super::pointer_facts::PointerFacts;
+use crate::domain::access::{Grants, Rpc};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::http::console::form::ActionForm;
 use crate::http::console::layout::{Layout, command_line, policy_path, release_of, version_path};
+use crate::http::console::permitted::may;
 
 /// What the forms depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct VersionFacts<'a> {
     pub policy: &'a Policy,
     pub version: &'a Version,
-    /// What the pointer of the policy names, as people say it; "nothing" when it names nothing.
-    pub active: &'a str,
+    /// The pointer of the policy.
+    pub pointer: &'a PointerFacts,
     /// Approvals that count for the version.
     pub approvals: usize,
-    /// Runtimes of the namespace that are live.
-    pub live: usize,
     pub grants: &'a Grants,
 }
 
@@ -44,15 +44,6 @@ pub fn version_forms(layout: &Layout, facts: VersionFacts<'_>) -> Vec<ActionForm
     all.into_iter().filter(|(rpc, _)| may(facts.grants, *rpc)).map(|(_, form)| form).collect()
 }
 
-fn may(grants: &Grants, rpc: Rpc) -> bool {
-    match rpc.required_permission() {
-        RequiredPermission::Authenticated => true,
-        RequiredPermission::InNamespace(permission) | RequiredPermission::StoreWide(permission) => {
-            grants.permit(permission)
-        }
-    }
-}
-
 /// Returns a form whose action is a path below the version.
 fn of_version(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &str, command: &str) -> ActionForm {
     let version = facts.version;
@@ -68,13 +59,6 @@ fn of_pointer(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &s
         .hiding("expected_active", active_version.to_string())
         .with_reason(true)
         .like(command_line(&name.namespace, command))
-}
-
-/// Says what becomes of the pointer, and whom it concerns.
-fn moved(facts: VersionFacts<'_>, to: &str) -> String {
-    let VersionFacts { policy, active, live, .. } = facts;
-    let runtimes = if live == 1 { "1 live runtime".to_owned() } else { format!("{live} live runtimes") };
-    format!("{}: {active} → {to}, for {runtimes} of this namespace.", policy.name.policy)
 }
 
 fn stage(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
@@ -114,17 +98,19 @@ fn activate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let (policy, version) = (&facts.policy.name.policy, facts.version);
     let expected = facts.policy.active_version;
     let command = format!("activate {} --expected {policy}={expected} --reason …", version.short_name());
-    of_pointer(layout, facts, "activate", "Activate", &command).that_changes(moved(facts, &release_of(version)))
+    of_pointer(layout, facts, "activate", "Activate", &command)
+        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
 }
 
 fn roll_back(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let (policy, version) = (&facts.policy.name.policy, facts.version);
     let command = format!("rollback {policy} --to {} --reason …", version.number);
     of_pointer(layout, facts, "roll-back", "Roll back to this version", &command)
-        .that_changes(moved(facts, &release_of(version)))
+        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
 }
 
 fn deactivate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let command = format!("deactivate {} --reason …", facts.policy.name.policy);
-    of_pointer(layout, facts, "deactivate", "Deactivate", &command).that_changes(moved(facts, "nothing"))
+    of_pointer(layout, facts, "deactivate", "Deactivate", &command)
+        .that_changes(facts.pointer.moved(facts.policy, "nothing"))
 }

@@ -1,0 +1,26 @@
+//! How many live runtimes a change of one policy concerns.
+
+use super::use_cases::Sync;
+use crate::domain::Result;
+use crate::domain::name::PolicyName;
+use crate::domain::policy_runtimes::{PolicyRuntimes, is_concerned};
+use crate::domain::subscriber::SubscriberId;
+
+/// Of how many runtimes the attributes are read. More: a page takes longer, and needs memory for up to 2 KiB of each.
+const DESCRIBED_MAX: usize = 1_000;
+
+impl Sync {
+    /// Counts the live runtimes that watch a policy, and the attributes of the first of them in order of ids.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`.
+    pub async fn count_runtimes(&self, policy: &PolicyName) -> Result<PolicyRuntimes> {
+        let snapshot = self.read_snapshot(&policy.namespace).await?;
+        let concerned = snapshot.recent.iter().filter(|each| is_concerned(each, &policy.policy, snapshot.now));
+        let ids: Vec<SubscriberId> = concerned.map(|each| each.id.clone()).collect();
+        let described = ids.get(..DESCRIBED_MAX.min(ids.len())).unwrap_or_default();
+        let (tx, _) = self.log.read_current(&policy.namespace).await?;
+        let described = tx.subscribers_named(&policy.namespace, described).await?;
+        Ok(PolicyRuntimes::of(ids.len(), &described))
+    }
+}
