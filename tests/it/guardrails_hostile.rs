@@ -137,7 +137,7 @@ async fn a_stream_beside_a_large_active_content() {
     let active: String = (0..ELEMENTS * 5).map(|number| format!("k{number}: {number}\n")).collect();
     create(&client, "p", Yaml, pb::PolicySettings::default()).await;
     release(&client, "p", &active).await;
-    set_guardrails(&client, OWN, &[("kept", "active == null || content.n == active.k1")]).await;
+    set_guardrails(&client, OWN, &[("kept", "active == null || content.n == active.content.k1")]).await;
     let documents: String = (0..ELEMENTS).map(|_| "---\nn: 1\n").collect();
     let good = client.draft(draft_of_its_kind("p", &documents)).await.expect("a draft");
     let name = good.version.expect("a version").name;
