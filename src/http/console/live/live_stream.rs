@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, unfold};
 use tokio::time::{Sleep, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::events::{first_event, over_event, part_event};
 use super::live_routes::LiveRoute;
+use super::live_settings::LiveSettings;
 use super::live_slots::LiveSlot;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -25,15 +25,6 @@ const STREAM_AGE_MAX: Duration = Duration::from_secs(50);
 const AGAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a part may take to render.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// When live streams end.
-#[derive(Debug, Clone)]
-pub struct LiveSettings {
-    /// Ends every stream when the server begins to drain.
-    pub draining: CancellationToken,
-    /// The time between two checks of session and roles.
-    pub recheck_interval: Duration,
-}
 
 /// A page that is open.
 pub struct LiveStream {
