@@ -94,14 +94,15 @@ async fn serve(
                 };
                 let named = (route.name, route.path, route.calls);
                 let visit = Visit::new(Arc::clone(&console), signed_in.clone(), named, arguments, fields, now);
-                let answered = answer(route, &visit).await;
-                Ok(answered.map_err(|error| (visit.layout_of_refusal(), error)))
+                Ok::<_, Error>(match answer(route, &visit).await {
+                    Ok(response) => (response, None),
+                    Err(error) => (refusal_page(&error, visit.layout_of_refusal()), Some(error)),
+                })
             };
-            let refused = |error: Error| (layout_of(&console, (&signed_in.0, &signed_in.1), "Refused"), error);
-            match visited.await.unwrap_or_else(|error| Err(refused(error))) {
-                Ok(response) => (response, None),
-                Err((layout, error)) => (refusal_page(&error, layout), Some(error)),
-            }
+            visited.await.unwrap_or_else(|error| {
+                let layout = layout_of(&console, (&signed_in.0, &signed_in.1), "Refused");
+                (refusal_page(&error, layout), Some(error))
+            })
         }
         Err(error) => (ask(&error, next_of(route, &parts)), Some(error)),
     };

@@ -13,7 +13,6 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         request_id: visit.request_id(),
         digest: visit.fields.get("digest").to_owned(),
         reason: visit.fields.get("reason").to_owned(),
-        ..pb::ApproveVersionRequest::default()
     };
     let context = visit.mutation(Rpc::ApproveVersion, &asked).await?;
     visit.service().policies.approve_version(&context, request::approve_version(asked)?).await?;

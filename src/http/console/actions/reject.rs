@@ -13,7 +13,6 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         request_id: visit.request_id(),
         digest: visit.fields.get("digest").to_owned(),
         reason: visit.fields.get("reason").to_owned(),
-        ..pb::RejectVersionRequest::default()
     };
     let context = visit.mutation(Rpc::RejectVersion, &asked).await?;
     visit.service().policies.reject_version(&context, request::reject_version(asked)?).await?;
