@@ -7,5 +7,6 @@ mod foreign;
 mod hostile;
 mod live;
 mod looking;
+mod oidc;
 mod pages;
 mod sessions;

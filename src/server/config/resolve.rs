@@ -17,6 +17,7 @@ use super::error::ConfigError;
 use super::postgres_url;
 use super::range::{in_range, invalid, milliseconds};
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
+use super::sign_in::{check_sign_in, console_url};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::grpc::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
@@ -58,10 +59,12 @@ impl Settings {
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
         let database_url = database_url(self.database_url.clone(), &data_dir)?;
+        let (listen, auth) = (self.listen(database_url.scheme() == Some("sqlite"))?, self.auth()?);
+        check_sign_in(&listen, &auth)?;
         Ok(Config {
-            listen: self.listen(database_url.scheme() == Some("sqlite"))?,
+            listen,
             connections: self.connections()?,
-            auth: self.auth()?,
+            auth,
             keys: KeysConfig {
                 keys_dir: given_path(self.keys_dir.clone()).unwrap_or_else(|| data_dir.join("keys")),
                 extra_keys_dirs: self
@@ -169,6 +172,7 @@ impl Settings {
             grpc_addr,
             http_addr,
             console,
+            console_url: given(self.console_url.clone()).map(console_url).transpose()?,
             tls,
             insecure_plaintext,
             reflection: self.reflection.unwrap_or(true),

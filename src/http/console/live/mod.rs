@@ -6,11 +6,12 @@
 
 mod events;
 mod live_routes;
+mod live_settings;
 mod live_slots;
 mod live_stream;
 mod serve_live;
 
 pub use live_routes::{LIVE_ROUTES, LiveRoute};
+pub use live_settings::LiveSettings;
 pub use live_slots::{LIVE_STREAMS_PER_SESSION_MAX, LiveSlots};
-pub use live_stream::LiveSettings;
 pub use serve_live::serve_live;
