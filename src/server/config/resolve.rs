@@ -59,12 +59,10 @@ impl Settings {
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
         let database_url = database_url(self.database_url.clone(), &data_dir)?;
-        let (listen, auth) = (self.listen(database_url.scheme() == Some("sqlite"))?, self.auth()?);
-        check_sign_in(&listen, &auth)?;
         Ok(Config {
-            listen,
+            listen: self.listen_with_sign_in(database_url.scheme() == Some("sqlite"))?,
             connections: self.connections()?,
-            auth,
+            auth: self.auth()?,
             keys: KeysConfig {
                 keys_dir: given_path(self.keys_dir.clone()).unwrap_or_else(|| data_dir.join("keys")),
                 extra_keys_dirs: self
@@ -139,6 +137,13 @@ impl Settings {
             None if !is_embedded => None,
             None => Some(ConsoleConfig { addr: SocketAddr::from(([127, 0, 0, 1], CONSOLE_PORT)), is_named: false }),
         }
+    }
+
+    /// Returns where the server listens, once it is sure that identity providers can send people there.
+    fn listen_with_sign_in(&self, is_embedded: bool) -> Result<ListenConfig, ConfigError> {
+        let listen = self.listen(is_embedded)?;
+        check_sign_in(&listen, &self.auth()?)?;
+        Ok(listen)
     }
 
     fn listen(&self, is_embedded: bool) -> Result<ListenConfig, ConfigError> {
