@@ -8,17 +8,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::{hkdf, hmac};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::pending_sign_in::PendingSignIn;
+use super::random_text::random_text;
 use crate::domain::{Error, Reason, Result};
 
 /// Largest cookie value. Browsers keep cookies of 4096 bytes with their name and attributes (RFC 6265 §6.1).
 const COOKIE_MAX_BYTES: usize = 3_900;
-/// Random bytes of a session id, and of a one-time code.
+/// Random bytes of a session id.
 const ID_BYTES: usize = 16;
-const CODE_BYTES: usize = 32;
 /// Is authenticated with each cookie, so that no other use of the key is ever taken for one.
 const COOKIE_LABEL: &[u8] = b"policyhub console session 1";
+/// The same for the cookie of a sign-in that has begun: no session is ever taken for one, nor the other way round.
+const PENDING_LABEL: &[u8] = b"policyhub console sign-in 1";
 const SEAL_LABEL: &[u8] = b"policyhub console: seal of cookies";
 const FORM_LABEL: &[u8] = b"policyhub console: tokens of forms";
 
@@ -97,12 +101,36 @@ impl ConsoleSessionKeys {
     /// # Errors
     /// `TOKEN_MALFORMED` for a token that is too long for a cookie.
     pub fn seal(&self, session: &ConsoleSession) -> Result<String> {
+        self.seal_as(COOKIE_LABEL, session)
+    }
+
+    /// Opens the value of a cookie; none for one that these keys did not seal.
+    #[must_use]
+    pub fn open(&self, cookie: &str) -> Option<ConsoleSession> {
+        self.open_as(COOKIE_LABEL, cookie)
+    }
+
+    /// Seals a sign-in that has begun into the value of a cookie.
+    ///
+    /// # Errors
+    /// `TOKEN_MALFORMED` for one that is too long for a cookie.
+    pub fn seal_pending(&self, pending: &PendingSignIn) -> Result<String> {
+        self.seal_as(PENDING_LABEL, pending)
+    }
+
+    /// Opens the cookie of a sign-in that has begun.
+    #[must_use]
+    pub fn open_pending(&self, cookie: &str) -> Option<PendingSignIn> {
+        self.open_as(PENDING_LABEL, cookie)
+    }
+
+    fn seal_as(&self, label: &[u8], value: &impl Serialize) -> Result<String> {
         let failed = |_| Error::internal("failed to seal a session");
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(failed)?;
-        let mut sealed = serde_json::to_vec(session).map_err(|error| Error::internal(error.to_string()))?;
+        let mut sealed = serde_json::to_vec(value).map_err(|error| Error::internal(error.to_string()))?;
         let given = Nonce::assume_unique_for_key(nonce);
-        self.seal.seal_in_place_append_tag(given, Aad::from(COOKIE_LABEL), &mut sealed).map_err(failed)?;
+        self.seal.seal_in_place_append_tag(given, Aad::from(label), &mut sealed).map_err(failed)?;
         let cookie = URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat());
         if cookie.len() > COOKIE_MAX_BYTES {
             let message =
@@ -112,14 +140,12 @@ impl ConsoleSessionKeys {
         Ok(cookie)
     }
 
-    /// Opens the value of a cookie; none for one that these keys did not seal.
-    #[must_use]
-    pub fn open(&self, cookie: &str) -> Option<ConsoleSession> {
+    fn open_as<T: DeserializeOwned>(&self, label: &[u8], cookie: &str) -> Option<T> {
         let bytes = if cookie.len() <= COOKIE_MAX_BYTES { URL_SAFE_NO_PAD.decode(cookie).ok()? } else { return None };
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN)?;
         let mut sealed = sealed.to_vec();
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.seal.open_in_place(nonce, Aad::from(COOKIE_LABEL), &mut sealed).ok()?;
+        let opened = self.seal.open_in_place(nonce, Aad::from(label), &mut sealed).ok()?;
         serde_json::from_slice(opened).ok()
     }
 
@@ -135,20 +161,6 @@ impl ConsoleSessionKeys {
         let given = URL_SAFE_NO_PAD.decode(given).unwrap_or_default();
         hmac::verify(&self.form, session.id.as_bytes(), &given).is_ok()
     }
-}
-
-/// Returns a code that nobody can guess.
-///
-/// # Errors
-/// `INTERNAL` when the system has no randomness.
-pub fn random_code() -> Result<String> {
-    random_text(CODE_BYTES)
-}
-
-fn random_text(bytes: usize) -> Result<String> {
-    let mut random = vec![0; bytes];
-    SystemRandom::new().fill(&mut random).map_err(|_| Error::internal("the system gave no randomness"))?;
-    Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
 #[cfg(test)]

@@ -7,9 +7,12 @@
 pub mod certificate;
 mod claims;
 mod console_session;
+mod id_token;
 pub mod issuer;
 pub mod jwks;
+mod pending_sign_in;
 pub mod provider;
+mod random_text;
 mod revoked;
 pub mod rules;
 mod thumbprint;
@@ -22,9 +25,11 @@ mod tests;
 
 pub use certificate::{Authorities, PeerCertificate};
 pub use claims::{CLOCK_LEEWAY, ClockLeeway};
-pub use console_session::{ConsoleSession, ConsoleSessionKeys, random_code};
+pub use console_session::{ConsoleSession, ConsoleSessionKeys};
 pub use issuer::LocalIssuer;
 pub use jwks::IssuerKeys;
+pub use pending_sign_in::{PENDING_SIGN_IN_SECONDS, PendingSignIn};
+pub use random_text::random_code;
 pub use revoked::Revoked;
 pub use rules::{IssuerRules, TokenAlgorithm};
 pub use verifier::Verifier;

@@ -195,6 +195,38 @@ impl Verifier {
         self.revoked.get().check(caller)
     }
 
+    /// Verifies a signature by the keys of one issuer, and returns its `iss`.
+    ///
+    /// # Errors
+    /// `TOKEN_INVALID`.
+    pub(super) fn check_signature(
+        &self,
+        issuer_name: &str,
+        (alg, kid): (&str, &str),
+        message: &str,
+        signature: &str,
+    ) -> Result<&str> {
+        let issuer = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name);
+        let issuer = issuer.ok_or_else(|| invalid("token is from another issuer"))?;
+        let keys = issuer.keys.get();
+        let Some(key) = keys.get(kid) else {
+            issuer.unknown_key_seen.store(true, Ordering::Relaxed);
+            return Err(invalid("token is signed by an unknown key"));
+        };
+        if TokenAlgorithm::of(alg) != Some(key.algorithm) {
+            return Err(invalid("token algorithm is not its key's"));
+        }
+        match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.public, key.algorithm.library()) {
+            Ok(true) => Ok(&issuer.rules.issuer),
+            Ok(false) | Err(_) => Err(invalid("token signature does not verify")),
+        }
+    }
+
+    /// Returns whether an expiry time has passed, with leeway.
+    pub(super) fn is_over(&self, expires_at_seconds: i64, now_seconds: i64) -> bool {
+        self.leeway.is_over(expires_at_seconds, now_seconds)
+    }
+
     /// Replaces the keys of an issuer. Tokens of removed keys are no longer valid.
     pub fn replace_keys(&self, issuer_name: &str, keys: IssuerKeys) {
         if let Some(issuer) = self.issuers.iter().find(|issuer| issuer.rules.name == issuer_name) {

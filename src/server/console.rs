@@ -13,7 +13,9 @@ use super::denials::{Denials, is_denial};
 use super::metrics::Metrics;
 use crate::api::status::status;
 use crate::auth::{ConsoleSessionKeys, Verifier};
-use crate::http::console::{Answered, Console, ConsoleObserver, LiveSettings, Site, SiteScheme, router};
+use crate::http::console::{
+    Answered, Console, ConsoleObserver, LiveSettings, SignInProvider, Site, SiteScheme, router,
+};
 use crate::service::Service;
 use crate::transport::{ReloadableTls, serve_http};
 
@@ -52,7 +54,7 @@ pub(super) fn serve_console(
     (listen, tls, head_timeout): (&ListenConfig, Option<Arc<ReloadableTls>>, Duration),
     (service, verifier): (Arc<Service>, Arc<Verifier>),
     (metrics, denials): (Metrics, Arc<Denials>),
-    live: LiveSettings,
+    (live, providers): (LiveSettings, Vec<Arc<dyn SignInProvider>>),
 ) -> Result<Serving> {
     let Some((socket, secret)) = socket else { return Ok(Box::pin(std::future::pending())) };
     let scheme = match &listen.tls {
@@ -63,6 +65,7 @@ pub(super) fn serve_console(
     let site = Site::new(scheme, socket.local_addr()?.port());
     let sessions = ConsoleSessionKeys::new(&secret)?;
     let observer = Arc::new(ConsoleObservation { metrics, denials });
-    let console = Arc::new(Console::new(service, verifier, sessions, site, clock::now, observer, live));
+    let console = Console::new(service, verifier, sessions, site, clock::now, observer, live);
+    let console = Arc::new(console.with_providers(providers, listen.console_url.clone()));
     Ok(Box::pin(serve_http(socket, tls, router(console), head_timeout)))
 }

@@ -74,6 +74,27 @@ pub(super) async fn post_with_token(
     send(url, trust, request, max_bytes).await
 }
 
+/// Sends a form, with Basic credentials if there are any, and returns the status and the body of the answer, of at most `max_bytes`.
+/// Without `trust`, in plaintext.
+///
+/// # Errors
+/// There is no answer, or a larger one, after 5 s at the latest.
+pub(super) async fn post_form(
+    url: &Uri,
+    trust: Option<&Arc<ClientConfig>>,
+    (form, basic): (String, Option<String>),
+    max_bytes: usize,
+) -> Result<(StatusCode, Vec<u8>)> {
+    let mut request = Request::post(path_of(url))
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(header::CONTENT_LENGTH, form.len())
+        .header(header::ACCEPT, "application/json");
+    if let Some(basic) = basic {
+        request = request.header(header::AUTHORIZATION, format!("Basic {basic}"));
+    }
+    send(url, trust, request.body(Body::new(axum::body::Body::from(form)))?, max_bytes).await
+}
+
 fn path_of(url: &Uri) -> &str {
     url.path_and_query().map_or("/", |path| path.as_str())
 }

@@ -20,6 +20,7 @@ mod keys;
 pub mod local_checks;
 mod metrics;
 mod observe;
+mod oidc_provider;
 mod refused_clients;
 mod replace;
 mod restore;

@@ -17,6 +17,7 @@ use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, high_water, make_private_dir};
 use super::issuers::JwksRefresher;
 use super::keys::{ServerKeys, algorithm, local_issuer};
+use super::oidc_provider::OidcProvider;
 use super::revocations;
 use super::startup_banner::{self, StartupBanner};
 use super::tasks::{save_memory_at_end, write_admin_token};
@@ -26,6 +27,7 @@ use super::wiring::{ServerParts, serve_until};
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::grpc::WatchEncoder;
+use crate::http::console::SignInProvider;
 use crate::service::{Service, Signer};
 use crate::signing::{RowMacKey, derive_console_secret};
 use crate::store::{Database, RememberedStore, Store, migration_lock};
@@ -92,6 +94,7 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let keys = ServerKeys::load(&config.keys)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
     let (verifier, jwks_refreshers) = trusted_issuers(&issuer, &config, &data_dir)?;
+    let providers = sign_in_providers(&config)?;
     let tls = tls.map(|(tls, authorities)| {
         verifier.trust(authorities);
         Arc::new(tls)
@@ -147,6 +150,7 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
         grpc,
         http,
         console: console.map(|socket| (socket, console_secret)),
+        sign_in: providers,
     };
     Ok((parts, store))
 }
@@ -192,6 +196,17 @@ fn trusted_issuers(
     }
     let verifier = Verifier::new(trusted)?.with_leeway(config.auth.clock_leeway);
     Ok((Arc::new(verifier), jwks_refreshers))
+}
+
+/// Returns the providers at which people sign in to the console.
+fn sign_in_providers(config: &Config) -> Result<Vec<Arc<dyn SignInProvider>>> {
+    let mut providers: Vec<Arc<dyn SignInProvider>> = Vec::new();
+    for issuer in config.auth.issuers.iter().filter(|_| config.listen.console.is_some()) {
+        if let Some(provider) = OidcProvider::start(issuer)? {
+            providers.push(Arc::new(provider));
+        }
+    }
+    Ok(providers)
 }
 
 /// Compares the database with the recorded high-water marks of store `id`, of this and the former server.

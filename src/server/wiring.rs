@@ -45,7 +45,7 @@ use crate::grpc::{
     HealthHandler, InFlight, LongReads, OpenStreamsLayer, PolicyHandler, Recheck, RequestBodyLayer, StreamRoutes,
     SyncHandler, WatchHandler, WatchSettings, health_pb, rewrite_transport_error,
 };
-use crate::http::console::LiveSettings;
+use crate::http::console::{LiveSettings, SignInProvider};
 use crate::service::Service;
 use crate::store::{Store, Wake};
 use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
@@ -77,6 +77,8 @@ pub struct ServerParts {
     pub http: TcpListener,
     /// The socket of the console, and the secret of its sessions.
     pub console: Option<(TcpListener, [u8; 32])>,
+    /// The providers at which people sign in to the console.
+    pub sign_in: Vec<Arc<dyn SignInProvider>>,
 }
 
 /// Serves until `stopped`, then drains: not ready, streams told to reconnect, calls finished, ended at the latest after the drain
@@ -103,7 +105,8 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let uses = (parts.service.clone(), parts.verifier.clone());
     let observed = (metrics.clone(), denials.clone());
     let live = LiveSettings { draining: draining.clone(), recheck_interval: watch.recheck_interval };
-    let console = serve_console(parts.console, (&listen, tls.clone(), head_timeout), uses, observed, live)?;
+    let opened = (live, parts.sign_in);
+    let console = serve_console(parts.console, (&listen, tls.clone(), head_timeout), uses, observed, opened)?;
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
     let budgets = budgets(&listen, &metrics, parts.store.readers_max());

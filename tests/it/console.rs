@@ -12,6 +12,7 @@ mod hostile;
 mod impact;
 mod live;
 mod looking;
+mod oidc;
 mod pages;
 mod sessions;
 mod shown_form;

@@ -15,6 +15,7 @@ mod form_body;
 pub mod layout;
 mod line_endings;
 mod live;
+mod oidc;
 mod pages;
 mod permitted;
 mod refusal;
@@ -38,6 +39,7 @@ use axum::routing::{get, post};
 
 pub use fields::Fields;
 pub use live::{LIVE_ROUTES, LIVE_STREAMS_PER_SESSION_MAX, LiveRoute, LiveSettings};
+pub use oidc::{AuthorizationEndpoint, CodeExchange, IssuedTokens, ProviderFuture, SignInProvider};
 pub use refusal::http_status;
 pub use rendered::{Done, Rendered};
 pub use route_table::{Handler, ROUTES, Route};
@@ -62,6 +64,8 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/sign-in", get(sign_in::show_form).post(sign_in::with_token))
         .route("/sign-in/code", get(sign_in::show_code).post(sign_in::with_code))
         .route("/sign-in/codes", post(sign_in::give_code))
+        .route("/sign-in/with/{issuer}", get(oidc::begin_sign_in))
+        .route("/sign-in/from/{issuer}", get(oidc::end_sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/assets/{file}", get(assets::serve_asset))
         .fallback(|State(console): State<Arc<Console>>| async move { refusal::no_such_page(&console) })

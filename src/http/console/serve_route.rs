@@ -104,7 +104,7 @@ async fn serve(
                 (refusal_page(&error, layout), Some(error))
             })
         }
-        Err(error) => (ask(&error, next_of(route, &parts)), Some(error)),
+        Err(error) => (ask(&console, &error, next_of(route, &parts)), Some(error)),
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let elapsed = Duration::from_micros((console.clock)().0.saturating_sub(now.0).unsigned_abs());

@@ -42,7 +42,7 @@ struct CodePage {
 /// Shows the form for a token.
 pub async fn show_form(State(console): State<Arc<Console>>, request: Request) -> Response {
     let next = Fields::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
-    let page = form_page(None, next.get("next"));
+    let page = form_page(&console, None, next.get("next"));
     finish(&console, &request_peer(&request), Rendered::page(&page).map(Rendered::into_response))
 }
 
@@ -53,7 +53,7 @@ pub async fn with_token(State(console): State<Arc<Console>>, request: Request) -
     let done = async {
         let fields = read_form(&parts, body).await?;
         let (token, next) = (fields.get("token").trim(), local_path(fields.get("next")));
-        Ok(begin_session(&console, token, next).unwrap_or_else(|error| ask(&error, next.to_owned())))
+        Ok(begin_session(&console, token, next).unwrap_or_else(|error| ask(&console, &error, next.to_owned())))
     };
     finish(&console, &peer, done.await)
 }
@@ -131,7 +131,7 @@ pub async fn sign_out(State(console): State<Arc<Console>>, request: Request) -> 
 }
 
 /// Verifies a token, and answers with a session that ends with it.
-fn begin_session(console: &Console, token: &str, next: &str) -> Result<Response> {
+pub(super) fn begin_session(console: &Console, token: &str, next: &str) -> Result<Response> {
     let now = (console.clock)().seconds();
     let caller = console.verifier.verify(Some(&format!("Bearer {token}")), now)?;
     let token_ends = match caller.credential {
@@ -146,17 +146,20 @@ fn begin_session(console: &Console, token: &str, next: &str) -> Result<Response>
     Ok(response)
 }
 
-fn set_cookie(response: &mut Response, cookie: &str) -> Result<()> {
+/// Adds a cookie to a response.
+pub(super) fn set_cookie(response: &mut Response, cookie: &str) -> Result<()> {
     let cookie = HeaderValue::from_str(cookie).map_err(|error| Error::internal(error.to_string()))?;
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(())
 }
 
-fn request_peer(request: &Request) -> Option<SocketAddr> {
+/// Returns who sent a request.
+pub(super) fn request_peer(request: &Request) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0)
 }
 
-fn finish(console: &Console, peer: &Option<SocketAddr>, done: Result<Response>) -> Response {
+/// Takes note of a sign-in, and answers its error as a page.
+pub(super) fn finish(console: &Console, peer: &Option<SocketAddr>, done: Result<Response>) -> Response {
     let error = done.as_ref().err().cloned();
     let response = done.unwrap_or_else(|error| refusal_page(&error, Layout::anonymous("Sign in")));
     console.note("sign-in", *peer, response.status(), error.as_ref(), Duration::ZERO);

@@ -2,10 +2,12 @@
 
 use askama::Template;
 use axum::response::Response;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::layout::Layout;
 use super::refusal::{http_status, refusal_page};
 use super::rendered::Rendered;
+use super::state::Console;
 use super::visible_text::VisibleText;
 use crate::domain::{Error, Reason};
 
@@ -22,24 +24,29 @@ pub struct SignInPage {
     /// Why the visitor is asked; empty when there was no session.
     message: VisibleText,
     reason: String,
+    /// The identity providers, with the link that begins a sign-in at each.
+    providers: Vec<(String, String)>,
 }
 
 /// Returns the form for a token, as the answer to a request of somebody who is not signed in.
-pub fn ask(error: &Error, next: String) -> Response {
-    let page = form_page(Some(error), &next);
+pub fn ask(console: &Console, error: &Error, next: String) -> Response {
+    let page = form_page(console, Some(error), &next);
     let rendered = Rendered::page_with(http_status(error.reason), &page).map(Rendered::into_response);
     rendered.unwrap_or_else(|error| refusal_page(&error, Layout::anonymous("Sign in")))
 }
 
 /// Returns the page, with the error for which it is shown.
-pub fn form_page(error: Option<&Error>, next: &str) -> SignInPage {
+pub fn form_page(console: &Console, error: Option<&Error>, next: &str) -> SignInPage {
     // Whoever just has no session needs no explanation.
     let said = error.filter(|error| error.reason != Reason::TokenMissing);
+    let next = local_path(next);
+    let link = |name: &str| format!("/sign-in/with/{name}?next={}", utf8_percent_encode(next, NON_ALPHANUMERIC));
     SignInPage {
         layout: Layout::anonymous("Sign in"),
-        next: local_path(next).to_owned(),
+        next: next.to_owned(),
         message: said.map(|error| VisibleText::line(&error.message)).unwrap_or_default(),
         reason: said.map(|error| error.reason.as_str()).unwrap_or_default(),
+        providers: console.providers.iter().map(|each| (each.name().to_owned(), link(each.name()))).collect(),
     }
 }
 

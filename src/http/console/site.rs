@@ -40,6 +40,7 @@ pub enum SiteScheme {
 pub struct Site {
     scheme: SiteScheme,
     cookie_name: String,
+    pending_cookie_name: String,
 }
 
 /// Why a request is not one of this site.
@@ -52,11 +53,11 @@ impl Site {
     /// which a plaintext console can't have.
     #[must_use]
     pub fn new(scheme: SiteScheme, port: u16) -> Self {
-        let cookie_name = match scheme {
-            SiteScheme::Loopback => format!("policyhub-console-{port}"),
-            SiteScheme::Tls | SiteScheme::BehindProxy => "__Host-policyhub-console".to_owned(),
+        let name = |what: &str| match scheme {
+            SiteScheme::Loopback => format!("policyhub-{what}-{port}"),
+            SiteScheme::Tls | SiteScheme::BehindProxy => format!("__Host-policyhub-{what}"),
         };
-        Self { scheme, cookie_name }
+        Self { scheme, cookie_name: name("console"), pending_cookie_name: name("sign-in") }
     }
 
     /// Checks the Host header. On loopback it must name loopback: another name is a page of another site that leads there.
@@ -95,19 +96,40 @@ impl Site {
     /// Returns the value of the session's cookie; none when there is none, or two.
     #[must_use]
     pub fn cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut own = pairs.filter(|(name, _)| *name == self.cookie_name).map(|(_, value)| value);
-        own.next().filter(|_| own.next().is_none())
+        only_cookie(headers, &self.cookie_name)
+    }
+
+    /// Returns the value of the cookie of a sign-in that has begun; none when there is none, or two.
+    #[must_use]
+    pub fn pending_cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        only_cookie(headers, &self.pending_cookie_name)
     }
 
     /// Returns the `Set-Cookie` header of a session; with 0 seconds, one that removes it.
     #[must_use]
     pub fn set_cookie(&self, value: &str, max_age_seconds: i64) -> String {
+        self.set_named_cookie(&self.cookie_name, value, max_age_seconds)
+    }
+
+    /// Returns the `Set-Cookie` header of a sign-in that has begun; with 0 seconds, one that removes it. `Lax` lets it come along when the
+    /// provider sends the browser back.
+    #[must_use]
+    pub fn set_pending_cookie(&self, value: &str, max_age_seconds: i64) -> String {
+        self.set_named_cookie(&self.pending_cookie_name, value, max_age_seconds)
+    }
+
+    fn set_named_cookie(&self, name: &str, value: &str, max_age_seconds: i64) -> String {
         let secure = if self.scheme == SiteScheme::Loopback { "" } else { "; Secure" };
-        let name = &self.cookie_name;
         format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_seconds}{secure}")
     }
+}
+
+/// Returns the value of a cookie that comes once.
+fn only_cookie<'a>(headers: &'a HeaderMap, cookie_name: &str) -> Option<&'a str> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut own = pairs.filter(|(name, _)| *name == cookie_name).map(|(_, value)| value);
+    own.next().filter(|_| own.next().is_none())
 }
 
 /// Adds the headers of every answer. An answer that says nothing of caching is not kept by anybody.

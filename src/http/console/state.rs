@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::live::{LiveSettings, LiveSlots};
+use super::oidc::SignInProvider;
 use super::sign_in_codes::SignInCodes;
 use super::site::Site;
 use crate::auth::{ConsoleSessionKeys, Verifier};
@@ -60,6 +61,9 @@ pub struct Console {
     /// When live parts of pages end.
     pub live: LiveSettings,
     pub(super) live_slots: LiveSlots,
+    pub(super) providers: Vec<Arc<dyn SignInProvider>>,
+    /// The address at which browsers reach the console; none: on loopback, that of each request.
+    pub(super) public_url: Option<String>,
     pub(super) codes: SignInCodes,
     pub(super) slots: Semaphore,
 }
@@ -78,7 +82,26 @@ impl Console {
     ) -> Self {
         let slots = Semaphore::new(ANSWERED_AT_ONCE_MAX);
         let (codes, live_slots) = (SignInCodes::default(), LiveSlots::default());
-        Self { service, verifier, sessions, site, clock, observer, live, live_slots, codes, slots }
+        Self {
+            service,
+            verifier,
+            sessions,
+            site,
+            clock,
+            observer,
+            live,
+            live_slots,
+            providers: Vec::new(),
+            public_url: None,
+            codes,
+            slots,
+        }
+    }
+
+    /// Lets people sign in at these providers, which send them back to the console at `public_url`.
+    #[must_use]
+    pub fn with_providers(self, providers: Vec<Arc<dyn SignInProvider>>, public_url: Option<String>) -> Self {
+        Self { providers, public_url, ..self }
     }
 
     /// Takes note of a request.

@@ -26,7 +26,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::service::{Context, Service};
 
 /// A request of somebody who is signed in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Visit {
     console: Arc<Console>,
     caller: Caller,
@@ -71,10 +71,8 @@ impl Visit {
     ///
     /// # Errors
     /// `TOKEN_EXPIRED` for a session that has ended, and the errors of the verifier.
-    pub fn verify_again(&mut self) -> Result<()> {
-        let now = self.clock_now();
-        self.caller = verify_session(&self.console, &self.session, now)?;
-        Ok(())
+    pub fn verify_again(&self) -> Result<()> {
+        verify_session(&self.console, &self.session, self.clock_now()).map(|_| ())
     }
 
     /// Asks whether the caller may make every call of a page in the namespace of the path, in the order in which the page does.

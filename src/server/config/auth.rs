@@ -38,6 +38,19 @@ pub struct IssuerConfig {
     pub rules: IssuerRules,
     /// Source of its keys.
     pub jwks: JwksSource,
+    /// How people sign in to the console there; none: they don't.
+    pub sign_in: Option<SignInConfig>,
+}
+
+/// This server as a client of an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInConfig {
+    /// Its id.
+    pub client_id: String,
+    /// The file of its secret; none for a public client.
+    pub client_secret_file: Option<PathBuf>,
+    /// The scopes that a sign-in asks for.
+    pub scope: String,
 }
 
 /// Where the keys of an issuer are read from.
@@ -120,6 +133,9 @@ impl AuthConfig {
                 "groups_claim": groups_claim,
                 "ca_cert": ca_cert.map(|path| path.display().to_string()),
                 "jwks_refresh_seconds": refresh,
+                "client_id": issuer.sign_in.as_ref().map(|config| &config.client_id),
+                "client_secret_file": issuer.sign_in.as_ref().and_then(|config| config.client_secret_file.as_ref()),
+                "scope": issuer.sign_in.as_ref().map(|config| &config.scope),
             })
         };
         self.issuers.iter().map(one).collect()
@@ -149,16 +165,39 @@ fn issuer(written: IssuerSettings) -> Result<IssuerConfig, ConfigError> {
         return Err(named("jwks must be a URL, or a file without ca_cert and jwks_refresh_seconds".to_owned()));
     }
     let jwks = if is_url {
-        let url = jwks_url(&jwks).ok_or_else(|| named("jwks must be https://…, or http:// on loopback".to_owned()))?;
+        let url =
+            secure_url(&jwks).ok_or_else(|| named("jwks must be https://…, or http:// on loopback".to_owned()))?;
         JwksSource::Url { url, ca_cert: written.ca_cert, refresh: Duration::from_secs(seconds) }
     } else {
         JwksSource::File(PathBuf::from(jwks))
     };
-    Ok(IssuerConfig { rules, jwks })
+    let sign_in = match written.client_id.filter(|id| !id.is_empty()) {
+        None if written.client_secret_file.is_some() || written.scope.is_some() => {
+            return Err(named("client_secret_file and scope need client_id".to_owned()));
+        }
+        None => None,
+        Some(_) if secure_url(&rules.issuer).is_none() => {
+            return Err(named("client_id needs an issuer that is https://…, or http:// on loopback".to_owned()));
+        }
+        Some(client_id) => Some(SignInConfig {
+            client_id,
+            client_secret_file: written.client_secret_file,
+            scope: sign_in_scope(written.scope).ok_or_else(|| named("scope must have the word openid".to_owned()))?,
+        }),
+    };
+    Ok(IssuerConfig { rules, jwks, sign_in })
 }
 
-/// Parses the URL of a key set. Plaintext is accepted on loopback only: elsewhere an attacker on the network could replace the keys.
-fn jwks_url(text: &str) -> Option<Uri> {
+/// Returns the scopes of a sign-in. Without `openid` a provider gives no ID token (OpenID Connect Core §3.1.2.1).
+fn sign_in_scope(written: Option<String>) -> Option<String> {
+    let scope = written.unwrap_or_else(|| "openid".to_owned());
+    let is_plain = scope.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    (is_plain && scope.split(' ').any(|word| word == "openid")).then_some(scope)
+}
+
+/// Parses the address of an identity provider. Plaintext is accepted on loopback only: elsewhere an attacker on the network could replace
+/// its keys, or read codes.
+pub fn secure_url(text: &str) -> Option<Uri> {
     let url: Uri = text.parse().ok()?;
     let authority = url.authority()?;
     let host = authority.host();

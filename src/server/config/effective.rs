@@ -54,6 +54,8 @@ pub struct ListenConfig {
     pub http_addr: SocketAddr,
     /// The web console; none: it is off.
     pub console: Option<ConsoleConfig>,
+    /// Where browsers reach it, without a path; none: on loopback, wherever they do.
+    pub console_url: Option<String>,
     /// TLS of gRPC and of the console.
     pub tls: Option<TlsConfig>,
     /// Whether plaintext beyond loopback was explicitly allowed.

@@ -27,6 +27,9 @@ pub(super) struct IssuerSettings {
     pub(super) groups_claim: Option<String>,
     pub(super) ca_cert: Option<PathBuf>,
     pub(super) jwks_refresh_seconds: Option<u64>,
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret_file: Option<PathBuf>,
+    pub(super) scope: Option<String>,
 }
 
 impl FromStr for IssuerList {

@@ -15,12 +15,13 @@ mod quotas;
 mod range;
 pub mod resolve;
 pub mod settings;
+mod sign_in;
 mod summary;
 
 #[cfg(test)]
 mod tests;
 
-pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource};
+pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource, SignInConfig, secure_url};
 pub use connection_url::{ConnectionUrl, has_stray_percent};
 pub use console_addr::ConsoleAddr;
 pub use effective::{

@@ -17,6 +17,7 @@ use super::error::ConfigError;
 use super::postgres_url;
 use super::range::{in_range, invalid, milliseconds};
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
+use super::sign_in::{check_sign_in, console_url};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::grpc::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
@@ -59,7 +60,7 @@ impl Settings {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
         let database_url = database_url(self.database_url.clone(), &data_dir)?;
         Ok(Config {
-            listen: self.listen(database_url.scheme() == Some("sqlite"))?,
+            listen: self.listen_with_sign_in(database_url.scheme() == Some("sqlite"))?,
             connections: self.connections()?,
             auth: self.auth()?,
             keys: KeysConfig {
@@ -138,6 +139,13 @@ impl Settings {
         }
     }
 
+    /// Returns where the server listens, once it is sure that identity providers can send people there.
+    fn listen_with_sign_in(&self, is_embedded: bool) -> Result<ListenConfig, ConfigError> {
+        let listen = self.listen(is_embedded)?;
+        check_sign_in(&listen, &self.auth()?)?;
+        Ok(listen)
+    }
+
     fn listen(&self, is_embedded: bool) -> Result<ListenConfig, ConfigError> {
         let tls = match (given_path(self.tls_cert.clone()), given_path(self.tls_key.clone())) {
             (Some(cert), Some(key)) => {
@@ -169,6 +177,7 @@ impl Settings {
             grpc_addr,
             http_addr,
             console,
+            console_url: given(self.console_url.clone()).map(console_url).transpose()?,
             tls,
             insecure_plaintext,
             reflection: self.reflection.unwrap_or(true),

@@ -75,6 +75,11 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_CONSOLE_ADDR", value_name = "IP:PORT")]
     pub console_addr: Option<ConsoleAddr>,
 
+    /// Address at which browsers reach the console, as in `https://hub.example.com`: identity providers send people back there. Needed
+    /// beyond loopback with an issuer that has client_id
+    #[arg(long, env = "POLICYHUB_CONSOLE_URL", value_name = "URL")]
+    pub console_url: Option<String>,
+
     /// PEM certificate chain for gRPC and the console; needs tls_key
     #[arg(long, env = "POLICYHUB_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
@@ -294,6 +299,7 @@ impl Settings {
             grpc_addr: self.grpc_addr.or(file.grpc_addr),
             http_addr: self.http_addr.or(file.http_addr),
             console_addr: self.console_addr.or(file.console_addr),
+            console_url: self.console_url.or(file.console_url),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
             tls_allow_invalid_time: self.tls_allow_invalid_time.or(file.tls_allow_invalid_time),

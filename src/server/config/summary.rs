@@ -24,6 +24,7 @@ impl Config {
             "grpc_addr": listen.grpc_addr.to_string(),
             "http_addr": listen.http_addr.to_string(),
             "console_addr": listen.console.map_or_else(|| "off".to_owned(), |console| console.addr.to_string()),
+            "console_url": listen.console_url,
             "tls_cert": listen.tls.as_ref().map(|tls| path(&tls.cert)),
             "tls_key": listen.tls.as_ref().map(|tls| path(&tls.key)),
             "tls_allow_invalid_time": listen.tls.as_ref().is_some_and(|tls| tls.allow_invalid_time),

@@ -58,6 +58,7 @@ fn defaults_are_the_documented_ones() {
             "grpc_addr": "127.0.0.1:7070",
             "http_addr": "127.0.0.1:7071",
             "console_addr": "127.0.0.1:7072",
+            "console_url": null,
             "tls_cert": null,
             "tls_key": null,
             "tls_allow_invalid_time": false,

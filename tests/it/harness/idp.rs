@@ -63,14 +63,26 @@ impl IdpKey {
 
     /// Returns a token that is valid for an hour.
     pub fn token(&self, subject: &str) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.kid});
-        let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": now + 3_600, "iat": now,
-            "groups": ["ops"]});
-        let encode = |document: Value| URL_SAFE_NO_PAD.encode(document.to_string());
-        let message = format!("{}.{}", encode(header), encode(claims));
+        let now = now_seconds();
+        self.sign(
+            "at+jwt",
+            &json!({"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": now + 3_600, "iat": now,
+            "groups": ["ops"]}),
+        )
+    }
+
+    /// Signs claims as a token of this type.
+    pub fn sign(&self, typ: &str, claims: &Value) -> String {
+        let header = json!({"alg": "EdDSA", "typ": typ, "kid": self.kid});
+        let encode = |document: &Value| URL_SAFE_NO_PAD.encode(document.to_string());
+        let message = format!("{}.{}", encode(&header), encode(claims));
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())))
     }
+}
+
+/// Returns the time in seconds since the Unix epoch.
+pub fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 /// Returns a token with these claims and `kid` that has no valid signature.

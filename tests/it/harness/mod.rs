@@ -32,6 +32,7 @@ pub mod raw;
 pub mod reviews;
 pub mod runs;
 pub mod schedules;
+pub mod sign_in_provider;
 pub mod signer;
 pub mod sqlite_shell;
 pub mod stores;

@@ -1,4 +1,4 @@
-//! When live streams end.
+//! When live streams end, besides their age.
 
 use std::time::Duration;
 

@@ -37,7 +37,10 @@ pub struct LiveStream {
     sent: String,
     age: Pin<Box<Sleep>>,
     recheck: Pin<Box<Sleep>>,
-    /// The wait that is running. It goes on over a check: begun anew each time, it might never reach its poll.
+    /// The check that is running.
+    check: Option<BoxFuture<'static, Result<()>>>,
+    /// The wait that is running. It goes on beside a check: begun anew each time, it might never reach its poll; and left alone
+    /// meanwhile, it might keep from others, or from the check itself, what it holds of the database.
     waiting: Option<BoxFuture<'static, Result<NamespaceStamp>>>,
     step: Step,
     _slot: LiveSlot,
@@ -72,6 +75,7 @@ impl LiveStream {
             sent,
             age: Box::pin(sleep(STREAM_AGE_MAX)),
             recheck,
+            check: None,
             waiting: None,
             step: Step::Begin,
             _slot: slot,
@@ -108,15 +112,19 @@ impl LiveStream {
                 biased;
                 () = self.settings.draining.cancelled() => return None,
                 () = self.age.as_mut() => return None,
-                () = self.recheck.as_mut() => {
-                    if let Err(error) = self.check_again().await {
-                        return Some(self.end(&error));
+                checked = next_check(&mut self.recheck, &mut self.check, &self.visit, self.settings.recheck_interval) => {
+                    match checked {
+                        Ok(()) => continue,
+                        Err(error) => return Some(self.end(&error)),
                     }
-                    continue;
                 }
                 changed = waiting => changed,
             };
             self.waiting = None;
+            if self.check.take().is_some() {
+                // It would stand still while the part is rendered, so it begins anew afterwards.
+                self.recheck = Box::pin(sleep(Duration::ZERO));
+            }
             let rendered = match changed {
                 Ok(stamp) => self.render().await.map(|html| (stamp, html)),
                 Err(error) => Err(error),
@@ -146,20 +154,39 @@ impl LiveStream {
         timeout(RENDER_TIMEOUT, wait_once(rendering)).await.map_err(late)?
     }
 
-    async fn check_again(&mut self) -> Result<()> {
-        self.recheck = Box::pin(sleep(self.settings.recheck_interval));
-        self.visit.verify_again()?;
-        match wait_once(self.visit.authorize_again()).await {
-            // During an outage it is unknown who lost a role, so what was permitted stays (docs/guarantees.md#g17).
-            Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
-            checked => checked,
-        }
-    }
-
     fn end(&mut self, error: &Error) -> Bytes {
         self.step = Step::Over;
         let message = crate::http::console::VisibleText::line(&error.message).to_string();
         over_event(&format!("{} <code>{}</code>", escape_html(&message), error.reason.as_str()))
+    }
+}
+
+/// Waits for the next check and its result. Cancel-safe: a running check goes on with the next call.
+async fn next_check(
+    recheck: &mut Pin<Box<Sleep>>,
+    check: &mut Option<BoxFuture<'static, Result<()>>>,
+    visit: &Visit,
+    interval: Duration,
+) -> Result<()> {
+    let running = match check {
+        Some(running) => running,
+        None => {
+            recheck.as_mut().await;
+            *recheck = Box::pin(sleep(interval));
+            check.insert(Box::pin(check_again(visit.clone())))
+        }
+    };
+    let checked = running.await;
+    *check = None;
+    checked
+}
+
+async fn check_again(visit: Visit) -> Result<()> {
+    visit.verify_again()?;
+    match wait_once(visit.authorize_again()).await {
+        // During an outage it is unknown who lost a role, so what was permitted stays (docs/guarantees.md#g17).
+        Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
+        checked => checked,
     }
 }
 
