@@ -6,8 +6,8 @@ use crate::domain::name::PolicyName;
 use crate::domain::policy_runtimes::{PolicyRuntimes, is_concerned};
 use crate::domain::subscriber::SubscriberId;
 
-/// Of how many runtimes the attributes are read. More: a page takes longer, and needs memory for up to 2 KiB of each.
-const DESCRIBED_MAX: usize = 1_000;
+/// Of how many runtimes the attributes are read: as many as one statement takes.
+const DESCRIBED_MAX: usize = 500;
 
 impl Sync {
     /// Counts the live runtimes that watch a policy, and the attributes of the first of them in order of ids.
