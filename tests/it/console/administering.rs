@@ -93,9 +93,9 @@ on_both_databases! {
     async fn hostile_fields_are_text(hub: Hub) {
         let mut browser = Browser::signed_in(&hub, &hub.token());
         for text in HOSTILE {
-            let quoted = text.replace('\\', "").replace('"', "'").replace('\0', "").replace('\u{1b}', "");
+            let quoted = text.replace(['\\', '\0', '\u{1b}'], "").replace('"', "'");
             let expression = format!("\"{quoted}\" == \"\"");
-            let forms: [(&str, String, Vec<(&str, &str)>); 6] = [
+            let forms = [
                 (GUARDRAILS, format!("{GUARDRAILS}/set"), vec![("id", text), ("expression", "true"), ("severity", "deny")]),
                 (GUARDRAILS, format!("{GUARDRAILS}/set"), vec![("id", "a"), ("expression", &expression), ("severity", "deny"), ("message", text), ("reason", text)]),
                 (SCHEDULES, format!("{SCHEDULES}/create"), vec![("id", text), ("target", text), ("time", text), ("time_zone", text), ("reason", text)]),
