@@ -92,12 +92,12 @@ on_both_databases! {
     /// Given texts that would act on a page in every field of the forms, they are refused or shown as text.
     async fn hostile_fields_are_text(hub: Hub) {
         let mut browser = Browser::signed_in(&hub, &hub.token());
-        for text in HOSTILE {
+        for &text in HOSTILE {
             let quoted = text.replace(['\\', '\0', '\u{1b}'], "").replace('"', "'");
             let expression = format!("\"{quoted}\" == \"\"");
             let forms = [
                 (GUARDRAILS, format!("{GUARDRAILS}/set"), vec![("id", text), ("expression", "true"), ("severity", "deny")]),
-                (GUARDRAILS, format!("{GUARDRAILS}/set"), vec![("id", "a"), ("expression", &expression), ("severity", "deny"), ("message", text), ("reason", text)]),
+                (GUARDRAILS, format!("{GUARDRAILS}/set"), vec![("id", "a"), ("expression", expression.as_str()), ("severity", "deny"), ("message", text), ("reason", text)]),
                 (SCHEDULES, format!("{SCHEDULES}/create"), vec![("id", text), ("target", text), ("time", text), ("time_zone", text), ("reason", text)]),
                 (SCHEDULES, format!("{SCHEDULES}/create"), vec![("id", "a"), ("target", text), ("time", "2030-01-01T00:00"), ("time_zone", "UTC"), ("reason", text)]),
                 (ROLES, format!("{ROLES}/grant"), vec![("role", text), ("member", text), ("reason", text)]),
