@@ -110,13 +110,14 @@ fn on_a_terminal(data: &Path, arguments: &str) -> String {
 #[tokio::test]
 async fn who_starts_it_on_a_terminal_is_told_where_everything_is() {
     let (_dir, data) = directory();
-    let said = on_a_terminal(&data, "--grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0");
+    let said = on_a_terminal(&data, "--grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 --console-addr 127.0.0.1:0");
     let data = data.display().to_string();
     for words in [
         &format!("database     SQLite, {data}/policyhub.db"),
         &format!("admin token  {data}/admin.token"),
         "gRPC         http://127.0.0.1:",
         "HTTP         http://127.0.0.1:",
+        "console      http://127.0.0.1:",
         &format!("export POLICYHUB_DATA_DIR='{data}'"),
         "export POLICYHUB_SERVER=http://127.0.0.1:",
         "policyhub draft my-policy my-policy.yaml --create",
