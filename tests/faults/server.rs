@@ -91,11 +91,9 @@ impl ServerProcess {
             command.env_remove(name);
         }
         command.arg("serve").args(["--log-format", "json"]);
-        command.args([
-            format!("--grpc-addr={}", self.grpc),
-            format!("--http-addr={}", self.http),
-            "--console-addr=off".to_owned(),
-        ]);
+        command.args([format!("--grpc-addr={}", self.grpc), format!("--http-addr={}", self.http)]);
+        // A variable, because the version before does not know the flag.
+        command.env("POLICYHUB_CONSOLE_ADDR", "off");
         command.arg("--data-dir").arg(self.directory.join("data")).args(&self.arguments);
         command.envs(self.environment.iter().cloned());
         command
