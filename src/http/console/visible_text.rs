@@ -13,7 +13,7 @@ pub const LINE_MAX_CHARS: usize = 1_000;
 pub struct VisibleText(String);
 
 impl VisibleText {
-    /// Takes a text of one line, at most [`LINE_MAX_CHARS`] of it.
+    /// Takes a text of one line, at most `LINE_MAX_CHARS` of it.
     #[must_use]
     pub fn line(text: &str) -> Self {
         Self::bounded(text, LINE_MAX_CHARS)
