@@ -8,6 +8,9 @@ use std::io;
 
 use crate::domain::limits::{CONTENT_FILES_MAX, CONTENT_MAX_BYTES, CONTENT_PATH_MAX_BYTES};
 
+/// The end of the name of a file with tests of Rego.
+pub const REGO_TESTS_END: &str = "_test.rego";
+
 /// Bytes of a block: headers are of this size, and contents are padded to it.
 const BLOCK_BYTES: usize = 512;
 /// Zero blocks at the end of a tar.

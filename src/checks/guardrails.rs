@@ -58,22 +58,19 @@ impl Compiled {
         let of_file = |path: &str, document: &Json| {
             found(document).into_iter().map(|finding| finding.in_file(path)).collect::<Vec<_>>()
         };
-        // Nothing is evaluated beyond the last finding that is listed: a stream may have a hundred thousand documents.
-        match content {
-            EvaluatedContent::None => Vec::new(),
-            EvaluatedContent::Document(document) => found(document),
-            EvaluatedContent::Documents(documents) => {
-                documents.iter().enumerate().flat_map(of_index).take(ANSWER_FINDINGS_MAX).collect()
-            }
+        let each: Box<dyn Iterator<Item = CheckFinding>> = match content {
+            EvaluatedContent::None => Box::new(std::iter::empty()),
+            EvaluatedContent::Document(document) => Box::new(found(document).into_iter()),
+            EvaluatedContent::Documents(documents) => Box::new(documents.iter().enumerate().flat_map(of_index)),
             EvaluatedContent::DocumentFiles(files) => {
-                let of_files = files.iter().flat_map(|(path, document)| of_file(path, document));
-                of_files.take(ANSWER_FINDINGS_MAX).collect()
+                Box::new(files.iter().flat_map(|(path, document)| of_file(path, document)))
             }
             EvaluatedContent::Texts(files) => {
-                let of_files = files.iter().flat_map(|file| of_file(&file.path, &Json::String(file.text.clone())));
-                of_files.take(ANSWER_FINDINGS_MAX).collect()
+                Box::new(files.iter().flat_map(|file| of_file(&file.path, &Json::String(file.text.clone()))))
             }
-        }
+        };
+        // Nothing is evaluated beyond the last finding that is listed: a stream may have a hundred thousand documents.
+        each.take(ANSWER_FINDINGS_MAX).collect()
     }
 
     /// Returns a context with every variable that is the same for all documents of a content.

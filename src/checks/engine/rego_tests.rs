@@ -7,11 +7,10 @@ use regorus::{Engine, Value};
 
 use super::rego_error::message_of;
 use super::texts::{TextFile, file_name};
+use crate::checks::archive::REGO_TESTS_END;
 use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::domain::report::{CheckFinding, Severity};
 
-/// The end of the name of a file with tests.
-const TEST_FILE: &str = "_test.rego";
 /// The beginning of the name of a test.
 const TEST: &str = "test_";
 
@@ -57,7 +56,7 @@ fn tests_of(engine: &mut Engine, files: &[TextFile]) -> BTreeMap<String, Place> 
     let mut tests = BTreeMap::new();
     for module in engine.get_modules().iter() {
         let file = module.package.span.source.get_path().clone();
-        let is_of_tests = files.iter().any(|each| each.path == file) && file_name(&file).ends_with(TEST_FILE);
+        let is_of_tests = files.iter().any(|each| each.path == file) && file_name(&file).ends_with(REGO_TESTS_END);
         if !is_of_tests {
             continue;
         }

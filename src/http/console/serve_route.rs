@@ -22,7 +22,7 @@ use super::route_table::{Handler, Route};
 use super::sign_in_page::ask;
 use super::site::add_headers;
 use super::state::Console;
-use super::visit::{Visit, layout_of};
+use super::visit::{Visit, layout_of, path_arguments};
 use crate::domain::{Error, Reason, Result};
 use crate::service::wait_once;
 
@@ -86,8 +86,7 @@ async fn serve(
     let (response, error) = match Visit::verify(&console, &parts.headers, now) {
         Ok(signed_in) => {
             let visited = async {
-                let arguments = arguments.map_err(|_| Error::invalid("path", "is not UTF-8"))?;
-                let arguments = arguments.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let arguments = path_arguments(arguments)?;
                 let fields = match route.handler {
                     Handler::Page(_) => Fields::parse(parts.uri.query().unwrap_or_default())?,
                     Handler::Action(_) => read_form(&parts, body).await?,
@@ -106,9 +105,7 @@ async fn serve(
         }
         Err(error) => (ask(&console, &error, next_of(route, &parts)), Some(error)),
     };
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
-    let elapsed = Duration::from_micros((console.clock)().0.saturating_sub(now.0).unsigned_abs());
-    console.note(route.name, peer, response.status(), error.as_ref(), elapsed);
+    console.note_since(now, route.name, &parts, response.status(), error.as_ref());
     response
 }
 

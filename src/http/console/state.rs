@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::connect_info::ConnectInfo;
 use http::StatusCode;
+use http::request::Parts;
 use tokio::sync::Semaphore;
 
 use super::live::{LiveSettings, LiveSlots};
@@ -102,6 +104,20 @@ impl Console {
     #[must_use]
     pub fn with_providers(self, providers: Vec<Arc<dyn SignInProvider>>, public_url: Option<String>) -> Self {
         Self { providers, public_url, ..self }
+    }
+
+    /// Takes note of a request that came at `since` and is answered now.
+    pub(super) fn note_since(
+        &self,
+        since: Micros,
+        route: &'static str,
+        parts: &Parts,
+        status: StatusCode,
+        error: Option<&Error>,
+    ) {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+        let elapsed = Duration::from_micros((self.clock)().0.saturating_sub(since.0).unsigned_abs());
+        self.note(route, peer, status, error, elapsed);
     }
 
     /// Takes note of a request.

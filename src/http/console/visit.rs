@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use axum::extract::RawPathParams;
+use axum::extract::rejection::RawPathParamsRejection;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::SemaphorePermit;
 
@@ -303,6 +305,15 @@ impl Visit {
     pub fn layout(&self, title: impl Into<String>) -> Layout {
         layout_of(&self.console, (&self.caller, &self.session), &title.into())
     }
+}
+
+/// Returns the parts of a path by their names.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for one that is not UTF-8.
+pub fn path_arguments(given: Result<RawPathParams, RawPathParamsRejection>) -> Result<Vec<(String, String)>> {
+    let given = given.map_err(|_| Error::invalid("path", "is not UTF-8"))?;
+    Ok(given.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn verify_session(console: &Console, session: &ConsoleSession, now: Micros) -> Result<Caller> {

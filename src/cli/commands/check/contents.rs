@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::checks::archive::REGO_TESTS_END;
 use crate::cli::content_folder::{FolderFault, FolderProblem};
 use crate::cli::local_check::{ContentFault, Contents, LocalContent};
 use crate::cli::release::{DEFINITION, EntryKind, Fault, FolderVersion, METADATA, TreeEntry, files, is_version_name};
@@ -22,9 +23,6 @@ use crate::domain::report::LIMITS_CHECK;
 
 /// The policy of a content whose name is no id.
 const UNNAMED: &str = "content";
-
-/// The end of the name of a file with tests of Rego.
-const REGO_TESTS: &str = "_test.rego";
 
 const LINK: &str = "is a symbolic link: it is not followed";
 
@@ -258,7 +256,7 @@ fn of_path(path: &Path, said: &Said<'_>, notes: &mut Vec<String>) -> Option<Loca
         Ok(content) => content,
         Err(fault) => return Some(at_fault(path, said, fault)),
     };
-    if !is_directory && shown.to_string().ends_with(REGO_TESTS) {
+    if !is_directory && shown.to_string().ends_with(REGO_TESTS_END) {
         notes.push(format!(
             "the tests in {shown} are not run: they run with their policy, when the directory is checked"
         ));

@@ -6,7 +6,7 @@ use crate::domain::access::Rpc;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the version.
+/// Makes the call, and sends the browser on to the version.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::ApproveVersionRequest {
         name: visit.version_name(),

@@ -10,7 +10,7 @@ use crate::domain::{Error, Result};
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the schedules.
+/// Makes the call, and sends the browser on to the schedules.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let mut asked = pb::CreateScheduleRequest {
         parent: visit.namespace_name(),

@@ -6,7 +6,7 @@ use crate::domain::access::Rpc;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to what the runtimes make of it.
+/// Makes the call, and sends the browser on to what the runtimes make of it.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::DeactivateRequest {
         name: visit.policy_name(),

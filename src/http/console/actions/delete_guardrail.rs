@@ -5,7 +5,7 @@ use crate::domain::Result;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the guardrails.
+/// Makes the call, and sends the browser on to the guardrails.
 pub async fn act(visit: &Visit) -> Result<Done> {
     change_guardrails(visit, |set| set.retain(|each| each.id != visit.fields.get("id"))).await
 }

@@ -18,7 +18,7 @@ enum Handled {
     Checked(DraftOutcome),
 }
 
-/// Does it, and goes on to the version; or shows the text again.
+/// Makes the call, and sends the browser on to the version; or shows the text again.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let written = DraftText {
         text: visit.fields.get("text").to_owned(),

@@ -6,7 +6,7 @@ use crate::domain::access::Rpc;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
-/// Does it, and goes on to the keys.
+/// Makes the call, and sends the browser on to the keys.
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::RevokeSigningKeyRequest {
         name: visit.key_name(),

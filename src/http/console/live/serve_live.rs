@@ -1,12 +1,9 @@
 //! Serves the live part of a page.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::connect_info::ConnectInfo;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
@@ -20,7 +17,7 @@ use crate::http::console::fields::Fields;
 use crate::http::console::layout::Layout;
 use crate::http::console::refusal::{http_status, refusal_with};
 use crate::http::console::state::Console;
-use crate::http::console::visit::Visit;
+use crate::http::console::visit::{Visit, path_arguments};
 
 type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -49,9 +46,7 @@ async fn serve(
         };
         refusal_with(status, &error, Layout::anonymous("Not live"))
     });
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
-    let elapsed = Duration::from_micros((console.clock)().0.saturating_sub(now.0).unsigned_abs());
-    console.note(route.name, peer, response.status(), error.as_ref(), elapsed);
+    console.note_since(now, route.name, &parts, response.status(), error.as_ref());
     response
 }
 
@@ -63,8 +58,7 @@ async fn open(
 ) -> Result<Response> {
     let now = (console.clock)();
     let signed_in = Visit::verify(console, &parts.headers, now)?;
-    let arguments = arguments.map_err(|_| Error::invalid("path", "is not UTF-8"))?;
-    let arguments = arguments.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let arguments = path_arguments(arguments)?;
     let fields = Fields::parse(parts.uri.query().unwrap_or_default())?;
     if console.live.draining.is_cancelled() {
         return Err(Error::new(Reason::ServerDraining, "this server is shutting down"));

@@ -19,6 +19,9 @@ use crate::http::console::state::Console;
 /// Letters that need no encoding in a query (RFC 3986 §2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The longest path to go to after a sign-in.
+const NEXT_MAX_BYTES: usize = 1_024;
+
 /// Sends the browser to the provider.
 pub async fn begin_sign_in(
     State(console): State<Arc<Console>>,
@@ -58,9 +61,6 @@ async fn begin(console: &Console, issuer_name: &str, parts: &Parts) -> Result<Re
     set_cookie(&mut response, &console.site.set_pending_cookie(&cookie, PENDING_SIGN_IN_SECONDS))?;
     Ok(response)
 }
-
-/// The longest path to go to after a sign-in.
-const NEXT_MAX_BYTES: usize = 1_024;
 
 impl Console {
     /// Returns the provider of an issuer.
