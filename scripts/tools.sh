@@ -22,8 +22,6 @@ CARGO_FUZZ_VERSION=0.13.2
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/tools
 requirements=$root/scripts/requirements.txt
-typescript=$root/examples/typescript
-browser=$root/tests/browser
 go_libraries=/usr/share/gocode
 go_packages="golang-go golang-google-grpc-dev golang-google-protobuf-dev protobuf-compiler libprotobuf-dev"
 
@@ -83,18 +81,23 @@ make_grpcurl() {
   printf '%s\n' "$GRPCURL_VERSION" >"$tools/grpcurl.stamp"
 }
 
-make_typescript() {
-  wanted="$(cat "$typescript/package.json" "$typescript/package-lock.json" | cksum)"
-  is_made typescript "$wanted" && return
+# make_npm PART SOURCE: the libraries that the package-lock.json of a folder names.
+make_npm() {
+  wanted="$(cat "$root/$2/package.json" "$root/$2/package-lock.json" | cksum)"
+  is_made "$1" "$wanted" && return
   need npm
   node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "node is older than 20"
-  echo "tools: installing what examples/typescript needs" >&2
-  rm -rf "$tools/typescript" "$tools/typescript.stamp"
-  mkdir -p "$tools/typescript"
-  cp "$typescript/package.json" "$typescript/package-lock.json" "$typescript/.npmrc" "$tools/typescript"
-  (cd "$tools/typescript" && npm ci --silent --no-audit --no-fund --ignore-scripts >&2) ||
-    fail "npm could not install examples/typescript/package-lock.json"
-  printf '%s\n' "$wanted" >"$tools/typescript.stamp"
+  echo "tools: installing what $2 needs" >&2
+  rm -rf "${tools:?}/$1" "$tools/$1.stamp"
+  mkdir -p "$tools/$1"
+  cp "$root/$2/package.json" "$root/$2/package-lock.json" "$root/$2/.npmrc" "$tools/$1"
+  (cd "$tools/$1" && npm ci --silent --no-audit --no-fund --ignore-scripts >&2) ||
+    fail "npm could not install $2/package-lock.json"
+  printf '%s\n' "$wanted" >"$tools/$1.stamp"
+}
+
+make_typescript() {
+  make_npm typescript examples/typescript
 }
 
 # install_packages NAMES
@@ -142,17 +145,7 @@ make_browser() {
     command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: the console is tested with the package chromium of Debian 12"
     install_packages "chromium fonts-dejavu-core"
   fi
-  wanted="$(cat "$browser/package.json" "$browser/package-lock.json" | cksum)"
-  is_made browser "$wanted" && return
-  need npm
-  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "node is older than 20"
-  echo "tools: installing what tests/browser needs" >&2
-  rm -rf "$tools/browser" "$tools/browser.stamp"
-  mkdir -p "$tools/browser"
-  cp "$browser/package.json" "$browser/package-lock.json" "$browser/.npmrc" "$tools/browser"
-  (cd "$tools/browser" && npm ci --silent --no-audit --no-fund --ignore-scripts >&2) ||
-    fail "npm could not install tests/browser/package-lock.json"
-  printf '%s\n' "$wanted" >"$tools/browser.stamp"
+  make_npm browser tests/browser
 }
 
 make_fuzz() {
