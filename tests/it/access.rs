@@ -71,7 +71,8 @@ const TABLE: &[(&str, &str)] = &[
     ("ImportNamespace", ""),
 ];
 
-const ROLES: [(&str, pb::Role); 8] = [
+/// Every role, by its name in tables.
+pub const ROLES: [(&str, pb::Role); 8] = [
     ("viewer", pb::Role::Viewer),
     ("subscriber", pb::Role::Subscriber),
     ("author", pb::Role::Author),

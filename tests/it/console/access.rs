@@ -6,6 +6,7 @@ use policyhub::client::pb;
 use policyhub::http::console::{Handler, ROUTES};
 
 use super::browser::{Answer, Browser};
+use crate::access::ROLES;
 use crate::harness::callers::{grant, issue, namespace};
 use crate::harness::calls::{head, release};
 use crate::harness::{Hub, on_both_databases};
@@ -76,17 +77,6 @@ pub const FIELDS: [(&str, &str); 18] = [
 
 /// A key that is not there.
 const KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
-const ROLES: [(&str, pb::Role); 8] = [
-    ("viewer", pb::Role::Viewer),
-    ("subscriber", pb::Role::Subscriber),
-    ("author", pb::Role::Author),
-    ("approver", pb::Role::Approver),
-    ("publisher", pb::Role::Publisher),
-    ("activator", pb::Role::Activator),
-    ("guardrail-admin", pb::Role::GuardrailAdmin),
-    ("admin", pb::Role::Admin),
-];
 
 /// Returns a path of a route, in a namespace with an activation at a revision.
 pub fn path_of(pattern: &str, namespace: &str, revision: i64) -> String {
