@@ -5,12 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use super::parse_failure::{ParseFailure, characters, count};
+use super::parse_failure::{BOM, ParseFailure, place};
 use super::{json, yaml};
 use crate::domain::policy::PolicyKind;
-
-/// The byte order mark of UTF-8.
-const BOM: &str = "\u{feff}";
 
 /// A parsed content.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,13 +45,12 @@ impl Document {
 /// # Errors
 /// The content is no document of its kind.
 pub fn parse(kind: PolicyKind, content: &[u8]) -> Result<Option<Document>, ParseFailure> {
-    let document = match kind {
+    let mut document = match kind {
         PolicyKind::Json => Document::one(json::parse(text(content)?)?),
         PolicyKind::Yaml => Document::of(yaml::parse(text(content)?)?),
         PolicyKind::Template => parse_template(text(content)?)?,
         PolicyKind::Cedar | PolicyKind::Rego | PolicyKind::Opaque => return Ok(None),
     };
-    let mut document = document;
     // Differences and findings come in this order, which must not depend on the features of the JSON library.
     document.value.sort_all_objects();
     Ok(Some(document))
@@ -95,15 +91,6 @@ pub fn without_bom(text: &str) -> &str {
     text.strip_prefix(BOM).unwrap_or(text)
 }
 
-/// Returns line and column, both from 1, of the character that starts at byte `offset`. A byte order mark at the beginning is no column.
-pub(super) fn place(content: &[u8], offset: usize) -> (u32, u32) {
-    let before = content.get(..offset).unwrap_or(content);
-    let before = before.strip_prefix(BOM.as_bytes()).unwrap_or(before);
-    let line = before.split(|byte| *byte == b'\n').count();
-    let last = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    (count(line), count(characters(last) + 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::parse_failure::MESSAGE_MAX_CHARS;
@@ -127,6 +114,8 @@ mod tests {
             assert_eq!((found.message.as_str(), found.line, found.column), ("not UTF-8", 2, 9));
             let found = failure(kind, b"\"a\0b\"");
             assert_eq!((found.message.as_str(), found.line, found.column), ("NUL character", 1, 3));
+            let found = failure(kind, b"\"a\r\0\"");
+            assert_eq!((found.line, found.column), (2, 1), "CR alone ends a line");
             for empty in [&b""[..], b" \n\t\n"] {
                 assert_eq!(failure(kind, empty).message, "empty document");
             }

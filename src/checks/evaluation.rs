@@ -40,7 +40,7 @@ pub enum EvaluatedContent {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The policy and the version, as objects.
-    pub known: serde_json::Map<String, Value>,
+    pub known: Map<String, Value>,
     /// The exact text of the content, if a guardrail uses it.
     pub text: Option<String>,
     /// The active version of the policy, if a guardrail uses it and there is one.
@@ -50,7 +50,7 @@ pub struct Facts {
 /// One evaluation of untrusted text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Task {
-    /// Validates the content against a JSON Schema of at most `SCHEMA_MAX_BYTES`. Without a content: compiles it.
+    /// Validates the content against a JSON Schema of at most `SCHEMA_MAX_BYTES`.
     JsonSchema {
         /// The schema as JSON text.
         schema: String,

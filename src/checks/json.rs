@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::parse_failure::{ParseFailure, characters, count, push_token};
+use super::parse_failure::{ParseFailure, place, push_token};
 use super::strict;
 
 /// Parses one JSON document.
@@ -28,12 +28,12 @@ pub(super) fn parse(text: &str) -> Result<Value, ParseFailure> {
 }
 
 fn failure(text: &str, error: &serde_json::Error, path: &[PathStep]) -> ParseFailure {
+    let full = error.to_string();
     let mut at = last_read(text, error);
-    if error.to_string().starts_with(strict::DUPLICATE_KEY) {
+    if full.starts_with(strict::DUPLICATE_KEY) {
         at = start_of_key(text.as_bytes(), at).unwrap_or(at);
     }
     let (line, column) = place(text.as_bytes(), at);
-    let full = error.to_string();
     let said_place = format!(" at line {} column {}", error.line(), error.column());
     let mut pointer = String::new();
     for step in path {
@@ -45,7 +45,7 @@ fn failure(text: &str, error: &serde_json::Error, path: &[PathStep]) -> ParseFai
             break;
         }
     }
-    ParseFailure::new(full.strip_suffix(&said_place).unwrap_or(&full), count(line), count(column), pointer)
+    ParseFailure::new(full.strip_suffix(&said_place).unwrap_or(&full), line, column, pointer)
 }
 
 /// Returns where the last character begins that was read.
@@ -66,20 +66,6 @@ fn start_of_key(text: &[u8], closing: usize) -> Option<usize> {
         }
         end = quote;
     }
-}
-
-/// Returns line and column of the byte at a place, both from 1. Lines end as in YAML, with CR alone too, so that a line is the same
-/// one whichever parser names it.
-fn place(text: &[u8], at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let ends_line = |(at, byte): (usize, &u8)| match byte {
-        b'\n' => true,
-        b'\r' => text.get(at + 1) != Some(&b'\n'),
-        _ => false,
-    };
-    let ends = before.iter().enumerate().filter(|(at, byte)| ends_line((*at, byte)));
-    let (lines, last) = ends.fold((0, 0), |(lines, _), (at, _)| (lines + 1, at + 1));
-    (lines + 1, characters(before.get(last..).unwrap_or_default()) + 1)
 }
 
 /// One step of the path to the invalid value.
@@ -133,7 +119,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        strict::depth(self.path.len()).map_err(A::Error::custom)?;
+        strict::check_depth(self.path.len()).map_err(A::Error::custom)?;
         let mut items = Vec::new();
         loop {
             self.path.push(PathStep::Index(items.len()));
@@ -147,11 +133,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        strict::depth(self.path.len()).map_err(A::Error::custom)?;
+        strict::check_depth(self.path.len()).map_err(A::Error::custom)?;
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             self.path.push(PathStep::Key(key.clone()));
-            strict::new_key(&map, &key).map_err(A::Error::custom)?;
+            strict::check_new_key(&map, &key).map_err(A::Error::custom)?;
             let value = access.next_value_seed(Strict { path: &mut *self.path })?;
             self.path.pop();
             map.insert(key, value);

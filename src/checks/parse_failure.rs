@@ -1,4 +1,4 @@
-//! Describes why a content can't be parsed: a message for its author, and the position.
+//! Describes why a content can't be parsed: a message for its author, and the place in the content.
 //!
 //! Invariant: what a report quotes of a content is bounded.
 
@@ -6,6 +6,9 @@
 pub(super) const POINTER_MAX_BYTES: usize = 1024;
 /// Longest message of a parser or validator, in characters.
 pub(super) const MESSAGE_MAX_CHARS: usize = 400;
+
+/// The byte order mark of UTF-8.
+pub(super) const BOM: &str = "\u{feff}";
 
 /// Why a check did not run that needs a parsed content.
 pub(super) const DOES_NOT_PARSE: &str = "not checked: the content does not parse";
@@ -30,8 +33,24 @@ impl ParseFailure {
     }
 }
 
+/// Returns line and column, both from 1, of the character that starts at byte `offset`. Lines end as in YAML, with CR alone too, so that
+/// a line is the same one whichever parser names it. A byte order mark at the beginning is no column.
+pub(super) fn place(content: &[u8], offset: usize) -> (u32, u32) {
+    let before = content.get(..offset).unwrap_or(content);
+    let ends_line = |at: usize, byte: u8| match byte {
+        b'\n' => true,
+        b'\r' => content.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    let ends = before.iter().enumerate().filter(|(at, byte)| ends_line(*at, **byte));
+    let (lines, last) = ends.fold((0, 0), |(lines, _), (at, _)| (lines + 1, at + 1));
+    let line = before.get(last..).unwrap_or_default();
+    let line = if lines == 0 { line.strip_prefix(BOM.as_bytes()).unwrap_or(line) } else { line };
+    (count(lines + 1), count(characters(line) + 1))
+}
+
 /// Counts the characters in the bytes of (a prefix of) UTF-8 text.
-pub(super) fn characters(bytes: &[u8]) -> usize {
+fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
 }
 

@@ -17,7 +17,7 @@ pub fn add_places(report: &mut Report, kind: PolicyKind, has_several_files: bool
     }
     let is_without_place = |finding: &&mut CheckFinding| finding.line == 0 && !finding.pointer.is_empty();
     let findings = report.checks.iter_mut().flat_map(|check| &mut check.findings).filter(is_without_place);
-    let findings: Vec<&mut CheckFinding> = findings.collect();
+    let mut findings: Vec<&mut CheckFinding> = findings.collect();
     if findings.is_empty() {
         return;
     }
@@ -25,7 +25,6 @@ pub fn add_places(report: &mut Report, kind: PolicyKind, has_several_files: bool
         return place(findings, content);
     }
     let files = archive::read(content).unwrap_or_default();
-    let mut findings = findings;
     for file in files {
         let (here, others) = findings.into_iter().partition(|finding| finding.file == file.path);
         place(here, file.bytes);
@@ -36,7 +35,7 @@ pub fn add_places(report: &mut Report, kind: PolicyKind, has_several_files: bool
 fn place(findings: Vec<&mut CheckFinding>, content: &[u8]) {
     let Ok(text) = std::str::from_utf8(content) else { return };
     let mut wanted: Vec<Wanted> = findings.iter().map(|finding| Wanted::of(&finding.pointer)).collect();
-    if wanted.is_empty() || find(text, &mut wanted).is_none() {
+    if wanted.is_empty() || find_places(text, &mut wanted).is_none() {
         return;
     }
     for (finding, Wanted { at, .. }) in findings.into_iter().zip(wanted) {
@@ -67,7 +66,7 @@ enum Open {
 }
 
 /// Finds the places. `None`: the text is not a document of YAML.
-fn find(text: &str, wanted: &mut [Wanted]) -> Option<()> {
+fn find_places(text: &str, wanted: &mut [Wanted]) -> Option<()> {
     let mut documents = 0;
     for next in Parser::new_from_str(text) {
         documents += usize::from(matches!(next.ok()?.0, Event::DocumentStart(..)));

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::parse_failure::{push_token, shortened};
-use crate::domain::limits::{DOCUMENT_MAX_DEPTH, REFERENCES_MAX};
+use crate::domain::limits::REFERENCES_MAX;
 use crate::domain::name::PolicyId;
 
 /// The members of a content that hold references.
@@ -129,8 +129,9 @@ impl Reference {
             return Ok(());
         }
         let ends = self.place.char_indices().skip(1).filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
-        let ways = ends.filter_map(|end| self.place.get(..end));
-        let missing = ways.take(DOCUMENT_MAX_DEPTH).find(|way| document.pointer(way).is_none());
+        let mut ways = ends.filter_map(|end| self.place.get(..end));
+        // The depth of a document is bounded, and so is the number of these steps.
+        let missing = ways.find(|way| document.pointer(way).is_none());
         Err(shortened(missing.unwrap_or(&self.place)))
     }
 }

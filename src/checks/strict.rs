@@ -32,8 +32,8 @@ pub(super) fn beyond(number: &str) -> String {
     format!("number beyond ±{DOCUMENT_MAX_INTEGER}, where readers differ: {number}")
 }
 
-/// Checks that a list or map inside `parents` others is allowed.
-pub(super) fn depth(parents: usize) -> Result<(), String> {
+/// Checks that a list or map that is inside `parents` others is not nested too deeply.
+pub(super) fn check_depth(parents: usize) -> Result<(), String> {
     if parents < DOCUMENT_MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn too_deep() -> String {
     format!("nested deeper than {DOCUMENT_MAX_DEPTH} levels")
 }
 
-/// Refuses a key that the map already has.
-pub(super) fn new_key(map: &Map<String, Value>, key: &str) -> Result<(), String> {
+/// Checks that the map does not have the key yet.
+pub(super) fn check_new_key(map: &Map<String, Value>, key: &str) -> Result<(), String> {
     if map.contains_key(key) { Err(format!("{DUPLICATE_KEY} {key:?}")) } else { Ok(()) }
 }

@@ -60,10 +60,8 @@ impl Template {
         let parsed = document::parse(PolicyKind::Template, content).map_err(|failure| failure.message)?;
         let value = parsed.map_or(Value::Null, |parsed| parsed.value);
         Self::read(&value).map_err(|problems| {
-            problems
-                .into_iter()
-                .next()
-                .map_or_else(String::new, |first| format!("{}: {}", first.pointer, first.message))
+            let Some(TemplateProblem { pointer, message }) = problems.into_iter().next() else { return String::new() };
+            if pointer.is_empty() { message } else { format!("{pointer}: {message}") }
         })
     }
 

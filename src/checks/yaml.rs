@@ -4,8 +4,6 @@
 //! the key "1"); lists and maps as keys, merge keys (`<<`, YAML 1.1), tags outside the core schema and a `%YAML` other than 1.2 are
 //! refused, since readers differ on them. Aliases are expanded within a budget, and never into themselves.
 
-use std::borrow::Cow;
-
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Value};
 
@@ -48,8 +46,6 @@ fn written(event: Event<'_>, span: Span) -> Event<'_> {
     }
 }
 
-type TagOf<'a> = Option<Cow<'a, Tag>>;
-
 /// Builds documents from events.
 #[derive(Default)]
 struct Builder {
@@ -82,14 +78,16 @@ impl Builder {
                 self.anchors.forget();
                 match version {
                     Some(version) if (version.major, version.minor) != (1, 2) => {
-                        Err(format!("%YAML {}.{}: only 1.2 is taken", version.major, version.minor))
+                        Err(format!("%YAML {}.{}: only 1.2 is accepted", version.major, version.minor))
                     }
                     _ => Ok(()),
                 }
             }
             Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref()),
-            Event::SequenceStart(_, anchor, tag) => self.begin("seq", Items::List(Vec::new()), anchor, &tag),
-            Event::MappingStart(_, anchor, tag) => self.begin("map", Items::Map(Map::new(), None), anchor, &tag),
+            Event::SequenceStart(_, anchor, tag) => self.begin("seq", Items::List(Vec::new()), anchor, tag.as_deref()),
+            Event::MappingStart(_, anchor, tag) => {
+                self.begin("map", Items::Map(Map::new(), None), anchor, tag.as_deref())
+            }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(anchor),
             Event::DocumentEnd => {
@@ -122,23 +120,23 @@ impl Builder {
             }
             let value = Value::String(text.to_owned());
             self.anchors.remember(anchor, &value)?;
-            return self.key(text.to_owned());
+            return self.add_key(text.to_owned());
         }
         let value = value?;
         if self.open.is_empty() && plain && text.is_empty() {
             return Err("empty document".to_owned());
         }
         self.anchors.remember(anchor, &value)?;
-        self.place(value);
+        self.add_value(value);
         Ok(())
     }
 
-    fn begin(&mut self, suffix: &str, items: Items, anchor: usize, tag: &TagOf<'_>) -> Result<(), String> {
+    fn begin(&mut self, suffix: &str, items: Items, anchor: usize, tag: Option<&Tag>) -> Result<(), String> {
         if self.wants_key() {
             return Err("a list or map can't be a key".to_owned());
         }
-        strict::depth(self.open.len())?;
-        match tag.as_deref() {
+        strict::check_depth(self.open.len())?;
+        match tag {
             Some(tag) if tag.core_suffix() != Some(suffix) && !is_non_specific(tag) => return Err(unknown(tag)),
             _ => {}
         }
@@ -153,17 +151,17 @@ impl Builder {
             Items::Map(map, _) => Value::Object(map),
         };
         self.anchors.remember(anchor, &value)?;
-        self.place(value);
+        self.add_value(value);
         Ok(())
     }
 
     fn alias(&mut self, anchor: usize) -> Result<(), String> {
         let value = self.anchors.repeat(anchor, self.open.len())?;
         match (self.wants_key(), value) {
-            (true, Value::String(text)) => self.key(text),
+            (true, Value::String(text)) => self.add_key(text),
             (true, _) => Err("alias as a key must name text".to_owned()),
             (false, value) => {
-                self.place(value);
+                self.add_value(value);
                 Ok(())
             }
         }
@@ -173,17 +171,17 @@ impl Builder {
         matches!(self.open.last(), Some(Open { items: Items::Map(_, None), .. }))
     }
 
-    fn key(&mut self, text: String) -> Result<(), String> {
+    fn add_key(&mut self, text: String) -> Result<(), String> {
         match self.open.last_mut() {
             Some(Open { items: Items::Map(map, key), .. }) => {
                 // Set before the check, so that a failure points at the key.
-                strict::new_key(map, key.insert(text))
+                strict::check_new_key(map, key.insert(text))
             }
             _ => Ok(()),
         }
     }
 
-    fn place(&mut self, value: Value) {
+    fn add_value(&mut self, value: Value) {
         match self.open.last_mut().map(|open| &mut open.items) {
             Some(Items::List(list)) => list.push(value),
             Some(Items::Map(map, key)) => {
@@ -298,7 +296,7 @@ mod tests {
         for text in ["---\n", "# nothing\n", "---\n...\n", "# a\n---\n# b\n", "\u{feff}"] {
             assert_eq!(message(text), "empty document", "{text:?}");
         }
-        assert_eq!(message("%YAML 1.1\n---\na: yes\n"), "%YAML 1.1: only 1.2 is taken");
+        assert_eq!(message("%YAML 1.1\n---\na: yes\n"), "%YAML 1.1: only 1.2 is accepted");
     }
 
     #[test]

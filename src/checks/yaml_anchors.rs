@@ -41,7 +41,7 @@ impl YamlAnchors {
     pub(super) fn repeat(&mut self, anchor: usize, parents: usize) -> Result<Value, String> {
         let size = self.values.get(&anchor).ok_or("alias to a value that holds it")?.1;
         if size.levels > 0 {
-            strict::depth(parents + size.levels - 1)?;
+            strict::check_depth(parents + size.levels - 1)?;
         }
         self.spend(size.bytes)?;
         Ok(self.values.get(&anchor).map(|(value, _)| value.clone()).unwrap_or_default())

@@ -30,7 +30,7 @@ mod tests {
         assert_eq!(refused("a: 1\n---\nb: [1, {c: 1, c: 2}]\n"), at("document 2: duplicate key \"c\"", 3, "/1/b/1/c"));
         assert_eq!(refused("a: 1\n---\n---\nb: 1\n").0, "document 2: empty document");
         assert_eq!(refused("a: 1\n---\n").0, "document 2: empty document");
-        assert_eq!(refused("a: 1\n...\n%YAML 1.1\n---\nb: 1\n").0, "document 2: %YAML 1.1: only 1.2 is taken");
+        assert_eq!(refused("a: 1\n...\n%YAML 1.1\n---\nb: 1\n").0, "document 2: %YAML 1.1: only 1.2 is accepted");
         assert!(refused("a: &x 1\n---\nb: *x\n").0.starts_with("document 2: "), "an anchor is its document's");
         assert!(!refused("a: [\n").0.starts_with("document"), "one that is alone is not counted");
     }

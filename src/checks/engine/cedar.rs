@@ -7,8 +7,7 @@ use miette::Diagnostic;
 
 use super::texts::{TextFile, has_extension, is_cedar_schema};
 use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
-use crate::checks::document::place;
-use crate::checks::parse_failure::{DOES_NOT_PARSE, shortened};
+use crate::checks::parse_failure::{DOES_NOT_PARSE, place, shortened};
 use crate::domain::report::{CheckFinding, Severity};
 
 /// The annotation that names a policy.
@@ -57,12 +56,9 @@ pub(super) fn validate(files: &[TextFile]) -> Result<Vec<CheckFinding>, &'static
     Ok(findings)
 }
 
-/// Orders findings by their place: the library answers them in the order of a hash table.
+/// Orders findings by their place: the order of the library is that of a hash table, and differs from run to run.
 fn sorted(mut findings: Vec<CheckFinding>) -> Vec<CheckFinding> {
-    findings.sort_by(|one, other| {
-        let key = |each: &CheckFinding| (each.file.clone(), each.line, each.column, each.message.clone());
-        key(one).cmp(&key(other))
-    });
+    findings.sort_by_cached_key(|each| (each.file.clone(), each.line, each.column, each.message.clone()));
     findings
 }
 

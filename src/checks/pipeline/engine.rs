@@ -3,6 +3,7 @@
 use super::step::{CheckSubject, Step};
 use crate::checks::engine::{Engine, is_cedar_schema};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
+use crate::checks::parse_failure::DOES_NOT_PARSE;
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{CEDAR_CHECK, Check, CheckResult, REGO_CHECK};
 
@@ -27,7 +28,7 @@ fn check(id: &'static str, passed: &'static str, kind: PolicyKind, subject: &Che
                 conclude(id, passed, outcomes.into_iter().next())
             })
         }
-        _ => Step::Done(Check::new(id, CheckResult::Skipped, "not checked: the content does not parse")),
+        _ => Step::Done(Check::new(id, CheckResult::Skipped, DOES_NOT_PARSE)),
     }
 }
 

@@ -14,7 +14,8 @@ pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
         return skipped("the namespace has no guardrails");
     }
     // OPAQUE content is evaluated too: otherwise the kind would be a way around every guardrail.
-    if subject.document.is_none() && matches!(subject.input.kind, PolicyKind::Json | PolicyKind::Yaml) {
+    let is_of_documents = matches!(subject.input.kind, PolicyKind::Json | PolicyKind::Yaml | PolicyKind::Template);
+    if is_of_documents && subject.document.is_none() {
         return skipped("not evaluated: the content does not parse");
     }
     // Those that refuse come first: a warning that exceeds a limit must not leave one of them out.

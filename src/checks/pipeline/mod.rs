@@ -40,7 +40,7 @@ use crate::domain::report::{Check, CheckResult, LookedUp, Report};
 use crate::domain::time::Micros;
 
 /// The checks after `limits` and `parse`, in order. Each looks at the parsed content.
-const CHECKS: &[fn(&CheckSubject<'_>) -> Step] =
+const CHECKS: &[CheckFunction] =
     &[json_schema::check, references::check, requires::check, label::check, guardrails::check];
 /// The checks after those, each only in the reports of policies of its kind.
 const CHECKS_OF_KINDS: &[(PolicyKind, CheckFunction)] = &[
@@ -55,7 +55,7 @@ type CheckFunction = fn(&CheckSubject<'_>) -> Step;
 pub struct Started {
     digest: Digest,
     rules: String,
-    /// The checks in order; for those that are evaluated with the number of their tasks.
+    /// The checks in order; one that a worker evaluates has the number of its tasks.
     checks: Vec<StartedCheck>,
     /// The index of the first task that runs last.
     last_from: usize,
@@ -174,8 +174,7 @@ fn rules_of<'a>(input: &Input<'a>) -> CheckRules<'a> {
 impl Started {
     /// Returns the report. `outcomes` are those of the tasks from `start`, in order; a task without one was not run.
     #[must_use]
-    pub fn report(self, outcomes: Vec<TaskOutcome>, now: Micros) -> Report {
-        let mut outcomes = outcomes;
+    pub fn report(self, mut outcomes: Vec<TaskOutcome>, now: Micros) -> Report {
         let mut last = outcomes.split_off(self.last_from.min(outcomes.len())).into_iter();
         let mut outcomes = outcomes.into_iter();
         let mut conclude = |check| match check {
