@@ -11,10 +11,10 @@ use super::channel::RpcClient;
 use super::error::ClientError;
 use super::retry::with_retries;
 use policyhub_core::api::pb;
-use policyhub_core::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
+use policyhub_core::domain::limits::{CALL_TIMEOUT_DEFAULT_SECONDS, CONVERGENCE_WAIT_MAX_SECONDS};
 
 /// Sets how long one try of a call may take, unless its caller says otherwise. A server answers sooner, also when its database is down.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(CALL_TIMEOUT_DEFAULT_SECONDS);
 
 /// Returns a request with a deadline.
 pub(super) fn timed<T>(message: T, timeout: Duration) -> Request<T> {

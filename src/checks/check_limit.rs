@@ -11,7 +11,7 @@ use crate::domain::limits::CHECK_FINDINGS_MAX;
 /// machine.
 pub const CHECK_CPU_MAX_SECONDS: u64 = 4;
 /// Wall-clock time of one check. Above the CPU time, so that a busy machine does not fail valid checks; with the wait for a slot
-/// and a second try it stays below the 30 s that clients give a call.
+/// and a second try it stays below the time that clients give a call, which `service::checking` asserts.
 pub const CHECK_WALL_MAX_SECONDS: u64 = 6;
 /// How long a check has the priority of the server. More: hostile checks delay calls of others for longer. Less: valid checks of large
 /// contents wait for whatever else the machine does.
@@ -23,6 +23,11 @@ pub const CHECK_MEMORY_MAX_BYTES: u64 = 256 * 1024 * 1024;
 pub const CHECK_ADDRESS_SPACE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Stack of the thread that checks. Less: a deeply nested schema crashes its worker before its author gets an error.
 pub const CHECK_STACK_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+// The system counts CPU time in whole seconds, so a check may get one more.
+const _: () = assert!(CHECK_CPU_MAX_SECONDS + 1 < CHECK_WALL_MAX_SECONDS);
+const _: () = assert!((CHECK_STACK_MAX_BYTES as u64) < CHECK_MEMORY_MAX_BYTES);
+const _: () = assert!(CHECK_MEMORY_MAX_BYTES < CHECK_ADDRESS_SPACE_MAX_BYTES);
 
 /// Most findings of the answer to one task: one more than a check lists, so that it can say that there are more.
 pub(super) const ANSWER_FINDINGS_MAX: usize = CHECK_FINDINGS_MAX + 1;

@@ -39,7 +39,7 @@ const FAILED: i32 = 101;
 /// A limit can't be set, or a request can't be read.
 pub fn check_worker() -> Result<()> {
     let isolation = give_up_rights()?;
-    let (questions, asked) = mpsc::sync_channel(1);
+    let (requests, received) = mpsc::sync_channel(1);
     let (turns, taken) = mpsc::channel();
     // A panic on any thread ends the process: otherwise requests would stay without an answer.
     let default_hook = std::panic::take_hook();
@@ -50,7 +50,7 @@ pub fn check_worker() -> Result<()> {
     std::thread::Builder::new()
         .name("check".to_owned())
         .stack_size(CHECK_STACK_MAX_BYTES)
-        .spawn(move || answer(&asked, &turns))
+        .spawn(move || answer(&received, &turns))
         .context("failed to start the thread of checks")?;
     std::thread::Builder::new()
         .name("priority".to_owned())
@@ -59,19 +59,19 @@ pub fn check_worker() -> Result<()> {
     send(&encode(&WorkerReady { isolation }, CHECK_RESPONSE_MAX_BYTES)?)?;
     let mut stdin = io::stdin().lock();
     while let Some(evaluation) =
-        read::<Evaluation>(&mut stdin, CHECK_REQUEST_MAX_BYTES).context("failed to read a question")?
+        read::<Evaluation>(&mut stdin, CHECK_REQUEST_MAX_BYTES).context("failed to read a request")?
     {
         limit_cpu()?;
-        questions.send(evaluation).context("failed to hand on a question")?;
+        requests.send(evaluation).context("failed to hand on a request")?;
     }
     Ok(())
 }
 
 /// Answers requests until the process ends.
-fn answer(asked: &mpsc::Receiver<Evaluation>, turns: &mpsc::Sender<Turn>) {
+fn answer(requests: &mpsc::Receiver<Evaluation>, turns: &mpsc::Sender<Turn>) {
     // Nobody receives them once the priority is low.
     let say = |turn| _ = turns.send(turn);
-    while let Ok(evaluation) = asked.recv() {
+    while let Ok(evaluation) = requests.recv() {
         say(Turn::Begins(this_thread()));
         for answer in evaluation.answers() {
             let sent = encode(&answer, CHECK_RESPONSE_MAX_BYTES).and_then(|answer| send(&answer));

@@ -47,7 +47,7 @@ pub struct LocalVersion {
     pub active: Option<(Option<Label>, String, Bytes)>,
 }
 
-/// Runs checks, a few at a time.
+/// Runs the checks of versions that no store has, a few at a time.
 #[derive(Debug, Default)]
 pub struct LocalChecks(ContentChecks);
 
@@ -74,11 +74,10 @@ impl LocalChecks {
         active: BTreeMap<PolicyId, Option<OtherPolicy>>,
     ) -> Result<pb::ValidationReport> {
         let version = &parsed.0.input.bundle.version;
-        let sizes = active.values().flatten().filter_map(|other| other.content.as_ref()).map(Bytes::len);
         let others = OtherPolicies {
             own: Some(version.policy.policy.clone()),
             requires: version.requires.clone(),
-            referenced_bytes: i64::try_from(sizes.sum::<usize>()).unwrap_or(i64::MAX),
+            referenced_bytes: parsed.referenced_bytes(&active),
             active,
             is_to_be_active: false,
         };
@@ -104,6 +103,14 @@ impl LocalChecks {
 }
 
 impl ParsedVersion {
+    /// Returns the size of the active contents that the version refers to. What it only requires is not read by a check.
+    fn referenced_bytes(&self, active: &BTreeMap<PolicyId, Option<OtherPolicy>>) -> i64 {
+        let referenced = self.0.parsed.referenced_policies();
+        let contents = active.iter().filter(|(policy, _)| referenced.contains(policy));
+        let sizes = contents.filter_map(|(_, other)| Some(other.as_ref()?.content.as_ref()?.len()));
+        i64::try_from(sizes.sum::<usize>()).unwrap_or(i64::MAX)
+    }
+
     /// Returns the other policies that the version refers to or requires.
     #[must_use]
     pub fn other_policies(&self) -> Vec<PolicyId> {

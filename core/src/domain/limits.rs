@@ -181,6 +181,9 @@ pub const SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX: i64 = 1_000;
 pub const LEASE_TTL_SECONDS: i64 = 30;
 /// Sets how long a subscriber that is offline is remembered: 7 days.
 pub const SUBSCRIBER_OFFLINE_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
+/// Sets how long a client gives one try of a call unless its caller says otherwise. Shorter: clients give up before a server has checked a
+/// version. Longer: a call to a server that hangs fails later.
+pub const CALL_TIMEOUT_DEFAULT_SECONDS: u64 = 30;
 /// Longest wait of GetConvergence.
 pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
 /// Subscribers that GetConvergence names, of those that rejected and of those that are pending.

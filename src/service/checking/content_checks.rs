@@ -11,7 +11,7 @@ use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
-/// Runs checks, a few at a time.
+/// Runs the checks of contents, wherever these are from, a few at a time.
 #[derive(Debug, Default)]
 pub struct ContentChecks {
     /// The slots in which checks run.
@@ -94,7 +94,7 @@ impl ContentChecks {
             return Ok(None);
         }
         let slot = self.slots.take(namespace).await?;
-        let tasks = vec![Task::JsonSchema { schema: schema.to_owned() }];
+        let tasks = vec![Task::CompileJsonSchema { schema: schema.to_owned() }];
         let request =
             WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })?;
         match self.evaluate(&request, &namespace.name(), &slot).await?.pop() {

@@ -10,7 +10,7 @@ use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::service::log::LogReader;
 
-/// Runs checks, a few at a time.
+/// Runs the checks of versions that are stored, a few at a time.
 #[derive(Debug)]
 pub struct CheckRunner {
     log: Arc<LogReader>,
@@ -22,7 +22,7 @@ impl CheckRunner {
         Self { log: Arc::clone(log), contents: ContentChecks::default() }
     }
 
-    /// Runs today's checks. What exceeds the limits of a check is a failed check.
+    /// Runs every check by the current rules. What exceeds the limits of a check is a failed check.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
@@ -32,7 +32,7 @@ impl CheckRunner {
         self.contents.finish(check, others, now).await
     }
 
-    /// Runs today's checks of a published version. A report of the same bytes and rules is reused while what it
+    /// Runs the checks of a published version by the current rules. A report of the same bytes and rules is reused while what it
     /// looked up in other policies is active.
     ///
     /// # Errors

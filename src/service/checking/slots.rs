@@ -15,7 +15,7 @@ pub const CHECKS_AT_ONCE_MAX: usize = 4;
 /// Number of checks of one namespace that run at once.
 pub const NAMESPACE_CHECKS_MAX: usize = 2;
 /// How long a check waits for its slot. Longer: with the check itself, callers time out before they get a reason.
-const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(super) const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The slots, fair between namespaces.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl CheckSlots {
             Err(_) => {
                 let seconds = SLOT_WAIT_MAX.as_secs();
                 let message = format!(
-                    "too many checks run in {} or on this server; none ended within {seconds} s",
+                    "too many checks run in {} or on this server: none ended within {seconds} s; try again later",
                     namespace.name()
                 );
                 Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))

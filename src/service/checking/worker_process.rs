@@ -16,7 +16,7 @@ use crate::checks::{CheckLimit, TaskAnswer};
 /// The command by which this program runs as a worker.
 const COMMAND: &str = "check-worker";
 /// How long a worker that closed its pipes may take to end. Then it is killed.
-const END_MAX: Duration = Duration::from_secs(1);
+pub(super) const END_MAX: Duration = Duration::from_secs(1);
 /// How much of the standard error of a worker is read.
 const STDERR_MAX_BYTES: u64 = 4 * 1024;
 /// How the standard library reports that an allocation failed.

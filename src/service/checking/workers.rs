@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
-use super::worker_process::{Worker, WorkerEnd};
+use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot, SLOT_WAIT_MAX};
+use super::worker_process::{END_MAX, Worker, WorkerEnd};
 use crate::checks::worker_messages::{CHECK_REQUEST_MAX_BYTES, Isolation, encode};
 use crate::checks::{CHECK_SHORT_MAX, CHECK_WALL_MAX_SECONDS, CheckLimit, Evaluation, TaskAnswer, TaskOutcome};
+use crate::domain::limits::CALL_TIMEOUT_DEFAULT_SECONDS;
 use crate::domain::{Error, Reason, Result};
 
 /// Number of evaluations of one worker. More: memory that a library keeps of hostile text adds up. Fewer: more starts, a few
@@ -23,6 +24,15 @@ const CHECKS_PER_WORKER_MAX: u32 = 200;
 const START_MAX: Duration = Duration::from_secs(3);
 /// Wall-clock timeout of a check.
 const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
+
+// The longest that a check takes: it waits for a slot, the first worker is killed, and a second one repeats the request. A process that
+// was killed is gone in moments, so both ends count as one. Longer: callers time out before they get the reason.
+const _: () = assert!(
+    SLOT_WAIT_MAX.as_millis()
+        + 2 * (START_MAX.as_millis() + CHECK_SHORT_MAX.as_millis() + CHECK_WALL_MAX.as_millis())
+        + END_MAX.as_millis()
+        < Duration::from_secs(CALL_TIMEOUT_DEFAULT_SECONDS).as_millis()
+);
 
 /// A request to a worker, encoded.
 #[derive(Debug)]
@@ -204,10 +214,10 @@ impl CheckWorkers {
                     );
                 }
                 *failure = Some(why.clone());
-                Err(Error {
-                    internal: Some(format!("failed to start a check worker: {why}")),
-                    ..Error::new(Reason::ChecksUnavailable, "this server can't start the process that checks run in")
-                })
+                let message = "this server can't start the process that checks run in: try again later, or ask its operator \
+                               to look into its log";
+                let internal = Some(format!("failed to start a check worker: {why}"));
+                Err(Error { internal, ..Error::new(Reason::ChecksUnavailable, message) })
             }
         }
     }

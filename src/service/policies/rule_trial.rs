@@ -10,6 +10,7 @@ use super::use_cases::Policies;
 use crate::checks::guardrail_findings;
 use crate::domain::bundle::Bundle;
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
+use crate::domain::limits::CALL_TIMEOUT_DEFAULT_SECONDS;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::{RuleTrial, RuleViolation};
 use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
@@ -26,6 +27,7 @@ use crate::store::{PublishedScope, ReadTx};
 const VERSIONS_TRIED_MAX: usize = 1_000;
 /// Wall-clock time of a trial, within the time that clients give a call.
 const TRIAL_MAX: Duration = Duration::from_secs(10);
+const _: () = assert!(TRIAL_MAX.as_secs() < CALL_TIMEOUT_DEFAULT_SECONDS);
 /// Number of violations in the answer.
 const VIOLATIONS_MAX: usize = 100;
 /// The checks of a published version that the settings of its policy decide.
