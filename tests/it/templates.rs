@@ -99,10 +99,10 @@ on_both_databases! {
             "kind": "JSON", "parameters": {"properties": {"all": {}}}, "substitute": {"": "all"}, "content": 0,
         });
         release_template(&client, "json", &json).await;
-        let request = pb::DraftRequest { parent: policy("q"), ..request(policy("json"), r#"{"all": {"b": 0.50, "a": [1]}}"#) };
+        let request = pb::DraftRequest { parent: policy("q"), ..request(policy("json"), r#"{"all": {"b": 0.50, "a": [1, 1e3, -2.0]}}"#) };
         client.draft(request).await.expect("a draft");
         let made = get_version(&client, "q", 1).await;
-        assert_eq!(String::from_utf8_lossy(&made.content), "{\n  \"a\": [\n    1\n  ],\n  \"b\": 0.5\n}\n");
+        assert_eq!(String::from_utf8_lossy(&made.content), "{\n  \"a\": [\n    1,\n    1000,\n    -2\n  ],\n  \"b\": 0.5\n}\n");
         assert_eq!((get(&client, "q").await.kind(), made.content_type.as_str()), (Json, "application/json"));
         verified(&client, NAMESPACE).await;
     }

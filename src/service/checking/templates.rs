@@ -75,14 +75,18 @@ fn prepare(template: &[u8], parameters: &str) -> Result<Prepared> {
     Ok(Prepared { template, parameters, request })
 }
 
-/// Reads parameters by the rules of a content, so that each value has one meaning for every reader.
+/// Reads parameters by the rules of a content, so that each value has one meaning for every reader. `1e3`, `1000.0` and `1000` are one
+/// value for JSON Schema, and many readers take an integer only without a point: each of them becomes `1000`.
 fn read_parameters(text: &str) -> Result<Map<String, Value>> {
     if text.is_empty() {
         return Ok(Map::new());
     }
     match parse(PolicyKind::Json, text.as_bytes()) {
         Ok(Some(document)) => match document.value {
-            Value::Object(members) => Ok(members),
+            Value::Object(mut members) => {
+                members.values_mut().for_each(write_integers);
+                Ok(members)
+            }
             _ => Err(Error::invalid(PARAMETERS, "is no JSON object")),
         },
         Ok(None) => Err(Error::internal("JSON that is no document")),
@@ -90,6 +94,22 @@ fn read_parameters(text: &str) -> Result<Map<String, Value>> {
             let place = format!("line {} column {}", failure.line, failure.column);
             Err(Error::invalid(PARAMETERS, format!("is no JSON: {} at {place}", failure.message)))
         }
+    }
+}
+
+/// Makes an integer of each number without a fraction, as the canonical form of JSON does (RFC 8785 §3.2.2.3). Recursive: a document has
+/// a bounded depth.
+fn write_integers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let integer = number.as_f64().and_then(|float| float.to_string().parse::<i64>().ok());
+            if let Some(integer) = integer {
+                *value = Value::from(integer);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_integers),
+        Value::Object(members) => members.values_mut().for_each(write_integers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
