@@ -43,9 +43,8 @@ pub(super) async fn import_items(
     context: &Context,
     write: &mut Write<'_>,
     items: Vec<ArchiveItem>,
-    state: ImportState<'_>,
+    mut state: ImportState<'_>,
 ) -> Result<()> {
-    let ImportState { imports, log, change } = state;
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
@@ -56,7 +55,7 @@ pub(super) async fn import_items(
                 {
                     run.push(next);
                 }
-                let import = imports.iter_mut().find(|import| import.position == position);
+                let import = state.imports.iter_mut().find(|import| import.position == position);
                 let import = import.ok_or_else(|| refused(format!("no history {position} is known")))?;
                 for event in &mut run {
                     event.namespace = import.source.namespace.clone();
@@ -65,17 +64,16 @@ pub(super) async fn import_items(
                 write.tx.insert_imported_events(position, &run).await?;
             }
             ArchiveItem::Row(bytes) => {
-                let log = require_log(log)?;
-                let row = parse_proven_row(log, &bytes)?;
-                import_row(archive, write, (imports, &mut *change), row).await?;
+                let row = parse_proven_row(require_log(state.log)?, &bytes)?;
+                import_row(archive, write, &mut state, row).await?;
             }
             ArchiveItem::Version { row: bytes, manifest, content } => {
-                let log = require_log(log)?;
+                let log = require_log(state.log)?;
                 let ArchivedRow::Version(version) = parse_proven_row(log, &bytes)? else {
                     return Err(refused("a version is a row of another table"));
                 };
                 let foreign = ForeignVersion { version: *version, bytes, manifest, content };
-                import_version(archive, context, write, (log, imports, foreign), change).await?;
+                import_version(archive, context, write, &mut state, log, foreign).await?;
             }
         }
     }
@@ -115,18 +113,18 @@ fn prove_events(import: &mut Import, events: &[Event]) -> Result<()> {
 async fn import_row(
     archive: &Archive,
     write: &mut Write<'_>,
-    (imports, change): (&mut Vec<Import>, &mut Change),
+    state: &mut ImportState<'_>,
     row: ArchivedRow,
 ) -> Result<()> {
     match row {
-        ArchivedRow::Policy(policy) => import_policy(archive, write, policy, change).await,
+        ArchivedRow::Policy(policy) => import_policy(archive, write, policy, state.change).await,
         ArchivedRow::Report { policy, number, report } => import_report(write, policy, number, report).await,
         ArchivedRow::Import(_, import) => {
             archive.check_source(&import.source)?;
-            let import = nested_import(write.time(), imports, *import)?;
+            let import = nested_import(write.time(), state.imports, *import)?;
             write.tx.put_import(&import).await?;
-            imports.push(import);
-            imports.sort_by_key(|import| import.position);
+            state.imports.push(import);
+            state.imports.sort_by_key(|import| import.position);
             Ok(())
         }
         ArchivedRow::Version(_) => Err(refused("a version came without its manifest and content")),
@@ -196,8 +194,9 @@ async fn import_version(
     archive: &Archive,
     context: &Context,
     write: &mut Write<'_>,
-    (log, imports, foreign): (&LogCheck, &[Import], ForeignVersion),
-    change: &mut Change,
+    state: &mut ImportState<'_>,
+    log: &LogCheck,
+    foreign: ForeignVersion,
 ) -> Result<()> {
     let ForeignVersion { version, bytes, manifest, content } = foreign;
     let row = log.proven_row(&bytes).map_err(refused)?;
@@ -209,7 +208,7 @@ async fn import_version(
     {
         return Err(refused(format!("{}: its manifest names another origin", version.name())));
     }
-    let source = imports.first().map(|import| import.source.store.as_str()).unwrap_or_default();
+    let source = state.imports.first().map(|import| import.source.store.as_str()).unwrap_or_default();
     let mut version = localize(write, source, version);
     check_version(archive, write, &version).await?;
     import_content(archive, write, &version, content).await?;
@@ -227,7 +226,7 @@ async fn import_version(
     }
     archive.meters.admit_new_version(&write.tx, &version)?;
     write.tx.insert_version(&version).await?;
-    change.versions.push(VersionChange {
+    state.change.versions.push(VersionChange {
         policy: version.policy.policy.clone(),
         version: version.number,
         state: version.state,
@@ -311,7 +310,7 @@ async fn import_content(archive: &Archive, write: &Write<'_>, version: &Version,
 
 fn check_times(times: &[Option<Micros>]) -> Result<()> {
     let in_range = times.iter().flatten().all(|time| (0..=TIME_MAX_MICROS).contains(&time.0));
-    if in_range { Ok(()) } else { Err(refused("a time is none between 1970 and 9999")) }
+    if in_range { Ok(()) } else { Err(refused("a time is not between the years 1970 and 9999")) }
 }
 
 impl Archive {

@@ -14,7 +14,7 @@ use crate::store::ReadTx;
 /// The table of revocations.
 const TABLE: &str = "revoked_tokens";
 /// A row that is missing this long before its time was deleted by hand: one hour. Replicas delete rows by their own clocks.
-const CLOCKS_DIFFER_MICROS: i64 = 3_600 * 1_000_000;
+const CLOCK_SKEW_MAX_MICROS: i64 = 3_600 * 1_000_000;
 
 impl Archive {
     /// Removes the revocations from the rows that the log names and that are missing. Those that still revoke a credential are findings,
@@ -47,5 +47,5 @@ impl Archive {
 
 /// Returns whether a revocation still revokes a credential, whatever clock its row was deleted by.
 fn is_early(revocation: &Revocation, now: Micros) -> bool {
-    revocation.forget_time().0 > now.0.saturating_add(CLOCKS_DIFFER_MICROS)
+    revocation.forget_time().0 > now.0.saturating_add(CLOCK_SKEW_MAX_MICROS)
 }
