@@ -37,7 +37,7 @@ pub use tables::manifests::{Begins, VERSIONS_PER_SCAN};
 pub use tables::pointers::{ActivePart, ActiveRow, ActiveRows};
 pub use tables::published::PublishedScope;
 pub use tables::row_changes::LoggedRow;
-pub use tables::schedules::DueSchedule;
+pub use tables::schedules::{DuePage, DueRow, DueSchedule};
 pub use tables::subscribers::{Announced, ROWS_PER_STATEMENT, Reported};
 pub use tables::version_list::VersionList;
 pub use transaction::ledger::decides;

@@ -15,6 +15,8 @@ use crate::harness::schedules::{ShiftableHub, cancel, create_schedule, get_sched
 const HOUR: i64 = 3_600;
 /// As many schedules as a thaw names.
 const REMOVED_SCHEDULES_MAX: usize = 100;
+/// As many schedules as one query for those that are due reads.
+const SCHEDULES_PER_QUERY: usize = 100;
 const FAILED: &str = r#"policyhub_schedule_runs_total{result="failed"}"#;
 
 /// Freezes the namespace by a check, and returns what it found of schedules, and a thaw that accepts all that it found.
@@ -86,6 +88,23 @@ on_both_databases! {
         clocked.shift(101 * HOUR);
         until_state(&client, "victim", Done).await;
         assert_eq!((kinds(&client, "victim").await, active(&client, "p").await), (vec![Schedule, Activate], 2));
+    }
+
+    /// Given as many rows without a valid id as one query reads, schedules that are due after them are carried out.
+    async fn rows_without_a_valid_id_hold_no_schedule_up(database: Database) {
+        let clocked = ShiftableHub::start(database, &["--audit-interval-ms", "0"]).await;
+        let (hub, client) = (&clocked.hub, clocked.hub.client().await);
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        create_schedule(&client, "marker", "", vec![once(&[("p", 2)], HOUR)]).await;
+        hub.tamper("CREATE TABLE other AS SELECT * FROM schedules");
+        hub.tamper("UPDATE other SET next_time = 1");
+        let rows = (0..SCHEDULES_PER_QUERY)
+            .map(|number| format!("UPDATE other SET id = '!{number}';;INSERT INTO schedules SELECT * FROM other"));
+        hub.tamper(&rows.collect::<Vec<_>>().join(";;"));
+        clocked.shift(HOUR + 60);
+        until_state(&client, "marker", Done).await;
+        assert_eq!(active(&client, "p").await, 2);
     }
 
     /// Given rows that were edited, deleted, added or put back, and a thaw that accepts them, they are gone: the list has the others, nothing is

@@ -33,6 +33,19 @@ pub struct DueSchedule {
     pub name: ScheduleName,
 }
 
+/// One page of the index of due schedules.
+#[derive(Debug)]
+pub struct DuePage {
+    /// The schedules, in order. Rows without a valid name are left out.
+    pub due: Vec<DueSchedule>,
+    /// The last row of the page, after which the next page begins; none when there is no further one.
+    pub last_row: Option<DueRow>,
+}
+
+/// A row of the index as it is stored: its next time, namespace and id, which may be no valid name.
+#[derive(Debug, Clone)]
+pub struct DueRow(i64, String, String);
+
 impl ReadTx {
     /// Returns a schedule, if it exists.
     ///
@@ -83,22 +96,17 @@ impl ReadTx {
         query.count(&self.tx).await.map_err(failed)
     }
 
-    /// Returns the first schedules that are due until a time, after one of them if it is given. Rows without a valid name are left out.
+    /// Returns the first schedules that are due until a time, after a row if one is given.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn due_schedules(
-        &self,
-        until: Micros,
-        after: Option<&DueSchedule>,
-        limit: u64,
-    ) -> Result<Vec<DueSchedule>> {
+    pub async fn due_schedules(&self, until: Micros, after: Option<&DueRow>, limit: u64) -> Result<DuePage> {
         // The index has the rows of which this is said.
         let mut query =
             Entity::find().filter(Column::NextTime.is_not_null()).filter(Column::NextTime.lte(until.0)).limit(limit);
-        if let Some(DueSchedule { time, name }) = after {
+        if let Some(DueRow(time, namespace, id)) = after {
             let columns = [Column::NextTime, Column::Namespace, Column::Id].map(Expr::col);
-            let key = [Expr::val(time.0), Expr::val(name.namespace.as_str()), Expr::val(name.id.as_str())];
+            let key = [Expr::val(*time), Expr::val(namespace.as_str()), Expr::val(id.as_str())];
             query = query.filter(Expr::tuple(columns).gt(Expr::tuple(key)));
         }
         for column in [Column::NextTime, Column::Namespace, Column::Id] {
@@ -111,7 +119,11 @@ impl ReadTx {
             let name = ScheduleName { namespace, id: ScheduleId::parse("schedule", &id).ok()? };
             Some(DueSchedule { time: Micros(time), name })
         };
-        Ok(found.into_iter().filter_map(due).collect())
+        // Of the rows, and not of the schedules: otherwise a page of rows without a valid name would look like the last one.
+        let is_full = found.len() as u64 >= limit;
+        let last_row =
+            found.last().filter(|_| is_full).cloned().map(|(time, namespace, id)| DueRow(time, namespace, id));
+        Ok(DuePage { due: found.into_iter().filter_map(due).collect(), last_row })
     }
 }
 

@@ -15,12 +15,12 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::service::context::Context;
 use crate::service::policies::use_cases::Policies;
-use crate::store::DueSchedule;
+use crate::store::{DuePage, DueRow};
 
-/// Number of schedules that are read at once.
-const PAGE: u64 = 100;
+/// Number of schedules of one query.
+const SCHEDULES_PER_QUERY: u64 = 100;
 /// Number of schedules that run at once. Fewer: one whose checks are slow holds others up. More: they take the connections of callers.
-const RUNS_AT_ONCE: usize = 4;
+const RUNS_AT_ONCE_MAX: usize = 4;
 
 impl Policies {
     /// Carries out every schedule that is due. Returns how long it is until the next one, when that is not longer than `ahead`. `now` is
@@ -31,21 +31,22 @@ impl Policies {
     pub async fn run_due_schedules(&self, now: Micros, ahead: Duration) -> Result<Option<Duration>> {
         self.log.store.check_no_suspected_loss()?;
         let ahead_micros = i64::try_from(ahead.as_micros()).unwrap_or(i64::MAX);
-        let (mut after, mut seen) = (None::<DueSchedule>, BTreeSet::new());
+        let (mut after, mut seen) = (None::<DueRow>, BTreeSet::new());
         loop {
             let tx = self.log.store.read().await?;
             let clock = self.log.store.current_time(&tx).await?;
             let horizon = Micros(clock.0.saturating_add(ahead_micros));
-            let page = tx.due_schedules(horizon, after.as_ref(), PAGE).await?;
+            let DuePage { due: page, last_row } =
+                tx.due_schedules(horizon, after.as_ref(), SCHEDULES_PER_QUERY).await?;
             drop(tx);
-            let (found, is_last) = (page.len(), (page.len() as u64) < PAGE);
-            after = page.last().cloned();
+            let (found, is_last) = (page.len(), last_row.is_none());
+            after = last_row;
             let next = page.iter().find(|each| each.time > clock).map(|each| each.time);
             let due: Vec<ScheduleName> =
                 page.into_iter().filter(|each| each.time <= clock).map(|each| each.name).collect();
             let mut running = FuturesUnordered::new();
             for name in due.iter().filter(|name| self.schedule_retries.is_tried(name)) {
-                if running.len() >= RUNS_AT_ONCE {
+                if running.len() >= RUNS_AT_ONCE_MAX {
                     running.next().await;
                 }
                 running.push(self.run_and_log(name.clone(), clock, now));
