@@ -1,4 +1,4 @@
-//! DiffVersions.
+//! DiffVersions: what differs between two versions of a policy, by line, by field and as a JSON Patch.
 
 use super::use_cases::Policies;
 use crate::checks;

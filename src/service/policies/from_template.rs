@@ -38,12 +38,11 @@ impl Policies {
         })?;
         let source = TemplateSource::new(policy.name.policy, version.number, version.digest, made.parameters);
         let source = source.map_err(|rule| Error::invalid("from_template.parameters", rule))?;
-        let kind = Some(request.kind.unwrap_or(made.kind));
-        if kind != Some(made.kind) {
+        if request.kind.is_some_and(|kind| kind != made.kind) {
             let rule = format!("must be {} or unset: that is what the template makes", made.kind.as_str());
             return Err(Error::invalid("kind", rule));
         }
-        Ok((Draft { content: made.content, kind, ..request }, source))
+        Ok((Draft { content: made.content, kind: Some(made.kind), ..request }, source))
     }
 
     /// Checks under the lock that a template which was named by its policy is still the active version of it.

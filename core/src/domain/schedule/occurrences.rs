@@ -19,9 +19,10 @@ use crate::domain::time::Micros;
 static TIME_ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// Number of days around a time within which each weekly entry has an occurrence: a week, and a day that a time zone may skip.
-const DAYS: i32 = 8;
+const NEAR_DAYS: i32 = 8;
 /// Longest local time with seconds.
 const LOCAL_TIME_MAX_CHARS: usize = 19;
+const TIME_ZONE_RULE: &str = "must be a time zone of the IANA database, such as Europe/Berlin";
 
 /// A time at which an entry is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +45,7 @@ pub fn check_time_zone<'a>(field: &str, name: &str, times: impl IntoIterator<Ite
     match (name.is_empty(), is_needed) {
         (true, true) => Err(Error::invalid(field, "is required with weekly times")),
         (true, false) => Ok(()),
-        (false, _) => time_zone(name).map(drop).map_err(|_| {
-            Error::invalid_text(field, name, "must be a time zone of the IANA database, such as Europe/Berlin")
-        }),
+        (false, _) => time_zone(name).map(drop).map_err(|_| Error::invalid_text(field, name, TIME_ZONE_RULE)),
     }
 }
 
@@ -85,7 +84,7 @@ fn near(entries: &[ScheduleEntry], zone: &str, around: Micros) -> Result<Vec<Ran
             }
             When::Weekly(weekly) => weekly,
         };
-        for days in -DAYS..=DAYS {
+        for days in -NEAR_DAYS..=NEAR_DAYS {
             // At the end of what the calendar has there is no such day.
             let Ok(day) = today.checked_add(Span::new().days(days)) else { continue };
             if weekly.weekdays.contains(&weekday(day)) {
@@ -125,18 +124,17 @@ fn moment(zone: &TimeZone, local: DateTime) -> Option<Micros> {
     Some(Micros(time.as_microsecond()))
 }
 
-/// Takes a local time, `YYYY-MM-DDTHH:MM` with seconds or without, in a time zone; `field` is named in the error. One that clocks skip is
+/// Takes a local time, `YYYY-MM-DDTHH:MM` with seconds or without, in a time zone; `field` or `zone_field` is named in the error. One that clocks skip is
 /// the moment at which they do; one that comes twice is the first.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn parse_local_time((field, text): (&str, &str), (zone_field, zone): (&str, &str)) -> Result<Micros> {
+pub fn parse_local_time(field: &str, text: &str, zone_field: &str, zone: &str) -> Result<Micros> {
     let rule = "must be a local time, YYYY-MM-DDTHH:MM";
     let is_plain = text.len() <= LOCAL_TIME_MAX_CHARS && text.bytes().all(|byte| b"0123456789-:T".contains(&byte));
     let local = is_plain.then(|| text.parse::<DateTime>().ok()).flatten().filter(|_| text.contains('T'));
     let local = local.ok_or_else(|| Error::invalid_text(field, text, rule))?;
-    let unknown = "must be a time zone of the IANA database, such as Europe/Berlin";
-    let zone = time_zone(zone).map_err(|_| Error::invalid_text(zone_field, zone, unknown))?;
+    let zone = time_zone(zone).map_err(|_| Error::invalid_text(zone_field, zone, TIME_ZONE_RULE))?;
     moment(&zone, local).ok_or_else(|| Error::invalid_text(field, text, rule))
 }
 

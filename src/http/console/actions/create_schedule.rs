@@ -22,7 +22,7 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::CreateSchedule, &asked).await?;
     let (time, zone) = (visit.fields.get("time"), visit.fields.get("time_zone"));
-    let time = parse_local_time(("time", time), ("time_zone", zone))?;
+    let time = parse_local_time("time", time, "time_zone", zone)?;
     let entry = pb::ScheduleEntry {
         targets: vec![target(visit.fields.get("target"))?],
         when: Some(When::Time(timestamp(time))),

@@ -1,4 +1,4 @@
-//! CancelSchedule.
+//! CancelSchedule: ends a schedule for good. What it put in force stays in force.
 
 use crate::domain::Result;
 use crate::domain::command::ChangeSchedule;
@@ -14,7 +14,7 @@ impl Policies {
     /// # Errors
     /// `SCHEDULE_NOT_FOUND`, `SCHEDULE_STATE_WRONG`, `ETAG_MISMATCH`, `INVALID_ARGUMENT`.
     pub async fn cancel_schedule(&self, context: &Context, request: ChangeSchedule) -> Result<ScheduleChanged> {
-        self.change_schedule(context, ("CancelSchedule", EventKind::CancelSchedule), request, |found, _| {
+        self.change_schedule(context, "CancelSchedule", EventKind::CancelSchedule, request, |found, _| {
             found.check_state(&[ScheduleState::Pending, ScheduleState::Suspended])?;
             Ok(Schedule { state: ScheduleState::Cancelled, next_time: None, problem: String::new(), ..found })
         })

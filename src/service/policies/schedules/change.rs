@@ -6,7 +6,6 @@ use crate::domain::event::{Change, Cursor, EventKind, EventSchedule};
 use crate::domain::lifecycle::{check_etag, check_reason};
 use crate::domain::outcome::ScheduleChanged;
 use crate::domain::schedule::Schedule;
-use crate::domain::time::Micros;
 use crate::service::context::Context;
 use crate::service::log::Write;
 use crate::service::policies::use_cases::Policies;
@@ -19,7 +18,8 @@ impl Policies {
     pub(super) async fn change_schedule(
         &self,
         context: &Context,
-        (method, kind): (&'static str, EventKind),
+        method: &'static str,
+        kind: EventKind,
         request: ChangeSchedule,
         decide: impl FnOnce(Schedule, Cursor) -> Result<Schedule>,
     ) -> Result<ScheduleChanged> {
@@ -47,7 +47,7 @@ pub(super) async fn write_schedule(
     write.tx.put_schedule(&schedule).await?;
     let settings = (kind == EventKind::Schedule)
         .then(|| serde_json::json!({ "entries": schedule.entries, "time_zone": schedule.time_zone }));
-    let about = EventSchedule { id: schedule.name.id.clone(), creator: None, due_time: None::<Micros> };
+    let about = EventSchedule { id: schedule.name.id.clone(), creator: None, due_time: None };
     let change = Change { reason, settings, schedule: Some(about), ..Change::new(kind, None) };
     let next = write.tx.head().next();
     let recorded = write.record(change).await?;

@@ -1,4 +1,4 @@
-//! CreateSchedule.
+//! CreateSchedule: plans activations for later, once or every week.
 
 use super::change::write_schedule;
 use crate::domain::command::{Activate, CreateSchedule, EntryToSchedule};

@@ -1,4 +1,4 @@
-//! GetSchedule and ListSchedules.
+//! GetSchedule and ListSchedules: read schedules as they are now.
 
 use crate::domain::Result;
 use crate::domain::command::{ListPage, PageRequest};
