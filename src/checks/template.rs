@@ -7,10 +7,11 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::check_limit::ANSWER_FINDINGS_MAX;
 use super::content_text;
 use super::document;
 use super::parse_failure::{push_token, shortened};
-use crate::domain::limits::{CHECK_FINDINGS_MAX, TEMPLATE_SUBSTITUTIONS_MAX};
+use crate::domain::limits::TEMPLATE_SUBSTITUTIONS_MAX;
 use crate::domain::policy::PolicyKind;
 
 /// The members of a template: each is required, and there is no other one.
@@ -68,7 +69,7 @@ impl Template {
     /// Reads a template from a document.
     ///
     /// # Errors
-    /// The first `CHECK_FINDINGS_MAX` problems.
+    /// The first `ANSWER_FINDINGS_MAX` problems.
     pub fn read(document: &Value) -> Result<Self, Vec<TemplateProblem>> {
         let Value::Object(members) = document else {
             return Err(vec![TemplateProblem::new(&[], "a template is one document, which is an object")]);
@@ -89,7 +90,7 @@ impl Template {
         if let (Some(content), Some(substitutions), Some(declared)) = (content, &substitutions_read, &declared_read) {
             check_substitutions(content, substitutions, declared, &mut problems);
         }
-        problems.truncate(CHECK_FINDINGS_MAX);
+        problems.truncate(ANSWER_FINDINGS_MAX);
         match (kind_read, declared_read, substitutions_read, content, members.get("parameters")) {
             (Some(kind), Some(declared), Some(substitutions), Some(content), Some(schema)) if problems.is_empty() => {
                 let (schema, content) = (schema.to_string(), content.clone());

@@ -1,10 +1,10 @@
 //! The check `template`: contents can be made from the document. It stands only in reports of TEMPLATE_CHECK policies.
 
 use super::step::{CheckSubject, Step};
+use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::checks::parse_failure::DOES_NOT_PARSE;
 use crate::checks::template::{Template, TemplateProblem};
-use crate::domain::limits::CHECK_FINDINGS_MAX;
 use crate::domain::report::{Check, CheckFinding, CheckResult, Severity, TEMPLATE_CHECK};
 
 const HINT: &str = "docs/templates.md says what a template has; correct it and draft it again";
@@ -27,7 +27,7 @@ pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
                 CheckFinding::new(Severity::Warning, format!("parameter {name:?} is put nowhere"))
                     .at_pointer("/parameters/properties")
             };
-            let unused = template.unused().take(CHECK_FINDINGS_MAX).map(unused).collect();
+            let unused = template.unused().take(ANSWER_FINDINGS_MAX).map(unused).collect();
             let task = Task::CompileJsonSchema { schema: template.schema().to_owned() };
             Step::evaluate(vec![task], |outcomes| conclude(unused, outcomes.into_iter().next()))
         }
