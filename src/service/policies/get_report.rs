@@ -1,4 +1,4 @@
-//! GetValidationReport.
+//! GetValidationReport: what the last checks of a version found.
 
 use super::use_cases::Policies;
 use crate::domain::Result;

@@ -55,11 +55,15 @@ impl Policies {
         Ok((version, change))
     }
 
-    /// Returns the basis of the publication, by the approvals as read under the lock.
+    /// Returns what the publication of a version is based on: its report, and its approvals as read under the lock.
+    ///
+    /// # Errors
+    /// Those of `lifecycle::publish`.
     pub(super) async fn basis(
         &self,
         write: &Write<'_>,
-        (policy, version): (&Policy, &Version),
+        policy: &Policy,
+        version: &Version,
         etag: Option<&Etag>,
         report: &Report,
         break_glass: bool,

@@ -57,7 +57,7 @@ impl Policies {
             let (policy, version) = input.still_holds(write.tx.read()).await?;
             self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
             let basis =
-                self.basis(write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
+                self.basis(write, &policy, &version, request.etag.as_ref(), &report, request.break_glass).await?;
             let (version, mut change) = self.write_published(write, version, &report, &basis, request.reason).await?;
             if basis.broke_glass {
                 change.kind = EventKind::BreakGlass;

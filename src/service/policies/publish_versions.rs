@@ -36,6 +36,10 @@ use crate::store::ReadTx;
 const READ_TOGETHER_MAX: usize = 8;
 /// The size of a version in an answer besides the texts of its author: names, digests, times, signature.
 const ANSWER_FIXED_BYTES: usize = 2 * 1024;
+/// What a requirement, an annotation and a template have in an answer besides their texts: names of fields, and a digest.
+const REQUIREMENT_FIXED_BYTES: usize = 32;
+const ANNOTATION_FIXED_BYTES: usize = 16;
+const TEMPLATE_FIXED_BYTES: usize = 256;
 /// Maximum of copies of an author's text in an answer: itself, and in the manifest, escaped and in base64.
 const ANSWER_BYTES_PER_TEXT_BYTE: usize = 4;
 
@@ -117,11 +121,12 @@ fn answer_bytes(version: &Version) -> usize {
         .iter()
         .sum::<usize>();
     texts += label.as_ref().map_or(0, |label| label.to_string().len());
-    texts +=
-        requires.iter().map(|each| each.policy.as_str().len() + each.version_req.to_string().len() + 32).sum::<usize>();
-    texts += Annotations::iter(&version.annotations).map(|(key, value)| key.len() + value.len() + 16).sum::<usize>();
+    let required = requires.iter().map(|each| each.policy.as_str().len() + each.version_req.to_string().len());
+    texts += required.map(|length| length + REQUIREMENT_FIXED_BYTES).sum::<usize>();
+    let annotated = Annotations::iter(&version.annotations).map(|(key, value)| key.len() + value.len());
+    texts += annotated.map(|length| length + ANNOTATION_FIXED_BYTES).sum::<usize>();
     texts += version.adopted.as_ref().map_or(0, |adopted| adopted.author().len());
-    texts += version.template.as_ref().map_or(0, |template| template.parameters().len() + 256);
+    texts += version.template.as_ref().map_or(0, |template| template.parameters().len() + TEMPLATE_FIXED_BYTES);
     texts += origin_manifests.iter().map(String::len).sum::<usize>();
     ANSWER_FIXED_BYTES + ANSWER_BYTES_PER_TEXT_BYTE * texts
 }
@@ -232,7 +237,7 @@ impl Policies {
         Ok((self.check_input_of(tx, policy, version).await?, etag))
     }
 
-    /// Runs today's checks. Its label is decided under the lock, after the versions before it got theirs.
+    /// Runs every check by the current rules. The label is decided again under the lock, after the versions before this one got theirs.
     async fn check_one(
         &self,
         context: &Context,
@@ -290,7 +295,7 @@ impl Policies {
             Ok(report) => return Ok(refuse_by_checks(version, report)),
             Err(refused) => return Ok(Err(refused)),
         };
-        let basis = self.basis(write, (&policy, &version), checked.etag.as_ref(), &report, false).await;
+        let basis = self.basis(write, &policy, &version, checked.etag.as_ref(), &report, false).await;
         let basis = match separate_refusal(basis)? {
             Ok(basis) => basis,
             Err(refused) => return Ok(Err(refused)),

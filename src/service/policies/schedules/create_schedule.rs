@@ -95,8 +95,9 @@ async fn check_room(write: &Write<'_>, request: &CreateSchedule) -> Result<i64> 
         return Err(Error::new(Reason::ScheduleExists, message).about(&open.name));
     }
     if tx.open_schedules(&request.schedule.namespace).await? >= SCHEDULES_OPEN_PER_NAMESPACE_MAX {
-        let message =
-            format!("there are {SCHEDULES_OPEN_PER_NAMESPACE_MAX} pending or suspended schedules here already");
+        let message = format!(
+            "there are {SCHEDULES_OPEN_PER_NAMESPACE_MAX} pending or suspended schedules here: cancel one first"
+        );
         let error = Error::new(Reason::LimitExceeded, message);
         return Err(error.with("limit_schedules", SCHEDULES_OPEN_PER_NAMESPACE_MAX));
     }
