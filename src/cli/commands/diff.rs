@@ -62,20 +62,44 @@ fn text(response: &pb::DiffVersionsResponse, style_of: TerminalStyle) -> String 
         return response.unified.clone();
     }
     let mut shown = String::with_capacity(response.unified.len());
-    // Only the first two lines name the files; a removed line may look like them.
-    for (index, line) in response.unified.split_terminator('\n').enumerate() {
+    // Lines of both files that are left of a hunk. Outside of hunks a line names a file; in one, a removed line may look like that.
+    let (mut old, mut new) = (0_u64, 0_u64);
+    for line in response.unified.split_terminator('\n') {
+        let is_outside = old == 0 && new == 0;
         let style = match line.as_bytes().first() {
-            _ if index < 2 => terminal_style::STRONG,
-            Some(b'+') => terminal_style::GOOD,
-            Some(b'-') => terminal_style::BAD,
-            Some(b'@') => terminal_style::HEADING,
             Some(b'\\') => terminal_style::QUIET,
-            _ => terminal_style::PLAIN,
+            Some(b'@') if is_outside => {
+                (old, new) = hunk_lines(line);
+                terminal_style::HEADING
+            }
+            _ if is_outside => terminal_style::STRONG,
+            Some(b'+') => {
+                new = new.saturating_sub(1);
+                terminal_style::GOOD
+            }
+            Some(b'-') => {
+                old = old.saturating_sub(1);
+                terminal_style::BAD
+            }
+            _ => {
+                (old, new) = (old.saturating_sub(1), new.saturating_sub(1));
+                terminal_style::PLAIN
+            }
         };
         shown.push_str(&style_of.paint(style, &terminal_style::visible(line)));
         shown.push('\n');
     }
     shown
+}
+
+/// Returns how many lines of the old file and of the new one a hunk has, by its first line: `@@ -1,3 +1,4 @@`.
+fn hunk_lines(first: &str) -> (u64, u64) {
+    let lines = |range: Option<&str>| match range.and_then(|range| range.split_once(',')) {
+        Some((_, count)) => count.parse::<u64>().unwrap_or_default(),
+        None => 1,
+    };
+    let mut ranges = first.split(' ').skip(1);
+    (lines(ranges.next()), lines(ranges.next()))
 }
 
 #[cfg(test)]
@@ -108,5 +132,16 @@ mod tests {
             "\u{1b}[2m\\ No newline at end of file\u{1b}[0m",
         ];
         assert_eq!(text(&response, TerminalStyle::COLOURED), format!("{}\n", lines.join("\n")));
+    }
+
+    #[test]
+    fn each_file_is_named() {
+        let of = |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1,2 +1 @@\n 1\n--- 2\n");
+        let unified = format!("{}{}", of("x"), of("y"));
+        let response = pb::DiffVersionsResponse { unified, ..Default::default() };
+        let shown = text(&response, TerminalStyle::COLOURED);
+        for (style, lines) in [("\u{1b}[1m--- a/", 2), ("\u{1b}[1m+++ b/", 2), ("\u{1b}[31m--- 2", 2)] {
+            assert_eq!(shown.matches(style).count(), lines, "{shown:?}");
+        }
     }
 }
