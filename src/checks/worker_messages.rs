@@ -8,7 +8,9 @@ use std::io::{self, Read};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::limits::{CONTENT_MAX_BYTES, GUARDRAILS_MAX_BYTES, SCHEMA_MAX_BYTES};
+use super::check_limit::ANSWER_FINDINGS_MAX;
+use super::parse_failure::{MESSAGE_MAX_CHARS, POINTER_MAX_BYTES};
+use crate::domain::limits::{CONTENT_MAX_BYTES, CONTENT_PATH_MAX_BYTES, GUARDRAILS_MAX_BYTES, SCHEMA_MAX_BYTES};
 
 /// Bytes of the length before a message.
 pub const LENGTH_BYTES: usize = 4;
@@ -17,8 +19,12 @@ const ESCAPED_MAX_FACTOR: usize = 6;
 /// Largest request: a content with all expanded aliases, its text, the active content, a schema and guardrails, each byte escaped.
 pub const CHECK_REQUEST_MAX_BYTES: usize =
     ESCAPED_MAX_FACTOR * (7 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES + 2 * GUARDRAILS_MAX_BYTES);
-/// Largest answer to one task: 21 findings, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
+/// Largest answer to one task: the most findings, each with the longest pointer, message and hint, all escaped, and the path of a file.
 pub const CHECK_RESPONSE_MAX_BYTES: usize = 256 * 1024;
+const _: () = assert!(
+    ANSWER_FINDINGS_MAX * (ESCAPED_MAX_FACTOR * (POINTER_MAX_BYTES + 2 * MESSAGE_MAX_CHARS) + CONTENT_PATH_MAX_BYTES)
+        < CHECK_RESPONSE_MAX_BYTES
+);
 
 /// The first message of a worker: it has dropped every right that it could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::service::fair_slots::{FairSlot, FairSlots};
 /// for each other.
 pub const CHECKS_AT_ONCE_MAX: usize = 4;
 /// Number of checks of one namespace that run at once.
-pub const NAMESPACE_CHECKS_MAX: usize = 2;
+pub const NAMESPACE_CHECKS_MAX: usize = CHECKS_AT_ONCE_MAX / 2;
 /// How long a check waits for its slot. Longer: with the check itself, callers time out before they get a reason.
 pub(super) const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 
