@@ -198,7 +198,7 @@ fn description(schedule: &pb::Schedule) -> String {
         ("time zone", text::line(&schedule.time_zone)),
         ("by", text::line(&schedule.creator)),
         ("reason", text::line(&schedule.reason)),
-        ("base", text::place(schedule.base.as_ref())),
+        ("base", text::cursor(schedule.base.as_ref())),
         ("etag", text::line(&schedule.etag)),
     ];
     let entries = schedule.entries.iter().map(|entry| ("entry", written(entry)));

@@ -149,8 +149,8 @@ fn tell(format: Format, arguments: &ReleaseArguments, report: &ReleaseReport) ->
         Format::Json | Format::Yaml | Format::Sarif => {
             format.print_document(&report.to_json()?)?;
             // stdout carries the document; GitHub reads both streams.
-            let failed = report.results.iter().filter(|results| arguments.annotate && results.is_left());
-            failed.for_each(|results| say(&github::annotation(results)));
+            let failed = report.results.iter().filter(|result| arguments.annotate && result.is_left());
+            failed.for_each(|result| say(&github::annotation(result)));
         }
     }
     append(arguments.summary.as_deref(), &markdown::section(report))?;
