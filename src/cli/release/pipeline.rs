@@ -284,7 +284,7 @@ impl Pipeline<'_> {
         if !self.arguments.dry_run
             && let Err(error) = self.state.record(entries)
         {
-            self.report.problems.push(format!("{error:#}"));
+            self.report.problems.push(text::line(&format!("{error:#}")));
         }
     }
 
