@@ -142,8 +142,7 @@ fn a_test_of_guardrails_whose_content_can_not_be_read_fails_alone() {
         Folder::of(&[("rules.yaml", &format!("{CEILING}{tests}")), ("good.yaml", "max: 1"), ("none.yaml", "{}")]);
     assert!(Command::new("mkfifo").arg(folder.0.path().join("fifo.yaml")).status().expect("mkfifo runs").success());
     let (stdout, stderr) = ended(&folder.run("guardrail test rules.yaml"), 1);
-    let expected =
-        "FAILED rules.yaml: absent.yaml is not tested\n  absent.yaml: failed to read absent.yaml: No such file";
+    let expected = "FAILED rules.yaml: absent.yaml is not tested\n  absent.yaml: failed to read it: No such file";
     assert!(stdout.starts_with(expected), "{stdout}");
     assert!(stdout.contains("fifo.yaml is not tested") && stdout.contains("it is not a regular file"), "{stdout}");
     assert!(stdout.ends_with("PASSED rules.yaml: good.yaml breaks nothing\n"), "{stdout}");
@@ -201,6 +200,9 @@ fn the_kind_is_that_of_the_rules_and_a_name_that_is_no_id_is_said() {
     assert!(stdout.contains("FAILED parse: policy caps is of kind YAML: "), "a draft of it is refused: {stdout}");
     let (stdout, _) = ended(&folder.run("guardrail test rules.yaml"), 1);
     assert!(stdout.contains("caps:1:"), "the kind holds for tests too: {stdout}");
+    folder.write("kindless.yaml", "tests: [{content: caps}]");
+    let (stdout, _) = ended(&folder.run("guardrail test kindless.yaml"), 1);
+    assert!(stdout.contains("caps is not tested\n  caps: its name does not say what it holds: "), "{stdout}");
     let (stdout, stderr) = ended(&folder.run("check My.Caps.yaml"), 0);
     assert_eq!(stdout, "PASSED My.Caps.yaml as content\n");
     assert!(stderr.contains("My.Caps.yaml is checked as policy content: its name is no id of a policy"), "{stderr}");
