@@ -2,7 +2,7 @@
 //! server module.
 //!
 //! Boundary: decides nothing about policies. Data goes to stdout, messages to stderr.
-//! Exit codes: 0 done, 1 failed, 2 usage; of `release` and `adopt` also 3, partial.
+//! Exit codes: 0 done, 1 failed, 2 usage; of `release`, `adopt` and `publish` also 3, partial.
 
 mod agent;
 mod arguments;
