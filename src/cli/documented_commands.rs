@@ -8,7 +8,9 @@ use super::command_line::Cli;
 fn pages() -> Vec<(String, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![root.join("README.md"), root.join("client/README.md"), root.join("CONTRIBUTING.md")];
-    for directory in ["docs", "docs/operations"] {
+    let examples =
+        ["ci", "go", "guardrails", "pre-commit", "python", "typescript"].map(|name| format!("examples/{name}"));
+    for directory in ["docs".to_owned(), "docs/operations".to_owned()].into_iter().chain(examples) {
         let listed = std::fs::read_dir(root.join(directory)).expect("a directory of pages");
         pages.extend(
             listed

@@ -184,7 +184,7 @@ mod tests {
         let version = "namespaces/default/policies/pricing/versions/3";
         let of_team = "namespaces/team-a/policies/pricing";
         for (reason, resource, state, next) in [
-            ("VALIDATION_FAILED", version, "", "correct the template, or what it is filled in with"),
+            ("VALIDATION_FAILED", version, "", "correct the template, or the parameters"),
             ("VERSION_NOT_PUBLISHED", version, "STAGED", "publish it first: `policyhub publish pricing@3`"),
             (
                 "VERSION_NOT_PUBLISHED",

@@ -2,7 +2,7 @@
 //! server module.
 //!
 //! Boundary: decides nothing about policies. Data goes to stdout, messages to stderr.
-//! Exit codes: 0 done, 1 failed, 2 usage; of `release` also 3, partial.
+//! Exit codes: 0 done, 1 failed, 2 usage; of `release`, `adopt` and `publish` also 3, partial.
 
 mod agent;
 mod arguments;
@@ -26,6 +26,7 @@ mod next_steps;
 mod output;
 mod overview;
 mod pages;
+mod published_labels;
 mod release;
 mod rules_file;
 mod run;

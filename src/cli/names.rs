@@ -105,7 +105,7 @@ pub fn version_name(namespace: &NamespaceId, policy: &PolicyId, version: &Versio
 }
 
 /// Parses a cursor: `1:42`.
-pub fn place(text: &str) -> Result<Cursor, String> {
+pub fn parse_cursor(text: &str) -> Result<Cursor, String> {
     let parsed = text
         .split_once(':')
         .and_then(|(epoch, revision)| Some((epoch.parse::<u32>().ok()?, revision.parse::<u64>().ok()?)));
@@ -117,9 +117,9 @@ pub fn place(text: &str) -> Result<Cursor, String> {
 /// Parses an event of a log: `42`, or `1:42` with its epoch. Epoch 0 stands for any epoch.
 pub fn revision(text: &str) -> Result<Cursor, String> {
     if text.contains(':') {
-        place(text)
+        parse_cursor(text)
     } else {
-        place(&format!("0:{text}")).map_err(|_| "must be a revision".to_owned())
+        parse_cursor(&format!("0:{text}")).map_err(|_| "must be a revision".to_owned())
     }
 }
 
@@ -257,10 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn places_are_written_with_both_numbers() {
-        assert_eq!(place("1:42"), Ok(Cursor { epoch: 1, revision: 42 }));
+    fn cursors_are_written_with_both_numbers() {
+        assert_eq!(parse_cursor("1:42"), Ok(Cursor { epoch: 1, revision: 42 }));
         for bad in ["42", ":42", "1:", "-1:3", "1:-3", "1:2:3", "1:99999999999999999999"] {
-            assert!(place(bad).is_err(), "{bad}");
+            assert!(parse_cursor(bad).is_err(), "{bad}");
         }
     }
 

@@ -146,8 +146,8 @@ fn checks_failed(error: &ClientError) -> &'static str {
         (_, Some("PUBLISHED")) => {
             "choose another version: `policyhub history POLICY`; or publish a corrected one, from `policyhub edit POLICY`"
         }
-        // Of a template, which no draft is of yet.
-        (None, _) => "correct the template, or what it is filled in with",
+        // A draft from a template: there is no version yet that could be abandoned or reported.
+        (None, _) => "correct the template, or the parameters",
         _ => {
             "correct it in a new draft; to use the label again, first `policyhub abandon POLICY@N`. All findings: \
              `policyhub report POLICY@N`"
@@ -173,8 +173,8 @@ fn unpublished(error: &ClientError) -> &'static str {
     }
 }
 
-/// Returns the next step when a pointer is elsewhere than the caller said. Of a draft, the refusal names its base: in a policy with
-/// `require_base_active`, and nobody need have been faster.
+/// Returns the next step when another version is active than the caller said. A refused draft has `base_version` in its metadata (its
+/// policy has `require_base_active`): that base may be wrong although nobody changed anything meanwhile.
 fn other_active(error: &ClientError) -> &'static str {
     let number = |name: &str| error.metadata().get(name).map(String::as_str);
     match (number("base_version"), number("current_active")) {

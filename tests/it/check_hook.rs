@@ -62,7 +62,7 @@ fn the_hook_refuses_a_commit() {
     git(&folder, "commit --quiet --message x", 0);
 }
 
-/// Given a guardrail that is new, versions that the commit does not change stop nothing, and no more does a tree without versions.
+/// Given a guardrail that is new, neither versions that the commit does not change nor a tree without versions stop a commit.
 #[test]
 fn the_hook_leaves_alone_what_the_commit_does_not_change() {
     let folder = repository(&[("rules.yaml", "guardrails: []\n"), ("policies/.keep", "")]);
@@ -84,6 +84,22 @@ fn the_hook_leaves_alone_what_the_commit_does_not_change() {
     assert!(said.contains("21 is over 20") && !said.contains("40 is over 20"), "{said}");
 }
 
+/// Given a name that git puts in quotes, the version that has it is checked as any other.
+#[test]
+fn the_hook_checks_versions_with_odd_names() {
+    let folder = repository(&[
+        ("rules.yaml", CEILING),
+        ("policies/caps/v1.0.0/metadata.json", METADATA),
+        ("policies/caps/v1.0.0/policy-definition/a.json", "{\"max\": 1}"),
+    ]);
+    git(&folder, "add --all", 0);
+    git(&folder, "commit --quiet --message x", 0);
+    folder.write("policies/caps/v1.0.0/policy-definition/\"b\".json", "{\"max\": 40}");
+    git(&folder, "add --all", 0);
+    let said = git(&folder, "commit --quiet --message x", 1);
+    assert!(said.contains("40 is over 20"), "{said}");
+}
+
 /// Runs the script of the workflow of `examples/ci` that checks a change.
 fn check_change(folder: &Folder, code: i32) -> Value {
     let workflow = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci/policies.yaml"));
@@ -91,6 +107,8 @@ fn check_change(folder: &Folder, code: i32) -> Value {
     let steps = workflow["jobs"]["check"]["steps"].as_array().expect("steps");
     let mut scripts = steps.iter().filter_map(|step| step["run"].as_str());
     let script = scripts.find(|script| script.contains("policyhub check")).expect("a script");
+    // GitHub runs bash with the options below only where a workflow names it.
+    assert_eq!(workflow["defaults"]["run"]["shell"], "bash");
     let mut bash = command("bash");
     bash.current_dir(folder.0.path()).args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]);
     ended(&bash.output().expect("bash runs"), code);

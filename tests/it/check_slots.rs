@@ -19,7 +19,7 @@ const SLOTS: usize = 2;
 /// CPU time, in ticks (a fifth of a second), after which a worker counts as running an endless check.
 const BUSY_TICKS: u64 = 20;
 
-/// Drafts in the hostile namespace, by its author, under that schema, and returns the name of the version.
+/// Drafts a version in the hostile namespace, by its author, under a schema whose check does not end. Returns its name.
 async fn hostile_draft(admin: &Client, author: &Client) -> String {
     namespace(admin, "hostile").await;
     grant(admin, "mallory", pb::Role::Author, HOSTILE).await;

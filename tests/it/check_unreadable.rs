@@ -142,8 +142,7 @@ fn a_test_of_guardrails_whose_content_can_not_be_read_fails_alone() {
         Folder::of(&[("rules.yaml", &format!("{CEILING}{tests}")), ("good.yaml", "max: 1"), ("none.yaml", "{}")]);
     assert!(Command::new("mkfifo").arg(folder.0.path().join("fifo.yaml")).status().expect("mkfifo runs").success());
     let (stdout, stderr) = ended(&folder.run("guardrail test rules.yaml"), 1);
-    let expected =
-        "FAILED rules.yaml: absent.yaml is not tested\n  absent.yaml: failed to read absent.yaml: No such file";
+    let expected = "FAILED rules.yaml: absent.yaml is not tested\n  absent.yaml: failed to read it: No such file";
     assert!(stdout.starts_with(expected), "{stdout}");
     assert!(stdout.contains("fifo.yaml is not tested") && stdout.contains("it is not a regular file"), "{stdout}");
     assert!(stdout.ends_with("PASSED rules.yaml: good.yaml breaks nothing\n"), "{stdout}");
@@ -189,7 +188,7 @@ fn the_kind_is_that_of_the_rules_and_a_name_that_is_no_id_is_said() {
         ("rules.yaml", "policies: {caps: {kind: yaml}, set: {kind: OPAQUE}}\ntests: [{content: caps, policy: caps}]"),
         ("caps", "max: ["),
         ("set", "\u{1}"),
-        ("My Caps.yaml", "max: 1"),
+        ("My.Caps.yaml", "max: 1"),
         ("caps.json", "{}"),
     ]);
     let (stdout, _) = ended(&folder.run("check caps --rules rules.yaml"), 1);
@@ -201,7 +200,9 @@ fn the_kind_is_that_of_the_rules_and_a_name_that_is_no_id_is_said() {
     assert!(stdout.contains("FAILED parse: policy caps is of kind YAML: "), "a draft of it is refused: {stdout}");
     let (stdout, _) = ended(&folder.run("guardrail test rules.yaml"), 1);
     assert!(stdout.contains("caps:1:"), "the kind holds for tests too: {stdout}");
-    std::fs::rename(folder.0.path().join("My Caps.yaml"), folder.0.path().join("My.Caps.yaml")).expect("renamed");
+    folder.write("kindless.yaml", "tests: [{content: caps}]");
+    let (stdout, _) = ended(&folder.run("guardrail test kindless.yaml"), 1);
+    assert!(stdout.contains("caps is not tested\n  caps: its name does not say what it holds: "), "{stdout}");
     let (stdout, stderr) = ended(&folder.run("check My.Caps.yaml"), 0);
     assert_eq!(stdout, "PASSED My.Caps.yaml as content\n");
     assert!(stderr.contains("My.Caps.yaml is checked as policy content: its name is no id of a policy"), "{stderr}");
@@ -233,7 +234,7 @@ on_both_databases! {
         ended(&check("check caps.yaml"), 1);
         folder.write("t/caps/v1.0.0/policy-definition.yaml", "max: 41\n");
         let (stdout, _) = ended(&check("check t"), 1);
-        assert!(stdout.contains("41") || stdout.contains("ceiling"), "other content is checked: {stdout}");
+        assert!(stdout.contains("FAILED guardrails at 1:6 at /max: ceiling: "), "other content is checked: {stdout}");
         let (stdout, _) = ended(&check("check caps.yaml --kind json"), 2);
         assert!(stdout.contains("policy caps is of kind YAML, and --kind says JSON"), "{stdout}");
     }

@@ -33,7 +33,14 @@ on_both_databases! {
         let made = create_schedule(&client, "launch", "", vec![both]).await;
         assert_eq!((made.state(), made.creator.as_str(), made.reason.as_str()), (Pending, "local:admin", "planned"));
         assert_eq!(made.next_time, Some(time));
+        release(&client, "earlier", "a: 1").await;
+        let twice = [HOUR - 120, HOUR - 80].map(|seconds| once(&[("earlier", 1)], seconds));
+        create_schedule(&client, "earlier", "", twice.to_vec()).await;
+        clocked.shift(HOUR - 100);
+        eventually("it ran once", async || kinds(&client, "earlier").await.len() == 2).await;
         clocked.shift(HOUR - 60);
+        // It runs in the round after that of its first run, which has ended by then: whatever was due in it has moved.
+        until_state(&client, "earlier", Done).await;
         assert_eq!((active(&client, "p").await, active(&client, "q").await), (1, 1));
         clocked.shift(HOUR + 60);
         let done = until_state(&client, "launch", Done).await;

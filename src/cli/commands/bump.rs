@@ -3,11 +3,10 @@
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use crate::cli::names::policy_name;
-use crate::cli::pages;
+use crate::cli::published_labels::published_labels;
 use crate::cli::session::Session;
+use crate::client::Reason;
 use crate::client::name::PolicyId;
-use crate::client::{Reason, pb};
 use crate::domain::label::{Label, LabelPart};
 
 /// Which part of the label is raised.
@@ -28,25 +27,12 @@ pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) ->
         BumpPart::Minor => LabelPart::Minor,
         BumpPart::Patch => LabelPart::Patch,
     };
-    let parent = policy_name(&session.namespace, policy);
-    let read = pages::collect(usize::MAX, async |page_token, page_size| {
-        let filter = "state = PUBLISHED".to_owned();
-        let request =
-            pb::ListVersionsRequest { parent: parent.clone(), page_size, page_token, filter, ..Default::default() };
-        let page = session.client.list_versions(request).await?;
-        let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());
-        Ok((labels.collect(), page.next_page_token))
-    });
-    let labels: Vec<Option<Label>> = match read.await {
-        Ok((labels, _)) => labels,
+    let labels = match published_labels(&session.client, &session.namespace, policy).await {
+        Ok(labels) => labels,
         Err(error) if error.is(Reason::PolicyNotFound) => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("failed to list the versions of {policy}")),
     };
-    match labels
-        .into_iter()
-        .flatten()
-        .reduce(|highest, label| if label.is_higher_than(&highest) { label } else { highest })
-    {
+    match labels.into_iter().reduce(|highest, label| if label.is_higher_than(&highest) { label } else { highest }) {
         Some(highest) => highest.bumped(part).with_context(|| format!("nothing comes after label {highest}")),
         None => Ok(Label::first(part)),
     }

@@ -104,7 +104,7 @@ fn counts(response: &pb::GetConvergenceResponse) -> String {
 }
 
 fn describe(response: &pb::GetConvergenceResponse) -> String {
-    let mut text = format!("{} {}\n", text::place(response.cursor.as_ref()), counts(response));
+    let mut text = format!("{} {}\n", text::cursor(response.cursor.as_ref()), counts(response));
     // With a single principal, its counts would repeat the totals.
     for own in response.principals.iter().filter(|_| response.principals.len() > 1) {
         let pb::PrincipalProgress { principal, applied, rejected, pending, gone } = own;
@@ -113,12 +113,12 @@ fn describe(response: &pb::GetConvergenceResponse) -> String {
             writeln!(text, "OF {who}: {applied} applied, {rejected} rejected, {pending} pending, {gone} gone lately");
     }
     for subscriber in &response.rejected_subscribers {
-        let (id, at) = (text::line(short(&subscriber.name)), text::place(subscriber.rejected.as_ref()));
+        let (id, at) = (text::line(short(&subscriber.name)), text::cursor(subscriber.rejected.as_ref()));
         let _ = writeln!(text, "REJECTED {id} at {at}: {}", text::line(&subscriber.reason));
     }
     for subscriber in &response.pending_subscribers {
         let runs = match &subscriber.applied {
-            Some(applied) => format!("runs with {}", text::place(Some(applied))),
+            Some(applied) => format!("runs with {}", text::cursor(Some(applied))),
             None => "has applied nothing yet".to_owned(),
         };
         let _ = writeln!(text, "PENDING {} {runs}", text::line(short(&subscriber.name)));

@@ -63,7 +63,7 @@ pub struct DraftArguments {
     /// Make the policy when it is absent, of --kind, else of the kind of the media type
     #[arg(long)]
     create: bool,
-    /// The language of the policy: one that is there must have it, --create makes one of it
+    /// Language of the policy: an existing policy must have it, --create makes one with it
     #[arg(long, value_enum)]
     kind: Option<PolicyKindArgument>,
     /// The version you started from: N, vLABEL, POLICY/vLABEL, active or latest
@@ -112,7 +112,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Parses a parameter, `NAME=VALUE`, and returns its value as JSON. What is JSON stays as it is written, so that the server sees it whole.
-/// What the server refuses of it is said here, of this parameter: it only knows the JSON of all.
+/// A value that the server would refuse is refused here: the server sees the JSON of all parameters, and could not name this one.
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();

@@ -75,7 +75,7 @@ pub async fn run(session: &Session, arguments: EditArguments) -> anyhow::Result<
         Err(error) if !is_drafted || arguments.mutation.validate_only => {
             Err(kept(error, file, session, &arguments, &base))
         }
-        // The server has it, also when that could not be printed.
+        // The draft is on the server, even when its answer could not be printed.
         ended => {
             file.discard();
             ended

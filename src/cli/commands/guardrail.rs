@@ -148,7 +148,12 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
             let mut set = read_set(session, &arguments.change.scope).await?;
             let before = set.guardrails.len();
             set.guardrails.retain(|each| each.id != arguments.id);
-            anyhow::ensure!(set.guardrails.len() < before, "there is no guardrail {} in {}", arguments.id, set.name);
+            if set.guardrails.len() == before {
+                let is_of_store = arguments.change.scope.all_namespaces;
+                let list = if is_of_store { "guardrail list --all-namespaces" } else { "guardrail list" };
+                let list = session.commands.command(list);
+                anyhow::bail!("there is no guardrail {} in {}: see `{list}`", arguments.id, set.name);
+            }
             update(session, set, arguments.change).await
         }
         GuardrailCommands::Test(_) => anyhow::bail!("this command needs no server"),

@@ -160,7 +160,7 @@ fn why_unusable(outcome: &TaskOutcome) -> Option<String> {
 /// Reads a content that a test names. One that does not parse would break every guardrail, and prove nothing.
 fn document(kind: PolicyKind, path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let content = content::read(path).map_err(|error| format!("{shown}: {error:#}"))?;
+    let content = content::read(path).map_err(|error| format!("{shown}: failed to read it: {}", error.root_cause()))?;
     checks::parse(kind, &content)
         .map_err(|failure| format!("{shown}:{}:{}: {}", failure.line, failure.column, failure.message))?;
     Ok(content)
@@ -177,6 +177,11 @@ fn policy(global: &Global, file: &RulesFile, test: &GuardrailTest) -> anyhow::Re
 
 fn version(policy: Policy, file: &RulesFile, test: &GuardrailTest) -> Result<LocalVersion, String> {
     let kind = policy.kind;
+    // As OPAQUE it would break whatever looks into `content`, which proves nothing of what it holds.
+    if content::type_of(&test.content).is_empty() && file.kind(&policy.name.policy).is_none() {
+        let shown = test.content.display();
+        return Err(format!("{shown}: its name does not say what it holds: name a policy with a `kind` in the file"));
+    }
     let active = match &test.active {
         Some(path) => Some((None, content::type_of(path).to_owned(), document(kind, &file.path(path))?.into())),
         None => None,

@@ -99,7 +99,7 @@ pub struct PolicyUpdate {
 pub enum PolicyKindArgument {
     /// One JSON document, or a directory of them
     Json,
-    /// One YAML document
+    /// One YAML document, or a stream of them
     Yaml,
     /// A Cedar policy set, or a directory of policies and their schema
     Cedar,

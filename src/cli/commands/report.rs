@@ -6,6 +6,7 @@ use clap::Args;
 use crate::cli::names::{VersionTarget, policy_of, short};
 use crate::cli::output::document::{Format, print_text, say_lines};
 use crate::cli::output::excerpt::ShownContent;
+use crate::cli::output::terminal_style::TerminalStyle;
 use crate::cli::output::{report, sarif};
 use crate::cli::session::Session;
 use crate::client::{ClientError, pb};
@@ -25,20 +26,21 @@ pub async fn run(session: &Session, arguments: ReportArguments) -> anyhow::Resul
     let response = response.with_context(|| format!("failed to get the report of {}", arguments.target))?;
     let report = response.report.clone().unwrap_or_default();
     match session.output {
-        Format::Text => print_text(&with_excerpts(session, &report, report::report).await),
+        Format::Text => print_text(&with_excerpts(session, &report, TerminalStyle::stdout(), report::report).await),
         Format::Sarif => {
             let path = shown(&report);
-            let content = ShownContent { path: &path, content_type: "", content: b"" };
+            let content = ShownContent { path: &path, content_type: "", content: b"", style: TerminalStyle::stdout() };
             session.output.print_document(&sarif::log([(content, &report)].into_iter()))
         }
         Format::Json | Format::Yaml => session.output.print(&response, |_| String::new()),
     }
 }
 
-/// Returns a report as text, with the lines of the content as far as it can be read.
+/// Returns a report as text for an output of this style, with the lines of the content as far as it can be read.
 pub async fn with_excerpts(
     session: &Session,
     report: &pb::ValidationReport,
+    style: TerminalStyle,
     formatted: impl FnOnce(&pb::ValidationReport, Option<ShownContent<'_>>) -> String,
 ) -> String {
     let has_place = report.checks.iter().flat_map(|check| &check.findings).any(|found| found.line > 0);
@@ -50,6 +52,7 @@ pub async fn with_excerpts(
         path: &path,
         content_type: &version.content_type,
         content: &version.content,
+        style,
     });
     formatted(report, content)
 }
@@ -67,5 +70,5 @@ pub async fn show_refused(session: &Session, error: &ClientError) {
     let request = pb::GetValidationReportRequest { name: error.resource().to_owned() };
     let Ok(found) = session.client.get_validation_report(request).await else { return };
     let report = found.report.unwrap_or_default();
-    say_lines(with_excerpts(session, &report, report::problems).await.trim_end());
+    say_lines(with_excerpts(session, &report, TerminalStyle::stderr(), report::problems).await.trim_end());
 }

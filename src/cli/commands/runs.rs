@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::names::{PolicyOrVersionTarget, VersionTarget, place, policy_id, short};
+use crate::cli::names::{PolicyOrVersionTarget, VersionTarget, parse_cursor, policy_id, short};
 use crate::cli::narrowed::Narrowed;
 use crate::cli::output::text;
 use crate::cli::pages;
@@ -32,8 +32,8 @@ pub struct Record {
     /// Ids of the policies it runs under [default: the whole active set]
     #[arg(value_name = "POLICY", value_parser = policy_id)]
     policies: Vec<PolicyId>,
-    /// The place that the runtime holds [default: the head of the log]
-    #[arg(long, value_name = "EPOCH:REVISION", value_parser = place)]
+    /// The cursor that the runtime holds [default: the head of the log]
+    #[arg(long, value_name = "EPOCH:REVISION", value_parser = parse_cursor)]
     at: Option<Cursor>,
 }
 
@@ -222,7 +222,7 @@ fn shown(run: Option<&pb::Run>) -> String {
         "{} {} at {}, {}recorded by {} at {}",
         text::line(short(&run.name)),
         outcome(run.outcome),
-        text::place(run.cursor.as_ref()),
+        text::cursor(run.cursor.as_ref()),
         if run.whole_set { "the whole active set, " } else { "" },
         run.recorder,
         text::time(run.create_time.as_ref())
@@ -277,7 +277,7 @@ fn row(run: &pb::Run) -> Vec<String> {
         text::line(short(&run.name)),
         outcome(run.outcome).to_owned(),
         text::time(run.create_time.as_ref()),
-        text::place(run.cursor.as_ref()),
+        text::cursor(run.cursor.as_ref()),
         text::line(&policy),
         text::line(&run.recorder),
         text::line(&run.message),

@@ -198,7 +198,7 @@ fn description(schedule: &pb::Schedule) -> String {
         ("time zone", text::line(&schedule.time_zone)),
         ("by", text::line(&schedule.creator)),
         ("reason", text::line(&schedule.reason)),
-        ("base", text::place(schedule.base.as_ref())),
+        ("base", text::cursor(schedule.base.as_ref())),
         ("etag", text::line(&schedule.etag)),
     ];
     let entries = schedule.entries.iter().map(|entry| ("entry", written(entry)));
@@ -218,7 +218,7 @@ async fn cancel(session: &Session, change: ScheduleChange) -> anyhow::Result<()>
         validate_only,
     };
     let response = session.client.cancel_schedule(request).await;
-    let response = response.with_context(|| format!("failed to end the schedule {}", change.id))?;
+    let response = response.with_context(|| format!("failed to cancel the schedule {}", change.id))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let done = if validate_only { "would be cancelled" } else { "cancelled" };
         changed(response.schedule.as_ref(), done, response.cursor)

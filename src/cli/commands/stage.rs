@@ -7,6 +7,7 @@ use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::report::{show_refused, with_excerpts};
 use crate::cli::names::PolicyOrVersionTarget;
 use crate::cli::output::document::Format;
+use crate::cli::output::terminal_style::TerminalStyle;
 use crate::cli::output::{next_step, report, text};
 use crate::cli::session::Session;
 use crate::client::pb;
@@ -39,7 +40,9 @@ pub async fn run(session: &Session, arguments: StageArguments) -> anyhow::Result
     }
     let response = response.with_context(|| format!("failed to stage {}", arguments.target))?;
     let report = match &response.report {
-        Some(found) if session.output == Format::Text => with_excerpts(session, found, report::report).await,
+        Some(found) if session.output == Format::Text => {
+            with_excerpts(session, found, TerminalStyle::stdout(), report::report).await
+        }
         _ => String::new(),
     };
     session.output.print_mutation(&response, &request_id, |response| {

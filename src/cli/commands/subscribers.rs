@@ -48,8 +48,8 @@ fn row(subscriber: &pb::Subscriber) -> Vec<String> {
     vec![
         text::line(short(&subscriber.name)),
         if subscriber.online { "yes" } else { "no" }.to_owned(),
-        text::place(subscriber.applied.as_ref()),
-        text::place(subscriber.rejected.as_ref()),
+        text::cursor(subscriber.applied.as_ref()),
+        text::cursor(subscriber.rejected.as_ref()),
         text::time(subscriber.last_seen_time.as_ref()),
         text::line(&subscriber.principal),
         attributes.join(","),

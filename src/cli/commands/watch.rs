@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::commands::keys;
-use crate::cli::names::{place, policy_id};
+use crate::cli::names::{parse_cursor, policy_id};
 use crate::cli::output::document::{Format, print_text, say, show_warnings, to_json};
 use crate::cli::output::terminal_style::TerminalStyle;
 use crate::cli::output::text;
@@ -33,8 +33,8 @@ pub struct WatchArguments {
     /// Ids of policies [default: all of the namespace]
     #[arg(value_name = "POLICY", value_parser = policy_id)]
     policies: Vec<PolicyId>,
-    /// Go on after this place, without a snapshot: each activation is verified, and nothing proves that none is left out
-    #[arg(long, value_name = "EPOCH:REVISION", value_parser = place)]
+    /// Go on after this cursor, without a snapshot: each activation is verified, and nothing proves that none is left out
+    #[arg(long, value_name = "EPOCH:REVISION", value_parser = parse_cursor)]
     resume: Option<Cursor>,
     /// Only the newest state: activations in between may be left out
     #[arg(long)]

@@ -104,8 +104,8 @@ impl Contents {
             (Some(one), Some(other)) if other.is_higher_than(one) => std::cmp::Ordering::Less,
             (one, other) => one.is_some().cmp(&other.is_some()),
         };
-        let sound = self.all.iter().filter(|content| content.fault.is_none());
-        let found = sound.filter(|content| content.policy == *policy).max_by(order)?;
+        let readable = self.all.iter().filter(|content| content.fault.is_none());
+        let found = readable.filter(|content| content.policy == *policy).max_by(order)?;
         Some(OtherPolicy {
             kind: found.kind.unwrap_or(PolicyKind::Opaque),
             has_several_files: is_of_several_files(&found.content_type),

@@ -6,12 +6,14 @@ use super::LocalReport;
 use super::contents::LocalContent;
 use crate::cli::output::document::to_json;
 use crate::cli::output::excerpt::ShownContent;
+use crate::cli::output::terminal_style::TerminalStyle;
 use crate::cli::output::text::line;
 use crate::cli::output::{report, sarif as sarif_log};
 use crate::client::pb;
 
 fn shown(content: &LocalContent) -> ShownContent<'_> {
-    ShownContent { path: &content.path, content_type: &content.content_type, content: &content.content }
+    let LocalContent { path, content_type, content, .. } = content;
+    ShownContent { path, content_type, content, style: TerminalStyle::stdout() }
 }
 
 /// Returns what became of a content, for people: only what was found.

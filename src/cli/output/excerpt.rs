@@ -23,15 +23,17 @@ pub struct ShownContent<'a> {
     pub content_type: &'a str,
     /// The exact content.
     pub content: &'a [u8],
+    /// Style of the output that the findings are printed to.
+    pub style: TerminalStyle,
+}
+
+/// Returns the path of a file of a content; an empty one is the content itself.
+#[must_use]
+pub fn path_of(content: &str, file: &str) -> String {
+    if file.is_empty() { content.to_owned() } else { format!("{}/{file}", content.trim_end_matches('/')) }
 }
 
 impl ShownContent<'_> {
-    /// Returns the path of a file of the content; an empty one is the content itself.
-    #[must_use]
-    pub fn path_of(&self, file: &str) -> String {
-        if file.is_empty() { self.path.to_owned() } else { format!("{}/{file}", self.path.trim_end_matches('/')) }
-    }
-
     /// Returns the line with its mark; `None` when the finding has no place in the content.
     #[must_use]
     pub fn excerpt(&self, found: &pb::Finding) -> Option<String> {
@@ -48,11 +50,11 @@ impl ShownContent<'_> {
         // Each character is one column, so that the mark stays below its place.
         let shown: String = part.replace('\t', " ");
         let shown_column = part.get(..mark.start)?.chars().count() + 1;
-        let path = line(&self.path_of(&found.file));
+        let path = line(&path_of(self.path, &found.file));
         let snippet = Snippet::source(shown).path(path.clone()).line_start(row + 1);
         let marked = snippet.annotation(AnnotationKind::Primary.span(mark));
         let level = if found.severity() == pb::finding::Severity::Warning { Level::WARNING } else { Level::ERROR };
-        let renderer = if TerminalStyle::stdout().is_plain() { Renderer::plain() } else { Renderer::styled() };
+        let renderer = if self.style.has_colours() { Renderer::styled() } else { Renderer::plain() };
         let rendered = renderer.render(&[Group::with_level(level).element(marked)]);
         // The head names the place in the part that is shown; people look for that in the line.
         let place = |column: usize| format!("{path}:{}:{column}", row + 1);
@@ -105,7 +107,21 @@ mod tests {
 
     fn excerpt(content: &str, row: i32, column: i32) -> Option<String> {
         let found = pb::Finding { line: row, column, ..Default::default() };
-        ShownContent { path: "a.yaml", content_type: "application/yaml", content: content.as_bytes() }.excerpt(&found)
+        shown(content.as_bytes(), TerminalStyle::PLAIN).excerpt(&found)
+    }
+
+    fn shown(content: &[u8], style: TerminalStyle) -> ShownContent<'_> {
+        ShownContent { path: "a.yaml", content_type: "application/yaml", content, style }
+    }
+
+    #[test]
+    fn only_where_colours_are_wanted_an_excerpt_has_some() {
+        let found = pb::Finding { line: 1, column: 4, ..Default::default() };
+        let excerpt = |style| shown(b"a: 1", style).excerpt(&found).expect("an excerpt");
+        assert!(excerpt(TerminalStyle::COLOURED).contains("\u{1b}["));
+        for style in [TerminalStyle::PLAIN, TerminalStyle::COLOURLESS_TERMINAL] {
+            assert!(!excerpt(style).contains('\u{1b}'), "{style:?}");
+        }
     }
 
     #[test]
@@ -123,8 +139,7 @@ mod tests {
             assert_eq!(excerpt("a: 1\n", row, column), None, "{row}:{column}");
         }
         let found = pb::Finding { line: 1, column: 1, ..Default::default() };
-        let not_utf8 = ShownContent { path: "a.yaml", content_type: "application/yaml", content: b"\xff: 1" };
-        assert_eq!(not_utf8.excerpt(&found), None);
+        assert_eq!(shown(b"\xff: 1", TerminalStyle::PLAIN).excerpt(&found), None);
     }
 
     #[test]

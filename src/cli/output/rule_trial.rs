@@ -46,7 +46,7 @@ impl TrialAnswer<'_> {
         }
         if self.violations.iter().any(|each| each.severity() == pb::GuardrailSeverity::Deny) {
             lines.push_str(
-                "what is active stays so; these versions are refused when they are activated or rolled back to\n",
+                "what is active stays so; versions with DENY are refused when they are activated or rolled back to\n",
             );
         }
         lines
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(whole.coverage(), "tried on 2 published versions");
         let expected = "DENY n/p@2 v1.0.0 (active) json-schema at /max: 5 is less than 10\n\
              DENY n/p@1 v1.0.0 (published) json-schema at /max: 5 is less than 10\n\
-             what is active stays so; these versions are refused when they are activated or rolled back to\n";
+             what is active stays so; versions with DENY are refused when they are activated or rolled back to\n";
         assert_eq!(whole.lines(), expected);
         let part = TrialAnswer { violations: &[], not_listed: 7, tried: 1, not_tried: 3 };
         assert_eq!(part.coverage(), "tried on 1 published version; not looked at: 3");

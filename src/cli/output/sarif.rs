@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::output::excerpt::ShownContent;
+use crate::cli::output::excerpt::{ShownContent, path_of};
 use crate::client::pb;
 
 /// Where the format is defined.
@@ -73,7 +73,7 @@ fn level(found: &pb::Finding) -> Option<&'static str> {
 }
 
 fn result(content: ShownContent<'_>, check: &str, found: &pb::Finding) -> Value {
-    let physical = physical(&content.path_of(&found.file), found.line, found.column);
+    let physical = physical(&path_of(content.path, &found.file), found.line, found.column);
     let mut location = Map::from_iter([("physicalLocation".to_owned(), physical)]);
     if !found.pointer.is_empty() {
         location.insert("logicalLocations".to_owned(), json!([{"fullyQualifiedName": found.pointer}]));
@@ -99,6 +99,7 @@ fn uri(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::terminal_style::TerminalStyle;
 
     #[test]
     fn a_finding_is_a_result_at_its_line() {
@@ -114,7 +115,8 @@ mod tests {
         let findings = vec![found(pb::finding::Severity::Error), found(pb::finding::Severity::Info)];
         let check = pb::Check { id: "guardrails".to_owned(), result: pb::check::Result::Failed.into(), findings };
         let report = pb::ValidationReport { checks: vec![check], ..Default::default() };
-        let content = ShownContent { path: "./a b/c.yaml", content_type: "", content: b"" };
+        let style = TerminalStyle::PLAIN;
+        let content = ShownContent { path: "./a b/c.yaml", content_type: "", content: b"", style };
         let log = log([(content, &report)].into_iter());
         let run = &log["runs"][0];
         assert_eq!(run["tool"]["driver"]["rules"], json!([{"id": "guardrails"}]));

@@ -59,6 +59,9 @@ impl TerminalStyle {
     /// Colours, as for a terminal.
     #[cfg(test)]
     pub const COLOURED: Self = Self { colour: true, terminal: true };
+    /// No colours, as for a terminal of somebody who wants none.
+    #[cfg(test)]
+    pub const COLOURLESS_TERMINAL: Self = Self { colour: false, terminal: true };
 
     /// Returns the style of stdout.
     #[must_use]
@@ -76,6 +79,12 @@ impl TerminalStyle {
 
     fn of(choice: ColorChoice, terminal: bool) -> Self {
         Self { colour: choice != ColorChoice::Never, terminal }
+    }
+
+    /// Returns whether colours are on. Where they are off, `guarded` makes them visible as text.
+    #[must_use]
+    pub fn has_colours(self) -> bool {
+        self.colour
     }
 
     /// Returns whether exact bytes may be written: the reader is no terminal, and no colours were asked for.
@@ -156,7 +165,7 @@ mod tests {
         assert_eq!(TerminalStyle::PLAIN.paint(GOOD, "x"), "x");
         assert_eq!(TerminalStyle::COLOURED.paint(GOOD, "x"), "\u{1b}[32mx\u{1b}[0m");
         assert_eq!(TerminalStyle::COLOURED.paint(GOOD, ""), "");
-        assert!(TerminalStyle::PLAIN.is_plain() && !TerminalStyle { colour: false, terminal: true }.is_plain());
+        assert!(TerminalStyle::PLAIN.is_plain() && !TerminalStyle::COLOURLESS_TERMINAL.is_plain());
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub fn at(cursor: Cursor) -> String {
 
 /// Returns a cursor of the wire as text; empty when unset.
 #[must_use]
-pub fn place(cursor: Option<&pb::Cursor>) -> String {
+pub fn cursor(cursor: Option<&pb::Cursor>) -> String {
     cursor.map(|cursor| at(Cursor { epoch: cursor.epoch, revision: cursor.revision })).unwrap_or_default()
 }
 
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_done_has_a_place() {
+    fn only_what_was_done_has_a_revision() {
         assert_eq!(
             (done_at("activated", Some(pb::Cursor::of_revision(4))).as_str(), done_at("activated", None).as_str()),
             ("activated at revision 4\n", "")

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::local_check::{LocalContent, LocalReport};
-use crate::cli::output::excerpt::ShownContent;
+use crate::cli::output::excerpt::path_of;
 use crate::cli::output::text::line;
 use crate::cli::release::folder::FolderVersion;
 use crate::client::pb;
@@ -46,8 +46,7 @@ impl CheckedVersion {
 
     /// Returns the path of the file that an error is in.
     pub fn file_of(&self, error: &CheckedError<'_>) -> String {
-        let content = ShownContent { path: &self.content.path, content_type: "", content: &[] };
-        content.path_of(&error.found.file)
+        path_of(&self.content.path, &error.found.file)
     }
 
     /// Returns one line for each error, with its place.

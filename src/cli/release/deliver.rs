@@ -121,8 +121,8 @@ impl Deliverer<'_> {
     /// Delivers a version; returns it when the server has it.
     pub async fn deliver(&self, one: &mut Inspected) -> (FolderResult, Option<pb::Version>) {
         let mut found = std::mem::replace(&mut one.found, FoundVersion::Unknown);
-        let (key, sound) = match &one.sound {
-            Ok(sound) => (&one.key, sound),
+        let (key, validated) = match &one.validated {
+            Ok(validated) => (&one.key, validated),
             Err(fault) => {
                 self.end_left(&found).await;
                 return (FolderResult::at_fault(self.inspector.git.top(), &one.key, fault), None);
@@ -132,12 +132,12 @@ impl Deliverer<'_> {
             return (FolderResult::held(key, "the server can't be reached"), None);
         }
         let ended = |attempt: Attempt| {
-            let path = sound.files.path(self.inspector.git.top(), key);
+            let path = validated.files.path(self.inspector.git.top(), key);
             let result = FolderResult { version: attempt.number, ..FolderResult::of(key, attempt.outcome) };
             (result.in_file(path), attempt.version)
         };
         for left in (0..ATTEMPTS_MAX).rev() {
-            match self.attempt(key, sound, found, left).await {
+            match self.attempt(key, validated, found, left).await {
                 Ok(attempt) => return ended(attempt),
                 Err(error) if left > 0 && CONFLICTS.contains(&error.reason()) => {
                     if let Some(version) = published_holder(&error) {
@@ -157,11 +157,11 @@ impl Deliverer<'_> {
     async fn attempt(
         &self,
         key: &FolderVersion,
-        sound: &ValidatedVersion,
+        validated: &ValidatedVersion,
         found: FoundVersion,
         left: usize,
     ) -> Result<Attempt, ClientError> {
-        let Definition { digest, annotations, requires, .. } = &sound.definition;
+        let Definition { digest, annotations, requires, .. } = &validated.definition;
         match step(found, digest, annotations, requires) {
             DeliveryStep::Present(version) => Ok(Attempt::published(VersionOutcome::Present, version)),
             DeliveryStep::Taken(version) => {
@@ -171,22 +171,22 @@ impl Deliverer<'_> {
             DeliveryStep::Replace(_) if self.dry_run => Ok(Attempt::of(VersionOutcome::Rehearsed)),
             DeliveryStep::Replace(version) => {
                 self.abandon(&version, &format!("its folder changed in git commit {}", self.commit.as_str())).await?;
-                self.draft_and_publish(key, sound, left).await
+                self.draft_and_publish(key, validated, left).await
             }
-            DeliveryStep::Draft => self.draft_and_publish(key, sound, left).await,
+            DeliveryStep::Draft => self.draft_and_publish(key, validated, left).await,
         }
     }
 
     async fn draft_and_publish(
         &self,
         key: &FolderVersion,
-        sound: &ValidatedVersion,
+        validated: &ValidatedVersion,
         left: usize,
     ) -> Result<Attempt, ClientError> {
         if let Some(attempt) = self.check_order(key).await {
             return Ok(attempt);
         }
-        let content = match self.inspector.content(&sound.files).await {
+        let content = match self.inspector.content(&validated.files).await {
             Ok(content) => content,
             Err(fault) => return Ok(Attempt::of(VersionOutcome::failed(fault.why))),
         };
@@ -196,7 +196,7 @@ impl Deliverer<'_> {
             // The id is of this attempt alone: the stored answer of the attempt before names a version that was ended since.
             request_id: self.ids.of(&format!("{} {left}", name_of(namespace, key))),
             validate_only: self.dry_run,
-            ..sound.definition.draft(namespace, key, content)
+            ..validated.definition.draft(namespace, key, content)
         };
         let version = self.inspector.client.draft(request).await?.version.unwrap_or_default();
         if version.state() == pb::VersionState::Published {

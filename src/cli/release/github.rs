@@ -9,23 +9,23 @@ use crate::cli::release::outcome::{FolderResult, ReleaseReport, VersionOutcome};
 use serde_json::json;
 
 /// Returns a failure as a workflow command, without a line end.
-pub fn annotation(results: &FolderResult) -> String {
+pub fn annotation(result: &FolderResult) -> String {
     let mut line = "::error ".to_owned();
-    if !results.file.is_empty() {
-        let _ = write!(line, "file={},", property(&results.file));
+    if !result.file.is_empty() {
+        let _ = write!(line, "file={},", property(&result.file));
     }
-    if results.line > 0 {
-        let _ = write!(line, "line={},", results.line);
+    if result.line > 0 {
+        let _ = write!(line, "line={},", result.line);
     }
-    let _ = write!(line, "title={}::{}", property(&results.name), data(results.outcome.why()));
+    let _ = write!(line, "title={}::{}", property(&result.name), data(result.outcome.why()));
     line
 }
 
 /// Returns the output values for later steps of the job, one per line.
 pub fn outputs(report: &ReleaseReport) -> String {
     let counts = report.counts();
-    let published = report.results.iter().filter(|results| results.outcome == VersionOutcome::Published);
-    let names: Vec<&str> = published.map(|results| results.name.as_str()).collect();
+    let published = report.results.iter().filter(|result| result.outcome == VersionOutcome::Published);
+    let names: Vec<&str> = published.map(|result| result.name.as_str()).collect();
     let revision = report.activated.as_ref().map_or(0, |activated| activated.revision);
     format!(
         "status={}\ncommit={}\npublished={}\nfailed={}\nrevision={revision}\nversions={}\n",
@@ -51,11 +51,11 @@ mod tests {
 
     #[test]
     fn what_others_wrote_begins_no_command() {
-        let results = FolderResult::of("p,line=9::\n::error", VersionOutcome::failed("100%\r\n::stop-commands::x"));
-        let results = FolderResult { line: 3, ..results.in_file("a:b,c%0A.json".to_owned()) };
+        let result = FolderResult::of("p,line=9::\n::error", VersionOutcome::failed("100%\r\n::stop-commands::x"));
+        let result = FolderResult { line: 3, ..result.in_file("a:b,c%0A.json".to_owned()) };
         let expected =
             "::error file=a%3Ab%2Cc%250A.json,line=3,title=p%2Cline=9%3A%3A %3A%3Aerror::100%25  ::stop-commands::x";
-        assert_eq!(annotation(&results), expected);
+        assert_eq!(annotation(&result), expected);
         assert_eq!(
             annotation(&FolderResult::of("p@v1.0.0", VersionOutcome::failed("bad"))),
             "::error title=p@v1.0.0::bad"

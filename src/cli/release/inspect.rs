@@ -25,7 +25,7 @@ pub struct Inspected {
     /// The live version of the label, when the server could be asked.
     pub found: FoundVersion,
     /// The version to deliver, or what is wrong with the folder.
-    pub sound: Result<ValidatedVersion, Fault>,
+    pub validated: Result<ValidatedVersion, Fault>,
 }
 
 /// A version whose folder is valid.
@@ -108,11 +108,11 @@ impl Inspector<'_> {
     async fn inspect(&self, planned: PlannedVersion) -> Inspected {
         let PlannedVersion { key, tree, files } = planned;
         let found = if self.is_silent.load(Ordering::Relaxed) { FoundVersion::Unknown } else { self.look(&key).await };
-        let sound = match files {
+        let validated = match files {
             Ok(files) => self.read(&key, files).await,
             Err(error) => Err(error),
         };
-        Inspected { key, tree, found, sound }
+        Inspected { key, tree, found, validated }
     }
 
     async fn read(&self, key: &FolderVersion, files: Files) -> Result<ValidatedVersion, Fault> {

@@ -3,7 +3,7 @@
 //! Boundary: the server owns the rule. When it can't be asked, the draft goes on, and the server decides.
 
 use crate::cli::names::policy_name;
-use crate::cli::pages::collect;
+use crate::cli::published_labels::published_labels;
 use crate::cli::release::folder::FolderVersion;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{Client, ClientError, pb};
@@ -52,7 +52,7 @@ fn decide(label: &Label, published: &[Label]) -> LabelOrder {
 
 /// Asks how a label compares with those that are published.
 pub async fn ask(client: &Client, namespace: &NamespaceId, key: &FolderVersion) -> LabelOrder {
-    let Ok(published) = published(client, namespace, key).await else { return LabelOrder::Free };
+    let Ok(published) = published_labels(client, namespace, &key.policy).await else { return LabelOrder::Free };
     let order = decide(&key.label, &published);
     let LabelOrder::Lower(_) = &order else { return order };
     let name = policy_name(namespace, &key.policy);
@@ -61,20 +61,6 @@ pub async fn ask(client: &Client, namespace: &NamespaceId, key: &FolderVersion) 
         Some(settings) if !settings.allow_backport => order,
         _ => LabelOrder::Free,
     }
-}
-
-async fn published(client: &Client, namespace: &NamespaceId, key: &FolderVersion) -> Result<Vec<Label>, ClientError> {
-    let parent = policy_name(namespace, &key.policy);
-    let (labels, _) = collect(usize::MAX, async |page_token, page_size| {
-        let (parent, filter) = (parent.clone(), "state = PUBLISHED".to_owned());
-        let request = pb::ListVersionsRequest { parent, page_size, page_token, filter, ..Default::default() };
-        let page = client.list_versions(request).await?;
-        // Keep only the labels: the length of the list is bounded by the server alone.
-        let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());
-        Ok((labels.collect(), page.next_page_token))
-    })
-    .await?;
-    Ok(labels.into_iter().flatten().collect())
 }
 
 /// Allows labels of a policy that are lower than the published ones.

@@ -29,15 +29,15 @@ pub fn section(report: &ReleaseReport) -> String {
         capital(&baseline(report)),
     );
     let (left, more) = left(&report.results);
-    let done = report.results.iter().filter(|results| !results.is_left());
+    let done = report.results.iter().filter(|result| !result.is_left());
     let shown: Vec<&FolderResult> = left.into_iter().chain(done.take(NAMED_MAX)).collect();
     if !shown.is_empty() {
         markdown.push_str("\n| version | number | outcome | why |\n|---|---|---|---|\n");
     }
-    for results in &shown {
-        let number = if results.version == 0 { String::new() } else { results.version.to_string() };
-        let (name, why) = (escaped(&results.name), escaped(results.outcome.why()));
-        let _ = writeln!(markdown, "| {name} | {number} | {} | {why} |", results.outcome.word());
+    for result in &shown {
+        let number = if result.version == 0 { String::new() } else { result.version.to_string() };
+        let (name, why) = (escaped(&result.name), escaped(result.outcome.why()));
+        let _ = writeln!(markdown, "| {name} | {number} | {} | {why} |", result.outcome.word());
     }
     let unnamed = report.results.len() - shown.len();
     if unnamed > 0 {

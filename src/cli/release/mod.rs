@@ -1,8 +1,8 @@
 //! `policyhub release`: CI delivers what changed in a policy repository.
 //!
 //! From git (`git`) and `.state` (`state`, `delivered_file`) comes a plan (`plan`), decided without I/O; its versions are inspected
-//! (`folder`, `files`, `inspect`), delivered (`deliver`, `label_order`) or rehearsed (`rehearse`, `checked_version`), activated (`activation`), recorded in git (`keep`), and reported
-//! (`outcome`, `summary`, `markdown`, `github`).
+//! (`folder`, `files`, `inspect`), delivered (`deliver`, `label_order`) or rehearsed (`rehearse`, `checked_version`), activated
+//! (`activation`), recorded in git (`keep`), and reported (`outcome`, `summary`, `markdown`, `github`).
 //! Invariant: only what the released commit holds is published, and the next run completes one that was killed.
 
 mod activation;

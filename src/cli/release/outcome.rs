@@ -87,7 +87,7 @@ pub struct ReleaseReport {
     /// In a dry run: what the checks found of what would be published.
     pub checked: Vec<CheckedVersion>,
     pub activated: Option<ReleaseActivation>,
-    /// Failures besides those of single versions.
+    /// Failures besides those of single versions, each on one line: git's words are in them.
     pub problems: Vec<String>,
     pub warnings: Vec<String>,
     pub notes: Vec<String>,

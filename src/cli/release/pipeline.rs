@@ -49,8 +49,8 @@ pub struct Pipeline<'a> {
 }
 
 /// The result of a version, with its entry for `.state` and what to report.
-struct Results {
-    results: FolderResult,
+struct NotedResult {
+    result: FolderResult,
     entry: Option<DeliveredVersion>,
     warning: Option<String>,
 }
@@ -87,7 +87,7 @@ impl Pipeline<'_> {
         {
             self.report.problems.push(refused);
             let top = git.top();
-            self.report.results.extend(queues.iter().flatten().map(|one| match &one.sound {
+            self.report.results.extend(queues.iter().flatten().map(|one| match &one.validated {
                 Ok(_) => FolderResult::held(&one.key, "nothing of this release was published"),
                 Err(fault) => FolderResult::at_fault(top, &one.key, fault),
             }));
@@ -149,9 +149,9 @@ impl Pipeline<'_> {
                     rest.push(one);
                     continue;
                 };
-                let results =
+                let result =
                     FolderResult { version: version.version, ..FolderResult::of(&one.key, VersionOutcome::Present) };
-                let noted = self.noted(&one, results, Some(&version), activator).await;
+                let noted = self.noted(&one, result, Some(&version), activator).await;
                 self.take(noted, &mut entries);
             }
             if !rest.is_empty() {
@@ -174,18 +174,18 @@ impl Pipeline<'_> {
             let (this, steps) = (&self, &steps);
             let mut work = stream::iter(queues)
                 .map(|queue| async move {
-                    let mut noted: Vec<(Results, Inspected)> = Vec::with_capacity(queue.len());
+                    let mut noted: Vec<(NotedResult, Inspected)> = Vec::with_capacity(queue.len());
                     for mut one in queue {
-                        let (results, version) = deliverer.deliver(&mut one).await;
+                        let (result, version) = deliverer.deliver(&mut one).await;
                         steps.advance();
-                        noted.push((this.noted(&one, results, version.as_ref(), activator).await, one));
+                        noted.push((this.noted(&one, result, version.as_ref(), activator).await, one));
                     }
                     noted
                 })
                 .buffer_unordered(jobs);
             while let Some(noted) = work.next().await {
                 for (one, _) in &noted {
-                    entries.extend(one.entry.clone().map(|entry| (one.results.name.clone(), entry)));
+                    entries.extend(one.entry.clone().map(|entry| (one.result.name.clone(), entry)));
                 }
                 finished.extend(noted);
                 if entries.len() >= RECORD_AFTER && !this.arguments.dry_run {
@@ -197,7 +197,7 @@ impl Pipeline<'_> {
         drop(steps);
         let (mut entries, mut rehearsed) = (Delivered::new(), Queue::new());
         for (noted, one) in finished {
-            rehearsed.extend((noted.results.outcome == VersionOutcome::Rehearsed).then_some(one));
+            rehearsed.extend((noted.result.outcome == VersionOutcome::Rehearsed).then_some(one));
             self.take(noted, &mut entries);
         }
         self.record(entries);
@@ -217,31 +217,31 @@ impl Pipeline<'_> {
     async fn noted(
         &self,
         one: &Inspected,
-        results: FolderResult,
+        result: FolderResult,
         version: Option<&pb::Version>,
         activator: &Activator<'_>,
-    ) -> Results {
-        let left_out = left_out(one, &results);
-        let Some(version) = version else { return Results { results, entry: None, warning: left_out } };
+    ) -> NotedResult {
+        let left_out = left_out(one, &result);
+        let Some(version) = version else { return NotedResult { result, entry: None, warning: left_out } };
         let Ok(digest) = Digest::parse("digest", &version.digest) else {
-            let results = FolderResult {
+            let result = FolderResult {
                 outcome: VersionOutcome::failed("the server names a version without a digest"),
-                ..results
+                ..result
             };
-            return Results { results, entry: None, warning: None };
+            return NotedResult { result, entry: None, warning: None };
         };
         let (key, number) = (&one.key, version.version);
-        let warning = match &one.sound {
+        let warning = match &one.validated {
             Err(fault) => {
                 Some(format!("{key} is delivered as version {number}, and its folder is broken today: {fault}"))
             }
-            Ok(sound) if sound.definition.digest != digest => Some(format!(
+            Ok(validated) if validated.definition.digest != digest => Some(format!(
                 "{key} is delivered with other content: version {number} has {digest}, git has {}",
-                sound.definition.digest
+                validated.definition.digest
             )),
             Ok(_) => left_out,
         };
-        let is_ours = match results.outcome {
+        let is_ours = match result.outcome {
             VersionOutcome::Published => true,
             VersionOutcome::Present => warning.is_none() && is_released(version),
             _ => false,
@@ -254,8 +254,8 @@ impl Pipeline<'_> {
                 Ok(was) => waits = !was,
                 Err(error) => {
                     let error = text::line(&format!("failed to ask whether it was in force: {error}"));
-                    return Results {
-                        results: FolderResult { outcome: VersionOutcome::failed(error), ..results },
+                    return NotedResult {
+                        result: FolderResult { outcome: VersionOutcome::failed(error), ..result },
                         entry: None,
                         warning,
                     };
@@ -270,13 +270,13 @@ impl Pipeline<'_> {
             time: published_at(version),
             activation: waits.then_some(DeliveredActivation::Pending),
         };
-        Results { results, entry: Some(entry), warning }
+        NotedResult { result, entry: Some(entry), warning }
     }
 
-    fn take(&mut self, noted: Results, entries: &mut Delivered) {
-        entries.extend(noted.entry.map(|entry| (noted.results.name.clone(), entry)));
+    fn take(&mut self, noted: NotedResult, entries: &mut Delivered) {
+        entries.extend(noted.entry.map(|entry| (noted.result.name.clone(), entry)));
         self.report.warnings.extend(noted.warning);
-        self.report.results.push(noted.results);
+        self.report.results.push(noted.result);
     }
 
     fn record(&mut self, entries: Delivered) {
@@ -284,15 +284,15 @@ impl Pipeline<'_> {
         if !self.arguments.dry_run
             && let Err(error) = self.state.record(entries)
         {
-            self.report.problems.push(format!("{error:#}"));
+            self.report.problems.push(text::line(&format!("{error:#}")));
         }
     }
 
     async fn activate(&mut self, activator: &Activator<'_>) {
         let mut highest = highest_pending(&self.delivered);
         if self.arguments.dry_run {
-            let rehearsed = self.report.results.iter().filter(|results| results.outcome == VersionOutcome::Rehearsed);
-            for key in rehearsed.filter_map(|results| FolderVersion::parse_written(&results.name)) {
+            let rehearsed = self.report.results.iter().filter(|result| result.outcome == VersionOutcome::Rehearsed);
+            for key in rehearsed.filter_map(|result| FolderVersion::parse_written(&result.name)) {
                 match highest.get(&key.policy) {
                     Some((other, _)) if other.order(&key).is_ge() => {}
                     _ => _ = highest.insert(key.policy.clone(), (key, 0)),
@@ -317,15 +317,15 @@ impl Pipeline<'_> {
 
 /// Returns the bytes of content in one activation: of what is pending, and of the highest version of each queue.
 fn sizes(mut sizes: BTreeMap<PolicyId, u64>, queues: &[Queue]) -> BTreeMap<PolicyId, u64> {
-    let sound = queues.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
-    sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.definition.size)));
+    let validated = queues.iter().flatten().filter_map(|one| Some((&one.key, one.validated.as_ref().ok()?)));
+    sizes.extend(validated.map(|(key, validated)| (key.policy.clone(), validated.definition.size)));
     sizes
 }
 
 /// Returns the message about members of `metadata.json` that were not kept with a version.
-fn left_out(one: &Inspected, results: &FolderResult) -> Option<String> {
-    let definition = &one.sound.as_ref().ok()?.definition;
-    definition.left_out_of(&one.key).filter(|_| results.outcome.is_sent())
+fn left_out(one: &Inspected, result: &FolderResult) -> Option<String> {
+    let definition = &one.validated.as_ref().ok()?.definition;
+    definition.left_out_of(&one.key).filter(|_| result.outcome.is_sent())
 }
 
 /// Returns when the server published a version; empty when unset.

@@ -100,9 +100,9 @@ fn trimmed(folder: &[u8]) -> &[u8] {
 impl Plan {
     /// Returns the results for paths that are no version folder.
     pub fn refusals(&self) -> Vec<FolderResult> {
-        let results =
+        let result =
             |(path, why): &(String, String)| FolderResult::of(path, VersionOutcome::failed(why)).in_file(path.clone());
-        self.refused.iter().map(results).collect()
+        self.refused.iter().map(result).collect()
     }
 
     fn take(&mut self, top: &str, folder: &[u8], entries: &[&TreeEntry], delivered: &Delivered) {

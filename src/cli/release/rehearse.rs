@@ -38,9 +38,9 @@ pub async fn check(
 
 /// Reads the content of a version; `None` when its folder is broken.
 async fn content(inspector: &Inspector<'_>, version: &Inspected) -> Option<LocalContent> {
-    let (key, sound) = (&version.key, version.sound.as_ref().ok()?);
-    let (path, definition) = (sound.files.path(inspector.git.top(), key), &sound.definition);
-    let content = match inspector.content(&sound.files).await {
+    let (key, validated) = (&version.key, version.validated.as_ref().ok()?);
+    let (path, definition) = (validated.files.path(inspector.git.top(), key), &validated.definition);
+    let content = match inspector.content(&validated.files).await {
         Ok(content) => content,
         Err(fault) => {
             let fault = ContentFault::unreadable(fault.why);

@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::cli::exit_code::{CommandReason, PartialError};
 use crate::cli::global::Global;
-use crate::cli::output::document::{Format, say, write_stdout};
+use crate::cli::output::document::{Format, print_text, say};
 use crate::cli::output::text;
 use crate::cli::release::activation::highest_pending;
 use crate::cli::release::arguments::ReleaseArguments;
@@ -135,22 +135,22 @@ fn finish(
     if report.status() == ReleaseStatus::Success && has_changes {
         match state.move_baseline(git, &report.commit) {
             Ok(()) => report.moved = true,
-            Err(error) => report.problems.push(format!("{error:#}")),
+            Err(error) => report.problems.push(text::line(&format!("{error:#}"))),
         }
     }
     if let Err(error) = keep::keep(arguments, git, state, report) {
-        report.problems.push(format!("{error:#}"));
+        report.problems.push(text::line(&format!("{error:#}")));
     }
 }
 
 fn tell(format: Format, arguments: &ReleaseArguments, report: &ReleaseReport) -> anyhow::Result<()> {
     match format {
-        Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
+        Format::Text => print_text(&summary::text(report, arguments.annotate))?,
         Format::Json | Format::Yaml | Format::Sarif => {
             format.print_document(&report.to_json()?)?;
             // stdout carries the document; GitHub reads both streams.
-            let failed = report.results.iter().filter(|results| arguments.annotate && results.is_left());
-            failed.for_each(|results| say(&github::annotation(results)));
+            let failed = report.results.iter().filter(|result| arguments.annotate && result.is_left());
+            failed.for_each(|result| say(&github::annotation(result)));
         }
     }
     append(arguments.summary.as_deref(), &markdown::section(report))?;

@@ -43,8 +43,8 @@ pub fn listed(what: &str, lines: &[String]) -> String {
 
 /// Returns what is left, failures first, up to `NAMED_MAX`; and how many more there are.
 pub fn left(results: &[FolderResult]) -> (Vec<&FolderResult>, usize) {
-    let mut left: Vec<&FolderResult> = results.iter().filter(|results| results.is_left()).collect();
-    left.sort_by_key(|results| matches!(results.outcome, VersionOutcome::Held(_)));
+    let mut left: Vec<&FolderResult> = results.iter().filter(|result| result.is_left()).collect();
+    left.sort_by_key(|result| matches!(result.outcome, VersionOutcome::Held(_)));
     let more = left.len().saturating_sub(NAMED_MAX);
     left.truncate(NAMED_MAX);
     (left, more)
@@ -53,7 +53,7 @@ pub fn left(results: &[FolderResult]) -> (Vec<&FolderResult>, usize) {
 /// Returns what is left, one line each.
 pub fn left_lines(results: &[FolderResult], as_line: fn(&FolderResult) -> String) -> String {
     let (shown, more) = left(results);
-    let mut text: String = shown.into_iter().map(|results| as_line(results) + "\n").collect();
+    let mut text: String = shown.into_iter().map(|result| as_line(result) + "\n").collect();
     if more > 0 {
         let _ = writeln!(text, "and {more} more: --output json names them all");
     }
@@ -61,8 +61,8 @@ pub fn left_lines(results: &[FolderResult], as_line: fn(&FolderResult) -> String
 }
 
 /// Returns the line for what is left of one version.
-pub fn line(results: &FolderResult) -> String {
-    format!("{} {}: {}", results.outcome.word(), results.name, results.outcome.why())
+pub fn line(result: &FolderResult) -> String {
+    format!("{} {}: {}", result.outcome.word(), result.name, result.outcome.why())
 }
 
 /// Returns how many versions had each outcome, without the zeros.

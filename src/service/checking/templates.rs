@@ -102,7 +102,8 @@ fn read_parameters(text: &str) -> Result<Map<String, Value>> {
 fn write_integers(value: &mut Value) {
     match value {
         Value::Number(number) => {
-            let integer = number.as_f64().and_then(|float| float.to_string().parse::<i64>().ok());
+            let float = number.as_f64().filter(|_| number.is_f64());
+            let integer = float.and_then(|float| float.to_string().parse::<i64>().ok());
             if let Some(integer) = integer {
                 *value = Value::from(integer);
             }

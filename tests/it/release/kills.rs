@@ -74,9 +74,8 @@ on_both_databases! {
         let before = head(&client).await;
         let mut kills = 0;
         for more in [1, 1, 2, 3, 1, 5, 4, 7, 2, 6, 1, 9, 3] {
-            let (from, child) = (head(&client).await, start(&repository, &hub));
+            let (from, mut child) = (head(&client).await, start(&repository, &hub));
             // Wait until this many more events are in the log, or all of them, and then kill at once.
-            let mut child = child;
             while head(&client).await < (from + more).min(before + EVENTS) && child.try_wait().expect("a child").is_none() {}
             kills += usize::from(kill(child));
             repository.delivered();
@@ -106,8 +105,8 @@ on_both_databases! {
         let client = hub.client().await;
         let from = head(&client).await;
         let mut command = repository.command(&hub, &["--activate", "--jobs", "2"]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
-        while head(&client).await < from + 9 {}
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+        while head(&client).await < from + 9 && child.try_wait().expect("a child").is_none() {}
         hub.kill().await;
         let output = child.wait_with_output().expect("an end");
         assert!(matches!(output.status.code(), Some(1 | 3)), "{output:?}");
@@ -118,8 +117,8 @@ on_both_databases! {
         let hub = hub.restart().await;
         repository.release(&hub, &["--activate"]).is(0, "success");
         let end = end(&hub.client().await).await;
-        let sound = |(versions, active): &(Vec<(i64, String, String, i32)>, i64)| versions.len() == 3 && *active == 3;
-        assert!(end.values().all(sound), "{end:#?}");
+        let is_whole = |(versions, active): &(Vec<(i64, String, String, i32)>, i64)| versions.len() == 3 && *active == 3;
+        assert!(end.values().all(is_whole), "{end:#?}");
         assert_eq!(repository.delivered_names().len(), POLICIES * LABELS.len());
     }
 }

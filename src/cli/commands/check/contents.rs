@@ -107,7 +107,7 @@ fn version_folders(path: &Path) -> anyhow::Result<Found> {
     for directory in below.into_iter().filter(|path| !is_version(path)) {
         let is_link = directory.is_symlink();
         match directories(&directory) {
-            // A link to anything else is none of ours; what it leads to may not be there.
+            // Any other link is left alone, as by a release; its target may not even exist.
             Ok(inside) if is_link && inside.iter().any(|path| is_version(path)) => {
                 found.unreadable.push((directory, anyhow::anyhow!(LINK)));
             }
