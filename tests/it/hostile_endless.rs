@@ -113,7 +113,8 @@ fn giant_messages_are_not_kept() {
     assert!(ran.status.success() && said.contains("1 passed"), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
 }
 
-/// Given thirty messages just below the limit, without valid signatures, the peak memory is that of a few of them.
+/// Given thirty messages just below the limit, without valid signatures, the peak memory is that of a few of them: the server that sends
+/// them is in this process too, with copies of its own.
 #[tokio::test(start_paused = true)]
 #[ignore = "run by giant_messages_are_not_kept"]
 async fn giant_messages() {
@@ -134,7 +135,7 @@ async fn giant_messages() {
     }
     let grown = peak_bytes() - before;
     println!("{MESSAGES} messages of 7 MiB: at most {} MiB more than before", grown / MIB);
-    assert!(grown < 8 * 7 * MIB, "{grown} bytes");
+    assert!(grown < 12 * 7 * MIB, "{grown} bytes");
     fixture.converges("giants").await;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::try_unfold;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::body::Body;
 use tonic::{Request, Status};
 
@@ -24,7 +24,7 @@ use crate::service::LogProgress;
 /// The time between two messages about progress. Shorter: more messages that nobody reads. Longer: the stream looks dead.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The messages of a check. The check runs while they are polled, and is dropped with them.
+/// The messages of a check: how it begins, its progress each second, its result. The check runs while they are polled, and is dropped with them.
 struct CheckMessages {
     slot: ReadStreamSlot,
     /// The memory for the result, reserved at the start. Otherwise a check of an hour could fail because there is no memory for its
@@ -40,17 +40,22 @@ impl CheckMessages {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.reserved.is_none() && self.check.is_some() {
             self.reserved = Some(self.slot.reserve(POLICY_ANSWER_MAX_BYTES).await?);
+            return Ok(Some(self.progress()));
         }
         let (Some(check), Some(_)) = (&mut self.check, &self.reserved) else { return Ok(None) };
         tokio::select! {
             biased;
-            _ = self.ticks.tick() => Ok(Some(frame_message(&response::log_progress(self.progress.read())))),
+            _ = self.ticks.tick() => Ok(Some(self.progress())),
             verdict = check => {
                 self.check = None;
                 let result = response::verdict(verdict?);
                 self.reserved.take().map(|reserved| encode_reserved(&result, reserved)).transpose()
             }
         }
+    }
+
+    fn progress(&self) -> Bytes {
+        frame_message(&response::log_progress(self.progress.read()))
     }
 }
 
@@ -65,7 +70,7 @@ pub(in crate::grpc) async fn verify_log(
     let (service, progress) = (handler.service.clone(), Arc::<LogProgress>::default());
     let reported = Arc::clone(&progress);
     let check = Box::pin(async move { service.archive.verify_log(&namespace, after, &reported).await });
-    let mut ticks = interval(PROGRESS_INTERVAL);
+    let mut ticks = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let connection = stream.connection.clone();
     let check = CheckMessages { slot: stream.slot.clone(), reserved: None, check: Some(check), progress, ticks };

@@ -28,7 +28,8 @@ pub(super) struct RolesAnywhere {
     pub(super) grants: Grants,
     /// The namespace of these roles, when it is the only one.
     pub(super) only_namespace: Option<NamespaceId>,
-    pub(super) read: Micros,
+    /// When they were read, or when a call last went to read them again.
+    pub(super) claimed: Micros,
     /// The generation of `RoleCache` before they were read.
     pub(super) generation: u64,
 }
@@ -38,7 +39,8 @@ impl AdmissionCache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a role permits the call; none when the roles have to be read again.
+    /// Returns whether a role permits the call; none when the roles have to be read again. Once they are old, one call is told so, and the
+    /// others use them for another interval.
     pub(super) fn permit(
         &self,
         members: &[String],
@@ -47,9 +49,13 @@ impl AdmissionCache {
         now: Micros,
     ) -> Option<bool> {
         let mut callers = self.lock();
-        let cached = callers.get(members).filter(|cached| cached.generation == generation)?;
-        let fresh = (cached.read.0..cached.read.0.saturating_add(ROLES_RECHECK_INTERVAL.0)).contains(&now.0);
-        fresh.then(|| cached.grants.permit(permission))
+        let cached = callers.get_mut(members).filter(|cached| cached.generation == generation)?;
+        let fresh = (cached.claimed.0..cached.claimed.0.saturating_add(ROLES_RECHECK_INTERVAL.0)).contains(&now.0);
+        if !fresh {
+            cached.claimed = now;
+            return None;
+        }
+        Some(cached.grants.permit(permission))
     }
 
     pub(super) fn insert(&self, members: Vec<String>, anywhere: RolesAnywhere) {
@@ -67,13 +73,15 @@ mod tests {
         let (admitted, members) = (AdmissionCache::default(), vec!["local:ann".to_owned()]);
         let grants: Grants = [Role::Author].into_iter().collect();
         admitted
-            .insert(members.clone(), RolesAnywhere { grants, only_namespace: None, read: Micros(5), generation: 1 });
+            .insert(members.clone(), RolesAnywhere { grants, only_namespace: None, claimed: Micros(5), generation: 1 });
         let ask = |permission, generation, at| admitted.permit(&members, permission, generation, Micros(at));
         assert_eq!(ask(Permission::Author, 1, 5), Some(true));
         assert_eq!(ask(Permission::Publish, 1, 6), Some(false));
         assert_eq!(ask(Permission::Author, 2, 6), None, "bindings changed");
-        assert_eq!(ask(Permission::Author, 1, 5 + ROLES_RECHECK_INTERVAL.0), None, "it is old");
-        assert_eq!(ask(Permission::Author, 1, 4), None, "the clock went back");
+        let old = 5 + ROLES_RECHECK_INTERVAL.0;
+        assert_eq!(ask(Permission::Author, 1, old), None, "it is old");
+        assert_eq!(ask(Permission::Author, 1, old), Some(true), "one call reads it again");
+        assert_eq!(ask(Permission::Author, 1, old - 1), None, "the clock went back");
     }
 
     /// Given more callers than the cache has room for, the roles of one who calls are not read again.
@@ -82,7 +90,7 @@ mod tests {
         let (admitted, most) = (AdmissionCache::default(), CACHED_CALLERS_MAX.get());
         let insert = |caller: &str| {
             let anywhere =
-                RolesAnywhere { grants: Grants::default(), only_namespace: None, read: Micros(0), generation: 0 };
+                RolesAnywhere { grants: Grants::default(), only_namespace: None, claimed: Micros(0), generation: 0 };
             admitted.insert(vec![caller.to_owned()], anywhere);
         };
         let is_known = |caller: &str| admitted.permit(&[caller.to_owned()], Permission::Author, 0, Micros(1)).is_some();

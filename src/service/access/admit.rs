@@ -55,7 +55,7 @@ impl Access {
         let grants: Grants = roles.into_iter().collect();
         let permits = grants.permit(permission);
         if found.is_ok() {
-            self.admitted.insert(members, RolesAnywhere { grants, only_namespace, read: now, generation });
+            self.admitted.insert(members, RolesAnywhere { grants, only_namespace, claimed: now, generation });
         }
         // In an outage, or when rows were deleted by hand, use the roles that were proven last, as authorization does.
         match found {

@@ -1,11 +1,12 @@
 //! A cache of proven role bindings, by namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lru::LruCache;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::domain::access::{Permission, Role};
 use crate::domain::binding::RoleBinding;
@@ -20,9 +21,15 @@ pub const ROLES_RECHECK_INTERVAL: Micros = Micros(1_000_000);
 /// Number of namespaces whose bindings are cached. Beyond it, those that were used least recently are read again.
 const CACHED_NAMESPACES_MAX: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
+type ReadLock = tokio::sync::Mutex<()>;
+
 /// Bindings that were read and proven.
 #[derive(Debug, Default)]
-pub struct BindingCache(Mutex<CachedBindings>);
+pub struct BindingCache {
+    cached: Mutex<CachedBindings>,
+    /// The locks of namespaces that are not cached, and read now.
+    read_locks: Mutex<HashMap<NamespaceId, Weak<ReadLock>>>,
+}
 
 #[derive(Debug)]
 struct CachedBindings {
@@ -76,7 +83,35 @@ impl NamespaceRoles {
 
 impl BindingCache {
     fn cached(&self) -> MutexGuard<'_, CachedBindings> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the cached bindings of a namespace. When there are none, one caller gets the lock to read them, and those that come
+    /// meanwhile wait for its end: a storm of subscribers causes one read. If that read fails, each of them reads for itself.
+    pub(super) async fn get_or_lock(
+        &self,
+        namespace: &NamespaceId,
+    ) -> (Option<Arc<NamespaceRoles>>, Option<OwnedMutexGuard<()>>) {
+        if let Some(cached) = self.get(namespace) {
+            return (Some(cached), None);
+        }
+        let lock = self.read_lock(namespace);
+        let held = Arc::clone(&lock).try_lock_owned().ok();
+        if held.is_none() {
+            drop(lock.lock().await);
+        }
+        (self.get(namespace), held)
+    }
+
+    fn read_lock(&self, namespace: &NamespaceId) -> Arc<ReadLock> {
+        let mut locks = self.read_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(namespace).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::<ReadLock>::default();
+        locks.insert(namespace.clone(), Arc::downgrade(&lock));
+        lock
     }
 
     pub(super) fn get(&self, namespace: &NamespaceId) -> Option<Arc<NamespaceRoles>> {
@@ -125,6 +160,9 @@ impl BindingCache {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::future::join_all;
+
     use super::*;
     use crate::domain::event::{Cursor, Head};
 
@@ -148,6 +186,27 @@ mod tests {
         assert!(!cache.contains(&other(most)), "the one that was used least recently is gone");
         cache.invalidate(&used);
         assert!(cache.get(&used).is_none(), "a change counts at once");
+    }
+
+    /// Given many callers at once in a namespace that is not cached, one of them reads it, and the others wait for that.
+    #[tokio::test]
+    async fn callers_at_once_cause_one_read() {
+        let (cache, namespace) = (BindingCache::default(), NamespaceId::system());
+        let state = LogState { head: Head { cursor: Cursor::default(), hash: [0; 32] }, access_revision: 0 };
+        let (cached, lock) = cache.get_or_lock(&namespace).await;
+        assert!(cached.is_none() && lock.is_some(), "the first one reads");
+        let mut others = join_all((0..100).map(|_| cache.get_or_lock(&namespace)));
+        assert!((&mut others).now_or_never().is_none(), "the others wait");
+        cache.insert(&namespace, NamespaceRoles::new(Vec::new(), state, Micros(0)), cache.generation());
+        drop(lock);
+        assert!(others.await.iter().all(|(cached, lock)| cached.is_some() && lock.is_none()));
+        cache.invalidate(&namespace);
+        let (_, failed) = cache.get_or_lock(&namespace).await;
+        let mut others = join_all((0..100).map(|_| cache.get_or_lock(&namespace)));
+        assert!((&mut others).now_or_never().is_none());
+        drop(failed);
+        assert!(others.await.iter().all(|(cached, lock)| cached.is_none() && lock.is_none()), "each tries by itself");
+        assert_eq!(cache.read_locks.lock().expect("a lock").len(), 1, "locks that nobody holds go with the next one");
     }
 
     /// Given a read that began before a change and ends after it, its result is not cached.

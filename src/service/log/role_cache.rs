@@ -56,7 +56,7 @@ impl RoleCache {
 
     /// Returns the roles that the bindings of one log give a caller. In an outage, the roles that were proven last are used.
     pub async fn roles_of(&self, principal: &Principal, namespace: &NamespaceId, now: Micros) -> Result<Vec<Role>> {
-        let held = self.bindings.get(namespace);
+        let (held, _lock) = self.bindings.get_or_lock(namespace).await;
         if let Some(roles) = held.as_ref().filter(|roles| !roles.claim_recheck(now)) {
             return Ok(roles.roles_of(principal));
         }
