@@ -75,7 +75,7 @@ async fn fan_out(
     publishes: usize,
 ) -> Result<Vec<LatencySample>> {
     let mut samples = Vec::new();
-    let mut publisher = BenchCaller::connect(plan.address, plan.wire, &plan.token).await?;
+    let mut publisher = BenchCaller::connect(plan.address, plan.tls()?.as_ref(), plan.wire, &plan.token).await?;
     let subscriptions = open(plan, watch, &mut samples).await?;
     let mut calls = publish.iter().cycle();
     let mut lasts = Vec::new();
@@ -126,7 +126,7 @@ async fn resync(
     again: &BenchCall,
 ) -> Result<Vec<LatencySample>> {
     let mut samples = Vec::new();
-    let mut publisher = BenchCaller::connect(plan.address, plan.wire, &plan.token).await?;
+    let mut publisher = BenchCaller::connect(plan.address, plan.tls()?.as_ref(), plan.wire, &plan.token).await?;
     let memory_empty = memory_kib(plan.server)?;
     let subscriptions = open(plan, watch, &mut samples).await?;
     samples.clear();

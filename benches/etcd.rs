@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use prost::Message as _;
 
+use super::certificate::ServerCertificate;
 use super::plan::BenchCall;
 use super::process::{Core, Process, command, free_address, get};
 
@@ -38,21 +39,27 @@ struct WatchCreateRequest {
 /// Revision of the first put into an empty store.
 pub const FIRST_REVISION: i64 = 2;
 
-/// Starts a store of one member with etcd's defaults; it flushes each write to disk, as ours does.
-pub fn start(dir: &Path) -> Result<(Process, SocketAddr)> {
-    let (clients, peers) = (free_address()?, free_address()?);
+/// Starts a store of one member with etcd's defaults, with TLS for its clients when a certificate is given; it flushes each write to disk,
+/// as ours does.
+pub fn start(dir: &Path, certificate: Option<&ServerCertificate>) -> Result<(Process, SocketAddr)> {
+    let (clients, peers, metrics) = (free_address()?, free_address()?, free_address()?);
+    let scheme = if certificate.is_some() { "https" } else { "http" };
     let log = dir.join("log");
     let mut command = command(Core::Server, "etcd");
     command.arg("--data-dir").arg(dir.join("etcd")).args(["--log-level", "error"]);
     for name in ["--listen-client-urls", "--advertise-client-urls"] {
-        command.arg(name).arg(format!("http://{clients}"));
+        command.arg(name).arg(format!("{scheme}://{clients}"));
+    }
+    command.arg("--listen-metrics-urls").arg(format!("http://{metrics}"));
+    if let Some(certificate) = certificate {
+        command.arg("--cert-file").arg(&certificate.file).arg("--key-file").arg(&certificate.key_file);
     }
     for name in ["--listen-peer-urls", "--initial-advertise-peer-urls"] {
         command.arg(name).arg(format!("http://{peers}"));
     }
     command.arg("--initial-cluster").arg(format!("default=http://{peers}"));
     let mut process = Process::start(command, &log)?;
-    process.wait_for(&log, || get(clients, "/health")?.contains("true").then_some(()))?;
+    process.wait_for(&log, || get(metrics, "/health")?.contains("true").then_some(()))?;
     Ok((process, clients))
 }
 

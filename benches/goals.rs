@@ -50,7 +50,7 @@ const ROWS: &str = "database rows per activation";
 const ACTIVATION: &str = "server CPU per activation";
 
 const GOALS: &[Goal] = &[
-    goal("P1", ("fanout", "10,000 × 1, 1 KiB", DELIVERY), Target("etcd"), AtMost(0.55)),
+    goal("P1", ("fanout", "10,000 × 1, 1 KiB", DELIVERY), Target("etcd"), AtMost(0.65)),
     goal("P1", ("fanout", "10,000 × 1, 16 KiB", DELIVERY), Target("etcd"), AtMost(0.40)),
     goal("P2", ("fanout", "10,000 × 1, 1 KiB", DELIVERY), Target("NATS core"), AtMost(0.95)),
     goal("P2", ("fanout", "10,000 × 1, 16 KiB", DELIVERY), Target("NATS core"), AtMost(0.80)),
@@ -109,6 +109,9 @@ const GOALS: &[Goal] = &[
         AtMost(1.5),
     ),
     goal("P11", ("idle", "10,000 × 1, 1 KiB", "idle server"), Nothing, AtMost(2.0)),
+    goal("P13", ("tls", "10,000 × 1, 1 KiB", DELIVERY), Target("etcd"), AtMost(0.50)),
+    goal("P13", ("tls", "10,000 × 1, 16 KiB", DELIVERY), Target("etcd"), AtMost(0.30)),
+    goal("P13", ("tls", "10,000 × 1, 1 KiB", IDLE), Nothing, AtMost(32.0)),
     goal("P14", ("idle", "PostgreSQL, 10,000 × 1, 1 KiB", "WAL"), Nothing, AtMost(50.0)),
     goal("G23", ("noisy", "SQLite", "p99 of reads, beside ÷ alone"), Nothing, AtMost(1.5)),
     goal("G23", ("noisy", "SQLite", "p99 of writes, beside ÷ alone"), Nothing, AtMost(1.5)),

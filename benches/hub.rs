@@ -10,6 +10,7 @@ use policyhub::client::{Client, pb};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use super::certificate::ServerCertificate;
 use super::plan::BenchCall;
 use super::process::{Core, Process, command, get};
 
@@ -26,6 +27,8 @@ pub struct HubDirectory {
     dir: TempDir,
     /// `sqlite://…` or `postgres://…`.
     pub url: String,
+    /// With it the server has TLS.
+    certificate: Option<ServerCertificate>,
 }
 
 /// A running server.
@@ -39,6 +42,8 @@ pub struct BenchHub {
     pub http: SocketAddr,
     /// The admin's token.
     pub token: String,
+    /// The certificate to trust, in PEM, when it has TLS.
+    pub certificate: Option<String>,
 }
 
 impl HubDirectory {
@@ -46,7 +51,13 @@ impl HubDirectory {
     pub fn new(postgres: Option<String>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let url = postgres.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("bench.db").display()));
-        Ok(Self { dir, url })
+        Ok(Self { dir, url, certificate: None })
+    }
+
+    /// Returns it with TLS.
+    pub fn with_tls(mut self) -> Result<Self> {
+        self.certificate = Some(ServerCertificate::make(self.dir.path())?);
+        Ok(self)
     }
 
     fn data(&self) -> PathBuf {
@@ -79,16 +90,22 @@ impl BenchHub {
             "--database-url",
         ]);
         command.arg(&place.url).arg("--data-dir").arg(&data);
+        if let Some(certificate) = &place.certificate {
+            command.arg("--tls-cert").arg(&certificate.file).arg("--tls-key").arg(&certificate.key_file);
+        }
         let mut process = Process::start(command, &log)?;
         let (grpc, http) = process.wait_for(&log, || bound(&addresses))?;
         process.wait_for(&log, || get(http, "/readyz"))?;
         let token = std::fs::read_to_string(data.join("admin.token")).context("no admin token")?.trim().to_owned();
-        Ok(Self { process, grpc, http, token })
+        let certificate = place.certificate.as_ref().map(|certificate| certificate.pem.clone());
+        Ok(Self { process, grpc, http, token, certificate })
     }
 
     /// Returns a client as the admin.
     pub async fn client(&self) -> Result<Client> {
-        Ok(Client::connect(&format!("http://{}", self.grpc), Some(self.token.clone()), None).await?)
+        let ca = self.certificate.clone().map(String::into_bytes);
+        let scheme = if ca.is_some() { "https" } else { "http" };
+        Ok(Client::connect(&format!("{scheme}://{}", self.grpc), Some(self.token.clone()), ca).await?)
     }
 }
 
@@ -206,6 +223,11 @@ pub fn activate_calls(namespace: &str) -> Vec<BenchCall> {
 /// Returns a call that reads the active version of `p0`.
 pub fn get_active_call(namespace: &str) -> BenchCall {
     call("SyncService/GetActive", &get_active_request(namespace), None)
+}
+
+/// Returns a call that reports what a subscriber runs with.
+pub fn report_call(report: &pb::ReportStatusRequest) -> BenchCall {
+    call("SyncService/ReportStatus", report, None)
 }
 
 /// Returns a call that drafts another version of `p0`.

@@ -8,13 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::http2::{self, Http2Event, Http2Messages};
 use super::nats;
 use super::plan::{BenchCall, LoadPlan, WireFormat};
-use super::subscriptions::{read_all, write_all};
+use super::socket::{BenchSocket, BenchTls};
 
 const SCRATCH_BYTES: usize = 256 * 1024;
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -68,8 +67,7 @@ async fn keep_calling(
     answered: &Answered,
     scratch: &RefCell<Vec<u8>>,
 ) -> Result<()> {
-    let socket = TcpStream::connect(plan.address).await?;
-    socket.set_nodelay(true)?;
+    let socket = BenchSocket::connect(plan.address, plan.tls()?.as_ref()).await?;
     let mut out = Vec::new();
     http2::hello(&mut out);
     let mut next = calls.iter().cycle();
@@ -82,11 +80,11 @@ async fn keep_calling(
         stream += 2;
     }
     while !streams.is_empty() {
-        write_all(&socket, &out).await?;
+        socket.write_all(&out).await?;
         out.clear();
         socket.readable().await?;
         let mut ended = 0;
-        read_all(&socket, scratch, |bytes| {
+        socket.read_all(scratch, |bytes| {
             frames.feed(bytes, &mut out, |event| match event {
                 Http2Event::Data { stream, bytes } => {
                     let (messages, is_answered) = streams.get_mut(&stream).context("DATA of a stream that ended")?;
@@ -115,7 +113,7 @@ async fn keep_calling(
 /// A connection for one call at a time: the publisher.
 #[derive(Debug)]
 pub struct BenchCaller {
-    socket: TcpStream,
+    socket: BenchSocket,
     wire: WireFormat,
     token: String,
     frames: http2::Http2Reader,
@@ -125,10 +123,9 @@ pub struct BenchCaller {
 }
 
 impl BenchCaller {
-    /// Connects.
-    pub async fn connect(address: SocketAddr, wire: WireFormat, token: &str) -> Result<Self> {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
+    /// Connects, with TLS when given.
+    pub async fn connect(address: SocketAddr, tls: Option<&BenchTls>, wire: WireFormat, token: &str) -> Result<Self> {
+        let socket = BenchSocket::connect(address, tls).await?;
         let mut out = Vec::new();
         match wire {
             WireFormat::Grpc => http2::hello(&mut out),
@@ -144,7 +141,7 @@ impl BenchCaller {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
         };
         match wire {
-            WireFormat::Grpc => write_all(&caller.socket, &out).await?,
+            WireFormat::Grpc => caller.socket.write_all(&out).await?,
             WireFormat::Nats => caller.pong(&out).await?,
         }
         Ok(caller)
@@ -171,12 +168,12 @@ impl BenchCaller {
         let mut out = Vec::new();
         http2::request(&mut out, self.stream, call, &self.token, 0);
         self.stream += 2;
-        write_all(&self.socket, &out).await?;
+        self.socket.write_all(&out).await?;
         let (mut is_answered, mut has_ended) = (false, false);
         while !has_ended {
             out.clear();
             tokio::time::timeout(CALL_MAX, self.socket.readable()).await.context("a call was not answered")??;
-            read_all(&self.socket, &self.scratch, |bytes| {
+            self.socket.read_all(&self.scratch, |bytes| {
                 self.frames.feed(bytes, &mut out, |event| {
                     match event {
                         Http2Event::Data { .. } => is_answered = true,
@@ -185,23 +182,23 @@ impl BenchCaller {
                     Ok(())
                 })
             })?;
-            write_all(&self.socket, &out).await?;
+            self.socket.write_all(&out).await?;
         }
         Ok(is_answered)
     }
 
     async fn pong(&mut self, out: &[u8]) -> Result<()> {
-        write_all(&self.socket, out).await?;
+        self.socket.write_all(out).await?;
         let (mut reply, mut has_answered) = (Vec::new(), false);
         while !has_answered {
             tokio::time::timeout(CALL_MAX, self.socket.readable()).await.context("NATS does not answer")??;
-            read_all(&self.socket, &self.scratch, |bytes| {
+            self.socket.read_all(&self.scratch, |bytes| {
                 self.lines.feed(bytes, &mut reply, |event| {
                     has_answered |= event == nats::NatsEvent::Pong;
                     Ok(())
                 })
             })?;
         }
-        write_all(&self.socket, &reply).await
+        self.socket.write_all(&reply).await
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod certificate;
 mod checks;
 #[path = "../tests/it/harness/faults.rs"]
 #[allow(
@@ -45,8 +46,11 @@ mod scenarios;
 mod serve_h2;
 mod serve_tonic;
 mod show;
+mod socket;
+mod status_reports;
 mod subscriptions;
 mod target;
+mod tls;
 mod transact;
 
 /// Measure the server
@@ -114,6 +118,8 @@ enum Scenario {
     Noisy,
     Checks,
     Namespaces,
+    Tls,
+    Reports,
 }
 
 fn main() -> Result<()> {
@@ -130,8 +136,8 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    use Scenario::{Activate, Checks, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Resync};
-    let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces];
+    use Scenario::{Activate, Checks, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Reports, Resync, Tls};
+    let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces, Tls, Reports];
     let all: &[Scenario] = if arguments.quick { &[Fanout] } else { whole };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
     let served = [Activate, Resync, Idle, Growth, Noisy, Namespaces];
@@ -166,6 +172,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Noisy => bench.noisy().await,
                 Checks => bench.checks().await,
                 Namespaces => bench.namespaces().await,
+                Tls => bench.tls().await,
+                Reports => bench.status_reports().await,
             };
             // The other scenarios still run.
             if let Err(error) = ended {

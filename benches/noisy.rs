@@ -78,6 +78,7 @@ async fn once(place: &HubDirectory, (writes, reads): (i32, i32)) -> Result<Vec<L
     let samples = drive(LoadPlan {
         server,
         address,
+        certificate: None,
         token,
         wire: WireFormat::Grpc,
         connections: 2,
@@ -126,7 +127,7 @@ pub async fn measure(
 ) -> Result<Vec<LatencySample>> {
     let shared = Rc::new(NoisyLoad::default());
     let mut callers = JoinSet::new();
-    let connect = || BenchCaller::connect(plan.address, plan.wire, &plan.token);
+    let connect = || BenchCaller::connect(plan.address, None, plan.wire, &plan.token);
     let (reader, writer) = (connect().await?, connect().await?);
     callers.spawn_local(quiet(reader, vec![read.clone()], THINK, Rc::clone(&shared), |shared| &shared.reads));
     callers.spawn_local(quiet(writer, write.to_vec(), Duration::ZERO, Rc::clone(&shared), |shared| &shared.writes));

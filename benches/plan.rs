@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::socket::{self, BenchTls};
+
 /// One call, ready to be sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct BenchCall {
@@ -22,7 +24,7 @@ pub struct BenchCall {
 /// The protocol of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WireFormat {
-    /// gRPC over HTTP/2 without TLS.
+    /// gRPC over HTTP/2.
     Grpc,
     /// The text protocol of NATS.
     Nats,
@@ -35,6 +37,8 @@ pub struct LoadPlan {
     pub server: i32,
     /// The server's address.
     pub address: SocketAddr,
+    /// The certificate to trust, in PEM, when the server has TLS.
+    pub certificate: Option<String>,
     /// The bearer token of every call, the same for every target.
     pub token: String,
     /// The server's protocol.
@@ -47,6 +51,13 @@ pub struct LoadPlan {
     pub least_bytes: usize,
     /// What to measure.
     pub work: LoadWork,
+}
+
+impl LoadPlan {
+    /// Returns what its connections use for TLS, when the server has it.
+    pub fn tls(&self) -> anyhow::Result<Option<BenchTls>> {
+        self.certificate.as_deref().map(socket::trust).transpose()
+    }
 }
 
 /// What to measure.

@@ -19,12 +19,12 @@ pub const KIB: usize = 1024;
 const DELIVERIES: usize = 50_000;
 const PUBLISHES_MIN: usize = 5;
 const PUBLISHES_MAX: usize = 200;
-/// Number of connections, and of calls in flight of each, for GetActive.
-const CALLERS: (usize, usize) = (8, 16);
+/// Number of connections, and of calls in flight of each, for GetActive and ReportStatus.
+pub const CALLERS: (usize, usize) = (8, 16);
 /// Number of connections that activate, each with one call at a time.
 const ACTIVATORS: usize = 16;
 /// How long a load is measured.
-const LOAD_SECONDS: f64 = 2.0;
+pub const LOAD_SECONDS: f64 = 2.0;
 
 /// What is common to all scenarios.
 pub struct BenchRun {
@@ -67,7 +67,7 @@ async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<
 
 impl BenchRun {
     /// Returns the targets of `kinds` that were requested and are installed.
-    fn chosen(&mut self, kinds: &[TargetKind]) -> Vec<TargetKind> {
+    pub(super) fn chosen(&mut self, kinds: &[TargetKind]) -> Vec<TargetKind> {
         let asked = kinds.iter().filter(|kind| self.targets.is_empty() || self.targets.contains(kind));
         let asked: Vec<TargetKind> = asked.copied().collect();
         installed(&mut self.report, &asked)
@@ -231,6 +231,7 @@ async fn activate_once(place: &HubDirectory, count: usize) -> Result<Vec<Latency
     let plan = LoadPlan {
         server: process,
         address: grpc,
+        certificate: None,
         token,
         wire: super::plan::WireFormat::Grpc,
         connections: ACTIVATORS,

@@ -3,18 +3,17 @@
 //! Invariant: a wave is over when every subscription got exactly one delivery of it. A second one is a failure.
 
 use std::cell::{Cell, RefCell};
-use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::http2::{self, Http2Messages};
 use super::nats;
 use super::plan::{BenchCall, LoadPlan, WireFormat};
+use super::socket::{BenchSocket, BenchTls};
 
 /// Largest number of connections without an answer yet, when opening is not measured: fewer than the shortest queue of a listener, because
 /// the kernel would retry after one second.
@@ -111,14 +110,14 @@ impl Subscriptions {
         });
         let gate = Rc::new(Semaphore::new(at_once));
         let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
-        let shared = Rc::new((plan.clone(), watch.clone()));
+        let shared = Rc::new((plan.clone(), watch.clone(), plan.tls()?));
         let mut connections = JoinSet::new();
         for number in 0..plan.connections {
             let (shared, gate, tally) = (Rc::clone(&shared), Rc::clone(&gate), Rc::clone(&tally));
             let scratch = Rc::clone(&scratch);
             connections.spawn_local(async move {
                 let connection = BenchConnection::new(&shared.0, &shared.1, number);
-                if let Err(error) = connection.run(&gate, &scratch, &tally).await {
+                if let Err(error) = connection.run(shared.2.as_ref(), &gate, &scratch, &tally).await {
                     tally.fail(error.context(format!("connection {number}")));
                 }
             });
@@ -163,18 +162,23 @@ impl<'a> BenchConnection<'a> {
         Self { plan, hello, reader }
     }
 
-    async fn run(mut self, gate: &Semaphore, scratch: &RefCell<Vec<u8>>, tally: &Tally) -> Result<()> {
+    async fn run(
+        mut self,
+        tls: Option<&BenchTls>,
+        gate: &Semaphore,
+        scratch: &RefCell<Vec<u8>>,
+        tally: &Tally,
+    ) -> Result<()> {
         let mut permit = Some(gate.acquire().await?);
-        let socket = TcpStream::connect(self.plan.address).await?;
-        socket.set_nodelay(true)?;
-        write_all(&socket, &std::mem::take(&mut self.hello)).await?;
+        let socket = BenchSocket::connect(self.plan.address, tls).await?;
+        socket.write_all(&std::mem::take(&mut self.hello)).await?;
         let mut reply = Vec::new();
         loop {
             socket.readable().await?;
-            read_all(&socket, scratch, |bytes| self.reader.feed(bytes, &mut reply, self.plan.least_bytes, tally))?;
+            socket.read_all(scratch, |bytes| self.reader.feed(bytes, &mut reply, self.plan.least_bytes, tally))?;
             permit.take();
             if !reply.is_empty() {
-                write_all(&socket, &reply).await?;
+                socket.write_all(&reply).await?;
                 reply.clear();
             }
         }
@@ -208,39 +212,4 @@ impl SubscriptionReader {
             }),
         }
     }
-}
-
-/// Reads what is available.
-pub fn read_all(
-    socket: &TcpStream,
-    scratch: &RefCell<Vec<u8>>,
-    mut take: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut scratch = scratch.borrow_mut();
-    loop {
-        match socket.try_read(&mut scratch) {
-            Ok(0) => bail!("the server closed the connection"),
-            Ok(count) => {
-                take(scratch.get(..count).unwrap_or_default())?;
-                if count < scratch.len() {
-                    return Ok(());
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Writes all bytes.
-pub async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
-        socket.writable().await?;
-        match socket.try_write(bytes) {
-            Ok(count) => bytes = bytes.split_at(count).1,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -15,11 +15,12 @@ use policyhub::client::{ActiveSetOptions, Client, SetChange, Watch, WatchOptions
 use prost::Message as _;
 use tempfile::TempDir;
 
+use super::certificate::ServerCertificate;
 use super::hub::{self, BenchHub, HubDirectory};
 use super::load::BenchCaller;
 use super::plan::{BenchCall, LoadPlan, LoadWork, WireFormat};
 use super::process::{Core, Process, command, free_address};
-use super::{etcd, serve_tonic};
+use super::{etcd, serve_tonic, socket};
 
 /// A server to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -103,7 +104,7 @@ impl BenchPayload {
         let is_snapshot =
             |change: &SetChange| matches!(change, SetChange::Replaced { policies, .. } if policies.len() == 1);
         next_that(&mut stream, is_snapshot).await.context("no snapshot")?;
-        let mut caller = BenchCaller::connect(hub.grpc, WireFormat::Grpc, &hub.token).await?;
+        let mut caller = BenchCaller::connect(hub.grpc, None, WireFormat::Grpc, &hub.token).await?;
         let activate = hub::activate_calls("default");
         caller.call(activate.first().context("no call")?).await?;
         let is_activation = |change: &SetChange| matches!(change, SetChange::Activated { .. });
@@ -142,6 +143,8 @@ async fn keys(client: &Client) -> Result<KeySet> {
 pub struct BenchTarget {
     process: Process,
     address: SocketAddr,
+    /// The certificate to trust, in PEM, when it has TLS.
+    certificate: Option<String>,
     token: String,
     wire: WireFormat,
     least_bytes: usize,
@@ -175,9 +178,20 @@ impl BenchTarget {
                 command.arg(payload.delivery());
                 Self::own(command, payload)
             }
-            TargetKind::Etcd => Self::etcd(payload).await,
+            TargetKind::Etcd => Self::etcd(payload, false).await,
             TargetKind::Nats => Self::nats(payload),
         }
+    }
+
+    /// Starts a policy hub or etcd that has TLS, with initial data.
+    pub async fn start_with_tls(kind: TargetKind, payload: &BenchPayload) -> Result<Self> {
+        if kind == TargetKind::Etcd {
+            return Self::etcd(payload, true).await;
+        }
+        let place = HubDirectory::new(None)?.with_tls()?;
+        let hub = BenchHub::start(&place)?;
+        let held = hub::seed(&hub.client().await?, "default", payload.size_bytes).await?;
+        Ok(Self::of_hub(hub, Some(place), held, payload.size_bytes))
     }
 
     /// Starts the policy hub, on a PostgreSQL database or on SQLite.
@@ -193,6 +207,7 @@ impl BenchTarget {
         Self {
             process: hub.process,
             address: hub.grpc,
+            certificate: hub.certificate,
             token: hub.token,
             wire: WireFormat::Grpc,
             least_bytes: size_bytes,
@@ -215,6 +230,7 @@ impl BenchTarget {
         Ok(Self {
             process,
             address,
+            certificate: None,
             // As long as a real one: the same headers for all.
             token: "t".repeat(400),
             wire: WireFormat::Grpc,
@@ -229,14 +245,18 @@ impl BenchTarget {
         })
     }
 
-    async fn etcd(payload: &BenchPayload) -> Result<Self> {
+    async fn etcd(payload: &BenchPayload, has_tls: bool) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let (process, address) = etcd::start(dir.path())?;
+        let certificate = has_tls.then(|| ServerCertificate::make(dir.path())).transpose()?;
+        let (process, address) = etcd::start(dir.path(), certificate.as_ref())?;
+        let certificate = certificate.map(|certificate| certificate.pem);
+        let tls = certificate.as_deref().map(socket::trust).transpose()?;
         let put = |mark| anyhow::Ok(etcd::put_call(payload.load(mark)?));
-        BenchCaller::connect(address, WireFormat::Grpc, "").await?.call(&put(0)?).await?;
+        BenchCaller::connect(address, tls.as_ref(), WireFormat::Grpc, "").await?.call(&put(0)?).await?;
         Ok(Self {
             process,
             address,
+            certificate,
             token: String::new(),
             wire: WireFormat::Grpc,
             least_bytes: payload.size_bytes,
@@ -261,6 +281,7 @@ impl BenchTarget {
         Ok(Self {
             process,
             address,
+            certificate: None,
             token: String::new(),
             wire: WireFormat::Nats,
             least_bytes: payload.size_bytes,
@@ -284,6 +305,7 @@ impl BenchTarget {
         LoadPlan {
             server: self.process.id(),
             address: self.address,
+            certificate: self.certificate.clone(),
             token: self.token.clone(),
             wire: self.wire,
             connections,
