@@ -79,7 +79,9 @@ impl BenchRun {
         hub.process.end()?;
         let hub = BenchHub::start(place)?;
         let revision = hub::head(&hub.client().await?, "default").await?.revision;
-        let target = BenchTarget::of_hub(hub, None, revision, KIB);
+        let mut target = BenchTarget::of_hub(hub, None, revision, KIB);
+        // One policy of many.
+        target.watch = hub::watch_call(Some("p0"), None);
         // The first watch reads what is active; the cost of activations is measured after it.
         let first = drive(activations_work(&target, 1, 1)).await?;
         let first = LatencySample::new("first watch", "ms", find(&first, "all subscribed")?);

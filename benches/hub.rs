@@ -90,6 +90,8 @@ impl BenchHub {
             "--database-url",
         ]);
         command.arg(&place.url).arg("--data-dir").arg(&data);
+        // All subscribers are one principal.
+        command.args(["--principal-max-subscribers", "0"]);
         if let Some(certificate) = &place.certificate {
             command.arg("--tls-cert").arg(&certificate.file).arg("--tls-key").arg(&certificate.key_file);
         }

@@ -136,7 +136,7 @@ def check_deployment(name, documents):
 
 
 def check_image():
-    """Checks that the image's build has every package of the workspace: cargo reads the manifests of what is copied."""
+    """Checks that the image's build has every package of the workspace, and what its sources are compiled with."""
     lines = (ROOT / "helm" / "Dockerfile").read_text().splitlines()
     copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     with tempfile.TemporaryDirectory() as context:
@@ -146,6 +146,8 @@ def check_image():
         metadata = ["cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"]
         read = subprocess.run(metadata, cwd=context, capture_output=True, text=True)
         expect(read.returncode == 0, f"the build of the image: {read.stderr.strip()}")
+        for name in ("build.rs", "askama.toml"):
+            expect((pathlib.Path(context) / name).exists(), f"the build of the image has no {name}")
 
 
 def main():

@@ -21,6 +21,7 @@ use super::clock::now_seconds;
 use super::error::ClientError;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
+use super::snapshot::{PolicyMap, set_digest};
 pub use super::reconnect::RECONNECT_MAX;
 use super::source::StreamSource;
 use super::watch::{StreamConnection, WatchError, look_at_pins};
@@ -315,7 +316,7 @@ impl Watcher {
     /// again when its versions are activated once more, or after a restart of the process; the next newer one is.
     pub async fn reject(&mut self, reason: &str) {
         let Some(Update { active, .. }) = self.offered.take() else { return };
-        let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
+        let digest = self.digest_in_force();
         self.reporter.set(RuntimeReport { at: active.position(), digest, rejection: Some(reason.to_owned()) });
         self.rejected = Some(Rejected { active, reason: reason.to_owned() });
         self.save_mark();
@@ -339,6 +340,11 @@ impl Watcher {
 
     fn in_force(&self) -> Option<Arc<Active>> {
         self.published.borrow().active.clone()
+    }
+
+    /// Returns the digest of what is in force. Before anything is, it is that of a set without policies.
+    fn digest_in_force(&self) -> String {
+        self.in_force().map_or_else(|| set_digest(&PolicyMap::new()), |held| held.digest.clone())
     }
 
     /// Returns what the set holds, as it is offered.

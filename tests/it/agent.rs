@@ -133,6 +133,18 @@ on_both_databases! {
         assert!(seen.contains("POLICYHUB_REVISION=") && !seen.contains(&hub.token()), "no token is handed on");
     }
 
+    async fn a_first_set_that_the_hook_rejects_is_reported_too(hub: Hub) {
+        let (client, folder) = (hub.client().await, folder(&hub));
+        let first = release(&client, "p", "a: 1").await;
+        let mut line = command(&hub, &folder, &["--hook", "echo no; exit 1"]);
+        line.env("POLICYHUB_TOKEN", hub.token());
+        let agent = AgentProcess::spawn(line);
+        agent.rejected(first).await;
+        eventually("the server knows", async || counts(&client, first).await == [0, 1, 0, 0]).await;
+        let heard = subscriber_of(&client).await.expect("a subscriber");
+        assert!(heard.applied.is_none() && heard.rejected == Some(at(first)), "{heard:?}");
+    }
+
     async fn a_burst_under_a_slow_hook_is_behind_and_ends_at_the_newest_set(hub: Hub) {
         let (client, folder) = (hub.client().await, folder(&hub));
         let hook = SlowHook::new(&hub);

@@ -236,7 +236,7 @@ impl Watcher {
         let at = cursor.or_else(|| Some(held.position()).filter(|at| is_unproven && at.cursor > Cursor::NONE));
         if let (Some(client), Some(at)) = (client, at) {
             self.reported_refusal = true;
-            let report = RuntimeReport { at, digest: held.digest.clone(), rejection: Some(text) };
+            let report = RuntimeReport { at, digest: self.digest_in_force(), rejection: Some(text) };
             self.reporter.start_refusal(report, &client, &self.namespace.name());
         }
     }
@@ -309,11 +309,11 @@ impl Watcher {
     /// Returns what to report when a checkpoint has just proven that nothing is newer than what the set holds; none while a set waits for the
     /// runtime. The cursor is that of the checkpoint: which event stands there is signed.
     fn current_report(&self) -> Option<RuntimeReport> {
-        let held = self.in_force()?;
         if let Some(Rejected { active, reason }) = &self.rejected {
-            let at = active.cursor.into();
-            return Some(RuntimeReport { at, digest: held.digest.clone(), rejection: Some(reason.clone()) });
+            let (at, digest) = (active.cursor.into(), self.digest_in_force());
+            return Some(RuntimeReport { at, digest, rejection: Some(reason.clone()) });
         }
+        let held = self.in_force()?;
         let at = self.set.position()?;
         (held.digest == self.set.digest()).then(|| RuntimeReport { at, digest: held.digest.clone(), rejection: None })
     }
