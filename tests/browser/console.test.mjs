@@ -42,7 +42,7 @@ before(async () => {
   browser = await openBrowser();
   await hub.publish("pricing", "tokens: 1000\nregion: eu\n", "--label", "1.0.0", "--note", "the first");
   await hub.policyhub("activate", "pricing@1", "--reason", "new season");
-  await hub.publish("pricing", "tokens: 5000\nregion: eu\n", "--label", "1.1.0", "--note", "raise the cap");
+  await hub.publish("pricing", "tokens: 5000\nregion: eu\nmode: strict\n", "--label", "1.1.0", "--note", "raise the cap");
   await hub.publish("limits", `note: ${JSON.stringify(HOSTILE)}\n`, "--note", HOSTILE);
   await hub.policyhub("draft", "limits", await hub.file("limits.yaml", "max: 3\n"));
   await hub.runtimes(2);
