@@ -32,7 +32,7 @@ pub struct Layout {
 }
 
 /// A link of the way to a page.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crumb {
     /// What is read.
     pub text: String,

@@ -15,6 +15,7 @@ mod form_body;
 pub mod layout;
 mod line_endings;
 mod live;
+mod next_steps;
 mod oidc;
 mod pages;
 mod permitted;

@@ -44,6 +44,7 @@ on_both_databases! {
         let refused = send(&mut author, &page, &format!("{page}/publish"));
         assert_eq!((refused.status, refused.reason()), (409, "APPROVALS_MISSING"), "{refused:?}");
         assert!(refused.body.contains(&format!("href=\"{page}\"")), "the way back: {refused:?}");
+        assert_eq!(refused.next(), ("Ask an approver to read it. It waits among the approvals.", "/namespaces/default/approvals"));
         let own = send(&mut author, &page, &format!("{page}/approve"));
         assert_eq!((own.status, own.reason()), (409, "SELF_APPROVAL"), "{own:?}");
         let seen = boss.get(&page).body;
@@ -89,6 +90,8 @@ on_both_databases! {
         let late = browser.post(&action, &filled(&third));
         assert_eq!((late.status, late.reason()), (409, "EXPECTED_ACTIVE_MISMATCH"), "{late:?}");
         assert!(late.body.contains("local:admin"), "who moved it: {late:?}");
+        let next = ("Somebody was faster. Look at what they changed, then decide again.", POLICY);
+        assert_eq!((late.next(), browser.get(next.1).status), (next, 200), "{late:?}");
         activate(&admin, "shop", 3).await;
         assert_eq!(head(&admin).await, before + 2);
     }
@@ -103,6 +106,8 @@ on_both_databases! {
         let page = format!("{POLICY}/versions/2");
         let refused = send(&mut browser, &page, &format!("{page}/stage"));
         assert_eq!((refused.status, refused.reason()), (409, "VALIDATION_FAILED"), "{refused:?}");
+        let next = ("Correct it in a new draft. The report of the version has every finding.", page.as_str());
+        assert_eq!(refused.next(), next, "{refused:?}");
         assert!(browser.get(&page).body.contains("owner"), "the report is on the page");
         assert_eq!(send(&mut browser, &page, &format!("{page}/abandon")).status, 303);
         assert_eq!(get_version(&admin, "shop", 2).await.state(), pb::VersionState::Abandoned);

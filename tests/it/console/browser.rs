@@ -29,6 +29,12 @@ impl Answer {
         between(&self.body, "id=\"reason\">", "<")
     }
 
+    /// Returns what a page that refuses says to do next: the sentence, and where its link leads; empty without one.
+    pub fn next(&self) -> (&str, &str) {
+        let said = between(&self.body, "<p id=\"next\">", "</p>");
+        (said.split(" <a").next().unwrap_or_default(), between(said, "href=\"", "\""))
+    }
+
     /// Returns the token of the forms of a page.
     pub fn form_token(&self) -> String {
         let token = between(&self.body, "name=\"form_token\" value=\"", "\"").to_owned();

@@ -121,6 +121,8 @@ on_both_databases! {
                 let answer = send(&mut browser, &fields(&shown, text, button), changed);
                 assert_eq!((answer.status, answer.reason()), (status, reason), "{changed:?}: {answer:?}");
                 assert_eq!(text_of(&answer), text, "{changed:?}");
+                let anew = if reason == "EXPECTED_ACTIVE_MISMATCH" { PAGE } else { "" };
+                assert_eq!(answer.next().1, anew, "a link only where the text has to begin anew: {answer:?}");
                 assert!(!answer.body.contains("<script>alert"), "{answer:?}");
             }
         }
