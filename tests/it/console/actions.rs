@@ -4,7 +4,9 @@ use policyhub::client::pb;
 
 use super::browser::{Answer, Browser, between};
 use crate::harness::callers::{grant, issue};
-use crate::harness::calls::{activate, active, draft_of_its_kind, events, get_version, head, publish, release, set};
+use crate::harness::calls::{
+    activate, active, draft, draft_of_its_kind, events, get_version, head, publish, release, set,
+};
 use crate::harness::on_both_databases;
 
 const POLICY: &str = "/namespaces/default/policies/shop";
@@ -94,6 +96,53 @@ on_both_databases! {
         assert_eq!((late.next(), browser.get(next.1).status), (next, 200), "{late:?}");
         activate(&admin, "shop", 3).await;
         assert_eq!(head(&admin).await, before + 2);
+    }
+
+    /// Given the forms of a version, each sent twice, as by a double click, has one effect and goes on to the same page.
+    async fn a_double_click_on_a_version_is_one_step(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let mut browser = Browser::signed_in(&hub, &hub.token());
+        for (number, steps) in [(2, &["stage", "publish"][..]), (3, &["stage", "abandon"]), (4, &["abandon"])] {
+            draft(&admin, "shop", &format!("a: {number}\n")).await;
+            let page = format!("{POLICY}/versions/{number}");
+            for step in steps {
+                let (before, shown, action) = (head(&admin).await, browser.get(&page), format!("{page}/{step}"));
+                let sent = form(&shown, &action);
+                let next = browser.post(&action, &sent).header("location").to_owned();
+                assert!(next.starts_with(&page), "{step}: {next}");
+                let again = browser.post(&action, &sent);
+                assert_eq!((again.status, again.header("location")), (303, next.as_str()), "{step}: {again:?}");
+                assert_eq!(head(&admin).await, before + 1, "{step}");
+            }
+        }
+    }
+
+    /// Given a version that goes on meanwhile, a form of its older page is refused, says where to look, and changes nothing.
+    async fn a_form_of_an_older_page_changes_nothing(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let drafted = draft(&admin, "shop", "a: 2\n").await;
+        let mut browser = Browser::signed_in(&hub, &hub.token());
+        let page = format!("{POLICY}/versions/2");
+        let drafted_page = browser.get(&page);
+        admin.stage(pb::StageRequest { name: drafted.name.clone(), ..Default::default() }).await.expect("staged");
+        let before = head(&admin).await;
+        let late = |browser: &mut Browser, shown: &Answer, action: &str| {
+            let action = format!("{page}/{action}");
+            let refused = browser.post(&action, &form(shown, &action));
+            assert_eq!((refused.status, refused.reason(), refused.next().1), (409, "ETAG_MISMATCH", page.as_str()), "{refused:?}");
+        };
+        late(&mut browser, &drafted_page, "abandon");
+        let staged_page = browser.get(&page);
+        assert_eq!(head(&admin).await, before);
+        admin.abandon_draft(pb::AbandonDraftRequest { name: drafted.name, ..Default::default() }).await.expect("abandoned");
+        for (shown, action) in [(&drafted_page, "stage"), (&staged_page, "publish"), (&staged_page, "abandon")] {
+            let action = format!("{page}/{action}");
+            let refused = browser.post(&action, &form(shown, &action));
+            assert_eq!((refused.status, refused.next().1), (409, page.as_str()), "{refused:?}");
+        }
+        assert_eq!((head(&admin).await, get_version(&admin, "shop", 2).await.state()), (before + 1, pb::VersionState::Abandoned));
     }
 
     /// Given a version that fails its checks, the form that stages it says why, and its page has the finding.

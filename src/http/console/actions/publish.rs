@@ -10,6 +10,7 @@ use crate::http::console::visit::Visit;
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::PublishRequest {
         name: visit.version_name(),
+        etag: visit.fields.get("etag").to_owned(),
         request_id: visit.request_id(),
         ..pb::PublishRequest::default()
     };

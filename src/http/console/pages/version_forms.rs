@@ -44,6 +44,11 @@ pub fn version_forms(layout: &Layout, facts: VersionFacts<'_>) -> Vec<ActionForm
     all.into_iter().filter(|(rpc, _)| may(facts.grants, *rpc)).map(|(_, form)| form).collect()
 }
 
+/// Returns a form that changes the version, unless it changed since.
+fn of_state(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &str, command: &str) -> ActionForm {
+    of_version(layout, facts, action, button, command).hiding("etag", facts.version.etag().to_string())
+}
+
 /// Returns a form whose action is a path below the version.
 fn of_version(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &str, command: &str) -> ActionForm {
     let version = facts.version;
@@ -62,12 +67,12 @@ fn of_pointer(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &s
 }
 
 fn stage(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    of_version(layout, facts, "stage", "Stage", &format!("stage {}", facts.version.short_name()))
+    of_state(layout, facts, "stage", "Stage", &format!("stage {}", facts.version.short_name()))
         .that_changes("Its checks run. When they pass it is staged: reviewed and published as it is.")
 }
 
 fn abandon(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    of_version(layout, facts, "abandon", "Abandon", &format!("abandon {}", facts.version.short_name()))
+    of_state(layout, facts, "abandon", "Abandon", &format!("abandon {}", facts.version.short_name()))
         .that_changes("It ends for good, and its label is free again.")
 }
 
@@ -90,7 +95,7 @@ fn reject(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
 }
 
 fn publish(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    of_version(layout, facts, "publish", "Publish", &format!("publish {}", facts.version.short_name()))
+    of_state(layout, facts, "publish", "Publish", &format!("publish {}", facts.version.short_name()))
         .that_changes("It is signed, never changes again, and can be activated. Nothing runs it by this.")
 }
 
