@@ -38,11 +38,12 @@ on_both_databases! {
         let mut author = Browser::signed_in(&hub, &hub.token());
         let mut boss = Browser::signed_in(&hub, &issue(&hub, &["--subject", "boss", "--ttl", "1h"]));
         let page = format!("{POLICY}/versions/2");
-        let done = |browser: &mut Browser, page: &str, action: &str, next: &str| {
+        let done = |browser: &mut Browser, page: &str, action: &str, said: &str| {
             let answer = send(browser, page, action);
-            assert_eq!((answer.status, answer.header("location")), (303, next), "{action}: {answer:?}");
+            assert_eq!((answer.status, answer.next_page()), (303, page), "{action}: {answer:?}");
+            assert_eq!(browser.get(answer.header("location")).done(), said, "{action}");
         };
-        done(&mut author, &page, &format!("{page}/stage"), &page);
+        done(&mut author, &page, &format!("{page}/stage"), "shop@2 was staged: its checks passed, and it is locked.");
         let refused = send(&mut author, &page, &format!("{page}/publish"));
         assert_eq!((refused.status, refused.reason()), (409, "APPROVALS_MISSING"), "{refused:?}");
         assert!(refused.body.contains(&format!("href=\"{page}\"")), "the way back: {refused:?}");
@@ -51,8 +52,8 @@ on_both_databases! {
         assert_eq!((own.status, own.reason()), (409, "SELF_APPROVAL"), "{own:?}");
         let seen = boss.get(&page).body;
         assert!(seen.contains("0 of 1 required approvals") && !seen.contains("/publish\""), "only what they may: {seen}");
-        done(&mut boss, &page, &format!("{page}/approve"), &page);
-        done(&mut author, &page, &format!("{page}/publish"), &page);
+        done(&mut boss, &page, &format!("{page}/approve"), "You approved shop@2.");
+        done(&mut author, &page, &format!("{page}/publish"), "shop@2 was published. Nothing runs it until it is activated.");
         let published = author.get(&page).body;
         assert!(published.contains("shop: 1 → 2, for 0 live runtimes"), "{published}");
         assert!(published.contains("policyhub activate shop@2 --expected shop=1 --reason … -n default"), "{published}");
@@ -96,6 +97,31 @@ on_both_databases! {
         assert_eq!((late.next(), browser.get(next.1).status), (next, 200), "{late:?}");
         activate(&admin, "shop", 3).await;
         assert_eq!(head(&admin).await, before + 2);
+    }
+
+    /// Given a code in an address that is not one of its page, or that a link of another site brings, the page says nothing of it.
+    async fn what_was_done_is_said_after_a_form_alone(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = format!("{POLICY}/versions/1");
+        let said = |path: &str, site: &[(&str, &str)]| {
+            let answer = browser.send("GET", path, site, "");
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            answer.done().to_owned()
+        };
+        let published = format!("{page}?done=published");
+        for site in [&[][..], &[("sec-fetch-site", "same-origin")]] {
+            assert!(said(&published, site).starts_with("shop@1 was published."), "{site:?}");
+        }
+        for site in ["cross-site", "same-site", "none"] {
+            assert_eq!(said(&published, &[("sec-fetch-site", site)]), "", "{site}");
+        }
+        for path in [&page, &format!("{page}?done=granted"), &format!("{page}?done=%3Cb%3Ex"), &format!("{POLICY}?done=published"), "/?done=revoked"] {
+            assert_eq!(said(path, &[]), "", "{path}");
+        }
+        let refused = browser.get(&format!("{POLICY}/versions/9?done=published"));
+        assert_eq!((refused.status, refused.done()), (404, ""), "{refused:?}");
     }
 
     /// Given the forms of a version, each sent twice, as by a double click, has one effect and goes on to the same page.

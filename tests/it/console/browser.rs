@@ -35,6 +35,16 @@ impl Answer {
         (said.split(" <a").next().unwrap_or_default(), between(said, "href=\"", "\""))
     }
 
+    /// Returns the page that an action leads to, without the code of what was done.
+    pub fn next_page(&self) -> &str {
+        self.header("location").split('?').next().unwrap_or_default()
+    }
+
+    /// Returns what a page says that was done; empty when it says nothing.
+    pub fn done(&self) -> &str {
+        between(&self.body, "<p class=\"done\" role=\"status\">", "</p>")
+    }
+
     /// Returns the token of the forms of a page.
     pub fn form_token(&self) -> String {
         let token = between(&self.body, "name=\"form_token\" value=\"", "\"").to_owned();

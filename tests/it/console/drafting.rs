@@ -67,7 +67,9 @@ on_both_databases! {
             for _ in 0..2 {
                 let answer = send(&mut browser, &sent, &[("label", &label), ("note", "raise b")]);
                 let next = format!("/namespaces/default/policies/shop/versions/{number}");
-                assert_eq!((answer.status, answer.header("location")), (303, next.as_str()), "{answer:?}");
+                assert_eq!((answer.status, answer.next_page()), (303, next.as_str()), "{answer:?}");
+                let said = browser.get(answer.header("location"));
+                assert_eq!(said.done(), format!("shop@{number} was drafted. Staging it has it checked."), "{said:?}");
             }
             assert_eq!(head(&admin).await, before + 1, "a double click is one draft");
             let drafted = get_version(&admin, "shop", number).await;
