@@ -7,7 +7,7 @@ use crate::domain::access::{Grants, Rpc};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::http::console::form::ActionForm;
-use crate::http::console::layout::{Layout, command_line, policy_path, release_of, version_path};
+use crate::http::console::layout::{Layout, command_line, policy_path, version_path};
 use crate::http::console::permitted::may;
 
 /// What the forms depend on.
@@ -104,18 +104,18 @@ fn activate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let expected = facts.policy.active_version;
     let command = format!("activate {} --expected {policy}={expected} --reason …", version.short_name());
     of_pointer(layout, facts, "activate", "Activate", &command)
-        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
+        .that_changes(facts.pointer.moved(facts.policy, Some(version)))
 }
 
 fn roll_back(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let (policy, version) = (&facts.policy.name.policy, facts.version);
     let command = format!("rollback {policy} --to {} --reason …", version.number);
     of_pointer(layout, facts, "roll-back", "Roll back to this version", &command)
-        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
+        .that_changes(facts.pointer.moved(facts.policy, Some(version)))
 }
 
 fn deactivate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let command = format!("deactivate {} --reason …", facts.policy.name.policy);
     of_pointer(layout, facts, "deactivate", "Deactivate", &command)
-        .that_changes(facts.pointer.moved(facts.policy, "nothing"))
+        .that_changes(facts.pointer.moved(facts.policy, None))
 }
