@@ -25,11 +25,14 @@ const PAGES = [
   ["policy", POLICY],
   ["version", `${POLICY}/versions/2`],
   ["diff", `${POLICY}/diff?base=1&other=2`],
+  ["draft", `${POLICY}/draft`],
   ["log", `${NAMESPACE}/log`],
   ["fleet", `${NAMESPACE}/fleet`],
   ["activation", `${NAMESPACE}/activations/4`],
   ["approvals", `${NAMESPACE}/approvals`],
   ["runs", `${NAMESPACE}/runs`],
+  ["guardrails", `${NAMESPACE}/guardrails`],
+  ["schedules", `${NAMESPACE}/schedules`],
   ["roles", `${NAMESPACE}/roles`],
   ["keys", "/keys"],
 ];
@@ -159,9 +162,16 @@ for (const hasScript of [true, false]) {
     const version = `${NAMESPACE}/policies/${policy}/versions/2`;
     await visitor.open(version);
     if (hasScript) await visitor.shoot("version-draft");
+    const saysDone = (what) => page.getByRole("status").filter({ hasText: `${policy}@2 was ${what}` }).waitFor();
     await press("Stage");
+    await saysDone("staged");
+    const stale = page.url();
     await press("Publish");
+    await saysDone("published");
+    if (hasScript) await visitor.shoot("version-published");
     await page.getByText(`${policy}: 1 → 2`).waitFor();
+    await page.goto(stale);
+    assert.equal(await page.getByText("was staged").count(), 0, "an address alone says nothing of what was done");
     await press("Activate");
     await page.waitForURL((url) => url.pathname.startsWith(`${NAMESPACE}/activations/`));
     assert.match(await page.locator("main").innerText(), /local:admin[^]*the browser says so/);
