@@ -32,7 +32,7 @@ test: ## Run every test: units, both databases, doc tests, other verifiers, quic
 	$(call timed,Python example) ./tests/python/run.py $(BINARY)
 	$(call timed,TypeScript example) ./tests/typescript/run.py $(BINARY)
 	$(call timed,Go example) ./tests/go/run.py $(BINARY)
-	$(call timed,console) $(MAKE) --no-print-directory console BINARY=$(BINARY)
+	$(call timed,console) $(MAKE) --no-print-directory console-shots BINARY=$(BINARY)
 	$(call timed,quickstart) ./scripts/quickstart.sh $(BINARY)
 	$(call timed,README) ./scripts/readme.py $(BINARY)
 	$(call timed,corpus) $(MAKE) --no-print-directory corpus
@@ -43,7 +43,8 @@ console: ## Test the console in a browser: every page in light and dark, narrow,
 	BINARY=$(abspath $(BINARY)) node --test tests/browser/*.test.mjs
 
 .PHONY: console-shots
-console-shots: ## Take a picture of each page of the console, in target/console-shots
+console-shots: ## The same, and take a picture of each page, in target/console-shots
+	rm -rf target/console-shots
 	SHOTS=1 $(MAKE) --no-print-directory console
 
 # The drills (5,000 streams, 1,000 stuck readers) come besides the schedules.

@@ -161,6 +161,14 @@ impl ConsoleSessionKeys {
         let given = URL_SAFE_NO_PAD.decode(given).unwrap_or_default();
         hmac::verify(&self.form, session.id.as_bytes(), &given).is_ok()
     }
+
+    /// Returns whether an answer of a provider carries the state of a sign-in. The time that it takes tells nothing of the state: what is
+    /// compared is the MAC of both.
+    #[must_use]
+    pub fn is_state(&self, pending: &PendingSignIn, given: &str) -> bool {
+        let own = hmac::sign(&self.form, pending.state.as_bytes());
+        hmac::verify(&self.form, given.as_bytes(), own.as_ref()).is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Computes the difference of two contents: a unified diff for people, a JSON Patch for programs.
+//! Computes the difference of two contents: a unified diff and two columns for people, a JSON Patch for programs.
 //!
-//! Both are bounded for hostile pairs: beyond the bound the result is coarser, never wrong.
+//! All are bounded for hostile pairs: beyond the bound the result is coarser, never wrong.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::archive::ContentFile;
+use super::side_by_side::{push_lines, push_row};
 use crate::domain::limits::CONTENT_MAX_BYTES;
+use crate::domain::side_by_side::{SideBySide, SideBySideRow};
 
 /// Unchanged lines shown around a change.
 const CONTEXT_LINES: usize = 3;
@@ -47,36 +49,57 @@ impl Side<'_> {
     }
 }
 
-/// Returns the unified diff of two contents by line, one file after another in the order of their paths. Empty when they are equal, or
-/// when they are one file each and one of them is not UTF-8; among several files such a file is a line that says that it differs.
+/// The lines that differ between two contents.
+pub struct LineDifferences {
+    /// As a unified diff, one file after another in the order of their paths. Empty when they are equal, or when they are one file each
+    /// and one of them is not UTF-8; among several files such a file is a line that says that it differs.
+    pub unified: String,
+    /// As rows of two columns, from the same comparison.
+    pub side_by_side: SideBySide,
+}
+
+/// Compares two contents by line.
 #[must_use]
-pub fn unified(from: &Side<'_>, to: &Side<'_>) -> String {
+pub fn compare_lines(from: &Side<'_>, to: &Side<'_>) -> LineDifferences {
     let paths = from.files.iter().chain(to.files).map(|file| file.path.as_str());
     let changed: BTreeSet<&str> = paths.filter(|path| from.file(path) != to.file(path)).collect();
     let search_max = SEARCH_MAX / u32::try_from(changed.len()).unwrap_or(u32::MAX).max(1);
-    let texts = changed.into_iter().map(|path| {
+    let mut found = LineDifferences { unified: String::new(), side_by_side: SideBySide::default() };
+    for path in changed {
+        let (old, new) = (from.file(path), to.file(path));
         let names = (from.name_of(path), to.name_of(path));
-        match (text_of(from.file(path)), text_of(to.file(path))) {
-            (Some(old), Some(new)) => unified_texts(names, old, new, search_max),
-            _ if path.is_empty() => String::new(),
-            _ => format!("Binary files {} and {} differ\n", names.0.trim_end(), names.1.trim_end()),
+        let texts = (text_of(old), text_of(new));
+        let state = match (old, new, texts) {
+            (_, _, (None, _) | (_, None)) => " is no text",
+            (None, _, _) => " is new",
+            (_, None, _) => " is gone",
+            _ => "",
+        };
+        if !path.is_empty() {
+            push_row(&mut found.side_by_side, SideBySideRow::File(format!("{path}{state}")));
         }
-    });
-    texts.collect()
+        match texts {
+            // A file without a line, which came or went: no line can show it.
+            (Some(""), Some("")) => found.unified.push_str(&format!("--- {}\n+++ {}\n", names.0, names.1)),
+            (Some(old), Some(new)) => {
+                let diff = TextDiff::configure().timeout(search_max).diff_lines(old, new);
+                let unified = diff.unified_diff().context_radius(CONTEXT_LINES).header(&names.0, &names.1).to_string();
+                found.unified.push_str(&unified);
+                push_lines(&mut found.side_by_side, &diff, CONTEXT_LINES);
+            }
+            _ if path.is_empty() => {}
+            _ => {
+                let line = format!("Binary files {} and {} differ\n", names.0.trim_end(), names.1.trim_end());
+                found.unified.push_str(&line);
+            }
+        }
+    }
+    found
 }
 
 /// Returns the text of a file, which is empty for one that does not exist; nothing when it is not UTF-8.
 fn text_of(file: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(file.unwrap_or_default()).ok()
-}
-
-fn unified_texts((from, to): (String, String), old: &str, new: &str, search_max: Duration) -> String {
-    if old.is_empty() && new.is_empty() {
-        // A file without a line, which came or went: no line can show it.
-        return format!("--- {from}\n+++ {to}\n");
-    }
-    let diff = TextDiff::configure().timeout(search_max).diff_lines(old, new);
-    diff.unified_diff().context_radius(CONTEXT_LINES).header(&from, &to).to_string()
 }
 
 /// Returns the JSON Patch (RFC 6902) that turns `from` into `to`, as JSON text; `[]` when they are equal.
@@ -109,7 +132,7 @@ mod tests {
     /// Compares two contents of one file.
     fn unified(from_name: &str, from: &[u8], to_name: &str, to: &[u8]) -> String {
         let [from, to] = [from, to].map(|bytes| [ContentFile { path: String::new(), bytes }]);
-        super::unified(&Side { name: from_name, files: &from }, &Side { name: to_name, files: &to })
+        compare_lines(&Side { name: from_name, files: &from }, &Side { name: to_name, files: &to }).unified
     }
 
     #[test]
@@ -136,7 +159,7 @@ mod tests {
         };
         let old = files(&[("a.rego", b"a\n"), ("b/c.rego", b"c\n"), ("gone", b""), ("same", b"x\n"), ("z", b"z\n")]);
         let new = files(&[("a b", b"1\n"), ("a.rego", b"b\n"), ("new.rego", b"n\n"), ("same", b"x\n"), ("z", b"\xff")]);
-        let shown = super::unified(&Side { name: "v/1", files: &old }, &Side { name: "v/2", files: &new });
+        let found = compare_lines(&Side { name: "v/1", files: &old }, &Side { name: "v/2", files: &new });
         let expected = [
             "--- /dev/null\n+++ v/2/a b\t\n@@ -0,0 +1 @@\n+1\n",
             "--- v/1/a.rego\n+++ v/2/a.rego\n@@ -1 +1 @@\n-a\n+b\n",
@@ -145,7 +168,16 @@ mod tests {
             "--- /dev/null\n+++ v/2/new.rego\n@@ -0,0 +1 @@\n+n\n",
             "Binary files v/1/z and v/2/z differ\n",
         ];
-        assert_eq!(shown, expected.concat());
+        assert_eq!(found.unified, expected.concat());
+        let of_file = |row: &SideBySideRow| match row {
+            SideBySideRow::File(text) => Some(text.clone()),
+            _ => None,
+        };
+        let files: Vec<String> = found.side_by_side.rows.iter().filter_map(of_file).collect();
+        assert_eq!(
+            files,
+            ["a b is new", "a.rego", "b/c.rego is gone", "gone is gone", "new.rego is new", "z is no text"]
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod pipeline;
 mod places;
 mod references;
 mod schema;
+mod side_by_side;
 mod strict;
 mod template;
 pub mod worker_messages;

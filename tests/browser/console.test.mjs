@@ -25,11 +25,14 @@ const PAGES = [
   ["policy", POLICY],
   ["version", `${POLICY}/versions/2`],
   ["diff", `${POLICY}/diff?base=1&other=2`],
+  ["draft", `${POLICY}/draft`],
   ["log", `${NAMESPACE}/log`],
   ["fleet", `${NAMESPACE}/fleet`],
   ["activation", `${NAMESPACE}/activations/4`],
   ["approvals", `${NAMESPACE}/approvals`],
   ["runs", `${NAMESPACE}/runs`],
+  ["guardrails", `${NAMESPACE}/guardrails`],
+  ["schedules", `${NAMESPACE}/schedules`],
   ["roles", `${NAMESPACE}/roles`],
   ["keys", "/keys"],
 ];
@@ -42,7 +45,7 @@ before(async () => {
   browser = await openBrowser();
   await hub.publish("pricing", "tokens: 1000\nregion: eu\n", "--label", "1.0.0", "--note", "the first");
   await hub.policyhub("activate", "pricing@1", "--reason", "new season");
-  await hub.publish("pricing", "tokens: 5000\nregion: eu\n", "--label", "1.1.0", "--note", "raise the cap");
+  await hub.publish("pricing", "tokens: 5000\nregion: eu\nmode: strict\n", "--label", "1.1.0", "--note", "raise the cap");
   await hub.publish("limits", `note: ${JSON.stringify(HOSTILE)}\n`, "--note", HOSTILE);
   await hub.policyhub("draft", "limits", await hub.file("limits.yaml", "max: 3\n"));
   await hub.runtimes(2);
@@ -159,9 +162,16 @@ for (const hasScript of [true, false]) {
     const version = `${NAMESPACE}/policies/${policy}/versions/2`;
     await visitor.open(version);
     if (hasScript) await visitor.shoot("version-draft");
+    const saysDone = (what) => page.getByRole("status").filter({ hasText: `${policy}@2 was ${what}` }).waitFor();
     await press("Stage");
+    await saysDone("staged");
+    const stale = page.url();
     await press("Publish");
+    await saysDone("published");
+    if (hasScript) await visitor.shoot("version-published");
     await page.getByText(`${policy}: 1 → 2`).waitFor();
+    await page.goto(stale);
+    assert.equal(await page.getByText("was staged").count(), 0, "an address alone says nothing of what was done");
     await press("Activate");
     await page.waitForURL((url) => url.pathname.startsWith(`${NAMESPACE}/activations/`));
     assert.match(await page.locator("main").innerText(), /local:admin[^]*the browser says so/);

@@ -4,6 +4,7 @@ mod access;
 mod actions;
 mod administering;
 mod browser;
+mod comparing;
 mod drafting;
 mod event_stream;
 mod foreign;

@@ -40,6 +40,7 @@ pub mod row;
 pub mod row_mac;
 pub mod run;
 pub mod schedule;
+pub mod side_by_side;
 pub mod spiffe;
 pub mod subscriber;
 pub mod template;

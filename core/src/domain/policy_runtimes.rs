@@ -20,6 +20,8 @@ pub struct PolicyRuntimes {
     pub described: usize,
     /// The most frequent values of those attributes, the most frequent first.
     pub attributes: Vec<AttributeCount>,
+    /// How many of them run which version, as far as they said what they applied.
+    pub running: BTreeMap<i64, usize>,
 }
 
 /// How many runtimes have a value of an attribute.
@@ -61,13 +63,37 @@ impl PolicyRuntimes {
             .collect();
         attributes.sort_by_key(|each| std::cmp::Reverse(each.runtimes));
         attributes.truncate(VALUES_MAX);
-        Self { live, described: described.len(), attributes }
+        Self { live, described: described.len(), attributes, running: BTreeMap::new() }
     }
+}
+
+/// Counts which version runtimes run. `moves` are the newest moves of the pointer, in the order of the log: the revision of each, and the
+/// version since. A runtime is not counted when it applied nothing since the first of them, or in another epoch than this, or when it
+/// rejects what it had applied.
+#[must_use]
+pub fn count_running<'a>(
+    runtimes: impl IntoIterator<Item = &'a Subscriber>,
+    moves: &[(i64, i64)],
+    epoch: i64,
+) -> BTreeMap<i64, usize> {
+    let mut running = BTreeMap::new();
+    for status in runtimes.into_iter().map(|each| &each.status) {
+        let applied = status.applied;
+        let last = moves.iter().rev().find(|(revision, _)| *revision <= applied.revision);
+        match last {
+            Some((_, version)) if applied.epoch == epoch && status.rejected != applied => {
+                *running.entry(*version).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    running
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Cursor;
     use crate::domain::subscriber::{Profile, SubscriberId, SubscriberStatus};
 
     fn runtime(id: &str, attributes: &[(&str, &str)], policies: &[&str], lease_end: i64) -> Subscriber {
@@ -84,6 +110,20 @@ mod tests {
 
     fn policy(id: &str) -> PolicyId {
         PolicyId::parse("policy", id).expect("an id")
+    }
+
+    #[test]
+    fn a_runtime_runs_what_the_pointer_named_where_it_stands() {
+        let moves = [(3, 1), (5, 0), (7, 2)];
+        let at = |applied: i64, rejected: i64| {
+            let mut each = runtime("r", &[], &[], 9);
+            each.status.applied = Cursor { epoch: 1, revision: applied };
+            each.status.rejected = if rejected == 0 { Cursor::NONE } else { Cursor { epoch: 1, revision: rejected } };
+            each
+        };
+        let fleet = [at(2, 0), at(3, 0), at(4, 7), at(6, 0), at(7, 0), at(9, 0), at(9, 9)];
+        assert_eq!(count_running(&fleet, &moves, 1), BTreeMap::from([(1, 2), (0, 1), (2, 2)]));
+        assert_eq!(count_running(&fleet, &moves, 2), BTreeMap::new(), "of another epoch");
     }
 
     #[test]

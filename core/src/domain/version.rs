@@ -13,6 +13,7 @@ use super::etag::Etag;
 use super::label::Label;
 use super::name::{PolicyId, PolicyName};
 use super::principal::is_imported_identity;
+use super::side_by_side::SideBySide;
 use super::template::TemplateSource;
 use super::time::Micros;
 
@@ -189,6 +190,8 @@ pub struct VersionDifference {
     pub too_large: bool,
     /// The fields that differ, for people; none when either can't be parsed.
     pub fields: Option<FieldDifferences>,
+    /// The lines that differ, for people. It does not depend on `too_large`.
+    pub side_by_side: SideBySide,
 }
 
 /// The fields that differ between two documents.

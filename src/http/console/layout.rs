@@ -29,10 +29,12 @@ pub struct Layout {
     pub crumbs: Vec<Crumb>,
     /// The command that shows the same.
     pub command: String,
+    /// What an action has just done; empty when none led here.
+    pub done: String,
 }
 
 /// A link of the way to a page.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crumb {
     /// What is read.
     pub text: String,
@@ -52,6 +54,7 @@ impl Layout {
             namespace: None,
             crumbs: Vec::new(),
             command: String::new(),
+            done: String::new(),
         }
     }
 

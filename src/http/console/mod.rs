@@ -3,7 +3,7 @@
 //! To add a page: one file in `pages/` with a `show` function and an askama struct that has a [`layout::Layout`] called `layout`, its
 //! template beside the others, and a row in `route_table.rs`, which names the RPCs whose permission it needs. To add an action: one
 //! file in `actions/` with a function `act`, which makes the request of its RPC and calls [`visit::Visit::mutation`], a row, and a
-//! [`form::ActionForm`] on the page that offers it. To make a part of a page live: a template of its own in `templates/parts/`, a function
+//! [`form::ActionForm`] on the page that offers it; what it has done is an outcome in `outcome.rs`. To make a part of a page live: a template of its own in `templates/parts/`, a function
 //! `render_live`, and a row in `live/live_routes.rs`. Text of callers goes through [`visible_text::VisibleText`]; no template may use the
 //! filter `safe`.
 
@@ -15,7 +15,9 @@ mod form_body;
 pub mod layout;
 mod line_endings;
 mod live;
+mod next_steps;
 mod oidc;
+mod outcome;
 mod pages;
 mod permitted;
 mod refusal;

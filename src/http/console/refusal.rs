@@ -1,10 +1,11 @@
-//! Refusals as pages: what went wrong, its reason code, and the status of HTTP.
+//! Refusals as pages: what went wrong, its reason code, what to do next, and the status of HTTP.
 
 use askama::Template;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 
 use super::layout::Layout;
+use super::next_steps::{NextStep, next_step};
 use super::rendered::Rendered;
 use super::state::Console;
 use super::visible_text::VisibleText;
@@ -28,6 +29,7 @@ const UNAUTHENTICATED: i32 = 16;
 #[derive(Template)]
 #[template(path = "refusal.html")]
 struct RefusalPage {
+    next: Option<NextStep>,
     layout: Layout,
     message: VisibleText,
     reason: String,
@@ -67,6 +69,7 @@ pub fn refusal_with(status: StatusCode, error: &Error, layout: Layout) -> Respon
         (VisibleText::line(&each.field), VisibleText::line(&each.description))
     };
     let page = RefusalPage {
+        next: next_step(error, &layout),
         layout,
         message: VisibleText::line(&error.message),
         reason: error.reason.as_str(),

@@ -16,6 +16,7 @@ use http::{Method, StatusCode};
 use super::fields::Fields;
 use super::form_body::read_form;
 use super::layout::Layout;
+use super::outcome::OUTCOME_FIELD;
 use super::refusal::{refusal_page, refusal_with};
 use super::rendered::{Done, Rendered, redirect};
 use super::route_table::{Handler, Route};
@@ -88,7 +89,7 @@ async fn serve(
             let visited = async {
                 let arguments = path_arguments(arguments)?;
                 let fields = match route.handler {
-                    Handler::Page(_) => Fields::parse(parts.uri.query().unwrap_or_default())?,
+                    Handler::Page(_) => read_query(&parts)?,
                     Handler::Action(_) => read_form(&parts, body).await?,
                 };
                 let named = (route.name, route.path, route.calls);
@@ -107,6 +108,13 @@ async fn serve(
     };
     console.note_since(now, route.name, &parts, response.status(), error.as_ref());
     response
+}
+
+/// Reads the query of a page. What an action has done is said to whoever comes from its form: a link elsewhere can't say it.
+fn read_query(parts: &Parts) -> Result<Fields> {
+    let fields = Fields::parse(parts.uri.query().unwrap_or_default())?;
+    let is_own = parts.headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin");
+    Ok(if is_own { fields } else { fields.without(OUTCOME_FIELD) })
 }
 
 async fn answer(route: &Route, visit: &Visit) -> Result<Response> {

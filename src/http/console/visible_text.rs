@@ -37,6 +37,13 @@ impl VisibleText {
         Self(shown)
     }
 
+    /// Returns how many bytes it has on a page, where the characters of HTML are written as numbers.
+    #[must_use]
+    pub fn page_bytes(&self) -> usize {
+        let escaped = self.0.bytes().filter(|byte| matches!(byte, b'<' | b'>' | b'&' | b'"' | b'\'')).count();
+        self.0.len() + escaped * "#34;".len()
+    }
+
     /// Returns whether there is nothing to show.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -90,5 +97,6 @@ mod tests {
         assert_eq!(VisibleText::bounded("abcd", 3).to_string(), "abc…");
         assert_eq!(VisibleText::bounded("abc", 3).to_string(), "abc");
         assert!(VisibleText::line("").is_empty());
+        assert_eq!(VisibleText::line("<\u{1}ä>").page_bytes(), "&#60;⟨U+0001⟩ä&#62;".len());
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::fields::Fields;
 use super::layout::{Layout, activation_path, namespace_path, policy_path, version_path};
+use super::outcome::{OUTCOME_FIELD, outcome_text};
 use super::state::Console;
 use super::visible_text::VisibleText;
 use crate::api::request::{Mutation, Scoped, namespace, policy};
@@ -277,7 +278,7 @@ impl Visit {
     /// Returns the frame of the page that says why something was refused, with the way back to what it was about.
     #[must_use]
     pub fn layout_of_refusal(&self) -> Layout {
-        let mut layout = self.layout("Refused");
+        let mut layout = layout_of(&self.console, (&self.caller, &self.session), "Refused");
         if let Ok(namespace) = self.namespace() {
             layout = layout.below(namespace.to_string(), namespace_path(&namespace));
         }
@@ -300,10 +301,13 @@ impl Visit {
         }
     }
 
-    /// Returns the frame of a page.
+    /// Returns the frame of a page, with what the action has done that led to it.
     #[must_use]
     pub fn layout(&self, title: impl Into<String>) -> Layout {
-        layout_of(&self.console, (&self.caller, &self.session), &title.into())
+        let number = self.argument("version").parse::<i64>().ok();
+        let version = self.policy().ok().zip(number).map(|(name, number)| format!("{}@{number}", name.policy));
+        let done = outcome_text(self.route, self.fields.get(OUTCOME_FIELD), version.as_deref());
+        Layout { done, ..layout_of(&self.console, (&self.caller, &self.session), &title.into()) }
     }
 }
 

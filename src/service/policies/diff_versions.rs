@@ -3,6 +3,7 @@
 use super::use_cases::Policies;
 use crate::checks;
 use crate::checks::archive::{self, ContentFile};
+use crate::checks::diff::LineDifferences;
 use crate::domain::bundle::Bundle;
 use crate::domain::limits::DIFFERENCE_MAX_BYTES;
 use crate::domain::name::VersionName;
@@ -28,7 +29,7 @@ impl Policies {
         drop(tx);
         let active_version = policy.active_version;
         let slot = self.checks.contents.slots.take(&from.policy.namespace).await?;
-        let (_slot, Compared { old, new, unified, json_patch, fields }) =
+        let (_slot, Compared { old, new, lines, json_patch, fields }) =
             run_blocking(slot, move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
             active: side.version.number == active_version,
@@ -37,6 +38,7 @@ impl Policies {
             approvals: Vec::new(),
         };
         let fits = |text: &String| text.len() <= DIFFERENCE_MAX_BYTES;
+        let LineDifferences { unified, side_by_side } = lines;
         let too_large = !fits(&unified) || !fits(&json_patch);
         let [unified, json_patch] = [unified, json_patch].map(|text| Some(text).filter(fits).unwrap_or_default());
         Ok(VersionDifference {
@@ -46,6 +48,7 @@ impl Policies {
             json_patch,
             too_large,
             fields,
+            side_by_side,
         })
     }
 }
@@ -54,7 +57,7 @@ impl Policies {
 struct Compared {
     old: Bundle,
     new: Bundle,
-    unified: String,
+    lines: LineDifferences,
     json_patch: String,
     fields: Option<FieldDifferences>,
 }
@@ -73,9 +76,9 @@ fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> Compared {
     let (old_files, new_files) = (files(kind, &old), files(kind, &new));
     let from = checks::diff::Side { name: &old.version.name(), files: &old_files };
     let to = checks::diff::Side { name: &new.version.name(), files: &new_files };
-    let unified = checks::diff::unified(&from, &to);
+    let lines = checks::diff::compare_lines(&from, &to);
     drop((old_files, new_files));
-    Compared { old, new, unified, json_patch, fields }
+    Compared { old, new, lines, json_patch, fields }
 }
 
 /// Returns the files of a content. One that can't be read as several files is compared as it is.

@@ -248,6 +248,15 @@ impl ReadTx {
         Ok(revisions)
     }
 
+    /// Returns at most `limit` of the last moves of a pointer, in the order of the log: the revision of each, and the version it names since.
+    pub async fn newest_targets(&self, policy: &PolicyName, limit: u64) -> Result<Vec<(i64, i64)>> {
+        let newest = pointers_of(policy).select_only().column(Column::Revision).column(Column::Version);
+        let newest = newest.order_by_desc(Column::Revision).limit(limit);
+        let mut moves: Vec<(i64, i64)> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
+        moves.reverse();
+        Ok(moves)
+    }
+
     /// Reads the active rows that pointers name. Pointers to nothing are left out.
     async fn resolve(&self, namespace: &NamespaceId, pointers: Vec<Model>) -> Result<Vec<ActiveRow>> {
         let pointers: Vec<Model> = pointers.into_iter().filter(|row| row.version > 0).collect();

@@ -113,6 +113,7 @@ on_both_databases! {
                 let answer = browser.post(&path_of(route.path, "default", 1), &fields);
                 let is_refused = (answer.status, answer.reason()) == (403, "PERMISSION_DENIED");
                 assert_eq!(is_refused, !roles.split(' ').any(|each| each == name), "{name} {}: {answer:?}", route.name);
+                assert!(!is_refused || answer.next().0.starts_with("Ask an admin"), "{name} {}: {answer:?}", route.name);
                 assert!([200, 303, 403, 404, 409].contains(&answer.status), "{name} {}: {answer:?}", route.name);
             }
         }

@@ -29,6 +29,22 @@ impl Answer {
         between(&self.body, "id=\"reason\">", "<")
     }
 
+    /// Returns what a page that refuses says to do next: the sentence, and where its link leads; empty without one.
+    pub fn next(&self) -> (&str, &str) {
+        let said = between(&self.body, "<p id=\"next\">", "</p>");
+        (said.split(" <a").next().unwrap_or_default(), between(said, "href=\"", "\""))
+    }
+
+    /// Returns the page that an action leads to, without the code of what was done.
+    pub fn next_page(&self) -> &str {
+        self.header("location").split('?').next().unwrap_or_default()
+    }
+
+    /// Returns what a page says that was done; empty when it says nothing.
+    pub fn done(&self) -> &str {
+        between(&self.body, "<p class=\"done\" role=\"status\">", "</p>")
+    }
+
     /// Returns the token of the forms of a page.
     pub fn form_token(&self) -> String {
         let token = between(&self.body, "name=\"form_token\" value=\"", "\"").to_owned();

@@ -67,7 +67,9 @@ on_both_databases! {
             for _ in 0..2 {
                 let answer = send(&mut browser, &sent, &[("label", &label), ("note", "raise b")]);
                 let next = format!("/namespaces/default/policies/shop/versions/{number}");
-                assert_eq!((answer.status, answer.header("location")), (303, next.as_str()), "{answer:?}");
+                assert_eq!((answer.status, answer.next_page()), (303, next.as_str()), "{answer:?}");
+                let said = browser.get(answer.header("location"));
+                assert_eq!(said.done(), format!("shop@{number} was drafted. Staging it has it checked."), "{said:?}");
             }
             assert_eq!(head(&admin).await, before + 1, "a double click is one draft");
             let drafted = get_version(&admin, "shop", number).await;
@@ -121,6 +123,8 @@ on_both_databases! {
                 let answer = send(&mut browser, &fields(&shown, text, button), changed);
                 assert_eq!((answer.status, answer.reason()), (status, reason), "{changed:?}: {answer:?}");
                 assert_eq!(text_of(&answer), text, "{changed:?}");
+                let anew = if reason == "EXPECTED_ACTIVE_MISMATCH" { PAGE } else { "" };
+                assert_eq!(answer.next().1, anew, "a link only where the text has to begin anew: {answer:?}");
                 assert!(!answer.body.contains("<script>alert"), "{answer:?}");
             }
         }

@@ -26,6 +26,7 @@ on_both_databases! {
             for wrong in ["", "x", other.as_str(), &own[1..]] {
                 let answer = browser.post_with(&path, &[origin], &with(wrong));
                 assert_eq!((answer.status, answer.reason()), (403, "PERMISSION_DENIED"), "{} {wrong}: {answer:?}", route.name);
+                assert_eq!(answer.next(), ("", ""), "a role would not help: {answer:?}");
             }
             let missing = browser.post_with(&path, &[origin], &FIELDS);
             assert_eq!((missing.status, missing.reason()), (403, "PERMISSION_DENIED"), "{}: {missing:?}", route.name);

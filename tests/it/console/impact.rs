@@ -4,9 +4,9 @@ use policyhub::client::pb;
 
 use super::browser::{Browser, between};
 use super::shown_form::fill_and_send;
-use crate::harness::calls::{active, draft, publish, release};
+use crate::harness::calls::{active, draft, head, publish, release};
 use crate::harness::on_both_databases;
-use crate::harness::subscribing::{eventually, watch_request};
+use crate::harness::subscribing::{applied, eventually, rejected, subscribe, watch_request};
 
 const POLICY: &str = "/namespaces/default/policies/shop";
 
@@ -26,12 +26,37 @@ on_both_databases! {
             streams.push(admin.watch_active(request).await.expect("a watch"));
         }
         let browser = Browser::signed_in(&hub, &hub.token());
-        let said = "shop: 1 → 2, for 3 live runtimes that watch it (env=prod: 2, env=te&#60;b&#62;⟨U+202E⟩st: 1).";
+        let said = "shop: 1 → 2, for 3 live runtimes that watch it (env=prod: 2, env=te&#60;b&#62;⟨U+202E⟩st: 1). None of them runs it yet.";
         for page in [format!("{POLICY}/versions/2"), POLICY.to_owned()] {
             eventually("three are counted", async || browser.get(&page).body.contains("for 3 live runtimes")).await;
             let page = browser.get(&page).body;
             assert!(page.contains(said), "{page}");
         }
+        drop(streams);
+    }
+
+    /// Given runtimes of which one rejected the second version, the form that rolls back says that this one runs the first already.
+    async fn a_form_says_how_many_run_the_version_already(hub: Hub) {
+        let admin = hub.client().await;
+        let mut streams = Vec::new();
+        release(&admin, "shop", "a: 1\n").await;
+        let first = head(&admin).await;
+        release(&admin, "shop", "a: 2\n").await;
+        let second = head(&admin).await;
+        for id in ["r1", "r2", "r3"] {
+            streams.push(subscribe(&admin, id).await);
+            admin.report_status(applied(&admin, id, first).await).await.expect("a report");
+        }
+        admin.report_status(applied(&admin, "r1", second).await).await.expect("a report");
+        admin.report_status(rejected(&admin, "r2", second, "no").await).await.expect("a report");
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = format!("{POLICY}/versions/1");
+        let said = "shop: 2 → 1, for 3 live runtimes that watch it. 2 of them run it already.";
+        eventually("two run the first", async || browser.get(&page).body.contains(said)).await;
+        admin.report_status(applied(&admin, "r3", second).await).await.expect("a report");
+        eventually("one does", async || browser.get(&page).body.contains("1 of them runs it already.")).await;
+        let nothing = between(&browser.get(&format!("{POLICY}/versions/2")).body, "shop: 2 → nothing", "</p>").to_owned();
+        assert_eq!(nothing, ", for 3 live runtimes that watch it.", "nobody runs nothing");
         drop(streams);
     }
 

@@ -76,17 +76,19 @@ on_both_databases! {
         let admin = hub.client().await;
         publish(&admin, "shop", "a: 1\n").await;
         let browser = Browser::signed_in(&hub, &hub.token());
-        for (path, status, reason) in [
-            ("/namespaces/nowhere", 404, "NAMESPACE_NOT_FOUND"),
-            ("/namespaces/default/policies/nothing", 404, "POLICY_NOT_FOUND"),
-            ("/namespaces/default/policies/shop/versions/7", 404, "VERSION_NOT_FOUND"),
-            ("/namespaces/default/policies/shop/versions/active", 409, "NO_ACTIVE_VERSION"),
-            ("/namespaces/default/policies/shop/versions/x", 400, "INVALID_ARGUMENT"),
-            ("/namespaces/default/policies/Shop", 400, "INVALID_ARGUMENT"),
-            ("/?page_token=x", 400, "INVALID_PAGE_TOKEN"),
+        for (path, status, reason, next) in [
+            ("/namespaces/nowhere", 404, "NAMESPACE_NOT_FOUND", "/"),
+            ("/namespaces/default/policies/nothing", 404, "POLICY_NOT_FOUND", "/namespaces/default"),
+            ("/namespaces/default/policies/shop/versions/7", 404, "VERSION_NOT_FOUND", "/namespaces/default/policies/shop"),
+            ("/namespaces/default/policies/shop/versions/active", 409, "NO_ACTIVE_VERSION", "/namespaces/default/policies/shop"),
+            ("/namespaces/default/policies/shop/versions/x", 400, "INVALID_ARGUMENT", "/namespaces/default/policies/shop"),
+            ("/namespaces/default/policies/Shop", 400, "INVALID_ARGUMENT", "/namespaces/default"),
+            ("/?page_token=x", 400, "INVALID_PAGE_TOKEN", ""),
         ] {
             let answer = browser.get(path);
             assert_eq!((answer.status, answer.reason()), (status, reason), "{path}: {answer:?}");
+            assert_eq!(answer.next().1, next, "{path}: {answer:?}");
+            assert!(next.is_empty() || browser.get(next).status == 200, "{path} leads to {next}");
         }
         assert_eq!(browser.get("/nothing").status, 404);
         activate(&admin, "shop", 1).await;

@@ -3,6 +3,7 @@
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -10,10 +11,11 @@ use crate::http::console::visit::Visit;
 pub async fn act(visit: &Visit) -> Result<Done> {
     let asked = pb::AbandonDraftRequest {
         name: visit.version_name(),
+        etag: visit.fields.get("etag").to_owned(),
         request_id: visit.request_id(),
         ..pb::AbandonDraftRequest::default()
     };
     let context = visit.mutation(Rpc::AbandonDraft, &asked).await?;
     visit.service().policies.abandon_draft(&context, request::abandon_draft(asked)?).await?;
-    Ok(Done::At(visit.version_page()?))
+    Ok(Outcome::Abandoned.at(&visit.version_page()?))
 }

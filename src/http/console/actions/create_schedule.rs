@@ -7,6 +7,7 @@ use crate::api::{pb, request};
 use crate::domain::access::Rpc;
 use crate::domain::schedule::parse_local_time;
 use crate::domain::{Error, Result};
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -30,7 +31,7 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     let time_zone = zone.to_owned();
     asked.schedule = Some(pb::Schedule { entries: vec![entry], time_zone, ..pb::Schedule::default() });
     visit.service().policies.create_schedule(&context, request::create_schedule(asked)?).await?;
-    Ok(Done::At(visit.page_below_namespace("schedules")?))
+    Ok(Outcome::ScheduleCreated.at(&visit.page_below_namespace("schedules")?))
 }
 
 /// Takes `POLICY@N` or `POLICY@vLABEL`.

@@ -6,6 +6,7 @@ use crate::domain::version::Requirement;
 use crate::domain::{Error, Reason, Result};
 use crate::http::console::layout::version_path;
 use crate::http::console::line_endings::restore_line_endings;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::pages::draft::{DraftOutcome, DraftText, draft_page, read_base};
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
@@ -27,7 +28,7 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         base_version: visit.fields.number("base_version").unwrap_or_default(),
     };
     match handle(visit, &written).await {
-        Ok(Handled::Drafted(path)) => Ok(Done::At(path)),
+        Ok(Handled::Drafted(path)) => Ok(Outcome::Drafted.at(&path)),
         Ok(Handled::Checked(outcome)) => draft_page(visit, written, outcome, true).map(Done::Page),
         // To whoever has no role here, there is no such namespace.
         Err(error) if error.reason == Reason::NamespaceNotFound => Err(error),

@@ -3,6 +3,7 @@
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -28,5 +29,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::CreateRoleBinding, &asked).await?;
     visit.service().access.create_role_binding(&context, request::create_role_binding(asked)?).await?;
-    Ok(Done::At(visit.page_below_namespace("roles")?))
+    Ok(Outcome::RoleGranted.at(&visit.page_below_namespace("roles")?))
 }

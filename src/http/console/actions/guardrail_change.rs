@@ -5,12 +5,17 @@ use crate::domain::access::Rpc;
 use crate::domain::error::REQUIRED;
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::{Error, Result};
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
 /// Changes the guardrails of the namespace in the path. The etag of the form decides whether the set is still the one that was shown; so a
 /// form that is sent twice makes the same set twice, and the second answer is that of the first.
-pub async fn change_guardrails(visit: &Visit, change: impl FnOnce(&mut Vec<pb::Guardrail>)) -> Result<Done> {
+pub async fn change_guardrails(
+    visit: &Visit,
+    done: Outcome,
+    change: impl FnOnce(&mut Vec<pb::Guardrail>),
+) -> Result<Done> {
     let name = visit.guardrails_name();
     let mut asked = pb::UpdateGuardrailsRequest {
         guardrails: Some(pb::Guardrails { name: name.clone(), ..pb::Guardrails::default() }),
@@ -31,7 +36,7 @@ pub async fn change_guardrails(visit: &Visit, change: impl FnOnce(&mut Vec<pb::G
     let set = pb::Guardrails { name, guardrails, etag: etag.to_owned(), update_time: None };
     asked.guardrails = Some(set);
     visit.service().policies.update_guardrails(&context, request::update_guardrails(asked)?).await?;
-    Ok(Done::At(visit.page_below_namespace("guardrails")?))
+    Ok(done.at(&visit.page_below_namespace("guardrails")?))
 }
 
 fn written(guardrail: Guardrail) -> pb::Guardrail {

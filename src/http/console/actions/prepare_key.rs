@@ -3,6 +3,7 @@
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -14,5 +15,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::PrepareSigningKey, &asked).await?;
     visit.service().keys.prepare_key(&context, request::prepare_key(asked)).await?;
-    Ok(Done::At("/keys".to_owned()))
+    Ok(Outcome::KeyPrepared.at("/keys"))
 }

@@ -3,6 +3,7 @@
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -17,5 +18,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::ResumeSchedule, &asked).await?;
     visit.service().policies.resume_schedule(&context, request::resume_schedule(asked)?).await?;
-    Ok(Done::At(visit.page_below_namespace("schedules")?))
+    Ok(Outcome::ScheduleResumed.at(&visit.page_below_namespace("schedules")?))
 }

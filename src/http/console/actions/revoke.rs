@@ -3,6 +3,7 @@
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -15,5 +16,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::DeleteRoleBinding, &asked).await?;
     visit.service().access.delete_role_binding(&context, request::delete_role_binding(asked)?).await?;
-    Ok(Done::At(visit.page_below_namespace("roles")?))
+    Ok(Outcome::RoleRevoked.at(&visit.page_below_namespace("roles")?))
 }

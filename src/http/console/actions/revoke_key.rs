@@ -3,6 +3,7 @@
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -16,5 +17,5 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     };
     let context = visit.mutation(Rpc::RevokeSigningKey, &asked).await?;
     visit.service().keys.revoke_key(&context, request::revoke_key(asked)?).await?;
-    Ok(Done::At("/keys".to_owned()))
+    Ok(Outcome::KeyRevoked.at("/keys"))
 }

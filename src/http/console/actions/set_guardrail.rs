@@ -3,6 +3,7 @@
 use super::guardrail_change::change_guardrails;
 use crate::api::pb;
 use crate::domain::Result;
+use crate::http::console::outcome::Outcome;
 use crate::http::console::rendered::Done;
 use crate::http::console::visit::Visit;
 
@@ -22,7 +23,7 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         message: field("message"),
         for_each: field("for_each"),
     };
-    change_guardrails(visit, |set| match set.iter_mut().find(|each| each.id == given.id) {
+    change_guardrails(visit, Outcome::GuardrailSet, |set| match set.iter_mut().find(|each| each.id == given.id) {
         Some(known) => *known = given,
         None => set.push(given),
     })

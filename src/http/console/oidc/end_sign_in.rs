@@ -44,7 +44,7 @@ async fn end(console: &Console, issuer_name: &str, parts: &Parts) -> Result<Resp
     let pending = cookie.and_then(|cookie| console.sessions.open_pending(cookie));
     let pending = pending.filter(|pending| pending.ends_at_seconds > now);
     let pending = pending.ok_or_else(|| refused("no sign-in waits in this browser, or it took over 10 minutes"))?;
-    check_answer(&**provider, issuer_name, &pending, &fields).await?;
+    check_answer(console, &**provider, &pending, &fields).await?;
     let redirect_uri = console.redirect_uri(issuer_name, &parts.headers)?;
     let (code, code_verifier) = (fields.get("code"), pending.code_verifier.as_str());
     let tokens = provider.exchange(CodeExchange { code, code_verifier, redirect_uri: &redirect_uri }).await?;
@@ -54,16 +54,15 @@ async fn end(console: &Console, issuer_name: &str, parts: &Parts) -> Result<Resp
 
 /// Checks that an answer is one to the sign-in that this browser began.
 async fn check_answer(
+    console: &Console,
     provider: &dyn SignInProvider,
-    issuer_name: &str,
     pending: &PendingSignIn,
     fields: &Fields,
 ) -> Result<()> {
-    if pending.issuer_name != issuer_name {
+    if pending.issuer_name != provider.name() {
         return Err(refused("the sign-in of this browser is at another issuer"));
     }
-    let (given, own) = (fields.get("state").as_bytes(), pending.state.as_bytes());
-    if !is_same(given, own) {
+    if !console.sessions.is_state(pending, fields.get("state")) {
         return Err(refused("the answer is not to the sign-in of this browser: its state is another one"));
     }
     let given = fields.get("iss");
@@ -101,12 +100,6 @@ fn usable_token<'a>(
         Ok(()) => Ok(&tokens.access_token),
         Err(error) => is_of_provider(&tokens.id_token).map(|()| tokens.id_token.as_str()).map_err(|_| error),
     }
-}
-
-/// Compares in a time that does not depend on where they differ.
-fn is_same(given: &[u8], own: &[u8]) -> bool {
-    let differences = given.iter().zip(own).fold(0_u8, |differences, (one, other)| differences | (one ^ other));
-    given.len() == own.len() && differences == 0
 }
 
 fn refused(message: impl Into<String>) -> Error {

@@ -1,19 +1,24 @@
-//! Two versions of a policy: field by field, and line by line.
+//! Two versions of a policy: field by field, and line beside line.
 
 use askama::Template;
 
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
+use crate::domain::side_by_side::{NumberedLine, SideBySideRow};
 use crate::domain::version::{FieldDifference, VersionWithContent};
 use crate::http::console::layout::{Layout, ShortDigest, StateMark, policy_path, release_of, version_path};
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
 
-/// Most lines that a page shows, and the longest of them.
-const LINES_MAX: usize = 3_000;
-const LINE_MAX_CHARS: usize = 2_000;
+/// Most bytes of the page that fields take, and that lines take. Together with the frame they bound the page.
+const FIELDS_MAX_BYTES: usize = 64 * 1024;
+const LINES_MAX_BYTES: usize = 192 * 1024;
+/// About what the tags of a row take.
+const ROW_TAGS_BYTES: usize = 110;
+/// Longest line. Those of the comparison are shorter.
+const LINE_MAX_CHARS: usize = 4_000;
 
 #[derive(Template)]
 #[template(path = "diff.html")]
@@ -21,9 +26,10 @@ struct DiffPage {
     layout: Layout,
     base: DiffSide,
     other: DiffSide,
+    is_same: bool,
     has_fields: bool,
     fields: Vec<FieldRow>,
-    lines: Vec<DiffLine>,
+    rows: Vec<DiffRow>,
     is_cut: bool,
 }
 
@@ -41,9 +47,18 @@ struct FieldRow {
     new: VisibleText,
 }
 
+/// A row of the two columns.
+enum DiffRow {
+    File(VisibleText),
+    Gap(usize),
+    Same(DiffLine, usize),
+    Changed(Option<DiffLine>, Option<DiffLine>),
+}
+
 struct DiffLine {
-    class: &'static str,
+    number: usize,
     text: VisibleText,
+    is_ended: bool,
 }
 
 /// Shows the page. The active version is the base unless another is named.
@@ -60,17 +75,33 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let (base, other) = (side(&found.from), side(&found.to));
     let command = format!("diff {} {} {}", name.policy, base.number, other.number);
     let layout = visit.layout(format!("{} {} → {}", name.policy, base.release, other.release));
-    let fields = found.fields.unwrap_or_default();
+    let all = found.fields.unwrap_or_default();
+    let fields = while_it_fits(FIELDS_MAX_BYTES, all.fields.iter().map(field_row));
+    let rows = while_it_fits(LINES_MAX_BYTES, found.side_by_side.rows.iter().map(diff_row));
     let page = DiffPage {
         layout: layout.in_namespace(&name.namespace, &command).below(name.policy.to_string(), policy_path(&name)),
+        is_same: found.from.version.digest == found.to.version.digest,
+        has_fields: !found.json_patch.is_empty() || !all.fields.is_empty(),
+        is_cut: found.side_by_side.is_cut
+            || all.is_cut
+            || fields.len() < all.fields.len()
+            || rows.len() < found.side_by_side.rows.len(),
         base,
         other,
-        has_fields: !found.json_patch.is_empty() || !fields.fields.is_empty(),
-        is_cut: found.too_large || fields.is_cut || found.unified.lines().count() > LINES_MAX,
-        fields: fields.fields.iter().map(field_row).collect(),
-        lines: found.unified.lines().take(LINES_MAX).map(diff_line).collect(),
+        fields,
+        rows,
     };
     Rendered::page(&page)
+}
+
+/// Returns the rows, each given with its size, as long as they are not larger than this together.
+fn while_it_fits<T>(max_bytes: usize, rows: impl Iterator<Item = (T, usize)>) -> Vec<T> {
+    let mut left = max_bytes;
+    let fits = |(row, bytes): (T, usize)| {
+        left = left.checked_sub(bytes + ROW_TAGS_BYTES)?;
+        Some(row)
+    };
+    rows.map_while(fits).collect()
 }
 
 fn side(each: &VersionWithContent) -> DiffSide {
@@ -84,19 +115,35 @@ fn side(each: &VersionWithContent) -> DiffSide {
     }
 }
 
-fn field_row(field: &FieldDifference) -> FieldRow {
+fn field_row(field: &FieldDifference) -> (FieldRow, usize) {
     let shown = |value: &Option<String>| VisibleText::line(value.as_deref().unwrap_or_default());
-    FieldRow { pointer: VisibleText::line(&field.pointer), old: shown(&field.old), new: shown(&field.new) }
+    let row = FieldRow { pointer: VisibleText::line(&field.pointer), old: shown(&field.old), new: shown(&field.new) };
+    let bytes = row.pointer.page_bytes() + row.old.page_bytes() + row.new.page_bytes();
+    (row, bytes)
 }
 
-fn diff_line(line: &str) -> DiffLine {
-    let is_name = line.starts_with("--- namespaces/") || line.starts_with("+++ namespaces/");
-    let class = match line.as_bytes().first() {
-        _ if is_name => "soft",
-        Some(b'+') => "added",
-        Some(b'-') => "removed",
-        Some(b'@') => "soft",
-        _ => "same",
+fn diff_row(row: &SideBySideRow) -> (DiffRow, usize) {
+    let line = |line: &NumberedLine| {
+        let text = VisibleText::bounded(&line.text, LINE_MAX_CHARS);
+        DiffLine { number: line.number, text, is_ended: line.is_ended }
     };
-    DiffLine { class, text: VisibleText::bounded(line, LINE_MAX_CHARS) }
+    let bytes = |line: &Option<DiffLine>| line.as_ref().map_or(0, |line| line.text.page_bytes());
+    match row {
+        SideBySideRow::File(name) => {
+            let name = VisibleText::line(name);
+            let bytes = name.page_bytes();
+            (DiffRow::File(name), bytes)
+        }
+        SideBySideRow::Gap(lines) => (DiffRow::Gap(*lines), 0),
+        SideBySideRow::Same(same, other) => {
+            let same = line(same);
+            let bytes = 2 * same.text.page_bytes();
+            (DiffRow::Same(same, *other), bytes)
+        }
+        SideBySideRow::Changed(old, new) => {
+            let (old, new) = (old.as_ref().map(line), new.as_ref().map(line));
+            let size = bytes(&old) + bytes(&new);
+            (DiffRow::Changed(old, new), size)
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::http::console::layout::{Layout, policy_path};
+use crate::http::console::next_steps::{NextStep, next_step};
 use crate::http::console::permitted::may;
 use crate::http::console::refusal::http_status;
 use crate::http::console::rendered::Rendered;
@@ -61,6 +62,7 @@ struct DraftPage {
     message: VisibleText,
     reason: String,
     violations: Vec<(VisibleText, VisibleText)>,
+    next: Option<NextStep>,
     is_checked: bool,
     lines: Vec<ContentLine>,
     findings: Vec<LineFinding>,
@@ -129,7 +131,14 @@ pub fn draft_page(visit: &Visit, written: DraftText, outcome: DraftOutcome, may_
         .layout(format!("Draft {}", policy.policy))
         .in_namespace(&policy.namespace, &format!("edit {}", policy.policy))
         .below(policy.policy.to_string(), path.clone());
+    // The text is on the page: a link elsewhere is for a text that has to begin anew.
+    let next = |error: &Error| match error.reason {
+        Reason::InvalidArgument => None,
+        Reason::ExpectedActiveMismatch => next_step(error, &layout.clone().below("draft", format!("{path}/draft"))),
+        _ => next_step(error, &Layout::anonymous("")),
+    };
     let page = DraftPage {
+        next: refused.as_ref().and_then(next),
         layout,
         action: format!("{path}/draft"),
         request_id: uuid::Uuid::now_v7().to_string(),

@@ -20,8 +20,8 @@ const ATTRIBUTE_MAX_CHARS: usize = 40;
 pub struct PointerFacts {
     /// The version that it names; none when it names nothing.
     pub active: Option<Version>,
-    /// The runtimes that it concerns, for people.
-    runtimes: String,
+    /// The runtimes that it concerns.
+    runtimes: PolicyRuntimes,
 }
 
 impl PointerFacts {
@@ -40,14 +40,22 @@ impl PointerFacts {
                 Some(visit.service().policies.get_version(context, &name, false).await?.version)
             }
         };
-        Ok(Self { active, runtimes: runtimes_text(&runtimes) })
+        Ok(Self { active, runtimes })
     }
 
-    /// Says what becomes of the pointer, and whom it concerns.
+    /// Says what becomes of the pointer, whom it concerns, and how many of them run the version already; `to` is none when the pointer is
+    /// to name nothing.
     #[must_use]
-    pub fn moved(&self, policy: &Policy, to: &str) -> String {
-        let from = self.active.as_ref().map_or_else(|| "nothing".to_owned(), release_of);
-        format!("{}: {from} → {to}, for {}.", policy.name.policy, self.runtimes)
+    pub fn moved(&self, policy: &Policy, to: Option<&Version>) -> String {
+        let release = |version: Option<&Version>| version.map_or_else(|| "nothing".to_owned(), release_of);
+        let (from, runtimes) = (release(self.active.as_ref()), runtimes_text(&self.runtimes));
+        let said = format!("{}: {from} → {}, for {runtimes}.", policy.name.policy, release(to));
+        let Some(version) = to.filter(|_| self.runtimes.live > 0) else { return said };
+        match self.runtimes.running.get(&version.number).copied().unwrap_or_default() {
+            0 => format!("{said} None of them runs it yet."),
+            1 => format!("{said} 1 of them runs it already."),
+            count => format!("{said} {count} of them run it already."),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::domain::access::{Grants, Rpc};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::http::console::form::ActionForm;
-use crate::http::console::layout::{Layout, command_line, policy_path, release_of, version_path};
+use crate::http::console::layout::{Layout, command_line, policy_path, version_path};
 use crate::http::console::permitted::may;
 
 /// What the forms depend on.
@@ -44,6 +44,11 @@ pub fn version_forms(layout: &Layout, facts: VersionFacts<'_>) -> Vec<ActionForm
     all.into_iter().filter(|(rpc, _)| may(facts.grants, *rpc)).map(|(_, form)| form).collect()
 }
 
+/// Returns a form that changes the version, unless it changed since.
+fn of_state(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &str, command: &str) -> ActionForm {
+    of_version(layout, facts, action, button, command).hiding("etag", facts.version.etag().to_string())
+}
+
 /// Returns a form whose action is a path below the version.
 fn of_version(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &str, command: &str) -> ActionForm {
     let version = facts.version;
@@ -62,12 +67,12 @@ fn of_pointer(layout: &Layout, facts: VersionFacts<'_>, action: &str, button: &s
 }
 
 fn stage(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    of_version(layout, facts, "stage", "Stage", &format!("stage {}", facts.version.short_name()))
+    of_state(layout, facts, "stage", "Stage", &format!("stage {}", facts.version.short_name()))
         .that_changes("Its checks run. When they pass it is staged: reviewed and published as it is.")
 }
 
 fn abandon(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    of_version(layout, facts, "abandon", "Abandon", &format!("abandon {}", facts.version.short_name()))
+    of_state(layout, facts, "abandon", "Abandon", &format!("abandon {}", facts.version.short_name()))
         .that_changes("It ends for good, and its label is free again.")
 }
 
@@ -90,7 +95,7 @@ fn reject(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
 }
 
 fn publish(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    of_version(layout, facts, "publish", "Publish", &format!("publish {}", facts.version.short_name()))
+    of_state(layout, facts, "publish", "Publish", &format!("publish {}", facts.version.short_name()))
         .that_changes("It is signed, never changes again, and can be activated. Nothing runs it by this.")
 }
 
@@ -99,18 +104,18 @@ fn activate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let expected = facts.policy.active_version;
     let command = format!("activate {} --expected {policy}={expected} --reason …", version.short_name());
     of_pointer(layout, facts, "activate", "Activate", &command)
-        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
+        .that_changes(facts.pointer.moved(facts.policy, Some(version)))
 }
 
 fn roll_back(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let (policy, version) = (&facts.policy.name.policy, facts.version);
     let command = format!("rollback {policy} --to {} --reason …", version.number);
     of_pointer(layout, facts, "roll-back", "Roll back to this version", &command)
-        .that_changes(facts.pointer.moved(facts.policy, &release_of(version)))
+        .that_changes(facts.pointer.moved(facts.policy, Some(version)))
 }
 
 fn deactivate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
     let command = format!("deactivate {} --reason …", facts.policy.name.policy);
     of_pointer(layout, facts, "deactivate", "Deactivate", &command)
-        .that_changes(facts.pointer.moved(facts.policy, "nothing"))
+        .that_changes(facts.pointer.moved(facts.policy, None))
 }
