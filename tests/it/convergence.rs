@@ -107,10 +107,13 @@ on_both_databases! {
         }
         let found = convergence(&client, at(first), LONG).await.expect("an answer");
         assert_eq!((found.applied, found.diverged, found.settled), (2, 1, true));
+        assert_eq!(found.superseded_by, None);
         // A tombstone concerns the subscribers that watched the policy.
         let gone = deactivate(&client, "p").await;
         let found = convergence(&client, at(gone), AT_ONCE).await.expect("an answer");
-        assert_eq!((found.pending, found.unconcerned), (2, 1));
+        assert_eq!((found.pending, found.unconcerned, found.superseded_by), (2, 1, None));
+        let found = convergence(&client, at(first), AT_ONCE).await.expect("an answer");
+        assert_eq!((found.applied, found.superseded_by), (2, Some(at(gone))), "they ran with it, and it is over");
         release(&client, "q", "a: 1").await;
         let found = convergence(&client, at(head(&client).await), AT_ONCE).await.expect("an answer");
         assert_eq!((found.pending, found.unconcerned), (3, 0));
@@ -368,6 +371,12 @@ async fn a_fleet_that_is_gone_has_not_converged() {
     assert_eq!(code, Some(0), "it ran with it until it went: {text}");
 
     let second = activate(&client, "p", 2).await;
+    let (code, text, error) = cli(&hub, &["convergence", &first.to_string(), "--wait", "30s"]);
+    assert_eq!(code, Some(1), "nobody runs with it any more: {text}");
+    assert!(
+        text.contains(&format!("\nSUPERSEDED by 1:{second}\n")) && error.contains("was superseded by"),
+        "{text}{error}"
+    );
     report(&client, applied(&client, "stays", second).await).await;
     let (code, text, error) = cli(&hub, &["convergence", &second.to_string(), "--wait", "2s"]);
     assert_eq!(code, Some(1), "{text}");

@@ -31,6 +31,8 @@ pub struct ConvergenceAnswer {
     pub rejected: Vec<Subscriber>,
     pub pending: Vec<Subscriber>,
     pub gone: Vec<Subscriber>,
+    /// The newest event that moved one of its policies away from the version that it put in force.
+    pub superseded_by: Option<Cursor>,
     /// The time at which leases were compared.
     pub now: Micros,
 }

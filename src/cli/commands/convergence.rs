@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Wait of one call while progress is shown on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How far an activation has come among those who watch; exit code 0 when all of them run with it, and somebody does
+/// How far an activation has come among those who watch; exit code 0 when all of them run with it, somebody does, and nothing later took its place
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub convergence 42 --wait 30s")]
 pub struct ConvergenceArguments {
@@ -50,7 +50,7 @@ pub async fn run(session: &Session, arguments: ConvergenceArguments) -> anyhow::
         let is_awaited = response.settled && why_not_everybody(&response).is_some_and(|why| why.may_pass);
         let waited = if is_awaited { left.min(LOOK_INTERVAL) } else { wait };
         left = left.saturating_sub(waited);
-        if left.is_zero() || (response.settled && !is_awaited) {
+        if left.is_zero() || (response.settled && !is_awaited) || response.superseded_by.is_some() {
             break response;
         }
         if is_awaited {
@@ -65,6 +65,10 @@ pub async fn run(session: &Session, arguments: ConvergenceArguments) -> anyhow::
         let _ = writeln!(io::stderr());
     }
     session.output.print(&response, describe)?;
+    if let Some(later) = &response.superseded_by {
+        let (at, later) = (text::cursor(response.cursor.as_ref()), text::cursor(Some(later)));
+        anyhow::bail!("{at} was superseded by {later}: those who applied it may run with what came later");
+    }
     match why_not_everybody(&response) {
         Some(why) => anyhow::bail!("{} revision {}", why.text, activation.revision),
         None => Ok(()),
@@ -105,6 +109,9 @@ fn counts(response: &pb::GetConvergenceResponse) -> String {
 
 fn describe(response: &pb::GetConvergenceResponse) -> String {
     let mut text = format!("{} {}\n", text::cursor(response.cursor.as_ref()), counts(response));
+    if let Some(later) = &response.superseded_by {
+        let _ = writeln!(text, "SUPERSEDED by {}", text::cursor(Some(later)));
+    }
     // With a single principal, its counts would repeat the totals.
     for own in response.principals.iter().filter(|_| response.principals.len() > 1) {
         let pb::PrincipalProgress { principal, applied, rejected, pending, gone } = own;

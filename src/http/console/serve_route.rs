@@ -19,8 +19,8 @@ use super::layout::Layout;
 use super::outcome::OUTCOME_FIELD;
 use super::refusal::{refusal_page, refusal_with};
 use super::rendered::{Done, Rendered, redirect};
-use super::route_table::{Handler, Route};
-use super::sign_in_page::ask;
+use super::route_table::{Handler, ROUTES, Route};
+use super::sign_in_page::{ask, ask_after_form};
 use super::site::add_headers;
 use super::state::Console;
 use super::visit::{Visit, layout_of, path_arguments};
@@ -104,7 +104,7 @@ async fn serve(
                 (refusal_page(&error, layout), Some(error))
             })
         }
-        Err(error) => (ask(&console, &error, next_of(route, &parts)), Some(error)),
+        Err(error) => (ask_for_route(&console, &error, route, &parts), Some(error)),
     };
     console.note_since(now, route.name, &parts, response.status(), error.as_ref());
     response
@@ -133,8 +133,21 @@ async fn answer(route: &Route, visit: &Visit) -> Result<Response> {
     }
 }
 
-/// Returns where to go once somebody has signed in: to the page. An action is not repeated.
-fn next_of(route: &Route, parts: &Parts) -> String {
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    if matches!(route.handler, Handler::Page(_)) { path.to_owned() } else { "/".to_owned() }
+/// Asks somebody to sign in, who then gets to the page, or to the one that has the form. An action is not repeated.
+fn ask_for_route(console: &Console, error: &Error, route: &Route, parts: &Parts) -> Response {
+    if matches!(route.handler, Handler::Action(_)) {
+        return ask_after_form(console, error, &page_above(route, parts.uri.path()));
+    }
+    ask(console, error, parts.uri.path_and_query().map_or("/", |path| path.as_str()))
+}
+
+/// Returns the path of the page that has the form of an action: the longest path of a page that the one of the action begins with.
+fn page_above(action: &Route, path: &str) -> String {
+    let is_above = |page: &&Route| {
+        matches!(page.handler, Handler::Page(_))
+            && action.path.strip_prefix(page.path).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let page = ROUTES.iter().filter(is_above).max_by_key(|page| page.path.len());
+    let parts = page.map_or(0, |page| page.path.split('/').count());
+    path.split('/').take(parts).collect::<Vec<_>>().join("/")
 }

@@ -53,7 +53,7 @@ pub async fn with_token(State(console): State<Arc<Console>>, request: Request) -
     let done = async {
         let fields = read_form(&parts, body).await?;
         let (token, next) = (fields.get("token").trim(), local_path(fields.get("next")));
-        Ok(begin_session(&console, token, next).unwrap_or_else(|error| ask(&console, &error, next.to_owned())))
+        Ok(begin_session(&console, token, next).unwrap_or_else(|error| ask(&console, &error, next)))
     };
     finish(&console, &peer, done.await)
 }

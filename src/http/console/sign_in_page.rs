@@ -24,14 +24,24 @@ pub struct SignInPage {
     /// Why the visitor is asked; empty when there was no session.
     message: VisibleText,
     reason: String,
+    /// Whether a form was sent, which changed nothing.
+    is_after_form: bool,
     /// The identity providers, with the link that begins a sign-in at each.
     providers: Vec<(String, String)>,
 }
 
 /// Returns the form for a token, as the answer to a request of somebody who is not signed in.
-pub fn ask(console: &Console, error: &Error, next: String) -> Response {
-    let page = form_page(console, Some(error), &next);
-    let rendered = Rendered::page_with(http_status(error.reason), &page).map(Rendered::into_response);
+pub fn ask(console: &Console, error: &Error, next: &str) -> Response {
+    respond(error, &form_page(console, Some(error), next))
+}
+
+/// Returns the same to somebody who sent another form, which changed nothing.
+pub fn ask_after_form(console: &Console, error: &Error, next: &str) -> Response {
+    respond(error, &SignInPage { is_after_form: true, ..form_page(console, Some(error), next) })
+}
+
+fn respond(error: &Error, page: &SignInPage) -> Response {
+    let rendered = Rendered::page_with(http_status(error.reason), page).map(Rendered::into_response);
     rendered.unwrap_or_else(|error| refusal_page(&error, Layout::anonymous("Sign in")))
 }
 
@@ -46,6 +56,7 @@ pub fn form_page(console: &Console, error: Option<&Error>, next: &str) -> SignIn
         next: next.to_owned(),
         message: said.map(|error| VisibleText::line(&error.message)).unwrap_or_default(),
         reason: said.map(|error| error.reason.as_str()).unwrap_or_default(),
+        is_after_form: false,
         providers: console.providers.iter().map(|each| (each.name().to_owned(), link(each.name()))).collect(),
     }
 }

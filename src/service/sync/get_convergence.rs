@@ -2,7 +2,7 @@
 //!
 //! All calls that wait for a namespace share one poll of the database per second.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -33,7 +33,8 @@ impl Sync {
         at: Position,
         enough: Option<impl Future<Output = ()>>,
     ) -> Result<ConvergenceAnswer> {
-        let (cursor, moved) = self.read_activation(namespace, at).await?;
+        let (cursor, versions) = self.read_activation(namespace, at).await?;
+        let moved: BTreeSet<PolicyId> = versions.keys().cloned().collect();
         let mut counted = self.count(namespace, cursor, &moved, &*self.read_snapshot(namespace).await?);
         if let Some(enough) = enough {
             let mut enough = std::pin::pin!(enough);
@@ -56,17 +57,24 @@ impl Sync {
         let rejected = tx.subscribers_named(namespace, &counts.rejected_ids).await?;
         let pending = tx.subscribers_named(namespace, &counts.pending_ids).await?;
         let gone = tx.subscribers_named(namespace, &counts.gone_ids).await?;
+        let superseded_by = tx.moved_away(namespace, &versions).await?;
         let [rejected, pending, gone] =
             [rejected, pending, gone].map(|named| self.with_unwritten_reports(namespace, named));
-        Ok(ConvergenceAnswer { cursor, counts, offline, rejected, pending, gone, now: self.leases.now().await? })
+        let now = self.leases.now().await?;
+        Ok(ConvergenceAnswer { cursor, counts, offline, rejected, pending, gone, superseded_by, now })
     }
 
-    /// Returns the cursor of an activation, with its epoch, and the policies that it moved.
-    async fn read_activation(&self, namespace: &NamespaceId, at: Position) -> Result<(Cursor, BTreeSet<PolicyId>)> {
+    /// Returns the cursor of an activation, with its epoch, and the policies that it moved, with their versions.
+    async fn read_activation(
+        &self,
+        namespace: &NamespaceId,
+        at: Position,
+    ) -> Result<(Cursor, BTreeMap<PolicyId, i64>)> {
         let (tx, found) = self.log.read_current(namespace).await?;
         match self.log.read_event_at(&tx, &found, ("cursor", at)).await? {
             Some((event, payload)) if !payload.changes.is_empty() => {
-                Ok((event.cursor, payload.changes.into_iter().map(|change| change.policy).collect()))
+                let changes = payload.changes.into_iter();
+                Ok((event.cursor, changes.map(|change| (change.policy, change.version)).collect()))
             }
             Some((_, payload)) => {
                 let what = format!("is no activation: {} moved no pointer", payload.kind.as_str());

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod manifests;
 pub mod meta;
 pub mod namespaces;
+pub mod pointer_moves;
 pub mod pointers;
 pub mod policies;
 pub mod published;

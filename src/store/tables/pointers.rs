@@ -227,36 +227,6 @@ impl ReadTx {
         Ok(self.resolve(&policy.namespace, newest.into_iter().collect()).await?.pop())
     }
 
-    /// Returns the last revision at which the pointer moved to a version, by the pointer history; none when it never did.
-    pub async fn moved_to(&self, policy: &PolicyName, version: i64) -> Result<Option<i64>> {
-        let newest = pointers_of(policy).filter(Column::Version.eq(version)).order_by_desc(Column::Revision);
-        Ok(newest.one(&self.tx).await.map_err(failed)?.map(|row| row.revision))
-    }
-
-    /// Whether the pointer moved after a revision, by the pointer history.
-    pub async fn moved_since(&self, policy: &PolicyName, revision: i64) -> Result<bool> {
-        let later = pointers_of(policy).filter(Column::Revision.gt(revision)).one(&self.tx).await;
-        Ok(later.map_err(failed)?.is_some())
-    }
-
-    /// Returns at most `limit` of the last revisions that moved a pointer, in the order of the log.
-    pub async fn newest_moves(&self, policy: &PolicyName, limit: u64) -> Result<Vec<i64>> {
-        let newest =
-            pointers_of(policy).select_only().column(Column::Revision).order_by_desc(Column::Revision).limit(limit);
-        let mut revisions: Vec<i64> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
-        revisions.reverse();
-        Ok(revisions)
-    }
-
-    /// Returns at most `limit` of the last moves of a pointer, in the order of the log: the revision of each, and the version it names since.
-    pub async fn newest_targets(&self, policy: &PolicyName, limit: u64) -> Result<Vec<(i64, i64)>> {
-        let newest = pointers_of(policy).select_only().column(Column::Revision).column(Column::Version);
-        let newest = newest.order_by_desc(Column::Revision).limit(limit);
-        let mut moves: Vec<(i64, i64)> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
-        moves.reverse();
-        Ok(moves)
-    }
-
     /// Reads the active rows that pointers name. Pointers to nothing are left out.
     async fn resolve(&self, namespace: &NamespaceId, pointers: Vec<Model>) -> Result<Vec<ActiveRow>> {
         let pointers: Vec<Model> = pointers.into_iter().filter(|row| row.version > 0).collect();
@@ -387,7 +357,7 @@ fn active_entry(namespace: &NamespaceId, row: &QueryResult) -> Result<(PolicyId,
     Ok((policy, Some(ActiveEntry { version, digest, activation })))
 }
 
-fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {
+pub(super) fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {
     Entity::find()
         .filter(Column::Namespace.eq(policy.namespace.as_str()))
         .filter(Column::Policy.eq(policy.policy.as_str()))

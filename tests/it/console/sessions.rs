@@ -23,6 +23,15 @@ on_both_databases! {
         let asked = browser.get("/namespaces/default");
         assert_eq!(asked.status, 401);
         assert!(asked.body.contains("name=\"next\" value=\"/namespaces/default\""), "{asked:?}");
+        for (form, page) in [
+            ("/namespaces/default/policies/p/versions/1/publish", "/namespaces/default/policies/p/versions/1"),
+            ("/namespaces/default/roles/grant", "/namespaces/default/roles"),
+            ("/keys/k/revoke", "/keys"),
+        ] {
+            let asked = browser.post(form, &[("reason", "r")]);
+            assert!(asked.status == 401 && asked.body.contains("nothing was changed"), "{asked:?}");
+            assert!(asked.body.contains(&format!("name=\"next\" value=\"{page}\"")), "{asked:?}");
+        }
         let answer = browser.post("/sign-in", &[("token", &hub.token()), ("next", "/namespaces/default")]);
         assert_eq!((answer.status, answer.header("location")), (303, "/namespaces/default"));
         let cookie = answer.header("set-cookie");

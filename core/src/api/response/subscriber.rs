@@ -70,6 +70,7 @@ pub fn convergence(namespace: &NamespaceId, from: ConvergenceAnswer) -> pb::GetC
         unconcerned: count(counts.unconcerned),
         gone: count(counts.gone),
         cursor: Some(cursor(from.cursor)),
+        superseded_by: from.superseded_by.map(cursor),
         principals: counts.principals.iter().map(principal_progress).collect(),
         rejected_subscribers: first(from.rejected),
         pending_subscribers: first(from.pending),

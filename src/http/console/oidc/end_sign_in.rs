@@ -28,7 +28,7 @@ pub async fn end_sign_in(
     let (parts, _) = request.into_parts();
     let ended = end(&console, &issuer_name, &parts).await;
     let error = ended.as_ref().err().cloned();
-    let mut response = ended.unwrap_or_else(|error| ask(&console, &error, "/".to_owned()));
+    let mut response = ended.unwrap_or_else(|error| ask(&console, &error, "/"));
     // Used or not, the sign-in is over: what comes again with this answer is refused.
     let over = set_cookie(&mut response, &console.site.set_pending_cookie("", 0));
     let error = over.err().or(error);

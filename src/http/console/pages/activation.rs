@@ -38,11 +38,18 @@ struct ConvergencePart {
     unconcerned: usize,
     diverged: usize,
     offline: u64,
+    superseded_by: Option<SupersedingActivation>,
     bar: Vec<BarSegment>,
     named: Vec<NamedGroup>,
 }
 
 impl askama::filters::HtmlSafe for ConvergencePart {}
+
+/// The activation that put something else in force.
+struct SupersedingActivation {
+    revision: i64,
+    href: String,
+}
 
 /// A stretch of the bar.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +145,10 @@ fn convergence_part(visit: &Visit, namespace: &NamespaceId, found: &ConvergenceA
         unconcerned: counts.unconcerned,
         diverged: counts.diverged,
         offline: found.offline,
+        superseded_by: found.superseded_by.map(|later| SupersedingActivation {
+            revision: later.revision,
+            href: format!("{}/activations/{}", namespace_path(namespace), later.revision),
+        }),
         bar,
         named: groups.into_iter().filter(|group| !group.rows.is_empty()).collect(),
     }

@@ -105,9 +105,9 @@ fn activate_form(layout: &Layout, id: &str) -> ActionForm {
 
 fn revoke_form(layout: &Layout, id: &str) -> (Rpc, ActionForm) {
     let form = ActionForm::new(layout, format!("/keys/{id}/revoke"), "Revoke")
-        .that_changes("Trust in it ends for good. What it signed can't be activated again, unless it is signed again.")
+        .that_changes("Trust in it ends for good. What it signed is not served any more, what is active neither, until it is signed again.")
         .asking(InputKind::Tick, "resign", "Sign again what it signed, with the key that is active", false)
         .with_reason(true)
-        .like(format!("policyhub keys revoke {id} --reason …"));
+        .like(format!("policyhub keys revoke {id} --reason … --resign"));
     (Rpc::RevokeSigningKey, form)
 }

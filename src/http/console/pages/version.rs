@@ -25,6 +25,8 @@ struct VersionPage {
     layout: Layout,
     href: String,
     number: i64,
+    /// Whether another version is active.
+    is_comparable: bool,
     state: StateMark,
     digest: ShortDigest,
     size_bytes: i64,
@@ -99,6 +101,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         layout,
         href: version_path(&version.policy, number),
         number,
+        is_comparable: policy.active_version > 0 && policy.active_version != number,
         state: StateMark::of(version, found.active),
         digest: ShortDigest::from(&version.digest),
         size_bytes: version.size_bytes,
