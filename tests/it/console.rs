@@ -15,5 +15,6 @@ mod live;
 mod looking;
 mod oidc;
 mod pages;
+mod queries;
 mod sessions;
 mod shown_form;

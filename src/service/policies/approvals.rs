@@ -7,7 +7,7 @@ use crate::domain::Result;
 use crate::domain::approval::Approval;
 use crate::domain::lifecycle;
 use crate::domain::lifecycle::Review;
-use crate::domain::name::PolicyName;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::policy::Policy;
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
@@ -19,8 +19,8 @@ impl Policies {
     /// # Errors
     /// `DATA_LOSS` when a row does not match its event.
     pub(super) async fn read_approvals(&self, tx: &ReadTx, version: &Version) -> Result<Vec<Approval>> {
-        let mut found = self.read_approvals_of(tx, &version.policy, std::slice::from_ref(version)).await?;
-        Ok(found.remove(&version.number).unwrap_or_default())
+        let found = self.read_approvals_of(tx, &version.policy.namespace, std::slice::from_ref(version)).await?;
+        Ok(found.into_values().next().unwrap_or_default())
     }
 
     /// Returns the proven approvals that allow activating a version: needed for the first activation of a version that another store
@@ -44,23 +44,23 @@ impl Policies {
         Ok(counted.iter().map(Approval::for_log).collect())
     }
 
-    /// Reads the approvals of several versions of a policy, by number. Only versions that are staged, or that were imported as
+    /// Reads the approvals of several versions of a namespace, by policy and number. Only versions that are staged, or that were imported as
     /// published, have any.
     pub(super) async fn read_approvals_of(
         &self,
         tx: &ReadTx,
-        policy: &PolicyName,
+        namespace: &NamespaceId,
         versions: &[Version],
-    ) -> Result<BTreeMap<i64, Vec<Approval>>> {
+    ) -> Result<BTreeMap<(PolicyId, i64), Vec<Approval>>> {
         let is_reviewed = |version: &&Version| version.state == VersionState::Staged || version.is_imported();
-        let numbers: Vec<i64> = versions.iter().filter(is_reviewed).map(|version| version.number).collect();
-        let mut approvals: BTreeMap<i64, Vec<Approval>> = BTreeMap::new();
-        if numbers.is_empty() {
+        let reviewed = versions.iter().filter(is_reviewed).map(|version| (&version.policy.policy, version.number));
+        let (reviewed, mut approvals) = (Vec::from_iter(reviewed), BTreeMap::<_, Vec<Approval>>::new());
+        if reviewed.is_empty() {
             return Ok(approvals);
         }
-        for row in tx.approvals(policy, &numbers).await? {
-            let number = row.version;
-            approvals.entry(number).or_default().push(self.log.signer.approval(policy, row)?);
+        for row in tx.approvals(namespace, &reviewed).await? {
+            let key = (row.policy.policy.clone(), row.version);
+            approvals.entry(key).or_default().push(self.log.signer.approval(row)?);
         }
         Ok(approvals)
     }

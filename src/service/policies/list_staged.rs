@@ -38,12 +38,7 @@ impl Policies {
         let versions = tx.staged_versions(namespace, STAGED_MAX).await?;
         let ids: BTreeSet<&PolicyId> = versions.iter().map(|version| &version.policy.policy).collect();
         let policies = tx.policies_named(namespace, &Vec::from_iter(ids)).await?;
-        let mut approvals: BTreeMap<(PolicyId, i64), Vec<Approval>> = BTreeMap::new();
-        for policy in &policies {
-            let own: Vec<Version> = versions.iter().filter(|each| each.policy == policy.name).cloned().collect();
-            let found = self.read_approvals_of(&tx, &policy.name, &own).await?.into_iter();
-            approvals.extend(found.map(|(number, given)| ((policy.name.policy.clone(), number), given)));
-        }
+        let mut approvals = self.read_approvals_of(&tx, namespace, &versions).await?;
         let policies: BTreeMap<&PolicyId, &Policy> =
             policies.iter().map(|policy| (&policy.name.policy, policy)).collect();
         let staged = versions.into_iter().filter_map(|version| {

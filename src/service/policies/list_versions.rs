@@ -35,7 +35,7 @@ impl Policies {
             reader.add(&asked, found, measure, |version| filter.wanted.keeps(version));
         }
         let ListPage { items: versions, reached, is_last } = reader.done();
-        let approvals = self.read_approvals_of(&tx, &policy.name, &versions).await?;
+        let mut approvals = self.read_approvals_of(&tx, &policy.name.namespace, &versions).await?;
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for version in versions {
             let content = if full { Some(self.log.read_content(&tx, &version).await?) } else { None };
@@ -45,8 +45,8 @@ impl Policies {
                 return Ok(ListPage { items: listed, reached, is_last: false });
             }
             let active = version.number == policy.active_version;
-            let given = approvals.get(&version.number).map_or(&[][..], Vec::as_slice);
-            let approvals = lifecycle::counting(&policy, &version, given, context.now);
+            let given = approvals.remove(&(version.policy.policy.clone(), version.number)).unwrap_or_default();
+            let approvals = lifecycle::counting(&policy, &version, &given, context.now);
             listed.push(VersionWithContent { version, content, active, approvals });
         }
         Ok(ListPage { items: listed, reached, is_last })

@@ -69,7 +69,8 @@ impl Signer {
     ///
     /// # Errors
     /// `DATA_LOSS`.
-    pub fn approval(&self, policy: &PolicyName, row: ApprovalRow) -> Result<Approval> {
+    pub fn approval(&self, row: ApprovalRow) -> Result<Approval> {
+        let policy = &row.policy;
         let payload = self.event(&row.event)?;
         let is_given = payload.kind == EventKind::ApproveVersion && payload.policy.as_ref() == Some(&policy.policy);
         if let ([logged], [version]) = (payload.approvals.as_slice(), payload.versions.as_slice())

@@ -14,7 +14,9 @@ use crate::domain::policy::is_of_several_files;
 use crate::domain::report::CheckResult;
 use crate::domain::{Reason, Result};
 use crate::http::console::form::ActionForm;
-use crate::http::console::layout::{Layout, Moment, ShortDigest, StateMark, policy_path, release_of, version_path};
+use crate::http::console::layout::{
+    Layout, Moment, ShortDigest, StateMark, namespace_path, policy_path, release_of, version_path,
+};
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
@@ -24,6 +26,8 @@ use crate::http::console::visit::Visit;
 struct VersionPage {
     layout: Layout,
     href: String,
+    /// The path of the log.
+    log: String,
     number: i64,
     /// Whether another version is active.
     is_comparable: bool,
@@ -100,6 +104,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         forms: version_forms(&layout, facts),
         layout,
         href: version_path(&version.policy, number),
+        log: format!("{}/log", namespace_path(&version.policy.namespace)),
         number,
         is_comparable: policy.active_version > 0 && policy.active_version != number,
         state: StateMark::of(version, found.active),

@@ -1,0 +1,67 @@
+//! What a page asks the database does not grow with what is in the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policyhub::client::{Client, pb};
+use policyhub::http::console::{Handler, ROUTES};
+
+use super::access::path_of;
+use super::browser::Browser;
+use crate::harness::Hub;
+use crate::harness::calls::{draft, head, release};
+use crate::harness::postgres::Cluster;
+
+/// How often each page is read: pollers of the server ask something too now and then, and the least count is without them.
+const READS: usize = 8;
+
+/// Given ten times as many policies, versions and staged versions, each page makes as many database statements as before.
+#[tokio::test]
+async fn a_page_makes_as_many_statements_however_much_there_is() {
+    let cluster = Cluster::start(&[("shared_preload_libraries", "pg_stat_statements")]);
+    cluster.psql("postgres", "CREATE EXTENSION pg_stat_statements");
+    let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let hub = Hub::start_on(dir, cluster.create_database(), &[]).await;
+    let client = hub.client().await;
+    release(&client, "shop", "a: 1\n").await;
+    let revision = head(&client).await;
+    fill(&client, 0..3).await;
+    let browser = Browser::signed_in(&hub, &hub.token());
+    let before = statements(&cluster, &browser, revision);
+    fill(&client, 3..30).await;
+    let after = statements(&cluster, &browser, revision);
+    let grown: Vec<_> = before.iter().filter(|(page, count)| after[*page] > **count).collect();
+    assert!(grown.is_empty(), "{grown:?} are {after:?} now");
+}
+
+/// Makes policies, each with a version that is active and one that is staged.
+async fn fill(client: &Client, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let id = format!("other-{number}");
+        release(client, &id, "a: 1\n").await;
+        let version = draft(client, &id, "a: 2\n").await;
+        let request = pb::StageRequest { name: version.name, ..Default::default() };
+        client.stage(request).await.expect("staged");
+        let version = draft(client, "shop", &format!("a: {number}\n")).await;
+        let request = pb::PublishRequest { name: version.name, ..Default::default() };
+        client.publish(request).await.expect("published");
+    }
+}
+
+/// Returns how many statements each page makes.
+fn statements(cluster: &Cluster, browser: &Browser, revision: i64) -> BTreeMap<&'static str, u64> {
+    let count = || -> u64 {
+        let sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_statements%'";
+        cluster.psql("postgres", sql).parse().expect("a count")
+    };
+    let of_page = |path: &str| {
+        let read = || {
+            let before = count();
+            assert_eq!(browser.get(path).status, 200, "{path}");
+            count() - before
+        };
+        (0..READS).map(|_| read()).min().unwrap_or_default()
+    };
+    let pages = ROUTES.iter().filter(|route| matches!(route.handler, Handler::Page(_)));
+    pages.map(|route| (route.name, of_page(&path_of(route.path, "default", revision)))).collect()
+}
