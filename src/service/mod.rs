@@ -27,6 +27,7 @@ pub use archive::AuditPosition;
 pub use archive::AuditStep;
 pub use archive::EpochBump;
 pub use archive::EpochBumpOutcome;
+pub use archive::LastLogCheck;
 pub use archive::LogProgress;
 pub use archive::RowExport;
 pub use archive::bump_epoch;

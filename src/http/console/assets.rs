@@ -28,6 +28,8 @@ static STYLESHEET: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("console", "css", "text/css; charset=utf-8", include_str!("assets/console.css")));
 static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("assets/console.js")));
+static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("favicon", "svg", "image/svg+xml", include_str!("assets/favicon.svg")));
 static HTMX: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("htmx", "js", "text/javascript; charset=utf-8", include_str!("assets/htmx.min.js")));
 
@@ -52,19 +54,21 @@ pub struct AssetAddresses {
     pub script: String,
     /// htmx.
     pub htmx: String,
+    /// The icon. Without one in the page browsers ask for `/favicon.ico`, which is not there.
+    pub icon: String,
 }
 
 impl AssetAddresses {
     /// Returns the addresses of this build.
     #[must_use]
     pub fn current() -> Self {
-        Self { style: STYLESHEET.address(), script: SCRIPT.address(), htmx: HTMX.address() }
+        Self { style: STYLESHEET.address(), script: SCRIPT.address(), htmx: HTMX.address(), icon: ICON.address() }
     }
 }
 
 /// Answers a file by its address; 404 for one of another build.
 pub async fn serve_asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    let found = [&*STYLESHEET, &*SCRIPT, &*HTMX].into_iter().find(|asset| asset.file == file);
+    let found = [&*STYLESHEET, &*SCRIPT, &*HTMX, &*ICON].into_iter().find(|asset| asset.file == file);
     let Some(asset) = found else { return answer(StatusCode::NOT_FOUND, None) };
     let etag = format!("\"{file}\"");
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
@@ -101,7 +105,7 @@ mod tests {
     #[test]
     fn an_address_names_the_contents() {
         let addresses = AssetAddresses::current();
-        let all = [addresses.style, addresses.script, addresses.htmx];
+        let all = [addresses.style, addresses.script, addresses.htmx, addresses.icon];
         assert!(
             all.iter().all(|address| address.starts_with("/assets/") && address.split('.').count() == 3),
             "{all:?}"

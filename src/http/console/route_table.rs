@@ -67,7 +67,8 @@ pub const ROUTES: &[Route] = routes! {
     page content "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion];
     page draft "draft" "/namespaces/{namespace}/policies/{policy}/draft" [GetPolicy, GetVersion];
     page diff "diff" "/namespaces/{namespace}/policies/{policy}/diff" [DiffVersions];
-    page log "log" "/namespaces/{namespace}/log" [ListEvents];
+    page log "log" "/namespaces/{namespace}/log" [ListEvents, VerifyLog];
+    page active "active" "/namespaces/{namespace}/active" [ListActive, ListEvents];
     page fleet "fleet" "/namespaces/{namespace}/fleet" [ListSubscribers];
     page activation "activation" "/namespaces/{namespace}/activations/{revision}" [GetConvergence, ListEvents];
     page approvals "approvals" "/namespaces/{namespace}/approvals" [ListVersions];

@@ -262,11 +262,12 @@ impl Visit {
         Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now: self.now })
     }
 
-    /// Returns the link to the page after this one, with the same filter.
+    /// Returns the link to the page after this one, with the same values of these fields.
     #[must_use]
-    pub fn next_page(&self, token: &str, filter: &str) -> String {
+    pub fn next_page(&self, token: &str, fields: &[&str]) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        format!("?{filter}={}&page_token={}", encode(self.fields.get(filter)), encode(token))
+        let kept = fields.iter().map(|field| format!("{field}={}&", encode(self.fields.get(field))));
+        format!("?{}page_token={}", kept.collect::<String>(), encode(token))
     }
 
     /// Returns whether a form that carries this token is one of the session.

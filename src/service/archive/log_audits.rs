@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::domain::audit::Findings;
-use crate::domain::event::Head;
+use crate::domain::audit::{Finding, Findings};
+use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 
 /// Number of logs checked at once. Each check needs a reader of the database and a core.
@@ -21,12 +21,23 @@ pub(super) struct LogAudits {
     pub(super) checked: AtomicU64,
     /// Whether a finding freezes its namespace.
     pub(super) freezes: AtomicBool,
-    pub(super) found: Mutex<BTreeMap<NamespaceId, Findings>>,
+    pub(super) found: Mutex<BTreeMap<NamespaceId, LastLogCheck>>,
     /// Events verified.
     pub(super) events: AtomicU64,
     /// Up to where the longer logs hold. They are in this process alone, so that nobody who writes to the database or to a file can
     /// have a log passed over.
     checkpoints: Mutex<BTreeMap<NamespaceId, AuditCheckpoint>>,
+}
+
+/// What the last check of a log and of the rows of its namespace found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastLogCheck {
+    /// The last event that it verified.
+    pub end: Cursor,
+    /// How many findings it made.
+    pub count: u64,
+    /// The first of them.
+    pub named: Vec<Finding>,
 }
 
 /// Up to where a log and the rows of its namespace held.
@@ -79,22 +90,22 @@ impl LogAudits {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
     }
 
-    /// Stores the findings of a namespace, and logs those that are new.
-    pub(super) fn keep(&self, namespace: &NamespaceId, findings: &Findings) {
+    /// Returns what the last check of a log found; none when there was none since this server started.
+    pub(super) fn last_check(&self, namespace: &NamespaceId) -> Option<LastLogCheck> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+    }
+
+    /// Stores the findings of a check that verified a log up to an event, and logs those that are new.
+    pub(super) fn keep(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
         if findings.count > 0 {
             self.set_checkpoint(namespace, None);
         }
         self.checked.fetch_add(1, Ordering::Relaxed);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = if findings.count == 0 {
-            found.remove(namespace)
-        } else {
-            // Store only those that are logged: the next check finds the others again.
-            let logged = Findings { kept: findings.named().cloned().collect(), count: findings.count };
-            found.insert(namespace.clone(), logged)
-        };
-        let known = before.unwrap_or_default();
-        for finding in findings.named().filter(|finding| !known.kept.contains(finding)) {
+        // Store only those that are logged: the next check finds the others again.
+        let last = LastLogCheck { end, count: findings.count, named: findings.named().cloned().collect() };
+        let known = found.insert(namespace.clone(), last).unwrap_or_default().named;
+        for finding in findings.named().filter(|finding| !known.contains(finding)) {
             let (revision, row, problem) = (finding.revision, finding.row.as_str(), finding.message.as_str());
             tracing::error!(target: "policyhub::audit", %namespace, revision, row, problem, "the store was tampered with");
         }

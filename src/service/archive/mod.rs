@@ -22,6 +22,7 @@ mod verify_log;
 
 pub use bump_epoch::{EpochBump, EpochBumpOutcome, bump_epoch};
 pub use export_rows::RowExport;
+pub use log_audits::LastLogCheck;
 pub use log_progress::LogProgress;
 pub use own_checks::{AuditPosition, AuditStep};
 pub use use_cases::Archive;

@@ -169,7 +169,7 @@ impl Archive {
             self.check_whole_log(&namespace, uptime).await?;
             return Ok(true);
         }
-        self.audits.keep(&namespace, &Findings::default());
+        self.audits.keep(&namespace, pass.check.head().cursor, &Findings::default());
         self.set_checkpoint(&namespace, pass.check.head(), pass.whole_at.unwrap_or(uptime));
         Ok(true)
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use super::log_audits::LastLogCheck;
 use super::log_progress::LogProgress;
 use super::use_cases::Archive;
 use crate::domain::audit::{Findings, LogVerdict};
@@ -43,7 +44,7 @@ impl Archive {
 
     /// Stores the findings of a namespace, and freezes it if that is enabled.
     pub(super) fn keep_findings(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
-        self.audits.keep(namespace, findings);
+        self.audits.keep(namespace, end, findings);
         let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.log.store.suspected_loss().is_none();
         if let Some(first) = findings.kept.first().filter(|_| freezes) {
             self.log.store.freeze(namespace, end, &format!("{} {}", first.row, first.message));
@@ -128,6 +129,12 @@ impl Archive {
         Ok(rows)
     }
 
+    /// Returns what the last check of a log by this server found; none when there was none since it started. It checks nothing.
+    #[must_use]
+    pub fn last_log_check(&self, namespace: &NamespaceId) -> Option<LastLogCheck> {
+        self.audits.last_check(namespace)
+    }
+
     /// Returns how many events were verified by checks of logs.
     #[must_use]
     pub fn audited_events(&self) -> u64 {
@@ -138,7 +145,7 @@ impl Archive {
     #[must_use]
     pub fn audit_counts(&self) -> (u64, u64) {
         let found = self.audits.found.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.audits.checked.load(Ordering::Relaxed), found.values().map(|findings| findings.count).sum())
+        (self.audits.checked.load(Ordering::Relaxed), found.values().map(|last| last.count).sum())
     }
 
     /// Creates a check that begins after a position, which is proven first.

@@ -4,7 +4,6 @@ use super::signer::Signer;
 use crate::domain::approval::Approval;
 use crate::domain::event::{Cursor, Event, EventKind, Payload};
 use crate::domain::key::KeyState;
-use crate::domain::name::PolicyName;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::verify_event;

@@ -59,7 +59,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         layout: visit.layout("Fleet").in_namespace(&namespace, "subscribers"),
         filter: VisibleText::line(&asked.filter),
         rows: found.items.iter().map(|each| subscriber_row(visit, each)).collect(),
-        next: reached.map(|key| visit.next_page(&list.token(key.as_str()), "filter")).unwrap_or_default(),
+        next: reached.map(|key| visit.next_page(&list.token(key.as_str()), &["filter"])).unwrap_or_default(),
     };
     Rendered::page(&page)
 }

@@ -1,6 +1,7 @@
 //! The pages, one file each: what it reads, and the struct that its template shows.
 
 pub mod activation;
+pub mod active;
 pub mod approvals;
 pub mod content;
 mod content_lines;

@@ -62,7 +62,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let reached = found.reached.as_ref().filter(|_| !found.is_last);
     let page = RolesPage {
         rows: found.items.iter().map(row).collect(),
-        next: reached.map(|key| visit.next_page(&list.token(key), "filter")).unwrap_or_default(),
+        next: reached.map(|key| visit.next_page(&list.token(key), &["filter"])).unwrap_or_default(),
         grant: may(&context.grants, Rpc::CreateRoleBinding).then(|| grant_form(&layout, &namespace)),
         layout,
     };

@@ -48,7 +48,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         filter: VisibleText::line(&asked.filter),
         rows: found.items.iter().map(|each| run_row(visit, each)).collect(),
         next: reached
-            .map(|key| visit.next_page(&list.token(&request::write_run_key(key)), "filter"))
+            .map(|key| visit.next_page(&list.token(&request::write_run_key(key)), &["filter"]))
             .unwrap_or_default(),
     };
     Rendered::page(&page)

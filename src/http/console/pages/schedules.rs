@@ -53,7 +53,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let reached = found.reached.as_ref().filter(|_| !found.is_last);
     let page = SchedulesPage {
         rows: found.items.iter().map(|each| schedule_row(visit, &layout, &context.grants, each)).collect(),
-        next: reached.map(|key| visit.next_page(&list.token(key.as_str()), "filter")).unwrap_or_default(),
+        next: reached.map(|key| visit.next_page(&list.token(key.as_str()), &["filter"])).unwrap_or_default(),
         create: may(&context.grants, Rpc::CreateSchedule).then(|| create_form(&layout, visit)),
         layout,
     };
