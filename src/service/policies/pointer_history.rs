@@ -31,7 +31,8 @@ impl Policies {
     /// Reads the newest moves of a pointer, in order, and the sources of the copies among them.
     async fn read_moves(&self, tx: &ReadTx, policy: &Policy) -> Result<(Vec<PointerMove>, BTreeMap<i64, i64>)> {
         let (namespace, id) = (&policy.name.namespace, &policy.name.policy);
-        let revisions = tx.newest_moves(&policy.name, ROLLBACK_MOVES_MAX).await?;
+        let newest = tx.newest_moves(&policy.name, ROLLBACK_MOVES_MAX).await?;
+        let revisions: Vec<i64> = newest.into_iter().map(|(revision, _)| revision).collect();
         let events = tx.events_at(namespace, &revisions).await?;
         let not_the_log = || Error::data_loss(format!("{}: its pointer did not move as the log says", policy.name));
         let mut moves: Vec<PointerMove> = Vec::new();

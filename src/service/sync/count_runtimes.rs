@@ -24,7 +24,7 @@ impl Sync {
         let described = ids.get(..DESCRIBED_MAX.min(ids.len())).unwrap_or_default();
         let (tx, namespace) = self.log.read_current(&policy.namespace).await?;
         let described = tx.subscribers_named(&policy.namespace, described).await?;
-        let moves = tx.newest_targets(policy, MOVES_MAX).await?;
+        let moves = tx.newest_moves(policy, MOVES_MAX).await?;
         let running = count_running(concerned(), &moves, namespace.cursor.epoch);
         Ok(PolicyRuntimes { running, ..PolicyRuntimes::of(ids.len(), &described) })
     }

@@ -27,17 +27,8 @@ impl ReadTx {
         Ok(later.map_err(failed)?.is_some())
     }
 
-    /// Returns at most `limit` of the last revisions that moved a pointer, in the order of the log.
-    pub async fn newest_moves(&self, policy: &PolicyName, limit: u64) -> Result<Vec<i64>> {
-        let newest =
-            pointers_of(policy).select_only().column(Column::Revision).order_by_desc(Column::Revision).limit(limit);
-        let mut revisions: Vec<i64> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
-        revisions.reverse();
-        Ok(revisions)
-    }
-
     /// Returns at most `limit` of the last moves of a pointer, in the order of the log: the revision of each, and the version it names since.
-    pub async fn newest_targets(&self, policy: &PolicyName, limit: u64) -> Result<Vec<(i64, i64)>> {
+    pub async fn newest_moves(&self, policy: &PolicyName, limit: u64) -> Result<Vec<(i64, i64)>> {
         let newest = pointers_of(policy).select_only().column(Column::Revision).column(Column::Version);
         let newest = newest.order_by_desc(Column::Revision).limit(limit);
         let mut moves: Vec<(i64, i64)> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
