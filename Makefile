@@ -174,9 +174,10 @@ tools: ## Install the outside tools into target/tools
 	./scripts/tools.sh
 
 .PHONY: bench
-bench: ## Measure side by side with others; ONLY=fanout,idle for some, BENCH_FULL=1, BENCH_INSTALL=1
+bench: ## Measure side by side with others, tables in target/bench.md; ONLY=fanout,idle for some, BENCH_FULL=1, BENCH_INSTALL=1
 	$(if $(BENCH_INSTALL),./scripts/postgres.sh && ./scripts/bench_servers.sh)
-	cargo bench --bench bench -- $(if $(ONLY),--only $(ONLY)) $(if $(BENCH_FULL),--full)
+	mkdir -p $(TARGET)
+	cargo bench --bench bench -- $(if $(ONLY),--only $(ONLY)) $(if $(BENCH_FULL),--full) | tee $(TARGET)/bench.md
 
 .PHONY: bench-quick
 bench-quick: ## See that the benchmarks work: few subscribers, our own servers only

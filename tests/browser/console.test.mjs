@@ -27,6 +27,7 @@ const PAGES = [
   ["diff", `${POLICY}/diff?base=1&other=2`],
   ["draft", `${POLICY}/draft`],
   ["log", `${NAMESPACE}/log`],
+  ["active", `${NAMESPACE}/active`],
   ["fleet", `${NAMESPACE}/fleet`],
   ["activation", `${NAMESPACE}/activations/4`],
   ["approvals", `${NAMESPACE}/approvals`],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::try_unfold;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tonic::body::Body;
 use tonic::{Request, Status};
 
@@ -70,7 +70,9 @@ pub(in crate::grpc) async fn verify_log(
     let (service, progress) = (handler.service.clone(), Arc::<LogProgress>::default());
     let reported = Arc::clone(&progress);
     let check = Box::pin(async move { service.archive.verify_log(&namespace, after, &reported).await });
-    let mut ticks = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+    // The first message is sent without a tick.
+    let mut ticks = interval(PROGRESS_INTERVAL);
+    ticks.reset();
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let connection = stream.connection.clone();
     let check = CheckMessages { slot: stream.slot.clone(), reserved: None, check: Some(check), progress, ticks };

@@ -8,6 +8,7 @@
 //! filter `safe`.
 
 mod actions;
+mod answer_slots;
 pub mod assets;
 mod fields;
 pub mod form;

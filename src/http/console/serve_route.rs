@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::request::Parts;
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::fields::Fields;
 use super::form_body::read_form;
@@ -43,7 +44,7 @@ pub async fn guard(State(console): State<Arc<Console>>, request: Request, next: 
         if is_read || path == CODES_PATH { Ok(()) } else { console.site.check_origin(request.headers()) }
     });
     let mut response = match site {
-        Ok(()) => answer_in_time(&console, request, next).await,
+        Ok(()) => answer_in_time(console.slots.of(is_read, path), request, next).await,
         Err(foreign) => {
             let error = Error::new(Reason::PermissionDenied, foreign.0);
             let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
@@ -55,9 +56,9 @@ pub async fn guard(State(console): State<Arc<Console>>, request: Request, next: 
     response
 }
 
-async fn answer_in_time(console: &Console, request: Request, next: Next) -> Response {
+async fn answer_in_time(slots: &Semaphore, request: Request, next: Next) -> Response {
     let too_busy = || Error::new(Reason::RequestBudgetExhausted, "too many pages are asked for at once: try again");
-    let Ok(Ok(_slot)) = tokio::time::timeout(SLOT_TIMEOUT, console.slots.acquire()).await else {
+    let Ok(Ok(_slot)) = tokio::time::timeout(SLOT_TIMEOUT, slots.acquire()).await else {
         return refusal_page(&too_busy(), Layout::anonymous("Busy"));
     };
     match tokio::time::timeout(ANSWER_TIMEOUT, wait_once(next.run(request))).await {

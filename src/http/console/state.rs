@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::extract::connect_info::ConnectInfo;
 use http::StatusCode;
 use http::request::Parts;
-use tokio::sync::Semaphore;
 
+use super::answer_slots::AnswerSlots;
 use super::live::{LiveSettings, LiveSlots};
 use super::oidc::SignInProvider;
 use super::sign_in_codes::SignInCodes;
@@ -17,9 +17,6 @@ use crate::auth::{ConsoleSessionKeys, Verifier};
 use crate::domain::Error;
 use crate::domain::time::Micros;
 use crate::service::Service;
-
-/// How many requests are answered at once. Each holds a version or two in memory, so more could exhaust it.
-const ANSWERED_AT_ONCE_MAX: usize = 32;
 
 /// Reads the clock.
 pub type Clock = fn() -> Micros;
@@ -67,7 +64,7 @@ pub struct Console {
     /// The address at which browsers reach the console; none: on loopback, that of each request.
     pub(super) public_url: Option<String>,
     pub(super) codes: SignInCodes,
-    pub(super) slots: Semaphore,
+    pub(super) slots: AnswerSlots,
 }
 
 impl Console {
@@ -82,8 +79,7 @@ impl Console {
         observer: Arc<dyn ConsoleObserver>,
         live: LiveSettings,
     ) -> Self {
-        let slots = Semaphore::new(ANSWERED_AT_ONCE_MAX);
-        let (codes, live_slots) = (SignInCodes::default(), LiveSlots::default());
+        let (codes, live_slots, slots) = (SignInCodes::default(), LiveSlots::default(), AnswerSlots::default());
         Self {
             service,
             verifier,

@@ -113,7 +113,7 @@ impl Visit {
     /// # Errors
     /// `INTERNAL` when the console ends.
     pub async fn answer_slot(&self) -> Result<SemaphorePermit<'_>> {
-        self.console.slots.acquire().await.map_err(|error| Error::internal(error.to_string()))
+        self.console.slots.of(true, self.path).acquire().await.map_err(|error| Error::internal(error.to_string()))
     }
 
     /// Returns the use cases.

@@ -1,10 +1,13 @@
 //! Hostile contents, names and requests: a page shows them as text, and the server goes on.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use policyhub::client::pb;
 
 use super::browser::Browser;
 use crate::harness::calls::{draft_request, get_version};
-use crate::harness::on_both_databases;
+use crate::harness::{Database, Hub, on_both_databases};
 
 /// Texts that would act on a page, on its reader, or on the one who copies from it.
 pub const HOSTILE: &[&str] = &[
@@ -117,4 +120,27 @@ on_both_databases! {
         let log = hub.log.lock().expect("the log").clone();
         assert!(!log.contains("panicked"), "{log}");
     }
+}
+
+/// Given more sign-ins whose bodies never come than are answered at once, pages and the forms of those who are signed in are answered.
+#[tokio::test]
+async fn slow_sign_ins_keep_nobody_waiting() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let mut browser = Browser::signed_in(&hub, &hub.token());
+    let form_token = browser.get("/").form_token();
+    let address = hub.console.trim_start_matches("http://").to_owned();
+    let slow = |_| {
+        let mut socket = TcpStream::connect(&address).expect("a connection");
+        let head = format!(
+            "POST /sign-in HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nContent-Type: \
+             application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\ntoken="
+        );
+        socket.write_all(head.as_bytes()).expect("written");
+        socket
+    };
+    let held: Vec<TcpStream> = (0..40).map(slow).collect();
+    assert_eq!(browser.get("/keys").status, 200);
+    let refused = browser.post("/namespaces/default/roles/grant", &[("form_token", &form_token)]);
+    assert_eq!((refused.status, refused.reason()), (400, "INVALID_ARGUMENT"), "{refused:?}");
+    drop(held);
 }

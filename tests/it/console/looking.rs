@@ -42,6 +42,14 @@ on_both_databases! {
         assert!(page.contains("a test"), "the reason: {page}");
         let filtered = browser.get("/namespaces/default/log?filter=kind+%3D+ACTIVATE").body;
         assert!(filtered.contains("<td>ACTIVATE</td>") && !filtered.contains("<td>DRAFT</td>"), "{filtered}");
+        let by_fields = browser.get("/namespaces/default/log?policy=shop&actor=local%3Aadmin&kind=PUBLISH&filter=revision+%3E+1").body;
+        assert!(by_fields.contains("<td>PUBLISH</td>") && !by_fields.contains("<td>ACTIVATE</td>"), "{by_fields}");
+        let other = browser.get("/namespaces/default/log?policy=shop&actor=nobody1").body;
+        assert!(other.contains("No event matches") && other.contains("value=\"nobody1\""), "{other}");
+        let absent = browser.get("/namespaces/default/log?policy=absent-policy");
+        assert_eq!((absent.status, absent.reason()), (404, "POLICY_NOT_FOUND"), "{absent:?}");
+        let bad = browser.get("/namespaces/default/log?kind=NO_SUCH_KIND");
+        assert_eq!((bad.status, bad.reason()), (400, "INVALID_ARGUMENT"), "{bad:?}");
         let bad = browser.get("/namespaces/default/log?filter=%28");
         assert_eq!((bad.status, bad.reason()), (400, "INVALID_ARGUMENT"), "{bad:?}");
         let revision = between(&page, "<a href=\"activations/", "\"");
@@ -49,6 +57,21 @@ on_both_databases! {
         assert!(activation.contains("shop: nothing → version 1") && activation.contains("0 of 0"), "{activation}");
         let none = browser.get("/namespaces/default/activations/1");
         assert_eq!((none.status, none.reason()), (400, "INVALID_ARGUMENT"), "{none:?}");
+    }
+
+    /// Given a time, the page has what was active then.
+    async fn what_was_active_is_looked_up(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let now = browser.get("/namespaces/default/active").body;
+        assert!(now.contains("This is active now") && now.contains("/policies/shop/versions/1\""), "{now}");
+        let long_ago = browser.get("/namespaces/default/active?at=2020-01-01T00%3A00").body;
+        assert!(long_ago.contains("Nothing was active") && !long_ago.contains("/policies/shop/"), "{long_ago}");
+        for bad in ["yesterday", "2999-01-01T00%3A00"] {
+            let answer = browser.get(&format!("/namespaces/default/active?at={bad}"));
+            assert_eq!((answer.status, answer.reason()), (400, "INVALID_ARGUMENT"), "{bad}: {answer:?}");
+        }
     }
 
     /// Given a version that is staged under a rule of two approvals, it waits with one of two, and its difference to what is active.
@@ -136,5 +159,23 @@ on_both_databases! {
             }
         }
         assert!(seen >= 10, "{seen} commands");
+    }
+}
+
+on_both_databases! {
+    with &["--audit-interval-ms", "100"];
+
+    /// Given checks of logs in the background, the page says up to where this server verified the log, and what it found.
+    async fn the_log_says_what_checks_of_it_found(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "a: 1\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = || browser.get("/namespaces/default/log").body;
+        let revision = head(&admin).await;
+        let verified = format!("up to revision {revision}: they hold");
+        eventually("it is verified", async || page().contains(&verified)).await;
+        hub.tamper("UPDATE policies SET description = 'x' WHERE namespace = 'default'");
+        eventually("it is found", async || page().contains("1 finding")).await;
+        assert!(page().contains("policies shop") || page().contains("shop"), "{}", page());
     }
 }

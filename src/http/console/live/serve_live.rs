@@ -63,7 +63,7 @@ async fn open(
     if console.live.draining.is_cancelled() {
         return Err(Error::new(Reason::ServerDraining, "this server is shutting down"));
     }
-    let slot = console.live_slots.take(signed_in.1.id())?;
+    let slot = console.live_slots.take(signed_in.1.id(), &signed_in.0.principal.actor())?;
     let named = (route.name, route.path, route.calls);
     let visit = Visit::new(Arc::clone(console), signed_in, named, arguments, fields, now);
     let stream = LiveStream::open(route, visit, console.live.clone(), slot).await?;

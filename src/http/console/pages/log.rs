@@ -7,7 +7,7 @@ use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::audit::Finding;
 use crate::domain::event::{Event, EventKind, Payload};
-use crate::domain::filter::Conditions;
+use crate::domain::filter::{Conditions, quoted};
 use crate::domain::name::PolicyName;
 use crate::http::console::layout::{Layout, Moment, policy_path, version_path};
 use crate::http::console::rendered::Rendered;
@@ -86,7 +86,9 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         is_filtered: !asked.filter.is_empty(),
         verdict: verdict.as_ref().map(verdict_part),
         rows: found.items.iter().map(|each| event_row(visit, each)).collect(),
-        next: reached.map(|key| visit.next_page(&list.list.token(&key.to_string()), &FILTER_FIELDS)).unwrap_or_default(),
+        next: reached
+            .map(|key| visit.next_page(&list.list.token(&key.to_string()), &FILTER_FIELDS))
+            .unwrap_or_default(),
     };
     Rendered::page(&page)
 }
@@ -102,7 +104,12 @@ fn filter_of(visit: &Visit) -> String {
         conditions.add_text("actor", ":", &actor);
     }
     if let Some(kind) = given("kind") {
-        conditions.add_text("kind", "=", &kind);
+        // A name of an enum is written without quotes; one that is none is refused by the filter.
+        conditions.add(
+            "kind",
+            "=",
+            if EventKind::ALL.iter().any(|each| each.as_str() == kind) { kind } else { quoted(&kind) },
+        );
     }
     if let Some(filter) = given("filter") {
         conditions.add_filter(&filter);
