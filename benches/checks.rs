@@ -204,7 +204,8 @@ async fn timed<T>(call: impl Future<Output = Result<T, ClientError>>) -> Result<
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
-fn percentile(taken: &mut [f64], percent: usize) -> Result<f64> {
+/// Returns a percentile of what was measured.
+pub fn percentile(taken: &mut [f64], percent: usize) -> Result<f64> {
     ensure!(!taken.is_empty(), "nothing was measured");
     taken.sort_by(f64::total_cmp);
     taken.get(taken.len() * percent / 100).copied().context("nothing was measured")

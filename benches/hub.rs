@@ -15,7 +15,7 @@ use super::plan::BenchCall;
 use super::process::{Core, Process, command, get};
 
 /// Concurrent calls that fill a store. More would only wait for each other's lock.
-const FILLERS: usize = 4;
+pub const FILLERS: usize = 4;
 /// Largest number of targets of one activation: the server's limit.
 const TARGETS_MAX: usize = 100;
 /// The field `subscriber_id` of `WatchActiveRequest`.
@@ -29,6 +29,8 @@ pub struct HubDirectory {
     pub url: String,
     /// With it the server has TLS.
     certificate: Option<ServerCertificate>,
+    /// Whether the server has its console.
+    has_console: bool,
 }
 
 /// A running server.
@@ -40,6 +42,8 @@ pub struct BenchHub {
     pub grpc: SocketAddr,
     /// Address of /readyz and /metrics.
     pub http: SocketAddr,
+    /// Address of the console, when it has one.
+    pub console: Option<SocketAddr>,
     /// The admin's token.
     pub token: String,
     /// The certificate to trust, in PEM, when it has TLS.
@@ -51,13 +55,18 @@ impl HubDirectory {
     pub fn new(postgres: Option<String>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let url = postgres.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("bench.db").display()));
-        Ok(Self { dir, url, certificate: None })
+        Ok(Self { dir, url, certificate: None, has_console: false })
     }
 
     /// Returns it with TLS.
     pub fn with_tls(mut self) -> Result<Self> {
         self.certificate = Some(ServerCertificate::make(self.dir.path())?);
         Ok(self)
+    }
+
+    /// Returns it with the console.
+    pub fn with_console(self) -> Self {
+        Self { has_console: true, ..self }
     }
 
     fn data(&self) -> PathBuf {
@@ -86,7 +95,7 @@ impl BenchHub {
             "--http-addr",
             "127.0.0.1:0",
             "--console-addr",
-            "off",
+            if place.has_console { "127.0.0.1:0" } else { "off" },
             "--database-url",
         ]);
         command.arg(&place.url).arg("--data-dir").arg(&data);
@@ -96,11 +105,11 @@ impl BenchHub {
             command.arg("--tls-cert").arg(&certificate.file).arg("--tls-key").arg(&certificate.key_file);
         }
         let mut process = Process::start(command, &log)?;
-        let (grpc, http) = process.wait_for(&log, || bound(&addresses))?;
+        let (grpc, http, console) = process.wait_for(&log, || bound(&addresses))?;
         process.wait_for(&log, || get(http, "/readyz"))?;
         let token = std::fs::read_to_string(data.join("admin.token")).context("no admin token")?.trim().to_owned();
         let certificate = place.certificate.as_ref().map(|certificate| certificate.pem.clone());
-        Ok(Self { process, grpc, http, token, certificate })
+        Ok(Self { process, grpc, http, console, token, certificate })
     }
 
     /// Returns a client as the admin.
@@ -111,10 +120,11 @@ impl BenchHub {
     }
 }
 
-fn bound(addresses: &Path) -> Option<(SocketAddr, SocketAddr)> {
+/// Returns the addresses of gRPC, HTTP and the console, once the server has written them.
+fn bound(addresses: &Path) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>)> {
     let value: serde_json::Value = serde_json::from_slice(&std::fs::read(addresses).ok()?).ok()?;
-    let address = |name: &str| value.get(name)?.as_str()?.parse().ok();
-    Some((address("grpc")?, address("http")?))
+    let address = |name: &str| value.get(name)?.as_str()?.trim_start_matches("http://").parse().ok();
+    Some((address("grpc")?, address("http")?, address("console")))
 }
 
 /// Returns a counter of a server's /metrics.

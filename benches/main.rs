@@ -19,6 +19,7 @@ mod checks;
     reason = "it is the tests', which use all of it and stop with a message"
 )]
 mod cluster_faults;
+mod console;
 mod drive;
 mod etcd;
 mod goals;
@@ -120,6 +121,7 @@ enum Scenario {
     Namespaces,
     Tls,
     Reports,
+    Console,
 }
 
 fn main() -> Result<()> {
@@ -136,8 +138,10 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    use Scenario::{Activate, Checks, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Reports, Resync, Tls};
-    let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces, Tls, Reports];
+    use Scenario::{
+        Activate, Checks, Console, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Reports, Resync, Tls,
+    };
+    let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces, Tls, Reports, Console];
     let all: &[Scenario] = if arguments.quick { &[Fanout] } else { whole };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
     let served = [Activate, Resync, Idle, Growth, Noisy, Namespaces];
@@ -174,6 +178,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Namespaces => bench.namespaces().await,
                 Tls => bench.tls().await,
                 Reports => bench.status_reports().await,
+                Console => bench.console().await,
             };
             // The other scenarios still run.
             if let Err(error) = ended {

@@ -11,6 +11,7 @@ use policyhub_core::api::pb;
 use policyhub_core::domain::event::{Cursor, Event, Head, Position};
 use policyhub_core::domain::name::{NamespaceId, PolicyId, PolicyName};
 use policyhub_core::domain::row::Row;
+pub use policyhub_core::signing::archive::LogRead;
 use policyhub_core::signing::chain::LogCheck;
 
 /// Events and versions asked for at once.
@@ -44,30 +45,6 @@ pub enum ReadError {
     /// The consumer could not store what was read.
     #[error("failed to write")]
     Write(#[from] std::io::Error),
-}
-
-/// Says what was read, in order.
-#[derive(Debug)]
-pub enum LogRead<'a> {
-    /// An event.
-    Event(&'a Event),
-    /// The bytes of a row of policies, reports or imports.
-    Row(&'a [u8]),
-    /// A version.
-    Version {
-        /// The bytes of its row.
-        row: &'a [u8],
-        /// Its manifest; empty when it is not published.
-        manifest: &'a str,
-        /// Its content.
-        content: &'a [u8],
-    },
-    /// An event of the imported history at a position.
-    Imported(i64, &'a Event),
-    /// A page ended: how many events were read.
-    Progress(i64),
-    /// A batch of rows ended: how many of them came so far, and how many will in all.
-    Rows(u64, u64),
 }
 
 /// Reads the events after those that `check` has, up to the revision `until`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::archive::ContentFile;
+use super::content_tar::ContentFile;
 use super::side_by_side::{push_lines, push_row};
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::side_by_side::{SideBySide, SideBySideRow};

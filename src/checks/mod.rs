@@ -7,11 +7,11 @@
 //! same meaning for every reader.
 
 mod answers;
-pub mod archive;
 mod cel;
 mod cel_order;
 mod cel_paths;
 mod check_limit;
+pub mod content_tar;
 mod content_text;
 pub mod diff;
 mod document;
@@ -47,5 +47,5 @@ pub use pipeline::{
     CheckRules, Input, OtherPolicies, OtherPolicy, ParsedInput, Started, check_label, content_value, document_of,
     evaluate_guardrails, guardrail_findings, needs_active, parse_input, start,
 };
-pub use places::add_places;
+pub use places::{add_places, place_of};
 pub use template::Template;

@@ -5,7 +5,7 @@
 
 use granit_parser::{Event, Marker, Parser};
 
-use super::archive;
+use super::content_tar;
 use super::parse_failure::count;
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{CheckFinding, Report};
@@ -24,12 +24,22 @@ pub fn add_places(report: &mut Report, kind: PolicyKind, has_several_files: bool
     if !has_several_files {
         return place(findings, content);
     }
-    let files = archive::read(content).unwrap_or_default();
+    let files = content_tar::read(content).unwrap_or_default();
     for file in files {
         let (here, others) = findings.into_iter().partition(|finding| finding.file == file.path);
         place(here, file.bytes);
         findings = others;
     }
+}
+
+/// Returns line and column, from 1, of the value that a JSON Pointer leads to in a text of YAML or JSON; else of the deepest value on its
+/// way. `None`: the text is not a document, or the pointer does not begin in it.
+#[must_use]
+pub fn place_of(text: &str, pointer: &str) -> Option<(u32, u32)> {
+    let mut wanted = [Wanted::of(pointer)];
+    find_places(text, &mut wanted)?;
+    let [Wanted { at, .. }] = wanted;
+    at.map(|at| (count(at.line()), count(at.col() + 1)))
 }
 
 fn place(findings: Vec<&mut CheckFinding>, content: &[u8]) {

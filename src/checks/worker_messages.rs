@@ -12,6 +12,8 @@ use super::check_limit::ANSWER_FINDINGS_MAX;
 use super::parse_failure::{MESSAGE_MAX_CHARS, POINTER_MAX_BYTES};
 use crate::domain::limits::{CONTENT_MAX_BYTES, CONTENT_PATH_MAX_BYTES, GUARDRAILS_MAX_BYTES, SCHEMA_MAX_BYTES};
 
+/// The argument with which a server starts this program as a worker. It is none of the commands: no help or suggestion names it.
+pub const CHECK_WORKER_COMMAND: &str = "check-worker";
 /// Bytes of the length before a message.
 pub const LENGTH_BYTES: usize = 4;
 /// Most bytes of JSON for one byte of text: `\u0001`.

@@ -81,9 +81,6 @@ pub enum Command {
     #[command(subcommand)]
     Token(token::TokenCommands),
     Serve(server_commands::Serve),
-    /// Answer what a server asks of schemas, as a process of its own
-    #[command(hide = true)]
-    CheckWorker,
     Migrate(server_commands::Migrate),
     Backup(backup::BackupArguments),
     Restore(restore::RestoreArguments),

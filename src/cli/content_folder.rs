@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::checks::archive::{ArchiveFailure, ContentFile, read as read_archive, write};
+use crate::checks::content_tar::{ContentFile, ContentTarFailure, read as read_tar, write};
 use crate::cli::output::text::line;
 use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};
 use crate::domain::limits::CONTENT_FILES_MAX;
@@ -62,7 +62,7 @@ pub fn read(directory: &Path) -> Result<Vec<u8>, FolderFault> {
 ///
 /// # Errors
 /// There are none, too many or too large ones, or a path is not valid.
-pub fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, ArchiveFailure> {
+pub fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, ContentTarFailure> {
     write(files.iter().map(|(path, bytes)| ContentFile { path: path.clone(), bytes }).collect())
 }
 
@@ -80,7 +80,7 @@ pub fn kind_of(directory: &Path) -> Option<PolicyKind> {
 
 /// Returns the kind of the policy whose files a content has, by their names; `None` when they don't say.
 pub fn kind_of_content(content: &[u8]) -> Option<PolicyKind> {
-    kind_of_names(read_archive(content).ok()?.iter().map(|file| file.path.as_str()))
+    kind_of_names(read_tar(content).ok()?.iter().map(|file| file.path.as_str()))
 }
 
 /// Returns a kind that a content of several files may have, as it is sent.
@@ -166,7 +166,7 @@ mod tests {
         let (one, other) = (directory(&files), directory(&[files[1], files[0]]));
         let content = read(one.path()).expect("a content");
         assert_eq!(content, read(other.path()).expect("a content"));
-        let found = crate::checks::archive::read(&content).expect("files");
+        let found = crate::checks::content_tar::read(&content).expect("files");
         assert_eq!(found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a.rego", "b/c.rego"]);
         assert_eq!(kind_of(one.path()), Some(PolicyKind::Rego));
         assert_eq!(kind_of(directory(&[("a.cedar", ""), ("schema.json", "{}")]).path()), Some(PolicyKind::Cedar));

@@ -3,7 +3,7 @@
 //! Invariant: what the user wrote is removed only by `EditedFile::discard`; whoever does not call it says where the file is.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -16,6 +16,11 @@ use crate::client::new_request_id;
 
 /// Runs the editor as git does: the shell splits the variable, so that it may hold options and quotes.
 const EDITOR: &str = r#"eval "${VISUAL:-${EDITOR:-vi}}"' "$@"'"#;
+
+/// Whether the user named an editor.
+fn has_editor() -> bool {
+    ["VISUAL", "EDITOR"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
 
 /// A file to edit.
 #[derive(Debug)]
@@ -57,6 +62,12 @@ impl EditedFile {
     /// # Errors
     /// The editor can't be started or fails, or its file can't be read or is too large.
     pub fn edit(&self) -> anyhow::Result<Vec<u8>> {
+        // vi would wait for keys that nobody can press.
+        let is_on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        if !(has_editor() || is_on_terminal) {
+            let message = "there is no editor to open: set VISUAL or EDITOR, or run this on a terminal";
+            return Err(CommandReason::EditorFailed.error(message.to_owned()));
+        }
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(EDITOR).arg("editor").arg(&self.path);
         let status: ExitStatus = command.status().context("failed to start the editor")?;
@@ -65,6 +76,12 @@ impl EditedFile {
             return Err(CommandReason::EditorFailed.error(message));
         }
         content::read(&self.path)
+    }
+
+    /// Whether the file has exactly this text.
+    #[must_use]
+    pub fn has(&self, text: &[u8]) -> bool {
+        fs::read(&self.path).is_ok_and(|found| found == text)
     }
 
     /// Removes the file and its folder. What can't be removed stays in the folder for temporary files.

@@ -139,6 +139,10 @@ fn closed(error: &ClientError) -> &'static str {
 fn checks_failed(error: &ClientError) -> &'static str {
     let value = |key: &str| error.metadata().get(key).map(String::as_str);
     match (value("check"), value("state")) {
+        (Some("requires"), Some("DRAFT" | "STAGED")) => {
+            "publish it alone, then activate it together with what it requires: `policyhub publish POLICY@N`, then \
+             `policyhub activate POLICY@N OTHER@M --reason …`"
+        }
         (Some("requires"), _) => {
             "activate the version that it requires first, or both in one call: `policyhub activate POLICY@N OTHER@M --reason …`"
         }

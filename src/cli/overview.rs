@@ -66,9 +66,21 @@ Example:
 /// Returns the whole definition.
 #[must_use]
 pub fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = without_empty_variables(Cli::command());
     let template = template(&command);
     command.help_template(template).after_help(AFTER_HELP).after_long_help(AFTER_LONG_HELP)
+}
+
+/// Makes an empty environment variable count as unset, as a pipeline leaves it for a value that it does not have.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |argument: &clap::Arg| {
+        argument.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
+    };
+    let command =
+        command.mut_args(
+            |argument| if is_empty(&argument) { argument.env(clap::builder::Resettable::Reset) } else { argument },
+        );
+    command.mut_subcommands(without_empty_variables)
 }
 
 fn template(command: &clap::Command) -> String {

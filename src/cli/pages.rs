@@ -1,5 +1,6 @@
 //! Reads a list page by page, up to a limit.
 
+use crate::cli::output::document::{Format, say};
 use crate::client::{ClientError, PageGuard};
 
 /// Largest page that is requested.
@@ -31,6 +32,16 @@ pub async fn collect<T>(
     }
     Ok((items, token))
 }
+
+/// Says that a list ends before its last item, when people read it; a document has the token of the next page.
+pub fn say_if_cut(format: Format, shown: usize, next_page_token: &str, next: &str) {
+    if format == Format::Text && !next_page_token.is_empty() {
+        say(&format!("only the first {shown} are shown: {next}"));
+    }
+}
+
+/// What shows more of a list that is cut.
+pub const HIGHER_LIMIT: &str = "a higher --limit shows more";
 
 #[cfg(test)]
 mod tests {

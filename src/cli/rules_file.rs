@@ -36,6 +36,9 @@ pub struct RulesFile {
     /// The directory of the file: paths in it are relative to it.
     #[serde(skip)]
     directory: PathBuf,
+    /// The text of the file, which has the places.
+    #[serde(skip)]
+    text: String,
 }
 
 /// The settings of a policy, as far as checks look at them.
@@ -80,6 +83,11 @@ pub struct GuardrailTest {
 }
 
 impl RulesFile {
+    /// Whether the file has settings of policies.
+    pub fn has_policies(&self) -> bool {
+        !self.policies.is_empty()
+    }
+
     /// Returns a path that stands in the file.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
@@ -94,6 +102,14 @@ impl RulesFile {
     pub fn schemas(&self) -> impl Iterator<Item = (PathBuf, &str)> {
         let policies = self.policies.values();
         policies.filter_map(|rules| Some((self.path(rules.json_schema.as_ref()?), rules.schema.as_str())))
+    }
+
+    /// Returns the error of a guardrail that can't be used. `path` is that of this file.
+    pub fn guardrail_error(&self, path: &Path, index: usize, why: &str) -> RulesFileError {
+        let id = self.guardrails.get(index).map_or("", |guardrail| guardrail.id.as_str());
+        let message = format!("the guardrail {id} does not compile: {why}");
+        let (line, column) = checks::place_of(&self.text, &format!("/guardrails/{index}")).unwrap_or_default();
+        RulesFileError { line, column, ..RulesFileError::new(path, message) }
     }
 
     /// Adds to a policy what the file says of it.
@@ -123,6 +139,14 @@ impl RulesFileError {
     /// Returns an error of a file as a whole.
     pub fn new(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line: 0, column: 0, message: message.into() }
+    }
+
+    /// Returns an error of a field, which is written as in `guardrails[0].id`: at its place, or at that of the deepest one around it.
+    fn at_field(file: &Path, text: &str, field: &str, message: String) -> Self {
+        let names = field.split(['.', '[']).map(|name| name.trim_end_matches(']'));
+        let pointer: String = names.filter(|name| !name.is_empty()).map(|name| format!("/{name}")).collect();
+        let (line, column) = checks::place_of(text, &pointer).unwrap_or_default();
+        Self { line, column, ..Self::new(file, message) }
     }
 
     fn unparsed(file: &Path, failure: ParseFailure) -> Self {
@@ -156,18 +180,27 @@ fn kind_by_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PolicyKind>
 /// # Errors
 /// A file can't be read, is not of this form, or has a guardrail that no set may have; or a schema is no JSON.
 pub fn read(path: &Path) -> Result<RulesFile, RulesFileError> {
-    let wrong = |message: String| RulesFileError::new(path, message);
     let bytes = bytes(path, FILE_MAX_BYTES, "the file of rules")?;
     let parsed = checks::parse(PolicyKind::Yaml, &bytes).map_err(|failure| RulesFileError::unparsed(path, failure))?;
     let document = parsed.map(|document| document.value).unwrap_or_default();
-    let mut file: RulesFile =
-        serde_json::from_value(document).map_err(|error| wrong(format!("it is no file of rules: {error}")))?;
-    check_guardrails("guardrails", &file.guardrails).map_err(|error| wrong(error.message))?;
-    let ids = file.policies.keys().chain(file.tests.iter().filter_map(|test| test.policy.as_ref()));
-    for id in ids {
-        PolicyId::parse("policies", id).map_err(|error| wrong(format!("{}: {}", text::line(id), error.message)))?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let wrong = |field: &str, message: String| RulesFileError::at_field(path, &text, field, message);
+    let mut file: RulesFile = serde_path_to_error::deserialize(document).map_err(|error| {
+        let why = format!("it is no file of rules: {}", error.inner());
+        wrong(&error.path().to_string(), why)
+    })?;
+    check_guardrails("guardrails", &file.guardrails).map_err(|error| {
+        let field = error.violations.first().map_or("", |violation| violation.field.as_str());
+        wrong(field, error.message.clone())
+    })?;
+    let of_tests = file.tests.iter().enumerate();
+    let of_tests = of_tests.filter_map(|(index, test)| Some((format!("tests[{index}].policy"), test.policy.as_ref()?)));
+    for (field, id) in file.policies.keys().map(|id| (format!("policies.{id}"), id)).chain(of_tests) {
+        PolicyId::parse("policies", id)
+            .map_err(|error| wrong(&field, format!("{}: {}", text::line(id), error.message)))?;
     }
     file.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+    file.text = text;
     let directory = &file.directory;
     for rules in file.policies.values_mut() {
         if let Some(path) = &rules.json_schema {
@@ -217,13 +250,14 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused() {
         for (text, why) in [
-            ("guardrail: []", "is no file of rules"),
-            ("policies: {pricing: {schema: x}}", "is no file of rules"),
+            ("tests: []\nguardrail: []", "rules.yaml:2:1: it is no file of rules: unknown field `guardrail`"),
+            ("policies:\n  pricing: {schema: x}", "rules.yaml:2:21: it is no file of rules: unknown field `schema`"),
+            ("guardrails:\n- id: a\n  severity: 1", "rules.yaml:3:13: it is no file of rules: "),
             ("policies: {pricing: {kind: xml}}", "kind \"xml\" is none of JSON, YAML, CEDAR"),
-            ("policies: {Pricing: {}}", "rules.yaml: Pricing: "),
-            ("tests: [{content: a, policy: B}]", "rules.yaml: B: "),
+            ("policies: {Pricing: {}}", "rules.yaml:1:12: Pricing: "),
+            ("tests: [{content: a, policy: B}]", "rules.yaml:1:30: B: "),
             ("policies: {pricing: {json_schema: absent.json}}", "failed to read"),
-            ("guardrails: [{id: A, expression: x, severity: DENY}]", "rules.yaml: "),
+            ("guardrails: [{id: A, expression: x, severity: DENY}]", "rules.yaml:1:19: "),
             ("guardrails: [", "rules.yaml:1:"),
             ("policies: {pricing: {json_schema: broken.json}}", "broken.json:2:11: "),
             ("policies: {pricing: {json_schema: empty.json}}", "empty.json:1:1: empty document"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::FromArgMatches as _;
 
+use crate::checks::worker_messages::CHECK_WORKER_COMMAND;
 use crate::cli::command_line::{Cli, Command};
 use crate::cli::commands::{
     abandon, activate, active, adopt, agent, approve, backup, check, completions, console, context, convergence,
@@ -25,12 +26,12 @@ const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command of this process's arguments and returns its exit code.
 pub fn main() -> u8 {
+    if std::env::args_os().nth(1).is_some_and(|command| command == CHECK_WORKER_COMMAND) {
+        // No runtime here: its threads would keep the privileges that a worker drops.
+        return check_worker();
+    }
     completer::answer_scripts();
     let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
-    if matches!(cli.command, Command::CheckWorker) {
-        // No runtime here: its threads would keep the privileges that a worker drops.
-        return exit_code_of(&cli.global, server::check_worker());
-    }
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let code = runtime.block_on(run_command(cli));
@@ -39,6 +40,17 @@ pub fn main() -> u8 {
         }
         Err(error) => {
             say(&format!("error: failed to start: {error}"));
+            1
+        }
+    }
+}
+
+/// Evaluates what a server asks, as a process of its own, and returns its exit code.
+fn check_worker() -> u8 {
+    match server::check_worker() {
+        Ok(()) => 0,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
             1
         }
     }
@@ -148,7 +160,6 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Keys(command) => keys::run(session, command).await,
         Command::Token(token::TokenCommands::Revoke(arguments)) => token::revoke(session, &arguments).await,
         Command::Serve(_)
-        | Command::CheckWorker
         | Command::Agent(_)
         | Command::Console(_)
         | Command::Check(_)

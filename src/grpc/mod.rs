@@ -20,8 +20,7 @@ pub use handler::{Clock, Handler};
 pub use health::HealthHandler;
 pub use middleware::{
     AdmitLayer, AnswersLayer, AuthenticateLayer, DatabaseWaitLayer, DeadlineLayer, IN_FLIGHT_MAX_BYTES,
-    IN_FLIGHT_MIN_BYTES, InFlight, InFlightCounts, LongReads, OpenStreamsLayer, RequestBodyLayer,
-    rewrite_transport_error,
+    IN_FLIGHT_MIN_BYTES, InFlight, InFlightCounts, OpenStreamsLayer, RequestBodyLayer, rewrite_transport_error,
 };
 pub use policy::PolicyHandler;
 pub use streams::StreamRoutes;

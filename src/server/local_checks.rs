@@ -18,7 +18,7 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::policy::Policy;
 use crate::domain::time::Micros;
 use crate::domain::version::{Requirement, Version, VersionState};
-use crate::service::{CheckInput, CheckKind, ContentChecks, NAMESPACE_CHECKS_MAX, ParsedCheck};
+use crate::service::{CheckInput, CheckKind, ContentChecks, NAMESPACE_CHECKS_MAX, ParsedCheck, SlotUse};
 use crate::signing::digest_of;
 
 /// Number of checks that run at once.
@@ -61,7 +61,7 @@ impl LocalChecks {
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run.
     pub async fn parse(&self, version: LocalVersion) -> Result<ParsedVersion> {
-        self.0.parse(version.into(), CheckKind::BeforePublish).await.map(ParsedVersion)
+        self.0.parse(SlotUse::Check, version.into(), CheckKind::BeforePublish).await.map(ParsedVersion)
     }
 
     /// Runs the other checks. `active` has the active versions of the policies that `ParsedVersion::other_policies` names.
@@ -91,6 +91,18 @@ impl LocalChecks {
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE` when no worker can be started.
     pub async fn schema_problem(&self, namespace: &NamespaceId, schema: &str) -> Result<Option<String>> {
         self.0.schema_problem(namespace, schema).await
+    }
+
+    /// Returns the guardrails that do not compile, each by its index, and why.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE` when no worker can be started.
+    pub async fn guardrail_problems(
+        &self,
+        namespace: &NamespaceId,
+        guardrails: &[Guardrail],
+    ) -> Result<Vec<(usize, String)>> {
+        self.0.guardrail_problems(namespace, guardrails).await
     }
 
     /// Evaluates the guardrails alone. Returns the outcomes in their order.

@@ -42,11 +42,11 @@ use crate::domain::{Error, Reason};
 use crate::grpc::health_pb::health_server::HealthServer;
 use crate::grpc::{
     AdminHandler, AdmitLayer, AnswersLayer, AuthenticateLayer, DatabaseWaitLayer, DeadlineLayer, Handler,
-    HealthHandler, InFlight, LongReads, OpenStreamsLayer, PolicyHandler, Recheck, RequestBodyLayer, StreamRoutes,
-    SyncHandler, WatchHandler, WatchSettings, health_pb, rewrite_transport_error,
+    HealthHandler, InFlight, OpenStreamsLayer, PolicyHandler, Recheck, RequestBodyLayer, StreamRoutes, SyncHandler,
+    WatchHandler, WatchSettings, health_pb, rewrite_transport_error,
 };
 use crate::http::console::{LiveSettings, SignInProvider};
-use crate::service::Service;
+use crate::service::{LongReads, Service};
 use crate::store::{Store, Wake};
 use crate::transport::{GrpcService, Listener, PlainStatusMessageLayer, ProtocolLayer, StallGuardLayer, spawn_http};
 use crate::watch::{Hub, Leases};
@@ -109,7 +109,7 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let console = serve_console(parts.console, (&listen, tls.clone(), head_timeout), uses, observed, opened)?;
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
-    let budgets = budgets(&listen, &metrics, parts.store.readers_max());
+    let budgets = budgets(&listen, &metrics, parts.service.long_reads.clone());
     let routes = StreamRoutes::new(WatchHandler { handler, settings, recheck }, routes.prepare());
     let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), budgets);
     let listener = Listener {
@@ -182,12 +182,12 @@ fn observe(metrics: &Metrics, parts: &ServerParts) {
 }
 
 /// Returns the memory budgets of requests and of responses, and the permits of long reads.
-fn budgets(listen: &ListenConfig, metrics: &Metrics, readers: usize) -> (RequestBodyLayer, AnswersLayer) {
+fn budgets(listen: &ListenConfig, metrics: &Metrics, long_reads: LongReads) -> (RequestBodyLayer, AnswersLayer) {
     let requests = InFlight::of_requests(listen.max_in_flight_bytes);
     let answers = InFlight::of_answers(listen.max_in_flight_bytes);
     metrics.observe_in_flight(&requests, &answers);
     let requests = RequestBodyLayer::new(listen.max_content_bytes, requests);
-    (requests, AnswersLayer::new(answers, LongReads::new(readers)))
+    (requests, AnswersLayer::new(answers, long_reads))
 }
 
 /// Builds the middleware that every call passes, in this order.

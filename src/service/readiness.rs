@@ -1,6 +1,7 @@
 //! The capabilities of a replica now, for probes.
 
 use super::use_cases::Service;
+use crate::domain::counted_noun::counted_noun;
 
 /// What a replica can do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,10 @@ impl Service {
         }
         let frozen = self.log.store.all_frozen().len();
         if frozen > 0 {
-            return Readiness::Degraded(format!("{frozen} namespaces are frozen; the metrics name them"));
+            return Readiness::Degraded(format!(
+                "{} frozen; the metrics name them",
+                counted_noun(frozen, "namespace is", "namespaces are")
+            ));
         }
         if let Some(why) = self.checks.contents.workers.failure() {
             return Readiness::Degraded(format!("versions can't be checked, no process for it can be started: {why}"));

@@ -7,6 +7,7 @@ use super::archive::Archive;
 use super::checking::CheckRunner;
 use super::keys::SigningKeys;
 use super::log::{KeyPoller, LogReader, LogWriter, RoleCache};
+use super::long_reads::LongReads;
 use super::meters::QuotaMeters;
 use super::policies::Policies;
 use super::proof::Signer;
@@ -30,6 +31,8 @@ pub struct Service {
     pub sync: Sync,
     /// The log as a whole: read, verified, exported, imported.
     pub archive: Archive,
+    /// The slots of long reads, of calls and of downloads.
+    pub long_reads: LongReads,
     pub(super) log: Arc<LogReader>,
     pub(super) checks: Arc<CheckRunner>,
 }
@@ -45,6 +48,7 @@ impl Service {
         quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
+        let long_reads = LongReads::new(store.readers_max());
         let log = Arc::new(LogReader::new(store, signer, hub));
         let roles = Arc::new(RoleCache::new(Arc::clone(&log)));
         let key_poller = Arc::new(KeyPoller::new(Arc::clone(&log)));
@@ -59,6 +63,7 @@ impl Service {
             keys: SigningKeys::new(&log, &writer, key_poller),
             sync: Sync::new(&log, &writer, leases, &meters),
             archive: Archive::new(&log, &writer, &meters, &checks, revocations, content_max_bytes),
+            long_reads,
             log,
             checks,
         }

@@ -5,6 +5,7 @@
 //! Invariant: every task that it spawns is in its own set and is gone when [`Listener::serve`] returns.
 
 mod accept;
+mod answer_progress;
 mod close_reason;
 mod connection_handle;
 mod connection_metrics;

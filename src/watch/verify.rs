@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::bundle::{ActiveBundle, ActiveEntry, Bundle};
+use crate::domain::bundle::{ActiveBundle, ActiveEntry};
 use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -41,25 +41,19 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     /// Returns the key statements that follow the one at this cursor, oldest first, and the cursor of the last.
     fn key_statements(&self, held: Cursor) -> (Vec<String>, Cursor);
 
-    /// Verifies that the statement is of a known key and activates this version at this revision.
+    /// Returns active bundles, in the order of their rows, after everything about these is verified: also that each statement is of a known
+    /// key and activates this version at this revision. A statement of several rows is verified once.
     ///
     /// # Errors
     /// `DATA_LOSS`.
-    fn in_force(&self, row: &ActiveRow) -> Result<()>;
+    fn active_bundles(&self, rows: Vec<ActiveRow>) -> Result<Vec<ActiveBundle>>;
 
-    /// Returns an active bundle after everything about its row is verified.
+    /// Returns one active bundle, verified in the same way.
     ///
     /// # Errors
     /// `DATA_LOSS`.
     fn active_bundle(&self, row: ActiveRow) -> Result<ActiveBundle> {
-        self.bundle(&row.version, &row.content)?;
-        self.in_force(&row)?;
-        Ok(ActiveBundle {
-            bundle: Arc::new(Bundle { version: row.version, content: row.content }),
-            activation: row.activation,
-            statement: row.statement.into(),
-            preview: false,
-        })
+        self.active_bundles(vec![row])?.pop().ok_or_else(|| Error::internal("a row without its bundle"))
     }
 
     /// Verifies an event, and that the namespace's row names it as the end of the log. Returns the payload.

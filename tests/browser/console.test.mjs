@@ -22,6 +22,7 @@ const POLICY = `${NAMESPACE}/policies/pricing`;
 const PAGES = [
   ["namespaces", "/"],
   ["namespace", NAMESPACE],
+  ["search", `${NAMESPACE}?q=tokens`],
   ["policy", POLICY],
   ["version", `${POLICY}/versions/2`],
   ["diff", `${POLICY}/diff?base=1&other=2`],
@@ -38,17 +39,31 @@ const PAGES = [
   ["keys", "/keys"],
 ];
 
+/** A word that does not break, as in a note of digits or the name of a member. */
+const LONG_WORD = "0123456789".repeat(8);
+/** Pages with such a word. */
+const PAGES_OF_LONG_WORDS = [
+  ["policy-long", `${NAMESPACE}/policies/long`],
+  ["version-long", `${NAMESPACE}/policies/long/versions/1`],
+  ["approvals-long", `${NAMESPACE}/approvals`],
+  ["log-long", `${NAMESPACE}/log`],
+];
+
+const BINARY = process.env.BINARY ?? `${ROOT}target/debug/policyhub`;
 let hub;
 let browser;
 
 before(async () => {
-  hub = await TestHub.start(process.env.BINARY ?? `${ROOT}target/debug/policyhub`);
+  hub = await TestHub.start(BINARY);
   browser = await openBrowser();
   await hub.publish("pricing", "tokens: 1000\nregion: eu\n", "--label", "1.0.0", "--note", "the first");
   await hub.policyhub("activate", "pricing@1", "--reason", "new season");
   await hub.publish("pricing", "tokens: 5000\nregion: eu\nmode: strict\n", "--label", "1.1.0", "--note", "raise the cap");
   await hub.publish("limits", `note: ${JSON.stringify(HOSTILE)}\n`, "--note", HOSTILE);
   await hub.policyhub("draft", "limits", await hub.file("limits.yaml", "max: 3\n"));
+  await hub.policyhub("draft", "long", await hub.file("long.yaml", `a: "${LONG_WORD}"\n`), "--create", "--note", LONG_WORD);
+  await hub.policyhub("stage", "long@1");
+  await hub.policyhub("role", "grant", "viewer", `local:${LONG_WORD.slice(0, 60)}`, "--reason", LONG_WORD);
   await hub.runtimes(2);
 });
 
@@ -98,7 +113,7 @@ for (const isDark of [false, true]) {
 }
 
 visit("every page fits a window of 320 pixels", { isNarrow: true }, async (visitor) => {
-  for (const [name, path] of PAGES) {
+  for (const [name, path] of [...PAGES, ...PAGES_OF_LONG_WORDS]) {
     await visitor.open(path);
     assert.equal(await visitor.overflow(), 0, path);
     await visitor.shoot(`${name}-narrow`);
@@ -130,6 +145,17 @@ visit("every page says the same without a script", { hasScript: false }, async (
   await visitor.page.getByRole("link", { name: "pricing" }).click();
   await visitor.page.getByRole("link", { name: /^2 \(1\.1\.0\)/ }).click();
   assert.ok((await visitor.page.locator("pre.content").innerText()).includes("tokens: 5000"));
+});
+
+visit("what is found in a content leads to its line", { hasScript: false }, async (visitor) => {
+  await visitor.open(NAMESPACE);
+  await visitor.page.getByRole("searchbox").fill("TOKENS: 1");
+  await visitor.page.getByRole("button", { name: "Search" }).click();
+  const row = visitor.page.locator("table.matches tr", { hasText: "pricing" });
+  assert.equal(await row.locator("mark").innerText(), "tokens: 1");
+  await row.getByRole("link").last().click();
+  const url = new URL(visitor.page.url());
+  assert.equal(url.pathname + url.hash, `${POLICY}/versions/1#L1`);
 });
 
 visit("the rail and the search are reached by keys", {}, async (visitor) => {
@@ -217,4 +243,17 @@ visit("the bar of an activation fills while it is watched; who rejects it is nam
   await page.getByLabel("Why").fill("one can't take it");
   await page.getByRole("button", { name: "Roll back to this version" }).click();
   await until("Applied", `(${RUNTIMES + 2}) of \\1`);
+});
+
+test("a live page whose server is gone says that it may be old", async () => {
+  const gone = await TestHub.start(BINARY);
+  const visitor = await Visitor.open(browser, gone);
+  try {
+    await visitor.signIn();
+    await visitor.open(NAMESPACE);
+    await gone.end();
+    await visitor.page.getByRole("status").filter({ hasText: "Not connected since" }).waitFor();
+  } finally {
+    await visitor.close();
+  }
 });

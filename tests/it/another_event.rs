@@ -167,7 +167,7 @@ on_both_databases! {
         let active = watching::get_set(&client).await;
         assert!(active.in_doubt && !active.degraded && active.checked_time.is_none(), "{active:?}");
         stays_in_doubt(&client).await;
-        bumped(&hub, &["--accept-loss"], 2, 2);
+        bumped(&hub, &["--accept-loss"], 2, 2).await;
         let wait = async {
             while client.draft(draft_request("q", "a: 2")).await.is_err() {
                 tokio::task::yield_now().await;

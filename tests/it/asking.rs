@@ -6,9 +6,11 @@ use policyhub::client::pb::EventKind::{Activate, Draft, Publish, Rollback};
 use policyhub::client::{Client, pb};
 use serde_json::Value;
 
+use crate::harness::callers::grant;
 use crate::harness::calls::{
     NAMESPACE, activate, draft, events, get_version, policy, refused_fields, release, rollback_request,
 };
+use crate::harness::guardrails::set_guardrails;
 use crate::harness::reviews::person;
 use crate::harness::{Hub, on_both_databases};
 
@@ -150,6 +152,18 @@ on_both_databases! {
         assert_eq!(kinds("events q --kind draft --kind publish --filter kind!=DRAFT"), ["PUBLISH"]);
         assert_eq!(kinds("events --actor x\"ORkind=DRAFT"), Vec::<String>::new(), "a name is a name, whatever is in it");
         assert_eq!(events(&client, NAMESPACE, 0).await.iter().filter(|each| each.kind() == Publish).count(), 2);
+    }
+
+    /// `events` names the role that was granted, and the guardrails that were set and deleted.
+    async fn the_command_says_what_an_event_is_about(hub: Hub) {
+        let client = hub.client().await;
+        grant(&client, "ann", pb::Role::Author, NAMESPACE).await;
+        set_guardrails(&client, "namespaces/default/guardrails", &[("a-rule", "true"), ("b-rule", "true")]).await;
+        set_guardrails(&client, "namespaces/default/guardrails", &[("a-rule", "content != null")]).await;
+        let shown = printed(&hub, "events");
+        for what in ["AUTHOR for local:ann", "guardrails: a-rule, b-rule set", "guardrails: a-rule set; b-rule deleted"] {
+            assert!(shown.contains(what), "{what}: {shown}");
+        }
     }
 
     /// `active` of the past shows who activated each version, when and why, for one policy and for the set.

@@ -62,6 +62,24 @@ fn the_hook_refuses_a_commit() {
     git(&folder, "commit --quiet --message x", 0);
 }
 
+/// Given rules that are not staged, the hook says so: those that count are the staged ones.
+#[test]
+fn the_hook_says_that_rules_are_not_staged() {
+    let folder = repository(&[
+        ("rules.yaml", CEILING),
+        ("policies/caps/v1.0.0/metadata.json", METADATA),
+        ("policies/caps/v1.0.0/policy-definition.yaml", "max: 40\n"),
+    ]);
+    git(&folder, "add policies", 0);
+    let said = git(&folder, "commit --quiet --message x", 1);
+    assert!(said.contains("rules.yaml is not staged: `git add rules.yaml`"), "{said}");
+    git(&folder, "add rules.yaml", 0);
+    folder.write("rules.yaml", "guardrails: []\n");
+    let said = git(&folder, "commit --quiet --message x", 1);
+    assert!(said.contains("rules.yaml has changes that are not staged: the staged rules are used"), "{said}");
+    assert!(said.contains("ceiling: 40 is over 20"), "{said}");
+}
+
 /// Given a guardrail that is new, neither versions that the commit does not change nor a tree without versions stop a commit.
 #[test]
 fn the_hook_leaves_alone_what_the_commit_does_not_change() {

@@ -5,6 +5,13 @@ use serde_json::Value;
 
 use crate::check::{CEILING, Folder, ended};
 
+const BROKEN_GUARDRAIL: &str = "guardrails:
+- {id: fine, expression: 'true', severity: DENY}
+- id: broken
+  expression: content.
+  severity: WARN
+";
+
 /// A file of rules, the place in the SARIF log, and what is said of it.
 struct Wrong {
     rules: &'static str,
@@ -13,7 +20,7 @@ struct Wrong {
     message: &'static str,
 }
 
-/// Given a file of rules that is absent or broken, or a schema in it that is no JSON or does not compile, nothing is checked: exit code 2,
+/// Given a file of rules that is absent or broken, or a schema or a guardrail in it that does not compile, nothing is checked: exit code 2,
 /// and the document says so, with the place.
 #[test]
 fn rules_that_can_not_be_used_are_told_to_programs_too() {
@@ -25,6 +32,7 @@ fn rules_that_can_not_be_used_are_told_to_programs_too() {
         ("s/syntax.json", "{\n  \"type\": }\n"),
         ("type.yaml", "policies: {other: {json_schema: s/type.json}}"),
         ("s/type.json", r#"{"properties": {"max": {"type": "nothing"}}}"#),
+        ("cel.yaml", BROKEN_GUARDRAIL),
     ]);
     for Wrong { rules, file, place, message } in [
         Wrong {
@@ -37,8 +45,8 @@ fn rules_that_can_not_be_used_are_told_to_programs_too() {
         Wrong {
             rules: "other.yaml",
             file: "other.yaml",
-            place: None,
-            message: "other.yaml: it is no file of rules: unknown field",
+            place: Some((1, 1)),
+            message: "other.yaml:1:1: it is no file of rules: unknown field",
         },
         Wrong { rules: "syntax.yaml", file: "s/syntax.json", place: Some((2, 11)), message: "s/syntax.json:2:11: " },
         Wrong {
@@ -46,6 +54,12 @@ fn rules_that_can_not_be_used_are_told_to_programs_too() {
             file: "s/type.json",
             place: None,
             message: "s/type.json: not a usable JSON Schema: at /properties/max/type: \"nothing\"",
+        },
+        Wrong {
+            rules: "cel.yaml",
+            file: "cel.yaml",
+            place: Some((3, 3)),
+            message: "cel.yaml:3:3: the guardrail broken does not compile: expression: line 1",
         },
     ] {
         let line = format!("check good.yaml --rules {rules}");

@@ -12,7 +12,9 @@ use crate::harness::calls::{create, draft_of_its_kind, policy, refused, version}
 use crate::harness::http::get;
 use crate::harness::hub::BINARY;
 use crate::harness::metrics::{counted, text};
-use crate::harness::workers::{LEFT_TICKS_MAX, busy_worker, ended_after_ticks, signal, workers, workers_until};
+use crate::harness::workers::{
+    LEFT_TICKS_MAX, WorkerProcess, busy_worker, ended_after_ticks, signal, workers, workers_until,
+};
 use crate::harness::{Database, Hub, on_both_databases, peak_kib};
 
 /// How much a hostile check may add to the peak memory of a server, which parses a content of a MiB and sends it on.
@@ -216,8 +218,12 @@ async fn a_worker_has_nothing() {
     let client = hub.client().await;
     drafted(&client, "p", r#"{"type":"object"}"#, "{}").await;
     stage(&client, "p").await.expect("a check");
-    let found = workers(&hub);
-    assert!(!found.is_empty(), "no worker is kept warm");
+    // The limit of CPU time is the last that one sets before it answers.
+    let is_ready = |worker: &WorkerProcess| {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", worker.pid)).unwrap_or_default();
+        limits.lines().any(|line| line.starts_with("Max cpu time") && !line.contains("unlimited"))
+    };
+    let found = workers_until(&hub, |found| !found.is_empty() && found.iter().all(is_ready)).await;
     for worker in found {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", worker.pid)).expect(name);
         assert_eq!(read("environ"), "");

@@ -2,7 +2,9 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::calls::{activate, draft, head, publish, release};
+use policyhub::client::pb;
+
+use crate::harness::calls::{activate, draft, head, publish, release, set};
 use crate::harness::hub::binary;
 use crate::harness::on_both_databases;
 
@@ -79,6 +81,21 @@ on_both_databases! {
         activate(&client, "p", 1).await;
         let (code, _, errors) = run(hub.cli(), &["activate", "p@1", "--reason", "r", "--expected", "p=2"]);
         assert!(code == 1 && errors.contains("next: somebody was faster: see `policyhub active`"), "{errors}");
+    }
+
+    /// Given a version that waits for an approval, the next step is the commands of the reviewer, which run as they are printed.
+    async fn the_commands_of_a_reviewer_are_printed(hub: Hub) {
+        let client = hub.client().await;
+        draft(&client, "p", "a: 1").await;
+        set(&client, "p", pb::PolicySettings { required_approvals: 1, ..Default::default() }).await;
+        let (code, _, errors) = run(hub.cli(), &["stage", "p"]);
+        assert!(code == 0 && errors.starts_with("next: somebody else reviews it: `policyhub show p@1`"), "{errors}");
+        let commands: Vec<&str> = errors.split('`').filter_map(|part| part.strip_prefix("policyhub ")).collect();
+        let [show, approve] = commands.as_slice() else { panic!("{errors}") };
+        let typed = |command: &str| run(hub.cli(), &command.split(' ').collect::<Vec<_>>());
+        assert_eq!(typed(show).0, 0, "{errors}");
+        let (code, _, refused) = typed(approve);
+        assert!(code == 1 && refused.contains("(SELF_APPROVAL)"), "its author only: {refused}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use policyhub::checks::archive::{ContentFile, write};
+use policyhub::checks::content_tar::{ContentFile, write};
 use policyhub::client::pb::PolicyKind::{Cedar, Json, Rego};
 use policyhub::client::{Client, pb};
 use tonic::Code;
@@ -100,7 +100,7 @@ on_both_databases! {
         let data = ("data.json", "{\"least\": 3}");
         let test = "package a_test\n\nimport data.a\n\ntest_more if a.allow with input as {\"n\": 4}\n";
         let (staged, report) = checked(&client, "p", Rego, tar(&[policy, data, ("a_test.rego", test)]), TAR).await;
-        assert!(staged && check(&report, "rego").findings[0].message == "1 tests passed", "{report:?}");
+        assert!(staged && check(&report, "rego").findings[0].message == "1 test passed", "{report:?}");
         let wrong = "package a_test\n\nimport data.a\n\ntest_less if a.allow with input as {\"n\": 2}\n";
         let (staged, report) = report_of(&client, "p", tar(&[policy, data, ("a_test.rego", wrong)]), TAR).await;
         let found = &check(&report, "rego").findings[1];

@@ -22,8 +22,8 @@ async fn first_finding(kind: pb::PolicyKind, content: &str, check_id: &str) -> S
 /// Returns a content of several files with one test.
 async fn tested(body: &str) -> String {
     let text: &'static str = format!("package t\n\n{body}\n").leak();
-    let file = policyhub::checks::archive::ContentFile { path: "t_test.rego".to_owned(), bytes: text.as_bytes() };
-    let content = policyhub::checks::archive::write(vec![file]).expect("a content");
+    let file = policyhub::checks::content_tar::ContentFile { path: "t_test.rego".to_owned(), bytes: text.as_bytes() };
+    let content = policyhub::checks::content_tar::write(vec![file]).expect("a content");
     let hub = Hub::start(Database::Sqlite).await;
     let client = hub.client().await;
     let (staged, report) = checked(&client, "hostile", Rego, content, "application/x-tar").await;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,17 +43,21 @@ async fn read_logs(client: &Client, said: &mut ReadLogs) {
     }
 }
 
+/// Returns `policyhub epoch …` beside the server.
+fn epoch_command(hub: &Hub, arguments: &[&str]) -> Command {
+    let mut command = hub.cli();
+    command.arg("epoch").args(arguments).args(["--output", "json", "--database-url", &hub.database_url, "--keys-dir"]);
+    command.arg(hub.data_dir().join("keys"));
+    command
+}
+
 /// Runs `policyhub epoch …` beside the server and returns its exit code and output.
 pub fn epoch(hub: &Hub, arguments: &[&str]) -> (i32, String) {
-    let output = hub
-        .cli()
-        .args(["epoch"])
-        .args(arguments)
-        .args(["--output", "json", "--database-url", &hub.database_url])
-        .args(["--keys-dir"])
-        .arg(hub.data_dir().join("keys"))
-        .output()
-        .expect("the binary runs");
+    output_of(epoch_command(hub, arguments))
+}
+
+fn output_of(mut command: Command) -> (i32, String) {
+    let output = command.output().expect("the binary runs");
     let said = if output.status.success() { output.stdout } else { output.stderr };
     (output.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
 }
@@ -61,11 +66,11 @@ pub fn json(said: &str) -> serde_json::Value {
     serde_json::from_str(said).unwrap_or_else(|error| panic!("{said}: {error}"))
 }
 
-/// Runs a bump, which must raise this many logs to this epoch.
-#[track_caller]
-pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
+/// Runs a bump, which must raise this many logs to this epoch. Open streams go on meanwhile: they end when nobody reads them for seconds.
+pub async fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
     let arguments: Vec<&str> = ["bump"].iter().chain(flags).copied().collect();
-    let (code, said) = epoch(hub, &arguments);
+    let command = epoch_command(hub, &arguments);
+    let (code, said) = tokio::task::spawn_blocking(move || output_of(command)).await.expect("the command ends");
     assert_eq!(code, 0, "{said}");
     assert_eq!(json(&said), serde_json::json!({"epoch": epoch_now, "raised": raised, "unwitnessed": false}));
 }
@@ -177,7 +182,7 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
 
     let head = watching::head(&client).await;
     assert!(head < lost);
-    bumped(&hub, &["--accept-loss"], 2, 2);
+    bumped(&hub, &["--accept-loss"], 2, 2).await;
     assert_eq!(
         last(&client, NAMESPACE).await,
         (pb::EventKind::BumpEpoch, pb::Cursor { epoch: 2, revision: head + 1, ..Default::default() })
@@ -197,7 +202,7 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     assert_eq!(get(&hub.http, "/readyz").expect("an answer").2, "ok\n");
 
     // A second bump changes nothing.
-    bumped(&hub, &["--accept-loss"], 2, 0);
+    bumped(&hub, &["--accept-loss"], 2, 0).await;
     let hub = hub.restart_in_order().await;
     let client = hub.client().await;
     writes_go_on(&client, "p").await;
@@ -237,7 +242,7 @@ async fn a_missing_memory_is_no_doubt() {
     let client = hub.client().await;
     is_in_doubt(&hub, &client, "epoch 9, revision 9 was seen").await;
     // The new epoch is above every epoch that was ever seen.
-    bumped(&hub, &["--accept-loss"], 10, 2);
+    bumped(&hub, &["--accept-loss"], 10, 2).await;
     writes_go_on(&client, "p").await;
 }
 
@@ -247,7 +252,7 @@ async fn a_bump_that_was_interrupted_is_ended() {
     let hub = Hub::start_with(Database::Postgres, LIVELY).await;
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
-    bumped(&hub, &["--accept-loss"], 1, 0);
+    bumped(&hub, &["--accept-loss"], 1, 0).await;
     let name = hub.database_url.rsplit('/').next().expect("a name").to_owned();
     let lock = Cluster::shared().hold(&name, "default");
     let (code, said) = epoch(&hub, &["bump", "--accept-loss", "--force"]);
@@ -256,12 +261,12 @@ async fn a_bump_that_was_interrupted_is_ended() {
     assert_eq!(json(&epoch(&hub, &["show"]).1)["unfinished"], 2);
     Cluster::shared().release(&name, lock);
 
-    bumped(&hub, &["--accept-loss"], 2, 1);
+    bumped(&hub, &["--accept-loss"], 2, 1).await;
     for parent in [NAMESPACE, SYSTEM] {
         let (kind, cursor) = last(&client, parent).await;
         assert_eq!((kind, cursor.epoch), (pb::EventKind::BumpEpoch, 2), "{parent}");
     }
-    bumped(&hub, &["--accept-loss"], 2, 0);
+    bumped(&hub, &["--accept-loss"], 2, 0).await;
     writes_go_on(&client, "p").await;
     read_logs(&client, &mut ReadLogs::new()).await;
 }
@@ -303,11 +308,11 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     let client = hub.client().await;
     is_in_doubt(&hub, &client, "system identifier and timeline").await;
 
-    bumped(&hub, &["--accept-loss"], 2, 2);
+    bumped(&hub, &["--accept-loss"], 2, 2).await;
     writes_go_on(&client, "p").await;
     try_activate(&client, "p", 2, None).await.expect("it is not active here");
     read_logs(&client, &mut said).await;
-    bumped(&hub, &["--accept-loss"], 2, 0);
+    bumped(&hub, &["--accept-loss"], 2, 0).await;
     let hub = hub.restart_in_order().await;
     writes_go_on(&hub.client().await, "p").await;
 }
@@ -323,7 +328,7 @@ async fn what_a_retry_found_is_what_is_read_next() {
     let request = pb::DraftRequest { request_id: "again".to_owned(), ..draft_request("p", "a: 2") };
     let before = client.draft(request.clone()).await.expect("a draft");
     watching::get_set(&client).await;
-    bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+    bumped(&hub, &["--accept-loss", "--force"], 2, 2).await;
     let again = client.draft(request).await.expect("the same answer");
     assert_eq!(again.cursor.revision(), before.cursor.revision());
     let cursor = watching::get_set(&client).await.cursor.expect("a cursor");

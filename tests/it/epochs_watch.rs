@@ -42,10 +42,11 @@ fn lose_the_last_activation(hub: &Hub) {
 }
 
 /// Raises the epoch by the command, which must log no error.
-fn bump_quietly(hub: &Hub, flags: &[&str]) {
+async fn bump_quietly(hub: &Hub, flags: &[&str]) {
     let mut command = hub.cli();
     command.args(["epoch", "bump"]).args(flags).args(["--database-url", &hub.database_url, "--keys-dir"]);
-    let bump = command.arg(hub.data_dir().join("keys")).output().expect("the binary runs");
+    command.arg(hub.data_dir().join("keys"));
+    let bump = tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("the binary runs");
     let said = String::from_utf8_lossy(&bump.stderr).into_owned();
     assert!(bump.status.success() && !said.contains("ERROR"), "{said}");
 }
@@ -92,7 +93,7 @@ on_both_databases! {
         let mut watch = open(&client).await;
         watching::change(&mut watch).await;
         let before = watch.set().cursor().expect("a place");
-        bumped(&hub, RAISED, 2, 2);
+        bumped(&hub, RAISED, 2, 2).await;
         // The heartbeat has the new epoch, and a checkpoint signs it.
         while watch.set().cursor().is_none_or(|cursor| cursor.epoch < 2) {
             watching::next(&mut watch).await;
@@ -119,7 +120,7 @@ on_both_databases! {
         for _ in 0..3 {
             assert!(matches!(watching::next(&mut watch).await.1, SetChange::Alive { .. }));
         }
-        bumped(&hub, RAISED, 2, 2);
+        bumped(&hub, RAISED, 2, 2).await;
         let SetChange::Replaced { cursor, policies } = watching::change(&mut watch).await else {
             panic!("not a snapshot");
         };
@@ -151,7 +152,7 @@ on_both_databases! {
         watching.says("the store is in doubt").await;
         let table = hub.cli().arg("active").output().expect("the binary runs");
         assert!(String::from_utf8_lossy(&table.stderr).contains("the store is in doubt"), "{table:?}");
-        bumped(&hub, RAISED, 2, 2);
+        bumped(&hub, RAISED, 2, 2).await;
         watching.says(&format!("SNAPSHOT    2:{lost}")).await;
         let client = hub.client().await;
         writes_go_on(&client, "q").await;
@@ -180,7 +181,7 @@ on_both_databases! {
         let (message, _) = watching::next(&mut watch).await;
         let Some(Message::Heartbeat(heartbeat)) = message.message else { panic!("not a heartbeat: {message:?}") };
         assert!(heartbeat.in_doubt, "{heartbeat:?}");
-        bumped(&hub, RAISED, 2, 2);
+        bumped(&hub, RAISED, 2, 2).await;
         let SetChange::Replaced { cursor, .. } = watching::change(&mut watch).await else { panic!("not a snapshot") };
         assert_eq!((cursor.epoch, cursor.revision), (2, lost));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
@@ -203,7 +204,7 @@ on_both_databases! {
         let before = errors(&hub);
         for (flags, epoch) in [(&["--accept-loss"][..], 2), (RAISED, 3)] {
             let mut watch = open(&client).await;
-            bump_quietly(&hub, flags);
+            bump_quietly(&hub, flags).await;
             while watch.set().cursor().is_none_or(|cursor| cursor.epoch < epoch) {
                 watching::next(&mut watch).await;
             }

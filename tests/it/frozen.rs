@@ -65,7 +65,7 @@ on_both_databases! {
         wait_for(&hub, FROZEN).await;
         stands_still(&client).await;
         let ready = get(&hub.http, "/readyz").expect("an answer");
-        assert_eq!((ready.0, ready.2.as_str()), (200, "degraded: 1 namespaces are frozen; the metrics name them\n"));
+        assert_eq!((ready.0, ready.2.as_str()), (200, "degraded: 1 namespace is frozen; the metrics name them\n"));
         callers::namespace(&client, "other").await;
         let draft = pb::DraftRequest { parent: "namespaces/other/policies/p".to_owned(), ..draft_request("p", "a: 1") };
         client.draft(draft).await.expect("another namespace goes on");
@@ -175,7 +175,7 @@ mod accepted {
             // A finding that is not among them is reported by itself.
             hub.tamper("UPDATE policies SET description = 'z' WHERE id = 'p8'");
             let (code, text) = run(&["verify", "--log", "default"]);
-            assert!(code == Some(1) && text.contains("server: 1 findings, digest "), "{text}");
+            assert!(code == Some(1) && text.contains("server: 1 finding, digest "), "{text}");
         }
     }
 }

@@ -333,7 +333,10 @@ on_both_databases! {
         assert!(errors.contains("1 of 3 versions are not published"), "{errors}");
         let (code, text, errors) = run(&["a@1", "b@1"]);
         assert_eq!(code, Some(1), "{text}");
-        assert!(errors.contains("none of 2 versions is published"), "{errors}");
+        let expected = "error: none of 2 versions is published: namespaces/default/policies/a/versions/1 is published already";
+        let (first, next) = (errors.lines().next().unwrap_or_default(), errors.lines().last().unwrap_or_default());
+        assert!(first.starts_with(expected) && first.ends_with(" (VERSION_NOT_OPEN)"), "{errors}");
+        assert!(next.starts_with("next: put it in force with `policyhub activate a@1 --reason …`"), "{errors}");
         assert_eq!(run(&["a@1", "c@1", "--activate", "--reason", "now"]).0, Some(2));
         let (code, text, _) = run(&["c@1", "none", "--output", "json"]);
         let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -269,6 +269,23 @@ on_both_databases! {
         assert_eq!(settings().await, Vec::<String>::new());
     }
 
+    /// Given a draft that requires what is not active, the next step of a publication that activates is commands that work.
+    async fn a_refused_publication_says_what_to_run(hub: Hub) {
+        let client = hub.client().await;
+        published(&client, "base", "1.0.0", &[]).await;
+        client.draft(requiring("p", "1.0.0", &["base@^1"])).await.expect("a draft");
+        let typed = |command: &str| run(hub.cli(), &command.split(' ').collect::<Vec<_>>());
+        let (code, _, errors) = typed("publish p@1 --activate --reason now");
+        let next = errors.lines().last().unwrap_or_default();
+        assert!(code == 1 && errors.contains("and no version of base is active"), "{errors}");
+        let commands: Vec<&str> = next.split('`').filter_map(|part| part.strip_prefix("policyhub ")).collect();
+        assert_eq!(commands, ["publish p@1", "activate p@1 OTHER@M --reason …"], "{errors}");
+        for command in commands {
+            let (code, _, errors) = typed(&command.replace("OTHER@M", "base@1"));
+            assert_eq!(code, 0, "{command}: {errors}");
+        }
+    }
+
     /// A namespace that moves to another one keeps what its versions require, and it counts there.
     async fn requirements_are_imported(hub: Hub) {
         let client = hub.client().await;

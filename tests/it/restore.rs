@@ -68,7 +68,7 @@ async fn over_a_left_over_write_ahead_log_it_is_exactly_the_backup() {
     let client = hub.client().await;
     is_in_doubt(&hub, &client, "was seen").await;
     assert_eq!(active(&client, "p").await, 1);
-    bumped(&hub, &["--accept-loss"], 2, 2);
+    bumped(&hub, &["--accept-loss"], 2, 2).await;
     writes_go_on(&client, "p").await;
 }
 
@@ -88,7 +88,7 @@ async fn a_backup_as_new_as_what_was_seen_is_in_no_doubt() {
     assert!(restored["kept_as"].is_null(), "{restored}");
     let hub = hub.restart().await;
     writes_go_on(&hub.client().await, "p").await;
-    bumped(&hub, &["--accept-loss"], 1, 0);
+    bumped(&hub, &["--accept-loss"], 1, 0).await;
 }
 
 /// Given a killed server, which has not saved the last second of its high-water mark, the old database itself still has it.
@@ -160,7 +160,7 @@ async fn nobody_vouches_for_it_until_the_epoch_is_raised() {
         let (code, said) = epoch(&hub, arguments);
         assert!(code == 0 && json(&said)["unwitnessed"] == true, "{said}");
     }
-    bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+    bumped(&hub, &["--accept-loss", "--force"], 2, 2).await;
     assert_eq!(json(&epoch(&hub, &["show"]).1)["unwitnessed"], false);
     let newer = hub.dir.path().join("newer");
     backup(&hub, &newer);

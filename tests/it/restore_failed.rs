@@ -225,7 +225,7 @@ async fn nothing_else_changes_the_database_meanwhile() {
         assert_eq!(heads(&database), before);
     }
     drop(lock);
-    bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+    bumped(&hub, &["--accept-loss", "--force"], 2, 2).await;
 }
 
 /// Given a disk that stops working at some operation, what the command says of the database is true.

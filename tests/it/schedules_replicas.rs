@@ -133,7 +133,7 @@ async fn a_schedule_of_a_restored_store_is_suspended() {
     restore(&copy, &database);
     let clocked = clocked.restart().await;
     let client = clocked.hub.client().await;
-    bumped(&clocked.hub, &["--accept-loss"], 2, 2);
+    bumped(&clocked.hub, &["--accept-loss"], 2, 2).await;
     let found = until_state(&client, "launch", Suspended).await;
     assert!(found.problem.contains("the epoch is 2"), "{found:?}");
     assert_eq!(active(&client, "p").await, 1);

@@ -175,6 +175,6 @@ on_both_databases! {
         let thaw = ["namespace", "thaw", "default", "--reason", "again", "--accept-all", &request.accepted_findings_digest];
         let (code, shown, errors) = run(hub.cli(), &thaw);
         assert_eq!((code, shown.lines().count()), (0, 1 + REMOVED_SCHEDULES_MAX + 1), "{shown}{errors}");
-        assert!(shown.contains("schedule more0 removed\n") && shown.ends_with("\n1 more schedules removed\n"), "{shown}");
+        assert!(shown.contains("schedule more0 removed\n") && shown.ends_with("\n1 more schedule removed\n"), "{shown}");
     }
 }

@@ -21,7 +21,7 @@ async fn is_ended(hub: &crate::harness::Hub, token: &str) {
 async fn says_that_it_is_frozen(hub: &crate::harness::Hub, namespace: &str) {
     wait_for(hub, &format!("policyhub_namespace_frozen{{namespace=\"{namespace}\"}} 1")).await;
     let (status, _, body) = get(&hub.http, "/readyz").expect("an answer");
-    assert_eq!((status, body.as_str()), (200, "degraded: 1 namespaces are frozen; the metrics name them\n"));
+    assert_eq!((status, body.as_str()), (200, "degraded: 1 namespace is frozen; the metrics name them\n"));
 }
 
 on_both_databases! {

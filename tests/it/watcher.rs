@@ -139,7 +139,7 @@ on_both_databases! {
         let mut hub = hub;
         hub.signal("TERM");
         hub.ended().await;
-        bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+        bumped(&hub, &["--accept-loss", "--force"], 2, 2).await;
         let hub = hub.restart().await;
         proxy.aim(hub.grpc_port());
         let mut watcher = open(&hub, &proxy, directory.path());

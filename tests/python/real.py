@@ -103,8 +103,8 @@ def in_words(message):
 
 
 def is_refusal(talk):
-    """Returns whether a subscriber printed a refusal. A connection error is none."""
-    return "refused" in talk.replace("connection refused", "")
+    """Returns whether a subscriber printed a refusal. A connection error, which libraries write in either case, is none."""
+    return "refused" in talk.lower().replace("connection refused", "")
 
 
 class Scene:

@@ -6,12 +6,12 @@ use std::io::{self, BufRead};
 use serde_json::Value;
 
 use super::ARCHIVE_FORMAT;
-use super::lines::{ArchiveEnd, ArchiveHeader, ArchiveLine, ArchiveLines, ContentLine};
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::event::{Cursor, Head};
 use policyhub_core::domain::limits::{CONTENT_MAX_BYTES, IMPORT_POSITIONS_MAX};
 use policyhub_core::domain::name::NamespaceId;
 use policyhub_core::domain::row::Row;
+use policyhub_core::signing::archive::{ArchiveEnd, ArchiveHeader, ArchiveLine, ArchiveLines, ContentLine};
 use policyhub_core::signing::chain::{LogCheck, LogTrust};
 use policyhub_core::signing::{KeySet, digest_of};
 

@@ -5,12 +5,12 @@
 use std::io::BufRead;
 
 use super::check::{ArchiveError, header};
-use super::lines::{ArchiveLine, ArchiveLines};
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::Event;
 use policyhub_core::domain::limits::{IMPORT_ITEMS_MAX, IMPORT_REQUEST_MAX_BYTES};
 use policyhub_core::domain::name::{NamespaceId, PolicyId};
 use policyhub_core::domain::row::Row;
+use policyhub_core::signing::archive::{ArchiveLine, ArchiveLines};
 
 /// Most bytes of a part of several items. One item alone may have as many as a request.
 const PART_MAX_BYTES: usize = IMPORT_REQUEST_MAX_BYTES / 4;

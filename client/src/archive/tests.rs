@@ -2,11 +2,12 @@
 //!
 //! The hand counts the lines again and makes the digest of the end anew, so that nothing but signatures and chain is left.
 
-use super::lines::*;
 use super::*;
 use policyhub_core::domain::event::Head;
 use policyhub_core::domain::limits::ARCHIVE_LINE_MAX_BYTES;
+use policyhub_core::signing::archive::*;
 use policyhub_core::signing::chain::tests::SampleLog;
+use policyhub_core::signing::digest_of;
 
 /// Numbers that look random and are the same every time (Vigna's splitmix64).
 struct ArchiveRng(u64);

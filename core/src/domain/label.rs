@@ -64,6 +64,12 @@ impl Label {
         self.0.cmp_precedence(&other.0).is_gt()
     }
 
+    /// Returns the highest of labels, the first of those that differ in build metadata alone.
+    #[must_use]
+    pub fn highest<'a>(labels: impl Iterator<Item = &'a Self>) -> Option<&'a Self> {
+        labels.reduce(|highest, label| if label.is_higher_than(highest) { label } else { highest })
+    }
+
     /// Returns whether `self` satisfies a SemVer requirement; build metadata does not count. A pre-release satisfies only a requirement
     /// that names a pre-release of the same version.
     #[must_use]
@@ -103,6 +109,8 @@ mod tests {
         assert!(label("1.10.0").is_higher_than(&label("1.9.0")));
         assert!(label("1.0.0").is_higher_than(&label("1.0.0-preview")));
         assert!(!label("1.0.0+b").is_higher_than(&label("1.0.0+a")));
+        let labels = ["1.9.0", "1.10.0+a", "1.10.0+b", "1.10.0-rc.1"].map(label);
+        assert_eq!((Label::highest(labels.iter()), Label::highest([].iter())), (Some(&labels[1]), None));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::counted_noun::counted_noun;
 use super::digest::Digest;
 use super::error::{Error, Reason, Result};
 use super::event::{Cursor, Position};
@@ -202,9 +203,9 @@ pub struct CompleteRun {
 /// Returns what a run was recorded for, in words.
 fn recorded_for(run: &Run) -> String {
     match run.policies.as_slice() {
-        _ if run.is_whole_set => format!("the active set of {} policies", run.policy_count),
+        _ if run.is_whole_set => format!("the active set of {}", counted_noun(run.policy_count, "policy", "policies")),
         [only] => PolicyName { namespace: run.namespace.clone(), policy: only.policy.clone() }.to_string(),
-        _ => format!("{} policies", run.policy_count),
+        _ => counted_noun(run.policy_count, "policy", "policies"),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariant: a payload is read only after its signature verified, and from the very bytes that were signed.
 
 mod active_set;
+pub mod archive;
 mod certificate;
 pub mod chain;
 #[cfg(feature = "server")]

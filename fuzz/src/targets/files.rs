@@ -1,6 +1,6 @@
 //! The reader of contents of several files: what it takes is written and read again as the same files, none of which leads elsewhere.
 
-use policyhub::checks::archive::{ContentFile, read, write};
+use policyhub::checks::content_tar::{ContentFile, read, write};
 use policyhub::domain::limits::{CONTENT_FILES_MAX, CONTENT_PATH_MAX_BYTES};
 
 pub fn check(input: &[u8]) {

@@ -8,6 +8,7 @@ use miette::Diagnostic;
 use super::texts::{TextFile, has_extension, is_cedar_schema};
 use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::checks::parse_failure::{DOES_NOT_PARSE, place, shortened};
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::report::{CheckFinding, Severity};
 
 /// The annotation that names a policy.
@@ -33,7 +34,8 @@ pub(super) fn parse(files: &[TextFile]) -> Vec<CheckFinding> {
 fn described(parsed: &Parsed<'_>) -> String {
     let names: Vec<String> = parsed.origins.keys().map(ToString::to_string).collect();
     let schema = if parsed.schema.is_some() { ", and a schema" } else { "" };
-    shortened(&format!("Cedar: {} policies{schema}: {}", names.len(), names.join(", ")))
+    let policies = counted_noun(names.len(), "policy", "policies");
+    shortened(&format!("Cedar: {policies}{schema}: {}", names.join(", ")))
 }
 
 /// Validates the policies in strict mode. Without a schema it finds nothing.

@@ -12,6 +12,7 @@ use super::texts::{TextFile, has_extension};
 use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
 use crate::checks::document;
 use crate::checks::parse_failure::DOES_NOT_PARSE;
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{CheckFinding, Severity};
@@ -24,7 +25,10 @@ pub(super) fn parse(files: &[TextFile]) -> Vec<CheckFinding> {
     match read(files) {
         Ok((_, old)) => {
             let modules = files.iter().filter(|file| !has_extension(&file.path, "json")).count();
-            let mut findings = vec![CheckFinding::new(Severity::Info, format!("Rego: {modules} modules"))];
+            let mut findings = vec![CheckFinding::new(
+                Severity::Info,
+                format!("Rego: {}", counted_noun(modules, "module", "modules")),
+            )];
             let warning = |file: &&TextFile| {
                 CheckFinding::new(
                     Severity::Warning,
@@ -133,7 +137,7 @@ mod tests {
         assert_eq!((found.len(), found[1].severity), (2, Severity::Warning), "v0: {found:?}");
         let found = parse(&[file("data.json", "{\"a\": 1, \"a\": 2}")]);
         assert_eq!((found[0].file.as_str(), found[0].message.as_str()), ("data.json", "duplicate key \"a\""));
-        assert_eq!(parse(&[file("", "package a\n")])[0].message, "Rego: 1 modules");
+        assert_eq!(parse(&[file("", "package a\n")])[0].message, "Rego: 1 module");
     }
 
     #[test]
@@ -178,7 +182,7 @@ mod tests {
             assert!(found[1].message.contains("is not available in a check"), "{call}: {found:?}");
         }
         let mocked = "package t\n\nlate if time.now_ns() > 5\n\ntest_late if late with time.now_ns as 6\n";
-        assert_eq!(checked(mocked)[0].message, "1 tests passed");
+        assert_eq!(checked(mocked)[0].message, "1 test passed");
         assert!(
             checked("package t\n\ntest_it if net.lookup_ip_addr(\"localhost\")\n")[1]
                 .message

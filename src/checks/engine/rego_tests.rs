@@ -7,8 +7,9 @@ use regorus::{Engine, Value};
 
 use super::rego_error::message_of;
 use super::texts::{TextFile, file_name};
-use crate::checks::archive::REGO_TESTS_END;
 use crate::checks::check_limit::ANSWER_FINDINGS_MAX;
+use crate::checks::content_tar::REGO_TESTS_END;
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::report::{CheckFinding, Severity};
 
 /// The beginning of the name of a test.
@@ -42,7 +43,7 @@ pub(super) fn run_tests(engine: &mut Engine, files: &[TextFile]) -> Vec<CheckFin
     }
     let summary = match (tests.len(), failed.len()) {
         (0, _) => return Vec::new(),
-        (all, 0) => CheckFinding::new(Severity::Info, format!("{all} tests passed")),
+        (all, 0) => CheckFinding::new(Severity::Info, format!("{} passed", counted_noun(all, "test", "tests"))),
         (all, failed) => CheckFinding::new(Severity::Error, format!("{failed} of {all} tests failed")),
     };
     let mut findings = vec![summary];

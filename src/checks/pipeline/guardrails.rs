@@ -2,6 +2,7 @@
 
 use super::step::{CheckSubject, Step};
 use crate::checks::evaluation::{Facts, Task, TaskAnswer, TaskOutcome};
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::guardrail::{Guardrail, GuardrailSeverity};
 use crate::domain::policy::PolicyKind;
 use crate::domain::report::{Check, CheckFinding, CheckResult, GUARDRAILS_CHECK, Severity};
@@ -32,7 +33,7 @@ fn conclude(guardrails: Vec<(String, GuardrailSeverity)>, outcomes: Vec<TaskOutc
         findings.extend(guardrail_findings(&id, severity, outcomes.next().unwrap_or(TaskOutcome::NotRun)));
     }
     if findings.is_empty() {
-        let message = if count == 1 { "1 guardrail holds".to_owned() } else { format!("{count} guardrails hold") };
+        let message = counted_noun(count, "guardrail holds", "guardrails hold");
         return Check::new(GUARDRAILS_CHECK, CheckResult::Passed, message);
     }
     // Errors come first, so that a bound on findings never leaves one out for a warning.

@@ -18,7 +18,7 @@ pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_l
         return Check::new(LABEL_CHECK, CheckResult::Skipped, "the version has no label");
     };
     let failed = |message: String, hint: &str| Check::new(LABEL_CHECK, CheckResult::Failed, message).with_hint(hint);
-    let highest = highest_of(published_labels.iter());
+    let highest = Label::highest(published_labels.iter());
     if let Some(highest) = highest
         && !label.is_higher_than(highest)
         && !settings.allow_backport
@@ -27,7 +27,7 @@ pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_l
         return failed(format!("label {label} is not higher than {highest}, the highest published label"), hint);
     }
     // A backport is compared with the highest label below it; any other label with the highest of all.
-    let before = highest_of(published_labels.iter().filter(|published| label.is_higher_than(published)));
+    let before = Label::highest(published_labels.iter().filter(|published| label.is_higher_than(published)));
     match (settings.bump_rule, before) {
         (BumpRule::Next, Some(before)) if !label.is_next_after(before) => {
             let rank =
@@ -40,10 +40,6 @@ pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_l
             Check::new(LABEL_CHECK, CheckResult::Passed, format!("label {label} may follow"))
         }
     }
-}
-
-fn highest_of<'a>(labels: impl Iterator<Item = &'a Label>) -> Option<&'a Label> {
-    labels.reduce(|highest, label| if label.is_higher_than(highest) { label } else { highest })
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use serde_json::Map;
 
 use super::step::{Input, Step};
-use crate::checks::archive::{self, ArchiveFailure, ContentFile};
+use crate::checks::content_tar::{self, ContentFile, ContentTarFailure};
 use crate::checks::document::{self, Document, parse};
 use crate::checks::engine::{Engine, TextFile, file_name, has_extension, is_cedar_schema};
 use crate::checks::evaluation::{Task, TaskAnswer, TaskOutcome};
 use crate::checks::parse_failure::ParseFailure;
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::digest::Digest;
 use crate::domain::limits::CHECK_FINDINGS_MAX;
 use crate::domain::policy::PolicyKind;
@@ -49,10 +50,10 @@ pub(super) fn check(input: &Input<'_>) -> Parsed {
 /// Parses a content of a kind, whatever its media type.
 pub(super) fn parse_content(kind: PolicyKind, has_several_files: bool, content: &[u8]) -> Parsed {
     if has_several_files && kind.may_have_several_files() {
-        return match archive::read(content).and_then(|files| check_names(kind, &files).map(|()| files)) {
+        return match content_tar::read(content).and_then(|files| check_names(kind, &files).map(|()| files)) {
             Ok(files) if kind == PolicyKind::Json => parse_documents(&files),
             Ok(files) => parse_texts(kind, &files),
-            Err(ArchiveFailure { file, message }) => {
+            Err(ContentTarFailure { file, message }) => {
                 let hint = "`policyhub draft DIR` makes a content of the files of a directory";
                 Parsed::failed(CheckFinding::new(Severity::Error, message).in_file(file).with_hint(hint))
             }
@@ -80,7 +81,7 @@ fn finding(failure: ParseFailure) -> CheckFinding {
 
 /// Checks that every file is one that the kind has a meaning for: otherwise a file with a typing error in its name would be no
 /// policy, and nobody would be told.
-fn check_names(kind: PolicyKind, files: &[ContentFile<'_>]) -> Result<(), ArchiveFailure> {
+fn check_names(kind: PolicyKind, files: &[ContentFile<'_>]) -> Result<(), ContentTarFailure> {
     let is_known = |path: &str| match kind {
         PolicyKind::Cedar => has_extension(path, "cedar") || is_cedar_schema(path),
         PolicyKind::Rego => has_extension(path, "rego") || file_name(path) == "data.json",
@@ -93,13 +94,13 @@ fn check_names(kind: PolicyKind, files: &[ContentFile<'_>]) -> Result<(), Archiv
     };
     if let Some(odd) = files.iter().find(|file| !is_known(&file.path)) {
         let message = format!("the files of a {} policy are {known}", kind.as_str());
-        return Err(ArchiveFailure { file: odd.path.clone(), message });
+        return Err(ContentTarFailure { file: odd.path.clone(), message });
     }
     let mut schemas = files.iter().filter(|file| kind == PolicyKind::Cedar && is_cedar_schema(&file.path));
     match (schemas.next(), schemas.next()) {
         (Some(first), Some(second)) => {
             let message = format!("a second schema: {} is one too", first.path);
-            Err(ArchiveFailure { file: second.path.clone(), message })
+            Err(ContentTarFailure { file: second.path.clone(), message })
         }
         _ => Ok(()),
     }
@@ -174,7 +175,7 @@ fn with_list(mut findings: Vec<CheckFinding>, mut list: Vec<CheckFinding>) -> Ve
     let free = CHECK_FINDINGS_MAX.saturating_sub(findings.len());
     if list.len() > free {
         let left = list.split_off(free.saturating_sub(1)).len();
-        list.push(CheckFinding::new(Severity::Info, format!("and {left} more files")));
+        list.push(CheckFinding::new(Severity::Info, format!("and {}", counted_noun(left, "more file", "more files"))));
     }
     findings.append(&mut list);
     findings

@@ -32,8 +32,9 @@ pub(super) fn check(subject: &CheckSubject<'_>) -> Step {
     }
     let mut findings = Vec::from_iter(over_a_limit(subject));
     if findings.is_empty() {
-        let others = OtherDocuments::parse(subject.others);
-        findings = members.iter().filter_map(|member| unresolved(member, document, subject.others, &others)).collect();
+        let missing = missing_in_others(members, subject.others);
+        let unresolved = |(index, member)| unresolved(member, document, subject.others, missing.get(&index));
+        findings = members.iter().enumerate().filter_map(unresolved).collect();
         // A check keeps the first findings: those that make it fail come first.
         findings.sort_by_key(|finding| finding.severity != Severity::Error);
     }
@@ -69,7 +70,7 @@ fn unresolved(
     member: &ReferenceMember,
     document: &Document,
     others: &OtherPolicies,
-    documents: &OtherDocuments<'_>,
+    missing_there: Option<&String>,
 ) -> Option<CheckFinding> {
     let text = &member.text;
     let own = |message: String, hint: &str| CheckFinding::new(Severity::Error, message).with_hint(hint);
@@ -84,8 +85,8 @@ fn unresolved(
             let missing = reference.resolve_in(&document.value).err()?;
             own(format!("reference {text:?} does not resolve: nothing is at {missing} of this content"), OWN_HINT)
         }
-        Ok(reference @ Reference { policy: Some(policy), .. }) => {
-            let why = documents.resolve(policy, reference).err()?;
+        Ok(Reference { policy: Some(policy), .. }) => {
+            let why = missing_there?;
             let hint = format!(
                 "correct the reference, or activate a version of {policy} that has it, alone before this one or together with it"
             );
@@ -95,26 +96,32 @@ fn unresolved(
     Some(finding.at_pointer(&member.pointer))
 }
 
-/// The parsed contents of the other policies.
-struct OtherDocuments<'a>(BTreeMap<&'a PolicyId, Result<(i64, Document), String>>);
-
-impl<'a> OtherDocuments<'a> {
-    fn parse(others: &'a OtherPolicies) -> Self {
-        // Those that are only required have no content here.
-        let is_referenced =
-            |active: &Option<OtherPolicy>| active.as_ref().is_none_or(|active| active.content.is_some());
-        let referenced = others.active.iter().filter(|(_, active)| is_referenced(active));
-        let each = referenced.map(|(policy, active)| (policy, parse_other(policy, active.as_ref())));
-        Self(each.collect())
+/// Returns why references to other policies lead to nothing there, by the index of the member. Each content is parsed once and dropped
+/// before the next one: parsed, a content takes up to hundreds of times its bytes.
+fn missing_in_others(members: &[ReferenceMember], others: &OtherPolicies) -> BTreeMap<usize, String> {
+    let mut by_policy: BTreeMap<&PolicyId, Vec<(usize, &Reference)>> = BTreeMap::new();
+    for (index, member) in members.iter().enumerate() {
+        if let Ok(reference @ Reference { policy: Some(policy), .. }) = &member.reference
+            && others.own.as_ref() != Some(policy)
+        {
+            by_policy.entry(policy).or_default().push((index, reference));
+        }
     }
-
-    /// Checks that a reference leads to something in the active version of a policy.
-    fn resolve(&self, policy: &PolicyId, reference: &Reference) -> Result<(), String> {
-        let parsed = self.0.get(policy).ok_or_else(|| none_active(policy))?;
-        let (version, document) = parsed.as_ref().map_err(String::clone)?;
-        let missing = reference.resolve_in(&document.value);
-        missing.map_err(|at| format!("nothing is at {at} of version {version} of {policy}, which is active"))
+    let mut missing = BTreeMap::new();
+    for (policy, references) in by_policy {
+        let parsed = parse_other(policy, others.active.get(policy).and_then(Option::as_ref));
+        for (index, reference) in references {
+            let why = match &parsed {
+                Err(why) => Some(why.clone()),
+                Ok((version, document)) => reference
+                    .resolve_in(&document.value)
+                    .err()
+                    .map(|at| format!("nothing is at {at} of version {version} of {policy}, which is active")),
+            };
+            missing.extend(why.map(|why| (index, why)));
+        }
     }
+    missing
 }
 
 fn none_active(policy: &PolicyId) -> String {

@@ -23,6 +23,7 @@ use crate::cli::session::Session;
 use crate::client::name::{PolicyId, VersionRef};
 use crate::client::pb::activate_target::To;
 use crate::client::{ACTIVATION_TARGETS_MAX, ClientError, pb};
+use crate::domain::counted_noun::counted_noun;
 
 /// Most concurrent lookups of versions.
 const LOOKUPS_MAX: usize = 8;
@@ -59,9 +60,9 @@ pub async fn run(
     let active = releases::of_active(&response.bundles)?;
     anyhow::ensure!(
         active.is_empty() || !releases.is_empty(),
-        "{} names no policy, and {} are active: to end them, `{}` each",
+        "{} names no policy, and {} active: to end them, `{}` each",
         file.display(),
-        active.len(),
+        counted_noun(active.len(), "is", "are"),
         session.commands.command("deactivate POLICY")
     );
     let difference = compare(&releases, &active);

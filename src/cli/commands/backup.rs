@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::arguments::offline;
 use crate::cli::output::document::{Format, say, write_stdout};
 use crate::cli::output::progress::ProgressDisplay;
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::digest::hex;
 use crate::server::config::Settings;
 use crate::server::{BackupMade, BackupOptions, CheckedCopy, CopyProgress, LogCheckOutcome, NameNotFlushed, backup};
@@ -87,18 +88,22 @@ pub fn with_outcome(error: anyhow::Error, not_done: &'static str, not_flushed: &
 pub fn summary(checked: &CheckedCopy) -> String {
     let CheckedCopy { state, events, logs } = checked;
     let mut text = format!(
-        "store {}, schema {}: {} logs with {events} events\nchecked: pages, references, schema, the chain of every log, \
+        "store {}, schema {}: {} with {}\nchecked: pages, references, schema, the chain of every log, \
          every content",
         state.store_id,
         state.schema,
-        state.logs.len()
+        counted_noun(state.logs.len(), "log", "logs"),
+        counted_noun(*events, "event", "events")
     );
     match logs {
         LogCheckOutcome::Checked(findings) if findings.is_empty() => {
             text.push_str("; with the keys: seals, statements, manifests, rows\n");
         }
         LogCheckOutcome::Checked(findings) => {
-            text.push_str(&format!("; with the keys, and {} things do not hold:\n", findings.len()));
+            text.push_str(&format!(
+                "; with the keys, and {} not hold:\n",
+                counted_noun(findings.len(), "thing does", "things do")
+            ));
             for finding in findings {
                 text.push_str(&format!("  {finding}\n"));
             }

@@ -32,7 +32,7 @@ pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) ->
         Err(error) if error.is(Reason::PolicyNotFound) => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("failed to list the versions of {policy}")),
     };
-    match labels.into_iter().reduce(|highest, label| if label.is_higher_than(&highest) { label } else { highest }) {
+    match Label::highest(labels.iter()) {
         Some(highest) => highest.bumped(part).with_context(|| format!("nothing comes after label {highest}")),
         None => Ok(Label::first(part)),
     }

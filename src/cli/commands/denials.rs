@@ -42,7 +42,10 @@ pub async fn run(session: &Session, arguments: DenialsArguments) -> anyhow::Resu
     });
     let (mut denials, next_page_token) = read.await.context("failed to list who was refused")?;
     denials.sort_by_key(|denial| std::cmp::Reverse(denial.last_time.map(|time| (time.seconds, time.nanos))));
-    session.output.print(&pb::ListDenialsResponse { denials, next_page_token }, table)
+    let response = pb::ListDenialsResponse { denials, next_page_token };
+    session.output.print(&response, table)?;
+    pages::say_if_cut(session.output, response.denials.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 fn table(response: &pb::ListDenialsResponse) -> String {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::commands::annotations;
+use crate::cli::commands::{annotations, requirements};
 use crate::cli::exit_code::UsageError;
 use crate::cli::names::{NamedVersion, policy_id};
 use crate::cli::output::document::{Format, say, write_stdout};
@@ -34,10 +34,12 @@ pub async fn run(session: &Session, arguments: DiffArguments) -> anyhow::Result<
     let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;
     if session.output == Format::Text
         && let (Some(from), Some(to)) = (&response.base, &response.other)
-        && let Some(line) = annotations::difference(&from.annotations, &to.annotations)
     {
+        let annotations = annotations::difference(&from.annotations, &to.annotations);
         // stderr, since the diff on stdout is for `patch`.
-        say(&line);
+        for line in [annotations, requirements::difference(&from.requires, &to.requires)].into_iter().flatten() {
+            say(&line);
+        }
     }
     let style_of = TerminalStyle::stdout();
     if session.output == Format::Text && style_of.is_plain() {

@@ -11,9 +11,10 @@ use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::annotations::{annotation, once_each};
 use crate::cli::commands::bump::{BumpPart, next_label};
 use crate::cli::commands::policy::PolicyKindArgument;
-use crate::cli::commands::requirements::requirement;
+use crate::cli::commands::requirements::{self, requirement};
 use crate::cli::exit_code::{CommandError, CommandReason, UsageError};
-use crate::cli::names::{NamedVersion, PolicyOrVersionTarget, VersionTarget, policy_id, policy_name};
+use crate::cli::names::{NamedVersion, PolicyOrVersionTarget, VersionTarget, policy_id, policy_name, version_name};
+use crate::cli::output::document::{Format, say};
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::cli::{content, content_folder};
@@ -191,7 +192,25 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
         ..Default::default()
     };
     let is_dry_run = arguments.mutation.validate_only;
-    send(session, &arguments.policy, request, is_dry_run, |_| {}).await
+    let requires_nothing = request.requires.is_empty();
+    send(session, &arguments.policy, request, is_dry_run, |_| {}).await?;
+    if requires_nothing && session.output == Format::Text {
+        say_what_is_no_longer_required(session, &arguments.policy).await;
+    }
+    Ok(())
+}
+
+/// Says what the active version requires, when the draft requires nothing. An error is ignored, because the draft was made.
+async fn say_what_is_no_longer_required(session: &Session, policy: &PolicyId) {
+    let name = version_name(&session.namespace, policy, &VersionRef::Active);
+    let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
+    let Ok(pb::GetVersionResponse { version: Some(active) }) = session.client.get_version(request).await else {
+        return;
+    };
+    if !active.requires.is_empty() {
+        let requires = requirements::line(&active.requires);
+        say(&format!("it requires nothing; {policy}@{} requires {requires}: --requires keeps that", active.version));
+    }
 }
 
 /// Sends a draft, prints the answer, and says what to do next. `drafted` is called once the server has answered.

@@ -63,6 +63,11 @@ pub async fn run(session: &Session, arguments: EditArguments) -> anyhow::Result<
             return Ok(());
         }
         Ok(edited) => edited,
+        // There is nothing to keep: no editor was opened, or it changed nothing.
+        Err(error) if file.has(&base.content) => {
+            file.discard();
+            return Err(error);
+        }
         Err(error) => return Err(kept(error, file, session, &arguments, &base)),
     };
     let mut is_drafted = false;

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::arguments::offline;
 use crate::cli::exit_code::UsageError;
 use crate::cli::output::document::{Format, write_stdout};
+use crate::domain::counted_noun::counted_noun;
 use crate::server::config::Settings;
 use crate::server::{BumpDone, EpochState, bump_epoch, epoch_state};
 
@@ -71,7 +72,7 @@ pub async fn run(output: Format, command: EpochCommands) -> anyhow::Result<()> {
             let text = match logs {
                 0 if is_unwitnessed => format!("epoch {epoch}: nothing raised. {UNWITNESSED}\n"),
                 0 => format!("epoch {epoch}: nothing to raise, the store is not in doubt\n"),
-                logs => format!("epoch {epoch}: {logs} logs raised\n"),
+                logs => format!("epoch {epoch}: {} raised\n", counted_noun(logs, "log", "logs")),
             };
             write_stdout(text.as_bytes())
         }

@@ -11,9 +11,10 @@ use crate::cli::session::Session;
 use crate::client::Conditions;
 use crate::client::name::PolicyId;
 use crate::client::pb;
-use crate::domain::event::Cursor;
+use crate::domain::changed_guardrails::changed_guardrails;
+use crate::domain::event::{Cursor, EventKind, Payload};
 
-/// The log of a namespace: every accepted change
+/// The log of a namespace: every accepted change, the oldest first
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub events pricing --newest --limit 10\n  \
                   policyhub events --kind activate --kind rollback --since 2026-01-02T03:04:05Z --actor local:ci")]
@@ -83,12 +84,20 @@ pub async fn run(session: &Session, arguments: EventsArguments) -> anyhow::Resul
         Ok((page.events, page.next_page_token))
     });
     let (events, next_page_token) = read.await.context("failed to list events")?;
-    session.output.print(&pb::ListEventsResponse { events, next_page_token }, |response| {
+    let response = pb::ListEventsResponse { events, next_page_token };
+    session.output.print(&response, |response| {
         text::table(
             &["REVISION", "TIME", "KIND", "WHO", "WHAT", "REASON"],
             &response.events.iter().map(row).collect::<Vec<_>>(),
         )
-    })
+    })?;
+    let next = if arguments.newest {
+        pages::HIGHER_LIMIT
+    } else {
+        "a higher --limit shows more, and --newest the newest first"
+    };
+    pages::say_if_cut(session.output, response.events.len(), &response.next_page_token, next);
+    Ok(())
 }
 
 /// Returns the flags as one filter.
@@ -120,7 +129,7 @@ fn row(event: &pb::Event) -> Vec<String> {
     ]
 }
 
-/// Returns the pointers that moved and versions that changed, and the schedule; else the policy concerned.
+/// Returns the pointers that moved, the versions that changed, the schedule, role or guardrails; else the policy concerned.
 fn what(event: &pb::Event) -> String {
     let moves = event.changes.iter().map(|change| {
         let pointer = |version: i64| if version == 0 { "none".to_owned() } else { version.to_string() };
@@ -134,8 +143,18 @@ fn what(event: &pb::Event) -> String {
     });
     let due = event.due_time.as_ref().map(|due| format!(" of {}", text::time(Some(due)))).unwrap_or_default();
     let schedule = (!event.schedule.is_empty()).then(|| format!("schedule {}{due}", short(&event.schedule)));
-    let parts: Vec<String> = moves.chain(versions).chain(schedule).collect();
+    let parts: Vec<String> = moves.chain(versions).chain(schedule).chain(rights_or_rules(event)).collect();
     if parts.is_empty() { short(&event.policy).to_owned() } else { parts.join(", ") }
+}
+
+/// Returns the role that was granted or revoked, or the guardrails that changed. Only the signed payload says them.
+fn rights_or_rules(event: &pb::Event) -> Option<String> {
+    let payload: Payload = serde_json::from_slice(&event.payload).ok()?;
+    if payload.kind == EventKind::UpdateGuardrails {
+        return Some(text::line(&changed_guardrails(&payload)));
+    }
+    let binding = payload.access?.binding;
+    Some(text::line(&format!("{} for {}", binding.role.as_str(), binding.member)))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::client::durable::sync_directory_of;
 use crate::client::name::NamespaceId;
 use crate::client::signing::chain::LogCheck;
 use crate::client::{ArchiveWriter, LogRead, read_archive};
+use crate::domain::counted_noun::counted_noun;
 
 /// Write a namespace to a file: its log, its settings, its versions and their contents
 #[derive(Debug, Args)]
@@ -53,7 +54,9 @@ pub async fn run(session: &Session, arguments: ExportArguments) -> anyhow::Resul
             "findings": check.findings.count,
         }))?,
         Format::Text => {
-            let line = format!("wrote {}: {events} events, {versions} published versions\n", out.display());
+            let events = counted_noun(events, "event", "events");
+            let versions = counted_noun(versions, "published version", "published versions");
+            let line = format!("wrote {}: {events}, {versions}\n", out.display());
             write_stdout(line.as_bytes())?;
         }
     }

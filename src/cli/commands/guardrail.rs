@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::arguments::MutationArguments;
 use crate::cli::commands::guardrail_test::TestGuardrails;
 use crate::cli::exit_code::UsageError;
+use crate::cli::output::document::say;
 use crate::cli::output::rule_trial::TrialAnswer;
 use crate::cli::output::text;
 use crate::cli::rules_file;
@@ -131,30 +132,35 @@ pub async fn run(session: &Session, command: GuardrailCommands) -> anyhow::Resul
                 SeverityArgument::Warn => GuardrailSeverity::Warn,
             };
             let new = pb::Guardrail::from(Guardrail { id, expression, severity, message, for_each });
-            let mut set = read_set(session, &change.scope).await?;
+            let before = read_set(session, &change.scope).await?;
+            let mut set = before.clone();
             match set.guardrails.iter_mut().find(|each| each.id == new.id) {
                 Some(same) => *same = new,
                 None => set.guardrails.push(new),
             }
-            update(session, set, change).await
+            update(session, &before, set, change).await
         }
         GuardrailCommands::Apply(arguments) => {
             let rules = rules_file::read(&arguments.file).map_err(|error| UsageError(error.to_string()))?;
+            if rules.has_policies() {
+                say("only the guardrails are applied: the settings of a policy are set by `policyhub policy update`");
+            }
             let guardrails = rules.guardrails.into_iter().map(Into::into).collect();
-            let set = read_set(session, &arguments.change.scope).await?;
-            update(session, pb::Guardrails { guardrails, ..set }, arguments.change).await
+            let before = read_set(session, &arguments.change.scope).await?;
+            let set = pb::Guardrails { guardrails, ..before.clone() };
+            update(session, &before, set, arguments.change).await
         }
         GuardrailCommands::Delete(arguments) => {
-            let mut set = read_set(session, &arguments.change.scope).await?;
-            let before = set.guardrails.len();
+            let before = read_set(session, &arguments.change.scope).await?;
+            let mut set = before.clone();
             set.guardrails.retain(|each| each.id != arguments.id);
-            if set.guardrails.len() == before {
+            if set.guardrails.len() == before.guardrails.len() {
                 let is_of_store = arguments.change.scope.all_namespaces;
                 let list = if is_of_store { "guardrail list --all-namespaces" } else { "guardrail list" };
                 let list = session.commands.command(list);
                 anyhow::bail!("there is no guardrail {} in {}: see `{list}`", arguments.id, set.name);
             }
-            update(session, set, arguments.change).await
+            update(session, &before, set, arguments.change).await
         }
         GuardrailCommands::Test(_) => anyhow::bail!("this command needs no server"),
     }
@@ -192,7 +198,13 @@ fn row(scope: &str, guardrail: &pb::Guardrail) -> Vec<String> {
     ]
 }
 
-async fn update(session: &Session, set: pb::Guardrails, change: GuardrailChange) -> anyhow::Result<()> {
+async fn update(
+    session: &Session,
+    before: &pb::Guardrails,
+    set: pb::Guardrails,
+    change: GuardrailChange,
+) -> anyhow::Result<()> {
+    let changes = changes(&before.guardrails, &set.guardrails);
     let request_id = change.mutation.request_id();
     let validate_only = change.mutation.validate_only;
     let request = pb::UpdateGuardrailsRequest {
@@ -202,14 +214,33 @@ async fn update(session: &Session, set: pb::Guardrails, change: GuardrailChange)
         validate_only,
     };
     let response = session.client.update_guardrails(request).await.context("failed to change the guardrails")?;
-    session.output.print_mutation(&response, &request_id, |response| summary(response, validate_only))
+    session.output.print_mutation(&response, &request_id, |response| summary(response, validate_only) + &changes)
+}
+
+/// Returns which guardrails a change adds, replaces and removes, a line for each kind.
+fn changes(before: &[pb::Guardrail], after: &[pb::Guardrail]) -> String {
+    fn find<'a>(set: &'a [pb::Guardrail], id: &str) -> Option<&'a pb::Guardrail> {
+        set.iter().find(|each| each.id == id)
+    }
+    let ids = |set: &[pb::Guardrail], is_listed: &dyn Fn(&pb::Guardrail) -> bool| {
+        let ids: Vec<String> = set.iter().filter(|each| is_listed(each)).map(|each| text::line(&each.id)).collect();
+        ids.join(", ")
+    };
+    let lines = [
+        ("added", ids(after, &|new| find(before, &new.id).is_none())),
+        ("replaced", ids(after, &|new| find(before, &new.id).is_some_and(|old| old != new))),
+        ("removed", ids(before, &|old| find(after, &old.id).is_none())),
+    ];
+    let lines: String =
+        lines.iter().filter(|(_, ids)| !ids.is_empty()).map(|(what, ids)| format!("{what}: {ids}\n")).collect();
+    if lines.is_empty() { "they are the same as before\n".to_owned() } else { lines }
 }
 
 /// Returns how many guardrails there are now, and which published versions break them, as lines for a terminal.
 fn summary(response: &pb::UpdateGuardrailsResponse, validate_only: bool) -> String {
     let count = response.guardrails.as_ref().map_or(0, |set| set.guardrails.len());
     let of = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
-    let done = if validate_only { "would be set; nothing was changed".to_owned() } else { "set".to_owned() };
+    let done = if validate_only { "would be set" } else { "set" };
     let at = text::at_revision(response.cursor);
     let trial = TrialAnswer {
         violations: &response.violations,

@@ -52,7 +52,9 @@ pub async fn run(session: &Session, arguments: HistoryArguments) -> anyhow::Resu
         Format::Json | Format::Yaml | Format::Sarif => Vec::new(),
     };
     let response = pb::ListVersionsResponse { versions, next_page_token };
-    session.output.print(&response, |response| table(response, &events, now_seconds(), TerminalStyle::stdout()))
+    session.output.print(&response, |response| table(response, &events, now_seconds(), TerminalStyle::stdout()))?;
+    pages::say_if_cut(session.output, response.versions.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 /// Returns the log of the policy, newest first. When it can't be read, the versions themselves say who wrote and published them.

@@ -22,6 +22,7 @@ use crate::client::durable::replace_file;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::digest_of;
 use crate::client::{ArchiveCheck, ArchivePart, Code, Head, ImportParts, label_of_item, pb, verify_archive};
+use crate::domain::counted_noun::counted_noun;
 
 /// Bring an exported namespace of another store into a namespace without policies
 #[derive(Debug, Args)]
@@ -85,9 +86,9 @@ fn verified(arguments: &ImportArguments) -> anyhow::Result<ArchiveCheck> {
         let (row, message) = (text::line(&first.row), text::line(&first.message));
         let place = if first.revision > 0 { format!("event {} ", first.revision) } else { String::new() };
         anyhow::bail!(
-            "{} does not hold, nothing was sent: {place}{row} {message}; {} findings in all",
+            "{} does not hold, nothing was sent: {place}{row} {message}; {} in all",
             file.display(),
-            archive.check.findings.count
+            counted_noun(archive.check.findings.count, "finding", "findings")
         );
     }
     anyhow::ensure!(archive.check.events > 0, "{} has no events: there is nothing to import", file.display());
@@ -201,7 +202,8 @@ fn print(
     }
     let word = if arguments.dry_run { "would import" } else { "imported" };
     let from = format!("{} of store {}", archive.header.namespace, text::line(&archive.header.store));
-    let mut lines = format!("{word} {from} into {target}: {versions} versions, {events} events, head {head}\n");
+    let (versions, events) = (counted_noun(versions, "version", "versions"), counted_noun(events, "event", "events"));
+    let mut lines = format!("{word} {from} into {target}: {versions}, {events}, head {head}\n");
     if active.is_empty() {
         lines.push_str("nothing was in force there\n");
     }

@@ -12,6 +12,7 @@ use crate::cli::output::text;
 use crate::cli::session::Session;
 use crate::client::signing::KeySet;
 use crate::client::{PinnedFile, pb, seal_keys, trusted_keys};
+use crate::domain::counted_noun::counted_noun;
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -170,7 +171,8 @@ async fn revoke(session: &Session, arguments: KeyRevoke) -> anyhow::Result<()> {
     }
     let left = response.remaining_count;
     session.output.print_mutation(&response, &request_id, |response| revoked(&key, resign, response))?;
-    anyhow::ensure!(!resign || left == 0, "{left} versions can't be signed again: the log of the server says why");
+    let unsigned = counted_noun(left, "version", "versions");
+    anyhow::ensure!(!resign || left == 0, "{unsigned} can't be signed again: the log of the server says why");
     Ok(())
 }
 
@@ -188,8 +190,8 @@ fn revoked(key: &str, resign: bool, response: &pb::RevokeSigningKeyResponse) -> 
         told.push_str(&format!("{signed} of {} versions signed again\n", response.version_count));
     } else if response.version_count > 0 {
         told.push_str(&format!(
-            "none of the {} versions is served any more; --resign signs them again\n",
-            response.version_count
+            "{} served any more; --resign signs again what it signed\n",
+            counted_noun(response.version_count, "version is not", "versions are not")
         ));
     }
     told

@@ -16,6 +16,7 @@ use crate::cli::pages;
 use crate::cli::session::Session;
 use crate::client::name::NamespaceId;
 use crate::client::pb;
+use crate::domain::counted_noun::counted_noun;
 
 /// What to do with namespaces.
 #[derive(Debug, Subcommand)]
@@ -167,7 +168,9 @@ async fn list(session: &Session, arguments: &NamespaceList) -> anyhow::Result<()
     });
     let (namespaces, next_page_token) = read.await.context("failed to list namespaces")?;
     let response = pb::ListNamespacesResponse { namespaces, next_page_token };
-    session.output.print(&response, |response| table(&response.namespaces))
+    session.output.print(&response, |response| table(&response.namespaces))?;
+    pages::say_if_cut(session.output, response.namespaces.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 async fn show(session: &Session, arguments: &NamespaceShow) -> anyhow::Result<()> {
@@ -258,7 +261,9 @@ fn removed_schedules(namespace: &NamespaceId, thawed: &pb::ThawNamespaceResponse
         format!("schedule {} {removed}\n", text::line(id))
     });
     let others = Some(thawed.removed_schedules_not_listed).filter(|count| *count > 0);
-    names.chain(others.map(|count| format!("{count} more schedules {removed}\n"))).collect()
+    names
+        .chain(others.map(|count| format!("{} {removed}\n", counted_noun(count, "more schedule", "more schedules"))))
+        .collect()
 }
 
 fn table(namespaces: &[pb::Namespace]) -> String {

@@ -204,7 +204,9 @@ async fn list(session: &Session, arguments: &PolicyListArguments) -> anyhow::Res
     });
     let (policies, next_page_token) = read.await.context("failed to list policies")?;
     let response = pb::ListPoliciesResponse { policies, next_page_token };
-    session.output.print(&response, |response| table(&response.policies))
+    session.output.print(&response, |response| table(&response.policies))?;
+    pages::say_if_cut(session.output, response.policies.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 async fn show(session: &Session, arguments: &PolicyShow) -> anyhow::Result<()> {

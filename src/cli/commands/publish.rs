@@ -9,8 +9,8 @@ use crate::cli::exit_code::{PartialError, UsageError};
 use crate::cli::names::PolicyOrVersionTarget;
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
-use crate::client::pb;
 use crate::client::pb::publish_versions_result::Outcome;
+use crate::client::{ClientError, pb};
 use crate::domain::limits::PUBLISH_VERSIONS_MAX;
 
 /// Sign versions; from then on they never change
@@ -62,7 +62,10 @@ async fn publish_several(
         );
     }
     if targets.len() > PUBLISH_VERSIONS_MAX {
-        return Err(UsageError(format!("{} versions are named, over {PUBLISH_VERSIONS_MAX}", targets.len())).into());
+        let count = targets.len();
+        let why =
+            format!("{count} versions are named, and one call takes {PUBLISH_VERSIONS_MAX}: publish them in parts");
+        return Err(UsageError(why).into());
     }
     let request_id = arguments.mutation.request_id();
     let validate_only = arguments.mutation.validate_only;
@@ -87,14 +90,27 @@ async fn publish_several(
             .map(|(target, result)| of_several(target, result, validate_only))
             .collect::<String>()
     })?;
+    end_of_several(response.results, targets.len(), validate_only)
+}
+
+/// Returns the error when not all of `all` versions are published. When none is, it is that of the first refusal.
+fn end_of_several(results: Vec<pb::PublishVersionsResult>, all: usize, validate_only: bool) -> anyhow::Result<()> {
     let is_published = |result: &&pb::PublishVersionsResult| matches!(result.outcome, Some(Outcome::Published(_)));
-    let all = targets.len();
-    let (is, are_not) = if validate_only { ("would be", "would not be") } else { ("is", "are not") };
-    match response.results.iter().filter(is_published).count() {
-        published if published == all => Ok(()),
-        0 => anyhow::bail!("none of {all} versions {is} published"),
-        published => Err(PartialError(format!("{} of {all} versions {are_not} published", all - published)).into()),
+    let published = results.iter().filter(is_published).count();
+    if published == all {
+        return Ok(());
     }
+    let (is, are_not) = if validate_only { ("would be", "would not be") } else { ("is", "are not") };
+    if published > 0 {
+        return Err(PartialError(format!("{} of {all} versions {are_not} published", all - published)).into());
+    }
+    let refused = results.into_iter().find_map(|result| match result.outcome? {
+        Outcome::Refusal(refusal) => Some(ClientError::of_refusal(&result.name, refusal)),
+        Outcome::Published(_) => None,
+    });
+    let why = format!("none of {all} versions {is} published");
+    Err(refused
+        .map_or_else(|| anyhow::anyhow!(why.clone()), |refused| anyhow::Error::from(refused).context(why.clone())))
 }
 
 /// Returns the outcome of one of several versions, as a line.

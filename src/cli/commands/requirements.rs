@@ -18,6 +18,13 @@ pub fn line(requires: &[pb::Requirement]) -> String {
     text::line(&all.join(", "))
 }
 
+/// Returns the differences between two versions, in one line: `requires: pricing@^1.2 -> nothing`. `None` when there are none.
+#[must_use]
+pub fn difference(from: &[pb::Requirement], to: &[pb::Requirement]) -> Option<String> {
+    let side = |requires: &[pb::Requirement]| if requires.is_empty() { "nothing".to_owned() } else { line(requires) };
+    (from != to).then(|| format!("requires: {} -> {}", side(from), side(to)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,6 +33,8 @@ mod tests {
     fn a_requirement_is_written_as_it_is_read() {
         let parsed: Vec<_> = ["pricing@>=1.2, <2", "fees@*"].map(|text| requirement(text).expect(text)).into();
         assert_eq!(line(&parsed), "pricing@>=1.2, <2, fees@*");
+        assert_eq!(difference(&parsed, &parsed), None);
+        assert_eq!(difference(&parsed[1..], &[]).as_deref(), Some("requires: fees@* -> nothing"));
         for bad in ["pricing", "Pricing@1", "@1", "pricing ^1"] {
             assert!(requirement(bad).is_err(), "{bad}");
         }

@@ -145,7 +145,9 @@ async fn list(session: &Session, arguments: &RoleList) -> anyhow::Result<()> {
     session.output.print(&response, |response| {
         let rows: Vec<Vec<String>> = response.role_bindings.iter().map(row).collect();
         text::table(&["ROLE", "MEMBER", "NAMESPACE", "GRANTED", "BY", "NAME"], &rows)
-    })
+    })?;
+    pages::say_if_cut(session.output, response.role_bindings.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 fn row(binding: &pb::RoleBinding) -> Vec<String> {

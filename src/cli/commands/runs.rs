@@ -184,7 +184,10 @@ async fn list(session: &Session, arguments: RunListArguments) -> anyhow::Result<
     });
     let (runs, next_page_token) = read.await.context("failed to list runs")?;
     let (counts, counts_omitted) = first.unwrap_or_default();
-    session.output.print(&pb::ListRunsResponse { runs, next_page_token, counts, counts_omitted }, listed)
+    let response = pb::ListRunsResponse { runs, next_page_token, counts, counts_omitted };
+    session.output.print(&response, listed)?;
+    pages::say_if_cut(session.output, response.runs.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 /// Returns the flags as one filter; version 0 is any.

@@ -10,6 +10,7 @@ use crate::cli::output::text;
 use crate::cli::pages;
 use crate::cli::schedule_entry::{EntryArgument, written};
 use crate::cli::session::Session;
+use crate::client::now_seconds;
 use crate::client::pb;
 use crate::client::pb::activate_target::To;
 use crate::client::pb::schedule_entry::When;
@@ -163,7 +164,9 @@ async fn list(session: &Session, arguments: &ScheduleListArguments) -> anyhow::R
     session.output.print(&response, |response| {
         let rows: Vec<Vec<String>> = response.schedules.iter().map(row).collect();
         text::table(&["SCHEDULE", "STATE", "NEXT", "LAST", "BY", "PROBLEM"], &rows)
-    })
+    })?;
+    pages::say_if_cut(session.output, response.schedules.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 fn row(schedule: &pb::Schedule) -> Vec<String> {
@@ -239,14 +242,22 @@ async fn resume(session: &Session, change: ScheduleChange) -> anyhow::Result<()>
     let response = response.with_context(|| format!("failed to resume the schedule {}", change.id))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let done = if validate_only { "would be resumed" } else { "resumed" };
-        changed(response.schedule.as_ref(), done, response.cursor)
+        let entries = response.schedule.iter().flat_map(|schedule| &schedule.entries);
+        let entries: String = entries.map(|entry| format!("  {}\n", written(entry))).collect();
+        changed(response.schedule.as_ref(), done, response.cursor) + &entries
     })
 }
 
-/// Returns what was done to a schedule, and when it runs next, as a line.
+/// Returns what was done to a schedule, and when it runs next, as a line. What it missed runs at once.
 fn changed(schedule: Option<&pb::Schedule>, done: &str, cursor: Option<pb::Cursor>) -> String {
     let name = schedule.map(|schedule| text::line(short(&schedule.name))).unwrap_or_default();
     let next = schedule.and_then(|schedule| schedule.next_time.as_ref());
-    let next = next.map(|time| format!(", next at {}", text::time(Some(time)))).unwrap_or_default();
-    format!("{name} {done}{}{next}\n", text::at_revision(cursor))
+    let next = next.map(|time| {
+        let is_missed = time.seconds <= now_seconds();
+        let when = text::time(Some(time));
+        if is_missed { format!(", runs at once: it missed {when}") } else { format!(", next at {when}") }
+    });
+    let next = next.unwrap_or_default();
+    let at = text::at_revision(cursor);
+    if cursor.is_some() { format!("{name} {done}{at}{next}\n") } else { format!("{name} {done}{next}{at}\n") }
 }

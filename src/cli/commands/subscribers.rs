@@ -32,7 +32,10 @@ pub async fn run(session: &Session, arguments: SubscribersArguments) -> anyhow::
         Ok((page.subscribers, page.next_page_token))
     });
     let (subscribers, next_page_token) = read.await.context("failed to list the subscribers")?;
-    session.output.print(&pb::ListSubscribersResponse { subscribers, next_page_token }, table)
+    let response = pb::ListSubscribersResponse { subscribers, next_page_token };
+    session.output.print(&response, table)?;
+    pages::say_if_cut(session.output, response.subscribers.len(), &response.next_page_token, pages::HIGHER_LIMIT);
+    Ok(())
 }
 
 fn table(response: &pb::ListSubscribersResponse) -> String {

@@ -18,6 +18,7 @@ use crate::client::name::PolicyId;
 use crate::client::now_seconds;
 use crate::client::signing::KeySet;
 use crate::client::{Cursor, SavedVerdict, verify_saved, verify_set};
+use crate::domain::counted_noun::counted_noun;
 
 /// Verify saved files without a server, or the log of a namespace
 #[derive(Debug, Args)]
@@ -136,13 +137,14 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<Po
         let Cursor { epoch, revision } = cursor;
         let expired = if now >= *until { " (expired: something newer may be in force by now)" } else { "" };
         // A part is never called whole: nothing is known of the other policies.
+        let policies = counted_noun(*count, "policy", "policies");
         let what = if wanted.is_empty() {
-            format!("verified {count} policies of {namespace} at {epoch}:{revision}, whole, proven the newest until")
+            format!("verified {policies} of {namespace} at {epoch}:{revision}, whole, proven the newest until")
         } else {
             let ids: Vec<&str> = wanted.iter().map(PolicyId::as_str).collect();
             let asked = ids.join(", ");
             format!(
-                "verified {count} policies of {namespace} at {epoch}:{revision}, all in force of {asked}, proven the newest until"
+                "verified {policies} of {namespace} at {epoch}:{revision}, all in force of {asked}, proven the newest until"
             )
         };
         print_text(&format!("{what} {until_text}{expired}\n"))?;
@@ -151,7 +153,8 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<Po
         print_text(&lines)?;
     }
     if !findings.is_empty() {
-        let message = format!("{} does not verify: {} findings", folder.display(), findings.len());
+        let message =
+            format!("{} does not verify: {}", folder.display(), counted_noun(findings.len(), "finding", "findings"));
         return Err(CommandReason::NotVerified.error(message));
     }
     Ok(())

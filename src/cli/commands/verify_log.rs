@@ -20,6 +20,7 @@ use crate::client::name::NamespaceId;
 use crate::client::signing::KeySet;
 use crate::client::signing::chain::{LogCheck, LogTrust};
 use crate::client::{Cursor, Head, LogRead, log_keys, pb, read_log, seal_keys, verify_archive};
+use crate::domain::counted_noun::counted_noun;
 
 /// What the check of a log is told, and the keys.
 #[derive(Debug, Args)]
@@ -212,13 +213,15 @@ impl VerifyVerdict {
         if let Some(server) = self.server.as_ref().filter(|server| server.findings_count > 0) {
             let digest = text::line(&server.findings_digest);
             let digest = if digest.is_empty() { String::new() } else { format!(", digest {digest}") };
-            lines.push_str(&format!("server: {} findings{digest}\n", server.findings_count));
+            lines
+                .push_str(&format!("server: {}{digest}\n", counted_noun(server.findings_count, "finding", "findings")));
         }
         let word = if self.holds() { "verified" } else { "not verified:" };
-        let (events, manifests) = (self.check.events, self.check.manifests.len());
-        lines.push_str(&format!("{word} {}: {events} events, {manifests} published versions", self.namespace));
+        let events = counted_noun(self.check.events, "event", "events");
+        let versions = counted_noun(self.check.manifests.len(), "published version", "published versions");
+        lines.push_str(&format!("{word} {}: {events}, {versions}", self.namespace));
         if let Some(server) = &self.server {
-            lines.push_str(&format!(", {} rows by the server", server.rows));
+            lines.push_str(&format!(", {} by the server", counted_noun(server.rows, "row", "rows")));
         }
         lines.push_str(&format!("\nhead {}\n", written(self.check.proven())));
         if !self.pinned {

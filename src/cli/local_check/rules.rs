@@ -144,7 +144,7 @@ impl RuleSource {
     }
 }
 
-/// Reads a file of rules whose schemas compile.
+/// Reads a file of rules whose schemas and guardrails compile.
 ///
 /// # Errors
 /// `RulesFileError`, as a usage error; or no worker can be started.
@@ -155,10 +155,14 @@ async fn read_file(namespace: &NamespaceId, path: &Path) -> anyhow::Result<Rules
     };
     let file = rules_file::read(path).map_err(usage)?;
     let checks = LocalChecks::default();
-    for (path, schema) in file.schemas() {
+    for (schema_path, schema) in file.schemas() {
         if let Some(why) = checks.schema_problem(namespace, schema).await? {
-            return Err(usage(RulesFileError::new(&path, format!("not a usable JSON Schema: {why}"))));
+            return Err(usage(RulesFileError::new(&schema_path, format!("not a usable JSON Schema: {why}"))));
         }
+    }
+    // Otherwise it would be a finding of every content, as if each of these were wrong.
+    if let Some((index, why)) = checks.guardrail_problems(namespace, &file.guardrails).await?.into_iter().next() {
+        return Err(usage(file.guardrail_error(path, index, &why)));
     }
     Ok(file)
 }

@@ -14,7 +14,7 @@ pub fn print_activation(
 ) -> anyhow::Result<()> {
     if validate_only {
         let streams = response.activation.as_ref().map_or(0, |activation| activation.watching_streams);
-        say(&format!("nothing was changed; {streams} open streams of this replica would hear of it"));
+        say(&format!("{streams} open streams of this replica would hear of it"));
     }
     session.output.print_mutation(response, request_id, |response| {
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::checks::{archive, without_bom};
+use crate::checks::{content_tar, without_bom};
 use crate::cli::output::terminal_style::TerminalStyle;
 use crate::cli::output::text::line;
 use crate::client::pb;
@@ -40,7 +40,7 @@ impl ShownContent<'_> {
         let row = usize::try_from(found.line).ok()?.checked_sub(1)?;
         let column = usize::try_from(found.column).ok()?.checked_sub(1)?;
         let bytes = match is_of_several_files(self.content_type) {
-            true => archive::read(self.content).ok()?.into_iter().find(|file| file.path == found.file)?.bytes,
+            true => content_tar::read(self.content).ok()?.into_iter().find(|file| file.path == found.file)?.bytes,
             false => self.content,
         };
         let text = lines(without_bom(std::str::from_utf8(bytes).ok()?)).nth(row)?;

@@ -5,6 +5,7 @@
 use crate::cli::names::{policy_name, policy_of};
 use crate::cli::output::document::{Format, say};
 use crate::cli::session::Session;
+use crate::cli::typed_commands::TypedCommands;
 use crate::client::name::PolicyId;
 use crate::client::pb;
 
@@ -15,8 +16,8 @@ pub async fn after_version(session: &Session, version: Option<&pb::Version>, val
         pb::VersionState::Staged => approvals_required(session, version).await,
         _ => Some(0),
     };
-    if let Some(next) = required.and_then(|required| of_version(version, required)) {
-        say_next(session, &next);
+    if let Some(next) = required.and_then(|required| of_version(&session.commands, version, required)) {
+        say(&format!("next: {next}"));
     }
 }
 
@@ -25,12 +26,8 @@ pub fn after_activation(session: &Session, cursor: Option<pb::Cursor>) {
     if session.output == Format::Text
         && let Some(cursor) = cursor
     {
-        say_next(session, &format!("convergence {}", cursor.revision));
+        say(&format!("next: {}", session.commands.command(&format!("convergence {}", cursor.revision))));
     }
-}
-
-fn say_next(session: &Session, command: &str) {
-    say(&format!("next: {}", session.commands.command(command)));
 }
 
 /// Returns how many approvals the policy of a version requires; `None` when it can't be read, and then nothing is printed.
@@ -41,30 +38,47 @@ async fn approvals_required(session: &Session, version: &pb::Version) -> Option<
     usize::try_from(policy.settings.unwrap_or_default().required_approvals).ok()
 }
 
-fn of_version(version: &pb::Version, required: usize) -> Option<String> {
+fn of_version(commands: &TypedCommands, version: &pb::Version, required: usize) -> Option<String> {
     let name = format!("{}@{}", policy_of(&version.name), version.version);
-    match version.state() {
-        pb::VersionState::Draft => Some(format!("stage {name}")),
-        pb::VersionState::Staged if version.approvals.len() < required => Some(format!("show {name}, then approve it")),
-        pb::VersionState::Staged => Some(format!("publish {name}")),
-        pb::VersionState::Published if !version.active => Some(format!("activate {name} --reason …")),
-        _ => None,
-    }
+    let command = match version.state() {
+        pb::VersionState::Draft => format!("stage {name}"),
+        pb::VersionState::Staged if version.approvals.len() < required => {
+            let show = commands.command(&format!("show {name}"));
+            let approve = commands.command(&format!("approve {name} --digest {}", version.digest));
+            return Some(format!("somebody else reviews it: `{show}`, then `{approve}`"));
+        }
+        pb::VersionState::Staged => format!("publish {name}"),
+        pb::VersionState::Published if !version.active => format!("activate {name} --reason …"),
+        _ => return None,
+    };
+    Some(commands.command(&command))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
     fn each_state_has_its_next_step() {
         use pb::VersionState::{Abandoned, Draft, Published, Staged};
+        let global = crate::cli::Cli::try_parse_from(["policyhub", "active", "-n", "default"]).expect("a line").global;
+        let commands = TypedCommands::after(&global).expect("a namespace");
         for (state, active, required, next) in [
-            (Draft, false, 0, Some("stage pricing@3")),
-            (Staged, false, 0, Some("publish pricing@3")),
-            (Staged, false, 1, Some("publish pricing@3")),
-            (Staged, false, 2, Some("show pricing@3, then approve it")),
-            (Published, false, 0, Some("activate pricing@3 --reason …")),
+            (Draft, false, 0, Some("policyhub stage pricing@3")),
+            (Staged, false, 0, Some("policyhub publish pricing@3")),
+            (Staged, false, 1, Some("policyhub publish pricing@3")),
+            (
+                Staged,
+                false,
+                2,
+                Some(
+                    "somebody else reviews it: `policyhub show pricing@3`, then `policyhub approve pricing@3 --digest \
+                     sha256:00`",
+                ),
+            ),
+            (Published, false, 0, Some("policyhub activate pricing@3 --reason …")),
             (Published, true, 0, None),
             (Abandoned, false, 0, None),
         ] {
@@ -73,10 +87,11 @@ mod tests {
                 version: 3,
                 state: state.into(),
                 active,
+                digest: "sha256:00".to_owned(),
                 approvals: vec![pb::Approval::default()],
                 ..Default::default()
             };
-            assert_eq!(of_version(&version, required).as_deref(), next, "{state:?} {active} {required}");
+            assert_eq!(of_version(&commands, &version, required).as_deref(), next, "{state:?} {active} {required}");
         }
     }
 }

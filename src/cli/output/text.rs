@@ -204,16 +204,19 @@ fn version_that_is(version: &pb::Version, state: &str) -> String {
     line(&text)
 }
 
-/// Returns the revision of an event, as the end of a line; empty when nothing was changed.
+/// What an answer without an event says.
+const NOTHING_CHANGED: &str = "nothing was changed";
+
+/// Returns the revision of an event, as the end of a line. Without an event nothing was changed, and it says so.
 #[must_use]
 pub fn at_revision(cursor: Option<pb::Cursor>) -> String {
-    cursor.map(|cursor| format!(" at revision {}", cursor.revision)).unwrap_or_default()
+    cursor.map_or_else(|| format!("; {NOTHING_CHANGED}"), |cursor| format!(" at revision {}", cursor.revision))
 }
 
-/// Returns a line with the revision, for changes without a version; empty when nothing was changed.
+/// Returns a line with the revision, for changes without a version. Without an event nothing was changed, and it says so.
 #[must_use]
 pub fn done_at(done: &str, cursor: Option<pb::Cursor>) -> String {
-    if cursor.is_none() { String::new() } else { format!("{done}{}\n", at_revision(cursor)) }
+    if cursor.is_none() { format!("{NOTHING_CHANGED}\n") } else { format!("{done}{}\n", at_revision(cursor)) }
 }
 
 /// Returns approvals, one per line: `approved by local:ann until 2026-01-02T03:04:05Z: fine`.
@@ -381,7 +384,7 @@ mod tests {
     fn only_what_was_done_has_a_revision() {
         assert_eq!(
             (done_at("activated", Some(pb::Cursor::of_revision(4))).as_str(), done_at("activated", None).as_str()),
-            ("activated at revision 4\n", "")
+            ("activated at revision 4\n", "nothing was changed\n")
         );
     }
 }

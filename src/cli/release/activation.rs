@@ -38,13 +38,18 @@ pub struct Activator<'a> {
 /// Returns why one activation can't carry these versions, if so; `sizes` has the version of each policy that would be activated.
 pub fn refusal(sizes: &BTreeMap<PolicyId, u64>) -> Option<String> {
     let (count, bytes) = (sizes.len(), sizes.values().sum::<u64>());
-    let limit = u64::try_from(ACTIVATION_CONTENT_MAX_BYTES).unwrap_or(u64::MAX);
-    if count <= ACTIVATION_TARGETS_MAX && bytes <= limit {
+    let bytes_max = u64::try_from(ACTIVATION_CONTENT_MAX_BYTES).unwrap_or(u64::MAX);
+    let (what, limit) = if count > ACTIVATION_TARGETS_MAX {
+        (format!("{count} policies"), ACTIVATION_TARGETS_MAX.to_string())
+    } else if bytes > bytes_max {
+        (format!("contents of {bytes} bytes"), format!("{bytes_max} bytes"))
+    } else {
         return None;
-    }
+    };
     Some(format!(
-        "{count} policies with {bytes} bytes would be activated, and one activation takes {ACTIVATION_TARGETS_MAX} with {limit} \
-         bytes: nothing was published; release without --activate, then use `policyhub activate` in parts"
+        "{what} would be activated, and one activation takes at most {limit}: nothing was published; split the release into \
+         commits of fewer policies and release each, or release without --activate and then activate in parts with \
+         `policyhub activate POLICY@vLABEL … --reason …`"
     ))
 }
 

@@ -10,6 +10,7 @@ use crate::cli::release::folder::FolderVersion;
 use crate::cli::release::git::{Commit, Git};
 use crate::cli::release::outcome::ReleaseReport;
 use crate::cli::release::state::ReleaseState;
+use crate::domain::counted_noun::counted_noun;
 use anyhow::{Context as _, bail, ensure};
 
 /// Most attempts to push while others push too.
@@ -82,10 +83,7 @@ fn tag(git: &Git, state: &ReleaseState, report: &mut ReleaseReport) -> anyhow::R
     }
     git.feed(&["update-ref", "--stdin"], orders.as_bytes())?;
     if !made.is_empty() {
-        report.notes.push(match made.len() {
-            1 => "1 tag was made".to_owned(),
-            tags => format!("{tags} tags were made"),
-        });
+        report.notes.push(counted_noun(made.len(), "tag was made", "tags were made"));
     }
     Ok(made)
 }

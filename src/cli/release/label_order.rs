@@ -43,8 +43,7 @@ fn decide(label: &Label, published: &[Label]) -> LabelOrder {
     if published.contains(label) {
         return LabelOrder::Taken;
     }
-    let highest = published.iter().reduce(|one, other| if other.is_higher_than(one) { other } else { one });
-    match highest {
+    match Label::highest(published.iter()) {
         Some(highest) if !label.is_higher_than(highest) => LabelOrder::Lower(highest.clone()),
         _ => LabelOrder::Free,
     }

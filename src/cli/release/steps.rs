@@ -1,6 +1,7 @@
 //! Shows the progress of a release: a bar on a terminal, else lines, so that a CI job is never silent for long.
 
 use crate::cli::output::progress::ProgressDisplay;
+use crate::domain::counted_noun::counted_noun;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,7 +29,7 @@ impl Steps {
             prints_lines,
         };
         if prints_lines {
-            steps.bar.say(&format!("{doing} {total} versions"));
+            steps.bar.say(&format!("{doing} {}", counted_noun(total, "version", "versions")));
         }
         steps
     }

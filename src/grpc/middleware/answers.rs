@@ -19,7 +19,6 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::in_flight::{InFlight, LARGEST_ANSWER_BYTES, Reserved};
-use super::long_reads::LongReads;
 use super::read_stream_slot::ReadStreamSlot;
 use super::ready_service::take_ready;
 use crate::api::status::status;
@@ -27,6 +26,7 @@ use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::limits::{SCHEMA_MAX_BYTES, STATEMENT_MAX_BYTES};
 use crate::domain::principal::Caller;
+use crate::service::LongReads;
 use crate::transport::{SLICE_MAX_BYTES, StreamProgress};
 
 /// The largest answer whose trailers are sent with it. The trailers of a larger one wait until the rest is on the wire, so that a stalled

@@ -39,16 +39,15 @@ pub(super) struct BudgetSizes {
 struct CallerUse {
     share_bytes: u64,
     memory_bytes: u64,
-    /// Number of its calls that wait for its share; `waits` counts all of its waits.
-    share_waits: usize,
-    waits: usize,
+    /// Its calls that wait for its share, in the order of arrival. What others release is nothing to them.
+    share_queue: VecDeque<QueuedCall>,
+    /// Number of its calls that wait for memory.
+    memory_waits: usize,
 }
 
 #[derive(Debug)]
 struct QueuedCall {
     number: u64,
-    caller: String,
-    pool: Pool,
     bytes: u64,
     granted: oneshot::Sender<()>,
 }
@@ -76,17 +75,15 @@ pub(super) struct MemoryBudget {
     free_bytes: u64,
     /// The callers that have taken bytes or wait.
     callers: HashMap<String, CallerUse>,
-    /// The queue, in the order of arrival.
-    waiting: VecDeque<QueuedCall>,
-    /// Number of queued calls that wait for memory.
-    memory_waits: usize,
+    /// The calls that wait for memory with their callers, in the order of arrival.
+    memory_queue: VecDeque<(String, QueuedCall)>,
     next_number: u64,
 }
 
 impl MemoryBudget {
     pub(super) fn new(sizes: BudgetSizes) -> Self {
         let free_bytes = sizes.total_bytes;
-        Self { sizes, free_bytes, callers: HashMap::new(), waiting: VecDeque::new(), memory_waits: 0, next_number: 0 }
+        Self { sizes, free_bytes, callers: HashMap::new(), memory_queue: VecDeque::new(), next_number: 0 }
     }
 
     pub(super) fn free_bytes(&self) -> u64 {
@@ -99,7 +96,7 @@ impl MemoryBudget {
 
     /// Returns how many calls wait for memory.
     pub(super) fn memory_waits(&self) -> usize {
-        self.memory_waits
+        self.memory_queue.len()
     }
 
     #[cfg(test)]
@@ -113,23 +110,25 @@ impl MemoryBudget {
             self.take(caller, pool, bytes);
             return Admission::Granted;
         }
-        let own_waits = self.callers.get(caller).map_or(0, |own| own.share_waits);
+        let own_waits = self.callers.get(caller).map_or(0, |own| own.share_queue.len());
         let (waits, max) = match pool {
             Pool::Share => (own_waits, self.sizes.share_waiting_max),
-            Pool::Memory => (self.memory_waits, self.sizes.waiting_max),
+            Pool::Memory => (self.memory_queue.len(), self.sizes.waiting_max),
         };
         if waits >= max {
             return Admission::TooMany;
         }
-        let own = self.callers.entry(caller.to_owned()).or_default();
-        own.waits += 1;
-        match pool {
-            Pool::Share => own.share_waits += 1,
-            Pool::Memory => self.memory_waits += 1,
-        }
         self.next_number += 1;
         let ((granted, grants), number) = (oneshot::channel(), self.next_number);
-        self.waiting.push_back(QueuedCall { number, caller: caller.to_owned(), pool, bytes, granted });
+        let call = QueuedCall { number, bytes, granted };
+        let own = self.callers.entry(caller.to_owned()).or_default();
+        match pool {
+            Pool::Share => own.share_queue.push_back(call),
+            Pool::Memory => {
+                own.memory_waits += 1;
+                self.memory_queue.push_back((caller.to_owned(), call));
+            }
+        }
         Admission::Queued(Ticket { number, granted: grants })
     }
 
@@ -145,44 +144,65 @@ impl MemoryBudget {
 
     /// Removes a call from the queue. Releases its bytes when they were granted meanwhile.
     pub(super) fn cancel(&mut self, number: u64, caller: &str, pool: Pool, bytes: u64) {
-        let Some(index) = self.waiting.iter().position(|waiting| waiting.number == number) else {
-            return self.release(caller, pool, bytes);
+        let was_queued = match pool {
+            Pool::Share => self.callers.get_mut(caller).is_some_and(|own| {
+                let index = own.share_queue.iter().position(|call| call.number == number);
+                index.and_then(|index| own.share_queue.remove(index)).is_some()
+            }),
+            Pool::Memory => {
+                let index = self.memory_queue.iter().position(|(_, call)| call.number == number);
+                index.and_then(|index| self.leave_memory_queue(index)).is_some()
+            }
         };
-        self.waiting.remove(index);
-        self.leave_queue(caller, pool);
+        if !was_queued {
+            return self.release(caller, pool, bytes);
+        }
         self.forget(caller);
     }
 
     /// Releases bytes, and grants queued calls that now fit, in the order of arrival. A call that is too large for the free bytes does not
     /// delay those behind it.
     pub(super) fn release(&mut self, caller: &str, pool: Pool, bytes: u64) {
-        if let Some(own) = self.callers.get_mut(caller) {
-            match pool {
-                Pool::Share => own.share_bytes = own.share_bytes.saturating_sub(bytes),
-                Pool::Memory => {
-                    own.memory_bytes = own.memory_bytes.saturating_sub(bytes);
-                    self.free_bytes += bytes;
-                }
+        let Some(own) = self.callers.get_mut(caller) else { return };
+        match pool {
+            Pool::Share => {
+                own.share_bytes = own.share_bytes.saturating_sub(bytes);
+                own.grant_share(self.sizes.share_bytes);
+            }
+            Pool::Memory => {
+                own.memory_bytes = own.memory_bytes.saturating_sub(bytes);
+                self.free_bytes += bytes;
+                self.grant_memory();
             }
         }
         self.forget(caller);
-        for QueuedCall { number, caller, pool, bytes, granted } in std::mem::take(&mut self.waiting) {
-            if self.fits(&caller, pool, bytes) {
-                self.leave_queue(&caller, pool);
-                self.take(&caller, pool, bytes);
+    }
+
+    fn grant_memory(&mut self) {
+        let mut index = 0;
+        while let Some((caller, call)) = self.memory_queue.get(index) {
+            if !self.fits(caller, Pool::Memory, call.bytes) {
+                index += 1;
+            } else if let Some((caller, call)) = self.leave_memory_queue(index) {
+                self.take(&caller, Pool::Memory, call.bytes);
                 // A call that was cancelled meanwhile releases it when its ticket is dropped.
-                let _ = granted.send(());
-            } else {
-                self.waiting.push_back(QueuedCall { number, caller, pool, bytes, granted });
+                let _ = call.granted.send(());
             }
         }
+    }
+
+    fn leave_memory_queue(&mut self, index: usize) -> Option<(String, QueuedCall)> {
+        let (caller, call) = self.memory_queue.remove(index)?;
+        if let Some(own) = self.callers.get_mut(&caller) {
+            own.memory_waits -= 1;
+        }
+        Some((caller, call))
     }
 
     fn fits(&self, caller: &str, pool: Pool, bytes: u64) -> bool {
         let own = self.callers.get(caller);
         if pool == Pool::Share {
-            let used = own.map_or(0, |own| own.share_bytes);
-            return used == 0 || used.saturating_add(bytes) <= self.sizes.share_bytes;
+            return own.is_none_or(|own| own.share_fits(bytes, self.sizes.share_bytes));
         }
         let Some(left) = self.free_bytes.checked_sub(bytes) else { return false };
         let own = own.map_or(0, |own| own.memory_bytes).saturating_add(bytes);
@@ -200,22 +220,35 @@ impl MemoryBudget {
         }
     }
 
-    fn leave_queue(&mut self, caller: &str, pool: Pool) {
-        if let Some(own) = self.callers.get_mut(caller) {
-            own.waits -= 1;
-            match pool {
-                Pool::Share => own.share_waits -= 1,
-                Pool::Memory => self.memory_waits -= 1,
+    /// Removes a caller that has taken nothing and waits for nothing.
+    fn forget(&mut self, caller: &str) {
+        if self.callers.get(caller).is_some_and(CallerUse::is_idle) {
+            self.callers.remove(caller);
+        }
+    }
+}
+
+impl CallerUse {
+    /// Returns whether bytes are left of the share. One call always fits: it would wait forever.
+    fn share_fits(&self, bytes: u64, share_max_bytes: u64) -> bool {
+        self.share_bytes == 0 || self.share_bytes.saturating_add(bytes) <= share_max_bytes
+    }
+
+    fn grant_share(&mut self, share_max_bytes: u64) {
+        let mut index = 0;
+        while let Some(call) = self.share_queue.get(index) {
+            if !self.share_fits(call.bytes, share_max_bytes) {
+                index += 1;
+            } else if let Some(call) = self.share_queue.remove(index) {
+                self.share_bytes += call.bytes;
+                // A call that was cancelled meanwhile releases it when its ticket is dropped.
+                let _ = call.granted.send(());
             }
         }
     }
 
-    /// Removes a caller that has taken nothing and waits for nothing.
-    fn forget(&mut self, caller: &str) {
-        let is_idle = |own: &CallerUse| (own.share_bytes, own.memory_bytes, own.waits) == (0, 0, 0);
-        if self.callers.get(caller).is_some_and(is_idle) {
-            self.callers.remove(caller);
-        }
+    fn is_idle(&self) -> bool {
+        (self.share_bytes, self.memory_bytes, self.memory_waits) == (0, 0, 0) && self.share_queue.is_empty()
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 const PAGES_AT_ONCE_MAX: usize = 32;
 /// Forms that are read and answered at once.
 const FORMS_AT_ONCE_MAX: usize = 16;
-/// Sign-ins that are read and answered at once.
+/// Sign-ins that are answered at once.
 const SIGN_INS_AT_ONCE_MAX: usize = 16;
 const SIGN_IN_PATH: &str = "/sign-in";
 
@@ -30,6 +30,11 @@ impl Default for AnswerSlots {
 }
 
 impl AnswerSlots {
+    /// Returns whether the body is read before a slot is taken: otherwise a stranger who sends slowly would hold a slot of sign-ins.
+    pub fn reads_body_before_slot(is_read: bool, path: &str) -> bool {
+        !is_read && path.starts_with(SIGN_IN_PATH)
+    }
+
     /// Returns the slots among which a request needs one.
     pub fn of(&self, is_read: bool, path: &str) -> &Semaphore {
         match (is_read, path.starts_with(SIGN_IN_PATH)) {

@@ -1,4 +1,4 @@
-//! The style sheet and the scripts: part of the binary, at addresses that change with their contents.
+//! The style sheet, the script and the icon: part of the binary, at addresses that change with their contents.
 //!
 //! A browser keeps them for a year, and asks for new ones as soon as a page names others.
 
@@ -30,8 +30,6 @@ static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("assets/console.js")));
 static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("favicon", "svg", "image/svg+xml", include_str!("assets/favicon.svg")));
-static HTMX: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("htmx", "js", "text/javascript; charset=utf-8", include_str!("assets/htmx.min.js")));
 
 impl Asset {
     fn new(name: &str, suffix: &str, content_type: &'static str, text: &'static str) -> Self {
@@ -50,10 +48,8 @@ impl Asset {
 pub struct AssetAddresses {
     /// The style sheet.
     pub style: String,
-    /// The script of the console: keys and copying.
+    /// The script of the console: keys, copying and live parts.
     pub script: String,
-    /// htmx.
-    pub htmx: String,
     /// The icon. Without one in the page browsers ask for `/favicon.ico`, which is not there.
     pub icon: String,
 }
@@ -62,13 +58,13 @@ impl AssetAddresses {
     /// Returns the addresses of this build.
     #[must_use]
     pub fn current() -> Self {
-        Self { style: STYLESHEET.address(), script: SCRIPT.address(), htmx: HTMX.address(), icon: ICON.address() }
+        Self { style: STYLESHEET.address(), script: SCRIPT.address(), icon: ICON.address() }
     }
 }
 
 /// Answers a file by its address; 404 for one of another build.
 pub async fn serve_asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    let found = [&*STYLESHEET, &*SCRIPT, &*HTMX, &*ICON].into_iter().find(|asset| asset.file == file);
+    let found = [&*STYLESHEET, &*SCRIPT, &*ICON].into_iter().find(|asset| asset.file == file);
     let Some(asset) = found else { return answer(StatusCode::NOT_FOUND, None) };
     let etag = format!("\"{file}\"");
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
@@ -93,19 +89,10 @@ fn answer(status: StatusCode, asset: Option<(&Asset, String)>) -> Response {
 mod tests {
     use super::*;
 
-    /// `dist/htmx.min.js` of htmx 2.0.11, as its authors published it. Its licence is `assets/htmx.LICENSE`.
-    const HTMX_DIGEST: &str = "sha256:d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717";
-
-    #[test]
-    fn htmx_is_the_published_one() {
-        assert_eq!(Digest::of_bytes(HTMX.text.as_bytes()).to_string(), HTMX_DIGEST);
-        assert!(include_str!("assets/htmx.LICENSE").starts_with("Zero-Clause BSD"));
-    }
-
     #[test]
     fn an_address_names_the_contents() {
         let addresses = AssetAddresses::current();
-        let all = [addresses.style, addresses.script, addresses.htmx, addresses.icon];
+        let all = [addresses.style, addresses.script, addresses.icon];
         assert!(
             all.iter().all(|address| address.starts_with("/assets/") && address.split('.').count() == 3),
             "{all:?}"

@@ -54,6 +54,14 @@ impl Fields {
     pub fn number(&self, name: &str) -> Result<i64> {
         self.get(name).parse().map_err(|_| Error::invalid(name, "must be an integer"))
     }
+
+    /// Returns a field that is an integer; 0 when it is absent or empty.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for what is none.
+    pub fn number_or_zero(&self, name: &str) -> Result<i64> {
+        if self.get(name).is_empty() { Ok(0) } else { self.number(name) }
+    }
 }
 
 fn decode(text: &str) -> Result<String> {

@@ -4,6 +4,9 @@ use askama::Template;
 
 use super::layout::Layout;
 
+/// The field that a button sends to try a change.
+pub const TRIAL_FIELD: &str = "try";
+
 /// How an input looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputKind {
@@ -47,6 +50,8 @@ pub struct ActionForm {
     request_id: String,
     /// The text of the button.
     button: String,
+    /// The text of a second button, which sends `try` and changes nothing; empty: there is none.
+    trial: String,
     /// What the button changes, and for how many runtimes.
     changes: String,
     inputs: Vec<FormInput>,
@@ -65,6 +70,7 @@ impl ActionForm {
             token: layout.form_token.clone(),
             request_id: uuid::Uuid::now_v7().to_string(),
             button: button.into(),
+            trial: String::new(),
             changes: String::new(),
             inputs: Vec::new(),
             command: String::new(),
@@ -75,6 +81,13 @@ impl ActionForm {
     #[must_use]
     pub fn that_changes(mut self, what: impl Into<String>) -> Self {
         self.changes = what.into();
+        self
+    }
+
+    /// Adds a button that shows what would be, and changes nothing: it sends the field [`TRIAL_FIELD`].
+    #[must_use]
+    pub fn with_trial(mut self, button: impl Into<String>) -> Self {
+        self.trial = button.into();
         self
     }
 

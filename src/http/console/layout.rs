@@ -12,6 +12,18 @@ use crate::domain::version::{Version, VersionState};
 /// Characters of a digest that are shown.
 const DIGEST_SHOWN_CHARS: usize = 12;
 
+/// The pages that the menu of a namespace leads to: the end of their path, and their names.
+pub const MENU_PAGES: [(&str, &str); 8] = [
+    ("", "Policies"),
+    ("approvals", "Approvals"),
+    ("fleet", "Fleet"),
+    ("log", "Log"),
+    ("runs", "Runs"),
+    ("guardrails", "Guardrails"),
+    ("schedules", "Schedules"),
+    ("roles", "Roles"),
+];
+
 /// The frame of a page.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -25,12 +37,25 @@ pub struct Layout {
     pub assets: AssetAddresses,
     /// The namespace of the page, for its navigation.
     pub namespace: Option<NamespaceId>,
+    /// Which of the [`MENU_PAGES`] it is or stands below.
+    pub menu_page: &'static str,
     /// The way to the page, the outermost first.
     pub crumbs: Vec<Crumb>,
     /// The command that shows the same.
     pub command: String,
     /// What an action has just done; empty when none led here.
     pub done: String,
+}
+
+/// A link of the menu of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MenuLink {
+    /// What is read.
+    pub name: &'static str,
+    /// Where it leads.
+    pub href: String,
+    /// Whether the page is that one, or stands below it.
+    pub is_current: bool,
 }
 
 /// A link of the way to a page.
@@ -52,17 +77,19 @@ impl Layout {
             form_token: String::new(),
             assets: AssetAddresses::current(),
             namespace: None,
+            menu_page: "",
             crumbs: Vec::new(),
             command: String::new(),
             done: String::new(),
         }
     }
 
-    /// Adds the namespace, its link in the way to the page, and the command that shows the same, without `policyhub` and namespace.
+    /// Adds the namespace, its link in the way to the page, and the command that shows the same, without `policyhub` and namespace;
+    /// empty when none does.
     #[must_use]
     pub fn in_namespace(mut self, namespace: &NamespaceId, command: &str) -> Self {
         self.crumbs.push(Crumb { text: namespace.to_string(), href: namespace_path(namespace) });
-        self.command = command_line(namespace, command);
+        self.command = if command.is_empty() { String::new() } else { command_line(namespace, command) };
         self.namespace = Some(namespace.clone());
         self
     }
@@ -71,6 +98,14 @@ impl Layout {
     #[must_use]
     pub fn namespace_id(&self) -> &str {
         self.namespace.as_ref().map_or("", NamespaceId::as_str)
+    }
+
+    /// Returns the links of the menu of a namespace.
+    #[must_use]
+    pub fn menu(&self, namespace: &NamespaceId) -> Vec<MenuLink> {
+        let link =
+            |(page, name)| MenuLink { name, href: menu_page_path(namespace, page), is_current: page == self.menu_page };
+        MENU_PAGES.map(link).into()
     }
 
     /// Adds a link to the way to the page.
@@ -91,6 +126,19 @@ pub fn command_line(namespace: &NamespaceId, command: &str) -> String {
 #[must_use]
 pub fn namespace_path(namespace: &NamespaceId) -> String {
     format!("/namespaces/{namespace}")
+}
+
+/// Returns which of the [`MENU_PAGES`] has this end of its path; of any other the first.
+#[must_use]
+pub fn menu_page(end: &str) -> &'static str {
+    MENU_PAGES.iter().map(|(page, _)| *page).find(|page| *page == end).unwrap_or_default()
+}
+
+/// Returns the path of one of the [`MENU_PAGES`] of a namespace.
+#[must_use]
+pub fn menu_page_path(namespace: &NamespaceId, page: &str) -> String {
+    let path = namespace_path(namespace);
+    if page.is_empty() { path } else { format!("{path}/{page}") }
 }
 
 /// Returns the path of the activation at a revision.

@@ -130,7 +130,7 @@ fn of_request(error: &Error) -> Option<(&'static str, Page)> {
             ("Ask an admin for a role that allows it. They are among the roles.", Page::OfNamespace("/roles"))
         }
         Reason::InvalidArgument if !error.violations.is_empty() => {
-            ("Correct it: go back, where your browser keeps what you wrote.", Page::Same)
+            ("Correct it. After a form, go back: your browser keeps what you wrote.", Page::Same)
         }
         Reason::InvalidPageToken => ("Begin with the first page of the list again.", Page::OfNamespace("")),
         Reason::InvalidSchema => ("Correct the schema.", Page::Policy),

@@ -36,7 +36,12 @@ const OUTCOMES: &[(Outcome, &str, &str, &str)] = &[
     (Outcome::Rejected, "rejected", "version", "You rejected @: it has ended."),
     (Outcome::Published, "published", "version", "@ was published. Nothing runs it until it is activated."),
     (Outcome::Abandoned, "abandoned", "version", "@ was abandoned: its label is free again."),
-    (Outcome::GuardrailSet, "set", "guardrails", "The guardrail holds from now on."),
+    (
+        Outcome::GuardrailSet,
+        "set",
+        "guardrails",
+        "The guardrail holds from now on. Every published version satisfies it and the others here.",
+    ),
     (Outcome::GuardrailDeleted, "deleted", "guardrails", "The guardrail was deleted."),
     (Outcome::ScheduleCreated, "created", "schedules", "The schedule was made: it runs at its time."),
     (Outcome::ScheduleCancelled, "cancelled", "schedules", "The schedule was cancelled."),

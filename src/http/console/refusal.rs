@@ -73,7 +73,8 @@ pub fn refusal_with(status: StatusCode, error: &Error, layout: Layout) -> Respon
         layout,
         message: VisibleText::line(&error.message),
         reason: error.reason.as_str(),
-        violations: error.violations.iter().map(violation).collect(),
+        // The message of a single one is all of it.
+        violations: error.violations.iter().filter(|_| error.violations.len() > 1).map(violation).collect(),
     };
     let mut response = Rendered::page_with(status, &page).map_or_else(
         |_| {

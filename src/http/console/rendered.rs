@@ -55,6 +55,12 @@ impl Rendered {
         }
     }
 
+    /// Returns a file that is made while it is sent.
+    #[must_use]
+    pub fn stream(name: &str, content_type: &'static str, body: Body) -> Self {
+        Self { status: StatusCode::OK, content_type, save_as: Some(name.to_owned()), body }
+    }
+
     /// Returns the response.
     #[must_use]
     pub fn into_response(self) -> Response {

@@ -62,12 +62,13 @@ macro_rules! routes {
 pub const ROUTES: &[Route] = routes! {
     page namespaces "namespaces" "/" [ListNamespaces];
     page namespace "namespace" "/namespaces/{namespace}" [ListPolicies, ListActive, ListEvents, ListSchedules, ListSubscribers];
-    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents, ListSubscribers];
-    page version "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport, GetPolicy, ListSubscribers];
+    page policy "policy" "/namespaces/{namespace}/policies/{policy}" [GetPolicy, ListVersions, ListEvents, ListSubscribers, ListSchedules];
+    page version "version" "/namespaces/{namespace}/policies/{policy}/versions/{version}" [GetVersion, GetValidationReport, GetPolicy, ListSubscribers, ListSchedules];
     page content "content" "/namespaces/{namespace}/policies/{policy}/versions/{version}/content" [GetVersion];
     page draft "draft" "/namespaces/{namespace}/policies/{policy}/draft" [GetPolicy, GetVersion];
     page diff "diff" "/namespaces/{namespace}/policies/{policy}/diff" [DiffVersions];
     page log "log" "/namespaces/{namespace}/log" [ListEvents, VerifyLog];
+    page archive "archive" "/namespaces/{namespace}/archive" [ListEvents, ExportRows];
     page active "active" "/namespaces/{namespace}/active" [ListActive, ListEvents];
     page fleet "fleet" "/namespaces/{namespace}/fleet" [ListSubscribers];
     page activation "activation" "/namespaces/{namespace}/activations/{revision}" [GetConvergence, ListEvents];
@@ -97,3 +98,28 @@ pub const ROUTES: &[Route] = routes! {
     action activate_key "activate-key" "/keys/{key}/activate" [ActivateSigningKey];
     action revoke_key "revoke-key" "/keys/{key}/revoke" [RevokeSigningKey];
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::console::layout::MENU_PAGES;
+
+    /// Pages below a namespace that no link of the menu leads to, and which page has the link.
+    const NOT_IN_MENU: &[(&str, &str)] = &[("active", "log"), ("archive", "log")];
+
+    /// Given the table, the menu leads to each page that stands right below a namespace and to nothing else.
+    #[test]
+    fn the_menu_has_the_pages_below_a_namespace() {
+        let pages = ROUTES.iter().filter(|route| matches!(route.handler, Handler::Page(_)));
+        let below = pages.filter_map(|route| route.path.strip_prefix("/namespaces/{namespace}"));
+        let below = below.map(|end| end.trim_start_matches('/')).filter(|end| !end.contains('/'));
+        let mut expected: Vec<&str> = below.filter(|end| !NOT_IN_MENU.iter().any(|(page, _)| page == end)).collect();
+        let mut menu: Vec<&str> = MENU_PAGES.iter().map(|(end, _)| *end).collect();
+        expected.sort_unstable();
+        menu.sort_unstable();
+        assert_eq!(menu, expected);
+        for (_, from) in NOT_IN_MENU {
+            assert!(menu.contains(from), "{from}");
+        }
+    }
+}

@@ -14,8 +14,9 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
 
+use super::answer_slots::AnswerSlots;
 use super::fields::Fields;
-use super::form_body::read_form;
+use super::form_body::{read_form, read_sign_in};
 use super::layout::Layout;
 use super::outcome::OUTCOME_FIELD;
 use super::refusal::{refusal_page, refusal_with};
@@ -44,7 +45,15 @@ pub async fn guard(State(console): State<Arc<Console>>, request: Request, next: 
         if is_read || path == CODES_PATH { Ok(()) } else { console.site.check_origin(request.headers()) }
     });
     let mut response = match site {
-        Ok(()) => answer_in_time(console.slots.of(is_read, path), request, next).await,
+        Ok(()) => {
+            let (slots, reads_before) =
+                (console.slots.of(is_read, path), AnswerSlots::reads_body_before_slot(is_read, path));
+            let request = if reads_before { read_sign_in(request).await } else { Ok(request) };
+            match request {
+                Ok(request) => answer_in_time(slots, request, next).await,
+                Err(error) => refusal_page(&error, Layout::anonymous("Refused")),
+            }
+        }
         Err(foreign) => {
             let error = Error::new(Reason::PermissionDenied, foreign.0);
             let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);

@@ -9,9 +9,10 @@ use axum::extract::RawPathParams;
 use axum::extract::rejection::RawPathParamsRejection;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::SemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::fields::Fields;
-use super::layout::{Layout, activation_path, namespace_path, policy_path, version_path};
+use super::layout::{Layout, activation_path, menu_page, namespace_path, policy_path, version_path};
 use super::outcome::{OUTCOME_FIELD, outcome_text};
 use super::state::Console;
 use super::visible_text::VisibleText;
@@ -100,6 +101,12 @@ impl Visit {
             access.authorize(&self.caller.principal, *rpc, ("parent", &scope), self.clock_now()).await?;
         }
         Ok(())
+    }
+
+    /// Returns what is cancelled when the server drains.
+    #[must_use]
+    pub fn draining(&self) -> CancellationToken {
+        self.console.live.draining.clone()
     }
 
     /// Returns the current time.
@@ -265,9 +272,15 @@ impl Visit {
     /// Returns the link to the page after this one, with the same values of these fields.
     #[must_use]
     pub fn next_page(&self, token: &str, fields: &[&str]) -> String {
+        self.page_with(("page_token", token), fields)
+    }
+
+    /// Returns the link to this page with another value of one field, and the same values of these.
+    #[must_use]
+    pub fn page_with(&self, (name, value): (&str, &str), fields: &[&str]) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let kept = fields.iter().map(|field| format!("{field}={}&", encode(self.fields.get(field))));
-        format!("?{}page_token={}", kept.collect::<String>(), encode(token))
+        format!("?{}{name}={}", kept.collect::<String>(), encode(value))
     }
 
     /// Returns whether a form that carries this token is one of the session.
@@ -287,8 +300,7 @@ impl Visit {
             layout = layout.below(policy.policy.to_string(), policy_path(&policy));
         }
         // The page that the form is on.
-        let page = self.path.strip_prefix("/namespaces/{namespace}/").and_then(|rest| rest.split('/').next());
-        layout = match page.filter(|page| *page != "policies") {
+        layout = match self.path_below_namespace().filter(|page| !["policies", "activations"].contains(page)) {
             Some(page) => match self.page_below_namespace(page) {
                 Ok(way) => layout.below(page, way),
                 Err(_) => layout,
@@ -308,7 +320,13 @@ impl Visit {
         let number = self.argument("version").parse::<i64>().ok();
         let version = self.policy().ok().zip(number).map(|(name, number)| format!("{}@{number}", name.policy));
         let done = outcome_text(self.route, self.fields.get(OUTCOME_FIELD), version.as_deref());
-        Layout { done, ..layout_of(&self.console, (&self.caller, &self.session), &title.into()) }
+        let menu_page = menu_page(self.path_below_namespace().unwrap_or_default());
+        Layout { done, menu_page, ..layout_of(&self.console, (&self.caller, &self.session), &title.into()) }
+    }
+
+    /// Returns the first part of the path below that of a namespace.
+    fn path_below_namespace(&self) -> Option<&str> {
+        self.path.strip_prefix("/namespaces/{namespace}/").and_then(|rest| rest.split('/').next())
     }
 }
 

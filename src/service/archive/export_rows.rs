@@ -26,8 +26,8 @@ const BATCH_ROWS: usize = 200;
 /// The rows of a namespace in one snapshot. It holds the snapshot, with its connection to the database, until it is dropped.
 #[derive(Debug)]
 pub struct RowExport {
-    view: ReadTx,
-    namespace: NamespaceId,
+    pub(super) view: ReadTx,
+    pub(super) namespace: NamespaceId,
     head: Head,
     total_rows: u64,
     /// The last row that was read.

@@ -3,6 +3,7 @@
 mod bump_epoch;
 mod compare_imports;
 mod compare_rows;
+mod export_archive;
 mod export_rows;
 mod import_items;
 mod import_namespace;
@@ -21,6 +22,7 @@ mod use_cases;
 mod verify_log;
 
 pub use bump_epoch::{EpochBump, EpochBumpOutcome, bump_epoch};
+pub use export_archive::ArchiveExport;
 pub use export_rows::RowExport;
 pub use log_audits::LastLogCheck;
 pub use log_progress::LogProgress;

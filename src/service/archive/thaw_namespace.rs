@@ -6,6 +6,7 @@ use super::log_progress::LogProgress;
 use super::use_cases::Archive;
 use crate::domain::audit::{Finding, Findings, LogVerdict};
 use crate::domain::command::ThawNamespace;
+use crate::domain::counted_noun::counted_noun;
 use crate::domain::digest::Digest;
 use crate::domain::error::FieldViolation;
 use crate::domain::event::{Change, Cursor, EventKind, Position};
@@ -123,8 +124,9 @@ async fn check_import(write: &Write<'_>, namespace: &NamespaceId, verdict: &LogV
         return Ok(());
     }
     let message = format!(
-        "{count} findings remain in {}, and an import into it is not finished: put back what they are about, or import into \
+        "{} in {}, and an import into it is not finished: put back what they are about, or import into \
          another namespace",
+        counted_noun(count, "finding remains", "findings remain"),
         namespace.name()
     );
     Err(Error::new(Reason::FindingsRemain, message).with("findings", count).about(namespace.name()))
@@ -156,8 +158,8 @@ fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
         return Ok(());
     }
     let count = left.len() as u64 + unnamed;
-    let message =
-        format!("{count} findings remain in {}; repair what they are about, or accept them", namespace.name());
+    let remaining = counted_noun(count, "finding remains", "findings remain");
+    let message = format!("{remaining} in {}; repair what they are about, or accept them", namespace.name());
     let violations = left.into_iter().take(NAMED_FINDINGS_MAX).map(|finding| FieldViolation {
         field: if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() },
         description: finding.message.clone(),

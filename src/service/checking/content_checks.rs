@@ -1,7 +1,7 @@
 //! Runs the checks of a content on blocking threads; a worker process evaluates untrusted text. Asks no database.
 
 use super::check_input::{CheckInput, CheckKind};
-use super::slots::{CheckSlot, CheckSlots, run_blocking};
+use super::slots::{CheckSlot, CheckSlots, SlotUse, run_blocking};
 use super::workers::{CheckWorkers, WorkerRequest};
 use crate::checks::{EvaluatedContent, Evaluation, Facts, OtherPolicies, ParsedInput, Task, TaskAnswer, TaskOutcome};
 use crate::domain::error::FieldViolation;
@@ -37,8 +37,8 @@ impl ContentChecks {
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run.
-    pub async fn parse(&self, input: CheckInput, kind: CheckKind) -> Result<ParsedCheck> {
-        let slot = self.slots.take(&input.policy.name.namespace).await?;
+    pub async fn parse(&self, slot_use: SlotUse, input: CheckInput, kind: CheckKind) -> Result<ParsedCheck> {
+        let slot = self.slots.take(slot_use, &input.policy.name.namespace).await?;
         let work = move || {
             let parsed = input.parse(kind);
             (input, parsed)
@@ -93,7 +93,7 @@ impl ContentChecks {
         if schema.is_empty() {
             return Ok(None);
         }
-        let slot = self.slots.take(namespace).await?;
+        let slot = self.slots.take(SlotUse::Check, namespace).await?;
         let tasks = vec![Task::CompileJsonSchema { schema: schema.to_owned() }];
         let request =
             WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })?;
@@ -110,25 +110,37 @@ impl ContentChecks {
     /// # Errors
     /// `INVALID_ARGUMENT` with each one that does not; `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn check_guardrails(&self, namespace: &NamespaceId, guardrails: &[Guardrail]) -> Result<()> {
+        let problems = self.guardrail_problems(namespace, guardrails).await?.into_iter();
+        let violation =
+            |(index, description)| FieldViolation { field: format!("guardrails.guardrails[{index}]"), description };
+        let violations: Vec<FieldViolation> = problems.map(violation).collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+    }
+
+    /// Returns the guardrails that do not compile, each by its index, and why.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
+    pub async fn guardrail_problems(
+        &self,
+        namespace: &NamespaceId,
+        guardrails: &[Guardrail],
+    ) -> Result<Vec<(usize, String)>> {
         if guardrails.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let slot = self.slots.take(namespace).await?;
+        let slot = self.slots.take(SlotUse::Check, namespace).await?;
         let tasks = guardrails.iter().cloned().map(Task::Guardrail).collect();
         let request =
             WorkerRequest::new(&Evaluation { content: EvaluatedContent::None, facts: Facts::default(), tasks })?;
         let outcomes = self.evaluate(&request, &namespace.name(), &slot).await?;
-        let violation = |(index, outcome)| {
-            let description = match outcome {
-                TaskOutcome::Answered(TaskAnswer::Findings(_)) => return None,
-                TaskOutcome::Answered(TaskAnswer::Unusable(why)) => why,
-                TaskOutcome::OverLimit(limit) => limit.message("it"),
-                TaskOutcome::NotRun => "was not compiled, because of the one before it".to_owned(),
-            };
-            Some(FieldViolation { field: format!("guardrails.guardrails[{index}]"), description })
+        let problem = |(index, outcome)| match outcome {
+            TaskOutcome::Answered(TaskAnswer::Findings(_)) => None,
+            TaskOutcome::Answered(TaskAnswer::Unusable(why)) => Some((index, why)),
+            TaskOutcome::OverLimit(limit) => Some((index, limit.message("it"))),
+            TaskOutcome::NotRun => Some((index, "was not compiled, because of the one before it".to_owned())),
         };
-        let violations: Vec<FieldViolation> = outcomes.into_iter().enumerate().filter_map(violation).collect();
-        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+        Ok(outcomes.into_iter().enumerate().filter_map(problem).collect())
     }
 
     /// Evaluates the guardrails alone. Returns the outcomes in their order.
@@ -137,7 +149,7 @@ impl ContentChecks {
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn try_guardrails(&self, input: CheckInput) -> Result<Vec<TaskOutcome>> {
         let resource = input.bundle.version.name();
-        let slot = self.slots.take(&input.policy.name.namespace).await?;
+        let slot = self.slots.take(SlotUse::Check, &input.policy.name.namespace).await?;
         let (slot, request) = run_blocking(slot, move || WorkerRequest::new(&input.evaluate_guardrails())).await?;
         self.evaluate(&request?, &resource, &slot).await
     }

@@ -15,4 +15,4 @@ pub use check_input::{
 pub use content_checks::{ContentChecks, ParsedCheck};
 pub use other_policies::is_still_active;
 pub use runner::CheckRunner;
-pub use slots::{NAMESPACE_CHECKS_MAX, run_blocking};
+pub use slots::{NAMESPACE_CHECKS_MAX, SlotUse, run_blocking};

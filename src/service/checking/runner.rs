@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::check_input::{CheckInput, CheckKind, is_of_today};
 use super::content_checks::ContentChecks;
 use super::other_policies::{is_still_active, read_other_policies};
+use super::slots::SlotUse;
 use crate::domain::Result;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
@@ -27,7 +28,25 @@ impl CheckRunner {
     /// # Errors
     /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub async fn check(&self, input: CheckInput, kind: CheckKind, now: Micros) -> Result<(CheckInput, Report)> {
-        let check = self.contents.parse(input, kind).await?;
+        self.check_in(SlotUse::Check, input, kind, now).await
+    }
+
+    /// Does the same for a published version before an activation or a rollback, in a slot of those.
+    ///
+    /// # Errors
+    /// The same as `check`.
+    pub async fn check_before_move(&self, input: CheckInput, now: Micros) -> Result<(CheckInput, Report)> {
+        self.check_in(SlotUse::Move, input, CheckKind::AfterPublish, now).await
+    }
+
+    async fn check_in(
+        &self,
+        slot_use: SlotUse,
+        input: CheckInput,
+        kind: CheckKind,
+        now: Micros,
+    ) -> Result<(CheckInput, Report)> {
+        let check = self.contents.parse(slot_use, input, kind).await?;
         let others = read_other_policies(&self.log, &check.input, kind, &check.parsed).await?;
         self.contents.finish(check, others, now).await
     }
@@ -45,7 +64,7 @@ impl CheckRunner {
     ) -> Result<(CheckInput, Report)> {
         match kept.filter(|report| is_of_today(report, &input.policy, &input.bundle.version, &input.guardrails)) {
             Some(report) if self.is_still_active(&input, &report).await? => Ok((input, report)),
-            _ => self.check(input, CheckKind::AfterPublish, now).await,
+            _ => self.check_before_move(input, now).await,
         }
     }
 

@@ -1,6 +1,7 @@
-//! The slots in which checks run, shared fairly between namespaces: one has at most half of them.
+//! The slots in which checks and comparisons run, shared fairly between namespaces: one has at most half of them.
 //!
-//! A slot is held until its check has ended. Checks whose cost their code bounds run on a thread, even when their caller is gone; the
+//! Activations and rollbacks have slots of their own: in an emergency, an operator must not wait for authors or readers. Comparisons have
+//! theirs too. A slot is held until its check has ended. Checks whose cost their code bounds run on a thread, even when their caller is gone; the
 //! others run in a worker, which ends with its caller (`workers.rs`).
 
 use std::time::Duration;
@@ -14,16 +15,40 @@ use crate::service::fair_slots::{FairSlot, FairSlots};
 pub const CHECKS_AT_ONCE_MAX: usize = 4;
 /// Number of checks of one namespace that run at once.
 pub const NAMESPACE_CHECKS_MAX: usize = CHECKS_AT_ONCE_MAX / 2;
+/// Number of checks of activations and rollbacks at once, besides those. More: an operator with hostile versions can use more cores.
+const MOVE_CHECKS_AT_ONCE_MAX: usize = 2;
+/// Number of comparisons at once. More: they use more memory, some 300 MiB for two contents of the largest size.
+const COMPARISONS_AT_ONCE_MAX: usize = 2;
 /// How long a check waits for its slot. Longer: with the check itself, callers time out before they get a reason.
 pub(super) const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// What a slot is for. None of them waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotUse {
+    /// A check of what somebody writes, or of rules.
+    Check,
+    /// A check before an activation or a rollback.
+    Move,
+    /// A comparison of two versions.
+    Comparison,
+}
+
 /// The slots, fair between namespaces.
 #[derive(Debug)]
-pub struct CheckSlots(FairSlots<NamespaceId>);
+pub struct CheckSlots {
+    checks: FairSlots<NamespaceId>,
+    moves: FairSlots<NamespaceId>,
+    comparisons: FairSlots<NamespaceId>,
+}
 
 impl Default for CheckSlots {
     fn default() -> Self {
-        Self(FairSlots::new(CHECKS_AT_ONCE_MAX, NAMESPACE_CHECKS_MAX))
+        let half = |all_max: usize| FairSlots::new(all_max, all_max / 2);
+        Self {
+            checks: FairSlots::new(CHECKS_AT_ONCE_MAX, NAMESPACE_CHECKS_MAX),
+            moves: half(MOVE_CHECKS_AT_ONCE_MAX),
+            comparisons: half(COMPARISONS_AT_ONCE_MAX),
+        }
     }
 }
 
@@ -36,13 +61,18 @@ impl CheckSlots {
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when none gets free in time.
-    pub async fn take(&self, namespace: &NamespaceId) -> Result<CheckSlot> {
-        match tokio::time::timeout(SLOT_WAIT_MAX, self.0.take(namespace)).await {
+    pub async fn take(&self, slot_use: SlotUse, namespace: &NamespaceId) -> Result<CheckSlot> {
+        let (slots, what) = match slot_use {
+            SlotUse::Check => (&self.checks, "checks run"),
+            SlotUse::Move => (&self.moves, "checks of activations and rollbacks run"),
+            SlotUse::Comparison => (&self.comparisons, "comparisons run"),
+        };
+        match tokio::time::timeout(SLOT_WAIT_MAX, slots.take(namespace)).await {
             Ok(taken) => taken.map(CheckSlot),
             Err(_) => {
                 let seconds = SLOT_WAIT_MAX.as_secs();
                 let message = format!(
-                    "too many checks run in {} or on this server: none ended within {seconds} s; try again later",
+                    "too many {what} in {} or on this server: none ended within {seconds} s; try again later",
                     namespace.name()
                 );
                 Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
@@ -83,25 +113,28 @@ mod tests {
         let slots = CheckSlots::default();
         let mut held = Vec::new();
         for _ in 0..NAMESPACE_CHECKS_MAX {
-            held.push(slots.take(&namespace("hostile")).await.expect("a slot"));
+            held.push(slots.take(SlotUse::Check, &namespace("hostile")).await.expect("a slot"));
         }
-        let refused = slots.take(&namespace("hostile")).await.expect_err("no third slot");
+        let refused = slots.take(SlotUse::Check, &namespace("hostile")).await.expect_err("no third slot");
         assert_eq!((refused.reason, refused.metadata["limit_seconds"].as_str()), (Reason::LimitExceeded, "10"));
         let mut others = Vec::new();
         for other in ["a", "b"] {
-            others.push(slots.take(&namespace(other)).await.expect("a slot"));
+            others.push(slots.take(SlotUse::Check, &namespace(other)).await.expect("a slot"));
         }
-        let refused = slots.take(&namespace("c")).await.expect_err("all are taken");
+        let refused = slots.take(SlotUse::Check, &namespace("c")).await.expect_err("all are taken");
         assert_eq!(refused.reason, Reason::LimitExceeded);
+        for other in [SlotUse::Move, SlotUse::Comparison] {
+            slots.take(other, &namespace("c")).await.expect("a slot of its own");
+        }
         held.pop();
-        slots.take(&namespace("hostile")).await.expect("its own again");
+        slots.take(SlotUse::Check, &namespace("hostile")).await.expect("its own again");
     }
 
     /// Given a caller that is gone, work on a thread keeps its slot until it has ended.
     #[tokio::test(flavor = "multi_thread")]
     async fn work_that_is_left_keeps_its_slot_until_its_end() {
         let slots = CheckSlots::default();
-        let slot = slots.take(&namespace("n")).await.expect("a slot");
+        let slot = slots.take(SlotUse::Check, &namespace("n")).await.expect("a slot");
         let (end, ends) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel();
         let work = move || {
@@ -112,9 +145,9 @@ mod tests {
         calls.spawn(run_blocking(slot, work));
         starts.recv().expect("it runs");
         calls.shutdown().await;
-        assert_eq!(slots.0.free(), CHECKS_AT_ONCE_MAX - 1);
+        assert_eq!(slots.checks.free(), CHECKS_AT_ONCE_MAX - 1);
         drop(end);
-        while slots.0.free() < CHECKS_AT_ONCE_MAX {
+        while slots.checks.free() < CHECKS_AT_ONCE_MAX {
             tokio::task::yield_now().await;
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::content_checks::ContentChecks;
-use super::slots::run_blocking;
+use super::slots::{SlotUse, run_blocking};
 use super::workers::WorkerRequest;
 use crate::checks::{EvaluatedContent, Evaluation, Facts, Task, TaskAnswer, TaskOutcome, Template, parse};
 use crate::domain::error::FieldViolation;
@@ -45,7 +45,7 @@ impl ContentChecks {
         template: Bytes,
         parameters: String,
     ) -> Result<TemplateResult> {
-        let slot = self.slots.take(namespace).await?;
+        let slot = self.slots.take(SlotUse::Check, namespace).await?;
         let (slot, prepared) = run_blocking(slot, move || prepare(&template, &parameters)).await?;
         let Prepared { template, parameters, request } = prepared?;
         let outcome = self.evaluate(&request, &namespace.name(), &slot).await?.pop();

@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use crate::checks::worker_messages::{CHECK_RESPONSE_MAX_BYTES, Isolation, LENGTH_BYTES, WorkerReady, decode, length};
+use crate::checks::worker_messages::{
+    CHECK_RESPONSE_MAX_BYTES, CHECK_WORKER_COMMAND, Isolation, LENGTH_BYTES, WorkerReady, decode, length,
+};
 use crate::checks::{CheckLimit, TaskAnswer};
 
-/// The command by which this program runs as a worker.
-const COMMAND: &str = "check-worker";
 /// How long a worker that closed its pipes may take to end. Then it is killed.
 pub(super) const END_MAX: Duration = Duration::from_secs(1);
 /// How much of the standard error of a worker is read.
@@ -51,7 +51,7 @@ impl Worker {
     /// `io::Error` when the process can't be started, or ends before it is ready.
     pub async fn start(program: &Path) -> io::Result<(Self, Isolation)> {
         let mut command = Command::new(program);
-        command.arg0("policyhub").arg(COMMAND).env_clear().current_dir("/").kill_on_drop(true);
+        command.arg0("policyhub").arg(CHECK_WORKER_COMMAND).env_clear().current_dir("/").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());

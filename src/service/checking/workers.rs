@@ -260,6 +260,7 @@ mod tests {
     use super::*;
     use crate::checks::{EvaluatedContent, Facts, Task};
     use crate::domain::name::NamespaceId;
+    use crate::service::SlotUse;
     use crate::service::checking::slots::CheckSlots;
 
     /// Reads a request, and answers that the schema is valid.
@@ -299,7 +300,7 @@ mod tests {
         write_program(&program, &script);
         let workers = CheckWorkers { program, ..Default::default() };
         let namespace = NamespaceId::parse("namespace", "n").expect("an id");
-        let slot = CheckSlots::default().take(&namespace).await.expect("a slot");
+        let slot = CheckSlots::default().take(SlotUse::Check, &namespace).await.expect("a slot");
         let mut outcomes = Vec::new();
         for _ in 0..checks {
             outcomes.push(workers.ask(&request, &slot).await);

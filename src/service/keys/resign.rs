@@ -208,7 +208,7 @@ impl SigningKeys {
             let target = (version.policy.policy.clone(), version.number);
             let policy = policies.iter().find(|policy| points_to(policy, version));
             let statement =
-                policy.and_then(|policy| statements.get(&policy.active_revision)).map(|row| row.statement.as_str());
+                policy.and_then(|policy| statements.get(&policy.active_revision)).map(|row| &*row.statement);
             let by_key = is_by(&version.manifest);
             if !by_key && !statement.is_some_and(is_by) {
                 continue;

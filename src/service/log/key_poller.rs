@@ -15,7 +15,7 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::service::proof::KeyView;
 use crate::signing::KeyStore;
-use crate::store::{ReadTx, check_waited};
+use crate::store::{ReadTx, WriteTx, check_waited};
 
 const KEY_SPREAD_MICROS: i64 = KEY_SPREAD_SECONDS * 1_000_000;
 
@@ -142,12 +142,11 @@ impl KeyPoller {
     ///
     /// # Errors
     /// The same as `follow_keys`; `SIGNING_UNAVAILABLE`.
-    pub async fn check_keys_current(&self, tx: &ReadTx, now: Micros) -> Result<()> {
+    pub async fn check_keys_current(&self, tx: &WriteTx, now: Micros) -> Result<()> {
         if self.log.store.is_sole_writer() {
             return Ok(());
         }
-        let system = tx.log_state(&NamespaceId::system()).await?;
-        if system.is_some_and(|system| system.head != self.log.signer.view().head()) {
+        if tx.system_head().is_some_and(|head| head != self.log.signer.view().head()) {
             self.follow_keys(now).await?;
         }
         self.log.signer.check_holds_active()

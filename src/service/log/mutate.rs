@@ -145,7 +145,7 @@ impl IdempotentCall<'_> {
         }
         if condition != LockCondition::Nothing {
             // Check this under the lock: a call that signs again everything by a key waits for this write, so that it misses none.
-            writer.key_poller.check_keys_current(tx.read(), now).await?;
+            writer.key_poller.check_keys_current(&tx, now).await?;
         }
         Ok(Locked::Open(Box::new(Write::new(
             self,

@@ -126,10 +126,7 @@ impl Write<'_> {
         if self.recorded.no_import {
             return Ok(());
         }
-        let imports = self.tx.read().imports(&self.namespace).await?;
-        if imports.is_empty() {
-            self.tx.note_no_import();
-        }
+        let imports = self.tx.imports().await?;
         if self.check_importing(&imports)? {
             return Err(unfinished(&self.namespace));
         }

@@ -18,7 +18,7 @@ use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::service::checking::{CheckInput, CheckKind, guardrails_in_force, is_of_today};
+use crate::service::checking::{CheckInput, guardrails_in_force, is_of_today};
 use crate::service::context::Context;
 use crate::service::log::{Conclusion, IdempotentCall, Write};
 use crate::store::ReadTx;
@@ -87,7 +87,7 @@ impl Policies {
             // A check may take seconds, so it runs without the lock. All run before a refusal, which then names every version at fault.
             let mut done = Vec::with_capacity(to_check.len());
             for input in to_check {
-                let (input, report) = self.checks.check(input, CheckKind::AfterPublish, call.context().now).await?;
+                let (input, report) = self.checks.check_before_move(input, call.context().now).await?;
                 done.push((input.bundle.version, report));
             }
             lifecycle::check_reports(done.iter().map(|(version, report)| (version, report)))?;

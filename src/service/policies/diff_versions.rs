@@ -2,7 +2,7 @@
 
 use super::use_cases::Policies;
 use crate::checks;
-use crate::checks::archive::{self, ContentFile};
+use crate::checks::content_tar::{self, ContentFile};
 use crate::checks::diff::LineDifferences;
 use crate::domain::bundle::Bundle;
 use crate::domain::limits::DIFFERENCE_MAX_BYTES;
@@ -10,7 +10,7 @@ use crate::domain::name::VersionName;
 use crate::domain::policy::{PolicyKind, is_of_several_files};
 use crate::domain::version::{FieldDifferences, VersionDifference, VersionWithContent};
 use crate::domain::{Error, Result};
-use crate::service::checking::run_blocking;
+use crate::service::checking::{SlotUse, run_blocking};
 
 impl Policies {
     /// Compares two versions of one policy.
@@ -28,7 +28,7 @@ impl Policies {
         let new = Bundle { content: self.log.read_content(&tx, &new).await?, version: new };
         drop(tx);
         let active_version = policy.active_version;
-        let slot = self.checks.contents.slots.take(&from.policy.namespace).await?;
+        let slot = self.checks.contents.slots.take(SlotUse::Comparison, &from.policy.namespace).await?;
         let (_slot, Compared { old, new, lines, json_patch, fields }) =
             run_blocking(slot, move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
@@ -84,6 +84,5 @@ fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> Compared {
 /// Returns the files of a content. One that can't be read as several files is compared as it is.
 fn files(kind: PolicyKind, side: &Bundle) -> Vec<ContentFile<'_>> {
     let has_several = kind.may_have_several_files() && is_of_several_files(&side.version.content_type);
-    let files = if has_several { archive::read(&side.content).ok() } else { None };
-    files.unwrap_or_else(|| vec![ContentFile { path: String::new(), bytes: &side.content }])
+    content_tar::files_or_whole(&side.content, has_several)
 }

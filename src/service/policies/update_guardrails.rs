@@ -5,7 +5,7 @@ use super::use_cases::Policies;
 use crate::domain::Result;
 use crate::domain::command::UpdateGuardrails;
 use crate::domain::event::{Change, EventKind};
-use crate::domain::guardrail::GuardrailSet;
+use crate::domain::guardrail::{Guardrail, GuardrailSet};
 use crate::domain::lifecycle::{check_etag, check_note};
 use crate::domain::outcome::GuardrailsChanged;
 use crate::service::context::Context;
@@ -40,11 +40,21 @@ impl Policies {
                 update_time: write.time(),
             };
             write.tx.put_guardrails(&guardrails).await?;
-            let settings = Some(serde_json::json!({ "guardrails": guardrails.guardrails }));
+            let (set, deleted) = changed_ids(&before.guardrails, &guardrails.guardrails);
+            let settings =
+                Some(serde_json::json!({ "guardrails": guardrails.guardrails, "set": set, "deleted": deleted }));
             let change = Change { reason: request.reason, settings, ..Change::new(EventKind::UpdateGuardrails, None) };
             let recorded = write.record(change).await?;
             Ok(GuardrailsChanged { guardrails, trial, cursor: recorded.cursor })
         })
         .await
     }
+}
+
+/// Returns the ids of the guardrails that are new or differ, and of those that are there no more.
+fn changed_ids<'a>(before: &'a [Guardrail], after: &'a [Guardrail]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let set = after.iter().filter(|each| !before.contains(each)).map(|each| each.id.as_str());
+    let deleted =
+        before.iter().filter(|each| after.iter().all(|other| other.id != each.id)).map(|each| each.id.as_str());
+    (set.collect(), deleted.collect())
 }

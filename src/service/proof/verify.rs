@@ -1,13 +1,17 @@
 //! The verification of stored rows: only data that a key signed is served (docs/security.md#t21).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::signer::Signer;
 use crate::domain::approval::Approval;
+use crate::domain::bundle::{ActiveBundle, Bundle};
 use crate::domain::event::{Cursor, Event, EventKind, Payload};
 use crate::domain::key::KeyState;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::verify_event;
-use crate::signing::payload::Manifest;
+use crate::signing::payload::{Manifest, Statement};
 use crate::signing::{TYP_BUNDLE, digest_of, jws, verify_statement};
 use crate::store::{ActiveRow, ApprovalRow};
 use crate::watch::Verify;
@@ -87,6 +91,20 @@ impl Signer {
     }
 }
 
+impl Signer {
+    /// Returns whether a statement puts a version in force at this place of the log of its namespace.
+    fn activates(&self, statement: &Statement, version: &Version, at: Cursor) -> bool {
+        statement.store == self.store()
+            && statement.namespace == version.policy.namespace
+            && (statement.epoch, statement.revision) == (at.epoch, at.revision)
+            && statement.changes.iter().any(|change| {
+                change.policy == version.policy.policy
+                    && change.version == version.number
+                    && change.digest.as_ref() == Some(&version.digest)
+            })
+    }
+}
+
 impl Verify for Signer {
     fn event(&self, event: &Event) -> Result<Payload> {
         verify_event(event, &self.trust()).map_err(|problem| {
@@ -120,21 +138,25 @@ impl Verify for Signer {
         (view.statements_after(held).map(str::to_owned).collect(), view.newest_statement_at())
     }
 
-    fn in_force(&self, row: &ActiveRow) -> Result<()> {
-        let version = &row.version;
-        let invalid = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
-        let statement = match verify_statement(&row.statement, self.view().known()) {
-            Ok(statement) => statement,
-            Err(error) => return invalid(format!("its statement does not verify: {error}")),
+    fn active_bundles(&self, rows: Vec<ActiveRow>) -> Result<Vec<ActiveBundle>> {
+        let view = self.view();
+        let mut statements: BTreeMap<Cursor, (Arc<str>, Statement)> = BTreeMap::new();
+        let verified = |row: ActiveRow| {
+            let ActiveRow { version, content, activation, statement } = row;
+            self.bundle(&version, &content)?;
+            if statements.get(&activation).is_none_or(|(text, _)| *text != statement) {
+                let read = verify_statement(&statement, view.known()).map_err(|error| {
+                    Error::data_loss(format!("{}: its statement does not verify: {error}", version.name()))
+                })?;
+                statements.insert(activation, (Arc::clone(&statement), read));
+            }
+            if !statements.get(&activation).is_some_and(|(_, read)| self.activates(read, &version, activation)) {
+                let message = format!("{}: its statement puts something else in force", version.name());
+                return Err(Error::data_loss(message));
+            }
+            let bundle = Arc::new(Bundle { version, content });
+            Ok(ActiveBundle { bundle, activation, statement, preview: false })
         };
-        let same = statement.store == self.store()
-            && statement.namespace == version.policy.namespace
-            && (statement.epoch, statement.revision) == (row.activation.epoch, row.activation.revision)
-            && statement.changes.iter().any(|change| {
-                change.policy == version.policy.policy
-                    && change.version == version.number
-                    && change.digest.as_ref() == Some(&version.digest)
-            });
-        if same { Ok(()) } else { invalid("its statement puts something else in force".to_owned()) }
+        rows.into_iter().map(verified).collect()
     }
 }

@@ -88,8 +88,7 @@ impl Sync {
 
     /// Answers from memory, with a set that was verified when it was read.
     async fn first_page(&self, query: &ListActive) -> Result<ActivePage> {
-        let in_force = self.log.hub.in_force(&query.namespace).await?;
-        self.log.hub.check_trusted(&in_force.view)?;
+        let in_force = self.in_force(&query.namespace).await?;
         let checkpoint = self.log.hub.checkpoint(&query.namespace, &in_force)?;
         let InForce { view, checked, staleness } = in_force;
         let at = view.head().into();
@@ -120,7 +119,7 @@ impl Sync {
         let takes = |bytes: usize| budget.take(bytes);
         let ActiveRows { rows, is_last } =
             tx.active_page(namespace, ActivePart { revision, policies, after }, takes).await?;
-        let bundles = rows.into_iter().map(|row| self.log.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
+        let bundles = self.log.signer.active_bundles(rows)?;
         if !checkpoint.is_empty() {
             // This is the current set and not the past: versions signed by a revoked key are not served.
             self.log.signer.trusted(&mut bundles.iter().flat_map(ActiveBundle::tokens))?;

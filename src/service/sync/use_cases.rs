@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::convergence_polls::ConvergencePolls;
+use super::search_slots::SearchSlots;
 use super::set_digest_cache::SetDigestCache;
 use crate::service::log::{LogReader, LogWriter};
 use crate::service::meters::QuotaMeters;
@@ -17,6 +18,7 @@ pub struct Sync {
     pub(super) meters: Arc<QuotaMeters>,
     pub(super) set_digests: SetDigestCache,
     pub(super) polls: ConvergencePolls,
+    pub(super) searches: SearchSlots,
 }
 
 impl Sync {
@@ -33,6 +35,7 @@ impl Sync {
             meters: Arc::clone(meters),
             set_digests: SetDigestCache::default(),
             polls: ConvergencePolls::default(),
+            searches: SearchSlots::default(),
         }
     }
 }

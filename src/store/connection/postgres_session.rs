@@ -31,6 +31,9 @@ const TIMEOUTS: [(&str, &str); 7] = [
 const LOCK_TIMEOUT_MILLIS: &str = "2000";
 /// The same as a duration. `TimedConnection` shortens it for a call that has already waited.
 pub(in crate::store) const LOCK_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// Isolation of the transactions that name none: those that write. A role's default could be another one, in which a write that waited for
+/// a lock would not see what was committed meanwhile.
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 /// `idle_in_transaction_session_timeout` of a view that a stream reads, in milliseconds: 20 minutes. A reader may take one message for as
 /// long as an export lasts (`EXPORT_MAX_SECONDS`), and read nothing for as long as `stuck_reader_timeout_ms` allows, 300 s at most.
 /// Shorter: PostgreSQL ends the connection of a slow reader, which looks like an outage. Longer: the view of a suspended replica keeps
@@ -88,8 +91,8 @@ pub(in crate::store) async fn prepare(
     timeouts: SessionTimeouts,
 ) -> Result<Option<WriteBlocker>, Error> {
     let commit = if planted(Defect::PostgresCommitOff) { COMMIT_IS_NOT_FLUSHED } else { COMMIT_IS_FLUSHED };
-    let mut set = vec![commit.to_owned()];
     let set_to = |name: &str, value: &str| format!("set_config('{name}', '{value}', false)");
+    let mut set = vec![commit.to_owned(), set_to(ISOLATION.0, ISOLATION.1)];
     if timeouts != SessionTimeouts::None {
         set.extend(TIMEOUTS.iter().map(|(name, value)| set_to(name, value)));
     }

@@ -222,10 +222,14 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Records that the namespace was found to have no import: the log must not name one either.
-    pub fn note_no_import(&self) {
+    /// Returns the histories that the namespace imported, the nearest first. Records when there is none: the log must not name one either.
+    pub async fn imports(&self) -> Result<Vec<Import>> {
+        if self.has_imports() {
+            return self.read().imports(self.namespace()).await;
+        }
         let (table, key) = (imports::Entity.table_name().to_owned(), FIRST_POSITION.to_string());
         self.note_absent(&RowChange { table, key, digest: None });
+        Ok(Vec::new())
     }
 
     /// Writes the state of an import.

@@ -9,10 +9,10 @@ use sea_orm::{
     Select, Statement,
 };
 
-use crate::domain::Result;
 use crate::domain::event::Event;
-use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::time::Micros;
+use crate::domain::{Error, Result};
 use crate::store::entity::{events, manifests, versions};
 use crate::store::error::failed;
 use crate::store::tables::rows;
@@ -22,7 +22,7 @@ use crate::store::transaction::views::{ReadTx, WriteTx};
 pub const VERSIONS_PER_SCAN: usize = 2_000;
 
 /// Selects the newest manifest of a row of `versions`.
-const NEWEST: &str = "COALESCE((SELECT m.manifest FROM manifests m WHERE m.namespace = versions.namespace \
+pub(super) const NEWEST: &str = "COALESCE((SELECT m.manifest FROM manifests m WHERE m.namespace = versions.namespace \
      AND m.policy = versions.policy AND m.number = versions.number ORDER BY m.revision DESC LIMIT 1), versions.manifest)";
 
 /// Selects published versions of a namespace after a key, and the beginning of their newest manifest.
@@ -30,12 +30,21 @@ const SCAN: &str = "SELECT versions.policy, versions.number, substr(";
 const SCAN_FROM: &str = ", 1, $4) FROM versions WHERE versions.namespace = $1 AND versions.state = 'PUBLISHED' \
      AND (versions.policy, versions.number) > ($2, $3) ORDER BY versions.policy, versions.number LIMIT $5";
 
-/// Selects active versions, the beginning of their manifest, and the beginning of the statement that moved the pointer to them.
-const SCAN_ACTIVE: &str = "SELECT versions.policy, versions.number, substr(";
-const SCAN_ACTIVE_FROM: &str = ", 1, $3) AS manifest_head, substr(e.statement, 1, $4) AS statement_head \
-     FROM policies p JOIN versions ON versions.namespace = p.namespace AND versions.policy = p.id \
-     AND versions.number = p.active_version JOIN events e ON e.namespace = p.namespace AND e.revision = p.active_revision \
-     WHERE p.namespace = $1 AND p.active_version > 0 AND p.id > $2 ORDER BY p.id LIMIT $5";
+/// Selects active versions, the beginning of their manifest, and the beginning of the statement that moved the pointer to them. With CROSS
+/// JOIN SQLite begins with the policies: with JOIN it may read every version there is.
+pub(super) const SCAN_ACTIVE: &str = "SELECT versions.policy, versions.number, substr(";
+pub(super) const SCAN_ACTIVE_FROM: &str = ", 1, $3) AS manifest_head, substr(e.statement, 1, $4) AS statement_head \
+     FROM policies p CROSS JOIN versions CROSS JOIN events e \
+     WHERE versions.namespace = p.namespace AND versions.policy = p.id AND versions.number = p.active_version \
+     AND e.namespace = p.namespace AND e.revision = p.active_revision \
+     AND p.namespace = $1 AND p.active_version > 0 AND p.id > $2 ORDER BY p.id LIMIT $5";
+
+/// Selects active versions of all namespaces, with the beginnings of their manifest and of the statement that moved the pointer to them.
+pub(super) const ACTIVE_BY: &str = "SELECT versions.namespace, versions.policy, versions.number, substr(";
+pub(super) const ACTIVE_BY_FROM: &str = ", 1, $1) AS manifest_head, substr(e.statement, 1, $2) AS statement_head \
+     FROM policies p CROSS JOIN versions CROSS JOIN events e \
+     WHERE versions.namespace = p.namespace AND versions.policy = p.id AND versions.number = p.active_version \
+     AND e.namespace = p.namespace AND e.revision = p.active_revision AND p.active_version > 0";
 
 /// A version and the first characters of its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +120,43 @@ impl ReadTx {
                 row.try_get_many_by_index().map_err(failed)?;
             let policy = rows::policy_name(namespace.as_str(), &policy)?.policy;
             found.push(Begins { policy, number, manifest, statement });
+        }
+        Ok(found)
+    }
+
+    /// Returns the active versions of all namespaces whose manifest, or whose statement, begins with one of these texts, in order of names,
+    /// at most `limit`, each with the index of that text. All texts of one kind have one length, as those of the keys of one store have.
+    pub async fn active_beginning_with(
+        &self,
+        manifests: &[String],
+        statements: &[String],
+        limit: u32,
+    ) -> Result<Vec<(usize, PolicyName, i64)>> {
+        let length = |heads: &[String]| chars(heads.first().map_or(0, String::len));
+        let mut values: Vec<sea_orm::Value> = vec![length(manifests).into(), length(statements).into()];
+        let mut placeholders = |heads: &[String]| {
+            let placeholders = heads.iter().map(|head| {
+                values.push(head.as_str().into());
+                format!("${}", values.len())
+            });
+            placeholders.collect::<Vec<_>>().join(", ")
+        };
+        let (of_manifests, of_statements) = (placeholders(manifests), placeholders(statements));
+        values.push(i64::from(limit).into());
+        let sql = format!(
+            "SELECT * FROM ({ACTIVE_BY}{NEWEST}{ACTIVE_BY_FROM}) found WHERE found.manifest_head IN ({of_manifests}) \
+             OR found.statement_head IN ({of_statements}) ORDER BY found.namespace, found.policy LIMIT ${}",
+            values.len()
+        );
+        let rows = self.tx.query_all_raw(Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values));
+        let mut found = Vec::new();
+        for row in rows.await.map_err(failed)? {
+            let (namespace, policy, number, manifest, statement): (String, String, i64, String, String) =
+                row.try_get_many_by_index().map_err(failed)?;
+            let index_of = |heads: &[String], head: &str| heads.iter().position(|each| each == head);
+            let by = index_of(manifests, &manifest).or_else(|| index_of(statements, &statement));
+            let by = by.ok_or_else(|| Error::internal("a version was found by no key"))?;
+            found.push((by, rows::policy_name(&namespace, &policy)?, number));
         }
         Ok(found)
     }

@@ -21,6 +21,8 @@ pub mod pointer_moves;
 pub mod pointers;
 pub mod policies;
 pub mod published;
+#[cfg(test)]
+mod query_plans;
 pub mod ranges;
 pub mod replicas;
 pub mod reports;

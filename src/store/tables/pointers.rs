@@ -1,6 +1,7 @@
 //! Queries of pointers and their history: the active set, now and at any revision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sea_orm::{
@@ -30,8 +31,8 @@ pub struct ActiveRow {
     pub content: Bytes,
     /// Cursor of the activation.
     pub activation: Cursor,
-    /// Statement of the activation.
-    pub statement: String,
+    /// Statement of the activation. Policies that one activation moved share it.
+    pub statement: Arc<str>,
 }
 
 /// Selects a part of an active set.
@@ -60,7 +61,7 @@ pub struct StatementRow {
     /// The event's cursor.
     pub cursor: Cursor,
     /// The statement, a compact JWS.
-    pub statement: String,
+    pub statement: Arc<str>,
 }
 
 /// Number of rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes three.
@@ -69,13 +70,14 @@ const ROWS_PER_QUERY: usize = 500;
 const BYTES_PER_QUERY: i64 = 8 * 1024 * 1024;
 
 /// Selects the newest pointer of each policy up to a revision. It steps from one policy to the next in the primary key, so it takes no
-/// longer the more often pointers have moved.
-const POINTERS_AT: &str = "WITH RECURSIVE moved(policy) AS ( \
+/// longer the more often pointers have moved. With CROSS JOIN SQLite keeps the order of the tables: with JOIN it reads all policies again
+/// for each pointer.
+pub(super) const POINTERS_AT: &str = "WITH RECURSIVE moved(policy) AS ( \
      SELECT MIN(policy) FROM pointer_changes WHERE namespace = $1 UNION ALL \
      SELECT (SELECT MIN(c.policy) FROM pointer_changes c WHERE c.namespace = $1 AND c.policy > moved.policy) \
      FROM moved WHERE moved.policy IS NOT NULL) \
-     SELECT p.namespace, p.policy, p.revision, p.version FROM moved JOIN pointer_changes p \
-     ON p.namespace = $1 AND p.policy = moved.policy AND p.revision = ( \
+     SELECT p.namespace, p.policy, p.revision, p.version FROM moved CROSS JOIN pointer_changes p \
+     WHERE p.namespace = $1 AND p.policy = moved.policy AND p.revision = ( \
      SELECT MAX(c.revision) FROM pointer_changes c WHERE c.namespace = $1 AND c.policy = moved.policy \
      AND c.revision <= $2) ORDER BY p.policy";
 
@@ -231,8 +233,13 @@ impl ReadTx {
     async fn resolve(&self, namespace: &NamespaceId, pointers: Vec<Model>) -> Result<Vec<ActiveRow>> {
         let pointers: Vec<Model> = pointers.into_iter().filter(|row| row.version > 0).collect();
         let mut active = Vec::with_capacity(pointers.len());
+        let mut statements = BTreeMap::new();
         for chunk in pointers.chunks(ROWS_PER_QUERY) {
-            let statements = self.statements(namespace, chunk.iter().map(|row| row.revision)).await?;
+            let unread: BTreeSet<i64> =
+                chunk.iter().map(|row| row.revision).filter(|revision| !statements.contains_key(revision)).collect();
+            if !unread.is_empty() {
+                statements.extend(self.statements(namespace, unread.into_iter()).await?);
+            }
             let targets: Vec<(&str, i64)> = chunk.iter().map(|row| (row.policy.as_str(), row.version)).collect();
             let mut bundles = self.bundles(namespace, &targets).await?;
             for row in chunk {
@@ -336,8 +343,9 @@ impl ReadTx {
             .filter(E::Namespace.eq(namespace.as_str()))
             .filter(E::Revision.is_in(revisions));
         let rows: Vec<(i64, i64, String)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
-        let row =
-            |(epoch, revision, statement)| (revision, StatementRow { cursor: Cursor { epoch, revision }, statement });
+        let row = |(epoch, revision, statement): (i64, i64, String)| {
+            (revision, StatementRow { cursor: Cursor { epoch, revision }, statement: statement.into() })
+        };
         Ok(rows.into_iter().map(row).collect())
     }
 }

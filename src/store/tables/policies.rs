@@ -1,7 +1,7 @@
 //! Queries of policies, with their settings and pointers.
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Set,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
     sea_query::{Expr, ExprTrait as _},
 };
 
@@ -9,10 +9,10 @@ use crate::domain::command::PageRequest;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
 use crate::domain::{Error, Reason, Result};
-use crate::store::entity::policies::{ActiveModel, Column, Entity, Model};
+use crate::store::entity::policies::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::tables::rows;
-use crate::store::transaction::views::{ReadTx, WriteTx, update_one};
+use crate::store::transaction::views::{ReadTx, WriteTx};
 
 impl ReadTx {
     /// Returns a policy.
@@ -104,12 +104,6 @@ impl WriteTx {
     pub async fn set_latest_version(&self, policy: &PolicyName, number: i64) -> Result<()> {
         let raise = |row: &mut Model| row.latest_version = number;
         self.change_row::<Entity>(key(&policy.namespace, &policy.policy), &[Column::LatestVersion], raise).await
-    }
-
-    /// Moves the active pointer; version 0 means that it points to nothing.
-    pub(in crate::store) async fn point(&self, policy: &PolicyId, version: i64, revision: i64) -> Result<()> {
-        let row = ActiveModel { active_version: Set(version), active_revision: Set(revision), ..Default::default() };
-        update_one(self.tx(), row, key(self.namespace(), policy)).await
     }
 }
 

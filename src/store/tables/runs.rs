@@ -1,8 +1,8 @@
 //! Queries of runs: each is recorded once and ended once, without the lock of a namespace.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _,
-    QueryOrder as _, SqliteTransactionMode, TransactionOptions, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    SqliteTransactionMode, TransactionOptions, sea_query::OnConflict,
 };
 
 use crate::domain::name::NamespaceId;
@@ -51,8 +51,6 @@ impl Store {
     /// Opens a write of runs. It belongs to no namespace's log and takes no lock. It is refused while data loss is suspected.
     async fn begin_run(&self, namespace: &NamespaceId) -> Result<Tx> {
         let options = TransactionOptions {
-            // Do not use the role's default: a write that waited for another end of the run must see it.
-            isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };

@@ -65,9 +65,8 @@ impl Store {
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
     pub async fn begin_despite_suspected_loss(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting. PostgreSQL: read
-        // committed, whatever the role's default, so that reads after the lock see the newest rows.
+        // committed, as set for the session, so that reads after the lock see the newest rows.
         let options = TransactionOptions {
-            isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
@@ -79,11 +78,11 @@ impl Store {
         let head = rows::head(&row)?;
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
-        let time = self.time_of_next(&tx, namespace, head.cursor.revision).await?;
+        let log_facts = self.read_log_facts(&tx, namespace, head.cursor.revision).await?;
         let (access_revision, usage, is_importing) = (row.access_revision, rows::usage(&row), row.importing != 0);
         let (store, namespace) = (self.clone(), namespace.clone());
         let read = ReadTx { tx, macs: self.macs(), closed: self.closed_versions(), ledger: Ledger::of_write() };
-        Ok(WriteTx { read, store, namespace, head, time, access_revision, is_importing, row, usage })
+        Ok(WriteTx { read, store, namespace, head, log_facts, access_revision, is_importing, row, usage })
     }
 
     /// Opens a consistent view for a stream, whose reader may pause for a while between two statements.

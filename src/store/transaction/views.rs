@@ -3,24 +3,25 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, EntityTrait, IntoActiveModel as _, QueryFilter as _, Set,
+    ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _, Set,
     sea_query::IntoCondition,
 };
 
-use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
-use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::event::{Head, RowChange};
+use crate::domain::name::NamespaceId;
 use crate::domain::quota::{Quotas, Usage};
 use crate::domain::row_mac::RowMac;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 use crate::store::authenticated::{Authenticated, AuthenticatedTable, authenticate, row_change};
 use crate::store::connection::bounded::TimedConnection;
-use crate::store::entity::{events, namespaces, pointer_changes};
+use crate::store::entity::namespaces;
 use crate::store::error::failed;
 use crate::store::handle::Store;
 use crate::store::tables::closed_versions::ClosedVersions;
 use crate::store::tables::rows;
 use crate::store::transaction::ledger::{Ledger, decides};
+use crate::store::transaction::log_facts::LogFacts;
 
 /// A consistent view: every read through it sees the same commit.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub struct WriteTx {
     pub(in crate::store) store: Store,
     pub(in crate::store) namespace: NamespaceId,
     pub(in crate::store) head: Head,
-    pub(in crate::store) time: Micros,
+    pub(in crate::store) log_facts: LogFacts,
     pub(in crate::store) access_revision: i64,
     pub(in crate::store) is_importing: bool,
     /// The row of the namespace, as locked.
@@ -119,13 +120,24 @@ impl WriteTx {
     /// (docs/lifecycle.md#rule-11).
     #[must_use]
     pub fn time(&self) -> Micros {
-        self.time
+        self.log_facts.time
+    }
+
+    /// Returns the end of the log of `system` after the lock was taken; none in a new store.
+    #[must_use]
+    pub fn system_head(&self) -> Option<Head> {
+        self.log_facts.system_head
     }
 
     /// Returns the last revision that changed a role binding of this log, including this write.
     #[must_use]
     pub fn access_revision(&self) -> i64 {
         self.access_revision
+    }
+
+    /// Whether the namespace had imports when this write began.
+    pub(in crate::store) fn has_imports(&self) -> bool {
+        self.log_facts.has_imports
     }
 
     /// Records that the next event changes a role binding.
@@ -159,83 +171,6 @@ impl WriteTx {
     /// Returns the usage for counting additions: it is written to the row with the next event.
     pub(in crate::store) fn usage_mut(&mut self) -> &mut Usage {
         &mut self.usage
-    }
-
-    /// Appends an event with `payload` and moves its pointers and the head. Only PublishVersions appends several.
-    ///
-    /// # Errors
-    /// `INTERNAL` when the event is not at head + 1 with the head's hash.
-    pub async fn append(&mut self, event: &Event, payload: &Payload) -> Result<()> {
-        if event.cursor != self.head.next() {
-            return Err(Error::internal("an event was made for another cursor of the log"));
-        }
-        self.add(event, payload.policy.as_ref()).await?;
-        if !payload.changes.is_empty() {
-            self.move_pointers(event.cursor.revision, &payload.changes).await?;
-        }
-        Ok(())
-    }
-
-    /// Appends the event that raises the epoch of this log. It moves no pointer.
-    ///
-    /// # Errors
-    /// `INTERNAL` when the event is not at the next revision of a higher epoch with the head's hash.
-    pub async fn raise_epoch(&mut self, event: &Event) -> Result<()> {
-        let is_raised = event.cursor.epoch > self.head.cursor.epoch;
-        if !is_raised || event.cursor != self.head.next_epoch(event.cursor.epoch) {
-            return Err(Error::internal("an epoch was raised at another cursor of the log"));
-        }
-        self.add(event, None).await
-    }
-
-    /// Adds the event and moves the head.
-    async fn add(&mut self, event: &Event, policy: Option<&PolicyId>) -> Result<()> {
-        if event.prev_hash != self.head.hash || event.namespace != self.namespace {
-            return Err(Error::internal("an event was made for another log"));
-        }
-        let row = events::Model {
-            namespace: self.namespace.to_string(),
-            revision: event.cursor.revision,
-            epoch: event.cursor.epoch,
-            policy: policy.map(ToString::to_string),
-            time: self.time.0,
-            payload: event.payload.clone(),
-            prev_hash: event.prev_hash.to_vec(),
-            hash: event.hash.to_vec(),
-            seal: event.seal.clone(),
-            seal_key_id: event.seal_key_id.clone(),
-            statement: event.statement.clone(),
-        };
-        events::Entity::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
-        let head = namespaces::ActiveModel {
-            epoch: Set(event.cursor.epoch),
-            head_revision: Set(event.cursor.revision),
-            head_hash: Set(event.hash.to_vec()),
-            policies: Set(self.usage.policies),
-            versions: Set(self.usage.versions),
-            content_bytes: Set(self.usage.content_bytes),
-            ..Default::default()
-        };
-        update_one(self.tx(), head, namespaces::Column::Id.eq(self.namespace.as_str())).await?;
-        self.head = Head { cursor: event.cursor, hash: event.hash };
-        Ok(())
-    }
-
-    async fn move_pointers(&self, revision: i64, pointers: &[PointerChange]) -> Result<()> {
-        for change in pointers {
-            self.point(&change.policy, change.version, revision).await?;
-        }
-        let history = pointers.iter().map(|change| {
-            pointer_changes::Model {
-                namespace: self.namespace.to_string(),
-                policy: change.policy.to_string(),
-                revision,
-                version: change.version,
-            }
-            .into_active_model()
-        });
-        pointer_changes::Entity::insert_many(history).exec_without_returning(self.tx()).await.map_err(failed)?;
-        Ok(())
     }
 
     pub(in crate::store) fn namespace(&self) -> &NamespaceId {

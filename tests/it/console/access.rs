@@ -22,6 +22,7 @@ const TABLE: &[(&str, &str)] = &[
     ("content", READERS),
     ("diff", READERS),
     ("log", READERS),
+    ("archive", READERS),
     ("active", READERS),
     ("fleet", READERS),
     ("activation", READERS),

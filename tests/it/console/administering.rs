@@ -89,6 +89,46 @@ on_both_databases! {
         assert_eq!((guardrails(&admin).await.len(), head(&admin).await), (0, before + 3));
     }
 
+    /// Given versions that a new guardrail would refuse, a trial names them and changes nothing; its form sets the guardrail, and the page that
+    /// follows names what the active versions fail.
+    async fn a_guardrail_is_tried_and_then_set(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "shop", "tokens: 10\n").await;
+        publish(&admin, "shop", "tokens: 9\n").await;
+        release(&admin, "fine", "tokens: 1\n").await;
+        let mut browser = Browser::signed_in(&hub, &hub.token());
+        let set = format!("{GUARDRAILS}/set");
+        let rule = [("id", "cap"), ("expression", "content.tokens <= 5"), ("severity", "deny"), ("message", "<b>too many"), ("try", "yes")];
+        let before = head(&admin).await;
+        let tried = fill_and_send(&mut browser, GUARDRAILS, &set, &rule);
+        assert_eq!(tried.status, 200, "{tried:?}");
+        assert!(tried.body.contains("Nothing was changed. Tried on 3 published versions."), "{tried:?}");
+        let (active, others) = tried.body.split_once("Other published versions that fail").expect("both kinds");
+        let link = |version| format!("href=\"/namespaces/default/policies/shop/versions/{version}\">shop@{version}</a>");
+        assert!(active.contains("Active versions that fail") && active.contains(&link(1)) && !active.contains(&link(2)), "{active}");
+        assert!(others.contains(&link(2)) && others.contains("&#60;b&#62;too many") && !tried.body.contains("fine@"), "{others}");
+        assert_eq!((guardrails(&admin).await.len(), head(&admin).await), (0, before), "a trial changes nothing");
+
+        let fields = fill(&tried, &set, &[("expression", "content.tokens <= 5"), ("severity", "deny"), ("id", "cap")]);
+        assert!(tried.body.contains("name=\"id\" value=\"cap\"") && tried.body.contains("content.tokens &#60;= 5</textarea>"), "{tried:?}");
+        for _ in 0..2 {
+            let answer = send(&mut browser, &set, &fields);
+            assert!(answer.status == 200 && answer.body.contains("The guardrail holds from now on."), "{answer:?}");
+            assert!(answer.body.contains("Active versions that fail") && answer.body.contains(&link(1)), "{answer:?}");
+        }
+        assert_eq!((guardrails(&admin).await.len(), head(&admin).await), (1, before + 1), "a double click is one change");
+        let softer = [("expression", "content.tokens <= 50"), ("severity", "deny"), ("reason", "softer")];
+        let answer = fill_and_send(&mut browser, GUARDRAILS, &set, &softer);
+        assert!(done(&browser, &answer, GUARDRAILS).contains("Every published version satisfies it"), "{answer:?}");
+        let delete = format!("{GUARDRAILS}/delete");
+        let answer = fill_and_send(&mut browser, GUARDRAILS, &delete, &[("reason", "not needed")]);
+        done(&browser, &answer, GUARDRAILS);
+        let log = browser.get("/namespaces/default/log?kind=UPDATE_GUARDRAILS").body;
+        for said in ["guardrails: cap set</a>", "guardrails: cap deleted</a>"] {
+            assert!(log.contains(said), "{said}: {log}");
+        }
+    }
+
     /// Given texts that would act on a page in every field of the forms, they are refused or shown as text.
     async fn hostile_fields_are_text(hub: Hub) {
         let mut browser = Browser::signed_in(&hub, &hub.token());
@@ -143,7 +183,7 @@ on_both_databases! {
         for _ in 0..2 {
             let answer = send(&mut browser, &create, &fields);
             let page = done(&browser, &answer, SCHEDULES);
-            assert!(page.contains("once, at 2031-07-01T07:30:00Z: shop@2"), "{page}");
+            assert!(page.contains("once, at 2031-07-01T09:30:00 Europe/Berlin (2031-07-01T07:30:00Z): shop@2"), "{page}");
             assert!(page.contains("policyhub schedule cancel launch --reason … -n default"), "{page}");
         }
         assert_eq!(head(&admin).await, before + 1, "a double click is one schedule");
@@ -172,6 +212,11 @@ on_both_databases! {
             let answer = fill_and_send(&mut browser, SCHEDULES, &create, &wrong);
             assert_eq!((answer.status, answer.reason()), (status, reason), "{field}={value}: {answer:?}");
         }
+        let shop = "/namespaces/default/policies/shop";
+        for (page, is_there) in [(shop.to_owned(), true), (format!("{shop}/versions/2"), true), (format!("{shop}/versions/1"), false)] {
+            let page = browser.get(&page).body;
+            assert_eq!(page.contains(&format!("href=\"{SCHEDULES}#schedule-launch\">launch</a> pending")), is_there, "{page}");
+        }
         let cancel = format!("{SCHEDULES}/launch/cancel");
         let answer = fill_and_send(&mut browser, SCHEDULES, &cancel, &[("reason", "no season")]);
         let page = done(&browser, &answer, SCHEDULES);
@@ -191,6 +236,11 @@ on_both_databases! {
         let mut browser = Browser::signed_in(&hub, &hub.token());
         let page = browser.get(SCHEDULES).body;
         assert!(page.contains("EXPECTED_ACTIVE_MISMATCH"), "{page}");
+        let alarm = browser.get("/namespaces/default").body;
+        let alarm = between(&alarm, "role=\"alert\"", "</p>").to_owned();
+        assert!(alarm.contains("launch is suspended") && alarm.contains(&format!("href=\"{SCHEDULES}\"")), "{alarm}");
+        let log = browser.get("/namespaces/default/log?kind=SUSPEND_SCHEDULE").body;
+        assert!(log.contains(&format!("href=\"{SCHEDULES}\">schedule launch</a>")), "{log}");
         let answer = fill_and_send(&mut browser, SCHEDULES, &format!("{SCHEDULES}/launch/resume"), &[("reason", "on purpose")]);
         done(&browser, &answer, SCHEDULES);
         until_state(&admin, "launch", pb::ScheduleState::Done).await;
@@ -272,10 +322,19 @@ on_both_databases! {
         let listed = states(&admin).await;
         let [_, (second, pb::KeyState::Prepared)] = &listed[..] else { panic!("a double click is one key: {listed:?}") };
         assert!(!browser.get("/keys").body.contains(&format!("/keys/{first}/revoke")), "the one that signs can't be revoked");
+        release(&admin, "shop", "a: 1\n").await;
+        release(&admin, "till", "a: 1\n").await;
         let answer = fill_and_send(&mut browser, "/keys", &format!("/keys/{second}/activate"), &[("reason", "yearly")]);
         done(&browser, &answer, "/keys");
         assert_eq!(&signing(&admin).await, second);
         let revoke = format!("/keys/{first}/revoke");
+        release(&admin, "till", "a: 2\n").await;
+        let form = |page: &Answer| between(&page.body, &format!("action=\"{revoke}\""), "</form>").to_owned();
+        let shown = form(&browser.get("/keys"));
+        assert!(shown.contains("It signed one active version: default/shop@1."), "what another key signs is not named: {shown}");
+        grant(&admin, "ann", pb::Role::Viewer, "namespaces/default").await;
+        let reader = Browser::signed_in(&hub, &issue(&hub, &["--subject", "ann", "--ttl", "1h"]));
+        assert!(!reader.get("/keys").body.contains("shop@1"), "who may not revoke is not told");
         refused(&fill_and_send(&mut browser, "/keys", &revoke, &[("reason", "")]), 400, "INVALID_ARGUMENT");
         let answer = fill_and_send(&mut browser, "/keys", &revoke, &[("resign", "yes"), ("reason", "it leaked")]);
         let page = done(&browser, &answer, "/keys");

@@ -16,6 +16,8 @@ pub struct Answer {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
+    /// Whether the answer came to its end.
+    pub is_complete: bool,
 }
 
 impl Answer {
@@ -135,7 +137,8 @@ impl Browser {
     }
 }
 
-fn parse(received: &[u8]) -> Answer {
+/// Reads an answer.
+pub fn parse(received: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(received);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let mut lines = head.split("\r\n");
@@ -144,6 +147,26 @@ fn parse(received: &[u8]) -> Answer {
     let headers: Vec<(String, String)> =
         headers.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
     let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-    assert!(!is_chunked, "no answer is streamed");
-    Answer { status: status.unwrap_or_default(), headers, body: body.to_owned() }
+    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, length)| length.parse().ok());
+    let (body, is_complete) = if is_chunked {
+        join_chunks(body)
+    } else {
+        (body.to_owned(), length.is_none_or(|length: usize| body.len() >= length))
+    };
+    Answer { status: status.unwrap_or_default(), headers, body, is_complete }
+}
+
+/// Returns the text of a body in chunks, and whether the last one came (RFC 9112 §7.1).
+fn join_chunks(mut rest: &str) -> (String, bool) {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
+        if size == 0 {
+            return (body, true);
+        }
+        let Some(chunk) = after.get(..size) else { break };
+        body.push_str(chunk);
+        rest = after.get(size + 2..).unwrap_or_default();
+    }
+    (body, false)
 }

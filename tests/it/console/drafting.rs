@@ -29,6 +29,7 @@ fn fields(page: &Answer, text: &str, button: &str) -> Vec<(String, String)> {
         ("form_token", hidden("form_token")),
         ("request_id", hidden("request_id")),
         ("base_version", hidden("base_version")),
+        ("from_version", hidden("from_version")),
         ("text", lines),
         ("label", String::new()),
         ("note", String::new()),
@@ -99,6 +100,39 @@ on_both_databases! {
         assert_eq!(head(&admin).await, before, "a check writes nothing");
         let drafted = send(&mut browser, &fields(&good, "tokens: 7\n", "draft"), &[]);
         assert_eq!((drafted.status, get_version(&admin, "shop", 1).await.content.as_ref()), (303, &b"tokens: 7\n"[..]), "{drafted:?}");
+    }
+
+    /// Given a draft whose check failed, its page leads to a form with its text, which writes a new draft from the same base.
+    async fn a_failed_draft_is_corrected(hub: Hub) {
+        let admin = hub.client().await;
+        let json_schema = r#"{"properties":{"tokens":{"type":"integer"}}}"#.to_owned();
+        let settings = pb::PolicySettings { json_schema, require_base_active: true, ..Default::default() };
+        create(&admin, "shop", pb::PolicyKind::Yaml, settings).await;
+        release(&admin, "shop", "tokens: 1\n").await;
+        let bad = pb::DraftRequest { base_version: 1, change_note: "more".to_owned(), ..draft_request("shop", "a: 1\r\ntokens: many\r\n") };
+        admin.draft(bad).await.expect("a draft");
+        let mut browser = Browser::signed_in(&hub, &hub.token());
+        let version = |number: i64| format!("/namespaces/default/policies/shop/versions/{number}");
+        assert!(browser.get(&version(2)).body.contains("?from=2\">Draft from this version</a>"), "from any open version");
+        let stage = pb::StageRequest { name: version(2).trim_start_matches('/').to_owned(), ..Default::default() };
+        admin.stage(stage).await.expect_err("its check fails");
+        let failed = browser.get(&version(2)).body;
+        let form = between(&failed, "<p><a href=\"", "\" id=\"correct\">Correct it in a new draft").rsplit("href=\"").next().unwrap_or_default();
+        assert_eq!(form, format!("{PAGE}?from=2"), "{failed}");
+        let shown = browser.get(form);
+        assert_eq!((shown.status, text_of(&shown).as_str()), (200, "a: 1\ntokens: many\n"), "{shown:?}");
+        assert!(shown.body.contains("name=\"note\" value=\"more\""), "{shown:?}");
+        let same = send(&mut browser, &fields(&shown, "a: 1\ntokens: many\n", "draft"), &[]);
+        assert_eq!((same.status, same.reason()), (400, "INVALID_ARGUMENT"), "nothing was corrected: {same:?}");
+        let drafted = send(&mut browser, &fields(&same, "a: 1\ntokens: 7\n", "draft"), &[("note", "more")]);
+        assert_eq!((drafted.status, drafted.next_page()), (303, version(3).as_str()), "{drafted:?}");
+        let drafted = get_version(&admin, "shop", 3).await;
+        assert_eq!((drafted.content.as_ref(), drafted.base_version), (&b"a: 1\r\ntokens: 7\r\n"[..], 1), "its line ends, and its base");
+        for (from, status) in [("9", 404), ("x", 400)] {
+            assert_eq!(browser.get(&format!("{PAGE}?from={from}")).status, status, "{from}");
+        }
+        let older = browser.get(&format!("{PAGE}?from=1"));
+        assert!(text_of(&older) == "tokens: 1\n" && older.body.contains("name=\"base_version\" value=\"1\""), "{older:?}");
     }
 
     /// Given a draft that is refused, whatever the reason, its text is on the page again, and nothing is written.

@@ -47,7 +47,7 @@ on_both_databases! {
     async fn assets_are_kept_by_their_contents(hub: Hub) {
         let page = Browser::new(&hub).get("/sign-in").body;
         let links: Vec<&str> = page.split('"').filter(|part| part.starts_with("/assets/")).collect();
-        assert_eq!(links.len(), 4, "{page}");
+        assert_eq!(links.len(), 3, "{page}");
         let browser = Browser::new(&hub);
         for link in links {
             let asset = browser.get(link);

@@ -122,7 +122,8 @@ on_both_databases! {
     }
 }
 
-/// Given more sign-ins whose bodies never come than are answered at once, pages and the forms of those who are signed in are answered.
+/// Given more sign-ins whose bodies never come than are answered at once, other sign-ins, pages, and the forms of those who are signed in
+/// are answered.
 #[tokio::test]
 async fn slow_sign_ins_keep_nobody_waiting() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -140,6 +141,7 @@ async fn slow_sign_ins_keep_nobody_waiting() {
     };
     let held: Vec<TcpStream> = (0..40).map(slow).collect();
     assert_eq!(browser.get("/keys").status, 200);
+    assert_eq!(Browser::signed_in(&hub, &hub.token()).get("/keys").status, 200, "another one signs in");
     let refused = browser.post("/namespaces/default/roles/grant", &[("form_token", &form_token)]);
     assert_eq!((refused.status, refused.reason()), (400, "INVALID_ARGUMENT"), "{refused:?}");
     drop(held);

@@ -3,8 +3,9 @@
 use policyhub::client::pb;
 
 use super::browser::{Browser, between};
-use crate::harness::callers::grant;
-use crate::harness::calls::{draft, head, release, version};
+use crate::harness::callers::{grant, namespace};
+use crate::harness::calls::{draft, head, publish, release, version};
+use crate::harness::guardrails::set_guardrails;
 use crate::harness::hub::binary;
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{applied, eventually, rejected, subscribe};
@@ -57,6 +58,39 @@ on_both_databases! {
         assert!(activation.contains("shop: nothing → version 1") && activation.contains("0 of 0"), "{activation}");
         let none = browser.get("/namespaces/default/activations/1");
         assert_eq!((none.status, none.reason()), (400, "INVALID_ARGUMENT"), "{none:?}");
+    }
+
+    /// Given a role, guardrails and a schedule, the log says which each of their events is about, with a link to where they are listed.
+    async fn the_log_says_what_each_event_is_about(hub: Hub) {
+        let admin = hub.client().await;
+        grant(&admin, "ann", pb::Role::Approver, "namespaces/default").await;
+        set_guardrails(&admin, "namespaces/default/guardrails", &[("small", "true")]).await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = browser.get("/namespaces/default/log").body;
+        let row = |kind: &str| between(&page, &format!("<td>{kind}</td>"), "</tr>").to_owned();
+        let role = row("CREATE_ROLE_BINDING");
+        assert!(role.contains("href=\"/namespaces/default/roles\">APPROVER for local:ann</a>"), "{page}");
+        let guardrails = row("UPDATE_GUARDRAILS");
+        assert!(guardrails.contains("href=\"/namespaces/default/guardrails\">guardrails: small set</a>"), "{page}");
+    }
+
+    /// Given a page of a namespace, its menu says where it stands and leads to the namespaces, whose rows lead to the same page.
+    async fn another_namespace_is_reached_from_each_page(hub: Hub) {
+        let admin = hub.client().await;
+        namespace(&admin, "second").await;
+        publish(&admin, "shop", "a: 1\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        for (path, page) in [("", ""), ("/log", "log"), ("/fleet", "fleet"), ("/policies/shop", "")] {
+            let shown = browser.get(&format!("/namespaces/default{path}")).body;
+            let menu = between(&shown, "<nav class=\"menu\"", "</nav>");
+            assert!(menu.contains(&format!("href=\"/?page={page}\"")), "{path}: {menu}");
+            let end = if page.is_empty() { String::new() } else { format!("/{page}") };
+            assert!(menu.contains(&format!("href=\"/namespaces/default{end}\" aria-current")), "{path}: {menu}");
+            let list = browser.get(&format!("/?page={page}")).body;
+            assert!(list.contains(&format!("<a href=\"/namespaces/second{end}\">second</a>")), "{path}: {list}");
+        }
+        let hostile = browser.get("/?page=..%2F..%2Fkeys").body;
+        assert!(hostile.contains("<a href=\"/namespaces/second\">second</a>"), "{hostile}");
     }
 
     /// Given a time, the page has what was active then.
@@ -117,6 +151,8 @@ on_both_databases! {
         .await;
         let namespace = browser.get("/namespaces/default").body;
         assert!(namespace.find("role=\"alert\"") < namespace.find("<table>"), "alarms come first: {namespace}");
+        let alarm = between(&namespace, "role=\"alert\"", "</p>");
+        assert!(alarm.contains(&format!("href=\"/namespaces/default/activations/{revision}\"")), "{alarm}");
         assert!(namespace.contains("1 of 2</td>") && namespace.contains("2 runtimes live"), "{namespace}");
         let activation = browser.get(&format!("/namespaces/default/activations/{revision}")).body;
         let fleet = browser.get("/namespaces/default/fleet").body;

@@ -3,8 +3,9 @@
 use policyhub::client::pb;
 
 use super::browser::{Browser, between};
-use crate::harness::calls::{activate, draft, draft_request, get_version, publish, release};
-use crate::harness::on_both_databases;
+use crate::harness::calls::{activate, draft, draft_request, get_version, policy, publish, release, targets, version};
+use crate::harness::{Database, Hub, on_both_databases};
+use crate::templates::{refunds, release_template, request};
 
 on_both_databases! {
     /// Given a new server, each page that is empty says the first command.
@@ -53,6 +54,24 @@ on_both_databases! {
         assert_eq!(bytes.body, "tokens: 5000\nmodel: small\n");
         assert_eq!(bytes.header("content-type"), "application/octet-stream");
         assert_eq!(bytes.header("content-disposition"), "attachment; filename=\"shop-2\"");
+    }
+
+    /// Given a version that was made from a template, its page leads there, and shows the parameters and the annotations, as text.
+    async fn a_version_says_what_it_was_made_from(hub: Hub) {
+        let admin = hub.client().await;
+        release_template(&admin, "refunds", &refunds()).await;
+        let annotations = [("ticket".to_owned(), "<b>T-1</b>".to_owned())].into();
+        let made = request(policy("refunds"), serde_json::json!({"region": "eu"}));
+        admin.draft(pb::DraftRequest { annotations, ..made }).await.expect("a draft");
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = browser.get("/namespaces/default/policies/p/versions/1").body;
+        let link = "template <a href=\"/namespaces/default/policies/refunds/versions/1\">refunds@1</a>";
+        assert!(page.contains(link), "{page}");
+        assert!(page.contains("<dt><code>ticket</code></dt>") && !page.contains("<b>T-1"), "{page}");
+        let parameters = between(&page, link, "</dd>");
+        assert!(parameters.contains("region") && parameters.contains("eu"), "{page}");
+        let template = browser.get("/namespaces/default/policies/refunds/versions/1").body;
+        assert!(!template.contains("Made from"), "{template}");
     }
 
     /// Given a version that fails its checks, what was found is at its line.
@@ -114,4 +133,38 @@ on_both_databases! {
         let found = browser.get("/namespaces/default?q=sho").body;
         assert!(found.contains("/policies/shop\"") && !found.contains("/policies/other\""), "{found}");
     }
+}
+
+/// Given more active policies than a page of ListActive has, the page says what is active of each, and by whom; an event
+/// that moved a hundred of them makes no large page of the log.
+#[tokio::test]
+async fn what_is_active_is_shown_however_many_are() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let admin = hub.client().await;
+    let browser = Browser::signed_in(&hub, &hub.token());
+    // From here on the server follows the log, and reads no large set at once.
+    assert_eq!(browser.get("/namespaces/default").status, 200);
+    let names: Vec<String> = (0..1_010).map(|number| format!("p{number:04}")).collect();
+    for names in names.chunks(100) {
+        for name in names {
+            draft(&admin, name, "a: 1\n").await;
+        }
+        let versions = names.iter().map(|name| pb::VersionToPublish { name: version(name, 1), ..Default::default() });
+        let request = pb::PublishVersionsRequest {
+            parent: "namespaces/default".to_owned(),
+            versions: versions.collect(),
+            ..Default::default()
+        };
+        admin.publish_versions(request).await.expect("publications");
+        let moved: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        admin.activate(targets(&moved)).await.expect("an activation");
+    }
+    let page = browser.get("/namespaces/default?q=p1009").body;
+    let row = between(&page, "data-row=\"p1009\"", "</tr>");
+    assert!(row.contains("/policies/p1009/versions/1\">1</a>") && row.contains("<td>local:admin</td>"), "{page}");
+    let first = browser.get("/namespaces/default").body;
+    let shown = first.matches("data-row=").count();
+    assert!(shown == 50 && first.matches("/versions/1\">1</a>").count() == shown, "{first}");
+    let log = browser.get("/namespaces/default/log").body;
+    assert!(log.contains("and 95 more") && log.len() < 100 * 1024, "{} bytes: {log}", log.len());
 }

@@ -157,7 +157,7 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     assert!(tenant(&scene.client).await.expect("what was verified goes on").in_doubt);
     refused(tenant(&elsewhere).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
 
-    bumped(&scene.hub, &["--accept-loss", "--force"], 2, 2);
+    bumped(&scene.hub, &["--accept-loss", "--force"], 2, 2).await;
     let ended = async {
         loop {
             match watch.next().await {
@@ -219,7 +219,7 @@ async fn what_was_seen_is_compared_when_the_network_comes_back() {
     assert!(get(&hub.http, "/readyz").expect("an answer").2.starts_with("read-only: "));
     assert_eq!(lines(&hub, "failed to follow"), 0, "a doubt is no log that does not verify");
 
-    bumped(&hub, &["--accept-loss"], 2, 2);
+    bumped(&hub, &["--accept-loss"], 2, 2).await;
     for client in [&client, &elsewhere] {
         writes_go_on(client, "q").await;
     }

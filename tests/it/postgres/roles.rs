@@ -3,10 +3,16 @@
 use std::process::Output;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::harness::Hub;
-use crate::harness::calls::{active, release};
+use crate::harness::calls::{active, draft_request, release};
 use crate::harness::hub::binary;
 use crate::harness::postgres::Cluster;
+use crate::harness::postgres_scene::{PostgresScene, ROLE};
+
+/// Number of writes at once: some wait for the others, none for so long that it is refused.
+const WRITERS: usize = 4;
 
 /// Returns the SQL under a heading of a document.
 fn sql_under(heading: &str) -> String {
@@ -33,7 +39,8 @@ async fn the_documented_grants_are_enough_for_both() {
     let server = url.replace("//postgres@", "//policyhub_server@");
 
     // The server's role can't migrate, and the message says what to do.
-    let output = run("serve", &server, &[]);
+    let free_ports = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--console-addr", "off"];
+    let output = run("serve", &server, &free_ports);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("policyhub migrate") && said.contains("--migrate=false"), "{said}");
@@ -55,4 +62,24 @@ async fn the_documented_grants_are_enough_for_both() {
     assert_eq!(active(&hub.client().await, "p").await, 1);
     let log = hub.log.lock().expect("the log").clone();
     assert!(log.contains("--migrate=false"), "{log}");
+}
+
+/// Given a role whose transactions keep their first snapshot by default, a write that waited for its namespace sees what the one before it
+/// wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_isolation_of_a_role_makes_no_write_fail() {
+    let scene = PostgresScene::start(&[]).await;
+    for isolation in ["repeatable read", "serializable"] {
+        scene.sql(&format!("ALTER ROLE {ROLE} SET default_transaction_isolation = '{isolation}'"));
+        scene.end_connections();
+        scene.until_written().await;
+        let mut writers = JoinSet::new();
+        for number in 0..WRITERS {
+            let client = scene.client.clone();
+            writers.spawn(async move { client.draft(draft_request("q", &format!("a: {number}"))).await });
+        }
+        for written in writers.join_all().await {
+            written.expect("a write");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What moves of pointers break: an active version of another policy that requires what would no longer be active
 //! (docs/lifecycle.md#rule-14).
 
+use super::super::counted_noun::counted_noun;
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::limits::BROKEN_REQUIREMENTS_NAMED_MAX;
 use super::super::name::PolicyName;
@@ -26,7 +27,8 @@ pub fn check_dependents(moves: &[TargetFacts<'_>], before: &[Version], dependent
     let Some(first) = broken.first() else { return Ok(()) };
     let (name, message) = (first.field.clone(), format!("{} {}", first.field, first.description));
     let count = broken.len();
-    let rest = if count > 1 { format!("; {} more requirements would be broken too", count - 1) } else { String::new() };
+    let others = || counted_noun(count - 1, "more requirement", "more requirements");
+    let rest = if count > 1 { format!("; {} would be broken too", others()) } else { String::new() };
     broken.truncate(BROKEN_REQUIREMENTS_NAMED_MAX);
     let named: Vec<String> = broken.iter().map(|each| format!("{} {}", each.field, each.description)).collect();
     let hint = "activate versions that fit together at once, or deactivate what requires it";

@@ -21,6 +21,7 @@ pub static POLICIES: Listing<AnnotatedPolicy> = Listing {
     request: "ListPoliciesRequest",
     fields: &[
         Field::text("name", |each| Value::written(&each.policy.name)),
+        Field::text("policy_id", |each| Value::text(each.policy.name.policy.as_str())),
         Field::enumeration("kind", KINDS, |each| Value::Enum(each.policy.kind.as_str())),
         Field::text("description", |each| Value::text(&each.policy.description)),
         Field::number("active_version", |each| Value::Number(each.policy.active_version)),

@@ -11,5 +11,5 @@ mod state;
 pub use entry::{LocalTime, ScheduleEntry, ScheduledTarget, Weekday, WeeklyTime, When, check_entries};
 pub use id::{ScheduleId, ScheduleName};
 #[cfg(feature = "server")]
-pub use occurrences::{Occurrence, check_time_zone, due, next_time, parse_local_time};
+pub use occurrences::{Occurrence, check_time_zone, due, local_time, next_time, parse_local_time};
 pub use state::{Schedule, ScheduleState, check_base, suspends};

@@ -124,6 +124,14 @@ fn moment(zone: &TimeZone, local: DateTime) -> Option<Micros> {
     Some(Micros(time.as_microsecond()))
 }
 
+/// Returns a moment as clocks of a time zone show it, `YYYY-MM-DDTHH:MM:SS`; none for a zone that is not known, or outside of what the calendar
+/// has.
+#[must_use]
+pub fn local_time(time: Micros, zone: &str) -> Option<String> {
+    let local = time_zone(zone).ok()?.to_datetime(timestamp(time).ok()?);
+    Some(local.strftime("%Y-%m-%dT%H:%M:%S").to_string())
+}
+
 /// Takes a local time, `YYYY-MM-DDTHH:MM` with seconds or without, in a time zone; `field` or `zone_field` is named in the error. One that clocks skip is
 /// the moment at which they do; one that comes twice is the first.
 ///

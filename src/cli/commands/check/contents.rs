@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::checks::archive::REGO_TESTS_END;
+use crate::checks::content_tar::REGO_TESTS_END;
 use crate::cli::content_folder::{FolderFault, FolderProblem};
 use crate::cli::local_check::{ContentFault, Contents, LocalContent};
 use crate::cli::release::{DEFINITION, EntryKind, Fault, FolderVersion, METADATA, TreeEntry, files, is_version_name};

@@ -22,8 +22,8 @@ use crate::domain::causes::causes;
 /// Run the checks of versions without a server, or with the rules of one
 ///
 /// Exit codes: 0, every content passes; 1, a check failed, or one could not be run, or a content can't be read; 2, the command line is
-/// wrong: a path is not there, nothing says what it holds, or the file of rules or a schema that it names is wrong. Everything else that it
-/// names is checked first, if there are rules. Warnings fail nothing.
+/// wrong: a path is not there, nothing says what it holds, or the file of rules, or a schema or a guardrail in it, is wrong. Everything else
+/// that it names is checked first, if there are rules. Warnings fail nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     policyhub check pricing.yaml --rules rules.yaml\n  \

@@ -8,6 +8,6 @@ use crate::http::console::visit::Visit;
 
 /// Makes the call, and sends the browser on to the guardrails.
 pub async fn act(visit: &Visit) -> Result<Done> {
-    change_guardrails(visit, Outcome::GuardrailDeleted, |set| set.retain(|each| each.id != visit.fields.get("id")))
-        .await
+    change_guardrails(visit, false, |set| set.retain(|each| each.id != visit.fields.get("id"))).await?;
+    Ok(Outcome::GuardrailDeleted.at(&visit.page_below_namespace("guardrails")?))
 }

@@ -26,6 +26,7 @@ pub async fn act(visit: &Visit) -> Result<Done> {
         label: visit.fields.get("label").trim().to_owned(),
         note: visit.fields.get("note").to_owned(),
         base_version: visit.fields.number("base_version").unwrap_or_default(),
+        from_version: visit.fields.number_or_zero("from_version").unwrap_or_default(),
     };
     match handle(visit, &written).await {
         Ok(Handled::Drafted(path)) => Ok(Outcome::Drafted.at(&path)),
@@ -47,12 +48,16 @@ async fn handle(visit: &Visit, written: &DraftText) -> Result<Handled> {
     };
     let context = visit.mutation(Rpc::Draft, &asked).await?;
     visit.read(Rpc::GetPolicy, &pb::GetPolicyRequest { name: visit.policy_name() }).await?;
-    let which = if asked.base_version == 0 { "active".to_owned() } else { asked.base_version.to_string() };
+    let edited = match visit.fields.number_or_zero("from_version")? {
+        0 => asked.base_version,
+        from => from,
+    };
+    let which = if edited == 0 { "active".to_owned() } else { edited.to_string() };
     let base = read_base(visit, &which).await?;
     // Without a base the text is a new one, also when something became active meanwhile.
-    let base_text = if asked.base_version == 0 { "" } else { base.text.as_str() };
+    let base_text = if edited == 0 { "" } else { base.text.as_str() };
     let text = restore_line_endings(base_text, &written.text);
-    if let Some(version) = base.version.filter(|_| asked.base_version != 0) {
+    if let Some(version) = base.version.filter(|_| edited != 0) {
         if text == base_text {
             return Err(Error::invalid("text", format!("is that of version {}: nothing was changed", version.number)));
         }

@@ -34,9 +34,28 @@
     if (focused !== null) [...fresh.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
   };
   const parsed = (html) => new DOMParser().parseFromString(html, "text/html");
+  // While the stream is away for longer than it takes to connect again, what is shown may be old.
+  const away = document.createElement("p");
+  away.className = "notice";
+  away.setAttribute("role", "status");
+  let appears = null;
+  const lose = (region) => {
+    if (appears !== null) return;
+    const since = new Date().toLocaleTimeString();
+    appears = setTimeout(() => {
+      away.textContent = `Not connected since ${since}: what is shown may be old.`;
+      region.before(away);
+    }, 3000);
+  };
+  const regain = () => {
+    clearTimeout(appears);
+    appears = null;
+    away.remove();
+  };
   // A stream that is refused is asked for again, ever more seldom: each page is whole without.
   const follow = (region, wait_ms) => {
     const source = new EventSource(region.dataset.live);
+    source.addEventListener("open", regain);
     source.addEventListener("part", (event) => {
       wait_ms = 5000;
       for (const fresh of parsed(event.data).querySelectorAll("[data-part]")) {
@@ -46,6 +65,7 @@
     });
     source.addEventListener("over", (event) => {
       source.close();
+      regain();
       const notice = document.createElement("p");
       notice.className = "notice";
       notice.setAttribute("role", "status");
@@ -53,6 +73,7 @@
       region.before(notice);
     });
     source.addEventListener("error", () => {
+      lose(region);
       if (source.readyState === EventSource.CLOSED && wait_ms < 300000) setTimeout(() => follow(region, wait_ms * 2), wait_ms);
     });
     addEventListener("pagehide", () => source.close(), { once: true });

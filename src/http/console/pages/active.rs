@@ -16,8 +16,8 @@ use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
 
-/// Policies on one page.
-const POLICIES_PER_PAGE: i32 = 100;
+/// Policies on one page. More: with style and scripts it has over 100 KB.
+const POLICIES_PER_PAGE: i32 = 50;
 
 #[derive(Template)]
 #[template(path = "active.html")]

@@ -45,7 +45,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let namespace = visit.namespace()?;
     let staged = visit.service().policies.list_staged(&context, &namespace).await?;
     let page = ApprovalsPage {
-        layout: visit.layout("Approvals").in_namespace(&namespace, "policy list"),
+        layout: visit.layout("Approvals").in_namespace(&namespace, ""),
         may_approve: context.grants.permit(Permission::Approve),
         rows: staged.iter().map(|each| staged_row(visit, each)).collect(),
     };

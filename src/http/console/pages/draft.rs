@@ -7,7 +7,7 @@ use crate::api::{pb, request};
 use crate::domain::access::Rpc;
 use crate::domain::policy::{PolicyKind, is_of_several_files};
 use crate::domain::report::Report;
-use crate::domain::version::Version;
+use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::http::console::layout::{Layout, policy_path};
 use crate::http::console::next_steps::{NextStep, next_step};
@@ -35,8 +35,10 @@ pub struct DraftText {
     pub label: String,
     /// The change note.
     pub note: String,
-    /// The version that was edited; 0: none.
+    /// The version that the draft starts from; 0: none.
     pub base_version: i64,
+    /// The version whose text was edited, when that is another one: a draft that is corrected; 0: it is the base.
+    pub from_version: i64,
 }
 
 /// What became of a text that was sent.
@@ -68,13 +70,29 @@ struct DraftPage {
     findings: Vec<LineFinding>,
 }
 
-/// Shows the page with the active text.
+/// Shows the page with the active text, or with that of the version that the query names.
 pub async fn show(visit: &Visit) -> Result<Rendered> {
     let asked = pb::GetPolicyRequest { name: visit.policy_name() };
     let context = visit.read(Rpc::GetPolicy, &asked).await?;
-    let base = read_base(visit, "active").await?;
-    let base_version = base.version.as_ref().map_or(0, |version| version.number);
-    let written = DraftText { text: base.text, base_version, ..DraftText::default() };
+    let which = match visit.fields.number_or_zero("from")? {
+        0 => "active".to_owned(),
+        number => number.to_string(),
+    };
+    let DraftBase { version, text } = read_base(visit, &which).await?;
+    let written = match version {
+        // What is corrected was to replace the base of the draft, and still is.
+        Some(version) if !matches!(version.state, VersionState::Published) => DraftText {
+            text,
+            note: version.change_note,
+            base_version: version.base_version,
+            from_version: version.number,
+            ..DraftText::default()
+        },
+        version => {
+            let base_version = version.map_or(0, |version| version.number);
+            DraftText { text, base_version, ..DraftText::default() }
+        }
+    };
     draft_page(visit, written, DraftOutcome::Unsent, may(&context.grants, Rpc::Draft))
 }
 

@@ -52,7 +52,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         own: found.own.guardrails.iter().map(own).collect(),
         of_store: of_store.map(|each| row(each, Vec::new())).collect(),
         changed: (found.own.edits > 0).then(|| Moment::new(found.own.update_time, visit.now)),
-        add: may_change.then(|| set_form(&layout, &found.own, None)),
+        add: may_change.then(|| set_form(&layout, &found.own, None, false)),
         layout,
     };
     Rendered::page(&page)
@@ -61,7 +61,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
 fn row(guardrail: &Guardrail, forms: Vec<ActionForm>) -> GuardrailRow {
     GuardrailRow {
         id: VisibleText::line(&guardrail.id),
-        severity: word(guardrail.severity),
+        severity: severity_word(guardrail.severity),
         expression: VisibleText::line(&guardrail.expression),
         for_each: VisibleText::line(&guardrail.for_each),
         message: VisibleText::line(&guardrail.message),
@@ -69,7 +69,8 @@ fn row(guardrail: &Guardrail, forms: Vec<ActionForm>) -> GuardrailRow {
     }
 }
 
-fn word(severity: GuardrailSeverity) -> &'static str {
+/// Returns the word for a severity.
+pub fn severity_word(severity: GuardrailSeverity) -> &'static str {
     match severity {
         GuardrailSeverity::Deny => "deny",
         GuardrailSeverity::Warn => "warn",
@@ -85,26 +86,28 @@ fn forms_of(layout: &Layout, set: &GuardrailSet, guardrail: &Guardrail) -> Vec<A
         .hiding("etag", set.etag().to_string())
         .with_reason(false)
         .like(command);
-    vec![set_form(layout, set, Some(guardrail)), delete]
+    vec![set_form(layout, set, Some(guardrail), true), delete]
 }
 
-/// Returns the form that adds a guardrail, or changes one.
-fn set_form(layout: &Layout, set: &GuardrailSet, known: Option<&Guardrail>) -> ActionForm {
+/// Returns the form that adds a guardrail, or changes one that is in the set. It is filled in with what is given.
+pub fn set_form(layout: &Layout, set: &GuardrailSet, given: Option<&Guardrail>, is_in_set: bool) -> ActionForm {
     let path = format!("{}/guardrails/set", namespace_path(&set.namespace));
-    let of = |value: fn(&Guardrail) -> &str| known.map(value).unwrap_or_default().to_owned();
+    let of = |value: fn(&Guardrail) -> &str| given.map(value).unwrap_or_default().to_owned();
     let input = |kind, name, label, value, is_required| FormInput { name, kind, label, value, is_required };
-    let button = known.map_or_else(|| "Add".to_owned(), |known| format!("Change {}", known.id));
+    let button = given.filter(|_| is_in_set).map_or_else(|| "Add".to_owned(), |given| format!("Change {}", given.id));
     let form = ActionForm::new(layout, path, button)
+        .with_trial("Try, and change nothing")
         .that_changes(
             "Drafts are checked against it when they are staged, and published versions when they are activated.",
         )
         .hiding("etag", set.etag().to_string());
-    let form = match known {
-        Some(known) => form.hiding("id", known.id.clone()),
-        None => form.asking(InputKind::Line, "id", "Id", true),
+    let form = if is_in_set {
+        form.hiding("id", of(|each| &each.id))
+    } else {
+        form.with(input(InputKind::Line, "id", "Id", of(|each| &each.id), true))
     };
-    let severity = known.map_or("deny", |known| word(known.severity)).to_owned();
-    let id = known.map_or("ID", |known| &known.id);
+    let severity = given.map_or("deny", |given| severity_word(given.severity)).to_owned();
+    let id = given.map_or("ID", |given| &given.id);
     form.with(input(
         InputKind::Lines,
         "expression",

@@ -6,10 +6,11 @@ use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::audit::Finding;
+use crate::domain::changed_guardrails::changed_guardrails;
 use crate::domain::event::{Event, EventKind, Payload};
 use crate::domain::filter::{Conditions, quoted};
-use crate::domain::name::PolicyName;
-use crate::http::console::layout::{Layout, Moment, policy_path, version_path};
+use crate::domain::name::{PolicyId, PolicyName};
+use crate::http::console::layout::{Layout, Moment, menu_page_path, policy_path, version_path};
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
@@ -17,6 +18,8 @@ use crate::service::LastLogCheck;
 
 /// Most findings that are listed.
 const FINDINGS_SHOWN_MAX: usize = 20;
+/// Versions that are listed of one event, which may have a hundred. More: a page of such events has over 100 KB.
+const VERSIONS_SHOWN_MAX: usize = 5;
 /// The fields of the filter.
 const FILTER_FIELDS: [&str; 4] = ["policy", "actor", "kind", "filter"];
 
@@ -50,13 +53,15 @@ struct EventRow {
     actor: VisibleText,
     reason: VisibleText,
     subjects: Vec<EventSubject>,
+    /// How many more there are. The page of an activation has them all.
+    subjects_left: usize,
     hash: String,
     is_activation: bool,
 }
 
 /// What an event is about.
 struct EventSubject {
-    text: String,
+    text: VisibleText,
     href: String,
 }
 
@@ -124,21 +129,35 @@ fn verdict_part(last: &LastLogCheck) -> LogVerdictPart {
 }
 
 fn event_row(visit: &Visit, (event, payload): &(Event, Payload)) -> EventRow {
-    let name = |policy: &crate::domain::name::PolicyId| PolicyName {
-        namespace: payload.namespace.clone(),
-        policy: policy.clone(),
-    };
+    let name = |policy: &PolicyId| PolicyName { namespace: event.namespace.clone(), policy: policy.clone() };
     let of_version = |policy, number: i64| EventSubject {
-        text: format!("{policy}@{number}"),
+        text: VisibleText::line(&format!("{policy}@{number}")),
         href: version_path(&name(policy), number),
     };
     let moved = payload.changes.iter().filter(|change| change.version > 0);
-    let mut subjects: Vec<EventSubject> = moved.map(|change| of_version(&change.policy, change.version)).collect();
-    if subjects.is_empty() {
-        subjects.extend(payload.versions.iter().map(|each| of_version(&each.policy, each.version)));
+    let mut versions: Vec<(&PolicyId, i64)> = moved.map(|change| (&change.policy, change.version)).collect();
+    if versions.is_empty() {
+        versions.extend(payload.versions.iter().map(|each| (&each.policy, each.version)));
     }
+    let shown = versions.iter().take(VERSIONS_SHOWN_MAX);
+    let mut subjects: Vec<EventSubject> = shown.map(|(policy, number)| of_version(policy, *number)).collect();
     if let (true, Some(policy)) = (subjects.is_empty(), &payload.policy) {
-        subjects.push(EventSubject { text: policy.to_string(), href: policy_path(&name(policy)) });
+        subjects.push(EventSubject { text: VisibleText::line(policy.as_str()), href: policy_path(&name(policy)) });
+    }
+    if let Some(access) = &payload.access {
+        let binding = &access.binding;
+        let text = VisibleText::line(&format!("{} for {}", binding.role.as_str(), binding.member));
+        subjects.push(EventSubject { text, href: menu_page_path(&event.namespace, "roles") });
+    }
+    if payload.kind == EventKind::UpdateGuardrails {
+        subjects.push(EventSubject {
+            text: VisibleText::line(&changed_guardrails(payload)),
+            href: menu_page_path(&event.namespace, "guardrails"),
+        });
+    }
+    if let Some(schedule) = &payload.schedule {
+        let text = VisibleText::line(&format!("schedule {}", schedule.id));
+        subjects.push(EventSubject { text, href: menu_page_path(&event.namespace, "schedules") });
     }
     EventRow {
         revision: payload.revision,
@@ -147,6 +166,7 @@ fn event_row(visit: &Visit, (event, payload): &(Event, Payload)) -> EventRow {
         actor: VisibleText::line(&payload.actor),
         reason: VisibleText::line(&payload.reason),
         subjects,
+        subjects_left: versions.len().saturating_sub(VERSIONS_SHOWN_MAX),
         hash: event.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         is_activation: !payload.changes.is_empty(),
     }

@@ -3,29 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::content_matches::{ContentMatchesPart, REACHED_FIELD, read_content_matches};
+use super::namespace_alarms::AlarmsPart;
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::bundle::ActiveBundle;
-use crate::domain::event::{Cursor, Payload};
+use crate::domain::command::ListPage;
+use crate::domain::event::Payload;
+use crate::domain::filter::quoted;
 use crate::domain::fleet::{FleetCounts, PointerProgress};
-use crate::domain::limits::PAGE_MAX_ITEMS;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::pointed_policy::PointedPolicy;
 use crate::domain::schedule::Schedule;
-use crate::domain::version::{LabelInForce, Version};
 use crate::http::console::layout::{Layout, Moment, namespace_path, policy_path, release_of, version_path};
 use crate::http::console::rendered::{Rendered, render};
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
-use crate::service::ActivePage;
+use crate::service::InForce;
 
-/// Policies on one page.
-const POLICIES_PER_PAGE: i32 = 100;
-/// Most alarms that are listed.
-const ALARMS_MAX: usize = 20;
+/// Policies on one page. More: with style and scripts it has over 100 KB.
+const POLICIES_PER_PAGE: i32 = 50;
 
 #[derive(Template)]
 #[template(path = "namespace.html")]
@@ -34,17 +33,13 @@ struct NamespacePage {
     live_path: String,
     alarms: AlarmsPart,
     policies: PoliciesPart,
-    next_token: String,
+    /// The link to further policies; empty when there are none.
+    next: String,
+    /// What a search found in contents; none without a search, and where its policies go on.
+    contents: Option<ContentMatchesPart>,
+    /// Whether the search in contents goes on here: the first page has the policies.
+    has_contents_alone: bool,
 }
-
-/// What needs somebody's eyes.
-#[derive(Template)]
-#[template(path = "parts/alarms.html")]
-struct AlarmsPart {
-    alarms: Vec<VisibleText>,
-}
-
-impl askama::filters::HtmlSafe for AlarmsPart {}
 
 /// The policies, with how many runtimes run what is active.
 #[derive(Template)]
@@ -55,6 +50,8 @@ struct PoliciesPart {
     live: usize,
     offline: u64,
     query: VisibleText,
+    /// Whether those are all that match.
+    is_whole: bool,
 }
 
 impl askama::filters::HtmlSafe for PoliciesPart {}
@@ -63,7 +60,7 @@ impl askama::filters::HtmlSafe for PoliciesPart {}
 struct NamespaceView {
     alarms: AlarmsPart,
     policies: PoliciesPart,
-    next_token: String,
+    next: String,
 }
 
 struct PolicyRow {
@@ -86,15 +83,20 @@ struct ActiveRow {
 
 /// Shows the page.
 pub async fn show(visit: &Visit) -> Result<Rendered> {
-    let NamespaceView { alarms, policies, next_token } = read_view(visit).await?;
+    let NamespaceView { alarms, policies, next } = read_view(visit).await?;
+    let is_first = visit.fields.get("page_token").is_empty();
+    let contents = if is_first { read_content_matches(visit).await? } else { None };
     let namespace = policies.namespace.clone();
-    let encode = |field: &str| utf8_percent_encode(visit.fields.get(field), NON_ALPHANUMERIC).to_string();
+    // Where only contents are shown, the live part looks for no names either.
+    let same_page = visit.page_with((REACHED_FIELD, visit.fields.get(REACHED_FIELD)), &["q", "page_token"]);
     let page = NamespacePage {
         layout: visit.layout(namespace.to_string()).in_namespace(&namespace, "active"),
-        live_path: format!("{}/live?q={}&page_token={}", namespace_path(&namespace), encode("q"), encode("page_token")),
+        live_path: format!("{}/live{same_page}", namespace_path(&namespace)),
         alarms,
         policies,
-        next_token,
+        next,
+        contents,
+        has_contents_alone: goes_on_in_contents(visit),
     };
     Rendered::page(&page)
 }
@@ -112,22 +114,28 @@ async fn read_view(visit: &Visit) -> Result<NamespaceView> {
         parent: parent.clone(),
         page_size: POLICIES_PER_PAGE,
         page_token: visit.fields.get("page_token").to_owned(),
-        filter: if query.is_empty() { String::new() } else { format!("name:{query:?} OR description:{query:?}") },
+        filter: filter_of(query),
         ..pb::ListPoliciesRequest::default()
     };
     visit.read(Rpc::ListPolicies, &asked).await?;
     let namespace = visit.namespace()?;
     let list = request::list_policies(&asked)?;
-    let found = visit.service().policies.list_policies(&namespace, &list.page, &list.filter).await?;
-    let active = read_active(visit, &parent).await?;
-    let in_force: BTreeMap<&PolicyId, &ActiveBundle> =
-        active.bundles.iter().map(|each| (&each.bundle.version.policy.policy, each)).collect();
-    let moves = in_force.values().map(|each| each.activation.revision);
+    let found = if goes_on_in_contents(visit) {
+        ListPage { items: Vec::new(), reached: None, is_last: true }
+    } else {
+        visit.service().policies.list_policies(&namespace, &list.page, &list.filter).await?
+    };
+    let in_force = read_active(visit, &namespace).await?;
+    let ids: BTreeSet<PolicyId> = found.items.iter().map(|each| each.policy.name.policy.clone()).collect();
+    let moves = ids.iter().filter_map(|id| in_force.view.get(id)).map(|active| active.activation.revision);
     let events = read_events(visit, &namespace, moves).await?;
-    let pointers = in_force.iter().map(|(policy, each)| ((*policy).clone(), each.activation)).collect();
-    let fleet = count_fleet(visit, &namespace, &pointers).await?;
+    let fleet = count_fleet(visit, &namespace, &in_force, &ids).await?;
     let suspended = read_suspended(visit, &parent).await?;
-    let row = |each: &PointedPolicy| policy_row(visit, each, &in_force, &events, &fleet);
+    let row = |each: &PointedPolicy| {
+        let id = &each.policy.name.policy;
+        let progress = fleet.pointers.get(id).copied().unwrap_or_default();
+        policy_row(visit, each, in_force.view.get(id).map(|active| (active, progress)), &events)
+    };
     let reached = found.reached.as_ref().filter(|_| !found.is_last);
     let rows = found.items.iter().map(row).collect();
     let policies = PoliciesPart {
@@ -135,25 +143,33 @@ async fn read_view(visit: &Visit) -> Result<NamespaceView> {
         live: fleet.live,
         offline: fleet.offline,
         query: VisibleText::line(query),
+        is_whole: reached.is_none(),
         namespace: namespace.clone(),
     };
     Ok(NamespaceView {
-        alarms: AlarmsPart { alarms: alarms(&active, &fleet, &suspended) },
+        alarms: AlarmsPart::of(&namespace, &in_force, &fleet, &suspended),
         policies,
-        next_token: reached.map(|key| list.list.token(key.as_str())).unwrap_or_default(),
+        next: reached.map(|key| visit.next_page(&list.list.token(key.as_str()), &["q"])).unwrap_or_default(),
     })
 }
 
-async fn read_active(visit: &Visit, parent: &str) -> Result<ActivePage> {
-    let asked = pb::ListActiveRequest {
-        parent: parent.to_owned(),
-        metadata_only: true,
-        page_size: i32::try_from(PAGE_MAX_ITEMS).unwrap_or(i32::MAX),
-        ..pb::ListActiveRequest::default()
-    };
+/// Returns whether the page is one on which the search in contents goes on.
+fn goes_on_in_contents(visit: &Visit) -> bool {
+    !visit.fields.get(REACHED_FIELD).is_empty()
+}
+
+/// Returns the filter of the RPC for what the search field has. Names are in lower case.
+fn filter_of(query: &str) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
+    format!("policy_id:{} OR description:{}", quoted(&query.to_ascii_lowercase()), quoted(query))
+}
+
+async fn read_active(visit: &Visit, namespace: &NamespaceId) -> Result<InForce> {
+    let asked = pb::ListActiveRequest { parent: namespace.name(), metadata_only: true, ..Default::default() };
     visit.read(Rpc::ListActive, &asked).await?;
-    let (query, _) = request::list_active(&asked)?;
-    visit.service().sync.list_active(&query).await
+    visit.service().sync.in_force(namespace).await
 }
 
 async fn read_events(
@@ -168,11 +184,12 @@ async fn read_events(
 async fn count_fleet(
     visit: &Visit,
     namespace: &NamespaceId,
-    pointers: &BTreeMap<PolicyId, Cursor>,
+    in_force: &InForce,
+    shown: &BTreeSet<PolicyId>,
 ) -> Result<FleetCounts> {
     let asked = pb::ListSubscribersRequest { parent: namespace.name(), ..Default::default() };
     visit.read(Rpc::ListSubscribers, &asked).await?;
-    visit.service().sync.count_fleet(namespace, pointers).await
+    visit.service().sync.count_fleet(namespace, &in_force.view, shown).await
 }
 
 async fn read_suspended(visit: &Visit, parent: &str) -> Result<Vec<Schedule>> {
@@ -189,13 +206,11 @@ async fn read_suspended(visit: &Visit, parent: &str) -> Result<Vec<Schedule>> {
 fn policy_row(
     visit: &Visit,
     pointed: &PointedPolicy,
-    in_force: &BTreeMap<&PolicyId, &ActiveBundle>,
+    active: Option<(&ActiveBundle, PointerProgress)>,
     events: &BTreeMap<i64, Payload>,
-    fleet: &FleetCounts,
 ) -> PolicyRow {
     let policy = &pointed.policy;
-    let id = &policy.name.policy;
-    let active = in_force.get(id).map(|active| {
+    let active = active.map(|(active, progress)| {
         let (version, revision) = (&active.bundle.version, active.activation.revision);
         let event = events.get(&revision);
         ActiveRow {
@@ -204,49 +219,14 @@ fn policy_row(
             since: event.map(|event| Moment::new(event.time, visit.now)),
             by: event.map(|event| VisibleText::line(&event.actor)).unwrap_or_default(),
             revision,
-            progress: fleet.pointers.get(id).copied().unwrap_or_default(),
+            progress,
         }
     });
     PolicyRow {
-        id: id.to_string(),
+        id: policy.name.policy.to_string(),
         href: policy_path(&policy.name),
         kind: policy.kind.as_str(),
         latest: policy.latest_version,
         active,
     }
-}
-
-/// Says what needs somebody's eyes, the worst first.
-fn alarms(active: &ActivePage, fleet: &FleetCounts, suspended: &[Schedule]) -> Vec<VisibleText> {
-    let mut said: Vec<String> = Vec::new();
-    if active.staleness.degraded {
-        said.push("The database does not answer: this is what was verified last.".to_owned());
-    }
-    if active.staleness.in_doubt {
-        said.push("The store may have lost its newest changes: see `policyhub epoch show` on its server.".to_owned());
-    }
-    let rejected = fleet.pointers.iter().filter(|(_, progress)| progress.rejected > 0);
-    said.extend(rejected.map(|(policy, progress)| {
-        format!("{policy}: {} of {} runtimes reject what is active.", progress.rejected, progress.concerned())
-    }));
-    said.extend(broken_requirements(active));
-    said.extend(suspended.iter().map(|each| format!("The schedule {} is suspended: {}", each.name.id, each.problem)));
-    said.iter().take(ALARMS_MAX).map(|text| VisibleText::line(text)).collect()
-}
-
-/// Says which requirement of an active version does not hold among the others. Only a whole set can tell.
-fn broken_requirements(active: &ActivePage) -> Vec<String> {
-    if !active.is_last {
-        return Vec::new();
-    }
-    let versions: BTreeMap<&PolicyId, &Version> =
-        active.bundles.iter().map(|each| (&each.bundle.version.policy.policy, &each.bundle.version)).collect();
-    let broken = versions.iter().flat_map(|(policy, version)| {
-        let unmet = version.requires.iter().filter(|required| {
-            let other = versions.get(&required.policy).map(|other| LabelInForce::from(*other));
-            !required.is_satisfied_by(other)
-        });
-        unmet.map(move |required| format!("{policy} requires {} {}.", required.policy, required.version_req))
-    });
-    broken.collect::<BTreeSet<String>>().into_iter().collect()
 }

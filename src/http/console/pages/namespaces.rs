@@ -1,4 +1,4 @@
-//! The namespaces that the caller may read.
+//! The namespaces that the caller may read. Who comes from a page of a namespace gets to the same page of another one.
 
 use askama::Template;
 
@@ -7,7 +7,7 @@ use crate::api::request;
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::outcome::Namespace;
-use crate::http::console::layout::{Layout, Moment, namespace_path};
+use crate::http::console::layout::{Layout, Moment, menu_page, menu_page_path};
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
@@ -17,7 +17,7 @@ use crate::http::console::visit::Visit;
 struct NamespacesPage {
     layout: Layout,
     rows: Vec<NamespaceRow>,
-    next_token: String,
+    next: String,
 }
 
 struct NamespaceRow {
@@ -40,13 +40,13 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let reached = found.reached.as_ref().filter(|_| !found.is_last);
     let row = |each: &Namespace| NamespaceRow {
         id: each.id.to_string(),
-        href: namespace_path(&each.id),
+        href: menu_page_path(&each.id, menu_page(visit.fields.get("page"))),
         description: VisibleText::line(&each.description),
         revision: each.cursor.revision,
         created: Moment::new(each.create_time, visit.now),
     };
     let mut layout = visit.layout("Namespaces");
     layout.command = "policyhub namespace list".to_owned();
-    let next_token = reached.map(|key| list.token(key.as_str())).unwrap_or_default();
-    Rendered::page(&NamespacesPage { layout, rows: found.items.iter().map(row).collect(), next_token })
+    let next = reached.map(|key| visit.next_page(&list.token(key.as_str()), &["page"])).unwrap_or_default();
+    Rendered::page(&NamespacesPage { layout, rows: found.items.iter().map(row).collect(), next })
 }

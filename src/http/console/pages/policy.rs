@@ -3,15 +3,18 @@
 use askama::Template;
 
 use super::pointer_facts::PointerFacts;
+use super::schedule_rows::{PolicySchedule, read_policy_schedules};
 use super::version_forms::{VersionFacts, version_forms};
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::event::Payload;
-use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::policy::{Policy, PolicyKind, is_of_several_files};
 use crate::domain::version::{Version, VersionState, VersionWithContent};
 use crate::http::console::form::ActionForm;
-use crate::http::console::layout::{Layout, Moment, ShortDigest, StateMark, policy_path, release_of, version_path};
+use crate::http::console::layout::{
+    Layout, Moment, ShortDigest, StateMark, menu_page_path, policy_path, release_of, version_path,
+};
 use crate::http::console::permitted::may;
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
@@ -33,6 +36,9 @@ struct PolicyPage {
     next_token: String,
     may_draft: bool,
     groups: Vec<VersionFormGroup>,
+    schedules: Vec<PolicySchedule>,
+    /// The path of the page of schedules.
+    schedules_path: String,
 }
 
 /// The forms of one version.
@@ -85,6 +91,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         .layout(name.policy.to_string())
         .in_namespace(&name.namespace, &format!("history {}", name.policy))
         .below(name.policy.to_string(), policy_path(&name));
+    let has_files = found.items.first().is_some_and(|each| is_of_several_files(&each.version.content_type));
     let page = PolicyPage {
         href: policy_path(&name),
         kind: policy.kind.as_str(),
@@ -94,8 +101,10 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         moved: moved.remove(&policy.active_revision).map(|event| pointer_moved(visit, &event)),
         rail: found.items.iter().map(|each| rail_step(visit, each)).collect(),
         next_token: reached.map(|key| list.list.token(&key.to_string())).unwrap_or_default(),
-        may_draft: may(&context.grants, Rpc::Draft) && policy.kind != PolicyKind::Opaque,
+        may_draft: may(&context.grants, Rpc::Draft) && policy.kind != PolicyKind::Opaque && !has_files,
         groups: form_groups(visit, &context, (&layout, &policy), &found.items).await?,
+        schedules: read_policy_schedules(visit, &name, None).await?,
+        schedules_path: menu_page_path(&name.namespace, "schedules"),
         layout,
     };
     Rendered::page(&page)
@@ -125,7 +134,14 @@ async fn form_groups(
         release: release_of(version),
         forms: version_forms(
             layout,
-            VersionFacts { policy, version, pointer: &pointer, approvals, grants: &context.grants },
+            VersionFacts {
+                policy,
+                version,
+                pointer: &pointer,
+                approvals,
+                is_author: version.author == context.actor(),
+                grants: &context.grants,
+            },
         ),
     };
     let newest = newest.map(|each| group(&each.version, each.approvals.len()));

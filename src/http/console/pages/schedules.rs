@@ -2,10 +2,11 @@
 
 use askama::Template;
 
+use super::schedule_rows::{entry_text, state_word};
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::{Grants, Rpc};
-use crate::domain::schedule::{Schedule, ScheduleEntry, ScheduleState, Weekday, When};
+use crate::domain::schedule::{Schedule, ScheduleState};
 use crate::http::console::form::{ActionForm, FormInput, InputKind};
 use crate::http::console::layout::{Layout, Moment, command_line, namespace_path};
 use crate::http::console::permitted::may;
@@ -29,7 +30,6 @@ struct ScheduleRow {
     id: String,
     state: &'static str,
     entries: Vec<String>,
-    time_zone: VisibleText,
     next: Option<Moment>,
     ran: Option<Moment>,
     creator: VisibleText,
@@ -73,47 +73,13 @@ fn schedule_row(visit: &Visit, layout: &Layout, grants: &Grants, schedule: &Sche
     ScheduleRow {
         id: schedule.name.id.to_string(),
         state: state_word(schedule.state),
-        entries: schedule.entries.iter().map(entry_text).collect(),
-        time_zone: VisibleText::line(&schedule.time_zone),
+        entries: schedule.entries.iter().map(|entry| entry_text(entry, &schedule.time_zone)).collect(),
         next: schedule.next_time.map(at),
         ran: schedule.last_due_time.map(at),
         creator: VisibleText::line(&schedule.creator),
         reason: VisibleText::line(&schedule.reason),
         problem: VisibleText::line(&schedule.problem),
         forms: all.into_iter().filter(|(rpc, _)| may(grants, *rpc)).map(|(_, form)| form).collect(),
-    }
-}
-
-fn state_word(state: ScheduleState) -> &'static str {
-    match state {
-        ScheduleState::Pending => "pending",
-        ScheduleState::Suspended => "suspended",
-        ScheduleState::Done => "done",
-        ScheduleState::Cancelled => "cancelled",
-    }
-}
-
-fn entry_text(entry: &ScheduleEntry) -> String {
-    let targets: Vec<String> = entry.targets.iter().map(|each| format!("{}@{}", each.policy, each.version)).collect();
-    let when = match &entry.when {
-        When::Once(time) => format!("once, at {time}"),
-        When::Weekly(weekly) => {
-            let days: Vec<&str> = weekly.weekdays.iter().map(|day| day_word(*day)).collect();
-            format!("{} {}", days.join(", "), weekly.time)
-        }
-    };
-    format!("{when}: {}", targets.join(", "))
-}
-
-fn day_word(day: Weekday) -> &'static str {
-    match day {
-        Weekday::Monday => "Mon",
-        Weekday::Tuesday => "Tue",
-        Weekday::Wednesday => "Wed",
-        Weekday::Thursday => "Thu",
-        Weekday::Friday => "Fri",
-        Weekday::Saturday => "Sat",
-        Weekday::Sunday => "Sun",
     }
 }
 

@@ -6,17 +6,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::content_lines::{ContentLines, LineFinding, content_lines, findings_of};
 use super::pointer_facts::PointerFacts;
+use super::schedule_rows::{PolicySchedule, read_policy_schedules};
 use super::version_forms::{VersionFacts, version_forms};
 use crate::api::{pb, request};
 use crate::domain::access::Rpc;
+use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
-use crate::domain::policy::is_of_several_files;
-use crate::domain::report::CheckResult;
+use crate::domain::name::PolicyName;
+use crate::domain::policy::{PolicyKind, is_of_several_files};
+use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::template::TemplateSource;
+use crate::domain::version::Version;
 use crate::domain::{Reason, Result};
 use crate::http::console::form::ActionForm;
 use crate::http::console::layout::{
-    Layout, Moment, ShortDigest, StateMark, namespace_path, policy_path, release_of, version_path,
+    Layout, Moment, ShortDigest, StateMark, menu_page_path, namespace_path, policy_path, release_of, version_path,
 };
+use crate::http::console::permitted::may;
 use crate::http::console::rendered::Rendered;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
@@ -41,6 +47,11 @@ struct VersionPage {
     published: Option<Moment>,
     note: VisibleText,
     requires: Vec<String>,
+    /// The template that its content was made from.
+    template: Option<TemplateLink>,
+    /// Who wrote it before it came here; empty when it was made here.
+    adopted: VisibleText,
+    annotations: Vec<(VisibleText, VisibleText)>,
     base_version: i64,
     key_id: VisibleText,
     approvals: Vec<ApprovalRow>,
@@ -48,8 +59,22 @@ struct VersionPage {
     has_report: bool,
     findings: Vec<LineFinding>,
     is_of_several_files: bool,
+    /// Where a new draft is written from its content; empty when that can't be done.
+    draft_href: String,
+    /// Whether a check of it failed.
+    has_failed: bool,
     content: ContentLines,
+    schedules: Vec<PolicySchedule>,
+    /// The path of the page of schedules.
+    schedules_path: String,
     forms: Vec<ActionForm>,
+}
+
+/// The template that a content was made from.
+struct TemplateLink {
+    name: String,
+    href: String,
+    parameters: VisibleText,
 }
 
 struct ApprovalRow {
@@ -86,18 +111,16 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     let content = found.content.as_deref().filter(|_| !has_files);
     let content = content.map(|bytes| content_lines(bytes, &mut findings)).unwrap_or_default();
     findings.retain(|finding| finding.severity != "info");
-    let checks = report.iter().flat_map(|report| &report.checks);
     let number = version.number;
-    let layout = visit
-        .layout(format!("{} {}", version.policy.policy, release_of(version)))
-        .in_namespace(&version.policy.namespace, &format!("show {}", version.short_name()))
-        .below(version.policy.policy.to_string(), policy_path(&version.policy))
-        .below(number.to_string(), version_path(&version.policy, number));
+    let layout = layout_of(visit, version);
+    let may_draft =
+        may(&context.grants, Rpc::Draft) && policy.kind != PolicyKind::Opaque && !has_files && !content.is_binary;
     let facts = VersionFacts {
         policy: &policy,
         version,
         pointer: &pointer,
         approvals: found.approvals.len(),
+        is_author: version.author == context.actor(),
         grants: &context.grants,
     };
     let page = VersionPage {
@@ -117,18 +140,63 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
         published: version.publish_time.map(|at| Moment::new(at, visit.now)),
         note: VisibleText::line(&version.change_note),
         requires: version.requires.iter().map(|each| format!("{} {}", each.policy, each.version_req)).collect(),
+        template: version.template.as_ref().map(|source| template_link(version, source)),
+        adopted: VisibleText::line(&version.adopted.as_ref().map(written).unwrap_or_default()),
+        annotations: version.annotations.as_map().iter().map(annotation).collect(),
         base_version: version.base_version,
         key_id: VisibleText::line(&key_id(&version.manifest)),
         approvals: found.approvals.iter().map(|each| approval_row(visit, each)).collect(),
-        checks: checks
-            .map(|check| CheckRow { id: VisibleText::line(&check.id), result: result_word(check.result) })
-            .collect(),
+        checks: report.iter().flat_map(|report| &report.checks).map(check_row).collect(),
         has_report: report.is_some(),
         findings,
         is_of_several_files: has_files,
+        draft_href: if may_draft { draft_path(version) } else { String::new() },
+        has_failed: report.as_ref().is_some_and(has_failed),
         content,
+        schedules: read_policy_schedules(visit, &version.policy, Some(number)).await?,
+        schedules_path: menu_page_path(&version.policy.namespace, "schedules"),
     };
     Rendered::page(&page)
+}
+
+fn layout_of(visit: &Visit, version: &Version) -> Layout {
+    visit
+        .layout(format!("{} {}", version.policy.policy, release_of(version)))
+        .in_namespace(&version.policy.namespace, &format!("show {}", version.short_name()))
+        .below(version.policy.policy.to_string(), policy_path(&version.policy))
+        .below(version.number.to_string(), version_path(&version.policy, version.number))
+}
+
+/// Returns where a new draft is written from the content of a version.
+fn draft_path(version: &Version) -> String {
+    format!("{}/draft?from={}", policy_path(&version.policy), version.number)
+}
+
+fn template_link(version: &Version, source: &TemplateSource) -> TemplateLink {
+    let policy = PolicyName { namespace: version.policy.namespace.clone(), policy: source.policy().clone() };
+    TemplateLink {
+        name: format!("{}@{}", source.policy(), source.version()),
+        href: version_path(&policy, source.version()),
+        parameters: VisibleText::line(source.parameters()),
+    }
+}
+
+/// Says who wrote a version before it came here.
+fn written(adopted: &Adopted) -> String {
+    let at = adopted.create_time().map(|at| format!(" at {at}")).unwrap_or_default();
+    format!("by {}{at}, before it came here", adopted.author())
+}
+
+fn annotation((key, value): (&String, &String)) -> (VisibleText, VisibleText) {
+    (VisibleText::line(key), VisibleText::line(value))
+}
+
+fn check_row(check: &Check) -> CheckRow {
+    CheckRow { id: VisibleText::line(&check.id), result: result_word(check.result) }
+}
+
+fn has_failed(report: &Report) -> bool {
+    report.checks.iter().any(|check| check.result == CheckResult::Failed)
 }
 
 fn result_word(result: CheckResult) -> &'static str {

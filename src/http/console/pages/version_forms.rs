@@ -19,6 +19,8 @@ pub struct VersionFacts<'a> {
     pub pointer: &'a PointerFacts,
     /// Approvals that count for the version.
     pub approvals: usize,
+    /// Whether the caller is its author.
+    pub is_author: bool,
     pub grants: &'a Grants,
 }
 
@@ -77,11 +79,12 @@ fn abandon(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
 }
 
 fn approve(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
-    let VersionFacts { policy, version, approvals, .. } = facts;
+    let VersionFacts { policy, version, approvals, is_author, .. } = facts;
     let command = format!("approve {} --digest {}", version.short_name(), version.digest);
     let required = policy.settings.required_approvals;
+    let by_whom = if is_author { " You wrote it: somebody else approves it." } else { "" };
     of_version(layout, facts, "approve", "Approve these bytes", &command)
-        .that_changes(format!("{approvals} of {required} required approvals are given."))
+        .that_changes(format!("{approvals} of {required} required approvals are given.{by_whom}"))
         .hiding("digest", version.digest.to_string())
         .with_reason(false)
 }
@@ -95,8 +98,14 @@ fn reject(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
 }
 
 fn publish(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {
+    let (given, required) = (facts.approvals, facts.policy.settings.required_approvals);
+    let changes = if u32::try_from(given).unwrap_or(u32::MAX) < required {
+        format!("It is refused until it has its approvals: {given} of {required} are given.")
+    } else {
+        "It is signed, never changes again, and can be activated. Nothing runs it by this.".to_owned()
+    };
     of_state(layout, facts, "publish", "Publish", &format!("publish {}", facts.version.short_name()))
-        .that_changes("It is signed, never changes again, and can be activated. Nothing runs it by this.")
+        .that_changes(changes)
 }
 
 fn activate(layout: &Layout, facts: VersionFacts<'_>) -> ActionForm {

@@ -80,6 +80,14 @@ fn a_local_time_that_comes_twice_is_the_first() {
 }
 
 #[test]
+fn a_moment_is_shown_as_clocks_of_the_zone_show_it() {
+    let shown = |zone: &str| local_time(micros("2031-07-01T07:30:00Z"), zone);
+    assert_eq!(shown("Europe/Berlin").as_deref(), Some("2031-07-01T09:30:00"));
+    assert_eq!(shown("UTC").as_deref(), Some("2031-07-01T07:30:00"));
+    assert_eq!(shown("Berlin"), None);
+}
+
+#[test]
 fn the_later_of_two_entries_is_in_force_when_clocks_skip_the_first() {
     let entries = vec![weekly("______x", "02:30"), weekly("______x", "03:00")];
     let mut sunday = schedule("Europe/Berlin", entries, micros("2026-03-28T12:00:00Z"));

@@ -31,14 +31,14 @@ pub struct ContentFile<'a> {
 
 /// Why a content of several files can't be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveFailure {
+pub struct ContentTarFailure {
     /// The path of the file, as far as it may be shown; empty when it is about the whole.
     pub file: String,
     /// What is wrong, as a lower-case fragment for the author.
     pub message: String,
 }
 
-impl ArchiveFailure {
+impl ContentTarFailure {
     fn new(path: &str, message: impl Into<String>) -> Self {
         let shown = path.chars().take(PATH_SHOWN_CHARS).map(|each| if each.is_control() { '\u{fffd}' } else { each });
         Self { file: shown.collect(), message: message.into() }
@@ -49,17 +49,17 @@ impl ArchiveFailure {
 ///
 /// # Errors
 /// The content is not such a tar, or has no file, too many, or one that may not be in it.
-pub fn read(content: &[u8]) -> Result<Vec<ContentFile<'_>>, ArchiveFailure> {
+pub fn read(content: &[u8]) -> Result<Vec<ContentFile<'_>>, ContentTarFailure> {
     let mut archive = tar::Archive::new(content);
     let (mut files, mut end) = (Vec::new(), 0);
     // Raw: an entry that changes the next one is refused like any other that is no file.
     for entry in archive.entries().map_err(not_a_tar)?.raw(true) {
         if files.len() == CONTENT_FILES_MAX {
-            return Err(ArchiveFailure::new("", format!("over {CONTENT_FILES_MAX} files")));
+            return Err(ContentTarFailure::new("", format!("over {CONTENT_FILES_MAX} files")));
         }
         let entry = entry.map_err(not_a_tar)?;
         let path = check_header(entry.header())?;
-        let cut_off = || ArchiveFailure::new(&path, "the tar ends before this file does");
+        let cut_off = || ContentTarFailure::new(&path, "the tar ends before this file does");
         let from = usize::try_from(entry.raw_file_position()).map_err(|_| cut_off())?;
         let size = usize::try_from(entry.header().entry_size().map_err(not_a_tar)?).map_err(|_| cut_off())?;
         let to = from.checked_add(size).ok_or_else(cut_off)?;
@@ -67,35 +67,42 @@ pub fn read(content: &[u8]) -> Result<Vec<ContentFile<'_>>, ArchiveFailure> {
         let (bytes, padding) = (content.get(from..to), content.get(to..end));
         let (bytes, padding) = bytes.zip(padding).ok_or_else(cut_off)?;
         if padding.iter().any(|byte| *byte != 0) {
-            return Err(ArchiveFailure::new(&path, "bytes that belong to no file follow it"));
+            return Err(ContentTarFailure::new(&path, "bytes that belong to no file follow it"));
         }
         files.push(ContentFile { path, bytes });
     }
     let rest = content.get(end..).unwrap_or_default();
     if rest.len() < END_BLOCKS * BLOCK_BYTES || rest.iter().any(|byte| *byte != 0) {
-        return Err(ArchiveFailure::new("", "not a tar: it does not end with zero blocks, or has bytes after them"));
+        return Err(ContentTarFailure::new("", "not a tar: it does not end with zero blocks, or has bytes after them"));
     }
     check_paths(&files)?;
     Ok(files)
 }
 
-fn not_a_tar(error: impl std::fmt::Display) -> ArchiveFailure {
-    ArchiveFailure::new("", format!("not a tar: {error}"))
+fn not_a_tar(error: impl std::fmt::Display) -> ContentTarFailure {
+    ContentTarFailure::new("", format!("not a tar: {error}"))
+}
+
+/// Returns the files of a content that should have several. One that can't be read so, and any other content, is one file without a path.
+#[must_use]
+pub fn files_or_whole(content: &[u8], has_several_files: bool) -> Vec<ContentFile<'_>> {
+    let files = if has_several_files { read(content).ok() } else { None };
+    files.unwrap_or_else(|| vec![ContentFile { path: String::new(), bytes: content }])
 }
 
 /// Writes files as a content. The same files give the same bytes, in whatever order they come.
 ///
 /// # Errors
 /// A path or the number of files is not valid, or the content would be over its limit.
-pub fn write(mut files: Vec<ContentFile<'_>>) -> Result<Vec<u8>, ArchiveFailure> {
+pub fn write(mut files: Vec<ContentFile<'_>>) -> Result<Vec<u8>, ContentTarFailure> {
     files.sort_by(|one, other| one.path.cmp(&other.path));
     if files.len() > CONTENT_FILES_MAX {
-        return Err(ArchiveFailure::new("", format!("over {CONTENT_FILES_MAX} files")));
+        return Err(ContentTarFailure::new("", format!("over {CONTENT_FILES_MAX} files")));
     }
     check_paths(&files)?;
     let mut archive = tar::Builder::new(Vec::new());
     for file in &files {
-        let failed = |error: io::Error| ArchiveFailure::new(&file.path, error.to_string());
+        let failed = |error: io::Error| ContentTarFailure::new(&file.path, error.to_string());
         let mut header = tar::Header::new_ustar();
         header.set_path(&file.path).map_err(failed)?;
         header.set_size(file.bytes.len() as u64);
@@ -106,17 +113,17 @@ pub fn write(mut files: Vec<ContentFile<'_>>) -> Result<Vec<u8>, ArchiveFailure>
         header.set_cksum();
         archive.append(&header, file.bytes).map_err(failed)?;
     }
-    let content = archive.into_inner().map_err(|error| ArchiveFailure::new("", error.to_string()))?;
+    let content = archive.into_inner().map_err(|error| ContentTarFailure::new("", error.to_string()))?;
     if content.len() > CONTENT_MAX_BYTES {
-        return Err(ArchiveFailure::new("", format!("content is over {CONTENT_MAX_BYTES} bytes as a tar")));
+        return Err(ContentTarFailure::new("", format!("content is over {CONTENT_MAX_BYTES} bytes as a tar")));
     }
     Ok(content)
 }
 
 /// Checks what a header says beside path and size, and returns the path.
-fn check_header(header: &tar::Header) -> Result<String, ArchiveFailure> {
+fn check_header(header: &tar::Header) -> Result<String, ContentTarFailure> {
     let path = header.path_bytes();
-    let refused = |why: &str| Err(ArchiveFailure::new(&String::from_utf8_lossy(&path), why));
+    let refused = |why: &str| Err(ContentTarFailure::new(&String::from_utf8_lossy(&path), why));
     let Some(ustar) = header.as_ustar() else {
         return refused("the entry is not of format ustar");
     };
@@ -138,28 +145,28 @@ fn check_header(header: &tar::Header) -> Result<String, ArchiveFailure> {
 }
 
 /// Checks that paths are valid, in their order, and different on every file system.
-fn check_paths(files: &[ContentFile<'_>]) -> Result<(), ArchiveFailure> {
+fn check_paths(files: &[ContentFile<'_>]) -> Result<(), ContentTarFailure> {
     if files.is_empty() {
-        return Err(ArchiveFailure::new("", "it has no files"));
+        return Err(ContentTarFailure::new("", "it has no files"));
     }
     let mut folded = BTreeSet::new();
     let mut before: Option<&str> = None;
     for file in files {
         let path = file.path.as_str();
-        check_path(path).map_err(|why| ArchiveFailure::new(path, why))?;
+        check_path(path).map_err(|why| ContentTarFailure::new(path, why))?;
         if before.is_some_and(|before| before >= path) {
-            return Err(ArchiveFailure::new(path, "it is there twice, or not in the byte order of the paths"));
+            return Err(ContentTarFailure::new(path, "it is there twice, or not in the byte order of the paths"));
         }
         before = Some(path);
         if !folded.insert(path.to_lowercase()) {
-            return Err(ArchiveFailure::new(path, "another path differs from it in upper and lower case alone"));
+            return Err(ContentTarFailure::new(path, "another path differs from it in upper and lower case alone"));
         }
     }
     for file in files {
         let folded_path = file.path.to_lowercase();
         let mut folders = folded_path.match_indices('/').filter_map(|(end, _)| folded_path.get(..end));
         if folders.any(|folder| folded.contains(folder)) {
-            return Err(ArchiveFailure::new(&file.path, "the folder of it is a file too"));
+            return Err(ContentTarFailure::new(&file.path, "the folder of it is a file too"));
         }
     }
     Ok(())

@@ -7,21 +7,29 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use policyhub_core::domain::digest::{Digest, hex, unhex};
-use policyhub_core::domain::event::{Cursor, Event};
-use policyhub_core::domain::limits::ARCHIVE_LINE_MAX_BYTES;
-use policyhub_core::domain::name::NamespaceId;
-use policyhub_core::signing::Running;
+use super::super::hash::Running;
+use crate::domain::digest::{Digest, hex, unhex};
+use crate::domain::event::{Cursor, Event};
+use crate::domain::limits::ARCHIVE_LINE_MAX_BYTES;
+use crate::domain::name::NamespaceId;
 
+/// A line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum ArchiveLine {
+pub enum ArchiveLine {
+    /// The first line.
     Archive(ArchiveHeader),
+    /// An event of the log.
     Event(EventLine),
+    /// A row.
     Row(RowLine),
+    /// A content.
     Content(ContentLine),
+    /// A version.
     Version(VersionLine),
+    /// An event of an imported history.
     Imported(ImportedLine),
+    /// The last line.
     End(ArchiveEnd),
 }
 
@@ -41,9 +49,10 @@ pub struct ArchiveHeader {
     pub seal_jwks: Value,
 }
 
+/// An event, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventLine {
+pub struct EventLine {
     epoch: i64,
     revision: i64,
     prev_hash: String,
@@ -57,47 +66,65 @@ pub(super) struct EventLine {
 /// A row of policies, reports or imports, by its bytes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RowLine {
-    pub(super) row: Base64,
+pub struct RowLine {
+    /// Its bytes.
+    pub row: Base64,
 }
 
 /// A content, right before the first version that has it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ContentLine {
-    pub(super) digest: Digest,
-    pub(super) bytes: Base64,
+pub struct ContentLine {
+    /// Its digest.
+    pub digest: Digest,
+    /// The content.
+    pub bytes: Base64,
 }
 
+/// A version, after its content.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct VersionLine {
-    pub(super) row: Base64,
-    pub(super) manifest: String,
+pub struct VersionLine {
+    /// The bytes of its row.
+    pub row: Base64,
+    /// Its manifest; empty when it is not published.
+    pub manifest: String,
 }
 
 /// An event of a history that the namespace had imported itself.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ImportedLine {
-    pub(super) position: i64,
-    pub(super) event: EventLine,
+pub struct ImportedLine {
+    /// The position of the history.
+    pub position: i64,
+    /// The event.
+    pub event: EventLine,
 }
 
+/// Counts the lines of each kind.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ArchiveEnd {
-    pub(super) events: u64,
-    pub(super) rows: u64,
-    pub(super) contents: u64,
-    pub(super) versions: u64,
-    pub(super) imported: u64,
-    pub(super) digest: String,
+pub struct ArchiveEnd {
+    /// Events of the log.
+    pub events: u64,
+    /// Rows that are no versions.
+    pub rows: u64,
+    /// Contents.
+    pub contents: u64,
+    /// Versions.
+    pub versions: u64,
+    /// Events of imported histories.
+    pub imported: u64,
+    /// The SHA-256 of all bytes before this line.
+    pub digest: String,
 }
 
 /// Bytes in a line.
 #[derive(Debug)]
-pub(super) struct Base64(pub(super) Vec<u8>);
+pub struct Base64(
+    /// The bytes.
+    pub Vec<u8>,
+);
 
 impl Serialize for Base64 {
     fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
@@ -112,7 +139,9 @@ impl<'de> Deserialize<'de> for Base64 {
 }
 
 impl EventLine {
-    pub(super) fn of(event: &Event) -> Self {
+    /// Returns the line of an event.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
         Self {
             epoch: event.cursor.epoch,
             revision: event.cursor.revision,
@@ -126,7 +155,8 @@ impl EventLine {
     }
 
     /// Returns the event of a namespace; none when its hashes are none.
-    pub(super) fn read(self, namespace: &NamespaceId) -> Option<Event> {
+    #[must_use]
+    pub fn read(self, namespace: &NamespaceId) -> Option<Event> {
         let hash = |text: &str| unhex(text)?.try_into().ok();
         Some(Event {
             namespace: namespace.clone(),
@@ -142,18 +172,27 @@ impl EventLine {
 }
 
 /// The lines of an archive, each in bounds and written as it would be written again.
-pub(super) struct ArchiveLines<R> {
+#[derive(Debug)]
+pub struct ArchiveLines<R> {
     input: R,
-    pub(super) running: Running,
-    pub(super) number: u64,
+    /// The digest of all bytes that were read.
+    pub running: Running,
+    /// How many lines were read.
+    pub number: u64,
 }
 
 impl<R: BufRead> ArchiveLines<R> {
-    pub(super) fn new(input: R) -> Self {
+    /// Begins to read.
+    pub fn new(input: R) -> Self {
         Self { input, running: Running::default(), number: 0 }
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Option<Result<ArchiveLine, &'static str>>> {
+    /// Returns the next line, or what is wrong with it; none at the end.
+    ///
+    /// # Errors
+    /// Fails when the disk does.
+    #[expect(clippy::should_implement_trait, reason = "its lines are results of results")]
+    pub fn next(&mut self) -> io::Result<Option<Result<ArchiveLine, &'static str>>> {
         let mut text = Vec::new();
         let limit = ARCHIVE_LINE_MAX_BYTES as u64 + 1;
         self.input.by_ref().take(limit).read_until(b'\n', &mut text)?;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::domain::access::Rpc;
 use crate::domain::{Error, Reason, Result};
-use crate::service::{FairSlot, FairSlots};
+use futures_util::FutureExt as _;
+
+use super::fair_slots::{FairSlot, FairSlots};
 
 /// How long a read waits for a slot. Longer: callers time out before they get the reason.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -67,11 +69,23 @@ impl LongReads {
         Self(Arc::new(LongReadSlots { pages, exports, audits: FairSlots::new(AUDITS_MAX, 1) }))
     }
 
+    /// Takes a slot for a read if one is free now, for somebody who had better come again than wait. Returns none for what is no long read.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when none is free.
+    pub fn try_take(&self, rpc: Rpc, caller: &String) -> Result<Option<FairSlot>> {
+        self.take(rpc, caller).now_or_never().unwrap_or_else(|| {
+            let message =
+                "another export of yours runs, or as many as may run on this server: try again when one has ended";
+            Err(Error::new(Reason::LimitExceeded, message))
+        })
+    }
+
     /// Waits for a slot for a call, in the order of the calls. Returns none for a call that is no long read.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when there is no slot in time.
-    pub(super) async fn take(&self, rpc: Rpc, caller: &String) -> Result<Option<FairSlot>> {
+    pub async fn take(&self, rpc: Rpc, caller: &String) -> Result<Option<FairSlot>> {
         let LongReadSlots { pages, exports, audits } = &*self.0;
         let slots = match kind(rpc) {
             None => return Ok(None),
@@ -96,8 +110,6 @@ fn too_many() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     /// Given every list RPC, each takes a slot, except that of the signing keys, which are in memory.

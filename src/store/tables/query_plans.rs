@@ -1,0 +1,36 @@
+//! Tests that SQLite reads what is active in the order that these queries mean: its planner may choose another one, in which each policy
+//! costs a pass over all of them.
+
+use policyhub_migrations::{Migrator, MigratorTrait as _};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
+
+use super::manifests::{ACTIVE_BY, ACTIVE_BY_FROM, NEWEST, SCAN_ACTIVE, SCAN_ACTIVE_FROM};
+use super::pointers::POINTERS_AT;
+
+/// A pointer is found by its whole key.
+const POINTER_BY_KEY: &str =
+    "SEARCH p USING INDEX sqlite_autoindex_pointer_changes_1 (namespace=? AND policy=? AND revision=?)";
+/// A version is found by its whole key.
+const VERSION_BY_KEY: &str =
+    "SEARCH versions USING INDEX sqlite_autoindex_versions_1 (namespace=? AND policy=? AND number=?)";
+
+#[tokio::test]
+async fn what_is_active_is_found_by_keys() {
+    let db = Database::connect("sqlite::memory:").await.expect("a database");
+    Migrator::up(&db, None).await.expect("a schema");
+    for (query, step) in [
+        (POINTERS_AT.to_owned(), POINTER_BY_KEY),
+        (format!("{SCAN_ACTIVE}{NEWEST}{SCAN_ACTIVE_FROM}"), VERSION_BY_KEY),
+        (format!("{ACTIVE_BY}{NEWEST}{ACTIVE_BY_FROM}"), VERSION_BY_KEY),
+    ] {
+        let plan = plan(&db, &query).await;
+        assert!(plan.iter().any(|found| found == step), "{query}: {plan:#?}");
+    }
+}
+
+/// Returns the steps of the plan of a query.
+async fn plan(db: &DatabaseConnection, query: &str) -> Vec<String> {
+    let statement = Statement::from_string(db.get_database_backend(), format!("EXPLAIN QUERY PLAN {query}"));
+    let steps = db.query_all_raw(statement).await.expect("a plan");
+    steps.iter().map(|step| step.try_get("", "detail").expect("a step")).collect()
+}
