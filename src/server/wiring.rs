@@ -217,7 +217,7 @@ fn layered(
     BoxCloneSyncService::new(calls.service(routes))
 }
 
-/// Spawns what keeps the streams, the leases and the memory of this replica up to date.
+/// Spawns what keeps the streams, the leases, the memory and the check workers of this replica up to date.
 fn spawn_keepers(
     background: &mut JoinSet<()>,
     (hub, leases): (&Arc<Hub>, &Arc<Leases>),
@@ -231,6 +231,8 @@ fn spawn_keepers(
     background.spawn(async move { beating.send_heartbeats(heartbeat_interval).await });
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { watched.watch_health().await });
+    let checking = service.clone();
+    background.spawn(async move { checking.policies.keep_check_worker_ready().await });
     background.spawn(tasks::keep_memory(store.clone()));
     background.spawn(tasks::monitor_store(store.clone(), service.clone()));
 }

@@ -43,7 +43,12 @@ async fn three(client: &Client) {
 }
 
 /// Activates a version of "p". What is refused as UNAVAILABLE, as when too many wait for a lock, is tried again with the same request id.
-async fn settled(client: &Client, version: i64, expected: i64, caller: usize) -> Result<pb::ActivateResponse, ClientError> {
+async fn settled(
+    client: &Client,
+    version: i64,
+    expected: i64,
+    caller: usize,
+) -> Result<pb::ActivateResponse, ClientError> {
     let request_id = format!("{caller}-{version}");
     let again = pb::ActivateRequest { request_id, ..request(&[("p", version, Some(expected))]) };
     loop {

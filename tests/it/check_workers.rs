@@ -171,6 +171,18 @@ async fn a_long_check_gives_way() {
     assert!(left.iter().all(|worker| worker.pid != first && !gives_way(worker.pid)), "{first}: {left:?}");
 }
 
+/// Given a check that keeps its worker, another one is ready before anybody asks for it.
+#[tokio::test]
+async fn the_next_check_finds_a_worker_ready() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let client = hub.client().await;
+    let staging = staging_endless(&client).await;
+    let busy = busy_worker(&hub, None).await;
+    workers_until(&hub, |found| found.iter().any(|worker| worker.pid != busy && worker.state == 'S')).await;
+    stage(&client, "good").await.expect("a check");
+    staging.abort();
+}
+
 /// Given a thousand checks, no zombie process and no descriptor is left. Workers are replaced meanwhile.
 #[tokio::test]
 async fn a_thousand_checks() {

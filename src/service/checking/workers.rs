@@ -1,13 +1,16 @@
 //! Worker processes, for checks whose cost only a limit of the kernel can bound: JSON Schemas, guardrails, Cedar and Rego.
 //!
 //! A worker that exceeds its limits, hangs or dies fails only that check. A check whose caller is gone ends at once, with its process.
-//! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending.
+//! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending and one that is ready.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::slots::{CHECKS_AT_ONCE_MAX, CheckSlot, SLOT_WAIT_MAX};
 use super::worker_process::{END_MAX, Worker, WorkerEnd};
@@ -57,7 +60,9 @@ impl WorkerRequest {
 #[derive(Debug)]
 pub struct CheckWorkers {
     program: PathBuf,
-    idle: Mutex<Vec<Worker>>,
+    idle: Mutex<VecDeque<Worker>>,
+    /// Told when a worker was taken.
+    taken: Notify,
     /// Why the last start failed, if it did.
     failure: Mutex<Option<String>>,
     /// The isolation that the last worker reported.
@@ -71,6 +76,7 @@ impl Default for CheckWorkers {
         Self {
             program: own_program(),
             idle: Mutex::default(),
+            taken: Notify::default(),
             failure: Mutex::default(),
             isolation: Mutex::default(),
             over_limit: Default::default(),
@@ -92,6 +98,17 @@ impl CheckWorkers {
     pub async fn warm(&self) {
         if let Ok(worker) = self.start().await {
             self.keep(worker);
+        }
+    }
+
+    /// Starts another worker whenever the last idle one was taken, until it is dropped: a check that loses its worker costs nobody else
+    /// the start of one.
+    pub async fn keep_one_ready(&self) {
+        loop {
+            self.taken.notified().await;
+            if self.idle.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                self.warm().await;
+            }
         }
     }
 
@@ -176,7 +193,8 @@ impl CheckWorkers {
 
     async fn take(&self) -> Result<Worker> {
         loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            self.taken.notify_one();
             let Some(mut worker) = idle else { return self.start().await };
             // A worker that ended while it was idle is dropped.
             if worker.is_running() {
@@ -188,7 +206,7 @@ impl CheckWorkers {
     fn keep(&self, worker: Worker) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if worker.answered() < CHECKS_PER_WORKER_MAX && idle.len() < CHECKS_AT_ONCE_MAX {
-            idle.push(worker);
+            idle.push_back(worker);
         }
     }
 

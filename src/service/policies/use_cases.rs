@@ -53,6 +53,11 @@ impl Policies {
         self.checks.contents.workers.warm().await;
     }
 
+    /// Keeps a process for checks ready, until it is dropped.
+    pub async fn keep_check_worker_ready(&self) {
+        self.checks.contents.workers.keep_one_ready().await;
+    }
+
     /// Returns the checks since the start that ended without an answer: by each limit, and because their callers left.
     #[must_use]
     pub fn ended_checks(&self) -> (Vec<(CheckLimit, u64)>, u64) {

@@ -74,6 +74,24 @@ on_both_databases! {
         assert!(!template.contains("Made from"), "{template}");
     }
 
+    /// Given a version that was adopted, its page says who wrote it and when, beside who brought it here.
+    async fn an_adopted_version_says_who_wrote_it(hub: Hub) {
+        let admin = hub.client().await;
+        let first_of_march = prost_types::Timestamp { seconds: 1_709_251_200, nanos: 0 };
+        let adopted = pb::Adopted { author: "<b>ann".to_owned(), create_time: Some(first_of_march) };
+        let request = draft_request("p", "a: 1\n");
+        let adoption = pb::DraftRequest { label: "1.0.0".to_owned(), adopted: Some(adopted), ..request };
+        admin.draft(adoption).await.expect("a draft");
+        draft(&admin, "p", "a: 2\n").await;
+        let browser = Browser::signed_in(&hub, &hub.token());
+        let page = browser.get("/namespaces/default/policies/p/versions/1").body;
+        let written = between(&page, "<dt>Written</dt><dd>", "</dd>");
+        assert!(written.starts_with("by &#60;b&#62;ann at 2024-03-01T00:00:00"), "{page}");
+        assert!(page.contains("local:admin"), "{page}");
+        let other = browser.get("/namespaces/default/policies/p/versions/2").body;
+        assert!(!other.contains("<dt>Written</dt>"), "{other}");
+    }
+
     /// Given a version that fails its checks, what was found is at its line.
     async fn findings_are_at_their_lines(hub: Hub) {
         let admin = hub.client().await;
