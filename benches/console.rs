@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::checks::percentile;
 use super::hub::{self, BenchHub, FILLERS, HubDirectory};
 use super::plan::LatencySample;
-use super::process::{Core, cpu};
+use super::process::{Core, cpu, memory_kib};
 use super::report::OURS;
 use super::scenarios::{BenchRun, KIB};
 
@@ -58,8 +58,27 @@ impl BenchRun {
                 self.report.add("console", case, OURS, samples);
             }
         }
-        hub.process.end()
+        hub.process.end()?;
+        self.report.add("console", "first read after a start", OURS, first_read(&place).await);
+        Ok(())
     }
+}
+
+/// Starts the server again and reads one active policy: what is active in the namespace is verified first, all of it.
+async fn first_read(place: &HubDirectory) -> Result<Vec<LatencySample>> {
+    let hub = BenchHub::start_on(Core::Server, place)?;
+    let client = hub.client().await?;
+    let before = memory_kib(hub.process.id())?;
+    let began = Instant::now();
+    let name = "namespaces/default/policies/p0".to_owned();
+    client.get_active(pb::GetActiveRequest { name, ..Default::default() }).await?;
+    let took = began.elapsed();
+    let grown = memory_kib(hub.process.id())? - before;
+    hub.process.end()?;
+    Ok(vec![
+        LatencySample::new("first answer", "ms", took.as_secs_f64() * 1e3),
+        LatencySample::new("memory that it adds", "MiB", grown / 1024.0),
+    ])
 }
 
 /// Returns every page by its name.

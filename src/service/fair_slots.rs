@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 
 /// Number of keys from which idle ones are removed.
 const SWEEP_MIN_KEYS: usize = 1_024;
@@ -45,6 +46,20 @@ impl<K: Clone + Eq + Hash> FairSlots<K> {
         taken.map_err(|error| Error::internal(format!("no slots: {error}")))
     }
 
+    /// Takes a slot of a key if one is free now, for somebody who had better come again than wait. `what` is what a slot is for, as in
+    /// "another search of yours runs".
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when none is free.
+    pub fn try_take(&self, key: &K, what: &str) -> Result<FairSlot> {
+        self.take(key).now_or_never().unwrap_or_else(|| {
+            let message = format!(
+                "another {what} of yours runs, or as many as may run on this server: try again when one has ended"
+            );
+            Err(Error::new(Reason::LimitExceeded, message))
+        })
+    }
+
     /// Returns the number of free slots.
     #[cfg(test)]
     pub fn free(&self) -> usize {
@@ -67,8 +82,6 @@ impl<K: Clone + Eq + Hash> FairSlots<K> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     #[tokio::test]

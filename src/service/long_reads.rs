@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::domain::access::Rpc;
 use crate::domain::{Error, Reason, Result};
-use futures_util::FutureExt as _;
 
 use super::fair_slots::{FairSlot, FairSlots};
 
@@ -69,16 +68,12 @@ impl LongReads {
         Self(Arc::new(LongReadSlots { pages, exports, audits: FairSlots::new(AUDITS_MAX, 1) }))
     }
 
-    /// Takes a slot for a read if one is free now, for somebody who had better come again than wait. Returns none for what is no long read.
+    /// Takes a slot for an export if one is free now.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` when none is free.
-    pub fn try_take(&self, rpc: Rpc, caller: &String) -> Result<Option<FairSlot>> {
-        self.take(rpc, caller).now_or_never().unwrap_or_else(|| {
-            let message =
-                "another export of yours runs, or as many as may run on this server: try again when one has ended";
-            Err(Error::new(Reason::LimitExceeded, message))
-        })
+    pub fn try_take_export(&self, caller: &String) -> Result<FairSlot> {
+        self.0.exports.try_take(caller, "export")
     }
 
     /// Waits for a slot for a call, in the order of the calls. Returns none for a call that is no long read.
@@ -110,6 +105,8 @@ fn too_many() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     /// Given every list RPC, each takes a slot, except that of the signing keys, which are in memory.

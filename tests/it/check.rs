@@ -144,7 +144,7 @@ fn a_test_of_rego_runs_with_its_policy() {
     let (_, stderr) = ended(&folder.run("check p/a_test.rego"), 0);
     assert!(stderr.contains("the tests in p/a_test.rego are not run"), "{stderr}");
     let (stdout, stderr) = ended(&folder.run("check p"), 1);
-    assert!(stdout.contains("1 of 1 tests failed") && !stderr.contains("are not run"), "{stdout}{stderr}");
+    assert!(stdout.contains("1 of 1 test failed") && !stderr.contains("are not run"), "{stdout}{stderr}");
 }
 
 #[test]

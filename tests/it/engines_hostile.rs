@@ -77,9 +77,9 @@ async fn a_product_that_needs_no_memory() {
 #[tokio::test]
 async fn a_pattern_that_explodes() {
     let found = tested("test_a if regex.match(`((a{1,1000}){1,1000}){1,1000}$`, \"aaaa\")").await;
-    assert!(found.starts_with("1 of 1 tests failed") || found.starts_with(OVER_LIMIT), "{found}");
+    assert!(found.starts_with("1 of 1 test failed") || found.starts_with(OVER_LIMIT), "{found}");
     let back = tested("test_a if regex.match(`^(a+)+$`, concat(\"\", [\"a\" | some _ in numbers.range(0, 5000)]) )\n\ntest_b if false").await;
-    assert!(back.contains("tests failed") || back.starts_with(OVER_LIMIT), "{back}");
+    assert!(back.contains(" failed") || back.starts_with(OVER_LIMIT), "{back}");
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use crate::harness::watching::{DEADLINE, LIVELY, head, raw};
 use crate::harness::{Database, Hub};
 
 const REPLICAS: usize = 3;
+/// Tries of one call: each replica restarts once, so a slow caller may come to each just while it does.
+const TRIES: usize = 2 * REPLICAS;
 const STREAMS: usize = 30;
 const READERS: usize = 4;
 
@@ -28,7 +30,7 @@ impl Fleet {
         self.0.read().expect("the fleet")[replica % REPLICAS].clone()
     }
 
-    /// Calls one replica after the other, at most once each, as long as no handler answers or the server is shutting down. An error without
+    /// Calls one replica after the other, as long as no handler answers or the server is shutting down. An error without
     /// a reason comes from the transport (docs/errors.md); tonic reports some of these as UNKNOWN.
     async fn call<T, Answer>(&self, first: usize, call: impl Fn(Client) -> Answer) -> Result<(usize, T), ClientError>
     where
@@ -40,7 +42,7 @@ impl Fleet {
                 Ok(answer) => return Ok((replica % REPLICAS, answer)),
                 Err(error) => {
                     let elsewhere = error.reason().is_empty() || error.code() == Code::Unavailable;
-                    if !elsewhere || replica + 1 == first + REPLICAS {
+                    if !elsewhere || replica + 1 == first + TRIES {
                         return Err(error);
                     }
                     replica += 1;

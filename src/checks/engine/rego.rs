@@ -178,7 +178,7 @@ mod tests {
             "uuid.rfc4122(\"x\")",
         ] {
             let found = checked(&format!("package t\n\ntest_it if {call}\n"));
-            assert_eq!(found[0].message, "1 of 1 tests failed", "{call}: {found:?}");
+            assert_eq!(found[0].message, "1 of 1 test failed", "{call}: {found:?}");
             assert!(found[1].message.contains("is not available in a check"), "{call}: {found:?}");
         }
         let mocked = "package t\n\nlate if time.now_ns() > 5\n\ntest_late if late with time.now_ns as 6\n";

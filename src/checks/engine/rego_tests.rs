@@ -44,7 +44,9 @@ pub(super) fn run_tests(engine: &mut Engine, files: &[TextFile]) -> Vec<CheckFin
     let summary = match (tests.len(), failed.len()) {
         (0, _) => return Vec::new(),
         (all, 0) => CheckFinding::new(Severity::Info, format!("{} passed", counted_noun(all, "test", "tests"))),
-        (all, failed) => CheckFinding::new(Severity::Error, format!("{failed} of {all} tests failed")),
+        (all, failed) => {
+            CheckFinding::new(Severity::Error, format!("{failed} of {} failed", counted_noun(all, "test", "tests")))
+        }
     };
     let mut findings = vec![summary];
     findings.append(&mut failed);

@@ -194,7 +194,7 @@ pub async fn run(session: &Session, arguments: DraftArguments) -> anyhow::Result
     let is_dry_run = arguments.mutation.validate_only;
     let requires_nothing = request.requires.is_empty();
     send(session, &arguments.policy, request, is_dry_run, |_| {}).await?;
-    if requires_nothing && session.output == Format::Text {
+    if requires_nothing && !is_dry_run && session.output == Format::Text {
         say_what_is_no_longer_required(session, &arguments.policy).await;
     }
     Ok(())

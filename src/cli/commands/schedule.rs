@@ -244,20 +244,21 @@ async fn resume(session: &Session, change: ScheduleChange) -> anyhow::Result<()>
         let done = if validate_only { "would be resumed" } else { "resumed" };
         let entries = response.schedule.iter().flat_map(|schedule| &schedule.entries);
         let entries: String = entries.map(|entry| format!("  {}\n", written(entry))).collect();
-        changed(response.schedule.as_ref(), done, response.cursor) + &entries
+        changed(response.schedule.as_ref(), done, response.cursor) + &missed(response.schedule.as_ref()) + &entries
     })
 }
 
-/// Returns what was done to a schedule, and when it runs next, as a line. What it missed runs at once.
+/// Returns a line that says that a schedule which stood still runs at once, if its time has passed by this machine's clock.
+fn missed(schedule: Option<&pb::Schedule>) -> String {
+    let next = schedule.and_then(|schedule| schedule.next_time.as_ref()).filter(|time| time.seconds <= now_seconds());
+    next.map(|time| format!("  it runs at once: it missed {}\n", text::time(Some(time)))).unwrap_or_default()
+}
+
+/// Returns what was done to a schedule, and when it runs next, as a line.
 fn changed(schedule: Option<&pb::Schedule>, done: &str, cursor: Option<pb::Cursor>) -> String {
     let name = schedule.map(|schedule| text::line(short(&schedule.name))).unwrap_or_default();
     let next = schedule.and_then(|schedule| schedule.next_time.as_ref());
-    let next = next.map(|time| {
-        let is_missed = time.seconds <= now_seconds();
-        let when = text::time(Some(time));
-        if is_missed { format!(", runs at once: it missed {when}") } else { format!(", next at {when}") }
-    });
-    let next = next.unwrap_or_default();
+    let next = next.map(|time| format!(", next at {}", text::time(Some(time)))).unwrap_or_default();
     let at = text::at_revision(cursor);
     if cursor.is_some() { format!("{name} {done}{at}{next}\n") } else { format!("{name} {done}{next}{at}\n") }
 }

@@ -4,6 +4,7 @@ use crate::cli::output::document::say;
 use crate::cli::output::{next_step, text};
 use crate::cli::session::Session;
 use crate::client::pb;
+use crate::domain::counted_noun::counted_noun;
 
 /// Prints an activation, and what to do next.
 pub fn print_activation(
@@ -14,7 +15,7 @@ pub fn print_activation(
 ) -> anyhow::Result<()> {
     if validate_only {
         let streams = response.activation.as_ref().map_or(0, |activation| activation.watching_streams);
-        say(&format!("{streams} open streams of this replica would hear of it"));
+        say(&format!("{} of this replica would hear of it", counted_noun(streams, "open stream", "open streams")));
     }
     session.output.print_mutation(response, request_id, |response| {
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();

@@ -24,6 +24,9 @@ pub const MENU_PAGES: [(&str, &str); 8] = [
     ("roles", "Roles"),
 ];
 
+/// Pages below a namespace that no link of the menu leads to, and which page of the menu leads to them.
+pub const PAGES_BELOW: [(&str, &str); 3] = [("activations", "log"), ("active", "log"), ("archive", "log")];
+
 /// The frame of a page.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -128,9 +131,10 @@ pub fn namespace_path(namespace: &NamespaceId) -> String {
     format!("/namespaces/{namespace}")
 }
 
-/// Returns which of the [`MENU_PAGES`] has this end of its path; of any other the first.
+/// Returns which of the [`MENU_PAGES`] has this end of its path, or leads to the page that has; of any other the first.
 #[must_use]
 pub fn menu_page(end: &str) -> &'static str {
+    let end = PAGES_BELOW.iter().find(|(page, _)| *page == end).map_or(end, |(_, above)| above);
     MENU_PAGES.iter().map(|(page, _)| *page).find(|page| *page == end).unwrap_or_default()
 }
 

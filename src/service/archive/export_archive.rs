@@ -1,7 +1,7 @@
 //! The archive of a namespace as bytes, from one snapshot of the database: what `policyhub export` writes from the answers of RPCs.
 //!
 //! Invariants: a part is read when it is requested, and nothing ahead of it; of the parts before, only the digests of contents and the
-//! names of published versions are kept. An event that does not verify is never served.
+//! names of published versions are kept. An event that does not verify, or does not follow the one before it, is never served.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::export_rows::RowExport;
 use super::import_source::trust_of;
 use super::use_cases::Archive;
 use crate::domain::command::PageRequest;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Head};
 use crate::domain::import::Import;
 use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
-use crate::domain::row::Row;
+use crate::domain::row::{Row, RowWithContent};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Result};
 use crate::service::log::LogReader;
@@ -37,6 +37,8 @@ pub struct ArchiveExport {
     /// The published versions, whose reports an archive has.
     published: BTreeSet<String>,
     imports: VecDeque<Import>,
+    /// The last event of the log that was read.
+    reached: Head,
     step: ArchiveStep,
 }
 
@@ -48,7 +50,6 @@ enum ArchiveStep {
     Rows,
     /// The events of the first history of those that are left, after a revision.
     Imported(i64),
-    Over,
 }
 
 impl Archive {
@@ -61,14 +62,14 @@ impl Archive {
         let imports = rows.view.imports(namespace).await?.into();
         let writer = ArchiveWriter::new(Vec::new(), &self.log.signer.trust(), namespace).map_err(unwritten)?;
         let (log, published, step) = (Arc::clone(&self.log), BTreeSet::new(), ArchiveStep::Events(0));
-        Ok(ArchiveExport { log, rows, writer, published, imports, step })
+        Ok(ArchiveExport { log, rows, writer, published, imports, reached: Head::EMPTY, step })
     }
 }
 
 /// What was read for a part.
 enum ArchiveBatch {
     Events(Vec<Event>),
-    Rows(Vec<crate::domain::row::RowWithContent>),
+    Rows(Vec<RowWithContent>),
     Imported(i64, Vec<Event>),
 }
 
@@ -78,8 +79,7 @@ impl ArchiveExport {
     /// # Errors
     /// `DATA_LOSS` for what does not verify, `DATABASE_UNAVAILABLE`.
     pub async fn next_part(mut self) -> Result<(Bytes, Option<Self>)> {
-        while self.step != ArchiveStep::Over {
-            let batch = self.read_batch().await?;
+        while let Some(batch) = self.read_batch().await? {
             self.write(&batch)?;
             let written = self.writer.take();
             if !written.is_empty() {
@@ -89,30 +89,35 @@ impl ArchiveExport {
         Ok((self.writer.end().map_err(unwritten)?.into(), None))
     }
 
-    /// Reads what comes next, and moves on.
-    async fn read_batch(&mut self) -> Result<ArchiveBatch> {
+    /// Reads what comes next, and moves on. Returns none at the end.
+    async fn read_batch(&mut self) -> Result<Option<ArchiveBatch>> {
         let namespace = &self.rows.namespace;
         match self.step {
             ArchiveStep::Events(after) => {
                 let events = self.rows.view.events_after(namespace, after, EVENTS_PER_PART).await?;
                 for event in &events {
                     self.log.signer.event(event)?;
+                    if event.prev_hash != self.reached.hash {
+                        return Err(self.gap());
+                    }
+                    self.reached = Head { cursor: event.cursor, hash: event.hash };
                 }
-                self.step = next_after(&events).map_or(ArchiveStep::Rows, ArchiveStep::Events);
-                Ok(ArchiveBatch::Events(events))
+                self.step = match next_after(&events) {
+                    Some(after) => ArchiveStep::Events(after),
+                    None if self.reached != self.rows.head() => return Err(self.gap()),
+                    None => ArchiveStep::Rows,
+                };
+                Ok(Some(ArchiveBatch::Events(events)))
             }
             ArchiveStep::Rows => {
                 let rows = self.rows.read_batch().await?;
                 if rows.is_empty() {
                     self.step = ArchiveStep::Imported(0);
                 }
-                Ok(ArchiveBatch::Rows(rows))
+                Ok(Some(ArchiveBatch::Rows(rows)))
             }
             ArchiveStep::Imported(after) => {
-                let Some(import) = self.imports.front() else {
-                    self.step = ArchiveStep::Over;
-                    return Ok(ArchiveBatch::Events(Vec::new()));
-                };
+                let Some(import) = self.imports.front() else { return Ok(None) };
                 let page = PageRequest { size: EVENTS_PER_PART, after: Some(after) };
                 let events = self.rows.view.imported_events(namespace, import, &page, &EventFilter::default()).await?;
                 let trust = trust_of(&import.source).map_err(|error| Error::data_loss(error.message))?;
@@ -127,10 +132,15 @@ impl ArchiveExport {
                     self.imports.pop_front();
                     0
                 }));
-                Ok(ArchiveBatch::Imported(position, events))
+                Ok(Some(ArchiveBatch::Imported(position, events)))
             }
-            ArchiveStep::Over => Ok(ArchiveBatch::Events(Vec::new())),
         }
+    }
+
+    /// Returns the error of a log that does not lead on from what was read of it to its head.
+    fn gap(&self) -> Error {
+        let (namespace, revision) = (&self.rows.namespace, self.reached.cursor.revision);
+        Error::data_loss(format!("{namespace}: what follows event {revision} was not written after it"))
     }
 
     fn write(&mut self, batch: &ArchiveBatch) -> Result<()> {

@@ -61,7 +61,7 @@ impl WorkerRequest {
 pub struct CheckWorkers {
     program: PathBuf,
     idle: Mutex<VecDeque<Worker>>,
-    /// Told when a worker was taken.
+    /// Told when an idle worker was taken.
     taken: Notify,
     /// Why the last start failed, if it did.
     failure: Mutex<Option<String>>,
@@ -194,8 +194,9 @@ impl CheckWorkers {
     async fn take(&self) -> Result<Worker> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            self.taken.notify_one();
+            // A caller that has to start its own needs no second one beside it.
             let Some(mut worker) = idle else { return self.start().await };
+            self.taken.notify_one();
             // A worker that ended while it was idle is dropped.
             if worker.is_running() {
                 return Ok(worker);

@@ -20,13 +20,15 @@ pub struct ActiveSignedBy {
 
 impl SigningKeys {
     /// Returns the active versions of all namespaces that keys signed, in one statement. What is active and named twice is by its manifest.
+    /// The statement reads everything that is active, so one runs at a time.
     ///
     /// # Errors
-    /// `KEY_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
+    /// `KEY_NOT_FOUND`, `DATABASE_UNAVAILABLE`; `LIMIT_EXCEEDED` while another one runs.
     pub async fn active_signed_by(&self, key_ids: &[&str]) -> Result<ActiveSignedBy> {
         if key_ids.is_empty() {
             return Ok(ActiveSignedBy::default());
         }
+        let _slot = self.active_reads.try_take(&(), "read of what keys signed")?;
         let view = self.log.signer.view();
         let (mut manifests, mut statements) = (Vec::new(), Vec::new());
         for key_id in key_ids {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::Result;
 use crate::domain::time::Micros;
+use crate::service::fair_slots::FairSlots;
 use crate::service::log::{KeyPoller, LogReader, LogWriter};
 use crate::service::proof::Signer;
 
@@ -13,11 +14,13 @@ pub struct SigningKeys {
     pub(super) log: Arc<LogReader>,
     pub(super) writer: Arc<LogWriter>,
     pub(super) poller: Arc<KeyPoller>,
+    /// The slot of a read of all that is active.
+    pub(super) active_reads: FairSlots<()>,
 }
 
 impl SigningKeys {
     pub(in crate::service) fn new(log: &Arc<LogReader>, writer: &Arc<LogWriter>, poller: Arc<KeyPoller>) -> Self {
-        Self { log: Arc::clone(log), writer: Arc::clone(writer), poller }
+        Self { log: Arc::clone(log), writer: Arc::clone(writer), poller, active_reads: FairSlots::new(1, 1) }
     }
 
     /// Returns the signer of the server.

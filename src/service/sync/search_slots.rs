@@ -1,8 +1,6 @@
 //! The slots of searches, fair between callers.
 
-use futures_util::FutureExt as _;
-
-use crate::domain::{Error, Reason, Result};
+use crate::domain::Result;
 use crate::service::fair_slots::{FairSlot, FairSlots};
 
 /// Searches that run at once. More: they take cores from calls.
@@ -26,17 +24,14 @@ impl SearchSlots {
     /// # Errors
     /// `LIMIT_EXCEEDED` when none is free.
     pub fn take(&self, caller: &String) -> Result<FairSlot> {
-        self.0.take(caller).now_or_never().unwrap_or_else(|| {
-            let message =
-                "another search of yours runs, or as many as may run on this server: try again when one has ended";
-            Err(Error::new(Reason::LimitExceeded, message))
-        })
+        self.0.try_take(caller, "search")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Reason;
 
     /// Given a caller whose search runs, another one gets a slot, and a further one of its own is refused.
     #[test]

@@ -13,7 +13,7 @@ use crate::store::error::{Failure, StoreError, classify, is_disk_full};
 use crate::store::files::sqlite_file::sqlite_options;
 
 /// Number of connections that read a SQLite file. WAL lets them read while the writer writes. At most two are used by lists, one by an
-/// export and one by the check of a log (`grpc::long_reads`). Fewer: none is left for short reads.
+/// export and one by the check of a log (`service::long_reads`). Fewer: none is left for short reads.
 pub(in crate::store) const SQLITE_READERS_MAX: u32 = 5;
 /// How long a call waits for a connection. It is shorter than the statement timeout, so that "none is free" and "no answer" can be
 /// distinguished.

@@ -150,13 +150,7 @@ impl ReadTx {
             values.push(after.into());
             POINTERS_MOVED
         };
-        let sql = format!(
-            "SELECT a.policy, a.version, v.digest, e.epoch, a.revision FROM ({pointers}) a \
-             LEFT JOIN events e ON e.namespace = a.namespace AND e.revision = a.revision \
-             LEFT JOIN versions v ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version \
-             ORDER BY a.policy"
-        );
-        let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
+        let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), entries_of(pointers), values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
         rows.into_iter().map(|row| active_entry(namespace, &row)).collect()
     }
@@ -348,6 +342,16 @@ impl ReadTx {
         };
         Ok(rows.into_iter().map(row).collect())
     }
+}
+
+/// Returns the query for the entries of the active set that some pointers make.
+pub(super) fn entries_of(pointers: &str) -> String {
+    format!(
+        "SELECT a.policy, a.version, v.digest, e.epoch, a.revision FROM ({pointers}) a \
+         LEFT JOIN events e ON e.namespace = a.namespace AND e.revision = a.revision \
+         LEFT JOIN versions v ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version \
+         ORDER BY a.policy"
+    )
 }
 
 /// Reads a pointer: policy, version, digest, epoch and revision of its activation.

@@ -5,7 +5,7 @@ use policyhub_migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 
 use super::manifests::{ACTIVE_BY, ACTIVE_BY_FROM, NEWEST, SCAN_ACTIVE, SCAN_ACTIVE_FROM};
-use super::pointers::POINTERS_AT;
+use super::pointers::{POINTERS_AT, entries_of};
 
 /// A pointer is found by its whole key.
 const POINTER_BY_KEY: &str =
@@ -20,6 +20,7 @@ async fn what_is_active_is_found_by_keys() {
     Migrator::up(&db, None).await.expect("a schema");
     for (query, step) in [
         (POINTERS_AT.to_owned(), POINTER_BY_KEY),
+        (entries_of(POINTERS_AT), POINTER_BY_KEY),
         (format!("{SCAN_ACTIVE}{NEWEST}{SCAN_ACTIVE_FROM}"), VERSION_BY_KEY),
         (format!("{ACTIVE_BY}{NEWEST}{ACTIVE_BY_FROM}"), VERSION_BY_KEY),
     ] {

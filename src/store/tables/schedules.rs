@@ -5,12 +5,13 @@
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Select,
 };
 
 use crate::domain::Result;
 use crate::domain::command::PageRequest;
 use crate::domain::event::{Cursor, RowChange};
-use crate::domain::limits::ID_MAX_CHARS;
+use crate::domain::limits::{ID_MAX_CHARS, SCHEDULES_OPEN_PER_NAMESPACE_MAX};
 use crate::domain::name::NamespaceId;
 use crate::domain::schedule::{Schedule, ScheduleId, ScheduleName};
 use crate::domain::time::Micros;
@@ -90,10 +91,18 @@ impl ReadTx {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn open_schedules(&self, namespace: &NamespaceId) -> Result<u64> {
-        let open = Expr::cust(OPEN);
-        let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).filter(open);
-        query.count(&self.tx).await.map_err(failed)
+    pub async fn count_open_schedules(&self, namespace: &NamespaceId) -> Result<u64> {
+        open(namespace).count(&self.tx).await.map_err(failed)
+    }
+
+    /// Returns the schedules of a namespace that are pending or suspended, in order of ids.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    pub async fn open_schedules(&self, namespace: &NamespaceId) -> Result<Vec<Schedule>> {
+        let query = open(namespace).order_by_asc(Column::Id).limit(SCHEDULES_OPEN_PER_NAMESPACE_MAX);
+        let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| schedule(self.authenticated::<Entity>(row)?)).collect()
     }
 
     /// Returns the first schedules that are due until a time, after a row if one is given.
@@ -125,6 +134,10 @@ impl ReadTx {
             found.last().filter(|_| is_full).cloned().map(|(time, namespace, id)| DueRow(time, namespace, id));
         Ok(DuePage { due: found.into_iter().filter_map(due).collect(), last_row })
     }
+}
+
+fn open(namespace: &NamespaceId) -> Select<Entity> {
+    Entity::find().filter(Column::Namespace.eq(namespace.as_str())).filter(Expr::cust(OPEN))
 }
 
 fn schedule(Authenticated(row): Authenticated<Model>) -> Result<Schedule> {

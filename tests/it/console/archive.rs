@@ -92,4 +92,19 @@ on_both_databases! {
         assert!(cut.status == 200 && !cut.is_complete, "{:?}", cut.headers);
         assert!(cut.body.contains("{\"event\"") && !cut.body.contains("{\"end\""), "it has no last line");
     }
+
+    /// Given a log that lost an event in its middle, what is left is not served as the whole of it.
+    async fn a_log_with_a_gap_is_refused(hub: Hub) {
+        let client = hub.client().await;
+        for number in 0..5 {
+            draft(&client, "p", &format!("a: {number}")).await;
+        }
+        let browser = Browser::signed_in(&hub, &hub.token());
+        assert_eq!(browser.get(ARCHIVE).status, 200);
+        let of_table = if hub.database_url.starts_with("sqlite") { "" } else { " ON events" };
+        hub.tamper(&format!("DROP TRIGGER events_refuse_delete{of_table}"));
+        hub.tamper("DELETE FROM events WHERE namespace = 'default' AND revision = 3");
+        let refused = browser.get(ARCHIVE);
+        assert_eq!(refused.reason(), "DATA_LOSS", "{refused:?}");
+    }
 }

@@ -60,7 +60,7 @@ on_both_databases! {
         assert_eq!((none.status, none.reason()), (400, "INVALID_ARGUMENT"), "{none:?}");
     }
 
-    /// Given a role, guardrails and a schedule, the log says which each of their events is about, with a link to where they are listed.
+    /// Given a role and guardrails, the log says which each of their events is about, with a link to where they are listed.
     async fn the_log_says_what_each_event_is_about(hub: Hub) {
         let admin = hub.client().await;
         grant(&admin, "ann", pb::Role::Approver, "namespaces/default").await;

@@ -47,9 +47,10 @@ pub async fn act(visit: &Visit) -> Result<Done> {
     }
     // What was found is stored nowhere, so it is shown now. A reload sends the form again, which has no other effect.
     let title = if is_trial { format!("Trial of {}", shown.id) } else { format!("{} was set", shown.id) };
+    let flag = if is_trial { " --validate-only" } else { "" };
     let layout = visit
         .layout(title)
-        .in_namespace(&set.namespace, &format!("guardrail set {} --expression … --validate-only", shown.id))
+        .in_namespace(&set.namespace, &format!("guardrail set {} --expression …{flag}", shown.id))
         .below("guardrails", visit.page_below_namespace("guardrails")?);
     let form = if is_trial { Some(set_form(&layout, &set, Some(&shown), is_in_set)) } else { None };
     rule_trial_page(layout, &trial, form).map(Done::Page)

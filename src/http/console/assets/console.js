@@ -34,7 +34,7 @@
     if (focused !== null) [...fresh.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
   };
   const parsed = (html) => new DOMParser().parseFromString(html, "text/html");
-  // While the stream is away for longer than it takes to connect again, what is shown may be old.
+  // A stream ends every minute, and the browser connects again after the `retry` of the server, 3 s, and the time that the page takes.
   const away = document.createElement("p");
   away.className = "notice";
   away.setAttribute("role", "status");
@@ -45,7 +45,7 @@
     appears = setTimeout(() => {
       away.textContent = `Not connected since ${since}: what is shown may be old.`;
       region.before(away);
-    }, 3000);
+    }, 10000);
   };
   const regain = () => {
     clearTimeout(appears);

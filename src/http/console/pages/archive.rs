@@ -32,7 +32,7 @@ struct ArchiveDownload {
     export: Option<ArchiveExport>,
     draining: CancellationToken,
     deadline: Pin<Box<Sleep>>,
-    _slot: Option<FairSlot>,
+    _slot: FairSlot,
 }
 
 /// Begins the download. What is wrong from the start is a page that says so.
@@ -43,7 +43,7 @@ pub async fn show(visit: &Visit) -> Result<Rendered> {
     visit.read(Rpc::ExportRows, &pb::ExportRowsRequest { parent }).await?;
     let namespace = visit.namespace()?;
     // Who waited for a slot here would keep one of those of pages meanwhile.
-    let slot = visit.service().long_reads.try_take(Rpc::ExportRows, &visit.actor())?;
+    let slot = visit.service().long_reads.try_take_export(&visit.actor())?;
     let export = visit.service().archive.export_archive(&namespace).await?;
     let (part, export) = export.next_part().await?;
     let download = ArchiveDownload {

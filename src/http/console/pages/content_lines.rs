@@ -67,19 +67,29 @@ pub fn findings_of(report: &Report) -> Vec<LineFinding> {
     .collect()
 }
 
+/// Returns the lines that a page shows.
+fn shown_lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut bytes = 0;
+    text.lines().take(LINES_MAX).take_while(move |line| {
+        bytes += line.len().min(LINE_MAX_CHARS);
+        bytes <= BYTES_MAX
+    })
+}
+
+/// Returns whether a page shows the line with this number, from 1, of a content.
+#[must_use]
+pub fn has_line(content: &[u8], number: usize) -> bool {
+    std::str::from_utf8(content).is_ok_and(|text| shown_lines(text).count() >= number)
+}
+
 /// Cuts a content into lines. Those findings that have a line here are moved to it; the others stay in `findings`.
 #[must_use]
 pub fn content_lines(content: &[u8], findings: &mut Vec<LineFinding>) -> ContentLines {
     let Ok(text) = std::str::from_utf8(content) else {
         return ContentLines { is_binary: true, ..ContentLines::default() };
     };
-    let (mut shown, mut bytes) = (ContentLines::default(), 0);
-    for (index, line) in text.lines().enumerate() {
-        bytes += line.len().min(LINE_MAX_CHARS);
-        if index >= LINES_MAX || bytes > BYTES_MAX {
-            shown.is_cut = true;
-            break;
-        }
+    let mut shown = ContentLines::default();
+    for (index, line) in shown_lines(text).enumerate() {
         shown.is_cut |= line.len() > LINE_MAX_CHARS;
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
         let (here, rest) = std::mem::take(findings)
@@ -88,6 +98,7 @@ pub fn content_lines(content: &[u8], findings: &mut Vec<LineFinding>) -> Content
         *findings = rest;
         shown.lines.push(ContentLine { number, text: VisibleText::bounded(line, LINE_MAX_CHARS), findings: here });
     }
+    shown.is_cut |= text.lines().nth(shown.lines.len()).is_some();
     shown
 }
 

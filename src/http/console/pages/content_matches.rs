@@ -8,6 +8,7 @@ use crate::domain::name::PolicyId;
 use crate::domain::policy::is_of_several_files;
 use crate::domain::{Error, Reason, Result};
 use crate::http::console::layout::{release_of, version_path};
+use crate::http::console::pages::content_lines::has_line;
 use crate::http::console::visible_text::VisibleText;
 use crate::http::console::visit::Visit;
 use crate::service::{ActiveMatch, FoundLine, SearchActive};
@@ -99,8 +100,12 @@ fn match_rows(found: &ActiveMatch) -> impl Iterator<Item = MatchRow> {
             href: version_path(&version.policy, version.number),
             file: VisibleText::bounded(file, PART_MAX_CHARS),
             number: *number,
-            // The page of a version has no lines of a content that has several files.
-            fragment: if has_files { String::new() } else { format!("#L{number}") },
+            // The page of a version has no lines of a content that has several files, and the first ones of a long one.
+            fragment: if !has_files && has_line(&found.bundle.content, *number) {
+                format!("#L{number}")
+            } else {
+                String::new()
+            },
             before,
             found: text,
             after,

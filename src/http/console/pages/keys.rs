@@ -66,8 +66,8 @@ async fn signed_by(visit: &Visit, grants: &Grants, keys: &[KeyInfo]) -> Result<S
     let found = match visit.service().keys.active_signed_by(&ids).await {
         Ok(found) => found,
         // A revocation can't wait until a slow database has read all that is active.
-        Err(error) if error.reason == Reason::DatabaseUnavailable => {
-            let unknown = "What is active and signed by it could not be read in time.";
+        Err(error) if matches!(error.reason, Reason::DatabaseUnavailable | Reason::LimitExceeded) => {
+            let unknown = "What is active and signed by it could not be read in time: load this page again for it.";
             return Ok(ids.iter().map(|id| ((*id).to_owned(), unknown.to_owned())).collect());
         }
         Err(error) => return Err(error),

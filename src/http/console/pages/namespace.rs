@@ -6,6 +6,7 @@ use askama::Template;
 
 use super::content_matches::{ContentMatchesPart, REACHED_FIELD, read_content_matches};
 use super::namespace_alarms::AlarmsPart;
+use super::schedule_rows::read_open_schedules;
 use crate::api::{pb, request};
 use crate::domain::Result;
 use crate::domain::access::Rpc;
@@ -16,7 +17,7 @@ use crate::domain::filter::quoted;
 use crate::domain::fleet::{FleetCounts, PointerProgress};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::pointed_policy::PointedPolicy;
-use crate::domain::schedule::Schedule;
+use crate::domain::schedule::ScheduleState;
 use crate::http::console::layout::{Layout, Moment, namespace_path, policy_path, release_of, version_path};
 use crate::http::console::rendered::{Rendered, render};
 use crate::http::console::visible_text::VisibleText;
@@ -130,7 +131,8 @@ async fn read_view(visit: &Visit) -> Result<NamespaceView> {
     let moves = ids.iter().filter_map(|id| in_force.view.get(id)).map(|active| active.activation.revision);
     let events = read_events(visit, &namespace, moves).await?;
     let fleet = count_fleet(visit, &namespace, &in_force, &ids).await?;
-    let suspended = read_suspended(visit, &parent).await?;
+    let mut suspended = read_open_schedules(visit).await?;
+    suspended.retain(|schedule| schedule.state == ScheduleState::Suspended);
     let row = |each: &PointedPolicy| {
         let id = &each.policy.name.policy;
         let progress = fleet.pointers.get(id).copied().unwrap_or_default();
@@ -190,17 +192,6 @@ async fn count_fleet(
     let asked = pb::ListSubscribersRequest { parent: namespace.name(), ..Default::default() };
     visit.read(Rpc::ListSubscribers, &asked).await?;
     visit.service().sync.count_fleet(namespace, &in_force.view, shown).await
-}
-
-async fn read_suspended(visit: &Visit, parent: &str) -> Result<Vec<Schedule>> {
-    let asked = pb::ListSchedulesRequest {
-        parent: parent.to_owned(),
-        filter: "state = SUSPENDED".to_owned(),
-        ..pb::ListSchedulesRequest::default()
-    };
-    visit.read(Rpc::ListSchedules, &asked).await?;
-    let (namespace, _, page, filter) = request::list_schedules(&asked)?;
-    Ok(visit.service().policies.list_schedules(&namespace, &page, &filter).await?.items)
 }
 
 fn policy_row(

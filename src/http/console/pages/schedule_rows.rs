@@ -1,6 +1,6 @@
 //! Schedules as text, and those that will move a policy.
 
-use crate::api::{pb, request};
+use crate::api::pb;
 use crate::domain::Result;
 use crate::domain::access::Rpc;
 use crate::domain::name::PolicyName;
@@ -21,6 +21,16 @@ pub struct PolicySchedule {
     pub next: Option<Moment>,
 }
 
+/// Reads the schedules of the namespace that will move a policy, or that stand still.
+///
+/// # Errors
+/// Errors of authorization and of the read.
+pub async fn read_open_schedules(visit: &Visit) -> Result<Vec<Schedule>> {
+    let asked = pb::ListSchedulesRequest { parent: visit.namespace_name(), ..pb::ListSchedulesRequest::default() };
+    visit.read(Rpc::ListSchedules, &asked).await?;
+    visit.service().policies.open_schedules(&visit.namespace()?).await
+}
+
 /// Reads the schedules that will put a version of a policy in force: one version, or any of them.
 ///
 /// # Errors
@@ -30,15 +40,7 @@ pub async fn read_policy_schedules(
     policy: &PolicyName,
     version: Option<i64>,
 ) -> Result<Vec<PolicySchedule>> {
-    let asked = pb::ListSchedulesRequest {
-        parent: visit.namespace_name(),
-        filter: "state = PENDING OR state = SUSPENDED".to_owned(),
-        page_size: i32::try_from(crate::domain::limits::PAGE_MAX_ITEMS).unwrap_or(i32::MAX),
-        ..pb::ListSchedulesRequest::default()
-    };
-    visit.read(Rpc::ListSchedules, &asked).await?;
-    let (namespace, _, page, filter) = request::list_schedules(&asked)?;
-    let found = visit.service().policies.list_schedules(&namespace, &page, &filter).await?;
+    let open = read_open_schedules(visit).await?;
     let moves = |entry: &&ScheduleEntry| {
         let mut targets = entry.targets.iter();
         targets.any(|each| each.policy == policy.policy && version.is_none_or(|number| each.version == number))
@@ -53,7 +55,7 @@ pub async fn read_policy_schedules(
             next: schedule.next_time.map(|at| Moment::new(at, visit.now)),
         })
     };
-    Ok(found.items.iter().filter_map(row).take(POLICY_SCHEDULES_MAX).collect())
+    Ok(open.iter().filter_map(row).take(POLICY_SCHEDULES_MAX).collect())
 }
 
 /// Returns the word for a state.

@@ -94,7 +94,7 @@ async fn check_room(write: &Write<'_>, request: &CreateSchedule) -> Result<i64> 
         let message = format!("{} exists and is {}", open.name, open.state.as_str());
         return Err(Error::new(Reason::ScheduleExists, message).about(&open.name));
     }
-    if tx.open_schedules(&request.schedule.namespace).await? >= SCHEDULES_OPEN_PER_NAMESPACE_MAX {
+    if tx.count_open_schedules(&request.schedule.namespace).await? >= SCHEDULES_OPEN_PER_NAMESPACE_MAX {
         let message = format!(
             "there are {SCHEDULES_OPEN_PER_NAMESPACE_MAX} pending or suspended schedules here: cancel one first"
         );

@@ -23,6 +23,16 @@ impl Policies {
         tx.schedule(name).await
     }
 
+    /// Returns the schedules of a namespace that are pending or suspended, in order of ids.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.
+    pub async fn open_schedules(&self, namespace: &NamespaceId) -> Result<Vec<Schedule>> {
+        let tx = self.log.store.read().await?;
+        tx.namespace(namespace).await?;
+        tx.open_schedules(namespace).await
+    }
+
     /// Returns a page of schedules, in order of ids.
     ///
     /// # Errors
