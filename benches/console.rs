@@ -173,11 +173,21 @@ async fn publish(client: &Client, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// One connection of somebody who is signed in.
+/// Age at which a browser opens a new connection: the server ends each after a minute.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// Somebody who is signed in, and one connection.
 struct BenchBrowser {
     address: SocketAddr,
     cookie: String,
     socket: BufReader<TcpStream>,
+    opened: Instant,
+}
+
+fn connect(address: SocketAddr) -> Result<BufReader<TcpStream>> {
+    let socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    Ok(BufReader::new(socket))
 }
 
 /// A page that was read to its end.
@@ -191,9 +201,7 @@ struct PageRead {
 impl BenchBrowser {
     /// Signs in by a token.
     fn sign_in(address: SocketAddr, token: &str) -> Result<Self> {
-        let socket = BufReader::new(TcpStream::connect(address)?);
-        socket.get_ref().set_nodelay(true)?;
-        let mut browser = Self { address, cookie: String::new(), socket };
+        let mut browser = Self { address, cookie: String::new(), socket: connect(address)?, opened: Instant::now() };
         let form = format!("token={token}");
         let headers = format!(
             "Origin: http://{address}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
@@ -207,6 +215,9 @@ impl BenchBrowser {
 
     /// Reads a page.
     fn get(&mut self, path: &str) -> Result<PageRead> {
+        if self.opened.elapsed() > CONNECTION_AGE_MAX {
+            (self.socket, self.opened) = (connect(self.address)?, Instant::now());
+        }
         let page = self.send(&format!("GET {path}"), "", "")?;
         ensure!(page.head.starts_with("HTTP/1.1 200 "), "{path}: {}", page.head);
         Ok(page)

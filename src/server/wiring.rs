@@ -232,7 +232,7 @@ fn spawn_keepers(
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { watched.watch_health().await });
     let checking = service.clone();
-    background.spawn(async move { checking.policies.keep_check_worker_ready().await });
+    background.spawn(async move { checking.policies.keep_check_workers_ready().await });
     background.spawn(tasks::keep_memory(store.clone()));
     background.spawn(tasks::monitor_store(store.clone(), service.clone()));
 }

@@ -1,7 +1,7 @@
 //! Worker processes, for checks whose cost only a limit of the kernel can bound: JSON Schemas, guardrails, Cedar and Rego.
 //!
 //! A worker that exceeds its limits, hangs or dies fails only that check. A check whose caller is gone ends at once, with its process.
-//! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending and one that is ready.
+//! Callers hold a slot (`slots.rs`), so there are never more workers than slots, besides those that are ending and those that are ready.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ use crate::domain::{Error, Reason, Result};
 /// Number of evaluations of one worker. More: memory that a library keeps of hostile text adds up. Fewer: more starts, a few
 /// milliseconds each.
 const CHECKS_PER_WORKER_MAX: u32 = 200;
+/// Workers that are started when no idle one is left. With a single one, the next check takes the last again, and a start runs beside it.
+const READY_WORKERS: usize = 2;
 /// Timeout of a worker's start, usually milliseconds. Longer: with the wait for a slot and a second try, callers time out before they get
 /// a reason.
 const START_MAX: Duration = Duration::from_secs(3);
@@ -101,12 +103,15 @@ impl CheckWorkers {
         }
     }
 
-    /// Starts another worker whenever the last idle one was taken, until it is dropped: a check that loses its worker costs nobody else
-    /// the start of one.
-    pub async fn keep_one_ready(&self) {
+    /// Starts workers whenever the last idle one was taken, until it is dropped: a check that loses its worker costs nobody else the start
+    /// of one.
+    pub async fn keep_ready(&self) {
         loop {
             self.taken.notified().await;
-            if self.idle.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            if !self.idle.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                continue;
+            }
+            for _ in 0..READY_WORKERS {
                 self.warm().await;
             }
         }

@@ -53,9 +53,9 @@ impl Policies {
         self.checks.contents.workers.warm().await;
     }
 
-    /// Keeps a process for checks ready, until it is dropped.
-    pub async fn keep_check_worker_ready(&self) {
-        self.checks.contents.workers.keep_one_ready().await;
+    /// Keeps processes for checks ready, until it is dropped.
+    pub async fn keep_check_workers_ready(&self) {
+        self.checks.contents.workers.keep_ready().await;
     }
 
     /// Returns the checks since the start that ended without an answer: by each limit, and because their callers left.

@@ -31,8 +31,21 @@ fn of(policy: &PolicyName) -> Select<Entity> {
         .filter(Column::Policy.eq(policy.policy.as_str()))
 }
 
+/// Adds the condition of an index of versions in some states, word for word: with parameters SQLite would not use the index, and a look for
+/// what is staged would read every version of a namespace.
 fn in_states(query: Select<Entity>, states: &[VersionState]) -> Select<Entity> {
-    query.filter(Column::State.is_in(states.iter().map(|state| state.as_str())))
+    let states: Vec<String> = states.iter().map(|state| format!("'{}'", state.as_str())).collect();
+    query.filter(Expr::cust(format!("versions.state IN ({})", states.join(", "))))
+}
+
+pub(super) fn staged(namespace: &NamespaceId, limit: u64) -> Select<Entity> {
+    // Both states are named, because the index of open versions has both.
+    in_states(Entity::find(), &[VersionState::Draft, VersionState::Staged])
+        .filter(Column::Namespace.eq(namespace.as_str()))
+        .filter(Column::State.eq(VersionState::Staged.as_str()))
+        .order_by_asc(Column::StageTime)
+        .order_by_asc(Column::Policy)
+        .limit(limit)
 }
 
 impl ReadTx {
@@ -111,15 +124,7 @@ impl ReadTx {
 
     /// Returns the staged versions of a namespace, those that were staged first, at most `limit`.
     pub async fn staged_versions(&self, namespace: &NamespaceId, limit: u64) -> Result<Vec<Version>> {
-        // Both states are named, because the index of open versions has both.
-        let open = in_states(Entity::find(), &[VersionState::Draft, VersionState::Staged]);
-        let query = open
-            .filter(Column::Namespace.eq(namespace.as_str()))
-            .filter(Column::State.eq(VersionState::Staged.as_str()))
-            .order_by_asc(Column::StageTime)
-            .order_by_asc(Column::Policy)
-            .limit(limit);
-        self.versions_of(query).await
+        self.versions_of(staged(namespace, limit)).await
     }
 
     /// Returns a page of versions.
