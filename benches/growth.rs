@@ -3,7 +3,7 @@
 //! Boundary: stores are filled through the public API. On PostgreSQL, when there is one, statements and rows are those that the database
 //! itself counted; they include the replica's own polls in that time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -25,12 +25,21 @@ const LEASES: &str = "subscribers|replicas";
 const NOTHING: &str = "^$";
 /// The few subscribers that a resync is compared with, to find the cost of the others.
 const FEW: usize = 10;
+/// How long after it the statements of a storm are counted: longer than between two writes of leases.
+const WRITTEN: Duration = Duration::from_secs(5);
 
 /// What the database did so far: statements and rows.
 #[derive(Debug, Clone, Copy)]
 struct StatementCounts {
     statements: f64,
     rows: f64,
+}
+
+/// What a storm of subscribers asks the database.
+#[derive(Debug, Clone, Copy)]
+struct StormStatements {
+    reads: f64,
+    leases: f64,
 }
 
 /// The extension of PostgreSQL that counts statements.
@@ -119,8 +128,8 @@ impl BenchRun {
         Ok(samples)
     }
 
-    /// Measures the database cost of a resync of many subscribers, beyond the same with few. The tailer's polls, one statement each, depend
-    /// on time and are left out.
+    /// Measures the database cost of a storm: that of a resync, beyond that of opening the same subscriptions, and beyond the same with few.
+    /// The tailer's polls, one statement each, depend on time and are left out.
     pub(super) async fn resync_statements(&mut self) -> Result<()> {
         if self.postgres.is_none() {
             self.report.not_measured("database statements of a resync: no PostgreSQL".to_owned());
@@ -128,23 +137,47 @@ impl BenchRun {
         }
         let payload = self.payload(KIB).await?;
         for _ in 0..self.rounds {
-            let few = self.statements_of(&payload, FEW).await?;
-            let many = self.statements_of(&payload, SUBSCRIBERS).await?;
-            let sample = LatencySample::new("database statements of the storm", "", many - few);
-            self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(vec![sample]));
+            let (few, many) = (self.storm(&payload, FEW).await?, self.storm(&payload, SUBSCRIBERS).await?);
+            let samples = vec![
+                LatencySample::new("database statements of the storm", "", many.reads - few.reads),
+                LatencySample::new("database statements of the leases of the storm", "", many.leases - few.leases),
+            ];
+            self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(samples));
         }
         Ok(())
     }
 
-    async fn statements_of(&self, payload: &BenchPayload, subscribers: usize) -> Result<f64> {
+    async fn storm(&self, payload: &BenchPayload, subscribers: usize) -> Result<StormStatements> {
+        let [opened, resynced] = [
+            self.statements_of(payload, subscribers, false).await?,
+            self.statements_of(payload, subscribers, true).await?,
+        ];
+        Ok(StormStatements { reads: resynced.reads - opened.reads, leases: resynced.leases - opened.leases })
+    }
+
+    /// Counts the statements of subscriptions that are opened, and cut and opened again.
+    async fn statements_of(&self, payload: &BenchPayload, subscribers: usize, is_cut: bool) -> Result<StormStatements> {
         let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
         let url = cluster.create_database();
         let target = BenchTarget::policyhub(payload, Some(url.clone())).await?;
         let http = target.http.context("no metrics")?;
-        let looks = || hub::counter(http, "policyhub_tailer_looks_total");
-        let (before, looks_before) = (counted(cluster, &url, NOTHING)?, looks()?);
-        resync_once(&target, subscribers, 1).await?;
-        Ok(counted(cluster, &url, NOTHING)?.statements - before.statements - (looks()? - looks_before))
+        let count = || {
+            let looks = hub::counter(http, "policyhub_tailer_looks_total")?;
+            let (all, reads) =
+                (counted(cluster, &url, NOTHING)?.statements, counted(cluster, &url, LEASES)?.statements);
+            anyhow::Ok(StormStatements { reads: reads - looks, leases: all - reads })
+        };
+        let before = count()?;
+        if is_cut {
+            resync_once(&target, subscribers, 1).await?;
+        } else {
+            let work = LoadWork::Idle { watch: target.watch.clone(), seconds: 0.0 };
+            drive(target.plan(subscribers, 1, work)).await?;
+        }
+        // What a server still has to write of them, it writes within seconds.
+        tokio::time::sleep(WRITTEN).await;
+        let after = count()?;
+        Ok(StormStatements { reads: after.reads - before.reads, leases: after.leases - before.leases })
     }
 
     fn database_work(&self, place: &HubDirectory) -> Result<Option<StatementCounts>> {

@@ -72,6 +72,11 @@ impl HubDirectory {
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
+
+    /// Returns the directory of the server's keys.
+    pub fn keys(&self) -> PathBuf {
+        self.data().join("keys")
+    }
 }
 
 impl BenchHub {

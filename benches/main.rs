@@ -49,6 +49,7 @@ mod serve_tonic;
 mod show;
 mod socket;
 mod status_reports;
+mod subscriber_tokens;
 mod subscriptions;
 mod target;
 mod tls;
@@ -121,6 +122,7 @@ enum Scenario {
     Namespaces,
     Tls,
     Reports,
+    Tokens,
     Console,
 }
 
@@ -139,9 +141,10 @@ fn main() -> Result<()> {
 
 fn measure(arguments: &Arguments) -> Result<()> {
     use Scenario::{
-        Activate, Checks, Console, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Reports, Resync, Tls,
+        Activate, Checks, Console, Fanout, Getactive, Growth, Idle, Namespaces, Noisy, Reports, Resync, Tls, Tokens,
     };
-    let whole = &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces, Tls, Reports, Console];
+    let whole =
+        &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy, Checks, Namespaces, Tls, Reports, Tokens, Console];
     let all: &[Scenario] = if arguments.quick { &[Fanout] } else { whole };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
     let served = [Activate, Resync, Idle, Growth, Noisy, Namespaces];
@@ -178,6 +181,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Namespaces => bench.namespaces().await,
                 Tls => bench.tls().await,
                 Reports => bench.status_reports().await,
+                Tokens => bench.subscriber_tokens().await,
                 Console => bench.console().await,
             };
             // The other scenarios still run.

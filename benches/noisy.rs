@@ -80,6 +80,7 @@ async fn once(place: &HubDirectory, (writes, reads): (i32, i32)) -> Result<Vec<L
         address,
         certificate: None,
         token,
+        subscriber_tokens: Vec::new(),
         wire: WireFormat::Grpc,
         connections: 2,
         streams: 1,

@@ -39,8 +39,11 @@ pub struct LoadPlan {
     pub address: SocketAddr,
     /// The certificate to trust, in PEM, when the server has TLS.
     pub certificate: Option<String>,
-    /// The bearer token of every call, the same for every target.
+    /// The bearer token of every call, of the same length for every target.
     pub token: String,
+    /// Tokens for subscriptions instead, each with the next one in turn; when empty, all use `token`.
+    #[serde(default)]
+    pub subscriber_tokens: Vec<String>,
     /// The server's protocol.
     pub wire: WireFormat,
     /// Number of connections.
@@ -54,6 +57,12 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
+    /// Returns the token of a subscription.
+    pub fn token_of(&self, subscription: usize) -> &str {
+        let own = self.subscriber_tokens.get(subscription % self.subscriber_tokens.len().max(1));
+        own.unwrap_or(&self.token)
+    }
+
     /// Returns what its connections use for TLS, when the server has it.
     pub fn tls(&self) -> anyhow::Result<Option<BenchTls>> {
         self.certificate.as_deref().map(socket::trust).transpose()

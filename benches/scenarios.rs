@@ -233,6 +233,7 @@ async fn activate_once(place: &HubDirectory, count: usize) -> Result<Vec<Latency
         address: grpc,
         certificate: None,
         token,
+        subscriber_tokens: Vec::new(),
         wire: super::plan::WireFormat::Grpc,
         connections: ACTIVATORS,
         streams: 1,

@@ -147,7 +147,8 @@ impl<'a> BenchConnection<'a> {
                 http2::hello(&mut hello);
                 for stream in 0..plan.streams {
                     let id = stream as u32 * 2 + 1;
-                    http2::request(&mut hello, id, watch, &plan.token, number * plan.streams + stream);
+                    let subscription = number * plan.streams + stream;
+                    http2::request(&mut hello, id, watch, plan.token_of(subscription), subscription);
                 }
                 SubscriptionReader::Grpc(
                     http2::Http2Reader::default(),

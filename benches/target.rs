@@ -150,6 +150,8 @@ pub struct BenchTarget {
     /// The certificate to trust, in PEM, when it has TLS.
     certificate: Option<String>,
     token: String,
+    /// Tokens for subscriptions instead, if they have their own.
+    pub subscriber_tokens: Vec<String>,
     wire: WireFormat,
     least_bytes: usize,
     /// Opens a subscription, whose first state comes at once.
@@ -213,6 +215,7 @@ impl BenchTarget {
             address: hub.grpc,
             certificate: hub.certificate,
             token: hub.token,
+            subscriber_tokens: Vec::new(),
             wire: WireFormat::Grpc,
             least_bytes: size_bytes + MANIFEST_MIN_BYTES,
             watch: hub::watch_call(None, None),
@@ -237,6 +240,7 @@ impl BenchTarget {
             certificate: None,
             // As long as a real one: the same headers for all.
             token: "t".repeat(400),
+            subscriber_tokens: Vec::new(),
             wire: WireFormat::Grpc,
             least_bytes: payload.size_bytes,
             watch: call(serve_tonic::WATCH),
@@ -262,6 +266,7 @@ impl BenchTarget {
             address,
             certificate,
             token: String::new(),
+            subscriber_tokens: Vec::new(),
             wire: WireFormat::Grpc,
             least_bytes: payload.size_bytes,
             watch: etcd::watch_call(etcd::FIRST_REVISION),
@@ -287,6 +292,7 @@ impl BenchTarget {
             address,
             certificate: None,
             token: String::new(),
+            subscriber_tokens: Vec::new(),
             wire: WireFormat::Nats,
             least_bytes: payload.size_bytes,
             watch: call(Vec::new()),
@@ -311,6 +317,7 @@ impl BenchTarget {
             address: self.address,
             certificate: self.certificate.clone(),
             token: self.token.clone(),
+            subscriber_tokens: self.subscriber_tokens.clone(),
             wire: self.wire,
             connections,
             streams,

@@ -33,7 +33,7 @@ impl ConnectionStreams {
 impl Drop for ConnectionStreams {
     fn drop(&mut self) {
         // Each stream holds an executor, so the set would never be dropped by itself.
-        self.executor.tasks().abort_all();
+        self.executor.abort_all();
     }
 }
 
@@ -48,6 +48,15 @@ pub(super) struct StreamExecutor {
 impl StreamExecutor {
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn abort_all(&self) {
+        self.tasks().abort_all();
+    }
+
+    /// Returns the number of streams that are open, or ended since the last call of `reap`.
+    pub(super) fn open_streams(&self) -> usize {
+        self.tasks().len()
     }
 
     /// Removes streams that have ended. A panic was logged where it happened, and the client saw a reset.

@@ -94,8 +94,9 @@ impl ConnectionServer {
         extensions.insert(connection.clone());
         // A peer to which not even a ping can be written is as dead as one that does not answer pings.
         let write_timeout = self.limits.keepalive_interval + self.limits.keepalive_timeout;
-        let io = SharedIo::new(socket, preface(), connection.clone(), write_timeout, self.metrics.clone());
-        let reason = self.serve_http2(io.clone(), connection, extensions).await;
+        let streams = ConnectionStreams::new(self.tracker.clone(), self.limits.stuck_reader_timeout);
+        let io = SharedIo::new(socket, preface(), streams.executor(), write_timeout, self.metrics.clone());
+        let reason = self.serve_http2(io.clone(), streams, connection, extensions).await;
         if reason != CloseReason::Keepalive {
             let _ = tokio::time::timeout(HALF_CLOSE_TIMEOUT, half_close(io)).await;
         }
@@ -106,10 +107,10 @@ impl ConnectionServer {
     async fn serve_http2(
         &self,
         io: SharedIo<Socket>,
+        streams: ConnectionStreams,
         connection: ConnectionHandle,
         extensions: Extensions,
     ) -> CloseReason {
-        let streams = ConnectionStreams::new(self.tracker.clone(), self.limits.stuck_reader_timeout);
         let calls = CallService { service: self.service.clone(), extensions };
         let http2 = self.http2_builder(streams.executor()).serve_connection(TokioIo::new(io.clone()), calls);
         let mut http2 = Http2Connection {

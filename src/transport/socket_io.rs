@@ -1,8 +1,8 @@
 //! Writes the bytes of a connection to its socket.
 //!
-//! While several watches share the connection, small writes are coalesced and sent together once per poll of the connection: h2
-//! writes and flushes each DATA frame by itself, a system call each. With one stream there is nothing to coalesce, so writes pass
-//! straight through. A socket that accepts nothing for too long is an error, because h2 would wait forever.
+//! While several streams share the connection, watches or calls, small writes are coalesced and sent together once per poll of the
+//! connection: h2 writes and flushes each DATA frame by itself, a system call each. With one stream there is nothing to coalesce, so writes
+//! pass straight through. A socket that accepts nothing for too long is an error, because h2 would wait forever.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connection_handle::ConnectionHandle;
 use super::connection_metrics::ConnectionMetrics;
+use super::executor::StreamExecutor;
 
 /// How much is coalesced at most; more is written at once.
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
-/// From this many watches on, writes are coalesced.
-const COALESCING_MIN_WATCHES: usize = 2;
+/// From this many streams on, writes are coalesced.
+const COALESCING_MIN_STREAMS: usize = 2;
 
 /// A socket that hyper writes to and its connection flushes. Both are in one task, so the lock is never contended.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ struct BufferedSocket<S> {
     buffer: BytesMut,
     /// Whether a flush was reported to h2 and is not done yet.
     needs_flush: bool,
-    connection: ConnectionHandle,
+    streams: StreamExecutor,
     /// How long the socket may accept nothing.
     write_timeout: Duration,
     stall_timer: Option<Pin<Box<Sleep>>>,
@@ -58,11 +58,11 @@ pub(super) enum Loss {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
-    /// Wraps a socket. `ahead` is read before it; a write that makes no progress for `write_timeout` fails.
+    /// Wraps a socket that `streams` share. `ahead` is read before it; a write that makes no progress for `write_timeout` fails.
     pub(super) fn new(
         socket: S,
         ahead: &'static [u8],
-        connection: ConnectionHandle,
+        streams: StreamExecutor,
         write_timeout: Duration,
         metrics: Arc<dyn ConnectionMetrics>,
     ) -> Self {
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
             ahead,
             buffer,
             needs_flush: false,
-            connection,
+            streams,
             write_timeout,
             stall_timer: None,
             metrics,
@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> BufferedSocket<S> {
     fn is_coalescing(&self) -> bool {
-        self.connection.open_watches() >= COALESCING_MIN_WATCHES
+        self.streams.open_streams() >= COALESCING_MIN_STREAMS
     }
 
     /// Fails a write that has been pending for the write timeout.

@@ -17,6 +17,11 @@ const ACTIVATIONS: i64 = 20;
 const CONNECTIONS: usize = 4;
 /// Messages for streams of one connection that one write has at least, on average: acknowledgements of windows and pings count too.
 const MESSAGES_PER_WRITE_MIN: u64 = 4;
+/// Calls that are in flight at once on one connection, how often, and the answers that one write has at least, on average. Those that wait
+/// for a share of memory come later than the first.
+const CALLS_IN_FLIGHT: u64 = 20;
+const ROUNDS: u64 = 20;
+const ANSWERS_PER_WRITE_MIN: u64 = 2;
 
 fn counted(hub: &Hub, name: &str) -> u64 {
     http::metric(&hub.http, name).unwrap_or_else(|| panic!("no metric {name}")) as u64
@@ -138,6 +143,28 @@ on_both_databases! {
         let (writes, taken) = (writes - writes_before, taken - taken_before);
         assert!(taken >= ACTIVATIONS as u64 * all.len() as u64, "{taken} messages");
         assert!(writes * MESSAGES_PER_WRITE_MIN <= taken, "{writes} writes for {taken} messages");
+    }
+}
+
+on_both_databases! {
+    /// Given a connection with many calls in flight, their answers are sent in few writes.
+    async fn the_calls_of_a_connection_share_its_writes(hub: Hub) {
+        let client = hub.client().await;
+        two_policies(&client).await;
+        get_set(&client).await;
+        let writes_before = counted(&hub, "policyhub_connection_writes_total");
+        for _ in 0..ROUNDS {
+            let calls = (0..CALLS_IN_FLIGHT).map(|_| {
+                let client = client.clone();
+                async move { client.get_active(pb::GetActiveRequest { name: policy("a"), ..Default::default() }).await }
+            });
+            for answer in futures_util::future::join_all(calls).await {
+                answer.expect("an answer");
+            }
+        }
+        let writes = counted(&hub, "policyhub_connection_writes_total") - writes_before;
+        let answers = ROUNDS * CALLS_IN_FLIGHT;
+        assert!(writes * ANSWERS_PER_WRITE_MIN <= answers, "{writes} writes for {answers} answers");
     }
 }
 

@@ -11,9 +11,10 @@ use crate::harness::calls::{
 use crate::harness::http::get;
 use crate::harness::keys::replicas;
 use crate::harness::metrics::{text, wait_for};
+use crate::harness::postgres::Cluster;
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, LIVELY};
-use crate::harness::{Database, callers, on_both_databases};
+use crate::harness::{Database, Hub, callers, on_both_databases};
 
 /// Settings of a server that verifies its logs in the background.
 const AUDITED: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--audit-interval-ms", "20"];
@@ -102,6 +103,31 @@ on_both_databases! {
         let lines = hub.log.lock().expect("the log").clone();
         assert_eq!(lines.lines().filter(|line| line.contains("a namespace is frozen")).count(), 1, "one line says so");
     }
+}
+
+/// Given a write that waits for its namespace while a check finds an edit there, it is refused when its turn comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_namespace_is_frozen_while_it_waits_is_refused() {
+    let hub = Hub::start_with(Database::Postgres, AUDITED).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    publish(&client, "q", "a: 1").await;
+    let before = head(&client).await;
+    let cluster = Cluster::shared();
+    let database = hub.database_url.rsplit('/').next().expect("a name").to_owned();
+    let lock = cluster.hold(&database, "default");
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.draft(draft_request("p", "a: 2")).await }
+    });
+    cluster.waiting(&database);
+    hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
+    wait_for(&hub, FROZEN).await;
+    cluster.release(&database, lock);
+    let error = refused(waiting.await.expect("a task"), Code::DataLoss, "DATA_LOSS");
+    assert!(error.message().contains("is frozen"), "{error:?}");
+    let stored = cluster.psql(&database, "SELECT head_revision FROM namespaces WHERE id = 'default'");
+    assert_eq!(stored, before.to_string(), "nothing was written");
 }
 
 mod accepted {

@@ -63,8 +63,10 @@ impl WatchHandler {
             let mut slots = self.settings.slots_for(permitted).map_err(status)?;
             let each = watches.into_iter().zip(contexts);
             let each = each.filter_map(|(watch, context)| Some((watch, context?, slots.split(1)?)));
-            let opened =
-                iter(each).map(|(watch, context, slot)| self.open_namespace(&request, watch, (context, slot), &stream));
+            // Boxed: it is moved several times before it runs.
+            let open =
+                |(watch, context, slot)| Box::pin(self.open_namespace(&request, watch, (context, slot), &stream));
+            let opened = iter(each).map(open);
             for opened in opened.buffered(OPENED_AT_ONCE).collect::<Vec<_>>().await {
                 match opened {
                     Ok(watch) => namespaces.push(watch),

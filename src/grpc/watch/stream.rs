@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use futures_util::stream::{BoxStream, SelectAll, select_all, unfold};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::OwnedSemaphorePermit;
@@ -52,8 +53,11 @@ pub(super) struct NamespaceWatch {
 /// Messages that belong together, or why the watch of this namespace ends.
 type NamespaceMessages = Result<Vec<Bytes>, NotWatched>;
 
+/// The messages of one namespace, or of several in turn. Most streams have one, and need nothing that takes turns.
+type MessagesInTurn = Either<BoxStream<'static, NamespaceMessages>, SelectAll<BoxStream<'static, NamespaceMessages>>>;
+
 struct WatchStream {
-    namespaces: SelectAll<BoxStream<'static, NamespaceMessages>>,
+    namespaces: MessagesInTurn,
     /// Number of namespaces that are still watched.
     open_namespaces: usize,
     /// Messages that are sent first.
@@ -74,9 +78,14 @@ pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes,
     let ended = not_watched.into_iter().map(|(parent, error)| frame_message(&response::watch_ended(parent, error)));
     let pending = std::iter::once(opened).chain(ended).collect();
     let open_namespaces = namespaces.len();
-    let namespaces = select_all(namespaces.into_iter().map(|namespace| namespace.into_messages().boxed()));
+    let each: Vec<_> = namespaces.into_iter().map(|namespace| namespace.into_messages().boxed()).collect();
+    let namespaces = match <[_; 1]>::try_from(each) {
+        Ok([only]) => Either::Left(only),
+        Err(each) => Either::Right(select_all(each)),
+    };
     let stream = WatchStream { namespaces, open_namespaces, pending, open, settings, refused, has_ended: false };
-    unfold(stream, |mut stream| async move {
+    // Boxed: `unfold` moves it twice for each message.
+    unfold(Box::new(stream), |mut stream| async move {
         if stream.has_ended {
             return None;
         }
@@ -136,7 +145,8 @@ async fn lease_refused(lease: Option<&Lease>) -> Error {
 impl NamespaceWatch {
     /// Returns the messages of the namespace, and at the end the reason why it is no longer watched.
     fn into_messages(self) -> impl Stream<Item = NamespaceMessages> + use<> {
-        unfold(Some(self), |watch| async move {
+        // Boxed: `unfold` moves it twice for each of them.
+        unfold(Some(Box::new(self)), |watch| async move {
             let mut watch = watch?;
             match watch.next().await {
                 Ok(messages) => Some((Ok(messages), Some(watch))),
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_watch_holds_little_memory() {
-        let bytes = output_bytes(NamespaceWatch::into_messages);
+        let bytes = size_of::<NamespaceWatch>() + output_bytes(NamespaceWatch::into_messages);
         assert!(bytes <= WATCH_STATE_MAX_BYTES, "{bytes} bytes");
     }
 }

@@ -53,7 +53,7 @@ impl Policies {
     /// `REQUIREMENT_BROKEN`.
     pub(super) async fn check_dependents(&self, write: &mut Write<'_>, moves: &[TargetFacts<'_>]) -> Result<()> {
         let policies: Vec<&PolicyId> = moves.iter().map(|moved| &moved.policy.name.policy).collect();
-        let dependents = write.tx.read().active_requiring(write.namespace(), &policies).await?;
+        let dependents = write.tx.active_requiring(&policies).await?;
         if dependents.is_empty() {
             return Ok(());
         }

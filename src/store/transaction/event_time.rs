@@ -18,9 +18,12 @@ use crate::store::transaction::views::{ReadTx, Tx};
 /// The time by PostgreSQL's clock, in microseconds.
 const POSTGRES_CLOCK_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// The time of the event at revision $2 of namespace $1, whether that namespace has imports, and the end of the log of `system` ($3).
+/// The time of the event at revision $2 of namespace $1, whether that namespace has imports and versions with requirements (in the text of
+/// the partial index), and the end of the log of `system` ($3).
 const LOG_FACTS: &str = "(SELECT time FROM events WHERE namespace = $1 AND revision = $2) AS previous, \
-     EXISTS (SELECT 1 FROM imports WHERE namespace = $1) AS has_imports, s.epoch, s.head_revision, s.head_hash \
+     EXISTS (SELECT 1 FROM imports WHERE namespace = $1) AS has_imports, \
+     EXISTS (SELECT 1 FROM versions WHERE namespace = $1 AND requires <> '[]') AS has_requirements, \
+     s.epoch, s.head_revision, s.head_hash \
      FROM (SELECT 1 AS one) o LEFT JOIN namespaces s ON s.id = $3";
 
 impl Store {
@@ -48,9 +51,11 @@ impl Store {
         let of_row = || -> std::result::Result<_, DbErr> {
             let system: (Option<i64>, Option<i64>, Option<Vec<u8>>) =
                 (row.try_get("", "epoch")?, row.try_get("", "head_revision")?, row.try_get("", "head_hash")?);
-            Ok((row.try_get("", "now")?, row.try_get("", "previous")?, row.try_get("", "has_imports")?, system))
+            let has = (row.try_get("", "has_imports")?, row.try_get("", "has_requirements")?);
+            Ok((row.try_get("", "now")?, row.try_get("", "previous")?, has, system))
         };
-        let (now, previous, has_imports, system): (i64, Option<i64>, bool, _) = of_row().map_err(failed)?;
+        let (now, previous, has, system): (i64, Option<i64>, (bool, bool), _) = of_row().map_err(failed)?;
+        let (has_imports, has_requirements) = has;
         let now = if self.is_postgres() { Micros(now) } else { (self.inner.clock.wall)() };
         if let Some(previous) = previous {
             self.inner.clock.note(namespace, Micros(previous), now);
@@ -62,7 +67,7 @@ impl Store {
             }
             _ => None,
         };
-        Ok(LogFacts { time, has_imports, system_head })
+        Ok(LogFacts { time, has_imports, has_requirements, system_head })
     }
 
     /// Returns the current time by the clock of the store, which all replicas share.

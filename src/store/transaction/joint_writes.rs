@@ -1,17 +1,22 @@
 //! Writes of several tables that belong together.
 //!
-//! On PostgreSQL they run as data-modifying statements in one WITH (PostgreSQL manual, 7.8.4), so that a write waits for one answer under
-//! its lock. SQLite has no such statements, and no network to wait for.
+//! They run at once, so that a write waits for one answer under its lock: on PostgreSQL as data-modifying statements in one WITH
+//! (PostgreSQL manual, 7.8.4). SQLite has no such statements; there they are several in one text, which sqlx hands to the thread of the
+//! connection together.
 
 use sea_orm::sea_query::{
     Alias, CommonTableExpression, Expr, InsertStatement, Query, ReturningClause, SelectStatement, SubQueryStatement,
     UpdateStatement, WithClause,
 };
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 
 use crate::domain::{Error, Result};
 use crate::store::error::failed;
 use crate::store::transaction::views::Tx;
+
+/// Number of writes in one text for SQLite: those of an activation of one policy. More: activations of many policies fill the cache of
+/// prepared statements, which has an entry for each text.
+const WRITES_PER_TEXT: usize = 4;
 
 /// Writes, none of which depends on the rows of another, each with the number of rows that it must write.
 #[derive(Debug, Default)]
@@ -29,7 +34,7 @@ impl JointWrites {
         self.0.push((JointWrite::Insert(insert), rows as u64));
     }
 
-    /// Adds the update of one row. No two updates may be of the same row.
+    /// Adds the update of one row, named by its key. No two updates may be of the same row.
     pub(in crate::store) fn update_one(&mut self, update: UpdateStatement) {
         self.0.push((JointWrite::Update(update), 1));
     }
@@ -37,34 +42,41 @@ impl JointWrites {
     /// Writes all.
     ///
     /// # Errors
-    /// `INTERNAL` when a write touched another number of rows.
+    /// `INTERNAL` when they touched another number of rows in all: none can touch more than it must.
     pub(in crate::store) async fn run(self, tx: &Tx) -> Result<()> {
-        let wanted: Vec<u64> = self.0.iter().map(|(_, rows)| *rows).collect();
+        let wanted: u64 = self.0.iter().map(|(_, rows)| *rows).sum();
         let written = match tx.get_database_backend() {
             DbBackend::Postgres => self.run_as_one(tx).await,
-            _ => self.run_each(tx).await,
+            backend => self.run_in_turn(backend, tx).await,
         };
         let written = written.map_err(failed)?;
         if written != wanted {
-            return Err(Error::internal(format!("writes of {wanted:?} rows touched {written:?}")));
+            return Err(Error::internal(format!("writes of {wanted} rows touched {written}")));
         }
         Ok(())
     }
 
-    async fn run_each(self, tx: &Tx) -> std::result::Result<Vec<u64>, DbErr> {
-        let mut written = Vec::with_capacity(self.0.len());
-        for (write, _) in self.0 {
-            let done = match write {
-                JointWrite::Insert(insert) => tx.execute(&insert).await?,
-                JointWrite::Update(update) => tx.execute(&update).await?,
-            };
-            written.push(done.rows_affected());
+    /// Runs the writes as statements of one text, each with its own values, and returns how many rows they touched.
+    async fn run_in_turn(self, backend: DbBackend, tx: &Tx) -> std::result::Result<u64, DbErr> {
+        let mut written = 0;
+        for group in self.0.chunks(WRITES_PER_TEXT) {
+            let built = group.iter().map(|(write, _)| match write {
+                JointWrite::Insert(insert) => backend.build(insert),
+                JointWrite::Update(update) => backend.build(update),
+            });
+            let (mut texts, mut values) = (Vec::new(), Vec::new());
+            for statement in built {
+                texts.push(statement.sql);
+                values.extend(statement.values.into_iter().flat_map(|values| values.0));
+            }
+            let all = Statement::from_sql_and_values(backend, texts.join("; "), values);
+            written += tx.execute_raw(all).await?.rows_affected();
         }
         Ok(written)
     }
 
-    /// Runs each write as a part of one statement that counts the rows of each.
-    async fn run_as_one(self, tx: &Tx) -> std::result::Result<Vec<u64>, DbErr> {
+    /// Runs each write as a part of one statement, and returns how many rows they touched.
+    async fn run_as_one(self, tx: &Tx) -> std::result::Result<u64, DbErr> {
         let (mut parts, mut counts) = (WithClause::new(), SelectStatement::new());
         let writes = self.0.len();
         for (number, (write, _)) in self.0.into_iter().enumerate() {
@@ -81,6 +93,6 @@ impl JointWrites {
         let row = tx.query_one(&counts.with(parts)).await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("the counts of writes".to_owned()))?;
         let count = |index| row.try_get_by_index::<i64>(index).map(i64::unsigned_abs);
-        (0..writes).map(count).collect()
+        (0..writes).map(count).sum()
     }
 }

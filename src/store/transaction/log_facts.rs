@@ -10,6 +10,8 @@ pub(in crate::store) struct LogFacts {
     pub time: Micros,
     /// Whether the namespace has imports.
     pub has_imports: bool,
+    /// Whether a version of the namespace requires anything of other policies.
+    pub has_requirements: bool,
     /// The end of the log of `system`; none in a new store.
     pub system_head: Option<Head>,
 }

@@ -140,6 +140,11 @@ impl WriteTx {
         self.log_facts.has_imports
     }
 
+    /// Whether a version of the namespace required anything of other policies when this write began.
+    pub(in crate::store) fn has_requirements(&self) -> bool {
+        self.log_facts.has_requirements
+    }
+
     /// Records that the next event changes a role binding.
     pub(in crate::store) async fn access_changes(&mut self) -> Result<()> {
         self.access_revision = self.head.next().revision;

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
+use hyper::rt::Executor as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::transport::{CloseReason, OpenWatch};
+use crate::transport::CloseReason;
+use crate::transport::executor::ConnectionStreams;
 
 /// A socket that accepts the given numbers of bytes, one number per write; a 0 is a full socket. Without numbers left it accepts all.
 #[derive(Debug, Default)]
@@ -77,16 +80,27 @@ impl ConnectionMetrics for Uncounted {
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Wraps a socket of a connection with `watches` watches.
-fn io(turns: &[usize], watches: usize) -> (SharedIo<FakeSocket>, Vec<OpenWatch>) {
-    let connection = ConnectionHandle::default();
+/// Wraps a socket of a connection with `open` streams.
+fn io(turns: &[usize], open: usize) -> (SharedIo<FakeSocket>, ConnectionStreams) {
+    let streams = ConnectionStreams::new(TaskTracker::new(), WRITE_TIMEOUT);
+    open_streams(&streams, open);
     let socket = FakeSocket { turns: turns.iter().copied().collect(), ..FakeSocket::default() };
-    let io = SharedIo::new(socket, b"", connection.clone(), WRITE_TIMEOUT, Arc::new(Uncounted));
-    (io, open(&connection, watches))
+    (SharedIo::new(socket, b"", streams.executor(), WRITE_TIMEOUT, Arc::new(Uncounted)), streams)
 }
 
-fn open(connection: &ConnectionHandle, watches: usize) -> Vec<OpenWatch> {
-    (0..watches).map(|_| connection.open_watch().expect("room for a watch")).collect()
+fn open_streams(streams: &ConnectionStreams, open: usize) {
+    for _ in 0..open {
+        streams.executor().execute(std::future::pending());
+    }
+}
+
+/// Ends all streams, as the connection does with those that it reaps.
+async fn end_streams(streams: &ConnectionStreams) {
+    streams.executor().abort_all();
+    while streams.executor().open_streams() > 0 {
+        tokio::task::yield_now().await;
+        streams.executor().reap();
+    }
 }
 
 /// Returns the number of writes and flushes so far.
@@ -116,9 +130,9 @@ fn write_frames(io: &mut SharedIo<FakeSocket>, frames: std::ops::Range<u32>, con
 }
 
 #[tokio::test]
-async fn with_several_watches_one_poll_is_one_write() {
+async fn with_several_streams_one_poll_is_one_write() {
     let mut context = Context::from_waker(Waker::noop());
-    let (mut io, _watches) = io(&[], 2);
+    let (mut io, _streams) = io(&[], 2);
     let sent = write_frames(&mut io, 0..60, &mut context);
     assert_eq!(cost(&io), (0, 0), "it waits for the end of the poll");
     assert!(io.poll_flush_buffer(&mut context).is_ready());
@@ -130,10 +144,10 @@ async fn with_several_watches_one_poll_is_one_write() {
 }
 
 #[tokio::test]
-async fn with_one_watch_each_frame_goes_out_at_once() {
+async fn with_one_stream_each_frame_goes_out_at_once() {
     let mut context = Context::from_waker(Waker::noop());
-    for watches in [0, 1] {
-        let (mut io, _watches) = io(&[], watches);
+    for open in [0, 1] {
+        let (mut io, _streams) = io(&[], open);
         let sent = write_frames(&mut io, 0..10, &mut context);
         assert_eq!(cost(&io), (10, 10), "header and payload are one write");
         assert_eq!(io.lock().socket.taken, sent);
@@ -143,7 +157,7 @@ async fn with_one_watch_each_frame_goes_out_at_once() {
 #[tokio::test]
 async fn coalescing_is_bounded() {
     let mut context = Context::from_waker(Waker::noop());
-    let (mut io, _watches) = io(&[], 2);
+    let (mut io, _streams) = io(&[], 2);
     let sent = write_frames(&mut io, 0..1_000, &mut context);
     assert!(io.lock().buffer.len() <= BUFFER_MAX_BYTES);
     assert!(io.poll_flush_buffer(&mut context).is_ready());
@@ -160,18 +174,17 @@ async fn coalescing_is_bounded() {
 }
 
 #[tokio::test]
-async fn bytes_stay_in_order_when_watches_come_and_go_and_writes_are_partial() {
+async fn bytes_stay_in_order_when_streams_come_and_go_and_writes_are_partial() {
     let mut context = Context::from_waker(Waker::noop());
     let turns: Vec<usize> = (0..3_000).map(|turn| [1, 700, 0, 5_000, 3][turn % 5]).collect();
-    let (mut io, mut watches) = io(&turns, 2);
-    let connection = watches[0].connection().clone();
+    let (mut io, streams) = io(&turns, 2);
     let mut sent = Vec::new();
     for round in 0..30 {
         sent.extend(write_frames(&mut io, round * 10..round * 10 + 10, &mut context));
         if round % 3 == 0 {
-            watches.clear();
-        } else if watches.is_empty() {
-            watches = open(&connection, 2);
+            end_streams(&streams).await;
+        } else if streams.executor().open_streams() == 0 {
+            open_streams(&streams, 2);
         }
         if round % 4 == 0 {
             let _ = io.poll_flush_buffer(&mut context);
@@ -183,7 +196,7 @@ async fn bytes_stay_in_order_when_watches_come_and_go_and_writes_are_partial() {
 
 #[tokio::test]
 async fn shutting_down_sends_the_buffer() {
-    let (mut io, _watches) = io(&[2, 0, 1], 2);
+    let (mut io, _streams) = io(&[2, 0, 1], 2);
     io.write_all(b"the last bytes").await.expect("a write");
     let mut context = Context::from_waker(Waker::noop());
     while Pin::new(&mut io).poll_shutdown(&mut context).is_pending() {
@@ -195,8 +208,9 @@ async fn shutting_down_sends_the_buffer() {
 
 #[tokio::test]
 async fn what_was_read_ahead_comes_first() {
-    let connection = ConnectionHandle::default();
-    let mut io = SharedIo::new(FakeSocket::default(), b"before", connection, WRITE_TIMEOUT, Arc::new(Uncounted));
+    let streams = ConnectionStreams::new(TaskTracker::new(), WRITE_TIMEOUT);
+    let socket = FakeSocket::default();
+    let mut io = SharedIo::new(socket, b"before", streams.executor(), WRITE_TIMEOUT, Arc::new(Uncounted));
     let mut read = [0; 11];
     // Read in pieces that match neither the buffer nor the frames.
     for piece in read.chunks_mut(4) {
@@ -208,14 +222,14 @@ async fn what_was_read_ahead_comes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_takes_nothing_is_an_error_in_time() {
-    for watches in [0, 2] {
+    for open in [0, 2] {
         let full = vec![0; 1_000];
-        let (mut io, _watches) = io(&full, watches);
+        let (mut io, _streams) = io(&full, open);
         let tries = AtomicUsize::new(0);
         let started = tokio::time::Instant::now();
         let error = std::future::poll_fn(|context| {
             tries.fetch_add(1, Ordering::Relaxed);
-            if watches == 0 {
+            if open == 0 {
                 return Pin::new(&mut io).poll_write(context, b"anybody there").map(|polled| polled.map(|_| ()));
             }
             ready!(Pin::new(&mut io).poll_write(context, b"anybody there"))?;
@@ -226,7 +240,7 @@ async fn a_socket_that_takes_nothing_is_an_error_in_time() {
         assert!(tries.into_inner() < 10, "it waits and does not poll in a loop");
     }
     // Any progress restarts the timeout.
-    let (mut io, _watches) = io(&[0, 3, 0, 3], 0);
+    let (mut io, _streams) = io(&[0, 3, 0, 3], 0);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..2 {
         assert!(Pin::new(&mut io).poll_write(&mut context, b"abc").is_pending());
