@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::hub::{self, BenchHub, HubDirectory};
 use super::plan::{LatencySample, LoadPlan, LoadWork};
@@ -19,27 +19,28 @@ const ACTIVATIONS: usize = 300;
 const ACTIVATIONS_OF_MANY: usize = 30;
 const STARTS: usize = 5;
 const SUBSCRIBERS: usize = 10_000;
-/// Leases of subscribers are written when their streams begin and end, not by activation, so they are left out.
+/// What statements about leases name. They come when streams begin and end, and with time, not with activations: they are counted by themselves.
 const LEASES: &str = "subscribers|replicas";
-/// Leaves no statement out.
-const NOTHING: &str = "^$";
 /// The few subscribers that a resync is compared with, to find the cost of the others.
 const FEW: usize = 10;
-/// How long after it the statements of a storm are counted: longer than between two writes of leases.
-const WRITTEN: Duration = Duration::from_secs(5);
+/// How long to wait before statements are counted: longer than the pause between two lease flushes (2 s).
+const LEASE_FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// The figure of a goal.
+pub const STORM_STATEMENTS: &str = "database statements of a reconnect storm, without leases";
 
-/// What the database did so far: statements and rows.
+/// What the database did so far: statements, and rows of them, without those about leases; and those.
 #[derive(Debug, Clone, Copy)]
 struct StatementCounts {
     statements: f64,
     rows: f64,
+    lease_statements: f64,
 }
 
 /// What a storm of subscribers asks the database.
 #[derive(Debug, Clone, Copy)]
 struct StormStatements {
-    reads: f64,
     leases: f64,
+    others: f64,
 }
 
 /// The extension of PostgreSQL that counts statements.
@@ -128,8 +129,8 @@ impl BenchRun {
         Ok(samples)
     }
 
-    /// Measures the database cost of a storm: that of a resync, beyond that of opening the same subscriptions, and beyond the same with few.
-    /// The tailer's polls, one statement each, depend on time and are left out.
+    /// Measures what a reconnect storm asks of the database: the statements of a resync, minus those of only opening the same subscriptions,
+    /// minus the same difference for few subscribers. The tailer's polls, one statement each, depend on time and are left out.
     pub(super) async fn resync_statements(&mut self) -> Result<()> {
         if self.postgres.is_none() {
             self.report.not_measured("database statements of a resync: no PostgreSQL".to_owned());
@@ -137,51 +138,53 @@ impl BenchRun {
         }
         let payload = self.payload(KIB).await?;
         for _ in 0..self.rounds {
-            let (few, many) = (self.storm(&payload, FEW).await?, self.storm(&payload, SUBSCRIBERS).await?);
+            let few = self.count_storm_statements(&payload, FEW).await?;
+            let many = self.count_storm_statements(&payload, SUBSCRIBERS).await?;
             let samples = vec![
-                LatencySample::new("database statements of the storm", "", many.reads - few.reads),
-                LatencySample::new("database statements of the leases of the storm", "", many.leases - few.leases),
+                LatencySample::new(STORM_STATEMENTS, "", many.others - few.others),
+                LatencySample::new("lease statements of a reconnect storm", "", many.leases - few.leases),
             ];
             self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(samples));
         }
         Ok(())
     }
 
-    async fn storm(&self, payload: &BenchPayload, subscribers: usize) -> Result<StormStatements> {
-        let [opened, resynced] = [
-            self.statements_of(payload, subscribers, false).await?,
-            self.statements_of(payload, subscribers, true).await?,
-        ];
-        Ok(StormStatements { reads: resynced.reads - opened.reads, leases: resynced.leases - opened.leases })
+    async fn count_storm_statements(&self, payload: &BenchPayload, subscribers: usize) -> Result<StormStatements> {
+        let opened = self.count_statements(payload, subscribers, false).await?;
+        let resynced = self.count_statements(payload, subscribers, true).await?;
+        Ok(StormStatements { others: resynced.others - opened.others, leases: resynced.leases - opened.leases })
     }
 
-    /// Counts the statements of subscriptions that are opened, and cut and opened again.
-    async fn statements_of(&self, payload: &BenchPayload, subscribers: usize, is_cut: bool) -> Result<StormStatements> {
+    /// Counts the statements of subscriptions that are opened, and with `resync` cut and opened again.
+    async fn count_statements(
+        &self,
+        payload: &BenchPayload,
+        subscribers: usize,
+        resync: bool,
+    ) -> Result<StormStatements> {
         let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
         let url = cluster.create_database();
         let target = BenchTarget::policyhub(payload, Some(url.clone())).await?;
         let http = target.http.context("no metrics")?;
         let count = || {
             let looks = hub::counter(http, "policyhub_tailer_looks_total")?;
-            let (all, reads) =
-                (counted(cluster, &url, NOTHING)?.statements, counted(cluster, &url, LEASES)?.statements);
-            anyhow::Ok(StormStatements { reads: reads - looks, leases: all - reads })
+            let counts = counted(cluster, &url)?;
+            anyhow::Ok(StormStatements { others: counts.statements - looks, leases: counts.lease_statements })
         };
         let before = count()?;
-        if is_cut {
+        if resync {
             resync_once(&target, subscribers, 1).await?;
         } else {
             let work = LoadWork::Idle { watch: target.watch.clone(), seconds: 0.0 };
             drive(target.plan(subscribers, 1, work)).await?;
         }
-        // What a server still has to write of them, it writes within seconds.
-        tokio::time::sleep(WRITTEN).await;
+        tokio::time::sleep(LEASE_FLUSH_WAIT).await;
         let after = count()?;
-        Ok(StormStatements { reads: after.reads - before.reads, leases: after.leases - before.leases })
+        Ok(StormStatements { others: after.others - before.others, leases: after.leases - before.leases })
     }
 
     fn database_work(&self, place: &HubDirectory) -> Result<Option<StatementCounts>> {
-        self.postgres.as_ref().map(|cluster| counted(cluster, &place.url, LEASES)).transpose()
+        self.postgres.as_ref().map(|cluster| counted(cluster, &place.url)).transpose()
     }
 }
 
@@ -194,15 +197,18 @@ fn find(samples: &[LatencySample], what: &str) -> Result<f64> {
     samples.iter().find(|sample| sample.what == what).map(|sample| sample.value).context("no such figure")
 }
 
-/// Returns what the database counted, without statements that the regular expression `without` matches.
-fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<StatementCounts> {
+/// Returns what the database counted.
+fn counted(cluster: &Cluster, url: &str) -> Result<StatementCounts> {
     let database = url.rsplit('/').next().context("no database")?;
     let sql = format!(
-        "SELECT coalesce(sum(calls), 0), coalesce(sum(rows), 0) FROM pg_stat_statements s \
-         JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}' AND s.query !~ '{without}'"
+        "SELECT coalesce(sum(calls) FILTER (WHERE query !~ '{LEASES}'), 0), \
+         coalesce(sum(rows) FILTER (WHERE query !~ '{LEASES}'), 0), \
+         coalesce(sum(calls) FILTER (WHERE query ~ '{LEASES}'), 0) FROM pg_stat_statements s \
+         JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}'"
     );
     cluster.try_psql("postgres", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").map_err(anyhow::Error::msg)?;
     let row = cluster.try_psql("postgres", &sql).map_err(anyhow::Error::msg)?;
-    let (statements, rows) = row.split_once('|').context("no counts")?;
-    Ok(StatementCounts { statements: statements.parse()?, rows: rows.parse()? })
+    let counts: Vec<f64> = row.split('|').map(str::parse).collect::<Result<_, _>>()?;
+    let &[statements, rows, lease_statements] = counts.as_slice() else { bail!("no counts: {row}") };
+    Ok(StatementCounts { statements, rows, lease_statements })
 }

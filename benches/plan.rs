@@ -41,8 +41,7 @@ pub struct LoadPlan {
     pub certificate: Option<String>,
     /// The bearer token of every call, of the same length for every target.
     pub token: String,
-    /// Tokens for subscriptions instead, each with the next one in turn; when empty, all use `token`.
-    #[serde(default)]
+    /// Tokens of subscriptions: number n uses token n, modulo their count. When empty, all use `token`.
     pub subscriber_tokens: Vec<String>,
     /// The server's protocol.
     pub wire: WireFormat,
@@ -58,7 +57,7 @@ pub struct LoadPlan {
 
 impl LoadPlan {
     /// Returns the token of a subscription.
-    pub fn token_of(&self, subscription: usize) -> &str {
+    pub fn subscription_token(&self, subscription: usize) -> &str {
         let own = self.subscriber_tokens.get(subscription % self.subscriber_tokens.len().max(1));
         own.unwrap_or(&self.token)
     }

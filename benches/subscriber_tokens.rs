@@ -14,11 +14,11 @@ use super::report::OURS;
 use super::scenarios::{BenchRun, KIB, drive, fan_out_work, resync_once};
 use super::target::BenchTarget;
 
-/// Number of subscribers: more than the server remembers tokens of.
+/// Number of subscribers: more than the server remembers tokens of (10,000). The small form has fewer.
 const SUBSCRIBERS: usize = 12_000;
 const SUBSCRIBERS_QUICK: usize = 1_000;
 const GROUP: &str = "fleet";
-const LIFETIME: Duration = Duration::from_secs(3_600);
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
 
 impl BenchRun {
     /// Measures subscribers with one token for all, and with one for each.
@@ -26,7 +26,7 @@ impl BenchRun {
         let subscribers = if self.quick { SUBSCRIBERS_QUICK } else { SUBSCRIBERS };
         for _ in 0..self.rounds {
             for (case, count) in [("one for all", 1), ("one for each", subscribers)] {
-                let samples = with_tokens(subscribers, count).await;
+                let samples = measure_tokens(subscribers, count).await;
                 self.report.add("tokens", case, OURS, samples);
             }
         }
@@ -34,7 +34,7 @@ impl BenchRun {
     }
 }
 
-async fn with_tokens(subscribers: usize, count: usize) -> Result<Vec<LatencySample>> {
+async fn measure_tokens(subscribers: usize, count: usize) -> Result<Vec<LatencySample>> {
     let target = start(count).await?;
     let mut samples = drive(target.plan(subscribers, 1, fan_out_work(&target, subscribers))).await?;
     target.end()?;
@@ -43,7 +43,7 @@ async fn with_tokens(subscribers: usize, count: usize) -> Result<Vec<LatencySamp
 }
 
 /// Starts a server whose subscribers have so many tokens.
-async fn start(tokens: usize) -> Result<BenchTarget> {
+async fn start(token_count: usize) -> Result<BenchTarget> {
     let place = HubDirectory::new(None)?;
     let hub = BenchHub::start(&place)?;
     let client = hub.client().await?;
@@ -58,8 +58,9 @@ async fn start(tokens: usize) -> Result<BenchTarget> {
     };
     client.create_role_binding(request).await?;
     let (keys, groups) = (place.keys(), [GROUP.to_owned()]);
-    let issue = |number: usize| issue_token(&keys, DEFAULT_AUDIENCE, &format!("s-{number:07}"), &groups, LIFETIME);
-    let tokens: Result<Vec<String>, _> = (0..tokens).map(issue).collect();
+    let issue =
+        |number: usize| issue_token(&keys, DEFAULT_AUDIENCE, &format!("s-{number:07}"), &groups, TOKEN_LIFETIME);
+    let tokens: Result<Vec<String>, _> = (0..token_count).map(issue).collect();
     let mut target = BenchTarget::of_hub(hub, Some(place), held, KIB);
     target.subscriber_tokens = tokens.context("no token")?;
     Ok(target)

@@ -148,7 +148,7 @@ impl<'a> BenchConnection<'a> {
                 for stream in 0..plan.streams {
                     let id = stream as u32 * 2 + 1;
                     let subscription = number * plan.streams + stream;
-                    http2::request(&mut hello, id, watch, plan.token_of(subscription), subscription);
+                    http2::request(&mut hello, id, watch, plan.subscription_token(subscription), subscription);
                 }
                 SubscriptionReader::Grpc(
                     http2::Http2Reader::default(),

@@ -150,7 +150,7 @@ pub struct BenchTarget {
     /// The certificate to trust, in PEM, when it has TLS.
     certificate: Option<String>,
     token: String,
-    /// Tokens for subscriptions instead, if they have their own.
+    /// Tokens of subscriptions, if they have their own.
     pub subscriber_tokens: Vec<String>,
     wire: WireFormat,
     least_bytes: usize,

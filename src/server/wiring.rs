@@ -210,10 +210,10 @@ fn layered(
         .layer(DatabaseWaitLayer)
         .layer(MapResponseLayer::new(rewrite_transport_error::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
+        .layer(OpenStreamsLayer::default())
         .layer(AdmitLayer::new(service, clock::now))
         .layer(requests)
-        .layer(answers)
-        .layer(OpenStreamsLayer::default());
+        .layer(answers);
     BoxCloneSyncService::new(calls.service(routes))
 }
 

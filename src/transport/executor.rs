@@ -54,8 +54,9 @@ impl StreamExecutor {
         self.tasks().abort_all();
     }
 
-    /// Returns the number of streams that are open, or ended since the last call of `reap`.
-    pub(super) fn open_streams(&self) -> usize {
+    /// Returns the number of streams. One that has ended counts until `reap`: otherwise the answers of calls that ended together would be
+    /// written one by one.
+    pub(super) fn stream_count(&self) -> usize {
         self.tasks().len()
     }
 
@@ -101,7 +102,7 @@ mod tests {
         let streams = ConnectionStreams::new(tracker.clone(), STALL_TIMEOUT);
         streams.executor().execute(std::future::pending());
         streams.executor().execute(std::future::ready(()));
-        while streams.executor.tasks().len() > 1 {
+        while streams.executor().stream_count() > 1 {
             tokio::task::yield_now().await;
             streams.executor.reap();
         }

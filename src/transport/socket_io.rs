@@ -40,7 +40,7 @@ struct BufferedSocket<S> {
     buffer: BytesMut,
     /// Whether a flush was reported to h2 and is not done yet.
     needs_flush: bool,
-    streams: StreamExecutor,
+    executor: StreamExecutor,
     /// How long the socket may accept nothing.
     write_timeout: Duration,
     stall_timer: Option<Pin<Box<Sleep>>>,
@@ -58,11 +58,11 @@ pub(super) enum Loss {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
-    /// Wraps a socket that `streams` share. `ahead` is read before it; a write that makes no progress for `write_timeout` fails.
+    /// Wraps a socket that the streams of `executor` share. `ahead` is read before it; a write that makes no progress for `write_timeout` fails.
     pub(super) fn new(
         socket: S,
         ahead: &'static [u8],
-        streams: StreamExecutor,
+        executor: StreamExecutor,
         write_timeout: Duration,
         metrics: Arc<dyn ConnectionMetrics>,
     ) -> Self {
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
             ahead,
             buffer,
             needs_flush: false,
-            streams,
+            executor,
             write_timeout,
             stall_timer: None,
             metrics,
@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedIo<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> BufferedSocket<S> {
     fn is_coalescing(&self) -> bool {
-        self.streams.open_streams() >= COALESCING_MIN_STREAMS
+        self.executor.stream_count() >= COALESCING_MIN_STREAMS
     }
 
     /// Fails a write that has been pending for the write timeout.

@@ -17,10 +17,11 @@ const ACTIVATIONS: i64 = 20;
 const CONNECTIONS: usize = 4;
 /// Messages for streams of one connection that one write has at least, on average: acknowledgements of windows and pings count too.
 const MESSAGES_PER_WRITE_MIN: u64 = 4;
-/// Calls that are in flight at once on one connection, how often, and the answers that one write has at least, on average. Those that wait
-/// for a share of memory come later than the first.
+/// Calls that are in flight at once on one connection.
 const CALLS_IN_FLIGHT: u64 = 20;
+/// How often so many are made.
 const ROUNDS: u64 = 20;
+/// Answers that one write has at least, on average: calls that wait for the memory budget answer later.
 const ANSWERS_PER_WRITE_MIN: u64 = 2;
 
 fn counted(hub: &Hub, name: &str) -> u64 {

@@ -6,8 +6,9 @@ use tonic::Code;
 
 use crate::harness::callers::{caller, grant, issue, namespace, take_away, try_grant};
 use crate::harness::calls::{NAMESPACE, events, publish, refused, refused_fields, release, rollback_request, version};
-use crate::harness::on_both_databases;
+use crate::harness::http::metric;
 use crate::harness::watching::{self, DEADLINE};
+use crate::harness::{Database, Hub, on_both_databases};
 use crate::tamper_older_rows::QUIET;
 use crate::watch_many::two_servers;
 
@@ -28,6 +29,32 @@ async fn listed(admin: &Client, place: &str) -> Vec<(String, i32)> {
     let request = pb::ListRoleBindingsRequest { parent: place.to_owned(), ..Default::default() };
     let found = admin.list_role_bindings(request).await.expect("bindings").role_bindings;
     found.into_iter().map(|binding| (binding.member, binding.role)).collect()
+}
+
+/// Given many callers who come at once, with a token each and a role by their group, the database is not asked once for each of them.
+#[tokio::test]
+async fn callers_of_a_group_cost_no_statement_each() {
+    const CALLERS: usize = 60;
+    let hub = Hub::start(Database::Sqlite).await;
+    let admin = hub.client().await;
+    release(&admin, "p", "a: 1").await;
+    try_grant(&admin, "group:local:fleet", pb::Role::Subscriber, NAMESPACE).await.expect("a grant");
+    let mut callers = Vec::new();
+    for number in 0..CALLERS {
+        let subject = format!("s-{number}");
+        let token = issue(&hub, &["--subject", &subject, "--group", "fleet", "--ttl", "1h"]);
+        callers.push(hub.client_with(Some(token)).await);
+    }
+    let ask = |client: Client| async move {
+        let request = pb::GetActiveRequest { name: format!("{NAMESPACE}/policies/p"), ..Default::default() };
+        client.get_active(request).await.expect("an answer")
+    };
+    ask(callers[0].clone()).await;
+    let statements = || metric(&hub.http, "policyhub_database_statements_total").expect("a count") as usize;
+    let before = statements();
+    futures_util::future::join_all(callers.into_iter().map(ask)).await;
+    let made = statements() - before;
+    assert!(made < CALLERS, "{made} statements for {CALLERS} callers");
 }
 
 on_both_databases! {

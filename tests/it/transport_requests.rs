@@ -1,5 +1,6 @@
 //! Limits of one request: its size by RPC, its deadline, and the number of watches.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use policyhub::client::{Client, ClientError, pb};
@@ -120,6 +121,34 @@ async fn half_health_checks_starve_no_probe() {
     for _ in 0..10 {
         let asked = HealthCheckRequest { service: "policyhub.v1.SyncService".to_owned() };
         HealthClient::new(channel.clone()).check(asked).await.expect("an answer to a probe");
+    }
+}
+
+/// Given a connection without a credential that sends health checks and completes none, it has few of them open.
+#[tokio::test]
+async fn half_health_checks_of_a_connection_are_few() {
+    const PER_CONNECTION: usize = 4;
+    let hub = Hub::start(Database::Sqlite).await;
+    let mut peer = Peer::connect_from(2, &hub.grpc).await;
+    let mut open: BTreeSet<u32> = (0..90).map(|number| 2 * number + 1).collect();
+    for stream in &open {
+        peer.say(&frames::headers(*stream, HEALTH_CHECK, None, &[])).await;
+    }
+    while open.len() > PER_CONNECTION {
+        let answer = peer.until(HEADERS).await.expect("an answer");
+        assert!(open.remove(&answer.stream) && answer.flags & END_STREAM != 0, "a refusal: {answer:?}");
+    }
+    // When one is complete and answered, there is room for the next.
+    let first = open.pop_first().expect("one that is open");
+    peer.send(DATA, END_STREAM, first, &EMPTY_MESSAGE).await;
+    for stream in [first, 181] {
+        let answer = peer.until(HEADERS).await.expect("an answer");
+        assert_eq!((answer.stream, answer.flags & END_STREAM), (stream, 0), "an answer with a message");
+        let trailers = peer.until(HEADERS).await.expect("trailers");
+        assert_eq!((trailers.stream, trailers.flags & END_STREAM), (stream, END_STREAM));
+        if stream == first {
+            peer.call(181, HEALTH_CHECK, None, &EMPTY_MESSAGE).await;
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Limits the streams that need no credential: reflection and the watch of a health status. There is a limit for each peer and one for all
-//! peers together, and streams of reflection have a timeout.
+//! Limits the calls that need no credential. Of reflection and of watches of a health status there is a limit for each peer and one for all
+//! peers together, and streams of reflection have a timeout. Of health checks there is one for each connection.
 //!
-//! Invariant: one peer has no more of them than are left for others. Without this layer each unauthenticated connection could keep as many
-//! open as a connection has streams, for as long as it lives.
+//! Invariant: one peer has no more streams than are left for others, and keeps no health check of another connection from its answer.
+//! Without this layer each unauthenticated connection could keep as many open as a connection has streams, for as long as it lives. It
+//! comes before the body of a request is read, so that calls which are never sent completely count too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -38,12 +39,22 @@ const REFLECTIONS_MAX: usize = 1_024;
 const HEALTH_WATCHES_PER_PEER_MAX: usize = 2_048;
 /// How many watches of a health status there may be at once, some kilobytes each.
 const HEALTH_WATCHES_MAX: usize = 4_096;
+/// How many health checks one connection may have at once. One that is never sent completely is kept for 10 s, with some kilobytes.
+const HEALTH_CHECKS_PER_CONNECTION_MAX: usize = 4;
 
-/// A streaming method that needs no credential.
+/// The methods that need no credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum OpenMethod {
     Reflection,
     HealthWatch,
+    HealthCheck,
+}
+
+/// Who has slots, as they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum SlotHolder {
+    Peer(IpAddr),
+    Connection(u64),
 }
 
 impl OpenMethod {
@@ -51,36 +62,50 @@ impl OpenMethod {
         if path.starts_with("/grpc.reflection.") {
             return Some(Self::Reflection);
         }
-        (path == "/grpc.health.v1.Health/Watch").then_some(Self::HealthWatch)
+        match path {
+            "/grpc.health.v1.Health/Watch" => Some(Self::HealthWatch),
+            "/grpc.health.v1.Health/Check" => Some(Self::HealthCheck),
+            _ => None,
+        }
     }
 
-    /// Returns how many streams one peer may have, and all peers together.
+    /// Returns to whom the calls of a connection count.
+    fn holder(self, connection: &ConnectionHandle) -> SlotHolder {
+        if self == Self::HealthCheck {
+            return SlotHolder::Connection(connection.number());
+        }
+        let peer = connection.peer().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        SlotHolder::Peer(network_of(peer))
+    }
+
+    /// Returns how many calls one of them may have open, and all together.
     fn bounds(self) -> (usize, usize) {
         match self {
             Self::Reflection => (REFLECTIONS_PER_PEER_MAX, REFLECTIONS_MAX),
             Self::HealthWatch => (HEALTH_WATCHES_PER_PEER_MAX, HEALTH_WATCHES_MAX),
+            Self::HealthCheck => (HEALTH_CHECKS_PER_CONNECTION_MAX, usize::MAX),
         }
     }
 
     fn timeout(self) -> Option<Duration> {
         match self {
             Self::Reflection => Some(REFLECTION_TIMEOUT),
-            Self::HealthWatch => None,
+            Self::HealthWatch | Self::HealthCheck => None,
         }
     }
 }
 
-/// Bounds the streams that need no credential.
+/// Bounds the calls that need no credential.
 #[derive(Debug, Clone, Default)]
 pub struct OpenStreamsLayer {
     open: Arc<Mutex<OpenCounts>>,
 }
 
-/// How many streams are open.
+/// How many calls are open.
 #[derive(Debug, Default)]
 struct OpenCounts {
     all: HashMap<OpenMethod, usize>,
-    by_peer: HashMap<(OpenMethod, IpAddr), usize>,
+    by_holder: HashMap<(OpenMethod, SlotHolder), usize>,
 }
 
 impl OpenStreamsLayer {
@@ -88,18 +113,22 @@ impl OpenStreamsLayer {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, method: OpenMethod, peer: IpAddr) -> Result<StreamSlot, Error> {
-        let (key, (per_peer_max, all_max)) = ((method, peer), method.bounds());
+    fn admit(&self, method: OpenMethod, holder: SlotHolder) -> Result<StreamSlot, Error> {
+        let (key, (own_max, all_max)) = ((method, holder), method.bounds());
         let mut open = self.lock();
-        let OpenCounts { all, by_peer } = &mut *open;
-        let (all, own) = (all.entry(method).or_default(), by_peer.get(&key).copied().unwrap_or_default());
-        let max = per_peer_max.min(all_max.saturating_sub(*all));
+        let OpenCounts { all, by_holder } = &mut *open;
+        let (all, own) = (all.entry(method).or_default(), by_holder.get(&key).copied().unwrap_or_default());
+        let max = own_max.min(all_max.saturating_sub(*all));
         if own >= max {
-            let message = format!("this peer has {own} streams of this kind open, which is its limit now");
+            let whose = match holder {
+                SlotHolder::Peer(_) => "peer",
+                SlotHolder::Connection(_) => "connection",
+            };
+            let message = format!("this {whose} has {own} streams of this kind open, which is its limit now");
             return Err(Error::new(Reason::TooManyStreams, message).with("limit_streams", own));
         }
         *all += 1;
-        by_peer.insert(key, own + 1);
+        by_holder.insert(key, own + 1);
         drop(open);
         Ok(StreamSlot { layer: self.clone(), key })
     }
@@ -109,7 +138,7 @@ impl OpenStreamsLayer {
 #[derive(Debug)]
 struct StreamSlot {
     layer: OpenStreamsLayer,
-    key: (OpenMethod, IpAddr),
+    key: (OpenMethod, SlotHolder),
 }
 
 impl Drop for StreamSlot {
@@ -118,10 +147,10 @@ impl Drop for StreamSlot {
         if let Some(all) = open.all.get_mut(&self.key.0) {
             *all -= 1;
         }
-        if let Some(own) = open.by_peer.get_mut(&self.key) {
+        if let Some(own) = open.by_holder.get_mut(&self.key) {
             *own -= 1;
             if *own == 0 {
-                open.by_peer.remove(&self.key);
+                open.by_holder.remove(&self.key);
             }
         }
     }
@@ -135,7 +164,7 @@ impl<S> Layer<S> for OpenStreamsLayer {
     }
 }
 
-/// Bounds the streams of a service that need no credential.
+/// Bounds the calls of a service that need no credential.
 #[derive(Debug, Clone)]
 pub struct OpenStreams<S> {
     inner: S,
@@ -161,10 +190,8 @@ where
         let Some(method) = OpenMethod::of_path(request.uri().path()) else {
             return Either::Left(Either::Left(self.inner.call(request)));
         };
-        let peer =
-            request.extensions().get::<ConnectionHandle>().and_then(ConnectionHandle::peer).map(|peer| peer.ip());
-        let peer = network_of(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-        let slot = match self.layer.admit(method, peer) {
+        let connection = request.extensions().get::<ConnectionHandle>().cloned().unwrap_or_default();
+        let slot = match self.layer.admit(method, method.holder(&connection)) {
             Ok(slot) => slot,
             Err(error) => return Either::Right(ready(Ok(status(error).into_http()))),
         };
@@ -230,7 +257,7 @@ mod tests {
     #[test]
     fn a_peer_has_a_bound_and_gets_its_slots_back() {
         let layer = OpenStreamsLayer::default();
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let [one, other] = [1, 2].map(|host| SlotHolder::Peer(IpAddr::from([10, 0, 0, host])));
         let mut slots: Vec<StreamSlot> =
             (0..REFLECTIONS_PER_PEER_MAX).map(|_| layer.admit(OpenMethod::Reflection, one).expect("room")).collect();
         let refused = layer.admit(OpenMethod::Reflection, one).expect_err("no room");
@@ -238,7 +265,7 @@ mod tests {
         slots.push(layer.admit(OpenMethod::Reflection, other).expect("room for others"));
         slots.push(layer.admit(OpenMethod::HealthWatch, one).expect("room for another method"));
         drop(slots);
-        assert!(layer.lock().by_peer.is_empty());
+        assert!(layer.lock().by_holder.is_empty());
     }
 
     #[test]
@@ -248,7 +275,8 @@ mod tests {
         let mut shares = Vec::new();
         for peer in 1..=5 {
             let before = slots.len();
-            while let Ok(slot) = layer.admit(OpenMethod::HealthWatch, IpAddr::from([10, 0, 0, peer])) {
+            while let Ok(slot) = layer.admit(OpenMethod::HealthWatch, SlotHolder::Peer(IpAddr::from([10, 0, 0, peer])))
+            {
                 slots.push(slot);
             }
             shares.push(slots.len() - before);
@@ -282,6 +310,6 @@ mod tests {
         let trailers = last.expect("a frame").expect("trailers").into_trailers().expect("trailers");
         assert_eq!((trailers["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], REFLECTION_TIMEOUT));
         drop(answer);
-        assert!(layer.lock().by_peer.is_empty());
+        assert!(layer.lock().by_holder.is_empty());
     }
 }

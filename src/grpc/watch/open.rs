@@ -63,7 +63,7 @@ impl WatchHandler {
             let mut slots = self.settings.slots_for(permitted).map_err(status)?;
             let each = watches.into_iter().zip(contexts);
             let each = each.filter_map(|(watch, context)| Some((watch, context?, slots.split(1)?)));
-            // Boxed: it is moved several times before it runs.
+            // Boxed: `buffered` moves the future several times before it runs.
             let open =
                 |(watch, context, slot)| Box::pin(self.open_namespace(&request, watch, (context, slot), &stream));
             let opened = iter(each).map(open);

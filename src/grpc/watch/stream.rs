@@ -53,11 +53,12 @@ pub(super) struct NamespaceWatch {
 /// Messages that belong together, or why the watch of this namespace ends.
 type NamespaceMessages = Result<Vec<Bytes>, NotWatched>;
 
-/// The messages of one namespace, or of several in turn. Most streams have one, and need nothing that takes turns.
-type MessagesInTurn = Either<BoxStream<'static, NamespaceMessages>, SelectAll<BoxStream<'static, NamespaceMessages>>>;
+/// The messages of the namespaces of a stream. One alone is not put into a `SelectAll`, which would cost an allocation and a queue for
+/// nothing.
+type NamespaceStreams = Either<BoxStream<'static, NamespaceMessages>, SelectAll<BoxStream<'static, NamespaceMessages>>>;
 
 struct WatchStream {
-    namespaces: MessagesInTurn,
+    namespaces: NamespaceStreams,
     /// Number of namespaces that are still watched.
     open_namespaces: usize,
     /// Messages that are sent first.
@@ -84,7 +85,7 @@ pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes,
         Err(each) => Either::Right(select_all(each)),
     };
     let stream = WatchStream { namespaces, open_namespaces, pending, open, settings, refused, has_ended: false };
-    // Boxed: `unfold` moves it twice for each message.
+    // Boxed: `unfold` moves its state into and out of a future for every message.
     unfold(Box::new(stream), |mut stream| async move {
         if stream.has_ended {
             return None;
@@ -145,7 +146,7 @@ async fn lease_refused(lease: Option<&Lease>) -> Error {
 impl NamespaceWatch {
     /// Returns the messages of the namespace, and at the end the reason why it is no longer watched.
     fn into_messages(self) -> impl Stream<Item = NamespaceMessages> + use<> {
-        // Boxed: `unfold` moves it twice for each of them.
+        // Boxed: `unfold` moves its state into and out of a future for every message; unboxed, that copies the whole watch.
         unfold(Some(Box::new(self)), |watch| async move {
             let mut watch = watch?;
             match watch.next().await {

@@ -20,6 +20,8 @@ use crate::store::LogState;
 pub const ROLES_RECHECK_INTERVAL: Micros = Micros(1_000_000);
 /// Number of namespaces whose bindings are cached. Beyond it, those that were used least recently are read again.
 const CACHED_NAMESPACES_MAX: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+/// Number of namespaces whose bindings are searched for a caller before the database is. More: a caller without a role costs more.
+const RECENT_NAMESPACES: usize = 64;
 
 type ReadLock = tokio::sync::Mutex<()>;
 
@@ -73,6 +75,10 @@ impl NamespaceRoles {
     /// Returns whether the bindings are those of this state of the log.
     pub(super) fn is_current(&self, state: LogState) -> bool {
         self.access_revision == state.access_revision && self.epoch == state.head.cursor.epoch
+    }
+
+    fn permit(&self, principal: &Principal, permission: Permission) -> bool {
+        self.roles_of(principal).iter().any(|role| role.permits(permission))
     }
 
     /// Returns the roles of a caller.
@@ -129,10 +135,15 @@ impl BindingCache {
         all.generation += 1;
     }
 
+    /// Returns whether the cached bindings of a namespace that was used recently give a caller a permission, however old they are.
+    pub(super) fn permit_recently(&self, principal: &Principal, permission: Permission) -> bool {
+        // The most recently used come first.
+        self.cached().by_namespace.iter().take(RECENT_NAMESPACES).any(|(_, roles)| roles.permit(principal, permission))
+    }
+
     /// Returns whether the cached bindings of any namespace give a caller a permission.
     pub(super) fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
-        let permits = |roles: &NamespaceRoles| roles.roles_of(principal).iter().any(|role| role.permits(permission));
-        self.cached().by_namespace.iter().any(|(_, roles)| permits(roles))
+        self.cached().by_namespace.iter().any(|(_, roles)| roles.permit(principal, permission))
     }
 
     /// Returns the generation. Read it before the bindings are read.

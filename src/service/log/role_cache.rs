@@ -39,6 +39,11 @@ impl RoleCache {
         self.bindings.generation()
     }
 
+    /// Returns whether the cached bindings of a namespace that was used recently give a caller a permission, however old they are.
+    pub fn permit_recently(&self, principal: &Principal, permission: Permission) -> bool {
+        self.bindings.permit_recently(principal, permission)
+    }
+
     /// Returns whether the cached bindings of any namespace give a caller a permission.
     pub fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
         self.bindings.permit_anywhere(principal, permission)

@@ -80,7 +80,7 @@ impl ReadTx {
                 .order_by_asc(namespaces::Column::Id)
                 .limit(1);
             let Some(row) = query.one(&self.tx).await.map_err(failed)? else { return Ok(None) };
-            match rows::namespace_id(&row) {
+            match rows::namespace_id(&row.id) {
                 Ok(id) => return Ok(Some(id)),
                 Err(_) => after = row.id,
             }

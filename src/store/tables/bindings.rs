@@ -35,7 +35,7 @@ impl Store {
         let ids = ids.iter().map(|id| id.as_str());
         let query = namespaces::Entity::find().filter(namespaces::Column::Id.is_in(ids));
         let rows = query.all(&self.reader()?).await.map_err(failed)?;
-        rows.into_iter().map(|row| Ok((rows::namespace_id(&row)?, state(&row)?))).collect()
+        rows.into_iter().map(|row| Ok((rows::namespace_id(&row.id)?, state(&row)?))).collect()
     }
 }
 

@@ -53,7 +53,7 @@ pub(in crate::store) fn policy_name(namespace: &str, policy: &str) -> Result<Pol
 pub(in crate::store) fn namespace(Authenticated(row): Authenticated<namespaces::Model>) -> Result<Namespace> {
     let head = head(&row)?;
     Ok(Namespace {
-        id: namespace_id(&row)?,
+        id: namespace_id(&row.id)?,
         description: row.description,
         quotas: quotas(&row.settings)?,
         cursor: head.cursor,
@@ -87,8 +87,8 @@ pub(in crate::store) fn usage(row: &namespaces::Model) -> Usage {
 }
 
 /// Returns the id in a row of which nothing else is used.
-pub(in crate::store) fn namespace_id(row: &namespaces::Model) -> Result<NamespaceId> {
-    NamespaceId::parse("namespace", &row.id).map_err(unreadable("namespace"))
+pub(in crate::store) fn namespace_id(id: &str) -> Result<NamespaceId> {
+    NamespaceId::parse("namespace", id).map_err(unreadable("namespace"))
 }
 
 pub(in crate::store) fn head(row: &namespaces::Model) -> Result<Head> {

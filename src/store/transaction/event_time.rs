@@ -10,6 +10,7 @@ use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 use crate::store::error::failed;
 use crate::store::handle::Store;
+use crate::store::tables::requirements::HAS_REQUIREMENTS;
 use crate::store::tables::rows;
 use crate::store::transaction::log_clock::AHEAD_TOLERATED_MICROS;
 use crate::store::transaction::log_facts::LogFacts;
@@ -18,11 +19,9 @@ use crate::store::transaction::views::{ReadTx, Tx};
 /// The time by PostgreSQL's clock, in microseconds.
 const POSTGRES_CLOCK_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// The time of the event at revision $2 of namespace $1, whether that namespace has imports and versions with requirements (in the text of
-/// the partial index), and the end of the log of `system` ($3).
+/// The time of the event at revision $2 of namespace $1, whether that namespace has imports, and the end of the log of `system` ($3).
 const LOG_FACTS: &str = "(SELECT time FROM events WHERE namespace = $1 AND revision = $2) AS previous, \
      EXISTS (SELECT 1 FROM imports WHERE namespace = $1) AS has_imports, \
-     EXISTS (SELECT 1 FROM versions WHERE namespace = $1 AND requires <> '[]') AS has_requirements, \
      s.epoch, s.head_revision, s.head_hash \
      FROM (SELECT 1 AS one) o LEFT JOIN namespaces s ON s.id = $3";
 
@@ -44,18 +43,19 @@ impl Store {
         head: i64,
     ) -> Result<LogFacts> {
         let of_database = if self.is_postgres() { POSTGRES_CLOCK_MICROS } else { "0" };
-        let sql = format!("SELECT {of_database} AS now, {LOG_FACTS}");
+        let requiring = format!("EXISTS (SELECT 1 FROM versions WHERE namespace = $1 AND {HAS_REQUIREMENTS})");
+        let sql = format!("SELECT {of_database} AS now, {requiring} AS has_requirements, {LOG_FACTS}");
         let values = [namespace.as_str().into(), head.into(), SYSTEM_NAMESPACE.into()];
         let row = tx.query_one_raw(Statement::from_sql_and_values(tx.get_database_backend(), sql, values)).await;
         let row = row.map_err(failed)?.ok_or_else(|| Error::internal("a query without tables gave no row"))?;
         let of_row = || -> std::result::Result<_, DbErr> {
             let system: (Option<i64>, Option<i64>, Option<Vec<u8>>) =
                 (row.try_get("", "epoch")?, row.try_get("", "head_revision")?, row.try_get("", "head_hash")?);
-            let has = (row.try_get("", "has_imports")?, row.try_get("", "has_requirements")?);
-            Ok((row.try_get("", "now")?, row.try_get("", "previous")?, has, system))
+            Ok((row.try_get("", "now")?, row.try_get("", "previous")?, system))
         };
-        let (now, previous, has, system): (i64, Option<i64>, (bool, bool), _) = of_row().map_err(failed)?;
-        let (has_imports, has_requirements) = has;
+        let (now, previous, system): (i64, Option<i64>, _) = of_row().map_err(failed)?;
+        let flag = |column| row.try_get::<bool>("", column).map_err(failed);
+        let (has_imports, has_requirements) = (flag("has_imports")?, flag("has_requirements")?);
         let now = if self.is_postgres() { Micros(now) } else { (self.inner.clock.wall)() };
         if let Some(previous) = previous {
             self.inner.clock.note(namespace, Micros(previous), now);

@@ -1,22 +1,21 @@
 //! Writes of several tables that belong together.
 //!
-//! They run at once, so that a write waits for one answer under its lock: on PostgreSQL as data-modifying statements in one WITH
-//! (PostgreSQL manual, 7.8.4). SQLite has no such statements; there they are several in one text, which sqlx hands to the thread of the
-//! connection together.
+//! They are sent together, so that a write rarely waits for an answer under its lock: to PostgreSQL as data-modifying statements in one
+//! WITH (PostgreSQL manual, 7.8.4), to SQLite, which has none, in batches of statements.
 
 use sea_orm::sea_query::{
     Alias, CommonTableExpression, Expr, InsertStatement, Query, ReturningClause, SelectStatement, SubQueryStatement,
     UpdateStatement, WithClause,
 };
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use crate::domain::{Error, Result};
 use crate::store::error::failed;
 use crate::store::transaction::views::Tx;
 
-/// Number of writes in one text for SQLite: those of an activation of one policy. More: activations of many policies fill the cache of
-/// prepared statements, which has an entry for each text.
-const WRITES_PER_TEXT: usize = 4;
+/// How many writes SQLite gets in one batch: those of the activation of one policy. More: an entry of the statement cache holds one prepared
+/// statement for each write of its batch.
+const BATCH_WRITES_MAX: usize = 4;
 
 /// Writes, none of which depends on the rows of another, each with the number of rows that it must write.
 #[derive(Debug, Default)]
@@ -42,12 +41,12 @@ impl JointWrites {
     /// Writes all.
     ///
     /// # Errors
-    /// `INTERNAL` when they touched another number of rows in all: none can touch more than it must.
+    /// `INTERNAL` when the writes touched fewer rows than they must. No write can touch more, so the sum is enough.
     pub(in crate::store) async fn run(self, tx: &Tx) -> Result<()> {
         let wanted: u64 = self.0.iter().map(|(_, rows)| *rows).sum();
         let written = match tx.get_database_backend() {
             DbBackend::Postgres => self.run_as_one(tx).await,
-            backend => self.run_in_turn(backend, tx).await,
+            _ => self.run_in_batches(tx).await,
         };
         let written = written.map_err(failed)?;
         if written != wanted {
@@ -56,11 +55,14 @@ impl JointWrites {
         Ok(())
     }
 
-    /// Runs the writes as statements of one text, each with its own values, and returns how many rows they touched.
-    async fn run_in_turn(self, backend: DbBackend, tx: &Tx) -> std::result::Result<u64, DbErr> {
-        let mut written = 0;
-        for group in self.0.chunks(WRITES_PER_TEXT) {
-            let built = group.iter().map(|(write, _)| match write {
+    /// Runs the writes in batches, each write with its own values, and returns how many rows they touched.
+    ///
+    /// sqlx deprecates several statements in one query (sqlx#3108). If it ever runs only the first, the comparison of rows in `run` fails
+    /// the write.
+    async fn run_in_batches(self, tx: &impl ConnectionTrait) -> std::result::Result<u64, DbErr> {
+        let (backend, mut written) = (tx.get_database_backend(), 0);
+        for batch in self.0.chunks(BATCH_WRITES_MAX) {
+            let built = batch.iter().map(|(write, _)| match write {
                 JointWrite::Insert(insert) => backend.build(insert),
                 JointWrite::Update(update) => backend.build(update),
             });
@@ -94,5 +96,42 @@ impl JointWrites {
         let row = row.ok_or_else(|| DbErr::RecordNotFound("the counts of writes".to_owned()))?;
         let count = |index| row.try_get_by_index::<i64>(index).map(i64::unsigned_abs);
         (0..writes).map(count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policyhub_migrations::{Migrator, MigratorTrait as _};
+    use sea_orm::{ColumnTrait as _, Database, EntityTrait as _, QueryFilter as _, QueryTrait as _, Set};
+
+    use super::*;
+    use crate::store::entity::store_meta::{ActiveModel, Column, Entity};
+
+    fn update(name: &str) -> UpdateStatement {
+        let row = ActiveModel { value: Set("new".to_owned()), ..Default::default() };
+        Entity::update_many().set(row).filter(Column::Name.eq(name)).into_query()
+    }
+
+    /// Each write of each batch runs, and one that misses its row is missing from the count, whichever it is.
+    #[tokio::test]
+    async fn every_write_of_a_batch_counts() {
+        let db = Database::connect("sqlite::memory:").await.expect("a database");
+        Migrator::up(&db, None).await.expect("a schema");
+        let names: Vec<String> = (0..2 * BATCH_WRITES_MAX + 1).map(|number| format!("name-{number}")).collect();
+        let mut writes = JointWrites::default();
+        for name in &names {
+            let row = ActiveModel { name: Set(name.clone()), value: Set("old".to_owned()) };
+            writes.insert(Entity::insert(row).into_query(), 1);
+        }
+        assert_eq!(writes.run_in_batches(&db).await.expect("insertions"), names.len() as u64);
+        for missing in 0..names.len() {
+            let mut writes = JointWrites::default();
+            for (number, name) in names.iter().enumerate() {
+                writes.update_one(update(if number == missing { "absent" } else { name }));
+            }
+            assert_eq!(writes.run_in_batches(&db).await.expect("updates"), names.len() as u64 - 1, "{missing}");
+        }
+        let rows = Entity::find().filter(Column::Value.eq("new")).all(&db).await.expect("rows");
+        assert_eq!(rows.len(), names.len());
     }
 }

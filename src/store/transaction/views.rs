@@ -140,7 +140,8 @@ impl WriteTx {
         self.log_facts.has_imports
     }
 
-    /// Whether a version of the namespace required anything of other policies when this write began.
+    /// Whether a version of the namespace required anything of other policies when this write began. Versions that this write adds do not
+    /// count: none of them is active before its event.
     pub(in crate::store) fn has_requirements(&self) -> bool {
         self.log_facts.has_requirements
     }

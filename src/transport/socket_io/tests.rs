@@ -79,25 +79,26 @@ impl ConnectionMetrics for Uncounted {
 }
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(50);
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Wraps a socket of a connection with `open` streams.
 fn io(turns: &[usize], open: usize) -> (SharedIo<FakeSocket>, ConnectionStreams) {
-    let streams = ConnectionStreams::new(TaskTracker::new(), WRITE_TIMEOUT);
-    open_streams(&streams, open);
+    let streams = ConnectionStreams::new(TaskTracker::new(), STALL_TIMEOUT);
+    spawn_streams(&streams, open);
     let socket = FakeSocket { turns: turns.iter().copied().collect(), ..FakeSocket::default() };
     (SharedIo::new(socket, b"", streams.executor(), WRITE_TIMEOUT, Arc::new(Uncounted)), streams)
 }
 
-fn open_streams(streams: &ConnectionStreams, open: usize) {
+fn spawn_streams(streams: &ConnectionStreams, open: usize) {
     for _ in 0..open {
         streams.executor().execute(std::future::pending());
     }
 }
 
-/// Ends all streams, as the connection does with those that it reaps.
-async fn end_streams(streams: &ConnectionStreams) {
+/// Aborts all streams and removes them.
+async fn abort_streams(streams: &ConnectionStreams) {
     streams.executor().abort_all();
-    while streams.executor().open_streams() > 0 {
+    while streams.executor().stream_count() > 0 {
         tokio::task::yield_now().await;
         streams.executor().reap();
     }
@@ -182,9 +183,9 @@ async fn bytes_stay_in_order_when_streams_come_and_go_and_writes_are_partial() {
     for round in 0..30 {
         sent.extend(write_frames(&mut io, round * 10..round * 10 + 10, &mut context));
         if round % 3 == 0 {
-            end_streams(&streams).await;
-        } else if streams.executor().open_streams() == 0 {
-            open_streams(&streams, 2);
+            abort_streams(&streams).await;
+        } else if streams.executor().stream_count() == 0 {
+            spawn_streams(&streams, 2);
         }
         if round % 4 == 0 {
             let _ = io.poll_flush_buffer(&mut context);
@@ -208,7 +209,7 @@ async fn shutting_down_sends_the_buffer() {
 
 #[tokio::test]
 async fn what_was_read_ahead_comes_first() {
-    let streams = ConnectionStreams::new(TaskTracker::new(), WRITE_TIMEOUT);
+    let streams = ConnectionStreams::new(TaskTracker::new(), STALL_TIMEOUT);
     let socket = FakeSocket::default();
     let mut io = SharedIo::new(socket, b"before", streams.executor(), WRITE_TIMEOUT, Arc::new(Uncounted));
     let mut read = [0; 11];

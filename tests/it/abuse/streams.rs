@@ -5,11 +5,16 @@ use super::case::{
 };
 use super::wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, PING, SETTINGS, block, body, call, cancel, frame,
-    headers, open, streams,
+    good_but, headers, open, streams,
 };
 
 /// The highest id of a client's stream.
 const LAST: u32 = 0x7fff_ffff;
+
+/// Opens a watch of a health status, of which a connection may have as many as streams.
+fn open_watch(stream: u32) -> Vec<u8> {
+    headers(stream, &block(&good_but(&[(":path", "/grpc.health.v1.Health/Watch")])))
+}
 
 fn ids() -> Vec<AbuseCase> {
     vec![
@@ -18,8 +23,8 @@ fn ids() -> Vec<AbuseCase> {
         case("stream with the last id there is", call(LAST, &[]), Status(0)).on(LAST),
         case("stream after the last id there is", [call(LAST, &[]), call(1, &[])].concat(), Goaway(PROTOCOL)),
         case("stream id with the reserved bit", call(1 | 1 << 31, &[]), Status(0)),
-        case("more streams than there may be", streams(129, open), Reset(REFUSED)).on(257),
-        case("as many streams as there may be", [streams(127, open), call(255, &[])].concat(), Status(0)).on(255),
+        case("more streams than there may be", streams(129, open_watch), Reset(REFUSED)).on(257),
+        case("as many streams as there may be", [streams(127, open_watch), call(255, &[])].concat(), Status(0)).on(255),
     ]
 }
 
