@@ -3,6 +3,7 @@
 //! Boundary: stores are filled through the public API. On PostgreSQL, when there is one, statements and rows are those that the database
 //! itself counted; they include the replica's own polls in that time.
 
+use std::ops::Sub;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,7 +20,8 @@ const ACTIVATIONS: usize = 300;
 const ACTIVATIONS_OF_MANY: usize = 30;
 const STARTS: usize = 5;
 const SUBSCRIBERS: usize = 10_000;
-/// What statements about leases name. They come when streams begin and end, and with time, not with activations: they are counted by themselves.
+/// What statements about leases name. They come when streams begin and end, and with time, not with activations: they are counted by
+/// themselves.
 const LEASES: &str = "subscribers|replicas";
 /// The few subscribers that a resync is compared with, to find the cost of the others.
 const FEW: usize = 10;
@@ -36,11 +38,16 @@ struct StatementCounts {
     lease_statements: f64,
 }
 
-/// What a storm of subscribers asks the database.
-#[derive(Debug, Clone, Copy)]
-struct StormStatements {
-    leases: f64,
-    others: f64,
+impl Sub for StatementCounts {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            statements: self.statements - before.statements,
+            rows: self.rows - before.rows,
+            lease_statements: self.lease_statements - before.lease_statements,
+        }
+    }
 }
 
 /// The extension of PostgreSQL that counts statements.
@@ -121,10 +128,9 @@ impl BenchRun {
         let mut samples = vec![LatencySample::new("server CPU per activation", "µs", each * watchers as f64)];
         if let Some((before, after)) = before.zip(after) {
             // Besides those that were measured, one warmed up.
-            let each = |after: f64, before: f64| (after - before) / (count + 1) as f64;
-            let statements = each(after.statements, before.statements);
-            samples.push(LatencySample::new("database statements per activation", "", statements));
-            samples.push(LatencySample::new("database rows per activation", "", each(after.rows, before.rows)));
+            let (work, made) = (after - before, (count + 1) as f64);
+            samples.push(LatencySample::new("database statements per activation", "", work.statements / made));
+            samples.push(LatencySample::new("database rows per activation", "", work.rows / made));
         }
         Ok(samples)
     }
@@ -139,20 +145,19 @@ impl BenchRun {
         let payload = self.payload(KIB).await?;
         for _ in 0..self.rounds {
             let few = self.count_storm_statements(&payload, FEW).await?;
-            let many = self.count_storm_statements(&payload, SUBSCRIBERS).await?;
+            let storm = self.count_storm_statements(&payload, SUBSCRIBERS).await? - few;
             let samples = vec![
-                LatencySample::new(STORM_STATEMENTS, "", many.others - few.others),
-                LatencySample::new("lease statements of a reconnect storm", "", many.leases - few.leases),
+                LatencySample::new(STORM_STATEMENTS, "", storm.statements),
+                LatencySample::new("lease statements of a reconnect storm", "", storm.lease_statements),
             ];
             self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(samples));
         }
         Ok(())
     }
 
-    async fn count_storm_statements(&self, payload: &BenchPayload, subscribers: usize) -> Result<StormStatements> {
+    async fn count_storm_statements(&self, payload: &BenchPayload, subscribers: usize) -> Result<StatementCounts> {
         let opened = self.count_statements(payload, subscribers, false).await?;
-        let resynced = self.count_statements(payload, subscribers, true).await?;
-        Ok(StormStatements { others: resynced.others - opened.others, leases: resynced.leases - opened.leases })
+        Ok(self.count_statements(payload, subscribers, true).await? - opened)
     }
 
     /// Counts the statements of subscriptions that are opened, and with `resync` cut and opened again.
@@ -161,7 +166,7 @@ impl BenchRun {
         payload: &BenchPayload,
         subscribers: usize,
         resync: bool,
-    ) -> Result<StormStatements> {
+    ) -> Result<StatementCounts> {
         let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
         let url = cluster.create_database();
         let target = BenchTarget::policyhub(payload, Some(url.clone())).await?;
@@ -169,7 +174,7 @@ impl BenchRun {
         let count = || {
             let looks = hub::counter(http, "policyhub_tailer_looks_total")?;
             let counts = counted(cluster, &url)?;
-            anyhow::Ok(StormStatements { others: counts.statements - looks, leases: counts.lease_statements })
+            anyhow::Ok(StatementCounts { statements: counts.statements - looks, ..counts })
         };
         let before = count()?;
         if resync {
@@ -179,8 +184,7 @@ impl BenchRun {
             drive(target.plan(subscribers, 1, work)).await?;
         }
         tokio::time::sleep(LEASE_FLUSH_WAIT).await;
-        let after = count()?;
-        Ok(StormStatements { others: after.others - before.others, leases: after.leases - before.leases })
+        Ok(count()? - before)
     }
 
     fn database_work(&self, place: &HubDirectory) -> Result<Option<StatementCounts>> {

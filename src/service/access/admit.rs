@@ -51,7 +51,7 @@ impl Access {
             return Ok(permits);
         }
         // Otherwise a storm of callers with a token each would ask the database once for each of them.
-        if self.roles.permit_recently(principal, permission) {
+        if self.roles.permit_recently(&members, permission) {
             return Ok(true);
         }
         let found: Result<_, Error> = self.log.store.roles_of(&members).await;
@@ -59,12 +59,12 @@ impl Access {
         let grants: Grants = roles.into_iter().collect();
         let permits = grants.permit(permission);
         if found.is_ok() {
-            self.admitted.insert(members, RolesAnywhere { grants, only_namespace, claimed: now, generation });
+            self.admitted.insert(members.clone(), RolesAnywhere { grants, only_namespace, claimed: now, generation });
         }
         // In an outage, or when rows were deleted by hand, use the roles that were proven last, as authorization does.
         match found {
             Ok(_) if permits => Ok(true),
-            _ if self.roles.permit_anywhere(principal, permission) => Ok(true),
+            _ if self.roles.permit_anywhere(&members, permission) => Ok(true),
             Ok(_) => Ok(false),
             Err(error) => Err(error),
         }

@@ -77,8 +77,9 @@ impl NamespaceRoles {
         self.access_revision == state.access_revision && self.epoch == state.head.cursor.epoch
     }
 
-    fn permit(&self, principal: &Principal, permission: Permission) -> bool {
-        self.roles_of(principal).iter().any(|role| role.permits(permission))
+    /// Returns whether they give any of these members a permission.
+    fn permit(&self, members: &[String], permission: Permission) -> bool {
+        members.iter().filter_map(|member| self.roles.get(member)).flatten().any(|role| role.permits(permission))
     }
 
     /// Returns the roles of a caller.
@@ -135,15 +136,15 @@ impl BindingCache {
         all.generation += 1;
     }
 
-    /// Returns whether the cached bindings of a namespace that was used recently give a caller a permission, however old they are.
-    pub(super) fn permit_recently(&self, principal: &Principal, permission: Permission) -> bool {
+    /// Returns whether the cached bindings of a namespace that was used recently give any of these members a permission, however old they are.
+    pub(super) fn permit_recently(&self, members: &[String], permission: Permission) -> bool {
         // The most recently used come first.
-        self.cached().by_namespace.iter().take(RECENT_NAMESPACES).any(|(_, roles)| roles.permit(principal, permission))
+        self.cached().by_namespace.iter().take(RECENT_NAMESPACES).any(|(_, roles)| roles.permit(members, permission))
     }
 
-    /// Returns whether the cached bindings of any namespace give a caller a permission.
-    pub(super) fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
-        self.cached().by_namespace.iter().any(|(_, roles)| roles.permit(principal, permission))
+    /// Returns whether the cached bindings of any namespace give any of these members a permission.
+    pub(super) fn permit_anywhere(&self, members: &[String], permission: Permission) -> bool {
+        self.cached().by_namespace.iter().any(|(_, roles)| roles.permit(members, permission))
     }
 
     /// Returns the generation. Read it before the bindings are read.

@@ -39,14 +39,14 @@ impl RoleCache {
         self.bindings.generation()
     }
 
-    /// Returns whether the cached bindings of a namespace that was used recently give a caller a permission, however old they are.
-    pub fn permit_recently(&self, principal: &Principal, permission: Permission) -> bool {
-        self.bindings.permit_recently(principal, permission)
+    /// Returns whether the cached bindings of a namespace that was used recently give any of these members a permission, however old they are.
+    pub fn permit_recently(&self, members: &[String], permission: Permission) -> bool {
+        self.bindings.permit_recently(members, permission)
     }
 
-    /// Returns whether the cached bindings of any namespace give a caller a permission.
-    pub fn permit_anywhere(&self, principal: &Principal, permission: Permission) -> bool {
-        self.bindings.permit_anywhere(principal, permission)
+    /// Returns whether the cached bindings of any namespace give any of these members a permission.
+    pub fn permit_anywhere(&self, members: &[String], permission: Permission) -> bool {
+        self.bindings.permit_anywhere(members, permission)
     }
 
     /// Returns the last revision that changed the bindings of a locked log, for the next event to name: from an earlier proof, or from the
