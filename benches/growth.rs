@@ -1,9 +1,9 @@
 //! How the cost of an activation, the start and the memory grow with policies, versions and subscribers.
 //!
 //! Boundary: stores are filled through the public API. On PostgreSQL, when there is one, statements and rows are those that the database
-//! itself counted; they include the replica's own polls in that time.
+//! itself counted, without those that the server's own polls make in that time.
 
-use std::ops::Sub;
+use std::ops::{Mul, Sub};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -23,19 +23,24 @@ const SUBSCRIBERS: usize = 10_000;
 /// What statements about leases name. They come when streams begin and end, and with time, not with activations: they are counted by
 /// themselves.
 const LEASES: &str = "subscribers|replicas";
+/// Matches the statement by which a pooled connection is checked before it is used: one before each transaction.
+const CHECKS: &str = r"^SELECT (concat\(set_config|current_setting)";
 /// The few subscribers that a resync is compared with, to find the cost of the others.
 const FEW: usize = 10;
 /// How long to wait before statements are counted: longer than the pause between two lease flushes (2 s).
 const LEASE_FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// How long the statements of an idle server are counted.
+const IDLE: Duration = Duration::from_secs(10);
 /// The figure of a goal.
 pub const STORM_STATEMENTS: &str = "database statements of a reconnect storm, without leases";
 
-/// What the database did so far: statements, and rows of them, without those about leases; and those.
+/// What the database did so far: statements, and rows of them, without those about leases and checks of connections; and those.
 #[derive(Debug, Clone, Copy)]
 struct StatementCounts {
     statements: f64,
     rows: f64,
     lease_statements: f64,
+    checks: f64,
 }
 
 impl Sub for StatementCounts {
@@ -46,6 +51,20 @@ impl Sub for StatementCounts {
             statements: self.statements - before.statements,
             rows: self.rows - before.rows,
             lease_statements: self.lease_statements - before.lease_statements,
+            checks: self.checks - before.checks,
+        }
+    }
+}
+
+impl Mul<f64> for StatementCounts {
+    type Output = Self;
+
+    fn mul(self, times: f64) -> Self {
+        Self {
+            statements: self.statements * times,
+            rows: self.rows * times,
+            lease_statements: self.lease_statements * times,
+            checks: self.checks * times,
         }
     }
 }
@@ -121,22 +140,28 @@ impl BenchRun {
         watchers: usize,
         count: usize,
     ) -> Result<Vec<LatencySample>> {
-        let before = self.database_work(place)?;
-        let driven = drive(activations_work(target, watchers, count)).await?;
-        let after = self.database_work(place)?;
+        let activating = drive(activations_work(target, watchers, count));
+        let (driven, work) = match &self.postgres {
+            Some(cluster) => {
+                let (driven, work) = statements_of(cluster, &place.url, activating).await?;
+                (driven, Some(work))
+            }
+            None => (activating.await?, None),
+        };
         let each = find(&driven, "server CPU per delivery")?;
         let mut samples = vec![LatencySample::new("server CPU per activation", "µs", each * watchers as f64)];
-        if let Some((before, after)) = before.zip(after) {
+        if let Some(work) = work {
             // Besides those that were measured, one warmed up.
-            let (work, made) = (after - before, (count + 1) as f64);
-            samples.push(LatencySample::new("database statements per activation", "", work.statements / made));
+            let made = (count + 1) as f64;
+            let statements = (work.statements + work.checks) / made;
+            samples.push(LatencySample::new("database statements per activation", "", statements));
             samples.push(LatencySample::new("database rows per activation", "", work.rows / made));
         }
         Ok(samples)
     }
 
     /// Measures what a reconnect storm asks of the database: the statements of a resync, minus those of only opening the same subscriptions,
-    /// minus the same difference for few subscribers. The tailer's polls, one statement each, depend on time and are left out.
+    /// minus the same difference for few subscribers. What an idle server asks in that time is left out.
     pub(super) async fn resync_statements(&mut self) -> Result<()> {
         if self.postgres.is_none() {
             self.report.not_measured("database statements of a resync: no PostgreSQL".to_owned());
@@ -149,6 +174,7 @@ impl BenchRun {
             let samples = vec![
                 LatencySample::new(STORM_STATEMENTS, "", storm.statements),
                 LatencySample::new("lease statements of a reconnect storm", "", storm.lease_statements),
+                LatencySample::new("connections checked in a reconnect storm", "", storm.checks),
             ];
             self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(samples));
         }
@@ -170,26 +196,32 @@ impl BenchRun {
         let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
         let url = cluster.create_database();
         let target = BenchTarget::policyhub(payload, Some(url.clone())).await?;
-        let http = target.http.context("no metrics")?;
-        let count = || {
-            let looks = hub::counter(http, "policyhub_tailer_looks_total")?;
-            let counts = counted(cluster, &url)?;
-            anyhow::Ok(StatementCounts { statements: counts.statements - looks, ..counts })
+        let subscribing = async {
+            if resync {
+                resync_once(&target, subscribers, 1).await?;
+            } else {
+                let work = LoadWork::Idle { watch: target.watch.clone(), seconds: 0.0 };
+                drive(target.plan(subscribers, 1, work)).await?;
+            }
+            tokio::time::sleep(LEASE_FLUSH_WAIT).await;
+            anyhow::Ok(())
         };
-        let before = count()?;
-        if resync {
-            resync_once(&target, subscribers, 1).await?;
-        } else {
-            let work = LoadWork::Idle { watch: target.watch.clone(), seconds: 0.0 };
-            drive(target.plan(subscribers, 1, work)).await?;
-        }
-        tokio::time::sleep(LEASE_FLUSH_WAIT).await;
-        Ok(count()? - before)
+        Ok(statements_of(cluster, &url, subscribing).await?.1)
     }
+}
 
-    fn database_work(&self, place: &HubDirectory) -> Result<Option<StatementCounts>> {
-        self.postgres.as_ref().map(|cluster| counted(cluster, &place.url)).transpose()
-    }
+/// Counts the statements of `work`, without those that come with time: as many as the idle server makes after it.
+async fn statements_of<T>(
+    cluster: &Cluster,
+    url: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, StatementCounts)> {
+    let (before, began) = (counted(cluster, url)?, Instant::now());
+    let done = work.await?;
+    let (after, ended) = (counted(cluster, url)?, Instant::now());
+    tokio::time::sleep(IDLE).await;
+    let each_second = (counted(cluster, url)? - after) * ended.elapsed().as_secs_f64().recip();
+    Ok((done, after - before - each_second * (ended - began).as_secs_f64()))
 }
 
 fn activations_work(target: &BenchTarget, watchers: usize, publishes: usize) -> LoadPlan {
@@ -205,14 +237,15 @@ fn find(samples: &[LatencySample], what: &str) -> Result<f64> {
 fn counted(cluster: &Cluster, url: &str) -> Result<StatementCounts> {
     let database = url.rsplit('/').next().context("no database")?;
     let sql = format!(
-        "SELECT coalesce(sum(calls) FILTER (WHERE query !~ '{LEASES}'), 0), \
-         coalesce(sum(rows) FILTER (WHERE query !~ '{LEASES}'), 0), \
-         coalesce(sum(calls) FILTER (WHERE query ~ '{LEASES}'), 0) FROM pg_stat_statements s \
+        "SELECT coalesce(sum(calls) FILTER (WHERE query !~ '{LEASES}|{CHECKS}'), 0), \
+         coalesce(sum(rows) FILTER (WHERE query !~ '{LEASES}|{CHECKS}'), 0), \
+         coalesce(sum(calls) FILTER (WHERE query ~ '{LEASES}'), 0), \
+         coalesce(sum(calls) FILTER (WHERE query ~ '{CHECKS}'), 0) FROM pg_stat_statements s \
          JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}'"
     );
     cluster.try_psql("postgres", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").map_err(anyhow::Error::msg)?;
     let row = cluster.try_psql("postgres", &sql).map_err(anyhow::Error::msg)?;
     let counts: Vec<f64> = row.split('|').map(str::parse).collect::<Result<_, _>>()?;
-    let &[statements, rows, lease_statements] = counts.as_slice() else { bail!("no counts: {row}") };
-    Ok(StatementCounts { statements, rows, lease_statements })
+    let &[statements, rows, lease_statements, checks] = counts.as_slice() else { bail!("no counts: {row}") };
+    Ok(StatementCounts { statements, rows, lease_statements, checks })
 }

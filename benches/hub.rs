@@ -40,8 +40,6 @@ pub struct BenchHub {
     pub process: Process,
     /// Address of gRPC.
     pub grpc: SocketAddr,
-    /// Address of /readyz and /metrics.
-    pub http: SocketAddr,
     /// Address of the console, when it has one.
     pub console: Option<SocketAddr>,
     /// The admin's token.
@@ -114,7 +112,7 @@ impl BenchHub {
         process.wait_for(&log, || get(http, "/readyz"))?;
         let token = std::fs::read_to_string(data.join("admin.token")).context("no admin token")?.trim().to_owned();
         let certificate = place.certificate.as_ref().map(|certificate| certificate.pem.clone());
-        Ok(Self { process, grpc, http, console, token, certificate })
+        Ok(Self { process, grpc, console, token, certificate })
     }
 
     /// Returns a client as the admin.
@@ -130,13 +128,6 @@ fn bound(addresses: &Path) -> Option<(SocketAddr, SocketAddr, Option<SocketAddr>
     let value: serde_json::Value = serde_json::from_slice(&std::fs::read(addresses).ok()?).ok()?;
     let address = |name: &str| value.get(name)?.as_str()?.trim_start_matches("http://").parse().ok();
     Some((address("grpc")?, address("http")?, address("console")))
-}
-
-/// Returns a counter of a server's /metrics.
-pub fn counter(http: SocketAddr, name: &str) -> Result<f64> {
-    let text = get(http, "/metrics").context("no metrics")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.with_context(|| format!("no counter {name}"))?.parse()?)
 }
 
 /// Returns JSON of exactly this size, different for each `mark`.

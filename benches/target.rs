@@ -162,8 +162,6 @@ pub struct BenchTarget {
     pub again: BenchCall,
     /// Reads the state, where there is such a call.
     pub get: BenchCall,
-    /// The address of a policy hub's counters.
-    pub http: Option<SocketAddr>,
     // Keeps the server's files until it ends.
     _place: Option<HubDirectory>,
     _dir: Option<TempDir>,
@@ -222,7 +220,6 @@ impl BenchTarget {
             publish: hub::activate_calls("default"),
             again: hub::watch_call(None, Some(held)),
             get: hub::get_active_call("default"),
-            http: Some(hub.http),
             _place: place,
             _dir: None,
         }
@@ -247,7 +244,6 @@ impl BenchTarget {
             publish: vec![call(serve_tonic::PUBLISH)],
             again: call(serve_tonic::WATCH),
             get: call(serve_tonic::GET),
-            http: None,
             _place: None,
             _dir: Some(dir),
         })
@@ -273,7 +269,6 @@ impl BenchTarget {
             publish: vec![put(1)?, put(2)?],
             again: etcd::watch_call(etcd::FIRST_REVISION + 1),
             get: BenchCall::default(),
-            http: None,
             _place: None,
             _dir: Some(dir),
         })
@@ -299,7 +294,6 @@ impl BenchTarget {
             publish: vec![call(payload.load(1)?)],
             again: call(Vec::new()),
             get: BenchCall::default(),
-            http: None,
             _place: None,
             _dir: Some(dir),
         })

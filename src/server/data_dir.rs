@@ -139,6 +139,12 @@ impl DataDir {
         self.path.join("frozen.json")
     }
 
+    /// Returns the path of the key checkpoint.
+    #[must_use]
+    pub fn key_checkpoint(&self) -> PathBuf {
+        self.path.join("key-checkpoint.jws")
+    }
+
     /// Returns the path of the admin's token.
     #[must_use]
     pub fn admin_token(&self) -> PathBuf {

@@ -16,6 +16,7 @@ mod epoch;
 mod file_size;
 mod https;
 mod issuers;
+mod key_checkpoint;
 mod keys;
 pub mod local_checks;
 mod metrics;

@@ -16,6 +16,7 @@ use super::config::{Config, ConsoleConfig, KeysConfig, Settings, StorageConfig, 
 use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, high_water, make_private_dir};
 use super::issuers::JwksRefresher;
+use super::key_checkpoint;
 use super::keys::{ServerKeys, algorithm, local_issuer};
 use super::oidc_provider::OidcProvider;
 use super::revocations;
@@ -121,7 +122,8 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);
     let first_algorithm = algorithm(config.keys.signing_algorithm);
-    let keys = service.keys.begin_keys(first_algorithm, clock::now()).await;
+    let checkpoint = key_checkpoint::read(&data_dir.key_checkpoint());
+    let keys = service.keys.begin_keys(checkpoint.as_deref(), first_algorithm, clock::now()).await;
     let keys =
         keys.inspect_err(|error| tracing::error!(%error, detail = error.internal, "can't read the signing keys"));
     keys.context("failed to read what the log says of the signing keys")?;

@@ -15,7 +15,6 @@ use super::tls_files::PortTls;
 use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::Reason;
-use crate::domain::name::NamespaceId;
 use crate::service::{AuditPosition, AuditStep, FIRST_ADMIN, Service};
 use crate::store::Store;
 
@@ -267,12 +266,7 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
 /// Verifies one log after the other until it is cancelled, so that an edited row is found even without requests.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
     let begun = Instant::now();
-    // Otherwise a revocation whose row was deleted would have no effect until the turn of `system`.
-    while let Err(error) = service.archive.check_whole_log(&NamespaceId::system(), begun.elapsed()).await {
-        tracing::debug!(%error, detail = error.internal, "failed to check the log of system; trying again");
-        tokio::time::sleep(interval).await;
-    }
-    let mut position = AuditPosition::default();
+    let mut position = AuditPosition::of_start();
     loop {
         let started = Instant::now();
         let step = service.archive.check_next(&mut position, begun.elapsed()).await;

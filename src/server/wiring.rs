@@ -26,6 +26,7 @@ use super::console::serve_console;
 use super::data_dir::DataDir;
 use super::denials::Denials;
 use super::issuers::JwksRefresher;
+use super::key_checkpoint;
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::tls_files::PortTls;
@@ -137,7 +138,7 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
         metrics.show_certificate(&tls);
         background.spawn(tasks::watch_tls_files(tls, parts.verifier, metrics.clone()));
     }
-    spawn_pollers(&mut background, &parts.service, watch.audit_interval);
+    spawn_pollers(&mut background, &parts.service, watch.audit_interval, &parts.data_dir);
     let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(spawn_http(parts.http, router, head_timeout)?);
@@ -238,9 +239,10 @@ fn spawn_keepers(
 }
 
 /// Spawns the pollers: what other replicas changed and thawed, what is due, and whether the logs are intact.
-fn spawn_pollers(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration) {
+fn spawn_pollers(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration, data_dir: &DataDir) {
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
+    background.spawn(key_checkpoint::keep(service.clone(), data_dir.key_checkpoint()));
     background.spawn(tasks::follow_thaws(service.clone()));
     background.spawn(tasks::write_denials(service.clone()));
     background.spawn(tasks::run_schedules(service.clone()));

@@ -131,7 +131,8 @@ impl Feed {
         }
         let found = match recent {
             Some(found) => Some(found),
-            None => self.fingerprints.read(&self.source, &self.namespace, cursor).await?,
+            // Boxed: thousands of streams that resume at once find it in memory.
+            None => Box::pin(self.fingerprints.read(&self.source, &self.namespace, cursor)).await?,
         };
         if found == Some(named) { Ok(()) } else { Err(resume_point_gone(cursor, head.cursor.epoch)) }
     }

@@ -19,7 +19,8 @@ impl Hub {
     pub async fn check_thawed(&self, namespace: &NamespaceId) -> Result<()> {
         let store = &self.source().store;
         let Some(frozen) = store.frozen(namespace) else { return Ok(()) };
-        if let Some(by) = self.thawing_event(namespace, &frozen).await? {
+        // Boxed: every call carries this, and none but those for a frozen namespace makes it.
+        if let Some(by) = Box::pin(self.thawing_event(namespace, &frozen)).await? {
             store.thaw(namespace, by);
         }
         store.check_thawed(namespace)

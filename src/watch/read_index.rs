@@ -50,8 +50,8 @@ impl ReadIndex {
             open.namespaces().insert(namespace.clone());
             Arc::clone(&open)
         };
-        // When the call that reads is cancelled, another one of its round reads instead.
-        let heads = round.heads.get_or_init(|| self.read(&round, counts)).await.clone()?;
+        // Boxed: one call of a round reads, and the others only wait. When that one is cancelled, another one reads instead.
+        let heads = round.heads.get_or_init(|| Box::pin(self.read(&round, counts))).await.clone()?;
         heads.get(namespace).copied().ok_or_else(|| namespace.not_found())
     }
 

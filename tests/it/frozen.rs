@@ -122,6 +122,9 @@ async fn a_write_whose_namespace_is_frozen_while_it_waits_is_refused() {
     });
     cluster.waiting(&database);
     hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
+    // The turn of the server's own check may come when the write has waited too long.
+    let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
+    assert!(!client.verify_log(request).await.expect("a verdict").valid);
     wait_for(&hub, FROZEN).await;
     cluster.release(&database, lock);
     let error = refused(waiting.await.expect("a task"), Code::DataLoss, "DATA_LOSS");

@@ -68,7 +68,7 @@ on_both_databases! {
 }
 
 /// Makes a change that triggers would refuse.
-fn off(hub: &Hub, sql: &str) {
+pub fn off(hub: &Hub, sql: &str) {
     if hub.database_url.starts_with("sqlite") {
         for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {
             hub.tamper(&format!("DROP TRIGGER {name}"));

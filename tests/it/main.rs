@@ -184,6 +184,8 @@ mod import_reviews;
 #[cfg(test)]
 mod import_tamper;
 #[cfg(test)]
+mod key_checkpoint;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod keys_files;

@@ -7,8 +7,9 @@ use policyhub::client::{Client, ClientError, ClientIdentity, pb};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
 
 use crate::harness::callers::try_grant;
@@ -146,6 +147,25 @@ async fn nothing_older_than_tls_1_3_is_spoken() {
         let name = ServerName::try_from("127.0.0.1").expect("a name");
         let shaken = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         assert_eq!(shaken.is_ok(), spoken, "{version:?}: {:?}", shaken.err());
+    }
+}
+
+/// A client that could resume a session shakes hands anew, so that its certificate is verified each time.
+#[tokio::test]
+async fn no_session_is_resumed() {
+    let scene = MtlsFixture::start().await;
+    let mut config = scene.server.trusted();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    for _ in 0..2 {
+        let address = scene.hub.grpc.trim_start_matches("https://");
+        let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let mut stream = connector.connect(name, stream).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        // Tickets would come before the first frame of the server.
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("written");
+        stream.read_u8().await.expect("a frame");
     }
 }
 

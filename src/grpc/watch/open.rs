@@ -146,3 +146,22 @@ impl WatchHandler {
         opened.await.map_err(|error| (parent, error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state of one call while it opens a watch. Thousands open at once, and a future that is awaited and not boxed is in it, even if hardly
+    /// any call needs it.
+    const CALL_STATE_MAX_BYTES: usize = 4 * 1024;
+
+    fn output_bytes<A, B, R>(_: fn(A, B) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn opening_a_watch_holds_little_memory() {
+        let bytes = output_bytes(WatchHandler::watch_active);
+        assert!(bytes <= CALL_STATE_MAX_BYTES, "{bytes} bytes");
+    }
+}

@@ -25,10 +25,21 @@ const STEP_PAGES: usize = 8;
 const WHOLE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the checks of this server are in the order of namespaces, and in a longer log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AuditPosition {
+    /// The log that is next whatever its turn is.
+    first: Option<NamespaceId>,
     after: String,
     pass: Option<LongPass>,
+}
+
+impl AuditPosition {
+    /// Returns the position of a server that has checked nothing. The log of `system` is first: until it is checked, a revocation whose row
+    /// was deleted has no effect.
+    #[must_use]
+    pub fn of_start() -> Self {
+        Self { first: Some(NamespaceId::system()), after: String::new(), pass: None }
+    }
 }
 
 /// A check of a longer log that is not finished.
@@ -46,7 +57,7 @@ struct LongPass {
 /// What a step of the checks ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditStep {
-    /// The log has more to check.
+    /// There is more to check at once: of this log, or after one out of turn.
     More,
     /// The log is checked, or there is none after the last.
     Done,
@@ -59,17 +70,22 @@ impl Archive {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn check_next(&self, position: &mut AuditPosition, uptime: Duration) -> Result<AuditStep> {
-        if position.pass.is_none() {
+        while position.pass.is_none() {
             let tx = self.log.store.read().await?;
-            let Some(namespace) = tx.namespace_after(&position.after).await? else {
+            let next = match position.first.clone() {
+                None => tx.namespace_after(&position.after).await?,
+                first => first,
+            };
+            let Some(namespace) = next else {
                 position.after.clear();
                 return Ok(AuditStep::Done);
             };
-            match self.begin_pass(&tx, &namespace, uptime).await? {
-                Some(pass) => position.pass = Some(pass),
-                None => {
-                    drop(tx);
-                    self.check_whole_log(&namespace, uptime).await?;
+            position.pass = self.begin_pass(&tx, &namespace, uptime).await?;
+            drop(tx);
+            if position.pass.is_none() {
+                self.check_whole_log(&namespace, uptime).await?;
+                // One out of turn takes no place in the order: the next log follows at once.
+                if position.first.take().is_none() {
                     position.after = namespace.to_string();
                     return Ok(AuditStep::Done);
                 }
@@ -79,6 +95,9 @@ impl Archive {
         let namespace = pass.check.namespace().clone();
         let is_finished = self.step(&mut pass, uptime).await;
         if matches!(is_finished, Ok(true)) {
+            if position.first.take().is_some() {
+                return Ok(AuditStep::More);
+            }
             position.after = namespace.to_string();
             return Ok(AuditStep::Done);
         }
@@ -93,7 +112,7 @@ impl Archive {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn check_whole_log(&self, namespace: &NamespaceId, uptime: Duration) -> Result<()> {
+    async fn check_whole_log(&self, namespace: &NamespaceId, uptime: Duration) -> Result<()> {
         match self.check_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await {
             Err(error) if error.reason == Reason::DataLoss => {
                 let mut findings = Findings::default();

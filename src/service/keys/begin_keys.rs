@@ -11,11 +11,15 @@ use crate::service::log::Conclusion;
 use crate::signing::{Algorithm, KeyStore, PublicKey};
 
 impl SigningKeys {
-    /// Reads the keys from the log, and records the first key of a store that has none.
+    /// Reads the keys from the log, after `checkpoint` of a former start if there is one, and records the first key of a store that has
+    /// none.
     ///
     /// # Errors
     /// The same as `follow_keys`.
-    pub async fn begin_keys(&self, algorithm: Algorithm, now: Micros) -> Result<()> {
+    pub async fn begin_keys(&self, checkpoint: Option<&str>, algorithm: Algorithm, now: Micros) -> Result<()> {
+        if let Some(checkpoint) = checkpoint {
+            self.poller.resume(checkpoint).await?;
+        }
         self.poller.follow_keys(now).await?;
         if !self.log.signer.view().ring().is_empty() {
             return Ok(());

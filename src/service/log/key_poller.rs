@@ -67,6 +67,20 @@ impl KeyPoller {
         followed
     }
 
+    /// Begins with what a checkpoint of this server says of the keys, if the log still has it; otherwise the first poll reads the whole log.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn resume(&self, checkpoint: &str) -> Result<()> {
+        let _only_poll = self.poll_lock.lock().await;
+        let tx = self.log.store.read().await?;
+        match self.log.signer.keys_at_checkpoint(&tx, checkpoint).await? {
+            Some(view) => self.log.signer.install(view),
+            None => tracing::info!("the key checkpoint is not of this log; reading the whole log of system"),
+        }
+        Ok(())
+    }
+
     async fn poll(&self, now: Micros) -> Result<()> {
         let before = self.log.signer.view();
         let system = NamespaceId::system();

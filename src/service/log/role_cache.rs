@@ -65,7 +65,8 @@ impl RoleCache {
         if let Some(roles) = held.as_ref().filter(|roles| !roles.claim_recheck(now)) {
             return Ok(roles.roles_of(principal));
         }
-        let failed = match self.proven_roles(namespace, held.as_ref(), now).await {
+        // Boxed: every call carries this, and one in each second makes it.
+        let failed = match Box::pin(self.proven_roles(namespace, held.as_ref(), now)).await {
             Ok(roles) => return Ok(roles.map(|roles| roles.roles_of(principal)).unwrap_or_default()),
             Err(error) => self.log.store.or_suspected_loss(error).await,
         };

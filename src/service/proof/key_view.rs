@@ -2,7 +2,7 @@
 //!
 //! Invariant: it comes from signed events alone; rows of `signing_keys` are compared with it and never used.
 
-use crate::domain::event::{Cursor, Head, Payload};
+use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
 use crate::domain::limits::KEY_STATEMENTS_MAX;
 use crate::domain::name::NamespaceId;
@@ -20,6 +20,8 @@ pub struct KeyView {
     number: u64,
     head: Head,
     ring: KeyRing,
+    /// Revisions of the events that the ring adds up to.
+    key_events: Vec<i64>,
     known: KeySet,
     trusted: KeySet,
     active: Option<PublicKey>,
@@ -42,6 +44,7 @@ impl Default for KeyView {
             number: 1,
             head,
             ring: KeyRing::default(),
+            key_events: Vec::new(),
             known: KeySet::default(),
             trusted: KeySet::default(),
             active: None,
@@ -64,6 +67,11 @@ impl KeyView {
     /// Returns the keys.
     pub fn ring(&self) -> &KeyRing {
         &self.ring
+    }
+
+    /// Returns the revisions of the events that changed keys, in order.
+    pub fn key_events(&self) -> &[i64] {
+        &self.key_events
     }
 
     /// Returns every key that the store ever had: a signature by one of them proves who signed, not that the key is still trusted.
@@ -104,6 +112,18 @@ impl KeyView {
     /// Returns whether a key was revoked that `before` trusted.
     pub fn revokes_since(&self, before: &Self) -> bool {
         before.trusted.keys().any(|key| self.trusted.is_revoked(key.key_id()))
+    }
+
+    /// Returns what these events add up to, each of which is verified. That no other one between them changed a key is not.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` for an event that does not verify.
+    pub(super) fn from_events<'a>(events: impl Iterator<Item = &'a Event>, verify: &dyn Verify) -> Result<Self> {
+        let mut view = Self::default();
+        for event in events {
+            view.add(event, &verify.event(event)?)?;
+        }
+        Self { number: view.number + 1, ..view }.with_sets()
     }
 
     /// Reads to the end of the log as a transaction sees it. It restarts from the first event when the log does not continue from here and
@@ -155,13 +175,19 @@ impl KeyView {
             for event in events {
                 let payload = verify.event(&event)?;
                 check_follows(&event, payload.kind, self.head)?;
-                self.head = Head { cursor: event.cursor, hash: event.hash };
-                if let Some(change) = key_change(&payload)? {
-                    self.ring.take(payload.kind, &change, payload.time, payload.revision)?;
-                    self.keep_statement(change.statement);
-                }
+                self.add(&event, &payload)?;
             }
         }
+    }
+
+    fn add(&mut self, event: &Event, payload: &Payload) -> Result<()> {
+        self.head = Head { cursor: event.cursor, hash: event.hash };
+        if let Some(change) = key_change(payload)? {
+            self.ring.take(payload.kind, &change, payload.time, payload.revision)?;
+            self.key_events.push(payload.revision);
+            self.keep_statement(change.statement);
+        }
+        Ok(())
     }
 
     /// Stores the key statement of the event that was read last, and replaces the earlier one by the same key. With the newest statement

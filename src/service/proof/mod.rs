@@ -1,5 +1,6 @@
 //! The signing keys of this server, and the verification of stored data.
 
+mod key_checkpoint;
 mod key_statements;
 mod key_view;
 mod set_tree;

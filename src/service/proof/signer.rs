@@ -17,7 +17,7 @@ use crate::signing::chain::LogTrust;
 use crate::signing::payload::{Checkpoint, Manifest, Origin, Statement, StatementChange};
 use crate::signing::{
     KeySet, KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW,
-    active_set_digest, digest_of, not_held, sign_event_hash,
+    active_set_digest, digest_of, jws, not_held, sign_event_hash,
 };
 use crate::watch::{Attest, SetEntry, SetTree};
 
@@ -178,6 +178,11 @@ impl Signer {
             iat: now.seconds(),
         };
         self.sign(TYP_ACTIVATION, &statement.to_bytes()?)
+    }
+
+    /// Signs a token with the key of event signatures, which every replica of the store has and no subscriber trusts.
+    pub(super) fn sign_as_sealer(&self, typ: &str, payload: &[u8]) -> Result<String> {
+        jws::sign(typ, payload, &self.event_key)
     }
 
     /// Signs the hash of an event.

@@ -41,13 +41,15 @@ impl Sync {
     /// `KEY_STATE_WRONG` for a version signed by a revoked key, `DATA_LOSS`.
     pub async fn get_active(&self, context: &Context, query: &GetActive) -> Result<ActiveAnswer> {
         if query.as_of != AsOf::Now {
-            return self.read_as_of(context, query).await;
+            return Box::pin(self.read_as_of(context, query)).await;
         }
         // It was verified when it was read into memory.
         let name = &query.policy;
         let InForce { view, checked, staleness } = self.log.hub.in_force(&name.namespace).await?;
         // The policy is unknown, not active, or has a draft to fall back to: the database has the answer.
-        let Some(active) = view.get(&name.policy) else { return self.read_as_of(context, query).await };
+        let Some(active) = view.get(&name.policy) else {
+            return Box::pin(self.read_as_of(context, query)).await;
+        };
         self.log.signer.trusted(&mut active.tokens())?;
         let checked = Some(checked).filter(|checked| *checked > Micros(0));
         Ok(ActiveAnswer { at: view.head().into(), bundle: drop_if_held(active.clone(), query), staleness, checked })
@@ -105,5 +107,23 @@ impl Sync {
             statement: Arc::from(""),
             preview: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state of one answer from memory.
+    const ANSWER_STATE_MAX_BYTES: usize = 3 * 1024;
+
+    fn output_bytes<A, B, C, R>(_: fn(A, B, C) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn an_answer_from_memory_does_not_carry_the_reading_of_the_database() {
+        let bytes = output_bytes(Sync::get_active);
+        assert!(bytes <= ANSWER_STATE_MAX_BYTES, "{bytes} bytes");
     }
 }

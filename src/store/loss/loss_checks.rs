@@ -32,8 +32,9 @@ impl Store {
 
     /// Returns whether data loss is suspected. When it was not suspected before, it checks again. A check that fails finds nothing.
     pub async fn detects_loss(&self) -> bool {
+        // Boxed: every call carries this, and hardly any makes it.
         if self.suspected_loss().is_none()
-            && let Err(error) = self.check_for_loss().await
+            && let Err(error) = Box::pin(self.check_for_loss()).await
         {
             tracing::debug!(%error, detail = error.internal, "failed to check whether the store is in doubt");
         }
@@ -70,7 +71,8 @@ impl Store {
         if other_system.is_none() && lost_tail.is_none() {
             if self.suspected_loss().is_some() {
                 // Older connections may lead to another database than the one that answered now: each new one is compared again.
-                self.replace_pools().await;
+                // Boxed: it opens connections, whose state every caller of this would carry.
+                Box::pin(self.replace_pools()).await;
                 self.inner.suspected_loss.clear(wrong_connections);
             }
             self.note(heads);

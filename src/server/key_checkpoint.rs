@@ -1,0 +1,54 @@
+//! The file of the key checkpoint: how far this server verified the log of `system`, for its next start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::token_file;
+use crate::service::Service;
+
+/// Time between two writes of the checkpoint, if the log has moved. Too high: a start after a kill verifies more of the log.
+const WRITE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Reads the checkpoint; none when there is none that can be read: it only saves time.
+pub(super) fn read(path: &Path) -> Option<String> {
+    // Reading a pipe would never end.
+    if !path.is_file() {
+        return None;
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some(text.trim_end().to_owned()),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "can't read the key checkpoint; reading the whole log of system");
+            None
+        }
+    }
+}
+
+/// Writes the checkpoint when the log of `system` has moved, until it is cancelled.
+pub(super) async fn keep(service: Arc<Service>, path: PathBuf) {
+    let mut round = tokio::time::interval(WRITE_INTERVAL);
+    let (mut written, mut is_failing) = (None, false);
+    loop {
+        round.tick().await;
+        let head = service.keys.signer().view().head();
+        if written == Some(head) {
+            continue;
+        }
+        let done = write(&service, &path).await;
+        if let Err(error) = &done
+            && !is_failing
+        {
+            tracing::warn!(%error, path = %path.display(), "failed to write the key checkpoint; the next start takes longer");
+        }
+        is_failing = done.is_err();
+        written = done.is_ok().then_some(head);
+    }
+}
+
+async fn write(service: &Service, path: &Path) -> io::Result<()> {
+    let token = service.keys.signer().key_checkpoint().map_err(io::Error::other)?;
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || token_file::write(&path, &token)).await?
+}
