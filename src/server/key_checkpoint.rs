@@ -1,6 +1,7 @@
 //! The file of the key checkpoint: how far this server verified the log of `system`, for its next start.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,19 @@ use crate::service::Service;
 /// Time between two writes of the checkpoint, if the log has moved. Too high: a start after a kill verifies more of the log.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The largest file that is read: some thousand changes of keys fit.
+const CHECKPOINT_MAX_BYTES: u64 = 64 * 1024;
+
 /// Reads the checkpoint; none when there is none that can be read: it only saves time.
 pub(super) fn read(path: &Path) -> Option<String> {
     // Reading a pipe would never end.
     if !path.is_file() {
         return None;
     }
-    match std::fs::read_to_string(path) {
-        Ok(text) => Some(text.trim_end().to_owned()),
+    let mut text = String::new();
+    // One that is cut off does not verify.
+    match File::open(path).and_then(|file| file.take(CHECKPOINT_MAX_BYTES).read_to_string(&mut text)) {
+        Ok(_) => Some(text.trim_end().to_owned()),
         Err(error) => {
             tracing::warn!(%error, path = %path.display(), "can't read the key checkpoint; reading the whole log of system");
             None

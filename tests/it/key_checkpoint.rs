@@ -16,7 +16,7 @@ use crate::log_check::off;
 use crate::startup::refused;
 
 /// Breaks an event before the head that changes no key.
-const BETWEEN: &str = "UPDATE events SET seal = prev_hash WHERE namespace = 'system' AND revision = \
+const BREAK_EVENT: &str = "UPDATE events SET seal = prev_hash WHERE namespace = 'system' AND revision = \
                        (SELECT max(revision) FROM events WHERE namespace = 'system') - 1";
 
 fn checkpoint(hub: &Hub) -> PathBuf {
@@ -72,7 +72,7 @@ on_both_databases! {
         let arguments = stopped(&mut hub).await;
         let arguments = arguments.each_ref().map(String::as_str);
 
-        off(&hub, BETWEEN);
+        off(&hub, BREAK_EVENT);
         let mut without_revocation = payload(&kept);
         without_revocation["key_events"].as_array_mut().expect("events").pop();
         let (head, rest) = kept.split_once('.').expect("a header");
@@ -87,7 +87,10 @@ on_both_databases! {
         }
 
         fs::write(checkpoint(&hub), &kept).expect("written");
+        off(&hub, "UPDATE signing_keys SET prepare_time = prepare_time + 1");
         let hub = hub.restart().await;
+        let said = hub.log.lock().expect("the log").contains("the rows of signing_keys are not what the log says");
+        assert!(said, "the rows are compared at every start");
         let client = hub.client().await;
         assert_eq!(states(&client).await, expected);
         prepare(&client).await;

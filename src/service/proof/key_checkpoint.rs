@@ -11,7 +11,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
-use crate::signing::{KeySet, jws};
+use crate::signing::jws;
 use crate::store::ReadTx;
 
 /// It never leaves the data directory.
@@ -49,8 +49,7 @@ impl Signer {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn keys_at_checkpoint(&self, tx: &ReadTx, token: &str) -> Result<Option<KeyView>> {
-        let seal_keys = KeySet::from_keys(vec![self.event_key().clone()]);
-        let Ok(signed) = jws::verify(token, TYP_KEY_CHECKPOINT, &seal_keys) else { return Ok(None) };
+        let Ok(signed) = jws::verify(token, TYP_KEY_CHECKPOINT, &self.trust().seal_keys) else { return Ok(None) };
         let Ok(kept) = serde_json::from_slice::<KeyCheckpoint>(&signed.payload) else { return Ok(None) };
         if kept.store != self.store() {
             return Ok(None);
