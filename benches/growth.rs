@@ -24,23 +24,23 @@ const SUBSCRIBERS: usize = 10_000;
 /// themselves.
 const LEASES: &str = "subscribers|replicas";
 /// Matches the statement by which a pooled connection is checked before it is used: one before each transaction.
-const CHECKS: &str = r"^SELECT (concat\(set_config|current_setting)";
+const CONNECTION_CHECKS: &str = r"^SELECT (concat\(set_config|current_setting)";
 /// The few subscribers that a resync is compared with, to find the cost of the others.
 const FEW: usize = 10;
 /// How long to wait before statements are counted: longer than the pause between two lease flushes (2 s).
 const LEASE_FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// How long the statements of an idle server are counted.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_WINDOW: Duration = Duration::from_secs(10);
 /// The figure of a goal.
 pub const STORM_STATEMENTS: &str = "database statements of a reconnect storm, without leases";
 
-/// What the database did so far: statements, and rows of them, without those about leases and checks of connections; and those.
+/// What the database did so far. Statements and rows are without those about leases and checks of connections, which are counted apart.
 #[derive(Debug, Clone, Copy)]
 struct StatementCounts {
     statements: f64,
     rows: f64,
     lease_statements: f64,
-    checks: f64,
+    connection_checks: f64,
 }
 
 impl Sub for StatementCounts {
@@ -51,7 +51,7 @@ impl Sub for StatementCounts {
             statements: self.statements - before.statements,
             rows: self.rows - before.rows,
             lease_statements: self.lease_statements - before.lease_statements,
-            checks: self.checks - before.checks,
+            connection_checks: self.connection_checks - before.connection_checks,
         }
     }
 }
@@ -64,7 +64,7 @@ impl Mul<f64> for StatementCounts {
             statements: self.statements * times,
             rows: self.rows * times,
             lease_statements: self.lease_statements * times,
-            checks: self.checks * times,
+            connection_checks: self.connection_checks * times,
         }
     }
 }
@@ -153,7 +153,7 @@ impl BenchRun {
         if let Some(work) = work {
             // Besides those that were measured, one warmed up.
             let made = (count + 1) as f64;
-            let statements = (work.statements + work.checks) / made;
+            let statements = (work.statements + work.connection_checks) / made;
             samples.push(LatencySample::new("database statements per activation", "", statements));
             samples.push(LatencySample::new("database rows per activation", "", work.rows / made));
         }
@@ -174,7 +174,7 @@ impl BenchRun {
             let samples = vec![
                 LatencySample::new(STORM_STATEMENTS, "", storm.statements),
                 LatencySample::new("lease statements of a reconnect storm", "", storm.lease_statements),
-                LatencySample::new("connections checked in a reconnect storm", "", storm.checks),
+                LatencySample::new("connections checked in a reconnect storm", "", storm.connection_checks),
             ];
             self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(samples));
         }
@@ -219,7 +219,7 @@ async fn statements_of<T>(
     let (before, began) = (counted(cluster, url)?, Instant::now());
     let done = work.await?;
     let (after, ended) = (counted(cluster, url)?, Instant::now());
-    tokio::time::sleep(IDLE).await;
+    tokio::time::sleep(IDLE_WINDOW).await;
     let each_second = (counted(cluster, url)? - after) * ended.elapsed().as_secs_f64().recip();
     Ok((done, after - before - each_second * (ended - began).as_secs_f64()))
 }
@@ -237,15 +237,15 @@ fn find(samples: &[LatencySample], what: &str) -> Result<f64> {
 fn counted(cluster: &Cluster, url: &str) -> Result<StatementCounts> {
     let database = url.rsplit('/').next().context("no database")?;
     let sql = format!(
-        "SELECT coalesce(sum(calls) FILTER (WHERE query !~ '{LEASES}|{CHECKS}'), 0), \
-         coalesce(sum(rows) FILTER (WHERE query !~ '{LEASES}|{CHECKS}'), 0), \
+        "SELECT coalesce(sum(calls) FILTER (WHERE query !~ '{LEASES}|{CONNECTION_CHECKS}'), 0), \
+         coalesce(sum(rows) FILTER (WHERE query !~ '{LEASES}|{CONNECTION_CHECKS}'), 0), \
          coalesce(sum(calls) FILTER (WHERE query ~ '{LEASES}'), 0), \
-         coalesce(sum(calls) FILTER (WHERE query ~ '{CHECKS}'), 0) FROM pg_stat_statements s \
+         coalesce(sum(calls) FILTER (WHERE query ~ '{CONNECTION_CHECKS}'), 0) FROM pg_stat_statements s \
          JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}'"
     );
     cluster.try_psql("postgres", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").map_err(anyhow::Error::msg)?;
     let row = cluster.try_psql("postgres", &sql).map_err(anyhow::Error::msg)?;
     let counts: Vec<f64> = row.split('|').map(str::parse).collect::<Result<_, _>>()?;
-    let &[statements, rows, lease_statements, checks] = counts.as_slice() else { bail!("no counts: {row}") };
-    Ok(StatementCounts { statements, rows, lease_statements, checks })
+    let &[statements, rows, lease_statements, connection_checks] = counts.as_slice() else { bail!("no counts: {row}") };
+    Ok(StatementCounts { statements, rows, lease_statements, connection_checks })
 }

@@ -1,4 +1,4 @@
-//! Measures what a TLS 1.3 handshake costs the server, whole and resumed, and prints a table. Asserts nothing but that each is of its kind.
+//! Measures what a TLS 1.3 handshake costs the server, full and resumed, and prints a table. Asserts nothing but that each is of its kind.
 //!
 //! Both ends are in this process and exchange bytes in memory; only the time in the server's end counts. Medians.
 
@@ -10,6 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::client::Resumption;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 
@@ -24,20 +25,38 @@ enum Tickets {
     /// It sends none.
     None,
     /// Two for each handshake, of sessions that it remembers.
-    Remembered,
+    Stateful,
     /// Two for each handshake, with the session in them, encrypted.
-    Encrypted,
+    Stateless,
+}
+
+/// Whether the client has a certificate, which a full handshake verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientAuth {
+    None,
+    Certificate,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:<44} {:>12} {:>14}", "handshake", "server us", "server bytes");
+    for client_auth in [ClientAuth::None, ClientAuth::Certificate] {
+        if client_auth == ClientAuth::Certificate {
+            println!("with a certificate of the client:");
+        }
+        measure(client_auth)?;
+    }
+    Ok(())
+}
+
+fn measure(client_auth: ClientAuth) -> Result<(), Box<dyn std::error::Error>> {
     for (tickets, resumes, what) in [
-        (Tickets::None, false, "whole, no tickets"),
-        (Tickets::Remembered, false, "whole, tickets of remembered sessions"),
-        (Tickets::Encrypted, false, "whole, encrypted tickets"),
-        (Tickets::Encrypted, true, "resumed by an encrypted ticket"),
+        (Tickets::None, false, "full, no tickets"),
+        (Tickets::Stateful, false, "full, stateful tickets"),
+        (Tickets::Stateless, false, "full, stateless tickets"),
+        (Tickets::Stateful, true, "resumed by a stateful ticket"),
+        (Tickets::Stateless, true, "resumed by a stateless ticket"),
     ] {
-        let (server, client) = configs(tickets, resumes)?;
+        let (server, client) = configs(tickets, resumes, client_auth)?;
         // The first handshake has nothing to resume.
         handshake(&server, &client)?;
         let mut taken = Vec::with_capacity(ROUNDS);
@@ -58,6 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn configs(
     tickets: Tickets,
     resumes: bool,
+    client_auth: ClientAuth,
 ) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>), Box<dyn std::error::Error>> {
     let key = KeyPair::generate()?;
     let certificate = CertificateParams::new([NAME.to_owned()])?.self_signed(&key)?;
@@ -65,23 +85,35 @@ fn configs(
     let mut roots = RootCertStore::empty();
     roots.add(certificate.der().clone())?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
-    let server = ServerConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(&[&TLS13])?;
-    let mut server = server.with_no_client_auth().with_single_cert(chain, key)?;
+    let provider = Arc::new(default_provider());
+    let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13])?;
+    let server = match client_auth {
+        ClientAuth::None => server.with_no_client_auth(),
+        ClientAuth::Certificate => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.clone()), provider);
+            server.with_client_cert_verifier(verifier.build()?)
+        }
+    };
+    let mut server = server.with_single_cert(chain.clone(), key.clone_key())?;
     match tickets {
         Tickets::None => server.send_tls13_tickets = 0,
-        Tickets::Remembered => {}
-        Tickets::Encrypted => server.ticketer = Ticketer::new()?,
+        Tickets::Stateful => {}
+        Tickets::Stateless => server.ticketer = Ticketer::new()?,
     }
     let client = ClientConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(&[&TLS13])?;
-    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    let client = client.with_root_certificates(roots);
+    let mut client = match client_auth {
+        ClientAuth::None => client.with_no_client_auth(),
+        ClientAuth::Certificate => client.with_client_auth_cert(chain, key)?,
+    };
     if !resumes {
         client.resumption = Resumption::disabled();
     }
     Ok((Arc::new(server), Arc::new(client)))
 }
 
-/// Shakes hands until both have sent and received one byte, tickets included. Returns its kind, the time in the server's end, and the bytes it
-/// sent.
+/// Performs a handshake and exchanges one byte each way, so that tickets are sent and read. Returns its kind, the time in the server's end,
+/// and the bytes it sent.
 fn handshake(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::config::{IssuerConfig, JwksSource};
 use super::metrics::Metrics;
-use super::{https, token_file};
+use super::{https, private_file};
 use crate::auth::jwks::JWKS_MAX_BYTES;
 use crate::auth::{IssuerKeys, IssuerRules, Verifier};
 
@@ -154,7 +154,7 @@ impl JwksRefresher {
         let jwks = String::from_utf8_lossy(&self.last).into_owned();
         let kept = CachedJwks { issuer: self.rules.issuer.clone(), url: url.to_string(), jwks };
         let written = serde_json::to_string(&kept).map_err(std::io::Error::from);
-        if let Err(error) = written.and_then(|text| token_file::write(copy, &text)) {
+        if let Err(error) = written.and_then(|text| private_file::write(copy, &text)) {
             tracing::warn!(issuer = self.rules.name, %error, "failed to keep a copy of an issuer's keys");
         }
     }
@@ -270,7 +270,7 @@ mod tests {
         let url = Uri::from_static("https://id.example/keys");
         let write = |issuer: &str, url: &str| {
             let copy = CachedJwks { issuer: issuer.to_owned(), url: url.to_owned(), jwks: "{}".to_owned() };
-            token_file::write(&path, &serde_json::to_string(&copy).expect("json")).expect("written");
+            private_file::write(&path, &serde_json::to_string(&copy).expect("json")).expect("written");
         };
         assert_eq!(read_cached(&path, &rules, &url), None, "there is none");
         write("https://id.example", "https://id.example/keys");

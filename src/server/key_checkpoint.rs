@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::token_file;
+use super::private_file;
+use crate::domain::limits::STATEMENT_MAX_BYTES;
 use crate::service::Service;
 
 /// Time between two writes of the checkpoint, if the log has moved. Too high: a start after a kill verifies more of the log.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The largest file that is read: some thousand changes of keys fit.
-const CHECKPOINT_MAX_BYTES: u64 = 64 * 1024;
+/// The largest file that is read. Base64 makes the largest payload of a token a third longer; header and signature have less than 1 KiB.
+/// Several thousand changes of keys fit.
+const CHECKPOINT_MAX_BYTES: u64 = (STATEMENT_MAX_BYTES as u64).div_ceil(3) * 4 + 1024;
 
 /// Reads the checkpoint; none when there is none that can be read: it only saves time.
 pub(super) fn read(path: &Path) -> Option<String> {
@@ -33,7 +35,7 @@ pub(super) fn read(path: &Path) -> Option<String> {
 }
 
 /// Writes the checkpoint when the log of `system` has moved, until it is cancelled.
-pub(super) async fn keep(service: Arc<Service>, path: PathBuf) {
+pub(super) async fn write_when_moved(service: Arc<Service>, path: PathBuf) {
     let mut round = tokio::time::interval(WRITE_INTERVAL);
     let (mut written, mut is_failing) = (None, false);
     loop {
@@ -54,7 +56,8 @@ pub(super) async fn keep(service: Arc<Service>, path: PathBuf) {
 }
 
 async fn write(service: &Service, path: &Path) -> io::Result<()> {
-    let token = service.keys.signer().key_checkpoint().map_err(io::Error::other)?;
+    let signer = service.keys.signer();
+    let token = signer.view().to_checkpoint(signer).map_err(io::Error::other)?;
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || token_file::write(&path, &token)).await?
+    tokio::task::spawn_blocking(move || private_file::write(&path, &token)).await?
 }

@@ -22,6 +22,7 @@ pub mod local_checks;
 mod metrics;
 mod observe;
 mod oidc_provider;
+mod private_file;
 mod refused_clients;
 mod replace;
 mod restore;
@@ -32,7 +33,6 @@ mod suspected_loss;
 mod tasks;
 mod telemetry;
 mod tls_files;
-pub mod token_file;
 mod whole_file;
 mod wiring;
 

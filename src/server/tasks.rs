@@ -11,8 +11,8 @@ use super::clock;
 use super::denials::{DENIALS_INTERVAL, Denials};
 use super::keys::existing_issuer;
 use super::metrics::Metrics;
+use super::private_file;
 use super::tls_files::PortTls;
-use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::Reason;
 use crate::service::{AuditPosition, AuditStep, FIRST_ADMIN, Service};
@@ -52,7 +52,7 @@ const AUDIT_REST_FACTOR: u32 = 9;
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
     let token = issuer.issue(FIRST_ADMIN, ADMIN_TOKEN_TTL_SECONDS, clock::now().seconds())?;
-    Ok(token_file::write(path, &token)?)
+    Ok(private_file::write(path, &token)?)
 }
 
 /// Deletes old idempotent answers and subscribers and renews the admin's token, until it is cancelled.
@@ -266,7 +266,7 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
 /// Verifies one log after the other until it is cancelled, so that an edited row is found even without requests.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
     let begun = Instant::now();
-    let mut position = AuditPosition::of_start();
+    let mut position = AuditPosition::at_start();
     loop {
         let started = Instant::now();
         let step = service.archive.check_next(&mut position, begun.elapsed()).await;

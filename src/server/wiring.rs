@@ -242,7 +242,7 @@ fn spawn_keepers(
 fn spawn_pollers(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration, data_dir: &DataDir) {
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
-    background.spawn(key_checkpoint::keep(service.clone(), data_dir.key_checkpoint()));
+    background.spawn(key_checkpoint::write_when_moved(service.clone(), data_dir.key_checkpoint()));
     background.spawn(tasks::follow_thaws(service.clone()));
     background.spawn(tasks::write_denials(service.clone()));
     background.spawn(tasks::run_schedules(service.clone()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access::{Access, DenialRecorder, RevocationSignal};
+use super::access::{Access, DenialRecorder};
 use super::archive::Archive;
 use super::checking::CheckRunner;
 use super::keys::SigningKeys;
@@ -56,13 +56,12 @@ impl Service {
         let denials = Arc::new(DenialRecorder::new(Arc::clone(&roles)));
         let meters = Arc::new(QuotaMeters::new(quotas));
         let checks = Arc::new(CheckRunner::new(&log));
-        let revocations = Arc::new(RevocationSignal::default());
         Self {
             policies: Policies::new(&log, &writer, &denials, &meters, &checks, content_max_bytes),
-            access: Access::new(&log, &writer, roles, denials, &meters, &revocations),
+            access: Access::new(&log, &writer, roles, denials, &meters),
             keys: SigningKeys::new(&log, &writer, key_poller),
             sync: Sync::new(&log, &writer, leases, &meters),
-            archive: Archive::new(&log, &writer, &meters, &checks, revocations, content_max_bytes),
+            archive: Archive::new(&log, &writer, &meters, &checks, content_max_bytes),
             long_reads,
             log,
             checks,

@@ -19,7 +19,7 @@ impl Hub {
     pub async fn check_thawed(&self, namespace: &NamespaceId) -> Result<()> {
         let store = &self.source().store;
         let Some(frozen) = store.frozen(namespace) else { return Ok(()) };
-        // Boxed: every call carries this, and none but those for a frozen namespace makes it.
+        // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
         if let Some(by) = Box::pin(self.thawing_event(namespace, &frozen)).await? {
             store.thaw(namespace, by);
         }

@@ -30,11 +30,6 @@ async fn kinds(client: &Client, parent: &str) -> Vec<String> {
     kinds.map(|event| event.kind().as_str_name().trim_start_matches("EVENT_KIND_").to_owned()).collect()
 }
 
-/// Returns whether a log line contains this text.
-fn has_logged(hub: &Hub, words: &str) -> bool {
-    hub.log.lock().expect("the log").contains(words)
-}
-
 on_both_databases! {
     with AT_ONCE;
 
@@ -189,7 +184,7 @@ on_both_databases! {
         let hub = hub.restart_in_order().await;
         let client = hub.client().await;
         assert_eq!(states(&client).await, truth);
-        assert!(has_logged(&hub, "the rows of signing_keys are not what the log says"));
+        assert!(hub.has_logged("the rows of signing_keys are not what the log says"));
         release(&client, "p", "a: 2").await;
         assert_eq!(signers(&client, "p").await, (second.clone(), second.clone()));
         refused(revoke(&client, &second, false).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
@@ -220,7 +215,7 @@ on_both_databases! {
         rotate(&client).await;
         let answer = revoke(&client, &first, true).await.expect("a revocation");
         assert_eq!((answer.version_count, answer.remaining_count), (2, 1));
-        assert!(has_logged(&hub, "not signing a version again"));
+        assert!(hub.has_logged("not signing a version again"));
         refused(calls::try_activate(&client, "p", 1, None).await, Code::DataLoss, "DATA_LOSS");
         activate(&client, "p", 2).await;
     }

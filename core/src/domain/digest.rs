@@ -74,6 +74,15 @@ impl Digest {
         }
     }
 
+    /// Returns the SHA-256 that is written here.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: it was made of other than 32 bytes.
+    pub fn to_sha256(&self) -> Result<Hash> {
+        let digits = self.0.strip_prefix("sha256:").and_then(unhex);
+        digits.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| Error::invalid("digest", "is no SHA-256"))
+    }
+
     /// Returns the written form.
     #[must_use]
     pub fn as_str(&self) -> &str {

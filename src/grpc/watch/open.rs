@@ -151,10 +151,11 @@ impl WatchHandler {
 mod tests {
     use super::*;
 
-    /// The state of one call while it opens a watch. Thousands open at once, and a future that is awaited and not boxed is in it, even if hardly
-    /// any call needs it.
+    /// Largest future of a call that opens a watch. Thousands are open at once, and each has the size of all that it may await, unless that is
+    /// boxed.
     const CALL_STATE_MAX_BYTES: usize = 4 * 1024;
 
+    /// Takes the function for the type of its future only.
     fn output_bytes<A, B, R>(_: fn(A, B) -> R) -> usize {
         size_of::<R>()
     }

@@ -200,6 +200,7 @@ mod tests {
     /// The state of one watch. A future that is awaited and not boxed is in it, even if no stream ever needs it.
     const WATCH_STATE_MAX_BYTES: usize = 2 * 1024;
 
+    /// Takes the function for the type of its future only.
     fn output_bytes<A, R>(_: fn(A) -> R) -> usize {
         size_of::<R>()
     }

@@ -14,12 +14,10 @@ mod list_namespaces;
 mod list_role_bindings;
 mod namespace_change;
 mod quotas;
-mod revocation_signal;
 mod revoke_token;
 mod update_namespace;
 mod use_cases;
 
 pub use bootstrap::FIRST_ADMIN;
 pub use denial_recorder::DenialRecorder;
-pub use revocation_signal::RevocationSignal;
 pub use use_cases::Access;

@@ -35,30 +35,27 @@ impl Access {
                 Ok(recorded.cursor)
             })
             .await?;
-        self.revocations.changed.notify_one();
+        self.revoked.notify_one();
         Ok(answer)
     }
 
     /// Waits until this replica revoked something.
     pub async fn revoked(&self) {
-        self.revocations.changed.notified().await;
+        self.revoked.notified().await;
     }
 
-    /// Returns every revocation and the head of the log of `system`; none when the head is still `seen` and no row was found
-    /// deleted.
+    /// Returns every revocation that the log of `system` has, and its head; none when the head is still `seen`.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`.
+    /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` for a log that does not verify.
     pub async fn revocations_since(&self, seen: Cursor) -> Result<Option<(Cursor, Vec<Revocation>)>> {
-        // Read the head first, so that revocations written in between are read twice rather than missed.
         let heads = self.log.store.heads(&[NamespaceId::system()]).await?;
-        let head = heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor);
-        if head == seen && self.revocations.lost().is_empty() {
+        if heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor) == seen {
             return Ok(None);
         }
-        let mut revocations = self.log.store.revocations().await?;
-        revocations.append(&mut self.revocations.lost());
-        Ok(Some((head, revocations)))
+        let tx = self.log.store.read().await?;
+        let view = self.log.signer.view().at_end(&tx, &*self.log.signer).await?;
+        Ok(Some((view.head().cursor, view.revocations().cloned().collect())))
     }
 
     /// Deletes revocations of credentials that have expired.

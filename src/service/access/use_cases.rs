@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::admission_cache::AdmissionCache;
 use super::denial_recorder::DenialRecorder;
-use super::revocation_signal::RevocationSignal;
 use crate::service::log::{LogReader, LogWriter, RoleCache};
 use crate::service::meters::QuotaMeters;
 
@@ -17,7 +18,8 @@ pub struct Access {
     pub(super) admitted: AdmissionCache,
     pub(super) denials: Arc<DenialRecorder>,
     pub(super) meters: Arc<QuotaMeters>,
-    pub(super) revocations: Arc<RevocationSignal>,
+    /// Notified after each revocation of this replica.
+    pub(super) revoked: Notify,
 }
 
 impl Access {
@@ -27,7 +29,6 @@ impl Access {
         roles: Arc<RoleCache>,
         denials: Arc<DenialRecorder>,
         meters: &Arc<QuotaMeters>,
-        revocations: &Arc<RevocationSignal>,
     ) -> Self {
         Self {
             log: Arc::clone(log),
@@ -36,7 +37,7 @@ impl Access {
             admitted: AdmissionCache::default(),
             denials,
             meters: Arc::clone(meters),
-            revocations: Arc::clone(revocations),
+            revoked: Notify::new(),
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::domain::name::NamespaceId;
 
 /// Number of logs checked at once. Each check needs a reader of the database and a core.
 const AUDITS_AT_ONCE_MAX: usize = 1;
+/// Time between two checks of a longer log from its beginning. Too high: an edit of an old event, or of a row, is found late. Too low:
+/// a tenth of a core, all the time.
+const WHOLE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The slots in which logs are checked, and the last findings.
 #[derive(Debug)]
@@ -47,6 +50,13 @@ pub(super) struct AuditCheckpoint {
     pub(super) head: Head,
     /// The uptime of the server when the whole log was checked last.
     pub(super) whole_at: Duration,
+}
+
+impl AuditCheckpoint {
+    /// Returns whether a check may go on from here; otherwise it begins with the first event.
+    pub(super) fn is_current(&self, uptime: Duration) -> bool {
+        uptime < self.whole_at.saturating_add(WHOLE_CHECK_INTERVAL)
+    }
 }
 
 impl Default for LogAudits {
@@ -109,5 +119,18 @@ impl LogAudits {
             let (revision, row, problem) = (finding.revision, finding.row.as_str(), finding.message.as_str());
             tracing::error!(target: "policyhub::audit", %namespace, revision, row, problem, "the store was tampered with");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_log_is_checked_whole_once_a_day() {
+        let checkpoint = AuditCheckpoint { head: Head::EMPTY, whole_at: Duration::from_secs(60) };
+        let day_later = Duration::from_secs(60) + WHOLE_CHECK_INTERVAL;
+        assert!(checkpoint.is_current(day_later - Duration::from_secs(1)));
+        assert!(!checkpoint.is_current(day_later));
     }
 }

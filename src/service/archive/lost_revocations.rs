@@ -1,7 +1,7 @@
 //! Revocations whose row was deleted too early.
 //!
-//! Rows are deleted without an event once the credential has expired. So a missing row is a finding only when it was deleted too early;
-//! and its credential stays revoked, because the signed event proves the revocation.
+//! Rows are deleted without an event once the credential has expired. So a missing row is a finding only when it was deleted too early.
+//! Its credential stays revoked in any case, because replicas go by the log.
 
 use super::use_cases::Archive;
 use crate::domain::Result;
@@ -17,8 +17,7 @@ const TABLE: &str = "revoked_tokens";
 const CLOCK_SKEW_MAX_MICROS: i64 = 3_600 * 1_000_000;
 
 impl Archive {
-    /// Removes the revocations from the rows that the log names and that are missing. Those that still revoke a credential are findings,
-    /// and stay in force.
+    /// Removes the revocations from the rows that the log names and that are missing. Those that still revoke a credential are findings.
     pub(super) async fn find_lost_revocations(
         &self,
         tx: &ReadTx,
@@ -32,15 +31,11 @@ impl Archive {
             return Ok(());
         }
         let now = self.log.store.newest_time(tx, namespace, check.head().cursor.revision).await?;
-        let mut lost = Vec::new();
         for ((table, key), RowState { revision, .. }) in missing {
-            let revocation = check.revocations.get(&revision).filter(|revocation| is_early(revocation, now));
-            if let Some(revocation) = revocation {
+            if check.revocations.get(&revision).is_some_and(|revocation| is_early(revocation, now)) {
                 check.findings.add(revision, &format!("{table} {key}"), "it is not there");
-                lost.push(revocation.clone());
             }
         }
-        self.revocations.note_lost(lost);
         Ok(())
     }
 }

@@ -20,25 +20,30 @@ use crate::watch::Verify as _;
 const WHOLE_EVENTS_MAX: i64 = 1_024;
 /// Number of pages of events that one step verifies: 512 events, some 0.1 s.
 const STEP_PAGES: usize = 8;
-/// Time between two checks of a longer log from its beginning. Too high: an edit of an old event, or of a row, is found late. Too low:
-/// a tenth of a core, all the time.
-const WHOLE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the checks of this server are in the order of namespaces, and in a longer log.
 #[derive(Debug)]
 pub struct AuditPosition {
-    /// The log that is next whatever its turn is.
+    /// A log that is checked before the others, out of turn.
     first: Option<NamespaceId>,
     after: String,
     pass: Option<LongPass>,
 }
 
 impl AuditPosition {
-    /// Returns the position of a server that has checked nothing. The log of `system` is first: until it is checked, a revocation whose row
-    /// was deleted has no effect.
+    /// Returns the position of a server that has checked nothing. The log of `system` is first: what it says holds in every namespace.
     #[must_use]
-    pub fn of_start() -> Self {
+    pub fn at_start() -> Self {
         Self { first: Some(NamespaceId::system()), after: String::new(), pass: None }
+    }
+
+    /// Ends the turn of a log. One that was checked out of turn takes no place in the order.
+    fn end_turn(&mut self, namespace: &NamespaceId) -> AuditStep {
+        if self.first.take().is_some() {
+            return AuditStep::More;
+        }
+        self.after = namespace.to_string();
+        AuditStep::Done
     }
 }
 
@@ -57,7 +62,7 @@ struct LongPass {
 /// What a step of the checks ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditStep {
-    /// There is more to check at once: of this log, or after one out of turn.
+    /// The next step may follow after a short rest: this log has more to check, or it was checked out of turn.
     More,
     /// The log is checked, or there is none after the last.
     Done,
@@ -84,9 +89,8 @@ impl Archive {
             drop(tx);
             if position.pass.is_none() {
                 self.check_whole_log(&namespace, uptime).await?;
-                // One out of turn takes no place in the order: the next log follows at once.
-                if position.first.take().is_none() {
-                    position.after = namespace.to_string();
+                // After a short log out of turn the next one follows at once.
+                if position.end_turn(&namespace) == AuditStep::Done {
                     return Ok(AuditStep::Done);
                 }
             }
@@ -95,11 +99,7 @@ impl Archive {
         let namespace = pass.check.namespace().clone();
         let is_finished = self.step(&mut pass, uptime).await;
         if matches!(is_finished, Ok(true)) {
-            if position.first.take().is_some() {
-                return Ok(AuditStep::More);
-            }
-            position.after = namespace.to_string();
-            return Ok(AuditStep::Done);
+            return Ok(position.end_turn(&namespace));
         }
         // A comparison that was interrupted has used up what the events added up to: the check begins again.
         if !pass.is_ending {
@@ -142,7 +142,7 @@ impl Archive {
         }
         let trust = LogTrust::clone(&self.log.signer.trust());
         let known = self.audits.checkpoint(namespace);
-        let known = known.filter(|known| uptime < known.whole_at.saturating_add(WHOLE_CHECK_INTERVAL));
+        let known = known.filter(|known| known.is_current(uptime));
         if let Some(AuditCheckpoint { head, whole_at }) = known
             && self.is_there(tx, namespace, head).await?
         {

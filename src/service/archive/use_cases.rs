@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::log_audits::LogAudits;
 use super::source_log_cache::SourceLogCache;
-use crate::service::access::RevocationSignal;
 use crate::service::checking::CheckRunner;
 use crate::service::log::{LogReader, LogWriter};
 use crate::service::meters::QuotaMeters;
@@ -16,7 +15,6 @@ pub struct Archive {
     pub(super) writer: Arc<LogWriter>,
     pub(super) meters: Arc<QuotaMeters>,
     pub(super) checks: Arc<CheckRunner>,
-    pub(super) revocations: Arc<RevocationSignal>,
     pub(super) audits: LogAudits,
     pub(super) source_logs: SourceLogCache,
     pub(super) content_max_bytes: usize,
@@ -28,7 +26,6 @@ impl Archive {
         writer: &Arc<LogWriter>,
         meters: &Arc<QuotaMeters>,
         checks: &Arc<CheckRunner>,
-        revocations: Arc<RevocationSignal>,
         content_max_bytes: usize,
     ) -> Self {
         Self {
@@ -36,7 +33,6 @@ impl Archive {
             writer: Arc::clone(writer),
             meters: Arc::clone(meters),
             checks: Arc::clone(checks),
-            revocations,
             audits: LogAudits::default(),
             source_logs: SourceLogCache::default(),
             content_max_bytes,

@@ -11,8 +11,7 @@ use crate::service::log::Conclusion;
 use crate::signing::{Algorithm, KeyStore, PublicKey};
 
 impl SigningKeys {
-    /// Reads the keys from the log, after `checkpoint` of a former start if there is one, and records the first key of a store that has
-    /// none.
+    /// Reads the keys from the log, from the key checkpoint on when it is valid, and records the first key of a store that has none.
     ///
     /// # Errors
     /// The same as `follow_keys`.

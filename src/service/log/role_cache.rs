@@ -65,7 +65,7 @@ impl RoleCache {
         if let Some(roles) = held.as_ref().filter(|roles| !roles.claim_recheck(now)) {
             return Ok(roles.roles_of(principal));
         }
-        // Boxed: every call carries this, and one in each second makes it.
+        // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
         let failed = match Box::pin(self.proven_roles(namespace, held.as_ref(), now)).await {
             Ok(roles) => return Ok(roles.map(|roles| roles.roles_of(principal)).unwrap_or_default()),
             Err(error) => self.log.store.or_suspected_loss(error).await,

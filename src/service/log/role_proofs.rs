@@ -1,7 +1,8 @@
 //! The proof of role bindings.
 //!
 //! Invariant: a role counts only when an event of the log proves it. Every event names the last one that changed the bindings, and that
-//! one has the digest of all of them: a row that was written by hand raises an alarm and has no effect.
+//! one has the digest of all of them: a row that was written by hand raises an alarm and has no effect. In `system`, whose roles hold
+//! everywhere, that event must be the one that was read there, each event hashed onto the one before.
 
 use crate::domain::binding::RoleBinding;
 use crate::domain::digest::Digest;
@@ -58,7 +59,14 @@ pub async fn prove_bindings(
             Err(bindings_broken(namespace, "there are rows without an event"))
         };
     }
-    let payload = signer.event(&tx.event(namespace, revision).await?)?;
+    let event = tx.event(namespace, revision).await?;
+    let payload = signer.event(&event)?;
+    if namespace.is_system() {
+        let read = signer.view().at_end(tx, signer).await?.bindings_event();
+        if read != Some(Head { cursor: event.cursor, hash: event.hash }) {
+            return Err(bindings_broken(namespace, "the event that is named is not the one that was read there"));
+        }
+    }
     match payload.access {
         Some(access) if access.bindings_digest == bindings_digest(&bindings)? => Ok(bindings),
         Some(_) => Err(bindings_broken(namespace, "the rows are not those of the log")),

@@ -1,7 +1,7 @@
-//! How far this replica verified the log of `system`, kept over a restart: so a start costs what the log has gained, not its length.
+//! The key checkpoint: how far this replica verified the log of `system`. With it a start reads only what was added since.
 //!
-//! It names the events that changed keys, which are verified again, and is signed by the key of event signatures: a list that left one
-//! out would make a revoked key trusted.
+//! It names the events that say which keys, revocations and roles are in force. A start verifies these again. It is signed with the event
+//! key: a list without a revocation would make a revoked key trusted.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,54 +14,73 @@ use crate::domain::{Error, Reason, Result};
 use crate::signing::jws;
 use crate::store::ReadTx;
 
-/// It never leaves the data directory.
+/// The `typ` of the token. It is not in `signing`, because the token never leaves the data directory.
 const TYP_KEY_CHECKPOINT: &str = "policyhub-key-checkpoint+jws";
 
-/// What is kept.
+/// The payload of the token.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeyCheckpoint {
-    store: String,
     #[serde(flatten)]
     cursor: Cursor,
-    /// Hash of the event there.
+    /// Hash of the event there, which names the store.
     hash: Digest,
-    /// Revisions of the events that changed keys, in order.
-    key_events: Vec<i64>,
+    /// Revisions of the events that say what is in force, in order.
+    events: Vec<i64>,
+    /// Digest of the hashes of these events, in order: two copies of a store that went on by themselves may have signed two events of one
+    /// revision.
+    events_digest: Digest,
 }
 
-impl Signer {
-    /// Returns the checkpoint of the keys as they are known now, a compact JWS.
+impl KeyView {
+    /// Returns the checkpoint of what is known, a compact JWS.
     ///
     /// # Errors
-    /// `INTERNAL` when signing fails.
-    pub fn key_checkpoint(&self) -> Result<String> {
-        let view = self.view();
-        let Head { cursor, hash } = view.head();
-        let hash = Digest::from_sha256(&hash);
-        let kept =
-            KeyCheckpoint { store: self.store().to_owned(), cursor, hash, key_events: view.key_events().to_vec() };
+    /// `INTERNAL` when it is too long, or signing fails.
+    pub fn to_checkpoint(&self, signer: &Signer) -> Result<String> {
+        let Head { cursor, hash } = self.head();
+        let events = self.due_to();
+        let kept = KeyCheckpoint {
+            cursor,
+            hash: Digest::from_sha256(&hash),
+            events: events.iter().map(|event| event.cursor.revision).collect(),
+            events_digest: digest_of_events(&events),
+        };
         let payload = serde_json::to_vec(&kept).map_err(|error| Error::internal(error.to_string()))?;
-        self.sign_as_sealer(TYP_KEY_CHECKPOINT, &payload)
+        signer.sign_with_event_key(TYP_KEY_CHECKPOINT, &payload)
     }
 
-    /// Returns the keys up to a checkpoint; none when it is not of this log any more, or was not made here: then the whole log tells.
+    /// Returns what was known at a checkpoint; none when the caller has to read the whole log: it was not made by a replica of this store, or the
+    /// log does not have its events any more.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn keys_at_checkpoint(&self, tx: &ReadTx, token: &str) -> Result<Option<KeyView>> {
-        let Ok(signed) = jws::verify(token, TYP_KEY_CHECKPOINT, &self.trust().seal_keys) else { return Ok(None) };
-        let Ok(kept) = serde_json::from_slice::<KeyCheckpoint>(&signed.payload) else { return Ok(None) };
-        if kept.store != self.store() {
+    pub async fn at_checkpoint(tx: &ReadTx, token: &str, signer: &Signer) -> Result<Option<Self>> {
+        let Ok(signed) = jws::verify(token, TYP_KEY_CHECKPOINT, &signer.trust().seal_keys) else {
+            tracing::warn!(
+                "the key checkpoint is not signed by this store: it was edited; reading the whole log of system"
+            );
             return Ok(None);
-        }
-        let revisions: Vec<i64> = kept.key_events.iter().copied().chain([kept.cursor.revision]).collect();
+        };
+        let Ok(kept) = serde_json::from_slice::<KeyCheckpoint>(&signed.payload) else { return Ok(None) };
+        let revisions: Vec<i64> = kept.events.iter().copied().chain([kept.cursor.revision]).collect();
         let events = match tx.events_at(&NamespaceId::system(), &revisions).await {
             Err(error) if error.reason == Reason::DataLoss => return Ok(None),
             events => events?,
         };
-        let is_head = |head: Head| head.cursor == kept.cursor && Digest::from_sha256(&head.hash) == kept.hash;
-        let view = KeyView::from_events(events.values(), self);
         // An event that is gone or edited is found by the reading of the whole log, which says what is wrong.
-        Ok(view.ok().filter(|view| view.key_events() == kept.key_events && is_head(view.head())))
+        let view = Self::from_events(events.values(), signer).ok().filter(|view| {
+            view.head().cursor == kept.cursor
+                && Digest::from_sha256(&view.head().hash) == kept.hash
+                && digest_of_events(&view.due_to()) == kept.events_digest
+        });
+        if view.is_none() {
+            tracing::info!("the log of system does not have what the key checkpoint names; reading the whole log");
+        }
+        Ok(view)
     }
+}
+
+fn digest_of_events(events: &[Head]) -> Digest {
+    let hashes: Vec<u8> = events.iter().flat_map(|event| event.hash).collect();
+    Digest::of_bytes(&hashes)
 }

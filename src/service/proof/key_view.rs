@@ -1,11 +1,16 @@
-//! The signing keys as known to a replica: the ring that the log adds up to, and the key sets built from it.
+//! What the log of `system` adds up to, as known to a replica: the signing keys, the revoked credentials, and the event that last changed
+//! role bindings.
 //!
-//! Invariant: it comes from signed events alone; rows of `signing_keys` are compared with it and never used.
+//! Invariant: it comes from signed events alone, each of which follows the one before. Rows of `signing_keys` and `revoked_tokens` are
+//! compared with it and never used.
+
+use std::sync::Arc;
 
 use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
 use crate::domain::limits::KEY_STATEMENTS_MAX;
 use crate::domain::name::NamespaceId;
+use crate::domain::revocation::Revocation;
 use crate::domain::{Error, Result};
 use crate::signing::{KeySet, PublicKey, jws};
 use crate::store::ReadTx;
@@ -20,8 +25,12 @@ pub struct KeyView {
     number: u64,
     head: Head,
     ring: KeyRing,
-    /// Revisions of the events that the ring adds up to.
-    key_events: Vec<i64>,
+    /// The events that made the ring, in order.
+    key_events: Vec<Head>,
+    /// The revocations that were in force at the last one, in order, each with its event. Shared, since they can be many.
+    revocations: Arc<Vec<(Head, Revocation)>>,
+    /// The event that last changed the role bindings of `system`.
+    bindings_event: Option<Head>,
     known: KeySet,
     trusted: KeySet,
     active: Option<PublicKey>,
@@ -45,6 +54,8 @@ impl Default for KeyView {
             head,
             ring: KeyRing::default(),
             key_events: Vec::new(),
+            revocations: Arc::default(),
+            bindings_event: None,
             known: KeySet::default(),
             trusted: KeySet::default(),
             active: None,
@@ -69,9 +80,23 @@ impl KeyView {
         &self.ring
     }
 
-    /// Returns the revisions of the events that changed keys, in order.
-    pub fn key_events(&self) -> &[i64] {
-        &self.key_events
+    /// Returns the revocations that may still revoke a credential.
+    pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
+        self.revocations.iter().map(|(_, revocation)| revocation)
+    }
+
+    /// Returns the event that last changed the role bindings of `system`; none when no event did.
+    pub fn bindings_event(&self) -> Option<Head> {
+        self.bindings_event
+    }
+
+    /// Returns the events to which all this is due, in order. They add up to the same without the others.
+    pub(super) fn due_to(&self) -> Vec<Head> {
+        let revocations = self.revocations.iter().map(|(event, _)| *event);
+        let mut events: Vec<Head> =
+            self.key_events.iter().copied().chain(revocations).chain(self.bindings_event).collect();
+        events.sort_by_key(|event| event.cursor.revision);
+        events
     }
 
     /// Returns every key that the store ever had: a signature by one of them proves who signed, not that the key is still trusted.
@@ -114,7 +139,8 @@ impl KeyView {
         before.trusted.keys().any(|key| self.trusted.is_revoked(key.key_id()))
     }
 
-    /// Returns what these events add up to, each of which is verified. That no other one between them changed a key is not.
+    /// Verifies these events and returns what they add up to. It does not prove that they are all: the caller must know that from
+    /// elsewhere.
     ///
     /// # Errors
     /// `DATA_LOSS` for an event that does not verify.
@@ -145,7 +171,8 @@ impl KeyView {
             return Err(Error::data_loss("system: its head is not its last event"));
         }
         if read.ring == self.ring {
-            return Ok(Self { head: read.head, ..self.clone() });
+            let Self { number, known, trusted, active, .. } = self.clone();
+            return Ok(Self { number, known, trusted, active, ..read });
         }
         Self { number: self.number + 1, ..read }.with_sets()
     }
@@ -184,8 +211,16 @@ impl KeyView {
         self.head = Head { cursor: event.cursor, hash: event.hash };
         if let Some(change) = key_change(payload)? {
             self.ring.take(payload.kind, &change, payload.time, payload.revision)?;
-            self.key_events.push(payload.revision);
+            self.key_events.push(self.head);
             self.keep_statement(change.statement);
+        }
+        if let Some(revocation) = Revocation::of_event(payload) {
+            let revocations = Arc::make_mut(&mut self.revocations);
+            revocations.retain(|(_, known)| known.forget_time() > payload.time);
+            revocations.push((self.head, revocation));
+        }
+        if payload.access.is_some() {
+            self.bindings_event = Some(self.head);
         }
         Ok(())
     }

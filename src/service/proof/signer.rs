@@ -1,4 +1,4 @@
-//! The signer of the server: one key for bundles, statements and checkpoints, and one for events.
+//! The signer of the server: one key for bundles, statements and checkpoints, and one for events and the key checkpoint.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -180,8 +180,9 @@ impl Signer {
         self.sign(TYP_ACTIVATION, &statement.to_bytes()?)
     }
 
-    /// Signs a token with the key of event signatures, which every replica of the store has and no subscriber trusts.
-    pub(super) fn sign_as_sealer(&self, typ: &str, payload: &[u8]) -> Result<String> {
+    /// Signs a token with the event key. It can't be taken for the signature of an event: that is over 32 bytes, and the input of a JWS is
+    /// longer (RFC 7515, section 5.1).
+    pub(super) fn sign_with_event_key(&self, typ: &str, payload: &[u8]) -> Result<String> {
         jws::sign(typ, payload, &self.event_key)
     }
 

@@ -114,9 +114,10 @@ impl Sync {
 mod tests {
     use super::*;
 
-    /// The state of one answer from memory.
+    /// Largest future of a GetActive that is answered from memory.
     const ANSWER_STATE_MAX_BYTES: usize = 3 * 1024;
 
+    /// Takes the function for the type of its future only.
     fn output_bytes<A, B, C, R>(_: fn(A, B, C) -> R) -> usize {
         size_of::<R>()
     }

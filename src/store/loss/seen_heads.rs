@@ -7,23 +7,47 @@ use serde::{Deserialize, Serialize};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Result};
 
 /// The newest head seen of each namespace.
 pub(in crate::store) type SeenHeads = BTreeMap<NamespaceId, SeenHead>;
 
 /// A head that was seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenHead", into = "WrittenHead")]
 pub(in crate::store) struct SeenHead {
-    #[serde(flatten)]
     pub cursor: Cursor,
     /// Hash of the event there; none in a file of a release that did not record it.
+    pub hash: Option<Hash>,
+}
+
+/// A head that was seen, as the file of the high-water marks has it.
+#[derive(Debug, Serialize, Deserialize)]
+struct WrittenHead {
+    epoch: i64,
+    revision: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash: Option<Digest>,
+    hash: Option<Digest>,
+}
+
+impl TryFrom<WrittenHead> for SeenHead {
+    type Error = Error;
+
+    fn try_from(WrittenHead { epoch, revision, hash }: WrittenHead) -> Result<Self> {
+        let hash = hash.map(|hash| hash.to_sha256()).transpose()?;
+        Ok(Self { cursor: Cursor { epoch, revision }, hash })
+    }
+}
+
+impl From<SeenHead> for WrittenHead {
+    fn from(SeenHead { cursor: Cursor { epoch, revision }, hash }: SeenHead) -> Self {
+        Self { epoch, revision, hash: hash.map(|hash| Digest::from_sha256(&hash)) }
+    }
 }
 
 impl From<Head> for SeenHead {
     fn from(head: Head) -> Self {
-        Self { cursor: head.cursor, hash: Some(Digest::from_sha256(&head.hash)) }
+        Self { cursor: head.cursor, hash: Some(head.hash) }
     }
 }
 
@@ -47,7 +71,7 @@ impl SeenHead {
 
     /// Whether the event of this hash is not the one that was seen at the same cursor.
     pub fn differs(&self, hash: &Hash) -> bool {
-        self.hash.as_ref().is_some_and(|seen| *seen != Digest::from_sha256(hash))
+        self.hash.is_some_and(|seen| seen != *hash)
     }
 }
 

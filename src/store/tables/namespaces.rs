@@ -68,6 +68,7 @@ impl Store {
         self.see(&seen, heads.iter().cloned().collect()).await?;
         if lost && self.suspected_loss().is_none() {
             // The epoch of `system` shows whether this is a loss.
+            // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
             Box::pin(self.check_for_loss()).await?;
         }
         Ok(heads)

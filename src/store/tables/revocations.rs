@@ -1,14 +1,12 @@
 //! Queries of the table `revoked_tokens`: credentials that were revoked before they expired.
 //!
-//! All rows are read at once: they are few, and each replica keeps them in memory. A row is deleted when every credential that it revokes
-//! has expired.
+//! They are counted and compared with the log, by which replicas go. A row is deleted when every credential that it revokes has expired.
 
 use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, PaginatorTrait as _, QueryFilter as _};
 
 use crate::domain::Result;
 use crate::domain::revocation::Revocation;
 use crate::domain::time::Micros;
-use crate::store::authenticated::{Authenticated, authenticate};
 use crate::store::entity::revoked_tokens::{Column, Entity, Model};
 use crate::store::error::failed;
 use crate::store::handle::Store;
@@ -42,16 +40,6 @@ impl WriteTx {
 }
 
 impl Store {
-    /// Returns all revocations.
-    ///
-    /// # Errors
-    /// `DATA_LOSS` when a row was written by another party; `DATABASE_UNAVAILABLE`.
-    pub async fn revocations(&self) -> Result<Vec<Revocation>> {
-        let (rows, macs) = (Entity::find().all(&self.reader()?).await.map_err(failed)?, self.macs());
-        let authenticated = rows.into_iter().map(|row| authenticate::<Entity>(macs.as_ref(), row));
-        Ok(authenticated.collect::<Result<Vec<_>>>()?.into_iter().filter_map(revocation).collect())
-    }
-
     /// Deletes revocations of credentials that have expired.
     pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
         let kept_for = Revocation::forget_time_of(Micros(0)).0;
@@ -60,15 +48,5 @@ impl Store {
         let over = Condition::any().add(token).add(subject);
         let done = Entity::delete_many().filter(over).exec(&self.writer()?).await;
         Ok(done.map_err(failed)?.rows_affected)
-    }
-}
-
-/// Converts a row. A kind that only a later release writes revokes nothing here.
-fn revocation(Authenticated(row): Authenticated<Model>) -> Option<Revocation> {
-    let time = Micros(row.time);
-    match row.kind.as_str() {
-        TOKEN => Some(Revocation::Token { id: row.value, forget_time: time }),
-        SUBJECT => Some(Revocation::Subject { actor: row.value, time }),
-        _ => None,
     }
 }

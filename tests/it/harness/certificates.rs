@@ -5,8 +5,10 @@ use std::path::Path;
 use policyhub::client::ClientIdentity;
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
-use rustls::pki_types::CertificateDer;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder};
 
 /// An authority.
 pub struct TestAuthority {
@@ -27,12 +29,23 @@ impl TestAuthority {
     }
 
     /// Returns a TLS client configuration that trusts this authority.
-    pub fn trusted(&self) -> rustls::ClientConfig {
+    pub fn trusted(&self) -> ClientConfig {
+        self.client_config().with_no_client_auth()
+    }
+
+    /// Returns the same for a client with a certificate.
+    pub fn trusted_by(&self, client: &ClientIdentity) -> ClientConfig {
+        let chain = vec![CertificateDer::from_pem_slice(&client.cert).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_slice(&client.key).expect("a key");
+        self.client_config().with_client_auth_cert(chain, key).expect("a pair")
+    }
+
+    fn client_config(&self) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate")).expect("an authority");
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        builder.expect("versions").with_root_certificates(roots).with_no_client_auth()
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        builder.expect("versions").with_root_certificates(roots)
     }
 
     fn sign(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> (String, String) {

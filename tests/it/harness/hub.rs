@@ -135,6 +135,11 @@ impl Hub {
         self.restart().await
     }
 
+    /// Returns whether the server logged this text since its start.
+    pub fn has_logged(&self, words: &str) -> bool {
+        self.log.lock().expect("the log").contains(words)
+    }
+
     /// Returns the port of its gRPC address.
     pub fn grpc_port(&self) -> u16 {
         self.grpc.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")

@@ -1,18 +1,18 @@
-//! Writes the file that holds an operator's bearer token: mode 0600, replaced atomically.
+//! Writes a small file for its owner alone, such as an operator's bearer token: mode 0600, replaced atomically.
 //!
-//! A reader sees the old token or the new one, never a part, and no other user sees either at any moment.
+//! A reader sees the old text or the new one, never a part, and no other user sees either at any moment.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Writes `token` and a line end to `path`, replacing what is there (a link is replaced, not followed).
+/// Writes `text` and a line end to `path`, replacing what is there (a link is replaced, not followed).
 ///
 /// Writes a new 0600 file beside it, syncs it, renames it, syncs the directory. Only one process may write one path at a time.
-/// Returns the errors of the file system; none holds the token.
-pub fn write(path: &Path, token: &str) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "token file has no name"))?;
+/// Returns the errors of the file system; none holds the text.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the file has no name"))?;
     // The parent of a bare name is "", which can't be opened.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut draft_name = name.to_owned();
@@ -24,7 +24,7 @@ pub fn write(path: &Path, token: &str) -> Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{token}")?;
+    writeln!(file, "{text}")?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     File::open(directory)?.sync_all()
