@@ -51,13 +51,16 @@ pub(super) async fn write_when_moved(service: Arc<Service>, path: PathBuf) {
             tracing::warn!(%error, path = %path.display(), "failed to write the key checkpoint; the next start takes longer");
         }
         is_failing = done.is_err();
-        written = done.is_ok().then_some(head);
+        written = matches!(done, Ok(true)).then_some(head);
     }
 }
 
-async fn write(service: &Service, path: &Path) -> io::Result<()> {
-    let signer = service.keys.signer();
-    let token = signer.view().to_checkpoint(signer).map_err(io::Error::other)?;
+/// Writes the checkpoint, and returns whether there was one to write.
+async fn write(service: &Service, path: &Path) -> io::Result<bool> {
+    let token = service.keys.checkpoint();
+    let token = token.map_err(|error| io::Error::other(error.internal.unwrap_or(error.message)))?;
+    let Some(token) = token else { return Ok(false) };
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || private_file::write(&path, &token)).await?
+    tokio::task::spawn_blocking(move || private_file::write(&path, &token)).await??;
+    Ok(true)
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::clock;
 use crate::auth::Verifier;
 use crate::domain::Result;
-use crate::domain::event::Cursor;
+use crate::domain::event::Head;
 use crate::service::Service;
 
 /// Time between two polls of the log of `system`, of one row each. Too high: another replica's revocation takes effect late.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Adds what was revoked since `seen` to the verifier, and returns the new cursor.
-pub(super) async fn load_new(service: &Service, verifier: &Verifier, seen: Cursor) -> Result<Cursor> {
+/// Adds what was revoked since `seen` to the verifier, and returns the new head.
+pub(super) async fn load_new(service: &Service, verifier: &Verifier, seen: Head) -> Result<Head> {
     let Some((head, revocations)) = service.access.revocations_since(seen).await? else { return Ok(seen) };
     let revoked = verifier.revoked().as_ref().clone().and(revocations, clock::now());
     verifier.revoke(revoked);
@@ -23,7 +23,7 @@ pub(super) async fn load_new(service: &Service, verifier: &Verifier, seen: Curso
 }
 
 /// Loads new revocations until it is cancelled: at once after one of this replica, and once a second for those of others.
-pub(super) async fn follow(service: Arc<Service>, verifier: Arc<Verifier>, mut seen: Cursor) {
+pub(super) async fn follow(service: Arc<Service>, verifier: Arc<Verifier>, mut seen: Head) {
     let mut failing = false;
     loop {
         tokio::select! {

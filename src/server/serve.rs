@@ -26,10 +26,11 @@ use super::telemetry::Telemetry;
 use super::tls_files::PortTls;
 use super::wiring::{ServerParts, serve_until};
 use crate::auth::{LocalIssuer, Verifier};
-use crate::domain::event::Cursor;
+use crate::domain::event::Head;
+use crate::domain::name::NamespaceId;
 use crate::grpc::WatchEncoder;
 use crate::http::console::SignInProvider;
-use crate::service::{Service, Signer};
+use crate::service::{Service, Signer, verified_head};
 use crate::signing::{RowMacKey, derive_console_secret};
 use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
@@ -110,7 +111,8 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let console_secret = derive_console_secret(&keys.seal)?;
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
-    remember(&store, &data_dir, signer.store()).await?;
+    let checkpoint = key_checkpoint::read(&data_dir.key_checkpoint());
+    remember(&store, &data_dir, &signer, checkpoint.as_deref()).await?;
     store.try_to_write().await;
     let hub = Hub::new(store.clone(), signer.clone(), Arc::new(WatchEncoder), config.watch.rings(), clock::now);
     let hub = Arc::new(hub);
@@ -122,7 +124,6 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);
     let first_algorithm = algorithm(config.keys.signing_algorithm);
-    let checkpoint = key_checkpoint::read(&data_dir.key_checkpoint());
     let keys = service.keys.begin_keys(checkpoint.as_deref(), first_algorithm, clock::now()).await;
     let keys =
         keys.inspect_err(|error| tracing::error!(%error, detail = error.internal, "can't read the signing keys"));
@@ -131,7 +132,7 @@ async fn start(config: Config) -> Result<(ServerParts, Store)> {
     service.access.refresh_quotas().await?;
     service.policies.warm_check_workers().await;
     // Before the first call: a revoked credential must not be accepted even for a second.
-    let revocations_seen = revocations::load_new(&service, &verifier, Cursor::NONE).await?;
+    let revocations_seen = revocations::load_new(&service, &verifier, Head::EMPTY).await?;
 
     let sockets = (&grpc, &http, console.as_ref());
     announce(&data_dir, &issuer, &database, sockets, tls.is_some())?;
@@ -211,9 +212,13 @@ fn sign_in_providers(config: &Config) -> Result<Vec<Arc<dyn SignInProvider>>> {
     Ok(providers)
 }
 
-/// Compares the database with the recorded high-water marks of store `id`, of this and the former server.
-async fn remember(store: &Store, data_dir: &DataDir, id: &str) -> Result<()> {
+/// Compares the database with the recorded high-water marks of its store, of this and the former server, and with the key checkpoint.
+async fn remember(store: &Store, data_dir: &DataDir, signer: &Signer, checkpoint: Option<&str>) -> Result<()> {
+    let id = signer.store();
     store.remember(data_dir.high_water(), id)?;
+    if let Some(head) = checkpoint.and_then(|token| verified_head(token, signer)) {
+        store.note_read(&NamespaceId::system(), head);
+    }
     store.remember_frozen(&data_dir.frozen(), id).context("failed to read which namespaces are frozen")?;
     store.check_for_loss().await.context("failed to compare the database with what was seen of it")?;
     Ok(store.warn_of_unverified_restore(&data_dir.unwitnessed(), id).await?)

@@ -37,7 +37,7 @@ use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::pb::sync_service_server::SyncServiceServer;
 use crate::api::status::status;
 use crate::auth::{LocalIssuer, PeerCertificate, Verifier};
-use crate::domain::event::Cursor;
+use crate::domain::event::Head;
 use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::health_pb::health_server::HealthServer;
@@ -66,8 +66,8 @@ pub struct ServerParts {
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
     pub verifier: Arc<Verifier>,
-    /// The cursor up to which the log of `system` was searched for revocations.
-    pub revocations_seen: Cursor,
+    /// The head up to which the log of `system` was searched for revocations.
+    pub revocations_seen: Head,
     /// One refresher for each identity provider.
     pub jwks_refreshers: Vec<JwksRefresher>,
     pub issuer: LocalIssuer,

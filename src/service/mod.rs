@@ -42,7 +42,7 @@ pub use long_reads::LongReads;
 pub use meters::StreamPermit;
 pub use policies::Policies;
 pub use policies::StagedVersion;
-pub use proof::Signer;
+pub use proof::{Signer, verified_head};
 pub use readiness::Readiness;
 pub use sync::ActiveAnswer;
 pub use sync::ActivePage;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -188,11 +188,23 @@ async fn start_on_copy(hub: &Hub) -> Hub {
     Hub::start_on(dir, format!("sqlite://{}", copy.display()), &[UNCHECKED, &["--keys-dir", &keys]].concat()).await
 }
 
+fn database_file(hub: &Hub) -> PathBuf {
+    hub.database_url.trim_start_matches("sqlite://").into()
+}
+
 /// Puts rows of another copy of the store in place of those of a stopped or running server.
-fn transplant(from: &Hub, to: &Hub, table: &str, which: &str) {
-    let source = from.database_url.trim_start_matches("sqlite://");
+fn transplant(from: &Path, to: &Hub, table: &str, which: &str) {
     off(to, &format!("DELETE FROM {table} WHERE {which}"));
-    to.tamper(&format!("ATTACH '{source}' AS other;;INSERT INTO {table} SELECT * FROM other.{table} WHERE {which}"));
+    let insert = format!("INSERT INTO {table} SELECT * FROM other.{table} WHERE {which}");
+    to.tamper(&format!("ATTACH '{}' AS other;;{insert}", from.display()));
+}
+
+/// Puts the events of `system` from a revision on, its head, its roles and its revocations in place.
+fn transplant_end(from: &Path, to: &Hub, revision: &str) {
+    transplant(from, to, "events", &format!("namespace = 'system' AND revision >= {revision}"));
+    transplant(from, to, "namespaces", "id = 'system'");
+    transplant(from, to, "role_bindings", "namespace = 'system'");
+    transplant(from, to, "revoked_tokens", "1 = 1");
 }
 
 /// Given two copies of a store that went on by themselves, and in the second one's place of a revocation the event that the first one has
@@ -214,7 +226,7 @@ async fn an_event_of_another_copy_of_the_store_does_not_replace_a_revocation() {
     namespace(&own.client().await, "after").await;
     newest_checkpoint(&own).await;
     let arguments = stop(&mut own).await;
-    transplant(&other, &own, "events", &format!("namespace = 'system' AND revision = {revocation}"));
+    transplant(&database_file(&other), &own, "events", &format!("namespace = 'system' AND revision = {revocation}"));
     let keys = hub.data_dir().join("keys").display().to_string();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--keys-dir", &keys]).collect();
     refused(&own.data_dir(), &arguments, &[UNREADABLE]);
@@ -238,8 +250,8 @@ async fn a_role_of_another_copy_of_the_store_is_not_given_back() {
     namespace(&own.client().await, "after").await;
     newest_checkpoint(&own).await;
     own = own.restart_in_order().await;
-    transplant(&other, &own, "events", &format!("namespace = 'system' AND revision = {removal}"));
-    transplant(&other, &own, "role_bindings", "namespace = 'system'");
+    transplant(&database_file(&other), &own, "events", &format!("namespace = 'system' AND revision = {removal}"));
+    transplant(&database_file(&other), &own, "role_bindings", "namespace = 'system'");
     let token = issue(&hub, &["--subject", "eve", "--ttl", "1h"]);
     let granted = callers::try_grant(&own.client_with(Some(token)).await, "local:mallory", Role::Admin, ALL).await;
     calls::refused(granted, Code::DataLoss, "DATA_LOSS");
@@ -248,4 +260,75 @@ async fn a_role_of_another_copy_of_the_store_is_not_given_back() {
     let keys = hub.data_dir().join("keys").display().to_string();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--keys-dir", &keys]).collect();
     refused(&own.data_dir(), &arguments, &[UNREADABLE]);
+}
+
+/// Given the end of another copy's log in place of the store's own during a start, the server is in doubt, and forgets what it read once its
+/// own log is there again: keys, credentials and roles that were revoked there stay revoked.
+#[tokio::test]
+async fn what_was_read_in_doubt_is_not_kept() {
+    let mut hub = Hub::start_with(Database::Sqlite, UNCHECKED).await;
+    let first = signing(&hub.client().await).await;
+    let second = rotate(&hub.client().await).await;
+    let eve = callers::grant(&hub.client().await, "eve", Role::Admin, ALL).await;
+    callers::grant(&hub.client().await, "carl", Role::Admin, ALL).await;
+    let tokens = ["eve", "carl"].map(|name| issue(&hub, &["--subject", name, "--ttl", "1h"]));
+    let next = hub.tamper("SELECT max(revision) + 1 FROM events WHERE namespace = 'system'");
+    stop(&mut hub).await;
+
+    let mut other = start_on_copy(&hub).await;
+    for id in ["a", "b", "c"] {
+        namespace(&other.client().await, id).await;
+    }
+    stop(&mut other).await;
+
+    let mut own = start_on_copy(&hub).await;
+    let admin = own.client().await;
+    revoke(&admin, &first, false).await.expect("a revocation");
+    callers::take_away(&admin, &eve.name).await.expect("taken away");
+    let ended = own.cli().args(["token", "revoke", "--reason", "lost", "--subject", "local:carl"]).output();
+    assert!(ended.expect("a command").status.success());
+    stop(&mut own).await;
+    let saved = own.dir.path().join("saved.db");
+    fs::copy(database_file(&own), &saved).expect("copied");
+
+    transplant_end(&database_file(&other), &own, &next);
+    let own = own.restart().await;
+    is_refused_in_doubt(&own).await;
+    let [eve, carl] = tokens.map(Some);
+    let (eve, carl) = (own.client_with(eve).await, own.client_with(carl).await);
+    kept_out(&eve).await;
+    kept_out(&carl).await;
+
+    transplant_end(&saved, &own, &next);
+    let admin = own.client().await;
+    eventually("its own log is there again", async || admin.draft(calls::draft_request("p", "a: 1")).await.is_ok())
+        .await;
+    assert_eq!(states(&admin).await, [(second, Active), (first, Revoked)]);
+    eventually("carl's credential is revoked", async || kept_out(&carl).await.as_deref() == Some("TOKEN_REVOKED"))
+        .await;
+    let granted = callers::try_grant(&eve, "local:mallory", Role::Admin, ALL).await;
+    calls::refused(granted, Code::PermissionDenied, "PERMISSION_DENIED");
+}
+
+async fn is_refused_in_doubt(hub: &Hub) {
+    let drafted = hub.client().await.draft(calls::draft_request("p", "a: 1")).await;
+    calls::refused(drafted, Code::FailedPrecondition, "STORE_IN_DOUBT");
+}
+
+/// Given an older copy of the database, and no high-water marks, the checkpoint tells that the store lost its newest changes.
+#[tokio::test]
+async fn a_checkpoint_reveals_an_older_copy_of_the_store() {
+    let mut hub = Hub::start_with(Database::Sqlite, UNCHECKED).await;
+    let first = signing(&hub.client().await).await;
+    rotate(&hub.client().await).await;
+    stop(&mut hub).await;
+    let older = hub.dir.path().join("older.db");
+    fs::copy(database_file(&hub), &older).expect("copied");
+    let mut hub = hub.restart().await;
+    revoke(&hub.client().await, &first, false).await.expect("a revocation");
+    newest_checkpoint(&hub).await;
+    stop(&mut hub).await;
+    fs::copy(&older, database_file(&hub)).expect("copied");
+    fs::remove_file(hub.data_dir().join("high-water.json")).expect("removed");
+    is_refused_in_doubt(&hub.restart().await).await;
 }

@@ -1,7 +1,7 @@
 //! RevokeToken: revokes credentials before they expire. Its events are in the log of `system`.
 
 use super::use_cases::Access;
-use crate::domain::event::{Change, Cursor, EventKind, Position};
+use crate::domain::event::{Change, EventKind, Head, Position};
 use crate::domain::limits::REVOCATIONS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::revocation::{Revocation, RevokeToken};
@@ -48,14 +48,14 @@ impl Access {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` for a log that does not verify.
-    pub async fn revocations_since(&self, seen: Cursor) -> Result<Option<(Cursor, Vec<Revocation>)>> {
+    pub async fn revocations_since(&self, seen: Head) -> Result<Option<(Head, Vec<Revocation>)>> {
         let heads = self.log.store.heads(&[NamespaceId::system()]).await?;
-        if heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor) == seen {
+        if heads.first().is_none_or(|(_, head)| *head == seen) {
             return Ok(None);
         }
         let tx = self.log.store.read().await?;
         let view = self.log.signer.view().at_end(&tx, &*self.log.signer).await?;
-        Ok(Some((view.head().cursor, view.revocations().cloned().collect())))
+        Ok(Some((view.head(), view.revocations().cloned().collect())))
     }
 
     /// Deletes revocations of credentials that have expired.

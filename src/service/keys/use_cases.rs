@@ -29,6 +29,17 @@ impl SigningKeys {
         &self.log.signer
     }
 
+    /// Returns the key checkpoint of what is known of the log of `system`; none when that may not be the log of this store.
+    ///
+    /// # Errors
+    /// `INTERNAL` when it is too long.
+    pub fn checkpoint(&self) -> Result<Option<String>> {
+        if self.poller.are_in_doubt() {
+            return Ok(None);
+        }
+        self.log.signer.view().to_checkpoint(&self.log.signer).map(Some)
+    }
+
     /// Reads the changes of keys in the log since the last poll, so that this replica knows those made by others.
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its tail, `DATA_LOSS` for one that does not verify: then the known

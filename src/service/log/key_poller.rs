@@ -34,6 +34,8 @@ pub struct KeyPoller {
     failure: Mutex<Option<Error>>,
     /// Whether it was logged that the active key is missing.
     missing_logged: AtomicBool,
+    /// Whether the keys were read while data loss was suspected: then the log may not be that of this store, and is read anew afterwards.
+    read_in_doubt: AtomicBool,
 }
 
 impl KeyPoller {
@@ -44,6 +46,7 @@ impl KeyPoller {
             checked: AtomicI64::default(),
             failure: Mutex::default(),
             missing_logged: AtomicBool::default(),
+            read_in_doubt: AtomicBool::default(),
         }
     }
 
@@ -85,11 +88,13 @@ impl KeyPoller {
 
     async fn poll(&self, now: Micros) -> Result<()> {
         let before = self.log.signer.view();
+        let from = if self.must_read_anew() { Arc::new(before.of_no_log()) } else { Arc::clone(&before) };
         let system = NamespaceId::system();
         let heads = self.log.store.heads(std::slice::from_ref(&system)).await?;
-        if heads.first().is_none_or(|(_, head)| *head != before.head()) {
+        if heads.first().is_none_or(|(_, head)| *head != from.head()) {
+            let in_doubt = self.log.store.suspected_loss().is_some();
             let tx = self.log.store.read().await?;
-            let view = before.at_end(&tx, &*self.log.signer).await?;
+            let view = from.at_end(&tx, &*self.log.signer).await?;
             warn_if_rows_differ(&tx, &view).await;
             drop(tx);
             if view.revokes_since(&before) {
@@ -99,10 +104,21 @@ impl KeyPoller {
                 }
             }
             self.log.signer.install(view);
+            self.read_in_doubt.store(in_doubt, Ordering::Relaxed);
         }
         self.find_private_keys().await;
         self.checked.store(now.0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns whether the keys may not be those of this store: data loss is suspected, or was when they were read.
+    pub fn are_in_doubt(&self) -> bool {
+        self.read_in_doubt.load(Ordering::Relaxed) || self.log.store.suspected_loss().is_some()
+    }
+
+    /// Returns whether the keys were read while data loss was suspected, and it is no more.
+    fn must_read_anew(&self) -> bool {
+        self.read_in_doubt.load(Ordering::Relaxed) && self.log.store.suspected_loss().is_none()
     }
 
     /// Searches for the private keys that sign or will sign, and logs when the active one is missing.
@@ -141,7 +157,8 @@ impl KeyPoller {
     /// Refuses a write that this replica can't sign, or might sign with a key that must no longer sign.
     pub async fn check_may_sign(&self, now: Micros) -> Result<()> {
         let age = now.0 - self.checked.load(Ordering::Relaxed);
-        if !self.log.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age) {
+        let may_be_old = !self.log.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age);
+        if may_be_old || self.must_read_anew() {
             check_waited()?;
             let polled = tokio::time::timeout(POLL_TIMEOUT, self.follow_keys(now)).await;
             polled.unwrap_or_else(|_| {

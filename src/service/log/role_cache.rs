@@ -112,6 +112,10 @@ impl RoleCache {
         if held.is_some_and(|held| held.epoch == roles.epoch && held.access_revision > roles.access_revision) {
             return Err(bindings_broken(namespace, "they are older than those that were there before"));
         }
+        // What was read while data loss is suspected may not be of this store, and is not kept.
+        if self.log.store.suspected_loss().is_some() {
+            return Ok(Some(Arc::new(roles)));
+        }
         Ok(Some(self.bindings.insert(namespace, roles, generation)))
     }
 }

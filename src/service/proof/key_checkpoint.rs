@@ -20,15 +20,31 @@ const TYP_KEY_CHECKPOINT: &str = "policyhub-key-checkpoint+jws";
 /// The payload of the token.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeyCheckpoint {
+    store: String,
     #[serde(flatten)]
     cursor: Cursor,
-    /// Hash of the event there, which names the store.
+    /// Hash of the event there.
     hash: Digest,
     /// Revisions of the events that say what is in force, in order.
     events: Vec<i64>,
     /// Digest of the hashes of these events, in order: two copies of a store that went on by themselves may have signed two events of one
     /// revision.
     events_digest: Digest,
+}
+
+impl KeyCheckpoint {
+    /// Takes the payload of a token that was made by a replica of this store.
+    fn verify(token: &str, signer: &Signer) -> Option<Self> {
+        let signed = jws::verify(token, TYP_KEY_CHECKPOINT, &signer.trust().seal_keys).ok()?;
+        let kept: Self = serde_json::from_slice(&signed.payload).ok()?;
+        (kept.store == signer.store()).then_some(kept)
+    }
+}
+
+/// Returns the last event that a checkpoint says was verified; none when it was not made by a replica of this store.
+pub fn verified_head(token: &str, signer: &Signer) -> Option<Head> {
+    let kept = KeyCheckpoint::verify(token, signer)?;
+    Some(Head { cursor: kept.cursor, hash: kept.hash.to_sha256().ok()? })
 }
 
 impl KeyView {
@@ -40,6 +56,7 @@ impl KeyView {
         let Head { cursor, hash } = self.head();
         let events = self.due_to();
         let kept = KeyCheckpoint {
+            store: signer.store().to_owned(),
             cursor,
             hash: Digest::from_sha256(&hash),
             events: events.iter().map(|event| event.cursor.revision).collect(),
@@ -55,13 +72,10 @@ impl KeyView {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn at_checkpoint(tx: &ReadTx, token: &str, signer: &Signer) -> Result<Option<Self>> {
-        let Ok(signed) = jws::verify(token, TYP_KEY_CHECKPOINT, &signer.trust().seal_keys) else {
-            tracing::warn!(
-                "the key checkpoint is not signed by this store: it was edited; reading the whole log of system"
-            );
+        let Some(kept) = KeyCheckpoint::verify(token, signer) else {
+            tracing::warn!("the key checkpoint is not of this store, or was edited; reading the whole log of system");
             return Ok(None);
         };
-        let Ok(kept) = serde_json::from_slice::<KeyCheckpoint>(&signed.payload) else { return Ok(None) };
         let revisions: Vec<i64> = kept.events.iter().copied().chain([kept.cursor.revision]).collect();
         let events = match tx.events_at(&NamespaceId::system(), &revisions).await {
             Err(error) if error.reason == Reason::DataLoss => return Ok(None),

@@ -164,8 +164,7 @@ impl KeyView {
         if end == self.head || end.cursor.revision == 0 && self.head.cursor.revision == 0 {
             return Ok(Self { head: end, ..self.clone() });
         }
-        let from =
-            if self.leads_to(tx, end).await? { self.clone() } else { Self { number: self.number, ..Self::default() } };
+        let from = if self.leads_to(tx, end).await? { self.clone() } else { self.of_no_log() };
         let read = from.read_on(tx, verify).await?;
         if read.head != end {
             return Err(Error::data_loss("system: its head is not its last event"));
@@ -175,6 +174,12 @@ impl KeyView {
             return Ok(Self { number, known, trusted, active, ..read });
         }
         Self { number: self.number + 1, ..read }.with_sets()
+    }
+
+    /// Returns a view that has read nothing, from which the whole log is read.
+    #[must_use]
+    pub fn of_no_log(&self) -> Self {
+        Self { number: self.number, ..Self::default() }
     }
 
     /// Returns whether the log still has the event that was read last.
