@@ -6,7 +6,7 @@ use crate::domain::binding::{AccessChange, RoleBinding};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::BindingChanged;
-use crate::service::log::{Write, bindings_digest, prove_bindings};
+use crate::service::log::{Write, bindings_digest, prove_chained_bindings};
 use crate::store::LogState;
 
 impl Access {
@@ -20,7 +20,7 @@ impl Access {
     /// Reads and proves the bindings of a locked log: the digest in the next event is made of them.
     pub(super) async fn read_bindings(&self, write: &Write<'_>, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let state = LogState { head: write.tx.head(), access_revision: write.tx.access_revision() };
-        prove_bindings(&self.log.signer, write.tx.read(), namespace, state).await
+        prove_chained_bindings(&self.log.signer, &self.log.signer.view(), write.tx.read(), namespace, state).await
     }
 }
 

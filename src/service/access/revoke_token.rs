@@ -44,7 +44,7 @@ impl Access {
         self.revoked.notified().await;
     }
 
-    /// Returns every revocation that the log of `system` has, and its head; none when the head is still `seen`.
+    /// Returns the revocations in the log of `system` that may still be in force, and its head; none when the head is still `seen`.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` for a log that does not verify.
@@ -53,8 +53,9 @@ impl Access {
         if heads.first().is_none_or(|(_, head)| *head == seen) {
             return Ok(None);
         }
+        let view = self.log.signer.view();
         let tx = self.log.store.read().await?;
-        let view = self.log.signer.view().at_end(&tx, &*self.log.signer).await?;
+        let view = view.at_end(&tx, &*self.log.signer).await?;
         Ok(Some((view.head(), view.revocations().cloned().collect())))
     }
 

@@ -34,10 +34,12 @@ impl SigningKeys {
     /// # Errors
     /// `INTERNAL` when it is too long.
     pub fn checkpoint(&self) -> Result<Option<String>> {
+        // Take the view first: one that is read in doubt after that is not signed.
+        let view = self.log.signer.view();
         if self.poller.are_in_doubt() {
             return Ok(None);
         }
-        self.log.signer.view().to_checkpoint(&self.log.signer).map(Some)
+        view.to_checkpoint(&self.log.signer).map(Some)
     }
 
     /// Reads the changes of keys in the log since the last poll, so that this replica knows those made by others.

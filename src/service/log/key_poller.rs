@@ -103,8 +103,15 @@ impl KeyPoller {
                     let _ = self.log.hub.in_force(&namespace).await;
                 }
             }
+            // Also when the doubt began or ended meanwhile. While the flag is set no checkpoint is made of the view.
+            let in_doubt = in_doubt || self.log.store.suspected_loss().is_some();
+            if in_doubt {
+                self.read_in_doubt.store(true, Ordering::Release);
+            }
             self.log.signer.install(view);
-            self.read_in_doubt.store(in_doubt, Ordering::Relaxed);
+            if !in_doubt {
+                self.read_in_doubt.store(false, Ordering::Release);
+            }
         }
         self.find_private_keys().await;
         self.checked.store(now.0, Ordering::Relaxed);
@@ -113,12 +120,12 @@ impl KeyPoller {
 
     /// Returns whether the keys may not be those of this store: data loss is suspected, or was when they were read.
     pub fn are_in_doubt(&self) -> bool {
-        self.read_in_doubt.load(Ordering::Relaxed) || self.log.store.suspected_loss().is_some()
+        self.read_in_doubt.load(Ordering::Acquire) || self.log.store.suspected_loss().is_some()
     }
 
     /// Returns whether the keys were read while data loss was suspected, and it is no more.
     fn must_read_anew(&self) -> bool {
-        self.read_in_doubt.load(Ordering::Relaxed) && self.log.store.suspected_loss().is_none()
+        self.read_in_doubt.load(Ordering::Acquire) && self.log.store.suspected_loss().is_none()
     }
 
     /// Searches for the private keys that sign or will sign, and logs when the active one is missing.

@@ -23,7 +23,7 @@ pub use mutate::Conclusion;
 pub use positions::{invalid_position, position_gone};
 pub use reader::LogReader;
 pub use role_cache::RoleCache;
-pub use role_proofs::{bindings_digest, prove_bindings, prove_revision};
+pub use role_proofs::{bindings_digest, prove_bindings, prove_chained_bindings, prove_revision};
 pub use signed_event::sign_event;
 pub use write::Write;
 pub use writer::LogWriter;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::binding_cache::{BindingCache, NamespaceRoles};
 use super::reader::LogReader;
-use super::role_proofs::{bindings_broken, prove_bindings, prove_revision};
+use super::role_proofs::{bindings_broken, prove_chained_bindings, prove_revision};
 use crate::domain::access::{Permission, Role};
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
@@ -97,6 +97,7 @@ impl RoleCache {
             }
         }
         let generation = self.generation();
+        let (was_in_doubt, view) = (self.log.store.suspected_loss().is_some(), self.log.signer.view());
         let tx = self.log.store.read().await?;
         let Some(state) = tx.log_state(namespace).await? else {
             if held.is_some() && self.log.store.detects_loss().await {
@@ -106,14 +107,14 @@ impl RoleCache {
             self.invalidate(namespace);
             return Ok(None);
         };
-        let bindings = prove_bindings(&self.log.signer, &tx, namespace, state).await?;
+        let bindings = prove_chained_bindings(&self.log.signer, &view, &tx, namespace, state).await?;
         let roles = NamespaceRoles::new(bindings, state, now);
         // The rows were replaced by an older set of the same epoch.
         if held.is_some_and(|held| held.epoch == roles.epoch && held.access_revision > roles.access_revision) {
             return Err(bindings_broken(namespace, "they are older than those that were there before"));
         }
         // What was read while data loss is suspected may not be of this store, and is not kept.
-        if self.log.store.suspected_loss().is_some() {
+        if was_in_doubt || self.log.store.suspected_loss().is_some() {
             return Ok(Some(Arc::new(roles)));
         }
         Ok(Some(self.bindings.insert(namespace, roles, generation)))

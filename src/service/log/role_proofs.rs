@@ -9,7 +9,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
-use crate::service::proof::Signer;
+use crate::service::proof::{KeyView, Signer};
 use crate::signing::digest_of;
 use crate::store::{LogState, ReadTx};
 use crate::watch::Verify as _;
@@ -59,17 +59,33 @@ pub async fn prove_bindings(
             Err(bindings_broken(namespace, "there are rows without an event"))
         };
     }
-    let event = tx.event(namespace, revision).await?;
-    let payload = signer.event(&event)?;
-    if namespace.is_system() {
-        let read = signer.view().at_end(tx, signer).await?.bindings_event();
-        if read != Some(Head { cursor: event.cursor, hash: event.hash }) {
-            return Err(bindings_broken(namespace, "the event that is named is not the one that was read there"));
-        }
-    }
+    let payload = signer.event(&tx.event(namespace, revision).await?)?;
     match payload.access {
         Some(access) if access.bindings_digest == bindings_digest(&bindings)? => Ok(bindings),
         Some(_) => Err(bindings_broken(namespace, "the rows are not those of the log")),
         None => Err(bindings_broken(namespace, "the event that is named changed none")),
     }
+}
+
+/// Reads and proves the bindings of a log. In `system` the event that changed them last must also be the one that was read there, each event
+/// hashed onto the one before. Take `view` before the transaction begins: a view of later events says nothing of an earlier state.
+///
+/// # Errors
+/// `DATA_LOSS`.
+pub async fn prove_chained_bindings(
+    signer: &Signer,
+    view: &KeyView,
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    state: LogState,
+) -> Result<Vec<RoleBinding>> {
+    let bindings = prove_bindings(signer, tx, namespace, state).await?;
+    if namespace.is_system() && state.access_revision > 0 {
+        let event = tx.event(namespace, state.access_revision).await?;
+        let read = view.at_end(tx, signer).await?.bindings_event();
+        if read != Some(Head { cursor: event.cursor, hash: event.hash }) {
+            return Err(bindings_broken(namespace, "another event stands where they were changed last"));
+        }
+    }
+    Ok(bindings)
 }

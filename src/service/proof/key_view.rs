@@ -19,7 +19,7 @@ use crate::watch::{Verify, check_follows};
 /// Number of events read at once.
 const PAGE_EVENTS: u32 = 500;
 
-/// The keys at a head of the log of `system`.
+/// What the log of `system` says up to a head.
 #[derive(Debug, Clone)]
 pub struct KeyView {
     number: u64,
@@ -27,7 +27,8 @@ pub struct KeyView {
     ring: KeyRing,
     /// The events that made the ring, in order.
     key_events: Vec<Head>,
-    /// The revocations that were in force at the last one, in order, each with its event. Shared, since they can be many.
+    /// The revocations, oldest first, each with its event, but those that had expired when the newest one was recorded. Shared, since they
+    /// can be many.
     revocations: Arc<Vec<(Head, Revocation)>>,
     /// The event that last changed the role bindings of `system`.
     bindings_event: Option<Head>,
@@ -149,7 +150,7 @@ impl KeyView {
         for event in events {
             view.add(event, &verify.event(event)?)?;
         }
-        Self { number: view.number + 1, ..view }.with_sets()
+        Self { number: view.number + 1, ..view.without_expired() }.with_sets()
     }
 
     /// Reads to the end of the log as a transaction sees it. It restarts from the first event when the log does not continue from here and
@@ -165,7 +166,7 @@ impl KeyView {
             return Ok(Self { head: end, ..self.clone() });
         }
         let from = if self.leads_to(tx, end).await? { self.clone() } else { self.of_no_log() };
-        let read = from.read_on(tx, verify).await?;
+        let read = from.read_on(tx, verify).await?.without_expired();
         if read.head != end {
             return Err(Error::data_loss("system: its head is not its last event"));
         }
@@ -220,14 +221,22 @@ impl KeyView {
             self.keep_statement(change.statement);
         }
         if let Some(revocation) = Revocation::of_event(payload) {
-            let revocations = Arc::make_mut(&mut self.revocations);
-            revocations.retain(|(_, known)| known.forget_time() > payload.time);
-            revocations.push((self.head, revocation));
+            Arc::make_mut(&mut self.revocations).push((self.head, revocation));
         }
         if payload.access.is_some() {
             self.bindings_event = Some(self.head);
         }
         Ok(())
+    }
+
+    /// Removes the revocations that had expired when the newest one was recorded, so that the result does not depend on when it is asked.
+    fn without_expired(mut self) -> Self {
+        let Some(newest) = self.revocations.last().map(|(_, revocation)| revocation.forget_time()) else { return self };
+        let is_expired = |revocation: &Revocation| Revocation::forget_time_of(revocation.forget_time()) <= newest;
+        if self.revocations.iter().any(|(_, revocation)| is_expired(revocation)) {
+            Arc::make_mut(&mut self.revocations).retain(|(_, revocation)| !is_expired(revocation));
+        }
+        self
     }
 
     /// Stores the key statement of the event that was read last, and replaces the earlier one by the same key. With the newest statement
