@@ -14,7 +14,7 @@ use crate::service::Service;
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The largest file that is read. Base64 makes the largest payload of a token a third longer; header and signature have less than 1 KiB.
-/// Several thousand changes of keys fit.
+/// Some 12,000 events fit.
 const CHECKPOINT_MAX_BYTES: u64 = (STATEMENT_MAX_BYTES as u64).div_ceil(3) * 4 + 1024;
 
 /// Reads the checkpoint; none when there is none that can be read: it only saves time.

@@ -296,6 +296,7 @@ async fn what_was_read_in_doubt_is_not_kept() {
     is_refused_in_doubt(&own).await;
     let [eve, carl] = tokens.map(Some);
     let (eve, carl) = (own.client_with(eve).await, own.client_with(carl).await);
+    // What these calls find may be cached.
     kept_out(&eve).await;
     kept_out(&carl).await;
 

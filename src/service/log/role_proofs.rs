@@ -40,7 +40,7 @@ pub async fn prove_revision(signer: &Signer, tx: &ReadTx, namespace: &NamespaceI
     Err(bindings_broken(namespace, "the row of the namespace names another revision than the head of the log"))
 }
 
-/// Reads the bindings of a log and proves them.
+/// Reads the bindings of a log and proves them. Returns them and the event that changed them last; none when no event did.
 ///
 /// # Errors
 /// `DATA_LOSS`.
@@ -49,19 +49,21 @@ pub async fn prove_bindings(
     tx: &ReadTx,
     namespace: &NamespaceId,
     state: LogState,
-) -> Result<Vec<RoleBinding>> {
+) -> Result<(Vec<RoleBinding>, Option<Head>)> {
     let revision = prove_revision(signer, tx, namespace, state).await?;
     let bindings = tx.bindings(namespace).await?;
     if revision == 0 {
         return if bindings.is_empty() {
-            Ok(bindings)
+            Ok((bindings, None))
         } else {
             Err(bindings_broken(namespace, "there are rows without an event"))
         };
     }
-    let payload = signer.event(&tx.event(namespace, revision).await?)?;
-    match payload.access {
-        Some(access) if access.bindings_digest == bindings_digest(&bindings)? => Ok(bindings),
+    let event = tx.event(namespace, revision).await?;
+    match signer.event(&event)?.access {
+        Some(access) if access.bindings_digest == bindings_digest(&bindings)? => {
+            Ok((bindings, Some(Head { cursor: event.cursor, hash: event.hash })))
+        }
         Some(_) => Err(bindings_broken(namespace, "the rows are not those of the log")),
         None => Err(bindings_broken(namespace, "the event that is named changed none")),
     }
@@ -79,13 +81,9 @@ pub async fn prove_chained_bindings(
     namespace: &NamespaceId,
     state: LogState,
 ) -> Result<Vec<RoleBinding>> {
-    let bindings = prove_bindings(signer, tx, namespace, state).await?;
-    if namespace.is_system() && state.access_revision > 0 {
-        let event = tx.event(namespace, state.access_revision).await?;
-        let read = view.at_end(tx, signer).await?.bindings_event();
-        if read != Some(Head { cursor: event.cursor, hash: event.hash }) {
-            return Err(bindings_broken(namespace, "another event stands where they were changed last"));
-        }
+    let (bindings, changed_by) = prove_bindings(signer, tx, namespace, state).await?;
+    if namespace.is_system() && changed_by != view.at_end(tx, signer).await?.bindings_event() {
+        return Err(bindings_broken(namespace, "another event stands where they were changed last"));
     }
     Ok(bindings)
 }

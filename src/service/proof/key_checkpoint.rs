@@ -78,7 +78,7 @@ impl KeyView {
         };
         let revisions: Vec<i64> = kept.events.iter().copied().chain([kept.cursor.revision]).collect();
         let events = match tx.events_at(&NamespaceId::system(), &revisions).await {
-            Err(error) if error.reason == Reason::DataLoss => return Ok(None),
+            Err(error) if error.reason == Reason::DataLoss => Default::default(),
             events => events?,
         };
         // An event that is gone or edited is found by the reading of the whole log, which says what is wrong.

@@ -44,7 +44,7 @@ pub(in crate::store) fn append(path: &Path, heads: &SeenHeads) -> io::Result<()>
     file.sync_data()
 }
 
-/// Reads of which store a file is; none when there is no such file. Costs a tenth of reading its heads.
+/// Reads of which store a file is; none when there is no such file. It does not parse the heads.
 ///
 /// # Errors
 /// It can't be read, or its document is not whole.

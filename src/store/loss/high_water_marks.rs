@@ -1,7 +1,8 @@
 //! High-water marks: the newest event that this replica has seen of each log, stored beside the database. They reveal a lost tail
 //! (docs/guarantees.md#g1b), and an event that differs from the one that was seen (docs/guarantees.md#g26).
 //!
-//! The file is a document with lines after it (`high_water_lines`). A server starts without it: then only subscribers and other replicas notice a loss.
+//! The file is a document with lines after it (`high_water_lines`). A server starts without it: then only the key checkpoint (of `system`), subscribers and
+//! other replicas notice a loss.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
