@@ -110,6 +110,7 @@ const GOALS: &[Goal] = &[
         AtMost(1.5),
     ),
     goal("P11", ("idle", "10,000 × 1, 1 KiB", "idle server"), Nothing, AtMost(2.0)),
+    goal("P11", ("idle", "10,000 × 1, 1 KiB, a heartbeat each 30 s", "idle server"), Nothing, AtMost(2.0)),
     goal("P13", ("tls", "10,000 × 1, 1 KiB", DELIVERY), Target("etcd"), AtMost(0.50)),
     goal("P13", ("tls", "10,000 × 1, 16 KiB", DELIVERY), Target("etcd"), AtMost(0.30)),
     goal("P13", ("tls", "10,000 × 1, 1 KiB", IDLE), Nothing, AtMost(32.0)),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use policyhub::client::{Client, pb};
+use policyhub::client::{Client, HEARTBEAT_INTERVAL_MAX, pb};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -219,6 +219,14 @@ pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> BenchCall {
         resume: resume.map(|revision| pb::Cursor { epoch: 1, revision, ..Default::default() }),
     };
     let request = pb::WatchActiveRequest { targets: vec![target], ..Default::default() };
+    call("SyncService/WatchActive", &request, Some(SUBSCRIBER_ID))
+}
+
+/// Returns the same for all policies, with a snapshot, and a heartbeat as seldom as a subscriber can ask for.
+pub fn quiet_watch_call() -> BenchCall {
+    let target = pb::WatchTarget { parent: "namespaces/default".to_owned(), ..Default::default() };
+    let heartbeat_interval = HEARTBEAT_INTERVAL_MAX.try_into().ok();
+    let request = pb::WatchActiveRequest { targets: vec![target], heartbeat_interval, ..Default::default() };
     call("SyncService/WatchActive", &request, Some(SUBSCRIBER_ID))
 }
 

@@ -179,6 +179,10 @@ impl BenchRun {
             let samples = drive(target.plan(connections, streams, work)).await;
             self.report.add("idle", &shape_name(connections, streams, KIB), OURS, samples);
         }
+        let target = BenchTarget::start(TargetKind::Policyhub, &payload).await?;
+        let work = LoadWork::Idle { watch: hub::quiet_watch_call(), seconds: self.idle_seconds };
+        let samples = drive(target.plan(10_000, 1, work)).await;
+        self.report.add("idle", "10,000 × 1, 1 KiB, a heartbeat each 30 s", OURS, samples);
         self.idle_leases().await
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use followed::Followed;
-use unsigned::{check_hint, fingerprint, reason_of, wait_of};
+pub(crate) use unsigned::duration_of;
+use unsigned::{check_hint, fingerprint, reason_of};
 
 use super::bundle::{ActivePolicy, SetTrust, cursor_of, position_of, root_of};
 use super::evidence::{Evidence, ProofDocument};
@@ -40,6 +41,9 @@ pub struct ActiveSetOptions {
     pub latest: bool,
     /// Id of the store, when known; else that of the first document that verifies.
     pub store: Option<String>,
+    /// How often the server should show that it lives, up to 30 s, where less often than it does by itself is enough. A dead stream is
+    /// noticed after three of them.
+    pub heartbeat_interval: Option<Duration>,
 }
 
 /// What a message changed.
@@ -115,6 +119,7 @@ pub struct ActiveSet {
     followed: Option<Followed>,
     wanted: BTreeSet<PolicyId>,
     latest: bool,
+    heartbeat_interval: Option<Duration>,
     /// The high-water mark: of the newest statement or checkpoint whose message was taken over.
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
@@ -143,13 +148,14 @@ impl ActiveSet {
     /// Returns an empty set that waits for a snapshot.
     #[must_use]
     pub fn new(namespace: NamespaceId, keys: KeySet, options: ActiveSetOptions) -> Self {
-        let ActiveSetOptions { policies, metadata_only, latest, store } = options;
+        let ActiveSetOptions { policies, metadata_only, latest, store, heartbeat_interval } = options;
         let knows_store = store.is_some();
         Self {
             trust: SetTrust { namespace, keys, store, metadata_only, clock_ahead_seconds: None },
             followed: None,
             wanted: policies,
             latest,
+            heartbeat_interval,
             cursor: None,
             newest_verified: Cursor::default(),
             knows_store,
@@ -213,10 +219,10 @@ impl ActiveSet {
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
             Some(Message::Reconnect(reconnect)) => Ok(SetChange::Reconnect {
                 reason: reason_of(reconnect).to_owned(),
-                backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
+                backoff: reconnect.backoff.as_ref().map(duration_of).unwrap_or_default(),
             }),
             Some(Message::Opened(opened)) => Ok(SetChange::Opened {
-                heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
+                heartbeat_interval: opened.heartbeat_interval.as_ref().map(duration_of).unwrap_or_default(),
             }),
             Some(Message::KeyStatement(keys)) => Ok(self.take_key_statement(&keys.statement)),
             // This set is watched alone: its end is the end of the stream, so `ended` is not for it.

@@ -36,7 +36,9 @@ pub use policyhub_core::domain::digest::{hex, unhex};
 pub use policyhub_core::domain::error::Reason;
 pub use policyhub_core::domain::event::{Cursor, Head};
 pub use policyhub_core::domain::filter::{Conditions, quoted};
-pub use policyhub_core::domain::limits::{ACTIVATION_TARGETS_MAX, ACTIVE_RELEASES_MAX_BYTES, CONTENT_MAX_BYTES};
+pub use policyhub_core::domain::limits::{
+    ACTIVATION_TARGETS_MAX, ACTIVE_RELEASES_MAX_BYTES, CONTENT_MAX_BYTES, HEARTBEAT_INTERVAL_MAX,
+};
 pub use policyhub_core::domain::name;
 pub use policyhub_core::domain::policy::PolicyKind;
 pub use policyhub_core::signing;

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
-use super::active_set::{ActiveSet, ActiveSetOptions, SetChange};
+use super::active_set::{ActiveSet, ActiveSetOptions, SetChange, duration_of};
 use super::channel::RpcClient;
 use super::clock::now_seconds;
 use super::error::ClientError;
@@ -29,7 +29,7 @@ use policyhub_core::signing::KeySet;
 #[cfg(test)]
 pub(super) mod tests;
 
-/// Longest silence of a stream that lives, whatever the server says of its heartbeats.
+/// Longest silence of a stream that lives, whatever the server says of its heartbeats, unless longer intervals were asked for.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Shortest silence that ends a stream. Shorter: a machine that is busy for a moment loses its streams.
 const SILENCE_MIN: Duration = Duration::from_secs(3);
@@ -105,6 +105,8 @@ pub(super) struct StreamConnection {
     last_message_at: Instant,
     /// Longest silence of this stream.
     silence_max: Duration,
+    /// Upper bound of `silence_max`.
+    silence_limit: Duration,
     /// Says whom to ask for keys.
     client: RpcClient,
     /// Says when the keys were asked for last; none: they are not the server's to name.
@@ -150,7 +152,7 @@ impl Watch {
     /// Returns the next message, verified, and what it changed. None when the server ended the stream in order.
     ///
     /// # Errors
-    /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal
+    /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`] unless longer ones were asked for, the error of the stream, or the refusal
     /// of a message. Each ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         self.connection.next(&mut self.set, &mut self.pinned).await
@@ -200,11 +202,21 @@ impl StreamConnection {
         request: pb::WatchActiveRequest,
         learn_keys: bool,
     ) -> Result<Self, ClientError> {
+        let asked = request.heartbeat_interval.as_ref().map(duration_of).unwrap_or_default();
+        let silence_limit = SILENCE_MAX.max(asked * HEARTBEATS_MISSED);
         let stream = client.watch_active(request).await?;
         let now = Instant::now();
         let (client, keys_asked) = (client.clone(), learn_keys.then_some(now));
-        let silence_max = SILENCE_MAX;
-        Ok(Self { stream, came: None, last_message_at: now, silence_max, client, keys_asked, statements_due: false })
+        Ok(Self {
+            stream,
+            came: None,
+            last_message_at: now,
+            silence_max: SILENCE_MAX,
+            silence_limit,
+            client,
+            keys_asked,
+            statements_due: false,
+        })
     }
 
     /// Does what [`Watch::next`] does. Dropped while it waits, it loses nothing.
@@ -245,7 +257,7 @@ impl StreamConnection {
             Ok(change) => {
                 if let SetChange::Opened { heartbeat_interval } = &change {
                     let silence_max = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED);
-                    self.silence_max = silence_max.clamp(SILENCE_MIN, SILENCE_MAX);
+                    self.silence_max = silence_max.clamp(SILENCE_MIN, self.silence_limit);
                 }
                 Ok(Some((message, change)))
             }

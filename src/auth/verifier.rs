@@ -11,11 +11,11 @@ use super::certificate::{Authorities, PeerCertificate, refused};
 use super::claims::{self, Believed, CLOCK_LEEWAY, ClockLeeway, expired};
 use super::jwks::{IssuerKey, IssuerKeys};
 use super::provider;
-use super::revoked::Revoked;
 use super::rules::{IssuerRules, TokenAlgorithm};
 use super::token::{self, ProtectedHeader, invalid};
 use super::verified::VerifiedTokens;
 use crate::domain::principal::{Caller, Credential};
+use crate::domain::revoked_credentials::RevokedCredentials;
 use crate::domain::{Error, Reason, Result};
 
 /// `typ` of an access token (RFC 9068 §2.1). Bundles and statements have others, so none is accepted for another.
@@ -51,7 +51,7 @@ pub struct Verifier {
     issuers: Vec<Issuer>,
     leeway: ClockLeeway,
     authorities: Current<Authorities>,
-    revoked: Current<Revoked>,
+    revoked: Current<RevokedCredentials>,
     verified: VerifiedTokens,
 }
 
@@ -192,7 +192,7 @@ impl Verifier {
                 authorities.recheck(&caller.principal, authority)?;
             }
         }
-        self.revoked.get().check(caller)
+        self.revoked.get().check(&caller.principal, &caller.credential)
     }
 
     /// Verifies a signature by the keys of one issuer, and returns its `iss`.
@@ -254,12 +254,12 @@ impl Verifier {
 
     /// Returns the revoked credentials.
     #[must_use]
-    pub fn revoked(&self) -> Arc<Revoked> {
+    pub fn revoked(&self) -> Arc<RevokedCredentials> {
         self.revoked.get()
     }
 
     /// Replaces the set of revoked credentials.
-    pub fn revoke(&self, revoked: Revoked) {
+    pub fn revoke(&self, revoked: RevokedCredentials) {
         self.revoked.set(revoked);
     }
 }

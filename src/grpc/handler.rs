@@ -11,7 +11,7 @@ use crate::domain::command::RequestOptions;
 use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason};
-use crate::service::{Context, Service};
+use crate::service::{AuthorizedBy, Context, Service};
 
 /// Reads the clock.
 pub type Clock = fn() -> Micros;
@@ -74,9 +74,12 @@ impl Handler {
     pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
         let (caller, rpc) = caller_and_rpc(request)?;
         let (principal, now) = (&caller.principal, (self.clock)());
+        let generation = self.service.store_generation();
         let grants = self.service.access.authorize(principal, *rpc, scope, now).await?;
         self.service.access.meter_scope(scope.1, *rpc, now)?;
-        Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now })
+        let Caller { principal, credential } = caller.clone();
+        let authorized_by = Some(AuthorizedBy { credential, generation });
+        Ok(Context { principal, authorized_by, grants, options: RequestOptions::default(), now })
     }
 }
 

@@ -14,11 +14,22 @@ use crate::service::Service;
 /// Time between two polls of the log of `system`, of one row each. Too high: another replica's revocation takes effect late.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Adds what was revoked since `seen` to the verifier, and returns the new head.
+/// Adds what was revoked since `seen` to the verifier, and returns the new head. When a reread is pending, it ends the suspicion of a data
+/// loss after keys and revocations were read again: otherwise a credential that another log accepted could write.
 pub(super) async fn load_new(service: &Service, verifier: &Verifier, seen: Head) -> Result<Head> {
-    let Some((head, revocations)) = service.access.revocations_since(seen).await? else { return Ok(seen) };
-    let revoked = verifier.revoked().as_ref().clone().and(revocations, clock::now());
-    verifier.revoke(revoked);
+    let reread = service.pending_reread();
+    if reread.is_some() {
+        service.keys.follow_keys(clock::now()).await?;
+    }
+    let seen = if reread.is_some() { Head::EMPTY } else { seen };
+    let found = service.access.revocations_since(seen).await?;
+    let head = found.map_or(seen, |(head, revocations)| {
+        verifier.revoke(verifier.revoked().as_ref().clone().and(revocations, clock::now()));
+        head
+    });
+    if let Some(generation) = reread {
+        service.finish_reread(generation);
+    }
     Ok(head)
 }
 

@@ -217,7 +217,7 @@ async fn remember(store: &Store, data_dir: &DataDir, signer: &Signer, checkpoint
     let id = signer.store();
     store.remember(data_dir.high_water(), id)?;
     if let Some(head) = checkpoint.and_then(|token| verified_head(token, signer)) {
-        store.note_read(&NamespaceId::system(), head);
+        store.note_signed(&NamespaceId::system(), head).await?;
     }
     store.remember_frozen(&data_dir.frozen(), id).context("failed to read which namespaces are frozen")?;
     store.check_for_loss().await.context("failed to compare the database with what was seen of it")?;

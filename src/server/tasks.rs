@@ -174,9 +174,9 @@ pub(super) async fn monitor_store(store: Store, service: Arc<Service>) {
             continue;
         }
         match store.check_for_loss().await {
-            Ok(Some(_)) => was_in_doubt = true,
+            Ok(_) if store.suspected_loss().is_some() => was_in_doubt = true,
             // Skipped by a start with a suspected data loss, so it is done here.
-            Ok(None) => {
+            Ok(_) => {
                 was_in_doubt = false;
                 if let Err(error) = service.access.bootstrap(clock::now()).await {
                     tracing::warn!(%error, "failed to make the default namespace");

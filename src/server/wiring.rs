@@ -96,7 +96,7 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let health_service = HealthServer::new(HealthHandler(health)).max_decoding_message_size(REQUEST_MAX_BYTES);
     let Config { listen, watch, connections, storage, .. } = parts.config;
     let head_timeout = connections.handshake_timeout;
-    let settings = WatchSettings::new(watch.max_streams, watch.heartbeat_interval, parts.store.is_postgres());
+    let settings = watch_settings(&watch, parts.store.is_postgres());
     metrics.show_watches(&settings);
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
     let handler = Handler::new(parts.service.clone(), clock::now);
@@ -216,6 +216,10 @@ fn layered(
         .layer(requests)
         .layer(answers);
     BoxCloneSyncService::new(calls.service(routes))
+}
+
+fn watch_settings(config: &WatchConfig, has_replicas: bool) -> WatchSettings {
+    WatchSettings::new(config.max_streams, config.heartbeat_interval, config.recheck_interval, has_replicas)
 }
 
 /// Spawns what keeps the streams, the leases, the memory and the check workers of this replica up to date.

@@ -34,7 +34,7 @@ pub use archive::LogProgress;
 pub use archive::RowExport;
 pub use archive::bump_epoch;
 pub use checking::{CheckInput, CheckKind, ContentChecks, NAMESPACE_CHECKS_MAX, ParsedCheck, SlotUse};
-pub use context::Context;
+pub use context::{AuthorizedBy, Context};
 pub use fair_slots::FairSlot;
 pub use keys::ActiveSignedBy;
 pub use keys::SigningKeys;

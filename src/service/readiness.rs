@@ -48,6 +48,13 @@ impl Service {
                 counted_noun(frozen, "namespace is", "namespaces are")
             ));
         }
+        let unchecked = self.archive.failed_checks();
+        if unchecked > 0 {
+            return Readiness::Degraded(format!(
+                "{} be checked; the server's log says why",
+                counted_noun(unchecked, "log can't", "logs can't")
+            ));
+        }
         if let Some(why) = self.checks.contents.workers.failure() {
             return Readiness::Degraded(format!("versions can't be checked, no process for it can be started: {why}"));
         }

@@ -68,6 +68,23 @@ impl Service {
         }
     }
 
+    /// As [`crate::store::Store::generation`].
+    #[must_use]
+    pub fn store_generation(&self) -> u64 {
+        self.log.store.generation()
+    }
+
+    /// As [`crate::store::Store::pending_reread`].
+    #[must_use]
+    pub fn pending_reread(&self) -> Option<u64> {
+        self.log.store.pending_reread()
+    }
+
+    /// As [`crate::store::Store::finish_reread`].
+    pub fn finish_reread(&self, generation: u64) {
+        self.log.store.finish_reread(generation);
+    }
+
     /// Deletes stored answers that have expired.
     ///
     /// # Errors

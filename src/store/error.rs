@@ -105,6 +105,7 @@ pub(super) fn failed(error: DbErr) -> Error {
         return Error { internal: Some(internal), ..write_blocker.to_error() };
     }
     let message = match classify(&error) {
+        Failure::Statement if is_unreadable(&error) => return Error::data_loss(internal),
         Failure::Statement => return Error::internal(internal),
         Failure::Busy => "the database is locked by somebody else; retry with the same request_id",
         Failure::NoConnection => "all connections to the database are in use; retry with the same request_id",
@@ -114,6 +115,17 @@ pub(super) fn failed(error: DbErr) -> Error {
         Failure::Corrupt => "the database file is damaged; the operator restores it from a backup",
     };
     Error { internal: Some(internal), ..Error::new(Reason::DatabaseUnavailable, message) }
+}
+
+/// Returns whether a row has a value of the wrong type for its column: SQLite takes text into a column of numbers.
+fn is_unreadable(error: &DbErr) -> bool {
+    match error {
+        DbErr::Type(_) => true,
+        DbErr::Query(RuntimeErr::SqlxError(inner)) => {
+            matches!(&**inner, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+        }
+        _ => false,
+    }
 }
 
 /// Returns the error for a COMMIT without a confirmation: it may have taken effect or not.

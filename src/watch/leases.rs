@@ -25,7 +25,7 @@ use crate::domain::limits::{SUBSCRIBERS_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_REPLI
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::admit_subscriber;
 use crate::domain::subscriber::{
-    Profile, ReportVerdict, StatusReport, SubscriberClaim, SubscriberId, SubscriberStatus,
+    Profile, ReportVerdict, StatusReport, Subscriber, SubscriberClaim, SubscriberId, SubscriberName, SubscriberStatus,
 };
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
@@ -312,6 +312,25 @@ impl Leases {
         unwritten
             .map(|(claim, entry)| ((claim.name.id.clone(), claim.owner.clone()), entry.unwritten.clone()))
             .collect()
+    }
+
+    /// Marks subscribers with an open stream here as live, and returns how many were not. Their row may still hold the end of a stream at
+    /// another replica.
+    pub fn mark_live_here(&self, namespace: &NamespaceId, subscribers: &mut [Subscriber], now: Micros) -> u64 {
+        let state = self.lock();
+        if !state.per_namespace.contains_key(namespace) {
+            return 0;
+        }
+        let mut marked = 0;
+        for subscriber in subscribers.iter_mut().filter(|subscriber| !subscriber.is_online(now)) {
+            let name = SubscriberName { namespace: namespace.clone(), id: subscriber.id.clone() };
+            let claim = SubscriberClaim { name, owner: subscriber.owner.clone() };
+            if state.entries.get(&claim).is_some_and(|entry| entry.streams > 0) {
+                (subscriber.lease_end, subscriber.last_seen) = (Micros(i64::MAX), now);
+                marked += 1;
+            }
+        }
+        marked
     }
 
     /// Returns the number of reports accepted since the start: applied, rejected.

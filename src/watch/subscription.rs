@@ -24,10 +24,12 @@ use crate::domain::{Error, Reason, Result};
 const FROZEN_AFTER_REVISIONS: i64 = 10;
 
 /// What the watches of one stream have in common.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StreamContext {
     /// The number of the connection. Streams with the same one are woken together.
     pub connection: u64,
+    /// How many heartbeat intervals of the server are one of this stream.
+    pub heartbeat_multiple: u32,
     /// The key statements that were sent; none when the stream did not ask for them.
     pub keys: Option<Arc<SentKeyStatements>>,
 }
@@ -82,9 +84,9 @@ pub enum WatchStep {
 
 impl Subscription {
     pub(super) fn open(feed: Arc<Feed>, watch: &StartWatch, stream: StreamContext) -> Result<Self> {
-        let StreamContext { connection, keys } = stream;
+        let StreamContext { connection, heartbeat_multiple, keys } = stream;
         // Subscribe before the cursor is compared, so that a change in between is not missed.
-        let signals = feed.signals().listen(connection);
+        let signals = feed.signals().listen(connection, heartbeat_multiple);
         // A stream that resumes at the head gets a heartbeat at once; a snapshot has its own checkpoint.
         let ticks = signals.ticks().wrapping_sub(u64::from(watch.resume.is_some()));
         let epoch = feed.head().cursor.epoch;

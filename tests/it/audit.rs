@@ -7,8 +7,10 @@ use tonic::Code;
 use crate::harness::calls::{
     self, NAMESPACE, activate, draft, draft_request, get, policy, refused, release, set, version,
 };
+use crate::harness::http;
 use crate::harness::metrics::{counted, text, wait_for};
-use crate::harness::{Hub, on_both_databases};
+use crate::harness::subscribing::eventually;
+use crate::harness::{Database, Hub, on_both_databases};
 
 const SYSTEM: &str = "namespaces/system";
 
@@ -216,6 +218,31 @@ mod unasked {
             let client = hub.client().await;
             refused(client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await, Code::DataLoss, "DATA_LOSS");
         }
+
+        /// Given that the log of `system`, which is checked first, can't be, the server says so and checks the others.
+        async fn a_log_that_cannot_be_checked_keeps_no_other_from_it(hub: Hub) {
+            let client = hub.client().await;
+            release(&client, "p", "a: 1").await;
+            hub.tamper("DROP TABLE signing_keys");
+            eventually("it is said", async || {
+                http::get(&hub.http, "/readyz").is_ok_and(|ready| ready.2.contains("1 log can't be checked; the server's log says why"))
+            })
+            .await;
+            eventually("it is logged", async || hub.has_logged("the log can't be checked")).await;
+            hub.tamper("UPDATE policies SET settings = '{}' WHERE id = 'p'");
+            wait_for(&hub, "policyhub_namespace_frozen{namespace=\"default\"} 1").await;
+        }
+    }
+
+    /// Given a row with a value that is none of its column, which SQLite takes, the check finds it as it finds any other edit.
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_a_finding() {
+        let hub = Hub::start_with(Database::Sqlite, &["--audit-interval-ms", "20"]).await;
+        release(&hub.client().await, "p", "a: 1").await;
+        wait_for(&hub, "policyhub_audit_findings 0").await;
+        off(&hub);
+        hub.tamper("UPDATE versions SET create_time = 'x' WHERE policy = 'p'");
+        wait_for(&hub, "policyhub_namespace_frozen{namespace=\"default\"} 1").await;
     }
 }
 

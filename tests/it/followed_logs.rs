@@ -89,7 +89,7 @@ on_both_databases! {
             latest: false,
             metadata_only: false,
         };
-        let stream = feeds.subscribe(&start, watch::StreamContext::default()).await.expect("a stream");
+        let stream = feeds.subscribe(&start, watch::StreamContext { connection: 0, heartbeat_multiple: 1, keys: None }).await.expect("a stream");
         let held = feeds.feed(&namespace("held")).await.expect("a feed");
         feeds.drop_unused_feeds();
         assert_eq!(feeds.namespaces().len(), 4, "each was used before");

@@ -9,6 +9,7 @@ use policyhub::client::signing::{ActiveLeaf, ActiveSetTree, verify_checkpoint};
 use policyhub::client::{ActiveSetOptions, Cursor, SetChange, WatchOptions, pb, watch};
 use policyhub::domain::digest::{ActiveSetRoot, Digest};
 use prost::Message as _;
+use tonic::Code;
 
 use crate::harness::calls::{self, NAMESPACE, Revision as _, activate, draft, policy, publish, release};
 use crate::harness::on_both_databases;
@@ -284,5 +285,53 @@ on_both_databases! {
             answered.push(calls::activate(&client, "a", 1 + round % 2).await);
         }
         assert_eq!(watching::read_to(&mut watch, answered[9]).await, answered);
+    }
+}
+
+/// Returns a request to watch everything with a heartbeat as often as this.
+fn watch_each(interval_millis: i64) -> pb::WatchActiveRequest {
+    let nanos = i32::try_from(interval_millis % 1_000 * 1_000_000).expect("nanoseconds");
+    let heartbeat_interval = Some(prost_types::Duration { seconds: interval_millis / 1_000, nanos });
+    let target = pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() };
+    pb::WatchActiveRequest { targets: vec![target], heartbeat_interval, ..Default::default() }
+}
+
+on_both_databases! {
+    with &["--heartbeat-interval-ms", "100"];
+
+    /// Given that a stream asks for a longer interval, it gets a multiple of the server's, up to 30 s, and a shorter one than the server's is the
+    /// server's. While it gets two heartbeats, one that did not ask gets as many more as its interval is shorter.
+    async fn a_stream_may_ask_for_fewer_heartbeats(hub: Hub) {
+        let client = hub.client().await;
+        for (asked, told) in [(0, 100), (99, 100), (100, 100), (1_050, 1_000), (30_000, 30_000), (86_400_000, 30_000)] {
+            let mut stream = client.watch_active(watch_each(asked)).await.expect("a stream");
+            let first = stream.message().await.expect("no error").expect("a message").message;
+            let Some(Message::Opened(opened)) = first else { panic!("{first:?}") };
+            let interval = opened.heartbeat_interval.expect("an interval");
+            assert_eq!(interval.seconds * 1_000 + i64::from(interval.nanos) / 1_000_000, told, "{asked} ms");
+        }
+        calls::refused(client.watch_active(watch_each(-1)).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+
+        let (usual, seldom) = (watch_each(0), watch_each(1_000));
+        let heartbeats = async |request, wanted: usize| {
+            let mut stream = client.watch_active(request).await.expect("a stream");
+            let mut count = 0;
+            while count < wanted {
+                let message = stream.message().await.expect("no error").expect("a message").message;
+                count += usize::from(matches!(message, Some(Message::Heartbeat(_))));
+            }
+        };
+        let often = std::sync::atomic::AtomicUsize::new(0);
+        tokio::select! {
+            () = heartbeats(seldom, 2) => {}
+            () = async {
+                loop {
+                    heartbeats(usual.clone(), 1).await;
+                    often.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            } => {}
+        }
+        // Between two of the one lie ten of the other; a busy machine may lose some.
+        assert!(often.into_inner() >= 5, "the server has its own interval for the others");
     }
 }

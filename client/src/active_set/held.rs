@@ -13,6 +13,7 @@ use crate::refusal::Refusal;
 use crate::snapshot::{Collected, whole};
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::{Cursor, Position};
+use policyhub_core::domain::limits::HEARTBEAT_INTERVAL_MAX;
 use policyhub_core::domain::name::PolicyId;
 use policyhub_core::signing::KeySet;
 
@@ -42,6 +43,9 @@ impl ActiveSet {
                 revision: at.revision,
                 fingerprint: 0,
             }),
+            heartbeat_interval: self
+                .heartbeat_interval
+                .and_then(|interval| interval.min(HEARTBEAT_INTERVAL_MAX).try_into().ok()),
         }
     }
 

@@ -20,10 +20,10 @@ pub(super) fn fingerprint(cursor: Option<&pb::Cursor>) -> Option<Fingerprint> {
     cursor.and_then(|cursor| Fingerprint::from_number(cursor.fingerprint))
 }
 
-/// Returns how long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the
+/// Returns a duration of a message; less than nothing is nothing. Not by the library's conversion: it negates, which the
 /// lowest number does not outlive.
-pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
-    match (u64::try_from(wait.seconds), u32::try_from(wait.nanos)) {
+pub(crate) fn duration_of(given: &prost_types::Duration) -> Duration {
+    match (u64::try_from(given.seconds), u32::try_from(given.nanos)) {
         (Ok(seconds), Ok(nanos)) => Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())),
         _ => Duration::ZERO,
     }

@@ -136,6 +136,31 @@ fn options(signer: &MessageSigner, resume: Option<Cursor>) -> WatchOptions {
     }
 }
 
+/// Given a request for a heartbeat each 30 s, a silence of three of these ends the stream, and none that the server alone makes longer.
+#[tokio::test]
+async fn a_longer_interval_counts_only_for_who_asked_for_it() {
+    let signer = MessageSigner::new();
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (asked, said, silence_max) in [
+        (None, 10, 30),
+        (None, 30, 30),
+        (seconds(30), 30, 90),
+        (seconds(30), 10, 30),
+        (seconds(30), 3_600, 90),
+        (seconds(3_600), 3_600, 90),
+    ] {
+        let opened = policyhub_core::api::response::opened(Duration::from_secs(said));
+        let script = ScriptedServer { streams: Arc::new(Mutex::new([vec![Ok(opened)]].into())), ..Default::default() };
+        let set = ActiveSetOptions { heartbeat_interval: asked, ..Default::default() };
+        let options = WatchOptions { set, ..options(&signer, None) };
+        let mut watch = watch(&serve(script.clone()).await, options).await.expect("a watch");
+        watch.next().await.expect("no error").expect("a message");
+        assert_eq!(watch.connection.silence_max, Duration::from_secs(silence_max), "{asked:?}, {said}");
+        let sent = script.asked.lock().expect("lock")[0].1.heartbeat_interval;
+        assert_eq!(sent.map(|sent| sent.seconds.unsigned_abs()), asked.map(|asked| asked.as_secs().min(30)));
+    }
+}
+
 #[tokio::test]
 async fn only_verified_messages_come_out() {
     let signer = MessageSigner::new();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Keys, Watcher, WatcherOptions};
 use crate::active_set::ActiveSetOptions;
@@ -79,6 +80,13 @@ impl WatcherBuilder {
     /// Says something of the runtime to those who look at the list of subscribers, such as its zone.
     pub fn attribute(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.with(|options| drop(options.attributes.insert(key.into(), value.into())))
+    }
+
+    /// Asks the server for a heartbeat as often as this, up to 30 s: for fleets of many runtimes in which little changes. Unless said, each 10 s,
+    /// or as the server is configured. A dead stream is noticed after three of them, and until the next one nothing proves that the set is still
+    /// the newest.
+    pub fn heartbeat_interval(self, interval: Duration) -> Self {
+        self.with(|options| options.set.heartbeat_interval = Some(interval))
     }
 
     /// Keeps the last known good set in a directory of its own, over restarts and outages. Unless said, it is not kept.

@@ -3,6 +3,8 @@
 //! The server at publish, the server's reader and the client use these same constants: what one side accepts, no other
 //! side refuses. Config may lower some of them, never raise them.
 
+use std::time::Duration;
+
 /// Largest content of a version.
 pub const CONTENT_MAX_BYTES: usize = 1024 * 1024;
 /// Most files of a content. More: each check compares as many paths. Fewer: a library of Rego modules is several policies.
@@ -150,6 +152,9 @@ pub const ANSWER_FIELDS_MAX: u32 = 512 * 1024;
 pub const ANSWER_DECODED_EXTRA_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Namespaces that one stream may watch: with their cursors they fit into the largest request.
 pub const WATCH_TARGETS_MAX: usize = 500;
+/// Longest time between two heartbeats that a watch can ask for. Longer: what closes silent connections after a minute, as proxies do, closes a
+/// stream that missed a single heartbeat.
+pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Policies that the watch of one namespace may name.
 pub const WATCH_POLICIES_MAX: usize = 1_000;
 /// Largest set proof. Never reached by the largest filter in the largest namespace: 10,000 hashes of other policies and 1,000

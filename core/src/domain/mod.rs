@@ -38,6 +38,7 @@ pub mod principal;
 pub mod quota;
 pub mod report;
 pub mod revocation;
+pub mod revoked_credentials;
 pub mod row;
 pub mod row_mac;
 pub mod run;

@@ -74,6 +74,10 @@ pub struct AgentArguments {
     /// How many sets are kept, with the one in force
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     keep: u16,
+    /// How often the server shows that what is in force is the newest, up to 30s; a dead stream is noticed after three times as long
+    /// [default: as the server is configured, 10s unless said]
+    #[arg(long, value_name = "DURATION", value_parser = text::parse_duration)]
+    heartbeat_interval: Option<Duration>,
     /// Take each activation, one after the other [default: the newest set, when the commands are slower than activations]
     #[arg(long)]
     every_activation: bool,
@@ -158,6 +162,7 @@ impl Agent {
                 latest: !arguments.every_activation,
                 metadata_only: false,
                 store: arguments.store,
+                heartbeat_interval: arguments.heartbeat_interval,
             },
             every_activation: arguments.every_activation,
             subscriber_id,

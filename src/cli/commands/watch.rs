@@ -97,6 +97,7 @@ pub async fn run(session: &Session, arguments: WatchArguments) -> anyhow::Result
             metadata_only: arguments.metadata_only,
             latest: arguments.latest,
             store: arguments.store.or(store),
+            heartbeat_interval: None,
         },
         resume: arguments.resume,
         subscriber_id: arguments.subscriber_id.clone(),

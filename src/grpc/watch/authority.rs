@@ -1,11 +1,13 @@
 //! Checks periodically whether the caller of an open watch is still authorized (docs/guarantees.md#g18).
+//!
+//! A watch has no timer: a check that is due begins when the watch is woken, by a heartbeat at the latest. Ten thousand timers would wake
+//! ten thousand streams one by one.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 use tonic::Request;
 
 use crate::auth::Verifier;
@@ -20,8 +22,17 @@ use crate::service::Service;
 pub struct Recheck {
     /// Checks the credential.
     pub verifier: Arc<Verifier>,
-    /// The time between two checks.
+    /// The longest time between two checks.
     pub interval: Duration,
+}
+
+impl Recheck {
+    /// Returns how long after a check the next one is due, so that the last heartbeat in the interval begins it, also when it is a little early.
+    fn due_after(&self, heartbeat_interval: Duration) -> Duration {
+        let heartbeats = self.interval.as_nanos() / heartbeat_interval.as_nanos().max(1);
+        let heartbeats = u32::try_from(heartbeats).unwrap_or(u32::MAX).max(1);
+        heartbeat_interval.saturating_mul(heartbeats).saturating_sub(heartbeat_interval / 2)
+    }
 }
 
 /// The authorization of the watch of one namespace.
@@ -32,7 +43,10 @@ pub(super) struct WatchAuthorization {
     caller: Caller,
     rpc: Rpc,
     scope: String,
-    next: Pin<Box<Sleep>>,
+    /// The time after a check from which the next one is due.
+    due_after: Duration,
+    /// Time from which a check is due.
+    next: Instant,
     /// The check that is running.
     check: Option<BoxFuture<'static, Result<()>>>,
 }
@@ -43,13 +57,14 @@ impl WatchAuthorization {
         request: &Request<T>,
         namespace: &str,
         service: Arc<Service>,
-        recheck: Recheck,
+        (recheck, heartbeat_interval): (Recheck, Duration),
         clock: Clock,
     ) -> Result<Self> {
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
         let (caller, rpc) = called.ok_or_else(|| Error::new(Reason::TokenMissing, "no caller is known"))?;
         // Watches that were opened together must not be checked together.
-        let next = Box::pin(sleep(recheck.interval.mul_f64(fastrand::f64())));
+        let due_after = recheck.due_after(heartbeat_interval);
+        let next = Instant::now() + due_after.mul_f64(fastrand::f64());
         Ok(Self {
             service,
             recheck,
@@ -57,12 +72,14 @@ impl WatchAuthorization {
             caller: caller.clone(),
             rpc: *rpc,
             scope: namespace.to_owned(),
+            due_after,
             next,
             check: None,
         })
     }
 
-    /// Waits until the caller is no longer authorized. Returns the error that the call would get if it began now.
+    /// Waits until the caller is no longer authorized. Returns the error that the call would get if it began now. Begins a check that is due;
+    /// waits forever when none is: the watch must call it again when it is woken.
     ///
     /// Cancel-safe: a running check continues with the next call. It delays no message.
     pub(super) async fn revoked(&mut self) -> Error {
@@ -70,8 +87,11 @@ impl WatchAuthorization {
             let check = match &mut self.check {
                 Some(check) => check,
                 None => {
-                    self.next.as_mut().await;
-                    self.next = Box::pin(sleep(self.recheck.interval));
+                    let now = Instant::now();
+                    if now < self.next {
+                        return std::future::pending().await;
+                    }
+                    self.next = now + self.due_after;
                     let check = self.begin_check();
                     self.check.insert(check)
                 }

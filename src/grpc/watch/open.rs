@@ -29,6 +29,8 @@ struct StreamOptions {
     /// The id of the subscriber and its attributes; none for an anonymous one.
     watcher: Option<(SubscriberId, BTreeMap<String, String>)>,
     keys: Option<Arc<SentKeyStatements>>,
+    /// How many heartbeat intervals of the server are one of this stream.
+    heartbeat_multiple: u32,
 }
 
 /// Handles WatchActive.
@@ -49,6 +51,8 @@ impl WatchHandler {
     /// `INVALID_ARGUMENT`, the errors of exceeded limits, and the error of a single namespace that can't be watched.
     pub(in crate::grpc) async fn watch_active(&self, request: Request<pb::WatchActiveRequest>) -> Result<Body, Status> {
         request::watch_size(request.get_ref()).map_err(status)?;
+        let heartbeat_interval = request::heartbeat_interval(request.get_ref()).map_err(status)?;
+        let heartbeat_multiple = self.settings.heartbeat_multiple(heartbeat_interval);
         let (contexts, mut not_watched) = self.authorize_targets(&request).await.map_err(status)?;
         let permitted = contexts.iter().flatten().count();
         let mut namespaces = Vec::new();
@@ -59,6 +63,7 @@ impl WatchHandler {
                 keys: request::key_cursor(request.get_ref())
                     .map_err(status)?
                     .map(|at| Arc::new(SentKeyStatements::up_to(at))),
+                heartbeat_multiple,
             };
             let mut slots = self.settings.slots_for(permitted).map_err(status)?;
             let each = watches.into_iter().zip(contexts);
@@ -81,7 +86,8 @@ impl WatchHandler {
             return Err(status(error));
         }
         let open = self.settings.open_on_connection(&request).map_err(status)?;
-        let watch = AdmittedWatch { namespaces, not_watched, open, settings: self.settings.clone() };
+        let watch =
+            AdmittedWatch { namespaces, not_watched, open, heartbeat_multiple, settings: self.settings.clone() };
         Ok(Body::new(MessageBody::new(messages(watch), None)))
     }
 
@@ -120,10 +126,19 @@ impl WatchHandler {
         let opened = async {
             let service = &self.handler.service;
             let quota = service.access.open_stream(&context.principal, &watch.namespace)?;
-            let authorization =
-                WatchAuthorization::new(request, &parent, service.clone(), self.recheck.clone(), self.handler.clock)?;
+            let authorization = WatchAuthorization::new(
+                request,
+                &parent,
+                service.clone(),
+                (self.recheck.clone(), self.settings.heartbeat_interval_of(stream.heartbeat_multiple)),
+                self.handler.clock,
+            )?;
             let connection = ConnectionHandle::of_request(request);
-            let shared = StreamContext { connection: connection.number(), keys: stream.keys.clone() };
+            let shared = StreamContext {
+                connection: connection.number(),
+                heartbeat_multiple: stream.heartbeat_multiple,
+                keys: stream.keys.clone(),
+            };
             let subscription = service.sync.watch(&watch, shared).await?;
             let lease = stream.watcher.as_ref().map(|(id, attributes)| {
                 let name = SubscriberName { namespace: watch.namespace.clone(), id: id.clone() };

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Request;
 
 use super::reconnect_delay::ReconnectDelays;
+use crate::domain::limits::HEARTBEAT_INTERVAL_MAX;
 use crate::domain::{Error, Reason};
 use crate::transport::{ConnectionHandle, OpenWatch, WATCHES_PER_CONNECTION_MAX};
 
@@ -17,8 +18,10 @@ pub struct WatchSettings {
     pub slots: Arc<Semaphore>,
     /// Total number of permits.
     pub max_streams: usize,
-    /// The time between two heartbeats of a watch.
+    /// The time between two heartbeats of a watch that did not ask for a longer one.
     pub heartbeat_interval: Duration,
+    /// The longest such time that a watch gets.
+    longest_heartbeat_interval: Duration,
     delays: Arc<ReconnectDelays>,
 }
 
@@ -26,9 +29,29 @@ impl WatchSettings {
     /// Creates the settings of a server that watches at most `max_streams` namespaces. `has_replicas`: other servers can accept its
     /// watches when it stops.
     #[must_use]
-    pub fn new(max_streams: usize, heartbeat_interval: Duration, has_replicas: bool) -> Self {
+    pub fn new(
+        max_streams: usize,
+        heartbeat_interval: Duration,
+        recheck_interval: Duration,
+        has_replicas: bool,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(max_streams));
+        // A heartbeat is what wakes a watch to be checked again.
+        let longest_heartbeat_interval = HEARTBEAT_INTERVAL_MAX.min(recheck_interval);
         let delays = Arc::new(ReconnectDelays::new(has_replicas));
-        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, heartbeat_interval, delays }
+        Self { slots, max_streams, heartbeat_interval, longest_heartbeat_interval, delays }
+    }
+
+    /// Returns the time between two heartbeats of a stream.
+    pub(super) fn heartbeat_interval_of(&self, multiple: u32) -> Duration {
+        self.heartbeat_interval.saturating_mul(multiple)
+    }
+
+    /// Returns how many heartbeat intervals of the server are one of a stream that asks for `asked`.
+    pub(super) fn heartbeat_multiple(&self, asked: Option<Duration>) -> u32 {
+        let interval = asked.unwrap_or_default().min(self.longest_heartbeat_interval);
+        let intervals = interval.as_nanos() / self.heartbeat_interval.as_nanos().max(1);
+        u32::try_from(intervals).unwrap_or(u32::MAX).max(1)
     }
 
     /// Returns the longest delay to request of the streams of a connection that shuts down.

@@ -31,6 +31,8 @@ pub(super) struct AdmittedWatch {
     pub(super) not_watched: Vec<NotWatched>,
     /// Counts the watch on its connection, which may signal it to end.
     pub(super) open: OpenWatch,
+    /// How many heartbeat intervals of the server are one of this stream.
+    pub(super) heartbeat_multiple: u32,
     pub(super) settings: WatchSettings,
 }
 
@@ -73,9 +75,9 @@ struct WatchStream {
 
 /// Returns the encoded messages of a watch.
 pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let AdmittedWatch { namespaces, mut not_watched, open, settings } = watch;
+    let AdmittedWatch { namespaces, mut not_watched, open, heartbeat_multiple, settings } = watch;
     let refused = not_watched.pop_if(|_| namespaces.is_empty()).map(|(_, error)| error);
-    let opened = frame_message(&response::opened(settings.heartbeat_interval));
+    let opened = frame_message(&response::opened(settings.heartbeat_interval_of(heartbeat_multiple)));
     let ended = not_watched.into_iter().map(|(parent, error)| frame_message(&response::watch_ended(parent, error)));
     let pending = std::iter::once(opened).chain(ended).collect();
     let open_namespaces = namespaces.len();

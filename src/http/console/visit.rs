@@ -27,7 +27,7 @@ use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
-use crate::service::{Context, Service};
+use crate::service::{AuthorizedBy, Context, Service};
 
 /// A request of somebody who is signed in.
 #[derive(Debug, Clone)]
@@ -264,9 +264,12 @@ impl Visit {
         }
         let (principal, access) = (&self.caller.principal, &self.console.service.access);
         access.admit(principal, rpc, self.now).await?;
+        let generation = self.console.service.store_generation();
         let grants = access.authorize(principal, rpc, scope, self.now).await?;
         access.meter_scope(scope.1, rpc, self.now)?;
-        Ok(Context { principal: principal.clone(), grants, options: RequestOptions::default(), now: self.now })
+        let Caller { principal, credential } = self.caller.clone();
+        let authorized_by = Some(AuthorizedBy { credential, generation });
+        Ok(Context { principal, authorized_by, grants, options: RequestOptions::default(), now: self.now })
     }
 
     /// Returns the link to the page after this one, with the same values of these fields.

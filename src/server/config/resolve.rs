@@ -80,44 +80,7 @@ impl Settings {
                 signing_algorithm: self.signing_algorithm.unwrap_or(SigningAlgorithm::EdDSA),
                 token_audience: given(self.token_audience.clone()).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned()),
             },
-            watch: WatchConfig {
-                heartbeat_interval: milliseconds(
-                    "heartbeat_interval_ms",
-                    self.heartbeat_interval_ms.unwrap_or(HEARTBEAT_INTERVAL_MS),
-                    100..=10_000,
-                )?,
-                recheck_interval: milliseconds(
-                    "recheck_interval_ms",
-                    self.recheck_interval_ms.unwrap_or(RECHECK_INTERVAL_MS),
-                    100..=60_000,
-                )?,
-                poll_interval: milliseconds(
-                    "poll_interval_ms",
-                    self.poll_interval_ms.unwrap_or(POLL_INTERVAL_MS),
-                    50..=1_000,
-                )?,
-                listen_notify: self.listen_notify.unwrap_or(true),
-                ring_events: in_range(
-                    "watch_ring_events",
-                    self.watch_ring_events.unwrap_or(WATCH_RING_EVENTS),
-                    16..=65_536,
-                )?,
-                max_ring_bytes: in_range(
-                    "max_watch_ring_bytes",
-                    self.max_watch_ring_bytes.unwrap_or(MAX_WATCH_RING_BYTES),
-                    1024 * 1024..=64 * 1024 * 1024 * 1024,
-                )?,
-                max_streams: in_range(
-                    "max_watch_streams",
-                    self.max_watch_streams.unwrap_or(MAX_WATCH_STREAMS),
-                    1..=1_000_000,
-                )?,
-                audit_interval: milliseconds(
-                    "audit_interval_ms",
-                    self.audit_interval_ms.unwrap_or(AUDIT_INTERVAL_MS),
-                    0..=86_400_000,
-                )?,
-            },
+            watch: self.watch()?,
             quotas: self.quotas()?,
             telemetry: self.telemetry()?,
             storage: StorageConfig {
@@ -126,6 +89,47 @@ impl Settings {
                 migrate: self.migrate.unwrap_or(true),
                 data_dir,
             },
+        })
+    }
+
+    fn watch(&self) -> Result<WatchConfig, ConfigError> {
+        let heartbeat_interval = milliseconds(
+            "heartbeat_interval_ms",
+            self.heartbeat_interval_ms.unwrap_or(HEARTBEAT_INTERVAL_MS),
+            100..=10_000,
+        )?;
+        let recheck_interval =
+            milliseconds("recheck_interval_ms", self.recheck_interval_ms.unwrap_or(RECHECK_INTERVAL_MS), 100..=60_000)?;
+        Ok(WatchConfig {
+            // A heartbeat is what wakes a watch to be checked again.
+            heartbeat_interval: heartbeat_interval.min(recheck_interval),
+            recheck_interval,
+            poll_interval: milliseconds(
+                "poll_interval_ms",
+                self.poll_interval_ms.unwrap_or(POLL_INTERVAL_MS),
+                50..=1_000,
+            )?,
+            listen_notify: self.listen_notify.unwrap_or(true),
+            ring_events: in_range(
+                "watch_ring_events",
+                self.watch_ring_events.unwrap_or(WATCH_RING_EVENTS),
+                16..=65_536,
+            )?,
+            max_ring_bytes: in_range(
+                "max_watch_ring_bytes",
+                self.max_watch_ring_bytes.unwrap_or(MAX_WATCH_RING_BYTES),
+                1024 * 1024..=64 * 1024 * 1024 * 1024,
+            )?,
+            max_streams: in_range(
+                "max_watch_streams",
+                self.max_watch_streams.unwrap_or(MAX_WATCH_STREAMS),
+                1..=1_000_000,
+            )?,
+            audit_interval: milliseconds(
+                "audit_interval_ms",
+                self.audit_interval_ms.unwrap_or(AUDIT_INTERVAL_MS),
+                0..=86_400_000,
+            )?,
         })
     }
 

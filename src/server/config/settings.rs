@@ -175,7 +175,7 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_ISSUERS", value_name = "JSON")]
     pub issuers: Option<IssuerList>,
 
-    /// Time between heartbeats of a watch, 100 to 10000 [default: 10000]
+    /// Time between heartbeats of a watch, 100 to 10000, at most that of rechecks [default: 10000]
     #[arg(long, env = "POLICYHUB_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
     pub heartbeat_interval_ms: Option<u64>,
 

@@ -44,7 +44,8 @@ impl Access {
         self.revoked.notified().await;
     }
 
-    /// Returns the revocations in the log of `system` that may still be in force, and its head; none when the head is still `seen`.
+    /// Returns the revocations that followed `seen` in the log of `system`, all of them if its epoch was raised since, and its head; none when
+    /// the head is still `seen`.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` for a log that does not verify.
@@ -56,7 +57,8 @@ impl Access {
         let view = self.log.signer.view();
         let tx = self.log.store.read().await?;
         let view = view.at_end(&tx, &*self.log.signer).await?;
-        Ok(Some((view.head(), view.revocations().cloned().collect())))
+        let after = if view.head().cursor.epoch == seen.cursor.epoch { seen.cursor.revision } else { 0 };
+        Ok(Some((view.head(), view.revocations_after(after).cloned().collect())))
     }
 
     /// Deletes revocations of credentials that have expired.

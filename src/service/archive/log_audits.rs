@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::domain::Error;
 use crate::domain::audit::{Finding, Findings};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
@@ -27,6 +28,8 @@ pub(super) struct LogAudits {
     pub(super) found: Mutex<BTreeMap<NamespaceId, LastLogCheck>>,
     /// Events verified.
     pub(super) events: AtomicU64,
+    /// The logs whose last check failed, with the reason.
+    failed: Mutex<BTreeMap<NamespaceId, String>>,
     /// Up to where the longer logs hold. They are in this process alone, so that nobody who writes to the database or to a file can
     /// have a log passed over.
     checkpoints: Mutex<BTreeMap<NamespaceId, AuditCheckpoint>>,
@@ -67,6 +70,7 @@ impl Default for LogAudits {
             freezes: AtomicBool::new(false),
             found: Mutex::default(),
             events: AtomicU64::new(0),
+            failed: Mutex::default(),
             checkpoints: Mutex::default(),
         }
     }
@@ -90,6 +94,20 @@ impl LogAudits {
         };
     }
 
+    /// Records that a log can't be checked, and logs each new reason.
+    pub(super) fn record_failure(&self, namespace: &NamespaceId, error: &Error) {
+        let why = error.internal.as_ref().unwrap_or(&error.message);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.insert(namespace.clone(), why.clone()).as_ref() != Some(why) {
+            tracing::error!(target: "policyhub::audit", %namespace, why, "the log can't be checked");
+        }
+    }
+
+    /// Returns how many logs can't be checked.
+    pub(super) fn failed_checks(&self) -> usize {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Counts events that were verified.
     pub(super) fn count_events(&self, events: usize) {
         self.events.fetch_add(u64::try_from(events).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -111,6 +129,7 @@ impl LogAudits {
             self.set_checkpoint(namespace, None);
         }
         self.checked.fetch_add(1, Ordering::Relaxed);
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         // Store only those that are logged: the next check finds the others again.
         let last = LastLogCheck { end, count: findings.count, named: findings.named().cloned().collect() };

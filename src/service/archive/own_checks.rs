@@ -30,6 +30,12 @@ pub struct AuditPosition {
     pass: Option<LongPass>,
 }
 
+/// Returns whether the database may answer when it is asked again. A table or a right that is missing stays so, and must not keep other
+/// logs from being checked.
+fn is_transient(error: &Error) -> bool {
+    matches!(error.reason, Reason::DatabaseUnavailable | Reason::LockTimeout | Reason::DatabaseConnectionLimit)
+}
+
 impl AuditPosition {
     /// Returns the position of a server that has checked nothing. The log of `system` is first: what it says holds in every namespace.
     #[must_use]
@@ -70,7 +76,7 @@ pub enum AuditStep {
 
 impl Archive {
     /// Makes the next step of the checks: a part of a longer log, or a whole one. `uptime` is that of the server. After an error the step is made
-    /// again.
+    /// again. A log that can't be checked is logged, and the next one has its turn.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -127,15 +133,23 @@ impl Archive {
                 }
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) if is_transient(&error) => Err(error),
+            Err(error) if error.reason == Reason::NamespaceNotFound => Ok(()),
+            // The next log has its turn: nobody who breaks one may keep the others from being checked.
+            Err(error) => {
+                self.audits.record_failure(namespace, &error);
+                Ok(())
+            }
         }
     }
 
     /// Returns the check that a longer log needs; none for a log that is checked in one view.
     async fn begin_pass(&self, tx: &ReadTx, namespace: &NamespaceId, uptime: Duration) -> Result<Option<LongPass>> {
         let head = match tx.log_head(namespace).await {
-            Err(error) if error.reason == Reason::DataLoss => return Ok(None),
-            head => head?,
+            Err(error) if is_transient(&error) => return Err(error),
+            // The check of the whole log says what it is.
+            Err(_) => return Ok(None),
+            Ok(head) => head,
         };
         if head.cursor.revision <= WHOLE_EVENTS_MAX {
             return Ok(None);
@@ -161,7 +175,7 @@ impl Archive {
     /// Returns whether an event is still in the log, as it was.
     async fn is_there(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head) -> Result<bool> {
         let found = match tx.events_at(namespace, &[head.cursor.revision]).await {
-            Err(error) if error.reason == Reason::DataLoss => return Ok(false),
+            Err(error) if !is_transient(&error) => return Ok(false),
             found => found?,
         };
         let event = found.get(&head.cursor.revision);
@@ -179,8 +193,8 @@ impl Archive {
         let holds = match self.check_events(&tx, pass).await {
             Ok(false) => return Ok(false),
             Ok(true) => pass.check.findings.count == 0,
-            Err(error) if error.reason == Reason::DataLoss => false,
-            Err(error) => return Err(error),
+            Err(error) if is_transient(&error) => return Err(error),
+            Err(_) => false,
         };
         drop((tx, slot));
         if !holds {

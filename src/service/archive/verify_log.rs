@@ -141,6 +141,12 @@ impl Archive {
         self.audits.events.load(Ordering::Relaxed)
     }
 
+    /// Returns how many logs can't be checked.
+    #[must_use]
+    pub fn failed_checks(&self) -> usize {
+        self.audits.failed_checks()
+    }
+
     /// Returns how many logs were checked, and how many findings their last checks made.
     #[must_use]
     pub fn audit_counts(&self) -> (u64, u64) {

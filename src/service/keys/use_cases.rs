@@ -34,9 +34,10 @@ impl SigningKeys {
     /// # Errors
     /// `INTERNAL` when it is too long.
     pub fn checkpoint(&self) -> Result<Option<String>> {
-        // Take the view first: one that is read in doubt after that is not signed.
-        let view = self.log.signer.view();
-        if self.poller.are_in_doubt() {
+        // A view that was read in doubt has been replaced when the doubt is over, and one that is read in it now is not signed.
+        let is_in_doubt = || self.log.store.suspected_loss().is_some();
+        let (was_in_doubt, view) = (is_in_doubt(), self.log.signer.view());
+        if was_in_doubt || is_in_doubt() {
             return Ok(None);
         }
         view.to_checkpoint(&self.log.signer).map(Some)

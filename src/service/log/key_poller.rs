@@ -34,8 +34,6 @@ pub struct KeyPoller {
     failure: Mutex<Option<Error>>,
     /// Whether it was logged that the active key is missing.
     missing_logged: AtomicBool,
-    /// Whether the keys were read while data loss was suspected: then the log may not be that of this store, and is read anew afterwards.
-    read_in_doubt: AtomicBool,
 }
 
 impl KeyPoller {
@@ -46,7 +44,6 @@ impl KeyPoller {
             checked: AtomicI64::default(),
             failure: Mutex::default(),
             missing_logged: AtomicBool::default(),
-            read_in_doubt: AtomicBool::default(),
         }
     }
 
@@ -88,11 +85,12 @@ impl KeyPoller {
 
     async fn poll(&self, now: Micros) -> Result<()> {
         let before = self.log.signer.view();
-        let from = if self.must_read_anew() { Arc::new(before.of_no_log()) } else { Arc::clone(&before) };
+        // What was read while data loss was suspected may be of another log than that of this store.
+        let is_reread = self.log.store.pending_reread().is_some();
+        let from = if is_reread { Arc::new(before.emptied()) } else { Arc::clone(&before) };
         let system = NamespaceId::system();
         let heads = self.log.store.heads(std::slice::from_ref(&system)).await?;
         if heads.first().is_none_or(|(_, head)| *head != from.head()) {
-            let in_doubt = self.log.store.suspected_loss().is_some();
             let tx = self.log.store.read().await?;
             let view = from.at_end(&tx, &*self.log.signer).await?;
             warn_if_rows_differ(&tx, &view).await;
@@ -103,29 +101,22 @@ impl KeyPoller {
                     let _ = self.log.hub.in_force(&namespace).await;
                 }
             }
-            // Also when the doubt began or ended meanwhile. While the flag is set no checkpoint is made of the view.
-            let in_doubt = in_doubt || self.log.store.suspected_loss().is_some();
-            if in_doubt {
-                self.read_in_doubt.store(true, Ordering::Release);
+            let was_raised = view.head().cursor.epoch > before.head().cursor.epoch;
+            if let (keys, credentials) = view.lost_revocations(&before)
+                && was_raised
+                && (!keys.is_empty() || credentials > 0)
+            {
+                tracing::error!(
+                    ?keys,
+                    credentials,
+                    "the epoch of the log of system was raised, and revocations were lost: revoke again"
+                );
             }
             self.log.signer.install(view);
-            if !in_doubt {
-                self.read_in_doubt.store(false, Ordering::Release);
-            }
         }
         self.find_private_keys().await;
         self.checked.store(now.0, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Returns whether the keys may not be those of this store: data loss is suspected, or was when they were read.
-    pub fn are_in_doubt(&self) -> bool {
-        self.read_in_doubt.load(Ordering::Acquire) || self.log.store.suspected_loss().is_some()
-    }
-
-    /// Returns whether the keys were read while data loss was suspected, and it is no more.
-    fn must_read_anew(&self) -> bool {
-        self.read_in_doubt.load(Ordering::Acquire) && self.log.store.suspected_loss().is_none()
     }
 
     /// Searches for the private keys that sign or will sign, and logs when the active one is missing.
@@ -165,7 +156,7 @@ impl KeyPoller {
     pub async fn check_may_sign(&self, now: Micros) -> Result<()> {
         let age = now.0 - self.checked.load(Ordering::Relaxed);
         let may_be_old = !self.log.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age);
-        if may_be_old || self.must_read_anew() {
+        if may_be_old {
             check_waited()?;
             let polled = tokio::time::timeout(POLL_TIMEOUT, self.follow_keys(now)).await;
             polled.unwrap_or_else(|_| {

@@ -4,13 +4,16 @@
 //! Invariant: it comes from signed events alone, each of which follows the one before. Rows of `signing_keys` and `revoked_tokens` are
 //! compared with it and never used.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
 use crate::domain::limits::KEY_STATEMENTS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::revocation::Revocation;
+use crate::domain::revoked_credentials::RevokedCredentials;
 use crate::domain::{Error, Result};
 use crate::signing::{KeySet, PublicKey, jws};
 use crate::store::ReadTx;
@@ -30,6 +33,8 @@ pub struct KeyView {
     /// The revocations, oldest first, each with its event, but those that had expired when the newest one was recorded. Shared, since they
     /// can be many.
     revocations: Arc<Vec<(Head, Revocation)>>,
+    /// What they revoke. Shared, as above.
+    revoked: Arc<RevokedCredentials>,
     /// The event that last changed the role bindings of `system`.
     bindings_event: Option<Head>,
     known: KeySet,
@@ -56,6 +61,7 @@ impl Default for KeyView {
             ring: KeyRing::default(),
             key_events: Vec::new(),
             revocations: Arc::default(),
+            revoked: Arc::default(),
             bindings_event: None,
             known: KeySet::default(),
             trusted: KeySet::default(),
@@ -81,9 +87,15 @@ impl KeyView {
         &self.ring
     }
 
-    /// Returns the revocations that may still revoke a credential.
-    pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
-        self.revocations.iter().map(|(_, revocation)| revocation)
+    /// Returns the revocations after a revision that may still revoke a credential.
+    pub fn revocations_after(&self, revision: i64) -> impl Iterator<Item = &Revocation> {
+        let from = self.revocations.partition_point(|(event, _)| event.cursor.revision <= revision);
+        self.revocations.iter().skip(from).map(|(_, revocation)| revocation)
+    }
+
+    /// Returns the credentials that they revoke.
+    pub fn revoked_credentials(&self) -> &RevokedCredentials {
+        &self.revoked
     }
 
     /// Returns the event that last changed the role bindings of `system`; none when no event did.
@@ -91,8 +103,8 @@ impl KeyView {
         self.bindings_event
     }
 
-    /// Returns the events to which all this is due, in order. They add up to the same without the others.
-    pub(super) fn due_to(&self) -> Vec<Head> {
+    /// Returns the events that made all this, in order. They add up to the same without the others.
+    pub(super) fn source_events(&self) -> Vec<Head> {
         let revocations = self.revocations.iter().map(|(event, _)| *event);
         let mut events: Vec<Head> =
             self.key_events.iter().copied().chain(revocations).chain(self.bindings_event).collect();
@@ -108,6 +120,15 @@ impl KeyView {
     /// Returns the keys that were not revoked.
     pub fn trusted(&self) -> &KeySet {
         &self.trusted
+    }
+
+    /// Returns the keys whose revocation, and the number of credentials whose revocation is in `before` and not here.
+    pub fn lost_revocations(&self, before: &Self) -> (Vec<String>, usize) {
+        let revoked = before.ring.records().filter(|key| key.state == KeyState::Revoked);
+        let keys = revoked.filter(|key| !self.trusted.is_revoked(&key.key_id)).map(|key| key.key_id.clone()).collect();
+        let here: BTreeSet<Hash> = self.revocations.iter().map(|(event, _)| event.hash).collect();
+        let credentials = before.revocations.iter().filter(|(event, _)| !here.contains(&event.hash)).count();
+        (keys, credentials)
     }
 
     /// Returns the key that signs.
@@ -165,7 +186,7 @@ impl KeyView {
         if end == self.head || end.cursor.revision == 0 && self.head.cursor.revision == 0 {
             return Ok(Self { head: end, ..self.clone() });
         }
-        let from = if self.leads_to(tx, end).await? { self.clone() } else { self.of_no_log() };
+        let from = if self.leads_to(tx, end).await? { self.clone() } else { self.emptied() };
         let read = from.read_on(tx, verify).await?.without_expired();
         if read.head != end {
             return Err(Error::data_loss("system: its head is not its last event"));
@@ -179,7 +200,7 @@ impl KeyView {
 
     /// Returns a view that has read nothing, from which the whole log is read.
     #[must_use]
-    pub fn of_no_log(&self) -> Self {
+    pub fn emptied(&self) -> Self {
         Self { number: self.number, ..Self::default() }
     }
 
@@ -221,6 +242,7 @@ impl KeyView {
             self.keep_statement(change.statement);
         }
         if let Some(revocation) = Revocation::of_event(payload) {
+            Arc::make_mut(&mut self.revoked).add(revocation.clone());
             Arc::make_mut(&mut self.revocations).push((self.head, revocation));
         }
         if payload.access.is_some() {
@@ -235,6 +257,7 @@ impl KeyView {
         let is_expired = |revocation: &Revocation| Revocation::forget_time_of(revocation.forget_time()) <= newest;
         if self.revocations.iter().any(|(_, revocation)| is_expired(revocation)) {
             Arc::make_mut(&mut self.revocations).retain(|(_, revocation)| !is_expired(revocation));
+            self.revoked = Arc::new(self.revocations_after(0).cloned().collect());
         }
         self
     }

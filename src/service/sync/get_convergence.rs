@@ -90,7 +90,8 @@ impl Sync {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.log.read_current(namespace).await?;
-        let (recent, offline) = tx.recent_subscribers(namespace, now).await?;
+        let (mut recent, offline) = tx.recent_subscribers(namespace, now).await?;
+        let offline = offline.saturating_sub(self.leases.mark_live_here(namespace, &mut recent, now));
         Ok(Arc::new(SubscriberSnapshot { recent, offline, now, stamp: OnceLock::new() }))
     }
 

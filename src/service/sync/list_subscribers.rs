@@ -26,8 +26,9 @@ impl Sync {
         let (tx, _) = self.log.read_current(namespace).await?;
         let mut reader = PageReader::searching(page, !wanted.is_empty(), ITEMS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
-            let found = tx.subscribers(namespace, &asked).await?.into_iter();
-            let seen = found.map(|subscriber| SeenSubscriber {
+            let mut found = tx.subscribers(namespace, &asked).await?;
+            self.leases.mark_live_here(namespace, &mut found, now);
+            let seen = found.into_iter().map(|subscriber| SeenSubscriber {
                 name: SubscriberName { namespace: namespace.clone(), id: subscriber.id.clone() },
                 is_online: subscriber.is_online(now),
                 subscriber,

@@ -49,6 +49,13 @@ impl HighWaterMarks {
         }
     }
 
+    /// Replaces the mark of a namespace.
+    pub(in crate::store) fn replace(&self, namespace: &NamespaceId, head: Head) {
+        let mut state = self.state();
+        state.heads.insert(namespace.clone(), head.into());
+        state.unsaved.insert(namespace.clone(), head.into());
+    }
+
     /// Returns the newest head that was seen of a namespace.
     pub(in crate::store) fn head(&self, namespace: &NamespaceId) -> Option<SeenHead> {
         self.state().heads.get(namespace).copied()

@@ -30,15 +30,42 @@ impl Store {
         self.inner.suspected_loss.check()
     }
 
-    /// Returns whether data loss is suspected. When it was not suspected before, it checks again. A check that fails finds nothing.
+    /// Returns the generation whose keys and revocations must be read again, since they were read while data loss was suspected; none when
+    /// no reread is pending.
+    #[must_use]
+    pub fn pending_reread(&self) -> Option<u64> {
+        self.inner.suspected_loss.pending_reread()
+    }
+
+    /// Ends a suspicion: keys and revocations were read again since [`Self::pending_reread`] returned this.
+    pub fn finish_reread(&self, generation: u64) {
+        self.inner.suspected_loss.finish_reread(generation);
+    }
+
+    /// Returns the number of changes between trust in the logs and doubt so far: what was authorized in another generation may rest on a log
+    /// that is not that of this store.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.suspected_loss.generation()
+    }
+
+    /// Refuses what was authorized in another generation.
+    ///
+    /// # Errors
+    /// `STORE_IN_DOUBT`.
+    pub fn check_generation(&self, generation: u64) -> Result<()> {
+        self.inner.suspected_loss.check_generation(generation)
+    }
+
+    /// Returns whether there are signs of a data loss. When there were none before, it checks again. A check that fails finds nothing.
     pub async fn detects_loss(&self) -> bool {
         // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
-        if self.suspected_loss().is_none()
+        if self.inner.suspected_loss.signs_text().is_none()
             && let Err(error) = Box::pin(self.check_for_loss()).await
         {
             tracing::debug!(%error, detail = error.internal, "failed to check whether the store is in doubt");
         }
-        self.suspected_loss().is_some()
+        self.inner.suspected_loss.signs_text().is_some()
     }
 
     /// Returns the error for a caller: `STORE_IN_DOUBT` in place of `DATA_LOSS` when the log ends before the part that was already read.
@@ -49,12 +76,13 @@ impl Store {
         self.check_no_suspected_loss().err().unwrap_or(error)
     }
 
-    /// Compares the system identity with the recorded one and every head with its high-water mark. Returns why data loss is suspected.
+    /// Compares the system identity with the recorded one and every head with its high-water mark. Returns the signs of a data loss; the suspicion lasts
+    /// longer, until [`Self::finish_reread`].
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn check_for_loss(&self) -> Result<Option<String>> {
-        let wrong_connections = self.inner.suspected_loss.wrong_connections();
+        let sign_count = self.inner.suspected_loss.sign_count();
         let other_system = match self.system_identity().await? {
             Some(actual) => {
                 self.meta(SYSTEM_IDENTITY).await?.and_then(|recorded| identity_mismatch(&recorded, &actual))
@@ -69,11 +97,11 @@ impl Store {
             gone => gone,
         };
         if other_system.is_none() && lost_tail.is_none() {
-            if self.suspected_loss().is_some() {
+            if self.inner.suspected_loss.signs_text().is_some() {
                 // Older connections may lead to another database than the one that answered now: each new one is compared again.
                 // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
                 Box::pin(self.replace_pools()).await;
-                self.inner.suspected_loss.clear(wrong_connections);
+                self.inner.suspected_loss.clear(sign_count);
             }
             self.note(heads);
         }
@@ -83,7 +111,7 @@ impl Store {
         if let Some(seen) = lost_tail {
             self.lost_tail(seen);
         }
-        Ok(self.suspected_loss())
+        Ok(self.inner.suspected_loss.signs_text())
     }
 
     /// Compares heads with the high-water marks `seen` before the heads were read. Heads that follow become the new marks. One that does
@@ -116,9 +144,9 @@ impl Store {
         Ok(())
     }
 
-    /// Records heads that follow the marks. While data loss is suspected none is recorded: it may follow the wrong event.
+    /// Records heads that follow the marks. While there are signs of a loss none is recorded: it may follow the wrong event.
     fn note(&self, heads: BTreeMap<NamespaceId, Head>) {
-        if self.suspected_loss().is_some() {
+        if self.inner.suspected_loss.signs_text().is_some() {
             return;
         }
         for (namespace, head) in heads {
@@ -130,6 +158,24 @@ impl Store {
     /// is covered by the marks.
     pub fn note_read(&self, namespace: &NamespaceId, head: Head) {
         self.note([(namespace.clone(), head)].into());
+    }
+
+    /// Records the head of a signed checkpoint. Where the log agrees with its mark, which is not signed, and contradicts the checkpoint, the
+    /// checkpoint replaces the mark: otherwise the marks of another copy would hide the loss.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn note_signed(&self, namespace: &NamespaceId, head: Head) -> Result<()> {
+        let found = self.heads(std::slice::from_ref(namespace)).await?.into_iter().collect();
+        let has_signs = self.inner.suspected_loss.signs_text().is_some();
+        let seen = [(namespace.clone(), head.into())].into();
+        if !has_signs && (find_lost_log(&seen, &found).is_some() || self.contradiction(&seen, &found).await?.is_some())
+        {
+            self.inner.high_water.replace(namespace, head);
+        } else {
+            self.inner.high_water.note(namespace, head);
+        }
+        Ok(())
     }
 
     /// Records that a log ends before the part that was already read: a restored backup, or a manual change of the database.

@@ -34,4 +34,4 @@ pub use runs::{complete_run, get_run, list_runs, record_run, write_run_key};
 pub use schedules::{cancel_schedule, create_schedule, list_schedules, resume_schedule, schedule_name};
 pub use scope::{Scoped, watch_scopes};
 pub use subscribers::{get_convergence, list_subscribers, report_status, watcher};
-pub use sync::{get_active, key_cursor, list_active, watch, watch_size, write_active_key};
+pub use sync::{get_active, heartbeat_interval, key_cursor, list_active, watch, watch_size, write_active_key};

@@ -1,6 +1,7 @@
 //! Requests of `SyncService`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::collect_errors::{at_most, collect_all_errors, collect_errors};
 use super::fields::namespace;
@@ -109,6 +110,22 @@ pub fn watch_size(request: &pb::WatchActiveRequest) -> Result<()> {
 /// `INVALID_ARGUMENT`.
 pub fn key_cursor(request: &pb::WatchActiveRequest) -> Result<Option<Cursor>> {
     request.key_cursor.map(|given| cursor("key_cursor", given)).transpose()
+}
+
+/// Reads how often a watch should have a heartbeat; nothing when it leaves that to the server.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn heartbeat_interval(request: &pb::WatchActiveRequest) -> Result<Option<Duration>> {
+    let read = |given: prost_types::Duration| {
+        // Not by the library's conversion: it negates, which the lowest number does not outlive.
+        let (seconds, nanos) = (u64::try_from(given.seconds).ok()?, u32::try_from(given.nanos).ok()?);
+        (nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
+    };
+    let given = request.heartbeat_interval;
+    given
+        .map(|given| read(given).ok_or_else(|| Error::invalid("heartbeat_interval", "must be a duration from 0 s on")))
+        .transpose()
 }
 
 /// Reads what a watch asks for, one command for each namespace.
