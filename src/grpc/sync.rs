@@ -55,7 +55,7 @@ impl SyncService for SyncHandler {
     async fn report_status(&self, request: Request<pb::ReportStatusRequest>) -> RpcResult<pb::ReportStatusResponse> {
         let context = self.0.read(&request).await?;
         let report = request::report_status(request.into_inner()).map_err(status)?;
-        let stored = self.0.service.sync.report_status(&context.principal, report).await.map_err(status)?;
+        let stored = self.0.service.sync.report_status(&context, report).await.map_err(status)?;
         Ok(Response::new(response::status_reported(stored)))
     }
 

@@ -98,7 +98,7 @@ pub async fn serve_until(parts: ServerParts, stopped: CancellationToken) -> Resu
     let head_timeout = connections.handshake_timeout;
     let settings = watch_settings(&watch, parts.store.is_postgres());
     metrics.show_watches(&settings);
-    let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
+    let recheck = recheck(&parts.verifier, &watch);
     let handler = Handler::new(parts.service.clone(), clock::now);
     let services = add_services(Routes::new(health_service), &handler);
     let denials = Arc::new(Denials::new(Instant::now()));
@@ -216,6 +216,10 @@ fn layered(
         .layer(requests)
         .layer(answers);
     BoxCloneSyncService::new(calls.service(routes))
+}
+
+fn recheck(verifier: &Arc<Verifier>, config: &WatchConfig) -> Recheck {
+    Recheck { verifier: verifier.clone(), interval: config.recheck_interval, monotonic: clock::monotonic }
 }
 
 fn watch_settings(config: &WatchConfig, has_replicas: bool) -> WatchSettings {

@@ -25,13 +25,13 @@ use crate::startup::{refused, serves};
 const BREAK_EVENT: &str = "UPDATE events SET seal = prev_hash WHERE namespace = 'system' AND revision = \
                        (SELECT max(revision) FROM events WHERE namespace = 'system') - 1";
 /// Arguments of a server that does not check its logs, and whose keys sign at once.
-const UNCHECKED: &[&str] = &["--key-publish-before-use-ms", "0", "--audit-interval-ms", "0"];
+pub(crate) const UNCHECKED: &[&str] = &["--key-publish-before-use-ms", "0", "--audit-interval-ms", "0"];
 /// The place of a role that holds in every namespace.
-const ALL: &str = "namespaces/-";
+pub(crate) const ALL: &str = "namespaces/-";
 const UNREADABLE: &str = "failed to read what the log says of the signing keys";
 const DIFFERENT_ROWS: &str = "the rows of signing_keys are not what the log says";
 
-fn checkpoint_path(hub: &Hub) -> PathBuf {
+pub(crate) fn checkpoint_path(hub: &Hub) -> PathBuf {
     hub.data_dir().join("key-checkpoint.jws")
 }
 
@@ -41,7 +41,7 @@ fn payload(token: &str) -> serde_json::Value {
 }
 
 /// Waits for the checkpoint of the newest event, and returns it.
-async fn newest_checkpoint(hub: &Hub) -> String {
+pub(crate) async fn newest_checkpoint(hub: &Hub) -> String {
     let head = hub.tamper("SELECT max(revision) FROM events WHERE namespace = 'system'").parse().expect("a revision");
     let mut found = String::new();
     eventually("a checkpoint of the head", async || {
@@ -53,7 +53,7 @@ async fn newest_checkpoint(hub: &Hub) -> String {
 }
 
 /// Stops a server, and returns the arguments of another start with its data.
-async fn stop(hub: &mut Hub) -> [String; 4] {
+pub(crate) async fn stop(hub: &mut Hub) -> [String; 4] {
     hub.signal("TERM");
     assert!(hub.ended().await.success());
     for name in ["addr.json", "admin.token"] {
@@ -180,7 +180,7 @@ on_both_databases! {
 }
 
 /// Starts a server on a copy of a stopped server's database, with its keys and a directory of its own.
-async fn start_on_copy(hub: &Hub) -> Hub {
+pub(crate) async fn start_on_copy(hub: &Hub) -> Hub {
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
     let copy = dir.path().join("policyhub.db");
     fs::copy(hub.data_dir().join("policyhub.db"), &copy).expect("copied");
@@ -188,7 +188,7 @@ async fn start_on_copy(hub: &Hub) -> Hub {
     Hub::start_on(dir, format!("sqlite://{}", copy.display()), &[UNCHECKED, &["--keys-dir", &keys]].concat()).await
 }
 
-fn database_file(hub: &Hub) -> PathBuf {
+pub(crate) fn database_file(hub: &Hub) -> PathBuf {
     hub.database_url.trim_start_matches("sqlite://").into()
 }
 
@@ -200,7 +200,7 @@ fn transplant(from: &Path, to: &Hub, table: &str, which: &str) {
 }
 
 /// Puts the events of `system` from a revision on, its head, its roles and its revocations in place.
-fn transplant_end(from: &Path, to: &Hub, revision: &str) {
+pub(crate) fn transplant_end(from: &Path, to: &Hub, revision: &str) {
     transplant(from, to, "events", &format!("namespace = 'system' AND revision >= {revision}"));
     transplant(from, to, "namespaces", "id = 'system'");
     transplant(from, to, "role_bindings", "namespace = 'system'");
@@ -260,136 +260,4 @@ async fn a_role_of_another_copy_of_the_store_is_not_given_back() {
     let keys = hub.data_dir().join("keys").display().to_string();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--keys-dir", &keys]).collect();
     refused(&own.data_dir(), &arguments, &[UNREADABLE]);
-}
-
-/// Given the end of another copy's log in place of the store's own during a start, the server is in doubt, and forgets what it read once its
-/// own log is there again: keys, credentials and roles that were revoked there stay revoked.
-#[tokio::test]
-async fn what_was_read_in_doubt_is_not_kept() {
-    let mut hub = Hub::start_with(Database::Sqlite, UNCHECKED).await;
-    let first = signing(&hub.client().await).await;
-    let second = rotate(&hub.client().await).await;
-    let eve = callers::grant(&hub.client().await, "eve", Role::Admin, ALL).await;
-    callers::grant(&hub.client().await, "carl", Role::Admin, ALL).await;
-    let tokens = ["eve", "carl"].map(|name| issue(&hub, &["--subject", name, "--ttl", "1h"]));
-    let next = hub.tamper("SELECT max(revision) + 1 FROM events WHERE namespace = 'system'");
-    stop(&mut hub).await;
-
-    let mut other = start_on_copy(&hub).await;
-    for id in ["a", "b", "c"] {
-        namespace(&other.client().await, id).await;
-    }
-    stop(&mut other).await;
-
-    let mut own = start_on_copy(&hub).await;
-    let admin = own.client().await;
-    revoke(&admin, &first, false).await.expect("a revocation");
-    callers::take_away(&admin, &eve.name).await.expect("taken away");
-    let ended = own.cli().args(["token", "revoke", "--reason", "lost", "--subject", "local:carl"]).output();
-    assert!(ended.expect("a command").status.success());
-    stop(&mut own).await;
-    let saved = own.dir.path().join("saved.db");
-    fs::copy(database_file(&own), &saved).expect("copied");
-
-    transplant_end(&database_file(&other), &own, &next);
-    let own = own.restart().await;
-    is_refused_in_doubt(&own).await;
-    let [eve, carl] = tokens.map(Some);
-    let (eve, carl) = (own.client_with(eve).await, own.client_with(carl).await);
-    // What these calls find may be cached.
-    kept_out(&eve).await;
-    kept_out(&carl).await;
-
-    // From here on carl tries to write without a pause: no call may be the first after the doubt.
-    let trying = tokio::spawn(async move {
-        loop {
-            let granted = callers::try_grant(&carl, "local:mallory", Role::Admin, ALL).await;
-            if granted.expect_err("no write by a revoked credential").reason() == "TOKEN_REVOKED" {
-                return;
-            }
-        }
-    });
-    transplant_end(&saved, &own, &next);
-    let admin = own.client().await;
-    eventually("its own log is there again", async || admin.draft(calls::draft_request("p", "a: 1")).await.is_ok())
-        .await;
-    assert_eq!(states(&admin).await, [(second, Active), (first, Revoked)]);
-    trying.await.expect("carl's credential is revoked");
-    let granted = callers::try_grant(&eve, "local:mallory", Role::Admin, ALL).await;
-    calls::refused(granted, Code::PermissionDenied, "PERMISSION_DENIED");
-}
-
-async fn is_refused_in_doubt(hub: &Hub) {
-    let drafted = hub.client().await.draft(calls::draft_request("p", "a: 1")).await;
-    calls::refused(drafted, Code::FailedPrecondition, "STORE_IN_DOUBT");
-}
-
-/// Given an older copy of the database, and no high-water marks, the checkpoint tells that the store lost its newest changes.
-#[tokio::test]
-async fn a_checkpoint_reveals_an_older_copy_of_the_store() {
-    let mut hub = Hub::start_with(Database::Sqlite, UNCHECKED).await;
-    let first = signing(&hub.client().await).await;
-    rotate(&hub.client().await).await;
-    stop(&mut hub).await;
-    let older = hub.dir.path().join("older.db");
-    fs::copy(database_file(&hub), &older).expect("copied");
-    let mut hub = hub.restart().await;
-    revoke(&hub.client().await, &first, false).await.expect("a revocation");
-    newest_checkpoint(&hub).await;
-    stop(&mut hub).await;
-    fs::copy(&older, database_file(&hub)).expect("copied");
-    fs::remove_file(hub.data_dir().join("high-water.json")).expect("removed");
-    is_refused_in_doubt(&hub.restart().await).await;
-}
-
-/// The same where the start had the checkpoint of that other copy too: what it had verified is no reason to go on from it.
-#[tokio::test]
-async fn a_checkpoint_of_another_copy_ends_with_the_doubt() {
-    let mut hub = Hub::start_with(Database::Sqlite, UNCHECKED).await;
-    let next = hub.tamper("SELECT max(revision) + 1 FROM events WHERE namespace = 'system'");
-    stop(&mut hub).await;
-
-    let mut other = start_on_copy(&hub).await;
-    namespace(&other.client().await, "a").await;
-    newest_checkpoint(&other).await;
-    stop(&mut other).await;
-
-    let mut own = start_on_copy(&hub).await;
-    namespace(&own.client().await, "b").await;
-    newest_checkpoint(&own).await;
-    stop(&mut own).await;
-    let saved = own.dir.path().join("saved.db");
-    fs::copy(database_file(&own), &saved).expect("copied");
-
-    transplant_end(&database_file(&other), &own, &next);
-    fs::copy(checkpoint_path(&other), checkpoint_path(&own)).expect("copied");
-    let own = own.restart().await;
-    is_refused_in_doubt(&own).await;
-    transplant_end(&saved, &own, &next);
-    let admin = own.client().await;
-    eventually("its own log is there again", async || admin.draft(calls::draft_request("p", "a: 1")).await.is_ok())
-        .await;
-}
-
-/// Given the rows and the high-water marks of another copy, which went on further, the checkpoint of the store's own log tells that they are
-/// another one's: it is signed, and the marks are not.
-#[tokio::test]
-async fn marks_of_another_copy_do_not_replace_the_checkpoint() {
-    let mut hub = Hub::start_with(Database::Sqlite, UNCHECKED).await;
-    let next = hub.tamper("SELECT max(revision) + 1 FROM events WHERE namespace = 'system'");
-    stop(&mut hub).await;
-
-    let mut other = start_on_copy(&hub).await;
-    for id in ["a", "b"] {
-        namespace(&other.client().await, id).await;
-    }
-    stop(&mut other).await;
-
-    let mut own = start_on_copy(&hub).await;
-    namespace(&own.client().await, "a").await;
-    newest_checkpoint(&own).await;
-    stop(&mut own).await;
-    transplant_end(&database_file(&other), &own, &next);
-    fs::copy(other.data_dir().join("high-water.json"), own.data_dir().join("high-water.json")).expect("copied");
-    is_refused_in_doubt(&own.restart().await).await;
 }

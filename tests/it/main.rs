@@ -185,6 +185,7 @@ mod import_reviews;
 mod import_tamper;
 #[cfg(test)]
 mod key_checkpoint;
+mod key_checkpoint_doubt;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct Recheck {
     pub verifier: Arc<Verifier>,
     /// The longest time between two checks.
     pub interval: Duration,
+    /// A monotonic clock.
+    pub monotonic: fn() -> Instant,
 }
 
 impl Recheck {
@@ -64,7 +66,7 @@ impl WatchAuthorization {
         let (caller, rpc) = called.ok_or_else(|| Error::new(Reason::TokenMissing, "no caller is known"))?;
         // Watches that were opened together must not be checked together.
         let due_after = recheck.due_after(heartbeat_interval);
-        let next = Instant::now() + due_after.mul_f64(fastrand::f64());
+        let next = (recheck.monotonic)() + due_after.mul_f64(fastrand::f64());
         Ok(Self {
             service,
             recheck,
@@ -87,7 +89,7 @@ impl WatchAuthorization {
             let check = match &mut self.check {
                 Some(check) => check,
                 None => {
-                    let now = Instant::now();
+                    let now = (self.recheck.monotonic)();
                     if now < self.next {
                         return std::future::pending().await;
                     }

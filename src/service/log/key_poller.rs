@@ -13,7 +13,7 @@ use crate::domain::limits::KEY_SPREAD_SECONDS;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
-use crate::service::proof::KeyView;
+use crate::service::proof::{FromCheckpoint, KeyView};
 use crate::signing::KeyStore;
 use crate::store::{ReadTx, WriteTx, check_waited};
 
@@ -32,6 +32,8 @@ pub struct KeyPoller {
     checked: AtomicI64,
     /// Why the last poll failed, if it did.
     failure: Mutex<Option<Error>>,
+    /// The epoch of a key checkpoint that names what the log lacks: it was lost if an operator raises the epoch.
+    lost_of_epoch: Mutex<Option<i64>>,
     /// Whether it was logged that the active key is missing.
     missing_logged: AtomicBool,
 }
@@ -43,6 +45,7 @@ impl KeyPoller {
             poll_lock: tokio::sync::Mutex::default(),
             checked: AtomicI64::default(),
             failure: Mutex::default(),
+            lost_of_epoch: Mutex::default(),
             missing_logged: AtomicBool::default(),
         }
     }
@@ -74,7 +77,14 @@ impl KeyPoller {
     pub async fn resume(&self, checkpoint: &str) -> Result<()> {
         let _only_poll = self.poll_lock.lock().await;
         let tx = self.log.store.read().await?;
-        let Some(view) = KeyView::at_checkpoint(&tx, checkpoint, &self.log.signer).await? else { return Ok(()) };
+        let view = match KeyView::at_checkpoint(&tx, checkpoint, &self.log.signer).await? {
+            FromCheckpoint::View(view) => *view,
+            FromCheckpoint::Nothing => return Ok(()),
+            FromCheckpoint::Lost { epoch } => {
+                *self.lost_of_epoch() = Some(epoch);
+                return Ok(());
+            }
+        };
         // When the log has moved since, the rows are those of a later event, and the poll compares them.
         if view.head() == tx.log_head(&NamespaceId::system()).await? {
             warn_if_rows_differ(&tx, &view).await;
@@ -101,22 +111,38 @@ impl KeyPoller {
                     let _ = self.log.hub.in_force(&namespace).await;
                 }
             }
-            let was_raised = view.head().cursor.epoch > before.head().cursor.epoch;
-            if let (keys, credentials) = view.lost_revocations(&before)
-                && was_raised
-                && (!keys.is_empty() || credentials > 0)
-            {
-                tracing::error!(
-                    ?keys,
-                    credentials,
-                    "the epoch of the log of system was raised, and revocations were lost: revoke again"
-                );
-            }
+            self.say_what_was_lost(&before, &view);
             self.log.signer.install(view);
         }
         self.find_private_keys().await;
         self.checked.store(now.0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Logs what is in force no more since the epoch was raised: then an operator accepted the loss of a tail.
+    fn say_what_was_lost(&self, before: &KeyView, view: &KeyView) {
+        let epoch = view.head().cursor.epoch;
+        let (keys, credentials) = view.lost_revocations(before);
+        if epoch > before.head().cursor.epoch && (!keys.is_empty() || credentials > 0) {
+            tracing::error!(
+                ?keys,
+                credentials,
+                "the epoch of system was raised, and revocations were lost: revoke again"
+            );
+        }
+        let store = &self.log.store;
+        let is_own_log = store.suspected_loss().is_none() || store.pending_reread().is_some();
+        let lost_of_epoch = self.lost_of_epoch().take_if(|_| is_own_log);
+        if lost_of_epoch.is_some_and(|lost| epoch > lost) {
+            tracing::error!(
+                "the epoch of system was raised, and its log lacks what the key checkpoint names of keys, revocations and roles: \
+                 look at what was lost, and revoke again"
+            );
+        }
+    }
+
+    fn lost_of_epoch(&self) -> MutexGuard<'_, Option<i64>> {
+        self.lost_of_epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Searches for the private keys that sign or will sign, and logs when the active one is missing.

@@ -11,7 +11,6 @@ use super::idempotency::IdempotentCall;
 use super::write::Write;
 use crate::domain::Result;
 use crate::domain::name::NamespaceId;
-use crate::service::context::AuthorizedBy;
 
 /// The result of a closure under the lock.
 #[derive(Debug)]
@@ -140,11 +139,7 @@ impl IdempotentCall<'_> {
         // Otherwise a revision could be used twice.
         read.check_reaches(namespace, tx.head().cursor);
         writer.log.store.check_no_suspected_loss()?;
-        if let Some(AuthorizedBy { credential, generation }) = &self.context().authorized_by {
-            // The call may have come while the store was in doubt, and been authorized by another log than its own.
-            writer.log.store.check_generation(*generation)?;
-            writer.log.signer.view().revoked_credentials().check(&self.context().principal, credential)?;
-        }
+        writer.check_authority(self.context())?;
         writer.log.hub.note_found_head(namespace, tx.head().cursor);
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Locked::Replayed(answer));

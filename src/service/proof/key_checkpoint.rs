@@ -41,6 +41,20 @@ impl KeyCheckpoint {
     }
 }
 
+/// What a start knows by a checkpoint.
+#[derive(Debug)]
+pub enum FromCheckpoint {
+    /// This was verified, and the log has it.
+    View(Box<KeyView>),
+    /// Nothing: the whole log has to be read.
+    Nothing,
+    /// The same, and the log lacks what a checkpoint of this epoch names of keys, revocations or roles.
+    Lost {
+        /// The epoch of the log then.
+        epoch: i64,
+    },
+}
+
 /// Returns the last event that a checkpoint says was verified; none when it was not made by a replica of this store.
 pub fn verified_head(token: &str, signer: &Signer) -> Option<Head> {
     let kept = KeyCheckpoint::verify(token, signer)?;
@@ -66,15 +80,14 @@ impl KeyView {
         signer.sign_with_event_key(TYP_KEY_CHECKPOINT, &payload)
     }
 
-    /// Returns what was known at a checkpoint; none when the caller has to read the whole log: it was not made by a replica of this store, or the
-    /// log does not have its events any more.
+    /// Returns what was known at a checkpoint, if the log still has what it names.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn at_checkpoint(tx: &ReadTx, token: &str, signer: &Signer) -> Result<Option<Self>> {
+    pub async fn at_checkpoint(tx: &ReadTx, token: &str, signer: &Signer) -> Result<FromCheckpoint> {
         let Some(kept) = KeyCheckpoint::verify(token, signer) else {
             tracing::warn!("the key checkpoint is not of this store, or was edited; reading the whole log of system");
-            return Ok(None);
+            return Ok(FromCheckpoint::Nothing);
         };
         let revisions: Vec<i64> = kept.events.iter().copied().chain([kept.cursor.revision]).collect();
         let events = match tx.events_at(&NamespaceId::system(), &revisions).await {
@@ -86,20 +99,13 @@ impl KeyView {
         let view = Self::from_events(events.values(), signer).ok().filter(|view| {
             view.head().cursor == kept.cursor && Digest::from_sha256(&view.head().hash) == kept.hash && has_named(view)
         });
-        if view.is_some() {
-            return Ok(view);
+        if let Some(view) = view {
+            return Ok(FromCheckpoint::View(Box::new(view)));
         }
+        tracing::info!("the log of system does not have what the key checkpoint names; reading the whole log");
         let named = events.values().filter(|event| kept.events.contains(&event.cursor.revision));
         let has_all_named = Self::from_events(named, signer).is_ok_and(|view| has_named(&view));
-        if !has_all_named && tx.log_head(&NamespaceId::system()).await?.cursor.epoch > kept.cursor.epoch {
-            tracing::error!(
-                "the epoch of the log of system was raised, and it lacks what this server knew of keys, revocations and roles: \
-                 look at what was lost, and revoke again"
-            );
-        } else {
-            tracing::info!("the log of system does not have what the key checkpoint names; reading the whole log");
-        }
-        Ok(None)
+        if has_all_named { Ok(FromCheckpoint::Nothing) } else { Ok(FromCheckpoint::Lost { epoch: kept.cursor.epoch }) }
     }
 }
 

@@ -26,6 +26,8 @@ impl Sync {
             // The clocks of two hosts may differ, and no run ends before it was recorded.
             complete_time: context.now.max(run.create_time),
         };
+        self.log.store.check_no_suspected_loss()?;
+        self.writer.check_authority(context)?;
         let kept = call.kept(id)?;
         if self.log.store.end_run(&run, &end, kept).await? {
             return Ok(Run { end: Some(end), ..run });

@@ -44,6 +44,8 @@ impl Sync {
             create_time: context.now,
             end: None,
         };
+        self.log.store.check_no_suspected_loss()?;
+        self.writer.check_authority(context)?;
         let kept = call.kept(id)?;
         if self.log.store.insert_run(&run, kept).await? {
             return Ok(run);

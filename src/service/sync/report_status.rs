@@ -3,18 +3,18 @@
 use super::use_cases::Sync;
 use crate::domain::event::Position;
 use crate::domain::lifecycle::check_note;
-use crate::domain::principal::Principal;
 use crate::domain::subscriber::{ReportVerdict, StatusReport};
 use crate::domain::{Error, Result};
+use crate::service::context::Context;
 
 impl Sync {
-    /// Records a principal's report of what its runtime did. Returns whether it is already in the database; otherwise it is in memory, and
+    /// Records a caller's report of what its runtime did. Returns whether it is already in the database; otherwise it is in memory, and
     /// will be written.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a cursor that is no position of the log, `RESUME_POINT_GONE` when another event is there now,
     /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
-    pub async fn report_status(&self, principal: &Principal, report: StatusReport) -> Result<bool> {
+    pub async fn report_status(&self, context: &Context, report: StatusReport) -> Result<bool> {
         if let ReportVerdict::Rejected { reason } = &report.verdict {
             if reason.trim().is_empty() {
                 return Err(Error::invalid("reason", "is required: why it was rejected"));
@@ -26,7 +26,8 @@ impl Sync {
         let position = Position { cursor: report.cursor, event: report.event };
         self.log.hub.feed(namespace).await?.check(position).await?;
         let matches = digest == report.digest;
-        let reported = self.leases.report(report, principal.actor(), matches).await;
+        self.writer.check_authority(context)?;
+        let reported = self.leases.report(report, context.actor(), matches).await;
         reported.inspect_err(|error| self.count_refused_subscriber(error))
     }
 }

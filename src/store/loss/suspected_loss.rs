@@ -139,3 +139,52 @@ impl SuspectedLoss {
 fn was_in_doubt() -> Error {
     Error::new(Reason::StoreInDoubt, format!("the store was in doubt until now, and {REREADING}; try again"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(signs: &SuspectedLoss) -> u64 {
+        signs.lost_tail("a log ends early".to_owned());
+        signs.sign_count()
+    }
+
+    #[test]
+    fn a_suspicion_ends_after_a_reread() {
+        let signs = SuspectedLoss::default();
+        let before = signs.generation();
+        let count = lost(&signs);
+        assert!(signs.pending_reread().is_none() && signs.check().is_err());
+        signs.clear(count);
+        assert!(signs.signs_text().is_none() && signs.seen().is_some() && signs.check().is_err());
+        let reread = signs.pending_reread().expect("a reread");
+        signs.finish_reread(reread);
+        assert!(signs.seen().is_none() && signs.pending_reread().is_none());
+        signs.check().expect("writes go on");
+        for generation in [before, reread] {
+            let refused = signs.check_generation(generation).expect_err("what was authorized before");
+            assert_eq!(refused.reason, Reason::StoreInDoubt);
+        }
+        signs.check_generation(signs.generation()).expect("what was authorized since");
+    }
+
+    #[test]
+    fn a_sign_that_comes_meanwhile_is_kept() {
+        let signs = SuspectedLoss::default();
+        let count = lost(&signs);
+        lost(&signs);
+        signs.clear(count);
+        assert!(signs.signs_text().is_some(), "it came after the logs were compared");
+
+        signs.clear(signs.sign_count());
+        let reread = signs.pending_reread().expect("a reread");
+        let count = lost(&signs);
+        signs.finish_reread(reread);
+        assert!(signs.signs_text().is_some(), "it came during the reread");
+        signs.clear(count);
+        signs.finish_reread(reread);
+        assert!(signs.check().is_err(), "a reread from before the sign");
+        signs.clear(signs.sign_count());
+        assert_ne!(signs.pending_reread(), Some(reread), "nor is one that is done asked for again");
+    }
+}
