@@ -39,6 +39,7 @@ pub(super) async fn follow(service: Arc<Service>, verifier: Arc<Verifier>, mut s
     loop {
         tokio::select! {
             () = service.access.revoked() => {}
+            () = service.reread_due() => {}
             () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
         match load_new(&service, &verifier, seen).await {

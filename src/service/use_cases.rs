@@ -80,6 +80,11 @@ impl Service {
         self.log.store.pending_reread()
     }
 
+    /// As [`crate::store::Store::reread_due`].
+    pub async fn reread_due(&self) {
+        self.log.store.reread_due().await;
+    }
+
     /// As [`crate::store::Store::finish_reread`].
     pub fn finish_reread(&self, generation: u64) {
         self.log.store.finish_reread(generation);

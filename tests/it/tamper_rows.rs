@@ -10,6 +10,7 @@ use prost::Message as _;
 
 use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, policy, publish_request, release, set, version};
 use crate::harness::guardrails::set_guardrails;
+use crate::harness::metrics::wait_for;
 use crate::harness::runs::{complete, end_request, record, run_name, run_request};
 use crate::harness::schedules::{create_schedule, once, schedule_name, weekly};
 use crate::harness::watching::LIVELY;
@@ -316,6 +317,8 @@ on_both_databases! {
                 if is_place {
                     hub = restart_without_memory(hub).await;
                 }
+                // An edit may have put the store in doubt, which ends when that was noticed and keys were read again.
+                wait_for(&hub, "policyhub_store_in_doubt 0").await;
             }
         }
         assert!(wrong.is_empty(), "{} of {edited} edits:\n{}", wrong.len(), wrong.join("\n"));

@@ -37,6 +37,11 @@ impl Store {
         self.inner.suspected_loss.pending_reread()
     }
 
+    /// Waits until a reread is pending.
+    pub async fn reread_due(&self) {
+        self.inner.suspected_loss.reread_due().await;
+    }
+
     /// Ends a suspicion: keys and revocations were read again since [`Self::pending_reread`] returned this.
     pub fn finish_reread(&self, generation: u64) {
         self.inner.suspected_loss.finish_reread(generation);

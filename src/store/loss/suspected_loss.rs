@@ -4,6 +4,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::domain::{Error, Reason, Result};
 
 /// The command with which an operator accepts the loss.
@@ -14,7 +16,11 @@ const REREADING: &str = "keys and revocations are being read again";
 
 /// The signs that the newest changes were lost.
 #[derive(Debug, Default)]
-pub(in crate::store) struct SuspectedLoss(Mutex<Signs>);
+pub(in crate::store) struct SuspectedLoss {
+    signs: Mutex<Signs>,
+    /// Signals that a reread is pending.
+    reread_due: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Signs {
@@ -41,7 +47,7 @@ impl Signs {
 
 impl SuspectedLoss {
     fn signs(&self) -> MutexGuard<'_, Signs> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that a connection led to another database.
@@ -81,6 +87,7 @@ impl SuspectedLoss {
             tracing::info!(
                 "the log that was seen is there: reading again the keys and revocations that were read in doubt"
             );
+            self.reread_due.notify_one();
         }
     }
 
@@ -92,6 +99,11 @@ impl SuspectedLoss {
     pub(in crate::store) fn pending_reread(&self) -> Option<u64> {
         let signs = self.signs();
         (signs.is_reread_pending && !signs.has_any()).then_some(signs.generation)
+    }
+
+    /// Waits until a reread is pending. Cancel-safe.
+    pub(in crate::store) async fn reread_due(&self) {
+        self.reread_due.notified().await;
     }
 
     /// Ends the suspicion after a reread, unless there were other signs meanwhile.
