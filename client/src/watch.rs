@@ -152,8 +152,8 @@ impl Watch {
     /// Returns the next message, verified, and what it changed. None when the server ended the stream in order.
     ///
     /// # Errors
-    /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`] unless longer ones were asked for, the error of the stream, or the refusal
-    /// of a message. Each ends the watch.
+    /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`] unless longer ones were asked for, the error of the
+    /// stream, or the refusal of a message. Each ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         self.connection.next(&mut self.set, &mut self.pinned).await
     }

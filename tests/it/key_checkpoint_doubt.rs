@@ -129,6 +129,17 @@ async fn what_a_checkpoint_names_is_said_to_be_lost_when_the_loss_is_accepted() 
     eventually("writes go on", async || admin.draft(calls::draft_request("p", "a: 1")).await.is_ok()).await;
 }
 
+/// Starts a server on a copy of a stopped server's database, creates these namespaces, and stops it once it has its checkpoint.
+async fn gone_on(hub: &Hub, namespaces: &[&str]) -> Hub {
+    let mut copy = start_on_copy(hub).await;
+    for id in namespaces {
+        namespace(&copy.client().await, id).await;
+    }
+    newest_checkpoint(&copy).await;
+    stop(&mut copy).await;
+    copy
+}
+
 /// Given a start with the end of another copy's log and the checkpoint of that copy, the server goes on from its own log all the same, once that
 /// is there again.
 #[tokio::test]
@@ -137,15 +148,7 @@ async fn a_checkpoint_of_another_copy_ends_with_the_doubt() {
     let next = hub.tamper("SELECT max(revision) + 1 FROM events WHERE namespace = 'system'");
     stop(&mut hub).await;
 
-    let mut other = start_on_copy(&hub).await;
-    namespace(&other.client().await, "a").await;
-    newest_checkpoint(&other).await;
-    stop(&mut other).await;
-
-    let mut own = start_on_copy(&hub).await;
-    namespace(&own.client().await, "b").await;
-    newest_checkpoint(&own).await;
-    stop(&mut own).await;
+    let (other, own) = (gone_on(&hub, &["a"]).await, gone_on(&hub, &["b"]).await);
     let saved = own.dir.path().join("saved.db");
     fs::copy(database_file(&own), &saved).expect("copied");
 
@@ -167,16 +170,7 @@ async fn marks_of_another_copy_do_not_replace_the_checkpoint() {
     let next = hub.tamper("SELECT max(revision) + 1 FROM events WHERE namespace = 'system'");
     stop(&mut hub).await;
 
-    let mut other = start_on_copy(&hub).await;
-    for id in ["a", "b"] {
-        namespace(&other.client().await, id).await;
-    }
-    stop(&mut other).await;
-
-    let mut own = start_on_copy(&hub).await;
-    namespace(&own.client().await, "a").await;
-    newest_checkpoint(&own).await;
-    stop(&mut own).await;
+    let (other, own) = (gone_on(&hub, &["a", "b"]).await, gone_on(&hub, &["a"]).await);
     transplant_end(&database_file(&other), &own, &next);
     fs::copy(other.data_dir().join("high-water.json"), own.data_dir().join("high-water.json")).expect("copied");
     is_refused_in_doubt(&own.restart().await).await;

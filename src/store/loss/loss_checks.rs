@@ -65,12 +65,12 @@ impl Store {
     /// Returns whether there are signs of a data loss. When there were none before, it checks again. A check that fails finds nothing.
     pub async fn detects_loss(&self) -> bool {
         // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
-        if self.inner.suspected_loss.signs_text().is_none()
+        if !self.inner.suspected_loss.has_signs()
             && let Err(error) = Box::pin(self.check_for_loss()).await
         {
             tracing::debug!(%error, detail = error.internal, "failed to check whether the store is in doubt");
         }
-        self.inner.suspected_loss.signs_text().is_some()
+        self.inner.suspected_loss.has_signs()
     }
 
     /// Returns the error for a caller: `STORE_IN_DOUBT` in place of `DATA_LOSS` when the log ends before the part that was already read.
@@ -102,7 +102,7 @@ impl Store {
             gone => gone,
         };
         if other_system.is_none() && lost_tail.is_none() {
-            if self.inner.suspected_loss.signs_text().is_some() {
+            if self.inner.suspected_loss.has_signs() {
                 // Older connections may lead to another database than the one that answered now: each new one is compared again.
                 // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
                 Box::pin(self.replace_pools()).await;
@@ -151,7 +151,7 @@ impl Store {
 
     /// Records heads that follow the marks. While there are signs of a loss none is recorded: it may follow the wrong event.
     fn note(&self, heads: BTreeMap<NamespaceId, Head>) {
-        if self.inner.suspected_loss.signs_text().is_some() {
+        if self.inner.suspected_loss.has_signs() {
             return;
         }
         for (namespace, head) in heads {
@@ -172,7 +172,7 @@ impl Store {
     /// `DATABASE_UNAVAILABLE`.
     pub async fn note_signed(&self, namespace: &NamespaceId, head: Head) -> Result<()> {
         let found = self.heads(std::slice::from_ref(namespace)).await?.into_iter().collect();
-        let has_signs = self.inner.suspected_loss.signs_text().is_some();
+        let has_signs = self.inner.suspected_loss.has_signs();
         let seen = [(namespace.clone(), head.into())].into();
         if !has_signs && (find_lost_log(&seen, &found).is_some() || self.contradiction(&seen, &found).await?.is_some())
         {

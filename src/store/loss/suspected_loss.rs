@@ -91,6 +91,10 @@ impl SuspectedLoss {
         }
     }
 
+    pub(in crate::store) fn has_signs(&self) -> bool {
+        self.signs().has_any()
+    }
+
     pub(in crate::store) fn signs_text(&self) -> Option<String> {
         self.signs().text()
     }
@@ -168,7 +172,7 @@ mod tests {
         let count = lost(&signs);
         assert!(signs.pending_reread().is_none() && signs.check().is_err());
         signs.clear(count);
-        assert!(signs.signs_text().is_none() && signs.seen().is_some() && signs.check().is_err());
+        assert!(!signs.has_signs() && signs.seen().is_some() && signs.check().is_err());
         let reread = signs.pending_reread().expect("a reread");
         signs.finish_reread(reread);
         assert!(signs.seen().is_none() && signs.pending_reread().is_none());
@@ -186,13 +190,13 @@ mod tests {
         let count = lost(&signs);
         lost(&signs);
         signs.clear(count);
-        assert!(signs.signs_text().is_some(), "it came after the logs were compared");
+        assert!(signs.has_signs(), "it came after the logs were compared");
 
         signs.clear(signs.sign_count());
         let reread = signs.pending_reread().expect("a reread");
         let count = lost(&signs);
         signs.finish_reread(reread);
-        assert!(signs.signs_text().is_some(), "it came during the reread");
+        assert!(signs.has_signs(), "it came during the reread");
         signs.clear(count);
         signs.finish_reread(reread);
         assert!(signs.check().is_err(), "a reread from before the sign");

@@ -66,7 +66,7 @@ impl Store {
         }
         let lost = seen.keys().any(|namespace| !found.contains(namespace.as_str()));
         self.see(&seen, heads.iter().cloned().collect()).await?;
-        if lost && self.inner.suspected_loss.signs_text().is_none() {
+        if lost && !self.inner.suspected_loss.has_signs() {
             // The epoch of `system` shows whether this is a loss.
             // Boxed: otherwise the future of every call would have its size, and hardly any call runs it.
             Box::pin(self.check_for_loss()).await?;
